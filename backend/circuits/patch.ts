@@ -1,0 +1,221 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
+import { HeadscopeError } from "../errors.ts";
+import { replaceWhere } from "../hooks/intervention-kinds.ts";
+import { forward } from "../models/forward.ts";
+import { blockHook } from "../models/hook-points.ts";
+import type { Model } from "../models/model.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+
+const side = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
+const answer = z.union([z.string().min(1), z.int().min(0)]);
+
+/** Two prompts of one length that differ in what decides between two answers. */
+export const pairSchema = z.strictObject({
+  clean: side.describe("prompt as token ids or text"),
+  corrupt: side.describe("the other prompt, of as many tokens"),
+  answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
+  wrong: answer.describe("token that the corrupt prompt calls for"),
+});
+/** What a pair file holds: one pair or several. */
+export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
+export type Pair = z.input<typeof pairSchema>;
+
+/** A pair in token ids. */
+export interface TokenPair {
+  clean: number[];
+  corrupt: number[];
+  answer: number;
+  wrong: number;
+}
+
+/** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
+const NODES = {
+  z: { hook: "attn.hook_z", heads: "n_heads", headAxis: 2 },
+  q: { hook: "attn.hook_q", heads: "n_heads", headAxis: 2 },
+  k: { hook: "attn.hook_k", heads: "n_key_value_heads", headAxis: 2 },
+  v: { hook: "attn.hook_v", heads: "n_key_value_heads", headAxis: 2 },
+  pattern: { hook: "attn.hook_pattern", heads: "n_heads", headAxis: 1 },
+  resid_pre: { hook: "hook_resid_pre" },
+  resid_mid: { hook: "hook_resid_mid" },
+  attn_out: { hook: "hook_attn_out" },
+  mlp_out: { hook: "hook_mlp_out" },
+} as const satisfies Record<string, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
+
+export const PATCH_NODES = Object.keys(NODES) as PatchNode[];
+export type PatchNode = keyof typeof NODES;
+export const PATCH_PLACES = ["head", "position", "layer"] as const;
+export type PatchPlace = (typeof PATCH_PLACES)[number];
+
+export interface PatchOptions {
+  pairs: readonly Pair[];
+  node: PatchNode;
+  /** head: one head at all positions; position: all heads (or the stream) at one position, of patterns one query; layer: the whole node. */
+  by: PatchPlace;
+  /** logit(answer) - logit(wrong) at the last position. */
+  metric?: "logit-diff";
+  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
+  prependBos?: boolean;
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+}
+
+/** Metric values, means over the pairs. */
+export interface PatchResult {
+  clean: number;
+  corrupt: number;
+  /** [layers][heads, positions, or 1]; of k and v the KV heads. */
+  patched: number[][];
+}
+
+/** Tokens that go through a layer together. */
+const BATCH_TOKENS = 2048;
+
+/**
+ * Activation patching: runs the corrupt prompt with the clean prompt's activation at one place at a time.
+ * All places of a layer are rows of a batch that starts from the corrupt run's residual before that layer.
+ * @throws HeadscopeError for prompts of different lengths, answers of several tokens, heads asked of a stream
+ */
+export async function patch(model: Model, options: PatchOptions): Promise<PatchResult> {
+  const { node, by, progress, signal } = options;
+  const { hook } = checkPlace(model, node, by);
+  const pairs = tokenPairs(model, options.pairs, options);
+  if (by === "position") {
+    const odd = pairs.findIndex(({ clean }) => clean.length !== pairs[0]!.clean.length);
+    if (odd > 0) {
+      throw new HeadscopeError("input", `pair ${odd} has ${pairs[odd]!.clean.length} tokens and pair 0 has ${pairs[0]!.clean.length}`, { remedy: "a table by position needs pairs of one length: run each length by itself" });
+    }
+  }
+  const { n_layers } = model.config;
+  const results: PatchResult[] = [];
+  for (const pair of pairs) {
+    const base = run(model, pair, hook);
+    try {
+      const patched: number[][] = [];
+      for (let layer = 0; layer < n_layers; layer++) {
+        patched.push(patchLayer(model, pair, base, { layer, node, by }, signal));
+        progress?.(results.length * n_layers + layer + 1, pairs.length * n_layers, "patching, layers");
+        await new Promise(setImmediate);
+        signal?.throwIfAborted();
+      }
+      results.push({ clean: base.clean, corrupt: base.corrupt, patched });
+    } finally {
+      tf.dispose([...base.sources, ...base.streams]);
+    }
+  }
+  const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  return {
+    clean: mean(results.map((r) => r.clean)),
+    corrupt: mean(results.map((r) => r.corrupt)),
+    patched: results[0]!.patched.map((row, l) => row.map((_, i) => mean(results.map((r) => r.patched[l]![i]!)))),
+  };
+}
+
+function checkPlace({ config }: Model, node: PatchNode, by: PatchPlace): (typeof NODES)[PatchNode] {
+  const place = NODES[node];
+  if (by === "head" && !("heads" in place)) {
+    throw new HeadscopeError("usage", `${node} has no heads`, { remedy: "patch it by position or layer, or choose z, q, k, v or pattern" });
+  }
+  if (node === "mlp_out" && config.attn_only) throw new HeadscopeError("usage", "the model has no MLP", { remedy: "choose another node" });
+  return place;
+}
+
+/**
+ * Pairs in token ids.
+ * @throws HeadscopeError naming the pair: sides of different lengths (both given), texts without a tokenizer, an answer that is not one token
+ */
+export function tokenPairs(model: Model, pairs: readonly Pair[], { prependBos }: { prependBos?: boolean } = {}): TokenPair[] {
+  if (pairs.length === 0) throw new HeadscopeError("input", "there is no pair to patch", { remedy: "give at least one" });
+  return pairs.map((pair, p) => {
+    const label = pairs.length > 1 ? `pair ${p}: ` : "";
+    const encode = (text: string, bos?: boolean): number[] => {
+      const { tokenizer } = model;
+      if (!tokenizer) throw new HeadscopeError("unsupported", `${label}${model.ref} has no tokenizer, so it takes no text`, { remedy: "give token ids" });
+      return tokenizer.encode(text, bos === undefined ? {} : { prependBos: bos });
+    };
+    const ids = (given: Pair["clean"]): number[] => (typeof given === "string" ? encode(given, prependBos) : [...given]);
+    const [clean, corrupt] = [ids(pair.clean), ids(pair.corrupt)];
+    if (clean.length !== corrupt.length) {
+      throw new HeadscopeError("input", `${label}the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`, { remedy: "patching goes position by position: give two sides of one length" });
+    }
+    const token = (name: "answer" | "wrong"): number => {
+      const given = pair[name];
+      const made = typeof given === "string" ? encode(given, false) : [given];
+      if (made.length !== 1) {
+        throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${made.length} tokens`, { remedy: "give one token: its id, or a text that is one token (mind the space in front)" });
+      }
+      if (made[0]! >= model.config.d_vocab) {
+        throw new HeadscopeError("input", `${label}${name}: id ${made[0]} is outside the vocabulary`, { remedy: `ids go from 0 to ${model.config.d_vocab - 1}` });
+      }
+      return made[0]!;
+    };
+    return { clean, corrupt, answer: token("answer"), wrong: token("wrong") };
+  });
+}
+
+interface Base {
+  clean: number;
+  corrupt: number;
+  /** The clean run's activation of each layer [1, ...]. */
+  sources: Tensor[];
+  /** The corrupt run's residual stream before each layer [1, positions, d_model]. */
+  streams: Tensor[];
+}
+
+/** Both prompts, unpatched. */
+function run(model: Model, pair: TokenPair, hook: string): Base {
+  const layers = Array.from({ length: model.config.n_layers }, (_, l) => l);
+  const of = (tokens: number[], name: string) => {
+    const names = layers.map((layer) => blockHook(layer, name));
+    const { logits, resid, activations } = forward(model, { tokens: [tokens], logitsAt: "last" }, { names });
+    const metric = logitDifference(logits!, pair)[0]!;
+    tf.dispose([logits!, resid]);
+    return { metric, tensors: names.map((each) => activations.get(each)!) };
+  };
+  const clean = of(pair.clean, hook);
+  const corrupt = of(pair.corrupt, "hook_resid_pre");
+  return { clean: clean.metric, corrupt: corrupt.metric, sources: clean.tensors, streams: corrupt.tensors };
+}
+
+/** The metric with each place of one layer patched. */
+function patchLayer(model: Model, pair: TokenPair, base: Base, at: { layer: number; node: PatchNode; by: PatchPlace }, signal?: AbortSignal): number[] {
+  const { layer, node, by } = at;
+  const place = NODES[node];
+  const positions = pair.corrupt.length;
+  const source = base.sources[layer]!;
+  const axis = by === "head" ? ("headAxis" in place ? place.headAxis : 0) : node === "pattern" ? 2 : 1;
+  const places = by === "layer" ? 1 : by === "position" ? positions : source.shape[axis]!;
+  const batches = Math.ceil(places / Math.max(1, Math.floor(BATCH_TOKENS / positions)));
+  // As even as they go; the last is filled up, so that all run the same functions.
+  const size = Math.ceil(places / batches);
+  const values: number[] = [];
+  for (let first = 0; first < places; first += size) {
+    const patched = tf.tidy(() => {
+      const mask = new Float32Array(size * (by === "layer" ? 1 : places));
+      const width = mask.length / size;
+      for (let i = 0; i < size; i++) mask[i * width + Math.min(first + i, width - 1)] = 1;
+      const shape = source.shape.map((_, a) => (a === 0 ? size : a === axis ? width : 1));
+      const change = replaceWhere(tf.tensor(mask, shape), source);
+      const resid = tf.tile(base.streams[layer]!, [size, 1, 1]);
+      const { logits } = forward(
+        model,
+        { resid, startLayer: layer, logitsAt: "last" },
+        { interventions: new Map([[blockHook(layer, place.hook), change]]), onLayer: () => signal?.throwIfAborted() },
+      );
+      return logitDifference(logits!, pair);
+    });
+    values.push(...patched.slice(0, Math.min(size, places - first)));
+  }
+  return values;
+}
+
+/** logit(answer) - logit(wrong). @param logits [rows, 1, d_vocab] @returns one a row */
+function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[] {
+  return tf.tidy(() => {
+    const [rows, , vocabulary] = logits.shape as [number, number, number];
+    const flat = tf.reshape(logits, [rows * vocabulary, 1]);
+    const pick = (id: number): Tensor => gatherRows(flat, tf.tensor1d(Array.from({ length: rows }, (_, r) => r * vocabulary + id), "int32"));
+    return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
+  });
+}

@@ -1,0 +1,66 @@
+import { formatHead } from "../heads/refs.ts";
+import type { Ablation } from "../hooks/ablate.ts";
+import { bold, dim, number, plural, signed, table } from "./format.ts";
+
+const ROWS_SHOWN = 4;
+
+/** What `headscope ablate --json` prints: the ablation with heads as users write them. */
+export function ablationDocument({ heads, control, ...rest }: Ablation): Record<string, unknown> {
+  return {
+    ...rest,
+    heads: heads.map(formatHead),
+    ...(control === undefined
+      ? {}
+      : {
+          control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
+        }),
+  };
+}
+
+/** An ablation for people: losses beside the control's, and what comes next before and after. */
+export function ablationText(result: Ablation): string {
+  const { clean, ablated, control, heads, method, model, nextToken } = result;
+  const row = (name: string, loss: number, note = "") => [
+    name,
+    number(loss),
+    loss === clean.loss ? "" : signed(loss - clean.loss),
+    note,
+  ];
+  const rows = [
+    row("all heads", clean.loss),
+    row(`${plural(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
+  ];
+  if (control !== undefined) {
+    const [low, high] = control.range;
+    const note = `${plural(control.draws.length, "draw")}, ${number(low)} to ${number(high)}`;
+    rows.push(row("other heads of these layers", control.mean, note));
+  }
+  const short = (control?.short ?? []).map(({ layer, others }) =>
+    dim(`  layer ${layer} has only ${plural(others, "other head")}: its draws hold them all`),
+  );
+  const next = nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
+    dim(`after row ${r}`),
+    table(
+      [{ head: "token" }, { head: "all heads", align: "right" }, { head: "ablated", align: "right" }],
+      tokens.map(({ id, text, clean: before, ablated: after }) => [
+        text === undefined ? String(id) : JSON.stringify(text),
+        number(before),
+        number(after),
+      ]),
+      "  ",
+    ),
+  ]);
+  const columns = [
+    { head: "" },
+    { head: "loss", align: "right" as const },
+    { head: "", align: "right" as const },
+    { head: "" },
+  ];
+  return [
+    `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
+    table(columns, rows, "  "),
+    ...short,
+    "",
+    ...next,
+  ].join("\n");
+}

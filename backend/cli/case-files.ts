@@ -1,0 +1,125 @@
+import { readJson } from "../json.ts";
+import type { Model } from "../models/model.ts";
+import { checkRow, describe, encode, input } from "./inputs.ts";
+
+/** One needle-in-a-haystack case of a cases file. */
+export interface RetrievalCase {
+  /** The prompt. */
+  ids: number[];
+  /** Where the needle stands in it: [start, end). */
+  needleSpan: [number, number];
+  /** Most tokens to generate, default 10. */
+  maxNewTokens?: number;
+  /** Token that ends the answer. */
+  stopToken?: number;
+}
+
+const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';
+
+/**
+ * Reads a cases file of the retrieval probe.
+ * @throws HeadscopeError naming file, case (0-based) and field
+ */
+export async function readCases(path: string, model: Model): Promise<RetrievalCase[]> {
+  const cases = await readJson(path, "cases file");
+  if (!Array.isArray(cases) || cases.length === 0) throw input(`${path} is not an array of cases`, CASES);
+  return cases.map((value, c) => checkCase(value, `${path}: case ${c}`, model));
+}
+
+function checkCase(value: unknown, label: string, { config }: Model): RetrievalCase {
+  const { ids, needleSpan, maxNewTokens, stopToken } = fields(value, label, CASES);
+  const row = checkRow(ids, `${label}: ids`, { config });
+  const [start, end] = Array.isArray(needleSpan) && needleSpan.length === 2 ? needleSpan : [];
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start >= end || end > row.length)
+    throw input(
+      `${label}: needleSpan ${JSON.stringify(needleSpan)} is not a span of its ${row.length} ids`,
+      "give [start, end) with 0 <= start < end <= the number of ids",
+    );
+  if (maxNewTokens !== undefined && !(Number.isInteger(maxNewTokens) && (maxNewTokens as number) > 0))
+    throw input(
+      `${label}: maxNewTokens ${describe(maxNewTokens)} is not a number of tokens`,
+      "give a whole number from 1",
+    );
+  if (stopToken !== undefined) checkRow([stopToken], `${label}: stopToken`, { config });
+  const most = (maxNewTokens as number | undefined) ?? 10;
+  if (row.length + most > config.n_ctx)
+    throw input(
+      `${label}: ${row.length} ids and ${most} new tokens exceed the context of ${config.n_ctx}`,
+      "shorten the haystack or lower maxNewTokens",
+    );
+  return {
+    ids: row,
+    needleSpan: [start, end],
+    ...(maxNewTokens === undefined ? {} : { maxNewTokens: maxNewTokens as number }),
+    ...(stopToken === undefined ? {} : { stopToken: stopToken as number }),
+  };
+}
+
+/** A clean and a corrupt prompt, and the two answers that tell them apart. */
+export interface PromptPair {
+  clean: number[];
+  corrupt: number[];
+  answer: number;
+  wrong: number;
+}
+
+const PAIRS =
+  'a pair file is {"clean": ids or text, "corrupt": ids or text, "answer": id, "wrong": id}, or an array of such';
+
+/**
+ * Reads a pair file; texts are tokenised.
+ * @param prependBos default: as the model's tokenizer does
+ * @throws HeadscopeError naming file, pair (0-based) and field
+ */
+export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<PromptPair[]> {
+  const content = await readJson(path, "pair file");
+  const pairs = Array.isArray(content) ? content : [content];
+  if (pairs.length === 0) throw input(`${path} holds no pair`, PAIRS);
+  const checked = pairs.map((value, p) => {
+    const label = Array.isArray(content) ? `${path}: pair ${p}` : path;
+    return checkPair(value, label, model, prependBos);
+  });
+  const odd = checked.findIndex(({ clean }) => clean.length !== checked[0]!.clean.length);
+  if (odd > 0)
+    throw input(
+      `${path}: pair ${odd} has ${checked[odd]!.clean.length} tokens a side and pair 0 has ${checked[0]!.clean.length}`,
+      "pairs are averaged by position: give pairs of one length, or run once for each length",
+    );
+  return checked;
+}
+
+function checkPair(value: unknown, label: string, model: Model, prependBos: boolean | undefined): PromptPair {
+  const pair = fields(value, label, PAIRS);
+  const side = (name: "clean" | "corrupt") => {
+    const given = pair[name];
+    if (typeof given !== "string" && !Array.isArray(given))
+      throw input(`${label}: ${name} is ${describe(given)}, neither ids nor a text`, PAIRS);
+    const ids = typeof given === "string" ? encode(model, given, prependBos) : given;
+    return checkRow(ids, `${label}: ${name}`, model);
+  };
+  const [clean, corrupt] = [side("clean"), side("corrupt")];
+  if (clean.length !== corrupt.length)
+    throw input(
+      `${label}: clean has ${clean.length} tokens and corrupt has ${corrupt.length}`,
+      "patching goes position by position: give two sides of one length",
+    );
+  return { clean, corrupt, answer: answer(pair, "answer", label, model), wrong: answer(pair, "wrong", label, model) };
+}
+
+/** An id, or a text of one token. */
+function answer(pair: Record<string, unknown>, name: "answer" | "wrong", label: string, model: Model): number {
+  const given = pair[name];
+  const ids = typeof given === "string" ? encode(model, given, false) : [given];
+  if (ids.length !== 1)
+    throw input(
+      `${label}: ${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
+      "give one token: its id, or a text that is one token (mind the space in front)",
+    );
+  return checkRow(ids, `${label}: ${name}`, model)[0]!;
+}
+
+function fields(value: unknown, label: string, shape: string): Record<string, unknown> {
+  if (value === null || typeof value !== "object" || Array.isArray(value))
+    throw input(`${label} is ${describe(value)}`, shape);
+  return value as Record<string, unknown>;
+}

@@ -1,0 +1,85 @@
+import type { Command } from "commander";
+import { HeadscopeError } from "../../errors.ts";
+import { runs } from "../context.ts";
+import {
+  integer,
+  type ModelOptions,
+  modelOptions,
+  oneOf,
+  seedOption,
+  type TokenOptions,
+  tokenOptions,
+} from "../options.ts";
+
+const METHODS = ["zero", "mean", "resample"] as const;
+
+interface AblateCommandOptions extends ModelOptions, TokenOptions {
+  heads: string;
+  method: (typeof METHODS)[number];
+  byPosition?: boolean;
+  referenceFile?: string;
+  controls: number;
+  seed: number;
+}
+
+/** `headscope ablate`: what a set of heads does for the loss, beside as many other heads of the same layers. */
+export function register(program: Command): void {
+  const command = program
+    .command("ablate")
+    .description("take heads out, and as many others of the same layers as a control");
+  modelOptions(command);
+  tokenOptions(command)
+    .requiredOption("--heads <heads>", "18.6,17.3 or top:8@scores.json#metric")
+    .option(
+      "--method <method>",
+      `what stands in for a head's output: ${METHODS.join(", ")}`,
+      oneOf("--method", METHODS),
+      "zero",
+    )
+    .option("--by-position", "mean: one mean a position instead of one over all positions")
+    .option(
+      "--reference-file <file>",
+      "tokens file whose rows mean and resample draw from (default: the rows themselves)",
+    )
+    .option("--controls <n>", "draws of other heads; 0 leaves the control out", integer("--controls", 0), 5);
+  seedOption(command);
+  runs<AblateCommandOptions>(command, async (context, options) => {
+    const [
+      { withModel },
+      { readTokens, tokensOf },
+      { headModel },
+      { parseHeads },
+      { ablate },
+      { ablationDocument, ablationText },
+    ] = await Promise.all([
+      import("../model.ts"),
+      import("../inputs.ts"),
+      import("../../heads/model.ts"),
+      import("../../heads/refs.ts"),
+      import("../../hooks/ablate.ts"),
+      import("../ablation-text.ts"),
+    ]);
+    if (options.byPosition && options.method !== "mean")
+      throw new HeadscopeError("usage", "--by-position is for --method mean", {
+        remedy: "leave it out, or choose mean",
+      });
+    await withModel(context, options, async (model) => {
+      const heads = await parseHeads(options.heads, headModel(model));
+      const tokens = await tokensOf(model, options, { least: 2 });
+      const { referenceFile } = options;
+      const reference = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+      const result = await ablate(model, {
+        tokens,
+        heads,
+        method: options.method,
+        controls: options.controls,
+        seed: options.seed,
+        ...(options.byPosition ? { byPosition: true } : {}),
+        ...(reference === undefined ? {} : { reference }),
+        signal: context.signal,
+        progress: context.progress,
+      });
+      await context.print(ablationDocument(result), () => ablationText(result));
+    });
+  });
+}

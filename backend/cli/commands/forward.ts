@@ -1,0 +1,112 @@
+import type { Command } from "commander";
+import { HeadscopeError, unknownName } from "../../errors.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { runs } from "../context.ts";
+import { type ModelOptions, modelOptions, type TokenOptions, tokenOptions } from "../options.ts";
+
+interface ForwardCommandOptions extends ModelOptions, TokenOptions {
+  names: string;
+  out: string;
+}
+
+/** `headscope forward`: activations and logits to a safetensors file. */
+export function register(program: Command): void {
+  const command = program.command("forward").description("run the model and write activations to a safetensors file");
+  modelOptions(command);
+  tokenOptions(command)
+    .requiredOption(
+      "--names <names>",
+      "hook names and logits, with commas between; * stands for any text without a dot",
+    )
+    .requiredOption("--out <file>", "safetensors file to write");
+  runs<ForwardCommandOptions>(command, async (context, options) => {
+    const [{ withModel }, { tokensOf }, { forward }, { writeTensors }, format] = await Promise.all([
+      import("../model.ts"),
+      import("../inputs.ts"),
+      import("../../models/forward.ts"),
+      import("../tensor-file.ts"),
+      import("../format.ts"),
+    ]);
+    await withModel(context, options, async (model) => {
+      const rows = await tokensOf(model, options);
+      const { hookNames } = await import("../../models/hook-points.ts");
+      const names = expandNames(options.names, hookNames(model.config), model.config);
+      const hooks = names.filter((name) => name !== "logits");
+      const wantLogits = names.includes("logits");
+      const result = forward(
+        model,
+        { tokens: rows, logitsAt: wantLogits ? "all" : "none" },
+        {
+          names: hooks,
+          onLayer: (layer) => {
+            context.signal.throwIfAborted();
+            context.progress(layer + 1, model.config.n_layers, "forward");
+          },
+        },
+      );
+      try {
+        const tensors = names.map((name) => ({
+          name,
+          tensor: name === "logits" ? result.logits! : result.activations.get(name)!,
+        }));
+        const written = await writeTensors(options.out, tensors, {
+          "headscope.model": model.ref,
+          "headscope.digest": model.digest,
+          "headscope.lengths": rows.map((row) => row.length).join(","),
+        });
+        const summary = {
+          out: options.out,
+          bytes: written,
+          model: model.ref,
+          tensors: Object.fromEntries(tensors.map(({ name, tensor }) => [name, tensor.shape])),
+        };
+        await context.print(summary, () =>
+          [
+            format.table(
+              [{ head: "activation" }, { head: "shape" }],
+              tensors.map(({ name, tensor }) => [name, `[${tensor.shape.join(", ")}]`]),
+            ),
+            "",
+            `Written to ${options.out} (${format.bytes(written)}).`,
+          ].join("\n"),
+        );
+      } finally {
+        result.dispose();
+      }
+    });
+  });
+}
+
+/**
+ * The names that a list with globs stands for, each once, in the order of the list.
+ * @param list names with commas between; * stands for any text without a dot
+ * @param known the model's hook names
+ * @throws HeadscopeError `usage` for a name or glob that stands for nothing
+ */
+export function expandNames(list: string, known: readonly string[], config: Pick<ModelConfig, "n_layers">): string[] {
+  const all = [...known, "logits"];
+  const names = list
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+  if (names.length === 0)
+    throw new HeadscopeError("usage", "--names is empty", {
+      remedy: "give hook names, such as blocks.0.attn.hook_z, or logits",
+    });
+  const found = names.flatMap((name) => {
+    const pattern = new RegExp(`^${name.split("*").map(literal).join("[^.]*")}$`);
+    const matches = name.includes("*") ? all.filter((each) => pattern.test(each)) : all.filter((each) => each === name);
+    if (matches.length > 0) return matches;
+    const layer = /^blocks\.(\d+)\./.exec(name)?.[1];
+    if (layer !== undefined && Number(layer) >= config.n_layers)
+      throw new HeadscopeError("usage", `there is no hook name "${name}": the model has no layer ${layer}`, {
+        remedy: `layers are 0 to ${config.n_layers - 1}`,
+      });
+    throw unknownName("hook name", name, all);
+  });
+  return [...new Set(found)];
+}
+
+function literal(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}

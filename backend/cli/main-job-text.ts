@@ -1,0 +1,123 @@
+import { retrievalHeads } from "../heads/mask.ts";
+import { formatHead } from "../heads/refs.ts";
+import { mainMetric } from "../heads/scores.ts";
+import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "./format.ts";
+import type { MainJobResult, Sizes } from "./main-job.ts";
+import { topHeads } from "./scores-text.ts";
+
+const SHOWN = 6;
+const WIDTH = 44;
+
+/** The parts of the main job's report, each a paragraph. */
+export const sections = { head, scores, ablation, sentence, needle, files };
+
+function head(backend: MainJobResult["backend"], model: MainJobResult["model"], sizes: Sizes): string {
+  const library = backend.library === undefined ? backend.why : `TensorFlow ${backend.library}`;
+  const smaller =
+    backend.name === "wasm"
+      ? [
+          dim(
+            `  sizes for wasm: ${sizes.rows} rows of ${2 * sizes.length + 1} tokens, haystacks of ${sizes.haystack}, a question of ${sizes.needle}`,
+          ),
+        ]
+      : [];
+  return [
+    `${bold(model.ref)}: ${model.layers} layers of ${model.heads} heads and ${model.kvHeads} KV heads, ${bytes(model.bytes)}, loaded in ${duration(model.loadMs)}`,
+    dim(`  on ${backend.name} (${library}), ${plural(backend.threads, "thread")}`),
+    ...smaller,
+    "",
+  ].join("\n");
+}
+
+function scores(all: MainJobResult["scores"], ms: MainJobResult["probeMs"], sizes: Sizes): string {
+  const rows = Object.entries(all).map(([name, each]) => [name, topHeads(mainMetric(each).values, SHOWN)]);
+  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.haystacks, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
+  return [
+    bold("Which heads do what"),
+    dim(`  ${how}; LAYER.HEAD score`),
+    table([{ head: "" }, { head: "" }], rows, "  "),
+    "",
+  ].join("\n");
+}
+
+function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"]): string {
+  const row = (name: string, loss: typeof clean, note = "") => [
+    name,
+    number(loss.secondCopy, 2),
+    loss === clean ? "" : signed(loss.secondCopy - clean.secondCopy, 2),
+    note,
+  ];
+  const [low, high] = control.range;
+  const rows = [
+    row("all heads", clean),
+    row(`the ${heads.length} best induction heads zeroed`, ablated, heads.map(formatHead).join(" ")),
+    row(
+      `${heads.length} other heads of these layers`,
+      control.mean,
+      `${plural(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
+    ),
+  ];
+  const columns = [
+    { head: "" },
+    { head: "loss", align: "right" as const },
+    { head: "", align: "right" as const },
+    { head: "" },
+  ];
+  return [
+    bold("Are the induction heads needed?"),
+    dim("  loss on the second copy of repeated random tokens, nats a token"),
+    table(columns, rows, "  "),
+    "",
+  ].join("\n");
+}
+
+function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
+  return [
+    bold("A sentence goes on"),
+    `  ${prompt}${dim("|")}${continuation.replace(/\s+$/, "").replaceAll("\n", "\n  ")}`,
+    "",
+  ].join("\n");
+}
+
+function needle({ question, mask, full, masked }: MainJobResult["needle"]): string {
+  const { layers, kvHeads } = mask.model;
+  const quarter = retrievalHeads(mask).length;
+  const answers = [full, masked];
+  const verdict = (answer: typeof full) => `${quoted(answer.text, WIDTH - 10)} ${answer.right ? "(right)" : "(wrong)"}`;
+  const rows = [
+    ["KV cache", ...answers.map((answer) => bytes(answer.bytes))],
+    ["prompt", ...answers.map((answer) => duration(answer.prefillMs))],
+    ["each new token", ...answers.map((answer) => duration(answer.decodeMsPerToken))],
+    ["answer", ...answers.map(verdict)],
+  ];
+  const columns = [
+    { head: "" },
+    { head: "all KV heads full" },
+    { head: `${quarter} of ${layers * kvHeads} KV heads full` },
+  ];
+  const others = `the others keep the first ${mask.sink} and the latest ${mask.recent} tokens`;
+  return [
+    bold(`A question about ${count(question.ids.length)} tokens`),
+    dim(`  ${question.question}  (${others})`),
+    table(columns, rows, "  "),
+    "",
+  ].join("\n");
+}
+
+function files(out: string, names: readonly string[], ref: string, totalMs: number): string {
+  const next = [
+    `npx headscope probe induction --model ${ref}`,
+    `npx headscope ablate --model ${ref} --heads top:6@${out}/induction.json --method mean --tokens-file ${out}/repeated-tokens.json`,
+    `npx headscope generate --model ${ref} --mask ${out}/mask.json --chat --text "Why is the sky blue?"`,
+    "npx headscope --help",
+  ];
+  return [
+    bold(`Files in ${out}`),
+    `  ${names.join("  ")}`,
+    "",
+    bold("Next"),
+    ...next.map((line) => `  ${line}`),
+    "",
+    dim(`done in ${duration(totalMs)}`),
+  ].join("\n");
+}

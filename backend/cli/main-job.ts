@@ -1,0 +1,352 @@
+import { join } from "node:path";
+import { probe, probeMany } from "../../probes/index.ts";
+import { HeadscopeError } from "../errors.ts";
+import { exportHeads } from "../exports/index.ts";
+import { type HeadMask, maskFromScores, retrievalHeads, writeMask } from "../heads/mask.ts";
+import type { HeadRef } from "../heads/model.ts";
+import { formatHead } from "../heads/refs.ts";
+import { type HeadScores, ranking, writeScores } from "../heads/scores.ts";
+import { ablate, type TokenLosses } from "../hooks/ablate.ts";
+import { type Generation, generate } from "../inference/generate.ts";
+import { loadModel } from "../models/load.ts";
+import type { Model } from "../models/model.ts";
+import { pulledModel, pullModel } from "../models/pull.ts";
+import { dataDir, writeFileAtomic } from "../paths.ts";
+import { type BackendChoice, initBackend } from "../runtime/backend.ts";
+import { Random } from "../runtime/random.ts";
+import type { Context } from "./context.ts";
+import { sections } from "./main-job-text.ts";
+import { type NeedleQuestion, needleQuestion } from "./needle.ts";
+
+const MODEL = "smollm2-135m";
+const SUBSTITUTE = "toy-induction";
+const ONE_PASS = ["induction", "previous-token", "duplicate-token", "attention-sink"] as const;
+const SEED = 0;
+const SINK = 64;
+const RECENT = 256;
+const INDUCTION_HEADS = 6;
+const DRAWS = 5;
+const NEW_TOKENS = 24;
+
+/** How much is done, by backend: what two cores do in about a minute. Lengths in tokens. */
+export const SIZES = {
+  tensorflow: { rows: 4, length: 50, haystacks: 4, haystack: 600, needle: 4000 },
+  wasm: { rows: 2, length: 30, haystacks: 1, haystack: 160, needle: 480 },
+} as const;
+
+export type Sizes = (typeof SIZES)[keyof typeof SIZES];
+
+/** Loss on repeated tokens, in nats a token: on all predicted tokens and on the second copy alone. */
+export interface RepeatedLoss {
+  readonly all: number;
+  readonly secondCopy: number;
+}
+
+/** What the main job has found. Times in milliseconds, sizes in bytes, losses in nats. */
+export interface MainJobResult {
+  readonly backend: BackendChoice;
+  readonly sizes: Sizes;
+  readonly model: {
+    readonly ref: string;
+    readonly digest: string;
+    readonly layers: number;
+    readonly heads: number;
+    readonly kvHeads: number;
+    readonly bytes: number;
+    readonly loadMs: number;
+  };
+  readonly scores: Readonly<Record<string, HeadScores>>;
+  readonly probeMs: { readonly onePass: number; readonly retrieval: number };
+  readonly ablation: Ablation;
+  readonly sentence: { readonly prompt: string; readonly continuation: string };
+  readonly needle: {
+    readonly question: NeedleQuestion;
+    readonly mask: HeadMask;
+    readonly full: Answer;
+    readonly masked: Answer;
+  };
+  readonly files: readonly string[];
+  readonly totalMs: number;
+}
+
+/** The induction heads against others of the same layers. */
+export interface Ablation {
+  readonly heads: readonly HeadRef[];
+  readonly clean: RepeatedLoss;
+  readonly ablated: RepeatedLoss;
+  readonly control: { readonly mean: RepeatedLoss; readonly range: readonly [number, number]; readonly draws: number };
+}
+
+/** One way of answering the needle question. */
+export interface Answer {
+  readonly text: string;
+  readonly right: boolean;
+  readonly bytes: number;
+  readonly bytesFull: number;
+  readonly prefillMs: number;
+  readonly decodeMsPerToken: number;
+}
+
+/**
+ * Fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
+ * question with a quarter of the KV heads full, and writes the files; sections are shown as they are ready.
+ * @param options.text sentence to be continued
+ * @param options.out folder of the files, default `start` in the data folder
+ */
+export async function mainJob(context: Context, options: { text: string; out?: string }): Promise<void> {
+  const began = performance.now();
+  const backend = await initBackend();
+  const ref = await available(context);
+  const loadBegan = performance.now();
+  const model = await loadModel(ref);
+  try {
+    const sizes = fitting(SIZES[backend.name], model);
+    const { n_layers: layers, n_heads: heads, n_key_value_heads: kvHeads } = model.config;
+    const loadMs = performance.now() - loadBegan;
+    const facts = { ref, digest: model.digest, layers, heads, kvHeads, bytes: model.bytes, loadMs };
+    await context.show(sections.head(backend, facts, sizes));
+
+    const rows = repeatedRows(model, sizes);
+    const { scores, probeMs } = await score(context, model, rows, sizes);
+    await context.show(sections.scores(scores, probeMs, sizes));
+
+    const ablation = await ablateInduction(context, model, scores["induction"]!, rows);
+    await context.show(sections.ablation(ablation));
+
+    const sentence = await continueSentence(context, model, options.text);
+    await context.show(sections.sentence(sentence));
+
+    const needle = await answerTwice(context, model, scores["retrieval"]!, sizes);
+    await context.show(sections.needle(needle));
+
+    const out = options.out ?? join(dataDir(), "start");
+    const files = await writeFiles(out, { rows, scores, mask: needle.mask }, context.signal);
+    const totalMs = performance.now() - began;
+    const result: MainJobResult = {
+      backend,
+      sizes,
+      model: facts,
+      scores,
+      probeMs,
+      ablation,
+      sentence,
+      needle,
+      files,
+      totalMs,
+    };
+    const summary = summaryOf(result);
+    await writeFileAtomic(join(out, "summary.json"), `${JSON.stringify(summary, null, 2)}\n`);
+    await context.print(summary, () => sections.files(out, [...files, "summary.json"], ref, totalMs));
+  } finally {
+    model.dispose();
+  }
+}
+
+/** The real model, fetched where it is missing; where it can't be had a model built in memory stands in. */
+async function available(context: Context): Promise<string> {
+  if (pulledModel(MODEL)) return MODEL;
+  try {
+    await pullModel(MODEL, {
+      signal: context.signal,
+      onProgress: ({ stage, done, total }) =>
+        context.progress(Math.round((done ?? 0) / 1e6), Math.round((total ?? 0) / 1e6), `${MODEL}: ${stage}`),
+    });
+    return MODEL;
+  } catch (error) {
+    if (!(error instanceof HeadscopeError) || error.kind === "cancelled") throw error;
+    context.note(
+      `headscope: ${MODEL} can't be had (${error.line}); going on with ${SUBSTITUTE}, a model built in memory`,
+    );
+    return SUBSTITUTE;
+  }
+}
+
+/** Sizes that the model's context allows: half of it for the long prompt, so that windows matter. */
+function fitting(sizes: Sizes, { config }: Model): Sizes {
+  const most = config.n_ctx - NEW_TOKENS;
+  return {
+    ...sizes,
+    length: Math.min(sizes.length, Math.floor((config.n_ctx - 1) / 2)),
+    haystack: Math.min(sizes.haystack, most),
+    needle: Math.min(sizes.needle, most),
+  } as Sizes;
+}
+
+async function score(context: Context, model: Model, tokens: number[][], sizes: Sizes) {
+  const common = { seed: SEED, signal: context.signal, progress: context.progress };
+  const began = performance.now();
+  const onePass = await probeMany(
+    model,
+    ONE_PASS.map((name) => ({ name })),
+    { ...common, tokens },
+  );
+  const middle = performance.now();
+  const retrieval = await probe(model, "retrieval", { samples: sizes.haystacks, length: sizes.haystack }, common);
+  const scores = Object.fromEntries([...onePass, retrieval].map((each) => [each.probe, each]));
+  return { scores, probeMs: { onePass: middle - began, retrieval: performance.now() - middle } };
+}
+
+/** Rows BOS r r of random ids; without a BOS token the first id stands in its place. */
+function repeatedRows({ config, tokenizer }: Model, { rows, length }: Sizes): number[][] {
+  const random = new Random(SEED);
+  return Array.from({ length: rows }, () => {
+    const half = Array.from({ length }, () => random.integer(0, config.d_vocab));
+    return [tokenizer?.bos ?? 0, ...half, ...half];
+  });
+}
+
+async function ablateInduction(
+  context: Context,
+  model: Model,
+  scores: HeadScores,
+  tokens: number[][],
+): Promise<Ablation> {
+  const heads = bestHeads(scores, INDUCTION_HEADS);
+  const { clean, ablated, control } = await ablate(model, {
+    tokens,
+    heads,
+    method: "zero",
+    controls: DRAWS,
+    seed: SEED,
+    signal: context.signal,
+    progress: context.progress,
+  });
+  const draws = (control?.draws ?? []).map(repeatedLoss);
+  const second = draws.map((loss) => loss.secondCopy);
+  const mean = { all: average(draws.map((loss) => loss.all)), secondCopy: average(second) };
+  return {
+    heads,
+    clean: repeatedLoss(clean),
+    ablated: repeatedLoss(ablated),
+    control: { mean, range: [Math.min(...second), Math.max(...second)], draws: draws.length },
+  };
+}
+
+/** Of rows BOS r r, the tokens of the second copy are predicted at the last positions but one of its length. */
+function repeatedLoss({ loss, nll }: TokenLosses): RepeatedLoss {
+  return { all: loss, secondCopy: average(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
+}
+
+function average(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/**
+ * The best heads of which each layer keeps at least as many others, so that a control can be drawn.
+ * A small model gives fewer: one of eight.
+ */
+function bestHeads(scores: HeadScores, most: number): HeadRef[] {
+  const { layers, heads } = scores.model;
+  const wanted = Math.min(most, Math.ceil((layers * heads) / 8));
+  const taken = new Map<number, number>();
+  return ranking(scores)
+    .filter(({ layer }) => {
+      const before = taken.get(layer) ?? 0;
+      if (before + 1 > heads / 2) return false;
+      taken.set(layer, before + 1);
+      return true;
+    })
+    .slice(0, wanted)
+    .map(({ layer, head }) => ({ layer, head }));
+}
+
+async function continueSentence(context: Context, model: Model, prompt: string): Promise<MainJobResult["sentence"]> {
+  if (model.tokenizer) {
+    const { text } = await generate(model, { text: prompt, maxTokens: NEW_TOKENS, signal: context.signal });
+    return { prompt, continuation: text! };
+  }
+  const ids = [3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4].map((id) => id % model.config.d_vocab);
+  const { ids: more } = await generate(model, { tokens: ids, maxTokens: 8, stop: [], signal: context.signal });
+  return { prompt: ids.join(" "), continuation: more.join(" ") };
+}
+
+async function answerTwice(
+  context: Context,
+  model: Model,
+  scores: HeadScores,
+  sizes: Sizes,
+): Promise<MainJobResult["needle"]> {
+  const { layers, kvHeads } = scores.model;
+  const mask = maskFromScores(scores, {
+    top: Math.round((layers * kvHeads) / 4),
+    sink: SINK,
+    recent: RECENT,
+    scoresFile: "retrieval.json",
+  });
+  const question = needleQuestion(model, sizes.needle);
+  const answer = async (chosen?: HeadMask, label = "all KV heads full"): Promise<Answer> => {
+    let done = 0;
+    context.progress(0, NEW_TOKENS, `needle question, ${label}`);
+    const generation = await generate(model, {
+      tokens: question.ids,
+      maxTokens: model.tokenizer ? NEW_TOKENS : 3,
+      ...(model.tokenizer ? {} : { stop: [] }),
+      ...(chosen ? { mask: chosen } : {}),
+      signal: context.signal,
+      onToken: () => context.progress(++done, NEW_TOKENS, `needle question, ${label}`),
+    });
+    return answerOf(generation, question);
+  };
+  return {
+    question,
+    mask,
+    full: await answer(),
+    masked: await answer(mask, `${retrievalHeads(mask).length} KV heads full`),
+  };
+}
+
+function answerOf({ text, ids, cache, prefillMs, decodeMsPerToken }: Generation, { expected }: NeedleQuestion): Answer {
+  const words = text ?? ids.join(" ");
+  return {
+    text: words,
+    right: words.includes(expected),
+    bytes: cache.bytes,
+    bytesFull: cache.bytesFull,
+    prefillMs,
+    decodeMsPerToken,
+  };
+}
+
+async function writeFiles(
+  out: string,
+  { rows, scores, mask }: { rows: number[][]; scores: MainJobResult["scores"]; mask: HeadMask },
+  signal: AbortSignal,
+): Promise<string[]> {
+  const names = Object.keys(scores).map((name) => `${name}.json`);
+  for (const each of Object.values(scores)) await writeScores(join(out, `${each.probe}.json`), each);
+  await writeMask(join(out, "mask.json"), mask);
+  await writeFileAtomic(join(out, "repeated-tokens.json"), `${JSON.stringify(rows)}\n`);
+  await exportHeads("duo-attention", { mask }, join(out, "duo-attention"), {}, { force: true, signal });
+  await exportHeads(
+    "retrieval-head",
+    { scores: scores["retrieval"]! },
+    join(out, "retrieval-head.json"),
+    {},
+    { signal },
+  );
+  return [...names, "mask.json", "repeated-tokens.json", "duo-attention/", "retrieval-head.json"];
+}
+
+/** The result as data: of scores the best heads, since the files hold them whole. */
+function summaryOf(result: MainJobResult): Record<string, unknown> {
+  const { scores, ablation, needle, ...rest } = result;
+  const top = Object.entries(scores).map(([name, each]) => [
+    name,
+    ranking(each)
+      .slice(0, 8)
+      .map((head) => ({ head: formatHead(head), score: head.value })),
+  ]);
+  const { question, mask, full, masked } = needle;
+  return {
+    ...rest,
+    top: Object.fromEntries(top),
+    ablation: { ...ablation, heads: ablation.heads.map(formatHead) },
+    needle: {
+      tokens: question.ids.length,
+      question: question.question,
+      expected: question.expected,
+      full,
+      masked: { ...masked, kvHeadsFull: retrievalHeads(mask).map(formatHead), sink: mask.sink, recent: mask.recent },
+    },
+  };
+}

@@ -1,0 +1,16 @@
+// The command `headscope`. Only what --help needs is imported before a command is known.
+import { run } from "./run.ts";
+
+// Standard output is for results alone: what libraries print goes to standard error.
+console.log = console.error;
+console.info = console.error;
+
+// A reader that has seen enough (`headscope … | head`) is no failure.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(process.exitCode ?? 0);
+  });
+}
+
+process.exitCode = await run(process.argv.slice(2));

@@ -1,0 +1,40 @@
+import type { HeadModel } from "../heads/model.ts";
+import type { Model } from "../models/model.ts";
+import type { Context } from "./context.ts";
+import type { ModelOptions } from "./options.ts";
+
+/** Loads the model of --model, uses it, and frees it. */
+export async function withModel<T>(
+  context: Context,
+  { model: ref, weights }: ModelOptions,
+  use: (model: Model) => Promise<T>,
+): Promise<T> {
+  const { loadModel } = await import("../models/load.ts");
+  const { signal, progress } = context;
+  const model = await loadModel(ref, {
+    signal,
+    onProgress: (share) => progress(Math.round(100 * share), 100, `loading ${ref}`),
+    ...(weights === undefined ? {} : { weights }),
+  });
+  try {
+    progress.end();
+    await pause(); // a Ctrl-C that came during native work is heard here
+    signal.throwIfAborted();
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
+}
+
+/** What the files about a model say of it; its weights are read and freed again. */
+export function headModelOf(context: Context, ref: string): Promise<HeadModel> {
+  return withModel(context, { model: ref, weights: "q8" }, async (model) => {
+    const { headModel } = await import("../heads/model.ts");
+    return headModel(model);
+  });
+}
+
+/** Lets signals and timers through: native work blocks them. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

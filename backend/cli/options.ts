@@ -1,0 +1,75 @@
+import { type Command, Option } from "commander";
+import { HeadscopeError } from "../errors.ts";
+
+/** Reads a whole number. @param least smallest that will do */
+export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^[+-]?\d+$/.test(text.trim()) && Number.isSafeInteger(value) && value >= least) return value;
+    const allowed = least === Number.MIN_SAFE_INTEGER ? "a whole number" : `a whole number from ${least}`;
+    throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give ${allowed}` });
+  };
+}
+
+/** Reads a number. @param least smallest that will do */
+export function real(name: string, least = Number.NEGATIVE_INFINITY): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (Number.isFinite(value) && value >= least) return value;
+    const allowed = least === Number.NEGATIVE_INFINITY ? "a number" : `a number from ${least}`;
+    throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give ${allowed}` });
+  };
+}
+
+/** Reads one of a few words. */
+export function oneOf(name: string, choices: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (choices.includes(text)) return text;
+    throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give one of ${choices.join(", ")}` });
+  };
+}
+
+const WEIGHTS = ["f32", "q8"];
+
+/** Options of a command that loads a model. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly weights?: "f32" | "q8";
+}
+
+/** Adds --model and --weights. */
+export function modelOptions(command: Command): Command {
+  return command
+    .requiredOption("--model <ref>", "catalogue name, or path to a .gguf file or checkpoint folder")
+    .addOption(
+      new Option("--weights <type>", "f32, or q8: keep 8-bit weights of a GGUF as they are")
+        .argParser(oneOf("--weights", WEIGHTS))
+        .default("f32"),
+    );
+}
+
+/** Options of a command that takes token rows. */
+export interface TokenOptions {
+  readonly text?: string;
+  readonly tokensFile?: string;
+  readonly prependBos?: boolean;
+}
+
+/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. */
+export function tokenOptions(command: Command): Command {
+  return command
+    .option("--text <text>", "a text, tokenised by the model's tokenizer")
+    .option("--tokens-file <file>", "JSON array of rows of token ids")
+    .addOption(new Option("--prepend-bos", "put the BOS token before the text (default: as the tokenizer does)"))
+    .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
+}
+
+/** Adds --param, which may be repeated. */
+export function paramOption(command: Command, what = "a parameter; may be repeated"): Command {
+  return command.option("--param <name=value>", what, (pair: string, before: string[] = []) => [...before, pair]);
+}
+
+/** Adds --seed, default 0. */
+export function seedOption(command: Command): Command {
+  return command.option("--seed <n>", "seed of everything random", integer("--seed", 0), 0);
+}

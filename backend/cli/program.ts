@@ -1,0 +1,67 @@
+import { Command } from "commander";
+import packageJson from "../../package.json" with { type: "json" };
+import { register as ablate } from "./commands/ablate.ts";
+import { register as definitions } from "./commands/definitions.ts";
+import { register as doctor } from "./commands/doctor.ts";
+import { register as exportHeads } from "./commands/export.ts";
+import { register as forward } from "./commands/forward.ts";
+import { register as generate } from "./commands/generate.ts";
+import { register as importHeads } from "./commands/import.ts";
+import { register as mask } from "./commands/mask.ts";
+import { register as models } from "./commands/models.ts";
+import { register as patch } from "./commands/patch.ts";
+import { register as probe } from "./commands/probe.ts";
+import { register as probes } from "./commands/probes.ts";
+import { register as start } from "./commands/start.ts";
+import { usageError } from "./errors.ts";
+
+/** Every command, in the order of the help: one file each. */
+const COMMANDS = [
+  start,
+  doctor,
+  models,
+  probes,
+  probe,
+  mask,
+  ablate,
+  patch,
+  generate,
+  forward,
+  exportHeads,
+  importHeads,
+  definitions,
+];
+
+const EXAMPLES = `
+Examples:
+  headscope probe induction --model smollm2-135m --out induction.json
+  headscope ablate --model smollm2-135m --heads top:6@induction.json --method zero
+  headscope mask --scores retrieval.json --top 23 --out mask.json
+  headscope generate --model smollm2-135m --text "The capital of France is" --mask mask.json`;
+
+/**
+ * The whole command line: names and options only, implementations are imported when they run.
+ * @param args what will be parsed: errors look at it
+ */
+export function createProgram(args: readonly string[] = []): Command {
+  const program = new Command("headscope")
+    .description("Find attention heads, prove them by ablation, and take the choice to an inference engine.")
+    .version(packageJson.version)
+    .option("--json", "print one JSON document on standard output, everything else on standard error")
+    .option("--verbose", "show where errors come from")
+    .addHelpText("after", EXAMPLES)
+    .enablePositionalOptions()
+    .helpCommand(true)
+    .showSuggestionAfterError(true);
+  for (const register of COMMANDS) register(program);
+  prepare(program, args);
+  return program;
+}
+
+/** Makes wrong calls errors of ours, thrown rather than printed; the program itself prints them. */
+function prepare(command: Command, args: readonly string[]): void {
+  command.configureOutput({ outputError: () => {} }).exitOverride((error) => {
+    throw usageError(error, command, args) ?? error;
+  });
+  for (const child of command.commands) prepare(child, args);
+}

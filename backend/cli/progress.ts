@@ -1,0 +1,84 @@
+import type { SingleBar } from "cli-progress";
+
+/** Where progress goes: standard error, or a test's own stream. */
+export interface ProgressStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+}
+
+/** Shows how far long work is. `done` and `total` are of one stage, named by `label`; a new label begins a new stage. */
+export interface Progress {
+  (done: number, total: number, label: string): void;
+  /** A line of its own, above the bar. */
+  say(line: string): void;
+  /** Takes the bar away. */
+  end(): void;
+}
+
+/** Off a terminal a stage is told of when it has lasted this long, in milliseconds, and then again after as long. */
+const PLAIN_INTERVAL = 5_000;
+
+/**
+ * Progress on a terminal as a bar that is taken away at the end, elsewhere as a few plain lines.
+ * The bar's package is loaded with the first bar: most commands never need it.
+ */
+export async function createProgress(stream: ProgressStream): Promise<Progress> {
+  return stream.isTTY === true ? barProgress(stream) : plainProgress(stream);
+}
+
+async function barProgress(stream: ProgressStream): Promise<Progress> {
+  const { default: cliProgress } = await import("cli-progress");
+  let bar: SingleBar | undefined;
+  let stage: string | undefined;
+  const end = () => {
+    bar?.stop();
+    bar = undefined;
+    stage = undefined;
+  };
+  const show = (done: number, total: number, label: string): void => {
+    if (label !== stage) {
+      end();
+      bar = new cliProgress.SingleBar({
+        format: "  {label} {bar} {percentage}%",
+        barsize: 24,
+        barCompleteChar: "█",
+        barIncompleteChar: "░",
+        hideCursor: true,
+        clearOnComplete: true,
+        stream: stream as NodeJS.WritableStream,
+      });
+      bar.start(total, done, { label });
+      stage = label;
+    }
+    bar?.setTotal(total);
+    bar?.update(done, { label });
+  };
+  return Object.assign(show, {
+    say(line: string) {
+      end();
+      stream.write(`${line}\n`);
+    },
+    end,
+  });
+}
+
+function plainProgress(stream: ProgressStream): Progress {
+  let stage: string | undefined;
+  let told = 0;
+  const show = (done: number, total: number, label: string): void => {
+    const now = performance.now();
+    if (label !== stage) {
+      stage = label;
+      told = now;
+    }
+    if (now - told < PLAIN_INTERVAL) return;
+    stream.write(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %\n`);
+    told = now;
+  };
+  return Object.assign(show, {
+    say: (line: string) => void stream.write(`${line}\n`),
+    end: () => {
+      stage = undefined;
+    },
+  });
+}

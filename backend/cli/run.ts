@@ -1,0 +1,84 @@
+import { CommanderError } from "commander";
+import { HeadscopeError } from "../errors.ts";
+import { type CommonOptions, type Context, useRunner } from "./context.ts";
+import { INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
+import { createProgram } from "./program.ts";
+import type { Progress } from "./progress.ts";
+
+/**
+ * Runs one command line.
+ * @param args without the program's name
+ * @returns exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted
+ */
+export async function run(args: readonly string[]): Promise<number> {
+  const controller = new AbortController();
+  let verbose = args.includes("--verbose");
+  let end = () => {};
+  const interrupt = (signal: NodeJS.Signals) => {
+    // A second Ctrl-C does not wait for anything to be tidied up.
+    if (controller.signal.aborted) process.exit(exitCodeOf(signal));
+    controller.abort(new HeadscopeError("cancelled", "interrupted", { remedy: "nothing half-written was left" }));
+    process.exitCode = exitCodeOf(signal);
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+  useRunner(async (options, work) => {
+    verbose = options.verbose === true;
+    const context = await createContext(options, controller.signal);
+    end = context.progress.end;
+    await work(context);
+    end();
+  });
+  try {
+    await createProgram(args).parseAsync(args as string[], { from: "user" });
+    return 0;
+  } catch (error) {
+    end();
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // help was shown: asked for, or for want of a command
+    if (controller.signal.aborted && (isCancelled(error) || error === controller.signal.reason)) {
+      console.error("headscope: interrupted");
+      return Number(process.exitCode ?? INTERRUPTED);
+    }
+    console.error(`headscope: ${lineOf(error)}`);
+    if (verbose) console.error(error);
+    return error instanceof HeadscopeError ? error.exitCode : 1;
+  } finally {
+    process.off("SIGINT", interrupt);
+    process.off("SIGTERM", interrupt);
+  }
+}
+
+function exitCodeOf(signal: NodeJS.Signals): number {
+  return signal === "SIGTERM" ? 143 : INTERRUPTED;
+}
+
+async function createContext({ json = false, verbose = false }: CommonOptions, signal: AbortSignal): Promise<Context> {
+  const progress = await lazyProgress();
+  return {
+    json,
+    verbose,
+    signal,
+    progress,
+    note: (line) => progress.say(line),
+    async show(text) {
+      progress.end();
+      if (!json) await write(`${text}\n`);
+    },
+    async print(document, text) {
+      progress.end();
+      if (!json) return write(`${text()}\n`);
+      const { formatJson } = await import("../json.ts");
+      return write(`${formatJson(document)}\n`);
+    },
+  };
+}
+
+async function lazyProgress(): Promise<Progress> {
+  const { createProgress } = await import("./progress.ts");
+  return createProgress(process.stderr);
+}
+
+/** Writes to standard output and waits until it is gone, so that a big document is whole when the process ends. */
+function write(text: string): Promise<void> {
+  return new Promise((resolve, reject) => process.stdout.write(text, (error) => (error ? reject(error) : resolve())));
+}

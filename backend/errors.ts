@@ -1,0 +1,54 @@
+import { distance } from "fastest-levenshtein";
+
+/** What went wrong, by who can mend it: `usage` is a wrong call (exit code 2), the others are exit code 1. */
+export type ErrorKind = "usage" | "input" | "corrupt" | "missing" | "unsupported" | "network" | "mismatch" | "cancelled";
+
+/**
+ * An error written for the person who must act on it: one line that names the thing, and a remedy.
+ * Everything that headscope throws on purpose is one of these; anything else is a defect.
+ */
+export class HeadscopeError extends Error {
+  readonly kind: ErrorKind;
+  readonly remedy: string | undefined;
+
+  constructor(kind: ErrorKind, message: string, options: { remedy?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "HeadscopeError";
+    this.kind = kind;
+    this.remedy = options.remedy;
+  }
+
+  /** Process exit code: 2 for a wrong call, 1 for everything else. */
+  get exitCode(): 1 | 2 {
+    return this.kind === "usage" ? 2 : 1;
+  }
+
+  /** The line that a person reads: what is wrong, then what to do. */
+  get line(): string {
+    return this.remedy === undefined ? this.message : `${this.message}; ${this.remedy}`;
+  }
+}
+
+/**
+ * The names nearest to a misspelt one, best first.
+ * @param most how many at most, default 3
+ */
+export function nearest(name: string, candidates: readonly string[], most = 3): string[] {
+  const wanted = name.toLowerCase();
+  return candidates
+    .map((candidate) => {
+      const lower = candidate.toLowerCase();
+      const contained = lower.includes(wanted) || wanted.includes(lower);
+      return { candidate, score: distance(wanted, lower) - (contained ? wanted.length / 2 : 0) };
+    })
+    .sort((a, b) => a.score - b.score)
+    .slice(0, most)
+    .map(({ candidate }) => candidate);
+}
+
+/** The error for a name that no registry knows: it lists the nearest names. */
+export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
+  const near = nearest(name, candidates);
+  const remedy = near.length > 0 ? `did you mean ${near.join(", ")}?` : `there is no ${what} to choose from`;
+  return new HeadscopeError("usage", `unknown ${what} "${name}"`, { remedy });
+}

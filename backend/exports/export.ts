@@ -1,0 +1,71 @@
+import type { z } from "zod";
+import type { Definition } from "../definitions/definition.ts";
+import type { HeadMask } from "../heads/mask.ts";
+import type { HeadModel } from "../heads/model.ts";
+import type { HeadScores } from "../heads/scores.ts";
+import type { ModelConfig } from "../models/config.ts";
+
+/** One tensor of a checkpoint under its Hugging Face name, row-major, outermost dimension first. */
+export interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** A model's weights for an export that writes them: one tensor at a time, so that no second copy of all is held. */
+export interface CheckpointInput {
+  readonly model: HeadModel;
+  readonly config: ModelConfig;
+  /** Every tensor once, in any order, with the query and key rows in Hugging Face's half-split rotary order. */
+  tensors(): AsyncIterable<NamedTensor>;
+  /** Contents of tokenizer.json and tokenizer_config.json. */
+  readonly tokenizer?: { readonly json: unknown; readonly config: unknown } | undefined;
+  /** Token ids. */
+  readonly bos?: number | undefined;
+  readonly eos?: number | undefined;
+}
+
+/** What an export starts from: scores or a mask, and the weights where it needs them. */
+export interface ExportInput {
+  readonly scores?: HeadScores | undefined;
+  readonly mask?: HeadMask | undefined;
+  readonly checkpoint?: CheckpointInput | undefined;
+}
+
+export interface ExportOptions {
+  /** Whether a folder that an earlier export wrote may be replaced; default false. Single files always are. */
+  readonly force?: boolean | undefined;
+  /** Stops the export between tensors; nothing is left behind. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an export wrote. */
+export interface Written {
+  readonly path: string;
+  /** Names of the files in it for a folder; the path itself for a single file. */
+  readonly files: readonly string[];
+}
+
+/** One foreign format that headscope writes. */
+export interface Exporter<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /** What it can start from; one of them is given. */
+  readonly from: readonly ("scores" | "mask")[];
+  /** Whether it also needs the model's weights. */
+  readonly needsCheckpoint: boolean;
+  readonly output: "file" | "folder";
+  /**
+   * Writes the whole export or nothing.
+   * @param path the file or folder to make
+   */
+  write(input: ExportInput, path: string, parameters: z.output<S>, options: ExportOptions): Promise<Written>;
+}
+
+/** One foreign format that headscope reads. */
+export interface Importer<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /**
+   * @param path file or folder
+   * @param model whose heads the numbers are about; the file's shape must be its shape
+   * @throws HeadscopeError `input` for a damaged file, `mismatch` for another shape
+   */
+  read(path: string, model: HeadModel): Promise<HeadScores>;
+}

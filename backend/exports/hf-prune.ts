@@ -1,0 +1,45 @@
+import { z } from "zod";
+import { HeadscopeError } from "../errors.ts";
+import { ablatedHeads, type HeadMask } from "../heads/mask.ts";
+import type { HeadRef } from "../heads/model.ts";
+import { writeFileAtomic } from "../paths.ts";
+import type { Exporter } from "./export.ts";
+import { refuseFolder } from "./folder.ts";
+
+const parameters = z.object({});
+
+/** The dictionary that Hugging Face's `prune_heads` takes. */
+export const hfPrune: Exporter<typeof parameters> = {
+  name: "hf-prune",
+  title: "Hugging Face pruning dictionary",
+  description:
+    "JSON {layer: [heads]} of the query heads that a mask ablates, for transformers' prune_heads or a configuration's " +
+    "pruned_heads; JSON keys are text, so a script turns them into numbers first. Layers that lose no head are absent.",
+  source: "transformers, PreTrainedModel.prune_heads",
+  parameters,
+  from: ["mask"],
+  needsCheckpoint: false,
+  output: "file",
+  async write({ mask }, path) {
+    await refuseFolder(path);
+    const byLayer: Record<string, number[]> = {};
+    for (const { layer, head } of headsToAblate(mask!)) {
+      byLayer[layer] ??= [];
+      byLayer[layer].push(head);
+    }
+    await writeFileAtomic(path, `${JSON.stringify(byLayer)}\n`);
+    return { path, files: [path] };
+  },
+};
+
+/**
+ * The query heads that a mask ablates.
+ * @throws HeadscopeError `input` when the mask chooses among KV heads only
+ */
+export function headsToAblate(mask: HeadMask): HeadRef[] {
+  if (mask.heads === undefined)
+    throw new HeadscopeError("input", "the mask ablates no query heads: it chooses among KV heads only", {
+      remedy: "give the heads to ablate with --heads, or a mask whose heads are keep or ablate",
+    });
+  return ablatedHeads(mask);
+}

@@ -1,0 +1,61 @@
+import { type Registry, registry } from "../definitions/definition.ts";
+import { HeadscopeError } from "../errors.ts";
+import { csv } from "./csv.ts";
+import { duoAttention, duoAttentionImport } from "./duo-attention.ts";
+import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
+import { hfPrune } from "./hf-prune.ts";
+import { prunedCheckpoint } from "./pruned-checkpoint.ts";
+import { retrievalHead, retrievalHeadImport } from "./retrieval-head.ts";
+import { safetensors } from "./safetensors.ts";
+
+/** Every format that headscope writes. */
+export const exporters: Registry<Exporter> = registry<Exporter>("export", [
+  duoAttention,
+  retrievalHead,
+  safetensors,
+  csv,
+  hfPrune,
+  prunedCheckpoint,
+]);
+
+/** Every format that headscope reads. */
+export const importers: Registry<Importer> = registry<Importer>("import", [duoAttentionImport, retrievalHeadImport]);
+
+/**
+ * Writes scores or a mask in a foreign format, whole or not at all.
+ * @param name format, such as "duo-attention"
+ * @param path the file or folder to make; a file is replaced, a folder only with `force`
+ * @param raw the format's parameters, as text or values
+ * @throws HeadscopeError `usage` for an unknown format or parameter, or a document that the format cannot hold
+ */
+export async function exportHeads(
+  name: string,
+  input: ExportInput,
+  path: string,
+  raw: Readonly<Record<string, unknown>> = {},
+  options: ExportOptions = {},
+): Promise<Written> {
+  const exporter = exporters.get(name);
+  const parameters = exporters.parse(name, raw);
+  const given = (["scores", "mask"] as const).filter((kind) => input[kind] !== undefined);
+  const [kind] = given;
+  if (kind === undefined || given.length > 1 || !exporter.from.includes(kind)) {
+    const what = given.length === 0 ? "nothing" : given.join(" and ");
+    throw new HeadscopeError("usage", `export ${name} was given ${what}`, {
+      remedy: `give ${exporter.from.map((from) => `--${from}`).join(" or ")}`,
+    });
+  }
+  if (exporter.needsCheckpoint && input.checkpoint === undefined)
+    throw new HeadscopeError("usage", `export ${name} needs the model's weights`, { remedy: "give --model" });
+  return exporter.write(input, path, parameters, options);
+}
+
+export type {
+  CheckpointInput,
+  Exporter,
+  ExportInput,
+  ExportOptions,
+  Importer,
+  NamedTensor,
+  Written,
+} from "./export.ts";

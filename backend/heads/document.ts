@@ -1,0 +1,67 @@
+import type { z } from "zod";
+import { readJson } from "../json.ts";
+import { HeadscopeError } from "../errors.ts";
+
+/**
+ * Checks a file's content against its schema, its format tag first.
+ * @param format the tag, such as "headscope.head-scores/1"
+ * @param label the file; errors start with it
+ * @throws HeadscopeError `input` naming the field that is wrong
+ */
+export function parseDocument<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  { format, label, remedy }: { format: string; label: string; remedy: string },
+): z.output<S> {
+  const tag = value !== null && typeof value === "object" ? (value as { format?: unknown }).format : undefined;
+  if (tag !== format) {
+    const found = tag === undefined ? "it has no format tag" : `its format is ${JSON.stringify(tag)}`;
+    throw new HeadscopeError("input", `${label} is not a ${format} file: ${found}`, { remedy });
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new HeadscopeError("input", `${label}: ${fieldPath(issue.path)}: ${issue.message}`, { remedy });
+}
+
+/** Reads a file and checks it with `parse`; errors start with its path. */
+export async function readDocument<T>(
+  path: string,
+  what: string,
+  parse: (value: unknown, label: string) => T,
+): Promise<T> {
+  return parse(await readJson(path, what), path);
+}
+
+/** "metrics.induction.values[3][1]". */
+function fieldPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
+    .join("");
+}
+
+/**
+ * Checks that a table has one row a layer and one column a head.
+ * @throws HeadscopeError `input` naming expected and found counts
+ */
+export function checkTable(
+  table: readonly (readonly unknown[])[],
+  rows: number,
+  columns: number,
+  { label, columnsAre, remedy }: { label: string; columnsAre: string; remedy: string },
+): void {
+  if (table.length !== rows)
+    throw new HeadscopeError("input", `${label} has ${table.length} rows, expected ${rows} (one a layer)`, { remedy });
+  const layer = table.findIndex((row) => row.length !== columns);
+  if (layer >= 0)
+    throw new HeadscopeError(
+      "input",
+      `${label}[${layer}] has ${table[layer]!.length} columns, expected ${columns} (one a ${columnsAre})`,
+      { remedy },
+    );
+}
+
+/** Column noun of an axis, for errors. */
+export function columnNoun(axis: "heads" | "kvHeads"): string {
+  return axis === "heads" ? "query head" : "KV head";
+}

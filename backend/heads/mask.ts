@@ -1,0 +1,186 @@
+import { z } from "zod";
+import { formatJson } from "../json.ts";
+import { HeadscopeError } from "../errors.ts";
+import { writeFileAtomic } from "../paths.ts";
+import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
+import { type HeadModel, type HeadRef, headModelSchema } from "./model.ts";
+import { type HeadScores, kvTable, mainMetric } from "./scores.ts";
+import { choose, oneRule, type Rule } from "./select.ts";
+
+const FORMAT = "headscope.head-mask/1";
+const REMEDY = "write it again with headscope mask";
+
+/** First tokens that a streaming head keeps, in tokens, unless told otherwise. */
+export const DEFAULT_SINK = 64;
+/** Latest tokens that a streaming head keeps, itself included, unless told otherwise. */
+export const DEFAULT_RECENT = 256;
+
+/**
+ * The file `headscope.head-mask/1`: which KV heads keep everything and which only sink and recent tokens, and which
+ * query heads are ablated. Either table may be absent, not both.
+ */
+export const headMaskSchema = z.looseObject({
+  format: z.literal(FORMAT),
+  model: headModelSchema,
+  /** [layers, kvHeads]: "retrieval" heads attend to everything, "streaming" heads to sink and recent tokens. */
+  kvHeads: z.array(z.array(z.enum(["retrieval", "streaming"]))).optional(),
+  /** [layers, heads] */
+  heads: z.array(z.array(z.enum(["keep", "ablate"]))).optional(),
+  /** First tokens that a streaming head keeps. */
+  sink: z.int().min(0).default(DEFAULT_SINK),
+  /** Latest tokens that a streaming head keeps; at least the query's own. */
+  recent: z.int().min(1).default(DEFAULT_RECENT),
+  /** Where the choice comes from: a score file and rule, or "user". */
+  source: z.union([z.string(), z.looseObject({})]).default("user"),
+});
+
+/** A checked mask file. */
+export type HeadMask = z.output<typeof headMaskSchema>;
+
+/** How much a streaming head keeps. */
+export interface Window {
+  /** First tokens, default 64. */
+  readonly sink?: number | undefined;
+  /** Latest tokens, default 256. */
+  readonly recent?: number | undefined;
+}
+
+/**
+ * Turns scores into a mask over KV heads; the score of a KV head is the maximum over its group of query heads.
+ * Exactly one rule: `top` KV heads keep everything; or the lowest `quantile` share streams (DuoAttention's sparsity);
+ * or heads that score at least `threshold` keep everything. Ties go to the earlier layer, then head.
+ * @param options.metric default: the main one
+ * @param options.scoresFile path of the scores, noted in `source`
+ * @throws HeadscopeError `usage` for a wrong rule, value or metric
+ */
+export function maskFromScores(
+  scores: HeadScores,
+  options: Rule & Window & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+): HeadMask {
+  const metric = mainMetric(scores, options.metric);
+  const { name: rule, value } = oneRule(options);
+  const chosen = choose(kvTable(scores, metric), options);
+  return parseMask(
+    {
+      format: FORMAT,
+      model: scores.model,
+      kvHeads: chosen.map((row) => row.map((full) => (full ? "retrieval" : "streaming"))),
+      ...window(options),
+      source: {
+        ...(options.scoresFile === undefined ? {} : { scores: options.scoresFile }),
+        probe: scores.probe,
+        metric: metric.name,
+        rule,
+        value,
+      },
+    },
+    "the mask",
+  );
+}
+
+/** A mask from KV heads named by the user: these keep everything, all others stream. */
+export function maskFromKvHeads(model: HeadModel, full: readonly HeadRef[], options: Window = {}): HeadMask {
+  const kvHeads = table(model, "kvHeads", full, "retrieval", "streaming");
+  return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
+}
+
+/**
+ * A mask that ablates query heads and keeps the rest.
+ * @param source where the choice comes from, default "user"
+ * @throws HeadscopeError `usage` for a head that the model has not
+ */
+export function maskFromHeads(
+  model: HeadModel,
+  ablate: readonly HeadRef[],
+  source: HeadMask["source"] = "user",
+): HeadMask {
+  const heads = table(model, "heads", ablate, "ablate", "keep");
+  return parseMask({ format: FORMAT, model, heads, ...window({}), source }, "the mask");
+}
+
+function table<T extends string>(
+  model: HeadModel,
+  axis: "heads" | "kvHeads",
+  named: readonly HeadRef[],
+  inside: T,
+  outside: T,
+): T[][] {
+  const rows = Array.from({ length: model.layers }, () => Array.from({ length: model[axis] }, () => outside));
+  for (const { layer, head } of named) {
+    if (rows[layer]?.[head] === undefined)
+      throw new HeadscopeError("usage", `there is no ${columnNoun(axis)} ${layer}.${head}`, {
+        remedy: `layers are 0 to ${model.layers - 1}, ${columnNoun(axis)}s 0 to ${model[axis] - 1}`,
+      });
+    rows[layer][head] = inside;
+  }
+  return rows;
+}
+
+function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: Window): { sink: number; recent: number } {
+  const bad = (name: string, value: number, least: number) =>
+    new HeadscopeError("usage", `${name} cannot be ${value}`, {
+      remedy: `give a whole number of tokens from ${least}`,
+    });
+  if (!Number.isSafeInteger(sink) || sink < 0) throw bad("sink", sink, 0);
+  if (!Number.isSafeInteger(recent) || recent < 1) throw bad("recent", recent, 1);
+  return { sink, recent };
+}
+
+/**
+ * Checks a mask document: its tag, its fields, one row a layer and one column a head.
+ * @param label where it comes from, usually a path; errors start with it
+ * @throws HeadscopeError `input` naming the field
+ */
+export function parseMask(value: unknown, label: string): HeadMask {
+  const mask = parseDocument(headMaskSchema, value, { format: FORMAT, label, remedy: REMEDY });
+  const { layers, heads, kvHeads } = mask.model;
+  if (heads % kvHeads !== 0)
+    throw new HeadscopeError("input", `${label}: ${heads} heads cannot share ${kvHeads} KV heads`, { remedy: REMEDY });
+  if (mask.kvHeads === undefined && mask.heads === undefined)
+    throw new HeadscopeError("input", `${label} chooses no heads: both kvHeads and heads are absent`, {
+      remedy: REMEDY,
+    });
+  for (const axis of ["kvHeads", "heads"] as const) {
+    const rows = mask[axis];
+    if (rows !== undefined)
+      checkTable(rows, layers, mask.model[axis], {
+        label: `${label}: ${axis}`,
+        columnsAre: columnNoun(axis),
+        remedy: REMEDY,
+      });
+  }
+  return mask;
+}
+
+/**
+ * Reads and checks a mask file.
+ * @throws HeadscopeError `missing` or `input`, starting with the path
+ */
+export function readMask(path: string): Promise<HeadMask> {
+  return readDocument(path, "mask file", parseMask);
+}
+
+/** Checks and writes a mask file, whole or not at all. */
+export async function writeMask(path: string, mask: HeadMask): Promise<void> {
+  await writeFileAtomic(path, `${formatJson(parseMask(mask, path))}\n`);
+}
+
+/** The query heads that a mask ablates, in order of layer and head; none when it says nothing of query heads. */
+export function ablatedHeads(mask: HeadMask): HeadRef[] {
+  return places(mask.heads, "ablate");
+}
+
+/** The KV heads that keep everything; all of them when the mask says nothing of KV heads. */
+export function retrievalHeads(mask: HeadMask): HeadRef[] {
+  const { layers, kvHeads } = mask.model;
+  const all = () => Array.from({ length: layers }, () => Array.from({ length: kvHeads }, () => "retrieval"));
+  return places(mask.kvHeads ?? all(), "retrieval");
+}
+
+function places(rows: readonly (readonly string[])[] | undefined, wanted: string): HeadRef[] {
+  return (rows ?? []).flatMap((row, layer) =>
+    row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])),
+  );
+}
+
+export { checkModel } from "./model.ts";

@@ -1,0 +1,84 @@
+import { z } from "zod";
+import { HeadscopeError } from "../errors.ts";
+
+/** Which model the numbers of a file are about, and how many heads it has. */
+export const headModelSchema = z.looseObject({
+  /** The name or path it was loaded by; not its identity. */
+  ref: z.string().min(1),
+  family: z.string().optional(),
+  /** Its identity: "sha256:…" of the weights. Files from elsewhere may lack it. */
+  digest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/, "must be sha256: and 64 hexadecimal digits")
+    .optional(),
+  layers: z.int().min(1),
+  /** Query heads of a layer. */
+  heads: z.int().min(1),
+  /** Key and value heads of a layer. */
+  kvHeads: z.int().min(1),
+});
+
+/** The model that a score or mask file belongs to. */
+export type HeadModel = z.output<typeof headModelSchema>;
+
+/** The model that a file must belong to. */
+export interface ModelShape {
+  readonly ref: string;
+  readonly digest?: string | undefined;
+  readonly layers: number;
+  /** Query heads of a layer. */
+  readonly heads: number;
+  readonly kvHeads: number;
+}
+
+/** What the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
+export type HeadAxis = "heads" | "kvHeads";
+
+/** One head, 0-based. */
+export interface HeadRef {
+  readonly layer: number;
+  readonly head: number;
+}
+
+/** Describes a loaded model for the files about it. */
+export function headModel(model: {
+  readonly ref: string;
+  readonly family: string;
+  readonly digest: string;
+  readonly config: { readonly n_layers: number; readonly n_heads: number; readonly n_key_value_heads: number };
+}): HeadModel {
+  const { n_layers, n_heads, n_key_value_heads } = model.config;
+  const { ref, family, digest } = model;
+  return { ref, family, digest, layers: n_layers, heads: n_heads, kvHeads: n_key_value_heads };
+}
+
+/** "30 layers of 9 heads and 3 KV heads". */
+export function shapeWords({ layers, heads, kvHeads }: Omit<ModelShape, "ref">): string {
+  return `${layers} layers of ${heads} heads and ${kvHeads} KV heads`;
+}
+
+/**
+ * Refuses a file made for another model: by digest where both have one, by shape otherwise.
+ * @param label the file, such as "mask mask.json"; the error starts with it
+ * @throws HeadscopeError `mismatch` naming both models
+ */
+export function checkModel(document: { readonly model: HeadModel }, model: ModelShape, label = "the file"): void {
+  const made = document.model;
+  const sameShape = made.layers === model.layers && made.heads === model.heads && made.kvHeads === model.kvHeads;
+  if (!sameShape)
+    throw new HeadscopeError(
+      "mismatch",
+      `${label} is for ${made.ref} (${shapeWords(made)}), but the model is ${model.ref} (${shapeWords(model)})`,
+      { remedy: `make it again with --model ${model.ref}` },
+    );
+  if (made.digest !== undefined && model.digest !== undefined && made.digest !== model.digest)
+    throw new HeadscopeError(
+      "mismatch",
+      `${label} is for ${made.ref} (weights ${short(made.digest)}), but the model ${model.ref} has other weights (${short(model.digest)})`,
+      { remedy: `make it again with --model ${model.ref}, or load the model it was made with` },
+    );
+}
+
+function short(digest: string): string {
+  return digest.slice(0, "sha256:".length + 12);
+}

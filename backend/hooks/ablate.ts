@@ -1,0 +1,187 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
+import type { Model } from "../models/model.ts";
+import { Random } from "../runtime/random.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
+import { type Method, ModelRuns } from "./variants.ts";
+
+export { nextTokenLosses, type TokenLosses } from "./loss.ts";
+export type { Method } from "./variants.ts";
+
+/** A query head, 0-based. */
+export interface Head {
+  readonly layer: number;
+  readonly head: number;
+}
+
+/** What stands in for a head's output, on which rows. */
+export interface AblationInput {
+  /** Rows of token ids [rows][positions], at least two tokens each. */
+  tokens: readonly (readonly number[])[];
+  /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
+  method: Method;
+  /** mean: one mean a position instead of one over all. Default false. */
+  byPosition?: boolean;
+  /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
+  reference?: readonly (readonly number[])[];
+  /** Of the pairing of rows in resample and of the control's draws. Default 0. */
+  seed?: number;
+  /** Called as batches of variants are done. */
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+}
+
+export interface AblateOptions extends AblationInput {
+  heads: readonly Head[];
+  /** Draws of as many other heads of the same layers; default 5, 0 for none. */
+  controls?: number;
+  /** Next tokens shown for each row. Default 5. */
+  topTokens?: number;
+}
+
+/** One draw of control heads. */
+export interface ControlDraw extends TokenLosses {
+  heads: Head[];
+}
+
+/** A token that may come next, and its probability in either run. */
+export interface NextToken {
+  id: number;
+  text?: string;
+  clean: number;
+  ablated: number;
+}
+
+/** What taking heads out does, beside other heads of the same layers. */
+export interface Ablation {
+  model: { ref: string; digest: string };
+  heads: Head[];
+  method: Method;
+  byPosition: boolean;
+  seed: number;
+  clean: TokenLosses;
+  ablated: TokenLosses;
+  /** Absent with `controls: 0`, or where no layer has a head to spare. */
+  control?: {
+    draws: ControlDraw[];
+    /** Of the draws' losses. */
+    mean: number;
+    range: [number, number];
+    /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
+    short?: { layer: number; wanted: number; others: number }[];
+  };
+  /** By row: the likeliest tokens after its end, by the larger of the two probabilities. */
+  nextToken: NextToken[][];
+}
+
+const MOST_TOKENS_SHOWN = 64;
+
+/**
+ * Takes heads out and measures the loss and the next token's probabilities, beside a control of as many other heads of the same layers.
+ * Everything from the first changed layer on runs in batches of rows, in which every row has its own heads taken out.
+ * @throws HeadscopeError for heads that the model does not have, rows of fewer than two tokens, a mean or resample over a single row
+ */
+export async function ablate(model: Model, options: AblateOptions): Promise<Ablation> {
+  const { heads, controls = 5, seed = 0, topTokens = 5, progress } = options;
+  checkInput(model, options.tokens, [heads]);
+  const { draws, short } = drawControls(model, heads, controls, seed);
+  const sets = [[], heads, ...draws];
+  const runs = new ModelRuns(model, options, sets);
+  try {
+    await runs.all((done, total) => progress?.(done, total, "ablation, rows"), options.signal);
+    const losses = runs.losses.map((nll): TokenLosses => ({ loss: meanLoss(nll), nll }));
+    const means = losses.slice(2).map(({ loss }) => loss);
+    return {
+      model: { ref: model.ref, digest: model.digest },
+      heads: heads.map(({ layer, head }) => ({ layer, head })),
+      method: options.method,
+      byPosition: options.byPosition ?? false,
+      seed,
+      clean: losses[0]!,
+      ablated: losses[1]!,
+      ...(means.length === 0
+        ? {}
+        : {
+            control: {
+              draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
+              mean: means.reduce((a, b) => a + b, 0) / means.length,
+              range: [Math.min(...means), Math.max(...means)] as [number, number],
+              ...(short.length > 0 ? { short } : {}),
+            },
+          }),
+      nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), Math.min(topTokens, MOST_TOKENS_SHOWN)),
+    };
+  } finally {
+    runs.dispose();
+  }
+}
+
+/**
+ * Losses of many ablations of the same rows, each set of heads a set of rows in one batched call; each starts from the stored
+ * residual of its first changed layer.
+ * @param sets heads to take out together; an empty set is the clean run
+ * @returns losses in the order of the sets
+ */
+export async function ablateSweep(model: Model, options: AblationInput & { sets: readonly (readonly Head[])[] }): Promise<TokenLosses[]> {
+  checkInput(model, options.tokens, options.sets, true);
+  const runs = new ModelRuns(model, options, options.sets, { keepStreams: false });
+  try {
+    await runs.all((done, total) => options.progress?.(done, total, "ablation sweep, rows"), options.signal);
+    return runs.losses.map((nll) => ({ loss: meanLoss(nll), nll }));
+  } finally {
+    runs.dispose();
+  }
+}
+
+function checkInput({ config }: Model, tokens: AblationInput["tokens"], sets: readonly (readonly Head[])[], emptyToo = false): void {
+  if (tokens.length === 0) throw new HeadscopeError("input", "there are no rows to measure a loss on", { remedy: "give at least one row of tokens" });
+  const short = tokens.findIndex((row) => row.length < 2);
+  if (short >= 0) throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, { remedy: "give rows of at least two tokens" });
+  for (const set of sets) {
+    if (set.length === 0 && !emptyToo) throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
+    for (const { layer, head } of set) {
+      const known = Number.isInteger(layer) && Number.isInteger(head) && layer >= 0 && head >= 0 && layer < config.n_layers && head < config.n_heads;
+      if (!known) {
+        throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, { remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}` });
+      }
+    }
+  }
+}
+
+/** Draws as many other heads of the same layers, `count` times. */
+export function drawControls({ config }: Model, heads: readonly Head[], count: number, seed: number): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[] } {
+  const random = new Random(seed, 2);
+  const layers = [...new Set(heads.map(({ layer }) => layer))].sort((a, b) => a - b).map((layer) => {
+    const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
+    const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
+    return { layer, wanted: taken.size, others };
+  });
+  const draw = (): Head[] =>
+    layers.flatMap(({ layer, wanted, others }) =>
+      random.permutation(others.length).slice(0, wanted).map((i) => others[i]!).sort((a, b) => a - b).map((head) => ({ layer, head })),
+    );
+  const draws = Array.from({ length: count }, draw).filter((drawn) => drawn.length > 0);
+  const short = layers.filter(({ wanted, others }) => others.length < wanted).map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
+  return { draws, short };
+}
+
+/** @param clean streams of the rows' last positions [rows, d_model] @param ablated alike */
+function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number): NextToken[][] {
+  const rows = clean.shape[0]!;
+  return Array.from({ length: rows }, (_, r) => {
+    const [before, after] = tf.tidy(() => {
+      const both = tf.concat([clean, ablated].map((t) => gatherRows(t, tf.tensor1d([r], "int32"))), 0);
+      const values = tf.softmax(logitsOf(model, both)).dataSync();
+      return [values.slice(0, values.length / 2), values.slice(values.length / 2)];
+    });
+    const larger = Array.from(before!, (p, id) => ({ id, p: Math.max(p, after![id]!) }));
+    return larger.sort((a, b) => b.p - a.p).slice(0, count).map(({ id }) => ({
+      id,
+      ...(model.tokenizer ? { text: model.tokenizer.decode([id]) } : {}),
+      clean: before![id]!,
+      ablated: after![id]!,
+    })); // biome-ignore format: one object
+  });
+}

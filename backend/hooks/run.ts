@@ -1,0 +1,69 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { type ForwardInput, type ForwardOptions, forward } from "../models/forward.ts";
+import type { Model } from "../models/model.ts";
+import type { HookFunction } from "../models/stage.ts";
+import { ActivationCache } from "./activation-cache.ts";
+import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";
+
+/** What both runs take beside the tokens. */
+export interface RunOptions {
+  /** Positions whose logits are wanted: "all" (default), "last", "none", or a list. */
+  logitsAt?: NonNullable<ForwardInput["logitsAt"]>;
+  /** Interventions as data; they run captured. */
+  interventions?: readonly Intervention[];
+  /** What `with` of the interventions refers to. */
+  sources?: Sources;
+  /** Called before every layer; throwing from it ends the run. */
+  onLayer?: (layer: number) => void;
+}
+
+/**
+ * Runs a model and keeps activations.
+ * @param tokens rows of token ids [rows][positions], or one row
+ * @param options.names hook names to keep or a predicate on them; default all of them
+ * @returns logits [rows, positions, d_vocab] (unless none were wanted) and the cache; the caller disposes both
+ * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ */
+export function runWithCache(
+  model: Model,
+  tokens: readonly (readonly number[])[] | readonly number[],
+  options: RunOptions & { names?: readonly string[] | ((name: string) => boolean) } = {},
+): { logits?: Tensor; cache: ActivationCache } {
+  const { names = () => true, ...rest } = options;
+  const { resid, logits, activations } = run(model, rowsOf(tokens), rest, { names });
+  resid.dispose();
+  return { ...(logits ? { logits } : {}), cache: new ActivationCache(activations) };
+}
+
+/**
+ * Runs a model with functions on its activations: what a function returns takes the activation's place.
+ * @param tokens rows of token ids [rows][positions], or one row
+ * @param options.hooks pairs of a hook name (or predicate) and a function of the activation and its name
+ * @returns logits [rows, positions, d_vocab], which the caller disposes; undefined when none were wanted
+ * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ */
+export function runWithHooks(
+  model: Model,
+  tokens: readonly (readonly number[])[] | readonly number[],
+  options: RunOptions & { hooks?: readonly (readonly [string | ((name: string) => boolean), HookFunction])[] } = {},
+): Tensor | undefined {
+  const { hooks = [], ...rest } = options;
+  const { resid, logits } = run(model, rowsOf(tokens), rest, { hooks });
+  resid.dispose();
+  return logits;
+}
+
+function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, asked: ForwardOptions) {
+  const { logitsAt = "all", interventions = [], sources = {}, onLayer } = options;
+  const positions = Math.max(0, ...tokens.map((row) => row.length));
+  const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
+  try {
+    return forward(model, { tokens, logitsAt }, { ...asked, interventions: compiled, ...(onLayer ? { onLayer } : {}) });
+  } finally {
+    disposeInterventions(compiled);
+  }
+}
+
+function rowsOf(tokens: readonly (readonly number[])[] | readonly number[]): readonly (readonly number[])[] {
+  return typeof tokens[0] === "number" ? [tokens as readonly number[]] : (tokens as readonly (readonly number[])[]);
+}

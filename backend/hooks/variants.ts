@@ -1,0 +1,209 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { forward } from "../models/forward.ts";
+import { blockHook } from "../models/hook-points.ts";
+import type { Model } from "../models/model.ts";
+import type { Affine } from "../models/stage.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import type { AblationInput, Head } from "./ablate.ts";
+import { replaceWhere } from "./intervention-kinds.ts";
+import { BATCH_TOKENS, residLosses } from "./loss.ts";
+import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
+
+export type Method = "zero" | "mean" | "resample";
+
+/** A row of the input with one set of heads taken out. */
+interface Item {
+  set: number;
+  row: number;
+}
+
+/** Runs of the same rows with other heads taken out in each: variants share batches, and start where they first differ. */
+export class ModelRuns {
+  /** By set and row: loss of the next tokens. Filled by `all`. */
+  readonly losses: number[][][];
+  readonly #model: Model;
+  readonly #input: AblationInput;
+  readonly #sets: readonly (readonly Head[])[];
+  readonly #keepStreams: boolean;
+  readonly #positions: number;
+  /** Residual stream before each layer at which some set starts [rows, positions, d_model]. */
+  readonly #starts = new Map<number, Tensor>();
+  /** What stands in for z, by layer [rows or 1, positions or 1, heads, d_head]; undefined for zero. */
+  readonly #standIns = new Map<number, Tensor | undefined>();
+  /** Streams of the last positions by set and row [d_model], read out. */
+  readonly #last = new Map<string, Float32Array>();
+
+  constructor(model: Model, input: AblationInput, sets: readonly (readonly Head[])[], { keepStreams = true } = {}) {
+    this.#model = model;
+    this.#input = input;
+    this.#sets = sets;
+    this.#keepStreams = keepStreams;
+    this.#positions = Math.max(...input.tokens.map((row) => row.length));
+    this.losses = sets.map(() => input.tokens.map(() => []));
+  }
+
+  /** Streams of the rows' last positions in one set's run [rows, d_model]; freed with the rest. */
+  lastStreams(set: number): Tensor {
+    const rows = this.#input.tokens.map((_, r) => this.#last.get(`${set} ${r}`)!);
+    const flat = new Float32Array(rows.length * rows[0]!.length);
+    rows.forEach((row, r) => {
+      flat.set(row, r * row.length);
+    });
+    const made = tf.tensor2d(flat, [rows.length, rows[0]!.length]);
+    this.#owned.push(made);
+    return made;
+  }
+  readonly #owned: Tensor[] = [];
+
+  /** Runs every set on every row. */
+  async all(progress: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
+    const { tokens } = this.#input;
+    const stop = { onLayer: () => signal?.throwIfAborted() };
+    this.#prepare(stop);
+    const groups = new Map<number, Item[]>();
+    this.#sets.forEach((set, s) => {
+      const first = this.#firstLayer(set);
+      groups.set(first, [...(groups.get(first) ?? []), ...tokens.map((_, row) => ({ set: s, row }))]);
+    });
+    const total = this.#sets.length * tokens.length;
+    let done = 0;
+    for (const [first, items] of groups) {
+      const most = Math.max(1, Math.floor(BATCH_TOKENS / this.#positions));
+      // As even as they go, so that batches of one size share their functions.
+      const size = Math.ceil(items.length / Math.ceil(items.length / most));
+      for (let at = 0; at < items.length; at += size) {
+        const batch = items.slice(at, at + size);
+        this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
+        done += batch.length;
+        progress(done, total);
+        await new Promise(setImmediate);
+        signal?.throwIfAborted();
+      }
+    }
+  }
+
+  dispose(): void {
+    tf.dispose([...this.#starts.values(), ...this.#standIns.values(), ...this.#owned].filter((t) => t !== undefined));
+  }
+
+  /** Where a set's run departs from the clean one; the clean run goes with the earliest. */
+  #firstLayer(set: readonly Head[]): number {
+    const layers = (set.length > 0 ? set : this.#sets.flat()).map(({ layer }) => layer);
+    return layers.length === 0 ? 0 : Math.min(...layers);
+  }
+
+  /** The clean run: streams where sets start, and what stands in for the heads. */
+  #prepare(stop: { onLayer: () => void }): void {
+    const { tokens, method, reference, byPosition = false, seed = 0 } = this.#input;
+    const layers = [...new Set(this.#sets.flat().map(({ layer }) => layer))];
+    const lengths = tokens.map((row) => row.length);
+    const target: Target = { rows: tokens.length, positions: this.#positions, lengths };
+    const own = reference === undefined;
+    const drawn = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
+    const starts = [...new Set(this.#sets.map((set) => this.#firstLayer(set)))];
+    // Nothing above the last layer that is asked for need run.
+    const stopLayer = (names: string[]) => Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
+    const names = [...starts.map((layer) => blockHook(layer, "hook_resid_pre")), ...(own ? drawn : [])];
+    const standIn = (activations: Map<string, Tensor>, rows: readonly (readonly number[])[]): void => {
+      for (const layer of layers) {
+        const activation = activations.get(blockHook(layer, "attn.hook_z"));
+        if (!activation) continue;
+        const from: Reference = { activation, lengths: rows.map((row) => row.length), own };
+        this.#standIns.set(layer, method === "mean" ? meanOf(from, target, byPosition) : resampleOf(from, target, seed));
+      }
+    };
+    // In parts of bounded size; joined afterwards.
+    const clean = inParts(this.#model, tokens, names, stopLayer(names), stop);
+    try {
+      for (const layer of starts) {
+        const name = blockHook(layer, "hook_resid_pre");
+        this.#starts.set(layer, clean.get(name)!);
+        clean.delete(name);
+      }
+      if (own) standIn(clean, tokens);
+    } finally {
+      tf.dispose([...clean.values()]);
+    }
+    if (own || drawn.length === 0) return;
+    const others = inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
+    try {
+      standIn(others, reference);
+    } finally {
+      tf.dispose([...others.values()]);
+    }
+  }
+
+  /** One batch of variants from layer `first` on; the last ones may be fillers. */
+  #run(first: number, items: readonly Item[], real: number, stop: { onLayer: () => void }): void {
+    const { tokens } = this.#input;
+    const { d_model } = this.#model.config;
+    const kept = tf.tidy(() => {
+      const rows = tf.tensor1d(items.map(({ row }) => row), "int32");
+      const whole = this.#starts.get(first)!;
+      const resid = gatherStack(whole, rows);
+      const result = forward(this.#model, { resid, startLayer: first, logitsAt: "none" }, { interventions: this.#changes(items, rows), ...stop });
+      const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
+      residLosses(this.#model, result.resid, lines).forEach((nll, i) => {
+        this.losses[items[i]!.set]![items[i]!.row] = nll;
+      });
+      if (!this.#keepStreams) return undefined;
+      const ends = tf.tensor1d(lines.map((line, i) => i * this.#positions + line.length - 1), "int32");
+      return gatherRows(tf.reshape(result.resid, [-1, d_model]), ends);
+    });
+    if (!kept) return;
+    const values = kept.dataSync() as Float32Array;
+    items.slice(0, real).forEach(({ set, row }, i) => {
+      if (set < 2) this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
+    });
+    kept.dispose();
+  }
+
+  /** Interventions of a batch: z of the chosen heads of each row is replaced. */
+  #changes(items: readonly Item[], rows: Tensor): Map<string, Affine> {
+    const { n_heads } = this.#model.config;
+    const layers = [...new Set(items.flatMap(({ set }) => this.#sets[set]!.map(({ layer }) => layer)))];
+    return new Map(
+      layers.map((layer) => {
+        const mask = new Float32Array(items.length * n_heads);
+        items.forEach(({ set }, i) => {
+          for (const one of this.#sets[set]!) if (one.layer === layer) mask[i * n_heads + one.head] = 1;
+        });
+        const standIn = this.#standIns.get(layer);
+        const value = standIn && (standIn.shape[0] === 1 ? standIn : gatherStack(standIn, rows));
+        return [blockHook(layer, "attn.hook_z"), replaceWhere(tf.tensor(mask, [items.length, 1, n_heads, 1]), value)];
+      }),
+    );
+  }
+}
+
+/** Rows of a tensor by number, whatever its rank. */
+function gatherStack(t: Tensor, rows: Tensor): Tensor {
+  const [count, ...rest] = t.shape;
+  return tf.reshape(gatherRows(tf.reshape(t, [count!, -1]), rows), [rows.shape[0]!, ...rest]);
+}
+
+/** Activations of a clean run up to a layer, in batches of bounded size [rows, positions, ...]. */
+function inParts(model: Model, tokens: readonly (readonly number[])[], names: string[], stopLayer: number, stop: { onLayer: () => void }): Map<string, Tensor> {
+  const positions = Math.max(...tokens.map((row) => row.length));
+  const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
+  const parts: Map<string, Tensor>[] = [];
+  try {
+    for (let first = 0; first < tokens.length; first += most) {
+      const { resid, activations } = forward(model, { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" }, { names, ...stop });
+      resid.dispose();
+      parts.push(activations);
+    }
+    return new Map(names.map((name) => [name, joinRows(parts.map((part) => part.get(name)!), positions)]));
+  } finally {
+    for (const part of parts) tf.dispose([...part.values()]);
+  }
+}
+
+/** Parts of a batch below each other, padded to one number of positions; a new tensor. */
+function joinRows(parts: Tensor[], positions: number): Tensor {
+  return tf.tidy(() => {
+    const even = parts.map((t) => tf.pad(t, t.shape.map((n, axis) => [0, axis === 1 ? positions - n : 0] as [number, number])));
+    return even.length === 1 ? tf.clone(even[0]!) : tf.concat(even, 0);
+  });
+}

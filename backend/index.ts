@@ -1,0 +1,28 @@
+/**
+ * headscope as a library: what a script imports.
+ * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first.
+ */
+
+export { patch } from "./circuits/patch.ts";
+export { HeadscopeError } from "./errors.ts";
+export { exporters, exportHeads, importers } from "./exports/index.ts";
+export { maskFromScores, readMask, writeMask } from "./heads/mask.ts";
+export { formatHead, parseHeads } from "./heads/refs.ts";
+export { ranking, readScores, writeScores } from "./heads/scores.ts";
+export { ablate } from "./hooks/ablate.ts";
+export { ActivationCache } from "./hooks/activation-cache.ts";
+export { compileInterventions } from "./hooks/interventions.ts";
+export { runWithCache, runWithHooks } from "./hooks/run.ts";
+export { generate } from "./inference/generate.ts";
+export type { ModelConfig } from "./models/config.ts";
+export { forward } from "./models/forward.ts";
+export { hookNames } from "./models/hook-points.ts";
+export { KvCache } from "./models/kv-cache.ts";
+export { loadModel } from "./models/load.ts";
+export type { Model } from "./models/model.ts";
+export { pullModel } from "./models/pull.ts";
+export { parameter, parameterNames } from "./models/weights.ts";
+export { initBackend } from "./runtime/backend.ts";
+export { Random } from "./runtime/random.ts";
+export { tf } from "./runtime/tf.ts";
+export { probe, probeMany, probes } from "../probes/index.ts";

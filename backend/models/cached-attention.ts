@@ -1,0 +1,263 @@
+import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
+import { type Captured, functions } from "../runtime/capture.ts";
+import { gatherRows, type Handle, type RawTensor, reshapeOpen, sliceFrom } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import { readVariable, scatterRows } from "../runtime/variable.ts";
+import { additiveMask, attend, type PatternReduction, reducePattern, softmaxAverage, type Window } from "./attention.ts";
+import type { At } from "./block.ts";
+import type { ModelConfig } from "./config.ts";
+import { heldPositions, type KvCache, type RowLayout, slotOf, slotsUsed, survivors } from "./kv-cache.ts";
+
+/** A chunk of new tokens on its way through a layer: q [rows * tokens, heads, d_head], k and v [rows * tokens, kv heads, d_head]. */
+export interface Chunk {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  /** Tokens of a row in these tensors, padding included. */
+  tokens: number;
+  /** Tokens that are no padding. */
+  real: number;
+  /** Position of the first token, by row. */
+  starts: readonly number[];
+}
+
+/** The tensors that say where a chunk's keys and values lie in rows of one layout: made once a forward, shared by its layers. */
+export interface Access {
+  /** Positions of the queries [tokens, 1] and 1 for real ones, 0 for padding; only where a mask or a reduction needs them. */
+  queries: Tensor[];
+  /** By row: the slots to write, int32 [heads * tokens]; in a chunk of several tokens a vector for every full head. */
+  slots: Tensor[][];
+  /** By row and head: number of rows to read and their width, int32 [2]. */
+  sizes: Tensor[][];
+  /** By row and head: positions of the keys read, then of the chunk's own for streaming heads [1, key]. */
+  positions: Tensor[][];
+  dispose(): void;
+}
+
+/** Describes a chunk's place in a cache. @param needPositions whether reductions will look at key positions */
+export function describeAccess(chunk: Omit<Chunk, "q" | "k" | "v">, layout: RowLayout, config: ModelConfig, needPositions: boolean): Access {
+  const { tokens: C, starts } = chunk;
+  const single = C === 1;
+  const made = new Map<string, Tensor>();
+  const once = (key: string, make: () => Tensor): Tensor => {
+    const held = made.get(key) ?? tf.keep(make());
+    made.set(key, held);
+    return held;
+  };
+  const own = (start: number): number[] => Array.from({ length: C }, (_, t) => start + t);
+  const perHead = <T>(of: (start: number, window: Window | undefined, g: number) => T): T[][] => starts.map((start) => layout.windows.map((w, g) => of(start, w, g)));
+  const name = (w: Window | undefined): string => (w ? `${w.sink},${w.recent}` : "full");
+  // A streaming head's chunk attends before it is written; everything else is written first.
+  const read = (start: number, w: Window | undefined): number => (w && !single ? start : start + C);
+  const slotsOf = (start: number, g: number): number[] => own(start).map((p) => layout.offsets[g]! + slotOf(p, layout.windows[g]));
+  return {
+    queries: single && !needPositions ? [] : [once("query", () => queryPositions(chunk)), once("valid", () => validity(chunk))],
+    slots: single
+      ? starts.map((start) => [once(`slots ${start}`, () => tf.tensor1d(layout.windows.flatMap((_, g) => slotsOf(start, g)), "int32"))])
+      : perHead((start, w, g) => (w ? [] : [once(`slots ${start} ${g}`, () => tf.tensor1d(slotsOf(start, g), "int32"))])).map((row) => row.flat()),
+    sizes: perHead((start, w) => once(`size ${start} ${name(w)}`, () => tf.tensor1d([slotsUsed(read(start, w), w), config.d_head], "int32"))),
+    positions: single && !needPositions
+      ? []
+      : perHead((start, w) => once(`positions ${start} ${name(w)}`, () => tf.tensor2d([[...heldPositions(read(start, w), w), ...(w && !single ? own(start) : [])]]))),
+    dispose: () => tf.dispose([...made.values()]),
+  };
+}
+
+/**
+ * Attention of new tokens over a native cache by one captured function that also writes the cache.
+ * The number of cached tokens is an input, so that no length causes a new capture.
+ * @param layer in the cache
+ * @returns z [rows * tokens, heads * d_head], then the reductions
+ */
+export function attendCached(chunk: Chunk, cache: KvCache, layer: number, access: Access, config: ModelConfig, reductions: readonly PatternReduction[]): Tensor[] {
+  const rows = cache.native![layer]!;
+  const { layout } = rows[0]!;
+  // Tensors that heads share are passed once, and referred to by their number.
+  const described: Tensor[] = [];
+  const refer = (t: Tensor): number => (described.includes(t) ? described.indexOf(t) : described.push(t) - 1);
+  const places: Places = {
+    queries: access.queries.map(refer),
+    slots: access.slots.map((row) => row.map(refer)),
+    sizes: access.sizes.map((row) => row.map(refer)),
+    positions: access.positions.map((row) => row.map(refer)),
+    begins: layout.begins.map(refer),
+  };
+  const handles = rows.flatMap((row) => [row.keys.handle, row.values.handle]);
+  const inputs: Handle[] = [chunk.q, chunk.k, chunk.v, ...described, ...handles];
+  const key = ["cached", rows.length, chunk.tokens, dimensions(config), layout.key, JSON.stringify(places), reductions.map((r) => r.name).join("+")].join("|");
+  const fn = functions.get(key, cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions), () => inputs, {
+    name: `attention over the cache, ${chunk.tokens} tokens`,
+    shapes: inputs.map((input, i) => (i >= 3 && i < 3 + described.length ? openShape(input as Tensor) : undefined)),
+  });
+  const out = fn.run(inputs);
+  if (chunk.tokens > 1) writeRings(chunk, cache, layer);
+  return out;
+}
+
+/** Key positions are as long as the cache is; all else keeps its shape. */
+function openShape(tensor: Tensor): number[] | undefined {
+  return tensor.rank === 2 && tensor.shape[0] === 1 ? [1, -1] : undefined;
+}
+
+/** An access by the numbers of its tensors. */
+interface Places {
+  queries: number[];
+  slots: number[][];
+  sizes: number[][];
+  positions: number[][];
+  begins: number[];
+}
+
+function cachedBody(
+  C: number, rows: number, windows: readonly (Window | undefined)[], places: Places, describedCount: number,
+  config: ModelConfig, reductions: readonly PatternReduction[],
+): (...args: Handle[]) => Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const R = H / G;
+  return (...args) => {
+    const [q, k, v] = args as [Tensor, Tensor, Tensor];
+    const described = args.slice(3, 3 + describedCount) as Tensor[];
+    const handles = args.slice(3 + describedCount) as RawTensor[];
+    const [query, valid] = places.queries.map((i) => described[i]!);
+    const scaled = tf.mul(q, attn_scale);
+    const masks = new Map<string, Tensor>();
+    const zs: Tensor[] = [];
+    const reduced: Tensor[][] = reductions.map(() => []);
+    for (let r = 0; r < rows; r++) {
+      const ownRows = (t: Tensor, g: number): Tensor => tf.reshape(tf.slice(t, [r * C, g, 0], [C, 1, D]), [C, D]);
+      const buffers = [k, v].map((rowsOf, i) => {
+        const handle = handles[2 * r + i]!;
+        const slots = places.slots[r]!.map((s) => described[s]!);
+        if (C === 1) scatterRows(handle, slots[0]!, tf.reshape(rows === 1 ? rowsOf : tf.slice(rowsOf, [r, 0, 0], [1, G, D]), [G, D]));
+        else windows.flatMap((w, g) => (w ? [] : [g])).forEach((g, n) => scatterRows(handle, slots[n]!, ownRows(rowsOf, g)));
+        return readVariable(handle);
+      });
+      const outputs: Tensor[] = [];
+      const patterns: Tensor[] = [];
+      for (let g = 0; g < G; g++) {
+        const place = [described[places.begins[g]!]!, described[places.sizes[r]![g]!]!] as const;
+        const ring = windows[g] !== undefined && C > 1;
+        const [keys, values] = buffers.map((buffer, i) => (ring ? tf.concat([sliceFrom(buffer, ...place), ownRows(i === 0 ? k : v, g)], 0) : sliceFrom(buffer, ...place)));
+        const mine = tf.slice(scaled, [r * C, g * R, 0], [C, R, D]);
+        const queries = C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * C, D]);
+        const average = (weights: Tensor): Tensor => tf.matMul(reshapeOpen(weights, [R * C, -1]) as Tensor2D, values as Tensor2D);
+        if (C > 1 && reductions.length === 0) {
+          outputs.push(softmaxAverage(maskedScores(queries, keys!, maskOf(r, g), R, C), average, [R, C, D]));
+          continue;
+        }
+        const pattern = C === 1 ? tf.softmax(tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true))) : tf.softmax(maskedScores(queries, keys!, maskOf(r, g), R, C));
+        outputs.push(tf.reshape(average(pattern), [R, C, D]));
+        if (reductions.length > 0) patterns.push(reshapeOpen(pattern, [R, C, -1]));
+      }
+      const z = tf.concat(outputs, 0); // [H, C, D]
+      zs.push(tf.reshape(C === 1 ? z : tf.transpose(z, [1, 0, 2]), [C, H * D]));
+      if (reductions.length === 0) continue;
+      const whole = reshapeOpen(tf.concat(patterns, 0), [1, H, C, -1]);
+      reducePattern(whole, reductions, query!, described[places.positions[r]![0]!]!, valid!).forEach((t, i) => {
+        reduced[i]!.push(t);
+      });
+    }
+    const joined = reduced.map((parts) => (parts.length === 1 ? parts[0]! : tf.concat(parts, 0)));
+    return [zs.length === 1 ? zs[0]! : tf.concat(zs, 0), ...joined];
+
+    function maskOf(r: number, g: number): Tensor {
+      const positions = places.positions[r]![g]!;
+      const mask = masks.get(`${positions} ${windows[g]?.sink}`) ?? additiveMask(query!, described[positions]!, windows[g]);
+      masks.set(`${positions} ${windows[g]?.sink}`, mask);
+      return mask;
+    }
+  };
+}
+
+/** Masked products. @param q [group * query, d_head] @param k [key, d_head] @param mask [query, key] @returns [group, query, key] */
+function maskedScores(q: Tensor, k: Tensor, mask: Tensor, R: number, C: number): Tensor {
+  return tf.add(reshapeOpen(tf.matMul(q as Tensor2D, k as Tensor2D, false, true), [R, C, -1]), mask);
+}
+
+/** Streaming heads are written after the chunk's attention, which still needs the keys that the chunk pushes out. */
+function writeRings(chunk: Chunk, cache: KvCache, layer: number): void {
+  const G = chunk.k.shape[1]!;
+  cache.native![layer]!.forEach((row, r) => {
+    const { windows, offsets } = row.layout;
+    const start = chunk.starts[r]!;
+    const kept = windows.flatMap((w, g) => (w ? survivors(start, start + chunk.real, w).map((p) => ({ p, g, w })) : []));
+    if (kept.length === 0) return;
+    const slots = tf.tensor1d(kept.map(({ p, g, w }) => offsets[g]! + slotOf(p, w)), "int32");
+    const index = tf.tensor1d(kept.map(({ p, g }) => (r * chunk.tokens + p - start) * G + g), "int32");
+    const inputs: Handle[] = [chunk.k, chunk.v, slots, index, row.keys.handle, row.values.handle];
+    ringWriter(chunk.k, inputs).run(inputs);
+    tf.dispose([slots, index]);
+  });
+}
+
+function ringWriter(k: Tensor, example: Handle[]): Captured {
+  const [tokens, G, D] = k.shape as [number, number, number];
+  return functions.get(
+    `ring|${tokens}x${G}x${D}`,
+    (...args) => {
+      const [keys, values, slots, index] = args as Tensor[];
+      for (const [source, variable] of [[keys!, args[4]!], [values!, args[5]!]] as [Tensor, RawTensor][]) {
+        scatterRows(variable, slots!, gatherRows(tf.reshape(source, [tokens * G, D]), index!));
+      }
+      return [];
+    },
+    () => example,
+    { name: "ring write", shapes: [undefined, undefined, [-1], [-1]] },
+  );
+}
+
+/**
+ * The same attention from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute positions.
+ * @returns z [rows, tokens, heads, d_head], the pattern's key positions are 0 … longest start + tokens - 1
+ */
+export function attendPast(chunk: Chunk, cache: KvCache, layer: number, config: ModelConfig, reductions: readonly PatternReduction[], at: At): Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const { tokens: C, starts } = chunk;
+  const rows = cache.heads[layer]!;
+  const past = Math.max(...starts);
+  const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows.length, C, heads, D]);
+  const [q, k, v] = [view(chunk.q, H), view(chunk.k, G), view(chunk.v, G)];
+  const query = queryPositions(chunk);
+  const masks: Tensor[] = [];
+  const keys: Tensor[] = [];
+  const values: Tensor[] = [];
+  rows.forEach((row, r) => {
+    const perHead = row.map((head) => {
+      const held = heldPositions(starts[r]!, head.window);
+      const stored = head.read(starts[r]!);
+      const spread = (t: Tensor): Tensor => tf.reshape(held.length === 0 ? tf.zeros([past, D]) : tf.scatterND(tf.tensor2d(held, [held.length, 1], "int32"), t, [past, D]), [past, 1, D]);
+      const there = new Set(held);
+      const gone = tf.tensor2d([[...Array.from({ length: past }, (_, p) => (there.has(p) ? 0 : -1e9)), ...new Array(C).fill(0)]]);
+      const position = tf.tensor2d([[...Array.from({ length: past }, (_, p) => p), ...Array.from({ length: C }, (_, t) => starts[r]! + t)]]);
+      const own = tf.add(query, starts[r]! - starts[0]!);
+      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window), gone), [1, 1, C, past + C]);
+      return { keys: spread(stored.keys), values: spread(stored.values), mask: tf.tile(mask, [1, H / G, 1, 1]) };
+    });
+    keys.push(tf.concat(perHead.map((p) => p.keys), 1).expandDims(0));
+    values.push(tf.concat(perHead.map((p) => p.values), 1).expandDims(0));
+    masks.push(tf.concat(perHead.map((p) => p.mask), 1));
+  });
+  const part = attend(q!, tf.concat([tf.concat(keys, 0), k!], 1), tf.concat([tf.concat(values, 0), v!], 1), tf.concat(masks, 0), config, at, true);
+  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
+  rows.forEach((row, r) => {
+    row.forEach((head, g) => {
+      const own = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [r, 0, g, 0], [1, chunk.real, 1, D]), [chunk.real, D]);
+      const [ownKeys, ownValues] = [own(k!), own(v!)];
+      head.append(starts[r]!, ownKeys, ownValues);
+    });
+  });
+  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reducePattern(part.pattern!, reductions, query, key, validity(chunk))];
+}
+
+/** Positions of the first row's tokens [tokens, 1]; rows that start elsewhere are handled by their accesses. */
+function queryPositions(chunk: Pick<Chunk, "tokens" | "starts">): Tensor {
+  return tf.tensor2d(Array.from({ length: chunk.tokens }, (_, t) => [chunk.starts[0]! + t]));
+}
+
+function validity(chunk: Pick<Chunk, "tokens" | "real">): Tensor {
+  return tf.tensor2d(Array.from({ length: chunk.tokens }, (_, t) => [t < chunk.real ? 1 : 0]));
+}
+
+function dimensions(config: ModelConfig): string {
+  return `${config.n_heads},${config.n_key_value_heads},${config.d_head},${config.attn_scale}`;
+}

@@ -1,0 +1,108 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { HeadscopeError } from "../../errors.ts";
+import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
+import { openGguf } from "./gguf.ts";
+import { openSafetensors } from "./safetensors-checkpoint.ts";
+
+/** One tensor of a checkpoint. */
+export interface TensorInfo {
+  readonly name: string;
+  /** Row-major, outermost first: a linear layer is [out, in] in both formats (GGUF lists it the other way round). */
+  readonly shape: readonly number[];
+  /** "Q4_1", "F32", ... */
+  readonly type: string;
+  /** Length in the file. */
+  readonly bytes: number;
+}
+
+/** Rows kept in 8 bits: w = (codes - zero) * scale + (min ?? 0), one scale and min for each `block` consecutive inputs. */
+export interface NarrowRows {
+  /** [out, in] */
+  readonly codes: Uint8Array;
+  readonly zero: number;
+  /** [out, in / block] */
+  readonly scale: Float32Array;
+  /** [out, in / block] */
+  readonly min?: Float32Array;
+  readonly block: number;
+}
+
+/** An open checkpoint file: its description at once, its tensors one by one on request. */
+export interface Checkpoint {
+  readonly path: string;
+  readonly format: "gguf" | "safetensors";
+  /**
+   * GGUF: its key-value pairs (arrays of numbers as typed arrays, 64-bit numbers as bigint only where they must be).
+   * Safetensors: `config`, the parsed config.json beside the file (absent without one), and `safetensors`, its own strings.
+   */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * A tensor's weights in f32.
+   * @throws HeadscopeError "missing" for an unknown name, "corrupt" for a NaN, an infinity or a file cut short
+   */
+  read(name: string): Promise<Float32Array<ArrayBuffer>>;
+  /** A tensor's weights in 8 bits, or undefined when its type has none (plain floats). Throws as `read` does. */
+  readNarrow(name: string): Promise<NarrowRows | undefined>;
+  /** "sha256:…" of the file's bytes. */
+  digest(): Promise<string>;
+  close(): Promise<void>;
+}
+
+async function fileIn(folder: string): Promise<string> {
+  const names = (await readdir(folder)).sort();
+  if (names.includes("model.safetensors")) return join(folder, "model.safetensors");
+  if (names.includes("model.safetensors.index.json")) {
+    throw new HeadscopeError("unsupported", `${folder} holds a checkpoint in several safetensors files`, {
+      remedy: "save it as one model.safetensors (in transformers: save_pretrained with a larger max_shard_size)",
+    });
+  }
+  const files = names.filter((name) => /\.(gguf|safetensors)$/.test(name));
+  if (files.length === 1) return join(folder, files[0]!);
+  const pickle = names.find((name) => /^pytorch_model.*\.bin$|\.(pt|pth|ckpt)$/.test(name));
+  if (files.length === 0 && pickle !== undefined) return join(folder, pickle);
+  throw new HeadscopeError(
+    "missing",
+    files.length === 0 ? `${folder} holds no checkpoint` : `${folder} holds several checkpoints (${files.join(", ")})`,
+    { remedy: files.length === 0 ? "give a folder with model.safetensors, or a .gguf file" : "give the path of one" },
+  );
+}
+
+async function openContent(source: ByteSource): Promise<Checkpoint> {
+  const { path, size } = source;
+  if (size === 0) throw corrupt(path, "it is empty");
+  const start = await source.read(0, Math.min(size, 16));
+  const starts = (...bytes: number[]) => bytes.every((byte, i) => start[i] === byte);
+  if (starts(0x47, 0x47, 0x55, 0x46)) return openGguf(source);
+  // "PK" is torch.save's zip, 0x80 with a protocol number a bare pickle.
+  if (starts(0x50, 0x4b, 3, 4) || (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5)) {
+    throw new HeadscopeError("unsupported", `${path} is a pickle (or a zip of one): reading it would run code in it`, {
+      remedy: "convert it to safetensors in an environment where running it is safe",
+    });
+  }
+  if (start[8] === 0x7b) return openSafetensors(source);
+  const found = Buffer.from(start.subarray(0, 8)).toString("hex");
+  throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${found})`, {
+    remedy: "give a .gguf or .safetensors file",
+  });
+}
+
+/**
+ * Opens a checkpoint by its content, not by its name, and checks its header; no weights are read yet.
+ * @param path a GGUF or safetensors file, or a folder with one (safetensors: with config.json)
+ * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found
+ */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  const isFolder = await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false, // openBytes says what is wrong with it
+  );
+  const source = await openBytes(isFolder ? await fileIn(path) : path);
+  try {
+    return await openContent(source);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}

