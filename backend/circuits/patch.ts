@@ -53,6 +53,8 @@ export interface PatchOptions {
   node: PatchNode;
   /** head: one head at all positions; position: all heads (or the stream) at one position, of patterns one query; layer: the whole node. */
   by: PatchPlace;
+  /** Layers to patch, in the order of the table's rows; default all. */
+  layers?: readonly number[];
   /** logit(answer) - logit(wrong) at the last position. */
   metric?: "logit-diff";
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
@@ -84,18 +86,26 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   if (by === "position") {
     const odd = pairs.findIndex(({ clean }) => clean.length !== pairs[0]!.clean.length);
     if (odd > 0) {
-      throw new HeadscopeError("input", `pair ${odd} has ${pairs[odd]!.clean.length} tokens and pair 0 has ${pairs[0]!.clean.length}`, { remedy: "a table by position needs pairs of one length: run each length by itself" });
+      throw new HeadscopeError(
+        "input",
+        `pair ${odd} has ${pairs[odd]!.clean.length} tokens and pair 0 has ${pairs[0]!.clean.length}`,
+        { remedy: "a table by position needs pairs of one length: run each length by itself" },
+      );
     }
   }
   const { n_layers } = model.config;
+  const layers = options.layers ?? Array.from({ length: n_layers }, (_, l) => l);
+  const beyond = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= n_layers);
+  if (beyond !== undefined)
+    throw new HeadscopeError("usage", `there is no layer ${beyond}`, { remedy: `layers are 0 to ${n_layers - 1}` });
   const results: PatchResult[] = [];
   for (const pair of pairs) {
     const base = run(model, pair, hook);
     try {
       const patched: number[][] = [];
-      for (let layer = 0; layer < n_layers; layer++) {
+      for (const layer of layers) {
         patched.push(patchLayer(model, pair, base, { layer, node, by }, signal));
-        progress?.(results.length * n_layers + layer + 1, pairs.length * n_layers, "patching, layers");
+        progress?.(results.length * layers.length + patched.length, pairs.length * layers.length, "patching, layers");
         await new Promise(setImmediate);
         signal?.throwIfAborted();
       }
@@ -115,9 +125,12 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
 function checkPlace({ config }: Model, node: PatchNode, by: PatchPlace): (typeof NODES)[PatchNode] {
   const place = NODES[node];
   if (by === "head" && !("heads" in place)) {
-    throw new HeadscopeError("usage", `${node} has no heads`, { remedy: "patch it by position or layer, or choose z, q, k, v or pattern" });
+    throw new HeadscopeError("usage", `${node} has no heads`, {
+      remedy: "patch it by position or layer, or choose z, q, k, v or pattern",
+    });
   }
-  if (node === "mlp_out" && config.attn_only) throw new HeadscopeError("usage", "the model has no MLP", { remedy: "choose another node" });
+  if (node === "mlp_out" && config.attn_only)
+    throw new HeadscopeError("usage", "the model has no MLP", { remedy: "choose another node" });
   return place;
 }
 
@@ -125,28 +138,45 @@ function checkPlace({ config }: Model, node: PatchNode, by: PatchPlace): (typeof
  * Pairs in token ids.
  * @throws HeadscopeError naming the pair: sides of different lengths (both given), texts without a tokenizer, an answer that is not one token
  */
-export function tokenPairs(model: Model, pairs: readonly Pair[], { prependBos }: { prependBos?: boolean } = {}): TokenPair[] {
-  if (pairs.length === 0) throw new HeadscopeError("input", "there is no pair to patch", { remedy: "give at least one" });
+export function tokenPairs(
+  model: Model,
+  pairs: readonly Pair[],
+  { prependBos }: { prependBos?: boolean } = {},
+): TokenPair[] {
+  if (pairs.length === 0)
+    throw new HeadscopeError("input", "there is no pair to patch", { remedy: "give at least one" });
   return pairs.map((pair, p) => {
     const label = pairs.length > 1 ? `pair ${p}: ` : "";
     const encode = (text: string, bos?: boolean): number[] => {
       const { tokenizer } = model;
-      if (!tokenizer) throw new HeadscopeError("unsupported", `${label}${model.ref} has no tokenizer, so it takes no text`, { remedy: "give token ids" });
+      if (!tokenizer)
+        throw new HeadscopeError("unsupported", `${label}${model.ref} has no tokenizer, so it takes no text`, {
+          remedy: "give token ids",
+        });
       return tokenizer.encode(text, bos === undefined ? {} : { prependBos: bos });
     };
-    const ids = (given: Pair["clean"]): number[] => (typeof given === "string" ? encode(given, prependBos) : [...given]);
+    const ids = (given: Pair["clean"]): number[] =>
+      typeof given === "string" ? encode(given, prependBos) : [...given];
     const [clean, corrupt] = [ids(pair.clean), ids(pair.corrupt)];
     if (clean.length !== corrupt.length) {
-      throw new HeadscopeError("input", `${label}the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`, { remedy: "patching goes position by position: give two sides of one length" });
+      throw new HeadscopeError(
+        "input",
+        `${label}the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`,
+        { remedy: "patching goes position by position: give two sides of one length" },
+      );
     }
     const token = (name: "answer" | "wrong"): number => {
       const given = pair[name];
       const made = typeof given === "string" ? encode(given, false) : [given];
       if (made.length !== 1) {
-        throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${made.length} tokens`, { remedy: "give one token: its id, or a text that is one token (mind the space in front)" });
+        throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${made.length} tokens`, {
+          remedy: "give one token: its id, or a text that is one token (mind the space in front)",
+        });
       }
       if (made[0]! >= model.config.d_vocab) {
-        throw new HeadscopeError("input", `${label}${name}: id ${made[0]} is outside the vocabulary`, { remedy: `ids go from 0 to ${model.config.d_vocab - 1}` });
+        throw new HeadscopeError("input", `${label}${name}: id ${made[0]} is outside the vocabulary`, {
+          remedy: `ids go from 0 to ${model.config.d_vocab - 1}`,
+        });
       }
       return made[0]!;
     };
@@ -179,7 +209,13 @@ function run(model: Model, pair: TokenPair, hook: string): Base {
 }
 
 /** The metric with each place of one layer patched. */
-function patchLayer(model: Model, pair: TokenPair, base: Base, at: { layer: number; node: PatchNode; by: PatchPlace }, signal?: AbortSignal): number[] {
+function patchLayer(
+  model: Model,
+  pair: TokenPair,
+  base: Base,
+  at: { layer: number; node: PatchNode; by: PatchPlace },
+  signal?: AbortSignal,
+): number[] {
   const { layer, node, by } = at;
   const place = NODES[node];
   const positions = pair.corrupt.length;
@@ -215,7 +251,14 @@ function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[]
   return tf.tidy(() => {
     const [rows, , vocabulary] = logits.shape as [number, number, number];
     const flat = tf.reshape(logits, [rows * vocabulary, 1]);
-    const pick = (id: number): Tensor => gatherRows(flat, tf.tensor1d(Array.from({ length: rows }, (_, r) => r * vocabulary + id), "int32"));
+    const pick = (id: number): Tensor =>
+      gatherRows(
+        flat,
+        tf.tensor1d(
+          Array.from({ length: rows }, (_, r) => r * vocabulary + id),
+          "int32",
+        ),
+      );
     return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
   });
 }

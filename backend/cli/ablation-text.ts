@@ -1,8 +1,10 @@
 import { formatHead } from "../heads/refs.ts";
-import type { Ablation } from "../hooks/ablate.ts";
+import type { Ablation, NextToken } from "../hooks/ablate.ts";
 import { bold, dim, number, plural, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
+/** Tokens less likely than this in both runs are left out. */
+const UNLIKELY = 0.01;
 
 /** What `headscope ablate --json` prints: the ablation with heads as users write them. */
 export function ablationDocument({ heads, control, ...rest }: Ablation): Record<string, unknown> {
@@ -15,6 +17,10 @@ export function ablationDocument({ heads, control, ...rest }: Ablation): Record<
           control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
         }),
   };
+}
+
+function likely({ clean, ablated }: NextToken): boolean {
+  return Math.max(clean, ablated) >= UNLIKELY;
 }
 
 /** An ablation for people: losses beside the control's, and what comes next before and after. */
@@ -42,11 +48,13 @@ export function ablationText(result: Ablation): string {
     dim(`after row ${r}`),
     table(
       [{ head: "token" }, { head: "all heads", align: "right" }, { head: "ablated", align: "right" }],
-      tokens.map(({ id, text, clean: before, ablated: after }) => [
-        text === undefined ? String(id) : JSON.stringify(text),
-        number(before),
-        number(after),
-      ]),
+      tokens
+        .filter(likely)
+        .map(({ id, text, clean: before, ablated: after }) => [
+          text === undefined ? String(id) : JSON.stringify(text),
+          number(before),
+          number(after),
+        ]),
       "  ",
     ),
   ]);

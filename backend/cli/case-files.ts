@@ -75,17 +75,10 @@ export async function readPairFile(path: string, model: Model, prependBos?: bool
   const content = await readJson(path, "pair file");
   const pairs = Array.isArray(content) ? content : [content];
   if (pairs.length === 0) throw input(`${path} holds no pair`, PAIRS);
-  const checked = pairs.map((value, p) => {
+  return pairs.map((value, p) => {
     const label = Array.isArray(content) ? `${path}: pair ${p}` : path;
     return checkPair(value, label, model, prependBos);
   });
-  const odd = checked.findIndex(({ clean }) => clean.length !== checked[0]!.clean.length);
-  if (odd > 0)
-    throw input(
-      `${path}: pair ${odd} has ${checked[odd]!.clean.length} tokens a side and pair 0 has ${checked[0]!.clean.length}`,
-      "pairs are averaged by position: give pairs of one length, or run once for each length",
-    );
-  return checked;
 }
 
 function checkPair(value: unknown, label: string, model: Model, prependBos: boolean | undefined): PromptPair {

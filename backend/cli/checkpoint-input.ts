@@ -43,10 +43,12 @@ async function* tensors({ config, weights }: Model): AsyncGenerator<NamedTensor>
 
 /** @param rows first row and number of rows of a matrix, default all */
 function named(name: string, from: Matrix | Tensor, rows?: readonly [number, number]): NamedTensor {
-  const [shape, data] = tf.tidy(() => {
+  const part = tf.tidy(() => {
     const whole = "widen" in from ? from.widen() : from;
-    const part = rows ? tf.slice(whole, [rows[0], 0], [rows[1], whole.shape[1]!]) : whole;
-    return [part.shape, part.dataSync() as Float32Array] as const;
+    return rows ? tf.slice(whole, [rows[0], 0], [rows[1], whole.shape[1]!]) : tf.clone(whole);
   });
-  return { name, shape, data };
+  // Outside the tidy, which would look for tensors among the numbers.
+  const data = part.dataSync() as Float32Array;
+  part.dispose();
+  return { name, shape: part.shape, data };
 }

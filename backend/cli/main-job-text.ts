@@ -1,8 +1,9 @@
+import { join, relative } from "node:path";
 import { retrievalHeads } from "../heads/mask.ts";
 import { formatHead } from "../heads/refs.ts";
 import { mainMetric } from "../heads/scores.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "./format.ts";
-import type { MainJobResult, Sizes } from "./main-job.ts";
+import type { MainJobResult, Sizes } from "./main-job-result.ts";
 import { topHeads } from "./scores-text.ts";
 
 const SHOWN = 6;
@@ -31,7 +32,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
 
 function scores(all: MainJobResult["scores"], ms: MainJobResult["probeMs"], sizes: Sizes): string {
   const rows = Object.entries(all).map(([name, each]) => [name, topHeads(mainMetric(each).values, SHOWN)]);
-  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.haystacks, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
+  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
   return [
     bold("Which heads do what"),
     dim(`  ${how}; LAYER.HEAD score`),
@@ -50,7 +51,11 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
   const [low, high] = control.range;
   const rows = [
     row("all heads", clean),
-    row(`the ${heads.length} best induction heads zeroed`, ablated, heads.map(formatHead).join(" ")),
+    row(
+      `best ${heads.length === 1 ? "induction head" : `${heads.length} induction heads`} zeroed`,
+      ablated,
+      heads.map(formatHead).join(" "),
+    ),
     row(
       `${heads.length} other heads of these layers`,
       control.mean,
@@ -74,7 +79,7 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
 function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
   return [
     bold("A sentence goes on"),
-    `  ${prompt}${dim("|")}${continuation.replace(/\s+$/, "").replaceAll("\n", "\n  ")}`,
+    `  ${prompt}${dim("|")}${continuation.trimEnd().replace(/\s*\n\s*/g, "\n  ")}`,
     "",
   ].join("\n");
 }
@@ -104,15 +109,19 @@ function needle({ question, mask, full, masked }: MainJobResult["needle"]): stri
   ].join("\n");
 }
 
-function files(out: string, names: readonly string[], ref: string, totalMs: number): string {
+function files(out: string, { files: names, model, sentence, ablation, totalMs }: MainJobResult): string {
+  const folder = relative(process.cwd(), out).startsWith("..") ? out : relative(process.cwd(), out);
+  const on = `--model ${model.ref}`;
+  const tokens = `--tokens-file ${join(folder, "repeated-tokens.json")}`;
+  const prompt = sentence.words ? '--chat --text "Why is the sky blue?"' : "--tokens-file FILE";
   const next = [
-    `npx headscope probe induction --model ${ref}`,
-    `npx headscope ablate --model ${ref} --heads top:6@${out}/induction.json --method mean --tokens-file ${out}/repeated-tokens.json`,
-    `npx headscope generate --model ${ref} --mask ${out}/mask.json --chat --text "Why is the sky blue?"`,
+    `npx headscope probe induction ${on}`,
+    `npx headscope ablate ${on} --heads top:${ablation.heads.length}@${join(folder, "induction.json")} --method mean ${tokens}`,
+    `npx headscope generate ${on} --mask ${join(folder, "mask.json")} ${prompt}`,
     "npx headscope --help",
   ];
   return [
-    bold(`Files in ${out}`),
+    bold(`Files in ${folder}`),
     `  ${names.join("  ")}`,
     "",
     bold("Next"),

@@ -1,10 +1,10 @@
 import { join } from "node:path";
+import { type Haystack, haystackFor } from "../../probes/haystack.ts";
 import { probe, probeMany } from "../../probes/index.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
 import { type HeadMask, maskFromScores, retrievalHeads, writeMask } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
-import { formatHead } from "../heads/refs.ts";
 import { type HeadScores, ranking, writeScores } from "../heads/scores.ts";
 import { ablate, type TokenLosses } from "../hooks/ablate.ts";
 import { type Generation, generate } from "../inference/generate.ts";
@@ -12,80 +12,32 @@ import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { pulledModel, pullModel } from "../models/pull.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
-import { type BackendChoice, initBackend } from "../runtime/backend.ts";
+import { initBackend } from "../runtime/backend.ts";
 import { Random } from "../runtime/random.ts";
 import type { Context } from "./context.ts";
+import {
+  type Ablation,
+  type Answer,
+  type MainJobResult,
+  type RepeatedLoss,
+  SIZES,
+  type Sizes,
+  summaryOf,
+} from "./main-job-result.ts";
 import { sections } from "./main-job-text.ts";
-import { type NeedleQuestion, needleQuestion } from "./needle.ts";
 
 const MODEL = "smollm2-135m";
 const SUBSTITUTE = "toy-induction";
 const ONE_PASS = ["induction", "previous-token", "duplicate-token", "attention-sink"] as const;
 const SEED = 0;
-const SINK = 64;
-const RECENT = 256;
 const INDUCTION_HEADS = 6;
 const DRAWS = 5;
+/** Tokens of a row over which a sink is told, as Gu et al. do. */
+const SINK_TOKENS = 64;
+/** Where the needle of the long question stands: 0 at the start, 1 at the end. */
+const DEPTH = 0.35;
 const NEW_TOKENS = 24;
-
-/** How much is done, by backend: what two cores do in about a minute. Lengths in tokens. */
-export const SIZES = {
-  tensorflow: { rows: 4, length: 50, haystacks: 4, haystack: 600, needle: 4000 },
-  wasm: { rows: 2, length: 30, haystacks: 1, haystack: 160, needle: 480 },
-} as const;
-
-export type Sizes = (typeof SIZES)[keyof typeof SIZES];
-
-/** Loss on repeated tokens, in nats a token: on all predicted tokens and on the second copy alone. */
-export interface RepeatedLoss {
-  readonly all: number;
-  readonly secondCopy: number;
-}
-
-/** What the main job has found. Times in milliseconds, sizes in bytes, losses in nats. */
-export interface MainJobResult {
-  readonly backend: BackendChoice;
-  readonly sizes: Sizes;
-  readonly model: {
-    readonly ref: string;
-    readonly digest: string;
-    readonly layers: number;
-    readonly heads: number;
-    readonly kvHeads: number;
-    readonly bytes: number;
-    readonly loadMs: number;
-  };
-  readonly scores: Readonly<Record<string, HeadScores>>;
-  readonly probeMs: { readonly onePass: number; readonly retrieval: number };
-  readonly ablation: Ablation;
-  readonly sentence: { readonly prompt: string; readonly continuation: string };
-  readonly needle: {
-    readonly question: NeedleQuestion;
-    readonly mask: HeadMask;
-    readonly full: Answer;
-    readonly masked: Answer;
-  };
-  readonly files: readonly string[];
-  readonly totalMs: number;
-}
-
-/** The induction heads against others of the same layers. */
-export interface Ablation {
-  readonly heads: readonly HeadRef[];
-  readonly clean: RepeatedLoss;
-  readonly ablated: RepeatedLoss;
-  readonly control: { readonly mean: RepeatedLoss; readonly range: readonly [number, number]; readonly draws: number };
-}
-
-/** One way of answering the needle question. */
-export interface Answer {
-  readonly text: string;
-  readonly right: boolean;
-  readonly bytes: number;
-  readonly bytesFull: number;
-  readonly prefillMs: number;
-  readonly decodeMsPerToken: number;
-}
+const ANSWER_TOKENS = 12;
 
 /**
  * Fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
@@ -131,12 +83,12 @@ export async function mainJob(context: Context, options: { text: string; out?: s
       ablation,
       sentence,
       needle,
-      files,
+      files: [...files, "summary.json"],
       totalMs,
     };
     const summary = summaryOf(result);
     await writeFileAtomic(join(out, "summary.json"), `${JSON.stringify(summary, null, 2)}\n`);
-    await context.print(summary, () => sections.files(out, [...files, "summary.json"], ref, totalMs));
+    await context.print(summary, () => sections.files(out, result));
   } finally {
     model.dispose();
   }
@@ -169,7 +121,7 @@ function fitting(sizes: Sizes, { config }: Model): Sizes {
     length: Math.min(sizes.length, Math.floor((config.n_ctx - 1) / 2)),
     haystack: Math.min(sizes.haystack, most),
     needle: Math.min(sizes.needle, most),
-  } as Sizes;
+  };
 }
 
 async function score(context: Context, model: Model, tokens: number[][], sizes: Sizes) {
@@ -177,11 +129,20 @@ async function score(context: Context, model: Model, tokens: number[][], sizes: 
   const began = performance.now();
   const onePass = await probeMany(
     model,
-    ONE_PASS.map((name) => ({ name })),
+    ONE_PASS.map((name) => ({
+      name,
+      params:
+        name === "attention-sink" ? { tokens: Math.min(SINK_TOKENS, tokens[0]!.length) } : { length: sizes.length },
+    })),
     { ...common, tokens },
   );
   const middle = performance.now();
-  const retrieval = await probe(model, "retrieval", { samples: sizes.haystacks, length: sizes.haystack }, common);
+  const retrieval = await probe(
+    model,
+    "retrieval",
+    { lengths: [sizes.haystack], depths: sizes.depths, needles: sizes.needles },
+    common,
+  );
   const scores = Object.fromEntries([...onePass, retrieval].map((each) => [each.probe, each]));
   return { scores, probeMs: { onePass: middle - began, retrieval: performance.now() - middle } };
 }
@@ -253,11 +214,11 @@ function bestHeads(scores: HeadScores, most: number): HeadRef[] {
 async function continueSentence(context: Context, model: Model, prompt: string): Promise<MainJobResult["sentence"]> {
   if (model.tokenizer) {
     const { text } = await generate(model, { text: prompt, maxTokens: NEW_TOKENS, signal: context.signal });
-    return { prompt, continuation: text! };
+    return { prompt, continuation: text!, words: true };
   }
   const ids = [3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4].map((id) => id % model.config.d_vocab);
   const { ids: more } = await generate(model, { tokens: ids, maxTokens: 8, stop: [], signal: context.signal });
-  return { prompt: ids.join(" "), continuation: more.join(" ") };
+  return { prompt: ids.join(" "), continuation: more.join(" "), words: false };
 }
 
 async function answerTwice(
@@ -269,21 +230,22 @@ async function answerTwice(
   const { layers, kvHeads } = scores.model;
   const mask = maskFromScores(scores, {
     top: Math.round((layers * kvHeads) / 4),
-    sink: SINK,
-    recent: RECENT,
+    sink: sizes.sink,
+    recent: sizes.recent,
     scoresFile: "retrieval.json",
   });
-  const question = needleQuestion(model, sizes.needle);
+  const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
+  const most = model.tokenizer ? ANSWER_TOKENS : question.answer.split(" ").length;
   const answer = async (chosen?: HeadMask, label = "all KV heads full"): Promise<Answer> => {
     let done = 0;
-    context.progress(0, NEW_TOKENS, `needle question, ${label}`);
+    context.progress(0, most, `needle question, ${label}`);
     const generation = await generate(model, {
       tokens: question.ids,
-      maxTokens: model.tokenizer ? NEW_TOKENS : 3,
+      maxTokens: most,
       ...(model.tokenizer ? {} : { stop: [] }),
       ...(chosen ? { mask: chosen } : {}),
       signal: context.signal,
-      onToken: () => context.progress(++done, NEW_TOKENS, `needle question, ${label}`),
+      onToken: () => context.progress(++done, most, `needle question, ${label}`),
     });
     return answerOf(generation, question);
   };
@@ -295,11 +257,11 @@ async function answerTwice(
   };
 }
 
-function answerOf({ text, ids, cache, prefillMs, decodeMsPerToken }: Generation, { expected }: NeedleQuestion): Answer {
+function answerOf({ text, ids, cache, prefillMs, decodeMsPerToken }: Generation, { answer }: Haystack): Answer {
   const words = text ?? ids.join(" ");
   return {
     text: words,
-    right: words.includes(expected),
+    right: words.includes(answer),
     bytes: cache.bytes,
     bytesFull: cache.bytesFull,
     prefillMs,
@@ -325,28 +287,4 @@ async function writeFiles(
     { signal },
   );
   return [...names, "mask.json", "repeated-tokens.json", "duo-attention/", "retrieval-head.json"];
-}
-
-/** The result as data: of scores the best heads, since the files hold them whole. */
-function summaryOf(result: MainJobResult): Record<string, unknown> {
-  const { scores, ablation, needle, ...rest } = result;
-  const top = Object.entries(scores).map(([name, each]) => [
-    name,
-    ranking(each)
-      .slice(0, 8)
-      .map((head) => ({ head: formatHead(head), score: head.value })),
-  ]);
-  const { question, mask, full, masked } = needle;
-  return {
-    ...rest,
-    top: Object.fromEntries(top),
-    ablation: { ...ablation, heads: ablation.heads.map(formatHead) },
-    needle: {
-      tokens: question.ids.length,
-      question: question.question,
-      expected: question.expected,
-      full,
-      masked: { ...masked, kvHeadsFull: retrievalHeads(mask).map(formatHead), sink: mask.sink, recent: mask.recent },
-    },
-  };
 }

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { Model } from "../models/model.ts";
-import { Random } from "../runtime/random.ts";
 import { gatherRows } from "../runtime/ops.ts";
+import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type Method, ModelRuns } from "./variants.ts";
@@ -124,7 +124,10 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
  * @param sets heads to take out together; an empty set is the clean run
  * @returns losses in the order of the sets
  */
-export async function ablateSweep(model: Model, options: AblationInput & { sets: readonly (readonly Head[])[] }): Promise<TokenLosses[]> {
+export async function ablateSweep(
+  model: Model,
+  options: AblationInput & { sets: readonly (readonly Head[])[] },
+): Promise<TokenLosses[]> {
   checkInput(model, options.tokens, options.sets, true);
   const runs = new ModelRuns(model, options, options.sets, { keepStreams: false });
   try {
@@ -135,35 +138,69 @@ export async function ablateSweep(model: Model, options: AblationInput & { sets:
   }
 }
 
-function checkInput({ config }: Model, tokens: AblationInput["tokens"], sets: readonly (readonly Head[])[], emptyToo = false): void {
-  if (tokens.length === 0) throw new HeadscopeError("input", "there are no rows to measure a loss on", { remedy: "give at least one row of tokens" });
+function checkInput(
+  { config }: Model,
+  tokens: AblationInput["tokens"],
+  sets: readonly (readonly Head[])[],
+  emptyToo = false,
+): void {
+  if (tokens.length === 0)
+    throw new HeadscopeError("input", "there are no rows to measure a loss on", {
+      remedy: "give at least one row of tokens",
+    });
   const short = tokens.findIndex((row) => row.length < 2);
-  if (short >= 0) throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, { remedy: "give rows of at least two tokens" });
+  if (short >= 0)
+    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
+      remedy: "give rows of at least two tokens",
+    });
   for (const set of sets) {
-    if (set.length === 0 && !emptyToo) throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
+    if (set.length === 0 && !emptyToo)
+      throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
     for (const { layer, head } of set) {
-      const known = Number.isInteger(layer) && Number.isInteger(head) && layer >= 0 && head >= 0 && layer < config.n_layers && head < config.n_heads;
+      const known =
+        Number.isInteger(layer) &&
+        Number.isInteger(head) &&
+        layer >= 0 &&
+        head >= 0 &&
+        layer < config.n_layers &&
+        head < config.n_heads;
       if (!known) {
-        throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, { remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}` });
+        throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, {
+          remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}`,
+        });
       }
     }
   }
 }
 
 /** Draws as many other heads of the same layers, `count` times. */
-export function drawControls({ config }: Model, heads: readonly Head[], count: number, seed: number): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[] } {
+export function drawControls(
+  { config }: Model,
+  heads: readonly Head[],
+  count: number,
+  seed: number,
+): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[] } {
   const random = new Random(seed, 2);
-  const layers = [...new Set(heads.map(({ layer }) => layer))].sort((a, b) => a - b).map((layer) => {
-    const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
-    const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
-    return { layer, wanted: taken.size, others };
-  });
+  const layers = [...new Set(heads.map(({ layer }) => layer))]
+    .sort((a, b) => a - b)
+    .map((layer) => {
+      const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
+      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
+      return { layer, wanted: taken.size, others };
+    });
   const draw = (): Head[] =>
     layers.flatMap(({ layer, wanted, others }) =>
-      random.permutation(others.length).slice(0, wanted).map((i) => others[i]!).sort((a, b) => a - b).map((head) => ({ layer, head })),
+      random
+        .permutation(others.length)
+        .slice(0, wanted)
+        .map((i) => others[i]!)
+        .sort((a, b) => a - b)
+        .map((head) => ({ layer, head })),
     );
   const draws = Array.from({ length: count }, draw).filter((drawn) => drawn.length > 0);
-  const short = layers.filter(({ wanted, others }) => others.length < wanted).map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
+  const short = layers
+    .filter(({ wanted, others }) => others.length < wanted)
+    .map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
   return { draws, short };
 }
 
@@ -171,17 +208,20 @@ export function drawControls({ config }: Model, heads: readonly Head[], count: n
 function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number): NextToken[][] {
   const rows = clean.shape[0]!;
   return Array.from({ length: rows }, (_, r) => {
-    const [before, after] = tf.tidy(() => {
-      const both = tf.concat([clean, ablated].map((t) => gatherRows(t, tf.tensor1d([r], "int32"))), 0);
-      const values = tf.softmax(logitsOf(model, both)).dataSync();
-      return [values.slice(0, values.length / 2), values.slice(values.length / 2)];
+    const probabilities = tf.tidy(() => {
+      const both = [clean, ablated].map((t) => gatherRows(t, tf.tensor1d([r], "int32")));
+      return tf.softmax(logitsOf(model, tf.concat(both, 0)));
     });
-    const larger = Array.from(before!, (p, id) => ({ id, p: Math.max(p, after![id]!) }));
+    // Read outside of tidy, which would look for tensors in every number of what it returns.
+    const values = probabilities.dataSync();
+    probabilities.dispose();
+    const [before, after] = [values.slice(0, values.length / 2), values.slice(values.length / 2)];
+    const larger = Array.from(before, (p, id) => ({ id, p: Math.max(p, after[id]!) }));
     return larger.sort((a, b) => b.p - a.p).slice(0, count).map(({ id }) => ({
       id,
       ...(model.tokenizer ? { text: model.tokenizer.decode([id]) } : {}),
-      clean: before![id]!,
-      ablated: after![id]!,
+      clean: before[id]!,
+      ablated: after[id]!,
     })); // biome-ignore format: one object
   });
 }

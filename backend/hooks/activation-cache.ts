@@ -78,7 +78,9 @@ export class ActivationCache {
       const length = whole.shape[axis]!;
       const from = index < 0 ? length + index : index;
       if (!Number.isInteger(from) || from < 0 || from >= length) {
-        throw new HeadscopeError("usage", `${what} ${index} of ${full} does not exist`, { remedy: `choose from 0 to ${length - 1}` });
+        throw new HeadscopeError("usage", `${what} ${index} of ${full} does not exist`, {
+          remedy: `choose from 0 to ${length - 1}`,
+        });
       }
       begin[axis] = from;
       size[axis] = 1;

@@ -39,12 +39,14 @@ export const INTERVENTION_KINDS = {
     make: () => ({ gain: 0 }),
   },
   mean: {
-    description: "puts the mean over reference rows (default: the other rows of the input), pooled over positions unless byPosition",
+    description:
+      "puts the mean over reference rows (default: the other rows of the input), pooled over positions unless byPosition",
     refuses: ofPatternsNoRows,
     make: ({ reference, target, byPosition }) => ({ gain: 0, bias: meanOf(reference(), target, byPosition) }),
   },
   resample: {
-    description: "puts the activation of another row of the reference (default: the input), paired by a seeded permutation without fixed points",
+    description:
+      "puts the activation of another row of the reference (default: the input), paired by a seeded permutation without fixed points",
     refuses: ofPatternsNoRows,
     make: ({ reference, target, seed }) => ({ gain: 0, bias: resampleOf(reference(), target, seed) }),
   },
@@ -81,5 +83,8 @@ export function replaceWhere(mask: Tensor, value: Tensor | undefined): { gain: T
 /** @throws HeadscopeError (usage) where a kind can't go at a hook point */
 export function checkKind(name: InterventionName, hook: string): void {
   const why = (INTERVENTION_KINDS[name] as InterventionKind).refuses?.(hook);
-  if (why) throw new HeadscopeError("usage", `"${name}" can't be done at ${hook}: ${why}`, { remedy: "choose another hook point, or another `do`" });
+  if (why)
+    throw new HeadscopeError("usage", `"${name}" can't be done at ${hook}: ${why}`, {
+      remedy: "choose another hook point, or another `do`",
+    });
 }

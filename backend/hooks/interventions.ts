@@ -8,7 +8,13 @@ import type { Model } from "../models/model.ts";
 import type { Affine } from "../models/stage.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
-import { checkKind, INTERVENTION_KINDS, type InterventionKind, type InterventionName, type KindInput } from "./intervention-kinds.ts";
+import {
+  checkKind,
+  INTERVENTION_KINDS,
+  type InterventionKind,
+  type InterventionName,
+  type KindInput,
+} from "./intervention-kinds.ts";
 import type { Reference, Target } from "./reference.ts";
 
 /** Numbers in nested arrays, or one number. */
@@ -31,7 +37,9 @@ export const interventionSchema = z.strictObject({
       z.strictObject({ cache: z.string(), name: z.string().optional(), row: z.int().min(0).optional() }),
     ])
     .optional()
-    .describe("numbers that broadcast to the activation, {tokens: reference rows}, or {cache, name, row} of a kept activation"),
+    .describe(
+      "numbers that broadcast to the activation, {tokens: reference rows}, or {cache, name, row} of a kept activation",
+    ),
   byPosition: z.boolean().default(false).describe("mean: one for every position"),
   seed: z.int().min(0).default(0).describe("of resample's pairing"),
 });
@@ -66,10 +74,15 @@ export function parseInterventions(value: unknown): Intervention[] {
   const issue = result.error.issues[0]!;
   const [entry, ...field] = issue.path;
   const given = (Array.isArray(value) ? value : [value])[Number(entry)] as { do?: unknown } | undefined;
-  if (field[0] === "do" && typeof given?.do === "string") throw unknownName("intervention", given.do, Object.keys(INTERVENTION_KINDS));
-  throw new HeadscopeError("usage", `intervention ${String(entry ?? 0)}${field.length ? `, ${field.join(".")}` : ""}: ${issue.message}`, {
-    remedy: 'write it as {"at": "blocks.5.attn.hook_z", "heads": [1, 4], "do": "zero"}',
-  });
+  if (field[0] === "do" && typeof given?.do === "string")
+    throw unknownName("intervention", given.do, Object.keys(INTERVENTION_KINDS));
+  throw new HeadscopeError(
+    "usage",
+    `intervention ${String(entry ?? 0)}${field.length ? `, ${field.join(".")}` : ""}: ${issue.message}`,
+    {
+      remedy: 'write it as {"at": "blocks.5.attn.hook_z", "heads": [1, 4], "do": "zero"}',
+    },
+  );
 }
 
 /**
@@ -78,7 +91,11 @@ export function parseInterventions(value: unknown): Intervention[] {
  * @returns by full hook name; the caller frees them with `disposeInterventions`
  * @throws HeadscopeError (usage) for an unknown hook, a head, position or row out of range, a `do` or `with` that does not fit
  */
-export function compileInterventions(model: Model, interventions: readonly Intervention[], options: CompileOptions): Map<string, Affine> {
+export function compileInterventions(
+  model: Model,
+  interventions: readonly Intervention[],
+  options: CompileOptions,
+): Map<string, Affine> {
   const { config } = model;
   const target: Target = {
     rows: options.rows,
@@ -93,7 +110,9 @@ export function compileInterventions(model: Model, interventions: readonly Inter
       const before = compiled.get(one.at);
       const made = tf.tidy(() => {
         const next = compileOne(config, one, target, options, references);
-        return before ? [tf.mul(next.gain, before.gain), tf.add(tf.mul(next.gain, before.bias), next.bias)] : [next.gain, next.bias];
+        return before
+          ? [tf.mul(next.gain, before.gain), tf.add(tf.mul(next.gain, before.bias), next.bias)]
+          : [next.gain, next.bias];
       });
       if (before) tf.dispose([before.gain, before.bias]);
       const [gain, bias] = made.map((t) => tf.keep(t)) as [Tensor, Tensor];
@@ -113,7 +132,13 @@ export function disposeInterventions(compiled: ReadonlyMap<string, Affine>): voi
   for (const { gain, bias } of compiled.values()) tf.dispose([gain, bias]);
 }
 
-function compileOne(config: ModelConfig, one: Parsed, target: Target, { caches = {} }: Sources, references: References): Affine {
+function compileOne(
+  config: ModelConfig,
+  one: Parsed,
+  target: Target,
+  { caches = {} }: Sources,
+  references: References,
+): Affine {
   checkKind(one.do, one.at);
   const shape = activationShape(config, one.at, target);
   const mask = maskOf(one, shape, target);
@@ -121,12 +146,12 @@ function compileOne(config: ModelConfig, one: Parsed, target: Target, { caches =
     const { with: given } = one;
     if (given === undefined) return undefined;
     if (typeof given === "number" || Array.isArray(given)) return literal(given as Values, shape, one);
-    if ("tokens" in given) return fit(references.of(one).activation, shape, one);
+    if ("tokens" in given) return fitted(references.of(one).activation, shape, one);
     const { cache: name, name: hook = one.at, row } = given as { cache: string; name?: string; row?: number };
     const cache = caches[name];
     if (!cache) throw unknownName("activation cache", name, Object.keys(caches));
     const whole = cache.get(hook);
-    return fit(row === undefined ? whole : tf.expandDims(cache.slice(hook, { row }), 0), shape, one);
+    return fitted(row === undefined ? whole : tf.expandDims(cache.slice(hook, { row }), 0), shape, one);
   };
   const input: KindInput = {
     hook: one.at,
@@ -134,9 +159,11 @@ function compileOne(config: ModelConfig, one: Parsed, target: Target, { caches =
     values: () => {
       const found = resolve();
       if (found) return found;
-      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} needs \`with\``, { remedy: "give numbers, {tokens: rows}, or {cache: name}" });
+      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} needs \`with\``, {
+        remedy: "give numbers, {tokens: rows}, or {cache: name}",
+      });
     },
-    valuesOrOwn: () => resolve() ?? fit(references.of(one).activation, shape, one),
+    valuesOrOwn: () => resolve() ?? fitted(references.of(one).activation, shape, one),
     reference: () => references.of(one),
     byPosition: one.byPosition,
     seed: one.seed,
@@ -163,10 +190,16 @@ function activationShape(config: ModelConfig, hook: string, { rows, positions }:
 function maskOf(one: Parsed, shape: number[], target: Target): Tensor {
   const pattern = isPattern(one.at);
   if (one.heads !== "all" && shape.length < 4) {
-    throw new HeadscopeError("usage", `${one.at} has no heads to choose`, { remedy: "leave `heads` out, or choose a hook point with heads, such as attn.hook_z" });
+    throw new HeadscopeError("usage", `${one.at} has no heads to choose`, {
+      remedy: "leave `heads` out, or choose a hook point with heads, such as attn.hook_z",
+    });
   }
   if (one.positions !== "all" && one.at.startsWith("ln_final.")) {
-    throw new HeadscopeError("usage", `positions can't be chosen at ${one.at}: it sees only those whose logits are wanted`, { remedy: "change the last block's hook_resid_post there" });
+    throw new HeadscopeError(
+      "usage",
+      `positions can't be chosen at ${one.at}: it sees only those whose logits are wanted`,
+      { remedy: "change the last block's hook_resid_post there" },
+    );
   }
   const axes: [number, "all" | number[], number, string][] = [
     [0, one.rows, target.rows, "row"],
@@ -178,11 +211,19 @@ function maskOf(one: Parsed, shape: number[], target: Target): Tensor {
     if (chosen === "all") continue;
     const beyond = chosen.find((i) => i >= count);
     if (beyond !== undefined) {
-      throw new HeadscopeError("usage", `there is no ${what} ${beyond} at ${one.at}`, { remedy: `choose from 0 to ${count - 1}` });
+      throw new HeadscopeError("usage", `there is no ${what} ${beyond} at ${one.at}`, {
+        remedy: `choose from 0 to ${count - 1}`,
+      });
     }
     const ones = new Float32Array(count);
     for (const i of chosen) ones[i] = 1;
-    mask = tf.mul(mask, tf.tensor(ones, shape.map((_, a) => (a === axis ? count : 1))));
+    mask = tf.mul(
+      mask,
+      tf.tensor(
+        ones,
+        shape.map((_, a) => (a === axis ? count : 1)),
+      ),
+    );
   }
   return mask;
 }
@@ -192,13 +233,15 @@ function literal(values: Values, shape: number[], one: Parsed): Tensor {
   try {
     made = tf.tensor(values as number[]);
   } catch {
-    throw new HeadscopeError("usage", `the numbers of \`with\` at ${one.at} are ragged`, { remedy: "give nested arrays of equal lengths" });
+    throw new HeadscopeError("usage", `the numbers of \`with\` at ${one.at} are ragged`, {
+      remedy: "give nested arrays of equal lengths",
+    });
   }
-  return fit(made, shape, one);
+  return fitted(made, shape, one);
 }
 
 /** A source in the activation's rank; refused unless it broadcasts. */
-function fit(source: Tensor, shape: number[], one: Parsed): Tensor {
+function fitted(source: Tensor, shape: number[], one: Parsed): Tensor {
   const padded = source.rank > shape.length ? undefined : lift(source, shape.length);
   if (!padded?.shape.every((n, axis) => n === 1 || n === shape[axis])) {
     throw new HeadscopeError("usage", `\`with\` of "${one.do}" is [${source.shape}] and ${one.at} is [${shape}]`, {
@@ -229,12 +272,20 @@ class References {
     const given = givenTokens(one);
     const tokens = given ?? this.#own;
     if (!tokens) {
-      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} has no rows to draw from`, { remedy: "give them as `with: {tokens: rows}`" });
+      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} has no rows to draw from`, {
+        remedy: "give them as `with: {tokens: rows}`",
+      });
     }
     const key = JSON.stringify(tokens);
     let run = this.#runs.get(key);
     if (!run) {
-      const names = [...new Set(this.#list.filter((other) => JSON.stringify(givenTokens(other) ?? this.#own) === key).map((other) => other.at))];
+      const names = [
+        ...new Set(
+          this.#list
+            .filter((other) => JSON.stringify(givenTokens(other) ?? this.#own) === key)
+            .map((other) => other.at),
+        ),
+      ];
       // Kept beyond the tidy in which an intervention is compiled.
       const { activations, resid } = forward(this.#model, { tokens, logitsAt: "none" }, { names });
       for (const t of activations.values()) tf.keep(t);
@@ -242,7 +293,11 @@ class References {
       run = { activations, dispose: () => tf.dispose([...activations.values()]) };
       this.#runs.set(key, run);
     }
-    return { activation: run.activations.get(one.at)!, lengths: tokens.map((row) => row.length), own: given === undefined };
+    return {
+      activation: run.activations.get(one.at)!,
+      lengths: tokens.map((row) => row.length),
+      own: given === undefined,
+    };
   }
 
   dispose(): void {
@@ -251,5 +306,7 @@ class References {
 }
 
 function givenTokens({ with: given }: Parsed): number[][] | undefined {
-  return given !== undefined && typeof given === "object" && "tokens" in given ? (given as { tokens: number[][] }).tokens : undefined;
+  return given !== undefined && typeof given === "object" && "tokens" in given
+    ? (given as { tokens: number[][] }).tokens
+    : undefined;
 }

@@ -58,18 +58,38 @@ export function residLosses(model: Model, resid: Tensor, tokens: readonly (reado
     const size = wanted.length > UNEMBED ? UNEMBED : Math.ceil(part.length / 32) * 32;
     const filled = Array.from({ length: size }, (_, i) => part[i] ?? part[0]!);
     const values = tf.tidy(() => {
-      const index = tf.tensor1d(filled.map(({ from }) => from), "int32");
+      const index = tf.tensor1d(
+        filled.map(({ from }) => from),
+        "int32",
+      );
       const streams = gatherRows(tf.reshape(resid, [-1, d_model]), index);
       const logits = logitsOf(model, streams); // [size, d_vocab]
-      const target = tf.tensor1d(filled.map((one, i) => i * d_vocab + one.target), "int32");
+      const target = tf.tensor1d(
+        filled.map((one, i) => i * d_vocab + one.target),
+        "int32",
+      );
       const inputs = [logits, target];
-      const body = ([l, at]: Tensor[]): Tensor[] => [tf.sub(tf.logSumExp(l!, 1), tf.reshape(gatherRows(tf.reshape(l!, [size * d_vocab, 1]), at!), [size]))];
-      return functions.get(`nll|${size}|${d_vocab}`, (...args) => body(args as Tensor[]), () => inputs, { name: "nll" }).run(inputs)[0]!.dataSync();
+      const body = ([l, at]: Tensor[]): Tensor[] => [
+        tf.sub(tf.logSumExp(l!, 1), tf.reshape(gatherRows(tf.reshape(l!, [size * d_vocab, 1]), at!), [size])),
+      ];
+      return functions
+        .get(
+          `nll|${size}|${d_vocab}`,
+          (...args) => body(args as Tensor[]),
+          () => inputs,
+          () => ({ name: "nll" }),
+        )
+        .run(inputs)[0]!
+        .dataSync();
     });
     losses.push(...values.slice(0, part.length));
   }
   let at = 0;
-  return tokens.map((row) => losses.slice(at, (at += row.length - 1)));
+  return tokens.map((row) => {
+    const first = at;
+    at += row.length - 1;
+    return losses.slice(first, at);
+  });
 }
 
 /** Logits of single streams, through the final norm. @param streams after the last layer [n, d_model] @returns [n, d_vocab] */
@@ -77,7 +97,11 @@ export function logitsOf(model: Model, streams: Tensor): Tensor {
   const { n_layers, d_model, d_vocab } = model.config;
   const count = streams.shape[0]!;
   // Each as a row of its own, so that the model's context does not limit how many there are.
-  const { logits, resid } = forward(model, { resid: tf.reshape(streams, [count, 1, d_model]), startLayer: n_layers, logitsAt: "all" });
+  const { logits, resid } = forward(model, {
+    resid: tf.reshape(streams, [count, 1, d_model]),
+    startLayer: n_layers,
+    logitsAt: "all",
+  });
   resid.dispose();
   return tf.reshape(logits!, [count, d_vocab]);
 }

@@ -33,18 +33,32 @@ const MORE_ROWS = "give reference rows (other prompts), or an input of at least 
 export function meanOf(reference: Reference, target: Target, byPosition: boolean): Tensor {
   const { activation, lengths, own } = reference;
   const count = lengths.length;
-  if (own && count < 2) throw new HeadscopeError("usage", "mean over the other rows needs more than one row", { remedy: MORE_ROWS });
-  if (byPosition && (Math.min(...lengths) < target.positions)) {
-    throw new HeadscopeError("usage", `mean by position needs reference rows of at least ${target.positions} tokens, the shortest has ${Math.min(...lengths)}`, {
-      remedy: "give rows of one length, or take the mean over all positions",
-    });
+  if (own && count < 2)
+    throw new HeadscopeError("usage", "mean over the other rows needs more than one row", { remedy: MORE_ROWS });
+  if (byPosition && Math.min(...lengths) < target.positions) {
+    throw new HeadscopeError(
+      "usage",
+      `mean by position needs reference rows of at least ${target.positions} tokens, the shortest has ${Math.min(...lengths)}`,
+      {
+        remedy: "give rows of one length, or take the mean over all positions",
+      },
+    );
   }
   return tf.tidy(() => {
     const longest = activation.shape[1]!;
     const sums = byPosition
       ? tf.slice(activation, [0, 0], [count, target.positions])
-      : tf.sum(Math.min(...lengths) === longest ? activation : tf.mul(activation, realPositions(lengths, longest, activation.rank)), 1, true);
-    const weights = tf.reshape(tf.tensor1d(lengths.map((n) => (byPosition ? 1 : n))), [count, ...new Array(activation.rank - 1).fill(1)]);
+      : tf.sum(
+          Math.min(...lengths) === longest
+            ? activation
+            : tf.mul(activation, realPositions(lengths, longest, activation.rank)),
+          1,
+          true,
+        );
+    const weights = tf.reshape(tf.tensor1d(lengths.map((n) => (byPosition ? 1 : n))), [
+      count,
+      ...new Array(activation.rank - 1).fill(1),
+    ]);
     const total = tf.sum(sums, 0, true);
     const weight = tf.sum(weights, 0, true);
     return own ? tf.div(tf.sub(total, sums), tf.sub(weight, weights)) : tf.div(total, weight);
@@ -59,20 +73,28 @@ export function meanOf(reference: Reference, target: Target, byPosition: boolean
  */
 export function resampleOf(reference: Reference, target: Target, seed: number): Tensor {
   const { activation, lengths, own } = reference;
-  if (own && lengths.length < 2) throw new HeadscopeError("usage", "resample needs another row to draw from", { remedy: MORE_ROWS });
+  if (own && lengths.length < 2)
+    throw new HeadscopeError("usage", "resample needs another row to draw from", { remedy: MORE_ROWS });
   const order = pairing(lengths.length, seed);
   const partner = Array.from({ length: target.rows }, (_, r) => order[r % order.length]!);
   partner.forEach((from, r) => {
     if (lengths[from]! >= target.lengths[r]!) return;
-    throw new HeadscopeError("usage", `resample: row ${r} has ${target.lengths[r]} tokens and its partner, row ${from} of the reference, ${lengths[from]}`, {
-      remedy: "give rows of one length",
-    });
+    throw new HeadscopeError(
+      "usage",
+      `resample: row ${r} has ${target.lengths[r]} tokens and its partner, row ${from} of the reference, ${lengths[from]}`,
+      {
+        remedy: "give rows of one length",
+      },
+    );
   });
   return tf.tidy(() => {
     const rows = tf.gather(activation, tf.tensor1d(partner, "int32"));
     const held = rows.shape[1]!;
     if (held >= target.positions) return tf.slice(rows, [0, 0], [target.rows, target.positions]);
-    return tf.pad(rows, rows.shape.map((_, axis) => [0, axis === 1 ? target.positions - held : 0] as [number, number]));
+    return tf.pad(
+      rows,
+      rows.shape.map((_, axis) => [0, axis === 1 ? target.positions - held : 0] as [number, number]),
+    );
   });
 }
 

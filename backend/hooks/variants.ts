@@ -103,14 +103,18 @@ export class ModelRuns {
     const drawn = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
     const starts = [...new Set(this.#sets.map((set) => this.#firstLayer(set)))];
     // Nothing above the last layer that is asked for need run.
-    const stopLayer = (names: string[]) => Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
+    const stopLayer = (names: string[]) =>
+      Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
     const names = [...starts.map((layer) => blockHook(layer, "hook_resid_pre")), ...(own ? drawn : [])];
     const standIn = (activations: Map<string, Tensor>, rows: readonly (readonly number[])[]): void => {
       for (const layer of layers) {
         const activation = activations.get(blockHook(layer, "attn.hook_z"));
         if (!activation) continue;
         const from: Reference = { activation, lengths: rows.map((row) => row.length), own };
-        this.#standIns.set(layer, method === "mean" ? meanOf(from, target, byPosition) : resampleOf(from, target, seed));
+        this.#standIns.set(
+          layer,
+          method === "mean" ? meanOf(from, target, byPosition) : resampleOf(from, target, seed),
+        );
       }
     };
     // In parts of bounded size; joined afterwards.
@@ -139,16 +143,26 @@ export class ModelRuns {
     const { tokens } = this.#input;
     const { d_model } = this.#model.config;
     const kept = tf.tidy(() => {
-      const rows = tf.tensor1d(items.map(({ row }) => row), "int32");
+      const rows = tf.tensor1d(
+        items.map(({ row }) => row),
+        "int32",
+      );
       const whole = this.#starts.get(first)!;
       const resid = gatherStack(whole, rows);
-      const result = forward(this.#model, { resid, startLayer: first, logitsAt: "none" }, { interventions: this.#changes(items, rows), ...stop });
+      const result = forward(
+        this.#model,
+        { resid, startLayer: first, logitsAt: "none" },
+        { interventions: this.#changes(items, rows), ...stop },
+      );
       const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
       residLosses(this.#model, result.resid, lines).forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
       if (!this.#keepStreams) return undefined;
-      const ends = tf.tensor1d(lines.map((line, i) => i * this.#positions + line.length - 1), "int32");
+      const ends = tf.tensor1d(
+        lines.map((line, i) => i * this.#positions + line.length - 1),
+        "int32",
+      );
       return gatherRows(tf.reshape(result.resid, [-1, d_model]), ends);
     });
     if (!kept) return;
@@ -184,17 +198,35 @@ function gatherStack(t: Tensor, rows: Tensor): Tensor {
 }
 
 /** Activations of a clean run up to a layer, in batches of bounded size [rows, positions, ...]. */
-function inParts(model: Model, tokens: readonly (readonly number[])[], names: string[], stopLayer: number, stop: { onLayer: () => void }): Map<string, Tensor> {
+function inParts(
+  model: Model,
+  tokens: readonly (readonly number[])[],
+  names: string[],
+  stopLayer: number,
+  stop: { onLayer: () => void },
+): Map<string, Tensor> {
   const positions = Math.max(...tokens.map((row) => row.length));
   const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
   const parts: Map<string, Tensor>[] = [];
   try {
     for (let first = 0; first < tokens.length; first += most) {
-      const { resid, activations } = forward(model, { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" }, { names, ...stop });
+      const { resid, activations } = forward(
+        model,
+        { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" },
+        { names, ...stop },
+      );
       resid.dispose();
       parts.push(activations);
     }
-    return new Map(names.map((name) => [name, joinRows(parts.map((part) => part.get(name)!), positions)]));
+    return new Map(
+      names.map((name) => [
+        name,
+        joinRows(
+          parts.map((part) => part.get(name)!),
+          positions,
+        ),
+      ]),
+    );
   } finally {
     for (const part of parts) tf.dispose([...part.values()]);
   }
@@ -203,7 +235,12 @@ function inParts(model: Model, tokens: readonly (readonly number[])[], names: st
 /** Parts of a batch below each other, padded to one number of positions; a new tensor. */
 function joinRows(parts: Tensor[], positions: number): Tensor {
   return tf.tidy(() => {
-    const even = parts.map((t) => tf.pad(t, t.shape.map((n, axis) => [0, axis === 1 ? positions - n : 0] as [number, number])));
+    const even = parts.map((t) =>
+      tf.pad(
+        t,
+        t.shape.map((n, axis) => [0, axis === 1 ? positions - n : 0] as [number, number]),
+      ),
+    );
     return even.length === 1 ? tf.clone(even[0]!) : tf.concat(even, 0);
   });
 }

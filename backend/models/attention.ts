@@ -60,24 +60,13 @@ export function reducePattern(pattern: Tensor, reductions: readonly PatternReduc
 }
 
 /**
- * Values averaged by the softmax of scores, where nobody looks at the pattern: the division waits until after the product,
- * which saves a pass over scores.
- * @param scores [..., query, key] @param product multiplies weights [..., query, key] and values @param shape of the result [..., query, d_head]
- */
-export function softmaxAverage(scores: Tensor, product: (weights: Tensor) => Tensor, shape: number[]): Tensor {
-  const weights = tf.exp(tf.sub(scores, tf.max(scores, -1, true)));
-  return tf.div(tf.reshape(product(weights), shape), tf.sum(weights, -1, true));
-}
-
-/**
  * Softmax attention over keys and values that are at hand.
  * Query head h reads key-value head floor(h / group).
  * @param q [rows, query, heads, d_head] @param k [rows, key, kv heads, d_head] @param v as k
  * @param mask additive, broadcastable to [rows, heads, query, key]
- * @param seen whether anybody looks at the pattern
- * @returns z [rows, query, heads, d_head] and, if seen, the pattern [rows, heads, query, key]
+ * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
-export function attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, config: ModelConfig, at: At, seen: boolean): { z: Tensor; pattern: Tensor | undefined } {
+export function attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, config: ModelConfig, at: At): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
@@ -85,12 +74,10 @@ export function attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, config: Mo
   const key = tf.reshape(tf.transpose(k, [0, 2, 1, 3]), [B * G, n, D]);
   const value = tf.reshape(tf.transpose(v, [0, 2, 1, 3]), [B * G, n, D]);
   const products = tf.reshape(tf.matMul(query as Tensor3D, key as Tensor3D, false, true), [B, H, C, n]);
-  const average = (weights: Tensor): Tensor => tf.matMul(tf.reshape(weights, [B * G, (H / G) * C, n]) as Tensor3D, value as Tensor3D);
-  const back = (z: Tensor): Tensor => tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]);
-  if (!seen) return { z: back(softmaxAverage(tf.add(products, mask), average, [B, H, C, D])), pattern: undefined };
   const scores = at("attn.hook_attn_scores", tf.add(products, mask));
   const pattern = at("attn.hook_pattern", tf.softmax(scores));
-  return { z: back(average(pattern)), pattern };
+  const z = tf.matMul(tf.reshape(pattern, [B * G, (H / G) * C, n]) as Tensor3D, value as Tensor3D);
+  return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };
 }
 
 /** Queries that share one product when nobody looks at the whole pattern: keys beyond their last are never touched. */
@@ -122,7 +109,6 @@ export function attendAmong(tokens: Among, reductions: readonly PatternReduction
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const G = config.n_key_value_heads;
   const whole = at.wants("attn.hook_pattern") || at.wants("attn.hook_attn_scores");
-  const seen = whole || reductions.length > 0;
   const chunk = whole || T <= QUERY_CHUNK * 1.5 ? T : QUERY_CHUNK;
   const zs: Tensor[] = [];
   const reduced: Tensor[][] = reductions.map(() => []);
@@ -134,10 +120,9 @@ export function attendAmong(tokens: Among, reductions: readonly PatternReduction
     const causal = windows ? headMasks(query, key, windows, H / G) : additiveMask(query, key);
     const mask = keyMask ? tf.add(causal, tf.slice(keyMask, [0, 0, 0, 0], [B, 1, 1, n])) : causal;
     const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, G, D]));
-    const part = attend(tf.slice(q, [0, first, 0, 0], [B, C, H, D]), until(k), until(v), mask, config, at, seen);
+    const part = attend(tf.slice(q, [0, first, 0, 0], [B, C, H, D]), until(k), until(v), mask, config, at);
     zs.push(part.z);
-    if (reductions.length === 0) continue;
-    reducePattern(part.pattern!, reductions, query, key, tf.slice(valid, [first, 0], [C, 1])).forEach((r, i) => {
+    reducePattern(part.pattern, reductions, query, key, tf.slice(valid, [first, 0], [C, 1])).forEach((r, i) => {
       reduced[i]!.push(r);
     });
   }

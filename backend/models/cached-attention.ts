@@ -3,10 +3,10 @@ import { type Captured, functions } from "../runtime/capture.ts";
 import { gatherRows, type Handle, type RawTensor, reshapeOpen, sliceFrom } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { readVariable, scatterRows } from "../runtime/variable.ts";
-import { additiveMask, attend, type PatternReduction, reducePattern, softmaxAverage, type Window } from "./attention.ts";
+import { additiveMask, attend, joinReduced, type PatternReduction, reducePattern, type Window } from "./attention.ts";
 import type { At } from "./block.ts";
 import type { ModelConfig } from "./config.ts";
-import { heldPositions, type KvCache, type RowLayout, slotOf, slotsUsed, survivors } from "./kv-cache.ts";
+import { heldPositions, type KvCache, type NativeRow, type RowLayout, slotOf, slotsUsed, survivors } from "./kv-cache.ts";
 
 /** A chunk of new tokens on its way through a layer: q [rows * tokens, heads, d_head], k and v [rows * tokens, kv heads, d_head]. */
 export interface Chunk {
@@ -27,11 +27,21 @@ export interface Access {
   queries: Tensor[];
   /** By row: the slots to write, int32 [heads * tokens]; in a chunk of several tokens a vector for every full head. */
   slots: Tensor[][];
-  /** By row and head: number of rows to read and their width, int32 [2]. */
-  sizes: Tensor[][];
-  /** By row and head: positions of the keys read, then of the chunk's own for streaming heads [1, key]. */
-  positions: Tensor[][];
+  /** By row, head and part of the queries: number of rows to read and their width, int32 [2]. */
+  sizes: Tensor[][][];
+  /** By row, head and part: positions of the keys read, then of the chunk's own for streaming heads [1, key]. */
+  positions: Tensor[][][];
+  /** Made by the first layer that uses it. */
+  call?: CachedCall;
   dispose(): void;
+}
+
+/** Queries that share one product: scores of more do not stay in the processor's cache, and reach past the diagonal. */
+const PART = 128;
+
+/** The parts of a chunk's queries: first and count. */
+function partsOf(tokens: number): { first: number; count: number }[] {
+  return Array.from({ length: Math.ceil(tokens / PART) }, (_, j) => ({ first: j * PART, count: Math.min(PART, tokens - j * PART) }));
 }
 
 /** Describes a chunk's place in a cache. @param needPositions whether reductions will look at key positions */
@@ -48,17 +58,29 @@ export function describeAccess(chunk: Omit<Chunk, "q" | "k" | "v">, layout: RowL
   const perHead = <T>(of: (start: number, window: Window | undefined, g: number) => T): T[][] => starts.map((start) => layout.windows.map((w, g) => of(start, w, g)));
   const name = (w: Window | undefined): string => (w ? `${w.sink},${w.recent}` : "full");
   // A streaming head's chunk attends before it is written; everything else is written first.
-  const read = (start: number, w: Window | undefined): number => (w && !single ? start : start + C);
-  const slotsOf = (start: number, g: number): number[] => own(start).map((p) => layout.offsets[g]! + slotOf(p, layout.windows[g]));
+  const read = (start: number, w: Window | undefined, end: number): number => (w && !single ? start : start + end);
+  const slotsFor = (start: number, g: number): number[] => own(start).map((p) => layout.offsets[g]! + slotOf(p, layout.windows[g]));
+  const ends = partsOf(C).map(({ first, count }) => first + count);
   return {
     queries: single && !needPositions ? [] : [once("query", () => queryPositions(chunk)), once("valid", () => validity(chunk))],
     slots: single
-      ? starts.map((start) => [once(`slots ${start}`, () => tf.tensor1d(layout.windows.flatMap((_, g) => slotsOf(start, g)), "int32"))])
-      : perHead((start, w, g) => (w ? [] : [once(`slots ${start} ${g}`, () => tf.tensor1d(slotsOf(start, g), "int32"))])).map((row) => row.flat()),
-    sizes: perHead((start, w) => once(`size ${start} ${name(w)}`, () => tf.tensor1d([slotsUsed(read(start, w), w), config.d_head], "int32"))),
-    positions: single && !needPositions
-      ? []
-      : perHead((start, w) => once(`positions ${start} ${name(w)}`, () => tf.tensor2d([[...heldPositions(read(start, w), w), ...(w && !single ? own(start) : [])]]))),
+      ? starts.map((start) => [once(`slots ${start}`, () => tf.tensor1d(layout.windows.flatMap((_, g) => slotsFor(start, g)), "int32"))])
+      : perHead((start, w, g) => (w ? [] : [once(`slots ${start} ${g}`, () => tf.tensor1d(slotsFor(start, g), "int32"))])).map((row) => row.flat()),
+    sizes: perHead((start, w) =>
+      ends.map((end) => {
+        const rows = slotsUsed(read(start, w, end), w);
+        return once(`size ${rows}`, () => tf.tensor1d([rows, config.d_head], "int32"));
+      }),
+    ),
+    positions: perHead((start, w) =>
+      single && !needPositions
+        ? []
+        : ends.map((end) => {
+            const held = heldPositions(read(start, w, end), w);
+            const all = w && !single ? [...held, ...own(start)] : held;
+            return once(`positions ${start} ${name(w)} ${all.length}`, () => tf.tensor2d([all]));
+          }),
+    ),
     dispose: () => tf.dispose([...made.values()]),
   };
 }
@@ -66,11 +88,32 @@ export function describeAccess(chunk: Omit<Chunk, "q" | "k" | "v">, layout: RowL
 /**
  * Attention of new tokens over a native cache by one captured function that also writes the cache.
  * The number of cached tokens is an input, so that no length causes a new capture.
- * @param layer in the cache
+ * @param layer in the cache @param access of the layer's layout
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
 export function attendCached(chunk: Chunk, cache: KvCache, layer: number, access: Access, config: ModelConfig, reductions: readonly PatternReduction[]): Tensor[] {
   const rows = cache.native![layer]!;
+  const handles = rows.flatMap((row) => [row.keys.handle, row.values.handle]);
+  access.call ??= describeCall(chunk, rows, access, config, reductions);
+  const { described, key } = access.call;
+  const inputs: Handle[] = [chunk.q, chunk.k, chunk.v, ...described, ...handles];
+  const fn = functions.get(key, access.call.body, () => inputs, () => ({
+    name: `attention over the cache, ${chunk.tokens} tokens`,
+    shapes: inputs.map((input, i) => (i >= 3 && i < 3 + described.length ? openShape(input as Tensor) : undefined)),
+  }));
+  const out = fn.run(inputs);
+  if (chunk.tokens > 1) writeRings(chunk, cache, layer);
+  return out;
+}
+
+/** What all layers of a layout share in a forward: the function and the tensors that describe the place. */
+interface CachedCall {
+  key: string;
+  described: Tensor[];
+  body: (...args: Handle[]) => Tensor[];
+}
+
+function describeCall(chunk: Chunk, rows: readonly NativeRow[], access: Access, config: ModelConfig, reductions: readonly PatternReduction[]): CachedCall {
   const { layout } = rows[0]!;
   // Tensors that heads share are passed once, and referred to by their number.
   const described: Tensor[] = [];
@@ -78,20 +121,12 @@ export function attendCached(chunk: Chunk, cache: KvCache, layer: number, access
   const places: Places = {
     queries: access.queries.map(refer),
     slots: access.slots.map((row) => row.map(refer)),
-    sizes: access.sizes.map((row) => row.map(refer)),
-    positions: access.positions.map((row) => row.map(refer)),
+    sizes: access.sizes.map((row) => row.map((head) => head.map(refer))),
+    positions: access.positions.map((row) => row.map((head) => head.map(refer))),
     begins: layout.begins.map(refer),
   };
-  const handles = rows.flatMap((row) => [row.keys.handle, row.values.handle]);
-  const inputs: Handle[] = [chunk.q, chunk.k, chunk.v, ...described, ...handles];
   const key = ["cached", rows.length, chunk.tokens, dimensions(config), layout.key, JSON.stringify(places), reductions.map((r) => r.name).join("+")].join("|");
-  const fn = functions.get(key, cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions), () => inputs, {
-    name: `attention over the cache, ${chunk.tokens} tokens`,
-    shapes: inputs.map((input, i) => (i >= 3 && i < 3 + described.length ? openShape(input as Tensor) : undefined)),
-  });
-  const out = fn.run(inputs);
-  if (chunk.tokens > 1) writeRings(chunk, cache, layer);
-  return out;
+  return { key, described, body: cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions) };
 }
 
 /** Key positions are as long as the cache is; all else keeps its shape. */
@@ -103,8 +138,8 @@ function openShape(tensor: Tensor): number[] | undefined {
 interface Places {
   queries: number[];
   slots: number[][];
-  sizes: number[][];
-  positions: number[][];
+  sizes: number[][][];
+  positions: number[][][];
   begins: number[];
 }
 
@@ -132,38 +167,43 @@ function cachedBody(
         else windows.flatMap((w, g) => (w ? [] : [g])).forEach((g, n) => scatterRows(handle, slots[n]!, ownRows(rowsOf, g)));
         return readVariable(handle);
       });
-      const outputs: Tensor[] = [];
-      const patterns: Tensor[] = [];
-      for (let g = 0; g < G; g++) {
-        const place = [described[places.begins[g]!]!, described[places.sizes[r]![g]!]!] as const;
-        const ring = windows[g] !== undefined && C > 1;
-        const [keys, values] = buffers.map((buffer, i) => (ring ? tf.concat([sliceFrom(buffer, ...place), ownRows(i === 0 ? k : v, g)], 0) : sliceFrom(buffer, ...place)));
-        const mine = tf.slice(scaled, [r * C, g * R, 0], [C, R, D]);
-        const queries = C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * C, D]);
-        const average = (weights: Tensor): Tensor => tf.matMul(reshapeOpen(weights, [R * C, -1]) as Tensor2D, values as Tensor2D);
-        if (C > 1 && reductions.length === 0) {
-          outputs.push(softmaxAverage(maskedScores(queries, keys!, maskOf(r, g), R, C), average, [R, C, D]));
-          continue;
+      const parts = partsOf(C).map(({ first, count }, j) => {
+        const outputs: Tensor[] = [];
+        const patterns: Tensor[] = [];
+        for (let g = 0; g < G; g++) {
+          const place = [described[places.begins[g]!]!, described[places.sizes[r]![g]![j]!]!] as const;
+          const ring = windows[g] !== undefined && C > 1;
+          const [keys, values] = buffers.map((buffer, i) => (ring ? tf.concat([sliceFrom(buffer, ...place), ownRows(i === 0 ? k : v, g)], 0) : sliceFrom(buffer, ...place)));
+          const mine = tf.slice(scaled, [r * C + first, g * R, 0], [count, R, D]);
+          const queries = C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * count, D]);
+          const pattern =
+            C === 1
+              ? tf.softmax(tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true)))
+              : tf.softmax(maskedScores(queries, keys!, maskOf(r, g, j), R, count));
+          outputs.push(tf.reshape(tf.matMul(reshapeOpen(pattern, [R * count, -1]) as Tensor2D, values as Tensor2D), [R, count, D]));
+          if (reductions.length > 0) patterns.push(reshapeOpen(pattern, [R, count, -1]));
         }
-        const pattern = C === 1 ? tf.softmax(tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true))) : tf.softmax(maskedScores(queries, keys!, maskOf(r, g), R, C));
-        outputs.push(tf.reshape(average(pattern), [R, C, D]));
-        if (reductions.length > 0) patterns.push(reshapeOpen(pattern, [R, C, -1]));
-      }
-      const z = tf.concat(outputs, 0); // [H, C, D]
-      zs.push(tf.reshape(C === 1 ? z : tf.transpose(z, [1, 0, 2]), [C, H * D]));
-      if (reductions.length === 0) continue;
-      const whole = reshapeOpen(tf.concat(patterns, 0), [1, H, C, -1]);
-      reducePattern(whole, reductions, query!, described[places.positions[r]![0]!]!, valid!).forEach((t, i) => {
-        reduced[i]!.push(t);
+        const z = tf.concat(outputs, 0); // [H, count, D]
+        const flat = tf.reshape(C === 1 ? z : tf.transpose(z, [1, 0, 2]), [count, H * D]);
+        if (reductions.length === 0) return { z: flat, reduced: [] };
+        const whole = reshapeOpen(tf.concat(patterns, 0), [1, H, count, -1]);
+        const [theirs, real] = [query!, valid!].map((t) => tf.slice(t, [first, 0], [count, 1]));
+        return { z: flat, reduced: reducePattern(whole, reductions, theirs!, described[places.positions[r]![0]![j]!]!, real!) };
+      });
+      zs.push(...parts.map((part) => part.z));
+      reductions.forEach((reduction, i) => {
+        reduced[i]!.push(joinReduced(reduction, parts.map((part) => part.reduced[i]!)));
       });
     }
-    const joined = reduced.map((parts) => (parts.length === 1 ? parts[0]! : tf.concat(parts, 0)));
-    return [zs.length === 1 ? zs[0]! : tf.concat(zs, 0), ...joined];
+    const rowsJoined = reduced.map((all) => (all.length === 1 ? all[0]! : tf.concat(all, 0)));
+    return [zs.length === 1 ? zs[0]! : tf.concat(zs, 0), ...rowsJoined];
 
-    function maskOf(r: number, g: number): Tensor {
-      const positions = places.positions[r]![g]!;
-      const mask = masks.get(`${positions} ${windows[g]?.sink}`) ?? additiveMask(query!, described[positions]!, windows[g]);
-      masks.set(`${positions} ${windows[g]?.sink}`, mask);
+    function maskOf(r: number, g: number, j: number): Tensor {
+      const { first, count } = partsOf(C)[j]!;
+      const positions = places.positions[r]![g]![j]!;
+      const key = `${positions} ${first} ${windows[g]?.sink}`;
+      const mask = masks.get(key) ?? additiveMask(tf.slice(query!, [first, 0], [count, 1]), described[positions]!, windows[g]);
+      masks.set(key, mask);
       return mask;
     }
   };
@@ -202,7 +242,7 @@ function ringWriter(k: Tensor, example: Handle[]): Captured {
       return [];
     },
     () => example,
-    { name: "ring write", shapes: [undefined, undefined, [-1], [-1]] },
+    () => ({ name: "ring write", shapes: [undefined, undefined, [-1], [-1]] }),
   );
 }
 
@@ -237,7 +277,7 @@ export function attendPast(chunk: Chunk, cache: KvCache, layer: number, config: 
     values.push(tf.concat(perHead.map((p) => p.values), 1).expandDims(0));
     masks.push(tf.concat(perHead.map((p) => p.mask), 1));
   });
-  const part = attend(q!, tf.concat([tf.concat(keys, 0), k!], 1), tf.concat([tf.concat(values, 0), v!], 1), tf.concat(masks, 0), config, at, true);
+  const part = attend(q!, tf.concat([tf.concat(keys, 0), k!], 1), tf.concat([tf.concat(values, 0), v!], 1), tf.concat(masks, 0), config, at);
   const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
   rows.forEach((row, r) => {
     row.forEach((head, g) => {
@@ -246,7 +286,7 @@ export function attendPast(chunk: Chunk, cache: KvCache, layer: number, config: 
       head.append(starts[r]!, ownKeys, ownValues);
     });
   });
-  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reducePattern(part.pattern!, reductions, query, key, validity(chunk))];
+  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reducePattern(part.pattern, reductions, query, key, validity(chunk))];
 }
 
 /** Positions of the first row's tokens [tokens, 1]; rows that start elsewhere are handled by their accesses. */

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { ModelConfig } from "./config.ts";
 import { Matrix } from "./matrix.ts";
 import { Model } from "./model.ts";
@@ -118,7 +119,7 @@ export function toyInduction(): Model {
   return new Model({
     ref: "toy-induction",
     family: "constructed",
-    digest: "sha256:constructed-toy-induction-1",
+    digest: `sha256:${createHash("sha256").update(JSON.stringify([config, SHARP, FREQUENCIES, gain])).digest("hex")}`,
     config,
     weights: {
       embed: filled(VOCAB, d_model, (set) => tokens.forEach((t) => set(t, TOKEN + t, 1))),

@@ -3,7 +3,7 @@ import { HeadscopeError } from "../errors.ts";
 import { gatherRows, hasNative } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { attendAmong, joinReduced, type PatternReduction, type Window } from "./attention.ts";
-import { ATTENTION_NAMES, attentionInput, blockOutput, INPUT_NAMES, OUTPUT_NAMES, unembed } from "./block.ts";
+import { ATTENTION_NAMES, type At, attentionInput, blockOutput, INPUT_NAMES, OUTPUT_NAMES, unembed } from "./block.ts";
 import { type Access, attendCached, attendPast, describeAccess } from "./cached-attention.ts";
 import { blockHook, blockHookNames, checkHookName, hookNames, isPattern } from "./hook-points.ts";
 import { KvCache } from "./kv-cache.ts";
@@ -38,7 +38,7 @@ export interface ForwardInput {
 export interface ForwardOptions {
   /** Activations to hand out: hook names, or a predicate on them. Nothing else is kept. */
   names?: readonly string[] | ((name: string) => boolean);
-  /** Functions on activations, by hook name or predicate. Layers that have any run op by op. */
+  /** Functions on activations, by hook name or predicate. With any, the forward runs op by op. */
   hooks?: readonly (readonly [string | ((name: string) => boolean), HookFunction])[];
   /** Interventions by hook name, as `compileInterventions` makes them; they run captured. */
   interventions?: ReadonlyMap<string, Affine>;
@@ -94,7 +94,9 @@ interface Plan {
  * @throws HeadscopeError for ids outside the vocabulary, inputs beyond the context, unknown hook names
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
-  const plan = makePlan(model, input);
+  // Hooks see what there is, without padding; then no length would find its function again, and all runs op by op.
+  const hooked = (options.hooks?.length ?? 0) > 0;
+  const plan = makePlan(model, input, hooked ? (n) => n : bucket);
   const asked = new Asked(model, options);
   const activations = new Map<string, Tensor>();
   const reductions = new Map<string, Tensor[]>((options.reductions ?? []).map((r) => [r.name, []]));
@@ -121,7 +123,7 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
   }
 }
 
-function makePlan(model: Model, input: ForwardInput): Plan {
+function makePlan(model: Model, input: ForwardInput, padded: (tokens: number) => number): Plan {
   const { config } = model;
   const { cache } = input;
   if ((input.tokens === undefined) === (input.resid === undefined)) {
@@ -143,19 +145,19 @@ function makePlan(model: Model, input: ForwardInput): Plan {
   const long = total > CHUNK;
   const chunks = Array.from({ length: Math.ceil(total / CHUNK) }, (_, c) => {
     const real = Math.min(CHUNK, total - c * CHUNK);
-    return { first: c * CHUNK, real, tokens: bucket(real) };
+    return { first: c * CHUNK, real, tokens: padded(real) };
   });
   const last = chunks.at(-1)!;
-  const padded = Math.max(...starts) + last.first + last.tokens;
+  const slots = Math.max(...starts) + last.first + last.tokens;
   cache?.reserve(total);
   // Where the padding of the last chunk would not fit any more, it goes without.
-  if (cache && padded > cache.capacity) last.tokens = last.real;
+  if (cache && slots > cache.capacity) last.tokens = last.real;
   return {
     rows, total, lengths, chunks, starts, cache,
     startLayer: input.startLayer ?? 0,
     stopLayer: input.stopLayer ?? config.n_layers,
     accesses: new Map(),
-    scratch: long && !cache ? new KvCache(config, { rows, capacity: padded, layers: 1 }) : undefined,
+    scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
   }; // biome-ignore format: one object
 }
 
@@ -168,6 +170,8 @@ function checkTokens(tokens: ForwardInput["tokens"], d_vocab: number): void {
   });
 }
 
+const NOTHING: Requests = { wanted: [], affine: new Map(), hooks: new Map() };
+
 /** What is asked at each point, resolved once for a forward. */
 class Asked {
   readonly captured: boolean;
@@ -175,6 +179,8 @@ class Asked {
   readonly #wanted: Set<string>;
   readonly #affine: ReadonlyMap<string, Affine>;
   readonly #hooks = new Map<string, HookFunction[]>();
+  /** Prefixes (`blocks.{l}.`, or none) under which anything is asked. */
+  readonly #touched = new Set<string>();
 
   constructor(model: Model, options: ForwardOptions) {
     const { config } = model;
@@ -188,12 +194,14 @@ class Asked {
       if (typeof at === "string") checkHookName(config, at);
       for (const name of typeof at === "string" ? [at] : all.filter(at)) this.#hooks.set(name, [...(this.#hooks.get(name) ?? []), hook]);
     }
-    this.captured = options.captured ?? true;
+    for (const name of [...this.#wanted, ...this.#affine.keys(), ...this.#hooks.keys()]) this.#touched.add(/^blocks\.\d+\./.exec(name)?.[0] ?? "");
+    this.captured = (options.captured ?? true) && hooks.length === 0;
     this.reductions = options.reductions ?? [];
   }
 
   /** Requests for the given short names of a block (prefix `blocks.{l}.`) or, without prefix, of the model's ends. */
   of(prefix: string, names: readonly string[], slice: (affine: Affine, name: string) => Affine): Requests {
+    if (!this.#touched.has(prefix)) return NOTHING;
     const pick = names.filter((n) => this.#wanted.has(prefix + n));
     const affine = new Map<string, Affine>();
     const hooks = new Map<string, HookFunction[]>();
@@ -206,15 +214,22 @@ class Asked {
     return { wanted: pick, affine, hooks };
   }
 
+  /** Whether anything is asked of a layer. */
+  touches(layer: number): boolean {
+    return this.#touched.has(blockHook(layer, ""));
+  }
+
   /** Whether anything looks at or changes the whole pattern of a layer. */
   touchesPattern(layer: number): boolean {
-    return ATTENTION_NAMES.some((n) => [this.#wanted, this.#affine, this.#hooks].some((s) => s.has(blockHook(layer, n))));
+    return this.touches(layer) && ATTENTION_NAMES.some((n) => [this.#wanted, this.#affine, this.#hooks].some((s) => s.has(blockHook(layer, n))));
   }
 }
 
 interface Stream {
   x: Tensor;
   rotation: Tensor[];
+  /** Queries, keys and values of the next block, where the last one's function has computed them already. */
+  projected?: Tensor[];
 }
 
 /** The residual stream at the start of a chunk [rows * tokens, d_model], and the rotation of its positions. */
@@ -231,10 +246,9 @@ function embed(model: Model, input: ForwardInput, plan: Plan, c: number, asked: 
   const tables = model.rotary;
   const extent = { rows, tokens: chunk.tokens };
   const common = { extent, xla: false, captured: asked.captured };
-  const none: Requests = { wanted: [], affine: new Map(), hooks: new Map() };
   const rotation = tables
     ? runStage({
-        ...common, key: `rotation|${config.rotary_dim}`, tensors: [positions, tables.cos, tables.sin], weights: flatten({}), requests: none,
+        ...common, key: `rotation|${config.rotary_dim}`, tensors: [positions, tables.cos, tables.sin], weights: EMPTY, requests: NOTHING,
         body: ([at, cos, sin]) => [cos!, sin!].map((t) => tf.reshape(gatherRows(t, at!), [-1, 1, config.rotary_dim])),
       }).out
     : []; // biome-ignore format: a call a line
@@ -277,8 +291,8 @@ function runLayer(
     made.reduced.forEach((t, i) => {
       partial[i]!.push(t);
     });
-    stream.x.dispose();
-    return { x: made.x, rotation: stream.rotation };
+    tf.dispose([stream.x, ...(stream.projected ?? [])]);
+    return { x: made.x, rotation: stream.rotation, ...(made.projected ? { projected: made.projected } : {}) };
   });
   wide?.dispose();
   asked.reductions.forEach((reduction, i) => {
@@ -289,20 +303,39 @@ function runLayer(
   return next;
 }
 
+const EMPTY: Flat<object> = flatten({});
+
 interface SplitWeights {
   input: Flat<BlockWeights>;
   output: Flat<BlockWeights>;
 }
 
+const splits = new WeakMap<BlockWeights, SplitWeights>();
+
 /** The weights of a block by stage, so that each function takes only its own. */
 function splitWeights(block: BlockWeights): SplitWeights {
+  const known = splits.get(block);
+  if (known) return known;
   const { ln1, qkv, qkvBias, ...output } = block;
   const input = { ...(ln1 ? { ln1 } : {}), qkv, ...(qkvBias ? { qkvBias } : {}) };
-  return { input: flatten(input as BlockWeights), output: flatten(output as BlockWeights) };
+  const made = { input: flatten(input as BlockWeights), output: flatten(output as BlockWeights) };
+  splits.set(block, made);
+  return made;
+}
+
+/** Two groups of weights as one. */
+function joined(a: Flat<BlockWeights>, b: Flat<BlockWeights>): Flat<[BlockWeights, BlockWeights]> {
+  const count = a.handles.length;
+  return {
+    handles: [...a.handles, ...b.handles],
+    key: `${a.key} then ${b.key}`,
+    over: (handles) => [a.over(handles.slice(0, count)), b.over(handles.slice(count))],
+  };
 }
 
 type BlockResult = {
   x: Tensor;
+  projected: Tensor[] | undefined;
   names: string[];
   activations: Tensor[];
   reduced: Tensor[];
@@ -333,25 +366,50 @@ function runBlock(model: Model, input: ForwardInput, plan: Plan, layer: number, 
 
   const inputRequests = asked.of(prefix, only(INPUT_NAMES), slice);
   const rotated = stream.rotation.length > 0;
-  const projected = runStage({
-    ...common, key: `input|${model.key}`, tensors: [x, ...stream.rotation], weights: weights.input, requests: inputRequests,
-    body: ([x, cos, sin], w, at) => attentionInput(x!, rotated ? { cos: cos!, sin: sin! } : undefined, w, config, at),
-  }); // biome-ignore format: a call a line
-  take(inputRequests, projected.activations);
-  const [q, k, v] = projected.out as [Tensor, Tensor, Tensor];
+  const project = (x: Tensor, [cos, sin]: Tensor[], w: BlockWeights, at: At): Tensor[] => attentionInput(x, rotated ? { cos: cos!, sin: sin! } : undefined, w, config, at);
+  let projections = stream.projected;
+  if (!projections) {
+    const projected = runStage({
+      ...common, key: `input|${model.key}`, tensors: [x, ...stream.rotation], weights: weights.input, requests: inputRequests,
+      body: ([x, ...rotation], w, at) => project(x!, rotation, w, at),
+    }); // biome-ignore format: a call a line
+    take(inputRequests, projected.activations);
+    projections = projected.out;
+  }
+  const [q, k, v] = projections as [Tensor, Tensor, Tensor];
 
   const attentionRequests = asked.of(prefix, ATTENTION_NAMES, slice);
   const attention = runAttention(model, input, plan, layer, c, [q, k, v], attentionRequests, asked);
   take(attentionRequests, attention.activations);
   const [z, ...reduced] = attention.out as [Tensor, ...Tensor[]];
 
+  const following = nextUntouched(model, plan, layer, asked, weights);
+  if (following) {
+    // Nobody looks in between: the end of this block and the beginning of the next are one function.
+    const [after, ...projected] = runStage({
+      ...common, key: `between|${model.key}`, tensors: [x, z, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
+      body: ([x, z, ...rotation], [w, next], at) => {
+        const after = blockOutput(x!, z!, w, config, at);
+        return [after, ...project(after, rotation, next, at)];
+      },
+    }).out; // biome-ignore format: a call a line
+    return { x: after!, projected, names, activations, reduced };
+  }
   const outputRequests = asked.of(prefix, only(OUTPUT_NAMES), slice);
   const after = runStage({
     ...common, key: `output|${model.key}`, tensors: [x, z], weights: weights.output, requests: outputRequests,
     body: ([x, z], w, at) => [blockOutput(x!, z!, w, config, at)],
   }); // biome-ignore format: a call a line
   take(outputRequests, after.activations);
-  return { x: after.out[0]!, names, activations, reduced };
+  return { x: after.out[0]!, projected: undefined, names, activations, reduced };
+}
+
+/** The next block's input weights, if neither block is looked into and both are held as they are used. */
+function nextUntouched(model: Model, plan: Plan, layer: number, asked: Asked, weights: SplitWeights): Flat<BlockWeights> | undefined {
+  const next = model.weights.blocks[layer + 1];
+  if (!next || layer + 1 >= plan.stopLayer || !asked.captured || !hasNative() || asked.touches(layer) || asked.touches(layer + 1)) return undefined;
+  // Widened weights live for their own layer only.
+  return weights === splitWeights(model.weights.blocks[layer]!) ? splitWeights(next).input : undefined;
 }
 
 function runAttention(
@@ -384,7 +442,7 @@ function runAttention(
   const windows = input.windows?.[layer];
   return runStage({
     key: `attention|${model.key}|${asked.reductions.map((r) => r.name).join("+")}|${JSON.stringify(windows ?? [])}|${keyMask ? "keys" : ""}`,
-    extent, tensors: [q, k, v, position, valid, ...(keyMask ? [keyMask] : [])], weights: flatten({}), requests, xla: false, captured: asked.captured,
+    extent, tensors: [q, k, v, position, valid, ...(keyMask ? [keyMask] : [])], weights: EMPTY, requests, xla: false, captured: asked.captured,
     body: ([q, k, v, position, valid, keys], _, at) => {
       const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows, chunk.tokens, heads, D]);
       const [z, ...reduced] = attendAmong({ q: view(q!, H), k: view(k!, G), v: view(v!, G), position: position!, valid: valid!, keyMask: keys, windows }, asked.reductions, config, at);

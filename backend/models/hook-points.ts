@@ -2,8 +2,16 @@ import { HeadscopeError, unknownName } from "../errors.ts";
 import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 import type { ModelConfig } from "./config.ts";
 
+const blockNames = new WeakMap<ModelConfig, readonly string[]>();
+
 /** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
-export function blockHookNames(config: ModelConfig): string[] {
+export function blockHookNames(config: ModelConfig): readonly string[] {
+  const known = blockNames.get(config) ?? listBlockHooks(config);
+  blockNames.set(config, known);
+  return known;
+}
+
+function listBlockHooks(config: ModelConfig): string[] {
   const grouped = config.n_key_value_heads !== config.n_heads;
   const absent = (name: string): boolean =>
     (config.normalization_type === null && /^ln[12]\./.test(name)) ||

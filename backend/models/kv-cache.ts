@@ -138,8 +138,10 @@ class PortableHeadCache implements HeadCache {
     return (this.#keys.size + this.#values.size) * 4;
   }
 
-  read(): { keys: Tensor; values: Tensor } {
-    return { keys: tf.clone(this.#keys), values: tf.clone(this.#values) };
+  read(length: number): { keys: Tensor; values: Tensor } {
+    // Buffers that layers use in turn still hold the last one's rows at the start of the next.
+    const first = (t: Tensor): Tensor => tf.slice(t, [0, 0], [slotsUsed(length, this.window), t.shape[1]!]);
+    return { keys: first(this.#keys), values: first(this.#values) };
   }
 
   append(start: number, keys: Tensor, values: Tensor): void {
@@ -148,7 +150,8 @@ class PortableHeadCache implements HeadCache {
     const order = heldPositions(end, this.window).map((p) => from.get(p)!);
     const extend = (held: Tensor, rows: Tensor): Tensor => {
       const next = tf.tidy(() => {
-        const all = held.shape[0] === 0 ? rows : tf.concat([held, rows], 0);
+        const before = slotsUsed(start, this.window);
+        const all = before === 0 ? rows : tf.concat([tf.slice(held, [0, 0], [before, held.shape[1]!]), rows], 0);
         return this.window ? gatherRows(all, tf.tensor1d(order, "int32")) : tf.clone(all);
       });
       held.dispose();

@@ -69,7 +69,7 @@ export function runStage<W>(stage: Stage<W>): StageResult {
     const out = stage.body(args.slice(0, tensors.length) as Tensor[], weights.over(args.slice(tensors.length + given.length)), made.at);
     return [...out, ...made.collected()];
   };
-  const fn = functions.get(key, body, () => inputs, { name: stage.key.split("|")[0]!, xla: stage.xla });
+  const fn = functions.get(key, body, () => inputs, () => ({ name: stage.key.split("|")[0]!, xla: stage.xla }));
   const results = fn.run(inputs);
   const outputs = results.length - requests.wanted.length;
   return { out: results.slice(0, outputs), activations: results.slice(outputs) };

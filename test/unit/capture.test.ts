@@ -120,11 +120,11 @@ describe.skipIf(!backend.functions)("a captured function", () => {
 describe.skipIf(!backend.functions)("the table of functions", () => {
   it("captures a key once and holds its bytes below the limit, the least used leaving first", () => {
     const x = tf.ones([2, 2]);
-    const one = new FunctionTable().get("size", (a) => [tf.add(a as Tensor, 1)], () => [x], { name: "f" }).bytes;
+    const one = new FunctionTable().get("size", (a) => [tf.add(a as Tensor, 1)], () => [x], () => ({ name: "f" })).bytes;
     const table = new FunctionTable(3.5 * one);
     for (let i = 0; i < 1000; i++) {
       const key = `f${i % 2 === 0 ? 0 : i}`;
-      tf.dispose(table.get(key, (a) => [tf.add(a as Tensor, i)], () => [x], { name: "f" }).run([x]));
+      tf.dispose(table.get(key, (a) => [tf.add(a as Tensor, i)], () => [x], () => ({ name: "f" })).run([x]));
       expect(table.bytes).toBeLessThanOrEqual(table.limit);
     }
     expect(table.size).toBe(3);

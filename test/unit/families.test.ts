@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { undoInterleaving } from "../../backend/models/families/family.ts";
 import { checkParts, familyOf, readPart, readPartNarrow } from "../../backend/models/families/index.ts";
 import type { Checkpoint } from "../../backend/models/formats/checkpoint.ts";
@@ -8,6 +8,7 @@ import { failure, fixture } from "./formats-files.ts";
 
 const gguf = await openCheckpoint(fixture("llama-tiny.gguf"));
 const folder = await openCheckpoint(fixture("llama-tiny"));
+afterAll(() => Promise.all([gguf.close(), folder.close()]));
 
 /** The checkpoint with other metadata or tensors. */
 function changed(

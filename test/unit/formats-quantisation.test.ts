@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
 import { f16Table, toBf16, toF16 } from "../../backend/models/formats/half.ts";
 import { QUANTISATIONS, widen } from "../../backend/models/formats/quantisation.ts";
@@ -9,6 +9,7 @@ const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byt
 
 describe("every tensor type decodes to the bits that the Python package gguf gives", async () => {
   const checkpoint = await openCheckpoint(fixture("quantised.gguf"));
+  afterAll(() => checkpoint.close());
   const { tensors: expected } = await readSafetensors(fixture("quantised.safetensors"));
 
   it.each(QUANTISATIONS.map(({ name }) => name))("%s", async (name) => {

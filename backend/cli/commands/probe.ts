@@ -40,16 +40,17 @@ export function register(program: Command): void {
       import("../scores-text.ts"),
     ]);
     await withModel(context, options, async (model) => {
-      const rules = { config: model.config, equalRows: `probe ${name}` };
-      const tokens = options.tokensFile === undefined ? undefined : await readTokens(options.tokensFile, rules);
+      const tokens = options.tokensFile === undefined ? undefined : await readTokens(options.tokensFile, model);
       const cases = options.casesFile === undefined ? undefined : await readCases(options.casesFile, model);
-      const scores = await probe(model, name!, parameters, {
-        seed: options.seed,
-        signal: context.signal,
-        progress: context.progress,
-        ...(tokens === undefined ? {} : { tokens }),
-        ...(cases === undefined ? {} : { cases }),
-      });
+      const scores = await naming(options.tokensFile ?? options.casesFile, () =>
+        probe(model, name!, parameters, {
+          seed: options.seed,
+          signal: context.signal,
+          progress: context.progress,
+          ...(tokens === undefined ? {} : { tokens }),
+          ...(cases === undefined ? {} : { cases }),
+        }),
+      );
       context.signal.throwIfAborted();
       if (options.out !== undefined) await writeScores(options.out, scores);
       await context.print(scores, () =>
@@ -61,4 +62,18 @@ export function register(program: Command): void {
       );
     });
   });
+}
+
+/** Puts a file's path before what a probe has to say of the rows that came from it. */
+async function naming<T>(path: string | undefined, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
+    const { message, remedy, kind } = error;
+    throw new HeadscopeError(kind, `${path}: ${message}`, {
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
 }

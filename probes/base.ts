@@ -1,0 +1,242 @@
+import type { z } from "zod";
+import type { Definition } from "../backend/definitions/definition.ts";
+import { HeadscopeError } from "../backend/errors.ts";
+import type { HeadMetric } from "../backend/heads/scores.ts";
+import type { PatternSum } from "../backend/models/attention.ts";
+import { forward } from "../backend/models/forward.ts";
+import type { Model } from "../backend/models/model.ts";
+import { Random } from "../backend/runtime/random.ts";
+
+/** One needle-in-a-haystack case. */
+export interface RetrievalCase {
+  /** The prompt. */
+  ids: number[];
+  /** Where the needle stands in it: [start, end). */
+  needleSpan: readonly [number, number];
+  /** Most tokens to generate, default 10. */
+  maxNewTokens?: number;
+  /** Token that ends the answer; default the tokenizer's end token. */
+  stopToken?: number;
+}
+
+/** What a probe runs on beside its parameters. */
+export interface ProbeContext {
+  /** Rows of token ids to score instead of the probe's own. */
+  tokens?: number[][];
+  /** Cases of the retrieval probe. */
+  cases?: RetrievalCase[];
+  /** Of random tokens; default 0. */
+  seed?: number;
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+}
+
+/** What a probe found. */
+export interface ProbeResult {
+  /** Parameters as they were used, where the model's context made them smaller. */
+  params?: Record<string, unknown>;
+  /** Rows that were scored. */
+  tokens: number[][];
+  metrics: Record<string, HeadMetric>;
+  summary: Record<string, number>;
+  perCase?: unknown;
+}
+
+/** A probe: scores every head of a model. */
+export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  run(model: Model, params: z.output<S>, context: ProbeContext): Promise<ProbeResult>;
+  /** Present in probes that are sums over patterns: those on the same rows share one pass. */
+  readonly sums?: PatternSums<S>;
+}
+
+/** A probe made of linear functions of the attention patterns of one forward pass. */
+export interface PatternSums<S extends z.ZodObject> {
+  /** The rows to run [rows][positions], all of one length. @param context has `tokens` where the user gave rows */
+  rows(model: Model, params: z.output<S>, context: ProbeContext): number[][];
+  /** The sums to take: weights over [query, key], by the name of what they give. Names of the sums hold their parameters. */
+  sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
+  /** Metrics and summary from the sums, each [rows][layers][heads]. */
+  scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
+  /** Parameters as they are used on this model. Default: as given. */
+  adapt?(model: Model, params: z.output<S>, context: ProbeContext): z.output<S>;
+}
+
+/** Rows of which a table each is kept in a score file. */
+const MOST_TRIALS = 32;
+/** Tokens that go through a layer together. */
+const BATCH_TOKENS = 2048;
+
+/** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
+export function patternProbe<S extends z.ZodObject>(definition: Definition<S> & PatternSums<S>): Probe<S> {
+  const { rows, sums, scores, adapt, ...rest } = definition;
+  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}) };
+  return {
+    ...rest,
+    sums: parts,
+    run: async (model, params, context) => (await runTogether(model, [{ sums: parts, params }], context))[0]!,
+  };
+}
+
+/**
+ * Runs probes that are sums over patterns; those on the same rows in one pass.
+ * @returns results in the order of the probes
+ */
+export async function runTogether(
+  model: Model,
+  probes: readonly { sums: PatternSums<z.ZodObject>; params: Record<string, unknown> }[],
+  context: ProbeContext,
+): Promise<ProbeResult[]> {
+  const prepared = probes.map(({ sums, params: given }) => {
+    const params = sums.adapt?.(model, given, context) ?? given;
+    const rows = sums.rows(model, params, context);
+    checkRows(model, rows);
+    return { parts: sums, params, rows, key: JSON.stringify(rows), wanted: sums.sums(params, model) };
+  });
+  const passes = new Map<string, Map<string, number[][][]>>();
+  for (const key of new Set(prepared.map((p) => p.key))) {
+    const together = prepared.filter((p) => p.key === key);
+    passes.set(
+      key,
+      await sumPatterns(
+        model,
+        together[0]!.rows,
+        together.flatMap((p) => Object.values(p.wanted)),
+        context,
+      ),
+    );
+  }
+  return prepared.map(({ parts, params, rows, key, wanted }) => {
+    const pass = passes.get(key)!;
+    const tables = Object.fromEntries(Object.entries(wanted).map(([what, sum]) => [what, pass.get(sum.name)!]));
+    return { params, tokens: rows, ...parts.scores(tables, params) };
+  });
+}
+
+/** Sums over the patterns of every row: by the sum's name [rows][layers][heads]. */
+async function sumPatterns(
+  model: Model,
+  rows: number[][],
+  sums: readonly PatternSum[],
+  context: ProbeContext,
+): Promise<Map<string, number[][][]>> {
+  const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
+  const found = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
+  const most = Math.max(1, Math.floor(BATCH_TOKENS / rows[0]!.length));
+  // As even as they go, so that the batches share their functions.
+  const size = Math.ceil(rows.length / Math.ceil(rows.length / most));
+  const { n_layers } = model.config;
+  for (let first = 0; first < rows.length; first += size) {
+    const tokens = rows.slice(first, first + size);
+    const result = forward(
+      model,
+      { tokens, logitsAt: "none" },
+      {
+        reductions: unique,
+        onLayer: (layer) => {
+          context.signal?.throwIfAborted();
+          context.progress?.(
+            first * n_layers + layer * tokens.length,
+            rows.length * n_layers,
+            "patterns, rows x layers",
+          );
+        },
+      },
+    );
+    for (const [name, layers] of result.reductions) {
+      const tables = layers.map((t) => t.arraySync() as number[][]); // [layers][rows][heads]
+      tokens.forEach((_, r) => {
+        found.get(name)!.push(tables.map((table) => table[r]!));
+      });
+    }
+    result.dispose();
+    await pause();
+  }
+  context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
+  return found;
+}
+
+/** Lets signals and timers through: native work blocks them. */
+export function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function checkRows(model: Model, rows: number[][]): void {
+  if (rows.length === 0)
+    throw new HeadscopeError("input", "there are no rows to score", { remedy: "give at least one row of tokens" });
+  const odd = rows.findIndex((row) => row.length !== rows[0]!.length);
+  if (odd >= 0) {
+    throw new HeadscopeError("input", `row ${odd} has ${rows[odd]!.length} tokens and row 0 has ${rows[0]!.length}`, {
+      remedy: "give rows of one length",
+    });
+  }
+  if (rows[0]!.length > model.config.n_ctx) {
+    throw new HeadscopeError(
+      "input",
+      `rows of ${rows[0]!.length} tokens are longer than the model's context of ${model.config.n_ctx}`,
+      { remedy: "shorten them" },
+    );
+  }
+}
+
+/** A metric over query heads: the mean over the rows, and each row's table where there are not many. @param tables [rows][layers][heads] */
+export function meanMetric(tables: number[][][]): HeadMetric {
+  return { axis: "heads", values: meanTable(tables), ...(tables.length <= MOST_TRIALS ? { trials: tables } : {}) };
+}
+
+/** Mean of tables of one shape. */
+export function meanTable(tables: number[][][]): number[][] {
+  return tables[0]!.map((row, l) =>
+    row.map((_, h) => tables.reduce((sum, table) => sum + table[l]![h]!, 0) / tables.length),
+  );
+}
+
+/** The summary that every head score has: its largest value and its mean. */
+export function summarise(table: number[][]): Record<string, number> {
+  const all = table.flat();
+  return { max: Math.max(...all), mean: all.reduce((a, b) => a + b, 0) / all.length };
+}
+
+/** The token that stands before a sequence: BOS, or id 0 in a model without one. */
+export function firstToken(model: Model): number {
+  return model.tokenizer?.bos ?? 0;
+}
+
+/** Uniform random ids, without the tokens that begin and end sequences. */
+export function randomIds(model: Model, count: number, random: Random): number[] {
+  const apart = new Set([firstToken(model), model.tokenizer?.eos]);
+  return Array.from({ length: count }, () => {
+    for (;;) {
+      const id = random.integer(0, model.config.d_vocab);
+      if (!apart.has(id) || model.config.d_vocab <= apart.size) return id;
+    }
+  });
+}
+
+/** Rows BOS r r with r of random tokens. @param length of r */
+export function repeatedRows(model: Model, length: number, count: number, seed: number): number[][] {
+  const random = new Random(seed);
+  return Array.from({ length: count }, () => {
+    const half = randomIds(model, length, random);
+    return [firstToken(model), ...half, ...half];
+  });
+}
+
+/**
+ * A length that the context allows: a default shrinks, what the user asked for is refused.
+ * @throws HeadscopeError (usage)
+ */
+export function fitLength(name: string, asked: number, byDefault: number, most: number): number {
+  if (asked <= most) return asked;
+  if (asked === byDefault && most >= 1) return most;
+  throw new HeadscopeError("usage", `${name} ${asked} does not fit the model's context`, {
+    remedy: `give at most ${most}`,
+  });
+}
+
+/** @throws HeadscopeError (usage) where a context has what a probe does not take */
+export function refuse(context: ProbeContext, probe: string, what: "tokens" | "cases"): void {
+  if (context[what] === undefined) return;
+  throw new HeadscopeError("usage", `probe ${probe} takes no ${what} file`, {
+    remedy: what === "cases" ? "cases are for retrieval" : "give it cases, or let it make its own haystacks",
+  });
+}

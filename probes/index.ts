@@ -1,0 +1,92 @@
+import type { z } from "zod";
+import { type Registry, registry } from "../backend/definitions/definition.ts";
+import { headModel } from "../backend/heads/model.ts";
+import { createScores, type HeadScores } from "../backend/heads/scores.ts";
+import type { Model } from "../backend/models/model.ts";
+import { attentionSink } from "./attention-sink.ts";
+import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
+import { duplicateToken } from "./duplicate-token.ts";
+import { induction } from "./induction.ts";
+import { previousToken } from "./previous-token.ts";
+import { retrieval } from "./retrieval.ts";
+
+/** Every probe that headscope has. */
+export const probes: Registry<Probe> = registry<Probe>("probe", [
+  induction,
+  duplicateToken,
+  previousToken,
+  attentionSink,
+  retrieval,
+] as unknown as Probe[]);
+
+export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";
+export { patternProbe } from "./base.ts";
+export { type Haystack, haystack } from "./haystack.ts";
+
+/**
+ * Scores every head of a model by one probe.
+ * @param name of the probe, or a definition of your own
+ * @param params by name, as values or text; defaults are filled in
+ * @throws HeadscopeError for an unknown probe or parameter (nearest names listed), or rows that do not suit the probe
+ */
+export async function probe(
+  model: Model,
+  name: string | Probe,
+  params: Readonly<Record<string, unknown>> = {},
+  context: ProbeContext = {},
+): Promise<HeadScores> {
+  const known = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
+  const definition = known.get(typeof name === "string" ? name : name.name);
+  const parsed = known.parse(definition.name, params);
+  return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
+}
+
+/** A probe to be run with others, and its parameters. */
+export interface ProbeRequest {
+  name: string;
+  params?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Scores every head of a model by several probes; those that read the same rows share one forward pass.
+ * With `context.tokens` all probes on patterns read those rows; without, induction, duplicate-token and previous-token share theirs.
+ * @param requests names, or names with parameters
+ * @returns documents in the order of the requests
+ */
+export async function probeMany(
+  model: Model,
+  requests: readonly (string | ProbeRequest)[],
+  context: ProbeContext = {},
+): Promise<HeadScores[]> {
+  const asked = requests.map((request) => {
+    const { name, params = {} } = typeof request === "string" ? { name: request } : request;
+    return { definition: probes.get(name), params: probes.parse(name, params) };
+  });
+  const shared = asked.filter(({ definition }) => definition.sums !== undefined);
+  const found = await runTogether(
+    model,
+    shared.map(({ definition, params }) => ({ sums: definition.sums as PatternSums<z.ZodObject>, params })),
+    context,
+  );
+  const documents: HeadScores[] = [];
+  for (const one of asked) {
+    const at = shared.indexOf(one);
+    const result = at >= 0 ? found[at]! : await one.definition.run(model, one.params, context);
+    documents.push(document(model, one.definition, { params: one.params, ...result }, context));
+  }
+  return documents;
+}
+
+function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
+  const { params = {}, tokens, metrics, summary, perCase } = result;
+  return createScores({
+    model: headModel(model),
+    probe: name,
+    params,
+    tokens,
+    seed,
+    metrics,
+    summary,
+    ...(perCase === undefined ? {} : { perCase }),
+  });
+}

@@ -1,0 +1,19 @@
+import { meanMetric, patternProbe, summarise } from "./base.ts";
+import { meanAttentionBack, repeated, repeatedParameters } from "./repeated.ts";
+
+/** Attention from each token to the one before it. */
+export const previousToken = patternProbe({
+  name: "previous-token",
+  title: "Previous-token heads",
+  description:
+    "On BOS r r with r of random tokens: mean attention from each token but the first to the token before it.",
+  source: "Olsson et al. 2022; TransformerLens's head detector",
+  parameters: repeatedParameters,
+  ...repeated("previous-token"),
+  // Every query i >= 1: A[i, i - 1].
+  sums: ({ length: n }) => ({ score: meanAttentionBack(1, 1, 2 * n) }),
+  scores({ score }) {
+    const metric = meanMetric(score!);
+    return { metrics: { "previous-token": metric }, summary: summarise(metric.values) };
+  },
+});

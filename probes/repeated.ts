@@ -1,0 +1,58 @@
+import { z } from "zod";
+import { HeadscopeError } from "../backend/errors.ts";
+import type { PatternSum } from "../backend/models/attention.ts";
+import type { Model } from "../backend/models/model.ts";
+import { tf } from "../backend/runtime/tf.ts";
+import { fitLength, type ProbeContext, refuse, repeatedRows } from "./base.ts";
+
+const LENGTH = 50;
+
+/** Parameters of the probes on BOS r r. */
+export const repeatedParameters = z.object({
+  length: z.int().min(2).default(LENGTH).describe("tokens of r, which is repeated once"),
+  samples: z.int().min(1).default(4).describe("random sequences, where no tokens are given"),
+});
+type Params = z.output<typeof repeatedParameters>;
+
+/** The rows and lengths of the probes on BOS r r; the same for all of them, so that they share one pass. */
+export const repeated = (probe: string) => ({
+  adapt(model: Model, params: Params, context: ProbeContext): Params {
+    refuse(context, probe, "cases");
+    const length = context.tokens
+      ? params.length
+      : fitLength("length", params.length, LENGTH, Math.floor((model.config.n_ctx - 1) / 2));
+    return { length, samples: context.tokens?.length ?? params.samples };
+  },
+  rows(model: Model, { length, samples }: Params, { tokens, seed = 0 }: ProbeContext): number[][] {
+    if (!tokens) return repeatedRows(model, length, samples, seed);
+    tokens.forEach((row, r) => {
+      const fits =
+        row.length === 2 * length + 1 &&
+        Array.from({ length }, (_, i) => i).every((i) => row[1 + i] === row[1 + length + i]);
+      if (fits) return;
+      throw new HeadscopeError("input", `row ${r} (${row.length} tokens) is not BOS r r with r of ${length} tokens`, {
+        remedy:
+          row.length % 2 === 1 && row.length !== 2 * length + 1
+            ? `say length=${(row.length - 1) / 2}, or give other rows`
+            : `give a first token and then ${length} tokens twice`,
+      });
+    });
+    return tokens;
+  },
+});
+
+/**
+ * Mean attention to the key `back` positions before the query, over the queries from `first` to `last`.
+ * @param back 0 is the query's own position
+ */
+export function meanAttentionBack(back: number, first: number, last: number): PatternSum {
+  return {
+    kind: "sum",
+    name: `back ${back} from ${first} to ${last}`,
+    weight: (query, key) => {
+      const hit = (distance: ReturnType<typeof tf.sub>) => tf.relu(tf.sub(1, tf.abs(distance))); // 1 at 0, for whole numbers
+      const inside = tf.sub(1, tf.clipByValue(tf.maximum(tf.sub(first, query), tf.sub(query, last)), 0, 1));
+      return tf.mul(hit(tf.sub(tf.sub(query, key), back)), tf.div(inside, last - first + 1));
+    },
+  };
+}

@@ -1,0 +1,200 @@
+/**
+ * The figures that headscope promises, each against its rival in the same run.
+ *
+ *   npm run bench [-- --json] [--only decode] [--repeats 5] [--rivals PYTHON]
+ *
+ * PyTorch's side runs in the Python given by --rivals or HEADSCOPE_RIVALS (an environment with
+ * test/bench/requirements.txt); without it those rows have no rival. A ratio is the median over pairs measured in turn.
+ */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { windowsOf } from "../../backend/inference/generate.ts";
+import { forward, type ForwardOptions } from "../../backend/models/forward.ts";
+import { KvCache } from "../../backend/models/kv-cache.ts";
+import { loadModel } from "../../backend/models/load.ts";
+import type { Model } from "../../backend/models/model.ts";
+import { modelFile } from "../../backend/models/pull.ts";
+import { probeMany } from "../../probes/index.ts";
+import { Rivals } from "./rivals.ts";
+
+interface Row {
+  name: string;
+  value: number;
+  unit: string;
+  rival: string;
+  rivalValue: number | null;
+  ratio: number | null;
+  goal: number;
+  met: boolean | null;
+}
+
+interface Bench {
+  name: string;
+  unit: string;
+  rival: string;
+  /** Largest ratio to the rival that meets the promise. */
+  goal: number;
+  ours(): number | Promise<number>;
+  theirs(): number | undefined | Promise<number | undefined>;
+}
+
+const { values: args } = parseArgs({
+  options: {
+    json: { type: "boolean", default: false },
+    only: { type: "string" },
+    repeats: { type: "string", default: "5" },
+    rivals: { type: "string" },
+  },
+});
+const MODEL = "smollm2-135m";
+const DECODE_STEPS = 8;
+
+const gguf = modelFile(MODEL);
+if (!gguf) {
+  process.stderr.write(`bench: ${MODEL} is not on this machine; run \`headscope models pull ${MODEL}\`\n`);
+  process.exit(1);
+}
+const python = args.rivals ?? process.env["HEADSCOPE_RIVALS"];
+const rivals = python ? new Rivals(python, gguf) : undefined;
+const wide = await loadModel(MODEL);
+const narrow = await loadModel(MODEL, { weights: "q8" });
+
+const rows: Row[] = [];
+for (const bench of benches().filter((b) => !args.only || b.name.includes(args.only))) {
+  const row = await measure(bench, Number(args.repeats));
+  rows.push(row);
+  if (!args.json) process.stdout.write(`${line(row)}\n`);
+}
+rivals?.close();
+if (args.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+
+async function measure(bench: Bench, repeats: number): Promise<Row> {
+  const pairs: [number, number | undefined][] = [];
+  await bench.ours(); // the first run captures and compiles
+  await bench.theirs();
+  for (let i = 0; i < repeats; i++) pairs.push([await rested(bench.ours), await rested(bench.theirs)]);
+  const value = median(pairs.map(([ours]) => ours));
+  const known = pairs.filter((p): p is [number, number] => p[1] !== undefined);
+  const rivalValue = known.length > 0 ? median(known.map(([, theirs]) => theirs)) : null;
+  const ratio = known.length > 0 ? median(known.map(([ours, theirs]) => ours / theirs)) : null;
+  return { name: bench.name, value, unit: bench.unit, rival: bench.rival, rivalValue, ratio, goal: bench.goal, met: ratio === null ? null : ratio <= bench.goal };
+}
+
+/** Runs once both sides' worker threads have stopped spinning: they would take the other's cores. */
+async function rested<T>(run: () => T | Promise<T>): Promise<T> {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return run();
+}
+
+function benches(): Bench[] {
+  const torch = (name: string) => () => rivals?.measure(name);
+  const ms = "ms";
+  return [
+    ...[128, 512].map((n) => ({
+      name: `captured blocks, ${n} tokens`, unit: ms, rival: "op by op", goal: 1 / 1.6,
+      ours: () => prefill(wide, n), theirs: () => prefill(wide, n, { captured: false }),
+    })),
+    ...[512, 2048].map((n) => ({
+      name: `prefill, ${n} tokens`, unit: ms, rival: "transformers sdpa fp32", goal: 1,
+      ours: () => prefill(wide, n), theirs: torch(`prefill-${n}`),
+    })),
+    ...[256, 2048, 7900].map((n) => ({
+      name: `decode at ${n}, f32 weights`, unit: "ms/token", rival: "transformers sdpa fp32", goal: 0.7,
+      ours: decoder(wide, n), theirs: torch(`decode-${n}`),
+    })),
+    ...[256, 2048, 7900].map((n) => ({
+      name: `decode at ${n}, 8-bit weights`, unit: "ms/token", rival: "transformers sdpa fp32", goal: 0.5,
+      ours: decoder(narrow, n), theirs: torch(`decode-${n}`),
+    })),
+    ...[256, 2048, 7900].map((n) => ({
+      name: `decode at ${n}, 8-bit weights, llama.cpp`, unit: "ms/token", rival: "llama.cpp Q4_1, KV f16", goal: 2,
+      ours: decoder(narrow, n), theirs: torch(`llama-cpp-decode-${n}`),
+    })),
+    { name: "four probes, 4 x 101 tokens", unit: ms, rival: "bare forward", goal: 1.15, ours: probes, theirs: bareForward },
+    { name: "four probes, 4 x 101 tokens, TransformerLens", unit: ms, rival: "TransformerLens with patterns", goal: 1, ours: probes, theirs: torch("tl-patterns-4x101") },
+    { name: "KV bytes at 7900, quarter of the heads full", unit: "MB", rival: "all heads full", goal: 0.3, ours: () => kvBytes(true), theirs: () => kvBytes(false) },
+    { name: "decode at 7900, quarter of the heads full", unit: "ms/token", rival: "all heads full", goal: 0.8, ours: decoder(wide, 7900, true), theirs: decoder(wide, 7900) },
+    { name: "headscope --help", unit: ms, rival: "300 ms", goal: 1, ours: help, theirs: () => 300 },
+  ]; // biome-ignore format: a table
+}
+
+function ids(rows: number, length: number): number[][] {
+  return Array.from({ length: rows }, (_, r) => Array.from({ length }, (_, i) => 17 + ((i * 7919 + r * 104729) % 49000)));
+}
+
+function prefill(model: Model, n: number, options: ForwardOptions = {}): number {
+  const began = performance.now();
+  const result = forward(model, { tokens: ids(1, n), logitsAt: "last" }, options);
+  result.logits!.dataSync();
+  result.dispose();
+  return performance.now() - began;
+}
+
+function quarterWindows(model: Model): ReturnType<typeof windowsOf> {
+  const { n_layers, n_key_value_heads: G } = model.config;
+  const kvHeads = Array.from({ length: n_layers }, (_, l) => Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))));
+  return windowsOf({ format: "headscope.head-mask/1", model: { ref: MODEL, layers: n_layers, heads: model.config.n_heads, kvHeads: G }, kvHeads, sink: 64, recent: 256, source: "user" }, model.config);
+}
+
+/** Milliseconds a token over a cache that holds n tokens. */
+function decoder(model: Model, n: number, masked = false): () => number {
+  return () => {
+    const cache = new KvCache(model.config, { capacity: n + 64, ...(masked ? { windows: quarterWindows(model) } : {}) });
+    cache.advance(n);
+    const step = (id: number): void => {
+      const result = forward(model, { tokens: [[id]], cache, logitsAt: "last" });
+      result.logits!.dataSync();
+      result.dispose();
+    };
+    step(5);
+    const began = performance.now();
+    for (let i = 0; i < DECODE_STEPS; i++) step(100 + i);
+    const took = (performance.now() - began) / DECODE_STEPS;
+    cache.dispose();
+    return took;
+  };
+}
+
+function kvBytes(masked: boolean): number {
+  const cache = new KvCache(wide.config, { capacity: 7936, ...(masked ? { windows: quarterWindows(wide) } : {}) });
+  const { bytes } = cache;
+  cache.dispose();
+  return bytes / 1e6;
+}
+
+async function probes(): Promise<number> {
+  const began = performance.now();
+  await probeMany(wide, ["induction", "duplicate-token", "previous-token", "attention-sink"], { tokens: repeated() });
+  return performance.now() - began;
+}
+
+/** Four rows BOS r r with r of 50 tokens. */
+function repeated(): number[][] {
+  return ids(4, 51).map((row) => [1, ...row.slice(1), ...row.slice(1)]);
+}
+
+function bareForward(): number {
+  const began = performance.now();
+  const result = forward(wide, { tokens: repeated(), logitsAt: "none" });
+  result.resid.dataSync();
+  result.dispose();
+  return performance.now() - began;
+}
+
+function help(): number {
+  const main = fileURLToPath(new URL("./cli/main.js", import.meta.url));
+  const began = performance.now();
+  spawnSync(process.execPath, [main, "--help"], { stdio: "ignore" });
+  return performance.now() - began;
+}
+
+function median(values: number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+function line(row: Row): string {
+  const rival = row.rivalValue === null ? "no rival here" : `${row.rivalValue.toFixed(1)} ${row.rival}`;
+  const verdict = row.ratio === null ? "" : `ratio ${row.ratio.toFixed(2)} (goal ${row.goal.toFixed(2)}) ${row.met ? "met" : "missed"}`;
+  return `${row.name.padEnd(46)} ${row.value.toFixed(1).padStart(8)} ${row.unit.padEnd(9)} ${rival.padEnd(38)} ${verdict}`;
+}

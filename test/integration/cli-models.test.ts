@@ -1,0 +1,376 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readSafetensors } from "../../backend/models/formats/safetensors.ts";
+import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
+
+// All of it on the model whose weights are written by hand: 0.0 previous token, 0.1 duplicate token, 0.2 and 1.2 sink, 1.1 induction.
+const MODEL = ["--model", "toy-induction"];
+
+/** BOS and twelve ids, twice. */
+const half = [17, 5, 99, 42, 3, 64, 28, 7, 110, 55, 81, 12];
+const row = [0, ...half, ...half];
+const other = [0, ...half.map((id) => id + 1), ...half.map((id) => id + 1)];
+
+let folder = "";
+beforeAll(async () => {
+  await buildCli();
+  folder = await mkdtemp(join(tmpdir(), "headscope-cli-models-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const at = (name: string) => join(folder, name);
+
+async function file(name: string, content: unknown): Promise<string> {
+  await writeFile(at(name), typeof content === "string" ? content : JSON.stringify(content));
+  return at(name);
+}
+
+/** What is refused before any tensor is made, on the backend that starts fastest. */
+function refused(args: readonly string[]): Promise<CliRun> {
+  return headscope(args, { env: { HEADSCOPE_BACKEND: "wasm" } });
+}
+
+function ok(run: CliRun): CliRun {
+  expect({ code: run.code, stderr: run.code === 0 ? "" : run.stderr }).toEqual({ code: 0, stderr: "" });
+  return run;
+}
+
+function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: RegExp): void {
+  expect(stderr.trimEnd()).toMatch(line);
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
+}
+
+describe("generate", () => {
+  test("continues repeated ids as the induction head says", async () => {
+    const prompt = await file("prompt.json", [row.slice(0, -3)]);
+    const run = ok(
+      await headscope(["generate", ...MODEL, "--tokens-file", prompt, "--max-tokens", "3", "--with-logits", "--json"]),
+    );
+    const { ids, cache, logits, text } = run.json<{
+      ids: number[];
+      cache: { bytes: number; bytesFull: number };
+      logits: number[];
+      text?: string;
+    }>();
+    expect(ids).toEqual(half.slice(-3));
+    expect(cache.bytes).toBe(cache.bytesFull);
+    expect(logits).toHaveLength(8);
+    expect(text).toBeUndefined();
+  });
+
+  test("with a mask it keeps what the mask says, in less memory", async () => {
+    const long = [0, ...Array.from({ length: 200 }, (_, i) => 1 + ((i * 37) % 100))];
+    const prompt = await file("long.json", [long]);
+    const mask = await file("mask.json", {
+      format: "headscope.head-mask/1",
+      model: { ref: "toy-induction", layers: 2, heads: 4, kvHeads: 4 },
+      kvHeads: [Array(4).fill("streaming"), ["streaming", "retrieval", "streaming", "streaming"]],
+      sink: 2,
+      recent: 5,
+    });
+    const run = ok(
+      await headscope(["generate", ...MODEL, "--tokens-file", prompt, "--max-tokens", "4", "--mask", mask, "--json"]),
+    );
+    const { cache } = run.json<{ cache: { bytes: number; bytesFull: number; kept: number[][][] } }>();
+    expect(cache.kept.map((layer) => layer.map((held) => held.length))).toEqual([
+      [7, 7, 7, 7],
+      [7, 204, 7, 7],
+    ]);
+    expect(cache.bytes).toBeLessThan(0.3 * cache.bytesFull);
+  });
+
+  test.each([
+    ["a text", ["--text", "hello"], 1, /toy-induction has no tokenizer.*--tokens-file/],
+    ["nothing", [], 2, /no tokens are given; give one of --text and --tokens-file/],
+    [
+      "an unknown value",
+      ["--tokens-file", "x", "--param", "prefill=thin"],
+      2,
+      /parameter prefill of generate cannot be "thin"; give masked \| dense/,
+    ],
+    [
+      "a temperature below zero",
+      ["--tokens-file", "x", "--temperature", "-1"],
+      2,
+      /--temperature cannot be "-1"; give a number from 0/,
+    ],
+  ])("%s is refused", async (_, args, code, line) => {
+    expectLine(await refused(["generate", ...MODEL, ...args]), code, line);
+  });
+
+  test("a prompt that leaves no room in the context is refused", async () => {
+    const prompt = await file("full.json", [Array(510).fill(1)]);
+    expectLine(
+      await refused(["generate", ...MODEL, "--tokens-file", prompt]),
+      1,
+      /510 prompt tokens and 32 new ones exceed the context of 512; /,
+    );
+  });
+
+  test("a mask of another model is refused", async () => {
+    const prompt = await file("prompt.json", [row]);
+    const mask = await file("alien.json", {
+      format: "headscope.head-mask/1",
+      model: { ref: "smollm2-135m", layers: 1, heads: 2, kvHeads: 1 },
+      kvHeads: [["streaming"]],
+    });
+    expectLine(
+      await refused(["generate", ...MODEL, "--tokens-file", prompt, "--mask", mask]),
+      1,
+      /alien\.json is for smollm2-135m .*but the model is toy-induction .*; make it again with --model toy-induction/,
+    );
+  });
+});
+
+describe("forward", () => {
+  test("writes the activations that are named, and logits", async () => {
+    const tokens = await file("tokens.json", [row, other]);
+    const args = [
+      "forward",
+      ...MODEL,
+      "--tokens-file",
+      tokens,
+      "--names",
+      "blocks.*.attn.hook_pattern,hook_embed,logits",
+    ];
+    const run = ok(await headscope([...args, "--out", at("new/folder/f.safetensors"), "--json"]));
+    const { tensors, metadata } = await readSafetensors(at("new/folder/f.safetensors"));
+    const shapes = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, shape]));
+    expect(shapes).toEqual({
+      "blocks.0.attn.hook_pattern": [2, 4, 25, 25],
+      "blocks.1.attn.hook_pattern": [2, 4, 25, 25],
+      hook_embed: [2, 25, 448],
+      logits: [2, 25, 128],
+    });
+    expect(run.json()).toMatchObject({ tensors: shapes, model: "toy-induction" });
+    expect(metadata["headscope.model"]).toBe("toy-induction");
+    const pattern = tensors.get("blocks.1.attn.hook_pattern")!.data;
+    // Head 1 of layer 1, query 20 (a token of the second copy): all its attention on the token after the first copy's.
+    expect(pattern[(1 * 25 + 20) * 25 + 20 - 11]).toBeGreaterThan(0.9);
+  });
+
+  test.each([
+    [
+      "an unknown hook name",
+      "blocks.0.attn.hook_patern",
+      /unknown hook name "blocks\.0\.attn\.hook_patern"; did you mean blocks\.0\.attn\.hook_pattern/,
+    ],
+    ["a layer that is not there", "blocks.2.attn.hook_z", /no layer 2; layers are 0 to 1/],
+  ])("%s is refused and nothing is written", async (_, names, line) => {
+    const tokens = await file("tokens.json", [row]);
+    const out = at("none.safetensors");
+    expectLine(await refused(["forward", ...MODEL, "--tokens-file", tokens, "--names", names, "--out", out]), 2, line);
+    expect((await readdir(folder)).filter((name) => name.startsWith("none"))).toEqual([]);
+  });
+
+  test.each([
+    ["no JSON", "[[1,", /tokens\.json is not JSON at line 1, column 5/],
+    [
+      "an id outside the vocabulary",
+      [[1, 128]],
+      /row 0, position 1: id 128 is outside the vocabulary; ids are 0 to 127/,
+    ],
+    ["a row beyond the context", [Array(513).fill(1)], /row 0 has 513 tokens, more than the model's context of 512/],
+  ])("a tokens file with %s is refused", async (_, content, line) => {
+    const tokens = await file("tokens.json", content);
+    expectLine(
+      await refused([
+        "forward",
+        ...MODEL,
+        "--tokens-file",
+        tokens,
+        "--names",
+        "logits",
+        "--out",
+        at("none.safetensors"),
+      ]),
+      1,
+      line,
+    );
+  });
+
+  test.each([
+    ["truncated", Buffer.concat([Buffer.from("GGUF"), Buffer.alloc(20, 255)])],
+    ["empty", Buffer.alloc(0)],
+    ["some other file", Buffer.from("hello, this is no model")],
+  ])("a checkpoint that is %s is refused with its path", async (_, content) => {
+    await writeFile(at("bad.gguf"), content);
+    const tokens = await file("tokens.json", [row]);
+    const run = await refused([
+      "forward",
+      "--model",
+      at("bad.gguf"),
+      "--tokens-file",
+      tokens,
+      "--names",
+      "logits",
+      "--out",
+      at("none.safetensors"),
+    ]);
+    expectLine(run, 1, /bad\.gguf.*; /);
+  });
+});
+
+describe("ablate", () => {
+  test("without the induction head the second copy is no better than the first", async () => {
+    const tokens = await file("tokens.json", [row, other]);
+    const args = ["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--json"];
+    const result = ok(await headscope([...args, "--method", "zero"])).json<{
+      clean: { loss: number; nll: number[][] };
+      ablated: { loss: number; nll: number[][] };
+      control: { mean: number; draws: { heads: string[] }[] };
+      heads: string[];
+      method: string;
+    }>();
+    expect(result).toMatchObject({ heads: ["1.1"], method: "zero" });
+    expect(result.clean.nll.map((losses) => losses.length)).toEqual([24, 24]);
+    expect(result.clean.nll[0]!.at(-1)).toBeLessThan(0.1);
+    expect(result.ablated.nll[0]!.at(-1)).toBeGreaterThan(3);
+    expect(result.control.mean).toBeCloseTo(result.clean.loss, 3);
+    expect(result.control.draws).toHaveLength(5);
+    const bare = ok(await headscope([...args, "--method", "mean", "--controls", "0"])).json();
+    expect(bare).not.toHaveProperty("control");
+  });
+
+  test.each([
+    ["a head that is not there", ["--heads", "1.9"], 2, /no head 1\.9.*; layers are 0 to 1, heads 0 to 3/],
+    ["text that names no head", ["--heads", "best"], 2, /"best" is not a head; write LAYER\.HEAD/],
+    [
+      "an unknown method",
+      ["--heads", "1.1", "--method", "meen"],
+      2,
+      /--method cannot be "meen"; give one of zero, mean, resample/,
+    ],
+    ["the mean over one row", ["--heads", "1.1", "--method", "mean"], 2, /one row.*; /],
+  ])("%s is refused", async (_, args, code, line) => {
+    const tokens = await file("one.json", [row]);
+    expectLine(await refused(["ablate", ...MODEL, "--tokens-file", tokens, ...args]), code, line);
+  });
+});
+
+describe("patch", () => {
+  test("the induction head carries the difference", async () => {
+    const [clean, corrupt] = [
+      [0, ...half, ...half.slice(0, 5)],
+      [0, ...half, ...half.slice(0, 4), half[7]],
+    ];
+    const pair = await file("pair.json", { clean, corrupt, answer: half[5], wrong: half[8] });
+    const args = ["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head", "--json"];
+    const result = ok(await headscope(args)).json<{ clean: number; corrupt: number; patched: number[][] }>();
+    expect(result.clean).toBeGreaterThan(5);
+    expect(result.corrupt).toBeLessThan(-5);
+    expect(result.patched.map((layer) => layer.length)).toEqual([4, 4]);
+    expect(result.patched[1]![1]).toBeCloseTo(result.clean, 2);
+    expect(result.patched[1]![0]).toBeCloseTo(result.corrupt, 2);
+  });
+
+  test("sides of different lengths are refused", async () => {
+    const pair = await file("pair.json", { clean: [1, 2, 3], corrupt: [1, 2], answer: 1, wrong: 2 });
+    expectLine(
+      await refused(["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head"]),
+      1,
+      /pair\.json: clean has 3 tokens and corrupt has 2; .*two sides of one length/,
+    );
+  });
+});
+
+describe("probe", () => {
+  test("prints and writes the same scores, and its heads can be named from the file", async () => {
+    const tokens = await file("tokens.json", [row, other]);
+    const args = [
+      "probe",
+      "induction",
+      ...MODEL,
+      "--tokens-file",
+      tokens,
+      "--param",
+      "length=12",
+      "--out",
+      at("induction.json"),
+      "--json",
+    ];
+    const scores = ok(await headscope(args)).json<{
+      metrics: Record<string, { values: number[][] }>;
+      model: { ref: string };
+    }>();
+    expect(scores.metrics["induction"]!.values[1]![1]).toBeGreaterThan(0.9);
+    expect(JSON.parse(await readFile(at("induction.json"), "utf8"))).toEqual(scores);
+    const heads = `top:1@${at("induction.json")}#induction`;
+    const ablation = ok(await headscope(["ablate", ...MODEL, "--tokens-file", tokens, "--heads", heads, "--json"]));
+    expect(ablation.json()).toMatchObject({ heads: ["1.1"] });
+  });
+
+  test.each([
+    ["an unknown probe", ["inductoin"], 2, /unknown probe "inductoin"; did you mean induction/],
+    [
+      "an unknown parameter",
+      ["induction", "--param", "lenght=12"],
+      2,
+      /unknown parameter "lenght" of probe induction; did you mean length/,
+    ],
+    [
+      "an unknown model",
+      ["induction", "--model", "toy-inducton"],
+      2,
+      /unknown model "toy-inducton"; did you mean toy-induction/,
+    ],
+  ])("%s is refused", async (_, args, code, line) => {
+    expectLine(await refused(["probe", ...MODEL, ...args]), code, line);
+  });
+
+  test("rows of different lengths are refused", async () => {
+    const tokens = await file("ragged.json", [row, row.slice(1)]);
+    expectLine(
+      await refused(["probe", "previous-token", ...MODEL, "--tokens-file", tokens, "--param", "length=12"]),
+      1,
+      /ragged\.json: row 1 .*24 tokens.*; /,
+    );
+  });
+});
+
+describe("Ctrl-C", () => {
+  test("ends with 130, one line, and nothing half-written", async () => {
+    const tokens = await file(
+      "many.json",
+      Array.from({ length: 64 }, () => Array.from({ length: 512 }, (_, i) => i % 128)),
+    );
+    const run = await headscope(["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--controls", "50"], {
+      onSpawn: (child) => setTimeout(() => child.kill("SIGINT"), 3000),
+    });
+    expect(run).toMatchObject({ code: 130, stdout: "", stderr: "headscope: interrupted\n" });
+    expect((await readdir(folder)).filter((name) => name.includes(".part"))).toEqual([]);
+  });
+});
+
+describe("start", () => {
+  test("without pip it names the model that stands in, and does the job with it", async () => {
+    const run = await headscope(["start", "--no-serve", "--json", "--out", at("start")], {
+      cwd: folder,
+      env: { XDG_CACHE_HOME: at("cache"), PATH: at("no-programs"), HEADSCOPE_BACKEND: "wasm" },
+    });
+    expect(run.stderr.trim()).toMatch(
+      /^headscope: smollm2-135m can't be had \(.*\); going on with toy-induction, a model built in memory$/,
+    );
+    expect(run.code).toBe(0);
+    const summary = run.json<{
+      model: { ref: string };
+      top: Record<string, { head: string }[]>;
+      ablation: { heads: string[] };
+    }>();
+    expect(summary.model.ref).toBe("toy-induction");
+    expect(summary.top["induction"]![0]!.head).toBe("1.1");
+    expect(summary.ablation.heads).toEqual(["1.1"]);
+    for (const name of [
+      "induction.json",
+      "retrieval.json",
+      "mask.json",
+      "duo-attention/full_attention_heads.tsv",
+      "summary.json",
+    ])
+      expect({ name, there: existsSync(join(at("start"), name)) }).toEqual({ name, there: true });
+  });
+});
