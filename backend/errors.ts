@@ -1,7 +1,15 @@
 import { distance } from "fastest-levenshtein";
 
 /** What went wrong, by who can mend it: `usage` is a wrong call (exit code 2), the others are exit code 1. */
-export type ErrorKind = "usage" | "input" | "corrupt" | "missing" | "unsupported" | "network" | "mismatch" | "cancelled";
+export type ErrorKind =
+  | "usage"
+  | "input"
+  | "corrupt"
+  | "missing"
+  | "unsupported"
+  | "network"
+  | "mismatch"
+  | "cancelled";
 
 /**
  * An error written for the person who must act on it: one line that names the thing, and a remedy.

@@ -3,6 +3,7 @@
  * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first.
  */
 
+export { probe, probeMany, probes } from "../probes/index.ts";
 export { patch } from "./circuits/patch.ts";
 export { HeadscopeError } from "./errors.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
@@ -25,4 +26,3 @@ export { parameter, parameterNames } from "./models/weights.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";
-export { probe, probeMany, probes } from "../probes/index.ts";

@@ -17,7 +17,10 @@ export function dataDir(): string {
  * Writes a whole file or nothing: to a temporary name beside it, synced, then renamed over the old one.
  * @param write receives the open handle's path-independent writer; default writes `content`
  */
-export async function writeFileAtomic(path: string, content: string | Uint8Array | Iterable<Uint8Array>): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array | Iterable<Uint8Array>,
+): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString("hex")}.part`;
   try {

@@ -1,10 +1,10 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { readJson, readText } from "../json.ts";
 import { HeadscopeError } from "../errors.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/mask.ts";
 import { type HeadModel, shapeWords } from "../heads/model.ts";
 import { createScores, type HeadScores, kvTable, mainMetric } from "../heads/scores.ts";
+import { readJson, readText } from "../json.ts";
 import type { Exporter, ExportInput, Importer } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 

@@ -1,10 +1,10 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { formatJson } from "../json.ts";
 import { HeadscopeError } from "../errors.ts";
 import { checkModel, type HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
+import { formatJson } from "../json.ts";
 import type { CheckpointInput, Exporter, NamedTensor } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 import { headsToAblate } from "./hf-prune.ts";

@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import { z } from "zod";
-import { readJson } from "../json.ts";
 import { HeadscopeError } from "../errors.ts";
 import { type HeadModel, shapeWords } from "../heads/model.ts";
 import { createScores, type HeadMetric, queryMetric } from "../heads/scores.ts";
+import { readJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import type { Exporter, Importer } from "./export.ts";
 import { refuseFolder } from "./folder.ts";

@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import { readJson } from "../json.ts";
 import { HeadscopeError } from "../errors.ts";
+import { readJson } from "../json.ts";
 
 /**
  * Checks a file's content against its schema, its format tag first.

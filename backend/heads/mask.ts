@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { formatJson } from "../json.ts";
 import { HeadscopeError } from "../errors.ts";
+import { formatJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
 import { type HeadModel, type HeadRef, headModelSchema } from "./model.ts";

@@ -60,11 +60,18 @@ const CAPACITY_STEP = 32;
 /** Windows of the streaming heads of a mask, by layer and KV head. */
 export function windowsOf(mask: HeadMask, config: ModelConfig): (Window | undefined)[][] {
   const heads = mask.kvHeads;
-  if (!heads) throw new HeadscopeError("input", "the mask has no kvHeads", { remedy: "make one with `headscope mask --scores … --top N`" });
-  if (heads.length !== config.n_layers || heads.some((row) => row.length !== config.n_key_value_heads)) {
-    throw new HeadscopeError("mismatch", `the mask is for ${heads.length} layers of ${heads[0]?.length} KV heads, the model has ${config.n_layers} of ${config.n_key_value_heads}`, {
-      remedy: "make the mask from scores of this model",
+  if (!heads)
+    throw new HeadscopeError("input", "the mask has no kvHeads", {
+      remedy: "make one with `headscope mask --scores … --top N`",
     });
+  if (heads.length !== config.n_layers || heads.some((row) => row.length !== config.n_key_value_heads)) {
+    throw new HeadscopeError(
+      "mismatch",
+      `the mask is for ${heads.length} layers of ${heads[0]?.length} KV heads, the model has ${config.n_layers} of ${config.n_key_value_heads}`,
+      {
+        remedy: "make the mask from scores of this model",
+      },
+    );
   }
   const window: Window = { sink: mask.sink, recent: mask.recent };
   return heads.map((row) => row.map((kind) => (kind === "streaming" ? window : undefined)));
@@ -80,7 +87,11 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   const { maxTokens = 32, temperature = 0, seed = 0, signal } = options;
   const stop = new Set(options.stop ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]));
   if (prompt.length + maxTokens > config.n_ctx) {
-    throw new HeadscopeError("input", `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`, { remedy: "shorten the prompt or ask for fewer tokens" });
+    throw new HeadscopeError(
+      "input",
+      `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`,
+      { remedy: "shorten the prompt or ask for fewer tokens" },
+    );
   }
   const windows = options.mask && windowsOf(options.mask, config);
   const capacity = Math.ceil((prompt.length + maxTokens) / CAPACITY_STEP) * CAPACITY_STEP;
@@ -90,7 +101,11 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     const random = new Random(seed);
     const ids: number[] = [];
     const step = (tokens: readonly number[]): Float32Array => {
-      const result = forward(model, { tokens: [tokens], cache, logitsAt: "last" }, { ...options.forward, onLayer: () => signal?.throwIfAborted() });
+      const result = forward(
+        model,
+        { tokens: [tokens], cache, logitsAt: "last" },
+        { ...options.forward, onLayer: () => signal?.throwIfAborted() },
+      );
       const logits = result.logits!.dataSync() as Float32Array;
       options.onStep?.(result, ids.length);
       result.dispose();
@@ -129,9 +144,15 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
 }
 
 function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly number[] {
-  if ((tokens === undefined) === (text === undefined)) throw new HeadscopeError("usage", "a generation starts from either tokens or a text", { remedy: "give one of them" });
+  if ((tokens === undefined) === (text === undefined))
+    throw new HeadscopeError("usage", "a generation starts from either tokens or a text", {
+      remedy: "give one of them",
+    });
   if (tokens) return tokens;
-  if (!model.tokenizer) throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer`, { remedy: "give token ids instead of a text" });
+  if (!model.tokenizer)
+    throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer`, {
+      remedy: "give token ids instead of a text",
+    });
   const ids = model.tokenizer.encode(text!);
   if (ids.length === 0) throw new HeadscopeError("input", "the text is empty", { remedy: "give at least one token" });
   return ids;
@@ -164,6 +185,9 @@ function choose(logits: Float32Array, temperature: number, random: Random): numb
   if (temperature <= 0) return best;
   const weights = Float64Array.from(logits, (l) => Math.exp((l - logits[best]!) / temperature));
   let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
-  const chosen = weights.findIndex((w) => (left -= w) <= 0);
+  const chosen = weights.findIndex((w) => {
+    left -= w;
+    return left <= 0;
+  });
   return chosen < 0 ? best : chosen;
 }

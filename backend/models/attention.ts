@@ -48,11 +48,25 @@ export function additiveMask(query: Tensor, key: Tensor, window?: Window): Tenso
 }
 
 /** Applies reductions to a pattern. @param valid 1 for real queries, 0 for padding [query, 1] @returns sums [rows, heads] each, maps [rows, heads, query] each, in order */
-export function reducePattern(pattern: Tensor, reductions: readonly PatternReduction[], query: Tensor, key: Tensor, valid: Tensor): Tensor[] {
+export function reducePattern(
+  pattern: Tensor,
+  reductions: readonly PatternReduction[],
+  query: Tensor,
+  key: Tensor,
+  valid: Tensor,
+): Tensor[] {
   const sums = reductions.filter((r) => r.kind === "sum");
   const [rows, heads, queries] = pattern.shape as [number, number, number];
   const columns = sums.map((r) => reshapeOpen(tf.mul(r.weight(query, key), valid), [1, -1])); // [1, query * key]
-  const summed = sums.length === 0 ? undefined : tf.matMul(reshapeOpen(pattern, [rows * heads, -1]), columns.length === 1 ? columns[0]! : tf.concat(columns, 0), false, true);
+  const summed =
+    sums.length === 0
+      ? undefined
+      : tf.matMul(
+          reshapeOpen(pattern, [rows * heads, -1]),
+          columns.length === 1 ? columns[0]! : tf.concat(columns, 0),
+          false,
+          true,
+        );
   return reductions.map((r) => {
     if (r.kind === "map") return tf.reshape(r.map(pattern, key), [rows, heads, queries]);
     return tf.reshape(tf.slice(summed!, [0, sums.indexOf(r)], [rows * heads, 1]), [rows, heads]);
@@ -66,7 +80,14 @@ export function reducePattern(pattern: Tensor, reductions: readonly PatternReduc
  * @param mask additive, broadcastable to [rows, heads, query, key]
  * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
-export function attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, config: ModelConfig, at: At): { z: Tensor; pattern: Tensor } {
+export function attend(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  mask: Tensor,
+  config: ModelConfig,
+  at: At,
+): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
@@ -104,7 +125,12 @@ export interface Among {
  * Causal attention of tokens among themselves, in chunks of queries so that no work is done above the diagonal's blocks.
  * @returns z [rows, tokens, heads, d_head], then the reductions
  */
-export function attendAmong(tokens: Among, reductions: readonly PatternReduction[], config: ModelConfig, at: At): [Tensor, ...Tensor[]] {
+export function attendAmong(
+  tokens: Among,
+  reductions: readonly PatternReduction[],
+  config: ModelConfig,
+  at: At,
+): [Tensor, ...Tensor[]] {
   const { q, k, v, position, valid, keyMask, windows } = tokens;
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const G = config.n_key_value_heads;
@@ -126,13 +152,22 @@ export function attendAmong(tokens: Among, reductions: readonly PatternReduction
       reduced[i]!.push(r);
     });
   }
-  return [zs.length === 1 ? zs[0]! : tf.concat(zs, 1), ...reduced.map((parts, i) => joinReduced(reductions[i]!, parts))];
+  return [
+    zs.length === 1 ? zs[0]! : tf.concat(zs, 1),
+    ...reduced.map((parts, i) => joinReduced(reductions[i]!, parts)),
+  ];
 }
 
 /** Masks of the query heads where KV heads differ [1, heads, query, key]. */
 function headMasks(query: Tensor, key: Tensor, windows: readonly (Window | undefined)[], group: number): Tensor {
   const masks = windows.map((w) => tf.expandDims(additiveMask(query, key, w), 0));
-  return tf.expandDims(tf.concat(masks.flatMap((m) => new Array<Tensor>(group).fill(m)), 0), 0);
+  return tf.expandDims(
+    tf.concat(
+      masks.flatMap((m) => new Array<Tensor>(group).fill(m)),
+      0,
+    ),
+    0,
+  );
 }
 
 /** Puts together what a reduction gave for consecutive chunks of queries. */

@@ -35,7 +35,13 @@ export const OUTPUT_NAMES = [
  * Normalises the last axis. Hooks: `{prefix}.hook_scale` [..., 1] and `{prefix}.hook_normalized`,
  * before w for RMS norm and after w and b for layer norm, as TransformerLens has it.
  */
-export function normalise(x: Tensor, weights: NormWeights | undefined, prefix: string, config: ModelConfig, at: At): Tensor {
+export function normalise(
+  x: Tensor,
+  weights: NormWeights | undefined,
+  prefix: string,
+  config: ModelConfig,
+  at: At,
+): Tensor {
   if (config.normalization_type === null || !weights) return x;
   const layerNorm = config.normalization_type === "LN";
   const centred = layerNorm ? tf.sub(x, tf.mean(x, -1, true)) : x;
@@ -56,7 +62,9 @@ export function rotate(x: Tensor, { cos, sin }: Rotation, config: ModelConfig): 
   const a = tf.slice(turned, [0, 0, 0], [tokens, heads, rotary / 2]);
   const b = tf.slice(turned, [0, 0, rotary / 2], [tokens, heads, rotary / 2]);
   const result = tf.add(tf.mul(turned, cos), tf.mul(tf.concat([tf.neg(b), a], -1), sin));
-  return rotary === width ? result : tf.concat([result, tf.slice(x, [0, 0, rotary], [tokens, heads, width - rotary])], -1);
+  return rotary === width
+    ? result
+    : tf.concat([result, tf.slice(x, [0, 0, rotary], [tokens, heads, width - rotary])], -1);
 }
 
 /**
@@ -64,7 +72,13 @@ export function rotate(x: Tensor, { cos, sin }: Rotation, config: ModelConfig): 
  * @param x residual stream [tokens, d_model]
  * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
  */
-export function attentionInput(x: Tensor, rotation: Rotation | undefined, weights: BlockWeights, config: ModelConfig, at: At): [Tensor, Tensor, Tensor] {
+export function attentionInput(
+  x: Tensor,
+  rotation: Rotation | undefined,
+  weights: BlockWeights,
+  config: ModelConfig,
+  at: At,
+): [Tensor, Tensor, Tensor] {
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
   const split = at.wants("hook_attn_in") || ["q", "k", "v"].some((part) => at.wants(`hook_${part}_input`));
   const [q, k, v] = split ? splitProjections(x, weights, config, at) : projections();
@@ -72,7 +86,11 @@ export function attentionInput(x: Tensor, rotation: Rotation | undefined, weight
   const key = at("attn.hook_k", k!);
   const value = at("attn.hook_v", v!);
   if (!rotation) return [query, key, value];
-  return [at("attn.hook_rot_q", rotate(query, rotation, config)), at("attn.hook_rot_k", rotate(key, rotation, config)), value];
+  return [
+    at("attn.hook_rot_q", rotate(query, rotation, config)),
+    at("attn.hook_rot_k", rotate(key, rotation, config)),
+    value,
+  ];
 
   function projections(): Tensor[] {
     const normed = normalise(x, weights.ln1, "ln1", config, at); // [tokens, d_model]
@@ -90,7 +108,8 @@ export function attentionInput(x: Tensor, rotation: Rotation | undefined, weight
 /** Queries, keys and values from a copy of the residual stream for every head: hook_{q,k,v}_input [tokens, heads, d_model]. */
 function splitProjections(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor[] {
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
-  const copies = (source: Tensor, heads: number): Tensor => tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
+  const copies = (source: Tensor, heads: number): Tensor =>
+    tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
   const shared = at.wants("hook_attn_in") ? at("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
   const wide = weights.qkv.widen();
   let first = 0;
@@ -131,7 +150,9 @@ export function blockOutput(x: Tensor, z: Tensor, weights: BlockWeights, config:
   const hidden = withBias(weights.mlpIn!.apply(normed), weights.mlpInBias); // [tokens, d_mlp or 2 d_mlp]
   const tokens = hidden.shape[0]!;
   const pre = at("mlp.hook_pre", config.gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
-  const linear = config.gated_mlp ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp])) : undefined;
+  const linear = config.gated_mlp
+    ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp]))
+    : undefined;
   const active = activate(pre, config.act_fn);
   const post = at("mlp.hook_post", linear ? tf.mul(active, linear) : active);
   const mlpOut = at("hook_mlp_out", withBias(weights.mlpOut!.apply(post), weights.mlpOutBias));
@@ -151,7 +172,10 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
     case "gelu":
       return tf.mul(tf.mul(x, 0.5), tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))));
     case "gelu_new":
-      return tf.mul(tf.mul(x, 0.5), tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.pow(x, 3)))))));
+      return tf.mul(
+        tf.mul(x, 0.5),
+        tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.pow(x, 3)))))),
+      );
   }
 }
 
@@ -160,7 +184,12 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
  * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
  * @returns logits [tokens, d_vocab]
  */
-export function unembed(x: Tensor, weights: { ln?: NormWeights; unembed: { apply(x: Tensor): Tensor }; bias?: Tensor }, config: ModelConfig, at: At): Tensor {
+export function unembed(
+  x: Tensor,
+  weights: { ln?: NormWeights; unembed: { apply(x: Tensor): Tensor }; bias?: Tensor },
+  config: ModelConfig,
+  at: At,
+): Tensor {
   const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", config, at) : x;
   return withBias(weights.unembed.apply(normed), weights.bias);
 }

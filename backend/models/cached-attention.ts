@@ -3,87 +3,10 @@ import { type Captured, functions } from "../runtime/capture.ts";
 import { gatherRows, type Handle, type RawTensor, reshapeOpen, sliceFrom } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { readVariable, scatterRows } from "../runtime/variable.ts";
-import { additiveMask, attend, joinReduced, type PatternReduction, reducePattern, type Window } from "./attention.ts";
-import type { At } from "./block.ts";
+import { additiveMask, joinReduced, type PatternReduction, reducePattern, type Window } from "./attention.ts";
+import { type Access, type Chunk, partsOf } from "./cache-access.ts";
 import type { ModelConfig } from "./config.ts";
-import { heldPositions, type KvCache, type NativeRow, type RowLayout, slotOf, slotsUsed, survivors } from "./kv-cache.ts";
-
-/** A chunk of new tokens on its way through a layer: q [rows * tokens, heads, d_head], k and v [rows * tokens, kv heads, d_head]. */
-export interface Chunk {
-  q: Tensor;
-  k: Tensor;
-  v: Tensor;
-  /** Tokens of a row in these tensors, padding included. */
-  tokens: number;
-  /** Tokens that are no padding. */
-  real: number;
-  /** Position of the first token, by row. */
-  starts: readonly number[];
-}
-
-/** The tensors that say where a chunk's keys and values lie in rows of one layout: made once a forward, shared by its layers. */
-export interface Access {
-  /** Positions of the queries [tokens, 1] and 1 for real ones, 0 for padding; only where a mask or a reduction needs them. */
-  queries: Tensor[];
-  /** By row: the slots to write, int32 [heads * tokens]; in a chunk of several tokens a vector for every full head. */
-  slots: Tensor[][];
-  /** By row, head and part of the queries: number of rows to read and their width, int32 [2]. */
-  sizes: Tensor[][][];
-  /** By row, head and part: positions of the keys read, then of the chunk's own for streaming heads [1, key]. */
-  positions: Tensor[][][];
-  /** Made by the first layer that uses it. */
-  call?: CachedCall;
-  dispose(): void;
-}
-
-/** Queries that share one product: scores of more do not stay in the processor's cache, and reach past the diagonal. */
-const PART = 128;
-
-/** The parts of a chunk's queries: first and count. */
-function partsOf(tokens: number): { first: number; count: number }[] {
-  return Array.from({ length: Math.ceil(tokens / PART) }, (_, j) => ({ first: j * PART, count: Math.min(PART, tokens - j * PART) }));
-}
-
-/** Describes a chunk's place in a cache. @param needPositions whether reductions will look at key positions */
-export function describeAccess(chunk: Omit<Chunk, "q" | "k" | "v">, layout: RowLayout, config: ModelConfig, needPositions: boolean): Access {
-  const { tokens: C, starts } = chunk;
-  const single = C === 1;
-  const made = new Map<string, Tensor>();
-  const once = (key: string, make: () => Tensor): Tensor => {
-    const held = made.get(key) ?? tf.keep(make());
-    made.set(key, held);
-    return held;
-  };
-  const own = (start: number): number[] => Array.from({ length: C }, (_, t) => start + t);
-  const perHead = <T>(of: (start: number, window: Window | undefined, g: number) => T): T[][] => starts.map((start) => layout.windows.map((w, g) => of(start, w, g)));
-  const name = (w: Window | undefined): string => (w ? `${w.sink},${w.recent}` : "full");
-  // A streaming head's chunk attends before it is written; everything else is written first.
-  const read = (start: number, w: Window | undefined, end: number): number => (w && !single ? start : start + end);
-  const slotsFor = (start: number, g: number): number[] => own(start).map((p) => layout.offsets[g]! + slotOf(p, layout.windows[g]));
-  const ends = partsOf(C).map(({ first, count }) => first + count);
-  return {
-    queries: single && !needPositions ? [] : [once("query", () => queryPositions(chunk)), once("valid", () => validity(chunk))],
-    slots: single
-      ? starts.map((start) => [once(`slots ${start}`, () => tf.tensor1d(layout.windows.flatMap((_, g) => slotsFor(start, g)), "int32"))])
-      : perHead((start, w, g) => (w ? [] : [once(`slots ${start} ${g}`, () => tf.tensor1d(slotsFor(start, g), "int32"))])).map((row) => row.flat()),
-    sizes: perHead((start, w) =>
-      ends.map((end) => {
-        const rows = slotsUsed(read(start, w, end), w);
-        return once(`size ${rows}`, () => tf.tensor1d([rows, config.d_head], "int32"));
-      }),
-    ),
-    positions: perHead((start, w) =>
-      single && !needPositions
-        ? []
-        : ends.map((end) => {
-            const held = heldPositions(read(start, w, end), w);
-            const all = w && !single ? [...held, ...own(start)] : held;
-            return once(`positions ${start} ${name(w)} ${all.length}`, () => tf.tensor2d([all]));
-          }),
-    ),
-    dispose: () => tf.dispose([...made.values()]),
-  };
-}
+import { type KvCache, type NativeRow, slotOf, survivors } from "./kv-cache.ts";
 
 /**
  * Attention of new tokens over a native cache by one captured function that also writes the cache.
@@ -91,29 +14,47 @@ export function describeAccess(chunk: Omit<Chunk, "q" | "k" | "v">, layout: RowL
  * @param layer in the cache @param access of the layer's layout
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
-export function attendCached(chunk: Chunk, cache: KvCache, layer: number, access: Access, config: ModelConfig, reductions: readonly PatternReduction[]): Tensor[] {
+export function attendCached(
+  chunk: Chunk,
+  cache: KvCache,
+  layer: number,
+  access: Access,
+  config: ModelConfig,
+  reductions: readonly PatternReduction[],
+): Tensor[] {
   const rows = cache.native![layer]!;
   const handles = rows.flatMap((row) => [row.keys.handle, row.values.handle]);
   access.call ??= describeCall(chunk, rows, access, config, reductions);
   const { described, key } = access.call;
   const inputs: Handle[] = [chunk.q, chunk.k, chunk.v, ...described, ...handles];
-  const fn = functions.get(key, access.call.body, () => inputs, () => ({
-    name: `attention over the cache, ${chunk.tokens} tokens`,
-    shapes: inputs.map((input, i) => (i >= 3 && i < 3 + described.length ? openShape(input as Tensor) : undefined)),
-  }));
+  const fn = functions.get(
+    key,
+    access.call.body,
+    () => inputs,
+    () => ({
+      name: `attention over the cache, ${chunk.tokens} tokens`,
+      shapes: inputs.map((input, i) => (i >= 3 && i < 3 + described.length ? openShape(input as Tensor) : undefined)),
+    }),
+  );
   const out = fn.run(inputs);
   if (chunk.tokens > 1) writeRings(chunk, cache, layer);
   return out;
 }
 
 /** What all layers of a layout share in a forward: the function and the tensors that describe the place. */
-interface CachedCall {
+export interface CachedCall {
   key: string;
   described: Tensor[];
   body: (...args: Handle[]) => Tensor[];
 }
 
-function describeCall(chunk: Chunk, rows: readonly NativeRow[], access: Access, config: ModelConfig, reductions: readonly PatternReduction[]): CachedCall {
+function describeCall(
+  chunk: Chunk,
+  rows: readonly NativeRow[],
+  access: Access,
+  config: ModelConfig,
+  reductions: readonly PatternReduction[],
+): CachedCall {
   const { layout } = rows[0]!;
   // Tensors that heads share are passed once, and referred to by their number.
   const described: Tensor[] = [];
@@ -125,8 +66,20 @@ function describeCall(chunk: Chunk, rows: readonly NativeRow[], access: Access, 
     positions: access.positions.map((row) => row.map((head) => head.map(refer))),
     begins: layout.begins.map(refer),
   };
-  const key = ["cached", rows.length, chunk.tokens, dimensions(config), layout.key, JSON.stringify(places), reductions.map((r) => r.name).join("+")].join("|");
-  return { key, described, body: cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions) };
+  const key = [
+    "cached",
+    rows.length,
+    chunk.tokens,
+    dimensions(config),
+    layout.key,
+    JSON.stringify(places),
+    reductions.map((r) => r.name).join("+"),
+  ].join("|");
+  return {
+    key,
+    described,
+    body: cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions),
+  };
 }
 
 /** Key positions are as long as the cache is; all else keeps its shape. */
@@ -144,8 +97,13 @@ interface Places {
 }
 
 function cachedBody(
-  C: number, rows: number, windows: readonly (Window | undefined)[], places: Places, describedCount: number,
-  config: ModelConfig, reductions: readonly PatternReduction[],
+  C: number,
+  rows: number,
+  windows: readonly (Window | undefined)[],
+  places: Places,
+  describedCount: number,
+  config: ModelConfig,
+  reductions: readonly PatternReduction[],
 ): (...args: Handle[]) => Tensor[] {
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
   const R = H / G;
@@ -155,6 +113,7 @@ function cachedBody(
     const handles = args.slice(3 + describedCount) as RawTensor[];
     const [query, valid] = places.queries.map((i) => described[i]!);
     const scaled = tf.mul(q, attn_scale);
+    const fullHeads = windows.flatMap((w, g) => (w ? [] : [g]));
     const masks = new Map<string, Tensor>();
     const zs: Tensor[] = [];
     const reduced: Tensor[][] = reductions.map(() => []);
@@ -163,8 +122,13 @@ function cachedBody(
       const buffers = [k, v].map((rowsOf, i) => {
         const handle = handles[2 * r + i]!;
         const slots = places.slots[r]!.map((s) => described[s]!);
-        if (C === 1) scatterRows(handle, slots[0]!, tf.reshape(rows === 1 ? rowsOf : tf.slice(rowsOf, [r, 0, 0], [1, G, D]), [G, D]));
-        else windows.flatMap((w, g) => (w ? [] : [g])).forEach((g, n) => scatterRows(handle, slots[n]!, ownRows(rowsOf, g)));
+        if (C === 1)
+          scatterRows(
+            handle,
+            slots[0]!,
+            tf.reshape(rows === 1 ? rowsOf : tf.slice(rowsOf, [r, 0, 0], [1, G, D]), [G, D]),
+          );
+        else for (const [n, g] of fullHeads.entries()) scatterRows(handle, slots[n]!, ownRows(rowsOf, g));
         return readVariable(handle);
       });
       const parts = partsOf(C).map(({ first, count }, j) => {
@@ -173,14 +137,21 @@ function cachedBody(
         for (let g = 0; g < G; g++) {
           const place = [described[places.begins[g]!]!, described[places.sizes[r]![g]![j]!]!] as const;
           const ring = windows[g] !== undefined && C > 1;
-          const [keys, values] = buffers.map((buffer, i) => (ring ? tf.concat([sliceFrom(buffer, ...place), ownRows(i === 0 ? k : v, g)], 0) : sliceFrom(buffer, ...place)));
+          const [keys, values] = buffers.map((buffer, i) =>
+            ring
+              ? tf.concat([sliceFrom(buffer, ...place), ownRows(i === 0 ? k : v, g)], 0)
+              : sliceFrom(buffer, ...place),
+          );
           const mine = tf.slice(scaled, [r * C + first, g * R, 0], [count, R, D]);
-          const queries = C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * count, D]);
+          const queries =
+            C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * count, D]);
           const pattern =
             C === 1
               ? tf.softmax(tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true)))
               : tf.softmax(maskedScores(queries, keys!, maskOf(r, g, j), R, count));
-          outputs.push(tf.reshape(tf.matMul(reshapeOpen(pattern, [R * count, -1]) as Tensor2D, values as Tensor2D), [R, count, D]));
+          outputs.push(
+            tf.reshape(tf.matMul(reshapeOpen(pattern, [R * count, -1]) as Tensor2D, values as Tensor2D), [R, count, D]),
+          );
           if (reductions.length > 0) patterns.push(reshapeOpen(pattern, [R, count, -1]));
         }
         const z = tf.concat(outputs, 0); // [H, count, D]
@@ -188,11 +159,19 @@ function cachedBody(
         if (reductions.length === 0) return { z: flat, reduced: [] };
         const whole = reshapeOpen(tf.concat(patterns, 0), [1, H, count, -1]);
         const [theirs, real] = [query!, valid!].map((t) => tf.slice(t, [first, 0], [count, 1]));
-        return { z: flat, reduced: reducePattern(whole, reductions, theirs!, described[places.positions[r]![0]![j]!]!, real!) };
+        return {
+          z: flat,
+          reduced: reducePattern(whole, reductions, theirs!, described[places.positions[r]![0]![j]!]!, real!),
+        };
       });
       zs.push(...parts.map((part) => part.z));
       reductions.forEach((reduction, i) => {
-        reduced[i]!.push(joinReduced(reduction, parts.map((part) => part.reduced[i]!)));
+        reduced[i]!.push(
+          joinReduced(
+            reduction,
+            parts.map((part) => part.reduced[i]!),
+          ),
+        );
       });
     }
     const rowsJoined = reduced.map((all) => (all.length === 1 ? all[0]! : tf.concat(all, 0)));
@@ -202,7 +181,8 @@ function cachedBody(
       const { first, count } = partsOf(C)[j]!;
       const positions = places.positions[r]![g]![j]!;
       const key = `${positions} ${first} ${windows[g]?.sink}`;
-      const mask = masks.get(key) ?? additiveMask(tf.slice(query!, [first, 0], [count, 1]), described[positions]!, windows[g]);
+      const mask =
+        masks.get(key) ?? additiveMask(tf.slice(query!, [first, 0], [count, 1]), described[positions]!, windows[g]);
       masks.set(key, mask);
       return mask;
     }
@@ -220,10 +200,18 @@ function writeRings(chunk: Chunk, cache: KvCache, layer: number): void {
   cache.native![layer]!.forEach((row, r) => {
     const { windows, offsets } = row.layout;
     const start = chunk.starts[r]!;
-    const kept = windows.flatMap((w, g) => (w ? survivors(start, start + chunk.real, w).map((p) => ({ p, g, w })) : []));
+    const kept = windows.flatMap((w, g) =>
+      w ? survivors(start, start + chunk.real, w).map((p) => ({ p, g, w })) : [],
+    );
     if (kept.length === 0) return;
-    const slots = tf.tensor1d(kept.map(({ p, g, w }) => offsets[g]! + slotOf(p, w)), "int32");
-    const index = tf.tensor1d(kept.map(({ p, g }) => (r * chunk.tokens + p - start) * G + g), "int32");
+    const slots = tf.tensor1d(
+      kept.map(({ p, g, w }) => offsets[g]! + slotOf(p, w)),
+      "int32",
+    );
+    const index = tf.tensor1d(
+      kept.map(({ p, g }) => (r * chunk.tokens + p - start) * G + g),
+      "int32",
+    );
     const inputs: Handle[] = [chunk.k, chunk.v, slots, index, row.keys.handle, row.values.handle];
     ringWriter(chunk.k, inputs).run(inputs);
     tf.dispose([slots, index]);
@@ -236,7 +224,10 @@ function ringWriter(k: Tensor, example: Handle[]): Captured {
     `ring|${tokens}x${G}x${D}`,
     (...args) => {
       const [keys, values, slots, index] = args as Tensor[];
-      for (const [source, variable] of [[keys!, args[4]!], [values!, args[5]!]] as [Tensor, RawTensor][]) {
+      for (const [source, variable] of [
+        [keys!, args[4]!],
+        [values!, args[5]!],
+      ] as [Tensor, RawTensor][]) {
         scatterRows(variable, slots!, gatherRows(tf.reshape(source, [tokens * G, D]), index!));
       }
       return [];
@@ -244,58 +235,6 @@ function ringWriter(k: Tensor, example: Handle[]): Captured {
     () => example,
     () => ({ name: "ring write", shapes: [undefined, undefined, [-1], [-1]] }),
   );
-}
-
-/**
- * The same attention from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute positions.
- * @returns z [rows, tokens, heads, d_head], the pattern's key positions are 0 … longest start + tokens - 1
- */
-export function attendPast(chunk: Chunk, cache: KvCache, layer: number, config: ModelConfig, reductions: readonly PatternReduction[], at: At): Tensor[] {
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const { tokens: C, starts } = chunk;
-  const rows = cache.heads[layer]!;
-  const past = Math.max(...starts);
-  const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows.length, C, heads, D]);
-  const [q, k, v] = [view(chunk.q, H), view(chunk.k, G), view(chunk.v, G)];
-  const query = queryPositions(chunk);
-  const masks: Tensor[] = [];
-  const keys: Tensor[] = [];
-  const values: Tensor[] = [];
-  rows.forEach((row, r) => {
-    const perHead = row.map((head) => {
-      const held = heldPositions(starts[r]!, head.window);
-      const stored = head.read(starts[r]!);
-      const spread = (t: Tensor): Tensor => tf.reshape(held.length === 0 ? tf.zeros([past, D]) : tf.scatterND(tf.tensor2d(held, [held.length, 1], "int32"), t, [past, D]), [past, 1, D]);
-      const there = new Set(held);
-      const gone = tf.tensor2d([[...Array.from({ length: past }, (_, p) => (there.has(p) ? 0 : -1e9)), ...new Array(C).fill(0)]]);
-      const position = tf.tensor2d([[...Array.from({ length: past }, (_, p) => p), ...Array.from({ length: C }, (_, t) => starts[r]! + t)]]);
-      const own = tf.add(query, starts[r]! - starts[0]!);
-      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window), gone), [1, 1, C, past + C]);
-      return { keys: spread(stored.keys), values: spread(stored.values), mask: tf.tile(mask, [1, H / G, 1, 1]) };
-    });
-    keys.push(tf.concat(perHead.map((p) => p.keys), 1).expandDims(0));
-    values.push(tf.concat(perHead.map((p) => p.values), 1).expandDims(0));
-    masks.push(tf.concat(perHead.map((p) => p.mask), 1));
-  });
-  const part = attend(q!, tf.concat([tf.concat(keys, 0), k!], 1), tf.concat([tf.concat(values, 0), v!], 1), tf.concat(masks, 0), config, at);
-  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
-  rows.forEach((row, r) => {
-    row.forEach((head, g) => {
-      const own = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [r, 0, g, 0], [1, chunk.real, 1, D]), [chunk.real, D]);
-      const [ownKeys, ownValues] = [own(k!), own(v!)];
-      head.append(starts[r]!, ownKeys, ownValues);
-    });
-  });
-  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reducePattern(part.pattern, reductions, query, key, validity(chunk))];
-}
-
-/** Positions of the first row's tokens [tokens, 1]; rows that start elsewhere are handled by their accesses. */
-function queryPositions(chunk: Pick<Chunk, "tokens" | "starts">): Tensor {
-  return tf.tensor2d(Array.from({ length: chunk.tokens }, (_, t) => [chunk.starts[0]! + t]));
-}
-
-function validity(chunk: Pick<Chunk, "tokens" | "real">): Tensor {
-  return tf.tensor2d(Array.from({ length: chunk.tokens }, (_, t) => [t < chunk.real ? 1 : 0]));
 }
 
 function dimensions(config: ModelConfig): string {

@@ -29,8 +29,11 @@ interface Head {
   output?(set: Write): void;
 }
 
-const tokens = Array.from({ length: VOCAB }, (_, t) => t);
-const copyTokens = { value: (set: Write) => tokens.forEach((t) => set(t, TOKEN + t, 1)) };
+/** Does something for every token. */
+function forTokens(each: (token: number) => void): void {
+  for (let t = 0; t < VOCAB; t++) each(t);
+}
+const copyTokens = { value: (set: Write) => forTokens((t) => set(t, TOKEN + t, 1)) };
 
 /** Layer 0, head 0: the query is the position turned back by one step, so that it matches the key before it. */
 const previousToken: Head = {
@@ -48,27 +51,27 @@ const previousToken: Head = {
     for (let i = 0; i < 2 * FREQUENCIES; i++) set(i, POSITION + i, 1);
   },
   ...copyTokens,
-  output: (set) => tokens.forEach((t) => set(PREVIOUS + t, t, 1)),
+  output: (set) => forTokens((t) => set(PREVIOUS + t, t, 1)),
 };
 
 /** Attends to earlier copies of its own token (and to itself). */
 const duplicateToken: Head = {
-  query: (set) => tokens.forEach((t) => set(t, TOKEN + t, SHARP.token)),
-  key: (set) => tokens.forEach((t) => set(t, TOKEN + t, 1)),
+  query: (set) => forTokens((t) => set(t, TOKEN + t, SHARP.token)),
+  key: (set) => forTokens((t) => set(t, TOKEN + t, 1)),
 };
 
 /** Attends to the first token, whatever the query. */
 const sink: Head = {
-  query: (set) => tokens.forEach((t) => set(0, TOKEN + t, SHARP.token)),
+  query: (set) => forTokens((t) => set(0, TOKEN + t, SHARP.token)),
   key: (set) => set(0, TOKEN + BOS, 1),
 };
 
 /** Layer 1, head 1: finds the token whose predecessor is the present token, and predicts it. */
 const induction: Head = {
-  query: (set) => tokens.forEach((t) => set(t, TOKEN + t, SHARP.token)),
-  key: (set) => tokens.forEach((t) => set(t, PREVIOUS + t, 1)),
+  query: (set) => forTokens((t) => set(t, TOKEN + t, SHARP.token)),
+  key: (set) => forTokens((t) => set(t, PREVIOUS + t, 1)),
   ...copyTokens,
-  output: (set) => tokens.forEach((t) => set(OUTPUT + t, t, 1)),
+  output: (set) => forTokens((t) => set(OUTPUT + t, t, 1)),
 };
 
 const uniform: Head = {};
@@ -105,13 +108,17 @@ export function toyInduction(): Model {
     qkv: filled(3 * heads * VOCAB, d_model, (set) => {
       (["query", "key", "value"] as const).forEach((part, p) => {
         layer.forEach((head, h) => {
-          head[part]?.((out, input, value) => set((p * heads + h) * VOCAB + out, input, value));
+          head[part]?.((out, input, value) => {
+            set((p * heads + h) * VOCAB + out, input, value);
+          });
         });
       });
     }),
     o: filled(d_model, heads * VOCAB, (set) => {
       layer.forEach((head, h) => {
-        head.output?.((out, input, value) => set(out, h * VOCAB + input, value));
+        head.output?.((out, input, value) => {
+          set(out, h * VOCAB + input, value);
+        });
       });
     }),
   }));
@@ -119,10 +126,12 @@ export function toyInduction(): Model {
   return new Model({
     ref: "toy-induction",
     family: "constructed",
-    digest: `sha256:${createHash("sha256").update(JSON.stringify([config, SHARP, FREQUENCIES, gain])).digest("hex")}`,
+    digest: `sha256:${createHash("sha256")
+      .update(JSON.stringify([config, SHARP, FREQUENCIES, gain]))
+      .digest("hex")}`,
     config,
     weights: {
-      embed: filled(VOCAB, d_model, (set) => tokens.forEach((t) => set(t, TOKEN + t, 1))),
+      embed: filled(VOCAB, d_model, (set) => forTokens((t) => set(t, TOKEN + t, 1))),
       posEmbed: filled(CONTEXT, d_model, (set) => {
         for (let p = 0; p < CONTEXT; p++) {
           for (let f = 0; f < FREQUENCIES; f++) {
@@ -132,7 +141,7 @@ export function toyInduction(): Model {
         }
       }),
       blocks,
-      unembed: filled(VOCAB, d_model, (set) => tokens.forEach((t) => set(t, OUTPUT + t, gain))),
+      unembed: filled(VOCAB, d_model, (set) => forTokens((t) => set(t, OUTPUT + t, gain))),
     },
   });
 }

@@ -28,7 +28,8 @@ export function hookNames(config: ModelConfig): string[] {
   const block = blockHookNames(config);
   const blocks = Array.from({ length: config.n_layers }, (_, l) => block.map((name) => `blocks.${l}.${name}`)).flat();
   const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
-  const last = config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
+  const last =
+    config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
   return ["hook_embed", ...position, ...blocks, ...last];
 }
 
@@ -61,7 +62,9 @@ export function checkHookName(config: ModelConfig, name: string): void {
   if (names.includes(name)) return;
   const block = /^blocks\.(\d+)\./.exec(name);
   if (block && Number(block[1]) >= config.n_layers) {
-    throw new HeadscopeError("usage", `hook name "${name}": the model has layers 0 to ${config.n_layers - 1}`, { remedy: "choose a layer among them" });
+    throw new HeadscopeError("usage", `hook name "${name}": the model has layers 0 to ${config.n_layers - 1}`, {
+      remedy: "choose a layer among them",
+    });
   }
   throw unknownName("hook name", name, names);
 }

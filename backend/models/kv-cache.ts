@@ -104,7 +104,8 @@ class NativeHeadCache implements HeadCache {
 
   read(length: number): { keys: Tensor; values: Tensor } {
     const first = this.#row.layout.offsets[this.#head]!;
-    const slice = (v: Variable): Tensor => tf.tidy(() => tf.slice(readVariable(v.handle), [first, 0], [slotsUsed(length, this.window), v.shape[1]]));
+    const slice = (v: Variable): Tensor =>
+      tf.tidy(() => tf.slice(readVariable(v.handle), [first, 0], [slotsUsed(length, this.window), v.shape[1]]));
     return { keys: slice(this.#row.keys), values: slice(this.#row.values) };
   }
 
@@ -112,8 +113,14 @@ class NativeHeadCache implements HeadCache {
     const first = this.#row.layout.offsets[this.#head]!;
     tf.tidy(() => {
       const kept = survivors(start, start + keys.shape[0]!, this.window);
-      const slots = tf.tensor1d(kept.map((p) => first + slotOf(p, this.window)), "int32");
-      const take = tf.tensor1d(kept.map((p) => p - start), "int32");
+      const slots = tf.tensor1d(
+        kept.map((p) => first + slotOf(p, this.window)),
+        "int32",
+      );
+      const take = tf.tensor1d(
+        kept.map((p) => p - start),
+        "int32",
+      );
       scatterRows(this.#row.keys.handle, slots, gatherRows(keys, take));
       scatterRows(this.#row.values.handle, slots, gatherRows(values, take));
     });
@@ -146,7 +153,11 @@ class PortableHeadCache implements HeadCache {
 
   append(start: number, keys: Tensor, values: Tensor): void {
     const end = start + keys.shape[0]!;
-    const from = new Map([...heldPositions(start, this.window), ...Array.from({ length: end - start }, (_, i) => start + i)].map((p, i) => [p, i]));
+    const from = new Map(
+      [...heldPositions(start, this.window), ...Array.from({ length: end - start }, (_, i) => start + i)].map(
+        (p, i) => [p, i],
+      ),
+    );
     const order = heldPositions(end, this.window).map((p) => from.get(p)!);
     const extend = (held: Tensor, rows: Tensor): Tensor => {
       const next = tf.tidy(() => {
@@ -208,7 +219,9 @@ export class KvCache {
     if (hasNative()) {
       const native = windows.map((w) => perRow(() => new NativeRow(this.#layout(w), config.d_head)));
       this.native = native;
-      this.heads = native.map((rows) => rows.map((row) => Array.from({ length: G }, (_, g) => new NativeHeadCache(row, g, this.capacity))));
+      this.heads = native.map((rows) =>
+        rows.map((row) => Array.from({ length: G }, (_, g) => new NativeHeadCache(row, g, this.capacity))),
+      );
     } else {
       this.native = undefined;
       this.heads = windows.map((w) => perRow(() => w.map((window) => new PortableHeadCache(config.d_head, window))));
@@ -242,7 +255,9 @@ export class KvCache {
   reserve(tokens: number): void {
     const longest = Math.max(...this.lengths) + tokens;
     if (longest > this.capacity) {
-      throw new HeadscopeError("input", `${longest} tokens exceed the cache's ${this.capacity}`, { remedy: "shorten the input or make a larger cache" });
+      throw new HeadscopeError("input", `${longest} tokens exceed the cache's ${this.capacity}`, {
+        remedy: "shorten the input or make a larger cache",
+      });
     }
   }
 

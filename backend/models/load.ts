@@ -37,10 +37,13 @@ export async function loadModel(ref: string, options: LoadOptions = {}): Promise
   if (known?.kind === "constructed") return toyInduction();
   const path = known ? modelFile(ref) : ref;
   if (path === undefined) {
-    throw new HeadscopeError("missing", `model ${ref} is not on this machine`, { remedy: `run \`headscope models pull ${ref}\`` });
+    throw new HeadscopeError("missing", `model ${ref} is not on this machine`, {
+      remedy: `run \`headscope models pull ${ref}\``,
+    });
   }
   if (!existsSync(path)) {
-    if (/[/\\]|\.(gguf|safetensors)$/.test(ref)) throw new HeadscopeError("missing", `there is no file or folder ${ref}`, { remedy: "check the path" });
+    if (/[/\\]|\.(gguf|safetensors)$/.test(ref))
+      throw new HeadscopeError("missing", `there is no file or folder ${ref}`, { remedy: "check the path" });
     throw unknownName("model", ref, Object.keys(CATALOGUE));
   }
   const checkpoint = await openCheckpoint(path);
@@ -51,7 +54,12 @@ export async function loadModel(ref: string, options: LoadOptions = {}): Promise
   }
 }
 
-async function readModel(ref: string, checkpoint: Checkpoint, digest: string | undefined, options: LoadOptions): Promise<Model> {
+async function readModel(
+  ref: string,
+  checkpoint: Checkpoint,
+  digest: string | undefined,
+  options: LoadOptions,
+): Promise<Model> {
   const family = familyOf(checkpoint);
   const config = family.config(checkpoint);
   const parts = family.parts(config, checkpoint);
@@ -75,11 +83,19 @@ async function readModel(ref: string, checkpoint: Checkpoint, digest: string | u
 /** The checkpoint's own tokenizer; undefined where it has none or one of a kind not read yet, since token ids do without. */
 async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
   try {
-    if (checkpoint.format === "gguf") return checkpoint.metadata["tokenizer.ggml.model"] === undefined ? undefined : tokenizerFromGguf(checkpoint.metadata);
+    if (checkpoint.format === "gguf")
+      return checkpoint.metadata["tokenizer.ggml.model"] === undefined
+        ? undefined
+        : tokenizerFromGguf(checkpoint.metadata);
     const beside = (name: string): string => join(dirname(checkpoint.path), name);
     if (!existsSync(beside("tokenizer.json"))) return undefined;
-    const config = existsSync(beside("tokenizer_config.json")) ? await readJson(beside("tokenizer_config.json"), "tokenizer config") : {};
-    return tokenizerFromJson((await readJson(beside("tokenizer.json"), "tokenizer")) as object, config as Record<string, unknown>);
+    const config = existsSync(beside("tokenizer_config.json"))
+      ? await readJson(beside("tokenizer_config.json"), "tokenizer config")
+      : {};
+    return tokenizerFromJson(
+      (await readJson(beside("tokenizer.json"), "tokenizer")) as object,
+      config as Record<string, unknown>,
+    );
   } catch (error) {
     if (error instanceof HeadscopeError && error.kind === "unsupported") return undefined;
     throw error;
@@ -129,7 +145,9 @@ class PartReader {
     }
     return {
       embed,
-      ...(config.positional_embedding_type === "standard" ? { posEmbed: await this.#matrix("pos_embed", [n_ctx, d_model]) } : {}),
+      ...(config.positional_embedding_type === "standard"
+        ? { posEmbed: await this.#matrix("pos_embed", [n_ctx, d_model]) }
+        : {}),
       blocks,
       ...named("lnFinal", await this.#norm("ln_final")),
       unembed: this.#parts["unembed"] ? await this.#matrix("unembed", [d_vocab, d_model]) : embed,
@@ -139,7 +157,9 @@ class PartReader {
   async #matrix(name: string, shape: [number, number]): Promise<Matrix> {
     const part = this.#part(name)!;
     const narrow = this.#options.weights === "q8" ? await readPartNarrow(this.#checkpoint, part) : undefined;
-    return this.#keep(narrow ? Matrix.fromNarrow(narrow, shape) : Matrix.fromValues(await readPart(this.#checkpoint, part), shape));
+    return this.#keep(
+      narrow ? Matrix.fromNarrow(narrow, shape) : Matrix.fromValues(await readPart(this.#checkpoint, part), shape),
+    );
   }
 
   async #vector(name: string): Promise<ReturnType<typeof tf.tensor1d> | undefined> {

@@ -63,7 +63,10 @@ export class Matrix {
   }
 
   get bytes(): number {
-    return this.parts.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1) * (p instanceof RawTensor ? 1 : 4), 0);
+    return this.parts.reduce(
+      (sum, p) => sum + p.shape.reduce((a, b) => a * b, 1) * (p instanceof RawTensor ? 1 : 4),
+      0,
+    );
   }
 
   /** x · Wᵀ. @param x [rows, in] @returns [rows, out] */
@@ -74,7 +77,11 @@ export class Matrix {
   /** The float32 form [out, in]; of a dense matrix the tensor itself. */
   widen(): Tensor {
     if (!this.narrow) return this.parts[0] as Tensor;
-    return this.#widenCodes(widenBytes(this.parts[0] as RawTensor), this.parts[1] as Tensor, this.parts[2] as Tensor | undefined);
+    return this.#widenCodes(
+      widenBytes(this.parts[0] as RawTensor),
+      this.parts[1] as Tensor,
+      this.parts[2] as Tensor | undefined,
+    );
   }
 
   /** Rows in float32. @param index int32 [n] @returns [n, in] */

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Tokenizer } from "./formats/tokenizer.ts";
-import { weightBytes, weightHandles, type Weights } from "./weights.ts";
+import { type Weights, weightBytes, weightHandles } from "./weights.ts";
 
 /** A loaded model: what it is, its weights, and the tables that its forward needs. */
 export class Model {
@@ -19,7 +19,14 @@ export class Model {
   readonly key: string;
   #rotary: { cos: Tensor; sin: Tensor } | undefined;
 
-  constructor(parts: { ref: string; family: string; digest: string; config: ModelConfig; weights: Weights; tokenizer?: Tokenizer | undefined }) {
+  constructor(parts: {
+    ref: string;
+    family: string;
+    digest: string;
+    config: ModelConfig;
+    weights: Weights;
+    tokenizer?: Tokenizer | undefined;
+  }) {
     this.ref = parts.ref;
     this.family = parts.family;
     this.digest = parts.digest;

@@ -13,6 +13,7 @@ export interface Affine {
 }
 
 /** A user's function on an activation: returns what takes its place, or nothing. The tensor is freed after the call unless kept. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks returns nothing
 export type HookFunction = (activation: Tensor, name: string) => Tensor | undefined | void;
 
 /** What is asked of one stage of a block. */
@@ -61,15 +62,32 @@ export function runStage<W>(stage: Stage<W>): StageResult {
   const affineTensors = points.flatMap((p) => [requests.affine.get(p)!.gain, requests.affine.get(p)!.bias]);
   const inputs: Handle[] = [...tensors, ...affineTensors, ...weights.handles];
   const shapes = [...tensors, ...affineTensors].map((t) => t.shape.join("x")).join(",");
-  const key = [stage.key, extent.rows, shapes, weights.key, requests.wanted.join("+"), points.join("+"), stage.xla].join("|");
+  const key = [
+    stage.key,
+    extent.rows,
+    shapes,
+    weights.key,
+    requests.wanted.join("+"),
+    points.join("+"),
+    stage.xla,
+  ].join("|");
   const body = (...args: Handle[]): Tensor[] => {
     const given = args.slice(tensors.length, tensors.length + affineTensors.length) as Tensor[];
     const affine = new Map(points.map((p, i) => [p, { gain: given[2 * i]!, bias: given[2 * i + 1]! }]));
     const made = collectingAt(extent, requests.wanted, affine, new Map());
-    const out = stage.body(args.slice(0, tensors.length) as Tensor[], weights.over(args.slice(tensors.length + given.length)), made.at);
+    const out = stage.body(
+      args.slice(0, tensors.length) as Tensor[],
+      weights.over(args.slice(tensors.length + given.length)),
+      made.at,
+    );
     return [...out, ...made.collected()];
   };
-  const fn = functions.get(key, body, () => inputs, () => ({ name: stage.key.split("|")[0]!, xla: stage.xla }));
+  const fn = functions.get(
+    key,
+    body,
+    () => inputs,
+    () => ({ name: stage.key.split("|")[0]!, xla: stage.xla }),
+  );
   const results = fn.run(inputs);
   const outputs = results.length - requests.wanted.length;
   return { out: results.slice(0, outputs), activations: results.slice(outputs) };

@@ -97,10 +97,15 @@ export function weightHandles(weights: Weights): Handle[] {
 export function parameterNames(config: ModelConfig): string[] {
   const names = ["embed.W_E", ...(config.positional_embedding_type === "standard" ? ["pos_embed.W_pos"] : [])];
   const norm = (prefix: string): string[] =>
-    config.normalization_type === null ? [] : [`${prefix}.w`, ...(config.normalization_type === "LN" ? [`${prefix}.b`] : [])];
+    config.normalization_type === null
+      ? []
+      : [`${prefix}.w`, ...(config.normalization_type === "LN" ? [`${prefix}.b`] : [])];
   for (let l = 0; l < config.n_layers; l++) {
     const block = `blocks.${l}`;
-    names.push(...norm(`${block}.ln1`), ...["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"].map((p) => `${block}.attn.${p}`));
+    names.push(
+      ...norm(`${block}.ln1`),
+      ...["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"].map((p) => `${block}.attn.${p}`),
+    );
     if (config.attn_only) continue;
     const mlp = config.gated_mlp ? ["W_gate", "W_in", "W_out", "b_in", "b_out"] : ["W_in", "W_out", "b_in", "b_out"];
     names.push(...norm(`${block}.ln2`), ...mlp.map((p) => `${block}.mlp.${p}`));
@@ -147,19 +152,30 @@ function blockParameter(config: ModelConfig, block: BlockWeights, part: string, 
     const rows = tf.slice(block.qkv.widen(), [first, 0], [heads * d_head, d_model]);
     return tf.transpose(tf.reshape(rows, [heads, d_head, d_model]), [0, 2, 1]);
   }
-  return block.qkvBias ? tf.reshape(tf.slice(block.qkvBias, [first], [heads * d_head]), [heads, d_head]) : tf.zeros([heads, d_head]);
+  return block.qkvBias
+    ? tf.reshape(tf.slice(block.qkvBias, [first], [heads * d_head]), [heads, d_head])
+    : tf.zeros([heads, d_head]);
 }
 
 /** Bytes of a model's weights as they are held. */
 export function weightBytes(weights: Weights): number {
-  return weightHandles(weights).reduce((sum, h) => sum + h.shape.reduce((a, b) => a * b, 1) * (h.dtype === "uint8" ? 1 : 4), 0);
+  return weightHandles(weights).reduce(
+    (sum, h) => sum + h.shape.reduce((a, b) => a * b, 1) * (h.dtype === "uint8" ? 1 : 4),
+    0,
+  );
 }
-
 
 /** A block with its narrow matrices widened, or undefined where none is narrow. `dispose` frees what was widened. */
 export function widenBlock(block: BlockWeights): { block: BlockWeights; dispose(): void } | undefined {
-  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.narrow !== undefined) as [string, Matrix][];
+  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.narrow !== undefined) as [
+    string,
+    Matrix,
+  ][];
   if (narrow.length === 0) return undefined;
   const wide = narrow.map(([name, matrix]) => [name, matrix.dense(tf.tidy(() => matrix.widen()))] as const);
-  return { block: { ...block, ...Object.fromEntries(wide) }, dispose: () => wide.forEach(([, m]) => m.dispose()) };
+  return { block: { ...block, ...Object.fromEntries(wide) }, dispose: () => disposeAll(wide) };
+}
+
+function disposeAll(wide: readonly (readonly [string, Matrix])[]): void {
+  for (const [, matrix] of wide) matrix.dispose();
 }

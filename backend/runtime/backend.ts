@@ -49,7 +49,8 @@ async function choose(): Promise<BackendChoice> {
       passedOver = firstLine(error);
       if (forced === "tensorflow") {
         throw new HeadscopeError("missing", `the tensorflow backend can't be loaded: ${passedOver}`, {
-          remedy: "run npm start to build it (needs python3 with pip and g++ on Linux x86-64), or unset HEADSCOPE_BACKEND",
+          remedy:
+            "run npm start to build it (needs python3 with pip and g++ on Linux x86-64), or unset HEADSCOPE_BACKEND",
           cause: error,
         });
       }

@@ -44,7 +44,14 @@ export function capture(fn: TensorFunction, example: Handle[], options: CaptureO
   const constants = options.constants ?? [];
   const recording = record(options.name, fn, example, options.shapes ?? [], constants);
   const registered = `${options.name.replace(/[^A-Za-z0-9_]/g, "_")}_${serial++}`;
-  binding.defineFunction(registered, recording.graph, recording.inputs, recording.outputs, recording.controls, options.xla ?? false);
+  binding.defineFunction(
+    registered,
+    recording.graph,
+    recording.inputs,
+    recording.outputs,
+    recording.controls,
+    options.xla ?? false,
+  );
   const count = recording.outputs.length;
   let gone = false;
   return {

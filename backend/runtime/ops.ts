@@ -76,7 +76,11 @@ export function widenBytes(codes: RawTensor): Tensor {
   const { binding } = native();
   return rawOp(
     "Cast",
-    [typeAttr("SrcT", "uint8"), typeAttr("DstT", "float32"), { name: "Truncate", type: binding.TF_ATTR_BOOL, value: false }],
+    [
+      typeAttr("SrcT", "uint8"),
+      typeAttr("DstT", "float32"),
+      { name: "Truncate", type: binding.TF_ATTR_BOOL, value: false },
+    ],
     [codes],
   );
 }
@@ -113,7 +117,11 @@ export function gatherBytes(codes: RawTensor, index: Tensor): Tensor {
 
 function gather(x: Handle, index: Tensor): TensorMetadata[] {
   const { binding } = native();
-  const attrs = [typeAttr("Tparams", x.dtype as keyof typeof DTYPES), typeAttr("Tindices", "int32"), typeAttr("Taxis", "int32")];
+  const attrs = [
+    typeAttr("Tparams", x.dtype as keyof typeof DTYPES),
+    typeAttr("Tindices", "int32"),
+    typeAttr("Taxis", "int32"),
+  ];
   attrs.push({ name: "batch_dims", type: binding.TF_ATTR_INT, value: 0 });
   return binding.executeOp("GatherV2", attrs, [x, index, tf.scalar(0, "int32")].map(idOf), 1);
 }

@@ -22,7 +22,8 @@ type Recorded =
   | { kind: "op"; name: string; attrs: OpAttr[]; inputs: number[]; outputs: TensorMetadata[] };
 
 const RANDOM_OPS = /^(Random|StatelessRandom|Multinomial|TruncatedNormal|ParameterizedTruncatedNormal)/;
-const RANDOM_SCOPES = /^(rand|randomNormal|randomUniform|randomUniformInt|randomStandardNormal|randomGamma|truncatedNormal|multinomial|dropout)_*op$/;
+const RANDOM_SCOPES =
+  /^(rand|randomNormal|randomUniform|randomUniformInt|randomStandardNormal|randomGamma|truncatedNormal|multinomial|dropout)_*op$/;
 const DATA_DEPENDENT_OPS = /^(Where|Unique|UniqueV2|ListDiff|DynamicPartition|NonMaxSuppression)/;
 const EFFECT_OPS = /Variable|ResourceScatter|DisableCopyOnRead/;
 
@@ -95,7 +96,12 @@ class Recorder {
       return getInputTensorIds.call(backend, tensors);
     };
     engine.startScope = (scope?: string) => {
-      if (scope && RANDOM_SCOPES.test(scope)) throw this.#refuse(scope.replace(/_*op$/, ""), "draws random numbers, which would be frozen", "pass random numbers in as inputs");
+      if (scope && RANDOM_SCOPES.test(scope))
+        throw this.#refuse(
+          scope.replace(/_*op$/, ""),
+          "draws random numbers, which would be frozen",
+          "pass random numbers in as inputs",
+        );
       startScope.call(engine, scope);
     };
     try {
@@ -133,9 +139,17 @@ class Recorder {
         return id;
       },
       executeOp: (op: string, attrs: OpAttr[], inputs: number[], count: number) => {
-        if (RANDOM_OPS.test(op)) throw this.#refuse(op, "draws random numbers, which would be frozen", "pass random numbers in as inputs");
-        if (DATA_DEPENDENT_OPS.test(op)) throw this.#refuse(op, "has a result whose shape depends on data", "compute it outside");
-        for (const input of inputs) if (!this.#inside.has(input)) throw this.#refuse(op, "uses a tensor that is neither an argument nor made inside", "pass it as an argument or declare it in `constants`");
+        if (RANDOM_OPS.test(op))
+          throw this.#refuse(op, "draws random numbers, which would be frozen", "pass random numbers in as inputs");
+        if (DATA_DEPENDENT_OPS.test(op))
+          throw this.#refuse(op, "has a result whose shape depends on data", "compute it outside");
+        for (const input of inputs)
+          if (!this.#inside.has(input))
+            throw this.#refuse(
+              op,
+              "uses a tensor that is neither an argument nor made inside",
+              "pass it as an argument or declare it in `constants`",
+            );
         const outputs = real.executeOp(op, attrs, inputs, count);
         this.recorded.push({ kind: "op", name: op, attrs: attrs.map((a) => ({ ...a })), inputs: [...inputs], outputs });
         for (const { id } of outputs) {
@@ -145,7 +159,11 @@ class Recorder {
         return outputs;
       },
       tensorDataSync: (id: number) => {
-        throw this.#refuse(this.#producer.get(id) ?? "an input", "is read in the middle", "return the value and read it after the call");
+        throw this.#refuse(
+          this.#producer.get(id) ?? "an input",
+          "is read in the middle",
+          "return the value and read it after the call",
+        );
       },
       deleteTensor: (id: number) => {
         this.#pendingDeletes.push(id);
@@ -196,7 +214,12 @@ function toGraph(
       if (nodeOf.has(entry.id)) return;
       nodeOf.set(entry.id, node);
       const value = { dtype: entry.dtype, tensorShape: shapeProto(entry.shape), tensorContent: entry.bytes };
-      nodes.push({ name: node, op: "Const", input: [], attr: { dtype: { type: entry.dtype }, value: { tensor: value } } });
+      nodes.push({
+        name: node,
+        op: "Const",
+        input: [],
+        attr: { dtype: { type: entry.dtype }, value: { tensor: value } },
+      });
       return;
     }
     ops++;
@@ -217,7 +240,10 @@ function toGraph(
   });
   outputs.forEach((output, i) => {
     const source = nodeOf.get(idOf(output));
-    if (!source) throw new HeadscopeError("unsupported", `capture of ${name}: output ${i} was made outside`, { remedy: "pass it as an argument" });
+    if (!source)
+      throw new HeadscopeError("unsupported", `capture of ${name}: output ${i} was made outside`, {
+        remedy: "pass it as an argument",
+      });
     const T = { type: DTYPES[output.dtype as keyof typeof DTYPES] };
     nodes.push({ name: `out${i}`, op: "Identity", input: [source], attr: { T } });
   });
@@ -232,7 +258,8 @@ function toGraph(
 
 function attrValue({ name, type, value }: OpAttr): AttrValue {
   const { binding } = native();
-  if (type === binding.TF_ATTR_TYPE) return Array.isArray(value) ? { list: { type: value } } : { type: value as number };
+  if (type === binding.TF_ATTR_TYPE)
+    return Array.isArray(value) ? { list: { type: value } } : { type: value as number };
   if (type === binding.TF_ATTR_INT) return Array.isArray(value) ? { list: { i: value } } : { i: value as number };
   if (type === binding.TF_ATTR_FLOAT) return { f: value as number };
   if (type === binding.TF_ATTR_BOOL) return { b: Boolean(value) };

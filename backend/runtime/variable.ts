@@ -44,19 +44,30 @@ export class Variable {
   /** Frees the rows and the handle. */
   dispose(): void {
     const { binding } = native();
-    rawEffect("DestroyResourceOp", [{ name: "ignore_lookup_error", type: binding.TF_ATTR_BOOL, value: true }], [this.handle]);
+    rawEffect(
+      "DestroyResourceOp",
+      [{ name: "ignore_lookup_error", type: binding.TF_ATTR_BOOL, value: true }],
+      [this.handle],
+    );
     this.handle.dispose();
   }
 }
 
 /** Writes rows in place. @param index int32 [n] row numbers @param rows [n, width] */
 export function scatterRows(handle: RawTensor, index: Tensor, rows: Tensor): void {
-  rawEffect("ResourceScatterUpdate", [typeAttr("dtype", "float32"), typeAttr("Tindices", "int32")], [handle, index, rows]);
+  rawEffect(
+    "ResourceScatterUpdate",
+    [typeAttr("dtype", "float32"), typeAttr("Tindices", "int32")],
+    [handle, index, rows],
+  );
 }
 
 /** Reads a variable without a copy: without DisableCopyOnRead, a variable that was scattered into is copied by every read. */
 export function readVariable(handle: RawTensor): Tensor {
   rawEffect("DisableCopyOnRead", [], [handle]);
-  return rawOp("ReadVariableOp", [{ name: "dtype", type: native().binding.TF_ATTR_TYPE, value: DTYPES.float32 }], [handle]);
+  return rawOp(
+    "ReadVariableOp",
+    [{ name: "dtype", type: native().binding.TF_ATTR_TYPE, value: DTYPES.float32 }],
+    [handle],
+  );
 }
-

@@ -10,7 +10,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { windowsOf } from "../../backend/inference/generate.ts";
-import { forward, type ForwardOptions } from "../../backend/models/forward.ts";
+import { type ForwardOptions, forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
@@ -78,7 +78,16 @@ async function measure(bench: Bench, repeats: number): Promise<Row> {
   const known = pairs.filter((p): p is [number, number] => p[1] !== undefined);
   const rivalValue = known.length > 0 ? median(known.map(([, theirs]) => theirs)) : null;
   const ratio = known.length > 0 ? median(known.map(([ours, theirs]) => ours / theirs)) : null;
-  return { name: bench.name, value, unit: bench.unit, rival: bench.rival, rivalValue, ratio, goal: bench.goal, met: ratio === null ? null : ratio <= bench.goal };
+  return {
+    name: bench.name,
+    value,
+    unit: bench.unit,
+    rival: bench.rival,
+    rivalValue,
+    ratio,
+    goal: bench.goal,
+    met: ratio === null ? null : ratio <= bench.goal,
+  };
 }
 
 /** Runs once both sides' worker threads have stopped spinning: they would take the other's cores. */
@@ -120,7 +129,9 @@ function benches(): Bench[] {
 }
 
 function ids(rows: number, length: number): number[][] {
-  return Array.from({ length: rows }, (_, r) => Array.from({ length }, (_, i) => 17 + ((i * 7919 + r * 104729) % 49000)));
+  return Array.from({ length: rows }, (_, r) =>
+    Array.from({ length }, (_, i) => 17 + ((i * 7919 + r * 104729) % 49000)),
+  );
 }
 
 function prefill(model: Model, n: number, options: ForwardOptions = {}): number {
@@ -133,14 +144,29 @@ function prefill(model: Model, n: number, options: ForwardOptions = {}): number 
 
 function quarterWindows(model: Model): ReturnType<typeof windowsOf> {
   const { n_layers, n_key_value_heads: G } = model.config;
-  const kvHeads = Array.from({ length: n_layers }, (_, l) => Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))));
-  return windowsOf({ format: "headscope.head-mask/1", model: { ref: MODEL, layers: n_layers, heads: model.config.n_heads, kvHeads: G }, kvHeads, sink: 64, recent: 256, source: "user" }, model.config);
+  const kvHeads = Array.from({ length: n_layers }, (_, l) =>
+    Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))),
+  );
+  return windowsOf(
+    {
+      format: "headscope.head-mask/1",
+      model: { ref: MODEL, layers: n_layers, heads: model.config.n_heads, kvHeads: G },
+      kvHeads,
+      sink: 64,
+      recent: 256,
+      source: "user",
+    },
+    model.config,
+  );
 }
 
 /** Milliseconds a token over a cache that holds n tokens. */
 function decoder(model: Model, n: number, masked = false): () => number {
   return () => {
-    const cache = new KvCache(model.config, { capacity: n + 64, ...(masked ? { windows: quarterWindows(model) } : {}) });
+    const cache = new KvCache(model.config, {
+      capacity: n + 64,
+      ...(masked ? { windows: quarterWindows(model) } : {}),
+    });
     cache.advance(n);
     const step = (id: number): void => {
       const result = forward(model, { tokens: [[id]], cache, logitsAt: "last" });
@@ -195,6 +221,9 @@ function median(values: number[]): number {
 
 function line(row: Row): string {
   const rival = row.rivalValue === null ? "no rival here" : `${row.rivalValue.toFixed(1)} ${row.rival}`;
-  const verdict = row.ratio === null ? "" : `ratio ${row.ratio.toFixed(2)} (goal ${row.goal.toFixed(2)}) ${row.met ? "met" : "missed"}`;
+  const verdict =
+    row.ratio === null
+      ? ""
+      : `ratio ${row.ratio.toFixed(2)} (goal ${row.goal.toFixed(2)}) ${row.met ? "met" : "missed"}`;
   return `${row.name.padEnd(46)} ${row.value.toFixed(1).padStart(8)} ${row.unit.padEnd(9)} ${rival.padEnd(38)} ${verdict}`;
 }

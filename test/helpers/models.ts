@@ -18,8 +18,10 @@ export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
 /** A model of this config with seeded random weights, large enough that attention is far from uniform. */
 export function randomModel(config: ModelConfig, seed = 1): Model {
   const random = new Random(seed);
-  const values = (n: number, scale: number, mean = 0): Float32Array => Float32Array.from({ length: n }, () => mean + scale * random.normal());
-  const matrix = (out: number, width: number, gain = 1.5): Matrix => Matrix.fromValues(values(out * width, gain / Math.sqrt(width)), [out, width]);
+  const values = (n: number, scale: number, mean = 0): Float32Array =>
+    Float32Array.from({ length: n }, () => mean + scale * random.normal());
+  const matrix = (out: number, width: number, gain = 1.5): Matrix =>
+    Matrix.fromValues(values(out * width, gain / Math.sqrt(width)), [out, width]);
   const norm = (): NormWeights => ({
     w: tf.tensor1d(values(config.d_model, 0.2, 1)),
     ...(config.normalization_type === "LN" ? { b: tf.tensor1d(values(config.d_model, 0.2)) } : {}),
@@ -47,7 +49,9 @@ export function randomModel(config: ModelConfig, seed = 1): Model {
     config,
     weights: {
       embed,
-      ...(config.positional_embedding_type === "standard" ? { posEmbed: matrix(config.n_ctx, d_model, Math.sqrt(d_model)) } : {}),
+      ...(config.positional_embedding_type === "standard"
+        ? { posEmbed: matrix(config.n_ctx, d_model, Math.sqrt(d_model)) }
+        : {}),
       blocks,
       ...(config.final_norm && config.normalization_type ? { lnFinal: norm() } : {}),
       unembed: config.tie_word_embeddings ? embed : matrix(d_vocab, d_model),
@@ -62,7 +66,10 @@ export function randomTokens(rows: number, length: number, d_vocab: number, seed
 }
 
 /** Largest absolute difference of two tensors of one shape. */
-export function maxDifference(a: { dataSync(): ArrayLike<number>; shape: number[] }, b: { dataSync(): ArrayLike<number>; shape: number[] }): number {
+export function maxDifference(
+  a: { dataSync(): ArrayLike<number>; shape: number[] },
+  b: { dataSync(): ArrayLike<number>; shape: number[] },
+): number {
   if (a.shape.join() !== b.shape.join()) throw new Error(`shapes differ: ${a.shape} and ${b.shape}`);
   const [x, y] = [a.dataSync(), b.dataSync()];
   let worst = 0;

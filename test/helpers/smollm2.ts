@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { loadModel, type LoadOptions } from "../../backend/models/load.ts";
+import { type LoadOptions, loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/pull.ts";
 

@@ -37,7 +37,10 @@ describe.skipIf(smollm2Missing)("SmolLM2 against PyTorch transformers on the sam
   });
 
   it.each(prompts.map((p) => [p.name, p] as const))("has its logits, patterns and activations: %s", (_, prompt) => {
-    const names = [...prompt.activations.map((a) => a.name), ...prompt.patterns.map((p) => `blocks.${p.layer}.attn.hook_pattern`)];
+    const names = [
+      ...prompt.activations.map((a) => a.name),
+      ...prompt.patterns.map((p) => `blocks.${p.layer}.attn.hook_pattern`),
+    ];
     const result = forward(model, { tokens: [prompt.ids], logitsAt: prompt.positions }, { names });
     const logits = (result.logits!.arraySync() as number[][][])[0]!;
     prompt.positions.forEach((position, p) => {
@@ -52,7 +55,10 @@ describe.skipIf(smollm2Missing)("SmolLM2 against PyTorch transformers on the sam
       heads.forEach((head, h) => {
         queries.forEach((query, q) => {
           values[h]![q]!.forEach((value, key) => {
-            expect(Math.abs(pattern[head]![query]![key]! - value), `layer ${layer} head ${head} query ${query} key ${key}`).toBeLessThan(1e-4);
+            expect(
+              Math.abs(pattern[head]![query]![key]! - value),
+              `layer ${layer} head ${head} query ${query} key ${key}`,
+            ).toBeLessThan(1e-4);
           });
         });
       });
@@ -62,13 +68,24 @@ describe.skipIf(smollm2Missing)("SmolLM2 against PyTorch transformers on the sam
       const row = [...t.slice([0, position, ...t.shape.slice(2).map(() => 0)], [1, 1, ...t.shape.slice(2)]).dataSync()];
       expect(Math.abs(Math.hypot(...row) / norm - 1), `norm of ${name}`).toBeLessThan(1e-4);
       first16.forEach((value, i) => {
-        expect(Math.abs(row[i]! - value), `${name}[${i}]`).toBeLessThan(1e-3 * Math.max(1, norm / Math.sqrt(row.length)));
+        expect(Math.abs(row[i]! - value), `${name}[${i}]`).toBeLessThan(
+          1e-3 * Math.max(1, norm / Math.sqrt(row.length)),
+        );
       });
     }
     result.dispose();
   });
 
-  const masked = oracle<{ ids: number[]; sink: number; recent: number; maxNewTokens: number; kvHeads: ("retrieval" | "streaming")[][]; full: Continuation; masked: Continuation; densePrefill: Continuation }>("masked");
+  const masked = oracle<{
+    ids: number[];
+    sink: number;
+    recent: number;
+    maxNewTokens: number;
+    kvHeads: ("retrieval" | "streaming")[][];
+    full: Continuation;
+    masked: Continuation;
+    densePrefill: Continuation;
+  }>("masked");
   const mask = {
     format: "headscope.head-mask/1" as const,
     model: { ref: "smollm2-135m", layers: 30, heads: 9, kvHeads: 3 },

@@ -17,8 +17,15 @@ describe.skipIf(!backend.functions)("a captured function", () => {
   let x: Tensor;
   let w: Tensor;
   beforeAll(() => {
-    x = tf.tensor2d([[0.1, -0.2], [0.3, 0.7], [1.5, -1]]);
-    w = tf.tensor2d([[0.5, -1, 2], [0.25, 0.75, -0.5]]);
+    x = tf.tensor2d([
+      [0.1, -0.2],
+      [0.3, 0.7],
+      [1.5, -1],
+    ]);
+    w = tf.tensor2d([
+      [0.5, -1, 2],
+      [0.25, 0.75, -0.5],
+    ]);
   });
 
   it.each([false, true])("equals the eager one in its values (xla: %s)", (xla) => {
@@ -42,7 +49,17 @@ describe.skipIf(!backend.functions)("a captured function", () => {
     const eager = tf.tidy(() => step(x, w));
     // Against the closed form too: central differences.
     const base = [...w.dataSync()];
-    const at = (i: number, h: number): number => tf.tidy(() => loss(tf.tensor2d(base.map((v, j) => (i === j ? v + h : v)), [2, 3]), x).dataSync()[0]!);
+    const at = (i: number, h: number): number =>
+      tf.tidy(
+        () =>
+          loss(
+            tf.tensor2d(
+              base.map((v, j) => (i === j ? v + h : v)),
+              [2, 3],
+            ),
+            x,
+          ).dataSync()[0]!,
+      );
     [...made[1]!.dataSync()].forEach((g, i) => {
       expect(g).toBeCloseTo(eager[1]!.dataSync()[i]!, 6);
       expect(g).toBeCloseTo((at(i, 0.01) - at(i, -0.01)) / 0.02, 3);
@@ -51,7 +68,11 @@ describe.skipIf(!backend.functions)("a captured function", () => {
   });
 
   it("takes lengths that were unknown at capture", () => {
-    const f = capture((a) => [tf.matMul(a as never, w as never)], [x], { name: "open", shapes: [[-1, 2]], constants: [w] });
+    const f = capture((a) => [tf.matMul(a as never, w as never)], [x], {
+      name: "open",
+      shapes: [[-1, 2]],
+      constants: [w],
+    });
     expect(f.run([tf.ones([7, 2])])[0]!.shape).toEqual([7, 3]);
     f.dispose();
   });
@@ -59,8 +80,17 @@ describe.skipIf(!backend.functions)("a captured function", () => {
   it("shares variables with others: what one writes the other reads", () => {
     const v = new Variable([8, 2]);
     const index = tf.tensor1d([1, 3, 5], "int32");
-    const write = capture((i, rows, h) => (scatterRows(h as never, i as Tensor, rows as Tensor), []), [index, x, v.handle], { name: "write" });
-    const read = capture((i, h) => [gatherRows(readVariable(h as never), i as Tensor)], [index, v.handle], { name: "read" });
+    const write = capture(
+      (i, rows, h) => {
+        scatterRows(h as never, i as Tensor, rows as Tensor);
+        return [];
+      },
+      [index, x, v.handle],
+      { name: "write" },
+    );
+    const read = capture((i, h) => [gatherRows(readVariable(h as never), i as Tensor)], [index, v.handle], {
+      name: "read",
+    });
     write.run([index, tf.mul(x, 3), v.handle]);
     expect([...read.run([index, v.handle])[0]!.dataSync()]).toEqual([...tf.mul(x, 3).dataSync()]);
     v.dispose();
@@ -72,25 +102,45 @@ describe.skipIf(!backend.functions)("a captured function", () => {
     ["tf.dropout", () => tf.dropout(x, 0.5), "dropout"],
     ["tf.multinomial", () => tf.multinomial(tf.softmax(x) as never, 2), "multinomial"],
   ])("refuses random numbers: %s", (_, draw, name) => {
-    expect(() => capture((a) => [tf.add(a as Tensor, tf.cast(draw(), "float32"))], [x], { name: "f" })).toThrow(new RegExp(`${name} draws random numbers`));
+    expect(() => capture((a) => [tf.add(a as Tensor, tf.cast(draw(), "float32"))], [x], { name: "f" })).toThrow(
+      new RegExp(`${name} draws random numbers`),
+    );
   });
 
   it("refuses a read in the middle, naming the op whose value is read", () => {
-    expect(() => capture((a) => [tf.add(a as Tensor, tf.square(a as Tensor).dataSync()[0]!)], [x], { name: "f" })).toThrow(/Square is read in the middle/);
+    expect(() =>
+      capture((a) => [tf.add(a as Tensor, tf.square(a as Tensor).dataSync()[0]!)], [x], { name: "f" }),
+    ).toThrow(/Square is read in the middle/);
   });
 
   it("refuses a tensor from outside, uploaded or not, unless it is declared", () => {
-    const fresh = tf.tensor2d([[1, 2], [3, 4], [5, 6]]);
+    const fresh = tf.tensor2d([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ]);
     const computed = tf.add(fresh, 1);
-    for (const outside of [fresh, computed, tf.tensor2d([[9, 9], [9, 9], [9, 9]])]) {
-      expect(() => capture((a) => [tf.add(a as Tensor, outside)], [x], { name: "f" })).toThrow(/Add uses a tensor that is neither an argument nor made inside/);
+    for (const outside of [
+      fresh,
+      computed,
+      tf.tensor2d([
+        [9, 9],
+        [9, 9],
+        [9, 9],
+      ]),
+    ]) {
+      expect(() => capture((a) => [tf.add(a as Tensor, outside)], [x], { name: "f" })).toThrow(
+        /Add uses a tensor that is neither an argument nor made inside/,
+      );
     }
     const f = capture((a) => [tf.add(a as Tensor, computed)], [x], { name: "f", constants: [computed] });
     expect(f.run([x])[0]!.dataSync()[0]).toBeCloseTo(2.1);
   });
 
   it("refuses a shape that depends on data", () => {
-    expect(() => capture((a) => [tf.unique(a as Tensor).values], [x], { name: "f" })).toThrow(/Unique\w* has a result whose shape depends on data/);
+    expect(() => capture((a) => [tf.unique(a as Tensor).values], [x], { name: "f" })).toThrow(
+      /Unique\w* has a result whose shape depends on data/,
+    );
   });
 
   it("leaves eager work as it was after a refusal", () => {
@@ -120,11 +170,25 @@ describe.skipIf(!backend.functions)("a captured function", () => {
 describe.skipIf(!backend.functions)("the table of functions", () => {
   it("captures a key once and holds its bytes below the limit, the least used leaving first", () => {
     const x = tf.ones([2, 2]);
-    const one = new FunctionTable().get("size", (a) => [tf.add(a as Tensor, 1)], () => [x], () => ({ name: "f" })).bytes;
+    const one = new FunctionTable().get(
+      "size",
+      (a) => [tf.add(a as Tensor, 1)],
+      () => [x],
+      () => ({ name: "f" }),
+    ).bytes;
     const table = new FunctionTable(3.5 * one);
     for (let i = 0; i < 1000; i++) {
       const key = `f${i % 2 === 0 ? 0 : i}`;
-      tf.dispose(table.get(key, (a) => [tf.add(a as Tensor, i)], () => [x], () => ({ name: "f" })).run([x]));
+      tf.dispose(
+        table
+          .get(
+            key,
+            (a) => [tf.add(a as Tensor, i)],
+            () => [x],
+            () => ({ name: "f" }),
+          )
+          .run([x]),
+      );
       expect(table.bytes).toBeLessThanOrEqual(table.limit);
     }
     expect(table.size).toBe(3);

@@ -43,9 +43,15 @@ describe("forward", () => {
     forward(model, { tokens, logitsAt: "last" }).dispose();
     const before = tf.memory().numTensors;
     const long = forward(model, { tokens, logitsAt: [0, 300, 700, -1] }, { names: ["blocks.1.attn.hook_z"] });
-    const eager = forward(model, { tokens, logitsAt: [0, 300, 700, -1] }, { names: ["blocks.1.attn.hook_z"], captured: false });
+    const eager = forward(
+      model,
+      { tokens, logitsAt: [0, 300, 700, -1] },
+      { names: ["blocks.1.attn.hook_z"], captured: false },
+    );
     expect(maxDifference(long.logits!, eager.logits!)).toBeLessThan(5e-4);
-    expect(maxDifference(long.activations.get("blocks.1.attn.hook_z")!, eager.activations.get("blocks.1.attn.hook_z")!)).toBeLessThan(5e-4);
+    expect(
+      maxDifference(long.activations.get("blocks.1.attn.hook_z")!, eager.activations.get("blocks.1.attn.hook_z")!),
+    ).toBeLessThan(5e-4);
     long.dispose();
     eager.dispose();
     expect(tf.memory().numTensors).toBe(before);
@@ -100,33 +106,52 @@ describe("forward", () => {
     expect(maxDifference(padded.logits!, single.logits!)).toBeLessThan(2e-4);
   });
 
-  it.each([500, 1100])("keeps no activation that nobody asked for: its peak does not grow with the layers (%i tokens)", (length) => {
-    const peak = (n_layers: number): number => {
-      const deep = randomModel(smallConfig({ n_layers }));
-      const tokens = randomTokens(1, length, 96);
-      forward(deep, { tokens, logitsAt: "last" }).dispose();
-      const before = tf.memory().numBytes;
-      let most = 0;
-      const result = forward(deep, { tokens, logitsAt: "last" }, { onLayer: () => (most = Math.max(most, tf.memory().numBytes - before)) });
-      result.dispose();
-      deep.dispose();
-      return most;
-    };
-    const [shallow, deep] = [peak(2), peak(9)];
-    expect(deep).toBeLessThan(shallow * 1.02);
-  });
+  it.each([500, 1100])(
+    "keeps no activation that nobody asked for: its peak does not grow with the layers (%i tokens)",
+    (length) => {
+      const peak = (n_layers: number): number => {
+        const deep = randomModel(smallConfig({ n_layers }));
+        const tokens = randomTokens(1, length, 96);
+        forward(deep, { tokens, logitsAt: "last" }).dispose();
+        const before = tf.memory().numBytes;
+        let most = 0;
+        const result = forward(
+          deep,
+          { tokens, logitsAt: "last" },
+          { onLayer: () => (most = Math.max(most, tf.memory().numBytes - before)) },
+        );
+        result.dispose();
+        deep.dispose();
+        return most;
+      };
+      const [shallow, deep] = [peak(2), peak(9)];
+      expect(deep).toBeLessThan(shallow * 1.02);
+    },
+  );
 
   it("names what is wrong with its input", () => {
-    expect(() => forward(model, { tokens: [[1, 96]] })).toThrow(/token id 96 \(row 0, position 1\) is outside the vocabulary/);
+    expect(() => forward(model, { tokens: [[1, 96]] })).toThrow(
+      /token id 96 \(row 0, position 1\) is outside the vocabulary/,
+    );
     expect(() => forward(model, { tokens: [[]] })).toThrow(/row of tokens is empty/);
-    expect(() => forward(model, { tokens: randomTokens(1, 1201, 96) })).toThrow(/1201 tokens are more than the model's context of 1200/);
-    expect(() => forward(model, { tokens: [[1]] }, { names: ["blocks.0.attn.hook_patern"] })).toThrow(/unknown hook name "blocks.0.attn.hook_patern"/);
+    expect(() => forward(model, { tokens: randomTokens(1, 1201, 96) })).toThrow(
+      /1201 tokens are more than the model's context of 1200/,
+    );
+    expect(() => forward(model, { tokens: [[1]] }, { names: ["blocks.0.attn.hook_patern"] })).toThrow(
+      /unknown hook name "blocks.0.attn.hook_patern"/,
+    );
     expect(() => forward(model, { tokens: [[1]] }, { names: ["blocks.7.attn.hook_pattern"] })).toThrow(/layers 0 to 2/);
   });
 
   it.each([
-    ["layer norm and learned positions", { normalization_type: "LN", positional_embedding_type: "standard", gated_mlp: false, act_fn: "gelu_new" }],
-    ["attention only, without norms", { attn_only: true, normalization_type: null, final_norm: false, n_key_value_heads: 6 }],
+    [
+      "layer norm and learned positions",
+      { normalization_type: "LN", positional_embedding_type: "standard", gated_mlp: false, act_fn: "gelu_new" },
+    ],
+    [
+      "attention only, without norms",
+      { attn_only: true, normalization_type: null, final_norm: false, n_key_value_heads: 6 },
+    ],
     ["partial rotary and an unembedding of its own", { rotary_dim: 4, tie_word_embeddings: false, act_fn: "relu" }],
   ] as const)("serves other configs: %s", (_, changes) => {
     const other = randomModel(smallConfig(changes));

@@ -15,10 +15,16 @@ beforeAll(() => {
 
 describe("slots of a streaming head", () => {
   it("hold exactly the sinks and the recent positions, each in its slot", () => {
-    for (const window of [{ sink: 0, recent: 1 }, { sink: 2, recent: 3 }, { sink: 4, recent: 5 }]) {
+    for (const window of [
+      { sink: 0, recent: 1 },
+      { sink: 2, recent: 3 },
+      { sink: 4, recent: 5 },
+    ]) {
       for (let length = 0; length < 40; length++) {
         const held = heldPositions(length, window);
-        const wanted = Array.from({ length }, (_, p) => p).filter((p) => p < window.sink || p >= length - window.recent);
+        const wanted = Array.from({ length }, (_, p) => p).filter(
+          (p) => p < window.sink || p >= length - window.recent,
+        );
         expect([...held].sort((a, b) => a - b)).toEqual(wanted);
         held.forEach((p, slot) => {
           expect(slotOf(p, window)).toBe(slot);
@@ -43,11 +49,17 @@ describe("ring buffers against the masked full forward", () => {
     for (let prefill = 1; prefill < total - 1; prefill++) {
       const cache = new KvCache(model.config, { capacity: 32, windows });
       const first = forward(model, { tokens: [tokens[0]!.slice(0, prefill)], cache });
-      expect(maxDifference(first.logits!, whole.logits!.slice([0, 0, 0], [1, prefill, 96])), `prefill ${prefill}`).toBeLessThan(3e-4);
+      expect(
+        maxDifference(first.logits!, whole.logits!.slice([0, 0, 0], [1, prefill, 96])),
+        `prefill ${prefill}`,
+      ).toBeLessThan(3e-4);
       first.dispose();
       for (let t = prefill; t < total; t++) {
         const step = forward(model, { tokens: [[tokens[0]![t]!]], cache });
-        expect(maxDifference(step.logits!, whole.logits!.slice([0, t, 0], [1, 1, 96])), `prefill ${prefill}, token ${t}`).toBeLessThan(3e-4);
+        expect(
+          maxDifference(step.logits!, whole.logits!.slice([0, t, 0], [1, 1, 96])),
+          `prefill ${prefill}, token ${t}`,
+        ).toBeLessThan(3e-4);
         step.dispose();
       }
       cache.dispose();
@@ -59,9 +71,17 @@ describe("ring buffers against the masked full forward", () => {
     const whole = forward(model, { tokens, windows });
     for (const captured of [true, false]) {
       const cache = new KvCache(model.config, { capacity: 64, windows });
-      for (const [from, to] of [[0, 3], [3, 16], [16, 17], [17, 40]] as const) {
+      for (const [from, to] of [
+        [0, 3],
+        [3, 16],
+        [16, 17],
+        [17, 40],
+      ] as const) {
         const part = forward(model, { tokens: [tokens[0]!.slice(from, to)], cache }, { captured });
-        expect(maxDifference(part.logits!, whole.logits!.slice([0, from, 0], [1, to - from, 96])), `${captured} ${from}`).toBeLessThan(3e-4);
+        expect(
+          maxDifference(part.logits!, whole.logits!.slice([0, from, 0], [1, to - from, 96])),
+          `${captured} ${from}`,
+        ).toBeLessThan(3e-4);
         part.dispose();
       }
       cache.dispose();
@@ -82,19 +102,31 @@ describe("ring buffers against the masked full forward", () => {
 describe("hooks during generation", () => {
   it("see what the full forward shows, captured and op by op", () => {
     const tokens = randomTokens(1, 12, 96, 5);
-    const names = ["blocks.1.attn.hook_pattern", "blocks.2.attn.hook_z", "blocks.0.mlp.hook_post", "blocks.2.hook_resid_post"];
+    const names = [
+      "blocks.1.attn.hook_pattern",
+      "blocks.2.attn.hook_z",
+      "blocks.0.mlp.hook_post",
+      "blocks.2.hook_resid_post",
+    ];
     const whole = forward(model, { tokens }, { names });
     for (const hooked of [false, true]) {
       const cache = new KvCache(model.config, { capacity: 32 });
       forward(model, { tokens: [tokens[0]!.slice(0, 8)], cache }).dispose();
       for (let t = 8; t < 12; t++) {
-        const step = forward(model, { tokens: [[tokens[0]![t]!]], cache }, { names, ...(hooked ? { hooks: [[() => true, () => undefined]] } : {}) });
+        const step = forward(
+          model,
+          { tokens: [[tokens[0]![t]!]], cache },
+          { names, ...(hooked ? { hooks: [[() => true, () => undefined]] } : {}) },
+        );
         const pattern = whole.activations.get(names[0]!)!.slice([0, 0, t, 0], [1, 6, 1, t + 1]);
         expect(maxDifference(step.activations.get(names[0]!)!, pattern)).toBeLessThan(1e-4);
         for (const name of names.slice(1)) {
           const full = whole.activations.get(name)!;
           const size = [1, 1, ...full.shape.slice(2)];
-          expect(maxDifference(step.activations.get(name)!, full.slice([0, t, ...size.slice(2).map(() => 0)], size)), name).toBeLessThan(5e-4);
+          expect(
+            maxDifference(step.activations.get(name)!, full.slice([0, t, ...size.slice(2).map(() => 0)], size)),
+            name,
+          ).toBeLessThan(5e-4);
         }
         step.dispose();
       }

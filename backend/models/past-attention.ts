@@ -1,0 +1,96 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { tf } from "../runtime/tf.ts";
+import { additiveMask, attend, type PatternReduction, reducePattern } from "./attention.ts";
+import type { At } from "./block.ts";
+import { type Chunk, queryPositions, validity } from "./cache-access.ts";
+import type { ModelConfig } from "./config.ts";
+import { heldPositions, type KvCache } from "./kv-cache.ts";
+
+/**
+ * Attention over a cache from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute positions.
+ * @returns z [rows, tokens, heads, d_head], the pattern's key positions are 0 … longest start + tokens - 1
+ */
+export function attendPast(
+  chunk: Chunk,
+  cache: KvCache,
+  layer: number,
+  config: ModelConfig,
+  reductions: readonly PatternReduction[],
+  at: At,
+): Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const { tokens: C, starts } = chunk;
+  const rows = cache.heads[layer]!;
+  const past = Math.max(...starts);
+  const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows.length, C, heads, D]);
+  const [q, k, v] = [view(chunk.q, H), view(chunk.k, G), view(chunk.v, G)];
+  const query = queryPositions(chunk);
+  const masks: Tensor[] = [];
+  const keys: Tensor[] = [];
+  const values: Tensor[] = [];
+  rows.forEach((row, r) => {
+    const perHead = row.map((head) => {
+      const held = heldPositions(starts[r]!, head.window);
+      const stored = head.read(starts[r]!);
+      const spread = (t: Tensor): Tensor =>
+        tf.reshape(
+          held.length === 0
+            ? tf.zeros([past, D])
+            : tf.scatterND(tf.tensor2d(held, [held.length, 1], "int32"), t, [past, D]),
+          [past, 1, D],
+        );
+      const there = new Set(held);
+      const gone = tf.tensor2d([
+        [...Array.from({ length: past }, (_, p) => (there.has(p) ? 0 : -1e9)), ...new Array(C).fill(0)],
+      ]);
+      const position = tf.tensor2d([
+        [...Array.from({ length: past }, (_, p) => p), ...Array.from({ length: C }, (_, t) => starts[r]! + t)],
+      ]);
+      const own = tf.add(query, starts[r]! - starts[0]!);
+      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window), gone), [1, 1, C, past + C]);
+      return { keys: spread(stored.keys), values: spread(stored.values), mask: tf.tile(mask, [1, H / G, 1, 1]) };
+    });
+    keys.push(
+      tf
+        .concat(
+          perHead.map((p) => p.keys),
+          1,
+        )
+        .expandDims(0),
+    );
+    values.push(
+      tf
+        .concat(
+          perHead.map((p) => p.values),
+          1,
+        )
+        .expandDims(0),
+    );
+    masks.push(
+      tf.concat(
+        perHead.map((p) => p.mask),
+        1,
+      ),
+    );
+  });
+  const part = attend(
+    q!,
+    tf.concat([tf.concat(keys, 0), k!], 1),
+    tf.concat([tf.concat(values, 0), v!], 1),
+    tf.concat(masks, 0),
+    config,
+    at,
+  );
+  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
+  rows.forEach((row, r) => {
+    row.forEach((head, g) => {
+      const own = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [r, 0, g, 0], [1, chunk.real, 1, D]), [chunk.real, D]);
+      const [ownKeys, ownValues] = [own(k!), own(v!)];
+      head.append(starts[r]!, ownKeys, ownValues);
+    });
+  });
+  return [
+    tf.reshape(part.z, [rows.length * C, H * D]),
+    ...reducePattern(part.pattern, reductions, query, key, validity(chunk)),
+  ];
+}
