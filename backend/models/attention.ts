@@ -34,6 +34,8 @@ export interface PatternMap {
 export type PatternReduction = PatternSum | PatternMap;
 
 const FAR = 1e9;
+/** What hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. */
+export const MASKED = -FAR / 2;
 
 /**
  * Additive mask: 0 where a query may attend, a very large negative number elsewhere.
@@ -95,7 +97,9 @@ export function attend(
   const key = tf.reshape(tf.transpose(k, [0, 2, 1, 3]), [B * G, n, D]);
   const value = tf.reshape(tf.transpose(v, [0, 2, 1, 3]), [B * G, n, D]);
   const products = tf.reshape(tf.matMul(query as Tensor3D, key as Tensor3D, false, true), [B, H, C, n]);
-  const scores = at("attn.hook_attn_scores", tf.add(products, mask));
+  const masked = tf.add(products, mask);
+  // Whoever looks at scores finds one number at every masked key, whatever its distance.
+  const scores = at.wants("attn.hook_attn_scores") ? at("attn.hook_attn_scores", tf.maximum(masked, MASKED)) : masked;
   const pattern = at("attn.hook_pattern", tf.softmax(scores));
   const z = tf.matMul(tf.reshape(pattern, [B * G, (H / G) * C, n]) as Tensor3D, value as Tensor3D);
   return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };

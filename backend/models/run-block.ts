@@ -247,7 +247,7 @@ function runAttention(
   const windows = input.windows?.[layer];
   return runStage({
     key: `attention|${model.key}|${asked.reductions.map((r) => r.name).join("+")}|${JSON.stringify(windows ?? [])}|${keyMask ? "keys" : ""}`,
-    extent, tensors: [q, k, v, position, valid, ...(keyMask ? [keyMask] : [])], weights: EMPTY, requests, xla: false, captured: asked.captured,
+    extent, tensors: [q, k, v, position, valid, ...(keyMask ? [keyMask] : [])], weights: EMPTY, requests, xla: hasNative(), captured: asked.captured,
     body: ([q, k, v, position, valid, keys], _, at) => {
       const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows, chunk.tokens, heads, D]);
       const [z, ...reduced] = attendAmong({ q: view(q!, H), k: view(k!, G), v: view(v!, G), position: position!, valid: valid!, keyMask: keys, windows }, asked.reductions, config, at);
