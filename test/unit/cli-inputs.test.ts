@@ -130,14 +130,6 @@ describe("pair files", () => {
       { clean: "a", corrupt: "b", answer: 1, wrong: 96 },
       /wrong, position 0: id 96 is outside/,
     ],
-    [
-      "pairs of different lengths",
-      [
-        { clean: "a", corrupt: "b", answer: 1, wrong: 2 },
-        { clean: "ab", corrupt: "bc", answer: 1, wrong: 2 },
-      ],
-      /pair 1 has 2 tokens a side and pair 0 has 1/,
-    ],
     ["something else", ["ab"], /pair 0 is "ab"; a pair file is/],
   ])("%s is refused", async (_, content, message) => {
     expect(await lineOf(read(content))).toMatch(message);
