@@ -89,5 +89,7 @@ async function startWasm(why: string): Promise<BackendChoice> {
 }
 
 function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0]!.replace(/[.\s]+$/, "");
+  const text = error instanceof Error ? error.message : String(error);
+  if (text.includes("tfjs_binding.node) can not be found")) return "it is not built on this machine";
+  return text.split("\n")[0]!.replace(/[.\s]+$/, "");
 }
