@@ -35,6 +35,8 @@ export async function writeFileAtomic(
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
+    // The user knows the file by its own name.
+    if (error instanceof Error && "path" in error) error.path = path;
     throw error;
   }
 }

@@ -102,6 +102,8 @@ function checkPair(value: unknown, label: string, model: Model, prependBos: bool
 /** An id, or a text of one token. */
 function answer(pair: Record<string, unknown>, name: "answer" | "wrong", label: string, model: Model): number {
   const given = pair[name];
+  if (typeof given !== "string" && typeof given !== "number")
+    throw input(`${label}: ${name} is ${describe(given)}, neither an id nor a text of one token`, PAIRS);
   const ids = typeof given === "string" ? encode(model, given, false) : [given];
   if (ids.length !== 1)
     throw input(

@@ -26,12 +26,13 @@ export async function withModel<T>(
   }
 }
 
-/** What the files about a model say of it; its weights are read and freed again. */
-export function headModelOf(context: Context, ref: string): Promise<HeadModel> {
-  return withModel(context, { model: ref, weights: "q8" }, async (model) => {
-    const { headModel } = await import("../heads/model.ts");
-    return headModel(model);
-  });
+/** What the files about a model say of it; its weights are not read. */
+export async function headModelOf(ref: string): Promise<HeadModel> {
+  const [{ describeModel }, { headModel }] = await Promise.all([
+    import("../models/load.ts"),
+    import("../heads/model.ts"),
+  ]);
+  return headModel(await describeModel(ref));
 }
 
 /** Lets signals and timers through: native work blocks them. */

@@ -7,7 +7,7 @@ import { tf } from "../runtime/tf.ts";
 import { CATALOGUE } from "./catalogue.ts";
 import type { ModelConfig } from "./config.ts";
 import { toyInduction } from "./constructed.ts";
-import { checkParts, familyOf, type Part, readPart, readPartNarrow } from "./families/index.ts";
+import { checkParts, type Family, familyOf, type Part, readPart, readPartNarrow } from "./families/index.ts";
 import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "./formats/tokenizer.ts";
 import { Matrix } from "./matrix.ts";
@@ -33,8 +33,42 @@ export interface LoadOptions {
  */
 export async function loadModel(ref: string, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
+  const source = resolve(ref);
+  if (source.kind === "constructed") return toyInduction();
+  return withCheckpoint(source.path, (checkpoint) => readModel(ref, checkpoint, source.digest, options));
+}
+
+/** A model's identity and shape. */
+export type ModelDescription = Pick<Model, "ref" | "family" | "digest" | "config">;
+
+/**
+ * Describes a model without reading its weights, which may yet turn out to be unreadable.
+ * @param ref as for `loadModel`
+ * @throws HeadscopeError as `loadModel` does, but for what only the weights can show, such as NaN
+ */
+export async function describeModel(ref: string): Promise<ModelDescription> {
+  const source = resolve(ref);
+  if (source.kind === "constructed") {
+    await initBackend();
+    const model = toyInduction();
+    model.dispose();
+    const { family, digest, config } = model;
+    return { ref, family, digest, config };
+  }
+  return withCheckpoint(source.path, async (checkpoint) => {
+    const { family, config } = readShape(checkpoint);
+    return { ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
+  });
+}
+
+/** Where a model comes from; a pulled one's digest is on record. */
+type Source =
+  | { readonly kind: "constructed" }
+  | { readonly kind: "checkpoint"; readonly path: string; readonly digest: string | undefined };
+
+function resolve(ref: string): Source {
   const known = Object.hasOwn(CATALOGUE, ref) ? CATALOGUE[ref] : undefined;
-  if (known?.kind === "constructed") return toyInduction();
+  if (known?.kind === "constructed") return { kind: "constructed" };
   const path = known ? modelFile(ref) : ref;
   if (path === undefined) {
     throw new HeadscopeError("missing", `model ${ref} is not on this machine`, {
@@ -46,12 +80,29 @@ export async function loadModel(ref: string, options: LoadOptions = {}): Promise
       throw new HeadscopeError("missing", `there is no file or folder ${ref}`, { remedy: "check the path" });
     throw unknownName("model", ref, Object.keys(CATALOGUE));
   }
+  return { kind: "checkpoint", path, digest: known ? modelDigest(ref) : undefined };
+}
+
+async function withCheckpoint<T>(path: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
   const checkpoint = await openCheckpoint(path);
   try {
-    return await readModel(ref, checkpoint, known ? modelDigest(ref) : undefined, options);
+    return await use(checkpoint);
   } finally {
     await checkpoint.close();
   }
+}
+
+/** What a checkpoint's header says, checked: every part of its family is there in its shape. */
+function readShape(checkpoint: Checkpoint): {
+  family: Family;
+  config: ModelConfig;
+  parts: Readonly<Record<string, Part>>;
+} {
+  const family = familyOf(checkpoint);
+  const config = family.config(checkpoint);
+  const parts = family.parts(config, checkpoint);
+  checkParts(checkpoint, parts);
+  return { family, config, parts };
 }
 
 async function readModel(
@@ -60,10 +111,7 @@ async function readModel(
   digest: string | undefined,
   options: LoadOptions,
 ): Promise<Model> {
-  const family = familyOf(checkpoint);
-  const config = family.config(checkpoint);
-  const parts = family.parts(config, checkpoint);
-  checkParts(checkpoint, parts);
+  const { family, config, parts } = readShape(checkpoint);
   const reader = new PartReader(checkpoint, parts, options);
   try {
     return new Model({

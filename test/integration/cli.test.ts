@@ -207,6 +207,15 @@ describe("mask and export", () => {
     const torn = await file("torn.json", '{"format": "headscope');
     expectLine(await headscope(["mask", "--scores", torn, "--top", "1"]), 1, /torn\.json is not JSON at line 1/);
   });
+
+  test("export refuses scores of another model than --model, and names a folder in the way of a file", async () => {
+    const scores = await file("made-up.json", SCORES);
+    const csv = ["export", "csv", "--scores", scores, "--model", "toy-induction", "--out", at("other.csv")];
+    expectLine(await headscope(csv), 1, /made-up\.json is for made-up .* but the model is toy-induction/);
+    expect(existsSync(at("other.csv"))).toBe(false);
+    const run = await headscope(["mask", "--scores", scores, "--top", "1", "--out", folder]);
+    expectLine(run, 1, new RegExp(`headscope: ${folder}: it is a folder`));
+  });
 });
 
 describe("standard output", () => {

@@ -124,6 +124,7 @@ describe("pair files", () => {
       /clean has 3 tokens and corrupt has 2/,
     ],
     ["a side that is missing", { clean: "abc", answer: 1, wrong: 2 }, /corrupt is nothing, neither ids nor a text/],
+    ["no wrong answer", { clean: "a", corrupt: "b", answer: 1 }, /wrong is nothing, neither an id nor a text/],
     ["an answer of two tokens", { clean: "a", corrupt: "b", answer: "cd", wrong: 2 }, /answer "cd" is 2 tokens/],
     [
       "an answer outside the vocabulary",

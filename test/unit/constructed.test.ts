@@ -1,7 +1,9 @@
 import { beforeAll, expect, it } from "vitest";
 import { toyInduction } from "../../backend/models/constructed.ts";
 import { forward } from "../../backend/models/forward.ts";
+import { describeModel, loadModel } from "../../backend/models/load.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
+import { tf } from "../../backend/runtime/tf.ts";
 
 beforeAll(async () => {
   await initBackend();
@@ -21,4 +23,14 @@ it("the constructed model's heads do what they were written for", () => {
   }
   const predicted = (result.logits!.argMax(-1).arraySync() as number[][])[0]!;
   expect(predicted.slice(45, 80)).toEqual(tokens[0]!.slice(46, 81));
+});
+
+it("is described as it is loaded, and the description keeps no tensor", async () => {
+  const before = tf.memory().numTensors;
+  const described = await describeModel("toy-induction");
+  expect(tf.memory().numTensors).toBe(before);
+  const model = await loadModel("toy-induction");
+  const { ref, family, digest, config } = model;
+  model.dispose();
+  expect(described).toEqual({ ref, family, digest, config });
 });

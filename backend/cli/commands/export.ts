@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
-import { type Context, runs } from "../context.ts";
+import type { HeadMask } from "../../heads/mask.ts";
+import type { HeadScores } from "../../heads/scores.ts";
+import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 
 interface ExportOptions {
@@ -43,7 +45,8 @@ export function register(program: Command): void {
       throw new HeadscopeError("usage", "--mask and --heads cannot go together", { remedy: "give one of them" });
     const scores = options.scores === undefined ? undefined : await readScores(options.scores);
     let mask = options.mask === undefined ? undefined : await readMask(options.mask);
-    if (options.heads !== undefined) mask = await maskOfHeads(context, options.heads, options.model);
+    if (options.heads !== undefined) mask = await maskOfHeads(options.heads, options.model);
+    else if (options.model !== undefined) await checkModelOf(options, { scores, mask });
     const written = await (exporter.needsCheckpoint && options.model !== undefined
       ? withCheckpoint(options.model)
       : exportHeads(format!, { scores, mask }, options.out, parameters, {
@@ -72,7 +75,7 @@ export function register(program: Command): void {
   });
 }
 
-async function maskOfHeads(context: Context, heads: string, ref: string | undefined) {
+async function maskOfHeads(heads: string, ref: string | undefined) {
   if (ref === undefined)
     throw new HeadscopeError("usage", "--heads needs the model whose heads they are", { remedy: "give --model" });
   const [{ parseHeads }, { maskFromHeads }, { headModelOf }] = await Promise.all([
@@ -80,6 +83,17 @@ async function maskOfHeads(context: Context, heads: string, ref: string | undefi
     import("../../heads/mask.ts"),
     import("../model.ts"),
   ]);
-  const model = await headModelOf(context, ref);
+  const model = await headModelOf(ref);
   return maskFromHeads(model, await parseHeads(heads, model));
+}
+
+/** Refuses scores or a mask of another model than --model. */
+async function checkModelOf(
+  options: ExportOptions,
+  { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
+): Promise<void> {
+  const [{ checkModel }, { headModelOf }] = await Promise.all([import("../../heads/model.ts"), import("../model.ts")]);
+  const model = await headModelOf(options.model!);
+  if (scores) checkModel(scores, model, `scores file ${options.scores}`);
+  if (mask) checkModel(mask, model, `mask ${options.mask}`);
 }

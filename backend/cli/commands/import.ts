@@ -26,7 +26,7 @@ export function register(program: Command): void {
     ]);
     const importer = importers.get(format!);
     importers.parse(format!, readPairs(param));
-    const scores = await importer.read(path!, await headModelOf(context, ref));
+    const scores = await importer.read(path!, await headModelOf(ref));
     await writeScores(out, scores);
     await context.print(scores, () => `${scoresText(scores)}\n\nWritten to ${out}.`);
   });
