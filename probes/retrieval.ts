@@ -88,8 +88,11 @@ export const retrieval: Probe<typeof parameters> = {
     const { n_layers, n_heads } = model.config;
     const values = counted.length > 0 ? meanTable(counted.map(({ scores }) => scores)) : emptyTable(n_layers, n_heads);
     const known = cases.filter(({ found }) => found !== undefined);
+    // Given cases leave nothing of the generator's parameters to record.
+    const { lengths: _, depths, needles, ...decoding } = params;
+    const generator = { lengths: [...new Set(trials.map(({ length }) => length!))], depths, needles };
     return {
-      params: { ...params, ...(context.cases ? {} : { lengths: [...new Set(trials.map(({ length }) => length!))] }) },
+      params: { ...decoding, ...(context.cases ? {} : generator) },
       tokens: trials.map(({ ids }) => ids),
       metrics: { retrieval: { axis: "heads", values, trials: cases.map(({ scores }) => scores) } },
       summary: {

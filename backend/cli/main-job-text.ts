@@ -57,7 +57,7 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
       heads.map(formatHead).join(" "),
     ),
     row(
-      `${heads.length} other heads of these layers`,
+      `${plural(heads.length, "other head")} of these layers`,
       control.mean,
       `${plural(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
     ),

@@ -17,9 +17,11 @@ export async function whyNotNative(cache, compiled, machine = {}) {
   const glibc = "glibc" in machine ? machine.glibc : glibcVersion();
   if (!glibc || compareVersions(glibc, "2.27") < 0)
     return `it needs glibc 2.27 or later, this system has ${glibc ?? "none"}`;
-  if (!compiled && !(await there("g++"))) return "there is no C++ compiler (Debian, Ubuntu: apt-get install g++)";
-  if (!hasLibraries(cache) && !(await pip(cache))) return `there is no pip: ${PIP_REMEDY}`;
-  return undefined;
+  const missing = [];
+  if (!compiled && !(await there("g++")))
+    missing.push("there is no C++ compiler (Debian, Ubuntu: apt-get install g++)");
+  if (!hasLibraries(cache) && !(await pip(cache))) missing.push(`there is no pip: ${PIP_REMEDY}`);
+  return missing.length > 0 ? missing.join(", and ") : undefined;
 }
 
 /** @returns {string | undefined} version of the C library, undefined when it is not glibc */

@@ -134,6 +134,9 @@ test("a machine without pip, compiler or Linux is told in one line", async () =>
   expect(await why({ there: async () => false })).toMatch(/no C\+\+ compiler .*apt-get install g\+\+/);
   expect(await why({ there: async () => false }, true)).toBeUndefined(); // compiled before
   expect(await why({ pip: async () => undefined })).toMatch(/no pip: .*python3-pip/);
+  expect(await why({ there: async () => false, pip: async () => undefined })).toMatch(
+    /no C\+\+ compiler .*, and there is no pip/,
+  );
   expect(await why({ platform: "darwin", arch: "arm64" })).toMatch(/darwin on arm64/);
   expect(await why({ glibc: "2.17" })).toMatch(/glibc 2\.27/);
   expect(await why({ glibc: undefined })).toMatch(/this system has none/);

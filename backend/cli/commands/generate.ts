@@ -47,6 +47,10 @@ export function register(program: Command): void {
       import("../../heads/model.ts"),
       readParameters(options.param ?? []),
     ]);
+    if (options.param && options.mask === undefined)
+      throw new HeadscopeError("usage", "--param prefill says when a mask holds, and there is no mask", {
+        remedy: "give --mask, or leave it out",
+      });
     const mask = options.mask === undefined ? undefined : await readMask(options.mask);
     await withModel(context, options, async (model) => {
       if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
