@@ -103,7 +103,7 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
     throw error;
   } finally {
     plan.scratch?.dispose();
-    for (const access of plan.accesses.values()) access.dispose();
+    for (const made of [...plan.accesses.values(), ...plan.reaches.values()]) made.dispose();
   }
 }
 

@@ -1,7 +1,8 @@
 import { HeadscopeError } from "../errors.ts";
 import type { Access } from "./cache-access.ts";
 import type { ForwardInput } from "./forward.ts";
-import { KvCache } from "./kv-cache.ts";
+import { KvCache, type RowLayout } from "./kv-cache.ts";
+import type { Reach } from "./long-decode.ts";
 import type { Model } from "./model.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -35,6 +36,8 @@ export interface Plan {
   scratch: KvCache | undefined;
   /** How chunks reach into the cache, by chunk and layout. */
   accesses: Map<string, Access>;
+  /** The same for single tokens over long caches, by layout. */
+  reaches: Map<RowLayout, Reach>;
 }
 
 /**
@@ -93,6 +96,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     startLayer: input.startLayer ?? 0,
     stopLayer: input.stopLayer ?? config.n_layers,
     accesses: new Map(),
+    reaches: new Map(),
     scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
   }; // biome-ignore format: one object
 }

@@ -9,6 +9,7 @@ import { attendCached } from "./cached-attention.ts";
 import { append, cutPadding, sliceAffine } from "./chunks.ts";
 import type { ForwardInput } from "./forward.ts";
 import { blockHook, blockHookNames } from "./hook-points.ts";
+import { attendSlices, describeReach, isLong, type Reach, writeAndRead } from "./long-decode.ts";
 import type { Model } from "./model.ts";
 import { attendPast } from "./past-attention.ts";
 import type { Plan } from "./plan.ts";
@@ -145,12 +146,28 @@ function runBlock(
   }
   const [q, k, v] = projections as [Tensor, Tensor, Tensor];
 
+  const following = nextUntouched(model, plan, layer, asked, weights);
+  const reach = following && longReach(model, plan, layer, asked);
+  if (following && reach) {
+    // One token over many: attention is worth compiling, and then it joins the rest.
+    const slices = writeAndRead(k, v, plan.cache!.native![layer]![0]!, reach, config);
+    const { length: count } = slices;
+    const [after, ...projected] = runStage({
+      ...common, key: `long|${model.key}`, tensors: [x, q, ...slices, ...reach.masks, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
+      body: ([x, q, ...rest], [w, next], at) => {
+        const masks = rest.slice(count, count * 1.5);
+        const after = blockOutput(x!, attendSlices(q!, rest.slice(0, count), masks, config), w, config, at);
+        return [after, ...project(after, rest.slice(count * 1.5), next, at)];
+      },
+    }).out; // biome-ignore format: a call a line
+    return { x: after!, projected, names, activations, reduced: [] };
+  }
+
   const attentionRequests = asked.of(prefix, ATTENTION_NAMES, slice);
   const attention = runAttention(model, input, plan, layer, c, [q, k, v], attentionRequests, asked);
   take(attentionRequests, attention.activations);
   const [z, ...reduced] = attention.out as [Tensor, ...Tensor[]];
 
-  const following = nextUntouched(model, plan, layer, asked, weights);
   if (following) {
     // Nobody looks in between: the end of this block and the beginning of the next are one function.
     const [after, ...projected] = runStage({
@@ -191,6 +208,18 @@ function nextUntouched(
     return undefined;
   // Widened weights live for their own layer only.
   return weights === splitWeights(model.weights.blocks[layer]!) ? splitWeights(next).input : undefined;
+}
+
+/** How far a single row's single new token reaches into a long cache; undefined where another way serves better. */
+function longReach(model: Model, plan: Plan, layer: number, asked: Asked): Reach | undefined {
+  const { cache } = plan;
+  if (!cache?.native || plan.rows > 1 || plan.total > 1 || asked.reductions.length > 0) return undefined;
+  const { layout } = cache.native[layer]![0]!;
+  const position = plan.starts[0]!;
+  if (!isLong(position, layout)) return undefined;
+  const reach = plan.reaches.get(layout) ?? describeReach(position, layout, cache.capacity, model.config);
+  plan.reaches.set(layout, reach);
+  return reach;
 }
 
 function runAttention(

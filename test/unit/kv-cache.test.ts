@@ -1,7 +1,9 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Window } from "../../backend/models/attention.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { heldPositions, KvCache, slotOf } from "../../backend/models/kv-cache.ts";
+import { LONG } from "../../backend/models/long-decode.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";
@@ -132,5 +134,40 @@ describe("hooks during generation", () => {
       }
       cache.dispose();
     }
+  });
+});
+
+describe("a long cache", () => {
+  it.each([
+    ["all heads full", undefined, 1200],
+    [
+      "some heads streaming",
+      [
+        [undefined, { sink: 2, recent: 5 }],
+        [undefined, undefined],
+        [{ sink: 2, recent: 5 }, undefined],
+      ],
+      1200,
+    ],
+    ["a capacity that is no step", undefined, 1050],
+  ])("gives the logits of the whole: %s", (_, windows, capacity) => {
+    const total = 1045;
+    const tokens = randomTokens(1, total, 96, 11);
+    const cache = new KvCache(model.config, { capacity, ...(windows ? { windows } : {}) });
+    forward(model, { tokens: [tokens[0]!.slice(0, LONG - 10)], cache, logitsAt: "none" }).dispose();
+    const captured: Tensor[] = [];
+    // Across the position from which attention is compiled, and over it.
+    for (let t = LONG - 10; t < total; t++) {
+      captured.push(forward(model, { tokens: [[tokens[0]![t]!]], cache, logitsAt: "last" }).logits!);
+    }
+    cache.dispose();
+    const plain = new KvCache(model.config, { capacity, ...(windows ? { windows } : {}) });
+    const whole = forward(
+      model,
+      { tokens, cache: plain, logitsAt: captured.map((_, i) => LONG - 10 + i) },
+      { captured: false },
+    );
+    plain.dispose();
+    expect(maxDifference(tf.concat(captured, 1), whole.logits!)).toBeLessThan(5e-4);
   });
 });
