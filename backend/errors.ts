@@ -9,6 +9,7 @@ export type ErrorKind =
   | "unsupported"
   | "network"
   | "mismatch"
+  | "crashed"
   | "cancelled";
 
 /**

@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { HeadscopeError } from "./errors.ts";
 
 /** Folder of what can be fetched again: the native library and pulled models. */
 export function cacheDir(): string {
@@ -11,6 +13,50 @@ export function cacheDir(): string {
 /** Folder of a user's own runs and results (HEADSCOPE_HOME, default ./.headscope). */
 export function dataDir(): string {
   return resolve(process.env["HEADSCOPE_HOME"] || ".headscope");
+}
+
+/**
+ * Folder of one run's files.
+ * @param id "<task>-<n>"
+ * @param folder data folder, default `dataDir()`
+ * @throws HeadscopeError `usage` for an id that could name a path elsewhere
+ */
+export function runFolder(id: string, folder = dataDir()): string {
+  if (!/^[a-z0-9][a-z0-9-]*$/i.test(id))
+    throw new HeadscopeError("usage", `"${id}" is no run`, { remedy: "runs are named <task>-<number>: see runs list" });
+  return join(folder, "runs", id);
+}
+
+/** File of a run's state after a step, from which the run can go on. @param folder data folder, default `dataDir()` */
+export function checkpointFile(id: string, step: number, folder = dataDir()): string {
+  return join(runFolder(id, folder), `step-${String(step).padStart(9, "0")}.safetensors`);
+}
+
+/**
+ * Steps of a run that have a checkpoint file, ascending; none when the run has no folder.
+ * @param folder data folder, default `dataDir()`
+ */
+export function checkpointSteps(id: string, folder = dataDir()): number[] {
+  return names(runFolder(id, folder))
+    .flatMap((name) => /^step-(\d{9,})\.safetensors$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Ids of the runs that have a folder, for naming the nearest one. @param folder data folder, default `dataDir()` */
+export function runIds(folder = dataDir()): string[] {
+  return names(join(folder, "runs")).sort();
+}
+
+/** What a folder holds; nothing when it is not there. */
+function names(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    throw error;
+  }
 }
 
 /**

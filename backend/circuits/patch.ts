@@ -247,7 +247,7 @@ function patchLayer(
 }
 
 /** logit(answer) - logit(wrong). @param logits [rows, 1, d_vocab] @returns one a row */
-function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[] {
+export function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[] {
   return tf.tidy(() => {
     const [rows, , vocabulary] = logits.shape as [number, number, number];
     const flat = tf.reshape(logits, [rows * vocabulary, 1]);

@@ -4,6 +4,7 @@ import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { type HeadScores, ranking } from "../heads/scores.ts";
 import type { BackendChoice } from "../runtime/backend.ts";
+import type { ToyTraining } from "./main-job-training.ts";
 
 /** How much is done, by backend: what two cores do in about a minute. Lengths in tokens. */
 export const SIZES = {
@@ -45,6 +46,7 @@ export interface RepeatedLoss {
 export interface MainJobResult {
   readonly backend: BackendChoice;
   readonly sizes: Sizes;
+  readonly training: ToyTraining;
   readonly model: {
     readonly ref: string;
     readonly digest: string;
@@ -89,7 +91,7 @@ export interface Answer {
 
 /** The result as data: of scores the best heads, since the files hold them whole. */
 export function summaryOf(result: MainJobResult): Record<string, unknown> {
-  const { scores, ablation, needle, ...rest } = result;
+  const { scores, ablation, needle, training, ...rest } = result;
   const top = Object.entries(scores).map(([name, each]) => [
     name,
     ranking(each)
@@ -97,8 +99,20 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       .map((head) => ({ head: formatHead(head), score: head.value })),
   ]);
   const { question, mask, full, masked } = needle;
+  const { curves, formed, ablations, ...run } = training;
   return {
     ...rest,
+    training: {
+      ...run,
+      formed: Object.fromEntries(
+        Object.entries(formed).map(([probe, heads]) => [
+          probe,
+          heads.map((head) => ({ head: formatHead(head), score: head.score })),
+        ]),
+      ),
+      ablations: ablations.map((each) => ({ ...each, heads: each.heads.map(formatHead) })),
+      curves,
+    },
     top: Object.fromEntries(top),
     ablation: { ...ablation, heads: ablation.heads.map(formatHead) },
     needle: {

@@ -4,13 +4,45 @@ import { formatHead } from "../heads/refs.ts";
 import { mainMetric } from "../heads/scores.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "./format.ts";
 import type { MainJobResult, Sizes } from "./main-job-result.ts";
+import type { AblatedToy, ToyTraining } from "./main-job-training.ts";
+import { sparkline } from "./runs-text.ts";
 import { topHeads } from "./scores-text.ts";
 
 const SHOWN = 6;
 const WIDTH = 44;
 
 /** The parts of the main job's report, each a paragraph. */
-export const sections = { head, scores, ablation, sentence, needle, files };
+export const sections = { training, head, scores, ablation, sentence, needle, files };
+
+function training(toy: ToyTraining): string {
+  const made = toy.trainMs === undefined ? "trained before" : `trained in ${duration(toy.trainMs)}`;
+  const curves = Object.entries(toy.curves).map(([name, points]) => [
+    name,
+    `${number(points[0]!.value, 2)} to ${number(points.at(-1)!.value, 2)}`,
+    sparkline(points.map(({ value }) => value)),
+    (toy.formed[name] ?? []).map((head) => `${formatHead(head)} ${number(head.score, 2)}`).join("  "),
+  ]);
+  const [all, ...without] = toy.ablations as [AblatedToy, ...AblatedToy[]];
+  const losses = [
+    ["all heads", number(all.loss, 2), "", ""],
+    ...without.map(({ without: what, heads, loss }) => [
+      `${what} zeroed`,
+      number(loss, 2),
+      signed(loss - all.loss, 2),
+      heads.map(formatHead).join(" "),
+    ]),
+  ];
+  const right = { head: "", align: "right" as const };
+  return [
+    bold("A toy transformer learns to copy"),
+    dim(
+      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, ${count(toy.steps)} steps on repeated random tokens, ${made}; half of its in-context accuracy by step ${count(toy.halfway)}`,
+    ),
+    table([{ head: "" }, { head: "" }, { head: "over log steps" }, { head: "heads that formed" }], curves, "  "),
+    table([{ head: "" }, { head: "loss", align: "right" }, right, { head: "" }], losses, "  "),
+    "",
+  ].join("\n");
+}
 
 function head(backend: MainJobResult["backend"], model: MainJobResult["model"], sizes: Sizes): string {
   const library = backend.library === undefined ? backend.why : `TensorFlow ${backend.library}`;
@@ -109,12 +141,14 @@ function needle({ question, mask, full, masked }: MainJobResult["needle"]): stri
   ].join("\n");
 }
 
-function files(out: string, { files: names, model, sentence, ablation, totalMs }: MainJobResult): string {
+function files(out: string, { files: names, training, model, sentence, ablation, totalMs }: MainJobResult): string {
   const folder = relative(process.cwd(), out).startsWith("..") ? out : relative(process.cwd(), out);
   const on = `--model ${model.ref}`;
   const tokens = `--tokens-file ${join(folder, "repeated-tokens.json")}`;
   const prompt = sentence.words ? '--chat --text "Why is the sky blue?"' : "--tokens-file FILE";
   const next = [
+    `npx headscope runs show ${training.run}`,
+    `npx headscope probe induction --model run:${training.run} --all-steps`,
     `npx headscope probe induction ${on}`,
     `npx headscope ablate ${on} --heads top:${ablation.heads.length}@${join(folder, "induction.json")} --method mean ${tokens}`,
     `npx headscope generate ${on} --mask ${join(folder, "mask.json")} ${prompt}`,

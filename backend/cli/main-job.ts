@@ -25,6 +25,7 @@ import {
   summaryOf,
 } from "./main-job-result.ts";
 import { sections } from "./main-job-text.ts";
+import { trainToy } from "./main-job-training.ts";
 
 const MODEL = "smollm2-135m";
 const SUBSTITUTE = "toy-induction";
@@ -40,7 +41,7 @@ const NEW_TOKENS = 24;
 const ANSWER_TOKENS = 12;
 
 /**
- * Fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
+ * Trains a toy transformer, then fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
  * question with a quarter of the KV heads full, and writes the files; sections are shown as they are ready.
  * @param options.text sentence to be continued
  * @param options.out folder of the files, default `start` in the data folder
@@ -48,6 +49,8 @@ const ANSWER_TOKENS = 12;
 export async function mainJob(context: Context, options: { text: string; out?: string }): Promise<void> {
   const began = performance.now();
   const backend = await initBackend();
+  const training = await trainToy(context, backend.name);
+  await context.show(sections.training(training));
   const ref = await available(context);
   const loadBegan = performance.now();
   const model = await loadModel(ref);
@@ -77,6 +80,7 @@ export async function mainJob(context: Context, options: { text: string; out?: s
     const result: MainJobResult = {
       backend,
       sizes,
+      training,
       model: facts,
       scores,
       probeMs,

@@ -3,16 +3,22 @@ import packageJson from "../../package.json" with { type: "json" };
 import { register as ablate } from "./commands/ablate.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
+import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
 import { register as importHeads } from "./commands/import.ts";
+import { register as jobs } from "./commands/jobs.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as patch } from "./commands/patch.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
+import { register as runs } from "./commands/runs.ts";
 import { register as start } from "./commands/start.ts";
+import { register as sweep } from "./commands/sweep.ts";
+import { register as tasks } from "./commands/tasks.ts";
+import { register as train } from "./commands/train.ts";
 import { usageError } from "./errors.ts";
 
 /** Every command, in the order of the help: one file each. */
@@ -20,6 +26,12 @@ const COMMANDS = [
   start,
   doctor,
   models,
+  tasks,
+  train,
+  runs,
+  jobs,
+  sweep,
+  experiment,
   probes,
   probe,
   mask,

@@ -6,9 +6,12 @@ export interface ProgressStream {
   readonly isTTY?: boolean | undefined;
 }
 
-/** Shows how far long work is. `done` and `total` are of one stage, named by `label`; a new label begins a new stage. */
+/**
+ * Shows how far long work is. `done` and `total` are of one stage, named by `label`; a new label begins a new stage.
+ * `note` stands behind it and may change with every call.
+ */
 export interface Progress {
-  (done: number, total: number, label: string): void;
+  (done: number, total: number, label: string, note?: string): void;
   /** A line of its own, above the bar. */
   say(line: string): void;
   /** Takes the bar away. */
@@ -35,11 +38,11 @@ async function barProgress(stream: ProgressStream): Promise<Progress> {
     bar = undefined;
     stage = undefined;
   };
-  const show = (done: number, total: number, label: string): void => {
+  const show = (done: number, total: number, label: string, note = ""): void => {
     if (label !== stage) {
       end();
       bar = new cliProgress.SingleBar({
-        format: "  {label} {bar} {percentage}%",
+        format: "  {label} {bar} {percentage}%  {note}",
         barsize: 24,
         barCompleteChar: "█",
         barIncompleteChar: "░",
@@ -47,11 +50,11 @@ async function barProgress(stream: ProgressStream): Promise<Progress> {
         clearOnComplete: true,
         stream: stream as NodeJS.WritableStream,
       });
-      bar.start(total, done, { label });
+      bar.start(total, done, { label, note });
       stage = label;
     }
     bar?.setTotal(total);
-    bar?.update(done, { label });
+    bar?.update(done, { label, note });
   };
   return Object.assign(show, {
     say(line: string) {
@@ -65,14 +68,14 @@ async function barProgress(stream: ProgressStream): Promise<Progress> {
 function plainProgress(stream: ProgressStream): Progress {
   let stage: string | undefined;
   let told = 0;
-  const show = (done: number, total: number, label: string): void => {
+  const show = (done: number, total: number, label: string, note = ""): void => {
     const now = performance.now();
     if (label !== stage) {
       stage = label;
       told = now;
     }
     if (now - told < PLAIN_INTERVAL) return;
-    stream.write(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %\n`);
+    stream.write(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note && `  ${note}`}\n`);
     told = now;
   };
   return Object.assign(show, {

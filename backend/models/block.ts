@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
-import type { BlockWeights, NormWeights } from "./weights.ts";
+import type { BlockWeights, EndWeights, NormWeights } from "./weights.ts";
 
 /**
  * A hook point: gets an activation's name inside its block and the activation, and returns what the forward goes on with.
@@ -180,16 +180,12 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
 }
 
 /**
- * The end of the model: final norm and unembedding.
+ * The end of the model: final norm, readout layers, unembedding.
  * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
- * @returns logits [tokens, d_vocab]
+ * @returns logits [tokens, outputs]
  */
-export function unembed(
-  x: Tensor,
-  weights: { ln?: NormWeights; unembed: { apply(x: Tensor): Tensor }; bias?: Tensor },
-  config: ModelConfig,
-  at: At,
-): Tensor {
+export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, at: At): Tensor {
   const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", config, at) : x;
-  return withBias(weights.unembed.apply(normed), weights.bias);
+  const read = weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
+  return withBias(weights.unembed.apply(read), weights.bias);
 }

@@ -26,4 +26,15 @@ export interface ModelConfig {
   readonly tie_word_embeddings: boolean;
   /** Factor on query · key, usually 1 / sqrt(d_head). */
   readonly attn_scale: number;
+  /** Width of the vectors that go in at each position, in a model that reads vectors instead of token ids. */
+  readonly d_input?: number;
+  /** Outputs at a position where they are not the d_vocab tokens (TransformerLens's d_vocab_out): other classes, or values. */
+  readonly d_vocab_out?: number;
+  /** Widths of the ReLU layers between the last residual and the output. */
+  readonly readout_hidden?: readonly number[];
+}
+
+/** Outputs of a model at each position. */
+export function outputWidth(config: ModelConfig): number {
+  return config.d_vocab_out ?? config.d_vocab;
 }

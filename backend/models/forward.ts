@@ -6,18 +6,21 @@ import { Asked, NOTHING } from "./asked.ts";
 import type { PatternReduction, Window } from "./attention.ts";
 import { unembed } from "./block.ts";
 import { collect, joinChunks, sliceAffine } from "./chunks.ts";
+import { outputWidth } from "./config.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Matrix } from "./matrix.ts";
 import type { Model } from "./model.ts";
 import { bucket, makePlan, type Plan } from "./plan.ts";
 import { EMPTY, runLayer, type Stream } from "./run-block.ts";
 import { type Affine, type HookFunction, runStage } from "./stage.ts";
-import { type Flat, flatten } from "./weights.ts";
+import { type Flat, flatten, flattenEnd } from "./weights.ts";
 
 /** What goes into a forward: token ids, or a residual stream to go on from. */
 export interface ForwardInput {
   /** Rows of token ids. Shorter rows are padded on the right, which changes nothing under the causal mask. */
   tokens?: readonly (readonly number[])[];
+  /** Vectors [rows, positions, d_input] instead of tokens, for a model that reads them. */
+  inputs?: Tensor;
   /** Residual stream before `startLayer` [rows, positions, d_model], instead of tokens. */
   resid?: Tensor;
   /** Position of each token by row, default counting on from what the cache holds. */
@@ -54,7 +57,7 @@ export interface ForwardOptions {
 
 /** Results of a forward; the caller disposes them, all at once by `dispose`. */
 export interface ForwardResult {
-  /** [rows, wanted positions, d_vocab]; absent where none were wanted or the forward stopped early. */
+  /** [rows, wanted positions, outputs]; absent where none were wanted or the forward stopped early. */
   logits?: Tensor;
   /** Residual stream after the last layer that ran [rows, positions, d_model]. */
   resid: Tensor;
@@ -103,7 +106,7 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
     throw error;
   } finally {
     plan.scratch?.dispose();
-    for (const made of [...plan.accesses.values(), ...plan.reaches.values()]) made.dispose();
+    for (const made of [...plan.accesses.values(), ...plan.reaches.values()]) made?.dispose();
   }
 }
 
@@ -136,24 +139,26 @@ function embed(
         body: ([at, cos, sin]) => [cos!, sin!].map((t) => tf.reshape(gatherRows(t, at!), [-1, 1, config.rotary_dim])),
       }).out
     : []; // biome-ignore format: a call a line
-  if (input.resid) {
-    const part = tf.slice(input.resid, [0, chunk.first, 0], [rows, chunk.real, config.d_model]);
+  const partOf = (whole: Tensor): Tensor => {
+    const width = whole.shape[2]!;
+    const part = tf.slice(whole, [0, chunk.first, 0], [rows, chunk.real, width]);
     const padded = tf.pad(part, [
       [0, 0],
       [0, chunk.tokens - chunk.real],
       [0, 0],
     ]);
-    return { x: tf.reshape(padded, [rows * chunk.tokens, config.d_model]), rotation };
-  }
-  const ids = grid((r, t) => input.tokens![r]![chunk.first + t] ?? 0);
+    return tf.reshape(padded, [rows * chunk.tokens, width]);
+  };
+  if (input.resid) return { x: partOf(input.resid), rotation };
+  const read = input.inputs ? partOf(input.inputs) : grid((r, t) => input.tokens![r]![chunk.first + t] ?? 0);
   const requests = asked.of("", ["hook_embed", "hook_pos_embed"], (a) => sliceAffine(a, "hook_embed", chunk, plan));
   const learned = weights.posEmbed;
   const made = runStage({
-    ...common, key: `embed|${learned ? "learned" : ""}`, tensors: [ids, ...(learned ? [positions] : [])],
-    weights: flatten({ embed: weights.embed, ...(learned ? { posEmbed: learned } : {}) }) as Flat<{ embed: Matrix; posEmbed?: Matrix }>,
+    ...common, key: `embed|${learned ? "learned" : ""}${input.inputs ? "|vectors" : ""}`, tensors: [read, ...(learned ? [positions] : [])],
+    weights: flatten({ embed: weights.embed, ...(weights.embedBias ? { bias: weights.embedBias } : {}), ...(learned ? { posEmbed: learned } : {}) }) as Flat<{ embed: Matrix; bias?: Tensor; posEmbed?: Matrix }>,
     requests,
-    body: ([tokens, at], w, point) => {
-      const x = point("hook_embed", w.embed.rows(tokens!));
+    body: ([given, at], w, point) => {
+      const x = point("hook_embed", w.bias ? tf.add(w.embed.apply(given!), w.bias) : w.embed.rows(given!));
       return [w.posEmbed ? tf.add(x, point("hook_pos_embed", w.posEmbed.rows(at!))) : x];
     },
   }); // biome-ignore format: a call a line
@@ -161,7 +166,7 @@ function embed(
   return { x: made.out[0]!, rotation };
 }
 
-/** Logits of the wanted positions [rows, positions, d_vocab]. */
+/** Logits of the wanted positions [rows, positions, outputs]. */
 function logitsOf(
   model: Model,
   resid: Tensor,
@@ -205,10 +210,11 @@ function logitsOf(
   const matrix = dense ? weights.unembed.dense(dense) : weights.unembed;
   const made = runStage({
     key: `unembed|${model.key}`, extent: looked ? { rows, tokens: count } : { rows: 1, tokens }, tensors: [exact],
-    weights: flatten({ ...(weights.lnFinal ? { ln: weights.lnFinal } : {}), unembed: matrix, ...(weights.unembedBias ? { bias: weights.unembedBias } : {}) }) as Flat<Parameters<typeof unembed>[1]>,
+    weights: flattenEnd(weights, matrix),
     requests, xla: hasNative(), captured: asked.captured,
     body: ([x], w, point) => [unembed(x!, w, config, point)],
   }); // biome-ignore format: a call a line
   collect(activations, "", requests.wanted, made.activations, keep, plan);
-  return tf.reshape(tf.slice(made.out[0]!, [0, 0], [index.length, config.d_vocab]), [rows, count, config.d_vocab]);
+  const width = outputWidth(config);
+  return tf.reshape(tf.slice(made.out[0]!, [0, 0], [index.length, width]), [rows, count, width]);
 }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { readJson } from "../json.ts";
+import { checkpointFile, checkpointSteps, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { tf } from "../runtime/tf.ts";
 import { CATALOGUE } from "./catalogue.ts";
@@ -13,6 +14,7 @@ import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "./formats/
 import { Matrix } from "./matrix.ts";
 import { Model } from "./model.ts";
 import { modelDigest, modelFile } from "./pull.ts";
+import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
 import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
 
 export interface LoadOptions {
@@ -28,13 +30,17 @@ export interface LoadOptions {
 
 /**
  * Loads a model.
- * @param ref a catalogue name (smollm2-135m, toy-induction), or the path of a checkpoint file or folder
+ * @param ref a catalogue name (smollm2-135m, toy-induction), run:ID or run:ID@step, or the path of a checkpoint file or folder
  * @throws HeadscopeError for an unknown name, a model that is not pulled, a checkpoint that is corrupt or of an unknown family
  */
 export async function loadModel(ref: string, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
   const source = resolve(ref);
   if (source.kind === "constructed") return toyInduction();
+  if (source.kind === "run") {
+    const { config, parameters } = await readRunCheckpoint(source.path);
+    return modelOfParameters(source.ref, config, parameters);
+  }
   return withCheckpoint(source.path, (checkpoint) => readModel(ref, checkpoint, source.digest, options));
 }
 
@@ -55,6 +61,10 @@ export async function describeModel(ref: string): Promise<ModelDescription> {
     const { family, digest, config } = model;
     return { ref, family, digest, config };
   }
+  if (source.kind === "run") {
+    const { config, parameters } = await readRunCheckpoint(source.path);
+    return { ref: source.ref, family: "toy", digest: parametersDigest(config, parameters), config };
+  }
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config } = readShape(checkpoint);
     return { ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
@@ -64,9 +74,11 @@ export async function describeModel(ref: string): Promise<ModelDescription> {
 /** Where a model comes from; a pulled one's digest is on record. */
 type Source =
   | { readonly kind: "constructed" }
+  | { readonly kind: "run"; readonly path: string; readonly ref: string }
   | { readonly kind: "checkpoint"; readonly path: string; readonly digest: string | undefined };
 
 function resolve(ref: string): Source {
+  if (ref.startsWith("run:")) return resolveRun(ref);
   const known = Object.hasOwn(CATALOGUE, ref) ? CATALOGUE[ref] : undefined;
   if (known?.kind === "constructed") return { kind: "constructed" };
   const path = known ? modelFile(ref) : ref;
@@ -80,7 +92,36 @@ function resolve(ref: string): Source {
       throw new HeadscopeError("missing", `there is no file or folder ${ref}`, { remedy: "check the path" });
     throw unknownName("model", ref, Object.keys(CATALOGUE));
   }
+  if (path.endsWith(".safetensors") && isRunFile(path)) return { kind: "run", path, ref };
   return { kind: "checkpoint", path, digest: known ? modelDigest(ref) : undefined };
+}
+
+/** `run:ID@step`, or `run:ID` for its last checkpoint. The ref that comes back always has the step. */
+function resolveRun(ref: string): Source {
+  const { id, step } = parseRunRef(ref);
+  const steps = checkpointSteps(id);
+  if (steps.length === 0) {
+    if (!runIds().includes(id)) throw unknownName("run", id, runIds());
+    throw new HeadscopeError("missing", `run ${id} has no checkpoint yet`, {
+      remedy: `wait for it, or go on with \`headscope train --resume ${id}\``,
+    });
+  }
+  if (step !== undefined && !steps.includes(step))
+    throw new HeadscopeError("usage", `run ${id} has no checkpoint at step ${step}`, {
+      remedy: `choose one of ${steps.join(", ")}`,
+    });
+  const chosen = step ?? steps.at(-1)!;
+  return { kind: "run", path: checkpointFile(id, chosen), ref: `run:${id}@${chosen}` };
+}
+
+/**
+ * Reads `run:ID` or `run:ID@step`.
+ * @throws HeadscopeError (usage) for anything else
+ */
+export function parseRunRef(ref: string): { id: string; step: number | undefined } {
+  const found = /^run:([A-Za-z0-9-]+)(?:@(\d+))?$/.exec(ref);
+  if (!found) throw new HeadscopeError("usage", `"${ref}" names no run`, { remedy: "write run:ID or run:ID@step" });
+  return { id: found[1]!, step: found[2] === undefined ? undefined : Number(found[2]) };
 }
 
 async function withCheckpoint<T>(path: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {

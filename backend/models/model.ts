@@ -44,9 +44,13 @@ export class Model {
 
   /** Cosines and sines of every position [n_ctx, rotary_dim], made once. */
   get rotary(): { cos: Tensor; sin: Tensor } | undefined {
-    if (this.config.positional_embedding_type !== "rotary") return undefined;
-    this.#rotary ??= rotaryTables(this.config);
+    this.#rotary ??= Model.rotaryOf(this.config);
     return this.#rotary;
+  }
+
+  /** The same of any config; the caller disposes them. */
+  static rotaryOf(config: ModelConfig): { cos: Tensor; sin: Tensor } | undefined {
+    return config.positional_embedding_type === "rotary" ? rotaryTables(config) : undefined;
   }
 
   dispose(): void {

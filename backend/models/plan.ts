@@ -37,7 +37,7 @@ export interface Plan {
   /** How chunks reach into the cache, by chunk and layout. */
   accesses: Map<string, Access>;
   /** The same for single tokens over long caches, by layout. */
-  reaches: Map<RowLayout, Reach>;
+  reaches: Map<RowLayout, Reach | undefined>;
 }
 
 /**
@@ -47,14 +47,7 @@ export interface Plan {
 export function makePlan(model: Model, input: ForwardInput, padded: (tokens: number) => number): Plan {
   const { config } = model;
   const { cache } = input;
-  if ((input.tokens === undefined) === (input.resid === undefined)) {
-    throw new HeadscopeError("usage", "a forward takes either tokens or a residual stream", {
-      remedy: "give one of `tokens` and `resid`",
-    });
-  }
-  const lengths = input.tokens
-    ? input.tokens.map((row) => row.length)
-    : new Array(input.resid!.shape[0]!).fill(input.resid!.shape[1]!);
+  const lengths = lengthsOf(input, config);
   const rows = lengths.length;
   const total = Math.max(0, ...lengths);
   if (rows === 0 || Math.min(...lengths) === 0)
@@ -99,6 +92,31 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     reaches: new Map(),
     scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
   }; // biome-ignore format: one object
+}
+
+/** Tokens of each row. */
+function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
+  const given = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
+  if (given.length !== 1) {
+    throw new HeadscopeError("usage", "a forward takes either tokens, vectors or a residual stream", {
+      remedy: "give one of `tokens`, `inputs` and `resid`",
+    });
+  }
+  if (input.tokens && d_input)
+    throw new HeadscopeError("usage", `this model reads vectors of ${d_input} numbers, not token ids`, {
+      remedy: "give `inputs`, or a model of tokens",
+    });
+  if (input.tokens) return input.tokens.map((row) => row.length);
+  const [rows, positions, width] = (input.inputs ?? input.resid)!.shape as [number, number, number];
+  if (input.inputs && width !== d_input)
+    throw new HeadscopeError(
+      "usage",
+      `the inputs have ${width} numbers a position, the model reads ${d_input ?? "token ids"}`,
+      {
+        remedy: d_input ? `give vectors of ${d_input}` : "give `tokens`",
+      },
+    );
+  return new Array<number>(rows).fill(positions);
 }
 
 function checkTokens(tokens: ForwardInput["tokens"], d_vocab: number): void {

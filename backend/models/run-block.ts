@@ -9,7 +9,7 @@ import { attendCached } from "./cached-attention.ts";
 import { append, cutPadding, sliceAffine } from "./chunks.ts";
 import type { ForwardInput } from "./forward.ts";
 import { blockHook, blockHookNames } from "./hook-points.ts";
-import { attendSlices, describeReach, isLong, type Reach, writeAndRead } from "./long-decode.ts";
+import { attendSlices, describeReach, type Reach, writeAndRead } from "./long-decode.ts";
 import type { Model } from "./model.ts";
 import { attendPast } from "./past-attention.ts";
 import type { Plan } from "./plan.ts";
@@ -153,11 +153,10 @@ function runBlock(
     const slices = writeAndRead(k, v, plan.cache!.native![layer]![0]!, reach, config);
     const { length: count } = slices;
     const [after, ...projected] = runStage({
-      ...common, key: `long|${model.key}`, tensors: [x, q, ...slices, ...reach.masks, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
-      body: ([x, q, ...rest], [w, next], at) => {
-        const masks = rest.slice(count, count * 1.5);
-        const after = blockOutput(x!, attendSlices(q!, rest.slice(0, count), masks, config), w, config, at);
-        return [after, ...project(after, rest.slice(count * 1.5), next, at)];
+      ...common, key: `long|${model.key}`, tensors: [x, q, reach.mask, ...slices, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
+      body: ([x, q, mask, ...rest], [w, next], at) => {
+        const after = blockOutput(x!, attendSlices(q!, rest.slice(0, count), mask!, config), w, config, at);
+        return [after, ...project(after, rest.slice(count), next, at)];
       },
     }).out; // biome-ignore format: a call a line
     return { x: after!, projected, names, activations, reduced: [] };
@@ -215,11 +214,9 @@ function longReach(model: Model, plan: Plan, layer: number, asked: Asked): Reach
   const { cache } = plan;
   if (!cache?.native || plan.rows > 1 || plan.total > 1 || asked.reductions.length > 0) return undefined;
   const { layout } = cache.native[layer]![0]!;
-  const position = plan.starts[0]!;
-  if (!isLong(position, layout)) return undefined;
-  const reach = plan.reaches.get(layout) ?? describeReach(position, layout, cache.capacity, model.config);
-  plan.reaches.set(layout, reach);
-  return reach;
+  if (!plan.reaches.has(layout))
+    plan.reaches.set(layout, describeReach(plan.starts[0]!, layout, cache.capacity, model));
+  return plan.reaches.get(layout);
 }
 
 function runAttention(

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { unknownName } from "../errors.ts";
 import type { Handle } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, outputWidth } from "./config.ts";
 import { Matrix } from "./matrix.ts";
 
 /** Scale and, for layer norm, offset of a normalisation: [d_model] each. */
@@ -29,15 +29,26 @@ export interface BlockWeights {
   mlpOutBias?: Tensor;
 }
 
+/** A layer between the last residual and the output: relu(x · weightᵀ + bias). */
+export interface ReadoutLayer {
+  /** [out, in] */
+  weight: Matrix;
+  /** [out] */
+  bias: Tensor;
+}
+
 /** All weights of a model in the layout that the forward computes with; `parameter` gives TransformerLens's view of them. */
 export interface Weights {
-  /** [d_vocab, d_model] */
+  /** [d_vocab, d_model]; in a model that reads vectors the map of its inputs [d_model, d_input]. */
   embed: Matrix;
+  /** [d_model], in a model that reads vectors. */
+  embedBias?: Tensor;
   /** [n_ctx, d_model], with learned positions. */
   posEmbed?: Matrix;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
-  /** [d_vocab, d_model]; the very object of `embed` where the two are tied. */
+  readout?: ReadoutLayer[];
+  /** [outputs, d_model or the last readout layer's width]; the very object of `embed` where the two are tied. */
   unembed: Matrix;
   unembedBias?: Tensor;
 }
@@ -86,16 +97,50 @@ function rebuild(entries: [string, Leaf][], handles: Handle[]): object {
   return out;
 }
 
+/** The weights of the model's end: norm, readout layers, output. */
+export interface EndWeights {
+  ln?: NormWeights;
+  readout: readonly ReadoutLayer[];
+  unembed: Matrix;
+  bias?: Tensor;
+}
+
+/** Flattens the weights of the model's end. @param unembed stands in for the model's own, widened say */
+export function flattenEnd(weights: Weights, unembed: Matrix = weights.unembed): Flat<EndWeights> {
+  const layers = weights.readout ?? [];
+  const outer = flatten({
+    ...(weights.lnFinal ? { ln: weights.lnFinal } : {}),
+    unembed,
+    ...(weights.unembedBias ? { bias: weights.unembedBias } : {}),
+  });
+  const hidden = layers.map((layer) => flatten(layer));
+  const starts = hidden.map((_, i) =>
+    hidden.slice(0, i).reduce((sum, h) => sum + h.handles.length, outer.handles.length),
+  );
+  return {
+    handles: [...outer.handles, ...hidden.flatMap((h) => h.handles)],
+    key: [outer, ...hidden].map((f) => f.key).join("|"),
+    over: (handles) => ({
+      ...(outer.over(handles) as Omit<EndWeights, "readout">),
+      readout: hidden.map((h, i) => h.over(handles.slice(starts[i]!))),
+    }),
+  };
+}
+
 /** All tensors of a model's weights, tied ones once. */
 export function weightHandles(weights: Weights): Handle[] {
-  const { blocks, unembed, ...rest } = weights;
+  const { blocks, unembed, readout = [], ...rest } = weights;
   const outer = unembed === weights.embed ? rest : { ...rest, unembed };
-  return [...flatten(outer).handles, ...blocks.flatMap((b) => flatten(b).handles)];
+  return [outer, ...blocks, ...readout].flatMap((group) => flatten(group).handles);
 }
 
 /** Names of a model's parameters as TransformerLens has them. */
 export function parameterNames(config: ModelConfig): string[] {
-  const names = ["embed.W_E", ...(config.positional_embedding_type === "standard" ? ["pos_embed.W_pos"] : [])];
+  const names = [
+    "embed.W_E",
+    ...(config.d_input ? ["embed.b_E"] : []),
+    ...(config.positional_embedding_type === "standard" ? ["pos_embed.W_pos"] : []),
+  ];
   const norm = (prefix: string): string[] =>
     config.normalization_type === null
       ? []
@@ -110,13 +155,15 @@ export function parameterNames(config: ModelConfig): string[] {
     const mlp = config.gated_mlp ? ["W_gate", "W_in", "W_out", "b_in", "b_out"] : ["W_in", "W_out", "b_in", "b_out"];
     names.push(...norm(`${block}.ln2`), ...mlp.map((p) => `${block}.mlp.${p}`));
   }
-  return [...names, ...(config.final_norm ? norm("ln_final") : []), "unembed.W_U", "unembed.b_U"];
+  const readout = (config.readout_hidden ?? []).flatMap((_, i) => [`readout.${i}.W`, `readout.${i}.b`]);
+  return [...names, ...(config.final_norm ? norm("ln_final") : []), ...readout, "unembed.W_U", "unembed.b_U"];
 }
 
 /**
  * A parameter in TransformerLens's shape, as a new tensor that the caller disposes: W_Q [heads, d_model, d_head],
  * W_K and W_V [kv heads, d_model, d_head], W_O [heads, d_head, d_model], MLP matrices [in, out], W_E [d_vocab, d_model],
- * W_U [d_model, d_vocab]. Biases that the model lacks are zeros.
+ * W_U [d_model, outputs]. Biases that the model lacks are zeros. Of a model that reads vectors W_E is [d_input, d_model];
+ * readout layers are readout.{i}.W [in, out] and .b.
  * @throws HeadscopeError (usage) for a name that the model does not have
  */
 export function parameter(model: { config: ModelConfig; weights: Weights }, name: string): Tensor {
@@ -125,10 +172,18 @@ export function parameter(model: { config: ModelConfig; weights: Weights }, name
   return tf.tidy(() => {
     const block = /^blocks\.(\d+)\.(\w+)\.(\w+)$/.exec(name);
     if (block) return tf.clone(blockParameter(config, weights.blocks[Number(block[1])]!, block[2]!, block[3]!));
-    if (name === "embed.W_E") return tf.clone(weights.embed.widen());
+    if (name === "embed.W_E")
+      return config.d_input ? tf.transpose(weights.embed.widen()) : tf.clone(weights.embed.widen());
+    if (name === "embed.b_E") return tf.clone(weights.embedBias!);
+    const layer = /^readout\.(\d+)\.(W|b)$/.exec(name);
+    if (layer) {
+      const { weight, bias } = weights.readout![Number(layer[1])]!;
+      return layer[2] === "W" ? tf.transpose(weight.widen()) : tf.clone(bias);
+    }
     if (name === "pos_embed.W_pos") return tf.clone(weights.posEmbed!.widen());
     if (name === "unembed.W_U") return tf.transpose(weights.unembed.widen());
-    if (name === "unembed.b_U") return weights.unembedBias ? tf.clone(weights.unembedBias) : tf.zeros([config.d_vocab]);
+    if (name === "unembed.b_U")
+      return weights.unembedBias ? tf.clone(weights.unembedBias) : tf.zeros([outputWidth(config)]);
     return tf.clone(weights.lnFinal![name.endsWith(".b") ? "b" : "w"]!);
   });
 }

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { type Handle, hasNative, idOf, native } from "./ops.ts";
-import { record } from "./record.ts";
+import { forgetFunction, noteFunction, record } from "./record.ts";
 import { tf } from "./tf.ts";
 
 /** A pure function of tensors. */
@@ -52,6 +52,7 @@ export function capture(fn: TensorFunction, example: Handle[], options: CaptureO
     recording.controls,
     options.xla ?? false,
   );
+  noteFunction(registered, { xla: options.xla ?? false });
   const count = recording.outputs.length;
   let gone = false;
   return {
@@ -67,6 +68,7 @@ export function capture(fn: TensorFunction, example: Handle[], options: CaptureO
     dispose() {
       if (gone) return;
       gone = true;
+      forgetFunction(registered);
       binding.removeFunction(registered);
     },
   };
@@ -105,13 +107,18 @@ export class FunctionTable {
 
   /** The function of this key, captured on `example` where it is not there yet. */
   get(key: string, fn: TensorFunction, example: () => Handle[], options: () => CaptureOptions): Captured {
+    return this.obtain(key, () => capture(fn, example(), options()));
+  }
+
+  /** The function of this key, made where it is not there yet. @param make captures it, and perhaps others that it calls and disposes */
+  obtain(key: string, make: () => Captured): Captured {
     const held = this.#functions.get(key);
     if (held) {
       this.#functions.delete(key);
       this.#functions.set(key, held);
       return held;
     }
-    const made = capture(fn, example(), options());
+    const made = make();
     this.#captures++;
     this.#functions.set(key, made);
     this.#bytes += made.bytes;

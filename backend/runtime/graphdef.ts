@@ -19,7 +19,7 @@ const schema = protobuf.Root.fromJSON({
       },
     },
     AttrValue: {
-      oneofs: { value: { oneof: ["list", "s", "i", "f", "b", "type", "shape", "tensor"] } },
+      oneofs: { value: { oneof: ["list", "s", "i", "f", "b", "type", "shape", "tensor", "func"] } },
       fields: {
         list: { type: "ListValue", id: 1 },
         s: { type: "bytes", id: 2 },
@@ -29,8 +29,10 @@ const schema = protobuf.Root.fromJSON({
         type: { type: "int32", id: 6 },
         shape: { type: "TensorShapeProto", id: 7 },
         tensor: { type: "TensorProto", id: 8 },
+        func: { type: "NameAttrList", id: 10 },
       },
     },
+    NameAttrList: { fields: { name: { type: "string", id: 1 } } },
     ListValue: {
       fields: {
         i: { rule: "repeated", type: "int64", id: 3, options: { packed: true } },
@@ -61,6 +63,7 @@ export interface AttrValue {
   type?: number;
   shape?: { dim: { size: number }[] };
   tensor?: { dtype: number; tensorShape: { dim: { size: number }[] }; tensorContent: Uint8Array };
+  func?: { name: string };
 }
 
 /** One operation of a graph; inputs are `node`, `node:output` or `^node` for a control edge. */

@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D } from "@tensorflow/tfjs";
+import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import { type NativeBackend, nativeBackend, type OpAttr, type TensorMetadata } from "./native.ts";
 import { tf } from "./tf.ts";
 
@@ -104,6 +104,26 @@ export function gatherRows(x: Tensor, index: Tensor): Tensor {
   if (!hasNative()) return tf.gather(x, index as Tensor1D);
   const [made] = gather(x, index);
   return native().createOutputTensor(made!);
+}
+
+/**
+ * Rows of a matrix by number, with a gradient that tfjs's own gather lacks here: on the native backend a captured
+ * function can hold it, elsewhere rows are products with one-hot vectors.
+ * @param table [n, width] @param index int32 [k] @returns [k, width]
+ */
+export function embedRows(table: Tensor, index: Tensor): Tensor {
+  const [rows] = table.shape as [number];
+  if (!hasNative()) return tf.matMul(tf.oneHot(index as Tensor1D, rows).toFloat() as Tensor2D, table as Tensor2D);
+  return tf.customGrad((...args: (Tensor | ((saved: Tensor[]) => void))[]) => {
+    const source = args[0] as Tensor;
+    return { value: gatherRows(source, index), gradFunc: (dy: Tensor) => [sumRows(dy, index, rows)] };
+  })(table);
+}
+
+/** Sums rows by the number of where they belong. @param x [k, width] @param index int32 [k] @returns [rows, width] */
+function sumRows(x: Tensor, index: Tensor, rows: number): Tensor {
+  const attrs = [typeAttr("T", "float32"), typeAttr("Tindices", "int32"), typeAttr("Tnumsegments", "int32")];
+  return rawOp("UnsortedSegmentSum", attrs, [x, index, tf.scalar(rows, "int32")]);
 }
 
 /** Rows of an 8-bit matrix, widened to float32. @param index int32 [n] @returns [n, width] */

@@ -1,23 +1,18 @@
-/** Multiplies two 32-bit numbers: [high, low] words of the product. */
-function multiply(a: number, b: number): [number, number] {
-  const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
-  const low = aLow * bLow;
-  const middle = aHigh * bLow + (low >>> 16);
-  const carry = aLow * bHigh + (middle & 0xffff);
-  const high = aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000);
-  return [high >>> 0, Math.imul(a, b) >>> 0];
-}
+const SCRATCH = 4096; // words that bulk draws turn into numbers at a time: a multiple of a block of 4
 
 /**
  * Seeded random numbers by counter: Philox 4x32-10 (Salmon et al., 'Parallel random numbers: as easy as 1, 2, 3', 2011).
  * The same seed and stream give the same numbers on every backend and machine; streams are independent.
+ * Bulk and single draws take words from one sequence: `fillNormal` gives what as many calls of `normal` would give.
  */
 export class Random {
   readonly #key: readonly [number, number];
   readonly #stream: number;
   #counter = 0;
-  #block: number[] = [];
+  readonly #block = new Uint32Array(4);
+  #used = 4; // words of the block that were given out
   #spare: number | undefined;
+  #scratch: Uint32Array | undefined;
 
   /** @param seed whole number of at most 53 bits @param stream whole number, for independent sequences of one seed */
   constructor(seed: number, stream = 0) {
@@ -27,17 +22,16 @@ export class Random {
 
   /** A uniform 32-bit whole number. */
   uint32(): number {
-    if (this.#block.length === 0) {
-      const low = this.#counter >>> 0;
-      this.#block = philox([low, Math.floor(this.#counter / 2 ** 32) >>> 0, this.#stream, 0], this.#key);
-      this.#counter++;
+    if (this.#used === 4) {
+      this.#blocks(this.#block, 0, 1);
+      this.#used = 0;
     }
-    return this.#block.shift()!;
+    return this.#block[this.#used++]!;
   }
 
   /** Uniform in [0, 1), with 53 bits. */
   uniform(): number {
-    return ((this.uint32() >>> 5) * 2 ** 26 + (this.uint32() >>> 6)) / 2 ** 53;
+    return uniformOf(this.uint32(), this.uint32());
   }
 
   /** A uniform whole number in [low, high). */
@@ -56,6 +50,50 @@ export class Random {
     const angle = 2 * Math.PI * this.uniform();
     this.#spare = radius * Math.sin(angle);
     return radius * Math.cos(angle);
+  }
+
+  /** Fills an array with what `uint32` would give. */
+  fillUint32(out: Uint32Array): void {
+    this.#words(out, out.length);
+  }
+
+  /** Fills an array with numbers uniform in [0, 1), of 24 bits: one word each, so that single precision holds them exactly. */
+  fillUniform(out: Float32Array): void {
+    const words = this.#scratchWords();
+    for (let at = 0; at < out.length; at += SCRATCH) {
+      const n = Math.min(SCRATCH, out.length - at);
+      this.#words(words, n);
+      for (let i = 0; i < n; i++) out[at + i] = (words[i]! >>> 8) / 2 ** 24;
+    }
+  }
+
+  /** Fills an array with what `normal` would give, in single precision. */
+  fillNormal(out: Float32Array): void {
+    const words = this.#scratchWords();
+    let at = 0;
+    if (this.#spare !== undefined && out.length > 0) out[at++] = this.normal();
+    while (out.length - at >= 2) {
+      const pairs = Math.min(SCRATCH / 4, (out.length - at) >> 1);
+      this.#words(words, 4 * pairs);
+      for (let w = 0; w < 4 * pairs; w += 4) {
+        const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(words[w]!, words[w + 1]!)));
+        const angle = 2 * Math.PI * uniformOf(words[w + 2]!, words[w + 3]!);
+        out[at++] = radius * Math.cos(angle);
+        out[at++] = radius * Math.sin(angle);
+      }
+    }
+    if (at < out.length) out[at] = this.normal();
+  }
+
+  /** Fills an array with what `integer(low, high)` would give. */
+  integers(out: Int32Array, low: number, high: number): void {
+    const words = this.#scratchWords();
+    const span = high - low;
+    for (let at = 0; at < out.length; at += SCRATCH / 2) {
+      const n = Math.min(SCRATCH / 2, out.length - at);
+      this.#words(words, 2 * n);
+      for (let i = 0; i < n; i++) out[at + i] = low + Math.floor(uniformOf(words[2 * i]!, words[2 * i + 1]!) * span);
+    }
   }
 
   /** A random order of 0 … n - 1. */
@@ -77,18 +115,77 @@ export class Random {
     }
     return order;
   }
+
+  #scratchWords(): Uint32Array {
+    this.#scratch ??= new Uint32Array(SCRATCH);
+    return this.#scratch;
+  }
+
+  /** The next n words of the sequence: what is left of the present block, whole blocks, the start of another. */
+  #words(out: Uint32Array, n: number): void {
+    let at = 0;
+    while (at < n && this.#used < 4) out[at++] = this.uint32();
+    const blocks = (n - at) >> 2;
+    this.#blocks(out, at, blocks);
+    at += 4 * blocks;
+    while (at < n) out[at++] = this.uint32();
+  }
+
+  /** Writes the next blocks of four words. */
+  #blocks(out: Uint32Array, at: number, blocks: number): void {
+    philox(out, at, blocks, this.#counter, this.#stream, this.#key);
+    this.#counter += blocks;
+  }
 }
 
-function philox(counter: number[], [k0, k1]: readonly [number, number]): number[] {
-  let [a, b, c, d] = counter as [number, number, number, number];
-  let key0 = k0;
-  let key1 = k1;
-  for (let round = 0; round < 10; round++) {
-    const [high0, low0] = multiply(0xd2511f53, a);
-    const [high1, low1] = multiply(0xcd9e8d57, c);
-    [a, b, c, d] = [(high1 ^ b ^ key0) >>> 0, low1, (high0 ^ d ^ key1) >>> 0, low0];
-    key0 = (key0 + 0x9e3779b9) >>> 0;
-    key1 = (key1 + 0xbb67ae85) >>> 0;
+function uniformOf(high: number, low: number): number {
+  return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
+}
+
+/** The high word of a 32-bit number times the constant (high << 16) + low, in 16-bit parts so that nothing leaves 32 bits. */
+function multiplyHigh(a: number, high: number, low: number): number {
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const middle = (Math.imul(aHigh, low) + (Math.imul(aLow, low) >>> 16)) | 0;
+  const carry = (Math.imul(aLow, high) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, high) + (middle >>> 16) + (carry >>> 16)) | 0;
+}
+
+/**
+ * Philox 4x32-10: blocks of four words at `at`, one a count. All state is in local variables: a bulk draw allocates nothing.
+ * @param counter of the first block, up to 2^53
+ */
+function philox(
+  out: Uint32Array,
+  at: number,
+  blocks: number,
+  counter: number,
+  stream: number,
+  [k0, k1]: readonly [number, number],
+): void {
+  for (let block = 0; block < blocks; block++) {
+    let a = (counter + block) | 0;
+    let b = Math.floor((counter + block) / 2 ** 32) | 0;
+    let c = stream | 0;
+    let d = 0;
+    let key0 = k0 | 0;
+    let key1 = k1 | 0;
+    for (let round = 0; round < 10; round++) {
+      const high0 = multiplyHigh(a, 0xd251, 0x1f53);
+      const high1 = multiplyHigh(c, 0xcd9e, 0x8d57);
+      const low0 = Math.imul(a, 0xd2511f53);
+      const low1 = Math.imul(c, 0xcd9e8d57);
+      a = high1 ^ b ^ key0;
+      b = low1;
+      c = high0 ^ d ^ key1;
+      d = low0;
+      key0 = (key0 + 0x9e3779b9) | 0;
+      key1 = (key1 + 0xbb67ae85) | 0;
+    }
+    const word = at + 4 * block;
+    out[word] = a;
+    out[word + 1] = b;
+    out[word + 2] = c;
+    out[word + 3] = d;
   }
-  return [a, b, c, d];
 }

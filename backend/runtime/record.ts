@@ -27,6 +27,19 @@ const RANDOM_SCOPES =
 const DATA_DEPENDENT_OPS = /^(Where|Unique|UniqueV2|ListDiff|DynamicPartition|NonMaxSuppression)/;
 const EFFECT_OPS = /Variable|ResourceScatter|DisableCopyOnRead/;
 
+/** Registered functions by name: a function that calls another holds a call of it, not its ops. */
+const registered = new Map<string, { xla: boolean }>();
+
+/** Notes that a name is a function's. */
+export function noteFunction(name: string, about: { xla: boolean }): void {
+  registered.set(name, about);
+}
+
+/** Forgets a function's name. */
+export function forgetFunction(name: string): void {
+  registered.delete(name);
+}
+
 /**
  * Runs `fn` once for real and records every op that the native binding executes and every constant that it uploads.
  * @param args example inputs
@@ -230,9 +243,17 @@ function toGraph(
       controls.push(node);
     }
     const attr = Object.fromEntries(entry.attrs.map((a) => [a.name, attrValue(a)]));
+    const called = registered.get(entry.name);
+    if (called) {
+      const types = (list: number[]): AttrValue => ({ list: { type: list } });
+      attr["Tin"] = types(entry.inputs.map((id) => dtypes.get(id)!));
+      attr["Tout"] = types(entry.outputs.map(({ dtype }) => dtype));
+      attr["f"] = { func: { name: entry.name } };
+      attr["_XlaMustCompile"] = { b: called.xla };
+    }
     // tfjs leaves this type to eager execution's inference, which a graph does not have.
     if (entry.name === "ExpandDims") attr["T"] = { type: dtypes.get(entry.inputs[0]!)! };
-    nodes.push({ name: node, op: entry.name, input, attr });
+    nodes.push({ name: node, op: called ? "PartitionedCall" : entry.name, input, attr });
     entry.outputs.forEach(({ id, dtype }, i) => {
       dtypes.set(id, dtype);
       nodeOf.set(id, i === 0 ? node : `${node}:${i}`);

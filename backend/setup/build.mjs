@@ -11,6 +11,7 @@ import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
 const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",
+  worker: "backend/jobs/worker.ts",
   "models/pull": "backend/models/pull.ts",
   bench: "test/bench/bench.ts",
 };

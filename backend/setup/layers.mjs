@@ -13,8 +13,9 @@ const CORE = [...FREE, "backend/runtime/", "backend/models/", "backend/hooks/"];
 const METHODS = ["backend/training/", "backend/circuits/", "backend/inference/"];
 const SHARED = ["backend/heads/", "backend/definitions/"];
 const REGISTRIES = ["probes/", "synthetic-tasks/", "backend/exports/"];
+const KEPT = ["backend/store/", "backend/reports/"];
 const DOCTOR = ["backend/doctor.ts"];
-const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, "experiments/", ...DOCTOR];
+const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/", "experiments/", ...DOCTOR];
 
 /** What every file of headscope may import. */
 const EVERYBODY = ["backend/errors.ts", "backend/json.ts", "backend/paths.ts", "package.json"];
@@ -33,7 +34,10 @@ export const LAYERS = [
   { path: "probes/", imports: [...CORE, ...METHODS, ...SHARED] },
   { path: "synthetic-tasks/", imports: [...CORE, ...METHODS, ...SHARED] },
   { path: "backend/exports/", imports: [...CORE, ...METHODS, ...SHARED] },
-  { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES] },
+  { path: "backend/store/", imports: [] },
+  { path: "backend/reports/", imports: [] },
+  { path: "backend/jobs/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, "backend/store/"] },
+  { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/"] },
   { path: "backend/doctor.ts", imports: CORE },
   { path: "backend/index.ts", imports: ALL },
   { path: "backend/server/", imports: ALL },

@@ -13,10 +13,12 @@ import { windowsOf } from "../../backend/inference/generate.ts";
 import { type ForwardOptions, forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import { loadModel } from "../../backend/models/load.ts";
+import { TRIAL } from "../../backend/models/long-decode.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/pull.ts";
 import { probeMany } from "../../probes/index.ts";
 import { Rivals } from "./rivals.ts";
+import { TRAINED, trainer } from "./training.ts";
 
 interface Row {
   name: string;
@@ -124,6 +126,14 @@ function benches(): Bench[] {
     { name: "four probes, 4 x 101 tokens, TransformerLens", unit: ms, rival: "TransformerLens with patterns", goal: 1, ours: probes, theirs: torch("tl-patterns-4x101") },
     { name: "KV bytes at 7900, quarter of the heads full", unit: "MB", rival: "all heads full", goal: 0.3, ours: () => kvBytes(true), theirs: () => kvBytes(false) },
     { name: "decode at 7900, quarter of the heads full", unit: "ms/token", rival: "all heads full", goal: 0.8, ours: decoder(wide, 7900, true), theirs: decoder(wide, 7900) },
+    ...TRAINED.map((size) => ({
+      name: `training step, ${size.name}`, unit: "ms/step", rival: "PyTorch, the faster of eager and compiled", goal: size.goal,
+      ours: trainer(size), theirs: async () => fastest([await rivals?.measure(`train-${size.name}-eager`), await rivals?.measure(`train-${size.name}-compiled`)]),
+    })),
+    {
+      name: "training step, induction, four seeds", unit: "ms/step", rival: "one seed", goal: 2.5,
+      ours: trainer(TRAINED[0]!, [0, 1, 2, 3]), theirs: trainer(TRAINED[0]!),
+    },
     { name: "headscope --help", unit: ms, rival: "300 ms", goal: 1, ours: help, theirs: () => 300 },
   ]; // biome-ignore format: a table
 }
@@ -160,8 +170,9 @@ function quarterWindows(model: Model): ReturnType<typeof windowsOf> {
   );
 }
 
-/** Milliseconds a token over a cache that holds n tokens. */
+/** Milliseconds a token over a cache that holds n tokens; the first call goes on until functions are compiled. */
 function decoder(model: Model, n: number, masked = false): () => number {
+  let warm = TRIAL + 1;
   return () => {
     const cache = new KvCache(model.config, {
       capacity: n + 64,
@@ -173,7 +184,8 @@ function decoder(model: Model, n: number, masked = false): () => number {
       result.logits!.dataSync();
       result.dispose();
     };
-    step(5);
+    for (let i = 0; i < warm; i++) step(5 + i);
+    warm = 1;
     const began = performance.now();
     for (let i = 0; i < DECODE_STEPS; i++) step(100 + i);
     const took = (performance.now() - began) / DECODE_STEPS;
@@ -206,6 +218,11 @@ function bareForward(): number {
   result.resid.dataSync();
   result.dispose();
   return performance.now() - began;
+}
+
+function fastest(times: (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length > 0 ? Math.min(...known) : undefined;
 }
 
 function help(): number {

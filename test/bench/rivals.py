@@ -26,6 +26,7 @@ from pathlib import Path
 PROBE_ROWS, PROBE_TOKENS = 4, 101
 DECODE_STEPS = 8  # decoded tokens in one repetition
 VOCABULARY = 49152
+TRAINED = ("induction", "reddy", "regressor")  # sizes of training_steps.py
 
 
 class Rivals:
@@ -40,6 +41,7 @@ class Rivals:
             "tl-forward-4x101": self.lens_forward,
             **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in (512, 2048)},
             **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in (256, 2048, 7900)},
+            **{f"train-{size}-{how}": (lambda size=size, how=how: self.train(size, how)) for size in TRAINED for how in ("eager", "compiled")},
         }
         if not importlib.util.find_spec("transformer_lens"):
             for name in ("tl-patterns-4x101", "tl-forward-4x101"):
@@ -60,7 +62,7 @@ class Rivals:
         return {
             "name": name,
             "value": round(self.measurements[name](), 3),
-            "unit": "ms/token" if "decode" in name else "ms",
+            "unit": "ms/token" if "decode" in name else "ms/step" if "train" in name else "ms",
         }
 
     # --- PyTorch transformers -----------------------------------------------------------------------------------------
@@ -134,6 +136,12 @@ class Rivals:
         """transformers' own way to patterns: eager attention, all of them returned; without unembedding."""
         model, ids = self.transformers("eager"), self.ids(PROBE_ROWS, PROBE_TOKENS)
         return self.timed(lambda: model.model(input_ids=ids, use_cache=False, output_attentions=True))
+
+    def train(self, size, how):
+        """Milliseconds a training step."""
+        from training_steps import step_time
+
+        return step_time(size, how == "compiled", self.threads)
 
     # --- TransformerLens ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { Window } from "../../backend/models/attention.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { heldPositions, KvCache, slotOf } from "../../backend/models/kv-cache.ts";
-import { LONG } from "../../backend/models/long-decode.ts";
+import { LONG, TRIAL } from "../../backend/models/long-decode.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";
@@ -149,14 +149,14 @@ describe("a long cache", () => {
       ],
       1200,
     ],
-    ["a capacity that is no step", undefined, 1050],
+    ["a capacity that is no step", undefined, LONG + TRIAL + 25],
   ])("gives the logits of the whole: %s", (_, windows, capacity) => {
-    const total = 1045;
+    const total = LONG + TRIAL + 20;
     const tokens = randomTokens(1, total, 96, 11);
     const cache = new KvCache(model.config, { capacity, ...(windows ? { windows } : {}) });
     forward(model, { tokens: [tokens[0]!.slice(0, LONG - 10)], cache, logitsAt: "none" }).dispose();
     const captured: Tensor[] = [];
-    // Across the position from which attention is compiled, and over it.
+    // Across the position from which attention can be compiled, and beyond its trial.
     for (let t = LONG - 10; t < total; t++) {
       captured.push(forward(model, { tokens: [[tokens[0]![t]!]], cache, logitsAt: "last" }).logits!);
     }

@@ -1,9 +1,14 @@
 import type { Command } from "commander";
 import { runs } from "../context.ts";
 
-/** `headscope models list | pull | info | rm`. */
+interface ModelExportOptions {
+  out: string;
+  force?: boolean;
+}
+
+/** `headscope models list | pull | info | export | rm`. */
 export function register(program: Command): void {
-  const models = program.command("models").description("list, fetch, describe and remove models");
+  const models = program.command("models").description("list, fetch, describe, export and remove models");
 
   runs(models.command("list").description("list the models that have a name"), async (context) => {
     const [{ listModels }, { bytes, table }] = await Promise.all([
@@ -53,6 +58,32 @@ export function register(program: Command): void {
       const { infoText, modelInfo } = await import("../model-info.ts");
       const info = await modelInfo(context, ref!);
       await context.print(info, () => infoText(info));
+    },
+  );
+
+  runs<ModelExportOptions>(
+    models
+      .command("export <ref>")
+      .description("write a model for TransformerLens: model.safetensors and config.json")
+      .requiredOption("--out <dir>", "folder to write")
+      .option("--force", "replace a folder that an earlier export wrote"),
+    async (context, { out, force }, ref) => {
+      const [{ withModel }, { transformerLensLimits, writeTransformerLens }] = await Promise.all([
+        import("../model.ts"),
+        import("../../exports/transformer-lens.ts"),
+      ]);
+      await withModel(context, { model: ref! }, async (model) => {
+        const { path, files } = await writeTransformerLens(model, out, { force, signal: context.signal });
+        const limits = transformerLensLimits(model.config);
+        await context.print({ model: ref, digest: model.digest, path, files, limits }, () =>
+          [
+            `${ref} is written to ${path}: ${files.join(", ")}.`,
+            ...(limits.length === 0
+              ? ["HookedTransformerConfig.from_dict takes config.json; load_state_dict(..., strict=False) the weights."]
+              : ["TransformerLens cannot run it, for the model", ...limits.map((limit) => `  ${limit}`)]),
+          ].join("\n"),
+        );
+      });
     },
   );
 

@@ -1,16 +1,20 @@
 import type { Command } from "commander";
-import { runs } from "../context.ts";
+import { HeadscopeError } from "../../errors.ts";
+import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, oneOf } from "../options.ts";
 
 const NODES = ["z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "attn_out", "mlp_out"] as const;
 const PLACES = ["head", "position", "layer"] as const;
+const ENDS = ["q", "k", "v"] as const;
 const METRICS = ["logit-diff"] as const;
 
 interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
-  node: (typeof NODES)[number];
-  by: (typeof PLACES)[number];
+  node?: (typeof NODES)[number];
+  by?: (typeof PLACES)[number];
   metric: (typeof METRICS)[number];
+  into?: string;
+  through?: (typeof ENDS)[number];
   prependBos?: boolean;
 }
 
@@ -24,8 +28,13 @@ export function register(program: Command): void {
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
     )
-    .requiredOption("--node <node>", `activation to patch: ${NODES.join(", ")}`, oneOf("--node", NODES))
-    .requiredOption("--by <place>", `one place at a time: ${PLACES.join(", ")}`, oneOf("--by", PLACES))
+    .option("--node <node>", `activation to patch: ${NODES.join(", ")}`, oneOf("--node", NODES))
+    .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, oneOf("--by", PLACES))
+    .option(
+      "--into <heads>",
+      "path patching: earlier heads' outputs, one head at a time, only in what these heads of one layer read",
+    )
+    .option("--through <input>", `with --into, what is computed from it: ${ENDS.join(", ")}`, oneOf("--through", ENDS))
     .option("--metric <metric>", METRICS.join(", "), oneOf("--metric", METRICS), METRICS[0])
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
@@ -36,9 +45,16 @@ export function register(program: Command): void {
       import("../../circuits/patch.ts"),
       import("../patch-text.ts"),
     ]);
+    const { into, through } = options;
+    if (into !== undefined || through !== undefined) return patchPathsCommand(context, options);
+    if (options.node === undefined || options.by === undefined)
+      throw new HeadscopeError("usage", `--${options.node === undefined ? "node" : "by"} is missing`, {
+        remedy: "give --node and --by, or --into and --through",
+      });
+    const { node, by } = options;
     await withModel(context, options, async (model) => {
       const pairs = await readPairFile(options.pairFile, model, options.prependBos);
-      const { node, by, metric } = options;
+      const { metric } = options;
       const result = await patch(model, {
         pairs,
         node,
@@ -49,5 +65,33 @@ export function register(program: Command): void {
       });
       await context.print(result, () => patchText(result, { node, by, metric, model, pair: pairs[0]! }));
     });
+  });
+}
+
+/** Path patching: the table of senders. */
+async function patchPathsCommand(context: Context, options: PatchCommandOptions): Promise<void> {
+  const { into, through, node, by } = options;
+  if (into === undefined || through === undefined || (node ?? "z") !== "z" || (by ?? "head") !== "head")
+    throw new HeadscopeError("usage", "path patching needs --into and --through, and goes by head over z", {
+      remedy: "give both, and leave --node and --by out",
+    });
+  const [{ withModel }, { readPairFile }, { patchPaths }, { patchText }, { parseHeads }, { headModel }] =
+    await Promise.all([
+      import("../model.ts"),
+      import("../case-files.ts"),
+      import("../../circuits/path.ts"),
+      import("../patch-text.ts"),
+      import("../../heads/refs.ts"),
+      import("../../heads/model.ts"),
+    ]);
+  await withModel(context, options, async (model) => {
+    const heads = await parseHeads(into, headModel(model));
+    const pairs = await readPairFile(options.pairFile, model, options.prependBos);
+    const { signal, progress } = context;
+    const result = await patchPaths(model, { pairs, into: heads, through, signal, progress });
+    const what = `z into ${into} through ${through}`;
+    await context.print(result, () =>
+      patchText(result, { node: what, by: "head", metric: options.metric, model, pair: pairs[0]! }),
+    );
   });
 }

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
+import type { RetrievalCase } from "../../../probes/index.ts";
 import { HeadscopeError } from "../../errors.ts";
-import { runs } from "../context.ts";
+import type { Model } from "../../models/model.ts";
+import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, paramOption, seedOption } from "../options.ts";
 
 interface ProbeCommandOptions extends ModelOptions {
@@ -9,6 +11,7 @@ interface ProbeCommandOptions extends ModelOptions {
   param?: string[];
   seed: number;
   out?: string;
+  allSteps?: boolean;
 }
 
 /** `headscope probe NAME`: scores every head of a model. */
@@ -19,10 +22,11 @@ export function register(program: Command): void {
   modelOptions(command)
     .option("--tokens-file <file>", "JSON array of rows of token ids, instead of the probe's own")
     .option("--cases-file <file>", "JSON array of needle-in-a-haystack cases, for retrieval")
+    .option("--all-steps", "of a run: score every saved step, for the heads' history")
     .option("--out <file>", "where to write the head scores");
   seedOption(paramOption(command, "a parameter of the probe; may be repeated"));
   runs<ProbeCommandOptions>(command, async (context, options, name) => {
-    const [{ probes, probe }, { readPairs }] = await Promise.all([
+    const [{ probes }, { readPairs }] = await Promise.all([
       import("../../../probes/index.ts"),
       import("../../definitions/definition.ts"),
     ]);
@@ -32,44 +36,112 @@ export function register(program: Command): void {
       throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
         remedy: "give one of them",
       });
-    const [{ withModel }, { readTokens }, { readCases }, { writeScores }, { scoresText }] = await Promise.all([
-      import("../model.ts"),
-      import("../inputs.ts"),
-      import("../case-files.ts"),
-      import("../../heads/scores.ts"),
-      import("../scores-text.ts"),
-    ]);
-    await withModel(context, options, async (model) => {
-      const tokens = options.tokensFile === undefined ? undefined : await readTokens(options.tokensFile, model);
-      const cases = options.casesFile === undefined ? undefined : await readCases(options.casesFile, model);
-      const scores = await naming(options.tokensFile ?? options.casesFile, () =>
-        probe(model, name!, parameters, {
-          seed: options.seed,
-          signal: context.signal,
-          progress: context.progress,
-          ...(tokens === undefined ? {} : { tokens }),
-          ...(cases === undefined ? {} : { cases }),
-        }),
-      );
-      context.signal.throwIfAborted();
-      if (options.out !== undefined) await writeScores(options.out, scores);
-      await context.print(scores, () =>
-        [
-          scoresText(scores),
-          "",
-          options.out === undefined ? "Keep them with --out FILE." : `Written to ${options.out}.`,
-        ].join("\n"),
-      );
-    });
+    await (options.allSteps === true ? probeSteps : probeModel)(context, options, name!, parameters);
   });
 }
 
+type Parameters = Readonly<Record<string, string>>;
+
+/** Scores the heads of one model. */
+async function probeModel(
+  context: Context,
+  options: ProbeCommandOptions,
+  name: string,
+  parameters: Parameters,
+): Promise<void> {
+  const [{ probe }, { withModel }, { writeScores }, { scoresText }] = await Promise.all([
+    import("../../../probes/index.ts"),
+    import("../model.ts"),
+    import("../../heads/scores.ts"),
+    import("../scores-text.ts"),
+  ]);
+  await withModel(context, options, async (model) => {
+    const given = await inputsOf(options, model);
+    const { seed } = options;
+    const { signal, progress } = context;
+    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
+    signal.throwIfAborted();
+    if (options.out !== undefined) await writeScores(options.out, scores);
+    await context.print(scores, () => withPlace(scoresText(scores), options));
+  });
+}
+
+/** Scores the heads of a run at each of its saved steps. */
+async function probeSteps(
+  context: Context,
+  options: ProbeCommandOptions,
+  name: string,
+  parameters: Parameters,
+): Promise<void> {
+  const { run, steps } = await savedSteps(options.model);
+  const [{ probeHistory }, { loadModel }, { historyText }, { formatJson }, { writeFileAtomic }] = await Promise.all([
+    import("../../../probes/history.ts"),
+    import("../../models/load.ts"),
+    import("../history-text.ts"),
+    import("../../json.ts"),
+    import("../../paths.ts"),
+  ]);
+  const { signal, progress } = context;
+  const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
+  const inputs = (model: Model) => inputsOf(options, model);
+  const { seed } = options;
+  const history = await naming(options, () =>
+    probeHistory(name, parameters, { run, steps, load, inputs }, { seed, signal, progress }),
+  );
+  if (options.out !== undefined) await writeFileAtomic(options.out, `${formatJson(history)}\n`);
+  await context.print(history, () => withPlace(historyText(history), options));
+}
+
+/**
+ * The run that a reference names, and its saved steps.
+ * @throws HeadscopeError for what is no run, for one of its steps, or where nothing is saved
+ */
+async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
+  const [{ checkpointSteps, runIds }, { unknownName }] = await Promise.all([
+    import("../../paths.ts"),
+    import("../../errors.ts"),
+  ]);
+  const [, run, step] = /^run:([^@]+)(@.*)?$/.exec(ref) ?? [];
+  if (run === undefined)
+    throw new HeadscopeError("usage", `--all-steps is for runs, and ${ref} is not one`, {
+      remedy: "give --model run:ID, or leave --all-steps out",
+    });
+  if (step !== undefined)
+    throw new HeadscopeError("usage", `--all-steps and the step of ${ref} cannot go together`, {
+      remedy: `give --model run:${run}`,
+    });
+  const steps = checkpointSteps(run);
+  if (steps.length > 0) return { run, steps };
+  if (!runIds().includes(run)) throw unknownName("run", run, runIds());
+  throw new HeadscopeError("missing", `run ${run} has no saved step yet`, {
+    remedy: `train it further: headscope train --resume ${run}`,
+  });
+}
+
+/** The rows or cases that the user gave. */
+async function inputsOf(
+  { tokensFile, casesFile }: ProbeCommandOptions,
+  model: Model,
+): Promise<{ tokens?: number[][]; cases?: RetrievalCase[] }> {
+  const [{ readTokens }, { readCases }] = await Promise.all([import("../inputs.ts"), import("../case-files.ts")]);
+  return {
+    ...(tokensFile === undefined ? {} : { tokens: await readTokens(tokensFile, model) }),
+    ...(casesFile === undefined ? {} : { cases: await readCases(casesFile, model) }),
+  };
+}
+
+function withPlace(text: string, { out }: ProbeCommandOptions): string {
+  return [text, "", out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`].join("\n");
+}
+
 /** Puts a file's path before what a probe has to say of the rows that came from it. */
-async function naming<T>(path: string | undefined, work: () => Promise<T>): Promise<T> {
+async function naming<T>({ tokensFile, casesFile }: ProbeCommandOptions, work: () => Promise<T>): Promise<T> {
+  const path = tokensFile ?? casesFile;
   try {
     return await work();
   } catch (error) {
     if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
+    if (error.message.includes(path)) throw error; // the file's reader has said it already
     const { message, remedy, kind } = error;
     throw new HeadscopeError(kind, `${path}: ${message}`, {
       cause: error,

@@ -1,0 +1,319 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { HeadscopeError } from "../errors.ts";
+import { encodeFrame, FrameDecoder, type FromWorker, fromWire, type ToWorker } from "./protocol.ts";
+
+/** How a worker process is started and watched. */
+export interface WorkerOptions {
+  /** Module that exports `handlers`, in place of headscope's own. */
+  readonly handlers?: string;
+  /** Threads that TensorFlow may use; default: its own choice, all cores. */
+  readonly threads?: number;
+  /** Milliseconds without a sign of life after which a busy worker counts as hung, default 120,000. */
+  readonly silence?: number;
+  /** Milliseconds that a cancelled request may take to end, default 60,000; then the worker is killed. */
+  readonly grace?: number;
+  /** Receives what libraries print in the worker. */
+  readonly onOutput?: (text: string) => void;
+}
+
+/** How a request is followed. */
+export interface RequestOptions {
+  /**
+   * Called for every event, in order; the request ends after the last call has. When it throws, the request is
+   * cancelled and fails with that error.
+   */
+  readonly onEvent?: (event: unknown, body: Uint8Array) => void | Promise<void>;
+  /** Cancels the request: the handler may still end it well, with what it has. */
+  readonly signal?: AbortSignal | undefined;
+  /** Binary part of the request. */
+  readonly body?: Uint8Array;
+}
+
+/** What a request gives back. */
+export interface Answer<T> {
+  readonly value: T;
+  /** Binary part; empty for most. */
+  readonly body: Uint8Array;
+}
+
+/** The worker process died, hung, or sent what cannot be read, while it did a request. */
+export class WorkerCrash extends HeadscopeError {
+  readonly signal: NodeJS.Signals | undefined;
+  readonly code: number | undefined;
+
+  constructor(message: string, remedy: string, signal?: NodeJS.Signals | null, code?: number | null) {
+    super("crashed", message, { remedy });
+    this.name = "WorkerCrash";
+    this.signal = signal ?? undefined;
+    this.code = code ?? undefined;
+  }
+}
+
+/** A request that the process is doing. */
+interface Current {
+  readonly id: number;
+  readonly kind: string;
+  readonly onEvent: RequestOptions["onEvent"];
+  readonly settle: (outcome: { value: unknown; body: Uint8Array } | { error: unknown }) => void;
+  /** The calls of `onEvent` so far. */
+  events: Promise<void>;
+  /** What `onEvent` threw first. */
+  failure: { error: unknown } | undefined;
+  cancelled: boolean;
+}
+
+/** Bytes of a worker's output that are kept to explain its death. */
+const KEPT_OUTPUT = 4_096;
+/** A hung worker has missed this many looks in a row: a suspended machine misses one. */
+const LOOKS = 10;
+
+/**
+ * A worker process of one's own: starts with the first request, does one at a time, starts again after a crash.
+ * Its owner must `close` it.
+ */
+export class Worker {
+  readonly #options: WorkerOptions;
+  #process: Running | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #nextId = 1;
+  #closed = false;
+
+  constructor(options: WorkerOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Process id, while there is a process. */
+  get pid(): number | undefined {
+    return this.#process?.child.pid;
+  }
+
+  /**
+   * Has the worker do something, after all that was asked before.
+   * @param kind name of a handler
+   * @param payload JSON
+   * @returns the handler's result
+   * @throws what the handler threw; `WorkerCrash`; HeadscopeError `cancelled`
+   */
+  async request<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<T> {
+    return (await this.exchange<T>(kind, payload, options)).value;
+  }
+
+  /** As `request`, with the binary part of the result. */
+  exchange<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<Answer<T>> {
+    const turn = this.#last.then(() => this.#perform(kind, payload, options));
+    this.#last = turn.catch(() => {});
+    return turn as Promise<Answer<T>>;
+  }
+
+  /** Ends the process; a request that it is doing fails. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#process?.close();
+  }
+
+  async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<Answer<unknown>> {
+    const { signal, body, onEvent } = options;
+    if (this.#closed) throw new Error("the worker is closed");
+    if (signal?.aborted) throw cancelled(signal);
+    if (this.#process === undefined || this.#process.ended) this.#process = new Running(this.#options);
+    return this.#process.perform({ id: this.#nextId++, type: "request", kind, payload }, body, onEvent, signal);
+  }
+}
+
+/** One life of a worker process. */
+class Running {
+  readonly child: ChildProcess;
+  /** Whether it can take no more requests. */
+  ended = false;
+  readonly #input: Writable;
+  readonly #decoder = new FrameDecoder();
+  readonly #grace: number;
+  readonly #silence: number;
+  readonly #gone: Promise<void>;
+  #current: Current | undefined;
+  #missed = 0;
+  /** Why we killed it. */
+  #verdict: string | undefined;
+  #output = "";
+
+  constructor({ handlers, threads, grace = 60_000, silence = 120_000, onOutput }: WorkerOptions) {
+    this.#grace = grace;
+    this.#silence = silence;
+    const pool = threads === undefined ? {} : threadsEnvironment(threads);
+    this.child = spawn(process.execPath, [workerFile(), ...(handlers === undefined ? [] : [handlers])], {
+      // Standard input and output are left to libraries: what they print must not break the messages.
+      stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"],
+      env: { ...process.env, ...pool },
+    });
+    this.#input = this.child.stdio[3] as Writable;
+    this.#input.on("error", () => {}); // the pipe breaks when the process dies, which `close` tells
+    for (const stream of [this.child.stdout!, this.child.stderr!])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        this.#output = (this.#output + text).slice(-KEPT_OUTPUT);
+        onOutput?.(text);
+      });
+    const output = this.child.stdio[4] as Readable;
+    output.on("error", () => {});
+    output.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    this.#gone = new Promise((resolve) => {
+      this.child.on("error", (error) => {
+        this.#die(`the worker cannot be started: ${error.message}`, null, null);
+        resolve();
+      });
+      // "close" comes after all that it wrote has been read.
+      this.child.on("close", (code, signal) => {
+        this.#die(this.#verdict ?? this.#obituary(code, signal), code, signal);
+        resolve();
+      });
+    });
+  }
+
+  async perform(
+    header: ToWorker & { type: "request" },
+    body: Uint8Array | undefined,
+    onEvent: RequestOptions["onEvent"],
+    signal: AbortSignal | undefined,
+  ): Promise<Answer<unknown>> {
+    const { promise, resolve } = withResolvers<{ value: unknown; body: Uint8Array } | { error: unknown }>();
+    const current: Current = {
+      id: header.id,
+      kind: header.kind,
+      onEvent,
+      settle: resolve,
+      events: Promise.resolve(),
+      failure: undefined,
+      cancelled: false,
+    };
+    const stop = () => this.#cancel(current);
+    const watch = setInterval(() => this.#look(), this.#silence / LOOKS);
+    try {
+      this.#missed = 0;
+      this.#current = current;
+      this.#send(header, body);
+      signal?.addEventListener("abort", stop, { once: true });
+      const outcome = await promise;
+      await current.events;
+      if (current.failure !== undefined) throw current.failure.error;
+      if (!("error" in outcome)) return outcome;
+      throw signal?.aborted === true && outcome.error instanceof WorkerCrash ? cancelled(signal) : outcome.error;
+    } finally {
+      clearInterval(watch);
+      signal?.removeEventListener("abort", stop);
+      this.#current = undefined;
+    }
+  }
+
+  /** Ends the process, by force when it takes over five seconds. */
+  async close(): Promise<void> {
+    const force = setTimeout(() => this.child.kill("SIGKILL"), 5_000);
+    this.#verdict ??= "the worker was closed";
+    this.ended = true;
+    this.#input.destroy();
+    await this.#gone;
+    clearTimeout(force);
+  }
+
+  #send(header: ToWorker, body?: Uint8Array): void {
+    for (const part of encodeFrame(header, body)) this.#input.write(part);
+  }
+
+  #receive(chunk: Uint8Array): void {
+    this.#missed = 0;
+    if (this.#verdict !== undefined) return;
+    try {
+      for (const { header, body } of this.#decoder.push(chunk)) this.#handle(header as FromWorker, body);
+    } catch (error) {
+      this.#kill((error as Error).message);
+    }
+  }
+
+  #handle(header: FromWorker, body: Uint8Array): void {
+    const current = this.#current;
+    if (current === undefined || header.id !== current.id) return;
+    if (header.type === "result") current.settle({ value: header.value, body });
+    else if (header.type === "error") current.settle({ error: fromWire(header.error) });
+    else if (header.type === "event" && current.onEvent !== undefined) {
+      const { onEvent } = current;
+      current.events = current.events
+        .then(() => (current.failure === undefined ? onEvent(header.event, body) : undefined))
+        .catch((error: unknown) => {
+          current.failure = { error };
+          this.#cancel(current);
+        });
+    }
+  }
+
+  #cancel(current: Current): void {
+    if (current.cancelled || this.#current !== current) return;
+    current.cancelled = true;
+    this.#send({ id: current.id, type: "cancel" });
+    const force = setTimeout(() => {
+      if (this.#current === current) this.#kill(`the worker did not stop within ${this.#grace / 1000} s`);
+    }, this.#grace);
+    force.unref();
+  }
+
+  #look(): void {
+    this.#missed++;
+    if (this.#missed > LOOKS) this.#kill(`the worker gave no sign of life for ${this.#silence / 1000} s`);
+  }
+
+  #kill(verdict: string): void {
+    this.#verdict ??= verdict;
+    this.ended = true;
+    this.child.kill("SIGKILL");
+  }
+
+  #die(what: string, code: number | null, signal: NodeJS.Signals | null): void {
+    this.ended = true;
+    const doing = this.#current === undefined ? "" : ` while doing "${this.#current.kind}"`;
+    const remedy =
+      signal === "SIGKILL" && this.#verdict === undefined
+        ? "the system may be out of memory: close other programs or ask for less, then run again"
+        : "run again";
+    this.#current?.settle({ error: new WorkerCrash(what + doing, remedy, signal, code) });
+  }
+
+  #obituary(code: number | null, signal: NodeJS.Signals | null): string {
+    const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
+    const said = /^\s*(?:\w*Error|terminate called|.*(?:Check failed|panicked)).*$/m.exec(this.#output)?.[0]?.trim();
+    return `the worker ended ${how}${said === undefined ? "" : ` (${said})`}`;
+  }
+}
+
+/** What TensorFlow and its libraries read of their pools' sizes. */
+function threadsEnvironment(threads: number): Record<string, string> {
+  const count = String(threads);
+  return { TF_NUM_INTRAOP_THREADS: count, TF_NUM_INTEROP_THREADS: count, OMP_NUM_THREADS: count };
+}
+
+/** The bundled worker, seen from the bundle or from the sources. */
+function workerFile(): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const file = join(folder, "dist", "worker.js");
+    if (existsSync(file)) return file;
+    if (folder === dirname(folder))
+      throw new HeadscopeError("missing", "the worker of headscope is not built", {
+        remedy: "run npm start (sets everything up) or npm run build",
+      });
+  }
+}
+
+function cancelled(signal: AbortSignal): HeadscopeError {
+  return signal.reason instanceof HeadscopeError && signal.reason.kind === "cancelled"
+    ? signal.reason
+    : new HeadscopeError("cancelled", "cancelled", { remedy: "run it again when you like" });
+}
+
+/** Promise.withResolvers, which Node 20 lacks. */
+function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

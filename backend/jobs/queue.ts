@@ -1,0 +1,241 @@
+import { availableParallelism } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { HeadscopeError } from "../errors.ts";
+import type { Job, JobEnd, JobProgress, Store } from "../store/store.ts";
+import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
+import { type JobKind, kinds as ownKinds } from "./kinds.ts";
+
+/** How often a running job gives a sign of life and looks whether it is to stop, in milliseconds. */
+const BEAT = 1_000;
+/** A job whose worker crashed is begun this often in all. */
+const ATTEMPTS = 2;
+
+/** What a queue is made with. */
+export interface QueueOptions {
+  /** How its worker processes are started; `threads` defaults to all cores shared out among them. */
+  readonly worker?: WorkerOptions;
+  /** What the parent does for each kind of job, default headscope's own. */
+  readonly kinds?: Readonly<Record<string, JobKind>>;
+}
+
+/** How a queue is worked on. */
+export interface WorkOptions {
+  /** Jobs at a time, each in a worker process of its own, default 1. */
+  readonly concurrency?: number;
+  /** Ids of the jobs that will do, default all. */
+  readonly only?: readonly number[];
+  /** Milliseconds after which an empty queue is looked at again, until `signal`; default: end when it is empty. */
+  readonly poll?: number;
+  /** Stops the jobs that run and ends the work. */
+  readonly signal?: AbortSignal | undefined;
+  /** What becomes of jobs that `signal` stops, default "cancelled"; "queued" leaves them to whoever works next. */
+  readonly whenStopped?: "cancelled" | "queued";
+  readonly onProgress?: (job: Job, progress: JobProgress) => void;
+  /** Called with every other event of a job, after the store has it. */
+  readonly onEvent?: (job: Job, event: unknown) => void;
+  /** Called when a job has ended. @param error what it failed with */
+  readonly onEnd?: (job: Job, error?: unknown) => void;
+}
+
+/**
+ * Long work in worker processes, kept in the store: any process on the same data folder may add jobs, watch and cancel
+ * them, and work on them. A job whose process died is put back; one whose worker crashed is tried once more.
+ */
+export class Queue {
+  readonly #store: Store;
+  readonly #worker: WorkerOptions;
+  readonly #kinds: Readonly<Record<string, JobKind>>;
+
+  constructor(store: Store, { worker = {}, kinds = ownKinds }: QueueOptions = {}) {
+    this.#store = store;
+    this.#worker = worker;
+    this.#kinds = kinds;
+  }
+
+  /** @param options `keep`: only this process may work on it, as long as it lives */
+  add(kind: string, spec: unknown, options: { keep?: boolean } = {}): Job {
+    return this.#store.addJob(kind, spec, options);
+  }
+
+  list(): Job[] {
+    return this.#store.jobs();
+  }
+
+  /** Asks for a job's end; one that a living process works on ends when that process has heard of it. */
+  cancel(id: number): Job {
+    return this.#store.transaction(() => {
+      const job = this.#store.cancelJob(id);
+      if (job.status === "cancelled") this.#kinds[job.kind]?.settle?.(this.#store, job, { status: "cancelled" });
+      return job;
+    });
+  }
+
+  /** Puts a job that failed, was cancelled or lost its process back into the queue. @throws HeadscopeError `usage` */
+  resume(id: number, options: { keep?: boolean } = {}): Job {
+    return this.#store.resumeJob(id, options);
+  }
+
+  /** Puts back the jobs that dead processes were working on. */
+  recover(): Job[] {
+    return this.#store.transaction(() => {
+      const jobs = this.#store.recoverJobs();
+      for (const job of jobs) this.#kinds[job.kind]?.settle?.(this.#store, job, { status: "queued" });
+      return jobs;
+    });
+  }
+
+  /**
+   * Works on the queued jobs.
+   * @throws what the store throws, such as on a full disk; a job's own failure is the job's, and `onEnd` is told of it
+   */
+  async work(options: WorkOptions = {}): Promise<void> {
+    const { concurrency = 1 } = options;
+    const stop = new AbortController();
+    const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+    const shared = concurrency > 1 ? { threads: Math.max(1, Math.floor(availableParallelism() / concurrency)) } : {};
+    if (options.only === undefined) this.recover();
+    const slots = Array.from({ length: concurrency }, async () => {
+      const worker = new Worker({ ...shared, ...this.#worker });
+      try {
+        await this.#slot(worker, { ...options, signal });
+      } catch (error) {
+        stop.abort(error);
+        throw error;
+      } finally {
+        await worker.close();
+      }
+    });
+    const failed = (await Promise.allSettled(slots)).find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #slot(worker: Worker, options: WorkOptions & { signal: AbortSignal }): Promise<void> {
+    const { signal, poll, only } = options;
+    while (!signal.aborted) {
+      const job = this.#store.claimJob(only);
+      if (job !== undefined) await new Attempt(this.#store, this.#kinds[job.kind] ?? {}, job, options).run(worker);
+      else if (poll === undefined) return;
+      else {
+        await sleep(poll, undefined, { signal }).catch(() => {});
+        if (only === undefined && !signal.aborted) this.recover();
+      }
+    }
+  }
+}
+
+/** One try at a job by a worker, and what it means for the store. */
+class Attempt {
+  readonly #store: Store;
+  readonly #kind: JobKind;
+  readonly #job: Job;
+  readonly #options: WorkOptions & { signal: AbortSignal };
+  readonly #stop = new AbortController();
+  #asked = false;
+  #events: unknown[] = [];
+  #progress: JobProgress | undefined;
+  #broken: { error: unknown } | undefined;
+
+  constructor(store: Store, kind: JobKind, job: Job, options: WorkOptions & { signal: AbortSignal }) {
+    this.#store = store;
+    this.#kind = kind;
+    this.#job = job;
+    this.#options = options;
+  }
+
+  async run(worker: Worker): Promise<void> {
+    const { kind, spec } = this.#job;
+    const signal = AbortSignal.any([this.#options.signal, this.#stop.signal]);
+    const beat = setInterval(() => this.#guard(() => this.#beat()), BEAT);
+    let error: unknown;
+    let end: JobEnd;
+    try {
+      const payload = this.#kind.prepare?.(this.#store, this.#job) ?? spec;
+      const result = await worker.request(kind, payload, { signal, onEvent: (event) => this.#receive(event) });
+      this.#guard(() => this.#flush());
+      const stopped = (result as { status?: unknown } | null | undefined)?.status === "cancelled";
+      end = { status: stopped ? this.#stoppedStatus() : "done", result };
+    } catch (thrown) {
+      error = thrown;
+      this.#guard(() => this.#flush());
+      end = this.#endOf(thrown);
+    } finally {
+      clearInterval(beat);
+    }
+    if (this.#broken !== undefined) throw this.#giveUp(this.#broken.error);
+    this.#end(end);
+    const failed = end.status === "failed" ? error : undefined;
+    this.#options.onEnd?.(this.#store.job(this.#job.id), failed);
+  }
+
+  /** Runs what uses the store; when the store fails, the job stops. */
+  #guard(work: () => void): void {
+    if (this.#broken !== undefined) return;
+    try {
+      work();
+    } catch (error) {
+      this.#broken = { error };
+      this.#stop.abort(error);
+    }
+  }
+
+  #beat(): void {
+    const { cancel, lost } = this.#store.beat(this.#job.id, this.#progress);
+    this.#progress = undefined;
+    if (cancel) this.#asked = true;
+    if (cancel || lost) this.#stop.abort();
+  }
+
+  #receive(event: unknown): void {
+    if (isProgress(event)) {
+      const { done, total, label, values } = event;
+      this.#progress = { done, total, label, ...(values === undefined ? {} : { values }) };
+      this.#options.onProgress?.(this.#job, this.#progress);
+      return;
+    }
+    // What arrives together goes into one transaction.
+    if (this.#events.push(event) === 1) setImmediate(() => this.#guard(() => this.#flush()));
+  }
+
+  #flush(): void {
+    const events = this.#events;
+    this.#events = [];
+    if (events.length === 0) return;
+    this.#store.transaction(() => this.#kind.apply?.(this.#store, this.#job, events));
+    for (const event of events) this.#options.onEvent?.(this.#job, event);
+  }
+
+  #endOf(error: unknown): JobEnd {
+    if (error instanceof HeadscopeError && error.kind === "cancelled") return { status: this.#stoppedStatus() };
+    if (error instanceof WorkerCrash && this.#job.attempts < ATTEMPTS) return { status: "queued", error: error.line };
+    return { status: "failed", error: lineOf(error) };
+  }
+
+  /** Ends a job whose events the store could not take; where it takes not even that, the job counts as interrupted. */
+  #giveUp(error: unknown): unknown {
+    try {
+      this.#end({ status: "failed", error: lineOf(error) });
+    } catch {
+      // The first refusal says why, and it is thrown.
+    }
+    return error;
+  }
+
+  #stoppedStatus(): "cancelled" | "queued" {
+    return this.#asked ? "cancelled" : (this.#options.whenStopped ?? "cancelled");
+  }
+
+  #end(end: JobEnd): void {
+    this.#store.transaction(() => {
+      if (this.#progress !== undefined) this.#store.beat(this.#job.id, this.#progress);
+      if (this.#store.endJob(this.#job.id, end)) this.#kind.settle?.(this.#store, this.#job, end);
+    });
+  }
+}
+
+function lineOf(error: unknown): string {
+  return error instanceof HeadscopeError ? error.line : String((error as Error)?.message ?? error);
+}
+
+function isProgress(event: unknown): event is { event: "progress" } & JobProgress {
+  return (event as { event?: unknown } | null)?.event === "progress";
+}

@@ -1,0 +1,40 @@
+import type { RunRecord, RunSpec, Store } from "../store/store.ts";
+
+/** Which of several runs of one specification and seed serves best: a finished one, one that is under way, one to come. */
+const PREFERENCE: readonly RunRecord["status"][] = ["done", "running", "cancelled", "queued", "failed"];
+
+/**
+ * The runs of each specification, one a seed: those that the store has (same task, parameters, probes and seed), and new ones,
+ * queued, in one group, where it has none.
+ * @returns by specification, in the order of the seeds
+ */
+export function runsFor(store: Store, specs: readonly RunSpec[], seeds: readonly number[]): RunRecord[][] {
+  const known = new Map<string, RunRecord>();
+  for (const task of new Set(specs.map((spec) => spec.task))) {
+    for (const run of store.runs({ task })) {
+      const key = keyOf(run.spec, run.seed);
+      const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
+      const before = known.get(key);
+      if (before === undefined || rank(run) < rank(before)) known.set(key, run);
+    }
+  }
+  return store.transaction(() =>
+    specs.map((spec) => {
+      const missing = seeds.filter((seed) => !known.has(keyOf(spec, seed)));
+      if (missing.length > 0) for (const run of store.createRuns(spec, missing)) known.set(keyOf(spec, run.seed), run);
+      return seeds.map((seed) => known.get(keyOf(spec, seed))!);
+    }),
+  );
+}
+
+/** The same text for the same training, whatever the order of its fields. */
+function keyOf(spec: RunSpec, seed: number): string {
+  return JSON.stringify([seed, sorted(JSON.parse(JSON.stringify(spec)))]);
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== "object") return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, sorted(inner)]));
+}

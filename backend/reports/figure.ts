@@ -1,0 +1,86 @@
+import { z } from "zod";
+
+const axis = z.object({
+  title: z.string(),
+  /** Logarithmic; values that are not above 0 are then left out. */
+  log: z.boolean().optional(),
+  /** From and to, in the axis's own units; default what the data covers. */
+  range: z.tuple([z.number(), z.number()]).optional(),
+});
+
+/** A value that was measured; null where there is none, so that JSON can hold it. */
+const values = z.array(z.number().nullable());
+
+const head = {
+  /** File name without its extension: lower case with hyphens. */
+  name: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/),
+  title: z.string(),
+  /** One or two sentences under the figure: what is drawn, over how many runs. */
+  caption: z.string().optional(),
+};
+
+const line = z.object({
+  name: z.string(),
+  x: z.array(z.number()),
+  y: values,
+  dashed: z.boolean().optional(),
+  /** Marks every value, for lines of few. */
+  points: z.boolean().optional(),
+  /** Range over runs, one pair a value of x. */
+  band: z.object({ low: values, high: values }).optional(),
+});
+
+/** Schema of a figure of lines over one pair of axes. */
+export const lineFigureSchema = z
+  .object({
+    kind: z.literal("lines"),
+    ...head,
+    x: axis,
+    y: axis,
+    lines: z.array(line),
+    /** Vertical rules with a word beside them. */
+    marks: z.array(z.object({ x: z.number(), label: z.string() })).optional(),
+  })
+  .refine(
+    ({ lines }) =>
+      lines.every(({ x, y, band }) =>
+        [y, band?.low ?? y, band?.high ?? y].every((column) => column.length === x.length),
+      ),
+    "every line has as many values of y, and of its band, as of x",
+  );
+
+/** Schema of a table of numbers as colours. */
+export const heatmapFigureSchema = z
+  .object({
+    kind: z.literal("heatmap"),
+    ...head,
+    /** Columns, from the left. */
+    x: z.object({ title: z.string(), labels: z.array(z.string()) }),
+    /** Rows, from the top. */
+    y: z.object({ title: z.string(), labels: z.array(z.string()) }),
+    /** [rows][columns] */
+    z: z.array(values),
+    /** What the colours mean, and the values of the first and last colour. */
+    scale: z.object({ title: z.string(), range: z.tuple([z.number(), z.number()]).optional() }),
+  })
+  .refine(
+    ({ x, y, z: table }) => table.length === y.labels.length && table.every((row) => row.length === x.labels.length),
+    "a heatmap has a row for every label of y and a column for every label of x",
+  );
+
+/** Schema of every kind of figure. */
+export const figureSchema = z.discriminatedUnion("kind", [lineFigureSchema, heatmapFigureSchema]);
+
+/** Lines over one pair of axes. */
+export type LineFigure = z.output<typeof lineFigureSchema>;
+/** A table of numbers as colours. */
+export type HeatmapFigure = z.output<typeof heatmapFigureSchema>;
+/** What a report draws, as data: `toPlotly` and `toSvg` make pictures of it. */
+export type Figure = z.output<typeof figureSchema>;
+
+/** Smallest and largest number; undefined where there is none. */
+export function extent(numbers: readonly (number | null)[]): [number, number] | undefined {
+  const found = numbers.filter((value) => value !== null && Number.isFinite(value)) as number[];
+  if (found.length === 0) return undefined;
+  return [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))];
+}

@@ -1,0 +1,71 @@
+import type { Figure, HeatmapFigure, LineFigure } from "./figure.ts";
+import { HEAT, isSecondRound, lineColour } from "./palette.ts";
+
+/** What plotly.js draws: traces and a layout, as JSON. Colours of the paper are the page's matter. */
+export interface PlotlyFigure {
+  readonly data: readonly Readonly<Record<string, unknown>>[];
+  readonly layout: Readonly<Record<string, unknown>>;
+}
+
+/** A figure for plotly.js. */
+export function toPlotly(figure: Figure): PlotlyFigure {
+  return figure.kind === "lines" ? lines(figure) : heatmap(figure);
+}
+
+function lines(figure: LineFigure): PlotlyFigure {
+  return {
+    data: figure.lines.flatMap((line, n) => {
+      const color = lineColour(n);
+      const group = { legendgroup: String(n), x: line.x, type: "scatter" };
+      const edge = { ...group, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+      const band = line.band
+        ? [
+            { ...edge, y: line.band.low },
+            { ...edge, y: line.band.high, fill: "tonexty", fillcolor: `${color}2e` },
+          ]
+        : [];
+      const dash = line.dashed || isSecondRound(n) ? "dash" : "solid";
+      const mode = line.points ? "lines+markers" : "lines";
+      return [...band, { ...group, y: line.y, mode, name: line.name, line: { color, width: 2, dash } }];
+    }),
+    layout: {
+      title: { text: figure.title },
+      xaxis: plotlyAxis(figure.x),
+      yaxis: plotlyAxis(figure.y),
+      shapes: (figure.marks ?? []).map(({ x, label }) => ({
+        type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
+        line: { width: 1, dash: "dot", color: "#808080" },
+        label: { text: label, textposition: "end", textangle: -90, xanchor: "right", font: { size: 11 } },
+      })), // biome-ignore format: a shape a few lines
+    },
+  };
+}
+
+function plotlyAxis({ title, log, range }: LineFigure["x"]): Record<string, unknown> {
+  return {
+    title: { text: title },
+    ...(log ? { type: "log" } : {}),
+    ...(range ? { range: log ? range.map(Math.log10) : range } : {}),
+  };
+}
+
+function heatmap({ title, x, y, z, scale }: HeatmapFigure): PlotlyFigure {
+  const colorscale = HEAT.map((colour, n) => [n / (HEAT.length - 1), colour]);
+  const limits = scale.range ? { zmin: scale.range[0], zmax: scale.range[1] } : {};
+  const trace = { type: "heatmap", x: x.labels, y: y.labels, z, colorscale, ...limits };
+  const few = z.length * (z[0]?.length ?? 0) <= 200;
+  return {
+    data: [
+      {
+        ...trace,
+        colorbar: { title: { text: scale.title, side: "right" } },
+        ...(few ? { texttemplate: "%{z:.3~g}" } : {}),
+      },
+    ],
+    layout: {
+      title: { text: title },
+      xaxis: { title: { text: x.title }, type: "category" },
+      yaxis: { title: { text: y.title }, type: "category", autorange: "reversed" },
+    },
+  };
+}

@@ -1,0 +1,138 @@
+import { type Scale, scale } from "./axis.ts";
+import { extent, type LineFigure } from "./figure.ts";
+import { isSecondRound, lineColour } from "./palette.ts";
+import { type Box, bottomAxis, element, HEIGHT, INK, label, leftAxis, picture, pixel, title, WIDTH, widest } from "./svg-parts.ts"; // biome-ignore format: one line
+import { textWidth } from "./text.ts";
+
+type Line = LineFigure["lines"][number];
+type Point = readonly [x: number, y: number];
+
+const DASHES = "6 4";
+
+/** Draws lines over one pair of axes, with bands, marks and a legend. */
+export function linesSvg(figure: LineFigure): string {
+  const head = title(figure.title);
+  const legend = drawLegend(figure.lines, head.bottom + 14);
+  const { x, y, box } = axes(figure, legend.bottom + 12);
+  const drawn = figure.lines.map((line, n) => drawLine(line, n, x, y, figure));
+  const clip = element("clipPath", { id: "area" }, rectangle(box, {}));
+  return picture(figure.title, [
+    element("defs", {}, clip),
+    head.svg,
+    bottomAxis(x, box, figure.x.title),
+    leftAxis(y, box, figure.y.title),
+    rectangle(box, { class: "area", fill: "none", stroke: INK.frame }),
+    element("g", { "clip-path": "url(#area)" }, drawn.join("\n")),
+    drawMarks(figure, x, box),
+    legend.svg,
+  ]);
+}
+
+/** Scales over all that is drawn, and the box that their labels leave. */
+function axes(figure: LineFigure, top: number): { x: Scale; y: Scale; box: Box } {
+  const shown = (axis: { log?: boolean | undefined }, values: readonly (number | null)[]) =>
+    extent(axis.log ? values.filter((value) => value !== null && value > 0) : values) ?? (axis.log ? [1, 10] : [0, 1]);
+  const xs = figure.x.range ?? shown(figure.x, [...figure.lines.flatMap((l) => l.x), ...(figure.marks ?? []).map((m) => m.x)]); // biome-ignore format: one line
+  const ys = figure.y.range ?? shown(figure.y, figure.lines.flatMap((l) => [...l.y, ...(l.band?.low ?? []), ...(l.band?.high ?? [])])); // biome-ignore format: one line
+  const vertical = [HEIGHT - 52, top] as const;
+  const yOptions = { log: figure.y.log, fixed: figure.y.range !== undefined };
+  const labels = scale(ys, vertical, yOptions).ticks.map((tick) => tick.label ?? "");
+  const box = { left: 38 + widest(labels, 12), right: WIDTH - 24, top: vertical[1], bottom: vertical[0] };
+  return {
+    x: scale(xs, [box.left, box.right], { log: figure.x.log, fixed: true }),
+    y: scale(ys, vertical, yOptions),
+    box,
+  };
+}
+
+function rectangle({ left, top, right, bottom }: Box, attributes: Record<string, string>): string {
+  return element("rect", { x: left, y: top, width: right - left, height: bottom - top, ...attributes });
+}
+
+function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
+  const stroke = lineColour(n);
+  const points = (values: readonly (number | null)[]) => stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const)); // biome-ignore format: one line
+  const dashed = line.dashed === true || isSecondRound(n);
+  const parts = points(line.y).map(
+    (stretch) =>
+    stretch.length === 1
+      ? circle(stretch[0]!, stroke)
+      : element("path", { d: path(stretch), fill: "none", stroke, "stroke-width": 2, "stroke-linejoin": "round", "stroke-dasharray": dashed ? DASHES : undefined }), // biome-ignore format: one line
+  );
+  const marked = line.points ? points(line.y).flatMap((stretch) => stretch.map((point) => circle(point, stroke))) : [];
+  return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts, ...marked].join("");
+}
+
+function drawBand({ x: xs, band }: Line, x: Scale, y: Scale, figure: LineFigure, fill: string): string {
+  const both = band!.low.map((low, i) => (low === null || band!.high[i] === null ? null : low));
+  return stretches(xs, both, figure)
+    .map((low) => {
+      const at = new Map(xs.map((value, i) => [value, band!.high[i]!]));
+      const high = low.map(([value]) => [value, at.get(value)!] as const).reverse();
+      const outline = [...low, ...high].map(([a, b]) => [x.at(a), y.at(b)] as const);
+      return element("path", { d: `${path(outline)}Z`, fill, "fill-opacity": "0.18", stroke: "none" });
+    })
+    .join("");
+}
+
+/** The values that can be drawn, parted where one cannot. */
+function stretches(xs: readonly number[], ys: readonly (number | null)[], { x, y }: LineFigure): Point[][] {
+  const parts: Point[][] = [[]];
+  xs.forEach((at, i) => {
+    const value = ys[i] ?? null;
+    const drawable = value !== null && Number.isFinite(value) && (!x.log || at > 0) && (!y.log || value > 0);
+    if (drawable) parts.at(-1)!.push([at, value]);
+    else if (parts.at(-1)!.length > 0) parts.push([]);
+  });
+  return parts.filter((part) => part.length > 0);
+}
+
+function path(points: readonly Point[]): string {
+  return points.map(([a, b], i) => `${i === 0 ? "M" : "L"}${pixel(a)} ${pixel(b)}`).join("");
+}
+
+function circle([cx, cy]: Point, fill: string): string {
+  return element("circle", { cx, cy, r: 3.5, fill });
+}
+
+/** Names of the lines, from the left, in as many rows as they need. */
+function drawLegend(lines: readonly Line[], top: number): { svg: string; bottom: number } {
+  let x = 16;
+  let y = top;
+  const parts = lines.map((line, n) => {
+    const width = 30 + textWidth(line.name, 12) + 18;
+    if (x + width > WIDTH - 16 && x > 16) {
+      x = 16;
+      y += 18;
+    }
+    const dashed = line.dashed === true || isSecondRound(n);
+    const key = element("line", { x1: x, x2: x + 22, y1: y - 4, y2: y - 4, stroke: lineColour(n), "stroke-width": 2.5, "stroke-dasharray": dashed ? DASHES : undefined }); // biome-ignore format: one line
+    const drawn = key + label(line.name, x + 28, y);
+    x += width;
+    return drawn;
+  });
+  return { svg: parts.join(""), bottom: y };
+}
+
+/** Rules with their words at the top, a row lower where they would touch. */
+function drawMarks({ marks = [], x: axis }: LineFigure, x: Scale, box: Box): string {
+  const rowEnds: number[] = [];
+  return [...marks]
+    .filter((mark) => (!axis.log || mark.x > 0) && mark.x >= x.domain[0] && mark.x <= x.domain[1])
+    .sort((a, b) => a.x - b.x)
+    .map(({ x: value, label: words }) => {
+      const at = x.at(value);
+      const width = textWidth(words, 11) + 8;
+      const turned = at + width > box.right;
+      const start = turned ? at - width : at;
+      const free = rowEnds.findIndex((end) => end <= start);
+      const row = free < 0 ? rowEnds.length : free;
+      rowEnds[row] = start + width;
+      const rule = element("line", { x1: at, x2: at, y1: box.top, y2: box.bottom, stroke: INK.faint, "stroke-dasharray": "2 3" }); // biome-ignore format: one line
+      const anchor = turned ? "end" : "start";
+      const halo = { stroke: INK.paper, "stroke-width": 3, "paint-order": "stroke" }; // readable over lines
+      const place = { "font-size": 11, fill: INK.text, "text-anchor": anchor, ...halo };
+      return rule + label(words, turned ? at - 4 : at + 4, box.top + 14 + 14 * row, place);
+    })
+    .join("");
+}

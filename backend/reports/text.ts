@@ -1,0 +1,54 @@
+const ESCAPES: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
+/** Text for HTML and XML, in elements and in quoted attributes; characters that XML cannot hold become U+FFFD. */
+export function escapeXml(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what XML 1.0 forbids
+  const allowed = text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd"); // biome-ignore format: one expression
+  return allowed.replace(/[&<>"']/g, (character) => ESCAPES[character]!);
+}
+
+/** JSON that can stand in a <script> element: nothing in it ends the element or begins a comment. */
+export function scriptJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[<>\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+const NARROW = /[ijltfI.,:;'|!()[\] -]/;
+const WIDE = /[mwMW@%—…]/;
+
+/** Width of text in pixels, about: the font's widths in three classes. */
+export function textWidth(text: string, size: number): number {
+  let width = 0;
+  for (const character of text) {
+    if (NARROW.test(character)) width += 0.32;
+    else if (WIDE.test(character)) width += 0.9;
+    else width += /[A-Z]/.test(character) ? 0.7 : 0.56;
+  }
+  return width * size;
+}
+
+/** Breaks text into lines of at most so many pixels, between words. */
+export function wrapText(text: string, size: number, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(/\s+/).filter((part) => part !== "")) {
+    const last = lines.at(-1);
+    if (last !== undefined && textWidth(`${last} ${word}`, size) <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** A measured number for people: four significant digits, whole numbers whole. */
+export function shownNumber(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+}

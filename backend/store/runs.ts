@@ -1,0 +1,300 @@
+import { existsSync, rmSync } from "node:fs";
+import { relative, resolve } from "node:path";
+import { type HeadscopeError, unknownName } from "../errors.ts";
+import { runFolder, runIds } from "../paths.ts";
+import type { Database, Row } from "./database.ts";
+import { fileError } from "./file-error.ts";
+
+/** Where a run is: it waits, trains, has ended well, has ended with an error, or was stopped and can go on. */
+export type RunStatus = "queued" | "running" | "done" | "failed" | "cancelled";
+
+/** What the store must know of a training specification; the rest goes in and out as it is. */
+export interface RunSpec {
+  readonly task: string;
+  readonly params: object;
+  readonly model: object;
+  readonly training: { readonly steps: number };
+  readonly probes: readonly string[];
+}
+
+/** One training of one seed. */
+export interface RunRecord {
+  /** "<task>-<n>"; n counts up and is never used again. */
+  readonly id: string;
+  readonly task: string;
+  readonly status: RunStatus;
+  /** Last step that was told of. */
+  readonly step: number;
+  /** Steps that the run is to have. */
+  readonly steps: number;
+  readonly seed: number;
+  /** Runs that are trained together share it: the id of the first. */
+  readonly group: string;
+  readonly spec: RunSpec;
+  /** Why it failed, as one line. */
+  readonly error?: string;
+  /** The job that trained it last. */
+  readonly job?: number;
+  /** ISO times. */
+  readonly created: string;
+  readonly updated: string;
+}
+
+/** What may change of a run; null takes a field away. */
+export interface RunChanges {
+  readonly status?: RunStatus;
+  readonly step?: number;
+  readonly steps?: number;
+  readonly error?: string | null;
+  readonly job?: number | null;
+  readonly spec?: RunSpec;
+}
+
+/** Which runs are meant; all of them where nothing is said. */
+export interface RunFilter {
+  readonly task?: string;
+  readonly status?: RunStatus;
+  readonly group?: string;
+  readonly seed?: number;
+  readonly job?: number;
+}
+
+/** A measurement of a run. */
+export interface MetricPoint {
+  readonly step: number;
+  /** NaN where it was not a number. */
+  readonly value: number;
+}
+
+/** A saved state of a run. */
+export interface CheckpointRow {
+  readonly step: number;
+  /** Path of the file. */
+  readonly file: string;
+  readonly bytes: number;
+  /** "sha256:…" of the file or its tensors, as its writer says. */
+  readonly digest: string;
+}
+
+/** Runs, their curves and their checkpoints. Every method is one transaction. */
+export interface RunStore {
+  /** New runs of one specification, one a seed, all in one group. */
+  createRuns(spec: RunSpec, seeds: readonly number[]): RunRecord[];
+  /** @throws HeadscopeError `usage` that lists the nearest ids */
+  run(id: string): RunRecord;
+  /** Runs in the order in which they were made. */
+  runs(filter?: RunFilter): RunRecord[];
+  /** @throws HeadscopeError `usage` for an unknown run */
+  updateRun(id: string, changes: RunChanges): void;
+  /**
+   * Stores measurements after one step; those of the same step and name are replaced.
+   * @param values come back bit for bit, but for -0, which SQLite keeps as 0
+   */
+  addMetrics(id: string, step: number, values: Readonly<Record<string, number>>): void;
+  /** Curves by name, in the order of the names; each ascends by step. */
+  metrics(id: string): Map<string, MetricPoint[]>;
+  /** The last measurement of each name, in the order of the names. */
+  lastMetrics(id: string): Map<string, MetricPoint>;
+  /** Takes away the measurements and checkpoint rows after a step, from which a run goes on. */
+  truncate(id: string, afterStep: number): void;
+  addCheckpoint(id: string, checkpoint: CheckpointRow): void;
+  /** Checkpoints, ascending by step. */
+  checkpoints(id: string): CheckpointRow[];
+  /**
+   * Removes a run: its rows, then its folder.
+   * @throws HeadscopeError `usage` for an unknown run, `input` for one that is being trained or whose folder stays
+   */
+  removeRun(id: string): void;
+}
+
+const COLUMNS = `id, task, status, step, steps, seed, "group", spec, error, job, created, updated`;
+const FILTERS = ["task", "status", "group", "seed", "job"] as const;
+const CHANGES = ["status", "step", "steps", "error", "job", "spec"] as const;
+
+/**
+ * @param folder data folder, where runs/ is
+ * @param refuse throws for a run that somebody is working on
+ */
+export function runStore(database: Database, folder: string, refuse: (id: string) => void): RunStore {
+  function key(id: string): number {
+    const row = database.get("SELECT key FROM runs WHERE id = ?", id);
+    if (row === undefined) throw unknown(id);
+    return Number(row["key"]);
+  }
+
+  function unknown(id: string): HeadscopeError {
+    const ids = database.all("SELECT id FROM runs").map((row) => String(row["id"]));
+    return unknownName("run", id, ids);
+  }
+
+  function nextId(task: string): string {
+    const taken = new Set(runIds(folder));
+    for (;;) {
+      const row = database.get(
+        `INSERT INTO run_numbers (task, last) VALUES (?, 1)
+         ON CONFLICT (task) DO UPDATE SET last = last + 1 RETURNING last`,
+        task,
+      );
+      const id = `${task}-${row!["last"]}`;
+      // A folder can outlive its rows, when the database was lost: its checkpoints are another run's.
+      if (!taken.has(id)) return id;
+    }
+  }
+
+  return {
+    createRuns: (spec, seeds) =>
+      database.transaction(() => {
+        const now = new Date().toISOString();
+        const text = JSON.stringify(spec);
+        let group: string | undefined;
+        return seeds.map((seed) => {
+          const id = nextId(spec.task);
+          group ??= id;
+          const row = database.get(
+            `INSERT INTO runs (id, task, status, steps, seed, "group", spec, created, updated)
+             VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?) RETURNING ${COLUMNS}`,
+            ...[id, spec.task, spec.training.steps, seed, group, text, now, now],
+          );
+          return record(row!);
+        });
+      }),
+
+    run(id) {
+      const row = database.get(`SELECT ${COLUMNS} FROM runs WHERE id = ?`, id);
+      if (row === undefined) throw unknown(id);
+      return record(row);
+    },
+
+    runs(filter = {}) {
+      const given = FILTERS.filter((name) => filter[name] !== undefined);
+      const where = given.length === 0 ? "" : `WHERE ${given.map((name) => `"${name}" = ?`).join(" AND ")}`;
+      const values = given.map((name) => filter[name]!);
+      return database.all(`SELECT ${COLUMNS} FROM runs ${where} ORDER BY key`, ...values).map(record);
+    },
+
+    updateRun: (id, changes) =>
+      database.transaction(() => {
+        const given = CHANGES.filter((name) => changes[name] !== undefined);
+        const set = [...given, "updated"].map((name) => `"${name}" = ?`).join(", ");
+        const values = given.map((name) => (name === "spec" ? JSON.stringify(changes.spec) : changes[name]!));
+        database.all(`UPDATE runs SET ${set} WHERE key = ?`, ...values, new Date().toISOString(), key(id));
+      }),
+
+    addMetrics: (id, step, values) =>
+      database.transaction(() => {
+        const run = key(id);
+        for (const [name, value] of Object.entries(values)) {
+          database.all("INSERT INTO metric_names (name) VALUES (?) ON CONFLICT DO NOTHING", name);
+          database.all(
+            `INSERT INTO metrics (run, name, step, value)
+             VALUES (?, (SELECT id FROM metric_names WHERE name = ?), ?, ?)
+             ON CONFLICT DO UPDATE SET value = excluded.value`,
+            ...[run, name, step, Number.isNaN(value) ? null : value],
+          );
+        }
+        database.all(
+          "UPDATE runs SET step = max(step, ?), updated = ? WHERE key = ?",
+          step,
+          new Date().toISOString(),
+          run,
+        );
+      }),
+
+    lastMetrics(id) {
+      // SQLite takes the other columns of a max() from the row that has it.
+      const rows = database.all(
+        `SELECT metric_names.name AS name, max(step) AS step, value
+         FROM metrics JOIN metric_names ON metric_names.id = metrics.name
+         WHERE run = ? GROUP BY metrics.name ORDER BY metric_names.name`,
+        key(id),
+      );
+      return new Map(rows.map((row) => [String(row["name"]), point(row)]));
+    },
+
+    metrics(id) {
+      const rows = database.all(
+        `SELECT metric_names.name AS name, step, value FROM metrics JOIN metric_names ON metric_names.id = metrics.name
+         WHERE run = ? ORDER BY metric_names.name, step`,
+        key(id),
+      );
+      const curves = new Map<string, MetricPoint[]>();
+      for (const row of rows) {
+        const name = String(row["name"]);
+        const curve = curves.get(name) ?? [];
+        curve.push(point(row));
+        curves.set(name, curve);
+      }
+      return curves;
+    },
+
+    truncate: (id, afterStep) =>
+      database.transaction(() => {
+        const run = key(id);
+        database.all("DELETE FROM metrics WHERE run = ? AND step > ?", run, afterStep);
+        database.all("DELETE FROM checkpoints WHERE run = ? AND step > ?", run, afterStep);
+        database.all("UPDATE runs SET step = min(step, ?) WHERE key = ?", afterStep, run);
+      }),
+
+    addCheckpoint: (id, { step, file, bytes, digest }) =>
+      database.transaction(() => {
+        const run = key(id);
+        database.all(
+          "INSERT OR REPLACE INTO checkpoints (run, step, file, bytes, digest) VALUES (?, ?, ?, ?, ?)",
+          // Relative, so that the data folder can be moved.
+          ...[run, step, relative(folder, resolve(file)), bytes, digest],
+        );
+        database.all(
+          "UPDATE runs SET step = max(step, ?), updated = ? WHERE key = ?",
+          step,
+          new Date().toISOString(),
+          run,
+        );
+      }),
+
+    checkpoints: (id) =>
+      database
+        .all("SELECT step, file, bytes, digest FROM checkpoints WHERE run = ? ORDER BY step", key(id))
+        .map(({ step, file, bytes, digest }) => ({
+          step: Number(step),
+          file: resolve(folder, String(file)),
+          bytes: Number(bytes),
+          digest: String(digest),
+        })),
+
+    removeRun(id) {
+      database.transaction(() => {
+        const run = key(id);
+        refuse(id);
+        database.all("DELETE FROM runs WHERE key = ?", run);
+      });
+      const path = runFolder(id, folder);
+      try {
+        if (existsSync(path)) rmSync(path, { recursive: true });
+      } catch (error) {
+        throw fileError(error, `the folder ${path} of the removed run ${id} is still there`);
+      }
+    },
+  };
+}
+
+function point({ step, value }: Row): MetricPoint {
+  return { step: Number(step), value: value === null ? Number.NaN : Number(value) };
+}
+
+function record(row: Row): RunRecord {
+  const { id, task, status, step, steps, seed, group, spec, error, job, created, updated } = row;
+  return {
+    id: String(id),
+    task: String(task),
+    status: status as RunStatus,
+    step: Number(step),
+    steps: Number(steps),
+    seed: Number(seed),
+    group: String(group),
+    spec: JSON.parse(String(spec)) as RunSpec,
+    ...(error === null ? {} : { error: String(error) }),
+    ...(job === null ? {} : { job: Number(job) }),
+    created: String(created),
+    updated: String(updated),
+  };
+}

@@ -1,0 +1,129 @@
+import { totalmem } from "node:os";
+import { z } from "zod";
+import { type Flag, flagsOf, parseParameters } from "../definitions/parameters.ts";
+import { HeadscopeError } from "../errors.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { parameterCount, parameterLayout } from "../models/parameter-layout.ts";
+import { optimiserVectors } from "./optimiser.ts";
+import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
+import type { SyntheticTask, TaskShape } from "./task.ts";
+
+/** All that decides a training run but its seed. */
+export interface TrainSpec {
+  readonly task: string;
+  /** The task's own parameters, complete. */
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly model: ModelParams;
+  readonly training: TrainingParams;
+  /** Probes that are measured along with the evaluations. */
+  readonly probes: readonly string[];
+}
+
+/** The parameters of `headscope train TASK`: the task's, the model's and the training's, with the task's defaults. */
+export function trainParameters(task: SyntheticTask): z.ZodObject {
+  const defaults = { ...task.defaults?.model, ...task.defaults?.training };
+  const fields = { ...task.parameters.shape, ...modelParameters.shape, ...trainingParameters.shape };
+  const shape = Object.entries(fields).map(([name, field]) => {
+    const type = field as z.ZodType;
+    const own = Object.hasOwn(defaults, name) && !Object.hasOwn(task.parameters.shape, name);
+    return [name, own ? type.default(defaults[name] as never).describe(type.description ?? "") : type];
+  });
+  return z.object(Object.fromEntries(shape));
+}
+
+/** The same as data for help and forms. */
+export function trainFlags(task: SyntheticTask): Flag[] {
+  return flagsOf(trainParameters(task));
+}
+
+/**
+ * Checks the parameters of a training run before anything is computed.
+ * @param raw values or text by name
+ * @throws HeadscopeError (usage) for an unknown name, a value out of range, values that contradict each other, or more memory than the machine has
+ */
+export function makeSpec(
+  task: SyntheticTask,
+  raw: Readonly<Record<string, unknown>> = {},
+  { seeds = 1, probes = [] }: { seeds?: number; probes?: readonly string[] } = {},
+): TrainSpec {
+  const parsed = parseParameters(`task ${task.name}`, trainParameters(task), raw) as Record<string, unknown>;
+  const only = (schema: z.ZodObject): Record<string, unknown> =>
+    Object.fromEntries(Object.entries(parsed).filter(([name]) => Object.hasOwn(schema.shape, name)));
+  const spec = {
+    task: task.name,
+    params: only(task.parameters),
+    model: only(modelParameters) as ModelParams,
+    training: only(trainingParameters) as TrainingParams,
+    probes,
+  };
+  task.check(spec.params);
+  const shape = task.shape(spec.params);
+  if (probes.length > 0 && shape.input.kind === "vectors")
+    throw new HeadscopeError(
+      "usage",
+      `probe ${probes[0]} reads tokens, and the sequences of ${task.name} are vectors`,
+      {
+        remedy: "leave the probes out",
+      },
+    );
+  checkMemory(configOf(spec.model, shape), shape, spec.training, seeds);
+  return spec;
+}
+
+/**
+ * The model's config for a task.
+ * @throws HeadscopeError (usage) where widths do not fit each other
+ */
+export function configOf(model: ModelParams, shape: TaskShape): ModelConfig {
+  const { n_heads, d_model } = model;
+  if (model.d_head === undefined && d_model % n_heads !== 0) {
+    throw new HeadscopeError("usage", `d_model ${d_model} is not a multiple of n_heads ${n_heads}`, {
+      remedy: "change one of them, or give d_head",
+    });
+  }
+  const d_head = model.d_head ?? d_model / n_heads;
+  if (model.positional_embedding_type === "rotary" && d_head % 2 === 1) {
+    throw new HeadscopeError("usage", `rotary positions need an even d_head, and it is ${d_head}`, {
+      remedy: "change d_model, n_heads or d_head",
+    });
+  }
+  const { input, output, positions } = shape;
+  const outputs = output.kind === "classes" ? output.count : output.width;
+  const vocabulary = input.kind === "tokens" ? input.vocabulary : outputs;
+  return {
+    n_layers: model.n_layers, n_heads, n_key_value_heads: n_heads, d_model, d_head,
+    d_mlp: model.d_mlp ?? 4 * d_model, n_ctx: positions, d_vocab: vocabulary,
+    act_fn: model.act_fn, gated_mlp: false, attn_only: model.attn_only,
+    normalization_type: model.normalization_type === "none" ? null : model.normalization_type, eps: 1e-5,
+    final_norm: model.normalization_type !== "none",
+    positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: d_head,
+    tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(d_head),
+    ...(input.kind === "vectors" ? { d_input: input.width } : {}),
+    ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
+    ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
+  }; // biome-ignore format: a table
+}
+
+/** Bytes that a step holds at least: the state twice, gradients, and what the backward pass needs of every layer. */
+export function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
+  const parameters = parameterCount(parameterLayout(config));
+  const rows = Math.max(training.batch * seeds, training.evaluation_rows);
+  const tokens = rows * shape.positions;
+  const mlp = config.attn_only ? 0 : 2 * config.d_mlp;
+  const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * shape.positions * config.n_heads;
+  const scored = shape.scored === "last" ? rows : tokens;
+  const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab);
+  const state = (3 + 2 * optimiserVectors(training)) * parameters * seeds;
+  return 4 * (state + config.n_layers * layer + end);
+}
+
+function checkMemory(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): void {
+  const needed = stepBytes(config, shape, training, seeds);
+  if (needed <= totalmem()) return;
+  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  throw new HeadscopeError(
+    "usage",
+    `a training step of ${training.batch} sequences of ${shape.positions} positions needs about ${gib(needed)}, and this machine has ${gib(totalmem())}`,
+    { remedy: "make batch, positions, evaluation_rows or the model smaller, or train fewer seeds together" },
+  );
+}

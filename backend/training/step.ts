@@ -1,0 +1,257 @@
+import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
+import { compose } from "../models/compose.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { type ParameterPlace, weightsOver } from "../models/parameter-layout.ts";
+import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
+import { tf } from "../runtime/tf.ts";
+import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";
+import type { TrainingParams } from "./parameters.ts";
+import type { Batch, TaskShape } from "./task.ts";
+
+/** What every step of a run computes with. */
+export interface StepPlan {
+  config: ModelConfig;
+  places: readonly ParameterPlace[];
+  shape: TaskShape;
+  training: TrainingParams;
+  /** Cosines and sines of the positions [positions, rotary_dim], where the model rotates. */
+  tables: readonly Tensor[];
+}
+
+/** A seed's part of the state: parameters, then the optimiser's vectors, [parameters] each. */
+export type SeedState = readonly Float32Array[];
+
+/** Most shards of a batch, and fewest rows of one. */
+const SHARDS = { most: 4, rows: 8 };
+
+/** A batch as tensors: what goes in, targets, weights. The caller disposes them. */
+export function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {
+  const cells = batch.rows * shape.positions;
+  const scored = shape.scored === "last" ? batch.rows : cells;
+  const { input, output } = shape;
+  return [
+    input.kind === "tokens" ? tf.tensor1d(batch.tokens!, "int32") : tf.tensor2d(batch.inputs!, [cells, input.width]),
+    output.kind === "classes"
+      ? tf.tensor1d(batch.classes!, "int32")
+      : tf.tensor2d(batch.values!, [scored, output.width]),
+    tf.tensor1d(batch.weights),
+  ];
+}
+
+/**
+ * Training of several seeds together. A step is a plain function that calls compiled ones: the gradients of a shard of
+ * a seed's batch, which run side by side on all threads, and one update of all seeds. The shards' number depends on the
+ * batch alone, so that the same run gives the same bits whatever the number of threads.
+ */
+export class Stepper {
+  readonly seeds: number;
+  #plan: StepPlan;
+  #state: Tensor[];
+  #key: string;
+
+  /** @param states one a seed */
+  constructor(plan: StepPlan, states: readonly SeedState[]) {
+    this.#plan = plan;
+    this.seeds = states.length;
+    this.#key = `training step|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}`;
+    const vectors = 1 + optimiserVectors(plan.training);
+    this.#state = Array.from({ length: vectors }, (_, v) => {
+      const width = states[0]![v]!.length;
+      const all = new Float32Array(this.seeds * width);
+      states.forEach((state, s) => {
+        all.set(state[v]!, s * width);
+      });
+      return tf.keep(tf.tensor2d(all, [this.seeds, width]));
+    });
+  }
+
+  /**
+   * Makes one update.
+   * @param batches one a seed, of equal sizes
+   * @returns by seed, the loss before the update and the norm of its gradient
+   */
+  step(scalars: StepScalars, batches: readonly Batch[]): { losses: Float32Array; norms: Float32Array } {
+    const uploaded = batches.flatMap((batch) => uploadBatch(batch, this.#plan.shape));
+    const inputs = [tf.tensor1d([...scalars]), ...uploaded];
+    const all = [...inputs, ...this.#state, ...this.#plan.tables];
+    const fn = functions.obtain(this.#key, () => this.#capture(all));
+    const [losses, norms, ...state] = fn.run(all) as [Tensor, Tensor, ...Tensor[]];
+    tf.dispose([...inputs, ...this.#state]);
+    this.#state = state;
+    const read = { losses: losses.dataSync() as Float32Array, norms: norms.dataSync() as Float32Array };
+    tf.dispose([losses, norms]);
+    return read;
+  }
+
+  /** Runs every seed's model: see `Evaluator`. */
+  parameters(seed: number): Tensor {
+    return tf.tidy(() => tf.reshape(tf.slice(this.#state[0]!, [seed, 0], [1, -1]), [-1]));
+  }
+
+  /** What is needed to go on, by seed. */
+  states(): SeedState[] {
+    const read = this.#state.map((t) => t.dataSync() as Float32Array);
+    return Array.from({ length: this.seeds }, (_, s) =>
+      read.map((all) => all.slice((s * all.length) / this.seeds, ((s + 1) * all.length) / this.seeds)),
+    );
+  }
+
+  dispose(): void {
+    tf.dispose(this.#state);
+  }
+
+  #capture(example: Tensor[]): Captured {
+    const { seeds } = this;
+    const plan = this.#plan;
+    const vectors = this.#state.length;
+    const shards = shardsOf(plan.training.batch);
+    let gradient: Captured | undefined;
+    let update: Captured | undefined;
+    const body: TensorFunction = (...args) => {
+      const [scalars, ...rest] = args as [Tensor, ...Tensor[]];
+      const state = rest.slice(3 * seeds, 3 * seeds + vectors);
+      const tables = rest.slice(3 * seeds + vectors);
+      const sums = Array.from({ length: seeds }, (_, s) => {
+        const own = tf.reshape(tf.slice(state[0]!, [s, 0], [1, -1]), [-1]);
+        const parts = Array.from({ length: shards }, (_, i) => {
+          const inputs = [own, ...rest.slice(3 * s, 3 * s + 3).map((t) => shard(t, i, shards)), ...tables];
+          gradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: true });
+          return gradient.run(inputs);
+        });
+        return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
+      });
+      const inputs = [scalars, ...[0, 1, 2].map((i) => tf.stack(sums.map((sum) => sum[i]!))), ...state];
+      update ??= capture(updateBody(plan), inputs, { name: "update", xla: true });
+      return update.run(inputs);
+    };
+    // The inner functions are captured before the outer one is recorded: a recording can't hold another.
+    tf.dispose(tf.tidy(() => body(...example)));
+    const whole = capture(body, example, { name: "training step" });
+    const inner = [gradient!, update!];
+    return {
+      ...whole,
+      bytes: [whole, ...inner].reduce((sum, fn) => sum + fn.bytes, 0),
+      dispose() {
+        for (const fn of [whole, ...inner]) fn.dispose();
+      },
+    };
+  }
+}
+
+/** What the outputs of a model depend on beside the sizes of its inputs. */
+function planKey({ config, shape }: StepPlan): string {
+  return JSON.stringify([config, shape]);
+}
+
+/** What is frozen into a captured update. */
+function updateOptions(training: TrainingParams): unknown[] {
+  const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip } = training;
+  return [optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip];
+}
+
+function shardsOf(rows: number): number {
+  for (let n = SHARDS.most; n > 1; n--) if (rows % n === 0 && rows / n >= SHARDS.rows) return n;
+  return 1;
+}
+
+function shard(t: Tensor, i: number, shards: number): Tensor {
+  const size = t.shape[0]! / shards;
+  return tf.slice(t, [i * size, ...t.shape.slice(1).map(() => 0)], [size, ...t.shape.slice(1)]);
+}
+
+/**
+ * Arguments: a seed's parameters [parameters]; read, targets, weights of rows of its batch; the rotation's tables.
+ * @returns summed loss, summed weights, gradient of the summed loss [parameters]
+ */
+function gradientBody(plan: StepPlan): TensorFunction {
+  const { places, shape } = plan;
+  return (...args) => {
+    const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+    const values = places.map(({ offset, size, shape }) =>
+      tf.reshape(tf.slice(own as Tensor1D, offset, size), [...shape]),
+    );
+    const loss = (...given: Tensor[]) => {
+      const each = lossesOf(shape, outputs(plan, given, read, tables), targets);
+      return tf.sum(tf.mul(each, weights)) as never;
+    };
+    const { value, grads } = tf.valueAndGrads(loss)(values);
+    return [value, tf.sum(weights), tf.concat(grads.map((g) => tf.reshape(g, [-1])))];
+  };
+}
+
+/**
+ * Arguments: scalars [3]; summed losses and weights [seeds] and gradients [seeds, parameters]; parameters and the
+ * optimiser's vectors [seeds, parameters].
+ * @returns losses and gradient norms [seeds], the new parameters and vectors
+ */
+function updateBody({ training }: StepPlan): TensorFunction {
+  return (...args) => {
+    const [scalars, losses, weights, sums, parameters, ...state] = args as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const gradients = tf.div(sums, tf.expandDims(weights, 1));
+    const norms = tf.sqrt(tf.sum(tf.square(gradients), 1));
+    const clipped = training.clip > 0 ? clipNorm(gradients, norms, training.clip) : gradients;
+    return [tf.div(losses, weights), norms, ...update(training, parameters, clipped, state, scalars)];
+  };
+}
+
+/**
+ * Outputs of a model [rows * scored, outputs].
+ * @param values tensors of the layout's places, in order
+ */
+function outputs(plan: StepPlan, values: readonly Tensor[], read: Tensor, tables: readonly Tensor[]): Tensor {
+  const { config, places, shape } = plan;
+  const rows = read.shape[0]! / shape.positions;
+  const at = new Map(places.map((place, i) => [place, values[i]!]));
+  const weights = weightsOver(config, places, (place) => at.get(place)!);
+  const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [shape.positions, 1, config.rotary_dim]), [rows, 1, 1]));
+  const rotation = cos && sin ? { cos, sin } : undefined;
+  return compose(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
+}
+
+/** Losses of outputs: cross-entropy in nats, or the mean squared error of a position. @returns [rows * scored] */
+function lossesOf(shape: TaskShape, out: Tensor, targets: Tensor): Tensor {
+  if (shape.output.kind === "values") return tf.mean(tf.square(tf.sub(out, targets)), -1);
+  const chosen = tf.oneHot(targets as Tensor1D, shape.output.count);
+  return tf.neg(tf.sum(tf.mul(chosen, tf.logSoftmax(out as Tensor2D)), -1));
+}
+
+/** Loss and, for classes, accuracy of models on batches of one size. */
+export class Evaluator {
+  #plan: StepPlan;
+
+  constructor(plan: StepPlan) {
+    this.#plan = plan;
+  }
+
+  /** @param parameters [parameters], which stay the caller's @returns means by the batch's weights */
+  evaluate(parameters: Tensor, batch: Batch): { loss: number; accuracy?: number } {
+    const { shape, tables } = this.#plan;
+    const uploaded = uploadBatch(batch, shape);
+    const inputs = [parameters, ...uploaded, ...tables];
+    const fn = functions.get(
+      `evaluation|${planKey(this.#plan)}|${batch.rows}`,
+      this.#body(),
+      () => inputs,
+      () => ({ name: "evaluation", xla: true }),
+    );
+    const found = fn.run(inputs);
+    const [loss, accuracy] = found.map((t) => t.dataSync()[0]!);
+    tf.dispose([...uploaded, ...found]);
+    return { loss: loss!, ...(accuracy === undefined ? {} : { accuracy }) };
+  }
+
+  #body(): TensorFunction {
+    const { places, shape } = this.#plan;
+    return (...args) => {
+      const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+      const values = places.map(({ offset, size, shape }) =>
+        tf.reshape(tf.slice(own as Tensor1D, offset, size), [...shape]),
+      );
+      const out = outputs(this.#plan, values, read, tables);
+      const mean = (each: Tensor): Tensor => tf.div(tf.sum(tf.mul(each, weights)), tf.sum(weights));
+      const loss = mean(lossesOf(shape, out, targets));
+      if (shape.output.kind === "values") return [loss];
+      return [loss, mean(tf.cast(tf.equal(tf.argMax(out, -1), targets), "float32"))];
+    };
+  }
+}

@@ -1,0 +1,76 @@
+import type { z } from "zod";
+import type { Definition } from "../definitions/definition.ts";
+import type { Random } from "../runtime/random.ts";
+
+/** What a task asks of a model: what goes in, what comes out, and where. */
+export interface TaskShape {
+  /** At each position a token id, or a vector. */
+  readonly input:
+    | { readonly kind: "tokens"; readonly vocabulary: number }
+    | { readonly kind: "vectors"; readonly width: number };
+  /** At each scored position logits over classes (cross-entropy), or values (mean squared error). */
+  readonly output:
+    | { readonly kind: "classes"; readonly count: number }
+    | { readonly kind: "values"; readonly width: number };
+  /** Length of a sequence. */
+  readonly positions: number;
+  /** Where outputs are computed: at every position, or at the last one only. */
+  readonly scored: "all" | "last";
+}
+
+/** Sequences and their targets; `scored` is the number of positions where outputs are computed. */
+export interface Batch {
+  readonly rows: number;
+  /** Token ids [rows, positions]. */
+  readonly tokens?: Int32Array;
+  /** Vectors [rows, positions, width]. */
+  readonly inputs?: Float32Array;
+  /** Target classes [rows, scored]. */
+  readonly classes?: Int32Array;
+  /** Target values [rows, scored, width]. */
+  readonly values?: Float32Array;
+  /** How much each prediction counts [rows, scored]: the loss is sum(weight · loss) / sum(weight). */
+  readonly weights: Float32Array;
+  /** What the rows were made of, in the task's own numbers: what `describe` reads; models never see it. */
+  readonly layout?: Int32Array;
+}
+
+/** A held-out split: what an ability is measured on. @typeParam P parameters @typeParam W the task's world */
+export interface Evaluation<P, W> {
+  readonly title: string;
+  /** What guessing without the context reaches. */
+  chance?(params: P): { accuracy?: number; loss?: number };
+  sample(world: W, params: P, random: Random, rows: number): Batch;
+}
+
+/** A predictor to compare a model with: the best there is, or a stated rule. */
+export interface Reference<P, W> {
+  readonly title: string;
+  /** @returns predictions [rows, scored, output width]: log-probabilities of classes, or values */
+  predict(world: W, params: P, batch: Batch): Float64Array;
+}
+
+/** A synthetic task. Batches are pure functions of their arguments, so that a seed and a step determine them. */
+export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown> extends Definition<S> {
+  shape(params: z.output<S>): TaskShape;
+  /** @throws HeadscopeError (usage) for parameters that contradict each other, naming the constraint */
+  check(params: z.output<S>): void;
+  /** What is drawn once for a run, such as the means of classes. */
+  world(params: z.output<S>, seed: number): W;
+  /** A training batch. */
+  sample(world: W, params: z.output<S>, random: Random, rows: number): Batch;
+  /** By name; each gives the metrics `name.loss` and, for classes, `name.accuracy`. */
+  readonly evaluations: Readonly<Record<string, Evaluation<z.output<S>, W>>>;
+  readonly reference?: Reference<z.output<S>, W>;
+  /** One row of a batch as text that a person can read. */
+  describe(world: W, params: z.output<S>, batch: Batch, row: number): string;
+  /** One row as data, where tokens or inputs and targets of every position would not say it plainly. */
+  document?(world: W, params: z.output<S>, batch: Batch, row: number): Readonly<Record<string, unknown>>;
+  /** Model and training parameters that suit the task where the user says nothing. */
+  readonly defaults?: {
+    readonly model?: Readonly<Record<string, unknown>>;
+    readonly training?: Readonly<Record<string, unknown>>;
+    /** Probes that are measured along with the evaluations. */
+    readonly probes?: readonly string[];
+  };
+}

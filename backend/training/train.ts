@@ -1,0 +1,167 @@
+import { HeadscopeError } from "../errors.ts";
+import { Model } from "../models/model.ts";
+import { initialParameters, parameterLayout } from "../models/parameter-layout.ts";
+import { modelOfParameters } from "../models/run-checkpoint.ts";
+import { Random } from "../runtime/random.ts";
+import { tf } from "../runtime/tf.ts";
+import { optimiserVectors, stepScalars } from "./optimiser.ts";
+import { configOf, type TrainSpec } from "./spec.ts";
+import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
+import type { Batch, SyntheticTask } from "./task.ts";
+
+/** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
+const EVALUATION_STREAM = 0xf0000000;
+/** Between two reports of progress, in milliseconds. */
+const REPORT_EVERY = 100;
+
+/** Values by metric: `loss`, `EVALUATION.loss`, `EVALUATION.accuracy`, and what `measure` gives. */
+export type Metrics = Readonly<Record<string, number>>;
+
+/** A seed's training at a step. */
+export interface TrainState {
+  readonly step: number;
+  /** Parameters, then the optimiser's vectors. */
+  readonly state: SeedState;
+}
+
+/** What a training run tells and asks. */
+export interface TrainCallbacks {
+  /** Metrics of a seed at a step of the schedule. */
+  onMetrics(step: number, seed: number, values: Metrics): void | Promise<void>;
+  /** A state from which the run can go on. */
+  onCheckpoint(seed: number, state: TrainState): Promise<void>;
+  /** How far it is, a few times a second. @param values the mean loss of the seeds */
+  onProgress?(step: number, steps: number, values: Metrics): void;
+  /** More metrics of a model, such as probes' scores. The model is disposed afterwards. */
+  measure?(model: Model, step: number, seed: number): Promise<Metrics>;
+  /** Aborting saves a checkpoint at the present step and ends the run. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Trains a task's model from several seeds in one batched step each. Batches follow from seed and step alone, so a run that
+ * goes on from a checkpoint gives the uninterrupted run's numbers bit for bit.
+ * @param resume by seed, where to go on
+ * @returns the step at which it ended
+ * @throws HeadscopeError (input) where the loss is no number any more, naming the step and the seed
+ */
+export async function train(
+  task: SyntheticTask,
+  spec: TrainSpec,
+  seeds: readonly number[],
+  callbacks: TrainCallbacks,
+  resume?: readonly TrainState[],
+): Promise<{ step: number; status: "done" | "cancelled" }> {
+  const { training } = spec;
+  const shape = task.shape(spec.params);
+  const config = configOf(spec.model, shape);
+  const places = parameterLayout(config, spec.model.init_range);
+  const tables = rotaryTables(config);
+  const plan: StepPlan = { config, places, shape, training, tables: tables.tensors };
+  const worlds = seeds.map((seed) => task.world(spec.params, seed));
+  const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed));
+  const stepper = new Stepper(plan, states);
+  const evaluator = new Evaluator(plan);
+  const measured = new Set(logSteps(training.steps, training.points));
+  const saved = new Set(logSteps(training.steps, training.checkpoints));
+  let step = resume?.[0]?.step ?? 0;
+  let lastSaved = resume ? step : -1;
+  let told = 0;
+
+  const save = async (): Promise<void> => {
+    if (lastSaved === step) return;
+    const all = stepper.states();
+    for (const [s, seed] of seeds.entries()) await callbacks.onCheckpoint(seed, { step, state: all[s]! });
+    lastSaved = step;
+  };
+  const measure = async (losses: ArrayLike<number> | undefined): Promise<void> => {
+    for (const [s, seed] of seeds.entries()) {
+      const values: Record<string, number> = losses ? { loss: losses[s]! } : {};
+      const parameters = stepper.parameters(s);
+      Object.entries(task.evaluations).forEach(([name, evaluation], e) => {
+        const random = new Random(seed, EVALUATION_STREAM + e);
+        const batch = evaluation.sample(worlds[s], spec.params, random, training.evaluation_rows);
+        for (const [what, value] of Object.entries(evaluator.evaluate(parameters, batch)))
+          values[`${name}.${what}`] = value;
+      });
+      if (callbacks.measure) {
+        const model = modelOfParameters(`seed ${seed}, step ${step}`, config, parameters.dataSync() as Float32Array);
+        try {
+          Object.assign(values, await callbacks.measure(model, step, seed));
+        } finally {
+          model.dispose();
+        }
+      }
+      parameters.dispose();
+      await callbacks.onMetrics(step, seed, values);
+    }
+  };
+  try {
+    if (!resume) {
+      await measure(undefined);
+      await save();
+    }
+    while (step < training.steps) {
+      if (callbacks.signal?.aborted) {
+        await save();
+        return { step, status: "cancelled" };
+      }
+      step++;
+      const batches = seeds.map(
+        (seed, s): Batch => task.sample(worlds[s], spec.params, new Random(seed, step), training.batch),
+      );
+      const { losses } = stepper.step(stepScalars(training, step), batches);
+      checkFinite(losses, step, seeds, lastSaved);
+      const now = performance.now();
+      if (now - told > REPORT_EVERY || step === training.steps) {
+        told = now;
+        callbacks.onProgress?.(step, training.steps, { loss: losses.reduce((a, b) => a + b, 0) / losses.length });
+      }
+      if (measured.has(step)) await measure(losses);
+      if (saved.has(step)) {
+        checkFiniteState(stepper, step, seeds, lastSaved);
+        await save();
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return { step, status: "done" };
+  } finally {
+    stepper.dispose();
+    tables.dispose();
+  }
+}
+
+/** Whole steps from 0 to `steps`, evenly spaced by their logarithm as far as whole numbers allow; both ends are among them. */
+export function logSteps(steps: number, count: number): number[] {
+  const found = new Set([0, steps]);
+  for (let i = 0; i < count; i++) found.add(Math.round(steps ** (i / Math.max(1, count - 1))));
+  return [...found].sort((a, b) => a - b);
+}
+
+function freshState({ places, training }: StepPlan, seed: number): SeedState {
+  const parameters = initialParameters(places, seed);
+  return [parameters, ...Array.from({ length: optimiserVectors(training) }, () => new Float32Array(parameters.length))];
+}
+
+function rotaryTables(config: StepPlan["config"]): { tensors: StepPlan["tables"]; dispose(): void } {
+  const made = Model.rotaryOf(config);
+  const tensors = made ? [made.cos, made.sin] : [];
+  return { tensors, dispose: () => tf.dispose(tensors) };
+}
+
+function checkFinite(losses: Float32Array, step: number, seeds: readonly number[], lastSaved: number): void {
+  const bad = losses.findIndex((loss) => !Number.isFinite(loss));
+  if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
+}
+
+/** No checkpoint is written of parameters that are no numbers, which the next loss would show. */
+function checkFiniteState(stepper: Stepper, step: number, seeds: readonly number[], lastSaved: number): void {
+  const bad = stepper.states().findIndex((state) => state.some((v) => v.some((x) => !Number.isFinite(x))));
+  if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
+}
+
+function diverged(step: number, seed: number, lastSaved: number): HeadscopeError {
+  return new HeadscopeError("input", `training diverged: the loss of seed ${seed} is no number at step ${step}`, {
+    remedy: `lower learning_rate or set clip; the checkpoint of step ${lastSaved} is kept`,
+  });
+}

@@ -1,0 +1,68 @@
+import type { z } from "zod";
+import type { Definition } from "../backend/definitions/definition.ts";
+import type { Model } from "../backend/models/model.ts";
+import type { Figure } from "../backend/reports/figure.ts";
+import type { Claim } from "../backend/reports/report.ts";
+import type { Curve } from "./curves.ts";
+
+/** What a paper says, and the check that decides about it here: both are written before anything is run. */
+export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check">;
+
+/** What a run of an experiment found about one claim. */
+export type ClaimResult = Pick<Claim, "id" | "measured" | "verdict" | "why">;
+
+/** What to train: parameters of the task, the model and the training in one list, as `headscope train` takes them. */
+export interface TrainingPlan {
+  readonly task: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Probes to measure along the way. */
+  readonly probes?: readonly string[];
+  /** Word for the progress bar, such as "two layers". */
+  readonly label: string;
+}
+
+/** A finished run of one seed. */
+export interface TrainedRun {
+  readonly id: string;
+  readonly seed: number;
+  /** The task's parameters as they were used. */
+  readonly taskParams: Readonly<Record<string, unknown>>;
+  /** Measurements by metric name. */
+  readonly curves: ReadonlyMap<string, Curve>;
+  /** Steps at which it was saved, ascending. */
+  readonly checkpoints: readonly number[];
+}
+
+/** What an experiment runs with. */
+export interface ExperimentContext {
+  /** Trains a plan once for each seed, or finds the finished runs of an earlier call. @returns in the order of the seeds */
+  train(plan: TrainingPlan, seeds: readonly number[]): Promise<TrainedRun[]>;
+  /** Loads a run as it was saved at a step; the caller disposes it. */
+  model(run: TrainedRun, step: number): Promise<Model>;
+  progress(done: number, total: number, label: string): void;
+  readonly signal: AbortSignal;
+}
+
+/** What an experiment found. */
+export interface Finding {
+  /** One for each of the definition's claims. */
+  readonly claims: readonly ClaimResult[];
+  readonly figures: readonly Figure[];
+  /** Two or three sentences: what came out, with the figures that matter. */
+  readonly summary: string;
+}
+
+/** Names of the sizes in which an experiment can be run. */
+export const PRESETS = ["quick", "full"] as const;
+export type Preset = (typeof PRESETS)[number];
+
+/**
+ * A scripted reproduction. `quick` is the schema's defaults, at most five minutes on two cores: it may shrink sizes and
+ * steps, never a definition; `full` is the paper's setting or near it.
+ */
+export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /** Parameters that differ from the defaults. */
+  readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
+  readonly claims: readonly ClaimStatement[];
+  run(params: z.output<S>, context: ExperimentContext): Promise<Finding>;
+}

@@ -1,0 +1,20 @@
+import { type Registry, registry } from "../backend/definitions/definition.ts";
+import { abruptLearning } from "./abrupt-learning.ts";
+import type { Experiment } from "./base.ts";
+import { inductionEmergence } from "./induction-emergence.ts";
+
+/** Every experiment that headscope has. */
+export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
+  inductionEmergence,
+  abruptLearning,
+] as unknown as Experiment[]);
+
+export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
+export {
+  type ExperimentOptions,
+  experimentParameters,
+  type FinishedExperiment,
+  latestReport,
+  reportFolder,
+  runExperiment,
+} from "./run.ts";

@@ -1,0 +1,67 @@
+import type { Verdict } from "../backend/reports/report.ts";
+import type { ClaimResult } from "./base.ts";
+
+/** How a seed bears on a claim: for it, against it, or not at all, where what the claim is about did not happen. */
+export type Vote = boolean | undefined;
+
+/** Share of the seeds that must bear a claim out. */
+const QUORUM = 0.75;
+
+/** The rule of `vote` in words, for the checks of claims. */
+export const QUORUM_WORDS = "in at least three quarters of the seeds";
+
+/** Why the order of two events can't be told, see `comesFirst`. */
+export const TOO_CLOSE = "the two come too close together to tell";
+
+/**
+ * The verdict over seeds: reproduced where at least three quarters bear the claim out; inconclusive where more than a
+ * quarter cannot say; else not reproduced.
+ * @param what the vote is about, for the reason: "the rise is abrupt"
+ * @param missing why a seed could not say: "no in-context ability emerged"
+ */
+export function vote(votes: readonly Vote[], what: string, missing: string): { verdict: Verdict; why: string } {
+  const passed = votes.filter((each) => each === true).length;
+  const silent = votes.filter((each) => each === undefined).length;
+  const counted = `${passed} of ${votes.length} seeds: ${what}`;
+  if (votes.length > 0 && passed >= QUORUM * votes.length) return { verdict: "reproduced", why: `${counted}.` };
+  if (votes.length === 0 || silent > (1 - QUORUM) * votes.length)
+    return { verdict: "inconclusive at this scale", why: `In ${silent} of ${votes.length} seeds ${missing}.` };
+  return { verdict: "not reproduced", why: `Only ${counted}${silent > 0 ? `; in ${silent} ${missing}` : ""}.` };
+}
+
+/** Least change of an accuracy that counts as one. */
+const CHANGE = 0.2;
+/** Change of an accuracy against the claim that counts. */
+const AGAINST = 0.05;
+
+/** The rule of `tradeOff` in words. */
+export const TRADE_OFF_WORDS =
+  `reproduced where both change by at least ${CHANGE} as claimed, not reproduced where either changes by more than ` +
+  `${AGAINST} the other way, else inconclusive`;
+
+/**
+ * The verdict on two accuracies that should move apart between the ends of a sweep.
+ * @param gain change of the one that should rise @param loss change of the one that should fall, as measured (negative when it falls)
+ */
+export function tradeOff(gain: number, loss: number): { verdict: Verdict; why: string } {
+  const words = `in-context accuracy changes by ${signed(gain)}, in-weights accuracy by ${signed(loss)}`;
+  if (gain >= CHANGE && loss <= -CHANGE) return { verdict: "reproduced", why: `Over the sweep ${words}.` };
+  if (gain < -AGAINST || loss > AGAINST) return { verdict: "not reproduced", why: `Over the sweep ${words}.` };
+  return { verdict: "inconclusive at this scale", why: `Over the sweep ${words}, less than ${CHANGE} each.` };
+}
+
+/** A change with its sign, two decimals. */
+export function signed(value: number): string {
+  return `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(2)}`;
+}
+
+/** "3 claims reproduced (a, b, c), 1 not reproduced (d)": what a summary begins with. */
+export function tally(claims: readonly ClaimResult[]): string {
+  const verdicts = [...new Set(claims.map(({ verdict }) => verdict))];
+  return verdicts
+    .map((verdict) => {
+      const ids = claims.filter((claim) => claim.verdict === verdict).map(({ id }) => id);
+      return `${ids.length} of ${claims.length} claims ${verdict} (${ids.join(", ")})`;
+    })
+    .join("; ");
+}

@@ -1,0 +1,87 @@
+import type { HeadAxis, HeadModel } from "../backend/heads/model.ts";
+import type { HeadScores } from "../backend/heads/scores.ts";
+import type { Model } from "../backend/models/model.ts";
+import { type ProbeContext, probe } from "./index.ts";
+
+/** The file `headscope.head-history/1`: what a probe says about every head at every saved step of a run. */
+export interface HeadHistory {
+  readonly format: "headscope.head-history/1";
+  /** The run's id. */
+  readonly run: string;
+  /** The model at the last step. */
+  readonly model: HeadModel;
+  readonly probe: string;
+  readonly params: Record<string, unknown>;
+  /** Digest of the token rows, the same at every step. */
+  readonly tokens?: string;
+  readonly seed?: number;
+  /** ISO 8601 time. */
+  readonly created?: string;
+  /** Version of headscope that wrote it. */
+  readonly headscope?: string;
+  readonly steps: readonly number[];
+  /** By metric, tables in the order of `steps`: [steps][layers][heads or kvHeads]. */
+  readonly metrics: Record<string, { readonly axis: HeadAxis; readonly values: number[][][] }>;
+  /** By name, in the order of `steps`. */
+  readonly summary: Record<string, number[]>;
+}
+
+/** The saved steps of a run, and how to come by their models. */
+export interface SavedSteps {
+  readonly run: string;
+  /** At least one, ascending. */
+  readonly steps: readonly number[];
+  /** Loads the model of a step; it is disposed of here. */
+  load(step: number): Promise<Model>;
+  /** What the user gave to score, checked against the first model. */
+  inputs?(model: Model): Promise<Pick<ProbeContext, "tokens" | "cases">>;
+}
+
+/**
+ * Runs a probe on every saved step of a run, always on the same rows: one model at a time is in memory.
+ * @param name of the probe
+ * @param params by name, as values or text
+ * @throws HeadscopeError as `probe` does
+ */
+export async function probeHistory(
+  name: string,
+  params: Readonly<Record<string, unknown>>,
+  { run, steps, load, inputs }: SavedSteps,
+  { progress, ...context }: ProbeContext = {},
+): Promise<HeadHistory> {
+  let given: Pick<ProbeContext, "tokens" | "cases"> | undefined;
+  const documents: HeadScores[] = [];
+  for (const [i, step] of steps.entries()) {
+    progress?.(i, steps.length, `${name}, saved steps`);
+    context.signal?.throwIfAborted();
+    const model = await load(step);
+    try {
+      given ??= (await inputs?.(model)) ?? {};
+      documents.push(await probe(model, name, params, { ...context, ...given }));
+    } finally {
+      model.dispose();
+    }
+  }
+  const { model, params: used, tokens, seed, created, headscope, metrics, summary } = documents.at(-1)!;
+  return {
+    format: "headscope.head-history/1",
+    run,
+    model,
+    probe: name,
+    params: used,
+    ...(tokens === undefined ? {} : { tokens }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(created === undefined ? {} : { created }),
+    ...(headscope === undefined ? {} : { headscope }),
+    steps,
+    metrics: Object.fromEntries(
+      Object.entries(metrics).map(([metric, { axis }]) => [
+        metric,
+        { axis, values: documents.map((document) => document.metrics[metric]!.values) },
+      ]),
+    ),
+    summary: Object.fromEntries(
+      Object.keys(summary).map((key) => [key, documents.map((document) => document.summary[key]!)]),
+    ),
+  };
+}

@@ -1,0 +1,29 @@
+import type { z } from "zod";
+import { HeadscopeError } from "../backend/errors.ts";
+import type { SyntheticTask } from "../backend/training/task.ts";
+
+/** A task as it is written: its own types are inferred, so that the definition reads like the paper. */
+export function task<S extends z.ZodObject, W>(definition: SyntheticTask<S, W>): SyntheticTask<S, W> {
+  return definition;
+}
+
+/** Refuses parameters that contradict each other. @param constraint what must hold, with the values that break it */
+export function impossible(task: string, constraint: string, remedy: string): HeadscopeError {
+  return new HeadscopeError("usage", `${task}: ${constraint}`, { remedy });
+}
+
+/** Numbers for people, in columns of one width: two decimals. */
+export function fixed(values: Iterable<number>, digits = 2): string {
+  return Array.from(values, (value) => value.toFixed(digits).padStart(digits + 4)).join(" ");
+}
+
+/** Lines of at most `width` characters, broken at spaces; lines after the first are indented. */
+export function wrapped(words: readonly string[], width = 100, indent = "  "): string {
+  const lines = [""];
+  for (const word of words) {
+    const line = lines.at(-1)!;
+    if (line.length + word.length + 1 > width) lines.push(indent + word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines.join("\n");
+}

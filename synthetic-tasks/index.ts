@@ -1,0 +1,18 @@
+import { type Registry, registry } from "../backend/definitions/definition.ts";
+import type { SyntheticTask } from "../backend/training/task.ts";
+import { associativeRecall } from "./associative-recall.ts";
+import { gaussianClassification } from "./gaussian-classification.ts";
+import { induction } from "./induction.ts";
+import { linearRegression } from "./linear-regression.ts";
+
+/** Every task that headscope has. */
+export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
+  induction,
+  gaussianClassification,
+  linearRegression,
+  associativeRecall,
+] as unknown as SyntheticTask[]);
+
+export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
+export { RidgePosterior } from "./ridge.ts";
+export { type SampledRows, sampleRows } from "./sample.ts";

@@ -1,0 +1,161 @@
+import { z } from "zod";
+import type { Random } from "../backend/runtime/random.ts";
+import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { fixed, task } from "./base.ts";
+import { RidgePosterior } from "./ridge.ts";
+
+/** Numbers of an x that `describe` shows. */
+const SHOWN = 10;
+
+const parameters = z.object({
+  dimension: z.int().min(1).max(256).default(8).describe("numbers of an x"),
+  examples: z.int().min(1).max(1024).default(20).describe("pairs x, y of a sequence; the last y is only predicted"),
+  sigma: z.number().min(0).default(0.25).describe("standard deviation of the noise of y"),
+  tau: z.number().positive().default(1).describe("standard deviation of each weight"),
+}); // biome-ignore format: a table
+type Params = z.output<typeof parameters>;
+
+/** How a sequence differs from those of training. */
+interface Shift {
+  /** Standard deviation of x, 1 in training. */
+  scale?: number;
+}
+
+/** x_1, y_1, x_2, … as rows of `dimension` numbers, y as (y, 0, …); x at even positions is where y is predicted. */
+function batch(params: Params, random: Random, rows: number, { scale = 1 }: Shift = {}): Batch {
+  const { dimension: d, examples, sigma, tau } = params;
+  const positions = positionsOf(params);
+  const inputs = new Float32Array(rows * positions * d); // [rows, positions, d]
+  const values = new Float32Array(rows * positions); // [rows, positions, 1]
+  const weights = new Float32Array(rows * positions);
+  const w = new Float32Array(d);
+  const x = new Float32Array(examples * d);
+  const noise = new Float32Array(examples);
+  for (let r = 0; r < rows; r++) {
+    random.fillNormal(w);
+    random.fillNormal(x);
+    random.fillNormal(noise);
+    for (let i = 0; i < examples; i++) {
+      const position = r * positions + 2 * i;
+      let y = sigma * noise[i]!;
+      for (let j = 0; j < d; j++) {
+        const value = scale * x[i * d + j]!;
+        inputs[position * d + j] = value;
+        y += tau * w[j]! * value;
+      }
+      values[position] = y;
+      weights[position] = 1;
+      if (i < examples - 1) inputs[(position + 1) * d] = y;
+    }
+  }
+  return { rows, inputs, values, weights };
+}
+
+/** The last y is never read. */
+const positionsOf = ({ examples }: Params): number => 2 * examples - 1;
+
+/** Error of answering 0 everywhere, the best without a context: the variance of y. */
+const guessing =
+  (scale: number) =>
+  ({ dimension, sigma, tau }: Params) => ({
+    loss: dimension * (tau * scale) ** 2 + sigma ** 2,
+  });
+
+function evaluation(
+  title: string,
+  shift: Shift,
+  counts: (i: number, params: Params) => boolean,
+): Evaluation<Params, null> {
+  return {
+    title,
+    chance: guessing(shift.scale ?? 1),
+    sample(_, params, random, rows) {
+      const drawn = batch(params, random, rows, shift);
+      const positions = positionsOf(params);
+      drawn.weights.forEach((_, at) => {
+        if (!counts((at % positions) / 2, params)) drawn.weights[at] = 0;
+      });
+      return drawn;
+    },
+  };
+}
+
+/** What ridge regression predicts at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
+function ridge(params: Params, { rows, inputs, values }: Batch): Float64Array {
+  const { dimension: d, examples } = params;
+  const positions = positionsOf(params);
+  const predictions = new Float64Array(rows * positions);
+  for (let r = 0; r < rows; r++) {
+    const posterior = new RidgePosterior(d, params);
+    for (let i = 0; i < examples; i++) {
+      const position = r * positions + 2 * i;
+      const x = inputs!.subarray(position * d, (position + 1) * d);
+      predictions[position] = posterior.predict(x);
+      posterior.observe(x, values![position]!);
+    }
+  }
+  return predictions;
+}
+
+/** One row as pairs: x [examples][d], y [examples] and what ridge regression says of it from the pairs before. */
+function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number) {
+  const { dimension: d, examples } = params;
+  const positions = positionsOf(params);
+  const one: Batch = {
+    rows: 1,
+    inputs: inputs!.subarray(row * positions * d, (row + 1) * positions * d),
+    values: values!.subarray(row * positions, (row + 1) * positions),
+    weights: weights.subarray(row * positions, (row + 1) * positions),
+  };
+  const guesses = ridge(params, one);
+  const each = Array.from({ length: examples }, (_, i) => 2 * i);
+  return {
+    inputs: each.map((t) => [...one.inputs!.subarray(t * d, (t + 1) * d)]),
+    targets: each.map((t) => one.values![t]!),
+    reference: each.map((t) => guesses[t]!),
+  };
+}
+
+/** Linear regression in context, after Garg et al. */
+export const linearRegression = task({
+  name: "linear-regression",
+  title: "Linear regression in context",
+  description:
+    "Pairs x, y with y = w · x + noise, w drawn anew for every row: at each x a model predicts y from the pairs before it. " +
+    "The reference is ridge regression, the mean of the posterior and so the best prediction there is; its error falls as " +
+    "pairs come, and a model that learns to regress in context approaches it. Losses are mean squared errors.",
+  source:
+    "Garg et al. 2022, What Can Transformers Learn In-Context?; Akyürek et al. 2023 (reference with noise and prior)",
+  parameters,
+  shape: (params) => ({
+    input: { kind: "vectors", width: params.dimension },
+    output: { kind: "values", width: 1 },
+    positions: positionsOf(params),
+    scored: "all",
+  }),
+  check() {}, // any values of the schema go together
+  world: () => null,
+  sample: (_, params, random, rows) => batch(params, random, rows),
+  evaluations: {
+    "in-context": evaluation("every x, with all pairs before it as context", {}, () => true),
+    last: evaluation("the last x, with the most context", {}, (i, { examples }) => i === examples - 1),
+    scaled: evaluation("every x twice as long as in training", { scale: 2 }, () => true),
+  },
+  reference: {
+    title: "ridge regression (mean of the posterior)",
+    predict: (_, params, batch) => ridge(params, batch),
+  },
+  describe(_, params, drawn, row) {
+    const { inputs, targets, reference } = pairsOf(params, drawn, row);
+    const shown = (x: number[]): string => (x.length > SHOWN ? `${fixed(x.slice(0, SHOWN))} …` : fixed(x));
+    const lines = inputs.map(
+      (x, i) => `x ${shown(x)}   y ${fixed([targets[i]!])}   ridge says ${fixed([reference[i]!])}`,
+    );
+    return lines.join("\n");
+  },
+  document: (_, params, drawn, row) => pairsOf(params, drawn, row),
+  defaults: {
+    model: { n_layers: 4, n_heads: 4, d_model: 64, attn_only: false, act_fn: "gelu" },
+    training: { steps: 5000, learning_rate: 1e-3, batch: 64, clip: 1 },
+  },
+});
