@@ -1,22 +1,29 @@
 import { z } from "zod";
-import type { Figure, LineFigure } from "../backend/reports/figure.ts";
-import type { ClaimResult, ClaimStatement, Experiment, ExperimentContext, TrainedRun } from "./base.ts";
-import { type Curve, comesFirst, finalValue, mean, meanLine, median, rise, spread } from "./curves.ts";
+import {
+  type ClaimResult,
+  type ClaimStatement,
+  type Experiment,
+  type ExperimentContext,
+  seedList,
+  type TrainedRun,
+} from "./base.ts";
+import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "./curves.ts";
+import { accuracyFigure, progressFigure, sweepFigure } from "./figures/abrupt-learning.ts";
 import { type ProgressMeasures, progressMeasures } from "./label-attention.ts";
 import { QUORUM_WORDS, signed, TOO_CLOSE, TRADE_OFF_WORDS, tally, tradeOff, vote } from "./verdicts.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
 
 const parameters = z.object({
-  seeds: z.array(z.int().min(0)).min(1).default([0, 1, 2, 3]).describe("seeds of the main setting, trained together"),
-  sweep_seeds: z.array(z.int().min(0)).min(1).default([0, 1]).describe("seeds of the other settings"),
-  steps: z.int().min(100).default(3000).describe("optimiser steps of every setting"),
+  seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the main setting, trained together"),
+  sweep_seeds: seedList.default([0, 1]).describe("seeds of the other settings"),
+  steps: z.int().min(100).default(2000).describe("optimiser steps of every setting"),
   points: z.int().min(20).default(100).describe("steps at which accuracies and, in the main setting, attention are measured, log-spaced"),
   K: z.int().min(2).default(1024).describe("classes of the main setting"),
   B: z.int().min(1).default(1).describe("burstiness of the main setting: copies of a class in a context"),
   K_values: list(z.int().min(2), [16, 64, 256, 1024]).describe("classes to compare, ascending"),
   B_values: list(z.int().min(0), [0, 1, 4]).describe("burstiness to compare, ascending; 0 draws items independently"),
-  alpha_values: list(z.number().min(0), [0, 1]).describe("exponents of the class frequencies to compare, ascending; 0 and 1 among them"),
+  alpha_values: list(z.number().min(0), [0, 1]).refine((values) => [0, 1].every((value) => values.includes(value)), "0 and 1 must be among them").describe("exponents of the class frequencies to compare, ascending; 0 and 1 among them"),
   L: z.int().min(2).default(8).describe("labels"),
   N: z.int().min(1).default(4).describe("pairs of item and label in a context"),
   N_max: z.int().min(1).default(8).describe("pairs that the one-hot positions have room for"),
@@ -112,44 +119,70 @@ export interface Sweeps {
   readonly alpha: readonly SweepPoint[];
 }
 
+/** A seed with what its claims are decided by. */
+interface Events extends Transition {
+  /** Whether the accuracy ends at least half way from guessing among the context's items to 1. */
+  readonly able: boolean;
+  readonly rise: Rise;
+}
+
+const UNABLE = "no in-context ability emerged";
+
 /** Decides the claims. @param guess accuracy of guessing among the context's items */
 export function judge(seeds: readonly Transition[], sweeps: Sweeps, guess: number): ClaimResult[] {
-  const able = ({ accuracy }: Transition) => finalValue(accuracy) >= guess + 0.5 * (1 - guess);
-  const rises = seeds.map(({ accuracy }) => rise(accuracy, guess));
-  const without = "no in-context ability emerged";
-  const widths = rises.flatMap(({ width }) => width ?? []);
-  const first = (id: string, name: string, of: (seed: Transition) => Curve): ClaimResult => {
-    const halves = seeds.map((seed) => rise(of(seed)).half);
-    const before = seeds.map(({ accuracy }, i) => comesFirst(halves[i], rises[i]!.half, accuracy.steps));
-    const ratios = seeds.flatMap((_, i) => (halves[i] && rises[i]!.half ? [rises[i]!.half! / halves[i]!] : []));
-    return {
-      id,
-      measured: {
-        [`step of the half, ${name}`]: spread(halves),
-        "step of the half, accuracy": spread(rises.map(({ half }) => half)),
-        "accuracy's step over attention's, median": ratios.length > 0 ? median(ratios) : null,
-        "final attention, mean": mean(seeds.map((seed) => finalValue(of(seed)))),
-      },
-      ...vote(seeds.map((seed, i) => (able(seed) ? before[i] : undefined)), "the attention rises first", seeds.every(able) ? TOO_CLOSE : `${without}, or ${TOO_CLOSE}`), // biome-ignore format: one line
-    };
-  };
+  const events = seeds.map(
+    (seed): Events => ({
+      ...seed,
+      able: finalValue(seed.accuracy) >= guess + 0.5 * (1 - guess),
+      rise: rise(seed.accuracy, guess),
+    }),
+  );
   return [
-    {
-      id: "abrupt",
-      measured: {
-        "final in-context accuracy, mean": mean(seeds.map(({ accuracy }) => finalValue(accuracy))),
-        "guessing among the context": guess,
-        "width, median": widths.length > 0 ? median(widths) : null,
-        "step of the half": spread(rises.map(({ half }) => half)),
-      },
-      ...vote(seeds.map((seed, i) => (able(seed) ? (rises[i]!.width ?? Number.POSITIVE_INFINITY) <= ABRUPT : undefined)), "the accuracy rises abruptly", without), // biome-ignore format: one line
-    },
-    first("item-label-first", "label to item before", (seed) => seed.itemLabel),
-    first("query-label-first", "query to right labels", (seed) => seed.queryLabel),
+    judgeAbruptness(events, guess),
+    judgeOrder("item-label-first", "label to item before", events, (seed) => seed.itemLabel),
+    judgeOrder("query-label-first", "query to right labels", events, (seed) => seed.queryLabel),
     judgeSweep("trade-off-k", "K", sweeps.K),
     judgeSweep("trade-off-b", "B", sweeps.B),
     judgeZipf(sweeps.alpha),
   ];
+}
+
+function judgeAbruptness(seeds: readonly Events[], guess: number): ClaimResult {
+  const abrupt = ({ able, rise: { width } }: Events) => (able ? width !== undefined && width <= ABRUPT : undefined);
+  return {
+    id: "abrupt",
+    measured: {
+      "final in-context accuracy, mean": mean(seeds.map(({ accuracy }) => finalValue(accuracy))),
+      "guessing among the context's items": guess,
+      "width, median": medianOf(seeds.map((s) => s.rise.width)),
+      "step of the half": spread(seeds.map((s) => s.rise.half)),
+    },
+    ...vote(seeds.map(abrupt), "the accuracy rises abruptly", UNABLE),
+  };
+}
+
+function judgeOrder(
+  id: string,
+  name: string,
+  seeds: readonly Events[],
+  attention: (seed: Events) => Curve,
+): ClaimResult {
+  const halves = seeds.map((seed) => rise(attention(seed)).half);
+  const ratios = seeds.map((s, i) => (s.rise.half && halves[i] ? s.rise.half / halves[i] : undefined));
+  return {
+    id,
+    measured: {
+      [`step of the half, ${name}`]: spread(halves),
+      "step of the half, accuracy": spread(seeds.map((s) => s.rise.half)),
+      "accuracy's step over attention's, median": medianOf(ratios),
+      "final attention, mean": mean(seeds.map((seed) => finalValue(attention(seed)))),
+    },
+    ...vote(
+      seeds.map((s, i) => (s.able ? comesFirst(halves[i], s.rise.half, s.accuracy.steps) : undefined)),
+      "the attention rises first",
+      seeds.every(({ able }) => able) ? TOO_CLOSE : `${UNABLE}, or ${TOO_CLOSE}`,
+    ),
+  };
 }
 
 function judgeSweep(id: string, name: string, points: readonly SweepPoint[]): ClaimResult {
@@ -201,6 +234,17 @@ function plan(params: Params, setting: { K?: number; B?: number; alpha?: number 
   };
 }
 
+/** Every setting that is trained, the main one first. */
+function plans(params: Params): ReturnType<typeof plan>[] {
+  const settings = [
+    {},
+    ...params.K_values.map((K) => ({ K })),
+    ...params.B_values.map((B) => ({ B })),
+    ...params.alpha_values.map((alpha) => ({ alpha })),
+  ];
+  return settings.map((setting) => plan(params, setting, 1));
+}
+
 /** Trains every value of the three sweeps; the main setting is in each of them and is not trained again. */
 async function runSweeps(params: Params, main: readonly TrainedRun[], { train }: ExperimentContext): Promise<Sweeps> {
   const sweep = async (name: "K" | "B" | "alpha", values: readonly number[]): Promise<SweepPoint[]> => {
@@ -208,7 +252,8 @@ async function runSweeps(params: Params, main: readonly TrainedRun[], { train }:
     for (const value of [...values].sort((a, b) => a - b)) {
       const isMain = value === { K: params.K, B: params.B, alpha: 0 }[name];
       const trained = isMain ? main : await train(plan(params, { [name]: value }, 1), params.sweep_seeds);
-      const final = (evaluation: string) => mean(trained.map((run) => finalValue(run.curves.get(`${evaluation}.accuracy`)!))); // biome-ignore format: one line
+      const final = (evaluation: string) =>
+        mean(trained.map((run) => finalValue(run.curves.get(`${evaluation}.accuracy`)!)));
       points.push({ value, inContext: final("in-context"), inWeights: final("in-weights") });
     }
     return points;
@@ -217,71 +262,6 @@ async function runSweeps(params: Params, main: readonly TrainedRun[], { train }:
     K: await sweep("K", params.K_values),
     B: await sweep("B", params.B_values),
     alpha: await sweep("alpha", params.alpha_values),
-  };
-}
-
-function accuracyFigure(runs: readonly TrainedRun[], { L, B, N }: Params): LineFigure {
-  const curves = (name: string) => runs.map((run) => run.curves.get(`${name}.accuracy`)!);
-  const { steps } = curves("in-context")[0]!;
-  const level = (name: string, value: number) => ({ name, x: [...steps], y: steps.map(() => value), dashed: true });
-  return {
-    kind: "lines",
-    name: "accuracies",
-    title: "Accuracies over training",
-    caption: `Mean of ${runs.length} seeds, bands from the lowest to the highest.`,
-    x: { title: "training step", log: true },
-    y: { title: "accuracy", range: [0, 1] },
-    lines: [
-      meanLine("in context (new classes)", curves("in-context")),
-      meanLine("in weights (class absent from the context)", curves("in-weights")),
-      meanLine("labels swapped, by the context", curves("swapped")),
-      level("guessing among the context's items", B / N),
-      level("guessing among all labels", 1 / L),
-    ],
-  };
-}
-
-function progressFigure(
-  measures: readonly ProgressMeasures[],
-  seeds: readonly Transition[],
-  guess: number,
-): LineFigure {
-  const { chance } = measures[0]!;
-  const halves = seeds.flatMap(({ accuracy }) => rise(accuracy, guess).half ?? []);
-  const { steps } = measures[0]!.itemLabel;
-  const level = (name: string, value: number) => ({ name, x: [...steps], y: steps.map(() => value), dashed: true });
-  return {
-    kind: "lines",
-    name: "progress-measures",
-    title: "Attention that the in-context circuit is made of, before the transition",
-    caption: "On sequences of new classes, at checkpoints. Dashed: what even attention gives.",
-    x: { title: "training step", log: true },
-    y: { title: "accuracy or attention", range: [0, 1] },
-    lines: [
-      meanLine("in-context accuracy", seeds.map(({ accuracy }) => accuracy)),
-      meanLine("layer 0: label to the item before it", measures.map((m) => m.itemLabel)),
-      meanLine("layer 1: query to the right labels", measures.map((m) => m.queryLabel)),
-      meanLine("layer 1: query to items of its class", measures.map((m) => m.queryItem)),
-      level("even attention, layer 0", chance.itemLabel),
-      level("even attention, layer 1", chance.queryLabel),
-    ],
-    marks: halves.length > 0 ? [{ x: median(halves), label: "half of the accuracy's rise" }] : [],
-  }; // biome-ignore format: a line of the figure a line
-}
-
-function sweepFigure(name: keyof Sweeps, title: string, points: readonly SweepPoint[], runs: number): LineFigure {
-  const x = points.map(({ value }) => value);
-  return {
-    kind: "lines",
-    name: `trade-off-${name.toLowerCase()}`,
-    title,
-    caption: `Final accuracies, mean of ${runs} seeds (of all seeds in the main setting).`,
-    x: { title: name === "alpha" ? "α" : name, ...(name === "K" ? { log: true } : {}) },
-    y: { title: "final accuracy", range: [0, 1] },
-    lines: [
-      { name: "in context", x, y: points.map((p) => p.inContext), points: true },
-      { name: "in weights", x, y: points.map((p) => p.inWeights), points: true },
-    ],
   };
 }
 
@@ -318,6 +298,7 @@ export const abruptLearning: Experiment<typeof parameters> = {
   },
   claims,
   async run(params, context) {
+    for (const each of plans(params)) context.check(each, params.seeds);
     const main = await context.train(plan(params, {}, params.points), params.seeds);
     const measures: ProgressMeasures[] = [];
     for (const run of main) measures.push(await progressMeasures(run, context));
@@ -325,7 +306,7 @@ export const abruptLearning: Experiment<typeof parameters> = {
     const sweeps = await runSweeps(params, main, context);
     const guess = params.B / params.N;
     const results = judge(seeds, sweeps, guess);
-    const figures: Figure[] = [
+    const figures = [
       accuracyFigure(main, params),
       progressFigure(measures, seeds, guess),
       sweepFigure("K", "Classes K: in context against in weights", sweeps.K, params.sweep_seeds.length),

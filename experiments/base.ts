@@ -1,9 +1,15 @@
-import type { z } from "zod";
+import { z } from "zod";
 import type { Definition } from "../backend/definitions/definition.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Figure } from "../backend/reports/figure.ts";
 import type { Claim } from "../backend/reports/report.ts";
 import type { Curve } from "./curves.ts";
+
+/** Schema of a list of seeds. */
+export const seedList = z
+  .array(z.int().min(0))
+  .min(1)
+  .refine((seeds) => new Set(seeds).size === seeds.length, "give each seed once");
 
 /** What a paper says, and the check that decides about it here: both are written before anything is run. */
 export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check">;
@@ -35,6 +41,8 @@ export interface TrainedRun {
 
 /** What an experiment runs with. */
 export interface ExperimentContext {
+  /** Refuses a plan that `train` would refuse, before anything is trained. @throws HeadscopeError `usage` naming the constraint */
+  check(plan: TrainingPlan, seeds: readonly number[]): void;
   /** Trains a plan once for each seed, or finds the finished runs of an earlier call. @returns in the order of the seeds */
   train(plan: TrainingPlan, seeds: readonly number[]): Promise<TrainedRun[]>;
   /** Loads a run as it was saved at a step; the caller disposes it. */

@@ -26,6 +26,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** Median of what there is; null of nothing. */
+export function medianOf(values: readonly (number | undefined)[]): number | null {
+  const known = values.filter((value) => value !== undefined);
+  return known.length > 0 ? median(known) : null;
+}
+
 /**
  * The step at which a curve passes a level upwards for good: linear between measurements, and a single measurement above
  * it, with one below to follow, does not count.

@@ -1,22 +1,22 @@
 import { z } from "zod";
-import type { Figure, HeatmapFigure, LineFigure } from "../backend/reports/figure.ts";
-import type { ClaimResult, ClaimStatement, Experiment, TrainedRun } from "./base.ts";
+import { type ClaimResult, type ClaimStatement, type Experiment, seedList, type TrainedRun } from "./base.ts";
 import {
   type Curve,
   comesFirst,
   crossing,
   finalValue,
   mean,
-  meanLine,
-  median,
+  medianOf,
+  type Rise,
   rise,
   spread,
   upperEnvelope,
 } from "./curves.ts";
+import { emergenceFigure, headCurves, headsFigure, lossFigure, orderFigure } from "./figures/induction-emergence.ts";
 import { QUORUM_WORDS, TOO_CLOSE, tally, vote } from "./verdicts.ts";
 
 const parameters = z.object({
-  seeds: z.array(z.int().min(0)).min(1).default([0, 1, 2, 3]).describe("seeds, trained together"),
+  seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together"),
   steps: z.int().min(100).default(1200).describe("optimiser steps"),
   points: z.int().min(20).default(120).describe("steps at which everything is measured, log-spaced"),
   batch: z.int().min(1).default(32).describe("sequences of a step"),
@@ -97,81 +97,121 @@ export interface Emergence {
   readonly oneLayer: Curve;
 }
 
+/** A seed with what its claims are decided by. */
+interface Events extends Emergence {
+  /** Whether the in-context accuracy ends at least half way from chance to 1. */
+  readonly able: boolean;
+  /** Whether both kinds of head ended with a score that earns the name. */
+  readonly formed: boolean;
+  readonly rise: Rise;
+  /** Steps at which half of the final value is passed. */
+  readonly half: Readonly<Record<"accuracy" | "induction" | "previous", number | undefined>>;
+}
+
+const UNABLE = "no in-context ability emerged";
+
 /** Decides the claims. @param seeds one each @param chance accuracy of guessing */
 export function judge(seeds: readonly Emergence[], chance: number): ClaimResult[] {
-  const able = (seed: Emergence) => finalValue(seed.accuracy) >= chance + 0.5 * (1 - chance);
-  const formed = ({ induction, previous }: Emergence) =>
-    finalValue(induction) >= FORMED && finalValue(previous) >= FORMED;
   const half = (curve: Curve) => crossing(curve, finalValue(curve) / 2);
-  const halves = seeds.map(({ accuracy, induction, previous }) => ({
-    accuracy: half(accuracy),
-    induction: half(induction),
-    previous: half(previous),
-  }));
-  const rises = seeds.map(({ accuracy }) => rise(accuracy));
-  const ratio = (a = Number.NaN, b = Number.NaN) => Math.max(a, b) / Math.min(a, b);
-  const without = "no in-context ability emerged";
-  const medianOf = (values: readonly (number | undefined)[]) => {
-    const known = values.filter((value) => value !== undefined);
-    return known.length > 0 ? median(known) : null;
+  const events = seeds.map(
+    (seed): Events => ({
+      ...seed,
+      able: finalValue(seed.accuracy) >= chance + 0.5 * (1 - chance),
+      formed: finalValue(seed.induction) >= FORMED && finalValue(seed.previous) >= FORMED,
+      rise: rise(seed.accuracy),
+      half: { accuracy: half(seed.accuracy), induction: half(seed.induction), previous: half(seed.previous) },
+    }),
+  );
+  return [phaseChange(events), together(events), previousFirst(events), twoLayers(events), oneLayer(events, chance)];
+}
+
+function phaseChange(seeds: readonly Events[]): ClaimResult {
+  const abrupt = ({ able, rise: { width } }: Events) => (able ? width !== undefined && width <= ABRUPT : undefined);
+  return {
+    id: "phase-change",
+    measured: {
+      "final accuracy, mean": mean(seeds.map((s) => finalValue(s.accuracy))),
+      "width, median": medianOf(seeds.map((s) => s.rise.width)),
+      "step of the half of the rise": spread(seeds.map((s) => s.rise.half)),
+    },
+    ...vote(seeds.map(abrupt), "the accuracy rises abruptly", UNABLE),
   };
-  const leads = halves.map(({ previous, induction }) => ratioOf(induction, previous));
-  return [
-    {
-      id: "phase-change",
-      measured: {
-        "final accuracy, mean": mean(seeds.map((s) => finalValue(s.accuracy))),
-        "width, median": medianOf(rises.map(({ width }) => width)),
-        "step of the half": spread(rises.map((r) => r.half)),
-      },
-      ...vote(seeds.map((seed, i) => (able(seed) ? (rises[i]!.width ?? 0) <= ABRUPT && rises[i]!.half !== undefined : undefined)), "the accuracy rises abruptly", without), // biome-ignore format: one line
-    },
-    {
-      id: "together",
-      measured: {
-        "step of the half, accuracy": spread(halves.map((h) => h.accuracy)),
-        "step of the half, induction score": spread(halves.map((h) => h.induction)),
-        "ratio of the two, median": medianOf(halves.map((h) => ratioOf(h.induction, h.accuracy))),
-      },
-      ...vote(seeds.map((seed, i) => (able(seed) ? ratio(halves[i]!.accuracy, halves[i]!.induction) <= TOGETHER : undefined)), "score and accuracy rise together", without), // biome-ignore format: one line
-    },
-    {
-      id: "previous-token-first",
-      measured: {
-        "step of the half, previous-token score": spread(halves.map((h) => h.previous)),
-        "step of the half, induction score": spread(halves.map((h) => h.induction)),
-        "induction's step over previous-token's, median": medianOf(leads),
-      },
-      ...vote(seeds.map((seed, i) => (formed(seed) ? comesFirst(halves[i]!.previous, halves[i]!.induction, seed.accuracy.steps) : undefined)), "the previous-token score rises first", seeds.every(formed) ? TOO_CLOSE : `a head did not form, or ${TOO_CLOSE}`), // biome-ignore format: one line
-    },
-    {
-      id: "two-layer-circuit",
-      measured: {
-        "final induction score, mean": mean(seeds.map((s) => finalValue(s.induction))),
-        "final previous-token score, mean": mean(seeds.map((s) => finalValue(s.previous))),
-        "layers of the best heads (previous-token, induction)": [...new Set(seeds.map(({ layers }) => `${layers.previous}, ${layers.induction}`))].join("; "), // biome-ignore format: one line
-      },
-      ...vote(seeds.map((seed) => (able(seed) ? formed(seed) && seed.layers.previous === 0 && seed.layers.induction === 1 : undefined)), "both heads are there, each in its layer", without), // biome-ignore format: one line
-    },
-    {
-      id: "one-layer-fails",
-      measured: {
-        "final accuracy of one layer, mean": mean(seeds.map((s) => finalValue(s.oneLayer))),
-        "final accuracy of two layers, mean": mean(seeds.map((s) => finalValue(s.accuracy))),
-        chance,
-      },
-      ...vote(seeds.map((seed) => (able(seed) ? finalValue(seed.oneLayer) - chance <= 0.5 * (finalValue(seed.accuracy) - chance) : undefined)), "one layer gets at most half as far", "two layers did not acquire the ability"), // biome-ignore format: one line
-    },
-  ];
 }
 
-function ratioOf(a: number | undefined, b: number | undefined): number | undefined {
+function together(seeds: readonly Events[]): ClaimResult {
+  const ratios = seeds.map(({ half }) => ratio(half.induction, half.accuracy));
+  const close = (value = 0) => value <= TOGETHER && value >= 1 / TOGETHER;
+  return {
+    id: "together",
+    measured: {
+      "step of the half, accuracy": spread(seeds.map((s) => s.half.accuracy)),
+      "step of the half, induction score": spread(seeds.map((s) => s.half.induction)),
+      "ratio of the two, median": medianOf(ratios),
+    },
+    ...vote(
+      seeds.map(({ able }, i) => (able ? close(ratios[i]) : undefined)),
+      "score and accuracy rise together",
+      UNABLE,
+    ),
+  };
+}
+
+function previousFirst(seeds: readonly Events[]): ClaimResult {
+  const first = ({ formed, half, accuracy }: Events) =>
+    formed ? comesFirst(half.previous, half.induction, accuracy.steps) : undefined;
+  return {
+    id: "previous-token-first",
+    measured: {
+      "step of the half, previous-token score": spread(seeds.map((s) => s.half.previous)),
+      "step of the half, induction score": spread(seeds.map((s) => s.half.induction)),
+      "induction's step over previous-token's, median": medianOf(
+        seeds.map(({ half }) => ratio(half.induction, half.previous)),
+      ),
+    },
+    ...vote(
+      seeds.map(first),
+      "the previous-token score rises first",
+      seeds.every(({ formed }) => formed) ? TOO_CLOSE : `a head did not form, or ${TOO_CLOSE}`,
+    ),
+  };
+}
+
+function twoLayers(seeds: readonly Events[]): ClaimResult {
+  const layers = seeds.map((s) => `${s.layers.previous}, ${s.layers.induction}`);
+  return {
+    id: "two-layer-circuit",
+    measured: {
+      "final induction score, mean": mean(seeds.map((s) => finalValue(s.induction))),
+      "final previous-token score, mean": mean(seeds.map((s) => finalValue(s.previous))),
+      "layers of the best heads (previous-token, induction)": [...new Set(layers)].join("; "),
+    },
+    ...vote(
+      seeds.map(({ able, formed }, i) => (able ? formed && layers[i] === "0, 1" : undefined)),
+      "both heads are there, each in its layer",
+      UNABLE,
+    ),
+  };
+}
+
+function oneLayer(seeds: readonly Events[], chance: number): ClaimResult {
+  const fails = (seed: Events) => finalValue(seed.oneLayer) - chance <= 0.5 * (finalValue(seed.accuracy) - chance);
+  return {
+    id: "one-layer-fails",
+    measured: {
+      "final accuracy of one layer, mean": mean(seeds.map((s) => finalValue(s.oneLayer))),
+      "final accuracy of two layers, mean": mean(seeds.map((s) => finalValue(s.accuracy))),
+      chance,
+    },
+    ...vote(
+      seeds.map((seed) => (seed.able ? fails(seed) : undefined)),
+      "one layer gets at most half as far",
+      "two layers did not acquire the ability",
+    ),
+  };
+}
+
+function ratio(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined || b === undefined ? undefined : a / b;
-}
-
-/** The curves of a probe's heads in one layer. */
-function headCurves({ curves }: TrainedRun, probe: string, layer: number, heads: number): Curve[] {
-  return Array.from({ length: heads }, (_, head) => curves.get(`${probe}.${probe}[${layer}.${head}]`)!);
 }
 
 function emergenceOf(two: TrainedRun, one: TrainedRun, heads: number): Emergence {
@@ -184,86 +224,6 @@ function emergenceOf(two: TrainedRun, one: TrainedRun, heads: number): Emergence
     previous: previous[0]!,
     layers: { induction: layerOf(induction), previous: layerOf(previous) },
     oneLayer: one.curves.get("in-context.accuracy")!,
-  };
-}
-
-function emergenceFigure(seeds: readonly Emergence[], chance: number): LineFigure {
-  const halfOf = (of: (seed: Emergence) => Curve) => seeds.map(of).flatMap((c) => crossing(c, finalValue(c) / 2) ?? []);
-  const marks = [
-    { label: "previous-token", steps: halfOf((s) => s.previous) },
-    { label: "induction", steps: halfOf((s) => s.induction) },
-    { label: "accuracy", steps: halfOf((s) => s.accuracy) },
-  ].flatMap(({ label, steps }) => (steps.length > 0 ? [{ label, x: median(steps) }] : []));
-  const { steps } = seeds[0]!.accuracy;
-  return {
-    kind: "lines",
-    name: "emergence",
-    title: "In-context accuracy and head scores over training",
-    caption: `Mean of ${seeds.length} seeds, bands from the lowest to the highest. Marks: median step at which half of the final value is passed.`,
-    x: { title: "training step", log: true },
-    y: { title: "accuracy or score", range: [0, 1] },
-    lines: [
-      meanLine("in-context accuracy", seeds.map((s) => s.accuracy)),
-      meanLine("best induction score, layer 1", seeds.map((s) => s.induction)),
-      meanLine("best previous-token score, layer 0", seeds.map((s) => s.previous)),
-      { ...meanLine("in-context accuracy of one layer", seeds.map((s) => s.oneLayer)), dashed: true },
-      { name: "chance", x: [...steps], y: steps.map(() => chance), dashed: true },
-    ],
-    marks,
-  }; // biome-ignore format: a line of the figure a line
-}
-
-function orderFigure(runs: readonly TrainedRun[], seeds: readonly Emergence[]): LineFigure {
-  const line = (name: string, of: (seed: Emergence) => Curve): LineFigure["lines"][number] => ({
-    name,
-    x: runs.map(({ seed }) => seed),
-    y: seeds.map((seed) => crossing(of(seed), finalValue(of(seed)) / 2) ?? null),
-    points: true,
-  });
-  return {
-    kind: "lines",
-    name: "order",
-    title: "Step at which half of the final value is passed, by seed",
-    x: { title: "seed" },
-    y: { title: "training step", log: true },
-    lines: [
-      line("in-context accuracy", (s) => s.accuracy),
-      line("best induction score, layer 1", (s) => s.induction),
-      line("best previous-token score, layer 0", (s) => s.previous),
-    ],
-  };
-}
-
-function lossFigure(runs: readonly TrainedRun[], chance: number): LineFigure {
-  const curves = (name: string) => runs.map((run) => run.curves.get(name)!);
-  const { steps } = curves("in-context.loss")[0]!;
-  return {
-    kind: "lines",
-    name: "loss",
-    title: "Loss on the repetition and on the first copy",
-    caption: "The first copy is random: nothing can predict it, and its loss stays at that of guessing.",
-    x: { title: "training step", log: true },
-    y: { title: "loss (nats)" },
-    lines: [
-      meanLine("repetition", curves("in-context.loss")),
-      meanLine("first copy", curves("first-copy.loss")),
-      { name: "guessing", x: [...steps], y: steps.map(() => chance), dashed: true },
-    ],
-  };
-}
-
-function headsFigure(runs: readonly TrainedRun[], heads: number): HeatmapFigure {
-  const probes = ["previous-token", "induction"];
-  const columns = runs.flatMap((run) => probes.map((probe) => ({ run, probe })));
-  const cells = [0, 1].flatMap((layer) => Array.from({ length: heads }, (_, head) => ({ layer, head })));
-  return {
-    kind: "heatmap",
-    name: "heads",
-    title: "Scores of every head at the end",
-    x: { title: "seed and score", labels: columns.map(({ run, probe }) => `${run.seed} ${probe}`) },
-    y: { title: "head (layer.head)", labels: cells.map(({ layer, head }) => `${layer}.${head}`) },
-    z: cells.map(({ layer, head }) => columns.map(({ run, probe }) => finalValue(headCurves(run, probe, layer, heads)[head]!))), // biome-ignore format: one line
-    scale: { title: "score", range: [0, 1] },
   };
 }
 
@@ -306,7 +266,7 @@ export const inductionEmergence: Experiment<typeof parameters> = {
     const emergences = two.map((run, i) => emergenceOf(run, one[i]!, heads));
     const choices = params.vocabulary - 1; // BOS is never to be predicted
     const results = judge(emergences, 1 / choices);
-    const figures: Figure[] = [
+    const figures = [
       emergenceFigure(emergences, 1 / choices),
       orderFigure(two, emergences),
       lossFigure(two, Math.log(choices)),

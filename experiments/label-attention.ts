@@ -32,7 +32,7 @@ export interface LabelAttention {
 }
 
 /**
- * Progress measures of a run of gaussian-classification, on sequences of new classes, at each of its checkpoints.
+ * Progress measures of a run of gaussian-classification, on sequences of new classes, at each checkpoint whose accuracy was measured.
  * @see Reddy 2024: item-label association in layer 1, target-label association in layer 2
  */
 export async function progressMeasures(run: TrainedRun, context: ExperimentContext): Promise<ProgressMeasures> {
@@ -41,9 +41,12 @@ export async function progressMeasures(run: TrainedRun, context: ExperimentConte
   const sampled = task.evaluations["in-context"]!.sample(world, run.taskParams, new Random(run.seed, STREAM), ROWS);
   const pairs = run.taskParams["N"] as number;
   const found: { step: number; first: LabelAttention; last: LabelAttention }[] = [];
-  for (const [n, step] of run.checkpoints.entries()) {
+  // A run that was stopped has one more, at the step where it stopped.
+  const measured = new Set(run.curves.get("in-context.accuracy")!.steps);
+  const checkpoints = run.checkpoints.filter((step) => measured.has(step));
+  for (const [n, step] of checkpoints.entries()) {
     context.signal.throwIfAborted();
-    context.progress(n, run.checkpoints.length, `attention of ${run.id}`);
+    context.progress(n, checkpoints.length, `attention of ${run.id}`);
     const model = await context.model(run, step);
     try {
       found.push({ step, ...(await patternsOf(model, sampled, pairs)) });

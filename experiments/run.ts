@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
+import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Registry } from "../backend/definitions/definition.ts";
 import { HeadscopeError } from "../backend/errors.ts";
@@ -8,7 +9,7 @@ import { loadModel } from "../backend/models/load.ts";
 import { checkpointSteps, dataDir } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, type Report, readReport, writeReport } from "../backend/reports/report.ts";
 import type { RunRecord, Store } from "../backend/store/store.ts";
-import { makeSpec } from "../backend/training/spec.ts";
+import { makeSpec, type TrainSpec } from "../backend/training/spec.ts";
 import { tasks } from "../synthetic-tasks/index.ts";
 import {
   type Experiment,
@@ -92,10 +93,13 @@ export function reportFolder(experiment: string, preset: Preset, data = dataDir(
  */
 export async function runExperiment(experiment: Experiment, options: ExperimentOptions): Promise<FinishedExperiment> {
   const { store, preset, params, command, signal = new AbortController().signal, progress = () => {} } = options;
+  const folder = options.out ?? reportFolder(experiment.name, preset, store.folder);
+  await makeFolder(folder); // before minutes of training, not after
   const used = new Map<string, TrainedRun>();
   const context: ExperimentContext = {
     signal,
     progress,
+    check: (plan, seeds) => void specOf(plan, seeds),
     async train(plan, seeds) {
       const runs = await trainPlan(store, plan, seeds, { signal, progress });
       for (const run of runs) used.set(run.id, run);
@@ -120,20 +124,35 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
     figures: [...figures],
     runs: [...used.keys()],
   });
-  const folder = options.out ?? reportFolder(name, preset, store.folder);
   return { report, folder, files: await writeReport(folder, report) };
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HeadscopeError("input", `no report can be written to ${folder}: ${why}`, {
+      remedy: "give another --out",
+      cause,
+    });
+  }
+}
+
+function specOf({ task, params, probes = [] }: TrainingPlan, seeds: readonly number[]): TrainSpec {
+  return makeSpec(tasks.get(task), params, { seeds: seeds.length, probes });
 }
 
 async function trainPlan(
   store: Store,
-  { task, params, probes = [], label }: TrainingPlan,
+  plan: TrainingPlan,
   seeds: readonly number[],
   { signal, progress }: Pick<ExperimentContext, "signal" | "progress">,
 ): Promise<TrainedRun[]> {
-  const spec = makeSpec(tasks.get(task), params, { seeds: seeds.length, probes });
   signal.throwIfAborted();
-  const runs = runsFor(store, [spec], seeds)[0]!;
-  await trainRuns(store, runs, { signal, onProgress: ({ done, total }) => progress(done, total, label) });
+  const runs = runsFor(store, [specOf(plan, seeds)], seeds)[0]!;
+  await trainRuns(store, runs, { signal, onProgress: ({ done, total }) => progress(done, total, plan.label) });
   signal.throwIfAborted();
   const trained = runs.map(({ id }) => store.run(id));
   const unfinished = trained.find(({ status }) => status !== "done");

@@ -12,11 +12,25 @@ import type { Context } from "./context.ts";
 import { valuesText } from "./train-text.ts";
 
 const TASK = "induction";
-/** What differs from the task's defaults where nothing compiles. */
-const SMALLER = { wasm: { n_heads: 2, d_model: 48, vocabulary: 48, steps: 700, points: 20 }, tensorflow: {} } as const;
+/** What differs from the task's defaults: on wasm, where nothing compiles, a smaller model on shorter sequences. */
+const SIZES = {
+  tensorflow: {},
+  wasm: {
+    n_heads: 2,
+    d_model: 32,
+    vocabulary: 32,
+    context: 40,
+    segment_min: 6,
+    segment_max: 12,
+    gap_max: 8,
+    learning_rate: 0.005,
+    steps: 500,
+    points: 20,
+  },
+} as const satisfies Record<BackendChoice["name"], object>;
 /** Score from which a head counts as one of its kind. */
 const FORMED = 0.5;
-/** Rows BOS r r that the ablations are measured on, and the tokens of r. */
+/** Rows BOS r r that the ablations are measured on, and most tokens of r. */
 const ROWS = { count: 8, length: 24 };
 
 /** The toy transformer that was trained. Losses in nats a token, on the second copy of repeated tokens. */
@@ -24,6 +38,8 @@ export interface ToyTraining {
   readonly run: string;
   readonly layers: number;
   readonly heads: number;
+  readonly width: number;
+  readonly context: number;
   readonly steps: number;
   /** Milliseconds of training; absent where the run was there already. */
   readonly trainMs?: number;
@@ -49,7 +65,7 @@ export interface AblatedToy {
  */
 export async function trainToy(context: Context, backend: BackendChoice["name"]): Promise<ToyTraining> {
   const task = tasks.get(TASK);
-  const spec = makeSpec(task, SMALLER[backend], { probes: task.defaults?.probes ?? [] });
+  const spec = makeSpec(task, SIZES[backend], { probes: task.defaults?.probes ?? [] });
   const store = openStore();
   try {
     const [found] = runsFor(store, [spec], [0])[0] as [RunRecord];
@@ -68,6 +84,8 @@ export async function trainToy(context: Context, backend: BackendChoice["name"])
       run: run!.id,
       layers: spec.model.n_layers,
       heads: spec.model.n_heads,
+      width: spec.model.d_model,
+      context: spec.params["context"] as number,
       steps: run!.step,
       ...(found.status === "done" ? {} : { trainMs }),
       curves,
@@ -105,10 +123,11 @@ async function ablateFormed(
 ): Promise<ToyTraining["ablations"]> {
   const model = await loadModel(`run:${run}`);
   try {
-    const { n_layers, n_heads } = model.config;
+    const { n_layers, n_heads, n_ctx } = model.config;
+    const length = Math.min(ROWS.length, Math.floor((n_ctx - 1) / 2));
     const random = new Random(0, 1);
     const tokens = Array.from({ length: ROWS.count }, () => {
-      const half = Array.from({ length: ROWS.length }, () => random.integer(1, vocabulary));
+      const half = Array.from({ length }, () => random.integer(1, vocabulary));
       return [0, ...half, ...half];
     });
     const known = Object.values(formed).flat();
@@ -123,7 +142,7 @@ async function ablateFormed(
     ].filter(({ without, heads }) => without === "" || heads.length > 0);
     const losses = await ablateSweep(model, { tokens, method: "zero", sets: sets.map(({ heads }) => heads) });
     return sets.map(({ without, heads }, i) => {
-      const second = losses[i]!.nll.flatMap((row) => row.slice(1 - ROWS.length));
+      const second = losses[i]!.nll.flatMap((row) => row.slice(1 - length));
       return {
         without,
         heads: heads.map(({ layer, head }) => ({ layer, head })),

@@ -31,7 +31,7 @@ export function modelInfo(context: Context, ref: string): Promise<ModelInfo> {
     const { family, digest, config, tokenizer } = model;
     const parameters = countParameters(model.weights);
     return {
-      ref,
+      ref: model.ref,
       ...(known ? { title: known.title, licence: known.licence } : {}),
       ...(pulled ? { path: pulled.path, source: pulled.manifest.source } : {}),
       family,
@@ -51,9 +51,11 @@ export function modelInfo(context: Context, ref: string): Promise<ModelInfo> {
 }
 
 /** Numbers of a model, tied ones once. */
-function countParameters({ blocks, unembed, ...outer }: Weights): number {
+function countParameters({ blocks, unembed, readout = [], ...outer }: Weights): number {
   const rest = unembed === outer.embed ? outer : { ...outer, unembed };
-  const leaves = [rest, ...blocks].flatMap((group) => Object.values(group).filter((leaf) => leaf !== undefined));
+  const leaves = [rest, ...blocks, ...readout].flatMap((group) =>
+    Object.values(group).filter((leaf) => leaf !== undefined),
+  );
   return leaves.reduce((sum, leaf) => {
     if (leaf instanceof Matrix) return sum + leaf.shape[0] * leaf.shape[1];
     return sum + ("w" in leaf ? leaf.w.size + (leaf.b?.size ?? 0) : leaf.size);

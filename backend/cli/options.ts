@@ -40,7 +40,10 @@ export interface ModelOptions {
 /** Adds --model and --weights. */
 export function modelOptions(command: Command): Command {
   return command
-    .requiredOption("--model <ref>", "catalogue name, or path to a .gguf file or checkpoint folder")
+    .requiredOption(
+      "--model <ref>",
+      "catalogue name, run:ID or run:ID@step, or path to a .gguf file or checkpoint folder",
+    )
     .addOption(
       new Option("--weights <type>", "f32, or q8: keep 8-bit weights of a GGUF as they are")
         .argParser(oneOf("--weights", WEIGHTS))

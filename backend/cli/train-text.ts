@@ -59,7 +59,7 @@ export function trainText(store: Store, trained: readonly RunRecord[]): string {
     ...(heads.length > 0 ? ["", bold("Strongest heads"), ...heads] : []),
     "",
     dim(
-      `curves: headscope runs show ${first.id}    heads: headscope probe induction --model run:${first.id} --all-steps`,
+      `curves: headscope runs show ${first.id}${heads.length > 0 ? `    heads: headscope probe induction --model run:${first.id} --all-steps` : ""}`,
     ),
   ].join("\n");
 }

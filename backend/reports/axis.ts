@@ -13,26 +13,35 @@ export interface Scale {
   at(value: number): number;
 }
 
+/** What kind of axis it is. */
+export interface AxisOptions {
+  readonly log?: boolean | undefined;
+  /** Whether the axis ends where the data does; else a linear one ends at ticks. */
+  readonly fixed?: boolean | undefined;
+  /** Whether ticks stand at whole numbers only. */
+  readonly whole?: boolean | undefined;
+}
+
 /** Labelled ticks that an axis has about. */
 const WANTED = 6;
 
 /**
  * An axis over a range of values, from one pixel to another.
  * @param extent of the data; a range of no width gets one
- * @param fixed whether the axis ends where the data does; else it ends at ticks (linear) or at the data (logarithmic)
  * @throws RangeError for a logarithmic axis over values that are not above 0
  */
 export function scale(
   extent: readonly [number, number],
   pixels: readonly [number, number],
-  { log = false, fixed = false }: { log?: boolean | undefined; fixed?: boolean | undefined } = {},
+  { log = false, fixed = false, whole = false }: AxisOptions = {},
 ): Scale {
   if (log && extent[0] <= 0) throw new RangeError(`a logarithmic axis cannot begin at ${extent[0]}`);
   const domain = log ? widenLog(extent) : fixed && extent[0] < extent[1] ? extent : roundOut(widen(extent));
-  const place = (value: number) => (log ? Math.log(value / domain[0]) / Math.log(domain[1] / domain[0]) : (value - domain[0]) / (domain[1] - domain[0])); // biome-ignore format: one line a case
+  const place = (value: number) =>
+    log ? Math.log(value / domain[0]) / Math.log(domain[1] / domain[0]) : (value - domain[0]) / (domain[1] - domain[0]);
   return {
     domain,
-    ticks: log ? logTicks(domain) : linearTicks(domain),
+    ticks: log ? logTicks(domain) : linearTicks(domain, whole),
     at: (value) => pixels[0] + place(value) * (pixels[1] - pixels[0]),
   };
 }
@@ -59,9 +68,9 @@ export function niceStep(least: number): number {
   return power * ([1, 2, 5, 10].find((factor) => factor * power >= least * (1 - 1e-9)) ?? 10);
 }
 
-/** Ticks at multiples of 1, 2 or 5 times a power of ten. */
-export function linearTicks([low, high]: readonly [number, number]): Tick[] {
-  const step = niceStep((high - low) / WANTED);
+/** Ticks at multiples of 1, 2 or 5 times a power of ten. @param whole at whole numbers only */
+export function linearTicks([low, high]: readonly [number, number], whole = false): Tick[] {
+  const step = niceStep(Math.max(whole ? 1 : 0, (high - low) / WANTED));
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-12));
   const first = Math.ceil(low / step - 1e-9);
   const count = Math.floor(high / step + 1e-9) - first + 1;
@@ -71,7 +80,10 @@ export function linearTicks([low, high]: readonly [number, number]): Tick[] {
   });
 }
 
-/** Ticks at powers of ten; over less than two of them also at 2 and 5 times, with strokes in between. */
+/**
+ * Ticks at powers of ten; over less than two of them also at 2 and 5 times, with strokes in between. Over so little that
+ * these would be fewer than two, ticks as on a linear axis.
+ */
 export function logTicks([low, high]: readonly [number, number]): Tick[] {
   const decades = Math.log10(high / low);
   const every = Math.max(1, Math.ceil(decades / 8));
@@ -85,7 +97,7 @@ export function logTicks([low, high]: readonly [number, number]): Tick[] {
       ticks.push(named ? { value, label: tickLabel(value, Math.max(0, -power)) } : { value });
     }
   }
-  return ticks;
+  return ticks.filter(({ label }) => label !== undefined).length < 2 ? linearTicks([low, high]) : ticks;
 }
 
 /** A tick's number: "0.25", "1,500", "20k", "3M". @param decimals of the step between ticks */

@@ -4,6 +4,8 @@ const axis = z.object({
   title: z.string(),
   /** Logarithmic; values that are not above 0 are then left out. */
   log: z.boolean().optional(),
+  /** Ticks at whole numbers only. */
+  whole: z.boolean().optional(),
   /** From and to, in the axis's own units; default what the data covers. */
   range: z.tuple([z.number(), z.number()]).optional(),
 });
@@ -83,4 +85,11 @@ export function extent(numbers: readonly (number | null)[]): [number, number] | 
   const found = numbers.filter((value) => value !== null && Number.isFinite(value)) as number[];
   if (found.length === 0) return undefined;
   return [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))];
+}
+
+/** Values of a heatmap's first and last colour: as the figure says, else what the table covers. */
+export function heatRange({ scale, z: table }: HeatmapFigure): [number, number] {
+  if (scale.range !== undefined) return scale.range;
+  const [low, high] = extent(table.flat()) ?? [0, 1];
+  return low < high ? [low, high] : [low - 0.5, high + 0.5];
 }

@@ -1,5 +1,6 @@
-import type { Figure, HeatmapFigure, LineFigure } from "./figure.ts";
+import { type Figure, type HeatmapFigure, heatRange, type LineFigure } from "./figure.ts";
 import { HEAT, isSecondRound, lineColour } from "./palette.ts";
+import { decimalsOf } from "./text.ts";
 
 /** What plotly.js draws: traces and a layout, as JSON. Colours of the paper are the page's matter. */
 export interface PlotlyFigure {
@@ -41,25 +42,27 @@ function lines(figure: LineFigure): PlotlyFigure {
   };
 }
 
-function plotlyAxis({ title, log, range }: LineFigure["x"]): Record<string, unknown> {
+function plotlyAxis({ title, log, range, whole }: LineFigure["x"]): Record<string, unknown> {
   return {
     title: { text: title },
     ...(log ? { type: "log" } : {}),
+    ...(whole ? { tickformat: "d" } : {}),
     ...(range ? { range: log ? range.map(Math.log10) : range } : {}),
   };
 }
 
-function heatmap({ title, x, y, z, scale }: HeatmapFigure): PlotlyFigure {
+function heatmap(figure: HeatmapFigure): PlotlyFigure {
+  const { title, x, y, z, scale } = figure;
   const colorscale = HEAT.map((colour, n) => [n / (HEAT.length - 1), colour]);
-  const limits = scale.range ? { zmin: scale.range[0], zmax: scale.range[1] } : {};
-  const trace = { type: "heatmap", x: x.labels, y: y.labels, z, colorscale, ...limits };
+  const range = heatRange(figure);
+  const trace = { type: "heatmap", x: x.labels, y: y.labels, z, colorscale, zmin: range[0], zmax: range[1] };
   const few = z.length * (z[0]?.length ?? 0) <= 200;
   return {
     data: [
       {
         ...trace,
         colorbar: { title: { text: scale.title, side: "right" } },
-        ...(few ? { texttemplate: "%{z:.3~g}" } : {}),
+        ...(few ? { texttemplate: `%{z:.${decimalsOf(range)}f}` } : {}),
       },
     ],
     layout: {

@@ -1,8 +1,8 @@
 import { scale } from "./axis.ts";
-import { extent, type HeatmapFigure } from "./figure.ts";
+import { type HeatmapFigure, heatRange } from "./figure.ts";
 import { HEAT, heatColour, inkOn } from "./palette.ts";
 import { type Box, element, HEIGHT, INK, label, picture, pixel, sideTitle, title, WIDTH, widest } from "./svg-parts.ts";
-import { shownNumber, textWidth } from "./text.ts";
+import { decimalsOf, textWidth } from "./text.ts";
 
 /** Draws a table of numbers as colours, the numbers themselves where they fit, and a bar that explains the colours. */
 export function heatmapSvg(figure: HeatmapFigure): string {
@@ -12,14 +12,19 @@ export function heatmapSvg(figure: HeatmapFigure): string {
   const slanted = slant(figure);
   const bottom = HEIGHT - 44 - (slanted ? Math.min(120, widest(x.labels, 12) * 0.75) : 12);
   const box: Box = { left: 42 + widest(y.labels, 12), right: WIDTH - 96, top, bottom };
-  const range = figure.scale.range ?? widened(extent(z.flat()) ?? [0, 1]);
+  const range = heatRange(figure);
   const cell = { width: (box.right - box.left) / x.labels.length, height: (box.bottom - box.top) / y.labels.length };
-  const cells = z.flatMap((row, r) => row.map((value, c) => drawCell(value, box.left + c * cell.width, box.top + r * cell.height, cell, range))); // biome-ignore format: one line
+  const cells = z.flatMap((row, r) =>
+    row.map((value, c) => drawCell(value, box.left + c * cell.width, box.top + r * cell.height, cell, range)),
+  );
   const names = [
     ...every(x.labels, slanted ? 14 / cell.width : 1).map(([name, c]) => {
       const at = box.left + (c + 0.5) * cell.width;
       if (!slanted) return label(name, at, box.bottom + 17, { "text-anchor": "middle" });
-      return label(name, at, box.bottom + 14, { "text-anchor": "end", transform: `rotate(-45 ${pixel(at)} ${pixel(box.bottom + 14)})` }); // biome-ignore format: one line
+      return label(name, at, box.bottom + 14, {
+        "text-anchor": "end",
+        transform: `rotate(-45 ${pixel(at)} ${pixel(box.bottom + 14)})`,
+      });
     }),
     ...every(y.labels, 13 / cell.height).map(([name, r]) =>
       label(name, box.left - 8, box.top + (r + 0.5) * cell.height + 4, { "text-anchor": "end" }),
@@ -28,10 +33,6 @@ export function heatmapSvg(figure: HeatmapFigure): string {
     sideTitle(y.title, box),
   ];
   return picture(figure.title, [head.svg, cells.join("\n"), ...names, colourBar(figure.scale.title, range, box)]);
-}
-
-function widened([low, high]: readonly [number, number]): [number, number] {
-  return low < high ? [low, high] : [low - 0.5, high + 0.5];
 }
 
 /** Whether the column names are too wide to stand side by side. */
@@ -56,7 +57,7 @@ function drawCell(
   const known = value !== null && Number.isFinite(value);
   const fill = known ? heatColour((value - low) / (high - low)) : INK.grid;
   const square = element("rect", { class: "cell", x, y, width: width + 0.3, height: height + 0.3, fill });
-  const text = known ? shownNumber(value) : "–";
+  const text = known ? value.toFixed(decimalsOf([low, high])) : "–";
   if (textWidth(text, 11) + 4 > width || height < 14) return square;
   const place = { "text-anchor": "middle", "font-size": 11, fill: inkOn(fill) };
   return square + label(text, x + width / 2, y + height / 2 + 4, place);
@@ -64,7 +65,9 @@ function drawCell(
 
 function colourBar(words: string, range: readonly [number, number], box: Box): string {
   const left = box.right + 16;
-  const stops = HEAT.map((colour, n) => element("stop", { offset: 1 - n / (HEAT.length - 1), "stop-color": colour })).reverse(); // biome-ignore format: one line
+  const stops = HEAT.map((colour, n) =>
+    element("stop", { offset: 1 - n / (HEAT.length - 1), "stop-color": colour }),
+  ).reverse();
   const gradient = element("linearGradient", { id: "heat", x1: 0, x2: 0, y1: 0, y2: 1 }, stops.join(""));
   const axis = scale(range, [box.bottom, box.top], { fixed: true });
   const middle = (box.top + box.bottom) / 2;

@@ -1,7 +1,20 @@
 import { type Scale, scale } from "./axis.ts";
 import { extent, type LineFigure } from "./figure.ts";
 import { isSecondRound, lineColour } from "./palette.ts";
-import { type Box, bottomAxis, element, HEIGHT, INK, label, leftAxis, picture, pixel, title, WIDTH, widest } from "./svg-parts.ts"; // biome-ignore format: one line
+import {
+  type Box,
+  bottomAxis,
+  element,
+  HEIGHT,
+  INK,
+  label,
+  leftAxis,
+  picture,
+  pixel,
+  title,
+  WIDTH,
+  widest,
+} from "./svg-parts.ts";
 import { textWidth } from "./text.ts";
 
 type Line = LineFigure["lines"][number];
@@ -23,6 +36,7 @@ export function linesSvg(figure: LineFigure): string {
     leftAxis(y, box, figure.y.title),
     rectangle(box, { class: "area", fill: "none", stroke: INK.frame }),
     element("g", { "clip-path": "url(#area)" }, drawn.join("\n")),
+    ...figure.lines.map((line, n) => drawPoints(line, n, x, y, figure)),
     drawMarks(figure, x, box),
     legend.svg,
   ]);
@@ -32,14 +46,20 @@ export function linesSvg(figure: LineFigure): string {
 function axes(figure: LineFigure, top: number): { x: Scale; y: Scale; box: Box } {
   const shown = (axis: { log?: boolean | undefined }, values: readonly (number | null)[]) =>
     extent(axis.log ? values.filter((value) => value !== null && value > 0) : values) ?? (axis.log ? [1, 10] : [0, 1]);
-  const xs = figure.x.range ?? shown(figure.x, [...figure.lines.flatMap((l) => l.x), ...(figure.marks ?? []).map((m) => m.x)]); // biome-ignore format: one line
-  const ys = figure.y.range ?? shown(figure.y, figure.lines.flatMap((l) => [...l.y, ...(l.band?.low ?? []), ...(l.band?.high ?? [])])); // biome-ignore format: one line
+  const xs =
+    figure.x.range ?? shown(figure.x, [...figure.lines.flatMap((l) => l.x), ...(figure.marks ?? []).map((m) => m.x)]);
+  const ys =
+    figure.y.range ??
+    shown(
+      figure.y,
+      figure.lines.flatMap((l) => [...l.y, ...(l.band?.low ?? []), ...(l.band?.high ?? [])]),
+    );
   const vertical = [HEIGHT - 52, top] as const;
-  const yOptions = { log: figure.y.log, fixed: figure.y.range !== undefined };
+  const yOptions = { ...figure.y, fixed: figure.y.range !== undefined };
   const labels = scale(ys, vertical, yOptions).ticks.map((tick) => tick.label ?? "");
   const box = { left: 38 + widest(labels, 12), right: WIDTH - 24, top: vertical[1], bottom: vertical[0] };
   return {
-    x: scale(xs, [box.left, box.right], { log: figure.x.log, fixed: true }),
+    x: scale(xs, [box.left, box.right], { ...figure.x, fixed: true }),
     y: scale(ys, vertical, yOptions),
     box,
   };
@@ -51,16 +71,29 @@ function rectangle({ left, top, right, bottom }: Box, attributes: Record<string,
 
 function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
   const stroke = lineColour(n);
-  const points = (values: readonly (number | null)[]) => stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const)); // biome-ignore format: one line
+  const points = (values: readonly (number | null)[]) =>
+    stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const));
   const dashed = line.dashed === true || isSecondRound(n);
-  const parts = points(line.y).map(
-    (stretch) =>
-    stretch.length === 1
-      ? circle(stretch[0]!, stroke)
-      : element("path", { d: path(stretch), fill: "none", stroke, "stroke-width": 2, "stroke-linejoin": "round", "stroke-dasharray": dashed ? DASHES : undefined }), // biome-ignore format: one line
-  );
-  const marked = line.points ? points(line.y).flatMap((stretch) => stretch.map((point) => circle(point, stroke))) : [];
-  return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts, ...marked].join("");
+  const look = {
+    fill: "none",
+    stroke,
+    "stroke-width": 2,
+    "stroke-linejoin": "round",
+    "stroke-dasharray": dashed ? DASHES : undefined,
+  };
+  const parts = points(line.y).map((stretch) => element("path", { d: path(stretch), ...look }));
+  return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts].join("");
+}
+
+/** Every value of a line with points, and those of other lines that have no neighbour to be joined to; whole at the edges. */
+function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
+  const inside = (value: number, { domain }: Scale) => value >= domain[0] && value <= domain[1];
+  return stretches(line.x, line.y, figure)
+    .filter((stretch) => line.points === true || stretch.length === 1)
+    .flat()
+    .filter(([a, b]) => inside(a, x) && inside(b, y))
+    .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(n)))
+    .join("");
 }
 
 function drawBand({ x: xs, band }: Line, x: Scale, y: Scale, figure: LineFigure, fill: string): string {
@@ -106,7 +139,15 @@ function drawLegend(lines: readonly Line[], top: number): { svg: string; bottom:
       y += 18;
     }
     const dashed = line.dashed === true || isSecondRound(n);
-    const key = element("line", { x1: x, x2: x + 22, y1: y - 4, y2: y - 4, stroke: lineColour(n), "stroke-width": 2.5, "stroke-dasharray": dashed ? DASHES : undefined }); // biome-ignore format: one line
+    const key = element("line", {
+      x1: x,
+      x2: x + 22,
+      y1: y - 4,
+      y2: y - 4,
+      stroke: lineColour(n),
+      "stroke-width": 2.5,
+      "stroke-dasharray": dashed ? DASHES : undefined,
+    });
     const drawn = key + label(line.name, x + 28, y);
     x += width;
     return drawn;
@@ -128,7 +169,14 @@ function drawMarks({ marks = [], x: axis }: LineFigure, x: Scale, box: Box): str
       const free = rowEnds.findIndex((end) => end <= start);
       const row = free < 0 ? rowEnds.length : free;
       rowEnds[row] = start + width;
-      const rule = element("line", { x1: at, x2: at, y1: box.top, y2: box.bottom, stroke: INK.faint, "stroke-dasharray": "2 3" }); // biome-ignore format: one line
+      const rule = element("line", {
+        x1: at,
+        x2: at,
+        y1: box.top,
+        y2: box.bottom,
+        stroke: INK.faint,
+        "stroke-dasharray": "2 3",
+      });
       const anchor = turned ? "end" : "start";
       const halo = { stroke: INK.paper, "stroke-width": 3, "paint-order": "stroke" }; // readable over lines
       const place = { "font-size": 11, fill: INK.text, "text-anchor": anchor, ...halo };

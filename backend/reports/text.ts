@@ -6,11 +6,14 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what XML 1.0 forbids
+const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/;
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+const FORBIDDEN = new RegExp(`${CONTROL.source}|${LONE_SURROGATE.source}`, "g");
+
 /** Text for HTML and XML, in elements and in quoted attributes; characters that XML cannot hold become U+FFFD. */
 export function escapeXml(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what XML 1.0 forbids
-  const allowed = text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd"); // biome-ignore format: one expression
-  return allowed.replace(/[&<>"']/g, (character) => ESCAPES[character]!);
+  return text.replace(FORBIDDEN, "\ufffd").replace(/[&<>"']/g, (character) => ESCAPES[character]!);
 }
 
 /** JSON that can stand in a <script> element: nothing in it ends the element or begins a comment. */
@@ -44,6 +47,11 @@ export function wrapText(text: string, size: number, width: number): string[] {
     else lines.push(word);
   }
   return lines;
+}
+
+/** Decimals that tell values of a range apart: two where it spans 1, none where it spans hundreds. */
+export function decimalsOf([low, high]: readonly [number, number]): number {
+  return Math.min(10, Math.max(0, 2 - Math.floor(Math.log10(high - low))));
 }
 
 /** A measured number for people: four significant digits, whole numbers whole. */

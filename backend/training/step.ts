@@ -22,7 +22,7 @@ export interface StepPlan {
 export type SeedState = readonly Float32Array[];
 
 /** Most shards of a batch, and fewest rows of one. */
-const SHARDS = { most: 4, rows: 8 };
+const SHARDS = { most: 2, rows: 8 };
 
 /** A batch as tensors: what goes in, targets, weights. The caller disposes them. */
 export function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {

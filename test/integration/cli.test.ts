@@ -51,7 +51,9 @@ describe("help", () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]!);
     expect(commands).toEqual(
       expect.arrayContaining(
-        "start doctor models probes probe mask ablate patch generate forward export import definitions".split(" "),
+        "start doctor models tasks train runs jobs sweep experiment probes probe mask ablate patch generate forward export import definitions".split(
+          " ",
+        ),
       ),
     );
     for (const command of commands.filter((name) => name !== "help")) {

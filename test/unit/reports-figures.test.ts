@@ -47,7 +47,8 @@ function pixels(png: Uint8Array): { width: number; height: number; at(x: number,
   const bytes = Buffer.from(png);
   const data: Buffer[] = [];
   for (let at = 8; at < bytes.length; at += 12 + bytes.readUInt32BE(at))
-    if (bytes.toString("latin1", at + 4, at + 8) === "IDAT") data.push(bytes.subarray(at + 8, at + 8 + bytes.readUInt32BE(at))); // biome-ignore format: one line
+    if (bytes.toString("latin1", at + 4, at + 8) === "IDAT")
+      data.push(bytes.subarray(at + 8, at + 8 + bytes.readUInt32BE(at)));
   const [width, height] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20)];
   expect([...bytes.subarray(24, 29)]).toEqual([8, 6, 0, 0, 0]);
   const raw = inflateSync(Buffer.concat(data));
@@ -137,7 +138,10 @@ describe("SVG of lines", () => {
   });
 
   test("leaves out what a logarithmic axis cannot show and parts a line where a value is missing", () => {
-    const figure = lines({ x: { title: "step", log: true }, lines: [{ name: "a", x: [0, 1, 10, 100, 1000, 10000], y: [0.5, 0, 0.1, null, 0.3, 1] }] }); // biome-ignore format: one line
+    const figure = lines({
+      x: { title: "step", log: true },
+      lines: [{ name: "a", x: [0, 1, 10, 100, 1000, 10000], y: [0.5, 0, 0.1, null, 0.3, 1] }],
+    });
     const svg = toSvg(figure);
     const { left, right, bottom, top } = area(svg);
     const [first, second] = elements(svg, "path").map((path) => path["d"]!);
@@ -150,14 +154,19 @@ describe("SVG of lines", () => {
     const svg = toSvg(
       lines({
         lines: [{ name: "a", x: [0, 10], y: [0.5, 0.5], band: { low: [0, 0], high: [1, 1] } }],
-        marks: [{ x: 5, label: "half" }, { x: 99, label: "outside" }],
-      }), // biome-ignore format: short
+        marks: [
+          { x: 5, label: "half" },
+          { x: 99, label: "outside" },
+        ],
+      }),
     );
     const { left, top, right, bottom } = area(svg);
     const [band] = elements(svg, "path");
     // x = 99 widens the axis, so the band ends inside the area.
     const x = left + ((right - left) * 10) / 99;
-    expect(band!["d"]).toBe(`M${left} ${bottom}L${Math.round(x * 100) / 100} ${bottom}L${Math.round(x * 100) / 100} ${top}L${left} ${top}Z`); // biome-ignore format: one line
+    expect(band!["d"]).toBe(
+      `M${left} ${bottom}L${Math.round(x * 100) / 100} ${bottom}L${Math.round(x * 100) / 100} ${top}L${left} ${top}Z`,
+    );
     expect(svg).toContain(">half</text>");
   });
 
@@ -183,8 +192,13 @@ describe("PNG", () => {
     const [first, second] = elements(svg, "rect").filter((each) => each["class"] === "cell");
     const png = pixels(await toPng(svg));
     expect([png.width, png.height]).toEqual([1520, 880]);
-    for (const [cell, colour] of [[first!, HEAT[0]], [second!, HEAT[8]]] as const)
-      expect(png.at(Math.round(2 * Number(cell["x"])) + 10, Math.round(2 * Number(cell["y"])) + 10)).toEqual(rgb(colour)); // biome-ignore format: short
+    for (const [cell, colour] of [
+      [first!, HEAT[0]],
+      [second!, HEAT[8]],
+    ] as const)
+      expect(png.at(Math.round(2 * Number(cell["x"])) + 10, Math.round(2 * Number(cell["y"])) + 10)).toEqual(
+        rgb(colour),
+      );
     expect(png.at(3, 3)).toEqual([255, 255, 255]);
   });
 
@@ -211,7 +225,11 @@ describe("plotly", () => {
         marks: [{ x: 7, label: "m" }],
       }),
     );
-    expect(data.map((trace) => [trace["name"], trace["y"], trace["fill"]])).toEqual([[undefined, [1], undefined], [undefined, [3], "tonexty"], ["a", [2], undefined]]); // biome-ignore format: one line
+    expect(data.map((trace) => [trace["name"], trace["y"], trace["fill"]])).toEqual([
+      [undefined, [1], undefined],
+      [undefined, [3], "tonexty"],
+      ["a", [2], undefined],
+    ]);
     expect(data[2]).toMatchObject({ line: { dash: "dash", color: lineColour(0) } });
     expect(layout["xaxis"]).toEqual({ title: { text: "step" }, type: "log", range: [0, 3] });
     expect(layout["shapes"]).toMatchObject([{ x0: 7, x1: 7, label: { text: "m" } }]);

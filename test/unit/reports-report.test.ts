@@ -56,7 +56,10 @@ describe("a report", () => {
       await expect(readReport(other)).rejects.toMatchObject({ kind: "missing" });
       const bad: Report = { ...report, claims: [{ ...report.claims[0]!, verdict: "perhaps" as never }] };
       await writeFile(join(other, "report.json"), JSON.stringify(bad));
-      await expect(readReport(other)).rejects.toMatchObject({ kind: "input", message: expect.stringContaining("report.json is not a headscope.report/1 document: claims.0.verdict") }); // biome-ignore format: one line
+      await expect(readReport(other)).rejects.toMatchObject({
+        kind: "input",
+        message: expect.stringContaining("report.json is not a headscope.report/1 document: claims.0.verdict"),
+      });
     } finally {
       await rm(other, { recursive: true });
     }
@@ -68,7 +71,9 @@ describe("its page", () => {
     const own = html.replace(/<script>[\s\S]*?<\/script>/g, "");
     const tags = own.replace(/"[^"]*"/g, "");
     expect(/<[a-z]+ [^>]*(?:src|href)\s*=|@import|url\(/.exec(tags)?.[0]).toBeUndefined();
-    expect(html).toContain(`content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"`); // biome-ignore format: one line
+    expect(html).toContain(
+      `content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"`,
+    );
   });
 
   test("holds plotly.js once, and the figures as data", () => {

@@ -11,7 +11,9 @@ interface StartOptions {
 export function register(program: Command): void {
   const command = program
     .command("start")
-    .description("fetch a small model, find its heads, prove them, run it with less memory, and write the files")
+    .description(
+      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, and write the files",
+    )
     .option("--text <text>", "a sentence to be continued", "The capital of France is")
     .option("--out <folder>", "where to write the files (default: start in the data folder)")
     .option("--no-serve", "end when the job is done (this version starts no server, so it always ends)");
