@@ -3,8 +3,11 @@
  * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first.
  */
 
+export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
+export { tasks } from "../synthetic-tasks/index.ts";
 export { patch } from "./circuits/patch.ts";
+export { PATH_ENDS, type PathEnd, type PathOptions, patchPaths } from "./circuits/path.ts";
 export { HeadscopeError } from "./errors.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { maskFromScores, readMask, writeMask } from "./heads/mask.ts";
@@ -15,14 +18,20 @@ export { ActivationCache } from "./hooks/activation-cache.ts";
 export { compileInterventions } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
 export { generate } from "./inference/generate.ts";
+export { runsFor } from "./jobs/reuse.ts";
+export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward.ts";
 export { hookNames } from "./models/hook-points.ts";
 export { KvCache } from "./models/kv-cache.ts";
-export { loadModel } from "./models/load.ts";
+export { describeModel, loadModel } from "./models/load.ts";
 export type { Model } from "./models/model.ts";
 export { pullModel } from "./models/pull.ts";
 export { parameter, parameterNames } from "./models/weights.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";
+export { type MetricPoint, openStore, type RunRecord, type Store } from "./store/store.ts";
+export { makeSpec, type TrainSpec } from "./training/spec.ts";
+export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";
+export { type Metrics, type TrainCallbacks, type TrainState, train } from "./training/train.ts";
