@@ -12,6 +12,8 @@ export interface WorkerOptions {
   readonly handlers?: string;
   /** Threads that TensorFlow may use; default: its own choice, all cores. */
   readonly threads?: number;
+  /** Environment variables beside this process's own. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Milliseconds without a sign of life after which a busy worker counts as hung, default 120,000. */
   readonly silence?: number;
   /** Milliseconds that a cancelled request may take to end, default 60,000; then the worker is killed. */
@@ -140,14 +142,14 @@ class Running {
   #verdict: string | undefined;
   #output = "";
 
-  constructor({ handlers, threads, grace = 60_000, silence = 120_000, onOutput }: WorkerOptions) {
+  constructor({ handlers, threads, environment, grace = 60_000, silence = 120_000, onOutput }: WorkerOptions) {
     this.#grace = grace;
     this.#silence = silence;
     const pool = threads === undefined ? {} : threadsEnvironment(threads);
     this.child = spawn(process.execPath, [workerFile(), ...(handlers === undefined ? [] : [handlers])], {
       // Standard input and output are left to libraries: what they print must not break the messages.
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"],
-      env: { ...process.env, ...pool },
+      env: { ...process.env, ...pool, ...environment },
     });
     this.#input = this.child.stdio[3] as Writable;
     this.#input.on("error", () => {}); // the pipe breaks when the process dies, which `close` tells

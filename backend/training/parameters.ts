@@ -43,8 +43,9 @@ export const trainingParameters = z.object({
   momentum: z.number().min(0).lt(1).default(0).describe("SGD: momentum"),
   weight_decay: z.number().min(0).default(0).describe("decay of all parameters: decoupled for adamw, added to the gradient otherwise"),
   clip: z.number().min(0).default(0).describe("largest global norm of the gradient; 0 does not clip"),
-  points: z.int().min(2).default(40).describe("steps at which evaluations and probes are measured, log-spaced"),
-  checkpoints: z.int().min(1).default(12).describe("steps at which the run is saved, log-spaced; the last is always one"),
+  points: z.int().min(2).default(40).describe("steps at which evaluations and probes are measured"),
+  checkpoints: z.int().min(1).default(12).describe("steps at which the run is saved; the last is always one"),
+  spacing: z.enum(["log", "linear"]).default("log").describe("how those steps are spaced"),
   evaluation_rows: z.int().min(1).default(256).describe("sequences of each evaluation"),
 }); // biome-ignore format: a table
 export type TrainingParams = z.output<typeof trainingParameters>;

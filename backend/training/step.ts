@@ -21,6 +21,9 @@ export interface StepPlan {
 /** A seed's part of the state: parameters, then the optimiser's vectors, [parameters] each. */
 export type SeedState = readonly Float32Array[];
 
+/** Width from which gradients are no longer compiled: oneDNN's products of that size beat those of XLA. */
+const WIDE = 256;
+
 /** Most shards of a batch, and fewest rows of one. */
 const SHARDS = { most: 2, rows: 8 };
 
@@ -115,7 +118,7 @@ export class Stepper {
         const own = tf.reshape(tf.slice(state[0]!, [s, 0], [1, -1]), [-1]);
         const parts = Array.from({ length: shards }, (_, i) => {
           const inputs = [own, ...rest.slice(3 * s, 3 * s + 3).map((t) => shard(t, i, shards)), ...tables];
-          gradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: true });
+          gradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: plan.config.d_model < WIDE });
           return gradient.run(inputs);
         });
         return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));

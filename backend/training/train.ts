@@ -5,6 +5,7 @@ import { modelOfParameters } from "../models/run-checkpoint.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
+import type { TrainingParams } from "./parameters.ts";
 import { configOf, type TrainSpec } from "./spec.ts";
 import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
@@ -62,8 +63,8 @@ export async function train(
   const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed));
   const stepper = new Stepper(plan, states);
   const evaluator = new Evaluator(plan);
-  const measured = new Set(logSteps(training.steps, training.points));
-  const saved = new Set(logSteps(training.steps, training.checkpoints));
+  const measured = new Set(spacedSteps(training.steps, training.points, training.spacing));
+  const saved = new Set(spacedSteps(training.steps, training.checkpoints, training.spacing));
   let step = resume?.[0]?.step ?? 0;
   let lastSaved = resume ? step : -1;
   let told = 0;
@@ -131,10 +132,13 @@ export async function train(
   }
 }
 
-/** Whole steps from 0 to `steps`, evenly spaced by their logarithm as far as whole numbers allow; both ends are among them. */
-export function logSteps(steps: number, count: number): number[] {
+/** Whole steps from 0 to `steps`, evenly spaced by their logarithm or by themselves as far as whole numbers allow; both ends are among them. */
+export function spacedSteps(steps: number, count: number, spacing: TrainingParams["spacing"]): number[] {
   const found = new Set([0, steps]);
-  for (let i = 0; i < count; i++) found.add(Math.round(steps ** (i / Math.max(1, count - 1))));
+  for (let i = 0; i < count; i++) {
+    const share = i / Math.max(1, count - 1);
+    found.add(Math.round(spacing === "log" ? steps ** share : steps * share));
+  }
   return [...found].sort((a, b) => a - b);
 }
 

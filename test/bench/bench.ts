@@ -59,17 +59,38 @@ if (!gguf) {
 }
 const python = args.rivals ?? process.env["HEADSCOPE_RIVALS"];
 const rivals = python ? new Rivals(python, gguf) : undefined;
-const wide = await loadModel(MODEL);
-const narrow = await loadModel(MODEL, { weights: "q8" });
+const TRAINING = "training step";
+/** Training is measured in a process of its own, with the environment of the workers that train. */
+const training = args.only?.startsWith(TRAINING) === true;
+if (training) process.env["TF_ENABLE_ONEDNN_OPTS"] = "1";
+const [wide, narrow] = training
+  ? ([] as unknown as [Model, Model])
+  : [await loadModel(MODEL), await loadModel(MODEL, { weights: "q8" })];
 
 const rows: Row[] = [];
-for (const bench of benches().filter((b) => !args.only || b.name.includes(args.only))) {
+const here = benches().filter(({ name }) => name.startsWith(TRAINING) === training);
+for (const bench of here.filter((b) => !args.only || b.name.includes(args.only))) {
   const row = await measure(bench, Number(args.repeats));
   rows.push(row);
   if (!args.json) process.stdout.write(`${line(row)}\n`);
 }
 rivals?.close();
+if (args.only === undefined) {
+  for (const row of trainingRows()) {
+    rows.push(row);
+    if (!args.json) process.stdout.write(`${line(row)}\n`);
+  }
+}
 if (args.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+
+function trainingRows(): Row[] {
+  const rest = ["--only", TRAINING, "--json", "--repeats", args.repeats, ...(python ? ["--rivals", python] : [])];
+  const { stdout } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), ...rest], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  return JSON.parse(stdout) as Row[];
+}
 
 async function measure(bench: Bench, repeats: number): Promise<Row> {
   const pairs: [number, number | undefined][] = [];

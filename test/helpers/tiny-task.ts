@@ -4,11 +4,27 @@ import type { Batch, SyntheticTask } from "../../backend/training/task.ts";
 
 const parameters = z.object({
   context: z.int().min(2).default(8).describe("tokens"),
+  last: z.boolean().default(false).describe("outputs at the last position only"),
   vectors: z.boolean().default(false).describe("vectors in and values out, instead of tokens and classes"),
 });
 type Params = z.output<typeof parameters>;
 
-function sample(_: null, { context, vectors }: Params, random: Random, rows: number): Batch {
+function sample(_: null, params: Params, random: Random, rows: number): Batch {
+  const { context, last } = params;
+  const batch = everywhere(params, random, rows);
+  if (!last) return batch;
+  const ends = <T extends Int32Array | Float32Array>(all: T): T =>
+    all.filter((_, i) => i % context === context - 1) as T;
+  const { classes, values } = batch;
+  return {
+    ...batch,
+    ...(classes ? { classes: ends(classes) } : {}),
+    ...(values ? { values: ends(values) } : {}),
+    weights: ends(batch.weights),
+  };
+}
+
+function everywhere({ context, vectors }: Params, random: Random, rows: number): Batch {
   const cells = rows * context;
   const weights = new Float32Array(cells).fill(1);
   if (vectors) {
@@ -27,11 +43,11 @@ export const tiny: SyntheticTask<typeof parameters, null> = {
   description: "The class after the present token, or a linear map of the present vector.",
   source: "here",
   parameters,
-  shape: ({ context, vectors }) => ({
+  shape: ({ context, vectors, last }) => ({
     input: vectors ? { kind: "vectors", width: 3 } : { kind: "tokens", vocabulary: 10 },
     output: vectors ? { kind: "values", width: 1 } : { kind: "classes", count: 10 },
     positions: context,
-    scored: "all",
+    scored: last ? "last" : "all",
   }),
   check: () => {},
   world: () => null,

@@ -8,7 +8,7 @@ import { tf } from "../../backend/runtime/tf.ts";
 import { configOf, makeSpec } from "../../backend/training/spec.ts";
 import { Evaluator } from "../../backend/training/step.ts";
 import type { SyntheticTask } from "../../backend/training/task.ts";
-import { logSteps, type Metrics, type TrainState, train } from "../../backend/training/train.ts";
+import { type Metrics, spacedSteps, type TrainState, train } from "../../backend/training/train.ts";
 import { tiny } from "../helpers/tiny-task.ts";
 
 const task = tiny as unknown as SyntheticTask;
@@ -54,8 +54,8 @@ describe("a training run", () => {
     const { metrics, checkpoints, end } = await run({}, [0]);
     expect(tf.memory().numTensors).toBe(before);
     expect(end).toEqual({ step: 20, status: "done" });
-    expect(metrics.map((m) => m.step)).toEqual(logSteps(20, 5));
-    expect(checkpoints.map((c) => c.state.step)).toEqual(logSteps(20, 3));
+    expect(metrics.map((m) => m.step)).toEqual(spacedSteps(20, 5, "log"));
+    expect(checkpoints.map((c) => c.state.step)).toEqual(spacedSteps(20, 3, "log"));
     expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
   });
 
@@ -110,12 +110,26 @@ describe("a training run", () => {
   });
 });
 
+describe("the schedule", () => {
+  it("is spaced evenly by the logarithm of the steps, or by the steps", () => {
+    expect(spacedSteps(1000, 4, "log")).toEqual([0, 1, 10, 100, 1000]);
+    expect(spacedSteps(1000, 5, "linear")).toEqual([0, 250, 500, 750, 1000]);
+    expect(spacedSteps(3, 40, "log")).toEqual([0, 1, 2, 3]);
+  });
+});
+
 describe("the composed forward", () => {
   it.each([
     ["attention only", {}],
     [
       "MLPs and rotary positions",
       { attn_only: false, positional_embedding_type: "rotary", n_layers: 2, act_fn: "gelu" },
+    ],
+    ["the last position only", { last: true, n_layers: 2 }],
+    ["the last position only, rotary, MLPs", { last: true, positional_embedding_type: "rotary", attn_only: false }],
+    [
+      "the last position only, vectors, a readout",
+      { last: true, vectors: true, normalization_type: "none", readout_hidden: [9] },
     ],
     ["RMS norm, no positions", { normalization_type: "RMS", positional_embedding_type: "none" }],
     [
@@ -138,15 +152,16 @@ describe("the composed forward", () => {
     const input = batch.tokens
       ? { tokens: Array.from({ length: 4 }, (_, r) => [...batch.tokens!.subarray(r * T, (r + 1) * T)]) }
       : { inputs: tf.tensor3d(batch.inputs!, [4, T, 3]) };
-    const result = forward(ours, input);
-    const logits = result.logits!.reshape([4 * T, -1]);
+    const result = forward(ours, { ...input, logitsAt: shape.scored });
+    const scored = shape.scored === "last" ? 4 : 4 * T;
+    const logits = result.logits!.reshape([scored, -1]);
     const expected = batch.classes
       ? tf.losses.softmaxCrossEntropy(tf.oneHot(tf.tensor1d(batch.classes, "int32"), 10), logits)
-      : tf.mean(tf.square(tf.sub(logits, tf.tensor2d(batch.values!, [4 * T, 1]))));
+      : tf.mean(tf.square(tf.sub(logits, tf.tensor2d(batch.values!, [scored, 1]))));
     expect(Math.abs(loss - expected.dataSync()[0]!)).toBeLessThan(1e-5);
     if (batch.classes) {
       const best = logits.argMax(-1).dataSync();
-      expect(accuracy).toBeCloseTo(batch.classes.reduce((n, c, i) => n + Number(c === best[i]), 0) / (4 * T), 6);
+      expect(accuracy).toBeCloseTo(batch.classes.reduce((n, c, i) => n + Number(c === best[i]), 0) / scored, 6);
     }
     vector.dispose();
     ours.dispose();

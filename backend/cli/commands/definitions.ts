@@ -7,19 +7,21 @@ import { definitionDocument, definitionText } from "../definition-text.ts";
 export function register(program: Command): void {
   const command = program
     .command("definitions [kind]")
-    .description("print probes, exports and imports with the JSON Schemas of their parameters");
+    .description("print probes, tasks, experiments, exports and imports with the JSON Schemas of their parameters");
   runs(command, async (context, _, kind) => {
-    const [{ probes }, { exporters, importers }] = await Promise.all([
+    const [{ probes }, { tasks }, { experiments }, { exporters, importers }] = await Promise.all([
       import("../../../probes/index.ts"),
+      import("../../../synthetic-tasks/index.ts"),
+      import("../../../experiments/index.ts"),
       import("../../exports/index.ts"),
     ]);
-    const registries = { probes, exports: exporters, imports: importers };
+    const registries = { probes, tasks, experiments, exports: exporters, imports: importers };
     const kinds = Object.keys(registries) as (keyof typeof registries)[];
     const chosen = kind === undefined ? kinds : kinds.filter((name) => name === kind || name === `${kind}s`);
     if (chosen.length === 0) throw unknownName("kind of definition", kind!, kinds);
     const document = Object.fromEntries(
       chosen.map((name) => {
-        const registry = registries[name] as typeof probes;
+        const registry = registries[name] as unknown as typeof probes;
         return [name, Object.fromEntries(registry.names().map((each) => [each, definitionDocument(registry, each)]))];
       }),
     );
