@@ -77,7 +77,7 @@ function exists(path: string): HeadscopeError {
 export async function refuseFolder(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory())
-    throw new HeadscopeError("input", `${path} is a folder, and the export is one file`, {
+    throw new HeadscopeError("input", `${path} is a folder, and one file is to be written`, {
       remedy: `give a file name, such as ${join(path, "heads")}`,
     });
 }

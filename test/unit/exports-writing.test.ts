@@ -80,7 +80,7 @@ describe("folders", () => {
     await mkdir(out);
     for (const name of ["csv", "safetensors", "hf-prune"])
       await expect(exportHeads(name, { mask }, out)).rejects.toMatchObject({
-        message: `${out} is a folder, and the export is one file`,
+        message: `${out} is a folder, and one file is to be written`,
       });
     await rm(out, { recursive: true });
     await writeFile(out, "a file");

@@ -27,6 +27,7 @@ export function register(program: Command): void {
       import("../tensor-file.ts"),
       import("../format.ts"),
     ]);
+    await (await import("../../exports/folder.ts")).refuseFolder(options.out);
     await withModel(context, options, async (model) => {
       const rows = await tokensOf(model, options);
       const { hookNames } = await import("../../models/hook-points.ts");

@@ -36,6 +36,7 @@ export function register(program: Command): void {
       throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
         remedy: "give one of them",
       });
+    if (options.out !== undefined) await (await import("../../exports/folder.ts")).refuseFolder(options.out);
     await (options.allSteps === true ? probeSteps : probeModel)(context, options, name!, parameters);
   });
 }
