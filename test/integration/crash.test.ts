@@ -9,6 +9,7 @@ import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
+import { mountable } from "../helpers/small-disk.ts";
 
 const STEPS = 3_000;
 const KILLS = 10;
@@ -173,8 +174,6 @@ describe("a damaged run", () => {
     expect(upTo(store.metrics(RUNS[0]), step)).toEqual(upTo(whole[RUNS[0]]!, step));
   });
 });
-
-const mountable = linux && process.getuid?.() === 0;
 
 describe("a disk that fills up while training", () => {
   const title = "is one clear line; after making room the runs go on, bit for bit";

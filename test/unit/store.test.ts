@@ -10,6 +10,7 @@ import { checkpointFile, checkpointSteps, runFolder } from "../../backend/paths.
 import { isAlive, self } from "../../backend/store/owner.ts";
 import { databaseFile, openStore, type RunSpec, type Store } from "../../backend/store/store.ts";
 import { bundleScript, startScript } from "../helpers/script.ts";
+import { mountable } from "../helpers/small-disk.ts";
 
 const SPEC: RunSpec = {
   task: "induction",
@@ -312,21 +313,6 @@ describe("a database file", () => {
     expect(lineOf(() => store(damaged).runs())).toMatch(/ is not a sound database /);
   });
 });
-
-/** Whether this machine lets us mount a small file system. */
-function canMount(): boolean {
-  if (!ROOT_USER || process.platform !== "linux") return false;
-  const probe = join(tmpdir(), `headscope-mount-${process.pid}`);
-  try {
-    mkdirSync(probe);
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe], { stdio: "ignore" });
-    execFileSync("umount", [probe], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-const mountable = canMount();
 
 describe("a full disk", () => {
   const why = mountable ? "" : " (skipped: mounting a small file system needs root)";
