@@ -1,10 +1,10 @@
-import type { Tensor } from "@tensorflow/tfjs";
+import type { Scalar, Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import { type BackendChoice, initBackend } from "../../backend/runtime/backend.ts";
 import { capture, FunctionTable } from "../../backend/runtime/capture.ts";
-import { gatherRows, type Handle, native } from "../../backend/runtime/ops.ts";
+import { embedRows, gatherRows, type Handle, native } from "../../backend/runtime/ops.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 import { readVariable, scatterRows, Variable } from "../../backend/runtime/variable.ts";
 import { randomModel, randomTokens, smallConfig } from "../helpers/models.ts";
@@ -164,6 +164,62 @@ describe.skipIf(!backend.functions)("a captured function", () => {
     f.dispose();
     expect(() => f.run([x, w])).toThrow(/removed/);
     expect(() => native().binding.executeOp(f.name, [], [], 2)).toThrow(/nor a name of a function/);
+  });
+});
+
+describe.skipIf(!backend.functions)("a captured function that calls another", () => {
+  it.each([false, true])("holds a call, not the other's ops, and gives what both give (inner xla: %s)", (xla) => {
+    const x = tf.tensor2d([
+      [0.5, -1],
+      [2, 0.25],
+    ]);
+    const inner = capture((a) => [tf.tanh(tf.matMul(a as never, a as never)), tf.sum(a as Tensor)], [x], {
+      name: "inner",
+      xla,
+    });
+    const body = (a: Handle): Tensor[] => {
+      const [first, total] = inner.run([a]) as [Tensor, Tensor];
+      return [tf.add(inner.run([first])[0]!, total)];
+    };
+    const outer = capture(body, [x], { name: "outer" });
+    expect(outer.ops).toBe(3);
+    const expected = tf.tidy(() => {
+      const once = tf.tanh(tf.matMul(x, x));
+      return tf.add(tf.tanh(tf.matMul(once as never, once as never)), tf.sum(x)).dataSync();
+    });
+    const before = tf.memory().numTensors;
+    for (let i = 0; i < 20; i++) {
+      const [made] = outer.run([x]);
+      expect([...made!.dataSync()]).toEqual([...expected].map((v) => expect.closeTo(v, 5)));
+      made!.dispose();
+    }
+    expect(tf.memory().numTensors).toBe(before);
+    outer.dispose();
+    inner.dispose();
+  });
+});
+
+describe("rows of a table by number", () => {
+  it("have the gradient of products with one-hot vectors", () => {
+    const table = tf.tensor2d([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+      [7, 8],
+    ]);
+    const index = tf.tensor1d([3, 0, 3, 1], "int32");
+    const weights = tf.tensor2d([
+      [1, -1],
+      [2, 0.5],
+      [0.25, 3],
+      [-2, 1],
+    ]);
+    const of = (rows: (t: Tensor) => Tensor) =>
+      tf.valueAndGrad((t: Tensor) => tf.sum(tf.mul(tf.square(rows(t)), weights)) as Scalar)(table);
+    const mine = of((t) => embedRows(t, index));
+    const theirs = of((t) => tf.matMul(tf.oneHot(index, 4).toFloat() as never, t as never));
+    expect(mine.value.dataSync()[0]).toBeCloseTo(theirs.value.dataSync()[0]!, 5);
+    expect([...mine.grad.dataSync()]).toEqual([...theirs.grad.dataSync()]);
   });
 });
 
