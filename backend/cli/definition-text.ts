@@ -20,21 +20,25 @@ export function definitionDocument<D extends Definition>(registry: Registry<D>, 
 
 /** A definition for people. */
 export function definitionText({ name, title, description, source, flags }: DefinitionDocument): string {
-  const rows = flags.map((flag) => [
-    flag.name,
-    [flag.type, flag.range].filter((part) => part !== "").join(" "),
-    flag.default === undefined ? "" : typeof flag.default === "string" ? flag.default : JSON.stringify(flag.default),
-    flag.description,
-  ]);
-  const columns = [{ head: "parameter" }, { head: "value" }, { head: "default" }, { head: "meaning" }];
   return [
     `${bold(name)}: ${title}`,
     "",
     wrap(description, 100),
     "",
     `Source: ${source}`,
-    ...(rows.length === 0 ? [] : ["", table(columns, rows)]),
+    ...(flags.length === 0 ? [] : ["", flagsTable(flags)]),
   ].join("\n");
+}
+
+/** Parameters as a table. */
+export function flagsTable(flags: readonly Flag[]): string {
+  const rows = flags.map((flag) => [
+    flag.name,
+    [flag.type, flag.range].filter((part) => part !== "").join(" "),
+    flag.default === undefined ? "" : typeof flag.default === "string" ? flag.default : JSON.stringify(flag.default),
+    flag.description,
+  ]);
+  return table([{ head: "parameter" }, { head: "value" }, { head: "default" }, { head: "meaning" }], rows);
 }
 
 function wrap(text: string, width: number): string {

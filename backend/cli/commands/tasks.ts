@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { runs } from "../context.ts";
-import { definitionDocument, definitionText } from "../definition-text.ts";
+import { definitionDocument, definitionText, flagsTable } from "../definition-text.ts";
 import { integer, paramOption, seedOption } from "../options.ts";
 
 interface SampleOptions {
@@ -27,15 +27,23 @@ export function register(program: Command): void {
     );
   });
   runs(command.command("show <name>").description("show a task and its parameters"), async (context, _, name) => {
-    const { tasks } = await import("../../../synthetic-tasks/index.ts");
+    const [{ tasks }, { trainFlags }] = await Promise.all([
+      import("../../../synthetic-tasks/index.ts"),
+      import("../../training/spec.ts"),
+    ]);
     const document = definitionDocument(tasks, name!);
+    const own = new Set(document.flags.map((flag) => flag.name));
+    const training = trainFlags(tasks.get(name!)).filter((flag) => !own.has(flag.name));
     const evaluations = Object.entries(tasks.get(name!).evaluations).map(([key, { title }]) => ({ name: key, title }));
-    await context.print({ ...document, evaluations }, () =>
+    await context.print({ ...document, training, evaluations }, () =>
       [
         definitionText(document),
         "",
         "Measured on:",
         ...evaluations.map((evaluation) => `  ${evaluation.name}: ${evaluation.title}`),
+        "",
+        `Model and training (headscope train ${name}):`,
+        flagsTable(training),
       ].join("\n"),
     );
   });

@@ -23,7 +23,10 @@ export function register(program: Command): void {
     .option("--seeds <list>", "several seeds, trained together: 0,1,2,3")
     .option("--probes <list>", "probes that are measured along: induction,previous-token, or none")
     .option("--resume <run>", "go on with a run that was stopped, and with those trained together with it");
-  paramOption(command, "a parameter of the task, the model or the training; may be repeated");
+  paramOption(
+    command,
+    "a parameter of the task, the model or the training (headscope tasks show TASK); may be repeated",
+  );
   runs<TrainCommandOptions>(command, async (context, options, name) => {
     const [{ openStore }, { trainRuns }, { trainDocument, trainText, valuesText }] = await Promise.all([
       import("../../store/store.ts"),
