@@ -13,6 +13,8 @@ export type Row = Readonly<Record<string, SqlValue>>;
 
 /** Milliseconds that a statement waits for another process's transaction. */
 const BUSY_TIMEOUT = 10_000;
+/** Milliseconds between tries where SQLite does not wait by itself. */
+const BUSY_PAUSE = 10;
 
 /** A connection to headscope's SQLite file whose errors are written for people. */
 export class Database {
@@ -100,15 +102,30 @@ export function openDatabase(path: string): Database {
   let connection: Libsql.Database | undefined;
   try {
     connection = new Libsql(path, { timeout: BUSY_TIMEOUT });
+    useWal(connection);
     // FULL: a checkpoint that was reported stays reported, also when the power fails.
-    for (const setting of ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"])
-      connection.prepare(`PRAGMA ${setting}`).all();
+    for (const setting of ["synchronous = FULL", "foreign_keys = ON"]) connection.prepare(`PRAGMA ${setting}`).all();
     const database = new Database(connection, path);
     migrate(database, path);
     return database;
   } catch (error) {
     connection?.close();
     throw databaseError(error, path);
+  }
+}
+
+/** Turns on WAL. SQLite does not wait here when another process makes the same file just now, so we do. */
+function useWal(connection: Libsql.Database): void {
+  const end = performance.now() + BUSY_TIMEOUT;
+  for (;;) {
+    try {
+      connection.prepare("PRAGMA journal_mode = WAL").all();
+      return;
+    } catch (error) {
+      const busy = /^SQLITE_(BUSY|LOCKED)/.test((error as { code?: string }).code ?? "");
+      if (!busy || performance.now() > end) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_PAUSE);
+    }
   }
 }
 

@@ -184,12 +184,15 @@ describe("several processes", () => {
     }
   });
 
-  test("name runs at once, and no name is given twice", async () => {
+  test("make the store and name runs at once, and no name is given twice", async () => {
     const folder = newFolder();
-    const made = await Promise.all([1, 2].map(() => startScript(script, [folder, "create", "mqar"]).ended));
+    const made = await Promise.all(
+      Array.from({ length: 4 }, () => startScript(script, [folder, "create", "mqar"]).ended),
+    );
+    expect(made.map(({ code, stderr }) => ({ code, stderr }))).toEqual(Array(4).fill({ code: 0, stderr: "" }));
     const ids = made.flatMap(({ stdout }) => stdout.trim().split(" "));
-    expect(new Set(ids).size).toBe(80);
-    expect(store(folder).runs()).toHaveLength(80);
+    expect(new Set(ids).size).toBe(160);
+    expect(store(folder).runs()).toHaveLength(160);
   });
 
   test("may die in the middle of a transaction: nothing of it is there, and all before it is", async () => {
