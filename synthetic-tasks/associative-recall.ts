@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/runtime/random.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, wrapped } from "./base.ts";
+import { impossible, task, tokenShape, wrapped } from "./base.ts";
 
 const parameters = z.object({
   context: z.int().min(4).max(8192).default(64).describe("tokens of a sequence"),
@@ -100,12 +100,7 @@ export const associativeRecall = task({
     "any length; models with a state of fixed size only up to as many pairs as the state can hold.",
   source: "Arora et al. 2023, Zoology: Measuring and Improving Recall in Efficient Language Models",
   parameters,
-  shape: ({ context, vocabulary }) => ({
-    input: { kind: "tokens", vocabulary },
-    output: { kind: "classes", count: vocabulary },
-    positions: context,
-    scored: "all",
-  }),
+  shape: tokenShape,
   check(params) {
     const { context, vocabulary, pairs } = params;
     if (placesOf(params) < pairs)

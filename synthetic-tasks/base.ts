@@ -1,10 +1,20 @@
 import type { z } from "zod";
 import { HeadscopeError } from "../backend/errors.ts";
-import type { SyntheticTask } from "../backend/training/task.ts";
+import type { SyntheticTask, TaskShape } from "../backend/training/task.ts";
 
 /** A task as it is written: its own types are inferred, so that the definition reads like the paper. */
 export function task<S extends z.ZodObject, W>(definition: SyntheticTask<S, W>): SyntheticTask<S, W> {
   return definition;
+}
+
+/** Token ids in, and at every position logits over the same ids out. */
+export function tokenShape({ context, vocabulary }: { context: number; vocabulary: number }): TaskShape {
+  return {
+    input: { kind: "tokens", vocabulary },
+    output: { kind: "classes", count: vocabulary },
+    positions: context,
+    scored: "all",
+  };
 }
 
 /** Refuses parameters that contradict each other. @param constraint what must hold, with the values that break it */

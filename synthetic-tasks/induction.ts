@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/runtime/random.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, wrapped } from "./base.ts";
+import { impossible, task, tokenShape, wrapped } from "./base.ts";
 
 const BOS = 0;
 /** Numbers of `Batch.layout` a row: where the segment begins, where its copy begins, its length. */
@@ -95,12 +95,7 @@ export const induction = task({
     "abruptly when an induction head forms; the accuracy on the first occurrence stays at chance.",
   source: "Olsson et al. 2022, In-context Learning and Induction Heads; Elhage et al. 2021 (repeated random tokens)",
   parameters,
-  shape: ({ context, vocabulary }) => ({
-    input: { kind: "tokens", vocabulary },
-    output: { kind: "classes", count: vocabulary },
-    positions: context,
-    scored: "all",
-  }),
+  shape: tokenShape,
   check({ context, bos, segment_min, segment_max, gap_max }) {
     if (segment_min > segment_max)
       throw impossible(

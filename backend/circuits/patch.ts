@@ -114,11 +114,17 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
       tf.dispose([...base.sources, ...base.streams]);
     }
   }
-  const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  return meanResult(results);
+}
+
+/** Means over the pairs. @param results tables of one shape */
+export function meanResult(results: readonly PatchResult[]): PatchResult {
+  const mean = (of: (result: PatchResult) => number): number =>
+    results.reduce((sum, result) => sum + of(result), 0) / results.length;
   return {
-    clean: mean(results.map((r) => r.clean)),
-    corrupt: mean(results.map((r) => r.corrupt)),
-    patched: results[0]!.patched.map((row, l) => row.map((_, i) => mean(results.map((r) => r.patched[l]![i]!)))),
+    clean: mean((r) => r.clean),
+    corrupt: mean((r) => r.corrupt),
+    patched: results[0]!.patched.map((row, l) => row.map((_, i) => mean((r) => r.patched[l]![i]!))),
   };
 }
 

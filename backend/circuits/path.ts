@@ -7,7 +7,7 @@ import { blockHook } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { parameter } from "../models/weights.ts";
 import { tf } from "../runtime/tf.ts";
-import { logitDifference, type Pair, type PatchResult, type TokenPair, tokenPairs } from "./patch.ts";
+import { logitDifference, meanResult, type Pair, type PatchResult, type TokenPair, tokenPairs } from "./patch.ts";
 
 /** Inputs of a head that a path can end in. */
 export const PATH_ENDS = ["q", "k", "v"] as const;
@@ -42,13 +42,7 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
     progress?.(results.length, pairs.length, "path patching, pairs");
     await new Promise(setImmediate);
   }
-  const mean = (of: (result: PatchResult) => number): number =>
-    results.reduce((sum, result) => sum + of(result), 0) / results.length;
-  return {
-    clean: mean((r) => r.clean),
-    corrupt: mean((r) => r.corrupt),
-    patched: results[0]!.patched.map((row, l) => row.map((_, h) => mean((r) => r.patched[l]![h]!))),
-  };
+  return meanResult(results);
 }
 
 function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {

@@ -7,6 +7,7 @@ import { loadModel } from "../models/load.ts";
 import type { BackendChoice } from "../runtime/backend.ts";
 import { Random } from "../runtime/random.ts";
 import { type MetricPoint, openStore, type RunRecord } from "../store/store.ts";
+import { parseHeadMetric } from "../training/head-metric.ts";
 import { makeSpec } from "../training/spec.ts";
 import type { Context } from "./context.ts";
 import { valuesText } from "./train-text.ts";
@@ -102,14 +103,14 @@ function readCurves(metrics: ReadonlyMap<string, readonly MetricPoint[]>): Pick<
   const curves: Record<string, readonly MetricPoint[]> = { "in-context accuracy": metrics.get("in-context.accuracy")! };
   const formed: Record<string, (HeadRef & { score: number })[]> = {};
   for (const [name, points] of metrics) {
-    const found = /^([\w-]+)\.\1\[(\d+)\.(\d+)\]$/.exec(name);
-    if (!found) continue;
-    const [, probe, layer, head] = found as unknown as [string, string, string, string];
+    const measured = parseHeadMetric(name);
+    if (!measured || measured.probe !== measured.metric) continue;
+    const { probe, layer, head } = measured;
     const score = points.at(-1)!.value;
     const best = curves[probe]?.at(-1)?.value ?? Number.NEGATIVE_INFINITY;
     if (score > best) curves[probe] = points;
     formed[probe] ??= [];
-    if (score >= FORMED) formed[probe].push({ layer: Number(layer), head: Number(head), score });
+    if (score >= FORMED) formed[probe].push({ layer, head, score });
   }
   for (const heads of Object.values(formed)) heads.sort((a, b) => b.score - a.score);
   return { curves, formed };

@@ -1,4 +1,5 @@
 import type { CheckpointRow, MetricPoint, RunRecord, ShownStatus } from "../store/store.ts";
+import { parseHeadMetric } from "../training/head-metric.ts";
 import { bold, bytes, count, dim, number, signed, table } from "./format.ts";
 
 /** A run as a reader sees it. */
@@ -11,8 +12,6 @@ export interface RunDetails {
   readonly curves: ReadonlyMap<string, readonly MetricPoint[]>;
 }
 
-/** Names of per-head measurements end so: `induction.induction[1.3]`. */
-const HEAD = /\[\d+\.\d+\]$/;
 const BARS = "▁▂▃▄▅▆▇█";
 const SPARK_WIDTH = 32;
 
@@ -78,7 +77,7 @@ function resumePoint(checkpoints: RunDetails["checkpoints"]): string {
 }
 
 function curvesText(curves: ReadonlyMap<string, readonly MetricPoint[]>): string {
-  const whole = [...curves].filter(([name]) => !HEAD.test(name));
+  const whole = [...curves].filter(([name]) => parseHeadMetric(name) === undefined);
   return table(
     [{ head: "" }, { head: "first", align: "right" }, { head: "last", align: "right" }, { head: "" }],
     [...whole, ...bestHeads(curves)].map(([name, points]) => [
@@ -96,8 +95,8 @@ function bestHeads(curves: ReadonlyMap<string, readonly MetricPoint[]>): [string
   const best = new Map<string, [string, readonly MetricPoint[]]>();
   for (const entry of curves) {
     const [name, points] = entry;
-    if (!HEAD.test(name)) continue;
-    const measure = name.replace(HEAD, "");
+    const measure = parseHeadMetric(name)?.measure;
+    if (measure === undefined) continue;
     const rival = best.get(measure);
     if (rival === undefined || points.at(-1)!.value > rival[1].at(-1)!.value) best.set(measure, entry);
   }
@@ -157,7 +156,7 @@ export function differenceText({ runs: [a, b], parameters, metrics }: RunDiffere
   const cell = (value: number | null) => (value === null ? "" : number(value));
   const changed = Object.entries(parameters).map(([name, [left, right]]) => [name, plain(left), plain(right)]);
   const measured = Object.entries(metrics)
-    .filter(([name]) => !HEAD.test(name))
+    .filter(([name]) => parseHeadMetric(name) === undefined)
     .map(([name, [left, right]]) => [
       name,
       cell(left),

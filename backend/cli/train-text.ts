@@ -1,8 +1,8 @@
+import { formatHead } from "../heads/refs.ts";
 import type { RunRecord, Store } from "../store/store.ts";
+import { parseHeadMetric } from "../training/head-metric.ts";
 import { bold, count, dim, number, table } from "./format.ts";
 
-/** Names of measurements of single heads. */
-const HEAD = /^(.+)\[(\d+\.\d+)\]$/;
 const HEADS_SHOWN = 4;
 
 /** What `train` prints of a run. */
@@ -43,7 +43,9 @@ export function valuesText(values: Readonly<Record<string, number>> | undefined)
 /** What `train` shows: how far each run came, its last measurements, its strongest heads. */
 export function trainText(store: Store, trained: readonly RunRecord[]): string {
   const all = trained.map((run) => ({ run, last: store.lastMetrics(run.id) }));
-  const names = [...new Set(all.flatMap(({ last }) => [...last.keys()].filter((name) => !HEAD.test(name))))];
+  const names = [
+    ...new Set(all.flatMap(({ last }) => [...last.keys()].filter((name) => parseHeadMetric(name) === undefined))),
+  ];
   const rows = all.map(({ run, last }) => [
     run.id,
     String(run.seed),
@@ -66,16 +68,15 @@ export function trainText(store: Store, trained: readonly RunRecord[]): string {
 
 /** For every probe its best heads: "induction  1.3 0.93  1.0 0.41". */
 function headLines(last: ReadonlyMap<string, { readonly value: number }>): string[] {
-  const byMeasure = new Map<string, { head: string; value: number }[]>();
+  const byLabel = new Map<string, { head: string; value: number }[]>();
   for (const [name, { value }] of last) {
-    const found = HEAD.exec(name);
-    if (!found) continue;
-    const [, measure, head] = found as unknown as [string, string, string];
-    byMeasure.set(measure, [...(byMeasure.get(measure) ?? []), { head, value }]);
+    const measured = parseHeadMetric(name);
+    if (!measured) continue;
+    const label = measured.probe === measured.metric ? measured.probe : measured.measure;
+    byLabel.set(label, [...(byLabel.get(label) ?? []), { head: formatHead(measured), value }]);
   }
-  return [...byMeasure].map(([measure, heads]) => {
+  return [...byLabel].map(([label, heads]) => {
     const best = heads.sort((a, b) => b.value - a.value).slice(0, HEADS_SHOWN);
-    const probe = measure.replace(/^([\w-]+)\.\1$/, "$1");
-    return `${probe.padEnd(16)}${best.map(({ head, value }) => `${head} ${number(value, 2)}`).join("  ")}`;
+    return `${label.padEnd(16)}${best.map(({ head, value }) => `${head} ${number(value, 2)}`).join("  ")}`;
   });
 }

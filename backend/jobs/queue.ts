@@ -114,6 +114,23 @@ export class Queue {
     if (failed !== undefined) throw failed.reason;
   }
 
+  /**
+   * Works on one job; `signal` cancels it.
+   * @throws what it failed with, after the store has it
+   */
+  async workOn(id: number, options: Pick<WorkOptions, "signal" | "onProgress" | "onEvent"> = {}): Promise<void> {
+    let failure: { error: unknown } | undefined;
+    await this.work({
+      ...options,
+      only: [id],
+      onEnd: (_, error) => {
+        failure = error === undefined ? undefined : { error };
+      },
+    });
+    if (options.signal?.aborted === true) this.cancel(id);
+    if (failure !== undefined) throw failure.error;
+  }
+
   async #slot(worker: Worker, options: WorkOptions & { signal: AbortSignal }): Promise<void> {
     const { signal, poll, only } = options;
     while (!signal.aborted) {

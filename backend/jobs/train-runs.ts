@@ -31,18 +31,11 @@ export async function trainRuns(
   for (const group of groups) {
     const job = enlist(store, group);
     if (job === undefined) continue;
-    let failure: { error: unknown } | undefined;
-    await queue.work({
-      only: [job.id],
+    await queue.workOn(job.id, {
       signal,
       onProgress: (_, progress) => onProgress?.(progress),
       onEvent: (_, event) => onEvent?.(trainEvent.parse(event)),
-      onEnd: (_, error) => {
-        failure = error === undefined ? undefined : { error };
-      },
     });
-    if (signal?.aborted === true) queue.cancel(job.id);
-    if (failure !== undefined) throw failure.error;
   }
   return groups.flatMap((group) => store.runs({ group }));
 }

@@ -86,7 +86,7 @@ export class Stepper {
     return read;
   }
 
-  /** Runs every seed's model: see `Evaluator`. */
+  /** A seed's parameters [parameters], which the caller disposes. @param seed its place among the seeds */
   parameters(seed: number): Tensor {
     return tf.tidy(() => tf.reshape(tf.slice(this.#state[0]!, [seed, 0], [1, -1]), [-1]));
   }
@@ -170,9 +170,7 @@ function gradientBody(plan: StepPlan): TensorFunction {
   const { places, shape } = plan;
   return (...args) => {
     const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
-    const values = places.map(({ offset, size, shape }) =>
-      tf.reshape(tf.slice(own as Tensor1D, offset, size), [...shape]),
-    );
+    const values = partsOf(own, places);
     const loss = (...given: Tensor[]) => {
       const each = lossesOf(shape, outputs(plan, given, read, tables), targets);
       return tf.sum(tf.mul(each, weights)) as never;
@@ -195,6 +193,11 @@ function updateBody({ training }: StepPlan): TensorFunction {
     const clipped = training.clip > 0 ? clipNorm(gradients, norms, training.clip) : gradients;
     return [tf.div(losses, weights), norms, ...update(training, parameters, clipped, state, scalars)];
   };
+}
+
+/** The tensors of a layout's places, in order and in their shapes. @param own [parameters] */
+function partsOf(own: Tensor, places: readonly ParameterPlace[]): Tensor[] {
+  return places.map(({ offset, size, shape }) => tf.reshape(tf.slice(own as Tensor1D, offset, size), [...shape]));
 }
 
 /**
@@ -247,9 +250,7 @@ export class Evaluator {
     const { places, shape } = this.#plan;
     return (...args) => {
       const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
-      const values = places.map(({ offset, size, shape }) =>
-        tf.reshape(tf.slice(own as Tensor1D, offset, size), [...shape]),
-      );
+      const values = partsOf(own, places);
       const out = outputs(this.#plan, values, read, tables);
       const mean = (each: Tensor): Tensor => tf.div(tf.sum(tf.mul(each, weights)), tf.sum(weights));
       const loss = mean(lossesOf(shape, out, targets));

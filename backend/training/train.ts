@@ -69,9 +69,12 @@ export async function train(
   let lastSaved = resume ? step : -1;
   let told = 0;
 
+  // Never of parameters that are no numbers, which only the next loss would show.
   const save = async (): Promise<void> => {
     if (lastSaved === step) return;
     const all = stepper.states();
+    const bad = all.findIndex((state) => state.some((values) => values.some((x) => !Number.isFinite(x))));
+    if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
     for (const [s, seed] of seeds.entries()) await callbacks.onCheckpoint(seed, { step, state: all[s]! });
     lastSaved = step;
   };
@@ -119,10 +122,7 @@ export async function train(
         callbacks.onProgress?.(step, training.steps, { loss: losses.reduce((a, b) => a + b, 0) / losses.length });
       }
       if (measured.has(step)) await measure(losses);
-      if (saved.has(step)) {
-        checkFiniteState(stepper, step, seeds, lastSaved);
-        await save();
-      }
+      if (saved.has(step)) await save();
       await new Promise((resolve) => setImmediate(resolve));
     }
     return { step, status: "done" };
@@ -155,12 +155,6 @@ function rotaryTables(config: StepPlan["config"]): { tensors: StepPlan["tables"]
 
 function checkFinite(losses: Float32Array, step: number, seeds: readonly number[], lastSaved: number): void {
   const bad = losses.findIndex((loss) => !Number.isFinite(loss));
-  if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
-}
-
-/** No checkpoint is written of parameters that are no numbers, which the next loss would show. */
-function checkFiniteState(stepper: Stepper, step: number, seeds: readonly number[], lastSaved: number): void {
-  const bad = stepper.states().findIndex((state) => state.some((v) => v.some((x) => !Number.isFinite(x))));
   if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
 }
 

@@ -1,11 +1,12 @@
 import type { HeatmapFigure, LineFigure } from "../../backend/reports/figure.ts";
+import { headMetricName } from "../../backend/training/head-metric.ts";
 import type { TrainedRun } from "../base.ts";
 import { type Curve, crossing, finalValue, meanLine, median } from "../curves.ts";
 import type { Emergence } from "../induction-emergence.ts";
 
 /** The curves of a probe's heads in one layer. */
 export function headCurves({ curves }: TrainedRun, probe: string, layer: number, heads: number): Curve[] {
-  return Array.from({ length: heads }, (_, head) => curves.get(`${probe}.${probe}[${layer}.${head}]`)!);
+  return Array.from({ length: heads }, (_, head) => curves.get(headMetricName(probe, probe, layer, head))!);
 }
 
 /** Accuracy and best scores over training, mean of the seeds. @param chance accuracy of guessing */

@@ -30,17 +30,10 @@ export function register(program: Command): void {
       const job = await withStore(async (store) => {
         const queue = new Queue(store);
         const resumed = queue.resume(jobId(id!), { keep: true });
-        let failure: { error: unknown } | undefined;
-        await queue.work({
-          only: [resumed.id],
+        await queue.workOn(resumed.id, {
           signal: context.signal,
           onProgress: (_, { done, total, label }) => context.progress(done, total, label),
-          onEnd: (_, error) => {
-            failure = error === undefined ? undefined : { error };
-          },
         });
-        if (context.signal.aborted) queue.cancel(resumed.id);
-        if (failure !== undefined) throw failure.error;
         return store.job(resumed.id);
       });
       if (job.status === "cancelled")

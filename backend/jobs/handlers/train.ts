@@ -5,6 +5,7 @@ import type { Model } from "../../models/model.ts";
 import { readRunCheckpoint, writeRunCheckpoint } from "../../models/run-checkpoint.ts";
 import { checkpointFile } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
+import { headMetricName, parseHeadMetric } from "../../training/head-metric.ts";
 import { configOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train } from "../../training/train.ts";
 import type { TrainPayload } from "../train-kind.ts";
@@ -65,7 +66,7 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
     for (const [metric, { values: table }] of Object.entries(metrics)) {
       table.forEach((row, layer) => {
         row.forEach((value, head) => {
-          values[`${probe}.${metric}[${layer}.${head}]`] = value;
+          values[headMetricName(probe, metric, layer, head)] = value;
         });
       });
     }
@@ -77,8 +78,9 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
 function highlights(loss: number, latest: Metrics): Record<string, number> {
   const shown: Record<string, number> = { loss };
   for (const [name, value] of Object.entries(latest)) {
-    const probe = /^([\w-]+)\.\1\[/.exec(name)?.[1];
-    if (probe) shown[probe] = Math.max(shown[probe] ?? 0, value);
+    const measured = parseHeadMetric(name);
+    if (measured && measured.probe === measured.metric)
+      shown[measured.probe] = Math.max(shown[measured.probe] ?? 0, value);
     else if (name.endsWith(".accuracy")) shown[name.replace(".", " ")] = value;
   }
   return shown;
