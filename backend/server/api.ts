@@ -1,0 +1,419 @@
+/**
+ * What the HTTP API takes and gives, as types: the server, its workers and the front end share them.
+ * Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes unless a name says otherwise.
+ */
+import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
+import type { Flag, JsonSchema } from "../definitions/definition.ts";
+import type { HeadMask } from "../heads/mask.ts";
+import type { HeadModel } from "../heads/model.ts";
+import type { HeadScores } from "../heads/scores.ts";
+import type { Intervention } from "../hooks/interventions.ts";
+import type { ModelConfig } from "../models/config.ts";
+
+/** RFC 9457: what every response with a status from 400 on holds. */
+export interface Problem {
+  /** "about:blank" or "/problems/KIND". */
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  /** What is wrong, in one line that names the thing. */
+  readonly detail: string;
+  /** What to do about it. */
+  readonly remedy?: string;
+  /** HeadscopeError's kind, or "limit", "forbidden", "busy", "defect". */
+  readonly kind: string;
+}
+
+/** GET /api/health */
+export interface Health {
+  readonly version: string;
+  /** What the resident worker computes on; absent until it has started. */
+  readonly backend?: { readonly name: string; readonly why: string; readonly threads: number };
+  /** The data folder, absolute. */
+  readonly folder: string;
+  /** Where `npm start` left its results: the model to begin with, and ids of its scores and mask; absent where it never ran. */
+  readonly start?: { readonly model: string; readonly run: string; readonly scores: readonly string[]; readonly mask: string };
+}
+
+/** One probe, task, experiment, export or import, with what a form needs. */
+export interface DefinitionDocument {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly source: string;
+  readonly flags: readonly Flag[];
+  readonly schema: JsonSchema;
+}
+
+/** GET /api/definitions: every registry; `train` has the model's and training's parameters too, with the task's defaults. */
+export interface Definitions {
+  readonly probes: readonly DefinitionDocument[];
+  readonly tasks: readonly (DefinitionDocument & { readonly train: readonly Flag[]; readonly probes: readonly string[] })[];
+  readonly experiments: readonly (DefinitionDocument & {
+    readonly claims: readonly { readonly id: string; readonly statement: string; readonly source: string; readonly check: string }[];
+    readonly presets: readonly string[];
+  })[];
+  readonly exports: readonly (DefinitionDocument & {
+    readonly from: readonly ("scores" | "mask")[];
+    readonly needsCheckpoint: boolean;
+    readonly output: "file" | "folder";
+  })[];
+  readonly imports: readonly DefinitionDocument[];
+}
+
+/** GET /api/models: the catalogue, then one entry for each run with a checkpoint. */
+export interface ModelEntry {
+  /** What `model` takes elsewhere: a catalogue name, or run:ID. */
+  readonly ref: string;
+  readonly title: string;
+  readonly kind: "package" | "constructed" | "run";
+  /** Whether it can be opened now. */
+  readonly ready: boolean;
+  readonly licence?: string;
+  readonly bytes?: number;
+}
+
+/** GET /api/models/:ref (URL-encoded) */
+export interface ModelInfo extends HeadModel {
+  readonly family: string;
+  readonly digest: string;
+  readonly config: ModelConfig;
+  /** Absent for models that take token ids only. */
+  readonly tokenizer?: { readonly bos?: { readonly id: number; readonly text: string }; readonly addsBos: boolean; readonly chat: boolean };
+}
+
+/** GET /api/runs */
+export interface RunSummary {
+  readonly id: string;
+  readonly task: string;
+  /** Also "interrupted". */
+  readonly status: string;
+  readonly step: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly group: string;
+  readonly job?: number;
+  readonly error?: string;
+  readonly created: string;
+  readonly updated: string;
+  /** Whether its model reads tokens, so that probes can read it. */
+  readonly tokens: boolean;
+}
+
+/** GET /api/runs/:id */
+export interface RunDetail extends RunSummary {
+  readonly spec: { readonly task: string; readonly params: object; readonly model: object; readonly training: object; readonly probes: readonly string[] };
+  /** Steps with a checkpoint, ascending: `run:ID@STEP` names each. */
+  readonly checkpoints: readonly number[];
+  /** The last value of each metric. */
+  readonly last: Readonly<Record<string, number | null>>;
+  /** The command line that trains it. */
+  readonly command: string;
+}
+
+/** GET /api/runs/:id/metrics: by name, [step, value] ascending; null where a value was not a number. */
+export type RunCurves = Readonly<Record<string, readonly (readonly [number, number | null])[]>>;
+
+/** POST /api/runs: train. @returns 202 { job: JobSummary, runs: RunSummary[] } */
+export interface TrainRequest {
+  readonly task: string;
+  readonly params?: Readonly<Record<string, unknown>>;
+  readonly seeds?: readonly number[];
+  readonly probes?: readonly string[];
+}
+
+/** GET /api/jobs */
+export interface JobSummary {
+  readonly id: number;
+  /** train, probe, history, needle, experiment, pull, export. */
+  readonly kind: string;
+  /** What it does, in words: "induction on smollm2-135m". */
+  readonly title: string;
+  /** queued, running, done, failed, cancelled, interrupted. */
+  readonly status: string;
+  readonly progress?: { readonly done: number; readonly total: number; readonly label: string; readonly values?: Readonly<Record<string, number>> };
+  /** Milliseconds that it is likely to take yet; absent before it can be told. */
+  readonly remaining?: number;
+  readonly result?: unknown;
+  readonly error?: string;
+  readonly created: string;
+  readonly started?: string;
+  readonly ended?: string;
+}
+
+/** POST /api/jobs: long work. @returns 202 JobSummary; its result is named beside each */
+export type JobRequest =
+  /** Result { scores: string[] }: ids of the score documents it has written. */
+  | { readonly kind: "probe"; readonly model: string; readonly probes: readonly { readonly name: string; readonly params?: Readonly<Record<string, unknown>> }[]; readonly seed?: number }
+  /** Every checkpoint of a run. Result { history: string }: id for GET /api/histories/:id (headscope.head-history/1). */
+  | { readonly kind: "history"; readonly run: string; readonly probe: string; readonly params?: Readonly<Record<string, unknown>> }
+  /** Needle questions at lengths x depths, all heads full and with the mask. Result NeedleResult. */
+  | { readonly kind: "needle"; readonly model: string; readonly mask?: HeadMask; readonly lengths: readonly number[]; readonly depths: readonly number[]; readonly needles?: number; readonly maxTokens?: number; readonly seed?: number }
+  /** Result { experiment, preset }: its report is at GET /api/experiments/:name/report. */
+  | { readonly kind: "experiment"; readonly name: string; readonly preset: "quick" | "full"; readonly params?: Readonly<Record<string, unknown>> }
+  /** Fetches a model of the catalogue. */
+  | { readonly kind: "pull"; readonly model: string };
+
+/** One needle question, answered in both ways. */
+export interface NeedleTrial {
+  readonly length: number;
+  readonly depth: number;
+  readonly needle: number;
+  readonly question: string;
+  readonly expected: string;
+  readonly full: NeedleAnswer;
+  /** Absent without a mask. */
+  readonly masked?: NeedleAnswer;
+}
+export interface NeedleAnswer {
+  readonly text: string;
+  readonly right: boolean;
+  readonly bytes: number;
+  readonly prefillMs: number;
+  readonly decodeMsPerToken: number;
+}
+export interface NeedleResult {
+  readonly model: string;
+  readonly trials: readonly NeedleTrial[];
+}
+
+/** GET /api/scores?model=REF (all without): score documents in the data folder. `id` is the path below it: "start/induction.json". */
+export interface ScoresEntry {
+  readonly id: string;
+  readonly model: HeadModel;
+  readonly probe: string;
+  readonly metrics: readonly { readonly name: string; readonly axis: "heads" | "kvHeads" }[];
+  readonly created?: string;
+}
+/** GET /api/scores/ID is the headscope.head-scores/1 document; POST /api/scores takes one and gives its ScoresEntry; DELETE removes it. */
+export type ScoresDocument = HeadScores;
+
+/** GET /api/masks: as scores. */
+export interface MaskEntry {
+  readonly id: string;
+  readonly model: HeadModel;
+  /** KV heads that keep everything, of all; absent for a mask that only ablates. */
+  readonly full?: readonly [number, number];
+  /** Query heads that are ablated. */
+  readonly ablated: number;
+  readonly sink: number;
+  readonly recent: number;
+  readonly source: unknown;
+}
+/** POST /api/masks: makes a mask document, and keeps it where `name` is given. @returns { mask: HeadMask, id?: string } */
+export type MaskRequest = { readonly name?: string; readonly sink?: number; readonly recent?: number } & (
+  | { readonly scores: string; readonly metric?: string; readonly top?: number; readonly quantile?: number; readonly threshold?: number }
+  | { readonly model: string; readonly kvHeads: readonly string[] }
+  | { readonly model: string; readonly ablate: readonly string[] }
+  | { readonly mask: unknown }
+);
+
+/** A text, or token ids. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export type PromptInput = { readonly model: string } & (
+  | { readonly text: string; readonly bos?: boolean }
+  | { readonly tokens: readonly number[] }
+);
+
+/** A token that may come next. */
+export interface Candidate {
+  readonly id: number;
+  readonly text: string;
+  readonly probability: number;
+}
+
+/** POST /api/prompts (PromptInput): runs the model and keeps what later requests read. */
+export interface Prompt {
+  /** Names the model's weights and the token ids; later requests give it instead of the tokens. Kept while there is room: 404 says post again. */
+  readonly id: string;
+  readonly model: string;
+  readonly digest: string;
+  readonly ids: readonly number[];
+  /** Each token alone as text, the ids in a model without a tokenizer. */
+  readonly tokens: readonly string[];
+  /** Loss of each token given those before it, from the second on: one fewer than `ids`. */
+  readonly nll: readonly number[];
+  readonly loss: number | null;
+  /** Likeliest tokens after the last one, best first, ten of them. */
+  readonly next: readonly Candidate[];
+  readonly ms: number;
+}
+
+/**
+ * GET /api/prompts/ID/activations/HOOK: safetensors with one tensor named as the hook; query parameters below; ETag.
+ * GET /api/prompts/ID/patterns/LAYER: the same for the layer's pattern [heads, query, key], `weighted=value` multiplies each
+ * key by the norm of what its value writes through W_O (Kobayashi et al. 2020).
+ */
+export interface SliceQuery {
+  /** Heads, with commas: "0,3"; default all. Of k and v KV heads. */
+  readonly heads?: string;
+  /** Positions or queries [start, end): "0:10". */
+  readonly queries?: string;
+  /** Keys [start, end), of patterns. */
+  readonly keys?: string;
+  readonly dtype?: "f32" | "f16";
+  readonly weighted?: "value";
+}
+
+/** POST /api/ablate: a set of heads, beside as many others of the same layers. `rows` instead of `prompt` measures on token rows. */
+export interface AblateRequest {
+  readonly prompt?: string;
+  readonly model?: string;
+  readonly rows?: readonly (readonly number[])[];
+  readonly heads: readonly string[];
+  readonly method?: "zero" | "mean" | "resample";
+  readonly byPosition?: boolean;
+  /** Token rows for mean and resample; default the other rows, or for one prompt rows of random tokens of its length. */
+  readonly reference?: readonly (readonly number[])[];
+  readonly controls?: number;
+  readonly seed?: number;
+  readonly topTokens?: number;
+}
+export interface AblateResult {
+  readonly model: { readonly ref: string; readonly digest: string };
+  readonly heads: readonly string[];
+  readonly method: string;
+  readonly clean: { readonly loss: number; readonly nll: readonly (readonly number[])[] };
+  readonly ablated: { readonly loss: number; readonly nll: readonly (readonly number[])[] };
+  readonly control?: {
+    readonly mean: number;
+    readonly range: readonly [number, number];
+    readonly draws: readonly { readonly heads: readonly string[]; readonly loss: number; readonly nll: readonly (readonly number[])[] }[];
+  };
+  /** By row. */
+  readonly nextToken: readonly (readonly { readonly id: number; readonly text?: string; readonly clean: number; readonly ablated: number }[])[];
+  readonly ms: number;
+}
+
+/** POST /api/intervene: any interventions on a prompt, as data. */
+export interface InterveneRequest {
+  readonly prompt: string;
+  readonly interventions: readonly Intervention[];
+  readonly topTokens?: number;
+}
+export interface InterveneResult {
+  readonly clean: { readonly loss: number | null; readonly nll: readonly number[]; readonly next: readonly Candidate[] };
+  readonly changed: { readonly loss: number | null; readonly nll: readonly number[]; readonly next: readonly Candidate[] };
+  readonly ms: number;
+}
+
+/** A pair of prompts of one length, as texts or ids. */
+export interface PairInput {
+  readonly clean: string | readonly number[];
+  readonly corrupt: string | readonly number[];
+  readonly answer: string | number;
+  readonly wrong: string | number;
+}
+/** POST /api/pairs: checks a pair and aligns its tokens, without patching. Lengths may differ here. */
+export interface PairAlignment {
+  readonly clean: { readonly ids: readonly number[]; readonly tokens: readonly string[] };
+  readonly corrupt: { readonly ids: readonly number[]; readonly tokens: readonly string[] };
+  /** Positions where both have a token and the ids differ. */
+  readonly differ: readonly number[];
+  readonly answer: Candidate;
+  readonly wrong: Candidate;
+  /** Why it cannot be patched, such as lengths that differ; absent when it can. */
+  readonly problem?: string;
+}
+/** POST /api/patch. `into` and `through` make it path patching (z by head). Long: streams as `text/event-stream` if accepted. */
+export interface PatchRequest {
+  readonly model: string;
+  readonly pairs: readonly PairInput[];
+  readonly bos?: boolean;
+  readonly node?: PatchNode;
+  readonly by?: PatchPlace;
+  readonly layers?: readonly number[];
+  readonly into?: readonly string[];
+  readonly through?: "q" | "k" | "v";
+}
+export interface PatchResponse {
+  readonly clean: number;
+  readonly corrupt: number;
+  /** [layers][heads, positions, or 1] */
+  readonly patched: readonly (readonly number[])[];
+  readonly ms: number;
+}
+
+/**
+ * POST /api/generate. With `accept: text/event-stream` the answer is events `token` { id, text, probability } (and `progress`), then
+ * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone.
+ */
+export type GenerateRequest = PromptInput & {
+  readonly chat?: boolean;
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly seed?: number;
+  readonly mask?: HeadMask;
+  readonly prefill?: "masked" | "dense";
+  /** Zeroed at every position, in the prompt and after. */
+  readonly ablate?: readonly string[];
+};
+export interface GenerateResult {
+  readonly ids: readonly number[];
+  readonly tokens: readonly string[];
+  readonly text: string;
+  readonly promptTokens: number;
+  readonly cache: { readonly bytes: number; readonly bytesFull: number };
+  readonly prefillMs: number;
+  readonly decodeMsPerToken: number;
+}
+
+/** POST /api/exports: writes a format below the data folder's exports/. */
+export interface ExportRequest {
+  readonly format: string;
+  /** Id or document; which one the format takes is in its definition. */
+  readonly scores?: string | HeadScores;
+  readonly mask?: string | HeadMask;
+  readonly params?: Readonly<Record<string, unknown>>;
+  /** Needed by formats that write weights. */
+  readonly model?: string;
+}
+export interface ExportResult {
+  readonly id: string;
+  readonly format: string;
+  /** Absolute path of the file or folder. */
+  readonly path: string;
+  /** `url` downloads it; `text` is its beginning where it is text, at most 20 kB. */
+  readonly files: readonly { readonly name: string; readonly bytes: number; readonly url: string; readonly text?: string }[];
+  /** The command line that writes the same. */
+  readonly command: string;
+}
+/** POST /api/imports: another project's head file becomes scores. @returns ScoresEntry. Either the contents by name, or a path inside the data folder or a given root. */
+export interface ImportRequest {
+  readonly format: string;
+  readonly model: string;
+  readonly files?: Readonly<Record<string, string>>;
+  readonly path?: string;
+  readonly params?: Readonly<Record<string, unknown>>;
+}
+
+/** GET /api/experiments */
+export interface ExperimentEntry {
+  readonly name: string;
+  readonly title: string;
+  /** Newest first; the reports are at GET /api/experiments/NAME/report?preset=… (JSON) and …/report.html. */
+  readonly reports: readonly {
+    readonly preset: string;
+    readonly created: string;
+    readonly summary: string;
+    /** Claims by verdict. */
+    readonly verdicts: Readonly<Record<string, number>>;
+  }[];
+}
+
+/**
+ * GET /api/events (text/event-stream; `Last-Event-ID` goes on after an event, `reset` says that too many were missed: read everything anew).
+ * Event names and their data:
+ */
+export interface Events {
+  /** A job began, moved on or ended. */
+  readonly job: JobSummary;
+  /** A run changed. */
+  readonly run: RunSummary;
+  /** Measurements of a run. */
+  readonly metrics: { readonly run: string; readonly step: number; readonly values: Readonly<Record<string, number | null>> };
+  /** A checkpoint of a run was written. */
+  readonly checkpoint: { readonly run: string; readonly step: number };
+  /** Scores or masks were written or removed. */
+  readonly library: { readonly scores?: string; readonly mask?: string };
+  readonly reset: Record<string, never>;
+}

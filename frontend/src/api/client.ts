@@ -1,0 +1,115 @@
+import type { Problem } from "../../../backend/server/api.ts";
+
+/** What the server refused, or why it was not reached. */
+export class ApiError extends Error {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super(problem.detail);
+    this.name = "ApiError";
+    this.problem = problem;
+  }
+}
+
+/** Whether an error only says that a request was given up. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** GET of JSON. @throws ApiError */
+export function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return json<T>(path, { ...(signal ? { signal } : {}) });
+}
+
+/** POST of JSON, answered by JSON. @throws ApiError */
+export function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  return json<T>(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+}
+
+/** @throws ApiError */
+export async function remove(path: string): Promise<void> {
+  await request(path, { method: "DELETE" });
+}
+
+/** GET of bytes, such as a safetensors file. @throws ApiError */
+export async function bytes(path: string, signal?: AbortSignal): Promise<ArrayBuffer> {
+  return (await request(path, signal ? { signal } : {})).arrayBuffer();
+}
+
+/** A server-sent event. */
+export interface ServerEvent {
+  readonly event: string;
+  readonly data: unknown;
+}
+
+/** POST answered by server-sent events, one after the other until the server ends them. @throws ApiError, also for an `error` event */
+export async function* stream(path: string, body: unknown, signal?: AbortSignal): AsyncGenerator<ServerEvent> {
+  const response = await request(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "text/event-stream" },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    waiting += value;
+    const parts = waiting.split("\n\n");
+    waiting = parts.pop()!;
+    for (const part of parts) {
+      const event = /^event: (.*)$/m.exec(part)?.[1] ?? "message";
+      const data = part
+        .split("\n")
+        .filter((line) => line.startsWith("data: "))
+        .map((line) => line.slice(6))
+        .join("\n");
+      if (data === "") continue;
+      const parsed: unknown = JSON.parse(data);
+      if (event === "error") throw new ApiError(parsed as Problem);
+      yield { event, data: parsed };
+    }
+  }
+}
+
+async function json<T>(path: string, init: RequestInit): Promise<T> {
+  return (await (await request(path, init)).json()) as T;
+}
+
+async function request(path: string, init: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    throw new ApiError(unreachable());
+  }
+  if (response.ok) return response;
+  throw new ApiError(await problemOf(response));
+}
+
+async function problemOf(response: Response): Promise<Problem> {
+  try {
+    return (await response.json()) as Problem;
+  } catch {
+    const title = response.statusText || "failed";
+    return { type: "about:blank", title, status: response.status, detail: `the server answered ${response.status}`, kind: "defect" };
+  }
+}
+
+function unreachable(): Problem {
+  return {
+    type: "about:blank",
+    title: "Not reached",
+    status: 0,
+    detail: "the headscope server does not answer",
+    remedy: "start it again with npm start or npx headscope serve, then reload",
+    kind: "network",
+  };
+}

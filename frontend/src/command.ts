@@ -1,0 +1,21 @@
+/** A word as a POSIX shell takes it. */
+export function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * The command line that does in the terminal what the page shows.
+ * @param words of the command, such as "ablate"
+ * @param options by name; true is a bare flag, undefined and false leave it out, an array repeats it
+ */
+export function command(
+  words: readonly string[],
+  options: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>> = {},
+): string {
+  const parts = Object.entries(options).flatMap(([name, value]) => {
+    if (value === undefined || value === false) return [];
+    if (value === true) return [`--${name}`];
+    return (Array.isArray(value) ? value : [value]).map((each) => `--${name} ${quote(String(each))}`);
+  });
+  return ["npx headscope", ...words.map(quote), ...parts].join(" ");
+}

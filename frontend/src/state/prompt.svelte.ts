@@ -1,0 +1,81 @@
+import type { Prompt } from "../../../backend/server/api.ts";
+import { ApiError, post } from "../api/client.ts";
+import { Latest } from "../api/latest.svelte.ts";
+import { choice, text } from "./codecs.ts";
+import { urlParam } from "./url.svelte.ts";
+import { workspace } from "./workspace.svelte.ts";
+
+export const DEFAULT_TEXT =
+  "Mr Dursley was proud to say that they were perfectly normal. Nobody asked, but Mr Dursley was proud";
+
+/** The user's own text; of models without a tokenizer token ids with spaces between. */
+export const promptText = urlParam("text", text(DEFAULT_TEXT));
+/** Whether BOS comes before it: as the tokenizer does, on, or off. */
+export const promptBos = urlParam("bos", choice(["auto", "on", "off"], "auto"));
+
+/** The user's prompt on the present model: run once, read by every page. */
+class PromptState {
+  readonly latest = new Latest<Prompt>();
+  #asked = "";
+
+  get value(): Prompt | undefined {
+    return this.latest.value;
+  }
+
+  /** What POST /api/prompts takes; undefined while the model is unknown. */
+  get request(): Record<string, unknown> | undefined {
+    const info = workspace.info.value;
+    if (info === undefined || info.ref === "") return undefined;
+    const given = promptText.value;
+    const { model } = workspace;
+    if (info.tokenizer === undefined) {
+      const ids = given.trim().split(/[\s,]+/).map(Number);
+      const usable = given.trim() !== "" && ids.every((id) => Number.isInteger(id) && id >= 0);
+      return { model, tokens: usable ? ids : exampleIds(info.config.d_vocab, info.config.n_ctx) };
+    }
+    return { model, text: given, ...(promptBos.value === "auto" ? {} : { bos: promptBos.value === "on" }) };
+  }
+
+  /** Runs the prompt where the model or the text has changed; run in an effect of the app. */
+  follow(): void {
+    const { request } = this;
+    if (request === undefined) return;
+    const key = JSON.stringify(request);
+    if (key === this.#asked) return;
+    this.#asked = key;
+    this.latest.ask((signal) => post<Prompt>("/api/prompts", request, signal));
+  }
+
+  /** Runs it again, also when nothing has changed. */
+  async again(): Promise<Prompt | undefined> {
+    const { request } = this;
+    if (request === undefined) return undefined;
+    await this.latest.ask((signal) => post<Prompt>("/api/prompts", request, signal));
+    return this.value;
+  }
+
+  /**
+   * Asks something about the prompt by its id; where the server has let go of the prompt, posts it again first.
+   * @throws ApiError; Error where there is no prompt
+   */
+  async about<T>(ask: (id: string) => Promise<T>): Promise<T> {
+    const { value } = this;
+    if (value === undefined) throw new Error("there is no prompt yet");
+    try {
+      return await ask(value.id);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.problem.status !== 404) throw error;
+      await this.again();
+      return ask(this.value!.id);
+    }
+  }
+}
+
+/** Token ids that show copying: some of the vocabulary twice. */
+function exampleIds(vocabulary: number, context: number): number[] {
+  const length = Math.min(12, Math.floor((context - 1) / 2));
+  const half = Array.from({ length }, (_, i) => (7 * i + 3) % vocabulary);
+  return [0, ...half, ...half];
+}
+
+export const prompt = new PromptState();

@@ -1,0 +1,59 @@
+import { heads, sortHeads, text } from "./codecs.ts";
+import { urlParam } from "./url.svelte.ts";
+import { workspace } from "./workspace.svelte.ts";
+
+/** The selected heads, LAYER.HEAD: the same set on every page. Changing it is a step of undo. */
+export const selection = urlParam("heads", heads());
+
+/** The head whose card is open, LAYER.HEAD; "" for none. */
+export const openHead = urlParam("head", text());
+
+/** Puts heads into the selection that are not in it, and takes out those that are. */
+export function toggle(some: readonly string[]): void {
+  const now = selection.value;
+  const inside = some.every((head) => now.includes(head));
+  selection.value = inside ? now.filter((head) => !some.includes(head)) : sortHeads([...now, ...some]);
+}
+
+/** A set of heads under a name, of one model's weights. */
+export interface NamedSet {
+  readonly name: string;
+  readonly heads: readonly string[];
+}
+
+const KEY = "headscope.sets";
+
+/** Named sets of heads, kept in this browser by the digest of the model's weights. */
+class Sets {
+  #all = $state.raw<Readonly<Record<string, readonly NamedSet[]>>>(read());
+
+  get list(): readonly NamedSet[] {
+    return this.#all[workspace.info.value?.digest ?? ""] ?? [];
+  }
+
+  /** Keeps heads under a name, in place of what it held. */
+  save(name: string, some: readonly string[]): void {
+    this.#write([...this.list.filter((each) => each.name !== name), { name, heads: sortHeads(some) }]);
+  }
+
+  remove(name: string): void {
+    this.#write(this.list.filter((each) => each.name !== name));
+  }
+
+  #write(list: readonly NamedSet[]): void {
+    const digest = workspace.info.value?.digest;
+    if (digest === undefined) return;
+    this.#all = { ...this.#all, [digest]: list };
+    localStorage.setItem(KEY, JSON.stringify(this.#all));
+  }
+}
+
+function read(): Record<string, NamedSet[]> {
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, NamedSet[]>;
+  } catch {
+    return {};
+  }
+}
+
+export const sets = new Sets();

@@ -1,0 +1,130 @@
+import type {
+  Definitions,
+  Health,
+  JobSummary,
+  MaskEntry,
+  ModelEntry,
+  ModelInfo,
+  RunSummary,
+  ScoresDocument,
+  ScoresEntry,
+} from "../../../backend/server/api.ts";
+import { get } from "../api/client.ts";
+import { Latest } from "../api/latest.svelte.ts";
+import { text } from "./codecs.ts";
+import { events } from "./events.svelte.ts";
+import { urlParam } from "./url.svelte.ts";
+
+const chosenModel = urlParam("model", text());
+
+/** What the server has: read once, kept true by its events. Every list is undefined until it has been read. */
+class Workspace {
+  readonly health = new Latest<Health>();
+  readonly definitions = new Latest<Definitions>();
+  readonly models = new Latest<ModelEntry[]>();
+  readonly runs = new Latest<RunSummary[]>();
+  readonly jobs = new Latest<JobSummary[]>();
+  readonly scores = new Latest<ScoresEntry[]>();
+  readonly masks = new Latest<MaskEntry[]>();
+  /** Of the model that is worked with. */
+  readonly info = new Latest<ModelInfo>();
+  #documents = $state.raw<ReadonlyMap<string, ScoresDocument>>(new Map());
+  readonly #asked = new Set<string>();
+
+  /** The model that is worked with: the URL's, else the one that `npm start` scored, else the first that is ready. "" until known. */
+  get model(): string {
+    const { start } = this.health.value ?? {};
+    const ready = this.models.value?.filter((each) => each.ready) ?? [];
+    return chosenModel.value || start?.model || ready[0]?.ref || "";
+  }
+
+  set model(ref: string) {
+    chosenModel.value = ref;
+  }
+
+  /** What `view.href` takes to go somewhere with another model. */
+  withModel(ref: string): Record<string, string | undefined> {
+    return chosenModel.to(ref);
+  }
+
+  /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
+  get documents(): readonly (ScoresDocument & { readonly id: string })[] {
+    const info = this.info.value;
+    if (info === undefined) return [];
+    return (this.scores.value ?? [])
+      .filter(({ model }) => (model.digest === undefined ? model.ref === info.ref : model.digest === info.digest))
+      .flatMap(({ id }) => {
+        const found = this.#documents.get(id);
+        return found === undefined ? [] : [{ ...found, id }];
+      });
+  }
+
+  /** Masks that fit the present model. */
+  get fittingMasks(): readonly MaskEntry[] {
+    const info = this.info.value;
+    return (this.masks.value ?? []).filter(
+      ({ model }) =>
+        info !== undefined &&
+        (model.digest === undefined || model.digest === info.digest) &&
+        model.layers === info.layers &&
+        model.kvHeads === info.kvHeads,
+    );
+  }
+
+  /** Reads everything; called once by the app. */
+  open(): void {
+    const read = <T>(what: Latest<T>, path: string) => what.ask((signal) => get<T>(path, signal));
+    const readAll = () => {
+      read(this.health, "/api/health");
+      read(this.models, "/api/models");
+      read(this.runs, "/api/runs");
+      read(this.jobs, "/api/jobs");
+      read(this.scores, "/api/scores");
+      read(this.masks, "/api/masks");
+    };
+    read(this.definitions, "/api/definitions");
+    readAll();
+    events.on("reset", readAll);
+    events.on("library", () => {
+      read(this.scores, "/api/scores");
+      read(this.masks, "/api/masks");
+    });
+    events.on("checkpoint", () => read(this.models, "/api/models"));
+    events.on("job", (job) => {
+      this.#put(this.jobs, job, ({ id }) => id === job.id);
+      if (job.status === "done" && job.kind === "pull") read(this.models, "/api/models");
+    });
+    events.on("run", (run) => this.#put(this.runs, run, ({ id }) => id === run.id));
+  }
+
+  /** Keeps `info` on the model that is worked with, and reads its score documents; run in an effect of the app. */
+  follow(): void {
+    const { model } = this;
+    const entry = this.models.value?.find(({ ref }) => ref === model);
+    if (model !== "" && entry?.ready !== false && model !== this.#followed) {
+      this.#followed = model;
+      this.info.ask((signal) => get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, signal));
+    }
+    for (const { id } of this.scores.value ?? []) {
+      if (this.#asked.has(id)) continue;
+      this.#asked.add(id);
+      get<ScoresDocument>(`/api/scores/${id}`).then(
+        (document) => {
+          this.#documents = new Map([...this.#documents, [id, document]]);
+        },
+        () => this.#asked.delete(id),
+      );
+    }
+  }
+  #followed = "";
+
+  #put<T>(list: Latest<T[]>, item: T, same: (other: T) => boolean): void {
+    const { value } = list;
+    if (value === undefined) return;
+    const at = value.findIndex(same);
+    const next = at < 0 ? [...value, item] : value.with(at, item);
+    list.ask(() => Promise.resolve(next));
+  }
+}
+
+export const workspace = new Workspace();
