@@ -1,11 +1,25 @@
+import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
+
+/** Tests of the front end run with a document, and read Svelte's own files. */
+const FRONTEND = "test/unit/frontend-*.test.ts";
+
+const common = {
+  pool: "forks",
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  env: { TF_CPP_MIN_LOG_LEVEL: "2" },
+} as const;
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    pool: "forks",
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    env: { TF_CPP_MIN_LOG_LEVEL: "2" },
+    projects: [
+      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND] } },
+      {
+        plugins: [svelte({ configFile: "frontend/svelte.config.js" })],
+        resolve: { conditions: ["browser"] },
+        test: { ...common, name: "frontend", include: [FRONTEND], environment: "happy-dom" },
+      },
+    ],
   },
 });

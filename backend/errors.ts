@@ -55,6 +55,11 @@ export function nearest(name: string, candidates: readonly string[], most = 3): 
     .map(({ candidate }) => candidate);
 }
 
+/** Whether an error is one of `unknownName`'s, also after it came through a pipe. */
+export function isUnknownName({ kind, message }: HeadscopeError): boolean {
+  return kind === "usage" && /^unknown [^"]+ "[^"]*"$/.test(message);
+}
+
 /** The error for a name that no registry knows: it lists the nearest names. */
 export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
   const near = nearest(name, candidates);

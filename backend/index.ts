@@ -5,6 +5,7 @@
 
 export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
+export { type NeedleTrial, needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { patch } from "./circuits/patch.ts";
 export { PATH_ENDS, type PathEnd, type PathOptions, patchPaths } from "./circuits/path.ts";

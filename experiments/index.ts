@@ -12,6 +12,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
 export {
   type ExperimentOptions,
+  experimentCommand,
   experimentParameters,
   type FinishedExperiment,
   latestReport,

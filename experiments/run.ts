@@ -82,6 +82,16 @@ export async function latestReport(
   );
 }
 
+/** The command line that makes a report again. @param given parameters beside the preset's */
+export function experimentCommand(name: string, preset: Preset, given: Readonly<Record<string, unknown>>): string {
+  const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+  const params = Object.entries(given).map(([key, value]) => {
+    const list = Array.isArray(value) ? value.map(text).join(",") : text(value);
+    return ` --param '${`${key}=${list}`.replaceAll("'", "'\\''")}'`;
+  });
+  return `npx headscope experiment run ${name} --preset ${preset}${params.join("")}`;
+}
+
 /** Where the report of a preset is kept. @param data data folder, default `dataDir()` */
 export function reportFolder(experiment: string, preset: Preset, data = dataDir()): string {
   return join(data, "experiments", `${experiment}-${preset}`);

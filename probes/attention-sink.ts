@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { HeadscopeError } from "../backend/errors.ts";
+import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
 import { Random } from "../backend/runtime/random.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import { firstToken, fitLength, meanMetric, meanTable, patternProbe, randomIds, refuse, summarise } from "./base.ts";
+import { fitLength, meanMetric, meanTable, patternProbe, refuse, summarise } from "./base.ts";
 
 const TOKENS = 64;
 

@@ -5,6 +5,7 @@ import type { HeadMetric } from "../backend/heads/scores.ts";
 import type { PatternSum } from "../backend/models/attention.ts";
 import { forward } from "../backend/models/forward.ts";
 import type { Model } from "../backend/models/model.ts";
+import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
 import { Random } from "../backend/runtime/random.ts";
 
 /** One needle-in-a-haystack case. */
@@ -194,22 +195,6 @@ export function meanTable(tables: number[][][]): number[][] {
 export function summarise(table: number[][]): Record<string, number> {
   const all = table.flat();
   return { max: Math.max(...all), mean: all.reduce((a, b) => a + b, 0) / all.length };
-}
-
-/** The token that stands before a sequence: BOS, or id 0 in a model without one. */
-export function firstToken(model: Model): number {
-  return model.tokenizer?.bos ?? 0;
-}
-
-/** Uniform random ids, without the tokens that begin and end sequences. */
-export function randomIds(model: Model, count: number, random: Random): number[] {
-  const apart = new Set([firstToken(model), model.tokenizer?.eos]);
-  return Array.from({ length: count }, () => {
-    for (;;) {
-      const id = random.integer(0, model.config.d_vocab);
-      if (!apart.has(id) || model.config.d_vocab <= apart.size) return id;
-    }
-  });
 }
 
 /** Rows BOS r r with r of random tokens. @param length of r */

@@ -2,10 +2,12 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
+import { BATCH_TOKENS } from "../hooks/loss.ts";
 import { forward } from "../models/forward.ts";
 import { blockHook } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { parameter } from "../models/weights.ts";
+import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { logitDifference, meanResult, type Pair, type PatchResult, type TokenPair, tokenPairs } from "./patch.ts";
 
@@ -36,11 +38,11 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
   const layer = receiverLayer(model, into);
   const pairs = tokenPairs(model, options.pairs, options);
   const results: PatchResult[] = [];
+  const senders = layer * model.config.n_heads;
   for (const pair of pairs) {
-    signal?.throwIfAborted();
-    results.push(tf.tidy(() => ({ ...patchPair(model, pair, layer, into, through) })));
-    progress?.(results.length, pairs.length, "path patching, pairs");
-    await new Promise(setImmediate);
+    const told = (done: number) =>
+      progress?.(results.length * senders + done, pairs.length * senders, "path patching, senders");
+    results.push(await patchPair(model, pair, layer, { into, through, ...(signal ? { signal } : {}), told }));
   }
   return meanResult(results);
 }
@@ -64,52 +66,97 @@ function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
   return first.layer;
 }
 
-function patchPair(
+interface Receivers {
+  readonly into: readonly HeadRef[];
+  readonly through: PathEnd;
+  readonly signal?: AbortSignal;
+  /** Called with the senders done. */
+  told(done: number): void;
+}
+
+/** One pair's table; the senders are rows of batches that start from the corrupt run's residual before the receivers. */
+async function patchPair(model: Model, pair: TokenPair, layer: number, receivers: Receivers): Promise<PatchResult> {
+  const { told, signal } = receivers;
+  const { n_heads: H } = model.config;
+  const senders = layer * H;
+  const onLayer = () => signal?.throwIfAborted();
+  const clean = run(model, pair, pair.clean, layer, onLayer);
+  let corrupt: ReturnType<typeof run> | undefined;
+  try {
+    corrupt = run(model, pair, pair.corrupt, layer, onLayer);
+    const batches = Math.ceil(senders / Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length)));
+    // As even as they go; the last is filled up, so that all run the same functions.
+    const size = Math.ceil(senders / batches);
+    const values: number[] = [];
+    for (let first = 0; first < senders; first += size) {
+      const rows = Array.from({ length: size }, (_, i) => Math.min(first + i, senders - 1));
+      values.push(...patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers));
+      told(Math.min(first + size, senders));
+      await new Promise(setImmediate);
+      signal?.throwIfAborted();
+    }
+    return {
+      clean: clean.metric,
+      corrupt: corrupt.metric,
+      patched: Array.from({ length: layer }, (_, l) => values.slice(l * H, (l + 1) * H)),
+    };
+  } finally {
+    clean.dispose();
+    corrupt?.dispose();
+  }
+}
+
+/** The metric with each of some senders patched. @param senders layer * heads + head, ascending */
+function patchSenders(
   model: Model,
   pair: TokenPair,
   layer: number,
-  into: readonly HeadRef[],
-  through: PathEnd,
-): PatchResult {
+  senders: readonly number[],
+  { clean, corrupt }: Record<"clean" | "corrupt", ReturnType<typeof run>>,
+  { into, through, signal }: Receivers,
+): number[] {
   const { n_heads: H, n_key_value_heads: G, d_model } = model.config;
   const positions = pair.clean.length;
-  const senders = layer * H;
-  const [clean, corrupt] = [pair.clean, pair.corrupt].map((tokens) => run(model, pair, tokens, layer));
-  // What each sender writes differently in the clean prompt [senders, positions, 1, d_model].
-  const changes = clean!.z.map((z, l) => {
-    const difference = tf.transpose(tf.squeeze(tf.sub(z, corrupt!.z[l]!), [0]), [1, 0, 2]); // [heads, positions, d_head]
-    return tf.matMul(difference, parameter(model, `blocks.${l}.attn.W_O`));
+  return tf.tidy(() => {
+    const lowest = Math.floor(senders[0]! / H);
+    const highest = Math.floor(senders.at(-1)! / H);
+    // What each sender of these layers writes differently in the clean prompt [heads, positions, d_model].
+    const changes = Array.from({ length: highest - lowest + 1 }, (_, i) => {
+      const l = lowest + i;
+      const difference = tf.transpose(tf.squeeze(tf.sub(clean.z[l]!, corrupt.z[l]!), [0]), [1, 0, 2]);
+      return tf.matMul(difference, parameter(model, `blocks.${l}.attn.W_O`));
+    });
+    const table = tf.reshape(tf.concat(changes, 0), [-1, positions * d_model]);
+    const index = tf.tensor1d(
+      senders.map((sender) => sender - lowest * H),
+      "int32",
+    );
+    const change = tf.reshape(gatherRows(table, index), [senders.length, positions, 1, d_model]);
+    const heads = through === "q" ? H : G;
+    const received = new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))));
+    const mask = tf.tensor4d(
+      Array.from({ length: heads }, (_, h) => Number(received.has(h))),
+      [1, 1, heads, 1],
+    );
+    const { logits } = forward(
+      model,
+      { resid: tf.tile(corrupt.resid, [senders.length, 1, 1]), startLayer: layer, logitsAt: "last" },
+      {
+        interventions: new Map([
+          [blockHook(layer, `hook_${through}_input`), { gain: tf.scalar(1), bias: tf.mul(change, mask) }],
+        ]),
+        onLayer: () => signal?.throwIfAborted(),
+      },
+    );
+    return logitDifference(logits!, pair);
   });
-  const change = tf.reshape(tf.concat(changes, 0), [senders, positions, 1, d_model]);
-  const heads = through === "q" ? H : G;
-  const received = new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))));
-  const mask = tf.tensor4d(
-    Array.from({ length: heads }, (_, h) => Number(received.has(h))),
-    [1, 1, heads, 1],
-  );
-  const { logits } = forward(
-    model,
-    { resid: tf.tile(corrupt!.resid, [senders, 1, 1]), startLayer: layer, logitsAt: "last" },
-    {
-      interventions: new Map([
-        [blockHook(layer, `hook_${through}_input`), { gain: tf.scalar(1), bias: tf.mul(change, mask) }],
-      ]),
-    },
-  );
-  const values = logitDifference(logits!, pair);
-  for (const made of [clean!, corrupt!]) made.dispose();
-  return {
-    clean: clean!.metric,
-    corrupt: corrupt!.metric,
-    patched: Array.from({ length: layer }, (_, l) => values.slice(l * H, (l + 1) * H)),
-  };
 }
 
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the stream before it. */
-function run(model: Model, pair: TokenPair, tokens: number[], layer: number) {
+function run(model: Model, pair: TokenPair, tokens: number[], layer: number, onLayer: () => void) {
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
   const before = blockHook(layer, "hook_resid_pre");
-  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, before] });
+  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, before], onLayer });
   return {
     metric: logitDifference(result.logits!, pair)[0]!,
     z: names.map((name) => result.activations.get(name) as Tensor),

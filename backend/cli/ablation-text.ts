@@ -6,10 +6,14 @@ const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
 const UNLIKELY = 0.01;
 
-/** What `headscope ablate --json` prints: the ablation with heads as users write them. */
-export function ablationDocument({ heads, control, ...rest }: Ablation): Record<string, unknown> {
+/** What `headscope ablate --json` prints: the ablation with heads as users write them. @param random rows that stood in for a reference */
+export function ablationDocument(
+  { heads, control, ...rest }: Ablation,
+  random?: readonly unknown[],
+): Record<string, unknown> {
   return {
     ...rest,
+    ...(random ? { reference: "random" } : {}),
     heads: heads.map(formatHead),
     ...(control === undefined
       ? {}
@@ -24,7 +28,7 @@ function likely({ clean, ablated }: NextToken): boolean {
 }
 
 /** An ablation for people: losses beside the control's, and what comes next before and after. */
-export function ablationText(result: Ablation): string {
+export function ablationText(result: Ablation, random?: readonly unknown[]): string {
   const { clean, ablated, control, heads, method, model, nextToken } = result;
   const row = (name: string, loss: number, note = "") => [
     name,
@@ -68,6 +72,9 @@ export function ablationText(result: Ablation): string {
     `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
     table(columns, rows, "  "),
     ...short,
+    ...(random
+      ? [dim(`  ${method} over ${random.length} rows of random tokens; --reference-file gives it rows of your own`)]
+      : []),
     "",
     ...next,
   ].join("\n");

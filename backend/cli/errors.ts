@@ -4,6 +4,16 @@ import { HeadscopeError, nearest, unknownName } from "../errors.ts";
 /** Exit code of a run that Ctrl-C ended: 128 and SIGINT's number. */
 export const INTERRUPTED = 130;
 
+/** A process that did a part of the command failed, and has said why. */
+export class ChildFailure extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`a process ended with exit code ${exitCode}`);
+    this.exitCode = exitCode;
+  }
+}
+
 /** Whether an error says only that the user has cancelled. */
 export function isCancelled(error: unknown): boolean {
   if (error instanceof HeadscopeError) return error.kind === "cancelled";

@@ -1,4 +1,5 @@
 import type { Haystack } from "../../probes/haystack.ts";
+import type { NeedleAnswer } from "../../probes/needle.ts";
 import { type HeadMask, retrievalHeads } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
@@ -64,8 +65,8 @@ export interface MainJobResult {
   readonly needle: {
     readonly question: Haystack;
     readonly mask: HeadMask;
-    readonly full: Answer;
-    readonly masked: Answer;
+    readonly full: NeedleAnswer;
+    readonly masked: NeedleAnswer;
   };
   readonly files: readonly string[];
   readonly totalMs: number;
@@ -77,16 +78,6 @@ export interface Ablation {
   readonly clean: RepeatedLoss;
   readonly ablated: RepeatedLoss;
   readonly control: { readonly mean: RepeatedLoss; readonly range: readonly [number, number]; readonly draws: number };
-}
-
-/** One way of answering the needle question. */
-export interface Answer {
-  readonly text: string;
-  readonly right: boolean;
-  readonly bytes: number;
-  readonly bytesFull: number;
-  readonly prefillMs: number;
-  readonly decodeMsPerToken: number;
 }
 
 /** The result as data: of scores the best heads, since the files hold them whole. */

@@ -1,13 +1,14 @@
 import { join } from "node:path";
-import { type Haystack, haystackFor } from "../../probes/haystack.ts";
+import { haystackFor } from "../../probes/haystack.ts";
 import { probe, probeMany } from "../../probes/index.ts";
+import { answerNeedle, answerTokens, type NeedleAnswer } from "../../probes/needle.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
 import { type HeadMask, maskFromScores, retrievalHeads, writeMask } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { type HeadScores, ranking, writeScores } from "../heads/scores.ts";
 import { ablate, type TokenLosses } from "../hooks/ablate.ts";
-import { type Generation, generate } from "../inference/generate.ts";
+import { generate } from "../inference/generate.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { pulledModel, pullModel } from "../models/pull.ts";
@@ -17,7 +18,6 @@ import { Random } from "../runtime/random.ts";
 import type { Context } from "./context.ts";
 import {
   type Ablation,
-  type Answer,
   type MainJobResult,
   type RepeatedLoss,
   SIZES,
@@ -38,7 +38,6 @@ const SINK_TOKENS = 64;
 /** Where the needle of the long question stands: 0 at the start, 1 at the end. */
 const DEPTH = 0.35;
 const NEW_TOKENS = 24;
-const ANSWER_TOKENS = 12;
 
 /**
  * Trains a toy transformer, then fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
@@ -239,37 +238,21 @@ async function answerTwice(
     scoresFile: "retrieval.json",
   });
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
-  const most = model.tokenizer ? ANSWER_TOKENS : question.answer.split(" ").length;
-  const answer = async (chosen?: HeadMask, label = "all KV heads full"): Promise<Answer> => {
+  const most = answerTokens(model, question);
+  const answer = (chosen?: HeadMask, label = "all KV heads full"): Promise<NeedleAnswer> => {
     let done = 0;
     context.progress(0, most, `needle question, ${label}`);
-    const generation = await generate(model, {
-      tokens: question.ids,
-      maxTokens: most,
-      ...(model.tokenizer ? {} : { stop: [] }),
+    return answerNeedle(model, question, {
       ...(chosen ? { mask: chosen } : {}),
       signal: context.signal,
       onToken: () => context.progress(++done, most, `needle question, ${label}`),
     });
-    return answerOf(generation, question);
   };
   return {
     question,
     mask,
     full: await answer(),
     masked: await answer(mask, `${retrievalHeads(mask).length} KV heads full`),
-  };
-}
-
-function answerOf({ text, ids, cache, prefillMs, decodeMsPerToken }: Generation, { answer }: Haystack): Answer {
-  const words = text ?? ids.join(" ");
-  return {
-    text: words,
-    right: words.includes(answer),
-    bytes: cache.bytes,
-    bytesFull: cache.bytesFull,
-    prefillMs,
-    decodeMsPerToken,
   };
 }
 

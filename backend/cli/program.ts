@@ -11,10 +11,12 @@ import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
+import { register as needle } from "./commands/needle.ts";
 import { register as patch } from "./commands/patch.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
 import { register as runs } from "./commands/runs.ts";
+import { register as serve } from "./commands/serve.ts";
 import { register as start } from "./commands/start.ts";
 import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
@@ -24,6 +26,7 @@ import { usageError } from "./errors.ts";
 /** Every command, in the order of the help: one file each. */
 const COMMANDS = [
   start,
+  serve,
   doctor,
   models,
   tasks,
@@ -38,6 +41,7 @@ const COMMANDS = [
   ablate,
   patch,
   generate,
+  needle,
   forward,
   exportHeads,
   importHeads,

@@ -1,7 +1,7 @@
 import { CommanderError } from "commander";
 import { HeadscopeError } from "../errors.ts";
 import { type CommonOptions, type Context, useRunner } from "./context.ts";
-import { INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
+import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 import type { Progress } from "./progress.ts";
 
@@ -35,6 +35,8 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     end();
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // help was shown: asked for, or for want of a command
+    // An interrupted child says nothing of SIGTERM, which only this process was sent.
+    if (error instanceof ChildFailure) return controller.signal.aborted ? Number(process.exitCode) : error.exitCode;
     if (controller.signal.aborted && (isCancelled(error) || error === controller.signal.reason)) {
       console.error("headscope: interrupted");
       return Number(process.exitCode ?? INTERRUPTED);

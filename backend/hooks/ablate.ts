@@ -4,11 +4,12 @@ import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { topIndices } from "../runtime/top.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
-import { type Method, ModelRuns } from "./variants.ts";
+import { type CleanRun, type Method, ModelRuns } from "./variants.ts";
 
 export { nextTokenLosses, type TokenLosses } from "./loss.ts";
-export type { Method } from "./variants.ts";
+export type { CleanRun, Method } from "./variants.ts";
 
 /** A query head, 0-based. */
 export interface Head {
@@ -26,6 +27,8 @@ export interface AblationInput {
   byPosition?: boolean;
   /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
   reference?: readonly (readonly number[])[];
+  /** The clean run of the rows, where it is at hand. */
+  clean?: CleanRun;
   /** Of the pairing of rows in resample and of the control's draws. Default 0. */
   seed?: number;
   /** Called as batches of variants are done. */
@@ -216,12 +219,12 @@ function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number)
     const values = probabilities.dataSync();
     probabilities.dispose();
     const [before, after] = [values.slice(0, values.length / 2), values.slice(values.length / 2)];
-    const larger = Array.from(before, (p, id) => ({ id, p: Math.max(p, after[id]!) }));
-    return larger.sort((a, b) => b.p - a.p).slice(0, count).map(({ id }) => ({
+    const larger = before.map((p, id) => Math.max(p, after[id]!));
+    return topIndices(larger, count).map((id) => ({
       id,
       ...(model.tokenizer ? { text: model.tokenizer.decode([id]) } : {}),
       clean: before[id]!,
       ablated: after[id]!,
-    })); // biome-ignore format: one object
+    }));
   });
 }

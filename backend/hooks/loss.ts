@@ -45,14 +45,21 @@ export function meanLoss(nll: readonly (readonly number[])[]): number {
 /**
  * Loss of every next token from the residual stream after the last layer; logits are made and reduced in bounded chunks.
  * @param resid [rows, positions, d_model] @param tokens the rows' ids
+ * @param onChunk called before each chunk; throwing from it ends the work
  * @returns nll by row and position
  */
-export function residLosses(model: Model, resid: Tensor, tokens: readonly (readonly number[])[]): number[][] {
+export function residLosses(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  onChunk?: () => void,
+): number[][] {
   const { d_model, d_vocab } = model.config;
   const positions = resid.shape[1]!;
   const wanted = tokens.flatMap((row, r) => row.slice(1).map((target, t) => ({ from: r * positions + t, target })));
   const losses: number[] = [];
   for (let first = 0; first < wanted.length; first += UNEMBED) {
+    onChunk?.();
     const part = wanted.slice(first, first + UNEMBED);
     // Filled up so that every chunk runs the same functions.
     const size = wanted.length > UNEMBED ? UNEMBED : Math.ceil(part.length / 32) * 32;

@@ -1,5 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
+import type { Model } from "../models/model.ts";
+import { firstToken, randomIds } from "../models/random-tokens.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 
@@ -20,6 +22,26 @@ export interface Target {
   positions: number;
   /** Real tokens of each row. */
   lengths: readonly number[];
+}
+
+/** Rows that stand in where a single row is measured. */
+const RANDOM_ROWS = 8;
+
+/**
+ * What mean and resample draw from where one row is measured and no others are given: eight rows of as many tokens, BOS (or
+ * id 0) and then random ids.
+ * @returns undefined where they draw from the measured rows themselves, or from nothing
+ */
+export function randomReference(
+  model: Model,
+  rows: readonly (readonly number[])[],
+  method: "zero" | "mean" | "resample",
+  seed = 0,
+): number[][] | undefined {
+  const [row, ...others] = rows;
+  if (method === "zero" || row === undefined || others.length > 0) return undefined;
+  const random = new Random(seed, 4);
+  return Array.from({ length: RANDOM_ROWS }, () => [firstToken(model), ...randomIds(model, row.length - 1, random)]);
 }
 
 const MORE_ROWS = "give reference rows (other prompts), or an input of at least two rows";

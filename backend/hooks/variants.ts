@@ -12,6 +12,14 @@ import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts"
 
 export type Method = "zero" | "mean" | "resample";
 
+/** A clean run of the rows that is at hand, so that nothing of it is computed again. */
+export interface CleanRun {
+  /** Residual stream [rows, positions, d_model] before each layer and after the last; the giver frees them. */
+  readonly streams: readonly Tensor[];
+  /** Loss of the next tokens, by row. */
+  readonly nll: readonly (readonly number[])[];
+}
+
 /** A row of the input with one set of heads taken out. */
 interface Item {
   set: number;
@@ -62,11 +70,15 @@ export class ModelRuns {
     const stop = { onLayer: () => signal?.throwIfAborted() };
     this.#prepare(stop);
     const groups = new Map<number, Item[]>();
-    this.#sets.forEach((set, s) => {
+    for (const [s, set] of this.#sets.entries()) {
+      if (set.length === 0 && this.#input.clean) {
+        this.#takeClean(s, this.#input.clean);
+        continue;
+      }
       const first = this.#firstLayer(set);
       groups.set(first, [...(groups.get(first) ?? []), ...tokens.map((_, row) => ({ set: s, row }))]);
-    });
-    const total = this.#sets.length * tokens.length;
+    }
+    const total = [...groups.values()].flat().length;
     let done = 0;
     for (const [first, items] of groups) {
       const most = Math.max(1, Math.floor(BATCH_TOKENS / this.#positions));
@@ -84,13 +96,29 @@ export class ModelRuns {
   }
 
   dispose(): void {
-    tf.dispose([...this.#starts.values(), ...this.#standIns.values(), ...this.#owned].filter((t) => t !== undefined));
+    const starts = this.#input.clean ? [] : this.#starts.values();
+    tf.dispose([...starts, ...this.#standIns.values(), ...this.#owned].filter((t) => t !== undefined));
   }
 
   /** Where a set's run departs from the clean one; the clean run goes with the earliest. */
   #firstLayer(set: readonly Head[]): number {
     const layers = (set.length > 0 ? set : this.#sets.flat()).map(({ layer }) => layer);
     return layers.length === 0 ? 0 : Math.min(...layers);
+  }
+
+  /** The run of an empty set, as it was given. */
+  #takeClean(set: number, { nll, streams }: CleanRun): void {
+    nll.forEach((losses, r) => {
+      this.losses[set]![r] = [...losses];
+    });
+    if (!this.#keepStreams) return;
+    const { tokens } = this.#input;
+    const width = this.#model.config.d_model;
+    tokens.forEach((row, r) => {
+      const last = tf.slice(streams.at(-1)!, [r, row.length - 1, 0], [1, 1, width]);
+      this.#last.set(`${set} ${r}`, last.dataSync() as Float32Array);
+      last.dispose();
+    });
   }
 
   /** The clean run: streams where sets start, and what stands in for the heads. */
@@ -105,7 +133,10 @@ export class ModelRuns {
     // Nothing above the last layer that is asked for need run.
     const stopLayer = (names: string[]) =>
       Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
-    const names = [...starts.map((layer) => blockHook(layer, "hook_resid_pre")), ...(own ? drawn : [])];
+    const given = this.#input.clean;
+    const streams = given ? [] : starts.map((layer) => blockHook(layer, "hook_resid_pre"));
+    if (given) for (const layer of starts) this.#starts.set(layer, given.streams[layer]!);
+    const names = [...streams, ...(own ? drawn : [])];
     const standIn = (activations: Map<string, Tensor>, rows: readonly (readonly number[])[]): void => {
       for (const layer of layers) {
         const activation = activations.get(blockHook(layer, "attn.hook_z"));
@@ -118,13 +149,12 @@ export class ModelRuns {
       }
     };
     // In parts of bounded size; joined afterwards.
-    const clean = inParts(this.#model, tokens, names, stopLayer(names), stop);
+    const clean = names.length === 0 ? new Map() : inParts(this.#model, tokens, names, stopLayer(names), stop);
     try {
-      for (const layer of starts) {
-        const name = blockHook(layer, "hook_resid_pre");
-        this.#starts.set(layer, clean.get(name)!);
+      streams.forEach((name, i) => {
+        this.#starts.set(starts[i]!, clean.get(name)!);
         clean.delete(name);
-      }
+      });
       if (own) standIn(clean, tokens);
     } finally {
       tf.dispose([...clean.values()]);
@@ -155,7 +185,7 @@ export class ModelRuns {
         { interventions: this.#changes(items, rows), ...stop },
       );
       const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
-      residLosses(this.#model, result.resid, lines).forEach((nll, i) => {
+      residLosses(this.#model, result.resid, lines, stop.onLayer).forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
       if (!this.#keepStreams) return undefined;

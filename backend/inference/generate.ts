@@ -29,8 +29,8 @@ export interface GenerateOptions {
   forward?: ForwardOptions;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: (result: ForwardResult, step: number) => void;
-  /** Called with every new token. */
-  onToken?: (id: number, text: string | undefined) => void;
+  /** Called with every new token, and the probability that the model gave it (before the temperature). */
+  onToken?: (id: number, text: string | undefined, probability: number) => void;
   signal?: AbortSignal;
 }
 
@@ -100,12 +100,12 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   try {
     const random = new Random(seed);
     const ids: number[] = [];
+    const onLayer = (layer: number): void => {
+      signal?.throwIfAborted();
+      options.forward?.onLayer?.(layer);
+    };
     const step = (tokens: readonly number[]): Float32Array => {
-      const result = forward(
-        model,
-        { tokens: [tokens], cache, logitsAt: "last" },
-        { ...options.forward, onLayer: () => signal?.throwIfAborted() },
-      );
+      const result = forward(model, { tokens: [tokens], cache, logitsAt: "last" }, { ...options.forward, onLayer });
       const logits = result.logits!.dataSync() as Float32Array;
       options.onStep?.(result, ids.length);
       result.dispose();
@@ -121,7 +121,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       const id = choose(logits, temperature, random);
       if (stop.has(id)) break;
       ids.push(id);
-      options.onToken?.(id, tokenizer?.decode([id]));
+      options.onToken?.(id, tokenizer?.decode([id]), probabilityOf(logits, id));
       if (ids.length >= maxTokens) break;
       // Lets a cancel or a progress display through between tokens.
       await new Promise(setImmediate);
@@ -176,6 +176,11 @@ function streamed(full: KvCache, config: ModelConfig, windows: (Window | undefin
 
 function kept(cache: KvCache, windows: (Window | undefined)[][]): number[][][] {
   return windows.map((row) => row.map((window) => heldPositions(cache.lengths[0]!, window)));
+}
+
+function probabilityOf(logits: Float32Array, id: number): number {
+  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  return Math.exp(logits[id]! - largest) / logits.reduce((sum, l) => sum + Math.exp(l - largest), 0);
 }
 
 /** The likeliest token, or a sample at a temperature. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { setPriority } from "node:os";
 import { dirname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -14,6 +15,8 @@ export interface WorkerOptions {
   readonly threads?: number;
   /** Environment variables beside this process's own. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Nice value of the process, -20 (first) to 19 (last), default this process's own. */
+  readonly priority?: number;
   /** Milliseconds without a sign of life after which a busy worker counts as hung, default 120,000. */
   readonly silence?: number;
   /** Milliseconds that a cancelled request may take to end, default 60,000; then the worker is killed. */
@@ -111,10 +114,15 @@ export class Worker {
     return turn as Promise<Answer<T>>;
   }
 
-  /** Ends the process; a request that it is doing fails. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  /** Ends the idle process, which holds memory; the next request starts another. */
+  async rest(): Promise<void> {
     await this.#process?.close();
+  }
+
+  /** Ends the process; a request that it is doing fails. @param patience milliseconds until force is used, default 5,000 */
+  async close(patience?: number): Promise<void> {
+    this.#closed = true;
+    await this.#process?.close(patience);
   }
 
   async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<Answer<unknown>> {
@@ -142,7 +150,15 @@ class Running {
   #verdict: string | undefined;
   #output = "";
 
-  constructor({ handlers, threads, environment, grace = 60_000, silence = 120_000, onOutput }: WorkerOptions) {
+  constructor({
+    handlers,
+    threads,
+    environment,
+    grace = 60_000,
+    silence = 120_000,
+    priority,
+    onOutput,
+  }: WorkerOptions) {
     this.#grace = grace;
     this.#silence = silence;
     const pool = threads === undefined ? {} : threadsEnvironment(threads);
@@ -151,6 +167,7 @@ class Running {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"],
       env: { ...process.env, ...pool, ...environment },
     });
+    if (priority !== undefined) lower(this.child, priority);
     this.#input = this.child.stdio[3] as Writable;
     this.#input.on("error", () => {}); // the pipe breaks when the process dies, which `close` tells
     for (const stream of [this.child.stdout!, this.child.stderr!])
@@ -209,9 +226,9 @@ class Running {
     }
   }
 
-  /** Ends the process, by force when it takes over five seconds. */
-  async close(): Promise<void> {
-    const force = setTimeout(() => this.child.kill("SIGKILL"), 5_000);
+  /** Ends the process, by force when it takes longer than `patience` milliseconds. */
+  async close(patience = 5_000): Promise<void> {
+    const force = setTimeout(() => this.child.kill("SIGKILL"), patience);
     this.#verdict ??= "the worker was closed";
     this.ended = true;
     this.#input.destroy();
@@ -284,6 +301,15 @@ class Running {
     const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
     const said = /^\s*(?:\w*Error|terminate called|.*(?:Check failed|panicked)).*$/m.exec(this.#output)?.[0]?.trim();
     return `the worker ended ${how}${said === undefined ? "" : ` (${said})`}`;
+  }
+}
+
+/** Sets a process's priority before it has started threads, which inherit it. */
+function lower({ pid }: ChildProcess, priority: number): void {
+  try {
+    if (pid !== undefined) setPriority(pid, priority);
+  } catch {
+    // It has ended already, or may not be lowered further: the work is done all the same.
   }
 }
 

@@ -12,6 +12,8 @@ const BEAT = 1_000;
  * on in another process gives the same bits.
  */
 const ENVIRONMENT = { TF_ENABLE_ONEDNN_OPTS: "1" };
+/** Milliseconds without a job after which a worker process is ended. */
+const IDLE = 60_000;
 /** A job whose worker crashed is begun this often in all. */
 const ATTEMPTS = 2;
 
@@ -133,11 +135,15 @@ export class Queue {
 
   async #slot(worker: Worker, options: WorkOptions & { signal: AbortSignal }): Promise<void> {
     const { signal, poll, only } = options;
+    let worked = performance.now();
     while (!signal.aborted) {
       const job = this.#store.claimJob(only);
-      if (job !== undefined) await new Attempt(this.#store, this.#kinds[job.kind] ?? {}, job, options).run(worker);
-      else if (poll === undefined) return;
+      if (job !== undefined) {
+        await new Attempt(this.#store, this.#kinds[job.kind] ?? {}, job, options).run(worker);
+        worked = performance.now();
+      } else if (poll === undefined) return;
       else {
+        if (performance.now() - worked > IDLE) await worker.rest();
         await sleep(poll, undefined, { signal }).catch(() => {});
         if (only === undefined && !signal.aborted) this.recover();
       }

@@ -29,7 +29,7 @@ export async function trainRuns(
   const queue = new Queue(store, worker === undefined ? {} : { worker });
   const groups = [...new Set(runs.map(({ group }) => group))];
   for (const group of groups) {
-    const job = enlist(store, group);
+    const job = enlist(store, group, { keep: true });
     if (job === undefined) continue;
     await queue.workOn(job.id, {
       signal,
@@ -40,8 +40,13 @@ export async function trainRuns(
   return groups.flatMap((group) => store.runs({ group }));
 }
 
-/** The job for a group of runs, kept for this process; undefined when all are done. */
-function enlist(store: Store, group: string): Job | undefined {
+/**
+ * Puts a group of runs into the queue.
+ * @param options `keep`: only this process may train them, as long as it lives
+ * @returns the job; undefined when all are done
+ * @throws HeadscopeError `usage` for runs that a living process trains
+ */
+export function enlist(store: Store, group: string, { keep = false }: { keep?: boolean } = {}): Job | undefined {
   return store.transaction(() => {
     const runs = store.runs({ group });
     if (runs.every((run) => run.status === "done" && run.step >= run.steps)) return undefined;
@@ -49,8 +54,8 @@ function enlist(store: Store, group: string): Job | undefined {
     const before = runs.flatMap(({ job }) => (job === undefined ? [] : [store.job(job)])).at(-1);
     const job =
       before === undefined || before.status === "done"
-        ? store.addJob("train", spec, { keep: true })
-        : store.resumeJob(before.id, { keep: true, spec });
+        ? store.addJob("train", spec, { keep })
+        : store.resumeJob(before.id, { keep, spec });
     for (const { id } of runs) store.updateRun(id, { job: job.id, status: "queued", error: null });
     return job;
   });

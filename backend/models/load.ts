@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { readJson } from "../json.ts";
@@ -69,6 +69,18 @@ export async function describeModel(ref: string): Promise<ModelDescription> {
     const { family, config } = readShape(checkpoint);
     return { ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
   });
+}
+
+/**
+ * What a reference stands for now, as a text: it changes when a run has saved a later step or a file was written anew, and
+ * then an open model is not what the reference names any more.
+ * @throws HeadscopeError as `loadModel` does for a name, before anything is read
+ */
+export function modelVersion(ref: string): string {
+  const source = resolve(ref);
+  if (source.kind === "constructed") return ref;
+  const { mtimeMs, size } = statSync(source.path);
+  return `${source.kind === "run" ? source.ref : source.path} ${mtimeMs} ${size}`;
 }
 
 /** Where a model comes from; a pulled one's digest is on record. */

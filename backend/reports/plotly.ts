@@ -31,9 +31,15 @@ function lines(figure: LineFigure): PlotlyFigure {
     }),
     layout: {
       title: { text: figure.title },
-      xaxis: plotlyAxis(figure.x),
-      yaxis: plotlyAxis(figure.y),
-      shapes: (figure.marks ?? []).map(({ x, label }) => ({
+      xaxis: plotlyAxis(
+        figure.x,
+        figure.lines.flatMap(({ x }) => x),
+      ),
+      yaxis: plotlyAxis(
+        figure.y,
+        figure.lines.flatMap(({ y }) => y),
+      ),
+      shapes: drawable(figure).map(({ x, label }) => ({
         type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
         line: { width: 1, dash: "dot", color: "#808080" },
         label: { text: label, textposition: "end", textangle: -90, xanchor: "right", font: { size: 11 } },
@@ -42,13 +48,27 @@ function lines(figure: LineFigure): PlotlyFigure {
   };
 }
 
-function plotlyAxis({ title, log, range, whole }: LineFigure["x"]): Record<string, unknown> {
+/** A mark that is not above 0 has no place on a logarithmic axis: plotly would begin the axis at 10^-300. */
+function drawable({ marks = [], x: { log } }: LineFigure): NonNullable<LineFigure["marks"]> {
+  return marks.filter(({ x }) => log !== true || x > 0);
+}
+
+function plotlyAxis(
+  { title, log, range, whole }: LineFigure["x"],
+  values: readonly (number | null)[],
+): Record<string, unknown> {
   return {
     title: { text: title },
     ...(log ? { type: "log" } : {}),
-    ...(whole ? { tickformat: "d" } : {}),
+    ...(whole ? wholeTicks(values) : {}),
     ...(range ? { range: log ? range.map(Math.log10) : range } : {}),
   };
+}
+
+/** Few whole numbers have a tick each: plotly would put ticks between them and write them as the same number. */
+function wholeTicks(values: readonly (number | null)[]): Record<string, unknown> {
+  const distinct = [...new Set(values.filter((value) => value !== null))].sort((a, b) => a - b);
+  return { tickformat: "d", ...(distinct.length <= 12 ? { tickvals: distinct } : {}) };
 }
 
 function heatmap(figure: HeatmapFigure): PlotlyFigure {

@@ -2,6 +2,7 @@
  * What the HTTP API takes and gives, as types: the server, its workers and the front end share them.
  * Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes unless a name says otherwise.
  */
+import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
 import type { Flag, JsonSchema } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
@@ -9,6 +10,8 @@ import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { ModelConfig } from "../models/config.ts";
+
+export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 
 /** RFC 9457: what every response with a status from 400 on holds. */
 export interface Problem {
@@ -32,7 +35,12 @@ export interface Health {
   /** The data folder, absolute. */
   readonly folder: string;
   /** Where `npm start` left its results: the model to begin with, and ids of its scores and mask; absent where it never ran. */
-  readonly start?: { readonly model: string; readonly run: string; readonly scores: readonly string[]; readonly mask: string };
+  readonly start?: {
+    readonly model: string;
+    readonly run: string;
+    readonly scores: readonly string[];
+    readonly mask: string;
+  };
 }
 
 /** One probe, task, experiment, export or import, with what a form needs. */
@@ -48,9 +56,17 @@ export interface DefinitionDocument {
 /** GET /api/definitions: every registry; `train` has the model's and training's parameters too, with the task's defaults. */
 export interface Definitions {
   readonly probes: readonly DefinitionDocument[];
-  readonly tasks: readonly (DefinitionDocument & { readonly train: readonly Flag[]; readonly probes: readonly string[] })[];
+  readonly tasks: readonly (DefinitionDocument & {
+    readonly train: readonly Flag[];
+    readonly probes: readonly string[];
+  })[];
   readonly experiments: readonly (DefinitionDocument & {
-    readonly claims: readonly { readonly id: string; readonly statement: string; readonly source: string; readonly check: string }[];
+    readonly claims: readonly {
+      readonly id: string;
+      readonly statement: string;
+      readonly source: string;
+      readonly check: string;
+    }[];
     readonly presets: readonly string[];
   })[];
   readonly exports: readonly (DefinitionDocument & {
@@ -61,7 +77,7 @@ export interface Definitions {
   readonly imports: readonly DefinitionDocument[];
 }
 
-/** GET /api/models: the catalogue, then one entry for each run with a checkpoint. */
+/** GET /api/models: the catalogue, then one entry for each run with a checkpoint. DELETE /api/models/:ref removes a fetched one. */
 export interface ModelEntry {
   /** What `model` takes elsewhere: a catalogue name, or run:ID. */
   readonly ref: string;
@@ -79,10 +95,14 @@ export interface ModelInfo extends HeadModel {
   readonly digest: string;
   readonly config: ModelConfig;
   /** Absent for models that take token ids only. */
-  readonly tokenizer?: { readonly bos?: { readonly id: number; readonly text: string }; readonly addsBos: boolean; readonly chat: boolean };
+  readonly tokenizer?: {
+    readonly bos?: { readonly id: number; readonly text: string };
+    readonly addsBos: boolean;
+    readonly chat: boolean;
+  };
 }
 
-/** GET /api/runs */
+/** GET /api/runs. DELETE /api/runs/:id removes one; POST /api/runs/:id/resume goes on with it, and answers as POST /api/runs. */
 export interface RunSummary {
   readonly id: string;
   readonly task: string;
@@ -102,13 +122,23 @@ export interface RunSummary {
 
 /** GET /api/runs/:id */
 export interface RunDetail extends RunSummary {
-  readonly spec: { readonly task: string; readonly params: object; readonly model: object; readonly training: object; readonly probes: readonly string[] };
+  readonly spec: {
+    readonly task: string;
+    readonly params: object;
+    readonly model: object;
+    readonly training: object;
+    readonly probes: readonly string[];
+  };
   /** Steps with a checkpoint, ascending: `run:ID@STEP` names each. */
   readonly checkpoints: readonly number[];
   /** The last value of each metric. */
   readonly last: Readonly<Record<string, number | null>>;
   /** The command line that trains it. */
   readonly command: string;
+  /** What its evaluations are measured on, by name, and what guessing reaches there. */
+  readonly evaluations?: Readonly<
+    Record<string, { readonly title: string; readonly chance?: { readonly accuracy?: number; readonly loss?: number } }>
+  >;
 }
 
 /** GET /api/runs/:id/metrics: by name, [step, value] ascending; null where a value was not a number. */
@@ -122,7 +152,7 @@ export interface TrainRequest {
   readonly probes?: readonly string[];
 }
 
-/** GET /api/jobs */
+/** GET /api/jobs, GET /api/jobs/:id. DELETE /api/jobs/:id stops one; POST /api/jobs/:id/resume goes on with it. */
 export interface JobSummary {
   readonly id: number;
   /** train, probe, history, needle, experiment, pull, export. */
@@ -131,7 +161,12 @@ export interface JobSummary {
   readonly title: string;
   /** queued, running, done, failed, cancelled, interrupted. */
   readonly status: string;
-  readonly progress?: { readonly done: number; readonly total: number; readonly label: string; readonly values?: Readonly<Record<string, number>> };
+  readonly progress?: {
+    readonly done: number;
+    readonly total: number;
+    readonly label: string;
+    readonly values?: Readonly<Record<string, number>>;
+  };
   /** Milliseconds that it is likely to take yet; absent before it can be told. */
   readonly remaining?: number;
   readonly result?: unknown;
@@ -144,34 +179,40 @@ export interface JobSummary {
 /** POST /api/jobs: long work. @returns 202 JobSummary; its result is named beside each */
 export type JobRequest =
   /** Result { scores: string[] }: ids of the score documents it has written. */
-  | { readonly kind: "probe"; readonly model: string; readonly probes: readonly { readonly name: string; readonly params?: Readonly<Record<string, unknown>> }[]; readonly seed?: number }
+  | {
+      readonly kind: "probe";
+      readonly model: string;
+      readonly probes: readonly { readonly name: string; readonly params?: Readonly<Record<string, unknown>> }[];
+      readonly seed?: number;
+    }
   /** Every checkpoint of a run. Result { history: string }: id for GET /api/histories/:id (headscope.head-history/1). */
-  | { readonly kind: "history"; readonly run: string; readonly probe: string; readonly params?: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: "history";
+      readonly run: string;
+      readonly probe: string;
+      readonly params?: Readonly<Record<string, unknown>>;
+    }
   /** Needle questions at lengths x depths, all heads full and with the mask. Result NeedleResult. */
-  | { readonly kind: "needle"; readonly model: string; readonly mask?: HeadMask; readonly lengths: readonly number[]; readonly depths: readonly number[]; readonly needles?: number; readonly maxTokens?: number; readonly seed?: number }
+  | {
+      readonly kind: "needle";
+      readonly model: string;
+      readonly mask?: HeadMask;
+      readonly lengths: readonly number[];
+      readonly depths: readonly number[];
+      readonly needles?: number;
+      readonly maxTokens?: number;
+      readonly seed?: number;
+    }
   /** Result { experiment, preset }: its report is at GET /api/experiments/:name/report. */
-  | { readonly kind: "experiment"; readonly name: string; readonly preset: "quick" | "full"; readonly params?: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: "experiment";
+      readonly name: string;
+      readonly preset: "quick" | "full";
+      readonly params?: Readonly<Record<string, unknown>>;
+    }
   /** Fetches a model of the catalogue. */
   | { readonly kind: "pull"; readonly model: string };
 
-/** One needle question, answered in both ways. */
-export interface NeedleTrial {
-  readonly length: number;
-  readonly depth: number;
-  readonly needle: number;
-  readonly question: string;
-  readonly expected: string;
-  readonly full: NeedleAnswer;
-  /** Absent without a mask. */
-  readonly masked?: NeedleAnswer;
-}
-export interface NeedleAnswer {
-  readonly text: string;
-  readonly right: boolean;
-  readonly bytes: number;
-  readonly prefillMs: number;
-  readonly decodeMsPerToken: number;
-}
 export interface NeedleResult {
   readonly model: string;
   readonly trials: readonly NeedleTrial[];
@@ -202,7 +243,13 @@ export interface MaskEntry {
 }
 /** POST /api/masks: makes a mask document, and keeps it where `name` is given. @returns { mask: HeadMask, id?: string } */
 export type MaskRequest = { readonly name?: string; readonly sink?: number; readonly recent?: number } & (
-  | { readonly scores: string; readonly metric?: string; readonly top?: number; readonly quantile?: number; readonly threshold?: number }
+  | {
+      readonly scores: string;
+      readonly metric?: string;
+      readonly top?: number;
+      readonly quantile?: number;
+      readonly threshold?: number;
+    }
   | { readonly model: string; readonly kvHeads: readonly string[] }
   | { readonly model: string; readonly ablate: readonly string[] }
   | { readonly mask: unknown }
@@ -225,6 +272,7 @@ export interface Candidate {
 export interface Prompt {
   /** Names the model's weights and the token ids; later requests give it instead of the tokens. Kept while there is room: 404 says post again. */
   readonly id: string;
+  /** With the step, where the model is a run: later requests read the same weights. */
   readonly model: string;
   readonly digest: string;
   readonly ids: readonly number[];
@@ -262,7 +310,7 @@ export interface AblateRequest {
   readonly heads: readonly string[];
   readonly method?: "zero" | "mean" | "resample";
   readonly byPosition?: boolean;
-  /** Token rows for mean and resample; default the other rows, or for one prompt rows of random tokens of its length. */
+  /** Token rows for mean and resample; default the other rows, or for a single row eight rows of random tokens of its length, after BOS. */
   readonly reference?: readonly (readonly number[])[];
   readonly controls?: number;
   readonly seed?: number;
@@ -272,15 +320,26 @@ export interface AblateResult {
   readonly model: { readonly ref: string; readonly digest: string };
   readonly heads: readonly string[];
   readonly method: string;
+  /** Present where mean or resample drew from random tokens, since a single row was given and no reference. */
+  readonly reference?: "random";
   readonly clean: { readonly loss: number; readonly nll: readonly (readonly number[])[] };
   readonly ablated: { readonly loss: number; readonly nll: readonly (readonly number[])[] };
   readonly control?: {
     readonly mean: number;
     readonly range: readonly [number, number];
-    readonly draws: readonly { readonly heads: readonly string[]; readonly loss: number; readonly nll: readonly (readonly number[])[] }[];
+    readonly draws: readonly {
+      readonly heads: readonly string[];
+      readonly loss: number;
+      readonly nll: readonly (readonly number[])[];
+    }[];
   };
   /** By row. */
-  readonly nextToken: readonly (readonly { readonly id: number; readonly text?: string; readonly clean: number; readonly ablated: number }[])[];
+  readonly nextToken: readonly (readonly {
+    readonly id: number;
+    readonly text?: string;
+    readonly clean: number;
+    readonly ablated: number;
+  }[])[];
   readonly ms: number;
 }
 
@@ -291,8 +350,16 @@ export interface InterveneRequest {
   readonly topTokens?: number;
 }
 export interface InterveneResult {
-  readonly clean: { readonly loss: number | null; readonly nll: readonly number[]; readonly next: readonly Candidate[] };
-  readonly changed: { readonly loss: number | null; readonly nll: readonly number[]; readonly next: readonly Candidate[] };
+  readonly clean: {
+    readonly loss: number | null;
+    readonly nll: readonly number[];
+    readonly next: readonly Candidate[];
+  };
+  readonly changed: {
+    readonly loss: number | null;
+    readonly nll: readonly number[];
+    readonly next: readonly Candidate[];
+  };
   readonly ms: number;
 }
 
@@ -309,7 +376,9 @@ export interface PairAlignment {
   readonly corrupt: { readonly ids: readonly number[]; readonly tokens: readonly string[] };
   /** Positions where both have a token and the ids differ. */
   readonly differ: readonly number[];
+  /** With its probability after the clean prompt; of a text of several tokens the first. */
   readonly answer: Candidate;
+  /** With its probability after the corrupt prompt. */
   readonly wrong: Candidate;
   /** Why it cannot be patched, such as lengths that differ; absent when it can. */
   readonly problem?: string;
@@ -373,7 +442,12 @@ export interface ExportResult {
   /** Absolute path of the file or folder. */
   readonly path: string;
   /** `url` downloads it; `text` is its beginning where it is text, at most 20 kB. */
-  readonly files: readonly { readonly name: string; readonly bytes: number; readonly url: string; readonly text?: string }[];
+  readonly files: readonly {
+    readonly name: string;
+    readonly bytes: number;
+    readonly url: string;
+    readonly text?: string;
+  }[];
   /** The command line that writes the same. */
   readonly command: string;
 }
@@ -386,7 +460,7 @@ export interface ImportRequest {
   readonly params?: Readonly<Record<string, unknown>>;
 }
 
-/** GET /api/experiments */
+/** GET /api/experiments. What probes said over checkpoints: GET /api/histories?run=ID lists { id, run, probe }. */
 export interface ExperimentEntry {
   readonly name: string;
   readonly title: string;
@@ -410,7 +484,11 @@ export interface Events {
   /** A run changed. */
   readonly run: RunSummary;
   /** Measurements of a run. */
-  readonly metrics: { readonly run: string; readonly step: number; readonly values: Readonly<Record<string, number | null>> };
+  readonly metrics: {
+    readonly run: string;
+    readonly step: number;
+    readonly values: Readonly<Record<string, number | null>>;
+  };
   /** A checkpoint of a run was written. */
   readonly checkpoint: { readonly run: string; readonly step: number };
   /** Scores or masks were written or removed. */

@@ -11,12 +11,13 @@ import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
 const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",
-  worker: "backend/jobs/worker.ts",
+  worker: "backend/workers/worker.ts",
   "models/pull": "backend/models/pull.ts",
   bench: "test/bench/bench.ts",
+  "bench-ui": "test/bench/ui.ts",
 };
 
-const FOLDERS = ["backend", "probes", "synthetic-tasks", "experiments", "test/bench"];
+const FOLDERS = ["backend", "probes", "synthetic-tasks", "experiments", "test/bench", "test/helpers"];
 const HOUR = 3_600_000;
 
 /** @param {string} root @returns {string} hash of every source and of the lock file */

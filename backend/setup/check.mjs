@@ -32,6 +32,12 @@ const CHECKS = [
   },
   { name: "types", mend: "npx tsc shows them", run: () => tool("typescript/bin/tsc", "--noEmit", "--pretty", "false") },
   {
+    name: "components",
+    mend: "npx svelte-check --tsconfig frontend/tsconfig.json shows them",
+    run: () =>
+      tool("svelte-check/bin/svelte-check", "--tsconfig", "frontend/tsconfig.json", "--fail-on-warnings", "--output", "human"),
+  },
+  {
     name: "direction of imports",
     mend: "the layers are in backend/setup/layers.mjs",
     run: async () => checkLayers(ROOT).join("\n"),

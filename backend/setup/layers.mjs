@@ -40,8 +40,10 @@ export const LAYERS = [
   { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/"] },
   { path: "backend/doctor.ts", imports: CORE },
   { path: "backend/index.ts", imports: ALL },
-  { path: "backend/server/", imports: ALL },
-  { path: "backend/cli/", imports: [...ALL, "backend/server/"] },
+  { path: "backend/server/api.ts", imports: ALL },
+  { path: "backend/workers/", imports: [...ALL, "backend/server/api.ts"] },
+  { path: "backend/server/", imports: [...ALL, "backend/workers/", "backend/server/api.ts"] },
+  { path: "backend/cli/", imports: [...ALL, "backend/server/", "backend/server/api.ts"] },
 ];
 
 const IMPORT =

@@ -13,15 +13,17 @@ import { model } from "./model.mjs";
 import { native } from "./native.mjs";
 import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { web } from "./web.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const STEPS = [nodeVersion, dependencies, bundle, native, model];
+const STEPS = [nodeVersion, dependencies, bundle, web, native, model];
 
 /** What each command runs once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
   test: (args) => [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
+  "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],
 };
 
 /** @param {AbortSignal} signal @param {boolean} verbose */

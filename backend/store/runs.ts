@@ -66,6 +66,11 @@ export interface MetricPoint {
   readonly value: number;
 }
 
+/** A measurement with its name. */
+export interface NamedPoint extends MetricPoint {
+  readonly name: string;
+}
+
 /** A saved state of a run. */
 export interface CheckpointRow {
   readonly step: number;
@@ -93,6 +98,8 @@ export interface RunStore {
   addMetrics(id: string, step: number, values: Readonly<Record<string, number>>): void;
   /** Curves by name, in the order of the names; each ascends by step. */
   metrics(id: string): Map<string, MetricPoint[]>;
+  /** The measurements after a step, ascending by step. */
+  metricsAfter(id: string, step: number): NamedPoint[];
   /** The last measurement of each name, in the order of the names. */
   lastMetrics(id: string): Map<string, MetricPoint>;
   /** Takes away the measurements and checkpoint rows after a step, from which a run goes on. */
@@ -200,6 +207,15 @@ export function runStore(database: Database, folder: string, refuse: (id: string
         );
       }),
 
+    metricsAfter: (id, step) =>
+      database
+        .all(
+          `SELECT metric_names.name AS name, step, value FROM metrics JOIN metric_names ON metric_names.id = metrics.name
+           WHERE run = ? AND step > ? ORDER BY step, metric_names.name`,
+          ...[key(id), step],
+        )
+        .map((row) => ({ name: String(row["name"]), ...point(row) })),
+
     lastMetrics(id) {
       // SQLite takes the other columns of a max() from the row that has it.
       const rows = database.all(
@@ -232,7 +248,8 @@ export function runStore(database: Database, folder: string, refuse: (id: string
         const run = key(id);
         database.all("DELETE FROM metrics WHERE run = ? AND step > ?", run, afterStep);
         database.all("DELETE FROM checkpoints WHERE run = ? AND step > ?", run, afterStep);
-        database.all("UPDATE runs SET step = min(step, ?) WHERE key = ?", afterStep, run);
+        // -1 takes everything away; no run stands before step 0.
+        database.all("UPDATE runs SET step = min(step, ?) WHERE key = ?", Math.max(0, afterStep), run);
       }),
 
     addCheckpoint: (id, { step, file, bytes, digest }) =>

@@ -18,6 +18,8 @@ export interface Store extends RunStore, JobStore {
   shownJobStatus(job: Job): ShownStatus;
   /** The job that a living process works on for this run, if there is one. */
   liveJob(run: RunRecord): Job | undefined;
+  /** A text that changes with everything that this or another process writes. */
+  version(): string;
   /** Does several things in one transaction: all of them or, when `work` throws, none. */
   transaction<T>(work: () => T): T;
   close(): void;
@@ -60,6 +62,8 @@ export function openStore({ folder = dataDir(), create = true }: StoreOptions = 
     liveJob,
     shownStatus: (run) => (run.status === "running" && liveJob(run) === undefined ? "interrupted" : run.status),
     shownJobStatus: (job) => (job.status === "running" && !isWorkedOn(job) ? "interrupted" : job.status),
+    version: () =>
+      Object.values(database.get("SELECT data_version, total_changes() FROM pragma_data_version")!).join("."),
     transaction: (work) => database.transaction(work),
     close: () => database.close(),
   };

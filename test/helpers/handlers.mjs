@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeF
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** @import { Handler, HandlerContext, Handlers } from "../../backend/jobs/handlers/index.ts" */
+/** @import { Handler, HandlerContext, Handlers } from "../../backend/workers/handlers/index.ts" */
 /** @import { TrainPayload } from "../../backend/jobs/train-kind.ts" */
 
 /** @param {number} milliseconds holds the process, as a native call does */
@@ -55,6 +55,31 @@ const handle = {
   },
   async hang() {
     block(600_000);
+  },
+  /** Works without ever letting the event loop run, as native calls one after the other do. */
+  async busy(_, { signal, emit }) {
+    void emit("begun");
+    for (;;) {
+      block(5);
+      signal.throwIfAborted();
+    }
+  },
+  /** Leaves work for idle times, which notes in a file what became of it. */
+  async lazy(payload, { later }) {
+    const { file, forever } = /** @type {{ file: string, forever: boolean }} */ (payload);
+    later(async (signal) => {
+      appendFileSync(file, "begun ");
+      try {
+        while (forever) {
+          block(5);
+          signal.throwIfAborted();
+        }
+        appendFileSync(file, "done");
+      } catch (error) {
+        appendFileSync(file, "stopped");
+        throw error;
+      }
+    });
   },
   async deaf() {
     return sleep(600_000, undefined);

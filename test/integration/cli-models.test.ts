@@ -245,10 +245,16 @@ describe("ablate", () => {
       2,
       /--method cannot be "meen"; give one of zero, mean, resample/,
     ],
-    ["the mean over one row", ["--heads", "1.1", "--method", "mean"], 2, /one row.*; /],
   ])("%s is refused", async (_, args, code, line) => {
     const tokens = await file("one.json", [row]);
     expectLine(await refused(["ablate", ...MODEL, "--tokens-file", tokens, ...args]), code, line);
+  });
+
+  test("the mean over one row draws from random rows, and says so", async () => {
+    const tokens = await file("one.json", [row]);
+    const args = ["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--method", "mean", "--controls", "0"];
+    const { stdout } = await headscope(args, { env: { HEADSCOPE_BACKEND: "wasm" } });
+    expect(stdout).toMatch(/mean over 8 rows of random tokens; --reference-file gives it rows of your own/);
   });
 });
 

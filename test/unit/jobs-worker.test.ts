@@ -1,6 +1,8 @@
-import { join } from "node:path";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../backend/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../backend/jobs/client.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
@@ -188,6 +190,15 @@ describe("a cancelled request", () => {
     expect(await worker.request("echo", 1)).toBe(1);
   });
 
+  test("is heard by a handler that never lets the event loop run", async () => {
+    const worker = start();
+    const pid = await worker.request("pid", null);
+    const stop = new AbortController();
+    const request = worker.request("busy", null, { signal: stop.signal, onEvent: () => stop.abort() });
+    expect(await errorOf(request)).toMatchObject({ kind: "cancelled" });
+    expect(await worker.request("pid", null)).toBe(pid);
+  });
+
   test("that has not begun is not begun", async () => {
     const error = await errorOf(start().request("echo", 1, { signal: AbortSignal.abort() }));
     expect(error).toMatchObject({ kind: "cancelled" });
@@ -202,6 +213,35 @@ describe("a cancelled request", () => {
     expect((await errorOf(worker.request("many", 100_000, { onEvent }))).message).toBe("the disk is full");
     expect(taken).toBe(3);
     expect(await worker.request("echo", 1)).toBe(1);
+  });
+});
+
+describe("work for idle times", () => {
+  let file: string;
+  beforeEach(() => {
+    file = join(mkdtempSync(join(tmpdir(), "headscope-idle-")), "notes");
+  });
+  afterEach(() => rmSync(dirname(file), { recursive: true }));
+  const untilNotes = async (notes: string) => {
+    while (!existsSync(file) || readFileSync(file, "utf8") !== notes) await sleep(10);
+  };
+
+  test("is done after the answer", async () => {
+    await start().request("lazy", { file, forever: false });
+    expect(existsSync(file)).toBe(false);
+    await untilNotes("begun done");
+  });
+
+  test("makes way for a request, and is not begun where one follows at once", async () => {
+    const worker = start();
+    await worker.request("lazy", { file, forever: true });
+    await untilNotes("begun ");
+    expect(await worker.request("echo", 1)).toBe(1);
+    await untilNotes("begun stopped");
+    await worker.request("lazy", { file, forever: true });
+    expect(await worker.request("echo", 2)).toBe(2);
+    await sleep(400);
+    expect(readFileSync(file, "utf8")).toBe("begun stopped");
   });
 });
 

@@ -39,7 +39,7 @@ export function register(program: Command): void {
     .option("--by-position", "mean: one mean a position instead of one over all positions")
     .option(
       "--reference-file <file>",
-      "tokens file whose rows mean and resample draw from (default: the rows themselves)",
+      "tokens file whose rows mean and resample draw from (default: the rows themselves; of a single one 8 rows of random tokens)",
     )
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integer("--controls", 0), 5);
   seedOption(command);
@@ -50,6 +50,7 @@ export function register(program: Command): void {
       { headModel },
       { parseHeads },
       { ablate },
+      { randomReference },
       { ablationDocument, ablationText },
     ] = await Promise.all([
       import("../model.ts"),
@@ -57,6 +58,7 @@ export function register(program: Command): void {
       import("../../heads/model.ts"),
       import("../../heads/refs.ts"),
       import("../../hooks/ablate.ts"),
+      import("../../hooks/reference.ts"),
       import("../ablation-text.ts"),
     ]);
     if (options.byPosition && options.method !== "mean")
@@ -66,20 +68,22 @@ export function register(program: Command): void {
     await withModel(context, options, async (model) => {
       const heads = await parseHeads(options.heads, headModel(model));
       const tokens = await tokensOf(model, options, { least: 2 });
-      const { referenceFile } = options;
-      const reference = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+      const { referenceFile, method, seed } = options;
+      const given = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+      const random = given ? undefined : randomReference(model, tokens, method, seed);
+      const reference = given ?? random;
       const result = await ablate(model, {
         tokens,
         heads,
-        method: options.method,
+        method,
         controls: options.controls,
-        seed: options.seed,
+        seed,
         ...(options.byPosition ? { byPosition: true } : {}),
         ...(reference === undefined ? {} : { reference }),
         signal: context.signal,
         progress: context.progress,
       });
-      await context.print(ablationDocument(result), () => ablationText(result));
+      await context.print(ablationDocument(result, random), () => ablationText(result, random));
     });
   });
 }

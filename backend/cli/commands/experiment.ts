@@ -57,13 +57,17 @@ function registerRun(experiment: Command): void {
     .option("--out <dir>", "folder of the report (default: experiments/NAME-PRESET in the data folder)");
   paramOption(command, "a parameter of the experiment; may be repeated");
   runs<RunOptions>(command, async (context, options, name) => {
-    const [{ experiments, experimentParameters, runExperiment }, { readPairs }, { openStore }, { reportText }] =
-      await Promise.all([
-        import("../../../experiments/index.ts"),
-        import("../../definitions/definition.ts"),
-        import("../../store/store.ts"),
-        import("../experiment-text.ts"),
-      ]);
+    const [
+      { experiments, experimentCommand, experimentParameters, runExperiment },
+      { readPairs },
+      { openStore },
+      { reportText },
+    ] = await Promise.all([
+      import("../../../experiments/index.ts"),
+      import("../../definitions/definition.ts"),
+      import("../../store/store.ts"),
+      import("../experiment-text.ts"),
+    ]);
     const { preset, out, seeds } = options;
     const given: Record<string, string> = readPairs(options.param ?? []);
     if (seeds !== undefined) {
@@ -78,7 +82,7 @@ function registerRun(experiment: Command): void {
         store,
         preset,
         params,
-        command: commandLine(name!, preset, given),
+        command: experimentCommand(name!, preset, given),
         signal: context.signal,
         progress: context.progress,
         ...(out === undefined ? {} : { out }),
@@ -104,10 +108,4 @@ function registerReport(experiment: Command): void {
     const { report, folder } = await latestReport(experiments.get(name!).name, preset);
     await context.print(report, () => reportText(report, folder));
   });
-}
-
-/** The command line that makes a report again. */
-function commandLine(name: string, preset: Preset, given: Readonly<Record<string, string>>): string {
-  const params = Object.entries(given).map(([key, value]) => ` --param '${key}=${value.replaceAll("'", "'\\''")}'`);
-  return `npx headscope experiment run ${name} --preset ${preset}${params.join("")}`;
 }

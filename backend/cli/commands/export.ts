@@ -57,7 +57,7 @@ export function register(program: Command): void {
     async function withCheckpoint(model: string) {
       const [{ withModel }, { checkpointInput }] = await Promise.all([
         import("../model.ts"),
-        import("../checkpoint-input.ts"),
+        import("../../exports/checkpoint-input.ts"),
       ]);
       return withModel(context, { model, ...(options.weights ? { weights: options.weights } : {}) }, async (loaded) => {
         context.progress(0, 1, "writing");

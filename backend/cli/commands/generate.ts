@@ -21,6 +21,7 @@ interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   temperature: number;
   seed: number;
   mask?: string;
+  ablate?: string;
   param?: string[];
   withLogits?: boolean;
 }
@@ -33,20 +34,23 @@ export function register(program: Command): void {
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integer("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", real("--temperature", 0), 0)
-    .option("--mask <file>", "head mask: its streaming heads keep first and recent tokens only");
+    .option("--mask <file>", "head mask: its streaming heads keep first and recent tokens only")
+    .option("--ablate <heads>", "heads whose output is 0 at every position: 18.6,17.3 or top:8@scores.json#metric");
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
     "--with-logits",
     "print the first eight logits of the first new token",
   );
   runs<GenerateCommandOptions>(command, async (context, options) => {
-    const [{ withModel }, { readMask }, { generate }, { checkModel, headModel }, parameters] = await Promise.all([
-      import("../model.ts"),
-      import("../../heads/mask.ts"),
-      import("../../inference/generate.ts"),
-      import("../../heads/model.ts"),
-      readParameters(options.param ?? []),
-    ]);
+    const [{ withModel }, { readMask }, { generate }, { TextStream }, { checkModel, headModel }, parameters] =
+      await Promise.all([
+        import("../model.ts"),
+        import("../../heads/mask.ts"),
+        import("../../inference/generate.ts"),
+        import("../../inference/text-stream.ts"),
+        import("../../heads/model.ts"),
+        readParameters(options.param ?? []),
+      ]);
     if (options.param && options.mask === undefined)
       throw new HeadscopeError("usage", "--param prefill says when a mask holds, and there is no mask", {
         remedy: "give --mask, or leave it out",
@@ -56,21 +60,38 @@ export function register(program: Command): void {
       if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
       const tokens = await promptOf(model, options);
       let done = 0;
-      const typing = context.json || !process.stdout.isTTY ? undefined : typewriter(model);
+      const interventions = await ablation(model, options.ablate);
+      const typing = context.json || !process.stdout.isTTY ? undefined : new TextStream(model.tokenizer);
       const result = await generate(model, {
         tokens,
         maxTokens: options.maxTokens,
         temperature: options.temperature,
         seed: options.seed,
         ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
+        forward: { interventions },
         signal: context.signal,
-        onToken: typing ?? (() => context.progress(++done, options.maxTokens, "new tokens")),
+        onToken: (id) => {
+          if (typing) process.stdout.write(typing.push(id));
+          else context.progress(++done, options.maxTokens, "new tokens");
+        },
       });
       await context.print(documentOf(result, options.withLogits === true), () =>
         [...(typing ? [""] : [result.text ?? result.ids.join(" ")]), "", factsOf(result)].join("\n"),
       );
     });
   });
+}
+
+/** Heads taken out, as interventions of every forward; their few numbers live as long as the process. */
+async function ablation(model: Model, heads: string | undefined) {
+  const [{ compileInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
+    import("../../hooks/interventions.ts"),
+    import("../../hooks/zero-heads.ts"),
+    import("../../heads/model.ts"),
+    import("../../heads/refs.ts"),
+  ]);
+  const chosen = heads === undefined ? [] : await parseHeads(heads, headModel(model));
+  return compileInterventions(model, zeroHeads(chosen), { rows: 1, positions: 1 });
 }
 
 const PREFILL = ["masked", "dense"] as const;
@@ -109,19 +130,6 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
       },
     );
   return rows[0]!;
-}
-
-/** Shows a text as it grows: whole characters only, since a token may hold part of one. */
-function typewriter(model: Model): (id: number) => void {
-  const ids: number[] = [];
-  let shown = 0;
-  return (id) => {
-    ids.push(id);
-    const text = model.tokenizer?.decode(ids) ?? ids.join(" ");
-    if (text.endsWith("\ufffd")) return;
-    process.stdout.write(text.slice(shown));
-    shown = text.length;
-  };
 }
 
 /** What `headscope generate --json` prints. */

@@ -1,24 +1,58 @@
+import { spawn } from "node:child_process";
 import type { Command } from "commander";
-import { runs } from "../context.ts";
+import { type Context, runs } from "../context.ts";
+import { ChildFailure } from "../errors.ts";
+import { type ServeOptions, serve, serveOptions } from "./serve.ts";
 
-interface StartOptions {
-  text: string;
-  out?: string;
-  serve: boolean;
+interface StartOptions extends ServeOptions {
+  readonly text: string;
+  readonly out?: string;
+  readonly serve: boolean;
 }
 
-/** `headscope start`: the main job, from the model to the files that other engines load. */
+/** `headscope start`: the main job, from the model to the files that other engines load; then the workbench with its results. */
 export function register(program: Command): void {
   const command = program
     .command("start")
     .description(
-      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, and write the files",
+      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, write the files, and show it all in the browser",
     )
     .option("--text <text>", "a sentence to be continued", "The capital of France is")
     .option("--out <folder>", "where to write the files (default: start in the data folder)")
-    .option("--no-serve", "end when the job is done (this version starts no server, so it always ends)");
-  runs<StartOptions>(command, async (context, { text, out }) => {
-    const { mainJob } = await import("../main-job.ts");
-    await mainJob(context, { text, ...(out === undefined ? {} : { out }) });
+    .option("--no-serve", "end when the job is done");
+  runs<StartOptions>(serveOptions(command), async (context, options) => {
+    const { text, out } = options;
+    if (!options.serve) {
+      const { mainJob } = await import("../main-job.ts");
+      return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
+    }
+    const { checkServing } = await import("../../server/server.ts");
+    await checkServing(options.host, options.port, process.env["HEADSCOPE_TOKEN"]);
+    const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];
+    await inOwnProcess(["start", "--no-serve", ...rest], context);
+    // With --json the document on standard output is the job's.
+    await serve(context, options, (_, line) => (context.json ? context.note(line) : context.show(line)));
   });
+}
+
+/**
+ * Runs a command line of headscope in a process of its own, on the same terminal: the one that serves then holds no model.
+ * @throws ChildFailure with its exit code, after it has said why
+ */
+async function inOwnProcess(args: readonly string[], { verbose }: Context): Promise<void> {
+  const words = [process.argv[1]!, ...args, ...(verbose ? ["--verbose"] : [])];
+  const child = spawn(process.execPath, words, { stdio: "inherit" });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  // A terminal sends Ctrl-C to both: told twice, the child would not tidy up.
+  const signals: NodeJS.Signals[] = process.stdin.isTTY ? ["SIGTERM"] : ["SIGTERM", "SIGINT"];
+  for (const signal of signals) process.on(signal, forward);
+  try {
+    const code = await new Promise<number>((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code) => resolve(code ?? 1));
+    });
+    if (code !== 0) throw new ChildFailure(code);
+  } finally {
+    for (const signal of signals) process.off(signal, forward);
+  }
 }

@@ -30,6 +30,8 @@ export interface Tokenizer {
   readonly eos?: number;
   /** Whether the tokenizer's own settings put BOS before every text. */
   readonly addsBos: boolean;
+  /** Whether it has a chat template. */
+  readonly chats: boolean;
   /**
    * A conversation as one text, by the model's chat template.
    * @param options.addGenerationPrompt end with the opening of the assistant's turn, default false
@@ -71,6 +73,7 @@ function build(make: () => HuggingFaceTokenizer, size: number, settings: Setting
   return {
     size,
     addsBos,
+    chats: chatTemplate !== undefined,
     ...(bos === undefined ? {} : { bos }),
     ...(eos === undefined ? {} : { eos }),
     encode(input, { prependBos = addsBos } = {}) {

@@ -58,7 +58,9 @@ export async function* stream(path: string, body: unknown, signal?: AbortSignal)
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error: unknown) => {
+      throw isAbort(error) ? error : new ApiError(unreachable());
+    });
     if (done) return;
     waiting += value;
     const parts = waiting.split("\n\n");
@@ -99,7 +101,13 @@ async function problemOf(response: Response): Promise<Problem> {
     return (await response.json()) as Problem;
   } catch {
     const title = response.statusText || "failed";
-    return { type: "about:blank", title, status: response.status, detail: `the server answered ${response.status}`, kind: "defect" };
+    return {
+      type: "about:blank",
+      title,
+      status: response.status,
+      detail: `the server answered ${response.status}`,
+      kind: "defect",
+    };
   }
 }
 

@@ -1,5 +1,6 @@
-import { ApiError, isAbort } from "./client.ts";
+import { untrack } from "svelte";
 import type { Problem } from "../../../backend/server/api.ts";
+import { ApiError, isAbort } from "./client.ts";
 
 /** What has become of the latest of several requests for the same thing. */
 export type Outcome<T> =
@@ -39,7 +40,8 @@ export class Latest<T> {
     this.#current?.abort();
     const mine = new AbortController();
     this.#current = mine;
-    this.#outcome = { state: "loading", ...this.#kept() };
+    // An effect that asks must not depend on the answer.
+    this.#outcome = untrack(() => ({ state: "loading", ...this.#kept() }));
     const update = (value: T): void => {
       if (this.#current === mine) this.#outcome = { state: "loading", value };
     };
@@ -49,9 +51,15 @@ export class Latest<T> {
     } catch (error) {
       if (this.#current !== mine) return;
       if (isAbort(error)) this.#outcome = { state: "cancelled", ...this.#kept() };
-      else if (error instanceof ApiError) this.#outcome = { state: "failed", problem: error.problem, ...this.#kept() };
-      else throw error;
+      else this.#outcome = { state: "failed", problem: problemOf(error), ...this.#kept() };
     }
+  }
+
+  /** Changes the value in place, where there is one: news of a thing that was asked for before. */
+  change(change: (value: T) => T): void {
+    const outcome = this.#outcome;
+    if (outcome.state === "empty" || outcome.value === undefined) return;
+    this.#outcome = { ...outcome, value: change(outcome.value) };
   }
 
   /** Gives the request up; the value stays. */
@@ -70,4 +78,11 @@ export class Latest<T> {
     const value = this.value;
     return value === undefined ? {} : { value };
   }
+}
+
+function problemOf(error: unknown): Problem {
+  if (error instanceof ApiError) return error.problem;
+  console.error(error);
+  const detail = error instanceof Error ? error.message : String(error);
+  return { type: "about:blank", title: "Defect", status: 0, detail, remedy: "reload the page", kind: "defect" };
 }

@@ -17,8 +17,17 @@ export function pathOf(page: PageName): string {
 
 /** The page of a path; home for any other. */
 export function pageOf(path: string): PageName {
-  const found = Object.entries(PAGES).find(([, own]) => own === path.replace(/(.)\/$/, "$1"));
-  return (found?.[0] as PageName | undefined) ?? "home";
+  return named(path) ?? "home";
+}
+
+/** Whether a path is a page's. */
+export function isPage(path: string): boolean {
+  return named(path) !== undefined;
+}
+
+function named(path: string): PageName | undefined {
+  const plain = path.replace(/(.)\/$/, "$1");
+  return (Object.keys(PAGES) as PageName[]).find((page) => PAGES[page] === plain);
 }
 
 /** How a choice is written in the URL. */
@@ -39,7 +48,8 @@ export function number(byDefault: number, { least = -Infinity, most = Infinity, 
     encode: String,
     decode(given) {
       const value = given.trim() === "" ? Number.NaN : Number(given);
-      if (!Number.isFinite(value) || value < least || value > most || (whole && !Number.isInteger(value))) return undefined;
+      if (!Number.isFinite(value) || value < least || value > most || (whole && !Number.isInteger(value)))
+        return undefined;
       return value;
     },
   };

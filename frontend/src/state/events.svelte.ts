@@ -2,37 +2,53 @@ import type { Events } from "../../../backend/server/api.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;
 
+const NAMES = ["job", "run", "metrics", "checkpoint", "library", "reset"] as const;
+/** Until a connection that the browser has given up is tried again, in milliseconds. */
+const AGAIN = 3_000;
+
 /** What the server tells of jobs, runs and files as it happens. The browser reconnects by itself and misses nothing. */
 class ServerEvents {
   /** Whether the connection stands. */
   connected = $state(false);
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
   #source: EventSource | undefined;
+  #lost = false;
 
   /** Calls `listener` for every event of a name. @returns ends that */
   on<K extends keyof Events>(name: K, listener: Listener<K>): () => void {
     const set = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, set);
     set.add(listener as Listener<never>);
-    this.#open();
+    if (this.#source === undefined) this.#open();
     return () => set.delete(listener as Listener<never>);
   }
 
   #open(): void {
-    if (this.#source !== undefined || typeof EventSource === "undefined") return;
+    if (typeof EventSource === "undefined") return;
     const source = new EventSource("/api/events");
     this.#source = source;
+    let heard = false;
     source.onopen = () => {
       this.connected = true;
+      // Who has no Last-Event-ID to go on after cannot be told what was missed.
+      if (this.#lost && !heard) this.#tell("reset", {});
+      this.#lost = false;
     };
     source.onerror = () => {
       this.connected = false;
+      this.#lost = true;
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#open(), AGAIN);
     };
-    for (const name of ["job", "run", "metrics", "checkpoint", "library", "reset"] as const)
+    for (const name of NAMES)
       source.addEventListener(name, (event) => {
-        const data = JSON.parse((event as MessageEvent<string>).data) as never;
-        for (const listener of this.#listeners.get(name) ?? []) listener(data);
+        const { data, lastEventId } = event as MessageEvent<string>;
+        heard ||= lastEventId !== "";
+        this.#tell(name, JSON.parse(data));
       });
+  }
+
+  #tell(name: keyof Events, data: unknown): void {
+    for (const listener of this.#listeners.get(name) ?? []) listener(data as never);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Prompt } from "../../../backend/server/api.ts";
+import type { Prompt, PromptInput } from "../../../backend/server/api.ts";
 import { ApiError, post } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { choice, text } from "./codecs.ts";
@@ -18,18 +18,29 @@ class PromptState {
   readonly latest = new Latest<Prompt>();
   #asked = "";
 
-  get value(): Prompt | undefined {
-    return this.latest.value;
+  /** The prompt as the present model read it; undefined while none of it has. */
+  readonly value: Prompt | undefined = $derived.by(() => {
+    const { value } = this.latest;
+    return value?.digest === workspace.info.value?.digest ? value : undefined;
+  });
+
+  /** What the user's text is in the present model: the text itself, or the ids that a model without a tokenizer is given. */
+  get shown(): string {
+    const { request } = this;
+    return request !== undefined && "tokens" in request ? request.tokens.join(" ") : promptText.value;
   }
 
   /** What POST /api/prompts takes; undefined while the model is unknown. */
-  get request(): Record<string, unknown> | undefined {
+  get request(): PromptInput | undefined {
     const info = workspace.info.value;
     if (info === undefined || info.ref === "") return undefined;
     const given = promptText.value;
     const { model } = workspace;
     if (info.tokenizer === undefined) {
-      const ids = given.trim().split(/[\s,]+/).map(Number);
+      const ids = given
+        .trim()
+        .split(/[\s,]+/)
+        .map(Number);
       const usable = given.trim() !== "" && ids.every((id) => Number.isInteger(id) && id >= 0);
       return { model, tokens: usable ? ids : exampleIds(info.config.d_vocab, info.config.n_ctx) };
     }
@@ -43,15 +54,24 @@ class PromptState {
     const key = JSON.stringify(request);
     if (key === this.#asked) return;
     this.#asked = key;
-    this.latest.ask((signal) => post<Prompt>("/api/prompts", request, signal));
+    this.#run(request);
   }
 
   /** Runs it again, also when nothing has changed. */
   async again(): Promise<Prompt | undefined> {
     const { request } = this;
     if (request === undefined) return undefined;
-    await this.latest.ask((signal) => post<Prompt>("/api/prompts", request, signal));
+    await this.#run(request);
     return this.value;
+  }
+
+  /** The same prompt keeps its identity, so that what was asked about it is not asked again. */
+  #run(request: PromptInput): Promise<void> {
+    return this.latest.ask(async (signal) => {
+      const next = await post<Prompt>("/api/prompts", request, signal);
+      const { value } = this.latest;
+      return value?.id === next.id ? value : next;
+    });
   }
 
   /**
@@ -65,8 +85,9 @@ class PromptState {
       return await ask(value.id);
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.status !== 404) throw error;
-      await this.again();
-      return ask(this.value!.id);
+      const posted = await this.again();
+      if (posted === undefined) throw error;
+      return ask(posted.id);
     }
   }
 }

@@ -1,5 +1,5 @@
-import { heads, sortHeads, text } from "./codecs.ts";
-import { urlParam } from "./url.svelte.ts";
+import { heads, type PageName, sortHeads, text } from "./codecs.ts";
+import { urlParam, view } from "./url.svelte.ts";
 import { workspace } from "./workspace.svelte.ts";
 
 /** The selected heads, LAYER.HEAD: the same set on every page. Changing it is a step of undo. */
@@ -7,6 +7,19 @@ export const selection = urlParam("heads", heads());
 
 /** The head whose card is open, LAYER.HEAD; "" for none. */
 export const openHead = urlParam("head", text());
+
+/** Pages that show the open head's card; from others it opens on the Heads page. */
+const CARD_PAGES: readonly PageName[] = ["heads", "ablation", "patching", "inference"];
+
+/** Whether a page shows the open head's card. */
+export function showsCard(page: PageName): boolean {
+  return CARD_PAGES.includes(page);
+}
+
+/** Opens a head's card. */
+export function showHead(head: string): void {
+  view.change(openHead.to(head), showsCard(view.page) ? view.page : "heads");
+}
 
 /** Puts heads into the selection that are not in it, and takes out those that are. */
 export function toggle(some: readonly string[]): void {
@@ -57,3 +70,8 @@ function read(): Record<string, NamedSet[]> {
 }
 
 export const sets = new Sets();
+
+/** Works with another model, on a page where one is given: heads of the one before mean nothing in it. */
+export function workWith(ref: string, page?: PageName): void {
+  view.change({ ...workspace.withModel(ref), ...selection.to([]), ...openHead.to("") }, page);
+}

@@ -38,7 +38,15 @@ class View {
 
   /** Changes parameters (undefined: back to the default), and the page where one is given, as one step of undo. */
   change(params: Readonly<Record<string, string | undefined>>, page: PageName = this.page): void {
-    const next = { page, params: merged(this.#place.params, params) };
+    this.#step({ page, params: merged(this.#place.params, params) });
+  }
+
+  /** Goes to an address of the workbench as one step of undo, as a link does. */
+  visit(address: Pick<URL, "pathname" | "search">): void {
+    this.#step(read(address));
+  }
+
+  #step(next: Place): void {
     if (href(next) === href(this.#place)) return;
     const now = Date.now();
     const merges = now - this.#lastChange < MERGE && next.page === this.#place.page && this.#past.length > 0;
@@ -98,8 +106,8 @@ function href({ page, params }: Place): string {
   return query === "" ? pathOf(page) : `${pathOf(page)}?${query}`;
 }
 
-function read(): Place {
-  return { page: pageOf(location.pathname), params: Object.fromEntries(new URLSearchParams(location.search)) };
+function read({ pathname, search }: Pick<URL, "pathname" | "search"> = location): Place {
+  return { page: pageOf(pathname), params: Object.fromEntries(new URLSearchParams(search)) };
 }
 
 export const view = new View();

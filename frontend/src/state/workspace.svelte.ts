@@ -47,16 +47,21 @@ class Workspace {
     return chosenModel.to(ref);
   }
 
-  /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
-  get documents(): readonly (ScoresDocument & { readonly id: string })[] {
+  /** The entries of the score documents of the present model's weights, newest last. */
+  get fittingScores(): readonly ScoresEntry[] {
     const info = this.info.value;
     if (info === undefined) return [];
-    return (this.scores.value ?? [])
-      .filter(({ model }) => (model.digest === undefined ? model.ref === info.ref : model.digest === info.digest))
-      .flatMap(({ id }) => {
-        const found = this.#documents.get(id);
-        return found === undefined ? [] : [{ ...found, id }];
-      });
+    return (this.scores.value ?? []).filter(({ model }) =>
+      model.digest === undefined ? model.ref === info.ref : model.digest === info.digest,
+    );
+  }
+
+  /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
+  get documents(): readonly (ScoresDocument & { readonly id: string })[] {
+    return this.fittingScores.flatMap(({ id }) => {
+      const found = this.#documents.get(id);
+      return found === undefined ? [] : [{ ...found, id }];
+    });
   }
 
   /** Masks that fit the present model. */
@@ -71,21 +76,12 @@ class Workspace {
     );
   }
 
-  /** Reads everything; called once by the app. */
+  /** Reads everything, and keeps it true; called once by the app. */
   open(): void {
-    const read = <T>(what: Latest<T>, path: string) => what.ask((signal) => get<T>(path, signal));
-    const readAll = () => {
-      read(this.health, "/api/health");
-      read(this.models, "/api/models");
-      read(this.runs, "/api/runs");
-      read(this.jobs, "/api/jobs");
-      read(this.scores, "/api/scores");
-      read(this.masks, "/api/masks");
-    };
-    read(this.definitions, "/api/definitions");
-    readAll();
-    events.on("reset", readAll);
-    events.on("library", () => {
+    this.refresh();
+    events.on("reset", () => this.refresh());
+    events.on("library", ({ scores }) => {
+      if (scores !== undefined) this.#asked.delete(scores);
       read(this.scores, "/api/scores");
       read(this.masks, "/api/masks");
     });
@@ -97,18 +93,34 @@ class Workspace {
     events.on("run", (run) => this.#put(this.runs, run, ({ id }) => id === run.id));
   }
 
+  /** Reads everything anew. */
+  refresh(): void {
+    this.#followed = "";
+    this.#asked.clear();
+    read(this.health, "/api/health");
+    read(this.definitions, "/api/definitions");
+    read(this.models, "/api/models");
+    read(this.runs, "/api/runs");
+    read(this.jobs, "/api/jobs");
+    read(this.scores, "/api/scores");
+    read(this.masks, "/api/masks");
+  }
+
   /** Keeps `info` on the model that is worked with, and reads its score documents; run in an effect of the app. */
   follow(): void {
     const { model } = this;
     const entry = this.models.value?.find(({ ref }) => ref === model);
-    if (model !== "" && entry?.ready !== false && model !== this.#followed) {
+    if (model !== this.#infoOf) this.info.clear();
+    this.#infoOf = model;
+    if (entry?.ready === false) this.#followed = "";
+    else if (model !== "" && model !== this.#followed) {
       this.#followed = model;
       this.info.ask((signal) => get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, signal));
     }
     for (const { id } of this.scores.value ?? []) {
       if (this.#asked.has(id)) continue;
       this.#asked.add(id);
-      get<ScoresDocument>(`/api/scores/${id}`).then(
+      get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
         (document) => {
           this.#documents = new Map([...this.#documents, [id, document]]);
         },
@@ -116,15 +128,21 @@ class Workspace {
       );
     }
   }
+  /** The model that `info` was asked for; "" to ask again. */
   #followed = "";
+  /** The model that `info` is of, or will be. */
+  #infoOf = "";
 
   #put<T>(list: Latest<T[]>, item: T, same: (other: T) => boolean): void {
-    const { value } = list;
-    if (value === undefined) return;
-    const at = value.findIndex(same);
-    const next = at < 0 ? [...value, item] : value.with(at, item);
-    list.ask(() => Promise.resolve(next));
+    list.change((items) => {
+      const at = items.findIndex(same);
+      return at < 0 ? [...items, item] : items.with(at, item);
+    });
   }
+}
+
+function read<T>(what: Latest<T>, path: string): void {
+  what.ask((signal) => get<T>(path, signal));
 }
 
 export const workspace = new Workspace();

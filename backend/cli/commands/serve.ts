@@ -1,0 +1,69 @@
+import type { Command } from "commander";
+import { HeadscopeError } from "../../errors.ts";
+import { type Context, runs } from "../context.ts";
+import { integer } from "../options.ts";
+
+/** Where the workbench listens. */
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly root?: readonly string[];
+}
+
+/** Adds --host, --port and --root. */
+export function serveOptions(command: Command): Command {
+  return command
+    .option(
+      "--host <address>",
+      "address to listen on; others than this machine's own need HEADSCOPE_TOKEN",
+      "127.0.0.1",
+    )
+    .option("--port <n>", "port to listen on; 0 takes a free one", port, 4747)
+    .option("--root <folder...>", "folders besides the data folder whose files the pages may name");
+}
+
+/** `headscope serve`: the workbench in the browser. */
+export function register(program: Command): void {
+  const command = program.command("serve").description("open the workbench: pages and API on a port of this machine");
+  runs<ServeOptions>(serveOptions(command), (context, options) =>
+    serve(context, options, (document, text) => context.print(document, () => text)),
+  );
+}
+
+/**
+ * Serves until Ctrl-C or SIGTERM, then ends connections, workers and jobs.
+ * @param announce is given the address, as a document and as a line
+ */
+export async function serve(
+  context: Context,
+  { host, port, root }: ServeOptions,
+  announce: (document: object, text: string) => void | Promise<void>,
+): Promise<void> {
+  const { startServer } = await import("../../server/server.ts");
+  const token = process.env["HEADSCOPE_TOKEN"];
+  const server = await startServer({ host, port, token, ...(root === undefined ? {} : { roots: root }) });
+  try {
+    const { url, port: bound, context: own } = server;
+    await announce({ url, host, port: bound, folder: own.folder }, `headscope is at ${url}`);
+    if (token !== undefined)
+      context.note("  it needs the token: open it once with /?token= and HEADSCOPE_TOKEN's value");
+    void server.warm();
+    await aborted(context.signal);
+    context.note("headscope: stopping");
+  } finally {
+    await server.close();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+function port(text: string): number {
+  const value = integer("--port", 0)(text);
+  if (value <= 65_535) return value;
+  throw new HeadscopeError("usage", `--port cannot be ${value}`, { remedy: "give a number from 0 to 65535" });
+}

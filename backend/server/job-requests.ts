@@ -1,0 +1,86 @@
+import { z } from "zod";
+import { experimentParameters, experiments } from "../../experiments/index.ts";
+import { probes } from "../../probes/index.ts";
+import { HeadscopeError, unknownName } from "../errors.ts";
+import { headMaskSchema, parseMask } from "../heads/mask.ts";
+import { listModels } from "../models/pull.ts";
+import type { ServerContext } from "./context.ts";
+import { modelRef, parameters, seed } from "./fields.ts";
+import type { Limits } from "./limits.ts";
+
+/** What POST /api/jobs takes: JobRequest. */
+export function jobRequest({ promptTokens, newTokens }: Limits) {
+  return z.discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z.literal("probe"),
+      model: modelRef,
+      probes: z
+        .array(z.strictObject({ name: z.string(), params: parameters.optional() }))
+        .min(1)
+        .max(32),
+      seed: seed.optional(),
+    }),
+    z.strictObject({
+      kind: z.literal("history"),
+      run: z.string(),
+      probe: z.string(),
+      params: parameters.optional(),
+    }),
+    z.strictObject({
+      kind: z.literal("needle"),
+      model: modelRef,
+      mask: headMaskSchema.optional(),
+      lengths: z.array(z.int().min(16).max(promptTokens)).min(1).max(16).describe("tokens of the prompts"),
+      depths: z.array(z.number().min(0).max(1)).min(1).max(16).describe("0 at the start, 1 at the end"),
+      needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
+      maxTokens: z.int().min(1).max(newTokens).optional(),
+      seed: seed.optional(),
+    }),
+    z.strictObject({
+      kind: z.literal("experiment"),
+      name: z.string(),
+      preset: z.enum(["quick", "full"]),
+      params: parameters.optional(),
+    }),
+    z.strictObject({ kind: z.literal("pull"), model: z.string() }),
+  ]);
+}
+
+export type CheckedJob = z.output<ReturnType<typeof jobRequest>>;
+
+/**
+ * Refuses at once what a job would fail with after a while.
+ * @returns the spec as the worker takes it
+ * @throws HeadscopeError for names and parameters that headscope does not have
+ */
+export async function checkJob(job: CheckedJob, { store, models }: ServerContext): Promise<CheckedJob> {
+  switch (job.kind) {
+    case "probe":
+      for (const { name, params } of job.probes) probes.parse(name, params);
+      return { ...job, model: await models.allowed(job.model) };
+    case "history":
+      store.run(job.run);
+      probes.parse(job.probe, job.params);
+      return job;
+    case "needle":
+      if (job.mask !== undefined) parseMask(job.mask, "the mask");
+      return { ...job, model: await models.allowed(job.model) };
+    case "experiment":
+      experimentParameters(experiments, job.name, job.preset, job.params);
+      return job;
+    case "pull": {
+      const known = listModels();
+      const found = known.find(({ name }) => name === job.model);
+      if (found === undefined)
+        throw unknownName(
+          "model",
+          job.model,
+          known.map(({ name }) => name),
+        );
+      if (found.kind === "package") return job;
+      throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
+        remedy: "use it as it is",
+      });
+    }
+  }
+}

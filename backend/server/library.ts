@@ -1,0 +1,185 @@
+import { createHash } from "node:crypto";
+import type { Stats } from "node:fs";
+import { lstat, readdir, readFile, realpath, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
+import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
+import { parseJson } from "../json.ts";
+import type { MaskEntry, ScoresEntry } from "./api.ts";
+import { isInside, pathOfId } from "./files.ts";
+import { notFound } from "./problems.ts";
+
+/** Folders of the data folder in which documents lie, with how deep to look. */
+const FOLDERS: Readonly<Record<string, number>> = { start: 0, scores: 1, masks: 0 };
+
+/** A document that was read, and the file as it was then. */
+interface Known {
+  readonly stamp: string;
+  readonly scores?: ScoresEntry;
+  readonly mask?: MaskEntry;
+}
+
+/** What has changed since the library was last looked at. */
+export interface LibraryChange {
+  readonly scores?: string;
+  readonly mask?: string;
+}
+
+/** The score and mask documents below the data folder; an id is the path below it. */
+export class Library {
+  readonly #folder: string;
+  #known = new Map<string, Known>();
+  #reading: Promise<LibraryChange[]> | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Every score document, by id. */
+  async scores(): Promise<ScoresEntry[]> {
+    await this.refresh();
+    return [...this.#known.values()].flatMap(({ scores }) => (scores === undefined ? [] : [scores]));
+  }
+
+  /** Every mask, by id. */
+  async masks(): Promise<MaskEntry[]> {
+    await this.refresh();
+    return [...this.#known.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
+  }
+
+  /** @throws Refusal 404; HeadscopeError `input` for what is no such document */
+  async readScores(id: string): Promise<HeadScores> {
+    return parseScores(await this.#read(id, "scores"), id);
+  }
+
+  /** @throws Refusal 404; HeadscopeError `input` for what is no such document */
+  async readMask(id: string): Promise<HeadMask> {
+    return parseMask(await this.#read(id, "mask"), id);
+  }
+
+  async writeScores(id: string, scores: HeadScores): Promise<ScoresEntry> {
+    await writeScores(join(this.#folder, id), scores);
+    return scoresEntry(id, scores);
+  }
+
+  async writeMask(id: string, mask: HeadMask): Promise<void> {
+    await writeMask(join(this.#folder, id), mask);
+  }
+
+  /** Removes a document. @throws Refusal 404 */
+  async remove(id: string, kind: "scores" | "mask"): Promise<void> {
+    if (kind === "scores") await this.readScores(id);
+    else await this.readMask(id);
+    await rm(join(this.#folder, id));
+  }
+
+  /** Looks at the folders again; files that are as they were are not read again. @returns what has changed */
+  refresh(): Promise<LibraryChange[]> {
+    this.#reading ??= this.#look().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #look(): Promise<LibraryChange[]> {
+    const before = this.#known;
+    const ids: [string, Stats][] = [];
+    for (const [folder, depth] of Object.entries(FOLDERS)) ids.push(...(await this.#list(folder, depth)));
+    const found = await Promise.all(
+      ids.map(async ([id, { mtimeMs, size, ino }]): Promise<[string, Known]> => {
+        const stamp = `${mtimeMs} ${size} ${ino}`;
+        const known = before.get(id);
+        return [id, known?.stamp === stamp ? known : { stamp, ...(await this.#describe(id)) }];
+      }),
+    );
+    this.#known = new Map(found);
+    const all = new Set([...before.keys(), ...this.#known.keys()]);
+    return [...all].flatMap((id) => {
+      const [old, now] = [before.get(id), this.#known.get(id)];
+      if (old === now) return [];
+      return [
+        ...(old?.scores || now?.scores ? [{ scores: id }] : []),
+        ...(old?.mask || now?.mask ? [{ mask: id }] : []),
+      ];
+    });
+  }
+
+  /** Plain JSON files, links left out. */
+  async #list(folder: string, depth: number): Promise<[string, Stats][]> {
+    const entries = await readdir(join(this.#folder, folder), { withFileTypes: true }).catch(() => []);
+    const lists = await Promise.all(
+      entries
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+        .map(async (entry): Promise<[string, Stats][]> => {
+          const id = `${folder}/${entry.name}`;
+          if (entry.isDirectory()) return depth > 0 ? this.#list(id, depth - 1) : [];
+          if (!entry.isFile() || !entry.name.endsWith(".json")) return [];
+          const stats = await lstat(join(this.#folder, id)).catch(() => undefined);
+          return stats === undefined ? [] : [[id, stats]];
+        }),
+    );
+    return lists.flat();
+  }
+
+  /** What a file is; nothing where it is no document of headscope. */
+  async #describe(id: string): Promise<Omit<Known, "stamp">> {
+    try {
+      const value = JSON.parse(await readFile(join(this.#folder, id), "utf8")) as { format?: unknown };
+      if (value.format === "headscope.head-scores/1") return { scores: scoresEntry(id, parseScores(value, id)) };
+      if (value.format === "headscope.head-mask/1") return { mask: maskEntry(id, parseMask(value, id)) };
+    } catch {
+      // Half a file of another program, or a document of another version: it is not listed.
+    }
+    return {};
+  }
+
+  async #read(id: string, kind: "scores" | "mask"): Promise<unknown> {
+    const path =
+      FOLDERS[id.split("/")[0]!] === undefined || !id.endsWith(".json") ? undefined : pathOfId(this.#folder, id);
+    const real = path === undefined ? undefined : await realpath(path).catch(() => undefined);
+    const inside = real !== undefined && isInside(await realpath(this.#folder), real);
+    if (path === undefined || !inside) throw notFound(`there are no ${kind === "mask" ? "masks" : kind} ${id}`);
+    return parseJson(await readFile(path, "utf8"), id);
+  }
+}
+
+/** A score document without its numbers. */
+export function scoresEntry(id: string, { model, probe, metrics, created }: HeadScores): ScoresEntry {
+  return {
+    id,
+    model,
+    probe,
+    metrics: Object.entries(metrics).map(([name, { axis }]) => ({ name, axis })),
+    ...(created === undefined ? {} : { created }),
+  };
+}
+
+/** A mask without its tables. */
+export function maskEntry(id: string, mask: HeadMask): MaskEntry {
+  const { model, sink, recent, source } = mask;
+  return {
+    id,
+    model,
+    ...(mask.kvHeads === undefined
+      ? {}
+      : { full: [retrievalHeads(mask).length, model.layers * model.kvHeads] as const }),
+    ablated: ablatedHeads(mask).length,
+    sink,
+    recent,
+    source,
+  };
+}
+
+/** Where a score document is kept: by model and probe, the same document in the same place. */
+export function scoresId({ model, probe, ...rest }: HeadScores): string {
+  const hash = createHash("sha256")
+    .update(JSON.stringify([model, probe, rest]))
+    .digest("hex");
+  return `scores/${slug(model.ref)}/${slug(probe)}-${hash.slice(0, 12)}.json`;
+}
+
+/** A text as a plain file name. */
+export function slug(text: string): string {
+  const plain = text.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[.-]+/, "");
+  return plain.slice(-80) || "unnamed";
+}

@@ -1,0 +1,80 @@
+import { CATALOGUE } from "../models/catalogue.ts";
+import { listModels } from "../models/pull.ts";
+import { checkpointSteps } from "../paths.ts";
+import type { Store } from "../store/store.ts";
+import type { Health, ModelEntry, ModelInfo } from "./api.ts";
+import { existingInside } from "./files.ts";
+import type { Interactive } from "./interactive.ts";
+import { readsTokens } from "./job-summaries.ts";
+
+/** What the worker says of a model. */
+interface Description {
+  readonly info: ModelInfo;
+  readonly backend: NonNullable<Health["backend"]>;
+}
+
+/** The models that may be asked for, and what the worker has said of them. */
+export class Models {
+  readonly #store: Store;
+  readonly #interactive: Interactive;
+  readonly #folders: readonly string[];
+  readonly #described = new Map<string, ModelInfo>();
+  /** What the worker computes on; undefined until it has said so. */
+  backend: Health["backend"];
+
+  /** @param folders in which models named by their path may lie */
+  constructor(store: Store, interactive: Interactive, folders: readonly string[]) {
+    this.#store = store;
+    this.#interactive = interactive;
+    this.#folders = folders;
+  }
+
+  /** The catalogue, then the runs with a checkpoint, newest first. */
+  list(): ModelEntry[] {
+    const named = listModels().map(({ name, title, kind, ready, licence, bytes }) => ({
+      ref: name,
+      title,
+      kind,
+      ready,
+      licence,
+      ...(bytes === undefined ? {} : { bytes }),
+    }));
+    const trained = this.#store
+      .runs()
+      .filter((run) => readsTokens(run) && checkpointSteps(run.id, this.#store.folder).length > 0)
+      .map(({ id, task, seed, step }): ModelEntry => {
+        return { ref: `run:${id}`, title: `${task}, seed ${seed}, step ${step}`, kind: "run", ready: true };
+      });
+    return [...named, ...trained.reverse()];
+  }
+
+  /**
+   * Refuses to open files outside the data folder and the given roots.
+   * @returns the ref as the worker takes it: a path becomes absolute
+   */
+  async allowed(ref: string): Promise<string> {
+    const isPath = /[/\\]|\.(gguf|safetensors)$/.test(ref);
+    // What is no path is a name: the worker opens it, or names the nearest ones.
+    return !isPath || ref.startsWith("run:") || Object.hasOwn(CATALOGUE, ref)
+      ? ref
+      : await existingInside(this.#folders, ref);
+  }
+
+  /** What a model is, from the worker at the first time. */
+  async describe(ref: string, signal: AbortSignal): Promise<ModelInfo> {
+    const model = await this.allowed(ref);
+    const key = this.#keyOf(model);
+    const known = this.#described.get(key);
+    if (known !== undefined) return known;
+    const { info, backend } = await this.#interactive.ask<Description>("describe", { model }, { signal });
+    this.backend = backend;
+    this.#described.set(key, info);
+    return info;
+  }
+
+  /** A run's latest checkpoint changes while it is trained. */
+  #keyOf(ref: string): string {
+    const id = /^run:([a-z0-9][a-z0-9-]*)$/i.exec(ref)?.[1];
+    return id === undefined ? ref : `${ref}@${checkpointSteps(id, this.#store.folder).at(-1) ?? ""}`;
+  }
+}

@@ -1,0 +1,50 @@
+import { experiments } from "../../../experiments/index.ts";
+import { probes } from "../../../probes/index.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { Definition, Registry } from "../../definitions/definition.ts";
+import { exporters, importers } from "../../exports/index.ts";
+import { trainFlags } from "../../training/spec.ts";
+import type { DefinitionDocument, Definitions } from "../api.ts";
+import { route } from "../route.ts";
+
+export const definitionRoutes = [
+  route({
+    method: "get",
+    path: "/definitions",
+    summary: "Probes, tasks, experiments, exports and imports, with the parameters of each",
+    answer: { description: "Definitions" },
+    handle: () => definitions(),
+  }),
+];
+
+let made: Definitions | undefined;
+
+/** Every registry as data; made once. */
+export function definitions(): Definitions {
+  made ??= {
+    probes: documents(probes),
+    tasks: documents(tasks).map((document) => {
+      const task = tasks.get(document.name);
+      const own = new Set(document.flags.map(({ name }) => name));
+      const train = trainFlags(task).filter(({ name }) => !own.has(name));
+      return { ...document, train, probes: task.defaults?.probes ?? [] };
+    }),
+    experiments: documents(experiments).map((document) => {
+      const { claims, presets } = experiments.get(document.name);
+      return { ...document, claims, presets: Object.keys(presets) };
+    }),
+    exports: documents(exporters).map((document) => {
+      const { from, needsCheckpoint, output } = exporters.get(document.name);
+      return { ...document, from, needsCheckpoint, output };
+    }),
+    imports: documents(importers),
+  };
+  return made;
+}
+
+function documents<D extends Definition>(registry: Registry<D>): DefinitionDocument[] {
+  const schemas = registry.schemas();
+  return registry.list().map(({ name, title, description, source }) => {
+    return { name, title, description, source, flags: registry.flags(name), schema: schemas[name]! };
+  });
+}

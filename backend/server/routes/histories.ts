@@ -1,0 +1,36 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { parseJson } from "../../json.ts";
+import { existingInside, pathOfId } from "../files.ts";
+import { notFound } from "../problems.ts";
+import { route } from "../route.ts";
+
+export const historyRoutes = [
+  route({
+    method: "get",
+    path: "/histories",
+    summary: "What probes said over the checkpoints of runs: ids by run",
+    query: z.strictObject({ run: z.string().regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id") }),
+    answer: { description: "A list of { id, run, probe }" },
+    async handle({ query: { run } }, { folder }) {
+      const names = await readdir(join(folder, "histories", run)).catch(() => []);
+      return names
+        .filter((each) => each.endsWith(".json"))
+        .sort()
+        .map((each) => ({ id: `histories/${run}/${each}`, run, probe: each.replace(/-[0-9a-f]+\.json$/, "") }));
+    },
+  }),
+  route({
+    method: "get",
+    path: "/histories/*id",
+    summary: "One of them",
+    params: z.object({ id: z.string().describe("path below the data folder, as a job of kind history gives it") }),
+    answer: { description: "headscope.head-history/1" },
+    async handle({ params: { id } }, { folder }) {
+      const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
+      if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
+      return parseJson(await readFile(await existingInside([folder], path), "utf8"), id);
+    },
+  }),
+];

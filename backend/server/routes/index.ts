@@ -1,0 +1,33 @@
+import type { Route } from "../route.ts";
+import { definitionRoutes } from "./definitions.ts";
+import { eventRoutes } from "./events.ts";
+import { experimentRoutes } from "./experiments.ts";
+import { exportRoutes } from "./exports.ts";
+import { generationRoutes } from "./generation.ts";
+import { healthRoutes } from "./health.ts";
+import { historyRoutes } from "./histories.ts";
+import { interventionRoutes } from "./interventions.ts";
+import { jobRoutes } from "./jobs.ts";
+import { maskRoutes } from "./masks.ts";
+import { modelRoutes } from "./models.ts";
+import { promptRoutes } from "./prompts.ts";
+import { runRoutes } from "./runs.ts";
+import { scoreRoutes } from "./scores.ts";
+
+/** Every operation of the API, by resource. */
+export const routes: readonly Route[] = [
+  ...healthRoutes,
+  ...definitionRoutes,
+  ...modelRoutes,
+  ...runRoutes,
+  ...jobRoutes,
+  ...scoreRoutes,
+  ...maskRoutes,
+  ...promptRoutes,
+  ...interventionRoutes,
+  ...generationRoutes,
+  ...exportRoutes,
+  ...experimentRoutes,
+  ...historyRoutes,
+  ...eventRoutes,
+];

@@ -1,0 +1,105 @@
+import { z } from "zod";
+import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
+import { interventionSchema } from "../../hooks/interventions.ts";
+import { headList, modelRef, seed, tokenRows } from "../fields.ts";
+import type { Limits } from "../limits.ts";
+import { answerLong } from "../long-answer.ts";
+import { limited } from "../problems.ts";
+import { route } from "../route.ts";
+
+const topTokens = z.int().min(1).max(100).optional();
+
+/** What POST /api/ablate takes: AblateRequest. */
+function ablation(limits: Limits) {
+  const common = {
+    heads: headList(limits).describe("query heads, LAYER.HEAD"),
+    method: z.enum(["zero", "mean", "resample"]).optional(),
+    byPosition: z.boolean().optional().describe("mean: one for every position"),
+    reference: tokenRows(limits).optional().describe("token rows for mean and resample"),
+    controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
+    seed: seed.optional(),
+    topTokens,
+  };
+  return z.union([
+    z.strictObject({ prompt: z.string().describe("a prompt's id"), ...common }),
+    z.strictObject({ model: modelRef, rows: tokenRows(limits), ...common }),
+  ]);
+}
+
+function pair({ textCharacters, promptTokens }: Limits) {
+  const side = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
+  const answer = z.union([z.string().min(1).max(256), z.int().min(0)]);
+  return z.strictObject({ clean: side, corrupt: side, answer, wrong: answer });
+}
+
+const bos = z.boolean().optional();
+
+export const interventionRoutes = [
+  route({
+    method: "post",
+    path: "/ablate",
+    summary: "Losses and next tokens without some heads, beside as many others of the same layers",
+    body: ablation,
+    answer: { description: "AblateResult" },
+    async handle({ body, signal }, { prompts, models, interactive, limits }) {
+      if (!("prompt" in body)) {
+        const tokens = body.rows.reduce((sum, row) => sum + row.length, 0);
+        if (tokens > limits.rowTokens)
+          throw limited(422, `${tokens} tokens are more than ${limits.rowTokens}`, "give fewer or shorter rows");
+        const model = await models.allowed(body.model);
+        return interactive.ask("ablate", { ...body, model }, { signal, long: true });
+      }
+      const { prompt, ...rest } = body;
+      const { model, ids } = prompts.get(prompt);
+      return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/intervene",
+    summary: "Losses and next tokens of a prompt with any interventions, given as data",
+    body: ({ entries }) =>
+      z.strictObject({
+        prompt: z.string().describe("a prompt's id"),
+        interventions: z.array(interventionSchema).max(entries),
+        topTokens,
+      }),
+    answer: { description: "InterveneResult" },
+    handle({ body: { prompt, ...rest }, signal }, { prompts, interactive }) {
+      const { model, ids } = prompts.get(prompt);
+      return interactive.ask("intervene", { ...rest, model, ids }, { signal });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/pairs",
+    summary: "Aligns a clean and a corrupt prompt, and says why they could not be patched",
+    body: (limits) => z.strictObject({ model: modelRef, pair: pair(limits), bos }),
+    answer: { description: "PairAlignment" },
+    async handle({ body, signal }, { models, interactive }) {
+      return interactive.ask("pairs", { ...body, model: await models.allowed(body.model) }, { signal });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/patch",
+    summary:
+      "Activation patching; with `into` and `through` path patching. Streams where text/event-stream is accepted",
+    body: (limits) =>
+      z.strictObject({
+        model: modelRef,
+        pairs: z.array(pair(limits)).min(1).max(limits.rows),
+        bos,
+        node: z.enum(PATCH_NODES).optional(),
+        by: z.enum(PATCH_PLACES).optional(),
+        layers: z.array(z.int().min(0)).min(1).max(limits.entries).optional(),
+        into: headList(limits).min(1).optional(),
+        through: z.enum(["q", "k", "v"]).optional(),
+      }),
+    answer: { description: "PatchResponse, or events progress, done, error" },
+    async handle(call, context) {
+      const model = await context.models.allowed(call.body.model);
+      return answerLong(call, context, "patch", { ...call.body, model });
+    },
+  }),
+];

@@ -1,0 +1,29 @@
+import { z } from "zod";
+import { removeModel } from "../../models/pull.ts";
+import { route } from "../route.ts";
+
+export const modelRoutes = [
+  route({
+    method: "get",
+    path: "/models",
+    summary: "The models of the catalogue, then the trained ones",
+    answer: { description: "A list of ModelEntry" },
+    handle: (_, { models }) => models.list(),
+  }),
+  route({
+    method: "get",
+    path: "/models/:ref",
+    summary: "What a model is: its shape, weights and tokenizer",
+    params: z.object({ ref: z.string().describe("catalogue name, run:ID or run:ID@STEP") }),
+    answer: { description: "ModelInfo" },
+    handle: ({ params, signal }, { models }) => models.describe(params.ref, signal),
+  }),
+  route({
+    method: "delete",
+    path: "/models/:ref",
+    summary: "Removes a fetched model; it can be fetched again",
+    params: z.object({ ref: z.string().describe("catalogue name") }),
+    answer: { description: "{ freed }, in bytes" },
+    handle: async ({ params }) => ({ freed: await removeModel(params.ref) }),
+  }),
+];

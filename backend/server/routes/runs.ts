@@ -1,0 +1,144 @@
+import { z } from "zod";
+import { probes } from "../../../probes/index.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
+import { HeadscopeError } from "../../errors.ts";
+import { enlist } from "../../jobs/train-runs.ts";
+import { checkpointSteps } from "../../paths.ts";
+import type { RunRecord } from "../../store/store.ts";
+import { makeSpec, trainFlags } from "../../training/spec.ts";
+import type { RunCurves, RunDetail } from "../api.ts";
+import type { ServerContext } from "../context.ts";
+import { parameters, seed } from "../fields.ts";
+import { runSummary } from "../job-summaries.ts";
+import { route } from "../route.ts";
+
+const id = z.object({ id: z.string() });
+
+export const runRoutes = [
+  route({
+    method: "get",
+    path: "/runs",
+    summary: "Training runs, in the order in which they were made",
+    answer: { description: "A list of RunSummary" },
+    handle: (_, { store }) => store.runs().map((run) => runSummary(store, run)),
+  }),
+  route({
+    method: "post",
+    path: "/runs",
+    summary: "Trains: one run a seed, together in one job",
+    body: ({ seeds }) =>
+      z.strictObject({
+        task: z.string(),
+        params: parameters.optional(),
+        seeds: z.array(seed).min(1).max(seeds).optional().describe("default 0"),
+        probes: z.array(z.string()).max(16).optional().describe("measured along; default as the task has them"),
+      }),
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
+      const { store } = context;
+      const task = tasks.get(name);
+      const wanted = asked ?? task.defaults?.probes ?? [];
+      for (const each of wanted) probes.get(each);
+      const distinct = [...new Set(seeds)];
+      const spec = makeSpec(task, params, { seeds: distinct.length, probes: wanted });
+      return train(context, store.createRuns(spec, distinct)[0]!.group);
+    },
+  }),
+  route({
+    method: "post",
+    path: "/runs/:id/resume",
+    summary: "Goes on with a run that was stopped, and with those that are trained together with it",
+    params: id,
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    handle: ({ params }, context) => train(context, context.store.run(params.id).group),
+  }),
+  route({
+    method: "delete",
+    path: "/runs/:id",
+    summary: "Removes a run with its curves and checkpoints",
+    params: id,
+    answer: { description: "Nothing" },
+    handle({ params }, { store, watcher }) {
+      store.removeRun(params.id);
+      watcher.changed();
+    },
+  }),
+  route({
+    method: "get",
+    path: "/runs/:id",
+    summary: "One run: its specification, checkpoints and last measurements",
+    params: id,
+    answer: { description: "RunDetail" },
+    handle: ({ params }, context) => runDetail(context, context.store.run(params.id)),
+  }),
+  route({
+    method: "get",
+    path: "/runs/:id/metrics",
+    summary: "The curves of a run",
+    params: id,
+    answer: { description: "RunCurves: by name, [step, value] ascending; null where a value was not a number" },
+    handle: ({ params }, { store }): RunCurves =>
+      Object.fromEntries(
+        [...store.metrics(params.id)].map(([name, points]) => [
+          name,
+          points.map(({ step, value }) => [step, finite(value)] as const),
+        ]),
+      ),
+  }),
+];
+
+function train({ store, jobs, watcher }: ServerContext, group: string) {
+  const job = enlist(store, group);
+  if (job === undefined)
+    throw new HeadscopeError("usage", `the runs of ${group} are done`, { remedy: "there is nothing to go on with" });
+  watcher.changed();
+  return { job: jobs.summary(job), runs: store.runs({ group }).map((run) => runSummary(store, run)) };
+}
+
+function runDetail({ store, folder }: ServerContext, run: RunRecord): RunDetail {
+  const { task, params, model, training, probes } = run.spec;
+  const last = [...store.lastMetrics(run.id)].map(([name, { value }]) => [name, finite(value)]);
+  return {
+    ...runSummary(store, run),
+    spec: { task, params, model, training, probes },
+    checkpoints: checkpointSteps(run.id, folder),
+    last: Object.fromEntries(last) as RunDetail["last"],
+    command: trainCommand(run),
+    ...evaluations(run),
+  };
+}
+
+function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluations"> {
+  if (!tasks.names().includes(name)) return {};
+  const list = Object.entries(tasks.get(name).evaluations).map(([key, { title, chance }]) => {
+    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params as never) }) }];
+  });
+  return { evaluations: Object.fromEntries(list) };
+}
+
+/** The command line that trains a run again: what differs from the task's defaults. */
+export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
+  const words = [`npx headscope train ${task}`];
+  const given = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
+  const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
+  const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || JSON.stringify(value) === JSON.stringify(defaults.get(name))) continue;
+    const text = Array.isArray(value)
+      ? value.join(",")
+      : typeof value === "object"
+        ? JSON.stringify(value)
+        : `${value}`;
+    words.push(
+      `--param ${/^[\w.,+-]*$/.test(text) ? `${name}=${text}` : `'${name}=${text.replaceAll("'", "'\\''")}'`}`,
+    );
+  }
+  if (seed !== 0) words.push(`--seed ${seed}`);
+  const usual = tasks.names().includes(task) ? (tasks.get(task).defaults?.probes ?? []) : [];
+  if (spec.probes.join() !== usual.join()) words.push(`--probes ${spec.probes.join(",") || "none"}`);
+  return words.join(" ");
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}

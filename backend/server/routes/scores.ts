@@ -1,0 +1,51 @@
+import { z } from "zod";
+import { headScoresSchema, parseScores } from "../../heads/scores.ts";
+import { scoresId } from "../library.ts";
+import { route } from "../route.ts";
+
+const id = z.object({ id: z.string().describe('path below the data folder, such as "start/induction.json"') });
+
+export const scoreRoutes = [
+  route({
+    method: "get",
+    path: "/scores",
+    summary: "The score documents in the data folder",
+    query: z.strictObject({ model: z.string().optional().describe("only those made with this model") }),
+    answer: { description: "A list of ScoresEntry" },
+    handle: async ({ query: { model } }, { library }) =>
+      (await library.scores()).filter((each) => model === undefined || each.model.ref === model),
+  }),
+  route({
+    method: "post",
+    path: "/scores",
+    summary: "Keeps a score document",
+    body: () => headScoresSchema,
+    size: "documentBytes",
+    answer: { status: 201, description: "ScoresEntry" },
+    async handle({ body }, { library, watcher }) {
+      const scores = parseScores(body, "the document");
+      const entry = await library.writeScores(scoresId(scores), scores);
+      watcher.changed();
+      return entry;
+    },
+  }),
+  route({
+    method: "get",
+    path: "/scores/*id",
+    summary: "One score document",
+    params: id,
+    answer: { description: "headscope.head-scores/1", schema: headScoresSchema },
+    handle: ({ params }, { library }) => library.readScores(params.id),
+  }),
+  route({
+    method: "delete",
+    path: "/scores/*id",
+    summary: "Removes a score document",
+    params: id,
+    answer: { description: "Nothing" },
+    async handle({ params }, { library, watcher }) {
+      await library.remove(params.id, "scores");
+      watcher.changed();
+    },
+  }),
+];

@@ -1,0 +1,61 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { checkHookName, isPattern } from "../../models/hook-points.ts";
+import type { Model } from "../../models/model.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { SliceQuery } from "../../server/api.ts";
+import { withForward } from "../prompt-runs.ts";
+import { session } from "../session.ts";
+import { cut, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
+import type { Handler } from "./index.ts";
+
+interface ActivationsPayload {
+  readonly model: string;
+  readonly ids: readonly number[];
+  readonly hook: string;
+  readonly slice: SliceQuery;
+}
+
+/** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */
+export const handle: Handler = async (payload, { signal }) => {
+  const { model: ref, ids, hook, slice } = payload as ActivationsPayload;
+  const model = await session.models.open(ref, signal);
+  checkHookName(model.config, hook);
+  const part = activation(model, ids, hook, signal, (whole) => {
+    const row = tf.reshape(whole, whole.shape.slice(1));
+    return cut(row, isPattern(hook) ? PATTERN_AXES : streamAxes(row.rank), slice);
+  });
+  try {
+    return reply(hook, part, slice.dtype, model.digest);
+  } finally {
+    part.dispose();
+  }
+};
+
+/** Positions whose logits are held at a time where the final norm is looked at. */
+const ENDS = 256;
+
+/** Runs what is needed to see a hook point: one block, the embedding, or the final norm. */
+function activation(
+  model: Model,
+  ids: readonly number[],
+  hook: string,
+  signal: AbortSignal,
+  use: (whole: Tensor) => Tensor,
+): Tensor {
+  const { n_layers, d_model } = model.config;
+  const whole = (activations: ReadonlyMap<string, Tensor>): Tensor => use(activations.get(hook)!);
+  const block = /^blocks\.(\d+)\./.exec(hook)?.[1];
+  if (block !== undefined) return session.runs.atLayer(model, ids, Number(block), [hook], signal, whole);
+  if (!hook.startsWith("ln_final."))
+    return withForward(model, { tokens: [ids], stopLayer: 0, logitsAt: "none" }, [hook], whole);
+  return session.runs.withStream(model, ids, n_layers, signal, (resid) =>
+    tf.tidy(() => {
+      const parts: Tensor[] = [];
+      for (let first = 0; first < ids.length; first += ENDS) {
+        const some = tf.slice(resid, [0, first, 0], [1, Math.min(ENDS, ids.length - first), d_model]);
+        parts.push(withForward(model, { resid: some, startLayer: n_layers }, [hook], (a) => tf.clone(a.get(hook)!)));
+      }
+      return use(parts.length === 1 ? parts[0]! : tf.concat(parts, 1));
+    }),
+  );
+}

@@ -1,0 +1,25 @@
+import { headModel } from "../../heads/model.ts";
+import type { Model } from "../../models/model.ts";
+import { initBackend } from "../../runtime/backend.ts";
+import type { ModelInfo } from "../../server/api.ts";
+import { session } from "../session.ts";
+import type { Handler } from "./index.ts";
+
+/** Opens a model and says what it is, and what this worker computes on. */
+export const handle: Handler = async (payload, { signal }) => {
+  const { model: ref } = payload as { model: string };
+  const { name, why, threads } = await initBackend();
+  const model = await session.models.open(ref, signal);
+  return { info: infoOf(model), backend: { name, why, threads } };
+};
+
+function infoOf(model: Model): ModelInfo {
+  const { family, digest, config, tokenizer } = model;
+  const common = { ...headModel(model), family, digest, config };
+  if (!tokenizer) return common;
+  const { bos, addsBos, chats: chat } = tokenizer;
+  return {
+    ...common,
+    tokenizer: { ...(bos === undefined ? {} : { bos: { id: bos, text: tokenizer.token(bos) } }), addsBos, chat },
+  };
+}

@@ -1,0 +1,65 @@
+import { tokenPairs } from "../../circuits/patch.ts";
+import { HeadscopeError } from "../../errors.ts";
+import type { Model } from "../../models/model.ts";
+import type { PairAlignment, PairInput } from "../../server/api.ts";
+import { candidate, encodeText, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
+import { session } from "../session.ts";
+import type { Handler } from "./index.ts";
+
+interface PairsPayload {
+  readonly model: string;
+  readonly pair: PairInput;
+  readonly bos?: boolean;
+}
+
+/** Aligns the two prompts of a pair, and says why they could not be patched. */
+export const handle: Handler = async (payload, { signal }): Promise<PairAlignment> => {
+  const { model: ref, pair, bos } = payload as PairsPayload;
+  const model = await session.models.open(ref, signal);
+  const side = (given: PairInput["clean"]) => {
+    const common = { model: ref, ...(bos === undefined ? {} : { bos }) };
+    const ids = promptIds(
+      model,
+      typeof given === "string" ? { ...common, text: given } : { model: ref, tokens: given },
+    );
+    return { ids, tokens: tokenTexts(model, ids) };
+  };
+  const [clean, corrupt] = [side(pair.clean), side(pair.corrupt)];
+  const answer = (given: PairInput["answer"], ids: readonly number[]) => {
+    const id = typeof given === "string" ? encodeText(model, given, false)[0] : given;
+    if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
+      throw new HeadscopeError("input", `${JSON.stringify(given)} is no token`, { remedy: "give one token" });
+    const probability = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
+      nextProbabilities(model, stream),
+    )[id]!;
+    return candidate(model, id, probability);
+  };
+  const problem = problemOf(model, pair, bos);
+  return {
+    clean,
+    corrupt,
+    differ: clean.ids.flatMap((id, i) => (i < corrupt.ids.length && corrupt.ids[i] !== id ? [i] : [])),
+    answer: answer(pair.answer, clean.ids),
+    wrong: answer(pair.wrong, corrupt.ids),
+    ...(problem === undefined ? {} : { problem }),
+  };
+};
+
+/** What patching would refuse, or what would make it meaningless. */
+function problemOf(model: Model, pair: PairInput, bos: boolean | undefined): string | undefined {
+  const given = { ...pair, clean: plain(pair.clean), corrupt: plain(pair.corrupt) };
+  try {
+    const [found] = tokenPairs(model, [given], bos === undefined ? {} : { prependBos: bos });
+    const { clean, corrupt, answer, wrong } = found!;
+    if (clean.join() === corrupt.join()) return "the two prompts are the same; change what decides between the answers";
+    return answer === wrong ? "the answer and the wrong one are the same token; give two different ones" : undefined;
+  } catch (error) {
+    if (error instanceof HeadscopeError) return error.line;
+    throw error;
+  }
+}
+
+/** The schema of pairs wants arrays that may be written to. */
+function plain(side: PairInput["clean"]): string | number[] {
+  return typeof side === "string" ? side : [...side];
+}

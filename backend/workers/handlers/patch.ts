@@ -1,0 +1,34 @@
+import { patch } from "../../circuits/patch.ts";
+import { patchPaths } from "../../circuits/path.ts";
+import { HeadscopeError } from "../../errors.ts";
+import { headModel } from "../../heads/model.ts";
+import { parseHead } from "../../heads/refs.ts";
+import type { PairInput, PatchRequest, PatchResponse } from "../../server/api.ts";
+import { progressTo } from "../progress.ts";
+import { session } from "../session.ts";
+import type { Handler } from "./index.ts";
+
+/** Activation patching, or path patching where receivers are named. */
+export const handle: Handler = async (payload, { emit, signal }): Promise<PatchResponse> => {
+  const began = performance.now();
+  const { model: ref, pairs: given, bos, node = "z", by = "head", layers, into, through } = payload as PatchRequest;
+  const model = await session.models.open(ref, signal);
+  const pairs = given.map(writable);
+  const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), progress: progressTo(emit), signal };
+  if (into === undefined && through === undefined) {
+    const result = await patch(model, { ...common, node, by, ...(layers ? { layers } : {}) });
+    return { ...result, ms: performance.now() - began };
+  }
+  if (into === undefined || through === undefined || node !== "z" || by !== "head")
+    throw new HeadscopeError("usage", "path patching needs `into` and `through`, and goes by head over z", {
+      remedy: "give both, and leave `node` and `by` out",
+    });
+  const shape = headModel(model);
+  const result = await patchPaths(model, { ...common, into: into.map((head) => parseHead(head, shape)), through });
+  return { ...result, ms: performance.now() - began };
+};
+
+function writable({ clean, corrupt, answer, wrong }: PairInput) {
+  const side = (given: string | readonly number[]) => (typeof given === "string" ? given : [...given]);
+  return { clean: side(clean), corrupt: side(corrupt), answer, wrong };
+}

@@ -1,0 +1,157 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
+import { residLosses } from "../hooks/loss.ts";
+import { type ForwardInput, forward } from "../models/forward.ts";
+import { blockHook, isPattern } from "../models/hook-points.ts";
+import type { Model } from "../models/model.ts";
+import { tf } from "../runtime/tf.ts";
+
+/** What is known of a model's run on one prompt. */
+export interface PromptRun {
+  /** Loss of each token given those before it, one fewer than the ids; empty for models that predict no tokens. */
+  readonly nll: readonly number[];
+  /**
+   * Residual stream [1, positions, d_model] before each layer and after the last, n_layers + 1 of them, owned by the store;
+   * undefined where they would not fit into it.
+   */
+  readonly streams: readonly Tensor[] | undefined;
+  readonly bytes: number;
+}
+
+/** Bytes of residual streams that are kept. */
+const MOST = 512 * 2 ** 20;
+
+/**
+ * The residual stream before every layer of recent prompts: a look at one layer then runs one layer. Those used least recently
+ * are freed where room is needed.
+ */
+export class PromptRuns {
+  readonly #most: number;
+  /** By model and ids, the one used last at the end. */
+  readonly #runs = new Map<string, PromptRun>();
+
+  constructor(most = MOST) {
+    this.#most = most;
+  }
+
+  /** Bytes of streams held. */
+  get bytes(): number {
+    return [...this.#runs.values()].reduce((sum, run) => sum + run.bytes, 0);
+  }
+
+  /**
+   * The run of a model on a prompt, from the store or made now. Its streams live at least until the next call.
+   * @throws HeadscopeError for ids outside the vocabulary or beyond the context; what `signal` was aborted with
+   */
+  of(model: Model, ids: readonly number[], signal?: AbortSignal): PromptRun {
+    const key = `${model.digest} ${ids.join(",")}`;
+    const run = this.#runs.get(key) ?? makeRun(model, ids, this.#most, signal);
+    this.#runs.delete(key);
+    this.#runs.set(key, run);
+    this.#makeRoom();
+    return run;
+  }
+
+  /**
+   * Uses the residual stream before a layer (n_layers: after the last): a stored one, or one made for this.
+   * @param use takes the stream [1, positions, d_model] and does not dispose it
+   */
+  withStream<T>(
+    model: Model,
+    ids: readonly number[],
+    layer: number,
+    signal: AbortSignal | undefined,
+    use: (stream: Tensor) => T,
+  ): T {
+    const { streams } = this.of(model, ids, signal);
+    if (streams) return use(streams[layer]!);
+    const onLayer = () => signal?.throwIfAborted();
+    const { resid } = forward(model, { tokens: [ids], stopLayer: layer, logitsAt: "none" }, { onLayer });
+    try {
+      return use(resid);
+    } finally {
+      resid.dispose();
+    }
+  }
+
+  /**
+   * Looks at activations of one block of a prompt's run: only that block runs, from the stream before it.
+   * @param names hook names of the block
+   * @param use takes the activations by name [1, ...], which are freed afterwards, as is all that it makes but its result
+   * @throws HeadscopeError (input) for patterns over 1 GiB
+   */
+  atLayer(
+    model: Model,
+    ids: readonly number[],
+    layer: number,
+    names: readonly string[],
+    signal: AbortSignal | undefined,
+    use: (activations: ReadonlyMap<string, Tensor>) => Tensor,
+  ): Tensor {
+    if (names.some(isPattern)) checkPatternBytes(model, ids.length);
+    return this.withStream(model, ids, layer, signal, (resid) =>
+      withForward(model, { resid, startLayer: layer, stopLayer: layer + 1, logitsAt: "none" }, names, use),
+    );
+  }
+
+  /** Frees them all. */
+  dispose(): void {
+    for (const run of this.#runs.values()) tf.dispose([...(run.streams ?? [])]);
+    this.#runs.clear();
+  }
+
+  #makeRoom(): void {
+    let { bytes } = this;
+    for (const [key, run] of this.#runs) {
+      if (bytes <= this.#most) return;
+      bytes -= run.bytes;
+      tf.dispose([...(run.streams ?? [])]);
+      this.#runs.delete(key);
+    }
+  }
+}
+
+/** Bytes of a layer's pattern at most. */
+const MOST_PATTERN = 2 ** 30;
+
+function checkPatternBytes({ config }: Model, tokens: number): void {
+  const most = Math.floor(Math.sqrt(MOST_PATTERN / 4 / config.n_heads));
+  if (tokens > most)
+    throw new HeadscopeError("input", `the patterns of ${tokens} tokens do not fit into memory`, {
+      remedy: `give at most ${most} tokens`,
+    });
+}
+
+/** Runs a forward for the sake of some activations, uses them and frees everything but the result. */
+export function withForward(
+  model: Model,
+  input: ForwardInput,
+  names: readonly string[],
+  use: (activations: ReadonlyMap<string, Tensor>) => Tensor,
+): Tensor {
+  const result = forward(model, input, { names });
+  try {
+    return tf.tidy(() => use(result.activations));
+  } finally {
+    result.dispose();
+  }
+}
+
+function makeRun(model: Model, ids: readonly number[], most: number, signal: AbortSignal | undefined): PromptRun {
+  const { n_layers, d_model } = model.config;
+  const bytes = (n_layers + 1) * ids.length * d_model * 4;
+  const keep = bytes <= most;
+  const names = keep ? Array.from({ length: n_layers }, (_, l) => blockHook(l, "hook_resid_pre")) : [];
+  const check = () => signal?.throwIfAborted();
+  const result = forward(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer: check });
+  let nll: readonly number[];
+  try {
+    nll = ids.length < 2 ? [] : residLosses(model, result.resid, [ids], check)[0]!;
+  } catch (error) {
+    result.dispose();
+    throw error;
+  }
+  if (keep) return { nll, streams: [...names.map((name) => result.activations.get(name)!), result.resid], bytes };
+  result.dispose();
+  return { nll, streams: undefined, bytes: 0 };
+}

@@ -1,0 +1,77 @@
+import { createHash } from "node:crypto";
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
+import { logitsOf } from "../hooks/loss.ts";
+import type { Model } from "../models/model.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import { topIndices } from "../runtime/top.ts";
+import type { Candidate, PromptInput } from "../server/api.ts";
+
+/**
+ * The ids of a prompt.
+ * @throws HeadscopeError for an empty one, a text without a tokenizer, ids outside the vocabulary, more than the context
+ */
+export function promptIds(model: Model, input: PromptInput): readonly number[] {
+  const ids = "text" in input ? encodeText(model, input.text, input.bos) : input.tokens;
+  const { d_vocab, n_ctx, d_input } = model.config;
+  if (d_input !== undefined)
+    throw new HeadscopeError("unsupported", `${model.ref} reads vectors, not tokens`, {
+      remedy: "choose a model of tokens",
+    });
+  if (ids.length === 0) throw new HeadscopeError("input", "the prompt is empty", { remedy: "give at least one token" });
+  if (ids.length > n_ctx)
+    throw new HeadscopeError("input", `${ids.length} tokens are more than the model's context of ${n_ctx}`, {
+      remedy: "shorten the text",
+    });
+  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= d_vocab);
+  if (bad >= 0)
+    throw new HeadscopeError("input", `token id ${ids[bad]} at position ${bad} is outside the vocabulary`, {
+      remedy: `ids go from 0 to ${d_vocab - 1}`,
+    });
+  return ids;
+}
+
+/** Ids of a text. @throws HeadscopeError without a tokenizer, or where BOS is asked for and there is none */
+export function encodeText({ ref, tokenizer }: Model, text: string, bos?: boolean): number[] {
+  if (!tokenizer)
+    throw new HeadscopeError("unsupported", `${ref} has no tokenizer, so it takes no text`, {
+      remedy: "give token ids",
+    });
+  return tokenizer.encode(text, bos === undefined ? {} : { prependBos: bos });
+}
+
+/** What names a prompt: the model's weights and the ids. */
+export function promptId(digest: string, ids: readonly number[]): string {
+  const hash = createHash("sha256").update(`${digest} ${ids.join(",")}`);
+  return `p${hash.digest("hex").slice(0, 24)}`;
+}
+
+/** Each token alone as text; the ids in a model without a tokenizer. */
+export function tokenTexts({ tokenizer }: Model, ids: readonly number[]): string[] {
+  return ids.map((id) => tokenizer?.token(id) ?? String(id));
+}
+
+/** One token and its probability. */
+export function candidate({ tokenizer }: Model, id: number, probability: number): Candidate {
+  return { id, text: tokenizer?.token(id) ?? String(id), probability };
+}
+
+/** Probability of every next token [d_vocab]. @param stream after the last layer [1, positions, d_model] */
+export function nextProbabilities(model: Model, stream: Tensor): Float32Array {
+  const probabilities = tf.tidy(() => {
+    const [, positions, width] = stream.shape as [number, number, number];
+    const last = gatherRows(tf.reshape(stream, [positions, width]), tf.tensor1d([positions - 1], "int32"));
+    return tf.softmax(logitsOf(model, last));
+  });
+  // Read outside of tidy, which would look for tensors in every number of what it returns.
+  const values = probabilities.dataSync() as Float32Array;
+  probabilities.dispose();
+  return values;
+}
+
+/** The likeliest next tokens, best first. @param stream after the last layer [1, positions, d_model] */
+export function nextTokens(model: Model, stream: Tensor, count: number): Candidate[] {
+  const probabilities = nextProbabilities(model, stream);
+  return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
+}

@@ -1,0 +1,20 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { formatJson } from "../json.ts";
+import { dataDir, writeFileAtomic } from "../paths.ts";
+
+/** A model's reference as a folder's name: run:induction-1@500 is run-induction-1-500. */
+export function modelSlug(ref: string): string {
+  return ref.replace(/[^A-Za-z0-9._]+/g, "-").replace(/^[-.]+/, "");
+}
+
+/** Eight hexadecimal digits that tell results apart: the same work gives the same name and replaces the older result. */
+export function shortHash(what: unknown): string {
+  return createHash("sha256").update(JSON.stringify(what)).digest("hex").slice(0, 8);
+}
+
+/** Writes a document into the data folder, whole or not at all. @param id path below it, with slashes @returns `id` */
+export async function writeResult(id: string, document: unknown): Promise<string> {
+  await writeFileAtomic(join(dataDir(), ...id.split("/")), `${formatJson(document)}\n`);
+  return id;
+}

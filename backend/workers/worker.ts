@@ -1,0 +1,115 @@
+// A worker: a process that does what its parent asks for over the pipes 3 (in) and 4 (out), and ends with its parent.
+import { Socket } from "node:net";
+import { pathToFileURL } from "node:url";
+import { Worker as Thread } from "node:worker_threads";
+import { HeadscopeError, unknownName } from "../errors.ts";
+import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
+import { fileError } from "../store/file-error.ts";
+import { type Handlers, type Idle, Reply } from "./handlers/index.ts";
+import { attentiveController, Inbox } from "./inbox.ts";
+
+/** Milliseconds between signs of life. */
+const HEARTBEAT = 1_000;
+/** Milliseconds without a request after which work for idle times begins. */
+const QUIET = 250;
+
+// Ctrl-C reaches every process of the terminal; the parent decides what becomes of the work.
+process.on("SIGINT", () => {});
+
+const input = new Socket({ fd: 3, readable: true, writable: false });
+const output = new Socket({ fd: 4, readable: false, writable: true });
+const inbox = new Inbox(input, 3, receive);
+const running = new Map<number, AbortController>();
+let handlers: Promise<Handlers> | undefined;
+let last: Promise<void> = Promise.resolve();
+/** What the last request left for when nobody waits, and what ends it once it has begun. */
+let idle: Idle | undefined;
+let resting: AbortController | undefined;
+
+/** Another module's handlers when its path is given, for tests and for programs with kinds of their own. */
+async function loadHandlers(): Promise<Handlers> {
+  const [, , path] = process.argv;
+  const module = path === undefined ? await import("./handlers/index.ts") : await import(pathToFileURL(path).href);
+  return (module as { handlers: Handlers }).handlers;
+}
+
+function send(header: FromWorker, body?: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    const parts = encodeFrame(header, body);
+    output.cork();
+    parts.forEach((part, i) => {
+      output.write(part, i === parts.length - 1 ? () => resolve() : undefined);
+    });
+    output.uncork();
+  });
+}
+
+async function perform({ header, body }: Frame<ToWorker & { type: "request" }>): Promise<void> {
+  const { id, kind, payload } = header;
+  const { signal } = running.get(id)!;
+  try {
+    signal.throwIfAborted();
+    handlers ??= loadHandlers();
+    const known = await handlers;
+    const load = known[kind];
+    if (load === undefined) throw unknownName("kind of job", kind, Object.keys(known));
+    const { handle } = await load();
+    const result = await handle(payload, {
+      emit: (event, eventBody) => send({ id, type: "event", event }, eventBody),
+      later: (work) => {
+        idle = work;
+      },
+      signal,
+      body,
+    });
+    if (result instanceof Reply) await send({ id, type: "result", value: result.value }, result.body);
+    else await send({ id, type: "result", value: result });
+  } catch (error) {
+    const { path } = error as NodeJS.ErrnoException;
+    const told = path === undefined ? error : fileError(error, `${path} cannot be written`);
+    await send({ id, type: "error", error: toWire(told) });
+  } finally {
+    running.delete(id);
+  }
+}
+
+/** Does what the last request left for later, after a while without another. */
+function rest(): void {
+  if (idle === undefined || running.size > 0) return;
+  setTimeout(() => {
+    if (running.size > 0) return;
+    last = last.then(async () => {
+      const work = idle;
+      idle = undefined;
+      resting = attentiveController(inbox);
+      // It is no part of any answer: what fails here fails again, and is told, where it is asked for.
+      await work?.(resting.signal).catch(() => {});
+      resting = undefined;
+    });
+  }, QUIET);
+}
+
+function receive(frame: Frame): void {
+  const header = frame.header as ToWorker;
+  if (header.type === "cancel") {
+    running.get(header.id)?.abort(new HeadscopeError("cancelled", "interrupted"));
+  } else if (header.type === "request") {
+    resting?.abort();
+    idle = undefined;
+    running.set(header.id, attentiveController(inbox));
+    // One at a time: handlers share the accelerator's memory and must not interleave.
+    last = last.then(() => perform(frame as Frame<ToWorker & { type: "request" }>)).then(rest);
+  }
+}
+
+// A thread of its own sees the parent's death also while a native call holds this one.
+const watch = `const { workerData: parent } = require("node:worker_threads");
+  setInterval(() => process.ppid !== parent && process.kill(process.pid, "SIGKILL"), ${HEARTBEAT});`;
+new Thread(watch, { eval: true, workerData: process.ppid }).unref();
+
+// The parent has gone: nobody waits for a result any more.
+const leave = (): never => process.exit(0);
+input.on("end", leave).on("close", leave).on("error", leave);
+output.on("error", leave);
+setInterval(() => void send({ id: 0, type: "heartbeat" }), HEARTBEAT);
+void send({ id: 0, type: "heartbeat" });

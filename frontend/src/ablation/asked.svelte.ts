@@ -1,0 +1,71 @@
+import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import { prompt } from "../state/prompt.svelte.ts";
+import { selection } from "../state/selection.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions.ts";
+import { byPosition, controls, extras, method, seed, switchedOff } from "./params.ts";
+import { randomRows } from "./rows.ts";
+
+/** Rows that mean and resample draw from. */
+const REFERENCE_ROWS = 8;
+
+/** What the page is asked to do: read from the URL, as every part of the page needs it. */
+class Asked {
+  /** Selected heads that the model has and that are not switched off. */
+  readonly heads: readonly string[] = $derived.by(() => {
+    const off = new Set(switchedOff.value);
+    return this.selected.filter((head) => !off.has(head));
+  });
+
+  /** Selected heads that the model has. */
+  readonly selected: readonly string[] = $derived.by(() => {
+    const info = workspace.info.value;
+    if (info === undefined) return [];
+    return selection.value.filter((name) => {
+      const [layer, head] = name.split(".").map(Number) as [number, number];
+      return layer < info.layers && head < info.heads;
+    });
+  });
+
+  readonly extras: readonly Extra[] = $derived(extras.value);
+  readonly activeExtras: number = $derived(this.extras.filter(({ off }) => !off).length);
+
+  /** BOS of the model's rows: its tokenizer's, or 0 as in the token tasks. */
+  readonly bos: number = $derived(workspace.info.value?.tokenizer?.bos?.id ?? 0);
+
+  /** Random tokens as long as the prompt; the command takes the same ones as a file. */
+  readonly reference: Rows = $derived.by(() => this.referenceFor(prompt.value?.ids.length ?? 0));
+
+  referenceFor(length: number): Rows {
+    const info = workspace.info.value;
+    if (info === undefined || length < 2 || method.value === "zero") return [];
+    const options = { rows: REFERENCE_ROWS, length: length - 1, vocabulary: info.config.d_vocab, seed: seed.value };
+    return randomRows({ ...options, bos: this.bos });
+  }
+
+  readonly ablation: HeadAblation = $derived({
+    heads: this.heads,
+    method: method.value,
+    byPosition: method.value === "mean" && byPosition.value,
+    seed: seed.value,
+    reference: this.reference,
+  });
+
+  /** Everything that is switched on, as data. */
+  readonly interventions: readonly Intervention[] = $derived(activeInterventions(this.ablation, this.extras));
+
+  /** What POST /api/ablate takes, without the prompt or rows. @param reference rows of at least the measured rows' length */
+  request(reference: Rows = this.reference): Record<string, unknown> {
+    const { heads, byPosition } = this.ablation;
+    return {
+      heads,
+      method: method.value,
+      seed: seed.value,
+      controls: controls.value,
+      ...(byPosition ? { byPosition } : {}),
+      ...(method.value === "zero" ? {} : { reference }),
+    };
+  }
+}
+
+export const asked = new Asked();

@@ -1,0 +1,61 @@
+import { command, quote } from "../command.ts";
+import type { Rows } from "./interventions.ts";
+
+/** What the command lines of the page depend on. */
+export interface Setting {
+  readonly model: string;
+  /** A text, or rows of token ids, which go by a file. */
+  readonly input: { readonly text: string; readonly bos: "auto" | "on" | "off" } | { readonly tokens: Rows };
+  readonly heads: readonly string[];
+}
+
+/** How heads are taken out. */
+export interface Way {
+  readonly method: string;
+  readonly byPosition: boolean;
+  readonly controls: number;
+  readonly seed: number;
+  /** Reference rows, which go by a file; none for zero. */
+  readonly reference: Rows;
+}
+
+/** The line that measures the same losses; it writes the files that it needs first. */
+export function ablateCommand(setting: Setting, { method, byPosition, controls, seed, reference }: Way): string {
+  const line = command(["ablate"], {
+    model: setting.model,
+    heads: setting.heads.join(","),
+    ...inputOptions(setting.input),
+    method,
+    "by-position": byPosition,
+    "reference-file": reference.length === 0 ? undefined : "reference.json",
+    controls: controls === 5 ? undefined : controls,
+    seed: seed === 0 ? undefined : seed,
+  });
+  const files = reference.length === 0 ? [] : [fileLine("reference.json", reference)];
+  return [...tokenFiles(setting.input), ...files, line].join(" && ");
+}
+
+/** The line that writes the same continuation; it writes the file that it needs first. */
+export function generateCommand(setting: Setting, maxTokens: number): string {
+  const line = command(["generate"], {
+    model: setting.model,
+    ...inputOptions(setting.input),
+    "max-tokens": maxTokens,
+    ablate: setting.heads.length === 0 ? undefined : setting.heads.join(","),
+  });
+  return [...tokenFiles(setting.input), line].join(" && ");
+}
+
+/** A shell line that writes a value to a JSON file. */
+export function fileLine(name: string, value: unknown): string {
+  return `printf '%s' ${quote(JSON.stringify(value))} > ${name}`;
+}
+
+function tokenFiles(input: Setting["input"]): string[] {
+  return "tokens" in input ? [fileLine("tokens.json", input.tokens)] : [];
+}
+
+function inputOptions(input: Setting["input"]): Record<string, string | boolean> {
+  if ("tokens" in input) return { "tokens-file": "tokens.json" };
+  return { text: input.text, "prepend-bos": input.bos === "on", "no-prepend-bos": input.bos === "off" };
+}

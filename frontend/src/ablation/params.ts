@@ -1,0 +1,22 @@
+import { choice, flag, json, list, number } from "../state/codecs.ts";
+import { urlParam } from "../state/url.svelte.ts";
+import { type Extra, METHODS } from "./interventions.ts";
+
+/** What stands in for a head's output. */
+export const method = urlParam("method", choice(METHODS, "zero"));
+/** Of mean: one mean a position. */
+export const byPosition = urlParam("by-position", flag());
+/** Draws of other heads; 0 for no control. */
+export const controls = urlParam("controls", number(5, { least: 0, most: 20, whole: true }));
+/** Of the control's draws, of resample's pairing and of random tokens. */
+export const seed = urlParam("seed", number(0, { least: 0, whole: true }));
+/** Heads of the selection that are left in for now. */
+export const switchedOff = urlParam("left-in", list());
+/** Interventions other than on whole heads. */
+export const extras = urlParam("interventions", json<readonly Extra[]>([]));
+/** Position of the token whose loss is shown in place of the mean; -1 for none. */
+export const lockedToken = urlParam("token", number(-1, { least: -1, whole: true }));
+/** New tokens of the continuations; 0 for none. */
+export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
+/** Random tokens in the segment that is repeated; 0 for as many as fit, at most 25. */
+export const segment = urlParam("segment", number(0, { least: 0, whole: true }));

@@ -1,0 +1,57 @@
+import type { AblateResult } from "../../../backend/server/api.ts";
+import { post } from "../api/client.ts";
+import { Latest } from "../api/latest.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { asked } from "./asked.svelte.ts";
+import type { Rows } from "./interventions.ts";
+import { seed, segment } from "./params.ts";
+import { repeatedRows, secondCopy } from "./rows.ts";
+
+const ROWS = 4;
+const LONGEST = 25;
+
+/** A measurement on rows of random tokens that stand twice. */
+export interface Repeated {
+  readonly result: AblateResult;
+  readonly rows: Rows;
+  readonly length: number;
+  /** Losses of the second copy that can be foretold, [start, end). */
+  readonly copy: readonly [number, number];
+  /** What it was asked with; another key means that it is out of date. */
+  readonly key: string;
+}
+
+/** Ablation on repeated random tokens, which only induction can foretell. */
+class RepeatedTokens {
+  readonly latest = new Latest<Repeated>();
+
+  /** Tokens of the segment: as asked, as many as fit in the model's context. */
+  readonly length: number = $derived.by(() => {
+    const context = workspace.info.value?.config.n_ctx ?? 2 * LONGEST + 1;
+    const most = Math.floor((context - 1) / 2);
+    return Math.min(most, segment.value === 0 ? LONGEST : Math.max(2, segment.value));
+  });
+
+  readonly rows: Rows = $derived.by(() => {
+    const info = workspace.info.value;
+    if (info === undefined) return [];
+    const { length } = this;
+    return repeatedRows({ rows: ROWS, length, vocabulary: info.config.d_vocab, bos: asked.bos, seed: seed.value });
+  });
+
+  readonly reference: Rows = $derived(asked.referenceFor(2 * this.length + 1));
+  readonly key: string = $derived(
+    JSON.stringify([workspace.info.value?.digest, this.rows, asked.request(this.reference)]),
+  );
+
+  measure(): void {
+    const { rows, length, key, reference } = this;
+    const request = { ...asked.request(reference), model: workspace.model, rows, topTokens: 1 };
+    this.latest.ask(async (signal) => {
+      const result = await post<AblateResult>("/api/ablate", request, signal);
+      return { result, rows, length, copy: secondCopy(length, true), key };
+    });
+  }
+}
+
+export const repeated = new RepeatedTokens();

@@ -1,0 +1,78 @@
+import type { Table } from "../components/files.ts";
+import { visible } from "../components/tokens.ts";
+import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { asked } from "./asked.svelte.ts";
+import { ablateCommand, type Setting } from "./commands.ts";
+import { type Effect, effects } from "./effects.svelte.ts";
+import { type LossLines, lossTable } from "./figures.ts";
+import { controls, method, seed } from "./params.ts";
+
+/** A set of heads that is taken out, in words: "without 18.6", "without 3 heads". */
+export function withoutHeads(heads: readonly string[]): string {
+  return heads.length === 0 ? "without heads" : `without ${heads.length === 1 ? heads[0] : `${heads.length} heads`}`;
+}
+
+/** What the cards show of the effect on the prompt. */
+class Shown {
+  /** Token under the pointer. */
+  pointed = $state<number>();
+
+  /** The effect, where it is of the prompt that is shown: a new prompt's comes a moment after it. */
+  readonly effect: Effect | undefined = $derived.by(() => {
+    const { value } = effects.latest;
+    return value?.clean.nll.length === prompt.value?.nll.length ? value : undefined;
+  });
+
+  /** The heads that are taken out, in words. */
+  readonly without: string = $derived(withoutHeads(asked.heads));
+
+  /** Everything that is done, in words. */
+  readonly name: string = $derived.by(() => {
+    if (asked.activeExtras === 0) return this.without;
+    return asked.heads.length === 0 ? "with the interventions" : `${this.without}, with the interventions`;
+  });
+
+  /** Losses along the prompt; undefined where it has none. */
+  readonly lines: LossLines | undefined = $derived.by(() => {
+    const { value } = prompt;
+    if (value === undefined || value.nll.length === 0) return undefined;
+    return {
+      clean: this.effect?.clean.nll ?? value.nll,
+      changed: this.effect?.changed.nll,
+      draws: this.effect?.control?.draws.map(({ nll }) => nll[0]!) ?? [],
+      labels: value.tokens.slice(1).map(visible),
+      first: 1,
+      name: this.name,
+    };
+  });
+
+  get table(): Table {
+    return this.lines === undefined ? { columns: [], rows: [] } : lossTable(this.lines);
+  }
+
+  /** What the command lines of the prompt take. */
+  readonly setting: Setting = $derived.by(() => ({
+    model: workspace.model,
+    input:
+      workspace.info.value?.tokenizer === undefined
+        ? { tokens: prompt.value === undefined ? [] : [prompt.value.ids] }
+        : { text: promptText.value, bos: promptBos.value },
+    heads: asked.heads,
+  }));
+
+  /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
+  readonly command: (() => string) | undefined = $derived.by(() => {
+    if (asked.heads.length === 0 || asked.activeExtras > 0) return undefined;
+    return () =>
+      ablateCommand(this.setting, {
+        method: method.value,
+        byPosition: asked.ablation.byPosition,
+        controls: controls.value,
+        seed: seed.value,
+        reference: asked.ablation.reference,
+      });
+  });
+}
+
+export const shown = new Shown();

@@ -1,0 +1,108 @@
+import { untrack } from "svelte";
+import { Latest } from "../api/latest.svelte.ts";
+import { headName, placeOf, rank } from "../heads/grid.ts";
+import { choice, flag } from "../state/codecs.ts";
+import { prompt } from "../state/prompt.svelte.ts";
+import { openHead } from "../state/selection.svelte.ts";
+import { urlParam } from "../state/url.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { CONTRASTS } from "./contrast.ts";
+import { loadPattern, type Patterns, pick } from "./patterns.ts";
+
+export const contrast = urlParam("contrast", choice(CONTRASTS, "linear"));
+/** Whether weights are multiplied by the norm of what the key's value writes. */
+export const weighted = urlParam("weighted", flag());
+export const background = urlParam("behind", choice(["attention", "loss"], "attention"));
+export const showIds = urlParam("ids", flag());
+
+/** The longest prompt that is drawn. */
+export const MOST_TOKENS = 2048;
+/** All heads of a layer are asked for at once up to so many weights; of larger ones the shown head comes first. */
+const SMALL_LAYER = 2 ** 21;
+/** All heads of a layer are shown up to so many weights: 64 MiB of them. */
+export const LARGEST_LAYER = 2 ** 24;
+
+/** What a pattern is asked for. */
+interface Asked {
+  readonly promptId: string;
+  readonly layer: number;
+  readonly weighted: boolean;
+}
+
+/** A pattern with what it was asked for, so that nothing is drawn under another head's name. */
+export interface Shown extends Asked {
+  readonly patterns: Patterns;
+}
+
+/** What the Attention page shows: a head, its pattern on the user's prompt, and those of the other heads of its layer. */
+class Attention {
+  readonly head = new Latest<Shown & { readonly head: number }>();
+  readonly layer = new Latest<Shown>();
+
+  /** The head that is looked at: the open one, else the model's best by induction, else 0.0; undefined until that is known. */
+  readonly place = $derived.by(() => {
+    const info = workspace.info.value;
+    if (info === undefined) return undefined;
+    const chosen = placeOf(openHead.value);
+    if (chosen && chosen.layer < info.layers && chosen.head < info.heads) return chosen;
+    const best = workspace.documents.find(({ probe }) => probe === "induction")?.metrics["induction"];
+    if (best?.axis === "heads") return placeOf(rank(best.values)[0]!.name);
+    const expected =
+      workspace.scores.value === undefined || workspace.fittingScores.some(({ probe }) => probe === "induction");
+    return expected && workspace.scores.outcome.state !== "failed" ? undefined : { layer: 0, head: 0 };
+  });
+
+  /** LAYER.HEAD; "" until known. */
+  readonly name = $derived(this.place ? headName(this.place.layer, this.place.head) : "");
+
+  readonly tooLong = $derived((prompt.value?.ids.length ?? 0) > MOST_TOKENS);
+
+  /** How many weights the layer has on this prompt. */
+  readonly layerSize = $derived((workspace.info.value?.heads ?? 0) * (prompt.value?.ids.length ?? 0) ** 2);
+
+  /** Asks for what is shown where the head, the prompt or the weighting has changed; run in an effect. */
+  follow(): void {
+    const { place, tooLong, layerSize } = this;
+    const { value } = prompt;
+    if (place === undefined || value === undefined || tooLong) return;
+    const { layer, head } = place;
+    const what = { promptId: value.id, layer, weighted: weighted.value };
+    // Asking reads what was asked before, on which this must not depend.
+    untrack(() => {
+      this.#askHead(what, head, layerSize <= SMALL_LAYER);
+      if (layerSize > LARGEST_LAYER) this.layer.clear();
+      else this.#askLayer(what);
+    });
+  }
+
+  #askHead(what: Asked, head: number, wholeLayer: boolean): void {
+    const { layer, weighted } = what;
+    this.head.ask(async (signal) => {
+      const patterns = wholeLayer
+        ? pick(await loadPattern(layer, { weighted }, signal), [head])
+        : await loadPattern(layer, { weighted, heads: [head] }, signal);
+      return { ...what, head, patterns };
+    });
+  }
+
+  #askLayer(what: Asked): void {
+    if (this.layer.outcome.state === "ready" && same(this.layer.outcome.value, what)) return;
+    const { layer, weighted } = what;
+    this.layer.ask(async (signal) => ({ ...what, patterns: await loadPattern(layer, { weighted }, signal) }));
+  }
+
+  /** Goes to another head or layer, round at the ends. */
+  step(by: { readonly head?: number; readonly layer?: number }): void {
+    const info = workspace.info.value;
+    if (!this.place || !info) return;
+    const layer = (this.place.layer + (by.layer ?? 0) + info.layers) % info.layers;
+    const head = (this.place.head + (by.head ?? 0) + info.heads) % info.heads;
+    openHead.value = headName(layer, head);
+  }
+}
+
+function same(a: Asked, b: Asked): boolean {
+  return a.promptId === b.promptId && a.layer === b.layer && a.weighted === b.weighted;
+}
+
+export const attention = new Attention();

@@ -1,0 +1,48 @@
+import type { Report } from "../../../backend/reports/report.ts";
+import { parameterText } from "../training/compare.ts";
+
+/** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */
+export function measuredText(value: number | string | null): string {
+  if (value === null) return "–";
+  if (typeof value === "string") return value;
+  if (!Number.isFinite(value)) return String(value);
+  if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+}
+
+/** How a verdict is shown. */
+export type Tone = "good" | "bad" | "open";
+
+/** Reproduced is good news, not reproduced is bad, anything else is open. */
+export function toneOf(verdict: string): Tone {
+  if (verdict === "reproduced") return "good";
+  return verdict === "not reproduced" ? "bad" : "open";
+}
+
+/** "4 reproduced, 1 not reproduced", the good news first. */
+export function verdictsText(verdicts: Readonly<Record<string, number>>): string {
+  const order: readonly Tone[] = ["good", "bad", "open"];
+  return Object.entries(verdicts)
+    .filter(([, count]) => count > 0)
+    .sort(([a], [b]) => order.indexOf(toneOf(a)) - order.indexOf(toneOf(b)))
+    .map(([verdict, count]) => `${count} ${verdict}`)
+    .join(", ");
+}
+
+/** Rows of a report's claims for a CSV file. */
+export function claimRows({ claims }: Report): { columns: string[]; rows: (string | number)[][] } {
+  return {
+    columns: ["claim", "verdict", "measured", "value", "why"],
+    rows: claims.flatMap(({ id, verdict, measured, why }) =>
+      Object.entries(measured).map(([name, value]) => [id, verdict, name, value ?? "", why]),
+    ),
+  };
+}
+
+/** The preset and the parameters, as text. */
+export function parameterPairs({ preset, parameters }: Report): [name: string, value: string][] {
+  return [
+    ["preset", preset],
+    ...Object.entries(parameters).map(([name, value]): [string, string] => [name, parameterText(value)]),
+  ];
+}

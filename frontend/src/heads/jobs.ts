@@ -1,0 +1,18 @@
+import type { JobSummary } from "../../../backend/server/api.ts";
+
+/** The statuses of a job that will not move on. */
+export const ENDED: ReadonlySet<string> = new Set(["done", "failed", "cancelled", "interrupted"]);
+
+/** What has become of a job, in words. */
+export function jobWords({ status, title, error }: Pick<JobSummary, "status" | "title" | "error">): string {
+  switch (status) {
+    case "queued":
+      return `${title}: waits for its turn`;
+    case "failed":
+      return `${title} failed: ${error ?? "for no reason given"}`;
+    case "done":
+      return `${title}: done, shown in the grid`;
+    default:
+      return `${title}: ${status}`;
+  }
+}

@@ -1,0 +1,18 @@
+import type { HeadMask } from "../../../backend/heads/mask.ts";
+import { kvHeadOf, type Shape } from "./algebra.ts";
+import type { Place } from "./grid.ts";
+
+/** What a mask leaves of a query head. */
+export interface Kept {
+  readonly kind: "full" | "streaming" | "ablated";
+  readonly words: string;
+}
+
+/** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
+export function keptBy({ heads, kvHeads, sink, recent }: HeadMask, place: Place, shape: Shape): Kept {
+  if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
+  const kv = kvHeadOf(place, shape);
+  if (kvHeads?.[kv.layer]?.[kv.head] === "streaming")
+    return { kind: "streaming", words: `streams: keeps the first ${sink} and the latest ${recent} tokens` };
+  return { kind: "full", words: "keeps everything" };
+}

@@ -1,0 +1,139 @@
+import type { RunCurves, ScoresDocument } from "../../../backend/server/api.ts";
+import { kvHeadOf, type Shape } from "./algebra.ts";
+import { groupBy, headName, placeOf, type Table } from "./grid.ts";
+
+/** Something measured of every head, that the grid can be coloured by. */
+export interface Metric {
+  /** What the URL says: "start/induction.json#induction", or "training#induction.induction". */
+  readonly id: string;
+  readonly label: string;
+  readonly probe: string;
+  /** Within its probe. */
+  readonly name: string;
+  readonly axis: "heads" | "kvHeads";
+  /** [layers, heads or kvHeads]; NaN where it was not measured. */
+  readonly values: Table;
+  /** The score document that it is of; absent for what was measured along training. */
+  readonly document?: ScoresDocument & { readonly id: string };
+}
+
+/** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
+export function documentMetrics(documents: readonly (ScoresDocument & { readonly id: string })[]): Metric[] {
+  const all = documents.flatMap((document) =>
+    Object.entries(document.metrics).map(([name, { axis, values }]): Metric => {
+      const label = name === document.probe ? name : `${document.probe}: ${name}`;
+      return { id: `${document.id}#${name}`, label, probe: document.probe, name, axis, values, document };
+    }),
+  );
+  return all.map((metric) => {
+    const alike = all.filter(({ label }) => label === metric.label);
+    return alike.length === 1 ? metric : { ...metric, label: `${metric.label} (${difference(metric, alike)})` };
+  });
+}
+
+function difference(metric: Metric, alike: readonly Metric[]): string {
+  const text = (each: Metric): string[] =>
+    Object.entries(each.document!.params).map(([name, value]) => `${name} ${value}`);
+  const own = text(metric).filter((part) => !alike.every((other) => text(other).includes(part)));
+  const unique =
+    own.length > 0 && alike.every((other) => other === metric || !own.every((part) => text(other).includes(part)));
+  return unique ? own.join(", ") : metric.document!.id;
+}
+
+const MEASUREMENT = /^((.+?)\.(.+))\[(\d+\.\d+)\]$/;
+
+/** The measurements of heads among a run's curves: `induction.induction[1.2]`. */
+function headCurves(
+  curves: RunCurves,
+): { measure: string; probe: string; name: string; head: string; curve: RunCurves[string] }[] {
+  return Object.entries(curves).flatMap(([key, curve]) => {
+    const found = MEASUREMENT.exec(key);
+    if (found === null) return [];
+    const [, measure, probe, name, head] = found as unknown as [string, string, string, string, string];
+    return [{ measure, probe, name, head, curve }];
+  });
+}
+
+/** Metrics that a run measured along its training, as they were last measured at or before a step. */
+export function trainingMetrics(curves: RunCurves, shape: Shape, step: number): Metric[] {
+  const byMeasure = groupBy(headCurves(curves), ({ measure }) => measure);
+  return [...byMeasure].map(([measure, list]): Metric => {
+    const { probe, name } = list[0]!;
+    const columns = 1 + Math.max(...list.map(({ head }) => placeOf(head)!.head));
+    const axis = columns <= shape.kvHeads && shape.kvHeads < shape.heads ? "kvHeads" : "heads";
+    const values = Array.from({ length: shape.layers }, () => new Array<number>(shape[axis]).fill(Number.NaN));
+    for (const { head, curve } of list) {
+      const { layer, head: column } = placeOf(head)!;
+      const row = values[layer];
+      if (row !== undefined && column < row.length) row[column] = valueAt(curve, step);
+    }
+    const label = `${name === probe ? name : `${probe}: ${name}`} (in training)`;
+    return { id: `training#${measure}`, label, probe, name, axis, values };
+  });
+}
+
+function valueAt(curve: RunCurves[string], step: number): number {
+  return curve.findLast(([at]) => at <= step)?.[1] ?? Number.NaN;
+}
+
+/** One head's measurement along training. */
+export interface History {
+  readonly measure: string;
+  readonly steps: readonly number[];
+  readonly values: readonly (number | null)[];
+}
+
+/** What a run measured of one query head along training; of a metric over KV heads the one that it reads. */
+export function historyOf(curves: RunCurves, head: string, shape: Shape): History[] {
+  const place = placeOf(head);
+  if (place === undefined) return [];
+  const kv = kvHeadOf(place, shape);
+  const axes = new Map(trainingMetrics(curves, shape, Infinity).map(({ id, axis }) => [id, axis]));
+  return headCurves(curves)
+    .filter(({ measure, head: own }) => {
+      const wanted = axes.get(`training#${measure}`) === "kvHeads" ? headName(kv.layer, kv.head) : head;
+      return own === wanted;
+    })
+    .map(({ measure, probe, name, curve }) => ({
+      measure: name === probe ? name : measure,
+      steps: curve.map(([step]) => step),
+      values: curve.map(([, value]) => value),
+    }));
+}
+
+/** The metric of an id; without one, or for one that is gone, the best to begin with: induction, else the first. */
+export function chosenMetric(metrics: readonly Metric[], id: string): Metric | undefined {
+  return (
+    metrics.find((metric) => metric.id === id) ??
+    metrics.find(({ probe, name }) => probe === "induction" && name === "induction") ??
+    metrics[0]
+  );
+}
+
+/** A metric for each query head, [layers, heads]: of one over KV heads each takes that of the KV head it reads. */
+export function perQueryHead({ axis, values }: Metric, { heads, kvHeads }: Shape): Table {
+  if (axis === "heads") return values;
+  const size = heads / kvHeads;
+  return values.map((row) => row.flatMap((value) => new Array<number>(size).fill(value)));
+}
+
+/** The run and step that a model's name stands for: "run:ID" or "run:ID@STEP". */
+export function runOf(ref: string): { readonly id: string; readonly step?: number } | undefined {
+  const found = /^run:([^@]+)(?:@(\d+))?$/.exec(ref);
+  if (found === null) return undefined;
+  return { id: found[1]!, ...(found[2] === undefined ? {} : { step: Number(found[2]) }) };
+}
+
+/** What most tells heads apart that score alike by another probe. */
+const TELLING = ["retrieval", "previous-token"];
+
+/** The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any. */
+export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric {
+  return (
+    metrics.find((other) => other.id === id) ??
+    metrics.find((other) => other.probe !== metric.probe && TELLING.includes(other.name)) ??
+    metrics.find((other) => other.probe !== metric.probe) ??
+    metrics.find((other) => other.id !== metric.id) ??
+    metric
+  );
+}

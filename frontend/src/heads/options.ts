@@ -1,0 +1,23 @@
+import { percentile } from "./finder.ts";
+import type { Ranked } from "./grid.ts";
+import type { Metric } from "./metrics.ts";
+
+/** Metrics as a Select takes them, grouped by where they are from. */
+export function metricOptions(metrics: readonly Metric[]): { value: string; label: string; group: string }[] {
+  return metrics.map(({ id, label, axis, document }) => ({
+    value: id,
+    label,
+    group: document === undefined ? "Measured in training" : axis === "kvHeads" ? "Scores of KV heads" : "Scores",
+  }));
+}
+
+/** A ranking as a table of text. */
+export function rankedCsv(
+  ranked: readonly Ranked[],
+  metric: Metric,
+): { columns: string[]; rows: (string | number)[][] } {
+  return {
+    columns: ["layer", metric.axis === "heads" ? "head" : "kv_head", metric.name, "rank", "percentile"],
+    rows: ranked.map(({ layer, head, value, rank }) => [layer, head, value, rank, percentile(rank, ranked.length)]),
+  };
+}

@@ -1,0 +1,96 @@
+import { choice, number, text } from "../state/codecs.ts";
+import { selection } from "../state/selection.svelte.ts";
+import { urlParam, view } from "../state/url.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
+import { ORDERS, search, topCount } from "./finder.ts";
+import { type Ranked, rank, type SelectMode } from "./grid.ts";
+import { known } from "./known.svelte.ts";
+import { chosenMetric, type Metric } from "./metrics.ts";
+
+/** The metric that colours the grid and ranks the heads; "" for the best there is. */
+export const metricParam = urlParam("metric", text());
+/** The metric across the scatter plot; "" for the second there is. */
+export const againstParam = urlParam("against", text());
+export const findParam = urlParam("find", text());
+/** First and last layer of the finder; -1 stands for the model's last. */
+export const fromParam = urlParam("from", number(0, { least: 0, whole: true }));
+export const toParam = urlParam("to", number(-1, { least: -1, whole: true }));
+/** Least value that the finder shows; "" for all. */
+export const leastParam = urlParam("least", text());
+export const orderParam = urlParam("order", choice(ORDERS, "highest"));
+export const listParam = urlParam("list", choice(["heads", "layers"], "heads"));
+
+/** What the Heads page shows of the present model by the present choices. */
+class HeadsView {
+  /** How many heads from the top are marked while the slider is dragged; undefined otherwise. */
+  draft = $state<number>();
+
+  readonly shape: Shape | undefined = $derived(workspace.info.value);
+  readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
+  readonly ranked: readonly Ranked[] = $derived(this.metric === undefined ? [] : rank(this.metric.values));
+
+  readonly found: readonly Ranked[] = $derived.by(() => {
+    const last = (this.shape?.layers ?? 1) - 1;
+    const to = toParam.value < 0 ? last : Math.min(last, toParam.value);
+    const given = Number(leastParam.value);
+    const least = leastParam.value.trim() === "" || Number.isNaN(given) ? -Infinity : given;
+    return search(this.ranked, {
+      text: findParam.value,
+      layers: [fromParam.value, to],
+      least,
+      order: orderParam.value,
+    });
+  });
+
+  /** The found heads in the order that the slider takes them: by value, also where the list is by layer. */
+  readonly best: readonly Ranked[] = $derived(
+    orderParam.value === "layer" ? this.found.toSorted((a, b) => a.rank - b.rank) : this.found,
+  );
+
+  /** The selection as the metric's axis has it: of a metric over KV heads those that the selected heads read. */
+  readonly chosen: readonly string[] = $derived.by(() => {
+    if (this.draft !== undefined) return this.best.slice(0, this.draft).map(({ name }) => name);
+    if (this.metric?.axis !== "kvHeads" || this.shape === undefined) return selection.value;
+    return asKvHeads(selection.value, this.shape);
+  });
+
+  /** How many of the found heads, best first, are exactly what is selected; 0 for another choice. */
+  readonly top = $derived(this.draft ?? topCount(this.best, this.chosen));
+
+  /** As `top`, of all heads, highest first: what the command line's top:N@FILE stands for. */
+  readonly topOfAll = $derived(topCount(this.ranked, this.chosen));
+
+  /** Takes heads of the metric's axis into the selection of query heads. */
+  select(names: readonly string[], mode: SelectMode): void {
+    if (this.metric === undefined || this.shape === undefined) return;
+    selection.value = picked(selection.value, asQueryHeads(names, this.metric.axis, this.shape), mode);
+  }
+
+  /** Selects so many of the found heads, best first. */
+  selectTop(count: number): void {
+    this.draft = undefined;
+    this.select(
+      this.best.slice(0, count).map(({ name }) => name),
+      "replace",
+    );
+  }
+
+  /** The query head that a head of the metric's axis opens: of a KV head the first that reads it. */
+  opened(name: string): string {
+    if (this.metric === undefined || this.shape === undefined) return name;
+    return asQueryHeads([name], this.metric.axis, this.shape)[0]!;
+  }
+
+  /** Lets every head through the finder. */
+  clearSearch(): void {
+    view.change({
+      ...findParam.to(""),
+      ...fromParam.to(0),
+      ...toParam.to(-1),
+      ...leastParam.to(""),
+    });
+  }
+}
+
+export const headsView = new HeadsView();

@@ -1,0 +1,22 @@
+import type { JobSummary } from "../../../backend/server/api.ts";
+import { post } from "../api/client.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { isActive } from "../training/view.svelte.ts";
+
+/** Fetches a model of the catalogue. @throws ApiError */
+export function pull(model: string): Promise<JobSummary> {
+  return post<JobSummary>("/api/jobs", { kind: "pull", model });
+}
+
+/** The job that fetches a model now, or will. */
+export function pullOf(model: string): JobSummary | undefined {
+  return workspace.jobs.value?.find(
+    ({ kind, status, title }) => kind === "pull" && isActive(status) && title.split(" ").includes(model),
+  );
+}
+
+/** The job that fetched a model last, where that failed. */
+export function failedPullOf(model: string): JobSummary | undefined {
+  const last = workspace.jobs.value?.findLast(({ kind, title }) => kind === "pull" && title.split(" ").includes(model));
+  return last?.status === "failed" ? last : undefined;
+}

@@ -1,0 +1,88 @@
+import type { GenerateRequest } from "../../../backend/server/api.ts";
+import { command } from "../command.ts";
+import { below, type MaskFile, withMask } from "./choice.ts";
+import type { ExportFormat, From } from "./formats.ts";
+
+/** What the terminal needs to know of a mask. */
+export interface Masking {
+  /** Whether KV heads stream: the mask's file is needed then. */
+  readonly streams: boolean;
+  readonly file: MaskFile;
+  /** Query heads, LAYER.HEAD. */
+  readonly ablated: readonly string[];
+}
+
+/** The lines that give the masked continuation in the terminal; the other side is the last line without its mask or heads. */
+export function generateCommand(
+  request: GenerateRequest,
+  { streams, file, ablated }: Masking,
+  prefill: "masked" | "dense",
+): string {
+  const ids = "tokens" in request ? [`echo '${JSON.stringify([request.tokens])}' > tokens.json`] : [];
+  const bos = "bos" in request && request.bos !== undefined;
+  const options = {
+    model: request.model,
+    ...("text" in request ? { text: request.text } : { "tokens-file": "tokens.json" }),
+    ...(bos ? { [request.bos ? "prepend-bos" : "no-prepend-bos"]: true } : {}),
+    chat: request.chat,
+    "max-tokens": request.maxTokens,
+    temperature: request.temperature || undefined,
+    seed: request.seed || undefined,
+    ablate: ablated.length > 0 ? ablated.join(",") : undefined,
+  };
+  const generate = (mask?: string) =>
+    command(["generate"], { ...options, mask, param: mask && prefill === "dense" ? "prefill=dense" : undefined });
+  return [...ids, streams ? withMask(file, generate) : generate()].join("\n");
+}
+
+/** What a needle test is asked with. */
+export interface NeedleAsk {
+  readonly model: string;
+  readonly lengths: readonly number[];
+  readonly depths: readonly number[];
+  readonly needles: number;
+  readonly maxTokens: number;
+  readonly seed: number;
+}
+
+export function needleCommand({ model, lengths, depths, needles, maxTokens, seed }: NeedleAsk, file: MaskFile): string {
+  return withMask(file, (mask) =>
+    command(["needle"], {
+      model,
+      mask,
+      lengths: lengths.join(","),
+      depths: depths.join(","),
+      needles,
+      "max-tokens": maxTokens,
+      seed: seed || undefined,
+    }),
+  );
+}
+
+/** What an export is made from. */
+export interface ExportAsk {
+  readonly format: ExportFormat;
+  readonly from: From;
+  readonly model: string;
+  /** Id of the score document. */
+  readonly scores: string;
+  readonly params: Readonly<Record<string, string>>;
+}
+
+/** Ablated heads that are in no file are named; anything else comes from a file. */
+export function exportCommand(
+  { format, from, model, scores, params }: ExportAsk,
+  { streams, file, ablated }: Masking,
+): string {
+  const extension = format.name === "safetensors" || format.name === "csv" ? format.name : "json";
+  const named = from === "mask" && !streams && file.make !== undefined;
+  const options = {
+    param: Object.entries(params).map(([name, value]) => `${name}=${value}`),
+    model: format.needsCheckpoint || named ? model : undefined,
+    out: format.output === "folder" ? format.name : `heads.${extension}`,
+  };
+  const words = ["export", format.name];
+  if (from === "scores") return command(words, { scores: below(scores), ...options });
+  if (named) return command(words, { heads: ablated.join(","), ...options });
+  return withMask(file, (mask) => command(words, { mask, ...options }));
+}

@@ -1,0 +1,75 @@
+import { lineColour, plotlyScale } from "../colours.ts";
+import type { Curves } from "./kv.ts";
+import type { NeedleTable, Side } from "./needle.ts";
+
+/** A measured cache: bytes at so many tokens. */
+export interface Point {
+  readonly side: Side;
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
+const NAMES: Readonly<Record<Side, string>> = { full: "all heads full", masked: "with the mask" };
+const COLOURS: Readonly<Record<Side, string>> = { full: lineColour(6), masked: lineColour(0) };
+
+/** Both curves of predicted memory, and what was measured as dots on them. */
+export function memoryFigure(curves: Curves, measured: readonly Point[]) {
+  const line = (side: Side) => ({
+    type: "scatter",
+    mode: "lines",
+    name: NAMES[side],
+    x: curves.tokens,
+    y: curves[side],
+    line: { color: COLOURS[side], width: 2 },
+    ...(side === "masked" ? { fill: "tozeroy" } : {}),
+    hovertemplate: "%{x} tokens: %{y:.1f} MB",
+  });
+  const dots = measured.map(({ side, tokens, bytes }) => ({
+    type: "scatter",
+    mode: "markers",
+    name: `measured, ${NAMES[side]}`,
+    x: [tokens],
+    y: [bytes / 1e6],
+    marker: { color: COLOURS[side], size: 9, symbol: "circle-open", line: { width: 2 } },
+    hovertemplate: "%{x} tokens: %{y:.1f} MB measured",
+    showlegend: false,
+  }));
+  return {
+    data: [line("full"), line("masked"), ...dots],
+    layout: {
+      xaxis: { title: { text: "context (tokens)" }, rangemode: "tozero" },
+      yaxis: { title: { text: "keys and values (MB)" }, rangemode: "tozero" },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      hovermode: "x unified",
+    },
+  };
+}
+
+/** Shares of right answers, lengths across, depths down. @param answers what hovering a cell tells, [depths][lengths] */
+export function needleFigure({ lengths, depths, share }: NeedleTable, answers: readonly (readonly string[])[]) {
+  const words = share.map((row) => row.map((value) => (value === null ? "" : `${Math.round(value * 100)}%`)));
+  return {
+    data: [
+      {
+        type: "heatmap",
+        x: lengths.map(String),
+        y: depths.map(String),
+        z: share,
+        zmin: 0,
+        zmax: 1,
+        colorscale: plotlyScale("heat"),
+        xgap: 2,
+        ygap: 2,
+        text: words,
+        texttemplate: "%{text}",
+        customdata: answers,
+        hovertemplate: "%{x} tokens, depth %{y}: %{text} right<br>%{customdata}<extra></extra>",
+        showscale: false,
+      },
+    ],
+    layout: {
+      xaxis: { title: { text: "length (tokens)" }, type: "category" },
+      yaxis: { title: { text: "depth (0 start, 1 end)" }, type: "category", autorange: "reversed" },
+    },
+  };
+}

@@ -1,0 +1,18 @@
+import type { PairInput } from "../../../backend/server/api.ts";
+import { choice, heads, json, number } from "../state/codecs.ts";
+import { urlParam } from "../state/url.svelte.ts";
+import { PATCH_LIST, PLACE_LIST, THROUGH } from "./choices.ts";
+
+/** The pairs; none for the example that fits the model. */
+export const pairsParam = urlParam("pairs", json<readonly PairInput[]>([]));
+/** Which pair is shown, from 0. */
+export const shownPair = urlParam("pair", number(0, { least: 0, whole: true }));
+/** One activation at a time, or the path from earlier heads into chosen ones. */
+export const kind = urlParam("patch", choice(["node", "path"], "node"));
+export const node = urlParam("node", choice(PATCH_LIST, "z"));
+export const by = urlParam("by", choice(PLACE_LIST, "head"));
+/** Receivers of path patching, of one layer. */
+export const into = urlParam("into", heads());
+export const through = urlParam("through", choice(THROUGH, "k"));
+/** Position that is marked; -1 for none. */
+export const positionParam = urlParam("position", number(-1, { least: -1, whole: true }));

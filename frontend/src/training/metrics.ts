@@ -1,0 +1,77 @@
+/** What is measured of a run, for its plots: a measurement of the model, or one of its heads. */
+export interface Metric {
+  /** A run's own name of it, or of a probe's heads PROBE.METRIC without the head. */
+  readonly key: string;
+  readonly title: string;
+  readonly kind: "loss" | "accuracy" | "heads" | "other";
+  /** Names of the heads' measurements; empty for what is measured of the model. */
+  readonly heads: readonly HeadMetric[];
+}
+
+/** A head's measurement. */
+export interface HeadMetric {
+  readonly name: string;
+  readonly measure: string;
+  readonly layer: number;
+  readonly head: number;
+}
+
+const KINDS = ["loss", "accuracy", "heads", "other"] as const;
+
+/** Words for each kind, as titles of panels and the units of their axes. */
+export const KIND_WORDS: Readonly<Record<Metric["kind"], { title: string; unit: string }>> = {
+  loss: { title: "Losses", unit: "loss" },
+  accuracy: { title: "Accuracies", unit: "accuracy" },
+  heads: { title: "Best heads", unit: "score" },
+  other: { title: "Other measurements", unit: "value" },
+};
+
+/** Reads PROBE.METRIC[LAYER.HEAD]; undefined for the name of any other measurement. */
+export function parseHeadMetric(name: string): HeadMetric | undefined {
+  const found = /^(.+\..+)\[(\d+)\.(\d+)\]$/.exec(name);
+  return found ? { name, measure: found[1]!, layer: Number(found[2]), head: Number(found[3]) } : undefined;
+}
+
+/** Groups the names of measurements, of one run or several: losses, accuracies, heads by probe and metric, others. */
+export function metricsOf(names: Iterable<string>): Metric[] {
+  const heads = new Map<string, HeadMetric[]>();
+  const plain: Metric[] = [];
+  for (const name of new Set(names)) {
+    const head = parseHeadMetric(name);
+    if (head === undefined) plain.push({ key: name, title: titleOf(name), kind: kindOf(name), heads: [] });
+    else heads.set(head.measure, [...(heads.get(head.measure) ?? []), head]);
+  }
+  const measures = [...heads].map(
+    ([key, each]): Metric => ({
+      key,
+      title: `${measureTitle(key)}, best head`,
+      kind: "heads",
+      heads: each.sort((a, b) => a.layer - b.layer || a.head - b.head),
+    }),
+  );
+  // The training loss comes before the losses of the evaluations.
+  const place = ({ key, kind }: Metric): string => `${KINDS.indexOf(kind)}${key === "loss" ? "" : `.${key}`}`;
+  return [...plain, ...measures].sort((a, b) => place(a).localeCompare(place(b), "en", { numeric: true }));
+}
+
+function kindOf(name: string): Metric["kind"] {
+  if (name === "loss" || name.endsWith(".loss")) return "loss";
+  return name.endsWith(".accuracy") ? "accuracy" : "other";
+}
+
+function titleOf(name: string): string {
+  return name === "loss" ? "training loss" : name.replace(/\.(loss|accuracy)$/, " $1");
+}
+
+/** "induction.induction" is the probe's main metric: "induction"; any other is "attention-sink: importance". */
+export function measureTitle(measure: string): string {
+  const at = measure.indexOf(".");
+  const [probe, metric] = [measure.slice(0, at), measure.slice(at + 1)];
+  return probe === metric ? probe : `${probe}: ${metric}`;
+}
+
+/** The evaluation that a metric is measured on: "in-context" of "in-context.accuracy". */
+export function evaluationOf({ key, kind }: Metric): { name: string; what: "loss" | "accuracy" } | undefined {
+  if (kind !== "loss" && kind !== "accuracy") return undefined;
+  return key === "loss" ? undefined : { name: key.slice(0, -kind.length - 1), what: kind };
+}

@@ -1,0 +1,120 @@
+import type { HeadMask } from "../backend/heads/mask.ts";
+import { generate } from "../backend/inference/generate.ts";
+import type { Model } from "../backend/models/model.ts";
+import { type Haystack, haystackFor } from "./haystack.ts";
+
+/** How a model answered a needle question, and what it took. */
+export interface NeedleAnswer {
+  readonly text: string;
+  /** Whether it holds the answer. */
+  readonly right: boolean;
+  /** Bytes allocated for keys and values. */
+  readonly bytes: number;
+  /** The same with every head full. */
+  readonly bytesFull: number;
+  readonly prefillMs: number;
+  readonly decodeMsPerToken: number;
+}
+
+/** One needle question, answered in both ways. */
+export interface NeedleTrial {
+  /** Tokens of the prompt. */
+  readonly length: number;
+  /** Where the needle stands: 0 at the start of the text, 1 at its end. */
+  readonly depth: number;
+  /** Which one of this length and depth, from 0. */
+  readonly needle: number;
+  readonly question: string;
+  readonly expected: string;
+  readonly full: NeedleAnswer;
+  /** Absent without a mask. */
+  readonly masked?: NeedleAnswer;
+}
+
+export interface AnswerOptions {
+  /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
+  mask?: HeadMask;
+  /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
+  maxTokens?: number;
+  /** Called with every token of the answer. */
+  onToken?: () => void;
+  signal?: AbortSignal | undefined;
+}
+
+const ANSWER_TOKENS = 12;
+
+/** Tokens that an answer may take. */
+export function answerTokens(model: Model, question: Haystack, maxTokens?: number): number {
+  return maxTokens ?? (model.tokenizer ? ANSWER_TOKENS : question.answer.split(" ").length);
+}
+
+/** Asks one needle question. @throws HeadscopeError for a prompt beyond the context, a mask of another model */
+export async function answerNeedle(
+  model: Model,
+  question: Haystack,
+  { mask, maxTokens, onToken, signal }: AnswerOptions = {},
+): Promise<NeedleAnswer> {
+  const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
+    tokens: question.ids,
+    maxTokens: answerTokens(model, question, maxTokens),
+    ...(model.tokenizer ? {} : { stop: [] }),
+    ...(mask ? { mask } : {}),
+    ...(onToken ? { onToken } : {}),
+    ...(signal ? { signal } : {}),
+  });
+  const words = text ?? ids.join(" ");
+  const { bytes, bytesFull } = cache;
+  return { text: words, right: words.includes(question.answer), bytes, bytesFull, prefillMs, decodeMsPerToken };
+}
+
+export interface NeedleOptions extends Pick<AnswerOptions, "mask" | "maxTokens" | "signal"> {
+  /** Tokens of the prompts. */
+  lengths: readonly number[];
+  /** Places of the needle, 0 to 1. */
+  depths: readonly number[];
+  /** Questions at each length and depth, default 1. */
+  needles?: number;
+  /** Of the first question's needle and text; the others count on from it. Default 0. */
+  seed?: number;
+  progress?: (done: number, total: number, label: string) => void;
+  /** Called with every trial as soon as it is done. */
+  onTrial?: (trial: NeedleTrial) => void;
+}
+
+/**
+ * Needle questions at every length and depth, with all heads full and, where a mask is given, with it.
+ * @returns trials by length, then depth, then needle
+ * @throws HeadscopeError before anything is computed for a length too short for its question
+ * @see Kamradt 2023, needle in a haystack; Xiao et al. 2024, DuoAttention, for the masks
+ */
+export async function needleTest(model: Model, options: NeedleOptions): Promise<NeedleTrial[]> {
+  const { lengths, depths, needles = 1, seed = 0, mask, maxTokens, progress, signal, onTrial } = options;
+  const questions = lengths.flatMap((length) =>
+    depths.flatMap((depth) =>
+      Array.from({ length: needles }, (_, needle) => ({
+        length,
+        depth,
+        needle,
+        question: haystackFor(model, { tokens: length, depth, seed: seed + needle }),
+      })),
+    ),
+  );
+  const answers = questions.length * (mask ? 2 : 1);
+  let done = 0;
+  const ask = async (question: Haystack, chosen?: HeadMask): Promise<NeedleAnswer> => {
+    progress?.(done, answers, "needle questions");
+    const common = { ...(maxTokens === undefined ? {} : { maxTokens }), signal };
+    const answer = await answerNeedle(model, question, { ...common, ...(chosen ? { mask: chosen } : {}) });
+    progress?.(++done, answers, "needle questions");
+    return answer;
+  };
+  const trials: NeedleTrial[] = [];
+  for (const { question, ...place } of questions) {
+    const full = await ask(question);
+    const masked = mask && (await ask(question, mask));
+    const { question: text, answer: expected } = question;
+    trials.push({ ...place, question: text, expected, full, ...(masked ? { masked } : {}) });
+    onTrial?.(trials.at(-1)!);
+  }
+  return trials;
+}

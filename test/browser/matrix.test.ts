@@ -1,0 +1,87 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { forward } from "../../backend/models/forward.ts";
+import { loadModel } from "../../backend/models/load.ts";
+import { heatColour } from "../../backend/reports/palette.ts";
+import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
+import { buildCli } from "../helpers/cli.ts";
+import { type Serving, startServing } from "../helpers/serving.ts";
+
+const IDS = [0, 3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4, 1, 5, 9, 2];
+
+describe.skipIf(chromiumPath === undefined)("the attention matrix", () => {
+  let home = "";
+  let serving: Serving;
+  let browser: Browser;
+  let page: Page;
+  let patterns: number[][][][];
+
+  beforeAll(async () => {
+    await buildCli();
+    home = mkdtempSync(join(tmpdir(), "headscope-matrix-"));
+    serving = await startServing(home);
+    browser = await launchBrowser();
+    page = (await watchedPage(browser)).page;
+    const model = await loadModel("toy-induction");
+    const names = [0, 1].map((layer) => `blocks.${layer}.attn.hook_pattern`);
+    const run = forward(model, { tokens: [IDS] }, { names });
+    patterns = names.map((name) => (run.activations.get(name)!.arraySync() as number[][][][])[0]!);
+    run.dispose();
+    model.dispose();
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await serving?.stop();
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  /** The colours at the centres of cells (query, key) that are seen, and where they are. */
+  async function pixels(): Promise<{ query: number; key: number; rgb: number[] }[]> {
+    const canvas = page.locator("canvas[data-cell]").first();
+    await canvas.waitFor();
+    return canvas.evaluate((element) => {
+      const sheet = element as HTMLCanvasElement;
+      const [key0, key1] = sheet.dataset["visibleKeys"]!.split(" ").map(Number) as [number, number];
+      const [query0, query1] = sheet.dataset["visibleQueries"]!.split(" ").map(Number) as [number, number];
+      const cell = (Number(sheet.dataset["cell"]) * sheet.width) / sheet.clientWidth;
+      const context = sheet.getContext("2d")!;
+      const found = [];
+      for (let query = Math.ceil(query0); query < Math.floor(query1); query++)
+        for (let key = Math.ceil(key0); key < Math.floor(key1) && key <= query; key++) {
+          const [x, y] = [(key + 0.5 - key0) * cell, (query + 0.5 - query0) * cell];
+          found.push({ query, key, rgb: [...context.getImageData(Math.floor(x), Math.floor(y), 1, 1).data].slice(0, 3) });
+        }
+      return found;
+    });
+  }
+
+  function expectColours(seen: Awaited<ReturnType<typeof pixels>>, pattern: number[][]): void {
+    for (const { query, key, rgb } of seen) {
+      const expected = heatColour(pattern[query]![key]!);
+      const wanted = [1, 3, 5].map((at) => Number.parseInt(expected.slice(at, at + 2), 16));
+      const off = Math.max(...rgb.map((channel, c) => Math.abs(channel - wanted[c]!)));
+      expect(off, `query ${query}, key ${key}: ${rgb} for ${pattern[query]![key]}`).toBeLessThanOrEqual(2);
+    }
+  }
+
+  test.each(["0.0", "1.0"])("each cell of head %s has the colour of its value, also zoomed in", async (head) => {
+    const [layer, column] = head.split(".").map(Number) as [number, number];
+    const query = new URLSearchParams({ model: "toy-induction", text: IDS.join(" "), head });
+    await page.goto(`${serving.url}/attention?${query}`);
+    const whole = await pixels();
+    expect(whole).toHaveLength((IDS.length * (IDS.length + 1)) / 2);
+    expectColours(whole, patterns[layer]![column]!);
+
+    const cells = page.locator(".cells").first();
+    await cells.scrollIntoViewIfNeeded();
+    await cells.focus();
+    for (let i = 0; i < 4; i++) await page.keyboard.press("+");
+    const zoomed = await pixels();
+    expect(zoomed.length).toBeLessThan(whole.length);
+    expect(zoomed.length).toBeGreaterThan(0);
+    expectColours(zoomed, patterns[layer]![column]!);
+  });
+});

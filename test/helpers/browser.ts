@@ -1,0 +1,53 @@
+import { existsSync } from "node:fs";
+import { type Browser, chromium, type Page } from "playwright-core";
+
+const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** The Chromium of this machine (HEADSCOPE_CHROMIUM names another); undefined where there is none. */
+export const chromiumPath: string | undefined = [process.env["HEADSCOPE_CHROMIUM"] ?? "", ...PLACES].find(
+  (path) => path !== "" && existsSync(path),
+);
+
+/** Starts a headless Chromium, which the caller closes. */
+export function launchBrowser(): Promise<Browser> {
+  if (chromiumPath === undefined) throw new Error("there is no Chromium on this machine");
+  return chromium.launch({ executablePath: chromiumPath, headless: true, args: FLAGS });
+}
+
+/** A page and what went wrong in it: console errors, exceptions, requests that the server answered with 500 or more. */
+export interface WatchedPage {
+  readonly page: Page;
+  readonly complaints: string[];
+}
+
+/** Opens a page in a context of its own, with the given theme. */
+export async function watchedPage(
+  browser: Browser,
+  { theme = "light", width = 1280, height = 900 }: { theme?: "light" | "dark"; width?: number; height?: number } = {},
+): Promise<WatchedPage> {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: theme,
+    reducedMotion: "reduce",
+    acceptDownloads: true,
+  });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => complaints.push(`exception: ${error.message}`));
+  page.on("response", (response) => {
+    if (response.status() >= 500) complaints.push(`${response.status()} ${response.url()}`);
+  });
+  return { page, complaints };
+}
