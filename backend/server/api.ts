@@ -159,6 +159,8 @@ export interface JobSummary {
   readonly kind: string;
   /** What it does, in words: "induction on smollm2-135m". */
   readonly title: string;
+  /** The model that it is about, as it was asked for; absent where there is none, or several. */
+  readonly model?: string;
   /** queued, running, done, failed, cancelled, interrupted. */
   readonly status: string;
   readonly progress?: {

@@ -22,6 +22,12 @@ export function jobTitle({ kind, spec }: Pick<Job, "kind" | "spec">): string {
   }
 }
 
+/** The model that a job is about. */
+function jobModel({ spec }: Pick<Job, "spec">): string | undefined {
+  const { model } = (spec ?? {}) as { model?: unknown };
+  return typeof model === "string" ? model : undefined;
+}
+
 /** Tells how long work will take yet from how fast its present stage went so far. */
 export class Remaining {
   #label: string | undefined;
@@ -59,10 +65,12 @@ export function jobSummary(
   const { id, kind, result, error, created, started, ended } = job;
   const status = store.shownJobStatus(job);
   const progress = live.progress ?? job.progress;
+  const model = jobModel(job);
   return {
     id,
     kind,
     title: jobTitle(job),
+    ...(model === undefined ? {} : { model }),
     status,
     ...(progress === undefined ? {} : { progress }),
     ...(live.remaining === undefined || status !== "running" ? {} : { remaining: live.remaining }),

@@ -15,6 +15,8 @@ export interface Line {
 
 /** What the interventions do to the user's prompt. */
 export interface Effect {
+  /** Heads that are taken out, LAYER.HEAD. */
+  readonly heads: readonly string[];
   readonly clean: Line;
   readonly changed: Line;
   /** Absent until it is measured, without heads to draw, and beside interventions of other kinds. */
@@ -68,11 +70,12 @@ async function ablate(signal: AbortSignal, update: (effect: Effect) => void): Pr
   return effectOf(await ask(draws), false);
 }
 
-function effectOf({ clean, ablated, control, nextToken, ms }: AblateResult, pending: boolean): Effect {
+function effectOf({ heads, clean, ablated, control, nextToken, ms }: AblateResult, pending: boolean): Effect {
   const line = ({ loss, nll }: AblateResult["clean"]): Line => ({ loss, nll: nll[0]! });
   const side = (which: "clean" | "ablated"): Candidate[] =>
     nextToken[0]!.map(({ id, text, [which]: probability }) => ({ id, text: text ?? String(id), probability }));
   return {
+    heads,
     clean: line(clean),
     changed: line(ablated),
     ...(control === undefined ? {} : { control }),
@@ -90,6 +93,7 @@ async function intervene(signal: AbortSignal): Promise<Effect> {
   );
   const line = ({ loss, nll }: InterveneResult["clean"]): Line => ({ loss: loss ?? Number.NaN, nll });
   return {
+    heads: asked.heads,
     clean: line(clean),
     changed: line(changed),
     next: { before: clean.next, after: changed.next },

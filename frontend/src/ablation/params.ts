@@ -18,5 +18,5 @@ export const extras = urlParam("interventions", json<readonly Extra[]>([]));
 export const lockedToken = urlParam("token", number(-1, { least: -1, whole: true }));
 /** New tokens of the continuations; 0 for none. */
 export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
-/** Random tokens in the segment that is repeated; 0 for as many as fit, at most 25. */
+/** Random tokens in the segment that is repeated; 0 for 25, or as many as fit. */
 export const segment = urlParam("segment", number(0, { least: 0, whole: true }));

@@ -8,7 +8,9 @@ import { seed, segment } from "./params.ts";
 import { repeatedRows, secondCopy } from "./rows.ts";
 
 const ROWS = 4;
-const LONGEST = 25;
+/** Tokens of a segment unless asked otherwise, and at most: four rows of 200 tokens take SmolLM2 some seconds. */
+const USUAL = 25;
+const LONGEST = 100;
 
 /** A measurement on rows of random tokens that stand twice. */
 export interface Repeated {
@@ -25,12 +27,13 @@ export interface Repeated {
 class RepeatedTokens {
   readonly latest = new Latest<Repeated>();
 
-  /** Tokens of the segment: as asked, as many as fit in the model's context. */
-  readonly length: number = $derived.by(() => {
-    const context = workspace.info.value?.config.n_ctx ?? 2 * LONGEST + 1;
-    const most = Math.floor((context - 1) / 2);
-    return Math.min(most, segment.value === 0 ? LONGEST : Math.max(2, segment.value));
-  });
+  /** Longest segment: it must fit into the model's context twice, after BOS. */
+  readonly longest: number = $derived(
+    Math.min(LONGEST, Math.floor(((workspace.info.value?.config.n_ctx ?? 64) - 1) / 2)),
+  );
+
+  /** Tokens of the segment: as asked, or as many as are usual and fit. */
+  readonly length: number = $derived(Math.min(this.longest, segment.value === 0 ? USUAL : Math.max(2, segment.value)));
 
   readonly rows: Rows = $derived.by(() => {
     const info = workspace.info.value;

@@ -11,12 +11,12 @@ export function pull(model: string): Promise<JobSummary> {
 /** The job that fetches a model now, or will. */
 export function pullOf(model: string): JobSummary | undefined {
   return workspace.jobs.value?.find(
-    ({ kind, status, title }) => kind === "pull" && isActive(status) && title.split(" ").includes(model),
+    (job) => job.kind === "pull" && isActive(job.status) && job.model === model,
   );
 }
 
 /** The job that fetched a model last, where that failed. */
 export function failedPullOf(model: string): JobSummary | undefined {
-  const last = workspace.jobs.value?.findLast(({ kind, title }) => kind === "pull" && title.split(" ").includes(model));
+  const last = workspace.jobs.value?.findLast((job) => job.kind === "pull" && job.model === model);
   return last?.status === "failed" ? last : undefined;
 }

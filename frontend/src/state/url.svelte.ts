@@ -3,6 +3,9 @@ import { type Codec, type PageName, pageOf, pathOf } from "./codecs.ts";
 /** Changes that follow each other this closely are one step of undo, in milliseconds. */
 const MERGE = 200;
 
+/** Characters from which on a value counts as long. */
+const LONG = 500;
+
 interface Place {
   readonly page: PageName;
   /** Parameters by name, encoded; those at their default are absent. */
@@ -42,7 +45,7 @@ class View {
   }
 
   /** Goes to an address of the workbench as one step of undo, as a link does. */
-  visit(address: Pick<URL, "pathname" | "search">): void {
+  visit(address: Pick<URL, "pathname" | "search" | "hash">): void {
     this.#step(read(address));
   }
 
@@ -101,13 +104,18 @@ function merged(params: Place["params"], changes: Readonly<Record<string, string
   );
 }
 
+/** Long values stand after the #, which browsers keep to themselves: a server takes only so much of an address. */
 function href({ page, params }: Place): string {
-  const query = new URLSearchParams(Object.entries(params).sort(([a], [b]) => a.localeCompare(b))).toString();
-  return query === "" ? pathOf(page) : `${pathOf(page)}?${query}`;
+  const sorted = Object.entries(params).sort(([a], [b]) => a.localeCompare(b));
+  const words = (some: typeof sorted): string => new URLSearchParams(some).toString();
+  const short = words(sorted.filter(([, value]) => value.length <= LONG));
+  const long = words(sorted.filter(([, value]) => value.length > LONG));
+  return `${pathOf(page)}${short === "" ? "" : `?${short}`}${long === "" ? "" : `#${long}`}`;
 }
 
-function read({ pathname, search }: Pick<URL, "pathname" | "search"> = location): Place {
-  return { page: pageOf(pathname), params: Object.fromEntries(new URLSearchParams(search)) };
+function read({ pathname, search, hash }: Pick<URL, "pathname" | "search" | "hash"> = location): Place {
+  const params = [search, hash.slice(1)].flatMap((part) => [...new URLSearchParams(part)]);
+  return { page: pageOf(pathname), params: Object.fromEntries(params) };
 }
 
 export const view = new View();
