@@ -35,7 +35,14 @@ const CHECKS = [
     name: "components",
     mend: "npx svelte-check --tsconfig frontend/tsconfig.json shows them",
     run: () =>
-      tool("svelte-check/bin/svelte-check", "--tsconfig", "frontend/tsconfig.json", "--fail-on-warnings", "--output", "human"),
+      tool(
+        "svelte-check/bin/svelte-check",
+        "--tsconfig",
+        "frontend/tsconfig.json",
+        "--fail-on-warnings",
+        "--output",
+        "human",
+      ),
   },
   {
     name: "direction of imports",

@@ -48,7 +48,12 @@ try {
   const run = (await api<{ ref: string; kind: string }[]>("models")).find(({ kind }) => kind === "run");
   if (run) times("ablation toggle, toy run", await toggles(page, run.ref, undefined), 150);
   times("ablation toggle, SmolLM2, 50 tokens", await toggles(page, MODEL, words(50)), 600);
-  add({ name: "matrix of 1,024 tokens, zooming and panning", ...(await matrixFrames(page)), unit: "frames/s", goal: 60 });
+  add({
+    name: "matrix of 1,024 tokens, zooming and panning",
+    ...(await matrixFrames(page)),
+    unit: "frames/s",
+    goal: 60,
+  });
   times("slowest other request while the worker computes", await whileComputing(), 50);
 } finally {
   await browser.close();
@@ -115,7 +120,9 @@ async function toggles(page: Page, model: string, text: string | undefined): Pro
   await page.locator("[data-head]").first().waitFor();
   await page.locator("[data-ablated]").waitFor();
   await page.waitForTimeout(3_000);
-  const heads = await page.locator("[data-head]").evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["head"]!));
+  const heads = await page
+    .locator("[data-head]")
+    .evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["head"]!));
   const found: number[] = [];
   for (let i = 0; i < Math.min(REPEATS, heads.length / 2); i++) {
     const head = heads[(i * 37 + 5) % heads.length]!;
@@ -221,7 +228,13 @@ function add(row: Omit<Row, "met">): void {
 function print(): void {
   if (args.json) return void console.log(JSON.stringify(rows, null, 2));
   const lines = rows.map(({ name, value, slowest, unit, goal, met }) =>
-    [name.padEnd(52), `${value.toFixed(1)} ${unit}`.padStart(16), slowest === undefined ? "".padStart(16) : `slowest ${slowest.toFixed(1)}`.padStart(16), `goal ${goal}`.padStart(12), met ? "met" : "MISSED"].join("  "),
+    [
+      name.padEnd(52),
+      `${value.toFixed(1)} ${unit}`.padStart(16),
+      slowest === undefined ? "".padStart(16) : `slowest ${slowest.toFixed(1)}`.padStart(16),
+      `goal ${goal}`.padStart(12),
+      met ? "met" : "MISSED",
+    ].join("  "),
   );
   console.log(lines.join("\n"));
 }

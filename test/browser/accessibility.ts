@@ -18,6 +18,12 @@ export async function seriousViolations(page: Page): Promise<string[]> {
     const { violations } = await axe.run(document);
     return violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
-      .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 5).join(", ")}`);
+      .map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes
+            .map(({ target }) => target.join(" "))
+            .slice(0, 5)
+            .join(", ")}`,
+      );
   });
 }

@@ -52,7 +52,11 @@ describe.skipIf(chromiumPath === undefined)("the attention matrix", () => {
       for (let query = Math.ceil(query0); query < Math.floor(query1); query++)
         for (let key = Math.ceil(key0); key < Math.floor(key1) && key <= query; key++) {
           const [x, y] = [(key + 0.5 - key0) * cell, (query + 0.5 - query0) * cell];
-          found.push({ query, key, rgb: [...context.getImageData(Math.floor(x), Math.floor(y), 1, 1).data].slice(0, 3) });
+          found.push({
+            query,
+            key,
+            rgb: [...context.getImageData(Math.floor(x), Math.floor(y), 1, 1).data].slice(0, 3),
+          });
         }
       return found;
     });

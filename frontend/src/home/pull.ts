@@ -10,9 +10,7 @@ export function pull(model: string): Promise<JobSummary> {
 
 /** The job that fetches a model now, or will. */
 export function pullOf(model: string): JobSummary | undefined {
-  return workspace.jobs.value?.find(
-    (job) => job.kind === "pull" && isActive(job.status) && job.model === model,
-  );
+  return workspace.jobs.value?.find((job) => job.kind === "pull" && isActive(job.status) && job.model === model);
 }
 
 /** The job that fetched a model last, where that failed. */
