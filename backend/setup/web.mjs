@@ -25,6 +25,7 @@ export function webHash(root) {
 export async function buildWeb(root) {
   const hash = webHash(root);
   const { build } = await import("vite");
+  const { NODE_ENV } = process.env;
   let result;
   try {
     result = await build({
@@ -36,6 +37,10 @@ export async function buildWeb(root) {
     const { message, id } = /** @type {Error & { id?: string }} */ (error);
     const at = id === undefined ? "" : `${relative(root, id)}: `;
     throw new SetupError("input", `${at}${message}`, { remedy: "mend that and run again" });
+  } finally {
+    // Vite leaves "production" behind, which what is started next would take for its own.
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV;
+    else process.env.NODE_ENV = NODE_ENV;
   }
   /** @type {Map<string, string | Uint8Array>} */
   const files = new Map();

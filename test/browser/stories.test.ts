@@ -60,6 +60,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
   async function inTerminal(line: string): Promise<Record<string, never>> {
     const words = shellWords(line.replace(/^npx headscope /, ""));
     const run = await headscope([...words.map((word) => word.replace(/^\.headscope(?=\/)/, home)), "--json"], {
+      cwd: home,
       env: { HEADSCOPE_HOME: home },
     });
     expect(run.stderr + run.stdout, line).not.toMatch(/^headscope: /m);
@@ -81,7 +82,10 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       await top.focus();
       for (let i = 0; i < 8; i++) await top.press("ArrowRight");
       await expect.poll(() => card("Selection").textContent()).toMatch(/8\s+of 270 heads/);
-      const best = await card("Find heads").getByRole("listitem").first().textContent();
+      const probed = (await inTerminal(await commandOf("Grid of heads"))) as unknown as Scores;
+    const value = probed.metrics.induction.values[18]![6]!;
+    expect(await page.locator('[data-head="18.6"]').first().getAttribute("aria-label")).toContain(value.toFixed(3));
+    const best = await card("Find heads").getByRole("listitem").first().textContent();
       expect(best).toContain("18.6");
       await page.locator('[data-head="18.6"]').first().click();
       const about = page.getByRole("complementary", { name: "Head 18.6" });
@@ -114,7 +118,13 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
 
       // Leave with a file that makes another engine use less memory.
       await page.getByRole("link", { name: "Inference", exact: true }).click();
-      await page.getByRole("radio", { name: "Selected heads", exact: true }).check({ force: true });
+    await page.getByText(/of 90 KV heads keep everything/).waitFor();
+      const marks = await card("Mask").locator("[data-head]").evaluateAll((all) => all.map((each) => each.ariaLabel!));
+    const mask = (await inTerminal(await commandOf("Mask"))) as unknown as { kvHeads: string[][] };
+    expect(marks.map((words) => words.endsWith("keeps everything"))).toEqual(
+      mask.kvHeads.flat().map((kept) => kept === "retrieval"),
+    );
+    await page.getByRole("radio", { name: "Selected heads", exact: true }).check({ force: true });
       await page.getByText(/of 90 KV heads keep everything/).waitFor();
       await page.getByRole("button", { name: "Export", exact: true }).click();
       const file = page.getByRole("figure").filter({ hasText: "full_attention_heads.tsv" });
@@ -192,6 +202,11 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     },
   );
 });
+
+/** The part of a score document that is looked at. */
+interface Scores {
+  metrics: { induction: { values: number[][] } };
+}
 
 async function textOf(download: Download): Promise<string> {
   return readFileSync(await download.path(), "utf8");

@@ -168,6 +168,7 @@ describe("Home of a fresh data folder", () => {
     const pulling: JobSummary = {
       id: 3,
       kind: "pull",
+      model: "big",
       title: "fetching big",
       status: "running",
       created: "2026-01-01T00:00:00Z",

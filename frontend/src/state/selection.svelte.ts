@@ -16,6 +16,11 @@ export function showsCard(page: PageName): boolean {
   return CARD_PAGES.includes(page);
 }
 
+/** What going to a page changes of the card: it stays open where the page is about one head, and closes elsewhere. */
+export function cardOn(page: PageName): Record<string, string | undefined> {
+  return page === view.page || page === "heads" || page === "attention" ? {} : openHead.to("");
+}
+
 /** Opens a head's card. */
 export function showHead(head: string): void {
   view.change(openHead.to(head), showsCard(view.page) ? view.page : "heads");
