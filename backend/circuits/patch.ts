@@ -3,7 +3,7 @@ import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forward } from "../models/forward.ts";
-import { blockHook } from "../models/hook-points.ts";
+import { blockHook, blockHookNames } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
@@ -133,6 +133,11 @@ function checkPlace({ config }: Model, node: PatchNode, by: PatchPlace): (typeof
   if (by === "head" && !("heads" in place)) {
     throw new HeadscopeError("usage", `${node} has no heads`, {
       remedy: "patch it by position or layer, or choose z, q, k, v or pattern",
+    });
+  }
+  if (node === "resid_mid" && !blockHookNames(config).includes(place.hook)) {
+    throw new HeadscopeError("usage", "attention and MLP of this model work side by side: there is no resid_mid", {
+      remedy: "choose resid_pre, attn_out or mlp_out",
     });
   }
   if (node === "mlp_out" && config.attn_only)

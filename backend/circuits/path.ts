@@ -3,6 +3,7 @@ import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { BATCH_TOKENS } from "../hooks/loss.ts";
+import { normalise, UNHOOKED } from "../models/block.ts";
 import { forward } from "../models/forward.ts";
 import { blockHook } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
@@ -123,8 +124,7 @@ function patchSenders(
     // What each sender of these layers writes differently in the clean prompt [heads, positions, d_model].
     const changes = Array.from({ length: highest - lowest + 1 }, (_, i) => {
       const l = lowest + i;
-      const difference = tf.transpose(tf.squeeze(tf.sub(clean.z[l]!, corrupt.z[l]!), [0]), [1, 0, 2]);
-      return tf.matMul(difference, parameter(model, `blocks.${l}.attn.W_O`));
+      return changesOf(model, l, clean.z[l]!, corrupt.z[l]!);
     });
     const table = tf.reshape(tf.concat(changes, 0), [-1, positions * d_model]);
     const index = tf.tensor1d(
@@ -150,6 +150,22 @@ function patchSenders(
     );
     return logitDifference(logits!, pair);
   });
+}
+
+/**
+ * What the stream gets more of when one head of a layer has its clean output [heads, positions, d_model]. Where a norm
+ * stands behind attention the heads share it: then the change is that of the normalised sum.
+ * @param clean head outputs [1, positions, heads, d_head] @param corrupt alike
+ */
+function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor): Tensor {
+  const W = parameter(model, `blocks.${layer}.attn.W_O`);
+  const byHead = (z: Tensor): Tensor => tf.transpose(tf.squeeze(z, [0]), [1, 0, 2]);
+  const written = tf.matMul(byHead(tf.sub(clean, corrupt)), W);
+  const { ln1Post } = model.weights.blocks[layer]!;
+  if (!ln1Post) return written;
+  const sum = tf.add(tf.sum(tf.matMul(byHead(corrupt), W), 0, true), parameter(model, `blocks.${layer}.attn.b_O`));
+  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", model.config, UNHOOKED);
+  return tf.sub(after(tf.add(sum, written)), after(sum));
 }
 
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the stream before it. */

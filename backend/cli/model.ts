@@ -6,15 +6,19 @@ import type { ModelOptions } from "./options.ts";
 /** Loads the model of --model, uses it, and frees it. */
 export async function withModel<T>(
   context: Context,
-  { model: ref, weights }: ModelOptions,
+  { model: ref, weights, process: switches }: ModelOptions,
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const { loadModel } = await import("../models/load.ts");
+  const [{ loadModel }, { processingOf }] = await Promise.all([
+    import("../models/load.ts"),
+    import("../models/processing.ts"),
+  ]);
   const { signal, progress } = context;
   const model = await loadModel(ref, {
     signal,
     onProgress: (share) => progress(Math.round(100 * share), 100, `loading ${ref}`),
     ...(weights === undefined ? {} : { weights }),
+    ...(switches === undefined ? {} : { process: processingOf(switches.split(",").map((name) => name.trim())) }),
   });
   try {
     progress.end();

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { HeadscopeError } from "../errors.ts";
+import type { WeightType } from "../models/memory.ts";
 
 /** Reads a whole number. @param least smallest that will do */
 export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
@@ -29,26 +30,36 @@ export function oneOf(name: string, choices: readonly string[]): (text: string) 
   };
 }
 
-const WEIGHTS = ["f32", "q8"];
+const WEIGHTS: readonly WeightType[] = ["f32", "q8", "bf16"];
 
 /** Options of a command that loads a model. */
 export interface ModelOptions {
   readonly model: string;
-  readonly weights?: "f32" | "q8";
+  readonly weights?: WeightType;
+  /** Names with commas between them. */
+  readonly process?: string;
 }
 
-/** Adds --model and --weights. */
+/** Adds --model, --weights and --process. */
 export function modelOptions(command: Command): Command {
-  return command
-    .requiredOption(
+  return weightsOption(
+    command.requiredOption(
       "--model <ref>",
-      "catalogue name, run:ID or run:ID@step, or path to a .gguf file or checkpoint folder",
-    )
-    .addOption(
-      new Option("--weights <type>", "f32, or q8: keep 8-bit weights of a GGUF as they are")
-        .argParser(oneOf("--weights", WEIGHTS))
-        .default("f32"),
-    );
+      "catalogue name, hf:org/name[@revision], run:ID or run:ID@step, or path to a .gguf file or checkpoint folder",
+    ),
+  ).option(
+    "--process <switches>",
+    "fold_ln, center_writing_weights, center_unembed, fold_value_biases: change weights, not log-probabilities",
+  );
+}
+
+/** Adds --weights. */
+export function weightsOption(command: Command): Command {
+  return command.addOption(
+    new Option("--weights <type>", "f32; bf16: half the memory; q8: keep 8-bit weights of a GGUF as they are")
+      .argParser(oneOf("--weights", WEIGHTS))
+      .default("f32"),
+  );
 }
 
 /** Options of a command that takes token rows. */

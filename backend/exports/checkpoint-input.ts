@@ -1,17 +1,22 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { headModel } from "../heads/model.ts";
+import { FAMILIES } from "../models/families/index.ts";
 import type { Matrix } from "../models/matrix.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import type { CheckpointInput, NamedTensor } from "./export.ts";
+import { writeHuggingFace } from "./hugging-face.ts";
 
-/** A loaded model as the exports that write weights take it: Llama's tensors under their Hugging Face names. */
+/** A loaded model as the exports that write weights take it: in its family's layout, or as Llama's tensors. */
 export function checkpointInput(model: Model): CheckpointInput {
   const { config, tokenizer } = model;
   return {
     model: headModel(model),
     config,
     tensors: () => tensors(model),
+    ...(FAMILIES.some(({ name }) => name === model.family)
+      ? { write: (path, ablated, options) => writeHuggingFace(model, path, { ...options, ablated }) }
+      : {}),
     ...(tokenizer?.bos === undefined ? {} : { bos: tokenizer.bos }),
     ...(tokenizer?.eos === undefined ? {} : { eos: tokenizer.eos }),
   };

@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Definition } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
-import type { HeadModel } from "../heads/model.ts";
+import type { HeadModel, HeadRef } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { ModelConfig } from "../models/config.ts";
 
@@ -16,6 +16,12 @@ export interface NamedTensor {
 export interface CheckpointInput {
   readonly model: HeadModel;
   readonly config: ModelConfig;
+  /**
+   * Writes the whole folder in the layout of the model's own family, where its checkpoint has one; without this the model
+   * is written as a Llama, if it is one.
+   * @param ablated heads whose rows of W_O become zeros
+   */
+  write?(path: string, ablated: readonly HeadRef[], options: ExportOptions): Promise<Written>;
   /** Every tensor once, in any order, with the query and key rows in Hugging Face's half-split rotary order. */
   tensors(): AsyncIterable<NamedTensor>;
   /** Contents of tokenizer.json and tokenizer_config.json. */

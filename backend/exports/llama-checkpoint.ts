@@ -17,6 +17,13 @@ export function checkLlama(config: ModelConfig, ref: string): void {
     [config.attn_only, "no MLP"],
     [!config.gated_mlp, "an MLP without a gate"],
     [config.act_fn !== "silu", `activation ${config.act_fn}`],
+    [config.parallel_attn_mlp === true, "attention beside the MLP"],
+    [(config.norm_placement ?? "pre") !== "pre", "norms after attention and MLP"],
+    [config.qk_norm !== undefined, "query and key norms"],
+    [config.attn_scores_soft_cap !== undefined || config.output_logits_soft_cap !== undefined, "soft caps"],
+    [config.window_size !== undefined, "local attention"],
+    [config.embed_scale !== undefined, "scaled embeddings"],
+    [config.rotary_scaling !== undefined, `${config.rotary_scaling?.type} rope scaling`],
     [Math.abs(config.attn_scale / scale - 1) > 1e-6, `attention scale ${config.attn_scale}`],
   ];
   const difference = differences.find(([differs]) => differs);

@@ -20,8 +20,8 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
   description:
     "A Hugging Face folder (config.json, model.safetensors in float32, generation_config.json, and the tokenizer's " +
     "files where it has them) of the model in which the rows of W_O that belong to the ablated heads are zero: the " +
-    "columns of o_proj there. Shapes stay as they are, so every engine that loads the model runs the zero ablation.",
-  source: "huggingface/transformers, LlamaForCausalLM",
+    "columns of o_proj in a Llama. Shapes stay as they are, so every engine that loads the model runs the zero ablation.",
+  source: "huggingface/transformers, the class of the model's family",
   parameters,
   from: ["mask"],
   needsCheckpoint: true,
@@ -30,6 +30,7 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
     const input = checkpoint!;
     const heads = headsToAblate(mask!);
     checkModel(mask!, input.model, "the mask");
+    if (input.write) return input.write(path, heads, options);
     checkLlama(input.config, input.model.ref);
     return writeFolder(path, options, async (folder) => {
       const { config, generation } = llamaConfig(input);

@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { formatJson } from "../json.ts";
-import { type ModelConfig, outputWidth } from "../models/config.ts";
+import { localWindow, type ModelConfig, outputWidth } from "../models/config.ts";
 import type { Model } from "../models/model.ts";
 import { parameter, parameterNames } from "../models/weights.ts";
 import { tf } from "../runtime/tf.ts";
@@ -63,7 +63,10 @@ async function valuesOf(model: Model, own: string | undefined, shape: readonly n
   if (own === undefined) return new Float32Array(tf.util.sizeFromShape([...shape]));
   const tensor = parameter(model, own);
   try {
-    return (await tensor.data()) as Float32Array;
+    const values = (await tensor.data()) as Float32Array;
+    // TransformerLens keeps the factor on embeddings in the embeddings.
+    const { embed_scale = 1 } = model.config;
+    return own === "embed.W_E" && embed_scale !== 1 ? values.map((value) => value * embed_scale) : values;
   } finally {
     tensor.dispose();
   }
@@ -89,6 +92,8 @@ function parameterShape(config: ModelConfig, name: string): number[] {
     const out = readout_hidden[Number(layer)]!;
     return part === "b" ? [out] : [readout_hidden[Number(layer) - 1] ?? d_model, out];
   }
+  const norm = /attn\.([qk])_norm\.w$/.exec(name)?.[1];
+  if (norm) return [config.qk_norm === "all" ? (norm === "q" ? n_heads : n_key_value_heads) * d_head : d_head];
   const shapes: Record<string, number[]> = {
     W_E: [config.d_input ?? d_vocab, d_model],
     b_E: [d_model],
@@ -121,6 +126,7 @@ function parameterShape(config: ModelConfig, name: string): number[] {
 export function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "config">): Record<string, unknown> {
   const rotary = config.positional_embedding_type === "rotary";
   const limits = transformerLensLimits(config);
+  const scaling = config.rotary_scaling?.type === "llama3" ? config.rotary_scaling : undefined;
   return {
     model_name: ref,
     n_layers: config.n_layers,
@@ -143,6 +149,30 @@ export function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "conf
     use_attn_scale: true,
     attn_scale: 1 / config.attn_scale,
     attention_dir: "causal",
+    // Fields that most models do without, so that older versions read their folders too.
+    ...(config.parallel_attn_mlp ? { parallel_attn_mlp: true } : {}),
+    ...(config.norm_placement === "both" ? { use_normalization_before_and_after: true } : {}),
+    ...(config.qk_norm ? { use_qk_norm: true } : {}),
+    ...(config.attn_scores_soft_cap ? { attn_scores_soft_cap: config.attn_scores_soft_cap } : {}),
+    ...(config.output_logits_soft_cap ? { output_logits_soft_cap: config.output_logits_soft_cap } : {}),
+    ...(config.window_size === undefined
+      ? {}
+      : {
+          use_local_attn: true,
+          window_size: config.window_size,
+          attn_types: Array.from({ length: config.n_layers }, (_, l) =>
+            localWindow(config, l) === undefined ? "global" : "local",
+          ),
+        }),
+    ...(scaling
+      ? {
+          use_NTK_by_parts_rope: true,
+          NTK_by_parts_factor: scaling.factor,
+          NTK_by_parts_low_freq_factor: scaling.low_freq_factor,
+          NTK_by_parts_high_freq_factor: scaling.high_freq_factor,
+          NTK_original_ctx_len: scaling.original_context,
+        }
+      : {}),
     tie_word_embeddings: config.tie_word_embeddings,
     ...(limits.length === 0
       ? {}
@@ -167,5 +197,14 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       ? ["has readout layers before the unembedding: relu(x @ readout.{i}.W + readout.{i}.b)"]
       : []),
     ...(config.normalization_type !== null && !config.final_norm ? ["has no norm before the unembedding"] : []),
+    ...(config.norm_placement === "post"
+      ? ["has norms (ln1_post, ln2_post) after attention and MLP only, none before them"]
+      : []),
+    ...(config.qk_norm === "all" ? ["has a norm of queries and of keys over all heads together"] : []),
+    ...(config.rotary_scaling && config.rotary_scaling.type !== "llama3"
+      ? [`stretches its rotary frequencies (${config.rotary_scaling.type})`]
+      : []),
+    ...(config.rotary_local ? [`rotates its local layers with a base of ${config.rotary_local.base}`] : []),
+    ...(config.act_fn === "quick_gelu" ? ["has the activation quick_gelu: x * sigmoid(1.702 x)"] : []),
   ];
 }

@@ -39,14 +39,21 @@ export const MASKED = -FAR / 2;
 
 /**
  * Additive mask: 0 where a query may attend, a very large negative number elsewhere.
- * @param query positions [query, 1] @param key positions [1, key]
+ * @param query positions [query, 1] @param key positions [1, key] @param window of a streaming head
+ * @param local keys that the layer's queries reach, their own included, where its attention is local
  * @returns [query, key]
  */
-export function additiveMask(query: Tensor, key: Tensor, window?: Window): Tensor {
+export function additiveMask(query: Tensor, key: Tensor, window?: Window, local?: number): Tensor {
   const age = tf.sub(query, key); // 0 for the query's own key
-  if (!window) return tf.mul(tf.minimum(age, 0), FAR);
-  const inside = tf.maximum(tf.sub(window.recent - 1, age), tf.sub(window.sink - 1, key));
-  return tf.mul(tf.minimum(tf.minimum(inside, 0), age), FAR);
+  let inside = tf.minimum(age, 0);
+  if (local !== undefined) inside = tf.minimum(inside, tf.sub(local - 1, age));
+  if (window) inside = tf.minimum(inside, tf.maximum(tf.sub(window.recent - 1, age), tf.sub(window.sink - 1, key)));
+  return tf.mul(inside, FAR);
+}
+
+/** cap * tanh(x / cap), or x itself without a cap. */
+export function softCap(x: Tensor, cap: number | undefined): Tensor {
+  return cap === undefined ? x : tf.mul(tf.tanh(tf.div(x, cap)), cap);
 }
 
 /** Applies reductions to a pattern. @param valid 1 for real queries, 0 for padding [query, 1] @returns sums [rows, heads] each, maps [rows, heads, query] each, in order */
@@ -92,12 +99,12 @@ export function attend(
 ): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
   const query = tf.reshape(tf.transpose(tf.mul(q, attn_scale), [0, 2, 1, 3]), [B * G, (H / G) * C, D]);
   const key = tf.reshape(tf.transpose(k, [0, 2, 1, 3]), [B * G, n, D]);
   const value = tf.reshape(tf.transpose(v, [0, 2, 1, 3]), [B * G, n, D]);
   const products = tf.reshape(tf.matMul(query as Tensor3D, key as Tensor3D, false, true), [B, H, C, n]);
-  const masked = tf.add(products, mask);
+  const masked = tf.add(softCap(products, attn_scores_soft_cap), mask);
   // Whoever looks at scores finds one number at every masked key, whatever its distance.
   const scores = at.wants("attn.hook_attn_scores") ? at("attn.hook_attn_scores", tf.maximum(masked, MASKED)) : masked;
   const pattern = at("attn.hook_pattern", tf.softmax(scores));
@@ -123,6 +130,8 @@ export interface Among {
   keyMask?: Tensor | undefined;
   /** By KV head, the window of a streaming head. */
   windows?: readonly (Window | undefined)[] | undefined;
+  /** Keys that a query reaches, its own included, in a layer of local attention. */
+  local?: number | undefined;
 }
 
 /**
@@ -135,7 +144,7 @@ export function attendAmong(
   config: ModelConfig,
   at: At,
 ): [Tensor, ...Tensor[]] {
-  const { q, k, v, position, valid, keyMask, windows } = tokens;
+  const { q, k, v, position, valid, keyMask, windows, local } = tokens;
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const G = config.n_key_value_heads;
   const whole = at.wants("attn.hook_pattern") || at.wants("attn.hook_attn_scores");
@@ -147,7 +156,7 @@ export function attendAmong(
     const n = first + C;
     const query = tf.slice(position, [first, 0], [C, 1]);
     const key = tf.transpose(tf.slice(position, [0, 0], [n, 1]));
-    const causal = windows ? headMasks(query, key, windows, H / G) : additiveMask(query, key);
+    const causal = windows ? headMasks(query, key, windows, H / G, local) : additiveMask(query, key, undefined, local);
     const mask = keyMask ? tf.add(causal, tf.slice(keyMask, [0, 0, 0, 0], [B, 1, 1, n])) : causal;
     const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, G, D]));
     const part = attend(tf.slice(q, [0, first, 0, 0], [B, C, H, D]), until(k), until(v), mask, config, at);
@@ -163,8 +172,14 @@ export function attendAmong(
 }
 
 /** Masks of the query heads where KV heads differ [1, heads, query, key]. */
-function headMasks(query: Tensor, key: Tensor, windows: readonly (Window | undefined)[], group: number): Tensor {
-  const masks = windows.map((w) => tf.expandDims(additiveMask(query, key, w), 0));
+function headMasks(
+  query: Tensor,
+  key: Tensor,
+  windows: readonly (Window | undefined)[],
+  group: number,
+  local: number | undefined,
+): Tensor {
+  const masks = windows.map((w) => tf.expandDims(additiveMask(query, key, w, local), 0));
   return tf.expandDims(
     tf.concat(
       masks.flatMap((m) => new Array<Tensor>(group).fill(m)),

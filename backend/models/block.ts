@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../runtime/tf.ts";
+import { softCap } from "./attention.ts";
 import type { ModelConfig } from "./config.ts";
 import type { BlockWeights, EndWeights, NormWeights } from "./weights.ts";
 
@@ -11,6 +12,9 @@ export interface At {
   (name: string, activation: Tensor): Tensor;
   wants(name: string): boolean;
 }
+
+/** A hook point where nobody looks. */
+export const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, { wants: () => false });
 
 /** Rotation of the queries and keys of a chunk: cosines and sines [tokens, 1, rotary_dim]. */
 export interface Rotation {
@@ -27,8 +31,9 @@ export const INPUT_NAMES = [
 export const ATTENTION_NAMES = ["attn.hook_attn_scores", "attn.hook_pattern"] as const;
 /** The names of `blockOutput`. */
 export const OUTPUT_NAMES = [
-  "attn.hook_z", "attn.hook_result", "hook_attn_out", "hook_resid_mid", "hook_mlp_in", "ln2.hook_scale", "ln2.hook_normalized",
-  "mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post", "hook_mlp_out", "hook_resid_post",
+  "attn.hook_z", "attn.hook_result", "ln1_post.hook_scale", "ln1_post.hook_normalized", "hook_attn_out", "hook_resid_mid",
+  "hook_mlp_in", "ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post",
+  "ln2_post.hook_scale", "ln2_post.hook_normalized", "hook_mlp_out", "hook_resid_post",
 ] as const; // biome-ignore format: a table
 
 /**
@@ -67,8 +72,17 @@ export function rotate(x: Tensor, { cos, sin }: Rotation, config: ModelConfig): 
     : tf.concat([result, tf.slice(x, [0, 0, rotary], [tokens, heads, width - rotary])], -1);
 }
 
+/** RMS norm of queries or keys where the model has one: of each head, or of all heads as one vector. @param x [tokens, heads, d_head] */
+export function normaliseHeads(x: Tensor, w: Tensor | undefined, config: ModelConfig): Tensor {
+  if (!w) return x;
+  const [tokens, heads, width] = x.shape as [number, number, number];
+  const vectors = config.qk_norm === "all" ? tf.reshape(x, [tokens, heads * width]) : x;
+  const variance = tf.add(tf.mean(tf.square(vectors), -1, true), config.eps);
+  return tf.reshape(tf.mul(tf.mul(vectors, tf.rsqrt(variance)), w), x.shape);
+}
+
 /**
- * The part of a block before attention: queries, keys and values, rotated where the model rotates.
+ * The part of a block before attention: queries, keys and values, normalised and rotated where the model does so.
  * @param x residual stream [tokens, d_model]
  * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
  */
@@ -82,8 +96,8 @@ export function attentionInput(
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
   const split = at.wants("hook_attn_in") || ["q", "k", "v"].some((part) => at.wants(`hook_${part}_input`));
   const [q, k, v] = split ? splitProjections(x, weights, config, at) : projections();
-  const query = at("attn.hook_q", q!);
-  const key = at("attn.hook_k", k!);
+  const query = normaliseHeads(at("attn.hook_q", q!), weights.qNorm, config);
+  const key = normaliseHeads(at("attn.hook_k", k!), weights.kNorm, config);
   const value = at("attn.hook_v", v!);
   if (!rotation) return [query, key, value];
   return [
@@ -132,31 +146,41 @@ function splitProjections(x: Tensor, weights: BlockWeights, config: ModelConfig,
  * @returns residual stream after the block [tokens, d_model]
  */
 export function blockOutput(x: Tensor, z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
-  const { n_heads: H, d_head: D, d_model, d_mlp } = config;
+  const { attn_only } = config;
+  const parallel = config.parallel_attn_mlp === true && !attn_only;
+  const heads = headsOutput(z, weights, config, at);
+  const attnOut = at("hook_attn_out", normalise(heads, weights.ln1Post, "ln1_post", config, at));
+  const middle = parallel ? undefined : at("hook_resid_mid", tf.add(x, attnOut));
+  if (attn_only) return at("hook_resid_post", middle!);
+  const written = mlpOutput(at("hook_mlp_in", middle ?? x), weights, config, at);
+  const mlpOut = at("hook_mlp_out", normalise(written, weights.ln2Post, "ln2_post", config, at));
+  return at("hook_resid_post", tf.add(middle ?? tf.add(x, attnOut), mlpOut));
+}
+
+/** What the heads write together [tokens, d_model]. */
+function headsOutput(z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+  const { n_heads: H, d_head: D, d_model } = config;
   // A reshape between z and its product keeps XLA from its fast path, so only those who look at heads pay for one.
   const split = at.wants("attn.hook_z") || at.wants("attn.hook_result");
   const heads = split ? at("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;
-  let attnOut: Tensor;
-  if (at.wants("attn.hook_result")) {
-    const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [H, d_model, D]
-    const result = tf.transpose(tf.matMul(tf.transpose(heads, [1, 0, 2]), w, false, true), [1, 0, 2]);
-    attnOut = tf.sum(at("attn.hook_result", result), 1); // [tokens, d_model]
-  } else {
-    attnOut = weights.o.apply(split ? tf.reshape(heads, [-1, H * D]) : z);
-  }
-  const middle = at("hook_resid_mid", tf.add(x, at("hook_attn_out", withBias(attnOut, weights.oBias))));
-  if (config.attn_only) return at("hook_resid_post", middle);
-  const normed = normalise(at("hook_mlp_in", middle), weights.ln2, "ln2", config, at);
+  if (!at.wants("attn.hook_result"))
+    return withBias(weights.o.apply(split ? tf.reshape(heads, [-1, H * D]) : z), weights.oBias);
+  const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [H, d_model, D]
+  const result = tf.transpose(tf.matMul(tf.transpose(heads, [1, 0, 2]), w, false, true), [1, 0, 2]);
+  return withBias(tf.sum(at("attn.hook_result", result), 1), weights.oBias);
+}
+
+/** What the MLP makes of its input [tokens, d_model]. */
+function mlpOutput(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+  const { d_mlp, gated_mlp } = config;
+  const normed = normalise(x, weights.ln2, "ln2", config, at);
   const hidden = withBias(weights.mlpIn!.apply(normed), weights.mlpInBias); // [tokens, d_mlp or 2 d_mlp]
   const tokens = hidden.shape[0]!;
-  const pre = at("mlp.hook_pre", config.gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
-  const linear = config.gated_mlp
-    ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp]))
-    : undefined;
+  const pre = at("mlp.hook_pre", gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
+  const linear = gated_mlp ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp])) : undefined;
   const active = activate(pre, config.act_fn);
   const post = at("mlp.hook_post", linear ? tf.mul(active, linear) : active);
-  const mlpOut = at("hook_mlp_out", withBias(weights.mlpOut!.apply(post), weights.mlpOutBias));
-  return at("hook_resid_post", tf.add(middle, mlpOut));
+  return withBias(weights.mlpOut!.apply(post), weights.mlpOutBias);
 }
 
 function withBias(x: Tensor, bias: Tensor | undefined): Tensor {
@@ -171,7 +195,10 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
       return tf.relu(x);
     case "gelu":
       return tf.mul(tf.mul(x, 0.5), tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))));
+    case "quick_gelu":
+      return tf.mul(x, tf.sigmoid(tf.mul(x, 1.702)));
     case "gelu_new":
+    case "gelu_pytorch_tanh":
       return tf.mul(
         tf.mul(x, 0.5),
         tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.pow(x, 3)))))),
@@ -187,5 +214,5 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
 export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, at: At): Tensor {
   const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", config, at) : x;
   const read = weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
-  return withBias(weights.unembed.apply(read), weights.bias);
+  return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
 }

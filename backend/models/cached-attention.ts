@@ -3,8 +3,8 @@ import { type Captured, functions } from "../runtime/capture.ts";
 import { gatherRows, type Handle, type RawTensor, reshapeOpen, sliceFrom } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { readVariable, scatterRows } from "../runtime/variable.ts";
-import { additiveMask, joinReduced, type PatternReduction, reducePattern, type Window } from "./attention.ts";
-import { type Access, type Chunk, partsOf } from "./cache-access.ts";
+import { additiveMask, joinReduced, type PatternReduction, reducePattern, softCap, type Window } from "./attention.ts";
+import { type Access, type Chunk, type HeadMask, partsOf } from "./cache-access.ts";
 import type { ModelConfig } from "./config.ts";
 import { type KvCache, type NativeRow, slotOf, survivors } from "./kv-cache.ts";
 
@@ -60,11 +60,11 @@ function describeCall(
   const described: Tensor[] = [];
   const refer = (t: Tensor): number => (described.includes(t) ? described.indexOf(t) : described.push(t) - 1);
   const places: Places = {
-    queries: access.queries.map(refer),
+    queries: access.queries.map((row) => row.map(refer)),
     slots: access.slots.map((row) => row.map(refer)),
     sizes: access.sizes.map((row) => row.map((head) => head.map(refer))),
     positions: access.positions.map((row) => row.map((head) => head.map(refer))),
-    begins: layout.begins.map(refer),
+    begins: access.begins.map((row) => row.map((head) => head.map(refer))),
   };
   const key = [
     "cached",
@@ -72,13 +72,22 @@ function describeCall(
     chunk.tokens,
     dimensions(config),
     layout.key,
-    JSON.stringify(places),
+    JSON.stringify([places, access.masks]),
     reductions.map((r) => r.name).join("+"),
   ].join("|");
   return {
     key,
     described,
-    body: cachedBody(chunk.tokens, rows.length, layout.windows, places, described.length, config, reductions),
+    body: cachedBody(
+      chunk.tokens,
+      rows.length,
+      layout.windows,
+      access.masks,
+      places,
+      described.length,
+      config,
+      reductions,
+    ),
   };
 }
 
@@ -89,35 +98,36 @@ function openShape(tensor: Tensor): number[] | undefined {
 
 /** An access by the numbers of its tensors. */
 interface Places {
-  queries: number[];
+  queries: number[][];
   slots: number[][];
   sizes: number[][][];
   positions: number[][][];
-  begins: number[];
+  begins: number[][][];
 }
 
 function cachedBody(
   C: number,
   rows: number,
   windows: readonly (Window | undefined)[],
+  limits: readonly (HeadMask | false)[],
   places: Places,
   describedCount: number,
   config: ModelConfig,
   reductions: readonly PatternReduction[],
 ): (...args: Handle[]) => Tensor[] {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
   const R = H / G;
   return (...args) => {
     const [q, k, v] = args as [Tensor, Tensor, Tensor];
     const described = args.slice(3, 3 + describedCount) as Tensor[];
     const handles = args.slice(3 + describedCount) as RawTensor[];
-    const [query, valid] = places.queries.map((i) => described[i]!);
     const scaled = tf.mul(q, attn_scale);
     const fullHeads = windows.flatMap((w, g) => (w ? [] : [g]));
     const masks = new Map<string, Tensor>();
     const zs: Tensor[] = [];
     const reduced: Tensor[][] = reductions.map(() => []);
     for (let r = 0; r < rows; r++) {
+      const [query, valid] = places.queries[r]!.map((i) => described[i]!);
       const ownRows = (t: Tensor, g: number): Tensor => tf.reshape(tf.slice(t, [r * C, g, 0], [C, 1, D]), [C, D]);
       const buffers = [k, v].map((rowsOf, i) => {
         const handle = handles[2 * r + i]!;
@@ -135,7 +145,7 @@ function cachedBody(
         const outputs: Tensor[] = [];
         const patterns: Tensor[] = [];
         for (let g = 0; g < G; g++) {
-          const place = [described[places.begins[g]!]!, described[places.sizes[r]![g]![j]!]!] as const;
+          const place = [described[places.begins[r]![g]![j]!]!, described[places.sizes[r]![g]![j]!]!] as const;
           const ring = windows[g] !== undefined && C > 1;
           const [keys, values] = buffers.map((buffer, i) =>
             ring
@@ -145,10 +155,13 @@ function cachedBody(
           const mine = tf.slice(scaled, [r * C + first, g * R, 0], [count, R, D]);
           const queries =
             C === 1 ? tf.reshape(mine, [R, D]) : tf.reshape(tf.transpose(mine, [1, 0, 2]), [R * count, D]);
-          const pattern =
+          const products =
             C === 1
-              ? tf.softmax(tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true)))
-              : tf.softmax(maskedScores(queries, keys!, maskOf(r, g, j), R, count));
+              ? tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true))
+              : reshapeOpen(tf.matMul(queries as Tensor2D, keys as Tensor2D, false, true), [R, count, -1]);
+          const scores = softCap(products, attn_scores_soft_cap);
+          const limit = limits[g]!;
+          const pattern = tf.softmax(limit ? tf.add(scores, maskOf(r, g, j, query!, limit)) : scores);
           outputs.push(
             tf.reshape(tf.matMul(reshapeOpen(pattern, [R * count, -1]) as Tensor2D, values as Tensor2D), [R, count, D]),
           );
@@ -177,21 +190,16 @@ function cachedBody(
     const rowsJoined = reduced.map((all) => (all.length === 1 ? all[0]! : tf.concat(all, 0)));
     return [zs.length === 1 ? zs[0]! : tf.concat(zs, 0), ...rowsJoined];
 
-    function maskOf(r: number, g: number, j: number): Tensor {
+    function maskOf(r: number, g: number, j: number, query: Tensor, { window, local }: HeadMask): Tensor {
       const { first, count } = partsOf(C)[j]!;
       const positions = places.positions[r]![g]![j]!;
-      const key = `${positions} ${first} ${windows[g]?.sink}`;
+      const key = `${positions} ${first} ${window?.sink} ${window?.recent}`;
       const mask =
-        masks.get(key) ?? additiveMask(tf.slice(query!, [first, 0], [count, 1]), described[positions]!, windows[g]);
+        masks.get(key) ?? additiveMask(tf.slice(query, [first, 0], [count, 1]), described[positions]!, window, local);
       masks.set(key, mask);
       return mask;
     }
   };
-}
-
-/** Masked products. @param q [group * query, d_head] @param k [key, d_head] @param mask [query, key] @returns [group, query, key] */
-function maskedScores(q: Tensor, k: Tensor, mask: Tensor, R: number, C: number): Tensor {
-  return tf.add(reshapeOpen(tf.matMul(q as Tensor2D, k as Tensor2D, false, true), [R, C, -1]), mask);
 }
 
 /** Streaming heads are written after the chunk's attention, which still needs the keys that the chunk pushes out. */
@@ -238,5 +246,5 @@ function ringWriter(k: Tensor, example: Handle[]): Captured {
 }
 
 function dimensions(config: ModelConfig): string {
-  return `${config.n_heads},${config.n_key_value_heads},${config.d_head},${config.attn_scale}`;
+  return `${config.n_heads},${config.n_key_value_heads},${config.d_head},${config.attn_scale},${config.attn_scores_soft_cap}`;
 }

@@ -1,13 +1,20 @@
 import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
 import { embedRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { attend, attendAmong } from "./attention.ts";
-import { type At, attentionInput, blockOutput, normalise, type Rotation, rotate, unembed } from "./block.ts";
-import type { ModelConfig } from "./config.ts";
+import {
+  attentionInput,
+  blockOutput,
+  normalise,
+  normaliseHeads,
+  type Rotation,
+  rotate,
+  UNHOOKED,
+  unembed,
+} from "./block.ts";
+import { localWindow, type ModelConfig } from "./config.ts";
 import { type BlockWeights, flattenEnd, type Weights } from "./weights.ts";
-
-/** A hook point where nobody looks. */
-const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, { wants: () => false });
 
 /** What a composed forward reads. */
 export interface ComposedInput {
@@ -17,6 +24,8 @@ export interface ComposedInput {
   positions: number;
   /** Cosines and sines of the positions, tiled over the rows [rows * positions, 1, rotary_dim], where the model rotates. */
   rotation?: Rotation | undefined;
+  /** The same of local layers; default as the others'. */
+  rotationLocal?: Rotation | undefined;
   /** Whether outputs are wanted at every position, or at the last of each row. */
   scored: "all" | "last";
 }
@@ -26,19 +35,25 @@ export interface ComposedInput {
  * @returns logits [rows * scored, outputs]
  */
 export function compose(config: ModelConfig, weights: Weights, input: ComposedInput): Tensor {
-  const { rows, positions: T, rotation } = input;
+  const { rows, positions: T, rotation, rotationLocal = rotation } = input;
+  if (config.rotary_local && !input.rotationLocal)
+    throw new HeadscopeError("unsupported", "local layers of this model rotate in their own way, which is not given", {
+      remedy: "give rotationLocal, or train a model without rotary_local",
+    });
   const { d_model } = config;
   let x = weights.embedBias
     ? tf.add(weights.embed.apply(input.read), weights.embedBias)
     : embedRows(weights.embed.widen(), input.read); // [rows * positions, d_model]
+  if (config.embed_scale !== undefined) x = tf.mul(x, config.embed_scale);
   if (weights.posEmbed) {
     const own = tf.slice(weights.posEmbed.widen(), [0, 0], [T, d_model]);
     x = tf.reshape(tf.add(tf.reshape(x, [rows, T, d_model]), own), [rows * T, d_model]);
   }
-  const tokens = { rows, positions: T };
   weights.blocks.forEach((block, l) => {
     const last = input.scored === "last" && l === weights.blocks.length - 1;
-    x = last ? lastBlock(x, rotation, block, config, tokens) : wholeBlock(x, rotation, block, config, tokens);
+    const local = localWindow(config, l);
+    const turn = local === undefined ? rotation : rotationLocal;
+    x = (last ? lastBlock : wholeBlock)(x, turn, block, config, { rows, positions: T, local });
   });
   const end = flattenEnd(weights);
   return unembed(x, end.over(end.handles), config, UNHOOKED);
@@ -47,6 +62,8 @@ export function compose(config: ModelConfig, weights: Weights, input: ComposedIn
 interface Tokens {
   rows: number;
   positions: number;
+  /** Keys that a query reaches where the layer's attention is local. */
+  local: number | undefined;
 }
 
 /** A block over all positions. @param x [rows * positions, d_model] @returns alike */
@@ -55,7 +72,7 @@ function wholeBlock(
   rotation: Rotation | undefined,
   block: BlockWeights,
   config: ModelConfig,
-  { rows, positions: T }: Tokens,
+  { rows, positions: T, local }: Tokens,
 ): Tensor {
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
   const [q, k, v] = attentionInput(x, rotation, block, config, UNHOOKED);
@@ -65,6 +82,7 @@ function wholeBlock(
     v: tf.reshape(v, [rows, T, G, D]),
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
+    local,
   };
   const [z] = attendAmong(among, [], config, UNHOOKED);
   return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block, config, UNHOOKED);
@@ -79,7 +97,7 @@ function lastBlock(
   rotation: Rotation | undefined,
   block: BlockWeights,
   config: ModelConfig,
-  { rows, positions: T }: Tokens,
+  { rows, positions: T, local }: Tokens,
 ): Tensor {
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
   const lastOf = (t: Tensor): Tensor => {
@@ -98,11 +116,14 @@ function lastBlock(
   const own = rotation && { cos: lastOf(rotation.cos), sin: lastOf(rotation.sin) };
   const keysAndValues = project(normed, H, 2 * G); // [rows * positions, 2 kv heads, d_head]
   const [k, v] = [0, G].map((first) => tf.slice(keysAndValues, [0, first, 0], [rows * T, G, D]));
+  const query = normaliseHeads(project(lastOf(normed), 0, H), block.qNorm, config);
+  const key = normaliseHeads(k!, block.kNorm, config);
+  const reached = Array.from({ length: T }, (_, t) => (local === undefined || T - 1 - t < local ? 0 : -1e9));
   const { z } = attend(
-    tf.reshape(turn(project(lastOf(normed), 0, H), own), [rows, 1, H, D]),
-    tf.reshape(turn(k!, rotation), [rows, T, G, D]),
+    tf.reshape(turn(query, own), [rows, 1, H, D]),
+    tf.reshape(turn(key, rotation), [rows, T, G, D]),
     tf.reshape(v!, [rows, T, G, D]),
-    tf.scalar(0), // the last position attends to all
+    tf.tensor2d([reached]),
     config,
     UNHOOKED,
   );

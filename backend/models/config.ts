@@ -1,3 +1,40 @@
+/**
+ * How rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between two
+ * numbers of rotations, or each by a divisor of its own (GGUF stores Llama 3's so).
+ */
+export type RotaryScaling =
+  | { readonly type: "linear"; readonly factor: number }
+  | {
+      readonly type: "llama3";
+      readonly factor: number;
+      readonly low_freq_factor: number;
+      readonly high_freq_factor: number;
+      /** Tokens of the context that the frequencies were trained on. */
+      readonly original_context: number;
+    }
+  | {
+      readonly type: "yarn";
+      readonly factor: number;
+      readonly original_context: number;
+      /** Rotations over the original context above which a frequency is kept, default 32. */
+      readonly beta_fast?: number;
+      /** Rotations below which a frequency is divided by the whole factor, default 1. */
+      readonly beta_slow?: number;
+      /** Factor on cosines and sines; by default it follows from factor and, where both are given, the two mscales. */
+      readonly attention_factor?: number;
+      readonly mscale?: number;
+      readonly mscale_all_dim?: number;
+      /** Whether the ramp begins and ends at whole dimensions, default true. */
+      readonly truncate?: boolean;
+    }
+  | {
+      readonly type: "factors";
+      /** A divisor for every frequency [rotary_dim / 2]. */
+      readonly factors: readonly number[];
+      /** Factor on cosines and sines, default 1. */
+      readonly attention_factor?: number;
+    };
+
 /** The shape of a transformer, with TransformerLens's field names. One forward serves every value of these fields. */
 export interface ModelConfig {
   readonly n_layers: number;
@@ -11,7 +48,7 @@ export interface ModelConfig {
   /** Longest sequence in tokens. */
   readonly n_ctx: number;
   readonly d_vocab: number;
-  readonly act_fn: "silu" | "gelu" | "gelu_new" | "relu";
+  readonly act_fn: "silu" | "gelu" | "gelu_new" | "gelu_pytorch_tanh" | "quick_gelu" | "relu";
   /** Whether the MLP multiplies act(gate) with a linear part (SwiGLU and its kin). */
   readonly gated_mlp: boolean;
   readonly attn_only: boolean;
@@ -26,6 +63,28 @@ export interface ModelConfig {
   readonly tie_word_embeddings: boolean;
   /** Factor on query · key, usually 1 / sqrt(d_head). */
   readonly attn_scale: number;
+  /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
+  readonly parallel_attn_mlp?: boolean;
+  /**
+   * Where a block's norms stand: before attention and MLP (default), after them, on what they add to the stream
+   * (ln1_post and ln2_post), or both.
+   */
+  readonly norm_placement?: "pre" | "post" | "both";
+  /** RMS norm of queries and keys before the rotation: over each head's d_head, or over all heads together. */
+  readonly qk_norm?: "head" | "all";
+  /** Attention scores become cap * tanh(score / cap) before the mask. */
+  readonly attn_scores_soft_cap?: number;
+  /** Logits become cap * tanh(logit / cap). */
+  readonly output_logits_soft_cap?: number;
+  /** Keys that a query of a local layer reaches, its own included. */
+  readonly window_size?: number;
+  /** By layer; default all local where window_size is given, else all global. */
+  readonly attn_types?: readonly ("global" | "local")[];
+  /** Factor on the embedding of a token; hook_embed is after it. */
+  readonly embed_scale?: number;
+  readonly rotary_scaling?: RotaryScaling;
+  /** Rotation of local layers where it differs from the global ones'. */
+  readonly rotary_local?: { readonly base: number; readonly scaling?: RotaryScaling };
   /** Width of the vectors that go in at each position, in a model that reads vectors instead of token ids. */
   readonly d_input?: number;
   /** Outputs at a position where they are not the d_vocab tokens (TransformerLens's d_vocab_out): other classes, or values. */
@@ -37,4 +96,10 @@ export interface ModelConfig {
 /** Outputs of a model at each position. */
 export function outputWidth(config: ModelConfig): number {
   return config.d_vocab_out ?? config.d_vocab;
+}
+
+/** Keys that a query of a layer reaches, its own included; undefined where it reaches all before it. */
+export function localWindow(config: ModelConfig, layer: number): number | undefined {
+  const type = config.attn_types?.[layer] ?? (config.window_size === undefined ? "global" : "local");
+  return type === "local" ? config.window_size : undefined;
 }

@@ -11,8 +11,8 @@ import type { KvCache } from "./kv-cache.ts";
 import type { Matrix } from "./matrix.ts";
 import type { Model } from "./model.ts";
 import { bucket, makePlan, type Plan } from "./plan.ts";
-import { EMPTY, runLayer, type Stream } from "./run-block.ts";
-import { type Affine, type HookFunction, runStage } from "./stage.ts";
+import { EMPTY, type Rotations, runLayer, type Stream } from "./run-block.ts";
+import { type Affine, type Extent, type HookFunction, runStage } from "./stage.ts";
 import { type Flat, flatten, flattenEnd } from "./weights.ts";
 
 /** What goes into a forward: token ids, or a residual stream to go on from. */
@@ -127,18 +127,16 @@ function embed(
     for (let r = 0; r < rows; r++) for (let t = 0; t < chunk.tokens; t++) flat[r * chunk.tokens + t] = value(r, t);
     return tf.tensor1d(flat, "int32");
   };
-  const positions = grid((r, t) =>
-    Math.min(input.positions?.[r]?.[chunk.first + t] ?? plan.starts[r]! + chunk.first + t, config.n_ctx - 1),
-  );
-  const tables = model.rotary;
+  let beyond = 0;
+  const positions = grid((r, t) => {
+    const own = input.positions?.[r]?.[chunk.first + t] ?? plan.starts[r]! + chunk.first + t;
+    const position = Math.min(own, config.n_ctx - 1);
+    beyond = Math.max(beyond, position + 1);
+    return position;
+  });
   const extent = { rows, tokens: chunk.tokens };
   const common = { extent, xla: false, captured: asked.captured };
-  const rotation = tables
-    ? runStage({
-        ...common, key: `rotation|${config.rotary_dim}`, tensors: [positions, tables.cos, tables.sin], weights: EMPTY, requests: NOTHING,
-        body: ([at, cos, sin]) => [cos!, sin!].map((t) => tf.reshape(gatherRows(t, at!), [-1, 1, config.rotary_dim])),
-      }).out
-    : []; // biome-ignore format: a call a line
+  const rotation = rotationsAt(model, positions, beyond, common);
   const partOf = (whole: Tensor): Tensor => {
     const width = whole.shape[2]!;
     const part = tf.slice(whole, [0, chunk.first, 0], [rows, chunk.real, width]);
@@ -154,16 +152,37 @@ function embed(
   const requests = asked.of("", ["hook_embed", "hook_pos_embed"], (a) => sliceAffine(a, "hook_embed", chunk, plan));
   const learned = weights.posEmbed;
   const made = runStage({
-    ...common, key: `embed|${learned ? "learned" : ""}${input.inputs ? "|vectors" : ""}`, tensors: [read, ...(learned ? [positions] : [])],
+    ...common, key: `embed|${config.embed_scale ?? 1}|${learned ? "learned" : ""}${input.inputs ? "|vectors" : ""}`, tensors: [read, ...(learned ? [positions] : [])],
     weights: flatten({ embed: weights.embed, ...(weights.embedBias ? { bias: weights.embedBias } : {}), ...(learned ? { posEmbed: learned } : {}) }) as Flat<{ embed: Matrix; bias?: Tensor; posEmbed?: Matrix }>,
     requests,
     body: ([given, at], w, point) => {
-      const x = point("hook_embed", w.bias ? tf.add(w.embed.apply(given!), w.bias) : w.embed.rows(given!));
+      const read = w.bias ? tf.add(w.embed.apply(given!), w.bias) : w.embed.rows(given!);
+      const x = point("hook_embed", config.embed_scale === undefined ? read : tf.mul(read, config.embed_scale));
       return [w.posEmbed ? tf.add(x, point("hook_pos_embed", w.posEmbed.rows(at!))) : x];
     },
   }); // biome-ignore format: a call a line
   collect(activations, "", requests.wanted, made.activations, chunk, plan);
   return { x: made.out[0]!, rotation };
+}
+
+/** Rotations of the positions. @param length positions that the tables must hold */
+function rotationsAt(
+  model: Model,
+  positions: Tensor,
+  length: number,
+  common: { extent: Extent; xla: boolean; captured: boolean },
+): Rotations {
+  const { rotary_dim, rotary_local } = model.config;
+  const of = (local: boolean): Tensor[] => {
+    const tables = model.rotaryUpTo(length, local);
+    if (!tables) return [];
+    return runStage({
+      ...common, key: `rotation|${rotary_dim}`, tensors: [positions, tables.cos, tables.sin], weights: EMPTY, requests: NOTHING,
+      body: ([at, cos, sin]) => [cos!, sin!].map((t) => tf.reshape(gatherRows(t, at!), [-1, 1, rotary_dim])),
+    }).out; // biome-ignore format: a call a line
+  };
+  const global = of(false);
+  return { global, local: rotary_local ? of(true) : global };
 }
 
 /** Logits of the wanted positions [rows, positions, outputs]. */

@@ -13,10 +13,14 @@ export function blockHookNames(config: ModelConfig): readonly string[] {
 
 function listBlockHooks(config: ModelConfig): string[] {
   const grouped = config.n_key_value_heads !== config.n_heads;
+  const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
   const absent = (name: string): boolean =>
-    (config.normalization_type === null && /^ln[12]\./.test(name)) ||
+    (/^ln[12]\./.test(name) && placement !== "pre" && placement !== "both") ||
+    (/^ln[12]_post\./.test(name) && placement !== "post" && placement !== "both") ||
+    // Where the MLP reads what attention reads, there is no middle.
+    (config.parallel_attn_mlp === true && !config.attn_only && name === "hook_resid_mid") ||
     (config.positional_embedding_type !== "rotary" && name.includes("hook_rot_")) ||
-    (config.attn_only && /^(mlp\.|ln2\.|hook_mlp_)/.test(name)) ||
+    (config.attn_only && /^(mlp\.|ln2(_post)?\.|hook_mlp_)/.test(name)) ||
     (!config.gated_mlp && name === "mlp.hook_pre_linear") ||
     // One copy of the stream a query head can't feed fewer key heads.
     (grouped && name === "hook_attn_in");

@@ -1,28 +1,36 @@
 import { existsSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { HeadscopeError, unknownName } from "../errors.ts";
-import { readJson } from "../json.ts";
 import { checkpointFile, checkpointSteps, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
-import { tf } from "../runtime/tf.ts";
 import { CATALOGUE } from "./catalogue.ts";
-import type { ModelConfig } from "./config.ts";
 import { toyInduction } from "./constructed.ts";
-import { checkParts, type Family, familyOf, type Part, readPart, readPartNarrow } from "./families/index.ts";
+import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
+import { biasesIn, biasesOf, featuresOf } from "./features.ts";
 import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
-import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "./formats/tokenizer.ts";
-import { Matrix } from "./matrix.ts";
+import type { Tokenizer } from "./formats/tokenizer.ts";
+import { tokenizerOf } from "./formats/tokenizer-files.ts";
+import { hubModelPath } from "./hub/cache.ts";
+import { isHubRef } from "./hub/ref.ts";
+import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./memory.ts";
 import { Model } from "./model.ts";
+import { PartReader } from "./part-reader.ts";
+import { type Processing, processModel } from "./processing.ts";
 import { modelDigest, modelFile } from "./pull.ts";
 import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
 
 export interface LoadOptions {
   /**
    * How weights are held: "f32" (default), or "q8", which keeps quantised ones as 8-bit codes with their scales
-   * and widens them where they are used: the same values, a quarter of the memory.
+   * and widens them where they are used: the same values, a quarter of the memory. "bf16" rounds every matrix to
+   * bfloat16 and widens it where it is used: half the memory, and of a bfloat16 checkpoint the same values.
    */
-  weights?: "f32" | "q8";
+  weights?: WeightType;
+  /** Weight processing, off by default: fold_ln, center_writing_weights, center_unembed, fold_value_biases. */
+  process?: readonly Processing[];
+  /** Bytes that loading may take; default what is free (see `availableMemory`). */
+  memory?: number;
+  /** Families to know beside headscope's own: docs/add-a-family.md. */
+  families?: readonly Family[];
   /** Called as parts are read, with the share done in [0, 1]. */
   onProgress?: (done: number) => void;
   signal?: AbortSignal;
@@ -30,11 +38,17 @@ export interface LoadOptions {
 
 /**
  * Loads a model.
- * @param ref a catalogue name (smollm2-135m, toy-induction), run:ID or run:ID@step, or the path of a checkpoint file or folder
- * @throws HeadscopeError for an unknown name, a model that is not pulled, a checkpoint that is corrupt or of an unknown family
+ * @param ref a catalogue name (smollm2-135m, toy-induction), run:ID or run:ID@step, hf:org/name[@revision] of one that is in
+ * the Hugging Face cache, or the path of a checkpoint file or folder
+ * @throws HeadscopeError for an unknown name, a model that is not pulled, a checkpoint that is corrupt or of an unknown family,
+ * one that does not fit the memory, weight processing that does not apply
  */
 export async function loadModel(ref: string, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
+  return processModel(await readSource(ref, options), options.process ?? []);
+}
+
+async function readSource(ref: string, options: LoadOptions): Promise<Model> {
   const source = resolve(ref);
   if (source.kind === "constructed") return toyInduction();
   if (source.kind === "run") {
@@ -66,9 +80,56 @@ export async function describeModel(ref: string): Promise<ModelDescription> {
     return { ref: source.ref, family: "toy", digest: parametersDigest(config, parameters), config };
   }
   return withCheckpoint(source.path, async (checkpoint) => {
-    const { family, config } = readShape(checkpoint);
+    const { family, config } = describeCheckpoint(checkpoint);
     return { ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
   });
+}
+
+/** What there is to know of a model without reading its weights. */
+export interface ModelInspection extends ModelDescription {
+  readonly memory: MemoryEstimate;
+  /** What the model is made of, in words. */
+  readonly features: readonly string[];
+  /** Types in which the checkpoint stores its weights, that of most bytes first. */
+  readonly stored: readonly string[];
+  readonly tokenizer: Tokenizer | undefined;
+}
+
+/**
+ * Describes a model with the memory that it takes and its tokenizer; of a checkpoint no weights are read.
+ * @param ref as for `loadModel`
+ * @throws as `describeModel`
+ */
+export async function inspectModel(ref: string): Promise<ModelInspection> {
+  const source = resolve(ref);
+  if (source.kind !== "checkpoint") {
+    const model = await loadModel(ref);
+    const { family, digest, config, bytes, tokenizer, weights } = model;
+    const features = featuresOf(config, biasesOf(weights.blocks[0]!));
+    model.dispose();
+    const all = { f32: bytes, q8: bytes, bf16: bytes };
+    const memory = { parameters: bytes / 4, weights: all, peak: all };
+    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer };
+  }
+  return withCheckpoint(source.path, async (checkpoint) => {
+    const { family, config, parts } = describeCheckpoint(checkpoint);
+    return {
+      ref,
+      family: family.name,
+      digest: source.digest ?? (await checkpoint.digest()),
+      config,
+      memory: estimateMemory(config, parts, checkpoint),
+      features: featuresOf(config, biasesIn(parts)),
+      stored: storedTypes(checkpoint),
+      tokenizer: await tokenizerOf(checkpoint),
+    };
+  });
+}
+
+function storedTypes({ tensors }: Checkpoint): string[] {
+  const bytes = new Map<string, number>();
+  for (const tensor of tensors.values()) bytes.set(tensor.type, (bytes.get(tensor.type) ?? 0) + tensor.bytes);
+  return [...bytes].sort(([, a], [, b]) => b - a).map(([type]) => type);
 }
 
 /**
@@ -91,6 +152,7 @@ type Source =
 
 function resolve(ref: string): Source {
   if (ref.startsWith("run:")) return resolveRun(ref);
+  if (isHubRef(ref)) return { kind: "checkpoint", path: hubModelPath(ref), digest: undefined };
   const known = Object.hasOwn(CATALOGUE, ref) ? CATALOGUE[ref] : undefined;
   if (known?.kind === "constructed") return { kind: "constructed" };
   const path = known ? modelFile(ref) : ref;
@@ -136,6 +198,19 @@ export function parseRunRef(ref: string): { id: string; step: number | undefined
   return { id: found[1]!, step: found[2] === undefined ? undefined : Number(found[2]) };
 }
 
+/**
+ * Opens the checkpoint that a model was loaded from, for as long as `use` takes.
+ * @param ref as for `loadModel`
+ * @throws HeadscopeError "unsupported" for a model that comes from no checkpoint: a run or a built-in one
+ */
+export async function withCheckpointOf<T>(ref: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
+  const source = resolve(ref);
+  if (source.kind === "checkpoint") return withCheckpoint(source.path, use);
+  throw new HeadscopeError("unsupported", `${ref} comes from no checkpoint`, {
+    remedy: "export it for TransformerLens: --format transformer-lens",
+  });
+}
+
 async function withCheckpoint<T>(path: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
   const checkpoint = await openCheckpoint(path);
   try {
@@ -145,26 +220,15 @@ async function withCheckpoint<T>(path: string, use: (checkpoint: Checkpoint) => 
   }
 }
 
-/** What a checkpoint's header says, checked: every part of its family is there in its shape. */
-function readShape(checkpoint: Checkpoint): {
-  family: Family;
-  config: ModelConfig;
-  parts: Readonly<Record<string, Part>>;
-} {
-  const family = familyOf(checkpoint);
-  const config = family.config(checkpoint);
-  const parts = family.parts(config, checkpoint);
-  checkParts(checkpoint, parts);
-  return { family, config, parts };
-}
-
 async function readModel(
   ref: string,
   checkpoint: Checkpoint,
   digest: string | undefined,
   options: LoadOptions,
 ): Promise<Model> {
-  const { family, config, parts } = readShape(checkpoint);
+  const { family, config, parts } = describeCheckpoint(checkpoint, [...(options.families ?? []), ...FAMILIES]);
+  const estimate = estimateMemory(config, parts, checkpoint);
+  checkFits(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
   const reader = new PartReader(checkpoint, parts, options);
   try {
     return new Model({
@@ -179,113 +243,4 @@ async function readModel(
     reader.dispose();
     throw error;
   }
-}
-
-/** The checkpoint's own tokenizer; undefined where it has none or one of a kind not read yet, since token ids do without. */
-async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
-  try {
-    if (checkpoint.format === "gguf")
-      return checkpoint.metadata["tokenizer.ggml.model"] === undefined
-        ? undefined
-        : tokenizerFromGguf(checkpoint.metadata);
-    const beside = (name: string): string => join(dirname(checkpoint.path), name);
-    if (!existsSync(beside("tokenizer.json"))) return undefined;
-    const config = existsSync(beside("tokenizer_config.json"))
-      ? await readJson(beside("tokenizer_config.json"), "tokenizer config")
-      : {};
-    return tokenizerFromJson(
-      (await readJson(beside("tokenizer.json"), "tokenizer")) as object,
-      config as Record<string, unknown>,
-    );
-  } catch (error) {
-    if (error instanceof HeadscopeError && error.kind === "unsupported") return undefined;
-    throw error;
-  }
-}
-
-/** Reads the parts of a checkpoint into tensors, and frees them again where one fails. */
-class PartReader {
-  readonly #checkpoint: Checkpoint;
-  readonly #parts: Readonly<Record<string, Part>>;
-  readonly #options: LoadOptions;
-  readonly #made: { dispose(): void }[] = [];
-  #read = 0;
-
-  constructor(checkpoint: Checkpoint, parts: Readonly<Record<string, Part>>, options: LoadOptions) {
-    this.#checkpoint = checkpoint;
-    this.#parts = parts;
-    this.#options = options;
-  }
-
-  dispose(): void {
-    for (const made of this.#made) made.dispose();
-  }
-
-  async weights(config: ModelConfig): Promise<Weights> {
-    const { d_model, d_head, n_heads: H, n_key_value_heads: G, d_mlp, d_vocab, n_ctx } = config;
-    const embed = await this.#matrix("embed", [d_vocab, d_model]);
-    const blocks: BlockWeights[] = [];
-    for (let l = 0; l < config.n_layers; l++) {
-      const at = `blocks.${l}`;
-      blocks.push({
-        ...named("ln1", await this.#norm(`${at}.ln1`)),
-        qkv: await this.#matrix(`${at}.attn.qkv`, [(H + 2 * G) * d_head, d_model]),
-        ...named("qkvBias", await this.#vector(`${at}.attn.qkv_bias`)),
-        o: await this.#matrix(`${at}.attn.o`, [d_model, H * d_head]),
-        ...named("oBias", await this.#vector(`${at}.attn.o_bias`)),
-        ...named("ln2", await this.#norm(`${at}.ln2`)),
-        ...(config.attn_only
-          ? {}
-          : {
-              mlpIn: await this.#matrix(`${at}.mlp.in`, [(config.gated_mlp ? 2 : 1) * d_mlp, d_model]),
-              ...named("mlpInBias", await this.#vector(`${at}.mlp.in_bias`)),
-              mlpOut: await this.#matrix(`${at}.mlp.out`, [d_model, d_mlp]),
-              ...named("mlpOutBias", await this.#vector(`${at}.mlp.out_bias`)),
-            }),
-      });
-    }
-    return {
-      embed,
-      ...(config.positional_embedding_type === "standard"
-        ? { posEmbed: await this.#matrix("pos_embed", [n_ctx, d_model]) }
-        : {}),
-      blocks,
-      ...named("lnFinal", await this.#norm("ln_final")),
-      unembed: this.#parts["unembed"] ? await this.#matrix("unembed", [d_vocab, d_model]) : embed,
-    };
-  }
-
-  async #matrix(name: string, shape: [number, number]): Promise<Matrix> {
-    const part = this.#part(name)!;
-    const narrow = this.#options.weights === "q8" ? await readPartNarrow(this.#checkpoint, part) : undefined;
-    return this.#keep(
-      narrow ? Matrix.fromNarrow(narrow, shape) : Matrix.fromValues(await readPart(this.#checkpoint, part), shape),
-    );
-  }
-
-  async #vector(name: string): Promise<ReturnType<typeof tf.tensor1d> | undefined> {
-    const part = this.#part(name);
-    return part && this.#keep(tf.tensor1d(await readPart(this.#checkpoint, part)));
-  }
-
-  async #norm(prefix: string): Promise<NormWeights | undefined> {
-    const w = await this.#vector(`${prefix}.w`);
-    const b = await this.#vector(`${prefix}.b`);
-    return w && { w, ...(b ? { b } : {}) };
-  }
-
-  #part(name: string): Part | undefined {
-    this.#options.signal?.throwIfAborted();
-    this.#options.onProgress?.(Math.min(1, this.#read++ / Object.keys(this.#parts).length));
-    return this.#parts[name];
-  }
-
-  #keep<T extends { dispose(): void }>(made: T): T {
-    this.#made.push(made);
-    return made;
-  }
-}
-
-function named<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
-  return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
 }

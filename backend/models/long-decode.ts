@@ -3,6 +3,7 @@ import { functions } from "../runtime/capture.ts";
 import { type Handle, type RawTensor, sliceFrom } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { readVariable, scatterRows } from "../runtime/variable.ts";
+import { softCap } from "./attention.ts";
 import type { ModelConfig } from "./config.ts";
 import type { NativeRow, RowLayout } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
@@ -91,14 +92,15 @@ export function writeAndRead(k: Tensor, v: Tensor, row: NativeRow, reach: Reach,
  * @returns z [1, heads * d_head]
  */
 export function attendSlices(q: Tensor, slices: Tensor[], mask: Tensor, config: ModelConfig): Tensor {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
   const group = H / G;
   const scaled = tf.mul(q, attn_scale);
   const outputs = Array.from({ length: G }, (_, g) => {
     const [keys, values] = [slices[2 * g]!, slices[2 * g + 1]!];
     const queries = tf.reshape(tf.slice(scaled, [0, g * group, 0], [1, group, D]), [group, D]);
     const products = tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true)); // [group, rows]
-    return tf.matMul(tf.softmax(tf.add(products, mask)) as Tensor2D, values as Tensor2D);
+    const scores = tf.add(softCap(products, attn_scores_soft_cap), mask);
+    return tf.matMul(tf.softmax(scores) as Tensor2D, values as Tensor2D);
   });
   return tf.reshape(tf.concat(outputs, 0), [1, H * D]);
 }

@@ -1,8 +1,11 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Tokenizer } from "./formats/tokenizer.ts";
+import { type RotaryTables, rotaryTables } from "./rope.ts";
 import { type Weights, weightBytes, weightHandles } from "./weights.ts";
+
+/** Positions of the first rotary tables; they double as longer inputs come, since a context of 128k tokens is rarely used. */
+const TABLE = 2048;
 
 /** A loaded model: what it is, its weights, and the tables that its forward needs. */
 export class Model {
@@ -17,7 +20,7 @@ export class Model {
   readonly tokenizer: Tokenizer | undefined;
   /** What its captured functions depend on beside shapes. */
   readonly key: string;
-  #rotary: { cos: Tensor; sin: Tensor } | undefined;
+  readonly #rotary = new Map<boolean, RotaryTables>();
 
   constructor(parts: {
     ref: string;
@@ -42,43 +45,36 @@ export class Model {
     return weightBytes(this.weights);
   }
 
-  /** Cosines and sines of every position [n_ctx, rotary_dim], made once. */
-  get rotary(): { cos: Tensor; sin: Tensor } | undefined {
-    this.#rotary ??= Model.rotaryOf(this.config);
-    return this.#rotary;
+  /**
+   * Cosines and sines of at least the first `length` positions [positions, rotary_dim], which the model keeps.
+   * @param local of the layers of local attention
+   */
+  rotaryUpTo(length: number, local = false): RotaryTables | undefined {
+    const { config } = this;
+    if (config.positional_embedding_type !== "rotary") return undefined;
+    const kind = local && config.rotary_local !== undefined;
+    const held = this.#rotary.get(kind);
+    if (held && held.cos.shape[0]! >= length) return held;
+    tf.dispose(held ? [held.cos, held.sin] : []);
+    const positions = Math.min(config.n_ctx, TABLE * 2 ** Math.max(0, Math.ceil(Math.log2(length / TABLE))));
+    const made = rotaryTables(config, positions, kind);
+    this.#rotary.set(kind, made);
+    return made;
   }
 
-  /** The same of any config; the caller disposes them. */
-  static rotaryOf(config: ModelConfig): { cos: Tensor; sin: Tensor } | undefined {
-    return config.positional_embedding_type === "rotary" ? rotaryTables(config) : undefined;
+  /** Those of all positions of the context. */
+  get rotary(): RotaryTables | undefined {
+    return this.rotaryUpTo(this.config.n_ctx);
+  }
+
+  /** The same for all positions of any config; the caller disposes them. */
+  static rotaryOf(config: ModelConfig, local = false): RotaryTables | undefined {
+    return config.positional_embedding_type === "rotary" ? rotaryTables(config, config.n_ctx, local) : undefined;
   }
 
   dispose(): void {
     for (const handle of weightHandles(this.weights)) handle.dispose();
-    this.#rotary?.cos.dispose();
-    this.#rotary?.sin.dispose();
-    this.#rotary = undefined;
+    for (const { cos, sin } of this.#rotary.values()) tf.dispose([cos, sin]);
+    this.#rotary.clear();
   }
-}
-
-/**
- * Rotary tables, rounded to float32 after every step as PyTorch does: at position 8,000 an angle computed in
- * float64 differs from that by more than the logits' tolerance.
- */
-function rotaryTables(config: ModelConfig): { cos: Tensor; sin: Tensor } {
-  const { n_ctx, rotary_dim, rotary_base } = config;
-  const half = rotary_dim / 2;
-  const f = Math.fround;
-  const inverse = Array.from({ length: half }, (_, i) => f(1 / f(rotary_base ** f((2 * i) / rotary_dim))));
-  const cos = new Float32Array(n_ctx * rotary_dim);
-  const sin = new Float32Array(n_ctx * rotary_dim);
-  for (let p = 0; p < n_ctx; p++) {
-    for (let i = 0; i < half; i++) {
-      const angle = f(p * inverse[i]!);
-      const at = p * rotary_dim + i;
-      cos[at] = cos[at + half] = Math.cos(angle);
-      sin[at] = sin[at + half] = Math.sin(angle);
-    }
-  }
-  return { cos: tf.keep(tf.tensor2d(cos, [n_ctx, rotary_dim])), sin: tf.keep(tf.tensor2d(sin, [n_ctx, rotary_dim])) };
 }

@@ -35,8 +35,9 @@ export function parameterLayout(config: ModelConfig, range = 1): ParameterPlace[
   const matrix = (name: string, out: number, width: number): void =>
     place(name, [out, width], { normal: range / Math.sqrt(width) });
   const bias = (name: string, width: number): void => place(name, [width], { constant: 0 });
-  const norm = (name: string): void => {
-    if (normalization_type === null) return;
+  const placement = config.norm_placement ?? "pre";
+  const norm = (name: string, wanted = true): void => {
+    if (normalization_type === null || !wanted) return;
     place(`${name}.w`, [d_model], { constant: 1 });
     if (normalization_type === "LN") bias(`${name}.b`, d_model);
   };
@@ -48,16 +49,21 @@ export function parameterLayout(config: ModelConfig, range = 1): ParameterPlace[
     place("posEmbed", [config.n_ctx, d_model], { normal: range / Math.sqrt(d_model) });
   for (let l = 0; l < n_layers; l++) {
     const block = `blocks.${l}`;
-    norm(`${block}.ln1`);
+    norm(`${block}.ln1`, placement !== "post");
     matrix(`${block}.qkv`, (H + 2 * G) * D, d_model);
+    const widths = { qNorm: H * D, kNorm: G * D };
+    for (const [name, all] of config.qk_norm ? Object.entries(widths) : [])
+      place(`${block}.${name}`, [config.qk_norm === "all" ? all : D], { constant: 1 });
     matrix(`${block}.o`, d_model, H * D);
+    norm(`${block}.ln1Post`, placement !== "pre");
     if (config.attn_only) continue;
-    norm(`${block}.ln2`);
+    norm(`${block}.ln2`, placement !== "post");
     const hidden = config.gated_mlp ? 2 * d_mlp : d_mlp;
     matrix(`${block}.mlpIn`, hidden, d_model);
     if (!config.gated_mlp) bias(`${block}.mlpInBias`, hidden);
     matrix(`${block}.mlpOut`, d_model, d_mlp);
     if (!config.gated_mlp) bias(`${block}.mlpOutBias`, d_model);
+    norm(`${block}.ln2Post`, placement !== "pre");
   }
   if (config.final_norm) norm("lnFinal");
   let width = d_model;
@@ -115,9 +121,13 @@ export function weightsOver(
     const block = `blocks.${l}`;
     return {
       ...maybeNorm("ln1", `${block}.ln1`),
+      ...maybeNorm("ln1Post", `${block}.ln1Post`),
       qkv: matrix(`${block}.qkv`),
+      ...maybe("qNorm", `${block}.qNorm`, tensor),
+      ...maybe("kNorm", `${block}.kNorm`, tensor),
       o: matrix(`${block}.o`),
       ...maybeNorm("ln2", `${block}.ln2`),
+      ...maybeNorm("ln2Post", `${block}.ln2Post`),
       ...maybe("mlpIn", `${block}.mlpIn`, matrix),
       ...maybe("mlpInBias", `${block}.mlpInBias`, tensor),
       ...maybe("mlpOut", `${block}.mlpOut`, matrix),

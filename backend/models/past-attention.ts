@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../runtime/tf.ts";
 import { additiveMask, attend, type PatternReduction, reducePattern } from "./attention.ts";
 import type { At } from "./block.ts";
-import { type Chunk, queryPositions, validity } from "./cache-access.ts";
+import { type Chunk, queryPositions, type Reaching, validity } from "./cache-access.ts";
 import type { ModelConfig } from "./config.ts";
 import { heldPositions, type KvCache } from "./kv-cache.ts";
 
@@ -16,6 +16,7 @@ export function attendPast(
   layer: number,
   config: ModelConfig,
   reductions: readonly PatternReduction[],
+  { local, windows = [] }: Pick<Reaching, "local" | "windows">,
   at: At,
 ): Tensor[] {
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
@@ -29,7 +30,7 @@ export function attendPast(
   const keys: Tensor[] = [];
   const values: Tensor[] = [];
   rows.forEach((row, r) => {
-    const perHead = row.map((head) => {
+    const perHead = row.map((head, g) => {
       const held = heldPositions(starts[r]!, head.window);
       const stored = head.read(starts[r]!);
       const spread = (t: Tensor): Tensor =>
@@ -47,7 +48,12 @@ export function attendPast(
         [...Array.from({ length: past }, (_, p) => p), ...Array.from({ length: C }, (_, t) => starts[r]! + t)],
       ]);
       const own = tf.add(query, starts[r]! - starts[0]!);
-      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window), gone), [1, 1, C, past + C]);
+      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window ?? windows[g], local), gone), [
+        1,
+        1,
+        C,
+        past + C,
+      ]);
       return { keys: spread(stored.keys), values: spread(stored.values), mask: tf.tile(mask, [1, H / G, 1, 1]) };
     });
     keys.push(

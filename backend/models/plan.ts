@@ -64,6 +64,12 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
       { remedy: "feed single tokens" },
     );
   }
+  // Padding would push the shorter rows' keys out of their windows.
+  if (cache && new Set(lengths).size > 1 && cache.heads.some((_, layer) => cache.streams(layer))) {
+    throw new HeadscopeError("unsupported", "rows of different lengths can't go into a cache with streaming heads", {
+      remedy: "give rows of one length, or a cache for each row",
+    });
+  }
   if (cache && (input.keyMask || input.windows))
     throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
       remedy: "give the cache windows of its own",
@@ -75,6 +81,10 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
       remedy: "shorten the input",
     });
   const long = total > CHUNK;
+  if (long && input.keyMask)
+    throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
+      remedy: `shorten the input to ${CHUNK} tokens, or pad on the right without a mask`,
+    });
   const chunks = Array.from({ length: Math.ceil(total / CHUNK) }, (_, c) => {
     const real = Math.min(CHUNK, total - c * CHUNK);
     return { first: c * CHUNK, real, tokens: padded(real) };

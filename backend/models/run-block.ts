@@ -4,9 +4,10 @@ import { tf } from "../runtime/tf.ts";
 import { type Asked, NOTHING } from "./asked.ts";
 import { attendAmong, joinReduced } from "./attention.ts";
 import { ATTENTION_NAMES, type At, attentionInput, blockOutput, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
-import { describeAccess } from "./cache-access.ts";
+import { describeAccess, type Reaching } from "./cache-access.ts";
 import { attendCached } from "./cached-attention.ts";
 import { append, cutPadding, sliceAffine } from "./chunks.ts";
+import { localWindow } from "./config.ts";
 import type { ForwardInput } from "./forward.ts";
 import { blockHook, blockHookNames } from "./hook-points.ts";
 import { attendSlices, describeReach, type Reach, writeAndRead } from "./long-decode.ts";
@@ -16,10 +17,16 @@ import type { Plan } from "./plan.ts";
 import { type Affine, collectingAt, type Requests, runStage } from "./stage.ts";
 import { type BlockWeights, type Flat, flatten, widenBlock } from "./weights.ts";
 
+/** Cosines and sines of a chunk's positions [rows * tokens, 1, rotary_dim] for layers of either kind; none where the model does not rotate. */
+export interface Rotations {
+  global: Tensor[];
+  local: Tensor[];
+}
+
 /** A chunk's residual stream [rows * tokens, d_model] between blocks. */
 export interface Stream {
   x: Tensor;
-  rotation: Tensor[];
+  rotation: Rotations;
   /** Queries, keys and values of the next block, where the last one's function has computed them already. */
   projected?: Tensor[];
 }
@@ -74,8 +81,14 @@ const splits = new WeakMap<BlockWeights, SplitWeights>();
 function splitWeights(block: BlockWeights): SplitWeights {
   const known = splits.get(block);
   if (known) return known;
-  const { ln1, qkv, qkvBias, ...output } = block;
-  const input = { ...(ln1 ? { ln1 } : {}), qkv, ...(qkvBias ? { qkvBias } : {}) };
+  const { ln1, qkv, qkvBias, qNorm, kNorm, ...output } = block;
+  const input = {
+    ...(ln1 ? { ln1 } : {}),
+    qkv,
+    ...(qkvBias ? { qkvBias } : {}),
+    ...(qNorm ? { qNorm } : {}),
+    ...(kNorm ? { kNorm } : {}),
+  };
   const made = { input: flatten(input as BlockWeights), output: flatten(output as BlockWeights) };
   splits.set(block, made);
   return made;
@@ -132,13 +145,15 @@ function runBlock(
   take(start, before.collected());
 
   const inputRequests = asked.of(prefix, only(INPUT_NAMES), slice);
-  const rotated = stream.rotation.length > 0;
+  const rotationOf = (l: number): Tensor[] =>
+    localWindow(config, l) === undefined ? stream.rotation.global : stream.rotation.local;
+  const [rotation, nextRotation] = [rotationOf(layer), rotationOf(layer + 1)];
   const project = (x: Tensor, [cos, sin]: Tensor[], w: BlockWeights, at: At): Tensor[] =>
-    attentionInput(x, rotated ? { cos: cos!, sin: sin! } : undefined, w, config, at);
+    attentionInput(x, cos && sin ? { cos, sin } : undefined, w, config, at);
   let projections = stream.projected;
   if (!projections) {
     const projected = runStage({
-      ...common, key: `input|${model.key}`, tensors: [x, ...stream.rotation], weights: weights.input, requests: inputRequests,
+      ...common, key: `input|${model.key}`, tensors: [x, ...rotation], weights: weights.input, requests: inputRequests,
       body: ([x, ...rotation], w, at) => project(x!, rotation, w, at),
     }); // biome-ignore format: a call a line
     take(inputRequests, projected.activations);
@@ -153,7 +168,7 @@ function runBlock(
     const slices = writeAndRead(k, v, plan.cache!.native![layer]![0]!, reach, config);
     const { length: count } = slices;
     const [after, ...projected] = runStage({
-      ...common, key: `long|${model.key}`, tensors: [x, q, reach.mask, ...slices, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
+      ...common, key: `long|${model.key}`, tensors: [x, q, reach.mask, ...slices, ...nextRotation], weights: joined(weights.output, following), requests: NOTHING,
       body: ([x, q, mask, ...rest], [w, next], at) => {
         const after = blockOutput(x!, attendSlices(q!, rest.slice(0, count), mask!, config), w, config, at);
         return [after, ...project(after, rest.slice(count), next, at)];
@@ -170,7 +185,7 @@ function runBlock(
   if (following) {
     // Nobody looks in between: the end of this block and the beginning of the next are one function.
     const [after, ...projected] = runStage({
-      ...common, key: `between|${model.key}`, tensors: [x, z, ...stream.rotation], weights: joined(weights.output, following), requests: NOTHING,
+      ...common, key: `between|${model.key}`, tensors: [x, z, ...nextRotation], weights: joined(weights.output, following), requests: NOTHING,
       body: ([x, z, ...rotation], [w, next], at) => {
         const after = blockOutput(x!, z!, w, config, at);
         return [after, ...project(after, rotation, next, at)];
@@ -213,6 +228,8 @@ function nextUntouched(
 function longReach(model: Model, plan: Plan, layer: number, asked: Asked): Reach | undefined {
   const { cache } = plan;
   if (!cache?.native || plan.rows > 1 || plan.total > 1 || asked.reductions.length > 0) return undefined;
+  // Local attention reads few rows of a long cache already.
+  if (localWindow(model.config, layer) !== undefined) return undefined;
   const { layout } = cache.native[layer]![0]!;
   if (!plan.reaches.has(layout))
     plan.reaches.set(layout, describeReach(plan.starts[0]!, layout, cache.capacity, model));
@@ -235,6 +252,8 @@ function runAttention(
   const { rows } = plan;
   const extent = { rows, tokens: chunk.tokens };
   const cache = plan.cache ?? plan.scratch;
+  const local = localWindow(config, layer);
+  const windows = input.windows?.[layer];
   if (cache) {
     const cacheLayer = plan.cache ? layer : 0;
     const part = { q, k, v, tokens: chunk.tokens, real: chunk.real, starts: plan.starts.map((s) => s + chunk.first) };
@@ -247,14 +266,15 @@ function runAttention(
       !streamingReductions
     ) {
       const { layout } = cache.native![cacheLayer]![0]!;
-      const key = `${c} ${layout.key}`;
-      const access = plan.accesses.get(key) ?? describeAccess(part, layout, config, asked.reductions.length > 0);
+      const reaching: Reaching = { needPositions: asked.reductions.length > 0, local, windows };
+      const key = `${c} ${layout.key} ${JSON.stringify(reaching)}`;
+      const access = plan.accesses.get(key) ?? describeAccess(part, layout, config, reaching);
       plan.accesses.set(key, access);
       return { out: attendCached(part, cache, cacheLayer, access, config, asked.reductions), activations: [] };
     }
     const made = collectingAt(extent, requests.wanted, requests.affine, requests.hooks);
     return {
-      out: attendPast(part, cache, cacheLayer, config, asked.reductions, made.at),
+      out: attendPast(part, cache, cacheLayer, config, asked.reductions, { local, windows }, made.at),
       activations: made.collected(),
     };
   }
@@ -270,13 +290,12 @@ function runAttention(
     tf
       .tensor(input.keyMask.map((row) => index.map((t) => ((row[t] ?? 0) > 0 ? 0 : -1e9))))
       .reshape([rows, 1, 1, chunk.tokens]);
-  const windows = input.windows?.[layer];
   return runStage({
-    key: `attention|${model.key}|${asked.reductions.map((r) => r.name).join("+")}|${JSON.stringify(windows ?? [])}|${keyMask ? "keys" : ""}`,
+    key: `attention|${model.key}|${asked.reductions.map((r) => r.name).join("+")}|${JSON.stringify(windows ?? [])}|${local}|${keyMask ? "keys" : ""}`,
     extent, tensors: [q, k, v, position, valid, ...(keyMask ? [keyMask] : [])], weights: EMPTY, requests, xla: hasNative(), captured: asked.captured,
     body: ([q, k, v, position, valid, keys], _, at) => {
       const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows, chunk.tokens, heads, D]);
-      const [z, ...reduced] = attendAmong({ q: view(q!, H), k: view(k!, G), v: view(v!, G), position: position!, valid: valid!, keyMask: keys, windows }, asked.reductions, config, at);
+      const [z, ...reduced] = attendAmong({ q: view(q!, H), k: view(k!, G), v: view(v!, G), position: position!, valid: valid!, keyMask: keys, windows, local }, asked.reductions, config, at);
       return [tf.reshape(z, [rows * chunk.tokens, H * D]), ...reduced];
     },
   }); // biome-ignore format: a call a line

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { unknownName } from "../errors.ts";
-import type { Handle } from "../runtime/ops.ts";
+import { type Handle, handleBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { type ModelConfig, outputWidth } from "./config.ts";
 import { Matrix } from "./matrix.ts";
@@ -14,13 +14,21 @@ export interface NormWeights {
 /** The weights of one block. Matrices are [out, in]; rows of heads lie one head after the other. */
 export interface BlockWeights {
   ln1?: NormWeights;
+  /** On attention's output, before it is added to the stream. */
+  ln1Post?: NormWeights;
   /** [(n_heads + 2 n_key_value_heads) * d_head, d_model]: queries, then keys, then values. */
   qkv: Matrix;
   qkvBias?: Tensor;
+  /** Scale of the queries' RMS norm: [d_head], or [n_heads * d_head] over all heads together. */
+  qNorm?: Tensor;
+  /** The same of the keys: [d_head] or [n_key_value_heads * d_head]. */
+  kNorm?: Tensor;
   /** [d_model, n_heads * d_head] */
   o: Matrix;
   oBias?: Tensor;
   ln2?: NormWeights;
+  /** On the MLP's output. */
+  ln2Post?: NormWeights;
   /** [2 d_mlp, d_model] with the gate first where the MLP is gated, else [d_mlp, d_model]; absent in attention-only models. */
   mlpIn?: Matrix;
   mlpInBias?: Tensor;
@@ -145,15 +153,20 @@ export function parameterNames(config: ModelConfig): string[] {
     config.normalization_type === null
       ? []
       : [`${prefix}.w`, ...(config.normalization_type === "LN" ? [`${prefix}.b`] : [])];
+  const placement = config.norm_placement ?? "pre";
+  const before = (prefix: string): string[] => (placement === "post" ? [] : norm(prefix));
+  const after = (prefix: string): string[] => (placement === "pre" ? [] : norm(prefix));
   for (let l = 0; l < config.n_layers; l++) {
     const block = `blocks.${l}`;
     names.push(
-      ...norm(`${block}.ln1`),
+      ...before(`${block}.ln1`),
       ...["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"].map((p) => `${block}.attn.${p}`),
+      ...(config.qk_norm ? [`${block}.attn.q_norm.w`, `${block}.attn.k_norm.w`] : []),
+      ...after(`${block}.ln1_post`),
     );
     if (config.attn_only) continue;
     const mlp = config.gated_mlp ? ["W_gate", "W_in", "W_out", "b_in", "b_out"] : ["W_in", "W_out", "b_in", "b_out"];
-    names.push(...norm(`${block}.ln2`), ...mlp.map((p) => `${block}.mlp.${p}`));
+    names.push(...before(`${block}.ln2`), ...mlp.map((p) => `${block}.mlp.${p}`), ...after(`${block}.ln2_post`));
   }
   const readout = (config.readout_hidden ?? []).flatMap((_, i) => [`readout.${i}.W`, `readout.${i}.b`]);
   return [...names, ...(config.final_norm ? norm("ln_final") : []), ...readout, "unembed.W_U", "unembed.b_U"];
@@ -170,7 +183,7 @@ export function parameter(model: { config: ModelConfig; weights: Weights }, name
   const { config, weights } = model;
   if (!parameterNames(config).includes(name)) throw unknownName("parameter", name, parameterNames(config));
   return tf.tidy(() => {
-    const block = /^blocks\.(\d+)\.(\w+)\.(\w+)$/.exec(name);
+    const block = /^blocks\.(\d+)\.(\w+)\.([\w.]+)$/.exec(name);
     if (block) return tf.clone(blockParameter(config, weights.blocks[Number(block[1])]!, block[2]!, block[3]!));
     if (name === "embed.W_E")
       return config.d_input ? tf.transpose(weights.embed.widen()) : tf.clone(weights.embed.widen());
@@ -190,7 +203,15 @@ export function parameter(model: { config: ModelConfig; weights: Weights }, name
 
 function blockParameter(config: ModelConfig, block: BlockWeights, part: string, name: string): Tensor {
   const { n_heads, n_key_value_heads, d_head, d_model, d_mlp } = config;
-  if (part === "ln1" || part === "ln2") return block[part]![name as "w" | "b"]!;
+  const norms: Record<string, NormWeights | undefined> = {
+    ln1: block.ln1,
+    ln1_post: block.ln1Post,
+    ln2: block.ln2,
+    ln2_post: block.ln2Post,
+  };
+  if (part in norms) return norms[part]![name as "w" | "b"]!;
+  if (name === "q_norm.w") return block.qNorm!;
+  if (name === "k_norm.w") return block.kNorm!;
   if (part === "mlp") {
     if (name === "W_out") return tf.transpose(block.mlpOut!.widen());
     if (name === "b_out") return block.mlpOutBias ?? tf.zeros([d_model]);
@@ -214,10 +235,7 @@ function blockParameter(config: ModelConfig, block: BlockWeights, part: string, 
 
 /** Bytes of a model's weights as they are held. */
 export function weightBytes(weights: Weights): number {
-  return weightHandles(weights).reduce(
-    (sum, h) => sum + h.shape.reduce((a, b) => a * b, 1) * (h.dtype === "uint8" ? 1 : 4),
-    0,
-  );
+  return weightHandles(weights).reduce((sum, handle) => sum + handleBytes(handle), 0);
 }
 
 /** A block with its narrow matrices widened, or undefined where none is narrow. `dispose` frees what was widened. */

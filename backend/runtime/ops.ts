@@ -3,10 +3,10 @@ import { type NativeBackend, nativeBackend, type OpAttr, type TensorMetadata } f
 import { tf } from "./tf.ts";
 
 /** TensorFlow's numbers for the types that headscope puts into graphs. */
-export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, resource: 20 } as const;
-export type RawDtype = "uint8" | "resource";
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, bfloat16: 14, resource: 20 } as const;
+export type RawDtype = "uint8" | "bfloat16" | "resource";
 
-/** A tensor of the native runtime that tfjs has no type for: 8-bit codes or a variable's handle. */
+/** A tensor of the native runtime that tfjs has no type for: 8-bit codes, 16-bit floats or a variable's handle. */
 export class RawTensor {
   readonly id: number;
   readonly dtype: RawDtype;
@@ -31,6 +31,14 @@ export class RawTensor {
 
 /** What an op or a captured function takes. */
 export type Handle = Tensor | RawTensor;
+
+/** Bytes of an element, by type. */
+const ELEMENT_BYTES: Readonly<Record<string, number>> = { uint8: 1, bool: 1, bfloat16: 2 };
+
+/** Bytes that a tensor's values take. */
+export function handleBytes({ shape, dtype }: Handle): number {
+  return shape.reduce((a, b) => a * b, 1) * (ELEMENT_BYTES[dtype] ?? 4);
+}
 
 /** The native backend; only code behind `hasNative()` may call this. */
 export function native(): NativeBackend {
@@ -71,13 +79,30 @@ export function uploadBytes(bytes: Uint8Array, shape: readonly number[]): RawTen
   return new RawTensor(binding.createTensor(shape, binding.TF_UINT8, bytes), "uint8", shape);
 }
 
-/** Widens 8-bit codes to float32 of the same shape. */
-export function widenBytes(codes: RawTensor): Tensor {
+/**
+ * Uploads numbers in bfloat16. The binding takes no such values, so they go in as pairs of bytes and are then looked at
+ * as 16-bit floats, which shares the memory.
+ * @param bits upper halves of float32 numbers @param shape of the tensor; its product is `bits.length`
+ */
+export function uploadBf16(bits: Uint16Array, shape: readonly number[]): RawTensor {
+  const pairs = uploadBytes(new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength), [...shape, 2]);
+  const made = native().binding.executeOp(
+    "Bitcast",
+    [typeAttr("T", "uint8"), typeAttr("type", "bfloat16")],
+    [pairs.id],
+    1,
+  );
+  pairs.dispose();
+  return new RawTensor(made[0]!.id, "bfloat16", shape);
+}
+
+/** Widens 8-bit codes or bfloat16 numbers to float32 of the same shape. */
+export function widenRaw(codes: RawTensor): Tensor {
   const { binding } = native();
   return rawOp(
     "Cast",
     [
-      typeAttr("SrcT", "uint8"),
+      typeAttr("SrcT", codes.dtype),
       typeAttr("DstT", "float32"),
       { name: "Truncate", type: binding.TF_ATTR_BOOL, value: false },
     ],
@@ -126,11 +151,11 @@ function sumRows(x: Tensor, index: Tensor, rows: number): Tensor {
   return rawOp("UnsortedSegmentSum", attrs, [x, index, tf.scalar(rows, "int32")]);
 }
 
-/** Rows of an 8-bit matrix, widened to float32. @param index int32 [n] @returns [n, width] */
-export function gatherBytes(codes: RawTensor, index: Tensor): Tensor {
+/** Rows of a narrow matrix, widened to float32. @param index int32 [n] @returns [n, width] */
+export function gatherRaw(codes: RawTensor, index: Tensor): Tensor {
   const [made] = gather(codes, index);
-  const rows = new RawTensor(made!.id, "uint8", made!.shape);
-  const wide = widenBytes(rows);
+  const rows = new RawTensor(made!.id, codes.dtype, made!.shape);
+  const wide = widenRaw(rows);
   rows.dispose();
   return wide;
 }

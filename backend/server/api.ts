@@ -77,12 +77,12 @@ export interface Definitions {
   readonly imports: readonly DefinitionDocument[];
 }
 
-/** GET /api/models: the catalogue, then one entry for each run with a checkpoint. DELETE /api/models/:ref removes a fetched one. */
+/** GET /api/models: the catalogue, what is in the Hugging Face cache, then one entry for each run with a checkpoint. DELETE /api/models/:ref removes a fetched one. */
 export interface ModelEntry {
-  /** What `model` takes elsewhere: a catalogue name, or run:ID. */
+  /** What `model` takes elsewhere: a catalogue name, hf:org/name[@revision], or run:ID. */
   readonly ref: string;
   readonly title: string;
-  readonly kind: "package" | "constructed" | "run";
+  readonly kind: "package" | "constructed" | "hub" | "run";
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;

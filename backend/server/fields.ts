@@ -2,7 +2,11 @@ import { z } from "zod";
 import type { Limits } from "./limits.ts";
 
 /** A model by name; a path must lie in the data folder or a given root. */
-export const modelRef = z.string().min(1).max(512).describe("catalogue name, run:ID or run:ID@STEP");
+export const modelRef = z
+  .string()
+  .min(1)
+  .max(512)
+  .describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID or run:ID@STEP");
 
 /** Parameters by name, checked by the definition that they are for. */
 export const parameters = z

@@ -3,6 +3,7 @@ import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { headMaskSchema, parseMask } from "../heads/mask.ts";
+import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
 import { listModels } from "../models/pull.ts";
 import type { ServerContext } from "./context.ts";
 import { modelRef, parameters, seed } from "./fields.ts";
@@ -69,6 +70,10 @@ export async function checkJob(job: CheckedJob, { store, models }: ServerContext
       experimentParameters(experiments, job.name, job.preset, job.params);
       return job;
     case "pull": {
+      if (isHubRef(job.model)) {
+        parseHubRef(job.model);
+        return job;
+      }
       const known = listModels();
       const found = known.find(({ name }) => name === job.model);
       if (found === undefined)

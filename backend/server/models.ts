@@ -1,5 +1,7 @@
 import { CATALOGUE } from "../models/catalogue.ts";
-import { listModels } from "../models/pull.ts";
+import { hubModelPath } from "../models/hub/cache.ts";
+import { isHubRef } from "../models/hub/ref.ts";
+import { listHubModels, listModels } from "../models/pull.ts";
 import { checkpointSteps } from "../paths.ts";
 import type { Store } from "../store/store.ts";
 import type { Health, ModelEntry, ModelInfo } from "./api.ts";
@@ -29,14 +31,14 @@ export class Models {
     this.#folders = folders;
   }
 
-  /** The catalogue, then the runs with a checkpoint, newest first. */
+  /** The catalogue, what is in the Hugging Face cache, then the runs with a checkpoint, newest first. */
   list(): ModelEntry[] {
-    const named = listModels().map(({ name, title, kind, ready, licence, bytes }) => ({
+    const named = [...listModels(), ...listHubModels()].map(({ name, title, kind, ready, licence, bytes }) => ({
       ref: name,
       title,
       kind,
       ready,
-      licence,
+      ...(licence === undefined ? {} : { licence }),
       ...(bytes === undefined ? {} : { bytes }),
     }));
     const trained = this.#store
@@ -54,8 +56,8 @@ export class Models {
    */
   async allowed(ref: string): Promise<string> {
     const isPath = /[/\\]|\.(gguf|safetensors)$/.test(ref);
-    // What is no path is a name: the worker opens it, or names the nearest ones.
-    return !isPath || ref.startsWith("run:") || Object.hasOwn(CATALOGUE, ref)
+    // What is no path is a name: the worker opens it, or names the nearest ones. A hub reference leads into its cache only.
+    return !isPath || ref.startsWith("run:") || isHubRef(ref) || Object.hasOwn(CATALOGUE, ref)
       ? ref
       : await existingInside(this.#folders, ref);
   }
@@ -72,8 +74,9 @@ export class Models {
     return info;
   }
 
-  /** A run's latest checkpoint changes while it is trained. */
+  /** A run's latest checkpoint changes while it is trained, and what a branch on the hub stands for when it is pulled again. */
   #keyOf(ref: string): string {
+    if (isHubRef(ref)) return hubModelPath(ref);
     const id = /^run:([a-z0-9][a-z0-9-]*)$/i.exec(ref)?.[1];
     return id === undefined ? ref : `${ref}@${checkpointSteps(id, this.#store.folder).at(-1) ?? ""}`;
   }

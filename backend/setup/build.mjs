@@ -14,6 +14,7 @@ const ENTRIES = {
   worker: "backend/workers/worker.ts",
   "models/pull": "backend/models/pull.ts",
   bench: "test/bench/bench.ts",
+  "bench-load": "test/bench/load.ts",
   "bench-ui": "test/bench/ui.ts",
 };
 

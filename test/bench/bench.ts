@@ -17,6 +17,7 @@ import { TRIAL } from "../../backend/models/long-decode.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/pull.ts";
 import { probeMany } from "../../probes/index.ts";
+import { Loads, largePeak } from "./loads.ts";
 import { Rivals } from "./rivals.ts";
 import { TRAINED, trainer } from "./training.ts";
 
@@ -37,6 +38,8 @@ interface Bench {
   rival: string;
   /** Largest ratio to the rival that meets the promise. */
   goal: number;
+  /** Left out unless --only asks for it. */
+  onRequest?: boolean;
   ours(): number | Promise<number>;
   theirs(): number | undefined | Promise<number | undefined>;
 }
@@ -69,7 +72,7 @@ const [wide, narrow] = training
 
 const rows: Row[] = [];
 const here = benches().filter(({ name }) => name.startsWith(TRAINING) === training);
-for (const bench of here.filter((b) => !args.only || b.name.includes(args.only))) {
+for (const bench of here.filter((b) => (args.only ? b.name.includes(args.only) : !b.onRequest))) {
   const row = await measure(bench, Number(args.repeats));
   rows.push(row);
   if (!args.json) process.stdout.write(`${line(row)}\n`);
@@ -155,6 +158,15 @@ function benches(): Bench[] {
       name: "training step, induction, four seeds", unit: "ms/step", rival: "one seed", goal: 2.5,
       ours: trainer(TRAINED[0]!, [0, 1, 2, 3]), theirs: trainer(TRAINED[0]!),
     },
+    ...(["f32", "bf16"] as const).flatMap((weights) => {
+      const loads = new Loads(MODEL, weights, python ? { python, path: gguf! } : undefined);
+      const rival = `transformers ${weights}`;
+      return [
+        { name: `load, ${weights} weights`, unit: ms, rival, goal: 1, ours: () => loads.time("ours")!, theirs: () => loads.time("theirs") },
+        { name: `load, peak memory, ${weights} weights`, unit: "MB", rival, goal: 1, ours: () => loads.peak("ours")!, theirs: () => loads.peak("theirs") },
+      ];
+    }),
+    { name: "peak memory of a 1.7B checkpoint, bf16", unit: "GB", rival: "8 GB", goal: 1, onRequest: true, ours: () => largePeak(512), theirs: () => 8 },
     { name: "headscope --help", unit: ms, rival: "300 ms", goal: 1, ours: help, theirs: () => 300 },
   ]; // biome-ignore format: a table
 }

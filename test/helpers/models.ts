@@ -28,15 +28,21 @@ export function randomModel(config: ModelConfig, seed = 1): Model {
   });
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model, d_mlp, d_vocab } = config;
   const blocks = Array.from({ length: config.n_layers }, (): BlockWeights => {
+    const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
+    const [before, after] = [placement === "pre" || placement === "both", placement === "post" || placement === "both"];
+    const scales = (heads: number) => tf.tensor1d(values(config.qk_norm === "all" ? heads * D : D, 0.2, 1.5));
     const attention = {
-      ...(config.normalization_type ? { ln1: norm() } : {}),
+      ...(before ? { ln1: norm() } : {}),
       qkv: matrix((H + 2 * G) * D, d_model, 2.5),
+      ...(config.qk_norm ? { qNorm: scales(H), kNorm: scales(G) } : {}),
       o: matrix(d_model, H * D),
+      ...(after ? { ln1Post: norm() } : {}),
     };
     if (config.attn_only) return attention;
     return {
       ...attention,
-      ...(config.normalization_type ? { ln2: norm() } : {}),
+      ...(before ? { ln2: norm() } : {}),
+      ...(after ? { ln2Post: norm() } : {}),
       mlpIn: matrix(config.gated_mlp ? 2 * d_mlp : d_mlp, d_model),
       mlpOut: matrix(d_model, d_mlp),
     };

@@ -68,6 +68,18 @@ describe("what there is", () => {
     expect(unknown.json).toMatchObject({ status: 404, remedy: expect.stringContaining(MODEL) });
   });
 
+  test("a reference to the hub names its cache alone, and what is not there is said with the command that fetches it", async () => {
+    const of = (ref: string) => server.get<Problem>(`/api/models/${encodeURIComponent(ref)}`);
+    const absent = await of("hf:no-such/model-here");
+    expect(absent.json).toMatchObject({
+      remedy: expect.stringContaining("headscope models pull hf:no-such/model-here"),
+    });
+    for (const ref of ["hf:../../etc/passwd", "hf:a/b/../../c.gguf", "hf:a/b@../../x"]) {
+      const { status, json } = await of(ref);
+      expect([status, json.detail], ref).toEqual([422, expect.stringContaining("names no checkpoint on the hub")]);
+    }
+  });
+
   test("the OpenAPI document has every address with its methods, and the schemas that are checked", async () => {
     const { json } = await server.get<{ paths: Record<string, Record<string, never>> }>("/api/openapi.json");
     expect(Object.keys(json.paths)).toEqual(

@@ -39,6 +39,27 @@ const MODELS: Record<string, ModelConfig> = {
     positional_embedding_type: "none",
     tie_word_embeddings: false,
   }),
+  "side-by-side": smallConfig({
+    ...SMALL,
+    parallel_attn_mlp: true,
+    normalization_type: "LN",
+    gated_mlp: false,
+    act_fn: "gelu_pytorch_tanh",
+    rotary_dim: 2,
+    window_size: 3,
+    attn_types: ["global", "local"],
+  }),
+  "norms-and-caps": smallConfig({
+    ...SMALL,
+    n_key_value_heads: 2,
+    norm_placement: "both",
+    qk_norm: "head",
+    attn_scores_soft_cap: 2,
+    output_logits_soft_cap: 3,
+    embed_scale: 4,
+    window_size: 4,
+    rotary_scaling: { type: "llama3", factor: 4, low_freq_factor: 1, high_freq_factor: 4, original_context: 16 },
+  }),
 };
 
 /** Reads vectors and has readout layers, which TransformerLens has no words for. */

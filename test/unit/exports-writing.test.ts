@@ -167,6 +167,22 @@ describe("a pruned checkpoint", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  test.each([
+    [{ parallel_attn_mlp: true }, "attention beside the MLP"],
+    [{ norm_placement: "post" as const }, "norms after attention and MLP"],
+    [{ qk_norm: "head" as const }, "query and key norms"],
+    [{ output_logits_soft_cap: 30 }, "soft caps"],
+    [{ window_size: 4 }, "local attention"],
+    [{ embed_scale: 8 }, "scaled embeddings"],
+    [{ rotary_scaling: { type: "linear" as const, factor: 2 } }, "linear rope scaling"],
+  ])("of a model with what no plain Llama has is refused: %j", async (changes, found) => {
+    const input = { mask, checkpoint: { ...checkpoint(), config: { ...config, ...changes } } };
+    await expect(exportHeads("pruned-checkpoint", input, out)).rejects.toMatchObject({
+      kind: "unsupported",
+      message: `tiny is no Llama model: it has ${found}`,
+    });
+  });
+
   test("that is stopped leaves nothing", async () => {
     const stop = new AbortController();
     const change = (tensor: NamedTensor) => {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { undoInterleaving } from "../../backend/models/families/family.ts";
-import { checkParts, familyOf, readPart, readPartNarrow } from "../../backend/models/families/index.ts";
+import { describeCheckpoint as described, readPart, readPartNarrow } from "../../backend/models/families/index.ts";
+import { undoInterleaving } from "../../backend/models/families/parts.ts";
 import type { Checkpoint } from "../../backend/models/formats/checkpoint.ts";
 import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
 import { widen } from "../../backend/models/formats/quantisation.ts";
@@ -25,14 +25,6 @@ function changed(
 }
 const withConfig = (change: Record<string, unknown>) =>
   changed(folder, { config: { ...(folder.metadata["config"] as object), ...change } });
-
-function described(checkpoint: Checkpoint) {
-  const family = familyOf(checkpoint);
-  const config = family.config(checkpoint);
-  const parts = family.parts(config, checkpoint);
-  checkParts(checkpoint, parts);
-  return { family, config, parts };
-}
 
 describe("the llama family", () => {
   it("reads the same config from GGUF and from config.json", () => {
@@ -95,6 +87,20 @@ describe("the llama family", () => {
     expect(await readPartNarrow(folder, described(folder).parts["embed"]!)).toBeUndefined();
   });
 
+  it("chosen rows are the same in 8 bits as in f32; turned or shifted weights have no 8-bit form", async () => {
+    const [piece] = described(gguf).parts["blocks.0.mlp.out"]!;
+    const rows = [5, 0, 5, 31];
+    const chosen = [{ ...piece!, rows }];
+    const whole = await readPart(gguf, [piece!]); // [32, 32]
+    const expected = rows.flatMap((row) => [...whole.subarray(row * 32, (row + 1) * 32)]);
+    expect([...(await readPart(gguf, chosen))]).toEqual(expected);
+    expect([...widen((await readPartNarrow(gguf, chosen))!)]).toEqual(expected);
+    const turned = await readPart(gguf, [{ ...piece!, transpose: true, rows: [7], add: 1 }]);
+    expect([...turned]).toEqual(Array.from({ length: 32 }, (_, i) => Math.fround(whole[i * 32 + 7]! + 1)));
+    for (const change of [{ transpose: true as const }, { add: 1 }])
+      expect(await readPartNarrow(gguf, [{ ...piece!, ...change }])).toBeUndefined();
+  });
+
   it("undoes llama.cpp's interleaving head by head", () => {
     const interleaved = Float32Array.of(0, 2, 1, 3, 10, 12, 11, 13);
     expect([...undoInterleaving(interleaved, 8, 2)]).toEqual([0, 1, 2, 3, 10, 11, 12, 13]);
@@ -110,6 +116,10 @@ describe("the llama family", () => {
         "blk.0.attn_k.bias": [16],
         "blk.0.attn_v.bias": [16],
         "blk.0.attn_output.bias": [32],
+        "blk.1.attn_q.bias": [32],
+        "blk.1.attn_k.bias": [16],
+        "blk.1.attn_v.bias": [16],
+        "blk.1.attn_output.bias": [32],
       },
     );
     const { config, parts } = described(biased);
@@ -121,7 +131,7 @@ describe("the llama family", () => {
       undefined,
     ]);
     expect(parts["blocks.0.attn.o_bias"]).toBeDefined();
-    expect(parts["blocks.1.attn.qkv_bias"]).toBeUndefined();
+    expect(described(gguf).parts["blocks.1.attn.qkv_bias"]).toBeUndefined();
   });
 
   const cases: [string, Checkpoint, string, RegExp][] = [
@@ -193,28 +203,34 @@ describe("the llama family", () => {
       /holds no tensor "lm_head.weight"/,
     ],
     [
-      "rope scaling in GGUF",
-      changed(gguf, { "llama.rope.scaling.type": "yarn" }),
-      "unsupported",
-      /rope scaling "yarn"/,
+      "biases in the first layer only",
+      changed(gguf, {}, { "blk.0.attn_output.bias": [32] }),
+      "missing",
+      /holds no tensor "blk.1.attn_output.bias"/,
     ],
     [
-      "rope scaling of Llama 3 in GGUF",
-      changed(gguf, {}, { "rope_freqs.weight": [4] }),
-      "unsupported",
-      /rope scaling "llama3"/,
+      "biases in another layer than the first",
+      changed(gguf, {}, { "blk.1.attn_output.bias": [32] }),
+      "mismatch",
+      /tensor "blk.1.attn_output.bias" has no place in the model/,
     ],
     [
-      "rope scaling in config.json",
-      withConfig({ rope_scaling: { type: "linear", factor: 2 } }),
+      "another rope scaling in GGUF",
+      changed(gguf, { "llama.rope.scaling.type": "longrope" }),
       "unsupported",
-      /rope scaling "linear"/,
+      /llama\.rope\.scaling\.type is "longrope"; headscope does none, linear and yarn/,
     ],
     [
-      "rope scaling as transformers 5 writes it",
-      withConfig({ rope_parameters: { rope_type: "llama3", rope_theta: 5e5 } }),
+      "another rope scaling in config.json",
+      withConfig({ rope_scaling: { type: "dynamic", factor: 2 } }),
       "unsupported",
-      /rope scaling "llama3"/,
+      /config\.json's rope_scaling\.type is "dynamic"; headscope does default, linear, llama3 and yarn/,
+    ],
+    [
+      "rope scaling without its fields",
+      withConfig({ rope_parameters: { rope_type: "llama3", rope_theta: 5e5, factor: 8 } }),
+      "missing",
+      /config\.json's rope_parameters\.low_freq_factor is missing; expected a number above 0/,
     ],
     [
       "partial rotation",
@@ -223,7 +239,12 @@ describe("the llama family", () => {
       /rotation of 4 of a head's 8/,
     ],
     ["experts", changed(gguf, { "llama.expert_count": 8 }), "unsupported", /mixture of experts/],
-    ["another activation", withConfig({ hidden_act: "relu2" }), "unsupported", /activation "relu2"/],
+    [
+      "another activation",
+      withConfig({ hidden_act: "relu2" }),
+      "unsupported",
+      /hidden_act is "relu2"; headscope does silu, /,
+    ],
     ["biases in the MLP", withConfig({ mlp_bias: true }), "unsupported", /biases in a gated MLP/],
   ];
   it.each(cases)("refuses %s", async (_, checkpoint, kind, message) => {

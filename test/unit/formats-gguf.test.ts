@@ -2,9 +2,9 @@ import { readFile } from "node:fs/promises";
 import { gguf } from "@huggingface/gguf";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../backend/errors.ts";
-import { familyOf } from "../../backend/models/families/index.ts";
+import { describeCheckpoint } from "../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
-import { tokenizerFromGguf } from "../../backend/models/formats/tokenizer.ts";
+import { tokenizerFromGguf } from "../../backend/models/formats/tokenizer-gguf.ts";
 import { failure, fixture, mutate, seeded, withFile } from "./formats-files.ts";
 
 const tiny = await readFile(fixture("llama-tiny.gguf"));
@@ -186,8 +186,7 @@ describe("GGUF", () => {
         try {
           const checkpoint = await openCheckpoint(path);
           try {
-            const family = familyOf(checkpoint);
-            family.parts(family.config(checkpoint), checkpoint);
+            describeCheckpoint(checkpoint);
             tokenizerFromGguf(checkpoint.metadata).encode("The capital of France is 12");
             for (const name of checkpoint.tensors.keys()) await checkpoint.read(name);
             opened++;

@@ -131,6 +131,28 @@ describe("safetensors", () => {
     });
   });
 
+  it("describes a dtype that it does not read, and says so when it is asked for", async () => {
+    const header = '{"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}';
+    await withFile("model.safetensors", handmade(header, 2), async (path) => {
+      const checkpoint = await openCheckpoint(path);
+      expect(checkpoint.tensors.get("w")).toEqual({ name: "w", shape: [2], type: "F8_E4M3", bytes: 2 });
+      for (const call of [() => checkpoint.read("w"), () => readSafetensors(path)]) {
+        expect(await failure(call)).toMatchObject({ kind: "unsupported" });
+        expect((await failure(call)).message).toMatch(/tensor "w" is F8_E4M3; /);
+      }
+      await checkpoint.close();
+    });
+  });
+
+  it("is no pickle, though its header's length begins with the bytes of one", async () => {
+    const header = `{"w":${entry(0, 4)}}`.padEnd(640); // 640 is 0x80 0x02
+    await withFile("model.safetensors", handmade(header, 4), async (path) => {
+      const checkpoint = await openCheckpoint(path);
+      expect([...checkpoint.tensors.keys()]).toEqual(["w"]);
+      await checkpoint.close();
+    });
+  });
+
   it("500 seeded mutations open or fail with a typed error, each within seconds", async () => {
     const bytes = await readFile(fixture("quantised.safetensors"));
     const random = seeded(12);

@@ -3,7 +3,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
-import { type Tokenizer, tokenizerFromGguf, tokenizerFromJson } from "../../backend/models/formats/tokenizer.ts";
+import type { Tokenizer } from "../../backend/models/formats/tokenizer.ts";
+import { tokenizerFromGguf } from "../../backend/models/formats/tokenizer-gguf.ts";
+import { tokenizerFromJson } from "../../backend/models/formats/tokenizer-json.ts";
 import { cacheDir } from "../../backend/paths.ts";
 import { failure, fixture } from "./formats-files.ts";
 
@@ -94,9 +96,9 @@ describe("tokenizer", () => {
   it("refuses a tokenizer that it can't follow or that is damaged", async () => {
     const broken = (change: Record<string, unknown>) => failure(() => tokenizerFromGguf({ ...metadata, ...change }));
     const tokens = metadata["tokenizer.ggml.tokens"] as string[];
-    expect((await broken({ "tokenizer.ggml.model": "llama" })).line).toMatch(/of kind "llama"; byte-level BPE/);
+    expect((await broken({ "tokenizer.ggml.model": "t5" })).line).toMatch(/of kind "t5"; "gpt2"/);
     expect((await broken({ "tokenizer.ggml.pre": "viking" })).message).toMatch(
-      /cuts texts as "viking"; gpt-2, smollm are known/,
+      /cuts texts as "viking"; .*gpt-2, .*smollm, .* are known/,
     );
     expect((await broken({ "tokenizer.ggml.tokens": 5 })).kind).toBe("corrupt");
     expect((await broken({ "tokenizer.ggml.tokens": [...tokens, "a"] })).message).toMatch(/are the same token "a"/);

@@ -1,12 +1,38 @@
 import { HeadscopeError, nearest } from "../../errors.ts";
+import type { ModelConfig } from "../config.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import type { Family } from "./family.ts";
+import { checkParts, type Family, type Parts, type Side, sideOf } from "./family.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3 } from "./gemma3.ts";
+import { gptNeo } from "./gpt-neo.ts";
+import { gptNeox } from "./gpt-neox.ts";
+import { gpt2 } from "./gpt2.ts";
 import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { olmo2 } from "./olmo2.ts";
+import { opt } from "./opt.ts";
+import { phi3 } from "./phi3.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
 
-export { checkParts, type Family, type Part, type Piece, readPart, readPartNarrow } from "./family.ts";
+export { checkParts, type Family, type Part, type Parts, type Piece, type Side, sideOf } from "./family.ts";
+export { readPart, readPartBf16, readPartNarrow } from "./parts.ts";
 
-/** Every family that headscope knows. To add one, write its file and name it here. */
-export const FAMILIES: readonly Family[] = [llama];
+/** Every family that headscope knows. To add one, write its file and name it here: docs/add-a-family.md. */
+export const FAMILIES: readonly Family[] = [
+  gpt2,
+  gptNeo,
+  gptNeox,
+  opt,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  gemma2,
+  gemma3,
+  phi3,
+  olmo2,
+];
 
 /** The architecture that a checkpoint says it has, as it spells it; undefined when it says nothing. */
 export function architectureOf(checkpoint: Checkpoint): string | undefined {
@@ -22,10 +48,14 @@ export function architectureOf(checkpoint: Checkpoint): string | undefined {
 }
 
 /**
- * The family of a checkpoint.
+ * The family of a checkpoint, and its side for the checkpoint's format.
+ * @param families to choose from; all that headscope knows by default
  * @throws HeadscopeError "missing" when the checkpoint doesn't say what it is, "unsupported" for an unknown architecture
  */
-export function familyOf(checkpoint: Checkpoint): Family {
+export function familyOf(
+  checkpoint: Checkpoint,
+  families: readonly Family[] = FAMILIES,
+): { family: Family; side: Side } {
   const name = architectureOf(checkpoint);
   if (name === undefined) {
     const isGguf = checkpoint.format === "gguf";
@@ -33,10 +63,32 @@ export function familyOf(checkpoint: Checkpoint): Family {
       remedy: isGguf ? "convert it again: general.architecture is missing" : "put the model's config.json beside it",
     });
   }
-  const family = FAMILIES.find(({ architectures }) => architectures.includes(name));
-  if (family !== undefined) return family;
-  const known = FAMILIES.flatMap(({ architectures }) => architectures);
+  for (const family of families) {
+    const side = sideOf(family, checkpoint.format);
+    if (side?.architectures.includes(name)) return { family, side };
+  }
+  const known = families.flatMap((family) => sideOf(family, checkpoint.format)?.architectures ?? []);
   throw new HeadscopeError("unsupported", `${checkpoint.path} has the architecture "${name.slice(0, 60)}"`, {
     remedy: `supported are ${nearest(name.slice(0, 60), known, 8).join(", ")}`,
   });
+}
+
+/** What a checkpoint's header says of its model. */
+export interface Description {
+  readonly family: Family;
+  readonly config: ModelConfig;
+  readonly parts: Parts;
+}
+
+/**
+ * Describes a checkpoint's model and checks that all its weights are there in their shapes; none is read.
+ * @param families as for `familyOf`
+ * @throws HeadscopeError "missing", "corrupt", "mismatch" or "unsupported", naming file, tensor or field, expected and found
+ */
+export function describeCheckpoint(checkpoint: Checkpoint, families: readonly Family[] = FAMILIES): Description {
+  const { family, side } = familyOf(checkpoint, families);
+  const config = side.config(checkpoint);
+  const parts = side.parts(config, (tensor) => checkpoint.tensors.has(tensor));
+  checkParts(checkpoint, parts, side.ignored);
+  return { family, config, parts };
 }

@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
 import { openGguf } from "./gguf.ts";
-import { openSafetensors } from "./safetensors-checkpoint.ts";
+import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
+import { openSharded } from "./sharded.ts";
 
 /** One tensor of a checkpoint. */
 export interface TensorInfo {
@@ -33,7 +35,8 @@ export interface Checkpoint {
   readonly path: string;
   readonly format: "gguf" | "safetensors";
   /**
-   * GGUF: its key-value pairs (arrays of numbers as typed arrays, 64-bit numbers as bigint only where they must be).
+   * GGUF: its key-value pairs (arrays of numbers as typed arrays, 64-bit numbers as bigint only where they must be), and
+   * under "rope_freqs.weight" the divisors of rotary frequencies, which it stores as a tensor.
    * Safetensors: `config`, the parsed config.json beside the file (absent without one), and `safetensors`, its own strings.
    */
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -45,23 +48,40 @@ export interface Checkpoint {
   read(name: string): Promise<Float32Array<ArrayBuffer>>;
   /** A tensor's weights in 8 bits, or undefined when its type has none (plain floats). Throws as `read` does. */
   readNarrow(name: string): Promise<NarrowRows | undefined>;
+  /** A tensor's bfloat16 bits as they are stored, or undefined where it is of another type. Throws as `read` does. */
+  readBf16?(name: string): Promise<Uint16Array | undefined>;
   /** "sha256:…" of the file's bytes. */
   digest(): Promise<string>;
   close(): Promise<void>;
 }
 
+/** What PyTorch's own files are called: pytorch_model.bin, model.pt, consolidated.00.pth, and their indices. */
+const PICKLE = /(^|[/\\])pytorch_model[^/\\]*\.bin$|\.(pt|pth|ckpt|pkl|pickle)$|\.bin\.index\.json$/;
+const INDEX = /\.safetensors\.index\.json$/;
+const SHARD = /^(.+)-\d{5}-of-\d{5}\.safetensors$/;
+
+function pickled(path: string): HeadscopeError {
+  return new HeadscopeError("unsupported", `${path} is a pickle: reading it would run code in it`, {
+    remedy: "it is never unpickled: convert it to safetensors in an environment where running it is safe",
+  });
+}
+
+/** The file of a folder that holds the model, or the index of the files that do. */
 async function fileIn(folder: string): Promise<string> {
   const names = (await readdir(folder)).sort();
   if (names.includes("model.safetensors")) return join(folder, "model.safetensors");
-  if (names.includes("model.safetensors.index.json")) {
-    throw new HeadscopeError("unsupported", `${folder} holds a checkpoint in several safetensors files`, {
-      remedy: "save it as one model.safetensors (in transformers: save_pretrained with a larger max_shard_size)",
-    });
-  }
+  const indices = names.filter((name) => INDEX.test(name));
+  const index = indices.find((name) => name === "model.safetensors.index.json") ?? indices[0];
+  if (index !== undefined) return join(folder, index);
   const files = names.filter((name) => /\.(gguf|safetensors)$/.test(name));
   if (files.length === 1) return join(folder, files[0]!);
-  const pickle = names.find((name) => /^pytorch_model.*\.bin$|\.(pt|pth|ckpt)$/.test(name));
-  if (files.length === 0 && pickle !== undefined) return join(folder, pickle);
+  const pickle = names.find((name) => PICKLE.test(name));
+  if (files.length === 0 && pickle !== undefined) throw pickled(join(folder, pickle));
+  if (files.length > 1 && files.every((name) => SHARD.test(name))) {
+    throw new HeadscopeError("missing", `${folder} holds the parts of a checkpoint without their index`, {
+      remedy: "fetch model.safetensors.index.json as well",
+    });
+  }
   throw new HeadscopeError(
     "missing",
     files.length === 0 ? `${folder} holds no checkpoint` : `${folder} holds several checkpoints (${files.join(", ")})`,
@@ -75,22 +95,29 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
   const start = await source.read(0, Math.min(size, 16));
   const starts = (...bytes: number[]) => bytes.every((byte, i) => start[i] === byte);
   if (starts(0x47, 0x47, 0x55, 0x46)) return openGguf(source);
-  // "PK" is torch.save's zip, 0x80 with a protocol number a bare pickle.
-  if (starts(0x50, 0x4b, 3, 4) || (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5)) {
-    throw new HeadscopeError("unsupported", `${path} is a pickle (or a zip of one): reading it would run code in it`, {
-      remedy: "convert it to safetensors in an environment where running it is safe",
-    });
-  }
-  if (start[8] === 0x7b) return openSafetensors(source);
+  // "PK" is torch.save's zip, 0x80 with a protocol number a bare pickle. A safetensors header of 640 bytes starts like
+  // that too, but the upper bytes of its length are 0 and a brace follows.
+  const isHeader = start[8] === 0x7b && start.subarray(4, 8).every((byte) => byte === 0);
+  if (starts(0x50, 0x4b, 3, 4) || (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5 && !isHeader))
+    throw pickled(path);
+  if (start[8] === 0x7b) return openSafetensors(source, await readConfig(path));
+  if (PICKLE.test(path)) throw pickled(path); // torch's oldest files are tar archives
   const found = Buffer.from(start.subarray(0, 8)).toString("hex");
   throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${found})`, {
     remedy: "give a .gguf or .safetensors file",
   });
 }
 
+/** A part of a checkpoint stands for the whole: its index, where one lies beside it. */
+function wholeOf(path: string): string {
+  const stem = SHARD.exec(basename(path))?.[1];
+  const index = stem === undefined ? undefined : join(dirname(path), `${stem}.safetensors.index.json`);
+  return index !== undefined && existsSync(index) ? index : path;
+}
+
 /**
  * Opens a checkpoint by its content, not by its name, and checks its header; no weights are read yet.
- * @param path a GGUF or safetensors file, or a folder with one (safetensors: with config.json)
+ * @param path a GGUF or safetensors file, the index of several, or a folder with one (safetensors: with config.json)
  * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
@@ -98,7 +125,9 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     (found) => found.isDirectory(),
     () => false, // openBytes says what is wrong with it
   );
-  const source = await openBytes(isFolder ? await fileIn(path) : path);
+  const file = isFolder ? await fileIn(path) : wholeOf(path);
+  if (INDEX.test(file)) return openSharded(file);
+  const source = await openBytes(file);
   try {
     return await openContent(source);
   } catch (error) {

@@ -7,6 +7,10 @@ import { decodeFloats, decodeNarrow, quantisationByName, widen } from "./quantis
 /** Bytes read at first: the whole header of a vocabulary of 50,000 (1.8 MB). */
 const FIRST_READ = 2 ** 22;
 
+/** A tensor that belongs to a model's config: divisors of rotary frequencies. A head has some hundred dimensions. */
+const ROPE_FACTORS = "rope_freqs.weight";
+const MOST_FACTORS = 4096;
+
 async function readHeader(source: ByteSource): Promise<GgufHeader> {
   for (let length = Math.min(FIRST_READ, source.size); ; ) {
     try {
@@ -52,6 +56,11 @@ export async function openGguf(source: ByteSource): Promise<Checkpoint> {
     const values = decodeFloats(type, await source.read(tensor.offset, tensor.bytes));
     checkFinite(path, name, values, "weight");
     return values;
+  }
+
+  const factors = tensors.get(ROPE_FACTORS);
+  if (factors !== undefined && factors.shape.length === 1 && factors.shape[0]! <= MOST_FACTORS) {
+    metadata[ROPE_FACTORS] = await read(ROPE_FACTORS);
   }
 
   return {

@@ -52,6 +52,17 @@ export function toBf16(value: number): number {
   return ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
+/** The bfloat16 bit patterns nearest to numbers, ties to even; none of them may be a NaN. */
+export function f32ToBf16(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const out = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    out[i] = (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+  }
+  return out;
+}
+
 /** Little-endian binary16 bytes as f32. */
 export function f16ToF32(bytes: Uint8Array): Float32Array<ArrayBuffer> {
   const values = f16Table();
@@ -62,9 +73,22 @@ export function f16ToF32(bytes: Uint8Array): Float32Array<ArrayBuffer> {
 
 /** Little-endian bfloat16 bytes as f32. */
 export function bf16ToF32(bytes: Uint8Array): Float32Array<ArrayBuffer> {
-  const words = new Uint32Array(bytes.length >> 1);
-  for (let i = 0, at = 0; i < words.length; i++, at += 2) words[i] = (bytes[at]! << 16) | (bytes[at + 1]! << 24);
+  const halves = halvesOf(bytes);
+  const words = new Uint32Array(halves.length);
+  for (let i = 0; i < words.length; i++) words[i] = halves[i]! << 16;
   return new Float32Array(words.buffer);
+}
+
+/** Little-endian 16-bit words of bytes: a view where they are aligned, else a copy. */
+export function halvesOf(bytes: Uint8Array): Uint16Array {
+  const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+  return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 1);
+}
+
+/** Index of the first bfloat16 NaN or infinity, or -1. */
+export function firstNonFiniteBf16(bits: Uint16Array): number {
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & 0x7f80) === 0x7f80) return i;
+  return -1;
 }
 
 /** Index of the first NaN or infinity, or -1. */

@@ -1,15 +1,21 @@
+/** Deepest nesting that is read; JSON.parse takes more than writing it into an error can. */
+const DEEPEST = 64;
+
 /**
- * The first key that stands twice in one object of a JSON text, or undefined. JSON.parse keeps the last silently, and
- * two programs that disagree on which one counts would read different tensors from one file.
+ * What makes a JSON text untrustworthy, or undefined: nesting that no description of a model has, or a key that stands
+ * twice in one object. JSON.parse keeps the last silently, and two programs that disagree on which one counts would read
+ * different tensors from one file.
  * @param text valid JSON (JSON.parse accepted it)
  */
-export function repeatedKey(text: string): string | undefined {
+export function jsonFault(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = []; // one for each open object; undefined for an array
   for (let at = 0; at < text.length; at++) {
     const character = text[at];
-    if (character === "{") open.push(new Set());
-    else if (character === "[") open.push(undefined);
-    else if (character === "}" || character === "]") open.pop();
+    if (character === "{" || character === "[") {
+      open.push(character === "{" ? new Set() : undefined);
+      if (open.length > DEEPEST) return `it nests deeper than ${DEEPEST}`;
+    }
+    if (character === "}" || character === "]") open.pop();
     else if (character === '"') {
       const start = at;
       for (at++; text[at] !== '"'; at++) if (text[at] === "\\") at++;
@@ -18,7 +24,7 @@ export function repeatedKey(text: string): string | undefined {
       if (text[next] !== ":") continue;
       const keys = open.at(-1);
       const key = JSON.parse(text.slice(start, at + 1)) as string;
-      if (keys?.has(key)) return key;
+      if (keys?.has(key)) return `it names "${key.slice(0, 80)}" twice`;
       keys?.add(key);
     }
   }

@@ -1,36 +1,32 @@
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, missingTensor } from "./bytes.ts";
 import type { Checkpoint, TensorInfo } from "./checkpoint.ts";
-import { firstNonFinite } from "./half.ts";
+import { firstNonFinite, firstNonFiniteBf16, halvesOf } from "./half.ts";
+import { readJsonObject } from "./json-file.ts";
 import { decodeTensor, readSafetensorsHeader } from "./safetensors.ts";
 
-/** The config.json beside a checkpoint, or undefined without one. Throws HeadscopeError "corrupt" when it is no JSON object. */
-async function readConfig(path: string): Promise<Record<string, unknown> | undefined> {
+/**
+ * The config.json beside a checkpoint, or undefined without one.
+ * @throws HeadscopeError "corrupt" when it is no JSON object
+ */
+export async function readConfig(path: string): Promise<Record<string, unknown> | undefined> {
   const file = join(dirname(path), "config.json");
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new HeadscopeError("input", `${file} can't be read (${(cause as Error).message})`, { cause });
-  }
-  try {
-    const config: unknown = JSON.parse(text);
-    if (typeof config === "object" && config !== null && !Array.isArray(config))
-      return config as Record<string, unknown>;
-  } catch (cause) {
-    throw corrupt(file, `it is not JSON (${(cause as Error).message})`, cause);
-  }
-  throw corrupt(file, "it is no JSON object");
+  return existsSync(file) ? readJsonObject(file) : undefined;
 }
 
-/** Opens a safetensors file as a checkpoint, with the config.json beside it. Throws HeadscopeError "corrupt". */
-export async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
+/**
+ * Opens a safetensors file as a checkpoint.
+ * @param config the parsed config.json of the model
+ * @throws HeadscopeError "corrupt"
+ */
+export async function openSafetensors(
+  source: ByteSource,
+  config: Record<string, unknown> | undefined,
+): Promise<Checkpoint> {
   const { path } = source;
   const { metadata: strings, tensors: entries } = await readSafetensorsHeader(source);
-  const config = await readConfig(path);
   const tensors = new Map<string, TensorInfo>();
   for (const [name, { dtype, shape, bytes }] of entries) tensors.set(name, { name, shape, type: dtype, bytes });
   return {
@@ -63,6 +59,15 @@ export async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     async readNarrow(name) {
       if (!entries.has(name)) throw missingTensor(path, name);
       return undefined;
+    },
+    async readBf16(name) {
+      const entry = entries.get(name);
+      if (entry === undefined) throw missingTensor(path, name);
+      if (entry.dtype !== "BF16") return undefined;
+      const bits = halvesOf(await source.read(entry.offset, entry.bytes));
+      const index = firstNonFiniteBf16(bits);
+      if (index >= 0) throw corrupt(path, `tensor "${name}" holds no finite number as weight ${index}`);
+      return bits;
     },
     digest: () => source.digest(),
     close: () => source.close(),

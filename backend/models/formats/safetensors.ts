@@ -3,13 +3,17 @@
  * Format: 8 bytes length of a JSON header, the header, then the tensors without gaps (safetensors' README). Own code:
  * no maintained package of the registry reads and writes it in Node.
  */
+import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
 import { bf16ToF32, f16ToF32, toBf16, toF16 } from "./half.ts";
-import { repeatedKey } from "./json-keys.ts";
+import { jsonFault } from "./json-keys.ts";
 
 /** Bytes of one element by dtype, for every dtype that headscope reads and writes. */
 export const DTYPE_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, I8: 1, BOOL: 1 } as const;
 export type Dtype = keyof typeof DTYPE_BYTES;
+/** Bytes of one element of the format's other dtypes, which are described and not read. */
+const UNREAD_BYTES = { F8_E4M3: 1, F8_E5M2: 1, I16: 2, U16: 2, U32: 4, U64: 8 } as const;
+const ALL_BYTES: Readonly<Record<string, number>> = { ...DTYPE_BYTES, ...UNREAD_BYTES };
 
 /** Elements of a tensor: F16 and BF16 are widened to f32 on reading and rounded (ties to even) on writing; BOOL is 0 or 1. */
 export type TensorData = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array;
@@ -23,7 +27,7 @@ export interface SafeTensor {
 
 /** A tensor's place in a safetensors file. */
 export interface SafetensorsEntry {
-  readonly dtype: Dtype;
+  readonly dtype: Dtype | keyof typeof UNREAD_BYTES;
   readonly shape: readonly number[];
   /** First byte, from the start of the file. */
   readonly offset: number;
@@ -47,8 +51,8 @@ function parseEntry(
   const label = `tensor "${name}"`;
   if (!isObject(value)) throw corrupt(path, `${label} has no description`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype)) {
-    const known = Object.keys(DTYPE_BYTES).join(", ");
+  if (typeof dtype !== "string" || !Object.hasOwn(ALL_BYTES, dtype)) {
+    const known = Object.keys(ALL_BYTES).join(", ");
     throw corrupt(path, `${label} has the dtype ${JSON.stringify(dtype)?.slice(0, 40)}; expected one of ${known}`);
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) throw corrupt(path, `${label} has no valid shape`);
@@ -59,12 +63,12 @@ function parseEntry(
   if (end > dataBytes) {
     throw corrupt(path, `${label} ends at byte ${dataStart + end}, and the file has ${dataStart + dataBytes}`);
   }
-  const expected = shape.reduce((product: number, length: number) => product * length, DTYPE_BYTES[dtype as Dtype]);
+  const expected = shape.reduce((product: number, length: number) => product * length, ALL_BYTES[dtype]!);
   if (expected !== end - begin) {
     const need = `${dtype} of shape [${shape.slice(0, 8).join(", ")}] needs ${expected} bytes`;
     throw corrupt(path, `${label}: ${need}, found ${end - begin}`);
   }
-  return { dtype: dtype as Dtype, shape, offset: dataStart + begin, bytes: end - begin };
+  return { dtype: dtype as SafetensorsEntry["dtype"], shape, offset: dataStart + begin, bytes: end - begin };
 }
 
 /** Tensors must fill the data without a gap or an overlap, as the format demands. */
@@ -91,8 +95,8 @@ function parseHeader(path: string, text: string): Record<string, unknown> {
     throw corrupt(path, `its header is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
   }
   if (!isObject(header)) throw corrupt(path, "its header is no JSON object");
-  const twice = repeatedKey(text);
-  if (twice !== undefined) throw corrupt(path, `its header names "${twice}" twice`);
+  const fault = jsonFault(text);
+  if (fault !== undefined) throw corrupt(path, `in its header ${fault}`);
   return header;
 }
 
@@ -132,6 +136,15 @@ export async function readSafetensorsHeader(
   return { metadata: strings as Record<string, string>, tensors };
 }
 
+const isRead = (dtype: SafetensorsEntry["dtype"]): dtype is Dtype => Object.hasOwn(DTYPE_BYTES, dtype);
+
+function unreadDtype(path: string, name: string, dtype: string): HeadscopeError {
+  const known = Object.keys(DTYPE_BYTES).join(", ");
+  return new HeadscopeError("unsupported", `${path}: tensor "${name}" is ${dtype}; ${known} are read`, {
+    remedy: "convert it to one of them",
+  });
+}
+
 /** Elements from little-endian bytes at the start of a buffer. */
 export function decodeTensor(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): TensorData {
   switch (dtype) {
@@ -168,6 +181,7 @@ export async function readSafetensors(
     const { metadata, tensors: entries } = await readSafetensorsHeader(source);
     const tensors = new Map<string, SafeTensor>();
     for (const [name, { dtype, shape, offset, bytes }] of entries) {
+      if (!isRead(dtype)) throw unreadDtype(path, name, dtype);
       tensors.set(name, { dtype, shape, data: decodeTensor(dtype, await source.read(offset, bytes)) });
     }
     return { metadata, tensors };

@@ -1,0 +1,91 @@
+import type { ModelConfig } from "./config.ts";
+import type { Parts } from "./families/family.ts";
+import type { BlockWeights } from "./weights.ts";
+
+/** Groups of a block's biases. */
+export type BiasGroup = "query, key and value" | "attention output" | "MLP";
+
+/**
+ * What a model is made of, in words: "3 KV heads for 9 query heads", "window of 4,096 tokens in 13 of 26 layers".
+ * @param biases that its blocks have
+ */
+export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
+  return [
+    ...positions(config),
+    ...attention(config),
+    ...(config.normalization_type === null
+      ? ["no norms"]
+      : [config.normalization_type === "LN" ? "layer norm" : "RMS norm"]),
+    ...(config.norm_placement === "post" ? ["norms after attention and MLP"] : []),
+    ...(config.norm_placement === "both" ? ["norms before and after attention and MLP"] : []),
+    ...(config.parallel_attn_mlp ? ["attention and MLP in parallel"] : []),
+    ...(config.attn_only ? ["no MLP"] : [`${config.gated_mlp ? "gated " : ""}MLP with ${config.act_fn}`]),
+    ...biasWords(config, biases),
+    ...(config.embed_scale ? [`embedding times ${rounded(config.embed_scale)}`] : []),
+    ...(config.output_logits_soft_cap ? [`logits capped at ${config.output_logits_soft_cap}`] : []),
+    config.tie_word_embeddings ? "tied embeddings" : "untied embeddings",
+  ];
+}
+
+function biasWords(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
+  if (biases.length === 0) return [];
+  return biases.length === (config.attn_only ? 2 : 3)
+    ? ["biases everywhere"]
+    : [`biases of ${biases.join(" and of ")}`];
+}
+
+function positions(config: ModelConfig): string[] {
+  const { positional_embedding_type: type, rotary_dim, d_head, rotary_scaling, rotary_local } = config;
+  if (type !== "rotary") return [type === "standard" ? "learned positions" : "no positions"];
+  return [
+    rotary_dim === d_head ? "rotary positions" : `rotary positions in ${rotary_dim} of ${d_head} dimensions`,
+    ...(rotary_scaling ? [`rotation scaled (${scalingWords(rotary_scaling)})`] : []),
+    ...(rotary_local ? [`local layers rotated with base ${rotary_local.base.toLocaleString("en-US")}`] : []),
+  ];
+}
+
+function scalingWords(scaling: NonNullable<ModelConfig["rotary_scaling"]>): string {
+  return "factor" in scaling ? `${scaling.type}, factor ${rounded(scaling.factor)}` : scaling.type;
+}
+
+function attention(config: ModelConfig): string[] {
+  const { n_heads, n_key_value_heads, n_layers, window_size, attn_types, qk_norm, attn_scores_soft_cap } = config;
+  const local = attn_types ? attn_types.filter((type) => type === "local").length : n_layers;
+  const windowed = window_size !== undefined && local > 0;
+  return [
+    ...(n_key_value_heads < n_heads ? [`${n_key_value_heads} KV heads for ${n_heads} query heads`] : []),
+    ...(windowed
+      ? [
+          `window of ${window_size.toLocaleString("en-US")} tokens${local < n_layers ? ` in ${local} of ${n_layers} layers` : ""}`,
+        ]
+      : []),
+    ...(qk_norm ? [qk_norm === "head" ? "query and key norm by head" : "query and key norm over all heads"] : []),
+    ...(attn_scores_soft_cap ? [`attention scores capped at ${attn_scores_soft_cap}`] : []),
+    ...(Math.abs(config.attn_scale * Math.sqrt(config.d_head) - 1) > 1e-6
+      ? [`attention scaled by ${rounded(config.attn_scale)}`]
+      : []),
+  ];
+}
+
+function rounded(value: number): string {
+  return String(Number(value.toPrecision(4)));
+}
+
+/** Biases of a block's weights. */
+export function biasesOf({ qkvBias, oBias, mlpInBias }: BlockWeights): BiasGroup[] {
+  return biasGroups(qkvBias !== undefined, oBias !== undefined, mlpInBias !== undefined);
+}
+
+/** Biases that a checkpoint's parts hold, told by the first block. */
+export function biasesIn(parts: Parts): BiasGroup[] {
+  const has = (name: string): boolean => Object.hasOwn(parts, `blocks.0.${name}`);
+  return biasGroups(has("attn.qkv_bias"), has("attn.o_bias"), has("mlp.in_bias"));
+}
+
+function biasGroups(qkv: boolean, output: boolean, mlp: boolean): BiasGroup[] {
+  return [
+    ...(qkv ? (["query, key and value"] as const) : []),
+    ...(output ? (["attention output"] as const) : []),
+    ...(mlp ? (["MLP"] as const) : []),
+  ];
+}
