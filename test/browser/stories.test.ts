@@ -153,11 +153,11 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       await open("/training");
       await page.getByRole("button", { name: "New run" }).first().click();
       await page.locator("summary").filter({ hasText: "Training" }).click();
-      await page.getByLabel("steps", { exact: true }).fill("150");
-      await page.getByLabel("batch", { exact: true }).fill("16");
+      await page.getByLabel("steps", { exact: true }).fill("40");
+      await page.getByLabel("batch", { exact: true }).fill("8");
       await page.getByRole("button", { name: /^(Train|Start)/ }).click();
       await card("Losses").locator(".js-plotly-plot").waitFor();
-      await expect.poll(() => card("Runs").textContent(), { timeout: PATIENCE }).toMatch(/seed 0, 150 steps/);
+      await expect.poll(() => card("Runs").textContent(), { timeout: 2 * PATIENCE }).toMatch(/seed 0, 40 steps/);
       await shot("training");
       const slider = page.getByRole("slider", { name: "Checkpoint at step" });
       await slider.focus();
