@@ -83,9 +83,9 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       for (let i = 0; i < 8; i++) await top.press("ArrowRight");
       await expect.poll(() => card("Selection").textContent()).toMatch(/8\s+of 270 heads/);
       const probed = (await inTerminal(await commandOf("Grid of heads"))) as unknown as Scores;
-    const value = probed.metrics.induction.values[18]![6]!;
-    expect(await page.locator('[data-head="18.6"]').first().getAttribute("aria-label")).toContain(value.toFixed(3));
-    const best = await card("Find heads").getByRole("listitem").first().textContent();
+      const value = probed.metrics.induction.values[18]![6]!;
+      expect(await page.locator('[data-head="18.6"]').first().getAttribute("aria-label")).toContain(value.toFixed(3));
+      const best = await card("Find heads").getByRole("listitem").first().textContent();
       expect(best).toContain("18.6");
       await page.locator('[data-head="18.6"]').first().click();
       const about = page.getByRole("complementary", { name: "Head 18.6" });
@@ -118,13 +118,15 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
 
       // Leave with a file that makes another engine use less memory.
       await page.getByRole("link", { name: "Inference", exact: true }).click();
-    await page.getByText(/of 90 KV heads keep everything/).waitFor();
-      const marks = await card("Mask").locator("[data-head]").evaluateAll((all) => all.map((each) => each.ariaLabel!));
-    const mask = (await inTerminal(await commandOf("Mask"))) as unknown as { kvHeads: string[][] };
-    expect(marks.map((words) => words.endsWith("keeps everything"))).toEqual(
-      mask.kvHeads.flat().map((kept) => kept === "retrieval"),
-    );
-    await page.getByRole("radio", { name: "Selected heads", exact: true }).check({ force: true });
+      await page.getByText(/of 90 KV heads keep everything/).waitFor();
+      const marks = await card("Mask")
+        .locator("[data-head]")
+        .evaluateAll((all) => all.map((each) => each.ariaLabel!));
+      const mask = (await inTerminal(await commandOf("Mask"))) as unknown as { kvHeads: string[][] };
+      expect(marks.map((words) => words.endsWith("keeps everything"))).toEqual(
+        mask.kvHeads.flat().map((kept) => kept === "retrieval"),
+      );
+      await page.getByRole("radio", { name: "Selected heads", exact: true }).check({ force: true });
       await page.getByText(/of 90 KV heads keep everything/).waitFor();
       await page.getByRole("button", { name: "Export", exact: true }).click();
       const file = page.getByRole("figure").filter({ hasText: "full_attention_heads.tsv" });
@@ -153,11 +155,11 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       await open("/training");
       await page.getByRole("button", { name: "New run" }).first().click();
       await page.locator("summary").filter({ hasText: "Training" }).click();
-      await page.getByLabel("steps", { exact: true }).fill("150");
-      await page.getByLabel("batch", { exact: true }).fill("16");
+      await page.getByLabel("steps", { exact: true }).fill("40");
+      await page.getByLabel("batch", { exact: true }).fill("8");
       await page.getByRole("button", { name: /^(Train|Start)/ }).click();
       await card("Losses").locator(".js-plotly-plot").waitFor();
-      await expect.poll(() => card("Runs").textContent(), { timeout: PATIENCE }).toMatch(/seed 0, 150 steps/);
+      await expect.poll(() => card("Runs").textContent(), { timeout: 2 * PATIENCE }).toMatch(/seed 0, 40 steps/);
       await shot("training");
       const slider = page.getByRole("slider", { name: "Checkpoint at step" });
       await slider.focus();

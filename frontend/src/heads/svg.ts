@@ -9,6 +9,8 @@ export interface GridPicture {
   readonly groups: number;
   readonly selected: readonly string[];
   readonly diverging?: boolean;
+  /** What stands before the number of a column of the table, default H for query heads. */
+  readonly prefix?: string;
 }
 
 const CELL = 24;
@@ -16,7 +18,10 @@ const MARGIN = 44;
 const GAP = 4;
 
 /** The grid as an SVG document of its own, layers from left to right, on white. */
-export function gridSvg(values: Table, { title, groups, selected, diverging = false }: GridPicture): string {
+export function gridSvg(
+  values: Table,
+  { title, groups, selected, diverging = false, prefix = "H" }: GridPicture,
+): string {
   const heads = values[0]?.length ?? 0;
   const range = extent(values, diverging);
   const colours = cellColours(values, range, diverging);
@@ -35,7 +40,7 @@ export function gridSvg(values: Table, { title, groups, selected, diverging = fa
     `<text x="${left}" y="${top}" text-anchor="${anchor}">${escaped(words)}</text>`;
   const labels = [
     ...values.map((_, layer) => text(x(layer) + CELL / 2, MARGIN - 6, "middle", `L${layer}`)),
-    ...Array.from({ length: heads }, (_, head) => text(MARGIN - 6, y(head) + CELL / 2 + 4, "end", `H${head}`)),
+    ...Array.from({ length: heads }, (_, head) => text(MARGIN - 6, y(head) + CELL / 2 + 4, "end", `${prefix}${head}`)),
   ];
   const width = Math.max(x(values.length) + 12, 320);
   const height = y(heads) + 32;
@@ -70,4 +75,9 @@ export async function gridPng(svg: string): Promise<Blob> {
       "image/png",
     );
   });
+}
+
+/** What a card takes to hand out a picture in both formats. @param svg the picture, drawn when it is asked for */
+export function pictures(svg: () => string): { svg: () => Blob; png: () => Promise<Blob> } {
+  return { svg: () => new Blob([svg()], { type: "image/svg+xml" }), png: () => gridPng(svg()) };
 }

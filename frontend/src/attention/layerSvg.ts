@@ -1,0 +1,34 @@
+import { escaped } from "../heads/svg.ts";
+
+/** A head's small picture. */
+export interface Thumb {
+  /** LAYER.HEAD */
+  readonly head: string;
+  /** Data URL of a PNG. */
+  readonly image: string;
+}
+
+const SIZE = 120;
+const GAP = 12;
+const TOP = 40;
+const LABEL = 20;
+const MOST_A_ROW = 8;
+
+/** The heads of a layer as one SVG document on white: their pictures in rows, each over its name. */
+export function layerSvg(title: string, thumbs: readonly Thumb[]): string {
+  const columns = Math.min(MOST_A_ROW, thumbs.length);
+  const width = GAP + Math.max(3, columns) * (SIZE + GAP);
+  const height = TOP + Math.ceil(thumbs.length / MOST_A_ROW) * (SIZE + LABEL + GAP);
+  const cells = thumbs.map(({ head, image }, i) => {
+    const x = GAP + (i % MOST_A_ROW) * (SIZE + GAP);
+    const y = TOP + Math.floor(i / MOST_A_ROW) * (SIZE + LABEL + GAP);
+    return `<image x="${x}" y="${y}" width="${SIZE}" height="${SIZE}" href="${image}" style="image-rendering:pixelated"/><text x="${x + SIZE / 2}" y="${y + SIZE + 14}" text-anchor="middle">${escaped(head)}</text>`;
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12" fill="#17202a">`,
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<text x="${GAP}" y="24" font-size="14" font-weight="600">${escaped(title)}</text>`,
+    ...cells,
+    "</svg>",
+  ].join("\n");
+}
