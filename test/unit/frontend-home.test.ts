@@ -189,6 +189,29 @@ describe("Home of a fresh data folder", () => {
     expect(control(models, "Fetch again")).toBeDefined();
   });
 
+  it("opens a model by its path, fetches one of the hub, and says why one cannot be opened", async () => {
+    const { root } = await open({
+      ...full,
+      "GET /api/models/models%2Fmine": { ref: "models/mine" },
+      "POST /api/jobs": job,
+    });
+    const models = card(root, "Models");
+    const field = models.querySelector<HTMLInputElement>("form input")!;
+    const give = async (text: string, button: string): Promise<void> => {
+      field.value = text;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      await settle();
+      control(models.querySelector("form")!, button).click();
+      await settle();
+    };
+    await give("models/none", "Open");
+    expect(models.querySelector("[role=alert]")?.textContent).toContain("no GET /api/models/models%2Fnone");
+    await give("models/mine", "Open");
+    expect(new URLSearchParams(location.search).get("model")).toBe("models/mine");
+    await give("hf:org/name", "Fetch");
+    expect(asked.at(-1)).toEqual({ call: "POST /api/jobs", body: { kind: "pull", model: "hf:org/name" } });
+  });
+
   it("shows what the server refused", async () => {
     const { "GET /api/runs": _, ...rest } = empty;
     const { root } = await open(rest);
