@@ -1,8 +1,5 @@
 import type { JobSummary } from "../../../backend/server/api.ts";
 
-/** The statuses of a job that will not move on. */
-export const ENDED: ReadonlySet<string> = new Set(["done", "failed", "cancelled", "interrupted"]);
-
 /** What has become of a job, in words. */
 export function jobWords({ status, title, error }: Pick<JobSummary, "status" | "title" | "error">): string {
   switch (status) {

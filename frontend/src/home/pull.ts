@@ -1,7 +1,7 @@
 import type { JobSummary } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
+import { isActive } from "../state/status.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { isActive } from "../training/view.svelte.ts";
 
 /** Fetches a model of the catalogue. @throws ApiError */
 export function pull(model: string): Promise<JobSummary> {

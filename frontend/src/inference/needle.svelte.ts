@@ -3,6 +3,7 @@ import type { JobSummary, NeedleResult } from "../../../backend/server/api.ts";
 import { get, post, remove } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { number, text } from "../state/codecs.ts";
+import { isActive } from "../state/status.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import type { NeedleAsk } from "./commands.ts";
@@ -23,9 +24,6 @@ export const needleParams = {
 
 /** The cell whose answers are shown alone, "LENGTH DEPTH"; "" for all. */
 export const cellParam = urlParam("needle-cell", text());
-
-/** The statuses of a job that will not move on. */
-const ENDED: ReadonlySet<string> = new Set(["done", "failed", "cancelled", "interrupted"]);
 
 /** Needle questions in long texts, with all heads full and with the mask: a job, and its answers. */
 class NeedleTest {
@@ -63,7 +61,7 @@ class NeedleTest {
       jobs.findLast(({ kind, result }) => kind === "needle" && (result as NeedleResult | undefined)?.model === model)
     );
   });
-  readonly running = $derived(this.job !== undefined && !ENDED.has(this.job.status));
+  readonly running = $derived(this.job !== undefined && isActive(this.job.status));
 
   /** Answers for the present model; undefined while there are none. */
   readonly result = $derived.by((): NeedleResult | undefined => {

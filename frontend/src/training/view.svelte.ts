@@ -1,5 +1,6 @@
 import type { JobSummary, RunSummary } from "../../../backend/server/api.ts";
 import { choice, flag, json, list, number, text } from "../state/codecs.ts";
+import { isActive } from "../state/status.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { seriesOf } from "./compare.ts";
@@ -114,14 +115,4 @@ export const training = new TrainingView();
 export function jobOf(run: RunSummary): JobSummary | undefined {
   const job = workspace.jobs.value?.find(({ id }) => id === run.job);
   return job !== undefined && isActive(job.status) ? job : undefined;
-}
-
-/** Whether a run or job waits or works. */
-export function isActive(status: string): boolean {
-  return status === "queued" || status === "running";
-}
-
-/** Whether a run was stopped on its way and can go on. */
-export function canResume(status: string): boolean {
-  return status === "cancelled" || status === "interrupted" || status === "failed";
 }

@@ -1,29 +1,7 @@
-import type { JobSummary, Problem, RunSummary, TrainRequest } from "../../../backend/server/api.ts";
-import { ApiError, get, post, remove } from "../api/client.ts";
+import type { JobSummary, RunSummary, TrainRequest } from "../../../backend/server/api.ts";
+import { get, post, remove } from "../api/client.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { runsData } from "./runs.svelte.ts";
-
-/** Something that a button asks the server to do: whether it is under way, and why it was refused. */
-export class Action {
-  busy = $state(false);
-  problem = $state.raw<Problem>();
-
-  /** @returns what the work gives; undefined where it was refused, or one is under way */
-  async do<T>(work: () => Promise<T>): Promise<T | undefined> {
-    if (this.busy) return undefined;
-    this.busy = true;
-    this.problem = undefined;
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.problem = error.problem;
-      return undefined;
-    } finally {
-      this.busy = false;
-    }
-  }
-}
 
 /** What the server answers when runs begin or go on. */
 export interface Started {
@@ -39,11 +17,6 @@ export function startRuns(request: TrainRequest): Promise<Started> {
 /** Goes on with a run that was stopped, and with those trained together with it. @throws ApiError */
 export function resumeRun(id: string): Promise<Started> {
   return start(`/api/runs/${encodeURIComponent(id)}/resume`, {});
-}
-
-/** Stops a job: a run that trains is saved where it is, and can go on from there. @throws ApiError */
-export function cancelJob(id: number): Promise<void> {
-  return remove(`/api/jobs/${id}`);
 }
 
 /** Removes a run with its curves and checkpoints. @throws ApiError */

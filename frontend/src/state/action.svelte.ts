@@ -1,0 +1,29 @@
+import type { Problem } from "../../../backend/server/api.ts";
+import { ApiError, remove } from "../api/client.ts";
+
+/** Something that a button asks the server to do: whether it is under way, and why it was refused. */
+export class Action {
+  busy = $state(false);
+  problem = $state.raw<Problem>();
+
+  /** @returns what the work gives; undefined where it was refused, or one is under way */
+  async do<T>(work: () => Promise<T>): Promise<T | undefined> {
+    if (this.busy) return undefined;
+    this.busy = true;
+    this.problem = undefined;
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.problem = error.problem;
+      return undefined;
+    } finally {
+      this.busy = false;
+    }
+  }
+}
+
+/** Stops a job: a run that trains is saved where it is, and can go on from there. @throws ApiError */
+export function cancelJob(id: number): Promise<void> {
+  return remove(`/api/jobs/${id}`);
+}
