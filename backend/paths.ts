@@ -37,7 +37,7 @@ export function checkpointFile(id: string, step: number, folder = dataDir()): st
  * @param folder data folder, default `dataDir()`
  */
 export function checkpointSteps(id: string, folder = dataDir()): number[] {
-  return names(runFolder(id, folder))
+  return namesIn(runFolder(id, folder))
     .flatMap((name) => /^step-(\d{9,})\.safetensors$/.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b);
@@ -45,11 +45,17 @@ export function checkpointSteps(id: string, folder = dataDir()): number[] {
 
 /** Ids of the runs that have a folder, for naming the nearest one. @param folder data folder, default `dataDir()` */
 export function runIds(folder = dataDir()): string[] {
-  return names(join(folder, "runs")).sort();
+  return namesIn(join(folder, "runs")).sort();
 }
 
-/** What a folder holds; nothing when it is not there. */
-function names(folder: string): string[] {
+/** A text, such as a model's reference, as a plain file name: run:induction-1@500 is run-induction-1-500. */
+export function slug(text: string): string {
+  const plain = text.replace(/[^A-Za-z0-9._-]+/g, "-").slice(-80);
+  return plain.replace(/^[.-]+/, "") || "unnamed";
+}
+
+/** Names of what a folder holds; none when it is not there. */
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {

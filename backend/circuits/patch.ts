@@ -2,8 +2,9 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
+import { encodeText } from "../models/encode.ts";
 import { forward } from "../models/forward.ts";
-import { blockHook, blockHookNames } from "../models/hook-points.ts";
+import { blockHook, blockHookNames, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
@@ -95,9 +96,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   }
   const { n_layers } = model.config;
   const layers = options.layers ?? Array.from({ length: n_layers }, (_, l) => l);
-  const beyond = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= n_layers);
-  if (beyond !== undefined)
-    throw new HeadscopeError("usage", `there is no layer ${beyond}`, { remedy: `layers are 0 to ${n_layers - 1}` });
+  for (const layer of layers) checkLayer(model.config, layer);
   const results: PatchResult[] = [];
   for (const pair of pairs) {
     const base = run(model, pair, hook);
@@ -158,16 +157,8 @@ export function tokenPairs(
     throw new HeadscopeError("input", "there is no pair to patch", { remedy: "give at least one" });
   return pairs.map((pair, p) => {
     const label = pairs.length > 1 ? `pair ${p}: ` : "";
-    const encode = (text: string, bos?: boolean): number[] => {
-      const { tokenizer } = model;
-      if (!tokenizer)
-        throw new HeadscopeError("unsupported", `${label}${model.ref} has no tokenizer, so it takes no text`, {
-          remedy: "give token ids",
-        });
-      return tokenizer.encode(text, bos === undefined ? {} : { prependBos: bos });
-    };
     const ids = (given: Pair["clean"]): number[] =>
-      typeof given === "string" ? encode(given, prependBos) : [...given];
+      typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
     const [clean, corrupt] = [ids(pair.clean), ids(pair.corrupt)];
     if (clean.length !== corrupt.length) {
       throw new HeadscopeError(
@@ -178,7 +169,7 @@ export function tokenPairs(
     }
     const token = (name: "answer" | "wrong"): number => {
       const given = pair[name];
-      const made = typeof given === "string" ? encode(given, false) : [given];
+      const made = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
       if (made.length !== 1) {
         throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${made.length} tokens`, {
           remedy: "give one token: its id, or a text that is one token (mind the space in front)",

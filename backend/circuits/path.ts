@@ -5,7 +5,7 @@ import { formatHead } from "../heads/refs.ts";
 import { BATCH_TOKENS } from "../hooks/loss.ts";
 import { normalise, UNHOOKED } from "../models/block.ts";
 import { forward } from "../models/forward.ts";
-import { blockHook } from "../models/hook-points.ts";
+import { blockHook, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { parameter } from "../models/weights.ts";
 import { gatherRows } from "../runtime/ops.ts";
@@ -60,10 +60,7 @@ function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
     throw new HeadscopeError("usage", `${formatHead(first)} is in the first layer: no head comes before it`, {
       remedy: "give heads of a later layer",
     });
-  if (first.layer >= config.n_layers)
-    throw new HeadscopeError("usage", `there is no layer ${first.layer}`, {
-      remedy: `layers are 0 to ${config.n_layers - 1}`,
-    });
+  checkLayer(config, first.layer);
   return first.layer;
 }
 

@@ -1,6 +1,7 @@
 import { HeadscopeError } from "../errors.ts";
 import { readJson } from "../json.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
 import type { TokenOptions } from "./options.ts";
 
@@ -96,16 +97,11 @@ export async function tokensOf(
  * @throws HeadscopeError for a model without a tokenizer, or BOS asked of one that has none
  */
 export function encode(model: Model, text: string, prependBos?: boolean): number[] {
-  const { tokenizer } = model;
-  if (!tokenizer)
-    throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer, so it takes no text`, {
-      remedy: "give token ids with --tokens-file",
-    });
-  if (prependBos === true && tokenizer.bos === undefined)
+  if (prependBos === true && model.tokenizer !== undefined && model.tokenizer.bos === undefined)
     throw new HeadscopeError("usage", `the tokenizer of ${model.ref} has no BOS token`, {
       remedy: "leave --prepend-bos out",
     });
-  return tokenizer.encode(text, prependBos === undefined ? {} : { prependBos });
+  return encodeText(model, text, prependBos, { remedy: "give token ids with --tokens-file" });
 }
 
 /** What an unexpected JSON value is, in a word or two. */

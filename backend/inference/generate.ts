@@ -29,8 +29,8 @@ export interface GenerateOptions {
   forward?: ForwardOptions;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: (result: ForwardResult, step: number) => void;
-  /** Called with every new token, and the probability that the model gave it (before the temperature). */
-  onToken?: (id: number, text: string | undefined, probability: number) => void;
+  /** Called with every new token; `probability` works out how likely the model held it (before the temperature). */
+  onToken?: (id: number, text: string | undefined, probability: () => number) => void;
   signal?: AbortSignal;
 }
 
@@ -121,7 +121,8 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       const id = choose(logits, temperature, random);
       if (stop.has(id)) break;
       ids.push(id);
-      options.onToken?.(id, tokenizer?.decode([id]), probabilityOf(logits, id));
+      const from = logits;
+      options.onToken?.(id, tokenizer?.decode([id]), () => probabilityOf(from, id));
       if (ids.length >= maxTokens) break;
       // Lets a cancel or a progress display through between tokens.
       await new Promise(setImmediate);

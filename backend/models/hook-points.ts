@@ -72,3 +72,9 @@ export function checkHookName(config: ModelConfig, name: string): void {
   }
   throw unknownName("hook name", name, names);
 }
+
+/** @throws HeadscopeError (usage) for a layer that the model does not have */
+export function checkLayer({ n_layers }: Pick<ModelConfig, "n_layers">, layer: number): void {
+  if (Number.isInteger(layer) && layer >= 0 && layer < n_layers) return;
+  throw new HeadscopeError("usage", `there is no layer ${layer}`, { remedy: `layers are 0 to ${n_layers - 1}` });
+}

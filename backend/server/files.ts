@@ -1,4 +1,4 @@
-import { lstat, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { notFound, Refusal } from "./problems.ts";
 
@@ -30,11 +30,6 @@ export async function existingInside(folders: readonly string[], given: string):
   if (real === undefined) throw notFound(`there is no ${given}`, "check the path");
   if (!roots.some((root) => root !== undefined && isInside(root, real))) throw outside(given, folders);
   return path;
-}
-
-/** Whether a path is a plain file and no link. */
-export async function isPlainFile(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => undefined))?.isFile() === true;
 }
 
 function outside(given: string, folders: readonly string[]): Refusal {

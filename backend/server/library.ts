@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
+import { slug } from "../paths.ts";
 import type { MaskEntry, ScoresEntry } from "./api.ts";
 import { isInside, pathOfId } from "./files.ts";
 import { notFound } from "./problems.ts";
@@ -176,10 +177,4 @@ export function scoresId({ model, probe, ...rest }: HeadScores): string {
     .update(JSON.stringify([model, probe, rest]))
     .digest("hex");
   return `scores/${slug(model.ref)}/${slug(probe)}-${hash.slice(0, 12)}.json`;
-}
-
-/** A text as a plain file name. */
-export function slug(text: string): string {
-  const plain = text.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[.-]+/, "");
-  return plain.slice(-80) || "unnamed";
 }

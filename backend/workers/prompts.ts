@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import { logitsOf } from "../hooks/loss.ts";
+import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
@@ -30,15 +31,6 @@ export function promptIds(model: Model, input: PromptInput): readonly number[] {
       remedy: `ids go from 0 to ${d_vocab - 1}`,
     });
   return ids;
-}
-
-/** Ids of a text. @throws HeadscopeError without a tokenizer, or where BOS is asked for and there is none */
-export function encodeText({ ref, tokenizer }: Model, text: string, bos?: boolean): number[] {
-  if (!tokenizer)
-    throw new HeadscopeError("unsupported", `${ref} has no tokenizer, so it takes no text`, {
-      remedy: "give token ids",
-    });
-  return tokenizer.encode(text, bos === undefined ? {} : { prependBos: bos });
 }
 
 /** What names a prompt: the model's weights and the ids. */

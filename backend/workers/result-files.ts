@@ -3,11 +3,6 @@ import { join } from "node:path";
 import { formatJson } from "../json.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
 
-/** A model's reference as a folder's name: run:induction-1@500 is run-induction-1-500. */
-export function modelSlug(ref: string): string {
-  return ref.replace(/[^A-Za-z0-9._]+/g, "-").replace(/^[-.]+/, "");
-}
-
 /** Eight hexadecimal digits that tell results apart: the same work gives the same name and replaces the older result. */
 export function shortHash(what: unknown): string {
   return createHash("sha256").update(JSON.stringify(what)).digest("hex").slice(0, 8);

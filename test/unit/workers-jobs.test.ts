@@ -7,9 +7,9 @@ import { readScores } from "../../backend/heads/scores.ts";
 import { generate } from "../../backend/inference/generate.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
+import { slug } from "../../backend/paths.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 import type { NeedleResult } from "../../backend/server/api.ts";
-import { modelSlug } from "../../backend/workers/result-files.ts";
 import { haystackFor } from "../../probes/haystack.ts";
 import { type HeadHistory, probeHistory } from "../../probes/history.ts";
 import { probe } from "../../probes/index.ts";
@@ -66,8 +66,8 @@ describe("a probe job", () => {
   });
 
   it("names folders after models", () => {
-    expect(modelSlug("run:induction-1@500")).toBe("run-induction-1-500");
-    expect(modelSlug("../up/model.gguf")).toBe("up-model.gguf");
+    expect(slug("run:induction-1@500")).toBe("run-induction-1-500");
+    expect(slug("../up/model.gguf")).toBe("up-model.gguf");
   });
 });
 

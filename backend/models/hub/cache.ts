@@ -1,7 +1,8 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
+import { namesIn } from "../../paths.ts";
 import { INDEX, shardsOf } from "./files.ts";
 import { formatHubRef, type HubRef, parseHubRef } from "./ref.ts";
 import { hubCacheDir } from "./settings.ts";
@@ -47,7 +48,7 @@ export function cachedCommit({ repo, revision }: Pick<HubRef, "repo" | "revision
  */
 export function checkpointIn(folder: string, file?: string): string | undefined {
   if (file !== undefined) return existsSync(join(folder, file)) ? join(folder, file) : undefined;
-  const names = list(folder).filter((name) => existsSync(join(folder, name))); // a link may lead nowhere
+  const names = namesIn(folder).filter((name) => existsSync(join(folder, name))); // a link may lead nowhere
   const weights = names.filter((name) => name.endsWith(".safetensors"));
   if (names.includes("config.json")) {
     if (names.includes("model.safetensors")) return folder;
@@ -81,7 +82,7 @@ export function hubModelPath(ref: string): string {
 /** Every checkpoint in the cache that can be opened, by name. */
 export function cachedModels(): CachedModel[] {
   const cache = hubCacheDir();
-  return list(cache)
+  return namesIn(cache)
     .filter((name) => name.startsWith("models--"))
     .sort()
     .flatMap((name) => modelsOf(name.slice("models--".length).replaceAll("--", "/")));
@@ -105,7 +106,7 @@ export async function removeHubModel(ref: string): Promise<number> {
     for (const [, path] of refsTo(repo, commit!)) await rm(path, { force: true });
     await rm(folder, { recursive: true, force: true });
   }
-  const snapshots = list(join(repoFolder(repo), "snapshots"));
+  const snapshots = namesIn(join(repoFolder(repo), "snapshots"));
   if (snapshots.length === 0) {
     const freed = [...blobs].reduce((sum, path) => sum + sizeOf(path), 0);
     await rm(repoFolder(repo), { recursive: true, force: true });
@@ -127,7 +128,7 @@ function modelsOf(repo: string): CachedModel[] {
   } catch {
     return []; // not a name that the hub gives
   }
-  return list(join(repoFolder(repo), "snapshots"))
+  return namesIn(join(repoFolder(repo), "snapshots"))
     .filter((commit) => COMMIT.test(commit))
     .sort()
     .flatMap((commit) => {
@@ -137,7 +138,7 @@ function modelsOf(repo: string): CachedModel[] {
       const whole = checkpointIn(folder);
       if (whole !== undefined)
         return [{ ref: formatHubRef({ repo, revision }), commit, path: whole, bytes: bytesOf(whole) }];
-      return list(folder)
+      return namesIn(folder)
         .filter((name) => name.endsWith(".gguf") && existsSync(join(folder, name)))
         .map((file) => {
           const path = join(folder, file);
@@ -163,7 +164,7 @@ function readShards(path: string): string[] | undefined {
 
 /** Files and links to files at any depth. */
 function filesBelow(folder: string): string[] {
-  return list(folder).flatMap((name) => {
+  return namesIn(folder).flatMap((name) => {
     const path = join(folder, name);
     return lstatSync(path).isDirectory() ? filesBelow(path) : [path];
   });
@@ -184,16 +185,6 @@ function real(path: string): string {
     return realpathSync(path);
   } catch {
     return path; // a link that leads nowhere
-  }
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return [];
-    throw error;
   }
 }
 

@@ -5,10 +5,11 @@ import { compileInterventions, disposeInterventions } from "../../hooks/interven
 import { zeroHeads } from "../../hooks/zero-heads.ts";
 import { generate } from "../../inference/generate.ts";
 import { TextStream } from "../../inference/text-stream.ts";
+import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
-import { encodeText, promptIds, tokenTexts } from "../prompts.ts";
+import { promptIds, tokenTexts } from "../prompts.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";
 
@@ -39,7 +40,8 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<Genera
       ...(seed === undefined ? {} : { seed }),
       ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
       forward: { interventions, onLayer },
-      onToken: (id, _, probability) => void emit({ event: "token", id, text: text.push(id), probability }),
+      onToken: (id, _, probability) =>
+        void emit({ event: "token", id, text: text.push(id), probability: probability() }),
       signal,
     });
     return {

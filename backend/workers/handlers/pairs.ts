@@ -1,8 +1,9 @@
 import { tokenPairs } from "../../circuits/patch.ts";
 import { HeadscopeError } from "../../errors.ts";
+import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { PairAlignment, PairInput } from "../../server/api.ts";
-import { candidate, encodeText, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
+import { candidate, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";
 

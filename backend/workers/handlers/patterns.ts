@@ -1,6 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../errors.ts";
-import { blockHook } from "../../models/hook-points.ts";
+import { blockHook, checkLayer } from "../../models/hook-points.ts";
 import type { Model } from "../../models/model.ts";
 import { parameter } from "../../models/weights.ts";
 import { gatherRows } from "../../runtime/ops.ts";
@@ -21,7 +20,7 @@ interface PatternsPayload {
 export const handle: Handler = async (payload, { signal }) => {
   const { model: ref, ids, layer, slice } = payload as PatternsPayload;
   const model = await session.models.open(ref, signal);
-  checkLayer(model, layer);
+  checkLayer(model.config, layer);
   const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
   const names = slice.weighted ? [name, value] : [name];
   const part = session.runs.atLayer(model, ids, layer, names, signal, (activations) => {
@@ -50,9 +49,4 @@ function writtenNorms(model: Model, layer: number, values: Tensor): Tensor {
   const shared = tf.reshape(gatherRows(byHead, tf.tensor1d(group, "int32")), [H, positions, d_head]);
   const written = tf.matMul(shared, parameter(model, blockHook(layer, "attn.W_O"))); // [heads, key, d_model]
   return tf.reshape(tf.sqrt(tf.sum(tf.square(written), 2)), [H, 1, positions]);
-}
-
-function checkLayer({ config: { n_layers } }: Model, layer: number): void {
-  if (Number.isInteger(layer) && layer >= 0 && layer < n_layers) return;
-  throw new HeadscopeError("usage", `there is no layer ${layer}`, { remedy: `layers are 0 to ${n_layers - 1}` });
 }

@@ -2,9 +2,10 @@ import { type ProbeRequest, probeMany, probes as registry } from "../../../probe
 import type { HeadScores } from "../../heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
+import { slug } from "../../paths.ts";
 import type { JobRequest } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
-import { modelSlug, shortHash, writeResult } from "../result-files.ts";
+import { shortHash, writeResult } from "../result-files.ts";
 import type { Handler } from "./index.ts";
 
 type ProbeJob = Extract<JobRequest, { kind: "probe" }>;
@@ -36,5 +37,5 @@ function together(requests: readonly ProbeRequest[]): ProbeRequest[][] {
 function keep(model: Model, document: HeadScores): Promise<string> {
   const { probe, params, tokens, seed } = document;
   const hash = shortHash([model.digest, params, tokens, seed]);
-  return writeResult(`scores/${modelSlug(model.ref)}/${probe}-${hash}.json`, document);
+  return writeResult(`scores/${slug(model.ref)}/${probe}-${hash}.json`, document);
 }

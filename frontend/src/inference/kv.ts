@@ -3,8 +3,6 @@ import type { ModelConfig } from "../../../backend/models/config.ts";
 
 /** Bytes of a number in the cache: keys and values are held as f32. */
 const F32 = 4;
-/** Generation makes room for tokens in steps of this many. */
-const STEP = 32;
 
 /** What of a model decides how large its KV cache is. */
 export interface KvShape {
@@ -42,11 +40,6 @@ export function allFull({ layers, kvHeads }: KvShape): Split {
 /** Bytes of keys and values after `tokens` tokens: a full head holds them all, a streaming head its sink and recent ones. */
 export function kvBytes({ dHead }: KvShape, { full, streaming, sink, recent }: Split, tokens: number): number {
   return (full * tokens + streaming * Math.min(tokens, sink + recent)) * dHead * 2 * F32;
-}
-
-/** Tokens that a generation makes room for in the native runtime, which is what it measures. */
-export function allocatedTokens(promptTokens: number, newTokens: number): number {
-  return Math.ceil((promptTokens + newTokens) / STEP) * STEP;
 }
 
 /** Tokens that a cache of these bytes, all heads full, has room for. */

@@ -1,7 +1,8 @@
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { JobSummary, NeedleResult } from "../../../backend/server/api.ts";
-import { get, post, remove } from "../api/client.ts";
+import { get, post } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
+import { cancelJob } from "../state/action.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { isActive } from "../state/status.ts";
 import { urlParam } from "../state/url.svelte.ts";
@@ -107,7 +108,7 @@ class NeedleTest {
   }
 
   cancel(): void {
-    if (this.job !== undefined) remove(`/api/jobs/${this.job.id}`).catch(() => undefined); // it has ended by itself
+    if (this.job !== undefined) cancelJob(this.job.id).catch(() => undefined); // it has ended by itself
   }
 }
 
