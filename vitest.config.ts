@@ -4,6 +4,9 @@ import { defineConfig } from "vitest/config";
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/unit/frontend-*.test.ts";
 
+/** What hostile requests, files and hubs may not do: a project of its own, so that it can be run alone. */
+const ATTACKS = "test/attacks/**/*.test.ts";
+
 const common = {
   pool: "forks",
   testTimeout: 120_000,
@@ -14,7 +17,8 @@ const common = {
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND] } },
+      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS] } },
+      { test: { ...common, name: "attacks", include: [ATTACKS] } },
       {
         plugins: [svelte({ configFile: "frontend/svelte.config.js" })],
         resolve: { conditions: ["browser"] },
