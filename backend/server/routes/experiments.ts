@@ -3,11 +3,12 @@ import { z } from "zod";
 import { experiments, latestReport } from "../../../experiments/index.ts";
 import { REPORT_HTML, type Report, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry } from "../api.ts";
+import { shortName } from "../fields.ts";
 import { existingInside } from "../files.ts";
 import { route, SENT } from "../route.ts";
 
 const PRESETS = ["quick", "full"] as const;
-const name = z.object({ name: z.string() });
+const name = z.object({ name: shortName });
 const preset = z.strictObject({ preset: z.enum(PRESETS).optional().describe("default: the newest") });
 
 /** The page of a report draws its figures with a script of its own: it is shut off from the rest of the server. */

@@ -2,6 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { parseJson } from "../../json.ts";
+import { documentId } from "../fields.ts";
 import { existingInside, pathOfId } from "../files.ts";
 import { notFound } from "../problems.ts";
 import { route } from "../route.ts";
@@ -11,7 +12,12 @@ export const historyRoutes = [
     method: "get",
     path: "/histories",
     summary: "What probes said over the checkpoints of runs: ids by run",
-    query: z.strictObject({ run: z.string().regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id") }),
+    query: z.strictObject({
+      run: z
+        .string()
+        .max(200)
+        .regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id"),
+    }),
     answer: { description: "A list of { id, run, probe }" },
     async handle({ query: { run } }, { folder }) {
       const names = await readdir(join(folder, "histories", run)).catch(() => []);
@@ -25,7 +31,7 @@ export const historyRoutes = [
     method: "get",
     path: "/histories/*id",
     summary: "One of them",
-    params: z.object({ id: z.string().describe("path below the data folder, as a job of kind history gives it") }),
+    params: z.object({ id: documentId.describe("path below the data folder, as a job of kind history gives it") }),
     answer: { description: "headscope.head-history/1" },
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
