@@ -43,10 +43,15 @@ export function cut(activation: Tensor, axes: Axes, { heads, queries, keys }: Sl
 /**
  * Refuses a part that would be too large to answer with, before anything is computed.
  * @param shape of the whole activation, without the row axis
- * @param most bytes of the answer's numbers
+ * @param most bytes of the answer's numbers, default any number
  * @throws HeadscopeError `input` naming both sizes; as `cut` for an axis or index that the activation does not have
  */
-export function checkAnswer(shape: readonly number[], axes: Axes, query: SliceQuery, most: number): void {
+export function checkAnswer(
+  shape: readonly number[],
+  axes: Axes,
+  query: SliceQuery,
+  most = Number.POSITIVE_INFINITY,
+): void {
   const sizes = [...shape];
   const { heads, queries, keys, dtype } = query;
   if (heads !== undefined) {

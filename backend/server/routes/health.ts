@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import packageJson from "../../../package.json" with { type: "json" };
+import { readJson } from "../../json.ts";
 import type { Health } from "../api.ts";
 import type { Library } from "../library.ts";
 import { route } from "../route.ts";
@@ -26,8 +26,8 @@ export const healthRoutes = [
 /** What the main job left in the data folder; undefined where it never ran, or wrote elsewhere. */
 export async function startOf(folder: string, library: Library): Promise<Health["start"]> {
   try {
-    const text = await readFile(join(folder, "start", "summary.json"), "utf8");
-    const { model, training } = JSON.parse(text) as { model: { ref: string }; training: { run: string } };
+    const summary = await readJson(join(folder, "start", "summary.json"), "summary");
+    const { model, training } = summary as { model: { ref: string }; training: { run: string } };
     const scores = (await library.scores()).filter(({ id }) => id.startsWith("start/")).map(({ id }) => id);
     const mask = (await library.masks()).find(({ id }) => id.startsWith("start/"))?.id;
     if (mask === undefined) return undefined;

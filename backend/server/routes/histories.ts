@@ -1,9 +1,9 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseJson } from "../../json.ts";
+import { readJson } from "../../json.ts";
 import { documentId } from "../fields.ts";
-import { existingInside, pathOfId } from "../files.ts";
+import { fileInside, pathOfId } from "../files.ts";
 import { notFound } from "../problems.ts";
 import { route } from "../route.ts";
 
@@ -20,9 +20,10 @@ export const historyRoutes = [
     }),
     answer: { description: "A list of { id, run, probe }" },
     async handle({ query: { run } }, { folder }) {
-      const names = await readdir(join(folder, "histories", run)).catch(() => []);
-      return names
-        .filter((each) => each.endsWith(".json"))
+      const entries = await readdir(join(folder, "histories", run), { withFileTypes: true }).catch(() => []);
+      return entries
+        .filter((each) => each.isFile() && each.name.endsWith(".json"))
+        .map((each) => each.name)
         .sort()
         .map((each) => ({ id: `histories/${run}/${each}`, run, probe: each.replace(/-[0-9a-f]+\.json$/, "") }));
     },
@@ -36,7 +37,7 @@ export const historyRoutes = [
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
       if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
-      return parseJson(await readFile(await existingInside([folder], path), "utf8"), id);
+      return readJson(await fileInside([folder], path), "history");
     },
   }),
 ];

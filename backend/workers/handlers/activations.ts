@@ -13,8 +13,8 @@ interface ActivationsPayload {
   readonly ids: readonly number[];
   readonly hook: string;
   readonly slice: SliceQuery;
-  /** Bytes that the answer may have. */
-  readonly most: number;
+  /** Bytes that the answer may have, default any number. */
+  readonly most?: number;
 }
 
 /** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */

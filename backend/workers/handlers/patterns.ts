@@ -14,8 +14,8 @@ interface PatternsPayload {
   readonly ids: readonly number[];
   readonly layer: number;
   readonly slice: SliceQuery;
-  /** Bytes that the answer may have. */
-  readonly most: number;
+  /** Bytes that the answer may have, default any number. */
+  readonly most?: number;
 }
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
