@@ -19,6 +19,7 @@ const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jo
 
 /** What every file of headscope may import. */
 const EVERYBODY = [
+  "backend/csv.ts",
   "backend/errors.ts",
   "backend/json.ts",
   "backend/paths.ts",
