@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
-import { lstat, readdir, realpath, rm } from "node:fs/promises";
+import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
@@ -77,7 +77,7 @@ export class Library {
   async remove(id: string, kind: "scores" | "mask"): Promise<void> {
     if (kind === "scores") await this.readScores(id);
     else await this.readMask(id);
-    await rm(join(this.#folder, id)).catch((error: NodeJS.ErrnoException) => {
+    await unlink(join(this.#folder, id)).catch((error: NodeJS.ErrnoException) => {
       throw error.code === "ENOENT" ? notThere(id, kind) : error; // somebody else was first
     });
   }
