@@ -9,6 +9,7 @@ import { openStore } from "../../backend/store/store.ts";
 import { experiments } from "../../experiments/index.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 import { startServing } from "../helpers/serving.ts";
 
 const SCORES = {
@@ -24,7 +25,7 @@ const folder = mkdtempSync(join(tmpdir(), "headscope-special-"));
 const PLACES: readonly (readonly [file: string, address: string])[] = [
   ["scores/toy/pipe.json", "/api/scores/scores/toy/pipe.json"],
   ["masks/pipe.json", "/api/masks/masks/pipe.json"],
-  ["start/summary.json", "/api/health"],
+  ["start/state.json", "/api/health"],
   ["start/pipe.json", "/api/scores/start/pipe.json"],
   ["histories/induction-1/mine-0a.json", "/api/histories/histories/induction-1/mine-0a.json"],
   ["exports/csv-1/heads.csv", "/api/exports/csv-1/files/heads.csv"],
@@ -59,9 +60,11 @@ describe("the files of the data folder", () => {
     await server.close();
   });
 
-  test("are not opened where they are pipes, however often they are asked for", { timeout: 20_000 }, async () => {
+  test("are not opened where they are pipes, however often they are asked for", async () => {
     for (let round = 0; round < 3; round++) {
-      const asked = PLACES.map(([, address]) => server.send(address, { signal: AbortSignal.timeout(5_000) }));
+      const asked = PLACES.map(([, address]) =>
+        server.send(address, { signal: AbortSignal.timeout(patiently(5_000)) }),
+      );
       const found = (await Promise.all(asked)).map(({ status }) => status);
       expect(
         found.every((status) => status < 500),
@@ -100,15 +103,17 @@ describe("the files of the data folder", () => {
   });
 });
 
-test("a server that was asked for pipes ends on SIGTERM", { timeout: 60_000 }, async () => {
+test("a server that was asked for pipes ends on SIGTERM", async () => {
   const serving = await startServing(folder);
   for (let round = 0; round < 2; round++)
     await Promise.all(
-      PLACES.map(([, address]) => fetch(serving.url + address, { signal: AbortSignal.timeout(5_000) }).catch(() => {})),
+      PLACES.map(([, address]) =>
+        fetch(serving.url + address, { signal: AbortSignal.timeout(patiently(5_000)) }).catch(() => {}),
+      ),
     );
   const ended = new Promise<boolean>((resolve) => serving.process.once("exit", () => resolve(true)));
   serving.process.kill("SIGTERM");
-  const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 15_000).unref());
+  const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), patiently(15_000)).unref());
   const inTime = await Promise.race([ended, late]);
   if (!inTime) serving.process.kill("SIGKILL");
   expect(inTime).toBe(true);
