@@ -2,11 +2,12 @@ import { randomBytes } from "node:crypto";
 import { open, readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
 import { exporters } from "../exports/index.ts";
+import { isInside } from "../files.ts";
 import { type HeadMask, writeMask } from "../heads/mask.ts";
 import { type HeadScores, writeScores } from "../heads/scores.ts";
 import type { ExportRequest, ExportResult } from "./api.ts";
 import type { ServerContext } from "./context.ts";
-import { existingInside, isInside, pathOfId } from "./files.ts";
+import { existingInside, pathOfId } from "./files.ts";
 import { notFound } from "./problems.ts";
 
 /** Names of the files of formats that are one file, where it is not JSON. */

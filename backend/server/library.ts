@@ -2,12 +2,13 @@ import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, readFile, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { isInside } from "../files.ts";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
 import { slug } from "../paths.ts";
 import type { MaskEntry, ScoresEntry } from "./api.ts";
-import { isInside, pathOfId } from "./files.ts";
+import { pathOfId } from "./files.ts";
 import { notFound } from "./problems.ts";
 
 /** Folders of the data folder in which documents lie, with how deep to look. */
