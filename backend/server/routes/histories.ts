@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { leadsInside } from "../../files.ts";
 import { parseJson } from "../../json.ts";
 import { existingInside, pathOfId } from "../files.ts";
 import { notFound } from "../problems.ts";
@@ -14,7 +15,8 @@ export const historyRoutes = [
     query: z.strictObject({ run: z.string().regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id") }),
     answer: { description: "A list of { id, run, probe }" },
     async handle({ query: { run } }, { folder }) {
-      const names = await readdir(join(folder, "histories", run)).catch(() => []);
+      const own = join(folder, "histories", run);
+      const names = (await leadsInside(folder, own)) ? await readdir(own).catch(() => []) : [];
       return names
         .filter((each) => each.endsWith(".json"))
         .sort()
