@@ -47,8 +47,10 @@ export type ModelReference = CatalogueReference | RunReference | HubReference | 
  */
 export type PathRule = "existing" | "slashed" | "absolute" | "none";
 
+const MODEL_FILE = /\.(gguf|safetensors)$/;
+
 const PATH_RULES: Readonly<Record<PathRule, (text: string) => boolean>> = {
-  existing: (text) => /[/\\]|\.(gguf|safetensors)$/.test(text) || existsSync(text),
+  existing: (text) => /[/\\]/.test(text) || MODEL_FILE.test(text) || existsSync(text),
   slashed: (text) => /[/\\]/.test(text),
   absolute: isAbsolute,
   none: () => false,
@@ -67,7 +69,9 @@ export function parseReference(text: string, paths: PathRule, catalogue: Catalog
   const model = Object.hasOwn(catalogue, text) ? catalogue[text] : undefined;
   if (model !== undefined) return { kind: "catalogue", text, name: text, model };
   if (text !== "" && PATH_RULES[paths](text)) return { kind: "path", text };
-  throw unknownName("model", text, Object.keys(catalogue));
+  const unknown = unknownName("model", text, Object.keys(catalogue));
+  if (paths !== "slashed" || !MODEL_FILE.test(text)) throw unknown;
+  throw new HeadscopeError(unknown.kind, unknown.message, { remedy: "give the whole path of the file" });
 }
 
 function parseRun(text: string): RunReference {

@@ -6,7 +6,7 @@ export const modelRef = z
   .string()
   .min(1)
   .max(512)
-  .describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID or run:ID@STEP");
+  .describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID, run:ID@STEP, or a path with a slash in it");
 
 /** Parameters by name, checked by the definition that they are for. */
 export const parameters = z

@@ -192,6 +192,7 @@ describe("a link in the cache", () => {
     ["snapshots", () => repo("snapshots")],
     ["the snapshot", () => snapshot()],
     ["refs", () => repo("refs")],
+    ["the locks", () => join(box.inside, "hub", ".locks")],
   ])("in the place of %s is not written through", async (_, place) => {
     mkdirSync(dirname(place()), { recursive: true });
     symlinkSync(join(box.outside, "folder"), place());

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
@@ -117,11 +117,11 @@ export async function removeHubModel(ref: string): Promise<number> {
   // The cache's own folders are no links: one that is leads elsewhere, and goes alone.
   const stray = [repoFolder(repo), snapshots, folder].find((path) => path && isLink(path));
   if (stray) await rm(stray);
-  if (stray || !folder) return 0;
-  const gone = filesBelow(folder).filter((path) => file === undefined || path === join(folder, file));
-  const contents = new Set(gone.map((path) => blobOf(repo, path) ?? path));
+  if (stray || !folder || !existsSync(folder)) return 0;
+  const gone = new Set(filesBelow(folder).filter((path) => file === undefined || path === join(folder, file)));
+  const contents = new Set([...gone].map((path) => blobOf(repo, path) ?? path));
   const kept = namesIn(snapshots).flatMap((each) => filesBelow(join(snapshots, each)));
-  for (const path of kept.filter((each) => !gone.includes(each))) contents.delete(blobOf(repo, path) ?? path);
+  for (const path of kept.filter((each) => !gone.has(each))) contents.delete(blobOf(repo, path) ?? path);
   const freed = [...contents].reduce((sum, path) => sum + ownSize(path), 0);
   for (const path of new Set([...gone, ...contents])) await rm(path, { force: true });
   if (filesBelow(folder).length === 0) {

@@ -1,6 +1,6 @@
 import { existsSync, realpathSync } from "node:fs";
 import { mkdir, rename, rm, stat, statfs, symlink } from "node:fs/promises";
-import { dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { isInside, isLink } from "../../files.ts";
 import { writeFileAtomic } from "../../paths.ts";
@@ -76,7 +76,8 @@ export async function pullHubModel(name: string, options: HubPullOptions = {}): 
 
 /** One headscope at a time works on a repository, whatever its own cache folder is. */
 async function locked<T>({ repo }: HubRef, { signal, onProgress }: HubPullOptions, work: () => Promise<T>): Promise<T> {
-  const lock = join(hubCacheDir(), ".locks", `models--${repo.replaceAll("/", "--")}`, "headscope.lock");
+  const locks = join(hubCacheDir(), ".locks", basename(repoFolder(repo)));
+  const lock = await placeIn(locks, join(locks, "headscope.lock"));
   try {
     return await withLock(lock, work, { signal, onWait: () => onProgress?.({ stage: "waiting" }) });
   } catch (error) {
@@ -91,7 +92,7 @@ async function fetchAll(work: Work): Promise<void> {
   const listing = await client.list({ repo, revision: commit }, folderOf(ref.file));
   const { files, index } = selectFiles(ref, listing);
   const all = index ? [...files, ...(await shards(work, index, listing)), index] : files;
-  for (const { etag } of all) await placeIn(repo, join(blobs, etag));
+  for (const { etag } of all) await placeIn(repoFolder(repo), join(blobs, etag));
   await checkRoom(blobs, all);
   let before = 0;
   for (const file of all) {
@@ -99,9 +100,10 @@ async function fetchAll(work: Work): Promise<void> {
     before += file.bytes;
   }
   const folder = snapshotFolder(repo, commit);
-  for (const { path, etag } of all) await linkTo(join(blobs, etag), await placeIn(repo, join(folder, path)));
+  for (const { path, etag } of all)
+    await linkTo(join(blobs, etag), await placeIn(repoFolder(repo), join(folder, path)));
   const name = join(repoFolder(repo), "refs", ...revision.split("/"));
-  if (revision !== commit) await writeFileAtomic(await placeIn(repo, name), commit);
+  if (revision !== commit) await writeFileAtomic(await placeIn(repoFolder(repo), name), commit);
 }
 
 async function fetchOne({ client, ref, commit, blobs, onProgress }: Work, file: HubFile, before: number, of: number) {
@@ -114,7 +116,7 @@ async function fetchOne({ client, ref, commit, blobs, onProgress }: Work, file: 
 /** Fetches the index, and finds the files that it names. */
 async function shards(work: Work, index: HubFile, listing: readonly HubFile[]): Promise<HubFile[]> {
   const { repo } = work.ref;
-  await placeIn(repo, join(work.blobs, index.etag));
+  await placeIn(repoFolder(repo), join(work.blobs, index.etag));
   await fetchOne(work, index, 0, index.bytes);
   const names = await readShards(join(work.blobs, index.etag));
   if (names === undefined)
@@ -148,14 +150,15 @@ async function checkRoom(blobs: string, files: readonly HubFile[]): Promise<void
 }
 
 /**
- * Makes the folder of what is to be written in a repository's folder. The cache's own folders are no links, so that one which
- * is leads elsewhere.
+ * Makes the folder of what is to be written in the cache. The cache's own folders are no links, so that one which is leads
+ * elsewhere.
+ * @param root the folder of the repository or of its locks, which the path may not leave
  * @returns the path itself
  * @throws HeadscopeError "input" where a link stands in the way
  */
-async function placeIn(repo: string, path: string): Promise<string> {
+async function placeIn(root: string, path: string): Promise<string> {
   const cache = hubCacheDir();
-  if (!isInside(repoFolder(repo), path)) throw strayLink(path, cache);
+  if (!isInside(root, path)) throw strayLink(path, cache);
   await mkdir(cache, { recursive: true });
   let folder = cache;
   for (const name of relative(cache, dirname(path)).split(sep)) {
