@@ -21,9 +21,9 @@ const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jo
 const EVERYBODY = [
   "backend/csv.ts",
   "backend/errors.ts",
+  "backend/files.ts",
   "backend/json.ts",
   "backend/paths.ts",
-  "backend/regular-file.ts",
   "package.json",
 ];
 

@@ -20,7 +20,7 @@ export function register(program: Command): void {
         import("../../models/pull.ts"),
         import("../format.ts"),
       ]);
-      const found = [...listModels(), ...listHubModels()];
+      const found = [...listModels(), ...(await listHubModels())];
       await context.print(found, () =>
         table(
           [
@@ -44,8 +44,12 @@ export function register(program: Command): void {
 
   const pull = models.command("pull <ref>").description("fetch a model of the list, or hf:org/name[@revision]");
   runs(pull, async (context, _, ref) => {
-    if (ref!.startsWith("hf:")) return pullFromHub(context, ref!);
-    const [{ pullModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
+    const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
+      import("../../models/pull.ts"),
+      import("../../models/reference.ts"),
+      import("../format.ts"),
+    ]);
+    if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
       signal: context.signal,
       onOutput: (text) => {
