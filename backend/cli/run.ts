@@ -4,6 +4,7 @@ import { type CommonOptions, type Context, useRunner } from "./context.ts";
 import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 import type { Progress } from "./progress.ts";
+import { endAtSecondSignal } from "./second-signal.ts";
 
 /**
  * Runs one command line.
@@ -22,6 +23,7 @@ export async function run(args: readonly string[]): Promise<number> {
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  endAtSecondSignal();
   useRunner(async (options, work) => {
     verbose = options.verbose === true;
     const context = await createContext(options, controller.signal);

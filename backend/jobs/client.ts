@@ -1,10 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { setPriority } from "node:os";
-import { dirname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { HeadscopeError } from "../errors.ts";
+import { builtFile } from "../paths.ts";
 import { encodeFrame, FrameDecoder, type FromWorker, fromWire, type ToWorker } from "./protocol.ts";
 
 /** How a worker process is started and watched. */
@@ -319,16 +317,13 @@ function threadsEnvironment(threads: number): Record<string, string> {
   return { TF_NUM_INTRAOP_THREADS: count, TF_NUM_INTEROP_THREADS: count, OMP_NUM_THREADS: count };
 }
 
-/** The bundled worker, seen from the bundle or from the sources. */
+/** The bundled worker. */
 function workerFile(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const file = join(folder, "dist", "worker.js");
-    if (existsSync(file)) return file;
-    if (folder === dirname(folder))
-      throw new HeadscopeError("missing", "the worker of headscope is not built", {
-        remedy: "run npm start (sets everything up) or npm run build",
-      });
-  }
+  const file = builtFile("worker.js");
+  if (file !== undefined) return file;
+  throw new HeadscopeError("missing", "the worker of headscope is not built", {
+    remedy: "run npm start (sets everything up) or npm run build",
+  });
 }
 
 function cancelled(signal: AbortSignal): HeadscopeError {
