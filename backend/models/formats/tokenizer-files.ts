@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
-import { readJson, readText } from "../../json.ts";
+import { LONGEST_TEMPLATE, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON } from "./budgets.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { readJsonObject, readModelText } from "./json-file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
 import { tokenizerFromJson } from "./tokenizer-json.ts";
@@ -27,11 +28,14 @@ export async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer | u
 async function tokenizerIn(folder: string): Promise<Tokenizer | undefined> {
   const at = (name: string): string => join(folder, name);
   if (!existsSync(at("tokenizer.json"))) return undefined;
-  const config: Record<string, unknown> = {};
+  const limits = TOKENIZER_CONFIG_JSON;
+  const parts: Record<string, unknown>[] = [];
   for (const name of ["special_tokens_map.json", "tokenizer_config.json"])
-    if (existsSync(at(name))) Object.assign(config, await readJson(at(name), "tokenizer config"));
+    if (existsSync(at(name))) parts.push(await readJsonObject(at(name), limits));
   // Newer folders keep the template in a file of its own, which then counts.
   if (existsSync(at("chat_template.jinja")))
-    config["chat_template"] = await readText(at("chat_template.jinja"), "chat template");
-  return tokenizerFromJson((await readJson(at("tokenizer.json"), "tokenizer")) as object, config);
+    parts.push({ chat_template: await readModelText(at("chat_template.jinja"), LONGEST_TEMPLATE) });
+  // Fields, not assignments: a key "__proto__" is one like any other.
+  const config = Object.fromEntries(parts.flatMap((part) => Object.entries(part)));
+  return tokenizerFromJson(await readJsonObject(at("tokenizer.json"), TOKENIZER_JSON), config);
 }
