@@ -6,6 +6,7 @@ import { HeadscopeError } from "../errors.ts";
 import type { WorkerOptions } from "../jobs/client.ts";
 import { Queue } from "../jobs/queue.ts";
 import { dataDir } from "../paths.ts";
+import { report } from "../setup/terminal.mjs";
 import { openStore } from "../store/store.ts";
 import type { ServerContext } from "./context.ts";
 import { EventHub } from "./event-hub.ts";
@@ -207,7 +208,7 @@ const answerErrors: ErrorRequestHandler = (error, request, response, _next) => {
   if (response.headersSent || response.destroyed) return void response.destroy();
   const { problem, headers, defect } = answerOf(error);
   if (problem.status === 499) return void response.destroy(); // nobody is there to be told
-  if (defect) console.error(`headscope: ${request.method} ${request.path}:`, error);
+  if (defect) report(`headscope: ${request.method} ${request.path}:`, error);
   response.status(problem.status).set(headers).type("application/problem+json").send(JSON.stringify(problem));
 };
 

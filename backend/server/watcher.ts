@@ -1,3 +1,4 @@
+import { problems } from "../setup/terminal.mjs";
 import type { Job, RunRecord, Store } from "../store/store.ts";
 import type { EventHub } from "./event-hub.ts";
 import type { JobRunner } from "./job-runner.ts";
@@ -73,9 +74,9 @@ export class Watcher {
     try {
       if (always || this.#store.version() !== this.#version) this.look();
     } catch (error) {
-      console.error(`headscope: ${(error as Error).message}`);
+      complain(error as Error);
     }
-    this.lookAtLibrary().catch((error: Error) => console.error(`headscope: ${error.message}`));
+    this.lookAtLibrary().catch(complain);
   }
 
   /** There is no event for a run that is gone: everything is to be read anew. */
@@ -127,4 +128,8 @@ export class Watcher {
     for (const { step } of fresh) this.#hub.emit("checkpoint", { run: id, step });
     return fresh.at(-1)?.step ?? after;
   }
+}
+
+function complain({ message }: Error): void {
+  void problems.line(`headscope: ${message}`);
 }

@@ -5,6 +5,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { SetupError } from "./failure.mjs";
 import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
 import { buildSecondSignal } from "./second-signal.mjs";
+import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
@@ -111,10 +112,10 @@ export const bundle = {
 if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   try {
-    console.error(`built ${(await build(root)).length} files in dist/`);
+    void problems.line(`built ${(await build(root)).length} files in dist/`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.error(`build: ${error.message}`);
+    void problems.line(`build: ${error.message}`);
     process.exitCode = 1;
   }
 }

@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { SetupError } from "./failure.mjs";
+import { mark, problems } from "./terminal.mjs";
 
 /**
  * @typedef {object} Context what a step may use
@@ -83,12 +84,12 @@ export class Screen {
     let skipped = "";
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
     const draw = () => {
-      if (live) stream.write(`\r\x1b[2K  ${name}: ${detail} (${elapsed()})`);
+      if (live) stream.write(`${mark("newLine")}  ${name}: ${detail} (${elapsed()})`);
     };
     const timer = live ? setInterval(draw, 200) : undefined;
     const end = (/** @type {string} */ text) => {
       clearInterval(timer);
-      stream.write(`${live ? "\r\x1b[2K" : ""}${text}`);
+      stream.write(`${live ? mark("newLine") : ""}${text}`);
     };
     draw();
     return {
@@ -117,6 +118,6 @@ export function logTo(path, verbose) {
   mkdirSync(dirname(path), { recursive: true });
   return (text) => {
     appendFileSync(path, text);
-    if (verbose) process.stderr.write(text);
+    if (verbose) void problems.write(text);
   };
 }
