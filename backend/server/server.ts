@@ -15,6 +15,7 @@ import { Interactive } from "./interactive.ts";
 import { JobRunner } from "./job-runner.ts";
 import { Library } from "./library.ts";
 import { LIMITS, type Limits } from "./limits.ts";
+import { filesVersion } from "./model-version.ts";
 import { Models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
@@ -173,7 +174,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
 function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
   const store = openStore({ folder });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
-  const interactive = new Interactive(limits, { ...worker, environment });
+  const interactive = new Interactive(limits, { ...worker, environment }, (ref) => filesVersion(ref, folder));
   const queue = new Queue(store, {
     worker: { grace: limits.graceMs, ...worker, environment, priority: JOB_PRIORITY },
   });

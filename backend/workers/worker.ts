@@ -48,6 +48,7 @@ async function perform({ header, body }: Frame<ToWorker & { type: "request" }>):
   const { id, kind, payload } = header;
   const { signal } = running.get(id)!;
   try {
+    void send({ id, type: "begun" });
     signal.throwIfAborted();
     handlers ??= loadHandlers();
     const known = await handlers;

@@ -1,10 +1,14 @@
 // What runs can be ended: a second signal ends the command line whatever holds its event loop.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { HeadscopeError } from "../../backend/errors.ts";
+import { WorkerCrash } from "../../backend/jobs/client.ts";
+import { Interactive } from "../../backend/server/interactive.ts";
+import { LIMITS } from "../../backend/server/limits.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
 
 let home = "";
@@ -75,4 +79,89 @@ test("one signal lets a command tidy up", async () => {
   const { code, said } = await soon(ended);
   expect(said).toContain("stopping");
   expect(code).toBe(0);
+});
+
+describe("a worker that is ended by a request", () => {
+  let names = 0;
+  const opened: Interactive[] = [];
+  afterAll(() => Promise.all(opened.map((each) => each.close())));
+  const never = new AbortController().signal;
+
+  /** A resident worker over models that are files: what a file holds is what opening it does. */
+  function resident() {
+    const log = join(home, `log-${names++}`);
+    writeFileSync(log, "");
+    const interactive = new Interactive(
+      LIMITS,
+      { handlers: join(ROOT, "test/helpers/deadly-handlers.mjs"), environment: { LOG: log } },
+      (model) => readFileSync(model, "utf8"),
+    );
+    opened.push(interactive);
+    const model = (does: string) => {
+      const path = join(home, `model-${names++}`);
+      writeFileSync(path, does);
+      return path;
+    };
+    const ask = (kind: string, payload: unknown) => interactive.ask(kind, payload, { signal: never });
+    const lines = () => readFileSync(log, "utf8").trim().split("\n");
+    return { interactive, model, ask, describe: (path: string) => ask("describe", { model: path }), lines };
+  }
+  const failure = (request: Promise<unknown>): Promise<HeadscopeError> =>
+    request.then(
+      () => expect.unreachable("it was answered"),
+      (error) => error,
+    );
+
+  test("fails that request, by its name and its model's", async () => {
+    const { model, describe } = resident();
+    const evil = model("kill");
+    const error = await failure(describe(evil));
+    expect(error).toBeInstanceOf(WorkerCrash);
+    expect(error).toMatchObject({ kind: "crashed", request: { kind: "describe", model: evil } });
+    expect(error.message).toContain(evil);
+  });
+
+  test("answers the others, and opens again what was open, the culprit aside", async () => {
+    const { model, describe, interactive, lines } = resident();
+    const [one, two, evil] = [model("open"), model("open"), model("kill")];
+    await describe(one);
+    await describe(two);
+    const before = interactive.pid;
+    const [dead, ...others] = await Promise.allSettled([describe(evil), describe(one), describe(one)]);
+    expect(dead.status).toBe("rejected");
+    expect(others.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+    const after = interactive.pid;
+    expect(after).not.toBe(before);
+    await expect.poll(() => lines().at(-1)).toBe(`${after} ${two}`);
+    expect(lines().filter((line) => line.endsWith(evil))).toHaveLength(1);
+  });
+
+  test("asks one again that had not been begun when the process died", async () => {
+    const { ask } = resident();
+    await ask("dieLater", null);
+    await pause(500); // work for idle times begins after a quarter of a second, and holds the process for half of one
+    const held = ask("echo", "held");
+    expect(await held).toBe("held");
+  });
+
+  test("opens a model no third time, until its file changes", async () => {
+    const { model, describe, interactive } = resident();
+    const evil = model("kill");
+    expect((await failure(describe(evil))).kind).toBe("crashed");
+    const waiting = await Promise.all([1, 2, 3].map(() => failure(describe(evil))));
+    expect(waiting.map(({ kind }) => kind)).toEqual(["crashed", "unsupported", "unsupported"]);
+    const { pid } = interactive;
+    expect((await failure(describe(evil))).message).toContain("SIGKILL");
+    expect(interactive.pid).toBe(pid);
+    writeFileSync(evil, "open");
+    expect(await describe(evil)).toBe("open");
+  });
+
+  test("keeps a model that has answered, whatever requests about it do", async () => {
+    const { model, describe, ask } = resident();
+    const good = model("open");
+    await describe(good);
+    for (let i = 0; i < 3; i++) expect((await failure(ask("kill", { model: good }))).kind).toBe("crashed");
+    expect(await describe(good)).toBe("open");
+  });
 });
