@@ -10,6 +10,7 @@ import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { Interactive } from "../../backend/server/interactive.ts";
 import { LIMITS } from "../../backend/server/limits.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 
 let home = "";
 beforeAll(async () => {
@@ -54,7 +55,7 @@ async function startCommand(
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const soon = <T>(promise: Promise<T>) =>
-  Promise.race([promise, pause(10_000).then(() => expect.unreachable("it still runs"))]);
+  Promise.race([promise, pause(patiently(10_000)).then(() => expect.unreachable("it still runs"))]);
 
 describe.skipIf(!existsSync("/usr/bin/g++"))("two signals end a command whose event loop is held", () => {
   test.each([

@@ -16,6 +16,7 @@ import { tokenizerFromJson } from "../../backend/models/formats/tokenizer-json.t
 import { parameterCount, parameterLayout, parametersOf } from "../../backend/models/parameter-layout.ts";
 import { readRunCheckpoint } from "../../backend/models/run-checkpoint.ts";
 import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/gguf-bytes.ts";
+import { patiently } from "../helpers/patience.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -23,7 +24,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** The refusal that some work ends in. @param most milliseconds that it may take, on a busy machine too */
+/** The refusal that some work ends in. @param most milliseconds that are ample for it on a quiet machine */
 async function refusal(work: () => unknown, most: number): Promise<HeadscopeError> {
   const start = performance.now();
   const error = await Promise.resolve()
@@ -33,13 +34,12 @@ async function refusal(work: () => unknown, most: number): Promise<HeadscopeErro
       (error: unknown) => error,
     );
   expect(error).toBeInstanceOf(HeadscopeError);
-  expect(performance.now() - start).toBeLessThan(most);
+  expect(performance.now() - start).toBeLessThan(patiently(most));
   return error as HeadscopeError;
 }
 
-const AT_ONCE = 2_000;
-/** Some 5 s, and as long again for the machine's other work. */
-const SECONDS = 10_000;
+const AT_ONCE = 1_000;
+const SECONDS = 7_000;
 
 describe("a run file", () => {
   const config: ModelConfig = {
@@ -259,7 +259,7 @@ describe("a tokenizer.json", () => {
     const checkpoint = folderOf({ "tokenizer.json": written({ normalizer }) });
     const start = performance.now();
     expect(await tokenizerOf(checkpoint)).toBeUndefined();
-    expect(performance.now() - start).toBeLessThan(SECONDS);
+    expect(performance.now() - start).toBeLessThan(patiently(SECONDS));
   });
 });
 
