@@ -263,6 +263,22 @@ describe("a tokenizer.json", () => {
   });
 });
 
+describe("a tokenizer in a GGUF file", () => {
+  const metadataWith = (changes: object) => ({
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.tokens": ["a", "b", "ab"],
+    "tokenizer.ggml.merges": ["a b"],
+    ...changes,
+  });
+  test.each<[string, object]>([
+    ["two million merges", { "tokenizer.ggml.merges": Array.from({ length: 2e6 }, () => "a b") }],
+    ["two million tokens", { "tokenizer.ggml.tokens": Array.from({ length: 2e6 }, (_, i) => `${i}`) }],
+  ])("with %s is refused at once", async (_, changes) => {
+    expect(tokenizerFromGguf(metadataWith({})).encode("ab")).toEqual([2]);
+    expect((await refusal(() => tokenizerFromGguf(metadataWith(changes)).encode("ab"), AT_ONCE)).kind).toBe("corrupt");
+  });
+});
+
 describe("a SentencePiece vocabulary", () => {
   test("with a token of 40,000 characters is refused at once", async () => {
     const tokens = ["a", "a".repeat(40_000)];
