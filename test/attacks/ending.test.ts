@@ -11,6 +11,7 @@ import { Interactive } from "../../backend/server/interactive.ts";
 import { LIMITS } from "../../backend/server/limits.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
+import { bundleScript } from "../helpers/script.ts";
 
 let home = "";
 beforeAll(async () => {
@@ -72,6 +73,19 @@ describe.skipIf(!existsSync("/usr/bin/g++"))("two signals end a command whose ev
     child.kill(signals[1]);
     expect(await soon(ended)).toMatchObject({ code });
   });
+});
+
+test("a chat template that never ends outlives the process that asked for it by seconds at most", async () => {
+  const endless =
+    "{% for i in range(1000) %}{% for j in range(1000) %}{% for k in range(1000) %}{% endfor %}{% endfor %}{% endfor %}";
+  const asker = spawn(process.execPath, [await bundleScript("chat-script"), endless], { stdio: "ignore" });
+  children.push(asker);
+  const childrenOf = () =>
+    readFileSync(`/proc/${asker.pid}/task/${asker.pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+  await expect.poll(childrenOf).toHaveLength(1);
+  const [renderer] = childrenOf();
+  asker.kill("SIGKILL");
+  await expect.poll(() => existsSync(`/proc/${renderer}`), { timeout: patiently(15_000) }).toBe(false);
 });
 
 test("one signal lets a command tidy up", async () => {
