@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
+import { output } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
@@ -74,9 +75,14 @@ export function createProgram(args: readonly string[] = []): Command {
   return program;
 }
 
+/** Help and versions, whose lines commander cuts by the terminal's width. */
+function write(text: string): void {
+  void output.write(text);
+}
+
 /** Makes wrong calls errors of ours, thrown rather than printed; the program itself prints them. */
 function prepare(command: Command, args: readonly string[]): void {
-  command.configureOutput({ outputError: () => {} }).exitOverride((error) => {
+  command.configureOutput({ writeOut: write, outputError: () => {} }).exitOverride((error) => {
     throw usageError(error, command, args) ?? error;
   });
   for (const child of command.commands) prepare(child, args);

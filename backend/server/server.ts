@@ -6,6 +6,7 @@ import { HeadscopeError } from "../errors.ts";
 import type { WorkerOptions } from "../jobs/client.ts";
 import { Queue } from "../jobs/queue.ts";
 import { dataDir } from "../paths.ts";
+import { report } from "../setup/terminal.mjs";
 import { openStore } from "../store/store.ts";
 import type { ServerContext } from "./context.ts";
 import { EventHub } from "./event-hub.ts";
@@ -14,6 +15,7 @@ import { Interactive } from "./interactive.ts";
 import { JobRunner } from "./job-runner.ts";
 import { Library } from "./library.ts";
 import { LIMITS, type Limits } from "./limits.ts";
+import { filesVersion } from "./model-version.ts";
 import { Models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
@@ -160,7 +162,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
 function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
   const store = openStore({ folder, waiting: limits.queuedJobs });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
-  const interactive = new Interactive(limits, { ...worker, environment });
+  const interactive = new Interactive(limits, { ...worker, environment }, (ref) => filesVersion(ref, folder));
   const queue = new Queue(store, {
     worker: { grace: limits.graceMs, ...worker, environment, priority: JOB_PRIORITY },
   });
@@ -195,7 +197,7 @@ const answerErrors: ErrorRequestHandler = (error, request, response, _next) => {
   if (response.headersSent || response.destroyed) return void response.destroy();
   const { problem, headers, defect } = answerOf(error);
   if (problem.status === 499) return void response.destroy(); // nobody is there to be told
-  if (defect) console.error(`headscope: ${request.method} ${request.path}:`, error);
+  if (defect) report(`headscope: ${request.method} ${request.path}:`, error);
   response.status(problem.status).set(headers).type("application/problem+json").send(JSON.stringify(problem));
 };
 

@@ -125,7 +125,9 @@ describe("problems", () => {
   });
 
   test("a crash and a full line say when to try again", () => {
-    expect(answerOf(new WorkerCrash("the worker ended", "run again")).headers).toEqual({ "retry-after": "1" });
+    expect(answerOf(new WorkerCrash("the worker ended", { remedy: "run again" })).headers).toEqual({
+      "retry-after": "1",
+    });
     expect(answerOf(limited(429, "too many", "wait")).headers).toEqual({ "retry-after": "1" });
     expect(answerOf(notFound("no")).headers).toEqual({});
   });
