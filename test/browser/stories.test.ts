@@ -29,7 +29,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     home = mkdtempSync(join(tmpdir(), "headscope-story-"));
     serving = await startServing(home);
     browser = await launchBrowser();
-    watched = await watchedPage(browser);
+    watched = await watchedPage(browser, { entry: serving.entry });
     page = watched.page;
     page.setDefaultTimeout(PATIENCE);
   });
@@ -180,7 +180,12 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
   test.each(["light", "dark"] as const)(
     "every page passes axe in the %s theme, and says nothing wrong",
     async (theme) => {
-      const { page: other, complaints } = await watchedPage(browser, { theme, width: 1920, height: 1080 });
+      const { page: other, complaints } = await watchedPage(browser, {
+        entry: serving.entry,
+        theme,
+        width: 1920,
+        height: 1080,
+      });
       const found: string[] = [];
       for (const path of [
         "",

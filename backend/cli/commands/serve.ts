@@ -8,9 +8,11 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly root?: readonly string[];
+  /** False with --no-token. */
+  readonly token: boolean;
 }
 
-/** Adds --host, --port and --root. */
+/** Adds --host, --port, --root and --no-token. */
 export function serveOptions(command: Command): Command {
   return command
     .option(
@@ -19,7 +21,8 @@ export function serveOptions(command: Command): Command {
       "127.0.0.1",
     )
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 4747)
-    .option("--root <folder...>", "folders besides the data folder whose files the pages may name");
+    .option("--root <folder...>", "folders besides the data folder whose files the pages may name")
+    .option("--no-token", "ask for no token: every user and process of this machine may use it");
 }
 
 /** `headscope serve`: the workbench in the browser. */
@@ -36,17 +39,16 @@ export function register(program: Command): void {
  */
 export async function serve(
   context: Context,
-  { host, port, root }: ServeOptions,
+  { host, port, root, token }: ServeOptions,
   announce: (document: object, text: string) => void | Promise<void>,
 ): Promise<void> {
   const { startServer } = await import("../../server/server.ts");
-  const token = process.env["HEADSCOPE_TOKEN"];
-  const server = await startServer({ host, port, token, ...(root === undefined ? {} : { roots: root }) });
+  const options = { host, port, ...(token ? {} : { token: false as const }) };
+  const server = await startServer({ ...options, ...(root === undefined ? {} : { roots: root }) });
   try {
-    const { url, port: bound, context: own } = server;
-    await announce({ url, host, port: bound, folder: own.folder }, `headscope is at ${url}`);
-    if (token !== undefined)
-      context.note("  it needs the token: open it once with /?token= and HEADSCOPE_TOKEN's value");
+    const { url, entry, port: bound, context: own } = server;
+    await announce({ url, open: entry, host, port: bound, folder: own.folder }, `headscope is at ${entry}`);
+    if (!token) context.note("  it asks for no token: every user and process of this machine can use it");
     void server.warm();
     await aborted(context.signal);
     context.note("headscope: stopping");

@@ -27,7 +27,8 @@ export function register(program: Command): void {
       return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
     }
     const { checkServing } = await import("../../server/server.ts");
-    await checkServing(options.host, options.port, process.env["HEADSCOPE_TOKEN"]);
+    const { host, port, token } = options;
+    await checkServing({ host, port, ...(token ? {} : { token: false as const }) });
     const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];
     await inOwnProcess(["start", "--no-serve", ...rest], context);
     // With --json the document on standard output is the job's.
