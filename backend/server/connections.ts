@@ -6,15 +6,15 @@ const RESERVE = 1 / 16;
 
 /**
  * Keeps room for those who ask for something: near the limit, each newcomer ends the connection that has waited longest
- * without a whole request, be it idle or half sent. Those that are being answered are left alone.
+ * without a whole request, be it idle or half sent; where there is none, the one that leaves its answer unread.
  * @param most connections at a time
  */
 export function keepRoom(server: Server, most: number): void {
   const free = Math.ceil(most * RESERVE);
-  /** Requests in work by connection, those that have none for the longest time first. */
+  /** Requests in work by connection, those that changed least recently first. */
   const open = new Map<Socket, number>();
   server.on("connection", (socket: Socket) => {
-    if (open.size >= most - free) longestWaiting(open)?.destroy();
+    if (open.size >= most - free) dispensable(open)?.destroy();
     open.set(socket, 0);
     socket.once("close", () => open.delete(socket));
   });
@@ -28,7 +28,9 @@ export function keepRoom(server: Server, most: number): void {
   });
 }
 
-function longestWaiting(open: ReadonlyMap<Socket, number>): Socket | undefined {
-  for (const [socket, requests] of open) if (requests === 0) return socket;
-  return undefined;
+function dispensable(open: ReadonlyMap<Socket, number>): Socket | undefined {
+  const connections = [...open];
+  const found =
+    connections.find(([, requests]) => requests === 0) ?? connections.find(([socket]) => socket.writableLength > 0);
+  return found?.[0];
 }

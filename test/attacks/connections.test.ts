@@ -16,6 +16,7 @@ let held: Socket[] = [];
 
 beforeAll(async () => {
   writeFileSync(join(web, "index.html"), "<!doctype html><title>headscope</title>");
+  writeFileSync(join(web, "large.txt"), Buffer.alloc(32 << 20, "x"));
   const limits = { connections: CONNECTIONS, listeners: LISTENERS, headersMs: 1_000, listenerMs: 60_000 };
   opened = await openServer({ web, limits });
 });
@@ -44,6 +45,17 @@ test.each([
   ["a body that does not come", "POST /api/masks HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\n{"],
 ])("connections that send %s make room for those who ask", async (_, bytes) => {
   await holdMany(4 * CONNECTIONS, bytes);
+  for (let i = 0; i < 5; i++) expect(await health()).toBe(200);
+});
+
+test("connections whose answers are left unread make room for those who ask", async () => {
+  const request = `GET /large.txt HTTP/1.1\r\nhost: 127.0.0.1:${opened.server.port}\r\n\r\n`;
+  for (let i = 0; i < 2 * CONNECTIONS; i++) {
+    const socket = await hold(opened.server, request);
+    held.push(socket);
+    // One that is refused ends without an answer.
+    await new Promise((resolve) => socket.once("readable", resolve).once("close", resolve));
+  }
   for (let i = 0; i < 5; i++) expect(await health()).toBe(200);
 });
 
