@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { link, mkdir, open, rm } from "node:fs/promises";
+import { link, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
 import { fileError } from "../store/file-error.ts";
@@ -9,6 +9,8 @@ import { fileError } from "../store/file-error.ts";
 const TOKEN = /^[\x21-\x7e]{16,512}$/;
 /** Bytes of a new token. */
 const BYTES = 32;
+/** What file systems say that know no hard links. */
+const NO_LINKS = ["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
 /** More than a token file can have. */
 const MOST_BYTES = 1024;
 
@@ -101,6 +103,7 @@ async function makeToken(folder: string, path: string): Promise<string> {
     }
     // Unlike a rename, a link does not replace the token of a server that started at the same moment.
     await link(temporary, path).catch((error: NodeJS.ErrnoException) => {
+      if (NO_LINKS.includes(error.code ?? "")) return rename(temporary, path);
       if (error.code !== "EEXIST") throw error;
     });
   } finally {

@@ -130,12 +130,16 @@ function isOutside({ status, text, problem }: RawAnswer): boolean {
 describe.each(Object.keys(SPELLINGS))("%s", (name) => {
   const spell = (path: string) => SPELLINGS[name]!(path, opened.server.port);
 
-  test("no operation answers without the token", async () => {
+  test("no operation answers without the token, nor to a page of another site", async () => {
     for (const { path, method } of operations) {
       const answer = await ask(spell(path), { method });
       const what = `${method} ${spell(path)}: ${answer.status} ${answer.text.slice(0, 80)}`;
       expect(isApi(answer), what).toBe(false);
       expect([401, 403].includes(answer.status) || isOutside(answer), what).toBe(true);
+      const headers = { ...bearer(opened.server), "sec-fetch-site": "cross-site" };
+      const foreign = await ask(spell(path), { method, headers });
+      expect(isApi(foreign), what).toBe(false);
+      if (answer.status === 401) expect(foreign.status, what).toBe(403);
     }
   });
 

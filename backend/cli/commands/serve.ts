@@ -12,6 +12,9 @@ export interface ServeOptions {
   readonly token: boolean;
 }
 
+/** Hosts that stand for every address of this machine. */
+const EVERYWHERE = ["0.0.0.0", "::"];
+
 /** Adds --host, --port, --root and --no-token. */
 export function serveOptions(command: Command): Command {
   return command
@@ -48,6 +51,8 @@ export async function serve(
   try {
     const { url, entry, port: bound, context: own } = server;
     await announce({ url, open: entry, host, port: bound, folder: own.folder }, `headscope is at ${entry}`);
+    if (EVERYWHERE.includes(host))
+      context.note("  from other machines: the same with this machine's name or address in the place of 127.0.0.1");
     if (!token) context.note("  it asks for no token: every user and process of this machine can use it");
     void server.warm();
     await aborted(context.signal);
