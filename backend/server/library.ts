@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, readFile, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
 import { slug } from "../paths.ts";
-import type { MaskEntry, ScoresEntry } from "./api.ts";
+import { MAIN_JOB_FOLDER, readMainJob } from "../store/main-job.ts";
+import type { MaskEntry, ScoresEntry, StartState } from "./api.ts";
 import { isInside, pathOfId } from "./files.ts";
 import { notFound } from "./problems.ts";
 
 /** Folders of the data folder in which documents lie, with how deep to look. */
-const FOLDERS: Readonly<Record<string, number>> = { start: 0, scores: 1, masks: 0 };
+const FOLDERS: Readonly<Record<string, number>> = { [MAIN_JOB_FOLDER]: 0, scores: 1, masks: 0 };
 
 /** A document that was read, and the file as it was then. */
 interface Known {
@@ -46,6 +47,16 @@ export class Library {
   async masks(): Promise<MaskEntry[]> {
     await this.refresh();
     return [...this.#known.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
+  }
+
+  /** How far the main job is, and which of these documents it has left; undefined where it never ran. */
+  async start(): Promise<StartState | undefined> {
+    const state = await readMainJob(this.#folder);
+    if (state === undefined) return undefined;
+    const own = ({ id }: { id: string }) => dirname(id) === MAIN_JOB_FOLDER;
+    const scores = (await this.scores()).filter(own).map(({ id }) => id);
+    const mask = (await this.masks()).find(own)?.id;
+    return { ...state, scores, ...(mask === undefined ? {} : { mask }) };
   }
 
   /** @throws Refusal 404; HeadscopeError `input` for what is no such document */

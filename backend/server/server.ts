@@ -20,7 +20,6 @@ import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
 import { Prompts } from "./prompts.ts";
 import { mount } from "./route.ts";
-import { startOf } from "./routes/health.ts";
 import { routes } from "./routes/index.ts";
 import { environmentToken, serverToken } from "./token.ts";
 import { Watcher } from "./watcher.ts";
@@ -155,26 +154,10 @@ function application(context: ServerContext, guarded: Guard, web: string): Expre
   return app;
 }
 
-async function warm({ folder, library, models }: ServerContext): Promise<void> {
-  const start = await startOf(folder, library);
+async function warm({ library, models }: ServerContext): Promise<void> {
+  const start = await library.start();
   // Where it cannot be opened, whoever asks for it is told why.
-  if (start !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
-}
-
-/**
- * Finds out whether a server could be opened, before long work whose results it is to show.
- * @throws HeadscopeError as `startServer` does
- */
-export async function checkServing({
-  host = DEFAULT_HOST,
-  port = DEFAULT_PORT,
-  folder = dataDir(),
-  token,
-}: Pick<ServerOptions, "host" | "port" | "folder" | "token">): Promise<void> {
-  await tokenFor(host, resolve(folder), token);
-  const server = createServer();
-  await listen(server, host, port);
-  await new Promise((done) => server.close(done));
+  if (start?.model !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
 }
 
 async function listen(server: Server, host: string, port: number): Promise<void> {

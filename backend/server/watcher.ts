@@ -24,6 +24,7 @@ export class Watcher {
   readonly #period: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #version = "";
+  #toldStart: string | undefined;
 
   /** @param jobs given late, since the runner needs this one */
   constructor(store: Store, library: Library, hub: EventHub, jobs: () => JobRunner) {
@@ -57,9 +58,14 @@ export class Watcher {
     this.#tellRemoved(new Set(runs.map(({ id }) => id)));
   }
 
-  /** Looks at the documents now. */
+  /** Looks at the documents and the main job now. */
   async lookAtLibrary(): Promise<void> {
     for (const change of await this.#library.refresh()) this.#hub.emit("library", change);
+    const start = await this.#library.start();
+    const text = JSON.stringify(start);
+    if (start === undefined || text === this.#toldStart) return;
+    this.#toldStart = text;
+    this.#hub.emit("start", start);
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -12,7 +13,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { openWorkbench, removeEntryPage } from "../../backend/cli/browser.ts";
 import { serverToken, tokenFile } from "../../backend/server/token.ts";
 
 let folder: string;
@@ -104,6 +107,36 @@ describe("the token of a data folder", () => {
   test("that cannot be kept is an error that names the file", async () => {
     writeFileSync(join(folder, "file"), "");
     await expect(serverToken(join(folder, "file", "data"))).rejects.toMatchObject({ kind: "input" });
+  });
+});
+
+describe("opening the browser", () => {
+  const server = (token: string | undefined) => ({
+    entry: `http://127.0.0.1:4747/${token === undefined ? "" : `?token=${token}`}`,
+    token,
+    port: 4747,
+    context: { folder },
+  });
+
+  test("names a page that only this user can read, not the token, to the program that opens it", async () => {
+    const token = await serverToken(folder);
+    let opened = "";
+    await openWorkbench(server(token), async (url) => {
+      opened = url;
+    });
+    expect(opened).not.toContain(token);
+    const path = fileURLToPath(opened);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(readFileSync(path, "utf8")).toContain(`url=http://127.0.0.1:4747/?token=${token}"`);
+    await removeEntryPage(server(token));
+    expect(readdirSync(folder)).toEqual(["token"]);
+  });
+
+  test("opens the address itself where there is no token", async () => {
+    const opened: string[] = [];
+    await openWorkbench(server(undefined), async (url) => opened.push(url));
+    expect(opened).toEqual(["http://127.0.0.1:4747/"]);
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
 
