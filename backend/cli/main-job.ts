@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { haystackFor } from "../../probes/haystack.ts";
 import { probe, probeMany } from "../../probes/index.ts";
+import { type MaskSearch, searchMask } from "../../probes/mask-search.ts";
 import { answerNeedle, answerTokens, type NeedleAnswer } from "../../probes/needle.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
@@ -52,7 +53,7 @@ interface MainJobOptions {
 
 /**
  * Trains a toy transformer, then fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
- * question with a quarter of the KV heads full, and writes the files; sections are shown as they are ready.
+ * question with as few KV heads full as suffice, and writes the files; sections are shown as they are ready.
  */
 export async function mainJob(context: Context, options: MainJobOptions): Promise<void> {
   // Results that go elsewhere are not those that the pages show.
@@ -158,6 +159,7 @@ function fitting(sizes: Sizes, { config }: Model): Sizes {
     length: Math.min(sizes.length, Math.floor((config.n_ctx - 1) / 2)),
     haystack: Math.min(sizes.haystack, most),
     needle: Math.min(sizes.needle, most),
+    search: Math.min(sizes.search, most),
   };
 }
 
@@ -269,36 +271,72 @@ async function continueSentence(context: Context, model: Model, prompt: string):
   return { prompt: ids.join(" "), continuation: more.join(" "), words: false };
 }
 
+/** Answers a long question with all heads full, then with the smallest mask that answers it and the short questions. */
 async function answerTwice(
   context: Context,
   model: Model,
   scores: HeadScores,
   sizes: Sizes,
 ): Promise<MainJobResult["needle"]> {
-  const { layers, kvHeads } = scores.model;
-  const mask = maskFromScores(scores, {
-    top: Math.round((layers * kvHeads) / 4),
-    sink: sizes.sink,
-    recent: sizes.recent,
-    scoresFile: "retrieval.json",
-  });
+  const { searched, grown } = await proposed(context, model, scores, sizes);
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
-  const answer = (chosen?: HeadMask, label = "all KV heads full"): Promise<NeedleAnswer> => {
+  const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
+    const label = `needle question, ${chosen ? retrievalHeads(chosen).length : "all"} KV heads full`;
     let done = 0;
-    context.progress(0, most, `needle question, ${label}`);
+    context.progress(0, most, label);
     return answerNeedle(model, question, {
       ...(chosen ? { mask: chosen } : {}),
       signal: context.signal,
-      onToken: () => context.progress(++done, most, `needle question, ${label}`),
+      onToken: () => context.progress(++done, most, label),
     });
   };
-  return {
-    question,
-    mask,
-    full: await answer(),
-    masked: await answer(mask, `${retrievalHeads(mask).length} KV heads full`),
-  };
+  const full = await answer();
+  let mask = grown[0]!;
+  let masked = await answer(mask);
+  for (const larger of full.right ? grown.slice(1) : []) {
+    if (masked.right) break;
+    mask = larger;
+    masked = await answer(mask);
+  }
+  return { question, mask, ...(searched === undefined ? {} : { search: searched }), full, masked };
+}
+
+/**
+ * The smallest mask that loses no short question, with the curve by which it was found, and larger ones for a question that it
+ * does not answer: each keeps an eighth of the KV heads more.
+ */
+async function proposed(
+  { signal, progress }: Context,
+  model: Model,
+  scores: HeadScores,
+  { search: length, depths, sink, recent }: Sizes,
+): Promise<{ searched?: MaskSearch; grown: readonly HeadMask[] }> {
+  const { layers, kvHeads } = scores.model;
+  const total = layers * kvHeads;
+  const common = { sink, recent, scoresFile: "retrieval.json" };
+  const maskOf = (top: number) => maskFromScores(scores, { top, ...common });
+  const larger = (from: number) =>
+    Array.from({ length: 8 }, (_, i) => Math.round(((i + 1) * total) / 8))
+      .filter((top) => top > from)
+      .map(maskOf);
+  const quarter = { grown: [maskOf(Math.round(total / 4))] }; // as DuoAttention keeps of grouped heads
+  if (length <= sink + recent) return quarter; // a short context: nothing would be dropped
+  try {
+    const searched = await searchMask(model, scores, {
+      ...common,
+      lengths: [length],
+      depths,
+      stop: true,
+      signal,
+      progress,
+    });
+    return { searched, grown: [searched.mask, ...larger(retrievalHeads(searched.mask).length)] };
+  } catch (error) {
+    // A model that answers nothing has no smallest mask.
+    if (!(error instanceof HeadscopeError) || error.kind !== "input") throw error;
+    return quarter;
+  }
 }
 
 async function writeFiles(

@@ -151,7 +151,10 @@ export interface TrainRequest {
   readonly probes?: readonly string[];
 }
 
-/** GET /api/jobs, GET /api/jobs/:id. DELETE /api/jobs/:id stops one; POST /api/jobs/:id/resume goes on with it. */
+/**
+ * GET /api/jobs, GET /api/jobs/:id. POST /api/jobs/:id/cancel stops one and /resume goes on with it; DELETE /api/jobs/:id removes one that
+ * has ended, and stops any other. The latest 200 that have ended are kept.
+ */
 export interface JobSummary {
   readonly id: number;
   /** train, probe, history, needle, experiment, pull, export. */

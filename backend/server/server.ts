@@ -184,7 +184,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
 }
 
 function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
-  const store = openStore({ folder });
+  const store = openStore({ folder, waiting: limits.queuedJobs });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
   const interactive = new Interactive(limits, { ...worker, environment });
   const queue = new Queue(store, {

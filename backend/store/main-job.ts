@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { readJson } from "../json.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
@@ -42,8 +42,7 @@ export function mainJobFolder(folder = dataDir()): string {
 /** Reads how far the main job is; undefined where it never ran. @param folder data folder */
 export async function readMainJob(folder: string): Promise<MainJobState | undefined> {
   try {
-    const text = await readFile(join(mainJobFolder(folder), FILE), "utf8");
-    const { owner, ...state } = stateSchema.parse(JSON.parse(text));
+    const { owner, ...state } = stateSchema.parse(await readJson(join(mainJobFolder(folder), FILE), "state"));
     // The file is written anew every second while it runs, so that only a process of this machine can be asked.
     return state.status === "running" && !isAlive(owner as Owner, Date.now())
       ? { ...state, status: "cancelled" }

@@ -183,7 +183,7 @@ describe("Home of a fresh data folder", () => {
     expect(models.textContent).toContain("65 s left");
     control(models, "Cancel").click();
     await settle();
-    expect(asked.at(-1)?.call).toBe("DELETE /api/jobs/3");
+    expect(asked.at(-1)?.call).toBe("POST /api/jobs/3/cancel");
     await tell("job", { ...pulling, status: "failed", error: "the disk is full" });
     expect(models.textContent).toContain("the disk is full");
     expect(control(models, "Fetch again")).toBeDefined();
