@@ -21,6 +21,7 @@ import { register as serve } from "./commands/serve.ts";
 import { register as start } from "./commands/start.ts";
 import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
+import { register as token } from "./commands/token.ts";
 import { register as train } from "./commands/train.ts";
 import { usageError } from "./errors.ts";
 
@@ -28,6 +29,7 @@ import { usageError } from "./errors.ts";
 const COMMANDS = [
   start,
   serve,
+  token,
   doctor,
   models,
   tasks,
