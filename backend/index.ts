@@ -11,6 +11,7 @@ export { patch } from "./circuits/patch.ts";
 export { PATH_ENDS, type PathEnd, type PathOptions, patchPaths } from "./circuits/path.ts";
 export { HeadscopeError } from "./errors.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
+export { compareScores, type HeadComparison } from "./heads/compare.ts";
 export { maskFromScores, readMask, writeMask } from "./heads/mask.ts";
 export { formatHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";

@@ -13,6 +13,8 @@ import type { ModelConfig } from "../models/config.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
+/** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
 
 /** RFC 9457: what every response with a status from 400 on holds. */
 export interface Problem {
