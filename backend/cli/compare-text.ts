@@ -1,4 +1,4 @@
-import type { ComparedModel, HeadComparison, LayerProfile, ParameterDifference } from "../heads/compare.ts";
+import type { ComparedModel, HeadComparison, LayerProfile } from "../heads/compare.ts";
 import { bold, dim, number, table } from "./format.ts";
 
 /** Equal parts of the depth that layers are gathered in: models of any number of layers then share their rows. */
@@ -8,21 +8,16 @@ const right = { align: "right" as const };
 
 /** A comparison for people: the finding, the best heads side by side, and the layers by depth. */
 export function comparisonText(comparison: HeadComparison): string {
-  const { sentence, differences, models } = comparison;
+  const { sentence, caveat, models } = comparison;
   return [
     sentence,
-    ...(differences.length === 0 ? [] : [`Not the same for both: ${differences.map(differenceText).join("; ")}.`]),
+    ...(caveat === undefined ? [] : [caveat]),
     "",
     topText(comparison),
     "",
     bold(`${comparison.metric} by depth`),
     depthText(models),
   ].join("\n");
-}
-
-function differenceText({ name, first = "none", second = "none" }: ParameterDifference): string {
-  const words = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
-  return `${name} ${words(first)} and ${words(second)}`;
 }
 
 function topText({ axis, metric, models }: HeadComparison): string {

@@ -58,6 +58,8 @@ export interface HeadComparison {
   readonly axis: HeadAxis;
   /** The finding in numbers. */
   readonly sentence: string;
+  /** Parameters that differ, in words; absent where all are the same. */
+  readonly caveat?: string;
   /** Parameters of the probe, its seed among them, that were not the same for both. */
   readonly differences: readonly ParameterDifference[];
   readonly models: readonly [ComparedModel, ComparedModel];
@@ -108,13 +110,17 @@ export function compareScores(
     });
   const count = Math.min(top, main.values.flat().length, other.values.flat().length);
   const models = [compared(first, main.values, count), compared(second, other.values, count)] as const;
+  const differences = parameterDifferences(first, second);
   return {
     format: "headscope.head-comparison/1",
     probe: first.probe,
     metric: main.name,
     axis: main.axis,
     sentence: comparisonSentence(main.name, main.axis, models),
-    differences: parameterDifferences(first, second),
+    ...(differences.length === 0
+      ? {}
+      : { caveat: `Not the same for both: ${differences.map(differenceWords).join("; ")}.` }),
+    differences,
     models,
   };
 }
@@ -141,6 +147,11 @@ export function parameterDifferences(first: HeadScores, second: HeadScores): Par
       ...(Object.hasOwn(a, name) ? { first: a[name] } : {}),
       ...(Object.hasOwn(b, name) ? { second: b[name] } : {}),
     }));
+}
+
+function differenceWords({ name, first = "none", second = "none" }: ParameterDifference): string {
+  const words = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+  return `${name} ${words(first)} and ${words(second)}`;
 }
 
 /** A comparison's finding: at which depth the best heads of either model lie, and how high they score. */

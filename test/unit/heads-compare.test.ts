@@ -111,7 +111,9 @@ describe("a comparison of two models", () => {
       { name: "seed", first: 0, second: 7 },
       { name: "depth", second: 1 },
     ]);
-    expect(compareScores(SHALLOW, DEEP).differences).toEqual([]);
+    expect(compareScores(SHALLOW, other).caveat).toContain("length 50 and 20; seed 0 and 7; depth none and 1");
+    expect(compareScores(SHALLOW, DEEP)).toMatchObject({ differences: [] });
+    expect(compareScores(SHALLOW, DEEP).caveat).toBeUndefined();
   });
 
   it("is refused for two probes, for two axes, and for a metric that one of them lacks", () => {

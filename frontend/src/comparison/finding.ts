@@ -1,4 +1,4 @@
-import type { ComparedModel, HeadComparison, ParameterDifference } from "../../../backend/server/api.ts";
+import type { ComparedModel, HeadComparison } from "../../../backend/server/api.ts";
 import type { Table } from "../components/files.ts";
 import { asQueryHeads } from "../heads/algebra.ts";
 import { headName, type Place } from "../heads/grid.ts";
@@ -6,12 +6,6 @@ import { headName, type Place } from "../heads/grid.ts";
 /** The first query head that reads a KV head. */
 export function groupStart({ layer, head }: Place, shape: ComparedModel["model"]): string {
   return asQueryHeads([headName(layer, head)], "kvHeads", shape)[0]!;
-}
-
-/** A parameter that differs, in words: "length 50 and 20". */
-export function differenceWords({ name, first = "none", second = "none" }: ParameterDifference): string {
-  const words = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
-  return `${name} ${words(first)} and ${words(second)}`;
 }
 
 /** The best heads of both models as a table of text. */

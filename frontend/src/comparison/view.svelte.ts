@@ -46,12 +46,7 @@ class ComparisonView {
     const given = metricParam.value;
     if (given.startsWith(PROBE)) {
       const probe = given.slice(PROBE.length);
-      return (
-        known.metrics.find(({ document, ...each }) => document && each.probe === probe && each.name === probe) ?? {
-          probe,
-          name: probe,
-        }
-      );
+      return { probe, name: probe };
     }
     return headsView.metric ?? { probe: "induction", name: "induction" };
   });
