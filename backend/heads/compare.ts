@@ -171,7 +171,9 @@ export function comparisonSentence(
   const where = [first, second].map(({ top }, i) => `${depths(top)} in ${names[i]} (${scores(top)})`);
   const none = [first, second].map(({ top }, i) => `all ${noun}s of ${names[i]} score ${number(top[0]!.value)}`);
   const lie = `The ${heads} by ${metric} ${count === 1 ? "lies" : "lie"} at depth`;
-  if (!flat[0] && !flat[1]) return `${lie} ${where[0]} and ${where[1]}.`;
+  const best = [first, second].map(({ top }) => top[0]!);
+  const alone = `the best of all, ${best[0]!.head} and ${best[1]!.head}, at ${number(best[0]!.depth)} and ${number(best[1]!.depth)}`;
+  if (!flat[0] && !flat[1]) return `${lie} ${where[0]} and ${where[1]}${count === 1 ? "" : `; ${alone}`}.`;
   if (flat[0] && flat[1]) return `By ${metric} no ${noun} stands out: ${none[0]}, and ${none[1]}.`;
   const [peaked, level] = flat[0] ? [1, 0] : [0, 1];
   return `${lie} ${where[peaked]}; ${none[level]}.`;

@@ -162,7 +162,7 @@ describe("compare", () => {
     const run = await headscope(["compare", ...files, "--top", "2"]);
     expect(run).toMatchObject({ code: 0, stderr: "" });
     expect(run.stdout).toContain(
-      "The 2 best heads by induction lie at depth 1.00 in made-up (0.70 to 0.90) and 0.50 to 1.00 in deeper (0.90 to 1.00).",
+      "The 2 best heads by induction lie at depth 1.00 in made-up (0.70 to 0.90) and 0.50 to 1.00 in deeper (0.90 to 1.00); the best of all, 1.0 and 2.3, at 1.00 and 1.00.",
     );
     const json = (await headscope(["compare", ...files, "--top", "2", "--json"])).json<HeadComparison>();
     expect(json.models.map(({ top }) => top.map(({ head, depth }) => [head, depth]))).toEqual([
@@ -184,7 +184,7 @@ describe("compare", () => {
     expectLine(
       await headscope(["compare", first, first, "--metric", "inducton"]),
       2,
-      /no metric .*inducton.*induction/,
+      /metric of the induction scores "inducton"; did you mean induction\?/,
     );
   });
 });

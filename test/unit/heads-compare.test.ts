@@ -74,7 +74,7 @@ describe("a comparison of two models", () => {
 
   it("says in one sentence where they lie and what they score", () => {
     expect(compareScores(SHALLOW, DEEP, { top: 3 }).sentence).toBe(
-      "The 3 best heads by induction lie at depth 0.50 to 1.00 in shallow (0.50 to 0.90) and 0.25 to 1.00 in deep (0.20 to 0.80).",
+      "The 3 best heads by induction lie at depth 0.50 to 1.00 in shallow (0.50 to 0.90) and 0.25 to 1.00 in deep (0.20 to 0.80); the best of all, 1.0 and 1.0, at 0.50 and 0.25.",
     );
     expect(compareScores(SHALLOW, DEEP, { top: 1 }).sentence).toBe(
       "The best head by induction lies at depth 0.50 in shallow (0.90) and 0.25 in deep (0.80).",
