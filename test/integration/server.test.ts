@@ -272,7 +272,7 @@ describe("documents", () => {
     const { json } = await of({ ...pair, top: "1" });
     expect(json.models.map(({ top }) => top.map(({ value }) => value))).toEqual([[0.9], [0.3]]);
     expect((await of({ ...pair, second: "scores/none.json" })).status).toBe(404);
-    expect((await of({ ...pair, metric: "none" })).status).toBe(422);
+    expect((await of({ ...pair, metric: "none" })).status).toBe(404);
     for (const top of ["0", "-1", "many"]) expect((await of({ ...pair, top })).status, top).toBe(422);
   });
 
