@@ -192,6 +192,17 @@ describe("the page that compares two models", () => {
       "npx headscope compare .headscope/start/shallow.json .headscope/scores/deep/short.json --metric induction --top 2",
     );
     expect(view.href("compare")).toContain("second-scores=");
+    const links = [...page.querySelectorAll("table a")].map(
+      (link) => new URL(link.getAttribute("href")!, "http://localhost"),
+    );
+    const of = ({ searchParams }: URL): (string | null)[] =>
+      ["model", "second", "head"].map((name) => searchParams.get(name));
+    expect(links.map(of)).toEqual([
+      ["shallow", "deep", "1.0"],
+      ["deep", "shallow", "1.0"],
+      ["shallow", "deep", "0.1"],
+      ["deep", "shallow", "2.0"],
+    ]);
   });
 
   it("scores a model that has no such scores by the same parameters; where that fails, offers the probe's own", async () => {

@@ -4,7 +4,7 @@ import { metricParam } from "../heads/view.svelte.ts";
 import { openHead, selection } from "../state/selection.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { groupStart } from "./finding.ts";
-import { comparisonView, secondParam } from "./view.svelte.ts";
+import { comparisonView, secondParam, secondScoresParam } from "./view.svelte.ts";
 
 /** What `view.href` takes to open the card of a compared head on the Heads page, with its model and metric. @param side 0 or 1 */
 export function headLink(comparison: HeadComparison, side: number, head: string): Record<string, string | undefined> {
@@ -14,5 +14,7 @@ export function headLink(comparison: HeadComparison, side: number, head: string)
   const document = side === 0 ? comparisonView.first : comparisonView.second;
   const shown = { ...openHead.to(opened), ...metricParam.to(document === undefined ? "" : `${document.id}#${metric}`) };
   if (side === 0) return shown;
-  return { ...shown, ...workspace.withModel(secondParam.value), ...selection.to([]) };
+  // The two change places, so that the way back to the comparison finds both.
+  const back = { ...secondParam.to(workspace.model), ...secondScoresParam.to(comparisonView.first?.id ?? "") };
+  return { ...shown, ...back, ...workspace.withModel(secondParam.value), ...selection.to([]) };
 }
