@@ -9,6 +9,7 @@ import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
+import type { Stop, Stopped } from "../inference/stop-rule.ts";
 import type { ModelConfig } from "../models/config.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
@@ -94,6 +95,8 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
@@ -406,7 +409,8 @@ export interface PatchResponse {
 
 /**
  * POST /api/generate. With `accept: text/event-stream` the answer is events `token` { id, text, probability } (and `progress`), then
- * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone.
+ * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone. A token's text lags behind where a character
+ * lacks bytes or a stop text may have begun; the result's text is whole.
  */
 export type GenerateRequest = PromptInput & {
   readonly chat?: boolean;
@@ -417,11 +421,15 @@ export type GenerateRequest = PromptInput & {
   readonly prefill?: "masked" | "dense";
   /** Zeroed at every position, in the prompt and after. */
   readonly ablate?: readonly string[];
+  /** Token ids and texts that end it, beside those that the model's own files name. */
+  readonly stop?: readonly Stop[];
 };
 export interface GenerateResult {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
   readonly text: string;
+  /** Why it ended; what it stopped at is not part of the result. */
+  readonly stopped: Stopped;
   readonly promptTokens: number;
   readonly cache: { readonly bytes: number; readonly bytesFull: number };
   readonly prefillMs: number;
