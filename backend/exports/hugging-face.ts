@@ -5,7 +5,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
-import { formatJson } from "../json.ts";
+import { formatJson, readText } from "../json.ts";
 import type { Family, Parts } from "../models/families/family.ts";
 import { FAMILIES } from "../models/families/index.ts";
 import { isCovered, type PartTensor, placePiece, tensorsOf } from "../models/families/inverse.ts";
@@ -16,6 +16,7 @@ import type { Matrix } from "../models/matrix.ts";
 import type { Model } from "../models/model.ts";
 import { partTensors } from "../models/part-tensors.ts";
 import { tf } from "../runtime/tf.ts";
+import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import type { ExportOptions, Written } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
@@ -61,7 +62,7 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
     const tensors = tensorsOf(partsHeld(model, family));
     const config = huggingFaceConfig(model, family, checkpoint, tensors);
     return writeFolder(path, options, async (folder) => {
-      await writeSynced(join(folder, "config.json"), formatJson(config));
+      await writeSynced(join(folder, "config.json"), formatConfig(config, await floatFieldsOf(checkpoint)));
       await writeWeights(join(folder, "model.safetensors"), { model, checkpoint, tensors, options });
       if (checkpoint.format === "safetensors") return copyBeside(dirname(checkpoint.path), folder);
       const tokenizer = tokenizerFilesOf(checkpoint.metadata);
@@ -70,6 +71,12 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
       await writeSynced(join(folder, "tokenizer_config.json"), formatJson(tokenizer.config));
     });
   });
+}
+
+/** The fields whose numbers have a point in the checkpoint's own config.json. */
+async function floatFieldsOf({ format, path }: Checkpoint): Promise<string[]> {
+  const file = join(dirname(path), "config.json");
+  return format === "safetensors" && existsSync(file) ? floatFieldsIn(await readText(file, "config.json")) : [];
 }
 
 async function copyBeside(from: string, to: string): Promise<void> {

@@ -10,6 +10,7 @@ import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
+import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
@@ -87,6 +88,8 @@ export interface ModelEntry {
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;
+  /** Terms to accept (`acceptLicence` of a pull) before it is fetched. */
+  readonly terms?: LicenceTerms;
   readonly bytes?: number;
 }
 
@@ -216,7 +219,7 @@ export type JobRequest =
       readonly params?: Readonly<Record<string, unknown>>;
     }
   /** Fetches a model of the catalogue. */
-  | { readonly kind: "pull"; readonly model: string };
+  | { readonly kind: "pull"; readonly model: string; readonly acceptLicence?: boolean };
 
 export interface NeedleResult {
   readonly model: string;

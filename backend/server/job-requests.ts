@@ -4,7 +4,7 @@ import { probes } from "../../probes/index.ts";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { headMaskSchema, parseMask } from "../heads/mask.ts";
 import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
-import { listModels } from "../models/pull.ts";
+import { checkTerms, listModels } from "../models/pull.ts";
 import type { ServerContext } from "./context.ts";
 import { modelRef, parameters, seed } from "./fields.ts";
 import type { Limits } from "./limits.ts";
@@ -43,7 +43,11 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
       preset: z.enum(["quick", "full"]),
       params: parameters.optional(),
     }),
-    z.strictObject({ kind: z.literal("pull"), model: z.string() }),
+    z.strictObject({
+      kind: z.literal("pull"),
+      model: z.string(),
+      acceptLicence: z.boolean().optional().describe("whether the model's terms are accepted, where it has some"),
+    }),
   ]);
 }
 
@@ -82,7 +86,10 @@ export async function checkJob(job: CheckedJob, { store, models }: ServerContext
           job.model,
           known.map(({ name }) => name),
         );
-      if (found.kind === "package") return job;
+      if (found.kind === "package") {
+        checkTerms(found, job.acceptLicence);
+        return job;
+      }
       throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
         remedy: "use it as it is",
       });

@@ -33,12 +33,13 @@ export class Models {
 
   /** The catalogue, what is in the Hugging Face cache, then the runs with a checkpoint, newest first. */
   list(): ModelEntry[] {
-    const named = [...listModels(), ...listHubModels()].map(({ name, title, kind, ready, licence, bytes }) => ({
+    const named = [...listModels(), ...listHubModels()].map(({ name, title, kind, ready, licence, terms, bytes }) => ({
       ref: name,
       title,
       kind,
       ready,
       ...(licence === undefined ? {} : { licence }),
+      ...(terms === undefined ? {} : { terms }),
       ...(bytes === undefined ? {} : { bytes }),
     }));
     const trained = this.#store

@@ -42,11 +42,15 @@ export function register(program: Command): void {
     },
   );
 
-  const pull = models.command("pull <ref>").description("fetch a model of the list, or hf:org/name[@revision]");
-  runs(pull, async (context, _, ref) => {
+  const pull = models
+    .command("pull <ref>")
+    .description("fetch a model of the list, or hf:org/name[@revision]")
+    .option("--accept-licence", "accept the terms that the model comes under, where it has some");
+  runs<{ acceptLicence?: boolean }>(pull, async (context, { acceptLicence = false }, ref) => {
     if (ref!.startsWith("hf:")) return pullFromHub(context, ref!);
     const [{ pullModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
     const { path, manifest } = await pullModel(ref!, {
+      acceptLicence,
       signal: context.signal,
       onOutput: (text) => {
         if (context.verbose) process.stderr.write(text);
