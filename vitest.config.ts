@@ -7,6 +7,9 @@ const FRONTEND = "test/unit/frontend-*.test.ts";
 /** What hostile requests, files and hubs may not do: a project of its own, so that it can be run alone. */
 const ATTACKS = "test/attacks/**/*.test.ts";
 
+/** Comparisons that fetch a model of their own: only `npm run test:models` runs them. */
+const MODELS = "test/models/**/*.test.ts";
+
 const common = {
   pool: "forks",
   testTimeout: 120_000,
@@ -17,8 +20,9 @@ const common = {
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS] } },
+      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS, MODELS] } },
       { test: { ...common, name: "attacks", include: [ATTACKS] } },
+      { test: { ...common, name: "models", include: [MODELS], testTimeout: 600_000 } },
       {
         plugins: [svelte({ configFile: "frontend/svelte.config.js" })],
         resolve: { conditions: ["browser"] },

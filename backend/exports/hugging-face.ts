@@ -65,6 +65,10 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
       await writeSynced(join(folder, "config.json"), formatConfig(config, await floatFieldsOf(checkpoint)));
       await writeWeights(join(folder, "model.safetensors"), { model, checkpoint, tensors, options });
       if (checkpoint.format === "safetensors") return copyBeside(dirname(checkpoint.path), folder);
+      const stops = model.stops.tokens.map(({ id }) => id);
+      // config.json has room for the end of a text; ends of turns and messages beside it go where transformers looks first.
+      if (stops.length > 1)
+        await writeSynced(join(folder, "generation_config.json"), formatJson({ eos_token_id: stops }));
       const tokenizer = tokenizerFilesOf(checkpoint.metadata);
       if (tokenizer === undefined) return;
       await writeSynced(join(folder, "tokenizer.json"), JSON.stringify(tokenizer.json));
