@@ -32,14 +32,15 @@ def rounded(values):
 
 
 @torch.no_grad()
-def logits_of(model, ids):
-    return model(torch.tensor([ids]), use_cache=False).logits[0].float()
+def logits_of(model, ids, last=0):
+    """[positions, vocabulary], of the last so many positions where that is given."""
+    return model(torch.tensor([ids]), use_cache=False, logits_to_keep=last).logits[0].float()
 
 
 def greedy(model, ids, count):
     made = []
     for _ in range(count):
-        made.append(int(logits_of(model, ids + made)[-1].argmax()))
+        made.append(int(logits_of(model, ids + made, last=1)[-1].argmax()))
     return made
 
 
