@@ -1,5 +1,6 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
+import { measuredPatience } from "./test/helpers/patience.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/unit/frontend-*.test.ts";
@@ -10,11 +11,15 @@ const ATTACKS = "test/attacks/**/*.test.ts";
 /** Comparisons that fetch a model of their own: only `npm run test:models` runs them. */
 const MODELS = "test/models/**/*.test.ts";
 
+/** No test may fail because the machine is busy: limits end what hangs, and grow with what else goes on here. */
+const patience = measuredPatience();
+
 const common = {
   pool: "forks",
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
-  env: { TF_CPP_MIN_LOG_LEVEL: "2" },
+  testTimeout: 120_000 * patience,
+  hookTimeout: 120_000 * patience,
+  expect: { poll: { timeout: 10_000 * patience } },
+  env: { TF_CPP_MIN_LOG_LEVEL: "2", HEADSCOPE_TEST_PATIENCE: String(patience) },
 } as const;
 
 export default defineConfig({
@@ -22,7 +27,15 @@ export default defineConfig({
     projects: [
       { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS, MODELS] } },
       { test: { ...common, name: "attacks", include: [ATTACKS] } },
-      { test: { ...common, name: "models", include: [MODELS], testTimeout: 600_000 } },
+      {
+        test: {
+          ...common,
+          name: "models",
+          include: [MODELS],
+          testTimeout: 600_000 * patience,
+          hookTimeout: 600_000 * patience,
+        },
+      },
       {
         plugins: [svelte({ configFile: "frontend/svelte.config.js" })],
         resolve: { conditions: ["browser"] },

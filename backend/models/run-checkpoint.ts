@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { HeadscopeError } from "../errors.ts";
+import { openRegularSync } from "../files.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
@@ -56,7 +57,7 @@ export async function writeRunCheckpoint(
 export function isRunFile(path: string): boolean {
   const head = Buffer.alloc(65_536);
   try {
-    const file = openSync(path, "r");
+    const file = openRegularSync(path);
     try {
       return head.toString("latin1", 0, readSync(file, head)).includes('"headscope.checkpoint/');
     } finally {

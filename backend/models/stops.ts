@@ -1,9 +1,9 @@
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { HeadscopeError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Checkpoint } from "./formats/checkpoint.ts";
 import { readJsonObject } from "./formats/json-file.ts";
+import { fileBeside } from "./formats/model-folder.ts";
 import type { Tokenizer } from "./formats/tokenizer.ts";
 
 /** A token that ends what the model writes. */
@@ -78,10 +78,9 @@ async function fieldsOf(
 }
 
 async function generationConfig(path: string, notes: string[]): Promise<Record<string, unknown> | undefined> {
-  const file = join(dirname(path), "generation_config.json");
-  if (!existsSync(file)) return undefined;
   try {
-    return await readJsonObject(file);
+    const file = await fileBeside(dirname(path), "generation_config.json");
+    return file === undefined ? undefined : await readJsonObject(file);
   } catch (error) {
     if (!(error instanceof HeadscopeError)) throw error;
     notes.push(`generation_config.json is left out: ${error.message}`);

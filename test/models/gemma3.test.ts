@@ -33,13 +33,13 @@ const TOLERANCE = 1e-3;
 // Fetches the model once; its terms are accepted by the person who runs the suite.
 beforeAll(async () => {
   await pullModel(NAME, { acceptLicence: process.env["HEADSCOPE_ACCEPT_LICENCE"] === NAME });
-}, 600_000);
+});
 
 describe.each(["f32", "q8"] as const)("Gemma 3 270M with %s weights agrees with transformers", (weights) => {
   let model: Model;
   beforeAll(async () => {
     model = await loadModel(NAME, { weights });
-  }, 600_000);
+  });
   afterAll(() => model.dispose());
 
   const agree = ({ ids, positions, vocabulary, logits, argmax, logsumexp }: Logits): void => {

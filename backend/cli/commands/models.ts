@@ -20,7 +20,7 @@ export function register(program: Command): void {
         import("../../models/pull.ts"),
         import("../format.ts"),
       ]);
-      const found = [...listModels(), ...listHubModels()];
+      const found = [...listModels(), ...(await listHubModels())];
       await context.print(found, () =>
         table(
           [
@@ -47,8 +47,12 @@ export function register(program: Command): void {
     .description("fetch a model of the list, or hf:org/name[@revision]")
     .option("--accept-licence", "accept the terms that the model comes under, where it has some");
   runs<{ acceptLicence?: boolean }>(pull, async (context, { acceptLicence = false }, ref) => {
-    if (ref!.startsWith("hf:")) return pullFromHub(context, ref!);
-    const [{ pullModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
+    const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
+      import("../../models/pull.ts"),
+      import("../../models/reference.ts"),
+      import("../format.ts"),
+    ]);
+    if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
       acceptLicence,
       signal: context.signal,
