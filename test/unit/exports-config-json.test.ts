@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { formatConfig } from "../../backend/exports/config-json.ts";
 import { writeHuggingFace } from "../../backend/exports/hugging-face.ts";
-import { loadModel } from "../../backend/models/load.ts";
+import { inspectModel, loadModel } from "../../backend/models/load.ts";
+import { Model } from "../../backend/models/model.ts";
 import { copyOf, fixture, removeCopies } from "../helpers/checkpoint-copy.ts";
 
 removeCopies();
@@ -26,6 +27,17 @@ async function configText(path: string): Promise<string> {
 /** How a field's number is written, wherever it stands. */
 const written = (text: string, field: string) =>
   [...text.matchAll(new RegExp(`"${field}":\\s*([^,}\\]\\s]+)`, "g"))].map(([, number]) => number);
+
+it("the ends of a GGUF file's turns are in the exported generation_config.json", async () => {
+  const model = await loadModel(fixture("formats/llama-tiny.gguf"));
+  const ends = [2, 5].map((id) => ({ id, sources: ["eot"] }));
+  const chatty = new Model({ ...model, stops: { tokens: ends, notes: [] } });
+  await writeHuggingFace(chatty, join(out, "chatty"));
+  model.dispose();
+  const again = await inspectModel(join(out, "chatty"));
+  const found = again.stops.tokens.filter(({ sources }) => sources.includes("generation_config.json"));
+  expect(found.map(({ id }) => id)).toEqual([2, 5]);
+});
 
 describe("an exported config.json", () => {
   it.each(["families/gemma2", "families-gguf/gemma2.gguf"])("of %s has its caps with a point", async (name) => {
