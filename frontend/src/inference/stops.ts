@@ -1,7 +1,5 @@
+import type { Stop } from "../../../backend/inference/stop-rule.ts";
 import type { GenerateResult, ModelInfo } from "../../../backend/server/api.ts";
-
-/** What ends a generation: a token id or a text. */
-export type Stop = number | string;
 
 /**
  * Reads what a person wrote: token ids and quoted texts with commas between, `"\n\n", 106`, or one text as it is.
