@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../errors.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
+import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
@@ -68,7 +69,7 @@ export function register(program: Command): void {
       const tokens = await promptOf(model, options);
       let done = 0;
       const interventions = await ablation(model, options.ablate);
-      const types = !context.json && process.stdout.isTTY;
+      const types = !context.json && output.isTTY;
       let typed = "";
       const result = await generate(model, {
         tokens,
@@ -80,7 +81,7 @@ export function register(program: Command): void {
         forward: { interventions },
         signal: context.signal,
         onToken: (_, text) => {
-          if (types) process.stdout.write(text);
+          if (types) void output.write(text);
           else context.progress(++done, options.maxTokens, "new tokens");
           typed += text;
         },

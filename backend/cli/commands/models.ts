@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { PullProgress } from "../../models/pull.ts";
+import { problems } from "../../setup/terminal.mjs";
 import { type Context, runs } from "../context.ts";
 import { registerChecks } from "./models-check.ts";
 
@@ -57,7 +58,7 @@ export function register(program: Command): void {
       acceptLicence,
       signal: context.signal,
       onOutput: (text) => {
-        if (context.verbose) process.stderr.write(text);
+        if (context.verbose) void problems.write(text);
       },
       onProgress: showPull(context),
     });

@@ -1,7 +1,8 @@
 import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
-import { readJson, readText } from "../../json.ts";
+import { LONGEST_TEMPLATE, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON } from "./budgets.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { readJsonObject, readModelText } from "./json-file.ts";
 import { fileBeside } from "./model-folder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
@@ -28,13 +29,15 @@ async function tokenizerIn(folder: string): Promise<Tokenizer | undefined> {
   const file = (name: string) => fileBeside(folder, name);
   const main = await file("tokenizer.json");
   if (main === undefined) return undefined;
-  const config: Record<string, unknown> = {};
+  const parts: Record<string, unknown>[] = [];
   for (const name of ["special_tokens_map.json", "tokenizer_config.json"]) {
     const path = await file(name);
-    if (path !== undefined) Object.assign(config, await readJson(path, "tokenizer config"));
+    if (path !== undefined) parts.push(await readJsonObject(path, TOKENIZER_CONFIG_JSON));
   }
   // Newer folders keep the template in a file of its own, which then counts.
   const template = await file("chat_template.jinja");
-  if (template !== undefined) config["chat_template"] = await readText(template, "chat template");
-  return tokenizerFromJson((await readJson(main, "tokenizer")) as object, config);
+  if (template !== undefined) parts.push({ chat_template: await readModelText(template, LONGEST_TEMPLATE) });
+  // Fields, not assignments: a key "__proto__" is one like any other.
+  const config = Object.fromEntries(parts.flatMap((part) => Object.entries(part)));
+  return tokenizerFromJson(await readJsonObject(main, TOKENIZER_JSON), config);
 }
