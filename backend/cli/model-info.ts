@@ -2,6 +2,7 @@ import type { ModelConfig } from "../models/config.ts";
 import { inspectModel } from "../models/load.ts";
 import { type Manifest, pulledModel } from "../models/pull.ts";
 import { parseReference } from "../models/reference.ts";
+import type { StopToken } from "../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** What `headscope models info` prints. Sizes in bytes. */
@@ -24,6 +25,10 @@ export interface ModelInfo {
   /** The most that loading and a short forward need at once, the weights included. */
   readonly peakBytes: { readonly f32: number; readonly q8: number; readonly bf16: number };
   readonly tokenizer: { readonly bos?: number; readonly eos?: number; readonly addsBos: boolean } | null;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly (StopToken & { readonly text?: string })[];
+  /** What the files say and cannot be followed. */
+  readonly notes?: readonly string[];
 }
 
 /** Describes a model from its header; no weights are read. */
@@ -31,7 +36,17 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
   const reference = parseReference(ref, "existing");
   const known = reference.kind === "catalogue" ? reference.model : undefined;
   const pulled = known ? pulledModel(ref) : undefined;
-  const { ref: named, family, digest, config, memory, features, stored, tokenizer } = await inspectModel(reference);
+  const {
+    ref: named,
+    family,
+    digest,
+    config,
+    memory,
+    features,
+    stored,
+    tokenizer,
+    stops,
+  } = await inspectModel(reference);
   return {
     ref: named,
     ...(known ? { title: known.title, licence: known.licence } : {}),
@@ -51,6 +66,8 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
           addsBos: tokenizer.addsBos,
         }
       : null,
+    stops: stops.tokens.map((stop) => ({ ...stop, ...(tokenizer ? { text: tokenizer.token(stop.id) } : {}) })),
+    ...(stops.notes.length === 0 ? {} : { notes: stops.notes }),
   };
 }
 
@@ -81,8 +98,14 @@ export function infoText(info: ModelInfo): string {
         ? "none: give token ids"
         : `BOS ${tokenizer.bos ?? "none"}${tokenizer.addsBos ? " (added to texts)" : ""}, end ${tokenizer.eos ?? "none"}`,
     ],
+    ["stops", info.stops.length === 0 ? "none" : info.stops.map(stopText).join(", ")],
+    ...(info.notes ?? []).map((note) => ["note", note]),
   ];
   return table([{ head: "" }, { head: "" }], rows);
+}
+
+function stopText({ id, text, sources }: ModelInfo["stops"][number]): string {
+  return `${id}${text === undefined ? "" : ` ${JSON.stringify(text)}`} (${sources.join(", ")})`;
 }
 
 function sizes({ f32, q8, bf16 }: ModelInfo["bytes"]): string {

@@ -18,6 +18,7 @@ import { type Processing, processModel } from "./processing.ts";
 import { pulledModel } from "./pull.ts";
 import { type CatalogueReference, type ModelReference, parseReference, type RunReference } from "./reference.ts";
 import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
+import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
 
 export interface LoadOptions {
   /**
@@ -95,6 +96,8 @@ export interface ModelInspection extends ModelDescription {
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
   readonly stored: readonly string[];
   readonly tokenizer: Tokenizer | undefined;
+  /** The tokens at which its own files end a generation. */
+  readonly stops: Stops;
 }
 
 /**
@@ -111,10 +114,11 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
     model.dispose();
     const all = { f32: bytes, q8: bytes, bf16: bytes };
     const memory = { parameters: bytes / 4, weights: all, peak: all };
-    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer };
+    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer, stops: NO_STOPS };
   }
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config, parts } = describeCheckpoint(checkpoint);
+    const tokenizer = await tokenizerOf(checkpoint);
     return {
       ref: source.ref,
       family: family.name,
@@ -123,7 +127,8 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
       memory: estimateMemory(config, parts, checkpoint),
       features: featuresOf(config, biasesIn(parts)),
       stored: storedTypes(checkpoint),
-      tokenizer: await tokenizerOf(checkpoint),
+      tokenizer,
+      stops: await stopsOf(checkpoint, config, tokenizer),
     };
   });
 }
@@ -237,13 +242,15 @@ async function readModel(
   checkFits(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
   const reader = new PartReader(checkpoint, parts, options);
   try {
+    const tokenizer = await tokenizerOf(checkpoint);
     return new Model({
       ref,
       family: family.name,
       digest: digest ?? (await checkpoint.digest()),
       config,
       weights: await reader.weights(config),
-      tokenizer: await tokenizerOf(checkpoint),
+      tokenizer,
+      stops: await stopsOf(checkpoint, config, tokenizer),
     });
   } catch (error) {
     reader.dispose();

@@ -9,6 +9,8 @@ import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
+import type { Stop, Stopped } from "../inference/stop-rule.ts";
+import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
@@ -85,6 +87,8 @@ export interface ModelEntry {
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;
+  /** Terms to accept (`acceptLicence` of a pull) before it is fetched. */
+  readonly terms?: LicenceTerms;
   readonly bytes?: number;
 }
 
@@ -93,6 +97,8 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
@@ -228,7 +234,7 @@ export type JobRequest =
       readonly params?: Readonly<Record<string, unknown>>;
     }
   /** Fetches a model of the catalogue. */
-  | { readonly kind: "pull"; readonly model: string };
+  | { readonly kind: "pull"; readonly model: string; readonly acceptLicence?: boolean };
 
 export interface NeedleResult {
   readonly model: string;
@@ -421,7 +427,8 @@ export interface PatchResponse {
 
 /**
  * POST /api/generate. With `accept: text/event-stream` the answer is events `token` { id, text, probability } (and `progress`), then
- * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone.
+ * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone. A token's text lags behind where a character
+ * lacks bytes or a stop text may have begun; the result's text is whole.
  */
 export type GenerateRequest = PromptInput & {
   readonly chat?: boolean;
@@ -432,11 +439,15 @@ export type GenerateRequest = PromptInput & {
   readonly prefill?: "masked" | "dense";
   /** Zeroed at every position, in the prompt and after. */
   readonly ablate?: readonly string[];
+  /** Token ids and texts that end it, beside those that the model's own files name. */
+  readonly stop?: readonly Stop[];
 };
 export interface GenerateResult {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
   readonly text: string;
+  /** Why it ended; what it stopped at is not part of the result. */
+  readonly stopped: Stopped;
   readonly promptTokens: number;
   readonly cache: { readonly bytes: number; readonly bytesFull: number };
   readonly prefillMs: number;

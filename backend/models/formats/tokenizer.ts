@@ -19,12 +19,12 @@ export interface Tokenizer {
    */
   encode(text: string, options?: { prependBos?: boolean }): number[];
   /**
-   * Text of token ids; bytes that are no UTF-8 become U+FFFD.
+   * Text of token ids; bytes that are no UTF-8 become U+FFFD. Ids that the tokenizer does not have are nothing: a model's
+   * vocabulary may be padded beyond its tokenizer's.
    * @param options.skipSpecial leave out special tokens, default false
-   * @throws HeadscopeError "input" for an id outside the vocabulary
    */
   decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string;
-  /** Text of one token as it stands in a text: " France", not "ĠFrance". Throws as `decode` does. */
+  /** Text of one token as it stands in a text: " France", not "ĠFrance"; "[395]" for an id that the tokenizer does not have. */
   token(id: number): string;
   /** Number of tokens, special ones included. */
   readonly size: number;
@@ -71,17 +71,12 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
   const known = (id: number) => Number.isInteger(id) && tokenizer().id_to_token(id) !== undefined;
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
-    const stranger = ids.find((id) => !known(id));
-    if (stranger !== undefined) {
-      throw new HeadscopeError("input", `token id ${stranger} is outside the vocabulary`, {
-        remedy: `ids go from 0 to ${size - 1}`,
-      });
-    }
-    if (ids.length === 0) return "";
+    const own = ids.filter(known);
+    if (own.length === 0) return "";
     const whole = tokenizer();
     const settings = { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false };
-    const work = (): string => whole.decode([...ids], settings);
-    return decodesByPattern ? inTime(ids.length, work, "these tokens") : work();
+    const work = (): string => whole.decode(own, settings);
+    return decodesByPattern ? inTime(own.length, work, "these tokens") : work();
   }
 
   return {
@@ -102,7 +97,10 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
     },
     decode,
     // Beside itself a token is no longer the first one, which may lose its space.
-    token: (id) => (stripsFirst ? decode([id, id]).slice(decode([id]).length) : decode([id])),
+    token: (id) => {
+      if (!known(id)) return `[${id}]`;
+      return stripsFirst ? decode([id, id]).slice(decode([id]).length) : decode([id]);
+    },
     chat(messages, { addGenerationPrompt = false } = {}) {
       if (chatTemplate === undefined) {
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });

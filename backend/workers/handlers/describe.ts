@@ -15,7 +15,8 @@ export const handle: Handler = async (payload, { signal }) => {
 
 function infoOf(model: Model): ModelInfo {
   const { family, digest, config, tokenizer } = model;
-  const common = { ...headModel(model), family, digest, config };
+  const stops = model.stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) ?? String(stop.id) }));
+  const common = { ...headModel(model), family, digest, config, stops };
   if (!tokenizer) return common;
   const { bos, addsBos, chats: chat } = tokenizer;
   return {
