@@ -80,13 +80,13 @@ export function parseJson(text: string, label: string): unknown {
 }
 
 /**
- * Reads a text file whose absence is the user's to mend.
+ * Reads a text file whose absence is the user's to mend; a byte order mark at its beginning is none of its text.
  * @param what what the file is, such as "scores file"
  * @throws HeadscopeError `missing` when there is no such file, `input` when it cannot be read
  */
 export async function readText(path: string, what: string): Promise<string> {
   try {
-    return await readFile(path, "utf8");
+    return (await readFile(path, "utf8")).replace(/^\ufeff/, "");
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code === "ENOENT" || code === "ENOTDIR")

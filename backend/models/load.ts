@@ -93,6 +93,8 @@ export interface ModelInspection extends ModelDescription {
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
   readonly stored: readonly string[];
   readonly tokenizer: Tokenizer | undefined;
+  /** As in `Model`. */
+  readonly tokenizerFault: string | undefined;
 }
 
 /**
@@ -104,12 +106,12 @@ export async function inspectModel(ref: string): Promise<ModelInspection> {
   const source = resolve(ref);
   if (source.kind !== "checkpoint") {
     const model = await loadModel(ref);
-    const { family, digest, config, bytes, tokenizer, weights } = model;
+    const { family, digest, config, bytes, tokenizer, tokenizerFault, weights } = model;
     const features = featuresOf(config, biasesOf(weights.blocks[0]!));
     model.dispose();
     const all = { f32: bytes, q8: bytes, bf16: bytes };
     const memory = { parameters: bytes / 4, weights: all, peak: all };
-    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer };
+    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer, tokenizerFault };
   }
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config, parts } = describeCheckpoint(checkpoint);
@@ -121,7 +123,7 @@ export async function inspectModel(ref: string): Promise<ModelInspection> {
       memory: estimateMemory(config, parts, checkpoint),
       features: featuresOf(config, biasesIn(parts)),
       stored: storedTypes(checkpoint),
-      tokenizer: await tokenizerOf(checkpoint),
+      ...(await tokenizerOf(checkpoint)),
     };
   });
 }
@@ -237,7 +239,7 @@ async function readModel(
       digest: digest ?? (await checkpoint.digest()),
       config,
       weights: await reader.weights(config),
-      tokenizer: await tokenizerOf(checkpoint),
+      ...(await tokenizerOf(checkpoint)),
     });
   } catch (error) {
     reader.dispose();

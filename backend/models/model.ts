@@ -18,6 +18,8 @@ export class Model {
   readonly config: ModelConfig;
   readonly weights: Weights;
   readonly tokenizer: Tokenizer | undefined;
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault: string | undefined;
   /** What its captured functions depend on beside shapes. */
   readonly key: string;
   readonly #rotary = new Map<boolean, RotaryTables>();
@@ -29,6 +31,7 @@ export class Model {
     config: ModelConfig;
     weights: Weights;
     tokenizer?: Tokenizer | undefined;
+    tokenizerFault?: string | undefined;
   }) {
     this.ref = parts.ref;
     this.family = parts.family;
@@ -36,6 +39,7 @@ export class Model {
     this.config = parts.config;
     this.weights = parts.weights;
     this.tokenizer = parts.tokenizer;
+    this.tokenizerFault = parts.tokenizerFault;
     const { n_layers: _, n_ctx: __, ...shape } = parts.config;
     this.key = JSON.stringify(shape);
   }

@@ -92,10 +92,10 @@ export function processWeights(
  */
 export function processModel(model: Model, switches: readonly Processing[]): Model {
   if (switches.length === 0) return model;
-  const { ref, family, digest, tokenizer } = model;
+  const { ref, family, digest, tokenizer, tokenizerFault } = model;
   try {
     const parts = processWeights(model.config, model.weights, switches, ref);
-    return new Model({ ref, family, digest: processedDigest(digest, switches), tokenizer, ...parts });
+    return new Model({ ref, family, digest: processedDigest(digest, switches), tokenizer, tokenizerFault, ...parts });
   } catch (error) {
     model.dispose();
     throw error;

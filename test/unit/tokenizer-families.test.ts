@@ -152,7 +152,7 @@ test("a folder's special tokens and chat template are read from every file that 
     path: join(folder, "model.safetensors"),
     metadata: {},
   } as unknown as Checkpoint;
-  const found = (await tokenizerOf(checkpoint))!;
+  const found = (await tokenizerOf(checkpoint)).tokenizer!;
   const id = (token: string) => found.encode(token, { prependBos: false })[0];
   expect([found.bos, found.eos, found.addsBos]).toEqual([id("<|begin_of_text|>"), id("<|end_of_text|>"), true]);
   expect(found.chat([{ role: "user", content: " Hi 😀 " }])).toBe("<|begin_of_text|>[user] Hi 😀\n");

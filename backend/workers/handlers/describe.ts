@@ -14,9 +14,9 @@ export const handle: Handler = async (payload, { signal }) => {
 };
 
 function infoOf(model: Model): ModelInfo {
-  const { family, digest, config, tokenizer } = model;
+  const { family, digest, config, tokenizer, tokenizerFault } = model;
   const common = { ...headModel(model), family, digest, config };
-  if (!tokenizer) return common;
+  if (!tokenizer) return tokenizerFault === undefined ? common : { ...common, tokenizerFault };
   const { bos, addsBos, chats: chat } = tokenizer;
   return {
     ...common,
