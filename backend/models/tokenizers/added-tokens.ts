@@ -16,13 +16,16 @@ export interface Section {
   readonly start: number;
 }
 
-const WORD = new RegExp(`^${CLASSES.word}$`, "v");
+const WORD = new RegExp(`^${CLASSES.rustWord}$`, "v");
 const SPACE = new RegExp(`^[${CLASSES.space}]$`, "v");
 
 /** Tokens that are looked for in a text before anything else is done with it, as Rust's tokenizers do. */
 export class AddedTokens {
   readonly #byId = new Map<number, AddedToken>();
   readonly #ids = new Map<string, number>();
+  /** Texts by id: of tokens that are matched in normalised texts their normalised ones. */
+  readonly #contents = new Map<number, string>();
+  readonly #special = new Set<string>();
   /** Those that are matched in the text as it is written, and in the normalised one. */
   readonly #written: Trie;
   readonly #normalised: Trie;
@@ -45,6 +48,10 @@ export class AddedTokens {
     }
     const entries = [...this.#ids].map(([content, id]) => ({ content, id, token: this.#byId.get(id)! }));
     const isNormalised = (token: AddedToken) => token.normalized ?? !token.special;
+    for (const { content, id, token } of entries) {
+      this.#contents.set(id, isNormalised(token) ? normalize(content) : content);
+      if (token.special) this.#special.add(content);
+    }
     this.#written = new Trie(
       entries.filter(({ token }) => !isNormalised(token)).map(({ content, id }) => [content, id] as const),
     );
@@ -55,7 +62,7 @@ export class AddedTokens {
 
   /** Text of an added token. */
   content(id: number): string | undefined {
-    return this.#byId.get(id)?.content;
+    return this.#contents.get(id);
   }
 
   /** Id of an added token. */
@@ -70,7 +77,7 @@ export class AddedTokens {
 
   /** Whether a token is left out of texts on demand. */
   isSpecial(id: number): boolean {
-    return this.#byId.get(id)?.special === true;
+    return this.#special.has(this.#contents.get(id) ?? "");
   }
 
   /** Parts of a text as it is written. */

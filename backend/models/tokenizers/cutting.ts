@@ -14,7 +14,7 @@ interface Span {
  * @throws HeadscopeError "unsupported" for a regular expression that cannot be translated
  */
 export function expression(pattern: Pattern, part: string): RegExp {
-  if ("String" in pattern) return new RegExp(pattern.String.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"), "gv");
+  if ("String" in pattern) return new RegExp(pattern.String.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "gv");
   try {
     return translate(pattern.Regex);
   } catch (error) {
@@ -37,6 +37,11 @@ function* matches(text: string, expression: RegExp): Generator<[number, number]>
     const [start, end] = [found.index, found.index + found[0].length];
     if (start === end && end === previous) {
       at += (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
+      continue;
+    }
+    // V8 lets an assertion hold between the halves of one character.
+    if ((text.charCodeAt(start) & 0xfc00) === 0xdc00) {
+      at = start + 1;
       continue;
     }
     at = end;

@@ -1,7 +1,7 @@
 import { CHAR_BYTES, textOfBytes, utf8, wholeText } from "./bytes.ts";
 import { expression, replaceAll } from "./cutting.ts";
 import { scheme } from "./pre-tokenizers.ts";
-import type { Decoder } from "./steps.ts";
+import { type Decoder, notFollowed } from "./steps.ts";
 
 /** A step of the decoder: tokens in order to their texts. */
 export type Decode = (tokens: readonly string[]) => string[];
@@ -31,6 +31,9 @@ export function decoder(step: Decoder): Decode {
       return (tokens) => tokens.map((token) => replaceAll(token, found, step.content));
     }
     case "Strip":
+      // Rust's tokenizers end in a panic where a token is shorter than what is taken from its end.
+      if (step.stop > 1 || (step.start > 0 && step.stop > 0))
+        throw notFollowed(PART, `Strip has start ${step.start} and stop ${step.stop}`);
       return (tokens) => tokens.map((token) => strip(token, step));
     case "Fuse":
       return (tokens) => [tokens.join("")];

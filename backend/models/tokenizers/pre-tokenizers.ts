@@ -15,7 +15,7 @@ export type PreTokenize = (pieces: readonly string[], first: boolean) => string[
 export const GPT2_CUT = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 const PART = "pre_tokenizer";
-const WORDS = new RegExp(`[${CLASSES.word}]+|[^${CLASSES.word}${CLASSES.space}]+`, "gv");
+const WORDS = new RegExp(`[${CLASSES.rustWord}]+|[^${CLASSES.rustWord}${CLASSES.space}]+`, "gv");
 const SPACE = everywhere(CLASSES.space);
 const PUNCTUATION = everywhere(CLASSES.punctuation);
 const NUMERIC = everywhere(CLASSES.numeric);

@@ -39,10 +39,11 @@ const known = (members: string): string => `[[${members}]--[${newer}]]`;
 export const CLASSES = {
   space: "\\p{White_Space}",
   digit: known("\\p{Nd}"),
-  /** `\w` of Rust's regex crate, and of Oniguruma inside a class. */
-  word: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"),
-  /** `\w` of Oniguruma outside of classes. */
-  wordAlone: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}²³¹¼-¾"),
+  /** `\w` of Rust's regex crate. */
+  rustWord: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"),
+  /** `\w` of Oniguruma, inside of a class and outside. */
+  word: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"),
+  wordAlone: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾"),
   numeric: "\\p{N}",
   punctuation: `[[\\p{P}!-\\/:-@\\[-\`\\{-~\\u{166d}\\u{111c9}]--[${inside(NO_PUNCTUATION)}]]`,
   mark: `[[\\p{M}\\u{1cf2}\\u{1cf3}]--[${inside(NO_MARKS)}]]`,
