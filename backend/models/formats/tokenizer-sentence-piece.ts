@@ -6,6 +6,7 @@ import type { Normalize } from "../tokenizers/normalizers.ts";
 import { Trie } from "../tokenizers/pair-table.ts";
 import { Charsmap } from "../tokenizers/precompiled.ts";
 import { SentencePieceBpe } from "../tokenizers/sentence-piece.ts";
+import { notFollowed } from "../tokenizers/steps.ts";
 import { damaged, type TokenIds, Vocabulary } from "../tokenizers/token-model.ts";
 import { Unigram } from "../tokenizers/unigram.ts";
 import { openBytes } from "./bytes.ts";
@@ -15,7 +16,7 @@ import { folderTokenizer, type TokenizerSettings } from "./tokenizer-json.ts";
 /** Longest file that is read, in bytes; a quarter of a million pieces take 4 million. */
 const LONGEST = 2 ** 26;
 
-/** What is read of sentencepiece_model.proto, by its field numbers and defaults. */
+/** What is read of sentencepiece_model.proto (proto2: a field that is false or 0 is not one that is absent). */
 const schema = protobuf.Root.fromJSON({
   nested: {
     Model: {
@@ -26,6 +27,7 @@ const schema = protobuf.Root.fromJSON({
       },
     },
     Piece: {
+      edition: "proto2",
       fields: {
         piece: { type: "string", id: 1 },
         score: { type: "float", id: 2 },
@@ -33,6 +35,7 @@ const schema = protobuf.Root.fromJSON({
       },
     },
     Trainer: {
+      edition: "proto2",
       fields: {
         modelType: { type: "int32", id: 3, options: { default: 1 } },
         whitespaceAsSuffix: { type: "bool", id: 24 },
@@ -43,6 +46,7 @@ const schema = protobuf.Root.fromJSON({
       },
     },
     Normalizer: {
+      edition: "proto2",
       fields: {
         charsmap: { type: "bytes", id: 2 },
         dummyPrefix: { type: "bool", id: 3, options: { default: true } },
@@ -162,38 +166,33 @@ function modelOf({ pieces, trainer, tokens, ids, userDefined }: Contents): Token
     throw new HeadscopeError("unsupported", "tokenizer.model is a SentencePiece model of words or characters", {
       remedy: "give token ids instead of text",
     });
-  const normal = pieces.filter(({ type }) => type === NORMAL).map(({ score }) => score);
-  const best = normal.reduce((most, score) => Math.max(most, score), -Infinity);
-  // What the user defined is taken whole whatever it costs (Model::Encode in sentencepiece's unigram_model.cc).
-  const scores = pieces.map(({ piece, score, type }) =>
-    type === USER_DEFINED ? Math.fround(utf8(piece).length * best - 0.1) : score,
-  );
-  const left_out = (id: number) => typeOf(id) !== NORMAL && typeOf(id) !== USER_DEFINED;
+  if (pieces.some(({ type }) => type === USER_DEFINED))
+    throw notFollowed("tokenizer.model", "it is a unigram model with user-defined pieces");
+  const scores = pieces.map(({ score }) => score);
+  const left_out = (id: number) => typeOf(id) !== NORMAL;
   return new Unigram(tokens, scores, { unknown, byteFallback, left_out, single: true });
 }
 
-/** SentencePiece's own normalizer: its table by the longest beginning, then white space. */
+/** SentencePiece's own normalizer: its table by the longest beginning, then white space (Normalizer::Normalize). */
 function normalizerOf(spec: NormalizerSpec, userDefined: Trie, suffix: boolean): Normalize {
   const map = spec.charsmap.length > 0 ? new Charsmap(spec.charsmap) : undefined;
   const space = spec.escapeWhitespace ? "▁" : " ";
   return (text) => {
-    let result = "";
+    let result = spec.dummyPrefix && !suffix ? space : "";
     // White space at the beginning goes with that behind another.
     let afterSpace = spec.removeExtraWhitespace;
+    let blank = true;
     for (const part of prefixes(text, map, userDefined)) {
+      if (blank && spec.removeExtraWhitespace && part === " ") continue;
+      blank = false;
       const kept = afterSpace ? part.replace(/^ +/, "") : part;
-      if (kept === "") continue;
-      result += kept;
-      afterSpace = spec.removeExtraWhitespace && kept.endsWith(" ");
+      result += kept.replaceAll(" ", space);
+      if (kept !== "") afterSpace = spec.removeExtraWhitespace && kept.endsWith(" ");
     }
-    if (spec.removeExtraWhitespace) {
-      let end = result.length;
-      while (result[end - 1] === " ") end--;
-      result = result.slice(0, end);
-    }
-    if (result === "") return "";
-    if (spec.dummyPrefix) result = suffix ? `${result} ` : ` ${result}`;
-    return result.replaceAll(" ", space);
+    if (blank) return "";
+    let end = result.length;
+    if (spec.removeExtraWhitespace) while (result[end - 1] === space) end--;
+    return result.slice(0, end) + (suffix ? space : "");
   };
 }
 
