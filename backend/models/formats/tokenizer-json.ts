@@ -55,25 +55,38 @@ export function folderTokenizer(
 ): Tokenizer {
   const config = settings.config ?? {};
   const known = tokenizerClass(config["tokenizer_class"], settings.modelType);
-  const special = new SpecialTokens(document, settings);
+  const special = new SpecialTokens(document, settings, defaultTokens(document, known, other));
   const added_tokens = [...special.inFile, ...special.added];
   let steps: TokenizerDocument = { ...document, added_tokens };
   if (other === undefined) steps = withPrefixSpace(steps, config, known);
   const pipeline = new Pipeline(steps, other?.own);
-  const named: Record<string, string> = {};
-  for (const [name, token] of Object.entries({ ...known?.tokens, ...other?.tokens }))
-    if (pipeline.id(token) !== undefined) named[name] = token;
-  Object.assign(named, special.named);
-  const id = (name: string) => (named[name] === undefined ? undefined : pipeline.id(named[name]));
+  const id = (name: string) => (special.named[name] === undefined ? undefined : pipeline.id(special.named[name]));
   const [bos, eos] = [id("bos_token"), id("eos_token")];
   return buildTokenizer(() => pipeline, pipeline.size, {
     bos,
     eos,
     ...(other === undefined ? pipeline.around : byFlags(config, bos, eos)),
     chatTemplate: templateOf(config["chat_template"]),
-    specialTokens: named,
+    specialTokens: special.named,
     notes: [],
   });
+}
+
+/**
+ * Special tokens where no file names any: the class's, or the model's own. Those that the vocabulary lacks are left out;
+ * transformers makes ids for them, for which models have no rows.
+ */
+function defaultTokens(
+  document: TokenizerDocument,
+  known?: TokenizerClass,
+  other?: OtherFiles,
+): Record<string, string> {
+  const vocab = (document.model as { vocab?: object } | null | undefined)?.vocab ?? {};
+  const added = Array.isArray(document.added_tokens) ? document.added_tokens.flatMap(asAdded) : [];
+  const contents = new Set(added.map(({ content }) => content));
+  const has = (token: string) =>
+    other?.own?.vocabulary.ids.has(token) || contents.has(token) || Object.hasOwn(vocab, token);
+  return Object.fromEntries(Object.entries({ ...known?.tokens, ...other?.tokens }).filter(([, token]) => has(token)));
 }
 
 function byFlags(config: Json, bos: number | undefined, eos: number | undefined): Around {
@@ -104,7 +117,11 @@ class SpecialTokens {
   /** To be added behind those of the file; one that is there already takes the new settings. */
   readonly added: readonly Added[];
 
-  constructor(document: TokenizerDocument, { config = {}, specialTokensMap, addedTokens }: TokenizerSettings) {
+  constructor(
+    document: TokenizerDocument,
+    { config = {}, specialTokensMap, addedTokens }: TokenizerSettings,
+    defaults: Readonly<Record<string, string>>,
+  ) {
     this.inFile = Array.isArray(document.added_tokens) ? document.added_tokens : [];
     const inConfig = decoderTokens(config["added_tokens_decoder"]);
     // Newer configs hold everything; with older ones the other files count, and before the config.
@@ -121,7 +138,7 @@ class SpecialTokens {
         special.push({ ...(known ?? token), special: true, normalized: (known ?? token)["normalized"] ?? false });
       }
     };
-    for (const name of NAMED) take(values[name], name);
+    for (const name of NAMED) take(values[name] === undefined ? defaults[name] : values[name], name);
     for (const [name, value] of Object.entries(values))
       if (name.endsWith("_token") && !NAMED.includes(name as never)) take(value, name);
     const extra = emptied(values["extra_special_tokens"]) ?? values["additional_special_tokens"];
@@ -171,12 +188,10 @@ function withPrefixSpace(
 ): TokenizerDocument {
   if (known?.setsPrefixSpace !== true) return document;
   const add_prefix_space = config["add_prefix_space"] === true;
-  const changed = (step: unknown): unknown => {
-    const { type, pretokenizers } = (step ?? {}) as { type?: unknown; pretokenizers?: unknown };
-    if (type === "ByteLevel") return { ...(step as Json), add_prefix_space };
-    return type === "Sequence" && Array.isArray(pretokenizers)
-      ? { ...(step as Json), pretokenizers: pretokenizers.map(changed) }
-      : step;
-  };
-  return { ...document, pre_tokenizer: changed(document.pre_tokenizer) };
+  const changed = (step: unknown): unknown =>
+    (step as Json | null | undefined)?.["type"] === "ByteLevel" ? { ...(step as Json), add_prefix_space } : step;
+  const step = document.pre_tokenizer as { pretokenizers?: unknown } | null | undefined;
+  if (Array.isArray(step?.pretokenizers))
+    return { ...document, pre_tokenizer: { ...step, pretokenizers: step.pretokenizers.map(changed) } };
+  return { ...document, pre_tokenizer: changed(step) };
 }

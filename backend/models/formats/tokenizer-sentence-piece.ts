@@ -132,7 +132,7 @@ async function readModel(path: string): Promise<ModelProto> {
     } catch (cause) {
       throw damaged(`tokenizer.model is no SentencePiece model (${(cause as Error).message.slice(0, 80)})`);
     }
-    if (model.pieces.length === 0) throw damaged("tokenizer.model holds no pieces");
+    if (model.pieces.length === 0) throw damaged("tokenizer.model is no SentencePiece model (it holds no pieces)");
     const defaults = (name: string, value: unknown) =>
       schema.lookupType(name).toObject(schema.lookupType(name).fromObject((value ?? {}) as object), { defaults: true });
     return {

@@ -17,13 +17,13 @@ export function around(step: PostProcessor | null): Around {
     case "BertProcessing":
     case "RobertaProcessing":
       return { front: [step.cls[1]], behind: [step.sep[1]] };
-    case "Sequence":
-      return step.processors
-        .map(around)
-        .reduce(
-          (inner, outer) => ({ front: [...outer.front, ...inner.front], behind: [...inner.behind, ...outer.behind] }),
-          { front: [], behind: [] },
-        );
+    case "Sequence": {
+      const adding = step.processors.map(around).filter(({ front, behind }) => front.length + behind.length > 0);
+      // Rust's tokenizers take what the first one made for a pair of texts.
+      if (adding.length > 1)
+        throw notFollowed("post_processor", `${adding.length} steps of it put tokens around a text`);
+      return adding[0] ?? { front: [], behind: [] };
+    }
     default:
       return { front: [], behind: [] };
   }
