@@ -28,11 +28,6 @@ interface Preparation {
   readonly addsBos?: boolean;
 }
 
-const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
-const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
-const BEFORE = String.raw`[^\r\n\p{L}\p{N}]?`;
-const TEKKEN = String.raw`${BEFORE}${UPPER}*${LOWER}+|${BEFORE}${UPPER}+${LOWER}*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-
 const byteLevelCut = (cut: string): Step => sequence(cutBy(cut), BYTE_LEVEL);
 const gpt2 = byteLevelCut(CUTS.gpt2);
 const neox: Preparation = { pre_tokenizer: gpt2, normalizer: NFC };
@@ -54,10 +49,11 @@ const PREPARATIONS: Readonly<Record<string, Preparation>> = {
   "llama-bpe": llama3,
   "llama-v3": llama3,
   llama3,
+  "gpt-4o": { pre_tokenizer: byteLevelCut(CUTS.gpt4o), ignore_merges: true },
   dbrx: { pre_tokenizer: threeDigits },
   qwen2,
   "deepseek-r1-qwen": qwen2,
-  tekken: { pre_tokenizer: byteLevelCut(TEKKEN), ignore_merges: true, addsBos: true },
+  tekken: { pre_tokenizer: byteLevelCut(CUTS.tekken), ignore_merges: true, addsBos: true },
 };
 
 /** `tokenizer.ggml.token_type`: control tokens are special; user-defined ones are only never split. */
@@ -165,7 +161,7 @@ function duplicates({ tokens, ids }: Common): string[] {
   if (earlier < 0) return [];
   const token = tokens[earlier]!;
   const first = `ids ${earlier} and ${ids.get(token)} are both ${JSON.stringify(token.slice(0, 40))}`;
-  return [`${tokens.length - ids.size} tokens have the text of a later one, which counts: ${first}`];
+  return [`tokens with the text of a later one, which counts: ${tokens.length - ids.size}; ${first}`];
 }
 
 function strangers({ metadata, tokens }: Common): string[] {

@@ -366,9 +366,9 @@ export class ChatTemplate {
    */
   render(variables: Readonly<Record<string, unknown>>): string {
     const scope = new Environment();
-    for (const [name, value] of Object.entries({ ...GLOBALS, tools: null, documents: null, ...variables }))
-      scope.set(name, value);
     try {
+      for (const [name, value] of Object.entries({ ...GLOBALS, tools: null, documents: null, ...variables }))
+        scope.set(name, value);
       return str(new PythonInterpreter(scope).run(this.#program));
     } catch (cause) {
       if (cause instanceof Refusal || cause instanceof Lack)

@@ -35,6 +35,11 @@ export function sentencePieceDecoder(prefix: boolean): Step {
 }
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
+const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
+const BEFORE = String.raw`[^\r\n\p{L}\p{N}]?`;
+/** Punctuation and white space behind words that are cut by case. */
+const REST_WITH_SLASH = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const REST = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const WORDS = String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|`;
 
@@ -42,6 +47,8 @@ const WORDS = String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|`;
 export const CUTS = {
   gpt2: GPT2_CUT,
   qwen2: `${WORDS}\\p{N}${REST}`,
+  tekken: String.raw`${BEFORE}${UPPER}*${LOWER}+|${BEFORE}${UPPER}+${LOWER}*|\p{N}${REST_WITH_SLASH}`,
+  gpt4o: String.raw`${BEFORE}${UPPER}*${LOWER}+${CONTRACTIONS}?|${BEFORE}${UPPER}+${LOWER}*${CONTRACTIONS}?|\p{N}{1,3}${REST_WITH_SLASH}`,
   llama3: `${WORDS}\\p{N}{1,3}${REST}`,
 } as const;
 

@@ -2,6 +2,7 @@ import { byteLevel } from "./bytes.ts";
 import { expression, replaceAll } from "./cutting.ts";
 import { precompiled } from "./precompiled.ts";
 import type { Normalizer } from "./steps.ts";
+import { damaged } from "./token-model.ts";
 import { CLASSES, everywhere } from "./unicode.ts";
 
 /** A step of the normalizer. */
@@ -60,8 +61,17 @@ export function normalizer(step: Normalizer): Normalize {
   }
 }
 
+/** Longest text in UTF-16 units that a step may make of a shorter one: replacements can multiply it, step by step. */
+const LONGEST = 2 ** 22;
+
 function inTurn(steps: readonly Normalize[]): Normalize {
-  return (text) => steps.reduce((before, step) => step(before), text);
+  return (text) =>
+    steps.reduce((before, step) => {
+      const after = step(before);
+      if (after.length > Math.max(LONGEST, 2 * text.length))
+        throw damaged(`its normalizer makes ${after.length} characters of ${text.length}`);
+      return after;
+    }, text);
 }
 
 /** A normal form of Unicode in the tables of Rust's tokenizers: what these don't know stays, and parts its neighbours. */

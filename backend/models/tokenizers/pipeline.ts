@@ -172,6 +172,9 @@ function modelOf(value: unknown): OwnModel {
   return { vocabulary, model: new WordPiece(vocabulary, { unknown, prefix, longest }) };
 }
 
+/** Most UTF-16 units of a unigram token: each place of a text is compared with all that begin there. */
+const LONGEST_PIECE = 4096;
+
 function unigram({ vocab, unk_id, byte_fallback }: Extract<steps.TokenModel, { type: "Unigram" }>): OwnModel {
   const tokens: string[] = [];
   const scores: number[] = [];
@@ -179,6 +182,8 @@ function unigram({ vocab, unk_id, byte_fallback }: Extract<steps.TokenModel, { t
     const [token, score] = Array.isArray(entry) ? (entry as unknown[]) : [];
     if (typeof token !== "string" || typeof score !== "number")
       throw damaged(`entry ${tokens.length} of its vocabulary is no pair of token and score`);
+    if (token.length > LONGEST_PIECE)
+      throw damaged(`a token has ${token.length} characters; ${LONGEST_PIECE} are the most`);
     tokens.push(token);
     scores.push(score);
   }

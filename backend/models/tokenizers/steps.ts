@@ -8,6 +8,8 @@ import { HeadscopeError } from "../../errors.ts";
 
 const bool = z.boolean();
 const text = z.string();
+/** What a step puts in: short, since a text may ask for it at each of its characters. */
+const inserted = z.string().max(64);
 const count = z
   .number()
   .int()
@@ -38,9 +40,9 @@ const NORMALIZERS = [
   step("StripAccents", {}),
   step("Nmt", {}),
   step("ByteLevel", {}),
-  step("Prepend", { prepend: text }),
+  step("Prepend", { prepend: inserted }),
   step("Strip", { strip_left: bool, strip_right: bool }),
-  step("Replace", { pattern: Pattern, content: text }),
+  step("Replace", { pattern: Pattern, content: inserted }),
   step("Precompiled", { precompiled_charsmap: text }),
   step("BertNormalizer", {
     clean_text: bool,
@@ -133,7 +135,7 @@ const DECODERS = [
     str_rep: text.optional(),
   }),
   step("BPEDecoder", { suffix: text }),
-  step("Replace", { pattern: Pattern, content: text }),
+  step("Replace", { pattern: Pattern, content: inserted }),
   step("Strip", { content: char, start: count, stop: count }),
   step("Fuse", {}),
   step("ByteFallback", {}),

@@ -22,6 +22,10 @@ export class WordLevel implements TokenIds {
   }
 }
 
+/** Most UTF-16 units of a token, and of the pieces that are cut: each place of a piece is compared with all lengths. */
+const LONGEST_TOKEN = 256;
+const LONGEST_PIECE = 1000;
+
 /** The longest token first, then the longest that goes on from there (BERT); a piece that leaves a rest is unknown as a whole. */
 export class WordPiece implements TokenIds {
   readonly #vocabulary: Vocabulary;
@@ -29,7 +33,10 @@ export class WordPiece implements TokenIds {
   /** Most UTF-16 units of a token. */
   readonly #reach: number;
 
-  /** @param settings.prefix begins the tokens inside of words @param settings.longest most characters of a piece that is cut */
+  /**
+   * @param settings.prefix begins the tokens inside of words @param settings.longest most characters of a piece that is cut
+   * @throws HeadscopeError "corrupt" for tokens or pieces so long that a text would take forever
+   */
   constructor(
     vocabulary: Vocabulary,
     settings: { readonly unknown: string; readonly prefix: string; readonly longest: number },
@@ -37,6 +44,10 @@ export class WordPiece implements TokenIds {
     this.#vocabulary = vocabulary;
     this.#settings = settings;
     this.#reach = [...vocabulary.ids.keys()].reduce((most, token) => Math.max(most, token.length), 0);
+    if (this.#reach > LONGEST_TOKEN)
+      throw damaged(`a token has ${this.#reach} characters; ${LONGEST_TOKEN} are the most`);
+    if (settings.longest > LONGEST_PIECE)
+      throw damaged(`max_input_chars_per_word is ${settings.longest}; ${LONGEST_PIECE} are the most`);
   }
 
   encode(piece: string, ids: number[]): void {
