@@ -30,7 +30,6 @@ const step = <const Type extends string, Shape extends z.ZodRawShape>(type: Type
 
 const Scheme = z.enum(["always", "first", "never"]);
 
-/** A step of the normalizer: text to text. */
 const NORMALIZERS = [
   step("NFC", {}),
   step("NFD", {}),
@@ -51,12 +50,13 @@ const NORMALIZERS = [
     lowercase: bool,
   }),
 ] as const;
+/** A step of the normalizer: text to text. */
 export type Normalizer = z.infer<(typeof NORMALIZERS)[number]> | { type: "Sequence"; normalizers: Normalizer[] };
+/** Schema of the same. */
 export const Normalizer: z.ZodType<Normalizer> = z.lazy(() =>
   z.discriminatedUnion("type", [...NORMALIZERS, step("Sequence", { normalizers: z.array(Normalizer) })]),
 );
 
-/** A step of the pre-tokenizer: pieces to smaller pieces. */
 const PRE_TOKENIZERS = [
   step("Whitespace", {}),
   step("WhitespaceSplit", {}),
@@ -79,9 +79,11 @@ const PRE_TOKENIZERS = [
   step("CharDelimiterSplit", { delimiter: char }),
   step("FixedLength", { length: count.min(1) }),
 ] as const;
+/** A step of the pre-tokenizer: pieces to smaller pieces. */
 export type PreTokenizer =
   | z.infer<(typeof PRE_TOKENIZERS)[number]>
   | { type: "Sequence"; pretokenizers: PreTokenizer[] };
+/** Schema of the same. */
 export const PreTokenizer: z.ZodType<PreTokenizer> = z.lazy(() =>
   z.discriminatedUnion("type", [...PRE_TOKENIZERS, step("Sequence", { pretokenizers: z.array(PreTokenizer) })]),
 );
@@ -92,7 +94,6 @@ const Item = z.union([
   z.strictObject({ Sequence: z.strictObject({ id: z.enum(["A", "B"]), type_id: z.number() }) }),
 ]);
 
-/** A step of the post-processor: what stands around a whole text. */
 const POST_PROCESSORS = [
   step("TemplateProcessing", {
     single: z.array(Item),
@@ -112,14 +113,15 @@ const POST_PROCESSORS = [
     use_regex: bool.optional(),
   }),
 ] as const;
+/** A step of the post-processor: what stands around a whole text. */
 export type PostProcessor =
   | z.infer<(typeof POST_PROCESSORS)[number]>
   | { type: "Sequence"; processors: PostProcessor[] };
+/** Schema of the same. */
 export const PostProcessor: z.ZodType<PostProcessor> = z.lazy(() =>
   z.discriminatedUnion("type", [...POST_PROCESSORS, step("Sequence", { processors: z.array(PostProcessor) })]),
 );
 
-/** A step of the decoder: tokens to texts. */
 const DECODERS = [
   step("ByteLevel", {
     add_prefix_space: bool.optional(),
@@ -140,7 +142,9 @@ const DECODERS = [
   step("Fuse", {}),
   step("ByteFallback", {}),
 ] as const;
+/** A step of the decoder: tokens to texts. */
 export type Decoder = z.infer<(typeof DECODERS)[number]> | { type: "Sequence"; decoders: Decoder[] };
+/** Schema of the same. */
 export const Decoder: z.ZodType<Decoder> = z.lazy(() =>
   z.discriminatedUnion("type", [...DECODERS, step("Sequence", { decoders: z.array(Decoder) })]),
 );
