@@ -117,13 +117,14 @@ describe("a tokenizer that cannot be used fails alone and keeps its reason", () 
     ["an id that is none", model({ vocab: { ...vocab, x: -1 } }), /id -1/],
     ["an id of any size", model({ vocab: { ...vocab, x: 2 ** 31 } }), /id 2147483648/],
     ["no model", json({ model: null }), /model/],
-    ["steps without end", json({ normalizer: nested(900) }), /nested/],
+    ["steps without end", json({ normalizer: nested(900) }), /nests/],
+    ["steps in steps in steps", json({ normalizer: nested(9) }), /nested/],
     [
       "a post-processor without the text",
       json({ post_processor: { type: "TemplateProcessing", single: [], pair: [], special_tokens: {} } }),
       /post_processor/,
     ],
-    ["added tokens of another type", json({ added_tokens: [{ content: 5 }] }), /added token/],
+    ["added tokens of another type", json({ added_tokens: [{ content: 5 }] }), /token/],
     ["a vocabulary alone", { "vocab.json": vocab }, /merges.txt/],
     [
       "a class whose cut nobody knows",

@@ -1,8 +1,9 @@
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
-import { parseJson, readText } from "../../json.ts";
+import { LONGEST_MERGES, LONGEST_TEMPLATE, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON } from "./budgets.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { readJsonObject, readModelText } from "./json-file.ts";
+import { fileBeside } from "./model-folder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
 import { folderTokenizer, type TokenizerSettings } from "./tokenizer-json.ts";
@@ -15,67 +16,84 @@ export interface TokenizerResult {
   readonly tokenizerFault: string | undefined;
 }
 
+/** Files that describe a tokenizer. */
+const FILES = [
+  "tokenizer.json",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "config.json",
+] as const;
+
+/** Paths of those that a folder has. */
+type Paths = ReadonlyMap<string, string>;
+
 /**
  * A checkpoint's own tokenizer: in the GGUF file; or beside the weights tokenizer.json, or vocab.json with merges.txt, or
  * tokenizer.model, with special_tokens_map.json, tokenizer_config.json, added_tokens.json and chat_template.jinja. It fails
  * alone: token ids do without, so what is wrong with it is a result and no error.
+ * @throws HeadscopeError "input" for a file that is a link out of the folder
  */
 export async function tokenizerOf(checkpoint: Checkpoint): Promise<TokenizerResult> {
+  const folder = checkpoint.format === "gguf" ? undefined : dirname(checkpoint.path);
+  const paths = folder === undefined ? undefined : await pathsIn(folder);
   try {
-    if (checkpoint.format !== "gguf") return found(await tokenizerIn(dirname(checkpoint.path)));
+    if (paths !== undefined) return { tokenizer: await tokenizerAt(paths), tokenizerFault: undefined };
     const has = checkpoint.metadata["tokenizer.ggml.model"] !== undefined;
-    return found(has ? tokenizerFromGguf(checkpoint.metadata) : undefined);
+    return { tokenizer: has ? tokenizerFromGguf(checkpoint.metadata) : undefined, tokenizerFault: undefined };
   } catch (error) {
     if (!(error instanceof HeadscopeError)) throw error;
     return { tokenizer: undefined, tokenizerFault: error.message };
   }
 }
 
-const found = (tokenizer: Tokenizer | undefined): TokenizerResult => ({ tokenizer, tokenizerFault: undefined });
+async function pathsIn(folder: string): Promise<Paths> {
+  const found = new Map<string, string>();
+  for (const name of FILES) {
+    const path = await fileBeside(folder, name);
+    if (path !== undefined) found.set(name, path);
+  }
+  return found;
+}
 
-type Json = Readonly<Record<string, unknown>>;
-
-async function tokenizerIn(folder: string): Promise<Tokenizer | undefined> {
-  const has = (name: string) => existsSync(join(folder, name));
-  const text = (name: string) => readSide(join(folder, name));
-  const json = async (name: string) => objectIn(await text(name), join(folder, name));
-  const optional = async (name: string) => (has(name) ? await json(name) : undefined);
-  const kind = ["tokenizer.json", "vocab.json", "tokenizer.model"].find(has);
-  if (kind === undefined) return undefined;
-  const config = { ...(await optional("tokenizer_config.json")) };
-  // Newer folders keep the template in a file of its own, which then counts.
-  if (has("chat_template.jinja")) config["chat_template"] = await text("chat_template.jinja");
-  const specialTokensMap = await optional("special_tokens_map.json");
-  const addedTokens = await optional("added_tokens.json");
-  const settings: TokenizerSettings = {
-    config,
-    ...(specialTokensMap === undefined ? {} : { specialTokensMap }),
-    ...(addedTokens === undefined ? {} : { addedTokens }),
-    modelType: (await optional("config.json"))?.["model_type"],
-  };
-  if (kind === "tokenizer.json") return folderTokenizer(await json(kind), settings);
-  if (kind === "vocab.json" && has("merges.txt"))
-    return tokenizerFromVocab(await json(kind), await text("merges.txt"), settings);
-  if (!has("tokenizer.model"))
+async function tokenizerAt(paths: Paths): Promise<Tokenizer | undefined> {
+  const [json, vocab, merges, model] = ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"].map((name) =>
+    paths.get(name),
+  );
+  if (json === undefined && vocab === undefined && model === undefined) return undefined;
+  const settings = await settingsAt(paths);
+  if (json !== undefined) return folderTokenizer(await readJsonObject(json, TOKENIZER_JSON), settings);
+  if (vocab !== undefined && merges !== undefined) {
+    const tokens = await readJsonObject(vocab, TOKENIZER_JSON);
+    return tokenizerFromVocab(tokens, await readModelText(merges, LONGEST_MERGES), settings);
+  }
+  if (model === undefined)
     throw new HeadscopeError("unsupported", "the tokenizer is a vocab.json without merges.txt", {
       remedy: "put tokenizer.json beside it",
     });
   const { tokenizerFromSentencePiece } = await import("./tokenizer-sentence-piece.ts");
-  return tokenizerFromSentencePiece(join(folder, "tokenizer.model"), settings);
+  return tokenizerFromSentencePiece(model, settings);
 }
 
-/** A text file beside the weights. Clones without git-lfs hold a pointer in its place. */
-async function readSide(path: string): Promise<string> {
-  const text = await readText(path, "tokenizer file");
-  if (text.startsWith("version https://git-lfs"))
-    throw new HeadscopeError("corrupt", `${path} is a pointer of git-lfs and not the file itself`, {
-      remedy: "fetch it with git lfs pull",
-    });
-  return text;
-}
-
-function objectIn(text: string, path: string): Json {
-  const value = parseJson(text, path);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
-  throw new HeadscopeError("corrupt", `${path} is no JSON object`, { remedy: "fetch the file again" });
+async function settingsAt(paths: Paths): Promise<TokenizerSettings> {
+  const json = async (name: (typeof FILES)[number]) => {
+    const path = paths.get(name);
+    return path === undefined ? undefined : await readJsonObject(path, TOKENIZER_CONFIG_JSON);
+  };
+  const template = paths.get("chat_template.jinja");
+  // Newer folders keep the template in a file of its own, which then counts.
+  const own = template === undefined ? {} : { chat_template: await readModelText(template, LONGEST_TEMPLATE) };
+  const config = { ...(await json("tokenizer_config.json")), ...own };
+  const specialTokensMap = await json("special_tokens_map.json");
+  const addedTokens = await json("added_tokens.json");
+  return {
+    config,
+    ...(specialTokensMap === undefined ? {} : { specialTokensMap }),
+    ...(addedTokens === undefined ? {} : { addedTokens }),
+    modelType: (await json("config.json"))?.["model_type"],
+  };
 }

@@ -13,6 +13,7 @@ import {
 import { type OwnModel, Pipeline, type TokenizerDocument } from "../tokenizers/pipeline.ts";
 import { type Pieces, SentencePieceBpe } from "../tokenizers/sentence-piece.ts";
 import { damaged, Vocabulary } from "../tokenizers/token-model.ts";
+import { LONGEST_TOKEN, MOST_MERGES, MOST_TOKENS } from "./budgets.ts";
 import { mergeRanks } from "./sentence-piece.ts";
 import { buildTokenizer, type Settings, type Tokenizer } from "./tokenizer.ts";
 
@@ -126,7 +127,9 @@ export function describeGgufTokenizer(metadata: Metadata): GgufTokenizer {
     const found = name === undefined ? "no tokenizer" : `a tokenizer of kind "${String(name)}"`;
     throw unsupported(`the GGUF file has ${found}; "gpt2" (byte-level BPE) and "llama" (SentencePiece) are read`);
   }
-  const tokens = strings(metadata, "tokenizer.ggml.tokens");
+  const tokens = strings(metadata, "tokenizer.ggml.tokens", MOST_TOKENS);
+  const long = tokens.find((token) => token.length > LONGEST_TOKEN);
+  if (long !== undefined) throw damaged(`a token has ${long.length} characters; ${LONGEST_TOKEN} are the most`);
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const common = { metadata, tokens, ids, types: numbers(metadata, "tokenizer.ggml.token_type", tokens.length) };
   const { addsBos, written, own, ...steps } = KINDS[name]!(common);
@@ -180,7 +183,7 @@ function byteLevel({ metadata, ids, tokens }: Common): Kind {
     throw unsupported(`the tokenizer cuts texts as "${String(pre)}"; ${known} are known`);
   }
   const { pre_tokenizer, normalizer = null, ignore_merges = false, addsBos = false } = PREPARATIONS[pre]!;
-  const merges = pairs(strings(metadata, "tokenizer.ggml.merges"), ids);
+  const merges = pairs(strings(metadata, "tokenizer.ggml.merges", MOST_MERGES), ids);
   return {
     normalizer,
     pre_tokenizer,
@@ -250,8 +253,10 @@ function unsupported(what: string): HeadscopeError {
   return new HeadscopeError("unsupported", what, { remedy: "give token ids instead of text" });
 }
 
-function strings(metadata: Metadata, key: string): readonly string[] {
+function strings(metadata: Metadata, key: string, most: number): readonly string[] {
   const value = metadata[key];
+  if (Array.isArray(value) && value.length > most)
+    throw damaged(`${key} has ${value.length} entries; ${most} are the most`);
   if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
     throw damaged(`${key} is ${value === undefined ? "missing" : "no list of strings"}`);
   }

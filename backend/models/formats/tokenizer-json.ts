@@ -1,8 +1,10 @@
+import { HeadscopeError } from "../../errors.ts";
 import { type TokenizerClass, tokenizerClass } from "../tokenizers/classes.ts";
 import { type OwnModel, Pipeline, type TokenizerDocument } from "../tokenizers/pipeline.ts";
 import type { Around } from "../tokenizers/post-processors.ts";
 import { damaged } from "../tokenizers/token-model.ts";
-import { buildTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { LONGEST_TOKEN, MOST_MERGES, MOST_PIECES, MOST_TOKENS } from "./budgets.ts";
+import { buildTokenizer, built, type Tokenizer } from "./tokenizer.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -36,6 +38,37 @@ export function tokenizerFromJson(
   return folderTokenizer(tokenizerJson, { ...files, config: tokenizerConfig });
 }
 
+/** Refuses a tokenizer.json that is small and would be large, such as by the highest of its ids. */
+function checkBudgets({ model, added_tokens: added, ...pipeline }: TokenizerDocument): void {
+  if (objectsIn(pipeline) > MOST_PIECES) throw tooLarge(`has a pipeline of more than ${MOST_PIECES} pieces`);
+  const { vocab = {}, merges = [] } = (model ?? {}) as { vocab?: unknown; merges?: unknown };
+  // A Unigram model has a list of pairs of token and score.
+  const pairs: [unknown, unknown][] = Array.isArray(vocab)
+    ? vocab.map((pair, id) => [(pair as unknown[] | null)?.[0], id])
+    : Object.entries(vocab as object);
+  if (Array.isArray(added))
+    for (const token of added as ({ content?: unknown; id?: unknown } | null)[])
+      pairs.push([token?.content, token?.id]);
+  if (pairs.length > MOST_TOKENS) throw tooLarge(`has ${pairs.length} tokens; ${MOST_TOKENS} are the most`);
+  for (const [token, id] of pairs) {
+    if (typeof token !== "string" || token.length > LONGEST_TOKEN)
+      throw tooLarge(`has a token that is no text of at most ${LONGEST_TOKEN} characters`);
+    if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= MOST_TOKENS)
+      throw tooLarge(`has the id ${String(id).slice(0, 40)}; ids go from 0 to ${MOST_TOKENS - 1}`);
+  }
+  if (Array.isArray(merges) && merges.length > MOST_MERGES)
+    throw tooLarge(`has ${merges.length} merges; ${MOST_MERGES} are the most`);
+}
+
+function objectsIn(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  return Object.values(value).reduce((sum: number, part) => sum + objectsIn(part), 1);
+}
+
+function tooLarge(what: string): HeadscopeError {
+  return new HeadscopeError("corrupt", `tokenizer.json ${what}`, { remedy: "fetch the model again" });
+}
+
 /** How a folder's tokenizer is put together from what is no tokenizer.json. */
 export interface OtherFiles {
   readonly own?: OwnModel;
@@ -53,13 +86,14 @@ export function folderTokenizer(
   settings: TokenizerSettings,
   other?: OtherFiles,
 ): Tokenizer {
+  if (other === undefined) checkBudgets(document);
   const config = settings.config ?? {};
   const known = tokenizerClass(config["tokenizer_class"], settings.modelType);
   const special = new SpecialTokens(document, settings, defaultTokens(document, known, other));
   const added_tokens = [...special.inFile, ...special.added];
   let steps: TokenizerDocument = { ...document, added_tokens };
   if (other === undefined) steps = withPrefixSpace(steps, config, known);
-  const pipeline = new Pipeline(steps, other?.own);
+  const pipeline = built(() => new Pipeline(steps, other?.own));
   const id = (name: string) => (special.named[name] === undefined ? undefined : pipeline.id(special.named[name]));
   const [bos, eos] = [id("bos_token"), id("eos_token")];
   return buildTokenizer(() => pipeline, pipeline.size, {

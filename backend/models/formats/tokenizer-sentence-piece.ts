@@ -9,12 +9,10 @@ import { SentencePieceBpe } from "../tokenizers/sentence-piece.ts";
 import { notFollowed } from "../tokenizers/steps.ts";
 import { damaged, type TokenIds, Vocabulary } from "../tokenizers/token-model.ts";
 import { Unigram } from "../tokenizers/unigram.ts";
+import { LONGEST_SENTENCE_PIECE, LONGEST_TOKEN, MOST_TOKENS } from "./budgets.ts";
 import { openBytes } from "./bytes.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { folderTokenizer, type TokenizerSettings } from "./tokenizer-json.ts";
-
-/** Longest file that is read, in bytes; a quarter of a million pieces take 4 million. */
-const LONGEST = 2 ** 26;
 
 /** What is read of sentencepiece_model.proto (proto2: a field that is false or 0 is not one that is absent). */
 const schema = protobuf.Root.fromJSON({
@@ -122,7 +120,8 @@ export async function tokenizerFromSentencePiece(path: string, settings: Tokeniz
 async function readModel(path: string): Promise<ModelProto> {
   const source = await openBytes(path);
   try {
-    if (source.size > LONGEST) throw damaged(`tokenizer.model has ${source.size} bytes; ${LONGEST} are the most`);
+    if (source.size > LONGEST_SENTENCE_PIECE)
+      throw damaged(`tokenizer.model has ${source.size} bytes; ${LONGEST_SENTENCE_PIECE} are the most`);
     const bytes = await source.read(0, source.size);
     let model: ModelProto;
     try {
@@ -133,6 +132,10 @@ async function readModel(path: string): Promise<ModelProto> {
       throw damaged(`tokenizer.model is no SentencePiece model (${(cause as Error).message.slice(0, 80)})`);
     }
     if (model.pieces.length === 0) throw damaged("tokenizer.model is no SentencePiece model (it holds no pieces)");
+    if (model.pieces.length > MOST_TOKENS || model.pieces.some(({ piece }) => piece.length > LONGEST_TOKEN))
+      throw damaged(
+        `tokenizer.model has more than ${MOST_TOKENS} pieces, or one of more than ${LONGEST_TOKEN} characters`,
+      );
     const defaults = (name: string, value: unknown) =>
       schema.lookupType(name).toObject(schema.lookupType(name).fromObject((value ?? {}) as object), { defaults: true });
     return {

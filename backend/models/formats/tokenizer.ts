@@ -1,6 +1,8 @@
 import { HeadscopeError } from "../../errors.ts";
-import { ChatTemplate } from "../tokenizers/chat-template.ts";
 import type { Pipeline } from "../tokenizers/pipeline.ts";
+import { BUILD_MS, PATTERN_MS, PATTERN_MS_PER_CHARACTER } from "./budgets.ts";
+import { renderTemplate } from "./chat-template.ts";
+import { withinTime } from "./within-time.ts";
 
 /** One turn of a conversation, for a chat template. */
 export interface ChatMessage {
@@ -14,7 +16,7 @@ export interface Tokenizer {
    * Token ids of a text; special tokens written out in it ("<|im_start|>") become their own ids.
    * @param options.prependBos true: BOS in front, in place of what the tokenizer's rule puts there; false: the text alone,
    *   with nothing around it; default: the rule, `front` and `behind`
-   * @throws HeadscopeError "usage" when BOS is asked for and there is none
+   * @throws HeadscopeError "usage" when BOS is asked for and there is none, "unsupported" when its patterns take too long
    */
   encode(text: string, options?: { prependBos?: boolean }): number[];
   /**
@@ -45,7 +47,7 @@ export interface Tokenizer {
   /**
    * A conversation as one text, by the model's chat template.
    * @param options.addGenerationPrompt end with the opening of the assistant's turn, default false
-   * @throws HeadscopeError "unsupported" without a chat template, or for one that uses what is not known here; "input" when the
+   * @throws HeadscopeError "unsupported" without a chat template, or for one that uses what is not known here or takes too long; "input" when the
    *   template refuses the messages
    */
   chat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
@@ -72,16 +74,18 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
   const { bos, eos, front, behind, chatTemplate, specialTokens, notes } = settings;
   let made: Pipeline | undefined;
   const pipeline = (): Pipeline => {
-    made ??= make();
+    made ??= built(make);
     return made;
   };
-  let template: ChatTemplate | undefined;
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
     const stranger = ids.find((id) => !Number.isInteger(id) || id < 0);
     if (stranger !== undefined)
       throw new HeadscopeError("input", `${stranger} is no token id`, { remedy: "give integers of at least 0" });
-    return ids.length === 0 ? "" : pipeline().decode(ids, skipSpecial);
+    if (ids.length === 0) return "";
+    const whole = pipeline();
+    const work = (): string => whole.decode(ids, skipSpecial);
+    return whole.decodesByPattern ? inTime(ids.length, work, "these tokens") : work();
   }
 
   return {
@@ -96,7 +100,8 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
     encode(text, { prependBos } = {}) {
       if (prependBos === true && bos === undefined)
         throw new HeadscopeError("usage", "this model's tokenizer has no BOS token", { remedy: "leave BOS out" });
-      const ids = pipeline().encode(text);
+      const whole = pipeline();
+      const ids = inTime(text.length, () => whole.encode(text), "this text");
       if (prependBos === false) return ids;
       return [...(prependBos ? [bos!] : front), ...ids, ...behind];
     },
@@ -110,8 +115,31 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
     chat(messages, { addGenerationPrompt = false } = {}) {
       if (chatTemplate === undefined)
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });
-      template ??= new ChatTemplate(chatTemplate);
-      return template.render({ ...specialTokens, messages, add_generation_prompt: addGenerationPrompt });
+      return renderTemplate(chatTemplate, { ...specialTokens, messages, add_generation_prompt: addGenerationPrompt });
     },
   };
+}
+
+/**
+ * Does what a tokenizer's patterns decide about; some of them backtrack for ever.
+ * @param length characters or tokens of the input
+ * @throws HeadscopeError "unsupported" when it takes too long
+ */
+export function inTime<T>(length: number, work: () => T, input: string): T {
+  const late = () => tooSlow(`takes too long over ${input} of ${length}`);
+  return withinTime(PATTERN_MS + length * PATTERN_MS_PER_CHARACTER, work, late);
+}
+
+/**
+ * Builds a tokenizer out of its files.
+ * @throws HeadscopeError "unsupported" when it takes too long
+ */
+export function built(make: () => Pipeline): Pipeline {
+  return withinTime(BUILD_MS, make, () => tooSlow("takes too long to be built"));
+}
+
+function tooSlow(what: string): HeadscopeError {
+  return new HeadscopeError("unsupported", `the model's tokenizer ${what}`, {
+    remedy: "give token ids instead of text",
+  });
 }

@@ -1,11 +1,9 @@
+import { LONGEST_TOKEN } from "../formats/budgets.ts";
 import type { Normalize } from "./normalizers.ts";
 import { Trie } from "./pair-table.ts";
 import type { AddedToken } from "./steps.ts";
 import { damaged, type Vocabulary } from "./token-model.ts";
 import { CLASSES } from "./unicode.ts";
-
-/** Most characters of an added token: a text is compared with the tokens at each of its places. */
-const LONGEST = 4096;
 
 /** A part of a text that is an added token, or one without any. */
 export interface Section {
@@ -38,8 +36,8 @@ export class AddedTokens {
     let largest = -1;
     for (const token of tokens) {
       if (token.content === "") continue;
-      if (token.content.length > LONGEST)
-        throw damaged(`an added token has ${token.content.length} characters; ${LONGEST} are the most`);
+      if (token.content.length > LONGEST_TOKEN)
+        throw damaged(`an added token has ${token.content.length} characters; ${LONGEST_TOKEN} are the most`);
       const next = Math.max(largest + 1, vocabulary.ids.size);
       const id = this.#ids.get(token.content) ?? vocabulary.ids.get(token.content) ?? next;
       largest = Math.max(largest, id);

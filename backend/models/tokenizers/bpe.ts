@@ -1,3 +1,4 @@
+import { MOST_MERGES } from "../formats/budgets.ts";
 import { byteToken, utf8 } from "./bytes.ts";
 import { mergeAll } from "./merging.ts";
 import { PairTable } from "./pair-table.ts";
@@ -31,6 +32,7 @@ export class Bpe implements TokenIds {
   constructor(vocabulary: Vocabulary, merges: readonly unknown[], settings: Settings) {
     this.#vocabulary = vocabulary;
     this.#settings = settings;
+    if (merges.length > MOST_MERGES) throw damaged(`it has ${merges.length} merges; ${MOST_MERGES} are the most`);
     this.#ranks = new PairTable(merges.length);
     this.#joined = new Int32Array(merges.length);
     const prefix = settings.continuing_subword_prefix ?? "";

@@ -1,5 +1,4 @@
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
-import { HeadscopeError } from "../../errors.ts";
 import { braces, compare, equal, percent, str, strip, type Value } from "./python-values.ts";
 
 /** A node of a parsed template, as far as it is looked at here. */
@@ -345,46 +344,23 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
   },
 };
 
-/** A chat template (Jinja, with Python's meaning of values), as transformers renders it. */
-export class ChatTemplate {
-  readonly #program: unknown;
+/** What a template makes of a conversation: its text; or why the template refuses it, or what the template uses that is not known. */
+export type TemplateResult = { readonly text: string } | { readonly refusal: string } | { readonly unknown: string };
 
-  /** @throws HeadscopeError "unsupported" for a template that does not parse */
-  constructor(source: string) {
-    try {
-      this.#program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
-    } catch (cause) {
-      throw unknown(cause);
-    }
+/**
+ * Writes a conversation by a chat template (Jinja, with Python's meaning of values), as transformers does. The template is foreign
+ * code, which may take for ever: `renderTemplate` runs this in a process of its own.
+ * @param variables what the template's names stand for
+ */
+export function runTemplate(source: string, variables: Readonly<Record<string, unknown>>): TemplateResult {
+  const scope = new Environment();
+  try {
+    const program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+    for (const [name, value] of Object.entries({ ...GLOBALS, tools: null, documents: null, ...variables }))
+      scope.set(name, value);
+    return { text: str(new PythonInterpreter(scope).run(program)) };
+  } catch (error) {
+    const message = String((error as Error | undefined)?.message ?? error).slice(0, 300);
+    return error instanceof Refusal || error instanceof Lack ? { refusal: message } : { unknown: message };
   }
-
-  /**
-   * The text of a conversation.
-   * @param variables what the template's names stand for
-   * @throws HeadscopeError "input" when the template refuses the messages or finds a part of them missing, "unsupported" when it
-   *   uses what is not known here
-   */
-  render(variables: Readonly<Record<string, unknown>>): string {
-    const scope = new Environment();
-    try {
-      for (const [name, value] of Object.entries({ ...GLOBALS, tools: null, documents: null, ...variables }))
-        scope.set(name, value);
-      return str(new PythonInterpreter(scope).run(this.#program));
-    } catch (cause) {
-      if (cause instanceof Refusal || cause instanceof Lack)
-        throw new HeadscopeError("input", `the chat template refuses these messages: ${cause.message}`, {
-          remedy: "give a list of {role, content} that begins as the model expects",
-          cause,
-        });
-      throw unknown(cause);
-    }
-  }
-}
-
-function unknown(cause: unknown): HeadscopeError {
-  const what = (cause as Error).message.slice(0, 200);
-  return new HeadscopeError("unsupported", `the chat template uses what is not known here: ${what}`, {
-    remedy: "give the conversation as plain text",
-    cause,
-  });
 }

@@ -1,3 +1,4 @@
+import { LONGEST_TOKEN } from "../formats/budgets.ts";
 import { AddedTokens } from "./added-tokens.ts";
 import { Bpe } from "./bpe.ts";
 import { decoder as buildDecoder, type Decode } from "./decoders.ts";
@@ -33,6 +34,8 @@ export class Pipeline {
   readonly around: Around;
   /** Whether the text of a token depends on its being the first one. */
   readonly firstDiffers: boolean;
+  /** Whether its decoder uses regular expressions of the file, which may never end. */
+  readonly decodesByPattern: boolean;
   readonly #normalize: Normalize;
   readonly #cut: PreTokenize | undefined;
   readonly #model: TokenIds;
@@ -67,6 +70,7 @@ export class Pipeline {
     this.#decode = decoder && buildDecoder(decoder);
     this.around = around(processor ?? null);
     this.firstDiffers = decoder === undefined || firstDiffers(decoder);
+    this.decodesByPattern = JSON.stringify(decoder ?? null).includes('"Regex"');
     const { vocabulary, model } = own ?? modelOf(document.model);
     this.#vocabulary = vocabulary;
     this.#model = model;
@@ -172,9 +176,6 @@ function modelOf(value: unknown): OwnModel {
   return { vocabulary, model: new WordPiece(vocabulary, { unknown, prefix, longest }) };
 }
 
-/** Most UTF-16 units of a unigram token: each place of a text is compared with all that begin there. */
-const LONGEST_PIECE = 4096;
-
 function unigram({ vocab, unk_id, byte_fallback }: Extract<steps.TokenModel, { type: "Unigram" }>): OwnModel {
   const tokens: string[] = [];
   const scores: number[] = [];
@@ -182,8 +183,8 @@ function unigram({ vocab, unk_id, byte_fallback }: Extract<steps.TokenModel, { t
     const [token, score] = Array.isArray(entry) ? (entry as unknown[]) : [];
     if (typeof token !== "string" || typeof score !== "number")
       throw damaged(`entry ${tokens.length} of its vocabulary is no pair of token and score`);
-    if (token.length > LONGEST_PIECE)
-      throw damaged(`a token has ${token.length} characters; ${LONGEST_PIECE} are the most`);
+    if (token.length > LONGEST_TOKEN)
+      throw damaged(`a token has ${token.length} characters; ${LONGEST_TOKEN} are the most`);
     tokens.push(token);
     scores.push(score);
   }

@@ -1,4 +1,5 @@
 import { HeadscopeError } from "../../errors.ts";
+import { LONGEST_TOKEN, MOST_TOKENS } from "../formats/budgets.ts";
 
 /** What makes token ids of a piece of text. */
 export interface TokenIds {
@@ -26,20 +27,19 @@ export class Vocabulary {
   }
 }
 
-/** Largest token id that is read; the largest vocabularies have a quarter of a million. */
-const LARGEST_ID = 2 ** 24;
-
 /**
  * A vocabulary from an object of tokens and ids, with holes or without.
- * @throws HeadscopeError "unsupported" for what is no id, or one above 2^24
+ * @throws HeadscopeError "unsupported" for what is no id, or one beyond what is read
  */
 export function vocabularyOf(vocab: Readonly<Record<string, unknown>>): Vocabulary {
   const ids = new Map<string, number>();
   const tokens: (string | undefined)[] = [];
   for (const token of Object.keys(vocab)) {
     const id = vocab[token];
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > LARGEST_ID)
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MOST_TOKENS)
       throw damaged(`the token ${JSON.stringify(token.slice(0, 60))} has the id ${String(id).slice(0, 40)}`);
+    if (token.length > LONGEST_TOKEN)
+      throw damaged(`a token has ${token.length} characters; ${LONGEST_TOKEN} are the most`);
     ids.set(token, id);
   }
   const largest = ids.size === 0 ? -1 : [...ids.values()].reduce((most, id) => Math.max(most, id), -1);

@@ -23,7 +23,7 @@ export class WordLevel implements TokenIds {
 }
 
 /** Most UTF-16 units of a token, and of the pieces that are cut: each place of a piece is compared with all lengths. */
-const LONGEST_TOKEN = 256;
+const MOST_REACH = 256;
 const LONGEST_PIECE = 1000;
 
 /** The longest token first, then the longest that goes on from there (BERT); a piece that leaves a rest is unknown as a whole. */
@@ -44,8 +44,7 @@ export class WordPiece implements TokenIds {
     this.#vocabulary = vocabulary;
     this.#settings = settings;
     this.#reach = [...vocabulary.ids.keys()].reduce((most, token) => Math.max(most, token.length), 0);
-    if (this.#reach > LONGEST_TOKEN)
-      throw damaged(`a token has ${this.#reach} characters; ${LONGEST_TOKEN} are the most`);
+    if (this.#reach > MOST_REACH) throw damaged(`a token has ${this.#reach} characters; ${MOST_REACH} are the most`);
     if (settings.longest > LONGEST_PIECE)
       throw damaged(`max_input_chars_per_word is ${settings.longest}; ${LONGEST_PIECE} are the most`);
   }
