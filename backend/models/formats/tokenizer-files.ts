@@ -16,12 +16,10 @@ export interface TokenizerResult {
   readonly tokenizerFault: string | undefined;
 }
 
-/** Files that describe a tokenizer. */
-const FILES = [
-  "tokenizer.json",
-  "vocab.json",
-  "merges.txt",
-  "tokenizer.model",
+/** What a tokenizer can be made of; the first that a folder has is the one. */
+const VOCABULARIES = [["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"]] as const;
+/** What stands beside it. */
+const SETTINGS = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "added_tokens.json",
@@ -29,7 +27,7 @@ const FILES = [
   "config.json",
 ] as const;
 
-/** Paths of those that a folder has. */
+/** Paths of the files that are read, by name. */
 type Paths = ReadonlyMap<string, string>;
 
 /**
@@ -53,10 +51,17 @@ export async function tokenizerOf(checkpoint: Checkpoint): Promise<TokenizerResu
 
 async function pathsIn(folder: string): Promise<Paths> {
   const found = new Map<string, string>();
-  for (const name of FILES) {
-    const path = await fileBeside(folder, name);
-    if (path !== undefined) found.set(name, path);
+  const look = async (names: readonly string[]): Promise<void> => {
+    for (const name of names) {
+      const path = await fileBeside(folder, name);
+      if (path !== undefined) found.set(name, path);
+    }
+  };
+  for (const names of VOCABULARIES) {
+    const whole = VOCABULARIES.some((vocabulary) => vocabulary.every((name) => found.has(name)));
+    if (!whole) await look(names);
   }
+  if (found.size > 0) await look(SETTINGS);
   return found;
 }
 
@@ -80,7 +85,7 @@ async function tokenizerAt(paths: Paths): Promise<Tokenizer | undefined> {
 }
 
 async function settingsAt(paths: Paths): Promise<TokenizerSettings> {
-  const json = async (name: (typeof FILES)[number]) => {
+  const json = async (name: (typeof SETTINGS)[number]) => {
     const path = paths.get(name);
     return path === undefined ? undefined : await readJsonObject(path, TOKENIZER_CONFIG_JSON);
   };
