@@ -159,7 +159,7 @@ export interface TrainRequest {
  */
 export interface JobSummary {
   readonly id: number;
-  /** train, probe, history, needle, experiment, pull, export. */
+  /** train, probe, history, needle, mask-search, experiment, pull, export. */
   readonly kind: string;
   /** What it does, in words: "induction on smollm2-135m". */
   readonly title: string;
@@ -207,6 +207,19 @@ export type JobRequest =
       readonly depths: readonly number[];
       readonly needles?: number;
       readonly maxTokens?: number;
+      readonly seed?: number;
+    }
+  /** The smallest mask, by a score, that answers every needle question which all heads answer. Result { mask: string }: its id; its source holds the curve. */
+  | {
+      readonly kind: "mask-search";
+      readonly model: string;
+      readonly scores: string;
+      readonly metric?: string;
+      readonly sink?: number;
+      readonly recent?: number;
+      readonly lengths: readonly number[];
+      readonly depths?: readonly number[];
+      readonly needles?: number;
       readonly seed?: number;
     }
   /** Result { experiment, preset }: its report is at GET /api/experiments/:name/report. */

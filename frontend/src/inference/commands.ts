@@ -59,6 +59,27 @@ export function needleCommand({ model, lengths, depths, needles, maxTokens, seed
   );
 }
 
+/** The line that finds the smallest mask that answers. */
+export function searchCommand(request: {
+  readonly scores: string;
+  readonly metric?: string;
+  readonly sink?: number;
+  readonly recent?: number;
+  readonly lengths: readonly number[];
+}): string {
+  const { scores, metric, sink, recent, lengths } = request;
+  const options = {
+    scores: below(scores),
+    metric,
+    smallest: true,
+    lengths: lengths.join(","),
+    sink,
+    recent,
+    out: "mask.json",
+  };
+  return command(["mask"], options);
+}
+
 /** What an export is made from. */
 export interface ExportAsk {
   readonly format: ExportFormat;
