@@ -2,6 +2,7 @@ import { HeadscopeError } from "../errors.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { Window } from "../models/attention.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { requireTokenizer } from "../models/encode.ts";
 import { type ForwardOptions, type ForwardResult, forward } from "../models/forward.ts";
 import { heldPositions, KvCache } from "../models/kv-cache.ts";
 import type { Model } from "../models/model.ts";
@@ -172,11 +173,7 @@ function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly nu
       remedy: "give one of them",
     });
   if (tokens) return tokens;
-  if (!model.tokenizer)
-    throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer`, {
-      remedy: "give token ids instead of a text",
-    });
-  const ids = model.tokenizer.encode(text!);
+  const ids = requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
   if (ids.length === 0) throw new HeadscopeError("input", "the text is empty", { remedy: "give at least one token" });
   return ids;
 }

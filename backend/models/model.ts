@@ -21,6 +21,8 @@ export class Model {
   readonly tokenizer: Tokenizer | undefined;
   /** The tokens at which its own files end a generation. */
   readonly stops: Stops;
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault: string | undefined;
   /** What its captured functions depend on beside shapes. */
   readonly key: string;
   readonly #rotary = new Map<boolean, RotaryTables>();
@@ -34,6 +36,7 @@ export class Model {
     tokenizer?: Tokenizer | undefined;
     /** Default none. */
     stops?: Stops;
+    tokenizerFault?: string | undefined;
   }) {
     this.ref = parts.ref;
     this.family = parts.family;
@@ -42,6 +45,7 @@ export class Model {
     this.weights = parts.weights;
     this.tokenizer = parts.tokenizer;
     this.stops = parts.stops ?? NO_STOPS;
+    this.tokenizerFault = parts.tokenizerFault;
     const { n_layers: _, n_ctx: __, ...shape } = parts.config;
     this.key = JSON.stringify(shape);
   }

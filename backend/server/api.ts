@@ -105,6 +105,8 @@ export interface ModelInfo extends HeadModel {
     readonly addsBos: boolean;
     readonly chat: boolean;
   };
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault?: string;
 }
 
 /** GET /api/runs. DELETE /api/runs/:id removes one; POST /api/runs/:id/resume goes on with it, and answers as POST /api/runs. */

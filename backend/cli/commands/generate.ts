@@ -133,16 +133,14 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typ
 }
 
 async function promptOf(model: Model, options: GenerateCommandOptions): Promise<number[]> {
-  const { encode, tokensOf } = await import("../inputs.ts");
+  const { tokensOf } = await import("../inputs.ts");
   if (options.chat) {
-    const { tokenizer } = model;
     if (options.text === undefined) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
-    if (!tokenizer) return encode(model, options.text);
-    return encode(
-      model,
-      tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }),
-      false,
-    );
+    const { requireTokenizer } = await import("../../models/encode.ts");
+    const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
+    return tokenizer.encode(tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }), {
+      prependBos: false,
+    });
   }
   const rows = await tokensOf(model, options);
   if (rows.length !== 1)

@@ -17,11 +17,13 @@ async function textOf(source: ByteSource, longest: number): Promise<string> {
   const { path, size } = source;
   if (size > longest) throw corrupt(path, `it has ${size} bytes; ${longest} are the most that are read`);
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, size));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, size));
+    if (!text.startsWith("version https://git-lfs")) return text;
   } catch (cause) {
     if (cause instanceof TypeError) throw corrupt(path, "it is not UTF-8", cause);
     throw cause;
   }
+  throw corrupt(path, "it is a pointer of git-lfs and not the file itself; fetch it with git lfs pull");
 }
 
 /** Python's json writes numbers that JSON does not have as these words. */

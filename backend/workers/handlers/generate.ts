@@ -5,7 +5,7 @@ import { compileInterventions, disposeInterventions } from "../../hooks/interven
 import { zeroHeads } from "../../hooks/zero-heads.ts";
 import { type Generation, generate } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
-import { encodeText } from "../../models/encode.ts";
+import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
@@ -70,8 +70,7 @@ function shownTexts(model: Model, { ids, text, stopped }: Generation): string[] 
 function inChat(model: Model, request: GenerateRequest): GenerateRequest {
   if (!("text" in request))
     throw new HeadscopeError("usage", "a chat needs a text", { remedy: "give `text`, or leave `chat` out" });
-  const { tokenizer } = model;
-  if (!tokenizer) return { model: request.model, tokens: encodeText(model, request.text) };
+  const tokenizer = requireTokenizer(model);
   const turn = tokenizer.chat([{ role: "user", content: request.text }], { addGenerationPrompt: true });
-  return { model: request.model, tokens: encodeText(model, turn, false) };
+  return { model: request.model, tokens: tokenizer.encode(turn, { prependBos: false }) };
 }
