@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
 import { functions } from "../runtime/capture.ts";
 import type { Handle } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
@@ -101,7 +102,7 @@ export function collectingAt(
   hooks: ReadonlyMap<string, readonly HookFunction[]>,
 ): { at: At; collected(): Tensor[] } {
   const collected = new Map<string, Tensor>();
-  const at = ((name: string, activation: Tensor): Tensor => {
+  const at = ((name: string, activation: Tensor, settle = (changed: Tensor) => changed): Tensor => {
     const change = affine.get(name);
     const functionsHere = hooks.get(name);
     const keep = wanted.includes(name);
@@ -109,10 +110,30 @@ export function collectingAt(
     const flat = activation.shape;
     let view = isPattern(name) ? activation : tf.reshape(activation, [rows, tokens, ...flat.slice(1)]);
     if (change) view = tf.add(tf.mul(view, change.gain), change.bias);
-    for (const hook of functionsHere ?? []) view = hook(view, name) ?? view;
+    for (const hook of functionsHere ?? []) view = hooked(hook, view, name);
+    if (change || functionsHere) view = settle(view);
     if (keep) collected.set(name, view);
     return isPattern(name) ? view : tf.reshape(view, flat);
   }) as At;
-  at.wants = (name) => wanted.includes(name) || affine.has(name) || hooks.has(name);
+  at.changes = (name) => affine.has(name) || hooks.has(name);
+  at.wants = (name) => wanted.includes(name) || at.changes(name);
   return { at, collected: () => wanted.map((name) => collected.get(name)!) };
+}
+
+/** An activation after a hook. @throws HeadscopeError (usage) for what can't take its place, naming the hook point */
+function hooked(hook: HookFunction, activation: Tensor, name: string): Tensor {
+  const given: unknown = hook(activation, name);
+  if (given === undefined) return activation;
+  const refuse = (what: string): HeadscopeError =>
+    new HeadscopeError("usage", `the hook at ${name} gave ${what}, and the activation is [${activation.shape}]`, {
+      remedy: "return a tensor of that shape, or nothing to leave it as it is",
+    });
+  if (!(given instanceof tf.Tensor))
+    throw refuse(given instanceof Promise ? "a promise" : given === null ? "null" : `a ${typeof given}`);
+  if (given.isDisposed) throw refuse("a tensor that is freed already");
+  if (given.shape.length !== activation.shape.length || given.shape.some((n, axis) => n !== activation.shape[axis]))
+    throw refuse(`a tensor [${given.shape}]`);
+  if (given.dtype === activation.dtype) return given;
+  if (given.dtype === "string" || given.dtype === "complex64") throw refuse(`a tensor of ${given.dtype}`);
+  return tf.cast(given, activation.dtype);
 }
