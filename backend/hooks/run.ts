@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { type ForwardInput, type ForwardOptions, forward } from "../models/forward.ts";
 import type { Model } from "../models/model.ts";
-import type { HookFunction } from "../models/stage.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules } from "../options.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";
 
@@ -17,36 +17,52 @@ export interface RunOptions {
   onLayer?: (layer: number) => void;
 }
 
+/** Functions on activations: pairs of a hook name (or predicate on names) and a function of the activation and its name. */
+export type Hooks = NonNullable<ForwardOptions["hooks"]>;
+
+const RUN: Rules<RunOptions> = {
+  logitsAt: ANYTHING,
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
+  sources: ANYTHING,
+  onLayer: FUNCTION,
+};
+
 /**
- * Runs a model and keeps activations.
+ * Runs a model and keeps activations, with or without functions on them.
  * @param tokens rows of token ids [rows][positions], or one row
  * @param options.names hook names to keep or a predicate on them; default all of them
- * @returns logits [rows, positions, d_vocab] (unless none were wanted) and the cache; the caller disposes both
- * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ * @param options.hooks as in `runWithHooks`; the cache has what they left
+ * @returns logits [rows, positions, d_vocab] (unless none were wanted) and the cache, which knows its rows' lengths; the caller
+ * disposes both
+ * @throws HeadscopeError for unknown hook names and options, ids outside the vocabulary, inputs beyond the context
  */
 export function runWithCache(
   model: Model,
   tokens: readonly (readonly number[])[] | readonly number[],
-  options: RunOptions & { names?: readonly string[] | ((name: string) => boolean) } = {},
+  options: RunOptions & { names?: readonly string[] | ((name: string) => boolean); hooks?: Hooks } = {},
 ): { logits?: Tensor; cache: ActivationCache } {
-  const { names = () => true, ...rest } = options;
-  const { resid, logits, activations } = run(model, rowsOf(tokens), rest, { names });
+  checkOptions("runWithCache", options, { ...RUN, names: ANYTHING, hooks: ANYTHING });
+  const { names = () => true, hooks = [], ...rest } = options;
+  const { resid, logits, activations, lengths } = run(model, rowsOf(tokens), rest, { names, hooks });
   resid.dispose();
-  return { ...(logits ? { logits } : {}), cache: new ActivationCache(activations) };
+  return { ...(logits ? { logits } : {}), cache: new ActivationCache(activations, { lengths }) };
 }
 
 /**
  * Runs a model with functions on its activations: what a function returns takes the activation's place.
  * @param tokens rows of token ids [rows][positions], or one row
- * @param options.hooks pairs of a hook name (or predicate) and a function of the activation and its name
+ * @param options.hooks pairs of a hook name (or predicate) and a function of the activation and its name; it returns a tensor of
+ * the activation's shape, or nothing
  * @returns logits [rows, positions, d_vocab], which the caller disposes; undefined when none were wanted
- * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ * @throws HeadscopeError for unknown hook names and options, ids outside the vocabulary, inputs beyond the context, and what a
+ * hook returns that is no tensor of the activation's shape
  */
 export function runWithHooks(
   model: Model,
   tokens: readonly (readonly number[])[] | readonly number[],
-  options: RunOptions & { hooks?: readonly (readonly [string | ((name: string) => boolean), HookFunction])[] } = {},
+  options: RunOptions & { hooks?: Hooks } = {},
 ): Tensor | undefined {
+  checkOptions("runWithHooks", options, { ...RUN, hooks: ANYTHING });
   const { hooks = [], ...rest } = options;
   const { resid, logits } = run(model, rowsOf(tokens), rest, { hooks });
   resid.dispose();
