@@ -51,9 +51,15 @@ export type Rules<T> = { readonly [K in keyof Required<T>]: Rule };
 /**
  * Insists that options are known and fit their rules; absent ones pass.
  * @param what the function, such as "generate"; errors start with it
- * @throws HeadscopeError (usage) for an unknown option, with the nearest there are, or a value that does not fit
+ * @param required options that must be there
+ * @throws HeadscopeError (usage) for an unknown option, with the nearest there are, a value that does not fit, or a missing one
  */
-export function checkOptions<T extends object>(what: string, options: T, rules: Rules<T>): void {
+export function checkOptions<T extends object>(
+  what: string,
+  options: T,
+  rules: Rules<T>,
+  required: readonly (keyof T)[] = [],
+): void {
   if (options === null || typeof options !== "object" || Array.isArray(options))
     throw new HeadscopeError("usage", `${what}: the options are ${shown(options)}`, { remedy: "give an object" });
   for (const [name, value] of Object.entries(options)) {
@@ -62,6 +68,11 @@ export function checkOptions<T extends object>(what: string, options: T, rules: 
     if (value === undefined || rule.fits(value)) continue;
     throw new HeadscopeError("usage", `${what}: ${name} cannot be ${shown(value)}`, { remedy: `give ${rule.wants}` });
   }
+  const missing = required.find((name) => options[name] === undefined);
+  if (missing !== undefined)
+    throw new HeadscopeError("usage", `${what}: ${String(missing)} is missing`, {
+      remedy: `give ${rules[missing].wants}`,
+    });
 }
 
 const SHOWN = 60;

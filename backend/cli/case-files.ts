@@ -1,6 +1,7 @@
+import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
 import { readJson } from "../json.ts";
 import type { Model } from "../models/model.ts";
-import { checkRow, describe, encode, input } from "./inputs.ts";
+import { checkRow, describe, input } from "./inputs.ts";
 
 /** One needle-in-a-haystack case of a cases file. */
 export interface RetrievalCase {
@@ -55,62 +56,14 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
   };
 }
 
-/** A clean and a corrupt prompt, and the two answers that tell them apart. */
-export interface PromptPair {
-  clean: number[];
-  corrupt: number[];
-  answer: number;
-  wrong: number;
-}
-
-const PAIRS =
-  'a pair file is {"clean": ids or text, "corrupt": ids or text, "answer": id, "wrong": id}, or an array of such';
-
 /**
  * Reads a pair file; texts are tokenised.
  * @param prependBos default: as the model's tokenizer does
  * @throws HeadscopeError naming file, pair (0-based) and field
  */
-export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<PromptPair[]> {
+export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<TokenPair[]> {
   const content = await readJson(path, "pair file");
-  const pairs = Array.isArray(content) ? content : [content];
-  if (pairs.length === 0) throw input(`${path} holds no pair`, PAIRS);
-  return pairs.map((value, p) => {
-    const label = Array.isArray(content) ? `${path}: pair ${p}` : path;
-    return checkPair(value, label, model, prependBos);
-  });
-}
-
-function checkPair(value: unknown, label: string, model: Model, prependBos: boolean | undefined): PromptPair {
-  const pair = fields(value, label, PAIRS);
-  const side = (name: "clean" | "corrupt") => {
-    const given = pair[name];
-    if (typeof given !== "string" && !Array.isArray(given))
-      throw input(`${label}: ${name} is ${describe(given)}, neither ids nor a text`, PAIRS);
-    const ids = typeof given === "string" ? encode(model, given, prependBos) : given;
-    return checkRow(ids, `${label}: ${name}`, model);
-  };
-  const [clean, corrupt] = [side("clean"), side("corrupt")];
-  if (clean.length !== corrupt.length)
-    throw input(
-      `${label}: clean has ${clean.length} tokens and corrupt has ${corrupt.length}`,
-      "patching goes position by position: give two sides of one length",
-    );
-  return { clean, corrupt, answer: answer(pair, "answer", label, model), wrong: answer(pair, "wrong", label, model) };
-}
-
-/** An id, or a text of one token. */
-function answer(pair: Record<string, unknown>, name: "answer" | "wrong", label: string, model: Model): number {
-  const given = pair[name];
-  if (typeof given !== "string" && typeof given !== "number")
-    throw input(`${label}: ${name} is ${describe(given)}, neither an id nor a text of one token`, PAIRS);
-  const ids = typeof given === "string" ? encode(model, given, false) : [given];
-  if (ids.length !== 1)
-    throw input(
-      `${label}: ${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
-      "give one token: its id, or a text that is one token (mind the space in front)",
-    );
-  return checkRow(ids, `${label}: ${name}`, model)[0]!;
+  return tokenPairs(model, content, { source: path, ...(prependBos === undefined ? {} : { prependBos }) });
 }
 
 function fields(value: unknown, label: string, shape: string): Record<string, unknown> {

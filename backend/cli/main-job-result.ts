@@ -1,6 +1,6 @@
 import type { Haystack } from "../../probes/haystack.ts";
 import type { NeedleAnswer } from "../../probes/needle.ts";
-import { type HeadMask, retrievalHeads } from "../heads/mask.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { type HeadScores, ranking } from "../heads/scores.ts";
@@ -111,7 +111,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       question: question.question,
       expected: question.answer,
       full,
-      masked: { ...masked, kvHeadsFull: retrievalHeads(mask).map(formatHead), sink: mask.sink, recent: mask.recent },
+      masked: { ...masked, kvHeadsFull: meaningOf(mask).full.map(formatHead), sink: mask.sink, recent: mask.recent },
     },
   };
 }

@@ -4,7 +4,7 @@ import { probe, probeMany } from "../../probes/index.ts";
 import { answerNeedle, answerTokens, type NeedleAnswer } from "../../probes/needle.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
-import { type HeadMask, maskFromScores, retrievalHeads, writeMask } from "../heads/mask.ts";
+import { type HeadMask, maskFromScores, meaningOf, writeMask } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { type HeadScores, ranking, writeScores } from "../heads/scores.ts";
 import { ablate, type TokenLosses } from "../hooks/ablate.ts";
@@ -252,7 +252,7 @@ async function answerTwice(
     question,
     mask,
     full: await answer(),
-    masked: await answer(mask, `${retrievalHeads(mask).length} KV heads full`),
+    masked: await answer(mask, `${meaningOf(mask).full.length} KV heads full`),
   };
 }
 

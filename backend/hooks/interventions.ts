@@ -113,7 +113,7 @@ export function compileInterventions(
   options: CompileOptions,
 ): Map<string, Affine> {
   const { config } = model;
-  checkOptions("compileInterventions", options, COMPILE);
+  checkOptions("compileInterventions", options, COMPILE, ["rows", "positions"]);
   const lengths = options.tokens?.map((row) => row.length) ?? new Array<number>(options.rows).fill(options.positions);
   if (lengths.length !== options.rows)
     throw new HeadscopeError("usage", `interventions are for ${options.rows} rows and tokens for ${lengths.length}`, {

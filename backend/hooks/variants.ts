@@ -185,7 +185,7 @@ export class ModelRuns {
         { interventions: this.#changes(items, rows), ...stop },
       );
       const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
-      residLosses(this.#model, result.resid, lines, stop.onLayer).forEach((nll, i) => {
+      residLosses(this.#model, result.resid, lines, { onChunk: stop.onLayer }).forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
       if (!this.#keepStreams) return undefined;

@@ -201,7 +201,7 @@ function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] 
       remedy: "give `inputs`, or a model of tokens",
     });
   if (input.tokens) {
-    if (!Array.isArray(input.tokens) || input.tokens.some((row) => !Array.isArray(row)))
+    if (!Array.isArray(input.tokens) || input.tokens.some((row) => !Array.isArray(row) && !ArrayBuffer.isView(row)))
       throw new HeadscopeError("usage", "tokens are no rows of ids", { remedy: "give [[id, id, ...], ...]" });
     return input.tokens.map((row) => row.length);
   }

@@ -1,11 +1,8 @@
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Intervention } from "../../backend/hooks/interventions.ts";
 import { runWithCache } from "../../backend/hooks/run.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
-import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";

@@ -121,17 +121,20 @@ describe("pair files", () => {
     [
       "sides of different lengths",
       { clean: "abc", corrupt: "ab", answer: 1, wrong: 2 },
-      /clean has 3 tokens and corrupt has 2/,
+      /the clean prompt has 3 tokens and the corrupt one 2/,
     ],
-    ["a side that is missing", { clean: "abc", answer: 1, wrong: 2 }, /corrupt is nothing, neither ids nor a text/],
-    ["no wrong answer", { clean: "a", corrupt: "b", answer: 1 }, /wrong is nothing, neither an id nor a text/],
+    ["a side that is missing", { clean: "abc", answer: 1, wrong: 2 }, /corrupt: it is missing/],
+    ["no wrong answer", { clean: "a", corrupt: "b", answer: 1 }, /wrong: it is missing/],
     ["an answer of two tokens", { clean: "a", corrupt: "b", answer: "cd", wrong: 2 }, /answer "cd" is 2 tokens/],
+    ["an answer outside the vocabulary", { clean: "a", corrupt: "b", answer: 1, wrong: 96 }, /wrong: id 96 is outside/],
     [
-      "an answer outside the vocabulary",
-      { clean: "a", corrupt: "b", answer: 1, wrong: 96 },
-      /wrong, position 0: id 96 is outside/,
+      "a field that pairs do not have",
+      { clean: "a", corrupt: "b", answer: 1, wrong: 2, position: 1 },
+      /unknown field "position"/,
     ],
-    ["something else", ["ab"], /pair 0 is "ab"; a pair file is/],
+    ["two equal prompts", { clean: "ab", corrupt: "ab", answer: 1, wrong: 2 }, /two prompts are the same/],
+    ["two equal answers", { clean: "a", corrupt: "b", answer: 2, wrong: 2 }, /the same token/],
+    ["something else", ["ab"], /pair 0 is "ab"; a pair is/],
   ])("%s is refused", async (_, content, message) => {
     expect(await lineOf(read(content))).toMatch(message);
   });

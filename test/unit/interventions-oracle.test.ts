@@ -30,36 +30,42 @@ function farthest(ours: unknown, theirs: unknown): number {
 }
 
 describe("knocked-out attention is transformers' with the same entries of its mask lowered", () => {
-  it.each(oracle.knockOut)("$model, layer $layer", async ({ model: name, ids, layer, queries, keys, heads, ...theirs }) => {
-    const model = await load(name);
-    const at = `blocks.${layer}.attn.hook_pattern`;
-    const { cache, logits } = runWithCache(model, [ids], {
-      names: [at],
-      interventions: [{ at: "attn.hook_attn_scores", layer, heads, positions: queries, keys, do: "knock-out" }],
-    });
-    const ours = tf.tidy(() => [cache.get(at).squeeze([0]).arraySync(), logits!.squeeze([0]).arraySync()]);
-    expect(farthest(ours[0], theirs.pattern)).toBeLessThan(1e-4);
-    expect(farthest(ours[1], theirs.logits)).toBeLessThan(2e-4);
-    logits!.dispose();
-    cache.dispose();
-    model.dispose();
-  });
+  it.each(oracle.knockOut)(
+    "$model, layer $layer",
+    async ({ model: name, ids, layer, queries, keys, heads, ...theirs }) => {
+      const model = await load(name);
+      const at = `blocks.${layer}.attn.hook_pattern`;
+      const { cache, logits } = runWithCache(model, [ids], {
+        names: [at],
+        interventions: [{ at: "attn.hook_attn_scores", layer, heads, positions: queries, keys, do: "knock-out" }],
+      });
+      const ours = tf.tidy(() => [cache.get(at).squeeze([0]).arraySync(), logits!.squeeze([0]).arraySync()]);
+      expect(farthest(ours[0], theirs.pattern)).toBeLessThan(1e-4);
+      expect(farthest(ours[1], theirs.logits)).toBeLessThan(2e-4);
+      logits!.dispose();
+      cache.dispose();
+      model.dispose();
+    },
+  );
 });
 
 describe("path patching is the patch made by hand in transformers", () => {
   const cases = oracle.paths.flatMap((path) =>
     PATH_FORMS.flatMap((form) => (["q", "k", "v"] as const).map((through) => ({ ...path, form, through }))),
   );
-  it.each(cases)("$model, form $form, through $through", async ({ model: name, pair, into, form, through, ...theirs }) => {
-    const model = await load(name);
-    const [layer, head] = into;
-    const result = await patchPaths(model, { pairs: [pair], into: [{ layer, head }], through, form });
-    expect(result.form).toBe(form);
-    expect(result.clean).toBeCloseTo(theirs.clean, 3);
-    expect(result.corrupt).toBeCloseTo(theirs.corrupt, 3);
-    expect(farthest(result.patched[0], theirs.patched[form][through])).toBeLessThan(2e-4);
-    model.dispose();
-  });
+  it.each(cases)(
+    "$model, form $form, through $through",
+    async ({ model: name, pair, into, form, through, ...theirs }) => {
+      const model = await load(name);
+      const [layer, head] = into;
+      const result = await patchPaths(model, { pairs: [pair], into: [{ layer, head }], through, form });
+      expect(result.form).toBe(form);
+      expect(result.clean).toBeCloseTo(theirs.clean, 3);
+      expect(result.corrupt).toBeCloseTo(theirs.corrupt, 3);
+      expect(farthest(result.patched[0], theirs.patched[form][through])).toBeLessThan(2e-4);
+      model.dispose();
+    },
+  );
 });
 
 describe("steering at positions of the sequence gives transformers' continuation", () => {
