@@ -78,7 +78,7 @@ export async function probeMany(
 }
 
 function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase } = result;
+  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
   return createScores({
     model: headModel(model),
     probe: name,
@@ -88,5 +88,6 @@ function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0
     metrics,
     summary,
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   });
 }

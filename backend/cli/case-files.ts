@@ -13,8 +13,11 @@ export interface RetrievalCase {
   maxNewTokens?: number;
   /** Token that ends the answer. */
   stopToken?: number;
+  /** What a right answer holds. */
+  answer?: string;
 }
 
+const FIELDS = ["ids", "needleSpan", "maxNewTokens", "stopToken", "answer"];
 const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';
 
 /**
@@ -28,7 +31,12 @@ export async function readCases(path: string, model: Model): Promise<RetrievalCa
 }
 
 function checkCase(value: unknown, label: string, { config }: Model): RetrievalCase {
-  const { ids, needleSpan, maxNewTokens, stopToken } = fields(value, label, CASES);
+  const given = fields(value, label, CASES);
+  const { ids, needleSpan, maxNewTokens, stopToken, answer } = given;
+  const unknown = Object.keys(given).find((key) => !FIELDS.includes(key));
+  if (unknown !== undefined) throw input(`${label}: unknown field "${unknown}"`, `the fields are ${FIELDS.join(", ")}`);
+  if (answer !== undefined && (typeof answer !== "string" || answer.trim() === ""))
+    throw input(`${label}: answer ${describe(answer)} is no text`, "give the text that a right answer holds");
   const row = checkRow(ids, `${label}: ids`, { config });
   const [start, end] = Array.isArray(needleSpan) && needleSpan.length === 2 ? needleSpan : [];
   if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start >= end || end > row.length)
@@ -53,6 +61,7 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
     needleSpan: [start, end],
     ...(maxNewTokens === undefined ? {} : { maxNewTokens: maxNewTokens as number }),
     ...(stopToken === undefined ? {} : { stopToken: stopToken as number }),
+    ...(answer === undefined ? {} : { answer: answer as string }),
   };
 }
 

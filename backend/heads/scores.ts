@@ -39,6 +39,8 @@ export const headScoresSchema = z.looseObject({
   headscope: z.string().optional(),
   metrics: z.record(z.string(), metricSchema),
   summary: z.record(z.string(), z.number()).default({}),
+  /** What a reader should know, a sentence each. */
+  notes: z.array(z.string()).optional(),
 });
 
 /** A checked score file. */
@@ -57,6 +59,7 @@ export interface ScoresInput {
   readonly metrics: Record<string, HeadMetric>;
   readonly summary?: Record<string, number>;
   readonly perCase?: unknown;
+  readonly notes?: string[];
 }
 
 /**
@@ -72,6 +75,7 @@ export function createScores({
   metrics,
   summary,
   perCase,
+  notes,
 }: ScoresInput): HeadScores {
   const document = {
     format: FORMAT,
@@ -85,6 +89,7 @@ export function createScores({
     metrics,
     summary: summary ?? {},
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   };
   return parseScores(document, `scores of ${probe}`);
 }
@@ -118,8 +123,28 @@ export function parseScores(value: unknown, label: string): HeadScores {
     metric.trials?.forEach((trial, i) => {
       check(trial, `trials[${i}]`);
     });
+    checkTrials(metric, `${label}: metrics.${name}`);
   }
   return scores;
+}
+
+/** How far a value may be from its trials' mean, of the larger of 1 and itself: files round. */
+const ROUNDING = 1e-3;
+
+/** @throws HeadscopeError `input` where values are not the means of their trials, which a reader takes them to be */
+function checkTrials({ values, trials }: HeadMetric, label: string): void {
+  if (trials === undefined || trials.length === 0) return;
+  values.forEach((row, layer) => {
+    row.forEach((value, head) => {
+      const mean = trials.reduce((sum, trial) => sum + trial[layer]![head]!, 0) / trials.length;
+      if (Math.abs(mean - value) <= ROUNDING * Math.max(1, Math.abs(value))) return;
+      throw new HeadscopeError(
+        "input",
+        `${label}: head ${layer}.${head} has value ${value}, and its ${trials.length} trials a mean of ${mean}`,
+        { remedy: REMEDY },
+      );
+    });
+  });
 }
 
 /**

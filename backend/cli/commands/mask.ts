@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .option("--recent <n>", "latest tokens the others keep (default: 256)", integer("--recent", 1))
     .option("--out <file>", "where to write the mask");
   runs<MaskOptions>(command, async (context, { scores: scoresFile, out, ...rule }) => {
-    const [{ readScores }, { maskFromScores, meaningOf, writeMask }, { formatHead }, format] = await Promise.all([
+    const [{ readScores }, { maskFromScores, meaningOf, writeMask }, { formatKvHead }, format] = await Promise.all([
       import("../../heads/scores.ts"),
       import("../../heads/mask.ts"),
       import("../../heads/refs.ts"),
@@ -40,7 +40,7 @@ export function register(program: Command): void {
       const { layers, kvHeads, ref } = mask.model;
       return [
         `${full.length} of ${format.plural(layers * kvHeads, "KV head")} of ${ref} keep everything; the others keep the first ${mask.sink} and the latest ${mask.recent} tokens.`,
-        `  ${full.map(formatHead).join(" ")}`,
+        `  ${full.map(formatKvHead).join(" ")}`,
         out === undefined ? "Write it with --out FILE." : `Written to ${out}.`,
       ].join("\n");
     });
