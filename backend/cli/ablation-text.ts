@@ -29,7 +29,7 @@ function likely({ clean, ablated }: NextToken): boolean {
 
 /** An ablation for people: losses beside the control's, and what comes next before and after. */
 export function ablationText(result: Ablation, random?: readonly unknown[]): string {
-  const { clean, ablated, control, heads, method, model, nextToken } = result;
+  const { clean, ablated, control, noControl, heads, method, model, nextToken } = result;
   const row = (name: string, loss: number, note = "") => [
     name,
     number(loss),
@@ -42,7 +42,8 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ];
   if (control !== undefined) {
     const [low, high] = control.range;
-    const note = `${plural(control.draws.length, "draw")}, ${number(low)} to ${number(high)}`;
+    const all = control.ways === undefined ? "" : ", all there are";
+    const note = `${plural(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
     rows.push(row("other heads of these layers", control.mean, note));
   }
   const short = (control?.short ?? []).map(({ layer, others }) =>
@@ -72,6 +73,7 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
     `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
     table(columns, rows, "  "),
     ...short,
+    ...(noControl === undefined ? [] : [dim(`  no control: ${noControl}`)]),
     ...(random
       ? [dim(`  ${method} over ${random.length} rows of random tokens; --reference-file gives it rows of your own`)]
       : []),

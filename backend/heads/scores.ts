@@ -64,7 +64,8 @@ export interface ScoresInput {
 
 /**
  * Makes a complete score document, with the time and headscope's version.
- * @throws HeadscopeError `input` for a table of another shape or a number that is not finite
+ * @throws HeadscopeError `input` for a table of another shape, a number that is not finite, or values that are not the means of
+ * their trials
  */
 export function createScores({
   model,
@@ -91,6 +92,7 @@ export function createScores({
     ...(perCase === undefined ? {} : { perCase }),
     ...(notes === undefined ? {} : { notes }),
   };
+  for (const [name, metric] of Object.entries(metrics)) checkTrials(metric, `scores of ${probe}: metrics.${name}`);
   return parseScores(document, `scores of ${probe}`);
 }
 
@@ -123,7 +125,6 @@ export function parseScores(value: unknown, label: string): HeadScores {
     metric.trials?.forEach((trial, i) => {
       check(trial, `trials[${i}]`);
     });
-    checkTrials(metric, `${label}: metrics.${name}`);
   }
   return scores;
 }
@@ -136,12 +137,13 @@ function checkTrials({ values, trials }: HeadMetric, label: string): void {
   if (trials === undefined || trials.length === 0) return;
   values.forEach((row, layer) => {
     row.forEach((value, head) => {
-      const mean = trials.reduce((sum, trial) => sum + trial[layer]![head]!, 0) / trials.length;
-      if (Math.abs(mean - value) <= ROUNDING * Math.max(1, Math.abs(value))) return;
+      const mean = trials.reduce((sum, trial) => sum + (trial[layer]?.[head] ?? Number.NaN), 0) / trials.length;
+      // Shapes and numbers that are none are told of by parseScores.
+      if (!(Math.abs(mean - value) > ROUNDING * Math.max(1, Math.abs(value)))) return;
       throw new HeadscopeError(
         "input",
         `${label}: head ${layer}.${head} has value ${value}, and its ${trials.length} trials a mean of ${mean}`,
-        { remedy: REMEDY },
+        { remedy: "keep the trials that the values are taken of" },
       );
     });
   });

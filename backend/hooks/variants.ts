@@ -10,7 +10,9 @@ import { replaceWhere } from "./intervention-kinds.ts";
 import { BATCH_TOKENS, residLosses } from "./loss.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 
-export type Method = "zero" | "mean" | "resample";
+/** What can stand in for a head's output. */
+export const METHODS = ["zero", "mean", "resample"] as const;
+export type Method = (typeof METHODS)[number];
 
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
 export interface CleanRun {

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
-import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
+import { parseInterventions } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";
 import { generate } from "../../inference/generate.ts";
 import { TextStream } from "../../inference/text-stream.ts";
@@ -20,42 +20,37 @@ const LONG = 256;
 export const handle: Handler = async (payload, { emit, signal }): Promise<GenerateResult> => {
   const request = payload as GenerateRequest;
   const model = await session.models.open(request.model, signal);
-  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [] } = request;
+  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
   const tokens = promptIds(model, chat ? inChat(model, request) : request);
   const heads = ablate.map((head) => parseHead(head, shape));
-  const interventions = compileInterventions(model, zeroHeads(heads), { rows: 1, positions: 1 });
   const text = new TextStream(model.tokenizer);
   let begun = tokens.length < LONG;
   const onLayer = (layer: number): void => {
     if (!begun) progressTo(emit)(layer, model.config.n_layers, "reading the prompt, layers");
     begun ||= layer === model.config.n_layers - 1;
   };
-  try {
-    const result = await generate(model, {
-      tokens,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(seed === undefined ? {} : { seed }),
-      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
-      forward: { interventions, onLayer },
-      onToken: (id, _, probability) =>
-        void emit({ event: "token", id, text: text.push(id), probability: probability() }),
-      signal,
-    });
-    return {
-      ids: result.ids,
-      tokens: tokenTexts(model, result.ids),
-      text: result.text ?? result.ids.join(" "),
-      promptTokens: result.promptTokens,
-      cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
-      prefillMs: result.prefillMs,
-      decodeMsPerToken: result.decodeMsPerToken,
-    };
-  } finally {
-    disposeInterventions(interventions);
-  }
+  const result = await generate(model, {
+    tokens,
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+    forward: { onLayer },
+    onToken: (id, _, probability) => void emit({ event: "token", id, text: text.push(id), probability: probability() }),
+    signal,
+  });
+  return {
+    ids: result.ids,
+    tokens: tokenTexts(model, result.ids),
+    text: result.text ?? result.ids.join(" "),
+    promptTokens: result.promptTokens,
+    cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
+    prefillMs: result.prefillMs,
+    decodeMsPerToken: result.decodeMsPerToken,
+  };
 };
 
 /** Ids of a text as a user's message in the model's chat template. */

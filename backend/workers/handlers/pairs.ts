@@ -31,7 +31,7 @@ export const handle: Handler = async (payload, { signal }): Promise<PairAlignmen
     if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
       throw new HeadscopeError("input", `${JSON.stringify(given)} is no token`, { remedy: "give one token" });
     const probability = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
-      nextProbabilities(model, stream),
+      nextProbabilities(model, stream, { ids }),
     )[id]!;
     return candidate(model, id, probability);
   };
