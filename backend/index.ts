@@ -25,6 +25,7 @@ export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";
 export { ablate, ablateSweep } from "./hooks/ablate.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
+export { type Intervened, type InterveneOptions, intervene } from "./hooks/intervene.ts";
 export {
   compileInterventions,
   disposeInterventions,

@@ -1,5 +1,6 @@
 import { formatHead } from "../heads/refs.ts";
 import type { Ablation, NextToken } from "../hooks/ablate.ts";
+import type { Intervened } from "../hooks/intervene.ts";
 import { bold, dim, number, plural, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
@@ -49,10 +50,32 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   const short = (control?.short ?? []).map(({ layer, others }) =>
     dim(`  layer ${layer} has only ${plural(others, "other head")}: its draws hold them all`),
   );
-  const next = nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
+  return [
+    `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
+    table(LOSSES, rows, "  "),
+    ...short,
+    ...(noControl === undefined ? [] : [dim(`  no control: ${noControl}`)]),
+    ...(random
+      ? [dim(`  ${method} over ${random.length} rows of random tokens; --reference-file gives it rows of your own`)]
+      : []),
+    "",
+    ...nextTexts(nextToken, "ablated"),
+  ].join("\n");
+}
+
+const LOSSES = [
+  { head: "" },
+  { head: "loss", align: "right" as const },
+  { head: "", align: "right" as const },
+  { head: "" },
+];
+
+/** What comes next in either run, for the first rows. @param changed names the other run */
+function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
+  return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
     dim(`after row ${r}`),
     table(
-      [{ head: "token" }, { head: "all heads", align: "right" }, { head: "ablated", align: "right" }],
+      [{ head: "token" }, { head: "all heads", align: "right" }, { head: changed, align: "right" }],
       tokens
         .filter(likely)
         .map(({ id, text, clean: before, ablated: after }) => [
@@ -63,21 +86,18 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
       "  ",
     ),
   ]);
-  const columns = [
-    { head: "" },
-    { head: "loss", align: "right" as const },
-    { head: "", align: "right" as const },
-    { head: "" },
+}
+
+/** What interventions do, for people. @param count of them */
+export function interventionText({ model, clean, changed, nextToken }: Intervened, count: number): string {
+  const rows = [
+    ["as it is", number(clean.loss), ""],
+    [`with ${plural(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
   ];
   return [
-    `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
-    table(columns, rows, "  "),
-    ...short,
-    ...(noControl === undefined ? [] : [dim(`  no control: ${noControl}`)]),
-    ...(random
-      ? [dim(`  ${method} over ${random.length} rows of random tokens; --reference-file gives it rows of your own`)]
-      : []),
+    `${bold("Interventions")} in ${model.ref}, loss in nats a token`,
+    table(LOSSES.slice(0, 3), rows, "  "),
     "",
-    ...next,
+    ...nextTexts(nextToken, "changed"),
   ].join("\n");
 }

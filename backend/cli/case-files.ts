@@ -1,4 +1,6 @@
 import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
+import { HeadscopeError } from "../errors.ts";
+import { type Intervention, parseInterventions } from "../hooks/interventions.ts";
 import { readJson } from "../json.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, describe, input } from "./inputs.ts";
@@ -73,6 +75,25 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
 export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<TokenPair[]> {
   const content = await readJson(path, "pair file");
   return tokenPairs(model, content, { source: path, ...(prependBos === undefined ? {} : { prependBos }) });
+}
+
+/**
+ * Reads a file of interventions: a list of them, or one.
+ * @throws HeadscopeError naming file, entry (0-based) and field
+ */
+export async function readInterventions(path: string): Promise<Intervention[]> {
+  const content = await readJson(path, "interventions file");
+  if (Array.isArray(content) && content.length === 0) throw input(`${path} holds no intervention`, "give at least one");
+  try {
+    return parseInterventions(content);
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    const { kind, message, remedy } = error;
+    throw new HeadscopeError(kind, `${path}: ${message}`, {
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
 }
 
 function fields(value: unknown, label: string, shape: string): Record<string, unknown> {

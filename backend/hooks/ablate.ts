@@ -271,8 +271,11 @@ function choices(others: number, wanted: number): number {
   return Math.round(ways);
 }
 
-/** @param clean streams of the rows' last positions [rows, d_model] @param ablated alike */
-function nextTokens(
+/**
+ * The likeliest tokens after each row, by the larger of two runs' probabilities.
+ * @param clean streams of the rows' last positions [rows, d_model] @param ablated alike
+ */
+export function nextTokens(
   model: Model,
   clean: Tensor,
   ablated: Tensor,

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
 import { type ForwardInput, type ForwardOptions, forward } from "../models/forward.ts";
 import type { Model } from "../models/model.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules } from "../options.ts";
@@ -71,15 +72,23 @@ export function runWithHooks(
 
 function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, asked: ForwardOptions) {
   const { logitsAt = "all", interventions = [], sources = {}, onLayer } = options;
+  const rest = { ...asked, ...(onLayer ? { onLayer } : {}) };
+  if (interventions.length === 0) return forward(model, { tokens, logitsAt }, rest);
   const positions = Math.max(0, ...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
   try {
-    return forward(model, { tokens, logitsAt }, { ...asked, interventions: compiled, ...(onLayer ? { onLayer } : {}) });
+    return forward(model, { tokens, logitsAt }, { ...rest, interventions: compiled });
   } finally {
     disposeInterventions(compiled);
   }
 }
 
+/** Rows of ids, also of one row. @throws HeadscopeError (usage) for anything else, such as a text */
 function rowsOf(tokens: readonly (readonly number[])[] | readonly number[]): readonly (readonly number[])[] {
-  return typeof tokens[0] === "number" ? [tokens as readonly number[]] : (tokens as readonly (readonly number[])[]);
+  const isRow = (row: unknown): boolean => Array.isArray(row) || ArrayBuffer.isView(row);
+  if (isRow(tokens) && typeof tokens[0] === "number") return [tokens as readonly number[]];
+  if (Array.isArray(tokens) && tokens.every(isRow)) return tokens;
+  throw new HeadscopeError("usage", "the tokens are no rows of ids", {
+    remedy: "give [[id, id, ...], ...], or one row; model.tokenizer.encode(text) makes one of a text",
+  });
 }

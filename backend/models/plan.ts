@@ -79,6 +79,11 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   checkTokens(input.tokens, config.d_vocab);
   checkRows("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
   checkRows("keyMask", input.keyMask, lengths, whole(0, 1));
+  const blind = input.keyMask?.findIndex((row) => !row.includes(1)) ?? -1;
+  if (blind >= 0)
+    throw new HeadscopeError("usage", `keyMask of row ${blind} leaves no key to attend to`, {
+      remedy: "keep one at least",
+    });
   checkWindows(input.windows, config);
   const end = Math.max(...starts) + total;
   if (end > config.n_ctx)

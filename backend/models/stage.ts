@@ -138,11 +138,12 @@ export function collectingAt(
 /** An activation after a hook. @throws HeadscopeError (usage) for what can't take its place, naming the hook point */
 export function hooked(hook: HookFunction, activation: Tensor, name: string, starts: readonly number[]): Tensor {
   const given: unknown = hook(activation, name, starts);
-  if (given === undefined) return activation;
   const refuse = (what: string): HeadscopeError =>
     new HeadscopeError("usage", `the hook at ${name} gave ${what}, and the activation is [${activation.shape}]`, {
       remedy: "return a tensor of that shape, or nothing to leave it as it is",
     });
+  if (given === undefined && !activation.isDisposed) return activation;
+  if (given === undefined) throw refuse("nothing, after freeing the activation");
   if (!(given instanceof tf.Tensor))
     throw refuse(given instanceof Promise ? "a promise" : given === null ? "null" : `a ${typeof given}`);
   if (given.isDisposed) throw refuse("a tensor that is freed already");

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../errors.ts";
+import { refuseEnd } from "../../hooks/intervene.ts";
 import { compileInterventions, disposeInterventions, parseInterventions } from "../../hooks/interventions.ts";
 import { meanLoss, residLosses } from "../../hooks/loss.ts";
 import { forward } from "../../models/forward.ts";
@@ -48,15 +48,6 @@ export const handle: Handler = async (payload, { signal }): Promise<InterveneRes
     disposeInterventions(compiled);
   }
 };
-
-/** The final norm's inputs are chosen positions, not all of them: losses are made in parts. */
-function refuseEnd(compiled: ReadonlyMap<string, Affine>): void {
-  const end = [...compiled.keys()].find((hook) => hook.startsWith("ln_final."));
-  if (end !== undefined)
-    throw new HeadscopeError("unsupported", `${end} can't be changed here`, {
-      remedy: "change the last block's hook_resid_post, which it reads",
-    });
-}
 
 /** First layer that is changed; undefined where the embedding is. */
 function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): number | undefined {
