@@ -1,4 +1,4 @@
-import { realpath } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { notFound, Refusal } from "./problems.ts";
 
@@ -29,6 +29,17 @@ export async function existingInside(folders: readonly string[], given: string):
   const [real, ...roots] = await Promise.all([path, ...folders].map((each) => realpath(each).catch(() => undefined)));
   if (real === undefined) throw notFound(`there is no ${given}`, "check the path");
   if (!roots.some((root) => root !== undefined && isInside(root, real))) throw outside(given, folders);
+  return path;
+}
+
+/**
+ * As `existingInside`, of a plain file that can be sent.
+ * @throws Refusal as it does; 404 for a folder, a pipe or a device
+ */
+export async function fileInside(folders: readonly string[], given: string): Promise<string> {
+  const path = await existingInside(folders, given);
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isFile() !== true) throw notFound(`there is no file ${given}`, "check the path");
   return path;
 }
 

@@ -6,7 +6,7 @@ import { headMaskSchema, parseMask } from "../heads/mask.ts";
 import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
 import { listModels } from "../models/pull.ts";
 import type { ServerContext } from "./context.ts";
-import { modelRef, parameters, seed } from "./fields.ts";
+import { modelRef, parameters, seed, shortName } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 
 /** What POST /api/jobs takes: JobRequest. */
@@ -16,15 +16,15 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
       kind: z.literal("probe"),
       model: modelRef,
       probes: z
-        .array(z.strictObject({ name: z.string(), params: parameters.optional() }))
+        .array(z.strictObject({ name: shortName, params: parameters.optional() }))
         .min(1)
         .max(32),
       seed: seed.optional(),
     }),
     z.strictObject({
       kind: z.literal("history"),
-      run: z.string(),
-      probe: z.string(),
+      run: shortName,
+      probe: shortName,
       params: parameters.optional(),
     }),
     z.strictObject({
@@ -39,11 +39,11 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
     }),
     z.strictObject({
       kind: z.literal("experiment"),
-      name: z.string(),
+      name: shortName,
       preset: z.enum(["quick", "full"]),
       params: parameters.optional(),
     }),
-    z.strictObject({ kind: z.literal("pull"), model: z.string() }),
+    z.strictObject({ kind: z.literal("pull"), model: modelRef }),
   ]);
 }
 

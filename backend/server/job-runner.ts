@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Queue } from "../jobs/queue.ts";
-import type { Job, JobProgress, Store } from "../store/store.ts";
+import type { JobEntry, JobProgress, Store } from "../store/store.ts";
 import type { JobSummary } from "./api.ts";
 import { jobSummary, Remaining } from "./job-summaries.ts";
 
@@ -33,7 +33,7 @@ export class JobRunner {
   }
 
   /** A job as the API shows it. */
-  summary(job: Job): JobSummary {
+  summary(job: JobEntry): JobSummary {
     const live = job.status === "running" ? this.#live.get(job.id) : undefined;
     return jobSummary(this.#store, job, {
       progress: live?.progress,
@@ -42,7 +42,7 @@ export class JobRunner {
   }
 
   /** Takes what another process tells of its job, for the time that it will take. */
-  watch(job: Job): void {
+  watch(job: JobEntry): void {
     if (this.#live.get(job.id)?.own) return;
     if (job.status !== "running") this.#live.delete(job.id);
     else if (job.progress !== undefined) this.#push(job, job.progress, false);
@@ -54,7 +54,7 @@ export class JobRunner {
     await this.#working;
   }
 
-  #push({ id }: Job, progress: JobProgress, own: boolean): void {
+  #push({ id }: Pick<JobEntry, "id">, progress: JobProgress, own: boolean): void {
     const live = this.#live.get(id) ?? { own, progress, remaining: new Remaining() };
     live.progress = progress;
     live.remaining.push(progress, Date.now());

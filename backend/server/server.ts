@@ -19,7 +19,6 @@ import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
 import { Prompts } from "./prompts.ts";
 import { mount } from "./route.ts";
-import { startOf } from "./routes/health.ts";
 import { routes } from "./routes/index.ts";
 import { Watcher } from "./watcher.ts";
 import { compress, pages, securityHeaders, webFolder } from "./web.ts";
@@ -129,21 +128,10 @@ function application(context: ServerContext, guarded: RequestHandler, web: strin
   return app;
 }
 
-async function warm({ folder, library, models }: ServerContext): Promise<void> {
-  const start = await startOf(folder, library);
+async function warm({ library, models }: ServerContext): Promise<void> {
+  const start = await library.start();
   // Where it cannot be opened, whoever asks for it is told why.
-  if (start !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
-}
-
-/**
- * Finds out whether a server could be opened, before long work whose results it is to show.
- * @throws HeadscopeError as `startServer` does
- */
-export async function checkServing(host: string, port: number, token: string | undefined): Promise<void> {
-  checkToken(host, token);
-  const server = createServer();
-  await listen(server, host, port);
-  await new Promise((done) => server.close(done));
+  if (start?.model !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
 }
 
 async function listen(server: Server, host: string, port: number): Promise<void> {
@@ -170,7 +158,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
 }
 
 function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
-  const store = openStore({ folder });
+  const store = openStore({ folder, waiting: limits.queuedJobs });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
   const interactive = new Interactive(limits, { ...worker, environment });
   const queue = new Queue(store, {

@@ -59,11 +59,18 @@ export async function runSteps(steps, context, screen) {
   }
 }
 
-/** Progress for people: on a terminal one line that renews itself, elsewhere one line when a step ends. */
+/** Milliseconds between two lines of a step off a terminal, where nothing can be renewed. */
+const PLAIN_INTERVAL = 3_000;
+
+/** Progress for people: on a terminal one line that renews itself, elsewhere lines: one as a step begins, more while it lasts, one as it ends. */
 export class Screen {
-  /** @param {{ write(text: string): unknown, isTTY?: boolean | undefined }} stream */
-  constructor(stream) {
+  /**
+   * @param {{ write(text: string): unknown, isTTY?: boolean | undefined }} stream
+   * @param {number} interval milliseconds between two lines off a terminal
+   */
+  constructor(stream, interval = PLAIN_INTERVAL) {
     this.stream = stream;
+    this.interval = interval;
   }
 
   /** @param {string} text a whole line */
@@ -82,20 +89,20 @@ export class Screen {
     let detail = why;
     let skipped = "";
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-    const draw = () => {
-      if (live) stream.write(`\r\x1b[2K  ${name}: ${detail} (${elapsed()})`);
-    };
-    const timer = live ? setInterval(draw, 200) : undefined;
+    const draw = () =>
+      stream.write(live ? `\r\x1b[2K  ${name}: ${detail} (${elapsed()})` : `  ${name}: ${detail} (${elapsed()})\n`);
+    const timer = setInterval(draw, live ? 200 : this.interval);
     const end = (/** @type {string} */ text) => {
       clearInterval(timer);
       stream.write(`${live ? "\r\x1b[2K" : ""}${text}`);
     };
-    draw();
+    if (live) draw();
+    else stream.write(`  ${name}: ${why}\n`);
     return {
       /** @param {string} text */
       progress(text) {
         detail = text;
-        draw();
+        if (live) draw();
       },
       /** @param {string} text */
       skip(text) {

@@ -5,6 +5,7 @@ import type { Browser, Download, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 import { havePulled } from "../helpers/pulled.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 import { seriousViolations } from "./accessibility.ts";
@@ -13,8 +14,7 @@ const SHOTS = join(ROOT, "headscope-out/screenshots");
 const SENTENCE =
   "Florquin Bezzard met Ostwick Pell beside the mill. Nobody knew why Florquin Bezzard met Ostwick Pell beside the mill";
 /** Milliseconds for what a loaded machine may take. */
-const PATIENCE = 60_000;
-const STORY = 300_000;
+const STORY = patiently(300_000);
 
 describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", () => {
   let home = "";
@@ -31,7 +31,6 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     browser = await launchBrowser();
     watched = await watchedPage(browser);
     page = watched.page;
-    page.setDefaultTimeout(PATIENCE);
   });
   afterAll(async () => {
     await browser?.close();
@@ -159,7 +158,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       await page.getByLabel("batch", { exact: true }).fill("8");
       await page.getByRole("button", { name: /^(Train|Start)/ }).click();
       await card("Losses").locator(".js-plotly-plot").waitFor();
-      await expect.poll(() => card("Runs").textContent(), { timeout: 2 * PATIENCE }).toMatch(/seed 0, 40 steps/);
+      await expect.poll(() => card("Runs").textContent(), { timeout: patiently(120_000) }).toMatch(/seed 0, 40 steps/);
       await shot("training");
       const slider = page.getByRole("slider", { name: "Checkpoint at step" });
       await slider.focus();

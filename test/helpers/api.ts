@@ -20,6 +20,8 @@ export interface TestServer {
   get<T>(path: string, headers?: Record<string, string>): Promise<Answered<T>>;
   post<T>(path: string, body: unknown, headers?: Record<string, string>): Promise<Answered<T>>;
   remove(path: string): Promise<Answered>;
+  /** Any other request. */
+  send<T>(path: string, init: RequestInit): Promise<Answered<T>>;
   /** Ends it and removes its folder. */
   close(): Promise<void>;
 }
@@ -36,7 +38,7 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
       status: response.status,
       headers: response.headers,
       text,
-      json: (isJson ? JSON.parse(text) : text) as never,
+      json: (isJson && text !== "" ? JSON.parse(text) : text) as never,
     };
   };
   return {
@@ -48,6 +50,7 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
       return call(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: sent });
     },
     remove: (path) => call(path, { method: "DELETE" }),
+    send: call,
     async close() {
       await server.close();
       rmSync(folder, { recursive: true, force: true });

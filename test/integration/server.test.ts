@@ -19,6 +19,7 @@ import type {
   Prompt,
   ScoresEntry,
 } from "../../backend/server/api.ts";
+import { self } from "../../backend/store/owner.ts";
 import { readSafetensors } from "../../frontend/src/api/safetensors.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
@@ -372,9 +373,9 @@ describe("documents", () => {
   test("what the main job left is where the pages begin", async () => {
     const { id } = (await server.post<ScoresEntry>("/api/scores", scores(0.4))).json;
     const { mask } = (await server.post<{ mask: object }>("/api/masks", { scores: id, top: 1 })).json;
-    const summary = { model: { ref: MODEL }, training: { run: "induction-1" } };
+    const state = { owner: self(), status: "done", part: "files", model: MODEL, run: "induction-1" };
     const files = {
-      "summary.json": summary,
+      "state.json": state,
       "mine.json": scores(0.4),
       "mask.json": mask,
       "other.json": { format: "x" },
@@ -383,6 +384,8 @@ describe("documents", () => {
     for (const [name, content] of Object.entries(files))
       writeFileSync(join(server.folder, "start", name), JSON.stringify(content));
     expect((await server.get<Health>("/api/health")).json.start).toEqual({
+      status: "done",
+      part: "files",
       model: MODEL,
       run: "induction-1",
       scores: ["start/mine.json"],

@@ -7,11 +7,12 @@ import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { EventHub } from "../../backend/server/event-hub.ts";
 import { existingInside, isInside, pathOfId } from "../../backend/server/files.ts";
 import { checkToken, isLoopback } from "../../backend/server/guard.ts";
-import { jobTitle, Remaining } from "../../backend/server/job-summaries.ts";
+import { Remaining } from "../../backend/server/job-summaries.ts";
 import { answerOf, limited, notFound, Refusal } from "../../backend/server/problems.ts";
 import { Prompts } from "../../backend/server/prompts.ts";
-import { checkDepth } from "../../backend/server/route.ts";
+import { checkJson } from "../../backend/server/route.ts";
 import { trainCommand } from "../../backend/server/routes/runs.ts";
+import { subjectOf } from "../../backend/store/job-subject.ts";
 
 describe("the event hub", () => {
   const library = (hub: EventHub, count: number) => {
@@ -137,7 +138,8 @@ describe("problems", () => {
 });
 
 test("depth is that of brackets outside of strings", () => {
-  const depth = (text: string, most: number) => () => checkDepth(Buffer.from(text), most);
+  const depth = (text: string, most: number) => () =>
+    checkJson(Buffer.from(text), { jsonDepth: most, jsonValues: 1_000, jsonKeys: 1_000 });
   expect(depth('[{"a": [1, [2]], "b": []}]', 4)).not.toThrow();
   expect(depth('[{"a": [1, [2]], "b": []}]', 3)).toThrow(Refusal);
   expect(depth('["[[[[", "\\"[[[", "\\\\"]', 1)).not.toThrow();
@@ -179,7 +181,7 @@ describe("the time that a job takes yet", () => {
 });
 
 test("a job's title says what it does", () => {
-  const title = (kind: string, spec: object) => jobTitle({ kind, spec: { kind, ...spec } });
+  const title = (kind: string, spec: object) => subjectOf(kind, { kind, ...spec }).title;
   expect(title("probe", { model: "m", probes: [{ name: "induction" }, { name: "retrieval" }] })).toBe(
     "induction, retrieval on m",
   );

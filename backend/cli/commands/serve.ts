@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
+import { hasBrowser, openBrowser } from "../browser.ts";
 import { type Context, runs } from "../context.ts";
+import { ChildFailure, lineOf } from "../errors.ts";
 import { integer } from "../options.ts";
 
 /** Where the workbench listens. */
@@ -8,6 +10,16 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly root?: readonly string[];
+}
+
+/** What goes on beside serving. */
+export interface Serving {
+  /** Is given the address, as a document and as a line. */
+  announce(document: object, text: string): void | Promise<void>;
+  /** Whether the browser is opened, where there is one. */
+  readonly open?: boolean | undefined;
+  /** Work whose results the pages show as they come; when it fails they stay. @param url without the token */
+  meanwhile?(url: string): Promise<void>;
 }
 
 /** Adds --host, --port and --root. */
@@ -25,19 +37,20 @@ export function serveOptions(command: Command): Command {
 /** `headscope serve`: the workbench in the browser. */
 export function register(program: Command): void {
   const command = program.command("serve").description("open the workbench: pages and API on a port of this machine");
-  runs<ServeOptions>(serveOptions(command), (context, options) =>
-    serve(context, options, (document, text) => context.print(document, () => text)),
+  command.option("--open", "open the browser too");
+  runs<ServeOptions & { open?: boolean }>(serveOptions(command), (context, options) =>
+    serve(context, options, {
+      announce: (document, text) => context.print(document, () => text),
+      open: options.open,
+    }),
   );
 }
 
-/**
- * Serves until Ctrl-C or SIGTERM, then ends connections, workers and jobs.
- * @param announce is given the address, as a document and as a line
- */
+/** Serves until Ctrl-C or SIGTERM, then ends connections, workers and jobs. */
 export async function serve(
   context: Context,
   { host, port, root }: ServeOptions,
-  announce: (document: object, text: string) => void | Promise<void>,
+  { announce, open, meanwhile }: Serving,
 ): Promise<void> {
   const { startServer } = await import("../../server/server.ts");
   const token = process.env["HEADSCOPE_TOKEN"];
@@ -47,12 +60,21 @@ export async function serve(
     await announce({ url, host, port: bound, folder: own.folder }, `headscope is at ${url}`);
     if (token !== undefined)
       context.note("  it needs the token: open it once with /?token= and HEADSCOPE_TOKEN's value");
+    if (open && hasBrowser()) void openBrowser(url);
+    await meanwhile?.(url).catch((error) => stays(context, error));
     void server.warm();
     await aborted(context.signal);
     context.note("headscope: stopping");
   } finally {
     await server.close();
   }
+}
+
+/** Tells that the work beside failed; a process of its own has said why itself. @throws the error where the user has interrupted */
+function stays({ signal, note }: Context, error: unknown): void {
+  if (signal.aborted) throw error;
+  const why = error instanceof ChildFailure ? "" : `${lineOf(error)}; `;
+  note(`headscope: ${why}the job did not come to its end, and the workbench stays open until Ctrl-C`);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -8,6 +8,7 @@ interface StartOptions extends ServeOptions {
   readonly text: string;
   readonly out?: string;
   readonly serve: boolean;
+  readonly open: boolean;
 }
 
 /** `headscope start`: the main job, from the model to the files that other engines load; then the workbench with its results. */
@@ -15,23 +16,29 @@ export function register(program: Command): void {
   const command = program
     .command("start")
     .description(
-      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, write the files, and show it all in the browser",
+      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, write the files, and show it all in the browser as it comes",
     )
     .option("--text <text>", "a sentence to be continued", "The capital of France is")
     .option("--out <folder>", "where to write the files (default: start in the data folder)")
-    .option("--no-serve", "end when the job is done");
+    .option("--no-serve", "end when the job is done")
+    .option("--no-open", "do not open the browser");
   runs<StartOptions>(serveOptions(command), async (context, options) => {
     const { text, out } = options;
     if (!options.serve) {
       const { mainJob } = await import("../main-job.ts");
       return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
     }
-    const { checkServing } = await import("../../server/server.ts");
-    await checkServing(options.host, options.port, process.env["HEADSCOPE_TOKEN"]);
     const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];
-    await inOwnProcess(["start", "--no-serve", ...rest], context);
     // With --json the document on standard output is the job's.
-    await serve(context, options, (_, line) => (context.json ? context.note(line) : context.show(line)));
+    const announce = (line: string) => (context.json ? context.note(line) : context.show(line));
+    await serve(context, options, {
+      announce: (_, line) => announce(line),
+      open: options.open,
+      async meanwhile(url) {
+        await inOwnProcess(["start", "--no-serve", ...rest], context);
+        await announce(`headscope is at ${url}`);
+      },
+    });
   });
 }
 

@@ -11,6 +11,10 @@ export const eventRoutes = [
     query: z.strictObject({}),
     answer: { description: "Events: job, run, metrics, checkpoint, library, reset", type: "text/event-stream" },
     async handle({ request, response, signal }, { events, limits, watcher }) {
+      if (request.method === "HEAD") {
+        response.type("text/event-stream").end(); // there is nothing to listen to without a body
+        return SENT;
+      }
       if (events.listeners >= limits.listeners)
         throw limited(429, `${limits.listeners} pages listen already`, "close some of them");
       const last = request.headers["last-event-id"];

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Prompt } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { modelRef, promptFields } from "../fields.ts";
+import { index, modelRef, promptFields, shortName } from "../fields.ts";
 import { type Call, route, SENT } from "../route.ts";
 
 const range = z
@@ -15,7 +15,7 @@ const slice = {
     .max(4096)
     .regex(/^\d+(,\d+)*$/, "must be heads with commas between them")
     .optional()
-    .describe("heads, such as 0,3; default all. Of k and v KV heads"),
+    .describe("heads, such as 0,3, each once; default all. Of k and v KV heads"),
   queries: range.describe("positions or queries [start, end), such as 0:10"),
   dtype: z.enum(["f32", "f16"]).optional().describe("of the tensor, default f32"),
 };
@@ -43,7 +43,7 @@ export const promptRoutes = [
     method: "get",
     path: "/prompts/:id/activations/:hook",
     summary: "An activation of a prompt, or a part of it",
-    params: z.object({ id: z.string(), hook: z.string().max(128).describe("such as blocks.0.attn.hook_z") }),
+    params: z.object({ id: shortName, hook: z.string().max(128).describe("such as blocks.0.attn.hook_z") }),
     query: z.strictObject({ ...slice, keys: range.describe("keys [start, end), of patterns") }),
     answer: SAFETENSORS,
     handle: (call, context) => tensor(call, context, "activations", { hook: call.params.hook }),
@@ -52,7 +52,7 @@ export const promptRoutes = [
     method: "get",
     path: "/prompts/:id/patterns/:layer",
     summary: "A layer's attention pattern on a prompt [heads, query, key], or a part of it",
-    params: z.object({ id: z.string(), layer: z.coerce.number().int().min(0) }),
+    params: z.object({ id: shortName, layer: index }),
     query: z.strictObject({
       ...slice,
       keys: range.describe("keys [start, end), such as 0:10"),
@@ -71,7 +71,7 @@ type TensorCall = Call<{ id: string }, Readonly<Record<string, string | undefine
 /** Answers with a tensor; to one who has it already, without computing it. */
 async function tensor(
   { params, query, request, response, signal }: TensorCall,
-  { prompts, interactive }: ServerContext,
+  { prompts, interactive, limits }: ServerContext,
   kind: "activations" | "patterns",
   what: Readonly<Record<string, unknown>>,
 ): Promise<typeof SENT> {
@@ -85,7 +85,7 @@ async function tensor(
     return SENT;
   }
   const { model, ids } = prompts.get(params.id);
-  const payload = { model, ids, ...what, slice: query };
+  const payload = { model, ids, ...what, slice: query, most: limits.answerBytes };
   const { value, body } = await interactive.exchange<{ shape: readonly number[] }>(kind, payload, { signal });
   response.set({
     ...headers,

@@ -2,7 +2,7 @@ import type { Events } from "../../../backend/server/api.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;
 
-const NAMES = ["job", "run", "metrics", "checkpoint", "library", "reset"] as const;
+const NAMES = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
 /** Until a connection that the browser has given up is tried again, in milliseconds. */
 const AGAIN = 3_000;
 
