@@ -1,6 +1,6 @@
 /**
  * headscope as a library: what a script imports.
- * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first.
+ * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first. docs/library.md lists it all.
  */
 
 export { type Experiment, experiments } from "../experiments/index.ts";
@@ -21,6 +21,7 @@ export {
   readMask,
   writeMask,
 } from "./heads/mask.ts";
+export { headModel } from "./heads/model.ts";
 export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";
 export { ablate, ablateSweep } from "./hooks/ablate.ts";

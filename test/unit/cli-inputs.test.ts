@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readCases, readPairFile } from "../../backend/cli/case-files.ts";
+import { readCases, readInterventions, readPairFile } from "../../backend/cli/case-files.ts";
 import { expandNames } from "../../backend/cli/commands/forward.ts";
 import { readTokens, tokensOf } from "../../backend/cli/inputs.ts";
 import { HeadscopeError } from "../../backend/errors.ts";
@@ -137,6 +137,27 @@ describe("pair files", () => {
     ["something else", ["ab"], /pair 0 is "ab"; a pair is/],
   ])("%s is refused", async (_, content, message) => {
     expect(await lineOf(read(content))).toMatch(message);
+  });
+});
+
+describe("files of interventions", () => {
+  const read = async (content: unknown) => readInterventions(await file(content));
+  const zero = { at: "blocks.0.attn.hook_z", do: "zero" };
+
+  test("hold several or one", async () => {
+    expect(await read([zero, { ...zero, heads: [1], positions: [0] }])).toHaveLength(2);
+    expect(await read(zero)).toMatchObject([zero]);
+  });
+
+  test.each([
+    ["none", [], /holds no intervention/],
+    ["a field that there is not", [zero, { ...zero, head: 1 }], /intervention 1.*"?head"?/],
+    ["a kind that there is not", { ...zero, do: "ablate" }, /unknown intervention "ablate"/],
+  ])("%s is refused with the file's name", async (_, content, message) => {
+    const path = await file(content);
+    const line = await lineOf(readInterventions(path));
+    expect(line).toContain(path);
+    expect(line).toMatch(message);
   });
 });
 
