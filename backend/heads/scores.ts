@@ -71,8 +71,7 @@ export interface ScoresInput {
 
 /**
  * Makes a complete score document, with the time and headscope's version.
- * @throws HeadscopeError `input` for a table of another shape, a number that is not finite, or values that are not the means of
- * their trials
+ * @throws HeadscopeError `input` for a table of another shape or a number that is not finite
  */
 export function createScores({
   model,
@@ -99,7 +98,6 @@ export function createScores({
     ...(perCase === undefined ? {} : { perCase }),
     ...(notes === undefined ? {} : { notes }),
   };
-  for (const [name, metric] of Object.entries(metrics)) checkTrials(metric, `scores of ${probe}: metrics.${name}`);
   return parseScores(document, `scores of ${probe}`);
 }
 
@@ -139,8 +137,12 @@ export function parseScores(value: unknown, label: string): HeadScores {
 /** How far a value may be from its trials' mean, of the larger of 1 and itself: files round. */
 const ROUNDING = 1e-3;
 
-/** @throws HeadscopeError `input` where values are not the means of their trials, which a reader takes them to be */
-function checkTrials({ values, trials }: HeadMetric, label: string): void {
+/**
+ * Insists that values are the means of their trials, which a reader takes them to be.
+ * @param label of the metric; errors start with it
+ * @throws HeadscopeError `input` naming a head
+ */
+export function checkTrials({ values, trials }: HeadMetric, label: string): void {
   if (trials === undefined || trials.length === 0) return;
   values.forEach((row, layer) => {
     row.forEach((value, head) => {
