@@ -58,6 +58,7 @@ export const duoAttention: Exporter<typeof parameters> = {
   source: SOURCE,
   parameters,
   from: ["scores", "mask"],
+  leavesOut: "ablated",
   needsCheckpoint: false,
   output: "folder",
   write: (input, path, params, options) =>

@@ -18,6 +18,7 @@ export const hfPrune: Exporter<typeof parameters> = {
   source: "transformers, PreTrainedModel.prune_heads",
   parameters,
   from: ["mask"],
+  leavesOut: "streaming",
   needsCheckpoint: false,
   output: "file",
   async write({ mask }, path) {
