@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { HeadscopeError } from "./errors.ts";
-import { readRegular } from "./regular-file.ts";
+import { readRegular } from "./files.ts";
 
 const TOKENS = {
   space: /[ \t\n\r]*/y,
@@ -90,7 +90,7 @@ const HANDED_OVER = /^\/dev\/(?:stdin|fd\/\d+)$/;
  */
 export async function readText(path: string, what: string): Promise<string> {
   if (HANDED_OVER.test(path)) return readFile(path, "utf8");
-  return (await readRegular(path, what)).toString("utf8");
+  return (await readRegular(path, { what })).toString("utf8");
 }
 
 /** Reads a JSON file; errors are those of `readText` and `parseJson`. */

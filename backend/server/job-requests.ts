@@ -1,10 +1,9 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError } from "../errors.ts";
 import { headMaskSchema, parseMask } from "../heads/mask.ts";
-import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
-import { listModels } from "../models/pull.ts";
+import { parseReference } from "../models/reference.ts";
 import type { ServerContext } from "./context.ts";
 import { modelRef, parameters, seed, shortName } from "./fields.ts";
 import type { Limits } from "./limits.ts";
@@ -70,21 +69,15 @@ export async function checkJob(job: CheckedJob, { store, models }: ServerContext
       experimentParameters(experiments, job.name, job.preset, job.params);
       return job;
     case "pull": {
-      if (isHubRef(job.model)) {
-        parseHubRef(job.model);
+      const reference = parseReference(job.model, "none");
+      if (reference.kind === "hub" || (reference.kind === "catalogue" && reference.model.kind === "package"))
         return job;
-      }
-      const known = listModels();
-      const found = known.find(({ name }) => name === job.model);
-      if (found === undefined)
-        throw unknownName(
-          "model",
-          job.model,
-          known.map(({ name }) => name),
-        );
-      if (found.kind === "package") return job;
-      throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
-        remedy: "use it as it is",
+      if (reference.kind === "catalogue")
+        throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
+          remedy: "use it as it is",
+        });
+      throw new HeadscopeError("usage", `${job.model} is not a model that can be fetched`, {
+        remedy: "name a model of the catalogue, or hf:ORG/NAME",
       });
     }
   }

@@ -21,10 +21,10 @@ const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jo
 const EVERYBODY = [
   "backend/csv.ts",
   "backend/errors.ts",
+  "backend/files.ts",
   "backend/json.ts",
   "backend/options.ts",
   "backend/paths.ts",
-  "backend/regular-file.ts",
   "package.json",
 ];
 

@@ -348,7 +348,9 @@ describe("Ctrl-C", () => {
     const run = await headscope(["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--controls", "50"], {
       onSpawn: (child) => setTimeout(() => child.kill("SIGINT"), patiently(600)),
     });
-    expect(run).toMatchObject({ code: 130, stdout: "", stderr: "headscope: interrupted\n" });
+    // A machine that is slow has told of its progress before.
+    const stderr = run.stderr.replaceAll(/^ {2}ablation, rows: \d+ %\n/gm, "");
+    expect({ ...run, stderr }).toMatchObject({ code: 130, stdout: "", stderr: "headscope: interrupted\n" });
     expect((await readdir(folder)).filter((name) => name.includes(".part"))).toEqual([]);
   });
 });

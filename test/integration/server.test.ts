@@ -108,7 +108,9 @@ describe("a prompt", () => {
   });
 
   const patterns = (query = "", headers = {}) =>
-    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), { headers });
+    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), {
+      headers: { ...server.credentials, ...headers },
+    });
 
   test("gives its patterns as safetensors, whole and in part, in both precisions", async () => {
     const whole = readSafetensors(await (await patterns()).arrayBuffer())[0]!;
@@ -134,7 +136,9 @@ describe("a prompt", () => {
 
   test("gives an activation by its hook, and refuses one that is none", async () => {
     const path = (hook: string) => `/api/prompts/${prompt.id}/activations/${hook}`;
-    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url));
+    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url), {
+      headers: server.credentials,
+    });
     const [tensor] = readSafetensors(await response.arrayBuffer());
     expect(tensor).toMatchObject({ name: "blocks.0.hook_resid_pre", shape: [7, 448] });
     expect((await server.get<Problem>(path("blocks.9.hook_resid_pre"))).status).toBeGreaterThanOrEqual(404);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { CatalogueModel, PackagedModel } from "../../backend/models/catalogue.ts";
-import { listModels, modelDigest, modelFile, pulledModel, pullModel, removeModel } from "../../backend/models/pull.ts";
+import { listModels, modelFile, pulledModel, pullModel, removeModel } from "../../backend/models/pull.ts";
 
 const hasPip = spawnSync("python3", ["-m", "pip", "--version"]).status === 0;
 const BYTES = 64_000_000;
@@ -111,7 +111,7 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
       [],
       [],
     ]);
-    expect(modelDigest("toy", catalogue)).toBe(`sha256:${model.sha256}`);
+    expect(pulledModel("toy", catalogue)?.manifest.sha256).toBe(model.sha256);
     expect(listModels(catalogue)[0]).toMatchObject({ ready: true, path, bytes: BYTES });
 
     await pullModel("toy", { catalogue, env: noIndex }); // is here: nothing is fetched

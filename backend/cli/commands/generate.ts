@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../errors.ts";
 import type { Intervention } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Model } from "../../models/model.ts";
+import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
@@ -71,7 +72,7 @@ export function register(program: Command): void {
       const tokens = await promptOf(model, options);
       let done = 0;
       const interventions = await changesOf(model, options);
-      const typing = context.json || !process.stdout.isTTY ? undefined : new TextStream(model.tokenizer);
+      const typing = context.json || !output.isTTY ? undefined : new TextStream(model.tokenizer);
       const result = await generate(model, {
         tokens,
         maxTokens: options.maxTokens,
@@ -81,7 +82,7 @@ export function register(program: Command): void {
         interventions,
         signal: context.signal,
         onToken: (id) => {
-          if (typing) process.stdout.write(typing.push(id));
+          if (typing) void output.write(typing.push(id));
           else context.progress(++done, options.maxTokens, "new tokens");
         },
       });

@@ -4,7 +4,7 @@ import { experiments, latestReport } from "../../../experiments/index.ts";
 import { REPORT_HTML, type Report, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry } from "../api.ts";
 import { shortName } from "../fields.ts";
-import { fileInside } from "../files.ts";
+import { existingFile } from "../files.ts";
 import { route, SENT } from "../route.ts";
 
 const PRESETS = ["quick", "full"] as const;
@@ -43,7 +43,7 @@ export const experimentRoutes = [
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
       const found = await latestReport(experiments.get(params.name).name, query.preset, folder);
-      const path = await fileInside([folder], join(found.folder, REPORT_HTML));
+      const path = await existingFile([folder], join(found.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
         response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),
