@@ -43,7 +43,10 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ];
   if (control !== undefined) {
     const [low, high] = control.range;
-    const all = control.ways === undefined ? "" : ", all there are";
+    const all =
+      control.ways === undefined
+        ? ""
+        : ` of the ${plural(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
     const note = `${plural(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
     rows.push(row("other heads of these layers", control.mean, note));
   }

@@ -93,12 +93,12 @@ export interface Ablation {
   ablated: TokenLosses;
   /** Absent with `controls: 0`, or where no layer has a head to spare: then `noControl` says so. */
   control?: {
-    /** Different sets of heads, fewer than asked for where there are no more. */
+    /** As many as asked for; one where there is one set of heads to draw. */
     draws: ControlDraw[];
     /** Of the draws' losses. */
     mean: number;
     range: [number, number];
-    /** How many different sets there are to draw, where the draws are all of them. */
+    /** How many different sets there are to draw, where these are fewer than the draws asked for: then draws repeat. */
     ways?: number;
     /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
     short?: { layer: number; wanted: number; others: number }[];
@@ -144,7 +144,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
               draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
               mean: means.reduce((a, b) => a + b, 0) / means.length,
               range: [Math.min(...means), Math.max(...means)] as [number, number],
-              ...(ways <= draws.length ? { ways } : {}),
+              ...(ways < controls ? { ways } : {}),
               ...(short.length > 0 ? { short } : {}),
             },
           }),
@@ -225,7 +225,7 @@ function checkInput(
 }
 
 /**
- * Draws as many other heads of the same layers: `count` different sets, or all there are where these are fewer.
+ * Draws as many other heads of the same layers, `count` times; once where there is one set to draw.
  * @returns the draws, layers that have too few other heads, and the number of different sets
  */
 export function drawControls(
@@ -253,15 +253,11 @@ export function drawControls(
     );
   const ways = layers.reduce((all, { wanted, others }) => all * choices(others.length, wanted), 1);
   const some = layers.some(({ others }) => others.length > 0);
-  const drawn = new Map<string, Head[]>();
-  while (some && drawn.size < Math.min(count, ways)) {
-    const heads = draw();
-    drawn.set(JSON.stringify(heads), heads);
-  }
+  const draws = some ? Array.from({ length: ways === 1 ? Math.min(count, 1) : count }, draw) : [];
   const short = layers
     .filter(({ wanted, others }) => others.length < wanted)
     .map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
-  return { draws: [...drawn.values()], short, ways };
+  return { draws, short, ways };
 }
 
 /** Ways to choose `wanted` of `others`; the one way to take all where there are too few. */

@@ -332,7 +332,7 @@ export interface AblateResult {
   readonly control?: {
     readonly mean: number;
     readonly range: readonly [number, number];
-    /** How many different sets there are to draw, where the draws are all of them. */
+    /** How many different sets there are to draw, where these are fewer than the draws asked for. */
     readonly ways?: number;
     readonly draws: readonly {
       readonly heads: readonly string[];

@@ -177,11 +177,9 @@ function maxLogit(a: Float32Array, b: Float32Array): number {
 describe("controls of an ablation", () => {
   const of = (layer: number, ...heads: number[]) => heads.map((h) => ({ layer, head: h }));
 
-  it("are different sets, and all there are where these are fewer than asked for", () => {
+  it("are drawn once where there is one set to draw, and say how many sets there are", () => {
     expect(drawControls(model, of(0, 0, 1, 2, 3), 5, 0)).toMatchObject({ ways: 1, draws: [of(0, 4, 5)] });
-    const { draws, ways } = drawControls(model, of(0, 0), 32, 0);
-    expect([draws.length, ways]).toEqual([5, 5]);
-    expect(new Set(draws.map((draw) => JSON.stringify(draw))).size).toBe(5);
+    expect(drawControls(model, of(0, 0), 32, 0).ways).toBe(5);
     expect(drawControls(model, of(0, 0, 1), 5, 0).ways).toBe(6);
   });
 
