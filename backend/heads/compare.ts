@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../errors.ts";
 import type { HeadAxis, HeadModel } from "./model.ts";
-import { formatHead } from "./refs.ts";
-import { type HeadScores, mainMetric, rankTable } from "./scores.ts";
+import { headFormat } from "./refs.ts";
+import { type HeadMetric, type HeadScores, mainMetric, rankTable } from "./scores.ts";
 
 /** Heads of each model that a comparison names, where nothing else is asked. */
 export const TOP = 5;
@@ -13,7 +13,7 @@ export interface LayerProfile {
   readonly depth: number;
   /** Score of the layer's best head. */
   readonly best: number;
-  /** That head, LAYER.HEAD. */
+  /** That head, LAYER.HEAD, or KV LAYER.HEAD. */
   readonly head: string;
   /** Mean score of the layer's heads. */
   readonly mean: number;
@@ -21,7 +21,7 @@ export interface LayerProfile {
 
 /** A head with its place among the model's layers; rank 1 is the highest score. */
 export interface PlacedHead {
-  /** LAYER.HEAD. */
+  /** LAYER.HEAD, or KV LAYER.HEAD. */
   readonly head: string;
   /** Relative depth, from 0, the first layer, to 1, the last. */
   readonly depth: number;
@@ -70,15 +70,15 @@ export function relativeDepth(layer: number, layers: number): number {
   return layers === 1 ? 0 : layer / (layers - 1);
 }
 
-/** Best and mean score of every layer. @param values [layers, heads or kvHeads] */
-export function layerProfiles(values: readonly (readonly number[])[]): LayerProfile[] {
+/** Best and mean score of every layer. @param values [layers, heads or kvHeads] @param axis which of the two, default heads */
+export function layerProfiles(values: readonly (readonly number[])[], axis: HeadAxis = "heads"): LayerProfile[] {
   return values.map((row, layer) => {
     const best = Math.max(...row);
     return {
       layer,
       depth: relativeDepth(layer, values.length),
       best,
-      head: formatHead({ layer, head: row.indexOf(best) }),
+      head: headFormat(axis)({ layer, head: row.indexOf(best) }),
       mean: row.reduce((sum, value) => sum + value, 0) / row.length,
     };
   });
@@ -109,7 +109,7 @@ export function compareScores(
       remedy: "score both models anew by the same probe",
     });
   const count = Math.min(top, main.values.flat().length, other.values.flat().length);
-  const models = [compared(first, main.values, count), compared(second, other.values, count)] as const;
+  const models = [compared(first, main, count), compared(second, other, count)] as const;
   const differences = parameterDifferences(first, second);
   return {
     format: "headscope.head-comparison/1",
@@ -125,13 +125,14 @@ export function compareScores(
   };
 }
 
-function compared({ model, params, seed }: HeadScores, values: HeadScores["metrics"][string]["values"], count: number) {
+function compared({ model, params, seed }: HeadScores, { axis, values }: HeadMetric, count: number): ComparedModel {
   const top = rankTable(values)
     .slice(0, count)
     .map(({ layer, head, value, rank }): PlacedHead => {
-      return { head: formatHead({ layer, head }), depth: relativeDepth(layer, values.length), value, rank };
+      return { head: headFormat(axis)({ layer, head }), depth: relativeDepth(layer, values.length), value, rank };
     });
-  return { model, params, ...(seed === undefined ? {} : { seed }), values, layers: layerProfiles(values), top };
+  const layers = layerProfiles(values, axis);
+  return { model, params, ...(seed === undefined ? {} : { seed }), values, layers, top };
 }
 
 /** Parameters, and the seed, in which two score documents differ, in the order of the first. */

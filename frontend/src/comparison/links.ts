@@ -6,11 +6,11 @@ import { workspace } from "../state/workspace.svelte.ts";
 import { groupStart } from "./finding.ts";
 import { comparisonView, secondParam, secondScoresParam } from "./view.svelte.ts";
 
-/** What `view.href` takes to open the card of a compared head on the Heads page, with its model and metric. @param side 0 or 1 */
+/** What `view.href` takes to open the card of a compared head on the Heads page, with its model and metric. @param side 0 or 1 @param head LAYER.HEAD or KV LAYER.HEAD */
 export function headLink(comparison: HeadComparison, side: number, head: string): Record<string, string | undefined> {
   const { axis, metric, models } = comparison;
-  const place = placeOf(head)!;
-  const opened = axis === "heads" ? head : groupStart(place, models[side]!.model);
+  const name = head.replace(/^KV /, "");
+  const opened = axis === "heads" ? name : groupStart(placeOf(name)!, models[side]!.model);
   const document = side === 0 ? comparisonView.first : comparisonView.second;
   const shown = { ...openHead.to(opened), ...metricParam.to(document === undefined ? "" : `${document.id}#${metric}`) };
   if (side === 0) return shown;

@@ -2,6 +2,7 @@ import type { GenerateRequest } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
 import { below, type MaskFile, withMask } from "./choice.ts";
 import type { ExportFormat, From } from "./formats.ts";
+import { stopFlag } from "./stops.ts";
 
 /** What the terminal needs to know of a mask. */
 export interface Masking {
@@ -28,6 +29,7 @@ export function generateCommand(
     "max-tokens": request.maxTokens,
     temperature: request.temperature || undefined,
     seed: request.seed || undefined,
+    stop: request.stop?.map(stopFlag),
     ablate: ablated.length > 0 ? ablated.join(",") : undefined,
   };
   const generate = (mask?: string) =>
