@@ -77,15 +77,33 @@ export async function probeMany(
   return documents;
 }
 
-function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase } = result;
+function document(
+  model: Model,
+  { name, meanings = {} }: Probe,
+  result: ProbeResult,
+  { seed = 0 }: ProbeContext,
+): HeadScores {
+  const { params = {}, tokens, summary, perCase } = result;
   return createScores({
     model: headModel(model),
     probe: name,
     params,
     tokens,
     seed,
-    metrics,
+    metrics: Object.fromEntries(
+      Object.entries(result.metrics).map(([metric, values]) => {
+        const { range, chance } = Object.hasOwn(meanings, metric) ? meanings[metric]! : {};
+        const even = chance?.(params);
+        return [
+          metric,
+          {
+            ...values,
+            ...(range && { range: [...range] as [number, number] }),
+            ...(even !== undefined && { chance: even }),
+          },
+        ];
+      }),
+    ),
     summary,
     ...(perCase === undefined ? {} : { perCase }),
   });

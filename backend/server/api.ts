@@ -54,7 +54,12 @@ export interface DefinitionDocument {
 
 /** GET /api/definitions: every registry; `train` has the model's and training's parameters too, with the task's defaults. */
 export interface Definitions {
-  readonly probes: readonly DefinitionDocument[];
+  readonly probes: readonly (DefinitionDocument & {
+    /** Of each metric, by name; empty where the probe does not say. */
+    readonly meanings: Readonly<
+      Record<string, { readonly meaning: string; readonly range?: readonly [number, number] }>
+    >;
+  })[];
   readonly tasks: readonly (DefinitionDocument & {
     readonly train: readonly Flag[];
     readonly probes: readonly string[];

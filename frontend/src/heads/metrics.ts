@@ -13,6 +13,10 @@ export interface Metric {
   readonly axis: "heads" | "kvHeads";
   /** [layers, heads or kvHeads]; NaN where it was not measured. */
   readonly values: Table;
+  /** Least and greatest value that a head can have, where the document says. */
+  readonly range?: readonly [number, number] | undefined;
+  /** The value of a head that attends evenly, where the document says. */
+  readonly chance?: number | undefined;
   /** The score document that it is of; absent for what was measured along training. */
   readonly document?: ScoresDocument & { readonly id: string };
 }
@@ -20,9 +24,19 @@ export interface Metric {
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
 export function documentMetrics(documents: readonly (ScoresDocument & { readonly id: string })[]): Metric[] {
   const all = documents.flatMap((document) =>
-    Object.entries(document.metrics).map(([name, { axis, values }]): Metric => {
+    Object.entries(document.metrics).map(([name, { axis, values, range, chance }]): Metric => {
       const label = name === document.probe ? name : `${document.probe}: ${name}`;
-      return { id: `${document.id}#${name}`, label, probe: document.probe, name, axis, values, document };
+      return {
+        id: `${document.id}#${name}`,
+        label,
+        probe: document.probe,
+        name,
+        axis,
+        values,
+        range,
+        chance,
+        document,
+      };
     }),
   );
   return all.map((metric) => {
