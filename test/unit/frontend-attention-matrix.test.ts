@@ -6,7 +6,7 @@ import { onKey, onWheel } from "../../frontend/src/attention/matrixInput.ts";
 import { paintCells } from "../../frontend/src/attention/paint.ts";
 import { Pyramid } from "../../frontend/src/attention/pyramid.ts";
 import { cellAt, pan, reveal, seen, whole, zoom } from "../../frontend/src/attention/viewport.ts";
-import { heatStops, heat } from "../../frontend/src/colours.ts";
+import { heat, heatStops } from "../../frontend/src/colours.ts";
 
 /** A causal pattern whose rows sum to one, rounded to half precision's 11 bits, as the server sends it. */
 function causal(tokens: number): Float32Array {

@@ -1,4 +1,4 @@
-import { type Component, flushSync, mount } from "svelte";
+import { flushSync, mount } from "svelte";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Definitions } from "../../backend/server/api.ts";
 import { figure, like } from "../../frontend/src/format.ts";
@@ -13,10 +13,10 @@ const metric = { probe: "induction", name: "induction" };
 
 afterEach(() => document.body.replaceChildren());
 
-function component<P extends Record<string, unknown>>(Part: Component<P>, props: P): HTMLElement {
+function legendOf(props: { range: readonly [number, number]; chance: number }): HTMLElement {
   const target = document.createElement("div");
   document.body.append(target);
-  mount(Part as Component, { target, props });
+  mount(GridLegend, { target, props });
   flushSync();
   return target;
 }
@@ -42,10 +42,10 @@ describe("the scale of a metric", () => {
   });
 
   it("marks chance where it lies on the legend", () => {
-    const legend = component(GridLegend, { range: [0, 1], chance: 0.25 });
+    const legend = legendOf({ range: [0, 1], chance: 0.25 });
     expect(legend.querySelector<HTMLElement>(".chance")?.style.left).toBe("25%");
     expect(legend.querySelector("[role=img]")?.getAttribute("aria-label")).toContain("chance 0.25");
-    expect(component(GridLegend, { range: [0.5, 1], chance: 0.25 }).querySelector(".chance")).toBeNull();
+    expect(legendOf({ range: [0.5, 1], chance: 0.25 }).querySelector(".chance")).toBeNull();
   });
 });
 
