@@ -26,6 +26,8 @@ export interface Tokenizer {
   decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string;
   /** Text of one token as it stands in a text: " France", not "ĠFrance". Throws as `decode` does. */
   token(id: number): string;
+  /** A token as the vocabulary spells it: "ĠFrance", "<0xE8>"; undefined for an id that it has not. */
+  spelling(id: number): string | undefined;
   /** Number of tokens, special ones included. */
   readonly size: number;
   readonly bos?: number;
@@ -103,6 +105,7 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
     decode,
     // Beside itself a token is no longer the first one, which may lose its space.
     token: (id) => (stripsFirst ? decode([id, id]).slice(decode([id]).length) : decode([id])),
+    spelling: (id) => tokenizer().id_to_token(id),
     chat(messages, { addGenerationPrompt = false } = {}) {
       if (chatTemplate === undefined) {
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });

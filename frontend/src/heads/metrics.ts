@@ -144,7 +144,7 @@ const TELLING = ["retrieval", "previous-token"];
 /** The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any. */
 export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric {
   return (
-    metrics.find((other) => other.id === id) ??
+    metrics.find((other) => other.id === id && other.id !== metric.id) ??
     metrics.find((other) => other.probe !== metric.probe && TELLING.includes(other.name)) ??
     metrics.find((other) => other.probe !== metric.probe) ??
     metrics.find((other) => other.id !== metric.id) ??

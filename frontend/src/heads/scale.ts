@@ -42,6 +42,19 @@ export function scaleOf(
   return { range: fits && !own ? whole : covered, chance: metric.chance };
 }
 
+/** What a value of the metric says, and what chance is, for whoever sees it for the first time. "" where nothing is known. */
+export function explain(
+  metric: Named & Pick<Metric, "label" | "chance">,
+  definitions: Definitions | undefined,
+): string {
+  const { meaning } = meaningOf(metric, definitions) ?? {};
+  const chance =
+    metric.chance === undefined
+      ? ""
+      : ` A head that attends evenly to all it sees has ${figure(metric.chance)}: chance.`;
+  return meaning === undefined && chance === "" ? "" : `${metric.label}: ${meaning ?? ""}${chance}`;
+}
+
 /** Of some thousand heads with random weights the highest comes to three or four times chance. */
 const FAR = 5;
 
