@@ -46,6 +46,11 @@ export function like(value: number, largest: number): string {
   return `${value < 0 ? ">-" : "<"}${(10 ** -decimals).toFixed(decimals)}`;
 }
 
+/** A message with a capital letter, unless it begins with something that has its own spelling, such as a path. */
+export function sentence(message: string): string {
+  return /^[a-z]+(?=[\s,:;'’]|$)/.test(message) ? message[0]!.toUpperCase() + message.slice(1) : message;
+}
+
 /** A share of 1 as per cent: "12.3%". */
 export function percent(share: number): string {
   const value = share * 100;
