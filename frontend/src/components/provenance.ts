@@ -53,7 +53,7 @@ export function provenanceLines({ model, digest, headscope, command, settings, c
             .map(([name, value]) => `${name} ${words(value)}`)
             .join(", "),
         ];
-  return [[...of, by].join(", "), ...chosen, ...(command === undefined ? [] : [command])].map(oneLine);
+  return [[...of, by].join(", "), ...chosen, ...(command === undefined ? [] : command.split("\n"))].map(oneLine);
 }
 
 function words(value: unknown): string {
