@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { type Registry, registry } from "../backend/definitions/definition.ts";
 import { headModel } from "../backend/heads/model.ts";
-import { createScores, type HeadScores } from "../backend/heads/scores.ts";
+import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
@@ -83,7 +83,8 @@ function document(
   result: ProbeResult,
   { seed = 0 }: ProbeContext,
 ): HeadScores {
-  const { params = {}, tokens, summary, perCase } = result;
+  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
+  for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
     model: headModel(model),
     probe: name,
@@ -91,7 +92,7 @@ function document(
     tokens,
     seed,
     metrics: Object.fromEntries(
-      Object.entries(result.metrics).map(([metric, values]) => {
+      Object.entries(metrics).map(([metric, values]) => {
         const { range, chance } = Object.hasOwn(meanings, metric) ? meanings[metric]! : {};
         const even = chance?.(params);
         return [
@@ -106,5 +107,6 @@ function document(
     ),
     summary,
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   });
 }

@@ -38,14 +38,17 @@ export class Models {
 
   /** The catalogue, what is in the Hugging Face cache, what was opened by its path, then the runs with a checkpoint, newest first. */
   async list(): Promise<ModelEntry[]> {
-    const named = [...listModels(), ...(await listHubModels())].map(({ name, title, kind, ready, licence, bytes }) => ({
-      ref: name,
-      title,
-      kind,
-      ready,
-      ...(licence === undefined ? {} : { licence }),
-      ...(bytes === undefined ? {} : { bytes }),
-    }));
+    const named = [...listModels(), ...(await listHubModels())].map(
+      ({ name, title, kind, ready, licence, terms, bytes }) => ({
+        ref: name,
+        title,
+        kind,
+        ready,
+        ...(licence === undefined ? {} : { licence }),
+        ...(terms === undefined ? {} : { terms }),
+        ...(bytes === undefined ? {} : { bytes }),
+      }),
+    );
     const trained = this.#store
       .runs()
       .filter((run) => readsTokens(run) && checkpointSteps(run.id, this.#store.folder).length > 0)

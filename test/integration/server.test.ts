@@ -210,6 +210,18 @@ describe("generation", () => {
     expect(done).toMatchObject({ ids: json.ids, promptTokens: 7, cache: { bytes: json.cache.bytes } });
   });
 
+  test("ends at a given token, and says why it ended", async () => {
+    const free = await server.post<GenerateResult>("/api/generate", body);
+    expect(free.json.stopped).toEqual({ by: "limit", tokens: 3 });
+    const { json } = await server.post<GenerateResult>("/api/generate", { ...body, stop: [7] });
+    expect(json.ids).toEqual([4]);
+    expect(json.stopped).toEqual({ by: "token", id: 7 });
+    for (const stop of [["a text"], [""], [1e9], Array.from({ length: 17 }, (_, id) => id)]) {
+      const { status } = await server.post<Problem>("/api/generate", { ...body, stop });
+      expect(status).toBe(422);
+    }
+  });
+
   test("with a mask needs less memory; a mask of another model is refused", async () => {
     const mask = (
       await server.post<{ mask: object }>("/api/masks", { model: MODEL, kvHeads: ["1.0"], sink: 1, recent: 2 })
