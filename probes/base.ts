@@ -49,8 +49,24 @@ export interface ProbeResult {
   notes?: string[];
 }
 
+/** What the values of one of a probe's metrics mean. */
+export interface MetricMeaning<P = Record<string, unknown>> {
+  /** A sentence about the value, such as "share of attention that …". */
+  readonly meaning: string;
+  /** Least and greatest value that a head can have, where there are such. */
+  readonly range?: readonly [number, number];
+  /**
+   * The value of a head that attends evenly to all it sees, or whose most attended key is any of them.
+   * @param params as the probe used them
+   * @returns undefined where they do not tell
+   */
+  chance?(params: P): number | undefined;
+}
+
 /** A probe: scores every head of a model. */
 export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /** Of each metric that it gives, by name. */
+  readonly meanings?: Readonly<Record<string, MetricMeaning<z.output<S>>>>;
   run(model: Model, params: z.output<S>, context: ProbeContext): Promise<ProbeResult>;
   /** Present in probes that are sums over patterns: those on the same rows share one pass. */
   readonly sums?: PatternSums<S>;
@@ -76,7 +92,9 @@ const MOST_TRIALS = 32;
 const BATCH_TOKENS = 2048;
 
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
-export function patternProbe<S extends z.ZodObject>(definition: Definition<S> & PatternSums<S>): Probe<S> {
+export function patternProbe<S extends z.ZodObject>(
+  definition: Omit<Probe<S>, "run" | "sums"> & PatternSums<S>,
+): Probe<S> {
   const { rows, sums, scores, adapt, reach, ...rest } = definition;
   const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}), ...(reach ? { reach } : {}) };
   return {
@@ -222,6 +240,15 @@ export function meanTable(tables: number[][][]): number[][] {
 export function summarise(table: number[][]): Record<string, number> {
   const all = table.flat();
   return { max: Math.max(...all), mean: all.reduce((a, b) => a + b, 0) / all.length };
+}
+
+/**
+ * What a head that attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
+ * @param first query position, 0-based @param last query position, inclusive
+ */
+export function evenAttention(first: number, last: number): number {
+  const queries = Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  return queries.reduce((sum, query) => sum + 1 / (query + 1), 0) / queries.length;
 }
 
 /** Rows BOS r r with r of random tokens. @param length of r */

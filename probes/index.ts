@@ -77,7 +77,12 @@ export async function probeMany(
   return documents;
 }
 
-function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
+function document(
+  model: Model,
+  { name, meanings = {} }: Probe,
+  result: ProbeResult,
+  { seed = 0 }: ProbeContext,
+): HeadScores {
   const { params = {}, tokens, metrics, summary, perCase, notes } = result;
   for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
@@ -86,7 +91,20 @@ function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0
     params,
     tokens,
     seed,
-    metrics,
+    metrics: Object.fromEntries(
+      Object.entries(metrics).map(([metric, values]) => {
+        const { range, chance } = Object.hasOwn(meanings, metric) ? meanings[metric]! : {};
+        const even = chance?.(params);
+        return [
+          metric,
+          {
+            ...values,
+            ...(range && { range: [...range] as [number, number] }),
+            ...(even !== undefined && { chance: even }),
+          },
+        ];
+      }),
+    ),
     summary,
     ...(perCase === undefined ? {} : { perCase }),
     ...(notes === undefined ? {} : { notes }),

@@ -63,6 +63,16 @@ export const retrieval: Probe<typeof parameters> = {
   source:
     "Wu et al. 2024, Retrieval Head Mechanistically Explains Long-Context Factuality; nightdessert/Retrieval_Head",
   parameters,
+  meanings: {
+    retrieval: {
+      meaning:
+        "Share of a needle's tokens that the head fetches: it looks most at a token of the needle while the model writes that very token.",
+      range: [0, 1],
+      // The most attended of `length` keys is the right one once in so many; given cases leave no lengths.
+      chance: ({ lengths }: Partial<Params>) =>
+        lengths && lengths.reduce((sum, length) => sum + 1 / length, 0) / lengths.length,
+    },
+  },
   async run(model, params, context) {
     refuse(context, "retrieval", "tokens");
     const trials: Trial[] = context.cases ?? generated(model, params, context);

@@ -13,27 +13,6 @@ const HEADS_FILE = "full_attention_heads.tsv";
 const CONFIG_FILE = "config.json";
 const SOURCE = "DuoAttention (Xiao et al. 2024), mit-han-lab/duo-attention; NVIDIA/kvpress reads the same folder";
 
-/** The training arguments that DuoAttention's own patterns carry; its loader reads sink_size and recent_size alone. */
-const TRAINING = {
-  dataset_format: "multiple_passkey",
-  lr: 0.02,
-  num_steps: 2000,
-  reg_weight: 0.05,
-  initial_value: 1.0,
-  num_passkeys: 10,
-  passkey_length: 32,
-  min_needle_depth_ratio: 0.05,
-  max_needle_depth_ratio: 0.95,
-  context_length_min: 1000,
-  context_length_max: 32000,
-  context_lengths_num_intervals: 50,
-  depth_ratio_num_intervals: 1000,
-  supervision: "distill",
-  threshold: 0.5,
-  sparsity: null,
-  seed: 42,
-};
-
 const parameters = z.object({
   metric: z.string().optional().describe("metric of the scores; by default the main one"),
   sink: z
@@ -67,9 +46,9 @@ export const duoAttention: Exporter<typeof parameters> = {
       const { model } = (input.mask ?? input.scores)!;
       const rows = table(input, params.metric).map((row) => row.map(savetxt).join("\t"));
       await writeSynced(join(folder, HEADS_FILE), `${rows.join("\n")}\n`);
+      // Files of trained patterns also have their training arguments, which no reader needs and this pattern never had.
       const config = {
         model_name: model.ref,
-        ...TRAINING,
         sink_size: params.sink ?? input.mask?.sink ?? DEFAULT_SINK,
         recent_size: params.recent ?? input.mask?.recent ?? DEFAULT_RECENT,
       };

@@ -18,6 +18,10 @@ const metricSchema = atMostKeys(
     axis: z.enum(["heads", "kvHeads"]),
     /** [layers, heads] or [layers, kvHeads] */
     values: table,
+    /** Least and greatest value that a head can have. */
+    range: z.tuple([z.number(), z.number()]).optional(),
+    /** The value of a head that attends evenly. */
+    chance: z.number().optional(),
     /** One such table a trial: [trials, layers, heads or kvHeads]. */
     trials: z.array(table).max(MOST_ENTRIES).optional(),
   }),

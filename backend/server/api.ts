@@ -59,7 +59,12 @@ export interface DefinitionDocument {
 
 /** GET /api/definitions: every registry; `train` has the model's and training's parameters too, with the task's defaults. */
 export interface Definitions {
-  readonly probes: readonly DefinitionDocument[];
+  readonly probes: readonly (DefinitionDocument & {
+    /** Of each metric, by name; empty where the probe does not say. */
+    readonly meanings: Readonly<
+      Record<string, { readonly meaning: string; readonly range?: readonly [number, number] }>
+    >;
+  })[];
   readonly tasks: readonly (DefinitionDocument & {
     readonly train: readonly Flag[];
     readonly probes: readonly string[];
@@ -83,16 +88,28 @@ export interface Definitions {
 
 /** GET /api/models: the catalogue, what is in the Hugging Face cache, then one entry for each run with a checkpoint. DELETE /api/models/:ref removes a fetched one. */
 export interface ModelEntry {
-  /** What `model` takes elsewhere: a catalogue name, hf:org/name[@revision], or run:ID. */
+  /** What `model` takes elsewhere: a catalogue name, hf:org/name[@revision], run:ID, or the path of one that was opened. */
   readonly ref: string;
   readonly title: string;
-  readonly kind: "package" | "constructed" | "hub" | "run";
+  readonly kind: "package" | "constructed" | "hub" | "run" | "opened";
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;
   /** Terms to accept (`acceptLicence` of a pull) before it is fetched. */
   readonly terms?: LicenceTerms;
   readonly bytes?: number;
+}
+
+/** GET /api/folders, POST /api/roots: what of a folder may be opened. */
+export interface FolderListing {
+  /** Absolute; absent for the list of the folders that may be named. */
+  readonly path?: string;
+  readonly parent?: string;
+  readonly folders: readonly { readonly name: string; readonly path: string }[];
+  /** Checkpoint folders and files. */
+  readonly models: readonly { readonly name: string; readonly path: string }[];
+  /** Whether the folder has more entries than were looked at. */
+  readonly more: boolean;
 }
 
 /** GET /api/models/:ref (URL-encoded) */

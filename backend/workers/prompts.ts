@@ -10,6 +10,7 @@ import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
 import type { Candidate, PromptInput } from "../server/api.ts";
+import { tokenLabel, tokenLabels } from "./token-labels.ts";
 
 /**
  * The ids of a prompt.
@@ -41,14 +42,14 @@ export function promptId(digest: string, ids: readonly number[]): string {
   return `p${hash.digest("hex").slice(0, 24)}`;
 }
 
-/** Each token alone as text; the ids in a model without a tokenizer. */
+/** A label of each token; the ids in a model without a tokenizer. */
 export function tokenTexts({ tokenizer }: Model, ids: readonly number[]): string[] {
-  return ids.map((id) => tokenizer?.token(id) ?? String(id));
+  return tokenizer === undefined ? ids.map(String) : tokenLabels(tokenizer, ids);
 }
 
 /** One token and its probability. */
 export function candidate({ tokenizer }: Model, id: number, probability: number): Candidate {
-  return { id, text: tokenizer?.token(id) ?? String(id), probability };
+  return { id, text: tokenizer === undefined ? String(id) : tokenLabel(tokenizer, id), probability };
 }
 
 /** The run that a stream comes from: to say where numbers that are none arose. */

@@ -25,29 +25,12 @@ describe("DuoAttention", () => {
     expect(savetxt(1 + 2 ** -19)).toBe("1.000001907348632812e+00");
   });
 
-  test("a mask gives ones and zeros with its own window, and every key of the configuration", async () => {
+  test("a mask gives ones and zeros with its own window, and says nothing of a training that there was not", async () => {
     const { files } = await exportHeads("duo-attention", { mask }, join(folder, "mask"));
     expect(files).toEqual(["config.json", "full_attention_heads.tsv"]);
     const config = JSON.parse(await readFile(join(folder, "mask/config.json"), "utf8"));
     expect(config).toEqual({
       model_name: "tiny",
-      dataset_format: "multiple_passkey",
-      lr: 0.02,
-      num_steps: 2000,
-      reg_weight: 0.05,
-      initial_value: 1,
-      num_passkeys: 10,
-      passkey_length: 32,
-      min_needle_depth_ratio: 0.05,
-      max_needle_depth_ratio: 0.95,
-      context_length_min: 1000,
-      context_length_max: 32000,
-      context_lengths_num_intervals: 50,
-      depth_ratio_num_intervals: 1000,
-      supervision: "distill",
-      threshold: 0.5,
-      sparsity: null,
-      seed: 42,
       sink_size: 4,
       recent_size: 16,
     });

@@ -239,3 +239,16 @@ describe("a probe of one's own", () => {
     });
   });
 });
+
+describe("chance", () => {
+  it("is what the document says a head with even attention has", async () => {
+    const found = await probe(model, "induction", { length: 20 });
+    const queries = Array.from({ length: 20 }, (_, i) => 21 + i);
+    expect(found.metrics["induction"]).toMatchObject({ range: [0, 1] });
+    expect(found.metrics["induction"]!.chance).toBeCloseTo(mean(queries.map((query) => 1 / (query + 1))), 10);
+    expect(found.metrics["induction"]!.chance).toBeCloseTo(1 / (1.5 * 20), 2);
+    const sink = await probe(model, "attention-sink", { tokens: 8, samples: 2 });
+    expect(sink.metrics["importance"]!.chance).toBeCloseTo(mean([1, 2, 3, 4, 5, 6, 7, 8].map((keys) => 1 / keys)), 10);
+    expect(Object.keys(sink.metrics)[0]).toBe("importance");
+  });
+});

@@ -31,6 +31,8 @@ export interface Tokenizer {
    * tokenizer has no such token. Throws as `decode` does.
    */
   token(id: number): string;
+  /** A token as the vocabulary spells it: "ĠFrance", "<0xE8>"; undefined for an id that it has not. */
+  spelling(id: number): string | undefined;
   /** Number of tokens, special ones included. */
   readonly size: number;
   readonly bos?: number;
@@ -112,6 +114,7 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
       // Beside itself a token is no longer the first one, which may lose its space.
       return pipeline().firstDiffers ? decode([id, id]).slice(alone.length) : alone;
     },
+    spelling: (id) => pipeline().token(id),
     chat(messages, { addGenerationPrompt = false } = {}) {
       if (chatTemplate === undefined)
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });

@@ -11,7 +11,7 @@ export interface Point {
 }
 
 const NAMES: Readonly<Record<Side, string>> = { full: "all heads full", masked: "with the mask" };
-const COLOURS: Readonly<Record<Side, string>> = { full: lineColour(6), masked: lineColour(0) };
+const COLOURS: Readonly<Record<Side, number>> = { full: 6, masked: 0 };
 
 /** Both curves of predicted memory, and what was measured as dots on them. */
 export function memoryFigure(curves: Curves, measured: readonly Point[]) {
@@ -21,7 +21,7 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
     name: NAMES[side],
     x: curves.tokens,
     y: curves[side],
-    line: { color: COLOURS[side], width: 2 },
+    line: { color: lineColour(COLOURS[side]), width: 2 },
     ...(side === "masked" ? { fill: "tozeroy" } : {}),
     hovertemplate: "%{x} tokens: %{y:.1f} MB",
   });
@@ -31,7 +31,7 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
     name: `measured, ${NAMES[side]}`,
     x: [tokens],
     y: [bytes / 1e6],
-    marker: { color: COLOURS[side], size: 9, symbol: "circle-open", line: { width: 2 } },
+    marker: { color: lineColour(COLOURS[side]), size: 9, symbol: "circle-open", line: { width: 2 } },
     hovertemplate: "%{x} tokens: %{y:.1f} MB measured",
     showlegend: false,
   }));
