@@ -162,7 +162,7 @@ async function trainPlan(
 ): Promise<TrainedRun[]> {
   signal.throwIfAborted();
   const runs = runsFor(store, [specOf(plan, seeds)], seeds)[0]!;
-  await trainRuns(store, runs, { signal, onProgress: ({ done, total }) => progress(done, total, plan.label) });
+  await trainRuns(store, runs, { signal, whenBusy: "wait", onProgress: ({ done, total }) => progress(done, total, plan.label) });
   signal.throwIfAborted();
   const trained = runs.map(({ id }) => store.run(id));
   const unfinished = trained.find(({ status }) => status !== "done");

@@ -79,6 +79,7 @@ export async function trainToy(
     const began = performance.now();
     const [run] = await trainRuns(store, [found], {
       signal: context.signal,
+      whenBusy: "wait",
       onProgress: ({ done, total, values }) =>
         context.progress(done, total, "training a toy transformer", valuesText(values)),
     });
