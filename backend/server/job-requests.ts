@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
+import { PRESETS } from "../common/presets.ts";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { headMaskSchema, parseMask } from "../heads/mask.ts";
 import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
@@ -40,7 +41,7 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
     z.strictObject({
       kind: z.literal("experiment"),
       name: shortName,
-      preset: z.enum(["quick", "full"]),
+      preset: z.enum(PRESETS),
       params: parameters.optional(),
     }),
     z.strictObject({ kind: z.literal("pull"), model: modelRef }),

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { toneOf, VERDICTS } from "../../backend/common/verdicts.ts";
 import { type Figure, figureSchema } from "../../backend/reports/figure.ts";
 import { measuredText as backendText } from "../../backend/reports/html.ts";
 import { HEAT, isSecondRound, lineColour } from "../../backend/reports/palette.ts";
 import { toPlotly as backendPlotly } from "../../backend/reports/plotly.ts";
-import { VERDICTS } from "../../backend/reports/report.ts";
 import { figureRows, toPlotly } from "../../frontend/src/experiments/figure.ts";
-import { measuredText, toneOf, verdictsText } from "../../frontend/src/experiments/report.ts";
+import { measuredText, verdictsText } from "../../frontend/src/experiments/report.ts";
 
 const palette = { line: lineColour, dashed: isSecondRound, heat: HEAT };
 
@@ -78,7 +78,7 @@ describe("verdicts and measured values", () => {
   });
 
   it("have a tone for every verdict, and come good news first", () => {
-    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open"]);
+    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open", "open", "open"]);
     expect(verdictsText({ "inconclusive at this scale": 1, "not reproduced": 0, reproduced: 4 })).toBe(
       "4 reproduced, 1 inconclusive at this scale",
     );

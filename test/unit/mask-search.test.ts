@@ -88,11 +88,9 @@ describe("the smallest mask that answers", () => {
     const other = await loadModel("test/fixtures/families/llama-gqa");
     try {
       const own = await probe(other, "induction");
-      await expect(searchMask(other, own, { lengths: [40], sink: 1, recent: 4 })).rejects.toMatchObject(
-        {
-          kind: "input",
-        },
-      );
+      await expect(searchMask(other, own, { lengths: [40], sink: 1, recent: 4 })).rejects.toMatchObject({
+        kind: "input",
+      });
     } finally {
       other.dispose();
     }

@@ -1,3 +1,4 @@
+import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
 import type { Report } from "../../../backend/reports/report.ts";
 import { parameterText } from "../training/compare.ts";
 
@@ -8,15 +9,6 @@ export function measuredText(value: number | string | null): string {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
   return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
-}
-
-/** How a verdict is shown. */
-export type Tone = "good" | "bad" | "open";
-
-/** Reproduced is good news, not reproduced is bad, anything else is open. */
-export function toneOf(verdict: string): Tone {
-  if (verdict === "reproduced") return "good";
-  return verdict === "not reproduced" ? "bad" : "open";
 }
 
 /** "4 reproduced, 1 not reproduced", the good news first. */
