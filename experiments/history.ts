@@ -2,18 +2,12 @@ import { createHash } from "node:crypto";
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { PRESETS, type Preset } from "../backend/common/presets.ts";
+import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { HeadscopeError, unknownName } from "../backend/errors.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
 import type { Experiment } from "./base.ts";
-
-/** A parameter that differs from the preset's, as `--param` takes it. */
-export interface ParameterChange {
-  readonly name: string;
-  readonly value: string;
-}
 
 /** A report that is kept, as lists have it. */
 export interface KeptReport {
@@ -51,12 +45,6 @@ export function changedParameters(
   return Object.entries(parameters)
     .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(own[name]))
     .map(([name, value]) => ({ name, value: valueText(value) }));
-}
-
-/** What a report was made with, in words: "quick", or "quick, 2 changed: seeds 5, steps 500". */
-export function settingText({ preset, changed }: Pick<KeptReport, "preset" | "changed">): string {
-  if (changed.length === 0) return preset;
-  return `${preset}, ${changed.length} changed: ${changed.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
 }
 
 /**

@@ -11,7 +11,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
 export { compareReports, type ReportComparison } from "./compare.ts";
-export { findReport, type KeptReport, keptReports, type ParameterChange, settingText } from "./history.ts";
+export { findReport, type KeptReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,
   experimentCommand,

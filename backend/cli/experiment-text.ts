@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { type KeptReport, type ParameterChange, type ReportComparison, settingText } from "../../experiments/index.ts";
+import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
+import { type ParameterChange, settingText } from "../common/presets.ts";
 import { measuredText } from "../reports/html.ts";
 import type { Claim, Report } from "../reports/report.ts";
 import type { DefinitionDocument } from "./definition-text.ts";

@@ -3,15 +3,9 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { settingText } from "../../backend/common/presets.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
-import {
-  experimentParameters,
-  experiments,
-  findReport,
-  keptReports,
-  runExperiment,
-  settingText,
-} from "../../experiments/index.ts";
+import { experimentParameters, experiments, findReport, keptReports, runExperiment } from "../../experiments/index.ts";
 import { labelAttention } from "../../experiments/label-attention.ts";
 import { buildCli } from "../helpers/cli.ts";
 
@@ -102,9 +96,9 @@ describe("a very small abrupt-learning", () => {
     // One whole: it never goes back, its total stays, and the last stage ends it.
     expect(new Set(told.map(({ total }) => total)).size).toBe(1);
     expect(told.map(({ done }) => done)).toEqual(told.map(({ done }) => done).sort((a, b) => a - b));
-    expect(told.filter(({ label }) => label.startsWith("K 16, B 1, α 0")).every(({ done, total }) => done < total / 2)).toBe(
-      true,
-    );
+    expect(
+      told.filter(({ label }) => label.startsWith("K 16, B 1, α 0")).every(({ done, total }) => done < total / 2),
+    ).toBe(true);
     expect(told.at(-1)!.done).toBe(told.at(-1)!.total);
     // Two seeds of the main setting; one of K 8, B 2 and α 1 each: the main setting is part of every sweep.
     expect(report.runs).toHaveLength(5);

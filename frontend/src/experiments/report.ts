@@ -1,5 +1,6 @@
 import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
 import type { Report } from "../../../backend/reports/report.ts";
+import type { ReportComparison } from "../../../backend/server/api.ts";
 import { parameterText } from "../training/compare.ts";
 
 /** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */
@@ -37,4 +38,18 @@ export function parameterPairs({ preset, parameters }: Report): [name: string, v
     ["preset", preset],
     ...Object.entries(parameters).map(([name, value]): [string, string] => [name, parameterText(value)]),
   ];
+}
+
+/** Rows of two reports beside each other for a CSV file. @param columns what the two are called */
+export function comparisonRows(
+  { parameters, claims }: ReportComparison,
+  columns: readonly string[],
+): { columns: string[]; rows: string[][] } {
+  return {
+    columns: ["what", "name", ...columns],
+    rows: [
+      ...parameters.map(({ name, values }) => ["parameter", name, ...values.map((value) => value ?? "")]),
+      ...claims.map(({ id, results }) => ["verdict", id, ...results.map((result) => result?.verdict ?? "")]),
+    ],
+  };
 }
