@@ -229,6 +229,7 @@ function plan(params: Params, setting: { K?: number; B?: number; alpha?: number 
     clip,
     weight_decay,
     checkpoints,
+    extra_checkpoints: 0, // what is measured at checkpoints is measured at all points of the main setting
     points: params.points,
   };
   return {

@@ -139,7 +139,7 @@ async function untilGone(pid: number): Promise<void> {
 
 describe("kill -9 of what runs an experiment", () => {
   const PARAMS = {
-    ...{ seeds: "0", steps: "1500", points: "20", batch: "8", context: "32", vocabulary: "16" },
+    ...{ seeds: "0", steps: "600", points: "20", batch: "8", vocabulary: "16" },
     ...{ n_heads: "2", d_model: "16", evaluation_rows: "16" },
   };
   const REQUEST = { kind: "experiment", name: "induction-emergence", preset: "quick", params: PARAMS };
@@ -152,8 +152,15 @@ describe("kill -9 of what runs an experiment", () => {
     expect(answer.status).toBe(202);
     return (await answer.json()) as never;
   };
-  const training = (store: Store) =>
-    store.jobs({ status: "running" }).some(({ kind, progress }) => kind === "train" && (progress?.done ?? 0) > 0);
+  /** Waits until something is trained for the experiment. */
+  const underWay = async (store: Store): Promise<void> => {
+    for (;;) {
+      const jobs = store.jobs();
+      expect(jobs.filter(({ status }) => status === "failed")).toEqual([]);
+      if (jobs.some(({ kind, status, progress }) => kind === "train" && status === "running" && progress?.done)) return;
+      await sleep(20);
+    }
+  };
   const ended = async (serving: Serving, ids: readonly number[]): Promise<Shown[]> => {
     for (;;) {
       const jobs = (await jobsOf(serving)).filter(({ id }) => ids.includes(id));
@@ -169,7 +176,7 @@ describe("kill -9 of what runs an experiment", () => {
       const store = storeOf(home);
       const first = await startServing(home);
       const { id } = await run(first);
-      while (!training(store)) await sleep(20);
+      await underWay(store);
       first.process.kill("SIGKILL");
       const second = await startServing(home);
       try {
@@ -180,18 +187,18 @@ describe("kill -9 of what runs an experiment", () => {
           const answer = await fetch(
             `${second.url}/api/experiments/induction-emergence/report?id=${job.result!.report}`,
           );
-          expect(await answer.json()).toMatchObject({ parameters: { steps: 1500, seeds: [0] } });
+          expect(await answer.json()).toMatchObject({ parameters: { steps: 600, seeds: [0] } });
         }
         expect(store.jobs().filter(({ status }) => status !== "done")).toEqual([]);
         expect(store.runs().map(({ status, step }) => [status, step])).toEqual([
-          ["done", 1500],
-          ["done", 1500],
+          ["done", 600],
+          ["done", 600],
         ]);
       } finally {
         await second.stop();
       }
     },
-    patiently(240_000),
+    patiently(600_000),
   );
 
   test(
@@ -203,12 +210,12 @@ describe("kill -9 of what runs an experiment", () => {
         Object.entries(PARAMS).flatMap(([name, value]) => ["--param", `${name}=${value}`]),
       );
       const cli = start(args, home);
-      while (!training(store)) await sleep(20);
+      await underWay(store);
       kill(cli.child.pid!);
       await cli.ended;
       const serving = await startServing(home);
       try {
-        while (!training(store)) await sleep(20);
+        await underWay(store);
         const again = await headscope(args, { env: { HEADSCOPE_HOME: home } });
         expect(again).toMatchObject({ code: 0 });
         expect(again.json()).toMatchObject({ experiment: { name: "induction-emergence" }, runs: { length: 2 } });
@@ -216,7 +223,7 @@ describe("kill -9 of what runs an experiment", () => {
         await serving.stop();
       }
     },
-    patiently(240_000),
+    patiently(600_000),
   );
 });
 
