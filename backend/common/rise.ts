@@ -58,3 +58,25 @@ export function rise(curve: Curve, base = curve.values[0] ?? Number.NaN): Rise {
   const known = quarter !== undefined && half !== undefined && half > 0 && threeQuarters !== undefined;
   return { base, final, quarter, half, threeQuarters, width: known ? (threeQuarters - quarter) / half : undefined };
 }
+
+/** Least rise of a share that counts as one: less is noise about chance. */
+const LEAST_RISE = 0.1;
+
+/**
+ * The step at which an ability or a score has formed: where its curve has made half of its rise for good, rounded.
+ * @param curve of an accuracy or a score, both shares; values that are no numbers are passed over
+ * @returns undefined where it rises by less than a tenth
+ */
+export function halfOfRise({
+  steps,
+  values,
+}: {
+  steps: readonly number[];
+  values: readonly (number | null)[];
+}): number | undefined {
+  const known = values.flatMap((value, i) =>
+    value !== null && Number.isFinite(value) ? [[steps[i]!, value] as const] : [],
+  );
+  const { base, final, half } = rise({ steps: known.map(([step]) => step), values: known.map(([, value]) => value) });
+  return half !== undefined && final - base >= LEAST_RISE ? Math.round(half) : undefined;
+}
