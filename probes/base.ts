@@ -16,7 +16,7 @@ export interface RetrievalCase {
   needleSpan: readonly [number, number];
   /** Most tokens to generate, default 10. */
   maxNewTokens?: number;
-  /** Token that ends the answer; default the tokenizer's end token. */
+  /** Token that ends the answer; default the model's own stops. */
   stopToken?: number;
 }
 

@@ -127,8 +127,9 @@ async function answerCase(
   byDefault: number,
   signal?: AbortSignal,
 ): Promise<{ generated: number[]; scores: number[][] }> {
-  const { ids, needleSpan: [start, end], maxNewTokens = byDefault, stopToken = model.tokenizer?.eos } = trial; // biome-ignore format: one line
+  const { ids, needleSpan: [start, end], maxNewTokens = byDefault, stopToken } = trial; // biome-ignore format: one line
   const { config } = model;
+  const stops = new Set<number>(stopToken === undefined ? model.stops.tokens.map(({ id: own }) => own) : [stopToken]);
   if (!(start >= 0 && start < end && end <= ids.length)) {
     throw new HeadscopeError("input", `needle span [${start}, ${end}) is not in a prompt of ${ids.length} tokens`, {
       remedy: "give [start, end) with 0 <= start < end <= the number of ids",
@@ -159,7 +160,7 @@ async function answerCase(
         });
       });
       step.dispose();
-      if (token === stopToken) break;
+      if (stops.has(token)) break;
       await pause();
       signal?.throwIfAborted();
     }

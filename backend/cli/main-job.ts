@@ -331,7 +331,13 @@ async function proposed(
       signal,
       progress,
     });
-    return { searched, grown: [searched.mask, ...larger(retrievalHeads(searched.mask).length)] };
+    // Whichever is taken in the end, the curve goes with it.
+    const { search } = searched.mask.source as { search: unknown };
+    const grown = larger(retrievalHeads(searched.mask).length).map((mask) => ({
+      ...mask,
+      source: { ...(mask.source as object), search },
+    }));
+    return { searched, grown: [searched.mask, ...grown] };
   } catch (error) {
     // A model that answers nothing has no smallest mask.
     if (!(error instanceof HeadscopeError) || error.kind !== "input") throw error;

@@ -23,7 +23,7 @@ export function patchText(
   const ranked = rankTable(patched.map((row) => row.map(share))).slice(0, PLACES_SHOWN);
   const token = (position: number) => {
     const id = pair.clean[position]!;
-    return model.tokenizer ? JSON.stringify(model.tokenizer.decode([id])) : String(id);
+    return model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id);
   };
   const rows = ranked.map(({ layer, head: column, value }) => [
     by === "layer" ? `layer ${layer}` : by === "head" ? `${layer}.${column}` : `layer ${layer}, position ${column}`,

@@ -8,14 +8,16 @@ import { refuseFolder } from "./folder.ts";
 
 const parameters = z.object({});
 
-/** The dictionary that Hugging Face's `prune_heads` takes. */
+/** The dictionary that `prune_heads` of transformers 4 takes; version 5 has no such function. */
 export const hfPrune: Exporter<typeof parameters> = {
   name: "hf-prune",
-  title: "Hugging Face pruning dictionary",
+  title: "Hugging Face pruning dictionary (transformers 4)",
   description:
     "JSON {layer: [heads]} of the query heads that a mask ablates, for transformers' prune_heads or a configuration's " +
-    "pruned_heads; JSON keys are text, so a script turns them into numbers first. Layers that lose no head are absent.",
-  source: "transformers, PreTrainedModel.prune_heads",
+    "pruned_heads in version 4, for the classes that have it (GPT-2, BERT and others of their age). Version 5 has neither: " +
+    "there pruned-checkpoint takes the heads out of any model. JSON keys are text, so a script turns them into numbers " +
+    "first. Layers that lose no head are absent.",
+  source: "transformers 4, PreTrainedModel.prune_heads",
   parameters,
   from: ["mask"],
   needsCheckpoint: false,

@@ -1,21 +1,22 @@
-import { existsSync } from "node:fs";
 import { copyFile, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
-import { formatJson } from "../json.ts";
+import { formatJson, readText } from "../json.ts";
 import type { Family, Parts } from "../models/families/family.ts";
 import { FAMILIES } from "../models/families/index.ts";
 import { isCovered, type PartTensor, placePiece, tensorsOf } from "../models/families/inverse.ts";
 import { pieceRows } from "../models/families/parts.ts";
 import type { Checkpoint } from "../models/formats/checkpoint.ts";
+import { fileBeside } from "../models/formats/model-folder.ts";
 import { withCheckpointOf } from "../models/load.ts";
 import type { Matrix } from "../models/matrix.ts";
 import type { Model } from "../models/model.ts";
 import { partTensors } from "../models/part-tensors.ts";
 import { tf } from "../runtime/tf.ts";
+import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import type { ExportOptions, Written } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
@@ -48,7 +49,7 @@ export interface HuggingFaceOptions extends ExportOptions {
  * @param model loaded from a checkpoint, whose config.json (or GGUF metadata) the folder's config.json starts from
  * @param path the folder to make, whole or not at all
  * @throws HeadscopeError `unsupported` for a model that is no checkpoint of a known family, or that its family's config.json
- *   cannot describe; `input` when the folder cannot be replaced
+ *   cannot describe; `input` when the folder cannot be replaced, or a file beside the weights is a link out of their folder
  */
 export async function writeHuggingFace(model: Model, path: string, options: HuggingFaceOptions = {}): Promise<Written> {
   const family = FAMILIES.find(({ name }) => name === model.family);
@@ -60,10 +61,17 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
   return withCheckpointOf(model.ref, async (checkpoint) => {
     const tensors = tensorsOf(partsHeld(model, family));
     const config = huggingFaceConfig(model, family, checkpoint, tensors);
+    const isFolder = checkpoint.format === "safetensors";
+    const beside = isFolder ? await filesBeside(dirname(checkpoint.path)) : new Map<string, string>();
     return writeFolder(path, options, async (folder) => {
-      await writeSynced(join(folder, "config.json"), formatJson(config));
+      await writeSynced(join(folder, "config.json"), formatConfig(config, await floatFieldsOf(checkpoint)));
       await writeWeights(join(folder, "model.safetensors"), { model, checkpoint, tensors, options });
-      if (checkpoint.format === "safetensors") return copyBeside(dirname(checkpoint.path), folder);
+      for (const [name, path] of beside) await copyFile(path, join(folder, name));
+      if (isFolder) return;
+      const stops = model.stops.tokens.map(({ id }) => id);
+      // config.json has room for the end of a text; ends of turns and messages beside it go where transformers looks first.
+      if (stops.length > 1)
+        await writeSynced(join(folder, "generation_config.json"), formatJson({ eos_token_id: stops }));
       const tokenizer = tokenizerFilesOf(checkpoint.metadata);
       if (tokenizer === undefined) return;
       await writeSynced(join(folder, "tokenizer.json"), JSON.stringify(tokenizer.json));
@@ -72,8 +80,23 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
   });
 }
 
-async function copyBeside(from: string, to: string): Promise<void> {
-  for (const name of BESIDE) if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
+/** The fields whose numbers have a point in the checkpoint's own config.json. */
+async function floatFieldsOf({ format, path }: Checkpoint): Promise<string[]> {
+  const file = format === "safetensors" ? await fileBeside(dirname(path), "config.json") : undefined;
+  return file === undefined ? [] : floatFieldsIn(await readText(file, "config.json"));
+}
+
+/**
+ * Paths of a model folder's files that are taken over, by name.
+ * @throws HeadscopeError "input" for one that is a link out of the folder: what the link leads to is not the model's to publish
+ */
+async function filesBeside(folder: string): Promise<ReadonlyMap<string, string>> {
+  const files = new Map<string, string>();
+  for (const name of BESIDE) {
+    const path = await fileBeside(folder, name);
+    if (path !== undefined) files.set(name, path);
+  }
+  return files;
 }
 
 /**

@@ -222,7 +222,7 @@ function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number)
     const larger = before.map((p, id) => Math.max(p, after[id]!));
     return topIndices(larger, count).map((id) => ({
       id,
-      ...(model.tokenizer ? { text: model.tokenizer.decode([id]) } : {}),
+      ...(model.tokenizer ? { text: model.tokenizer.token(id) } : {}),
       clean: before[id]!,
       ablated: after[id]!,
     }));

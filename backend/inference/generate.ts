@@ -2,11 +2,14 @@ import { HeadscopeError } from "../errors.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { Window } from "../models/attention.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { requireTokenizer } from "../models/encode.ts";
 import { type ForwardOptions, type ForwardResult, forward } from "../models/forward.ts";
 import { heldPositions, KvCache } from "../models/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { ownStops, type Stop, type Stopped, stopRule } from "./stop-rule.ts";
+import { TextStream } from "./text-stream.ts";
 
 export interface GenerateOptions {
   /** The prompt as token ids; or `text`. */
@@ -19,8 +22,11 @@ export interface GenerateOptions {
   temperature?: number;
   /** Of the sampling, default 0. */
   seed?: number;
-  /** Tokens that end the generation (they are not part of the result); default the tokenizer's end token. */
-  stop?: readonly number[];
+  /**
+   * What ends the generation: token ids and texts, none of which is part of the result. Default the model's own stops
+   * (`model.stops`), which `ownStops` joins with others; [] for none.
+   */
+  stop?: readonly Stop[];
   /** Streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
   mask?: HeadMask;
   /** Whether the mask holds during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
@@ -29,16 +35,22 @@ export interface GenerateOptions {
   forward?: ForwardOptions;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: (result: ForwardResult, step: number) => void;
-  /** Called with every new token; `probability` works out how likely the model held it (before the temperature). */
-  onToken?: (id: number, text: string | undefined, probability: () => number) => void;
+  /**
+   * Called with every new token and the text that is certain with it, which lags behind where a character lacks bytes or a
+   * stop text may have begun; `probability` works out how likely the model held the token (before the temperature).
+   */
+  onToken?: (id: number, text: string, probability: () => number) => void;
   signal?: AbortSignal;
 }
 
 /** A continuation, and what it took. */
 export interface Generation {
+  /** New tokens; the last may go on in a stop text, where one ended the generation. */
   ids: number[];
-  /** Decoded, where the model has a tokenizer. */
+  /** Decoded, where the model has a tokenizer, and cut before a stop text. */
   text?: string;
+  /** Why it ended. */
+  stopped: Stopped;
   cache: {
     /** Bytes allocated for keys and values. */
     bytes: number;
@@ -85,7 +97,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   const { config, tokenizer } = model;
   const prompt = promptIds(model, options);
   const { maxTokens = 32, temperature = 0, seed = 0, signal } = options;
-  const stop = new Set(options.stop ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]));
+  const stop = stopRule(model, options.stop ?? ownStops(model));
   if (prompt.length + maxTokens > config.n_ctx) {
     throw new HeadscopeError(
       "input",
@@ -116,14 +128,24 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     const prefillMs = performance.now() - began;
     if (windows && dense) cache = streamed(cache, config, windows);
     const decodeBegan = performance.now();
+    const written = new TextStream(tokenizer, stop.texts);
+    const reads = options.onToken !== undefined || stop.texts.length > 0;
+    let stopped: Stopped | undefined;
     let logits = first;
     for (;;) {
       const id = choose(logits, temperature, random);
-      if (stop.has(id)) break;
+      if (stop.ids.has(id)) {
+        stopped = { by: "token", id };
+        break;
+      }
       ids.push(id);
       const from = logits;
-      options.onToken?.(id, tokenizer?.decode([id]), () => probabilityOf(from, id));
-      if (ids.length >= maxTokens) break;
+      let grown = reads ? written.push(id) : "";
+      if (written.stop !== undefined) stopped = { by: "text", text: written.stop };
+      else if (ids.length >= maxTokens) stopped = { by: "limit", tokens: maxTokens };
+      if (stopped) grown += written.end();
+      options.onToken?.(id, grown, () => probabilityOf(from, id));
+      if (stopped) break;
       // Lets a cancel or a progress display through between tokens.
       await new Promise(setImmediate);
       signal?.throwIfAborted();
@@ -131,8 +153,9 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     }
     const steps = cache.lengths[0]! - prompt.length;
     return {
-      ids,
-      ...(tokenizer ? { text: tokenizer.decode(ids) } : {}),
+      ids: stopped.by === "text" ? written.ids : ids,
+      ...(tokenizer ? { text: reads ? written.text : tokenizer.decode(ids) } : {}),
+      stopped,
       cache: { bytes: cache.bytes, bytesFull: cache.bytesFull, ...(windows ? { kept: kept(cache, windows) } : {}) },
       promptTokens: prompt.length,
       prefillMs,
@@ -150,11 +173,7 @@ function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly nu
       remedy: "give one of them",
     });
   if (tokens) return tokens;
-  if (!model.tokenizer)
-    throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer`, {
-      remedy: "give token ids instead of a text",
-    });
-  const ids = model.tokenizer.encode(text!);
+  const ids = requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
   if (ids.length === 0) throw new HeadscopeError("input", "the text is empty", { remedy: "give at least one token" });
   return ids;
 }

@@ -33,6 +33,11 @@ export interface HeartbeatHeader extends Header {
   readonly type: "heartbeat";
 }
 
+/** From the worker: it has begun with a request, and nothing of an earlier one is still at work. */
+export interface BegunHeader extends Header {
+  readonly type: "begun";
+}
+
 /** From the worker: something happened on the way. */
 export interface EventHeader extends Header {
   readonly type: "event";
@@ -52,7 +57,7 @@ export interface ErrorHeader extends Header {
 }
 
 export type ToWorker = RequestHeader | CancelHeader;
-export type FromWorker = HeartbeatHeader | EventHeader | ResultHeader | ErrorHeader;
+export type FromWorker = HeartbeatHeader | BegunHeader | EventHeader | ResultHeader | ErrorHeader;
 
 const LENGTHS = 8;
 

@@ -11,6 +11,8 @@ import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
+import type { Stop, Stopped } from "../inference/stop-rule.ts";
+import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
@@ -88,6 +90,8 @@ export interface ModelEntry {
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;
+  /** Terms to accept (`acceptLicence` of a pull) before it is fetched. */
+  readonly terms?: LicenceTerms;
   readonly bytes?: number;
 }
 
@@ -96,12 +100,16 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
     readonly addsBos: boolean;
     readonly chat: boolean;
   };
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault?: string;
 }
 
 /** GET /api/runs. DELETE /api/runs/:id removes one; POST /api/runs/:id/resume goes on with it, and answers as POST /api/runs. */
@@ -160,7 +168,7 @@ export interface TrainRequest {
  */
 export interface JobSummary {
   readonly id: number;
-  /** train, probe, history, needle, experiment, pull, export. */
+  /** train, probe, history, needle, mask-search, experiment, pull, export. */
   readonly kind: string;
   /** What it does, in words: "induction on smollm2-135m". */
   readonly title: string;
@@ -210,6 +218,19 @@ export type JobRequest =
       readonly maxTokens?: number;
       readonly seed?: number;
     }
+  /** The smallest mask, by a score, that answers every needle question which all heads answer. Result { mask: string }: its id; its source holds the curve. */
+  | {
+      readonly kind: "mask-search";
+      readonly model: string;
+      readonly scores: string;
+      readonly metric?: string;
+      readonly sink?: number;
+      readonly recent?: number;
+      readonly lengths: readonly number[];
+      readonly depths?: readonly number[];
+      readonly needles?: number;
+      readonly seed?: number;
+    }
   /** Result { experiment, preset, report }: GET /api/experiments/:name/report?id=REPORT has it. */
   | {
       readonly kind: "experiment";
@@ -218,7 +239,7 @@ export type JobRequest =
       readonly params?: Readonly<Record<string, unknown>>;
     }
   /** Fetches a model of the catalogue. */
-  | { readonly kind: "pull"; readonly model: string };
+  | { readonly kind: "pull"; readonly model: string; readonly acceptLicence?: boolean };
 
 export interface NeedleResult {
   readonly model: string;
@@ -411,7 +432,8 @@ export interface PatchResponse {
 
 /**
  * POST /api/generate. With `accept: text/event-stream` the answer is events `token` { id, text, probability } (and `progress`), then
- * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone.
+ * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone. A token's text lags behind where a character
+ * lacks bytes or a stop text may have begun; the result's text is whole.
  */
 export type GenerateRequest = PromptInput & {
   readonly chat?: boolean;
@@ -422,11 +444,15 @@ export type GenerateRequest = PromptInput & {
   readonly prefill?: "masked" | "dense";
   /** Zeroed at every position, in the prompt and after. */
   readonly ablate?: readonly string[];
+  /** Token ids and texts that end it, beside those that the model's own files name. */
+  readonly stop?: readonly Stop[];
 };
 export interface GenerateResult {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
   readonly text: string;
+  /** Why it ended; what it stopped at is not part of the result. */
+  readonly stopped: Stopped;
   readonly promptTokens: number;
   readonly cache: { readonly bytes: number; readonly bytesFull: number };
   readonly prefillMs: number;

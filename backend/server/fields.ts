@@ -7,7 +7,7 @@ export const modelRef = z
   .string()
   .min(1)
   .max(512)
-  .describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID or run:ID@STEP");
+  .describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID, run:ID@STEP, or a path with a slash in it");
 
 /** The name of a definition, a run, a metric or a prompt. */
 export const shortName = z.string().min(1).max(200);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Queue } from "../jobs/queue.ts";
+import { problems } from "../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../store/store.ts";
 import type { JobSummary } from "./api.ts";
 import { jobSummary, Remaining } from "./job-summaries.ts";
@@ -83,7 +84,7 @@ export class JobRunner {
         });
       } catch (error) {
         // The store refused: the jobs wait until it takes things again.
-        console.error(`headscope: the queue rests for ${PAUSE / 1000} s: ${(error as Error).message}`);
+        void problems.line(`headscope: the queue rests for ${PAUSE / 1000} s: ${(error as Error).message}`);
         await sleep(PAUSE, undefined, { signal }).catch(() => {});
       }
     }

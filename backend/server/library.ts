@@ -3,14 +3,14 @@ import type { Stats } from "node:fs";
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
+import { isInside, readRegular } from "../files.ts";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
 import { slug } from "../paths.ts";
-import { readRegular } from "../regular-file.ts";
 import { MAIN_JOB_FOLDER, readMainJob } from "../store/main-job.ts";
 import type { MaskEntry, ScoresEntry, StartState } from "./api.ts";
-import { isInside, pathOfId } from "./files.ts";
+import { pathOfId } from "./files.ts";
 import { notFound, type Refusal } from "./problems.ts";
 
 /** Folders of the data folder in which documents lie, with how deep to look. */
@@ -167,7 +167,7 @@ export class Library {
   }
 
   async #text(id: string): Promise<string> {
-    return (await readRegular(join(this.#folder, id), "document", { links: false })).toString("utf8");
+    return (await readRegular(join(this.#folder, id), { what: "document", links: false })).toString("utf8");
   }
 }
 

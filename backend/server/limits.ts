@@ -9,7 +9,7 @@ export interface Limits {
   /** Milliseconds in which a request's headers, and the whole of it, must have come (408). */
   readonly headersMs: number;
   readonly receiveMs: number;
-  /** Connections at a time; more are not accepted. */
+  /** Connections at a time; near the limit those that have asked for nothing yet make room. */
   readonly connections: number;
   /** Bytes of a body (413), and of one that holds a whole document, such as scores (413). */
   readonly bodyBytes: number;
@@ -48,6 +48,8 @@ export interface Limits {
   readonly listeners: number;
   readonly keptEvents: number;
   readonly unreadBytes: number;
+  /** Milliseconds after which a listener makes room where another waits. */
+  readonly listenerMs: number;
   /** Milliseconds between signs of life in a stream of events. */
   readonly heartbeatMs: number;
   /** Bytes of an exported text file that are shown. */
@@ -58,7 +60,7 @@ export interface Limits {
 export const LIMITS: Limits = {
   urlCharacters: 8_192,
   headerBytes: 16_384,
-  headersMs: 15_000,
+  headersMs: 10_000,
   receiveMs: 60_000,
   connections: 256,
   bodyBytes: 1 << 20,
@@ -83,6 +85,7 @@ export const LIMITS: Limits = {
   listeners: 32,
   keptEvents: 2_000,
   unreadBytes: 4 << 20,
+  listenerMs: 10_000,
   heartbeatMs: 15_000,
   previewBytes: 20_000,
 };

@@ -45,6 +45,8 @@ export interface Route<
   handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): unknown;
 }
 
+const EVENTS = "text/event-stream";
+
 /** Says that a handler has answered by itself. */
 export const SENT = Symbol("sent");
 
@@ -76,6 +78,8 @@ function handler(own: Route, context: ServerContext): RequestHandler {
     const params = check(own.params, joined(request.params), "the address");
     const query = check(own.query ?? z.strictObject({}), request.query, "the query");
     const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
+    // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
+    if (request.method === "HEAD" && own.answer.type === EVENTS) return void response.type(EVENTS).end();
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const value = await own.handle({ params, query, body, signal: gone.signal, request, response } as never, context);

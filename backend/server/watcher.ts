@@ -1,3 +1,4 @@
+import { problems } from "../setup/terminal.mjs";
 import type { JobEntry, RunRecord, Store } from "../store/store.ts";
 import type { EventHub } from "./event-hub.ts";
 import type { JobRunner } from "./job-runner.ts";
@@ -80,9 +81,9 @@ export class Watcher {
     try {
       if (always || this.#store.version() !== this.#version) this.look();
     } catch (error) {
-      console.error(`headscope: ${(error as Error).message}`);
+      complain(error as Error);
     }
-    this.lookAtLibrary().catch((error: Error) => console.error(`headscope: ${error.message}`));
+    this.lookAtLibrary().catch(complain);
   }
 
   /** There is no event for a job or run that is gone: everything is to be read anew. */
@@ -136,4 +137,8 @@ export class Watcher {
     for (const { step } of fresh) this.#hub.emit("checkpoint", { run: id, step });
     return fresh.at(-1)?.step ?? after;
   }
+}
+
+function complain({ message }: Error): void {
+  void problems.line(`headscope: ${message}`);
 }

@@ -24,9 +24,9 @@ const COMMON = "backend/common/";
 const EVERYBODY = [
   "backend/csv.ts",
   "backend/errors.ts",
+  "backend/files.ts",
   "backend/json.ts",
   "backend/paths.ts",
-  "backend/regular-file.ts",
   "package.json",
 ];
 

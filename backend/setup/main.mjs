@@ -13,15 +13,22 @@ import { model } from "./model.mjs";
 import { native } from "./native.mjs";
 import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { problems, report } from "./terminal.mjs";
 import { web } from "./web.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const STEPS = [nodeVersion, dependencies, bundle, web, native, model];
 
+const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
+
+/** The models that test/models compares are fetched by people who ask for it, never by npm test. */
+const ALL_BUT_MODELS = ["--project", "!models"];
+
 /** What each command runs once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
-  test: (args) => [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", ...args],
+  test: (args) => [VITEST, "run", ...(args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS), ...args],
+  "test:models": (args) => [VITEST, "run", "--project", "models", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
   "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],
 };
@@ -29,7 +36,7 @@ const COMMANDS = {
 /** @param {AbortSignal} signal @param {boolean} verbose */
 async function setUp(signal, verbose) {
   const cache = cacheDir();
-  const screen = new Screen(process.stderr);
+  const screen = new Screen(problems);
   const nothing = () => {};
   const context = { root: ROOT, cache, env: process.env, signal, progress: nothing, skip: nothing, log: nothing };
   if ((await pending(STEPS, context)).length === 0) return;
@@ -79,7 +86,9 @@ async function main() {
   const [command = "start", ...args] = process.argv.slice(2);
   const line = COMMANDS[command];
   if (!line) {
-    console.error(`headscope: unknown set-up command "${command}"; it is one of ${Object.keys(COMMANDS).join(", ")}`);
+    void problems.line(
+      `headscope: unknown set-up command "${command}"; it is one of ${Object.keys(COMMANDS).join(", ")}`,
+    );
     return 2;
   }
   const verbose = args.includes("--verbose");
@@ -91,14 +100,14 @@ async function main() {
     await setUp(controller.signal, verbose);
   } catch (error) {
     if (error instanceof SetupError && error.kind === "cancelled") {
-      console.error("headscope: interrupted; run the same command again to go on");
+      void problems.line("headscope: interrupted; run the same command again to go on");
       return 130;
     }
     if (verbose || !(error instanceof SetupError || errorCode(error)))
-      console.error(error); // a defect: all of it
-    else console.error(`headscope: ${/** @type {Error} */ (error).message}`);
-    console.error(`  what to do: ${remedyOf(error)}`);
-    console.error(`  all that was said: ${join(cacheDir(), "setup.log")}`);
+      report("headscope:", error); // a defect: all of it
+    else void problems.line(`headscope: ${/** @type {Error} */ (error).message}`);
+    void problems.line(`  what to do: ${remedyOf(error)}`);
+    void problems.line(`  all that was said: ${join(cacheDir(), "setup.log")}`);
     return 1;
   } finally {
     process.off("SIGINT", stop);

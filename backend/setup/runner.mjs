@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { SetupError } from "./failure.mjs";
+import { mark, problems } from "./terminal.mjs";
 
 /**
  * @typedef {object} Context what a step may use
@@ -89,12 +90,14 @@ export class Screen {
     let detail = why;
     let skipped = "";
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-    const draw = () =>
-      stream.write(live ? `\r\x1b[2K  ${name}: ${detail} (${elapsed()})` : `  ${name}: ${detail} (${elapsed()})\n`);
+    const draw = () => {
+      const line = `  ${name}: ${detail} (${elapsed()})`;
+      stream.write(live ? `${mark("newLine")}${line}` : `${line}\n`);
+    };
     const timer = setInterval(draw, live ? 200 : this.interval);
     const end = (/** @type {string} */ text) => {
       clearInterval(timer);
-      stream.write(`${live ? "\r\x1b[2K" : ""}${text}`);
+      stream.write(`${live ? mark("newLine") : ""}${text}`);
     };
     if (live) draw();
     else stream.write(`  ${name}: ${why}\n`);
@@ -124,6 +127,6 @@ export function logTo(path, verbose) {
   mkdirSync(dirname(path), { recursive: true });
   return (text) => {
     appendFileSync(path, text);
-    if (verbose) process.stderr.write(text);
+    if (verbose) void problems.write(text);
   };
 }

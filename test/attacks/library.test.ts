@@ -108,7 +108,10 @@ test("a server that was asked for pipes ends on SIGTERM", async () => {
   for (let round = 0; round < 2; round++)
     await Promise.all(
       PLACES.map(([, address]) =>
-        fetch(serving.url + address, { signal: AbortSignal.timeout(patiently(5_000)) }).catch(() => {}),
+        fetch(serving.url + address, {
+          headers: serving.credentials,
+          signal: AbortSignal.timeout(patiently(5_000)),
+        }).catch(() => {}),
       ),
     );
   const ended = new Promise<boolean>((resolve) => serving.process.once("exit", () => resolve(true)));

@@ -29,7 +29,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     home = mkdtempSync(join(tmpdir(), "headscope-story-"));
     serving = await startServing(home);
     browser = await launchBrowser();
-    watched = await watchedPage(browser);
+    watched = await watchedPage(browser, { entry: serving.entry });
     page = watched.page;
   });
   afterAll(async () => {
@@ -176,10 +176,29 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     STORY,
   );
 
+  test("a browser without the token is told how to get in, and comes to the view that it asked for", async () => {
+    const context = await browser.newContext();
+    const stranger = await context.newPage();
+    await stranger.goto(`${serving.url}/heads?model=toy-induction`);
+    const field = stranger.getByLabel(/Or paste that address/);
+    await field.waitFor();
+    expect(await seriousViolations(stranger)).toEqual([]);
+    await field.fill(serving.entry);
+    await field.press("Enter");
+    await stranger.locator("[data-head], .empty").first().waitFor();
+    expect(stranger.url()).toBe(`${serving.url}/heads?model=toy-induction`);
+    await context.close();
+  });
+
   test.each(["light", "dark"] as const)(
     "every page passes axe in the %s theme, and says nothing wrong",
     async (theme) => {
-      const { page: other, complaints } = await watchedPage(browser, { theme, width: 1920, height: 1080 });
+      const { page: other, complaints } = await watchedPage(browser, {
+        entry: serving.entry,
+        theme,
+        width: 1920,
+        height: 1080,
+      });
       const found: string[] = [];
       for (const path of [
         "",

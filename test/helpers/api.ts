@@ -17,6 +17,8 @@ export interface Answered<T = unknown> {
 export interface TestServer {
   readonly server: RunningServer;
   readonly folder: string;
+  /** What a program sends to be let in. */
+  readonly credentials: Record<string, string>;
   get<T>(path: string, headers?: Record<string, string>): Promise<Answered<T>>;
   post<T>(path: string, body: unknown, headers?: Record<string, string>): Promise<Answered<T>>;
   remove(path: string): Promise<Answered>;
@@ -26,12 +28,21 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-/** Opens a server in this process; its workers are real ones. */
+/** Opens a server in this process; its workers are real ones. Requests show its token, unless they have another authorization. */
 export async function openServer(options: Omit<ServerOptions, "port"> = {}): Promise<TestServer> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), "headscope-server-"));
   const server = await startServer({ ...options, folder, port: 0 });
-  const call = async (path: string, init: RequestInit): Promise<Answered<never>> => {
-    const response = await fetch(new URL(path, server.url), { redirect: "manual", ...init });
+  const credentials: Record<string, string> =
+    server.token === undefined ? {} : { authorization: `Bearer ${server.token}` };
+  const call = async (
+    path: string,
+    init: RequestInit & { headers?: Record<string, string> },
+  ): Promise<Answered<never>> => {
+    const response = await fetch(new URL(path, server.url), {
+      redirect: "manual",
+      ...init,
+      headers: { ...credentials, ...init.headers },
+    });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "");
     return {
@@ -44,6 +55,7 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
   return {
     server,
     folder,
+    credentials,
     get: (path, headers = {}) => call(path, { headers }),
     post: (path, body, headers = {}) => {
       const sent = typeof body === "string" ? body : JSON.stringify(body);
@@ -58,7 +70,7 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
   };
 }
 
-/** A request as no browser sends it: headers and the path go out as they are. */
+/** A request as no browser sends it: headers and the path go out as they are, and nothing besides. */
 export function rawRequest(
   { server }: TestServer,
   path: string,
@@ -96,9 +108,9 @@ export class Listening {
   readonly #headers: Record<string, string>;
   status = 0;
 
-  constructor({ server }: TestServer, path: string, headers: Record<string, string> = {}) {
+  constructor({ server, credentials }: TestServer, path: string, headers: Record<string, string> = {}) {
     this.#url = new URL(path, server.url);
-    this.#headers = headers;
+    this.#headers = { ...credentials, ...headers };
   }
 
   /** Connects. */

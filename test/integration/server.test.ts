@@ -109,7 +109,9 @@ describe("a prompt", () => {
   });
 
   const patterns = (query = "", headers = {}) =>
-    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), { headers });
+    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), {
+      headers: { ...server.credentials, ...headers },
+    });
 
   test("gives its patterns as safetensors, whole and in part, in both precisions", async () => {
     const whole = readSafetensors(await (await patterns()).arrayBuffer())[0]!;
@@ -135,7 +137,9 @@ describe("a prompt", () => {
 
   test("gives an activation by its hook, and refuses one that is none", async () => {
     const path = (hook: string) => `/api/prompts/${prompt.id}/activations/${hook}`;
-    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url));
+    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url), {
+      headers: server.credentials,
+    });
     const [tensor] = readSafetensors(await response.arrayBuffer());
     expect(tensor).toMatchObject({ name: "blocks.0.hook_resid_pre", shape: [7, 448] });
     expect((await server.get<Problem>(path("blocks.9.hook_resid_pre"))).status).toBeGreaterThanOrEqual(404);
@@ -205,6 +209,18 @@ describe("generation", () => {
     expect(ids).toEqual([4, 7, 3]);
     const done = JSON.parse(/^event: done\ndata: (.*)$/m.exec(text)![1]!);
     expect(done).toMatchObject({ ids: json.ids, promptTokens: 7, cache: { bytes: json.cache.bytes } });
+  });
+
+  test("ends at a given token, and says why it ended", async () => {
+    const free = await server.post<GenerateResult>("/api/generate", body);
+    expect(free.json.stopped).toEqual({ by: "limit", tokens: 3 });
+    const { json } = await server.post<GenerateResult>("/api/generate", { ...body, stop: [7] });
+    expect(json.ids).toEqual([4]);
+    expect(json.stopped).toEqual({ by: "token", id: 7 });
+    for (const stop of [["a text"], [""], [1e9], Array.from({ length: 17 }, (_, id) => id)]) {
+      const { status } = await server.post<Problem>("/api/generate", { ...body, stop });
+      expect(status).toBe(422);
+    }
   });
 
   test("with a mask needs less memory; a mask of another model is refused", async () => {

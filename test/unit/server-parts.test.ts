@@ -1,12 +1,13 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../backend/errors.ts";
+import { isInside } from "../../backend/files.ts";
 import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { Queue } from "../../backend/jobs/queue.ts";
 import { EventHub } from "../../backend/server/event-hub.ts";
-import { existingInside, isInside, pathOfId } from "../../backend/server/files.ts";
+import { existingInside, pathOfId } from "../../backend/server/files.ts";
 import { checkToken, isLoopback } from "../../backend/server/guard.ts";
 import { JobRunner } from "../../backend/server/job-runner.ts";
 import { Remaining } from "../../backend/server/job-summaries.ts";
@@ -71,12 +72,45 @@ describe("the event hub", () => {
   test("tells every listener until it leaves", () => {
     const hub = new EventHub(3);
     const heard: unknown[] = [];
-    const leave = hub.listen(({ data }) => heard.push(data));
+    const leave = hub.listen(({ data }) => heard.push(data), { client: "a", leave: () => {} });
     library(hub, 1);
     leave();
     library(hub, 1);
     expect(heard).toEqual([{ mask: "masks/0.json" }]);
     expect(hub.listeners).toBe(0);
+  });
+
+  describe("when all seats are taken", () => {
+    const TURN = 1_000;
+    let hub: EventHub;
+    let left: string[];
+    beforeEach(() => {
+      vi.useFakeTimers({ toFake: ["performance"] });
+      hub = new EventHub(3);
+      left = [];
+    });
+    afterEach(() => vi.useRealTimers());
+    const sit = (client: string, name: string) => hub.listen(() => {}, { client, leave: () => left.push(name) });
+
+    test("the client with the most gives its oldest up to another, at once", () => {
+      for (const [client, name] of [
+        ["page", "p"],
+        ["script", "s1"],
+        ["script", "s2"],
+      ] as const)
+        sit(client, name);
+      expect(hub.makeRoom("another page", 3, TURN)).toBe(true);
+      expect([left, hub.listeners]).toEqual([["s1"], 2]);
+    });
+
+    test("a client that has the most itself waits for its turn", () => {
+      for (const name of ["s1", "s2", "s3"]) sit("script", name);
+      expect(hub.makeRoom("script", 3, TURN)).toBe(false);
+      expect(left).toEqual([]);
+      vi.advanceTimersByTime(TURN);
+      expect(hub.makeRoom("script", 3, TURN)).toBe(true);
+      expect([left, hub.listeners]).toEqual([["s1"], 2]);
+    });
   });
 });
 
@@ -150,7 +184,9 @@ describe("problems", () => {
   });
 
   test("a crash and a full line say when to try again", () => {
-    expect(answerOf(new WorkerCrash("the worker ended", "run again")).headers).toEqual({ "retry-after": "1" });
+    expect(answerOf(new WorkerCrash("the worker ended", { remedy: "run again" })).headers).toEqual({
+      "retry-after": "1",
+    });
     expect(answerOf(limited(429, "too many", "wait")).headers).toEqual({ "retry-after": "1" });
     expect(answerOf(notFound("no")).headers).toEqual({});
   });

@@ -1,7 +1,9 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
 import type { Generation } from "../../inference/generate.ts";
+import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
+import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
@@ -22,6 +24,7 @@ interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   seed: number;
   mask?: string;
   ablate?: string;
+  stop?: Stop[];
   param?: string[];
   withLogits?: boolean;
 }
@@ -35,6 +38,11 @@ export function register(program: Command): void {
     .option("--max-tokens <n>", "most new tokens", integer("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", real("--temperature", 0), 0)
     .option("--mask <file>", "head mask: its streaming heads keep first and recent tokens only")
+    .option(
+      "--stop <text|id>",
+      "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",
+      (value: string, before: Stop[] = []) => [...before, readStop(value)],
+    )
     .option("--ablate <heads>", "heads whose output is 0 at every position: 18.6,17.3 or top:8@scores.json#metric");
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
@@ -42,12 +50,12 @@ export function register(program: Command): void {
     "print the first eight logits of the first new token",
   );
   runs<GenerateCommandOptions>(command, async (context, options) => {
-    const [{ withModel }, { readMask }, { generate }, { TextStream }, { checkModel, headModel }, parameters] =
+    const [{ withModel }, { readMask }, { generate }, { ownStops }, { checkModel, headModel }, parameters] =
       await Promise.all([
         import("../model.ts"),
         import("../../heads/mask.ts"),
         import("../../inference/generate.ts"),
-        import("../../inference/text-stream.ts"),
+        import("../../inference/stop-rule.ts"),
         import("../../heads/model.ts"),
         readParameters(options.param ?? []),
       ]);
@@ -61,22 +69,27 @@ export function register(program: Command): void {
       const tokens = await promptOf(model, options);
       let done = 0;
       const interventions = await ablation(model, options.ablate);
-      const typing = context.json || !process.stdout.isTTY ? undefined : new TextStream(model.tokenizer);
+      const types = !context.json && output.isTTY;
+      let typed = "";
       const result = await generate(model, {
         tokens,
         maxTokens: options.maxTokens,
         temperature: options.temperature,
         seed: options.seed,
+        stop: ownStops(model, options.stop),
         ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
         forward: { interventions },
         signal: context.signal,
-        onToken: (id) => {
-          if (typing) process.stdout.write(typing.push(id));
+        onToken: (_, text) => {
+          if (types) void output.write(text);
           else context.progress(++done, options.maxTokens, "new tokens");
+          typed += text;
         },
       });
+      const text = result.text ?? result.ids.join(" ");
       await context.print(documentOf(result, options.withLogits === true), () =>
-        [...(typing ? [""] : [result.text ?? result.ids.join(" ")]), "", factsOf(result)].join("\n"),
+        // On a terminal all but what was held back at the end stands there already.
+        [types ? text.slice(typed.length) : text, "", factsOf(result, model)].join("\n"),
       );
     });
   });
@@ -94,6 +107,17 @@ async function ablation(model: Model, heads: string | undefined) {
   return compileInterventions(model, zeroHeads(chosen), { rows: 1, positions: 1 });
 }
 
+/** Reads a stop: digits are a token id, a JSON string is the text in it, and anything else is the text itself. */
+function readStop(value: string): Stop {
+  if (/^\d+$/.test(value)) return Number(value);
+  if (!/^".*"$/s.test(value)) return value;
+  try {
+    return JSON.parse(value) as string;
+  } catch {
+    return value;
+  }
+}
+
 const PREFILL = ["masked", "dense"] as const;
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
@@ -109,16 +133,14 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typ
 }
 
 async function promptOf(model: Model, options: GenerateCommandOptions): Promise<number[]> {
-  const { encode, tokensOf } = await import("../inputs.ts");
+  const { tokensOf } = await import("../inputs.ts");
   if (options.chat) {
-    const { tokenizer } = model;
     if (options.text === undefined) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
-    if (!tokenizer) return encode(model, options.text);
-    return encode(
-      model,
-      tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }),
-      false,
-    );
+    const { requireTokenizer } = await import("../../models/encode.ts");
+    const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
+    return tokenizer.encode(tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }), {
+      prependBos: false,
+    });
   }
   const rows = await tokensOf(model, options);
   if (rows.length !== 1)
@@ -134,10 +156,11 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
 
 /** What `headscope generate --json` prints. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
+  const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {
     ...(text === undefined ? {} : { text }),
     ids,
+    stopped,
     cache,
     promptTokens,
     prefillMs,
@@ -146,9 +169,16 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
   };
 }
 
-function factsOf({ cache, promptTokens, ids, prefillMs, decodeMsPerToken }: Generation): string {
+function factsOf(result: Generation, { tokenizer }: Model): string {
+  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
   return dim(
-    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, KV cache ${bytes(cache.bytes)}${share}`,
+    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
   );
+}
+
+function endOf(stopped: Stopped, tokenizer: Model["tokenizer"]): string {
+  if (stopped.by === "limit") return "as many as were asked for";
+  if (stopped.by === "text") return `ended by ${JSON.stringify(stopped.text)}`;
+  return `ended by token ${stopped.id}${tokenizer ? ` ${JSON.stringify(tokenizer.token(stopped.id))}` : ""}`;
 }

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { PullProgress } from "../../models/pull.ts";
+import { problems } from "../../setup/terminal.mjs";
 import { type Context, runs } from "../context.ts";
 import { registerChecks } from "./models-check.ts";
 
@@ -20,7 +21,7 @@ export function register(program: Command): void {
         import("../../models/pull.ts"),
         import("../format.ts"),
       ]);
-      const found = [...listModels(), ...listHubModels()];
+      const found = [...listModels(), ...(await listHubModels())];
       await context.print(found, () =>
         table(
           [
@@ -42,14 +43,22 @@ export function register(program: Command): void {
     },
   );
 
-  const pull = models.command("pull <ref>").description("fetch a model of the list, or hf:org/name[@revision]");
-  runs(pull, async (context, _, ref) => {
-    if (ref!.startsWith("hf:")) return pullFromHub(context, ref!);
-    const [{ pullModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
+  const pull = models
+    .command("pull <ref>")
+    .description("fetch a model of the list, or hf:org/name[@revision]")
+    .option("--accept-licence", "accept the terms that the model comes under, where it has some");
+  runs<{ acceptLicence?: boolean }>(pull, async (context, { acceptLicence = false }, ref) => {
+    const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
+      import("../../models/pull.ts"),
+      import("../../models/reference.ts"),
+      import("../format.ts"),
+    ]);
+    if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
+      acceptLicence,
       signal: context.signal,
       onOutput: (text) => {
-        if (context.verbose) process.stderr.write(text);
+        if (context.verbose) void problems.write(text);
       },
       onProgress: showPull(context),
     });

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
-import { hasBrowser, openBrowser } from "../browser.ts";
+import { hasBrowser, openWorkbench, removeEntryPage } from "../browser.ts";
 import { type Context, runs } from "../context.ts";
 import { ChildFailure, lineOf } from "../errors.ts";
 import { integer } from "../options.ts";
@@ -10,7 +10,12 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly root?: readonly string[];
+  /** False with --no-token. */
+  readonly token: boolean;
 }
+
+/** Hosts that stand for every address of this machine. */
+const EVERYWHERE = ["0.0.0.0", "::"];
 
 /** What goes on beside serving. */
 export interface Serving {
@@ -22,7 +27,7 @@ export interface Serving {
   meanwhile?(url: string): Promise<void>;
 }
 
-/** Adds --host, --port and --root. */
+/** Adds --host, --port, --root and --no-token. */
 export function serveOptions(command: Command): Command {
   return command
     .option(
@@ -31,7 +36,8 @@ export function serveOptions(command: Command): Command {
       "127.0.0.1",
     )
     .option("--port <n>", "port to listen on; 0 takes a free one", port, 4747)
-    .option("--root <folder...>", "folders besides the data folder whose files the pages may name");
+    .option("--root <folder...>", "folders besides the data folder whose files the pages may name")
+    .option("--no-token", "ask for no token: every user and process of this machine may use it");
 }
 
 /** `headscope serve`: the workbench in the browser. */
@@ -49,24 +55,26 @@ export function register(program: Command): void {
 /** Serves until Ctrl-C or SIGTERM, then ends connections, workers and jobs. */
 export async function serve(
   context: Context,
-  { host, port, root }: ServeOptions,
+  { host, port, root, token }: ServeOptions,
   { announce, open, meanwhile }: Serving,
 ): Promise<void> {
   const { startServer } = await import("../../server/server.ts");
-  const token = process.env["HEADSCOPE_TOKEN"];
-  const server = await startServer({ host, port, token, ...(root === undefined ? {} : { roots: root }) });
+  const options = { host, port, ...(token ? {} : { token: false as const }) };
+  const server = await startServer({ ...options, ...(root === undefined ? {} : { roots: root }) });
   try {
-    const { url, port: bound, context: own } = server;
-    await announce({ url, host, port: bound, folder: own.folder }, `headscope is at ${url}`);
-    if (token !== undefined)
-      context.note("  it needs the token: open it once with /?token= and HEADSCOPE_TOKEN's value");
-    if (open && hasBrowser()) void openBrowser(url);
+    const { url, entry, port: bound, context: own } = server;
+    await announce({ url, open: entry, host, port: bound, folder: own.folder }, `headscope is at ${entry}`);
+    if (EVERYWHERE.includes(host))
+      context.note("  from other machines: the same with this machine's name or address in the place of 127.0.0.1");
+    if (!token) context.note("  it asks for no token: every user and process of this machine can use it");
+    if (open && hasBrowser()) void openWorkbench(server);
     await meanwhile?.(url).catch((error) => stays(context, error));
     void server.warm();
     await aborted(context.signal);
     context.note("headscope: stopping");
   } finally {
     await server.close();
+    await removeEntryPage(server);
   }
 }
 

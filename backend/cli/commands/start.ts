@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import type { Command } from "commander";
 import { type Context, runs } from "../context.ts";
 import { ChildFailure } from "../errors.ts";
+import { ENDS_WITH_PARENT } from "../second-signal.ts";
 import { type ServeOptions, serve, serveOptions } from "./serve.ts";
 
 interface StartOptions extends ServeOptions {
@@ -48,7 +49,9 @@ export function register(program: Command): void {
  */
 async function inOwnProcess(args: readonly string[], { verbose }: Context): Promise<void> {
   const words = [process.argv[1]!, ...args, ...(verbose ? ["--verbose"] : [])];
-  const child = spawn(process.execPath, words, { stdio: "inherit" });
+  // A second Ctrl-C ends this process at once, without a word to the child.
+  const env = { ...process.env, [ENDS_WITH_PARENT]: "1" };
+  const child = spawn(process.execPath, words, { stdio: "inherit", env });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   // A terminal sends Ctrl-C to both: told twice, the child would not tidy up.
   const signals: NodeJS.Signals[] = process.stdin.isTTY ? ["SIGTERM"] : ["SIGTERM", "SIGINT"];

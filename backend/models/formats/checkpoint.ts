@@ -1,10 +1,11 @@
-import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
+import { adapterFolder, foreignFile, SIGNATURE_BYTES } from "./foreign.ts";
 import { openGguf } from "./gguf.ts";
-import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
+import { besidePath, fileBeside } from "./model-folder.ts";
+import { openSafetensors, readConfig, withAliases } from "./safetensors-checkpoint.ts";
 import { openSharded } from "./sharded.ts";
 
 /** One tensor of a checkpoint. */
@@ -69,14 +70,15 @@ function pickled(path: string): HeadscopeError {
 /** The file of a folder that holds the model, or the index of the files that do. */
 async function fileIn(folder: string): Promise<string> {
   const names = (await readdir(folder)).sort();
-  if (names.includes("model.safetensors")) return join(folder, "model.safetensors");
+  if (names.includes("model.safetensors")) return besidePath(folder, "model.safetensors");
   const indices = names.filter((name) => INDEX.test(name));
   const index = indices.find((name) => name === "model.safetensors.index.json") ?? indices[0];
-  if (index !== undefined) return join(folder, index);
+  if (index !== undefined) return besidePath(folder, index);
   const files = names.filter((name) => /\.(gguf|safetensors)$/.test(name));
-  if (files.length === 1) return join(folder, files[0]!);
+  if (files.length === 1) return besidePath(folder, files[0]!);
   const pickle = names.find((name) => PICKLE.test(name));
   if (files.length === 0 && pickle !== undefined) throw pickled(join(folder, pickle));
+  if (files.length === 0 && names.includes("adapter_config.json")) throw adapterFolder(folder);
   if (files.length > 1 && files.every((name) => SHARD.test(name))) {
     throw new HeadscopeError("missing", `${folder} holds the parts of a checkpoint without their index`, {
       remedy: "fetch model.safetensors.index.json as well",
@@ -92,7 +94,7 @@ async function fileIn(folder: string): Promise<string> {
 async function openContent(source: ByteSource): Promise<Checkpoint> {
   const { path, size } = source;
   if (size === 0) throw corrupt(path, "it is empty");
-  const start = await source.read(0, Math.min(size, 16));
+  const start = await source.read(0, Math.min(size, SIGNATURE_BYTES));
   const starts = (...bytes: number[]) => bytes.every((byte, i) => start[i] === byte);
   if (starts(0x47, 0x47, 0x55, 0x46)) return openGguf(source);
   // "PK" is torch.save's zip, 0x80 with a protocol number a bare pickle. A safetensors header of 640 bytes starts like
@@ -100,7 +102,9 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
   const isHeader = start[8] === 0x7b && start.subarray(4, 8).every((byte) => byte === 0);
   if (starts(0x50, 0x4b, 3, 4) || (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5 && !isHeader))
     throw pickled(path);
-  if (start[8] === 0x7b) return openSafetensors(source, await readConfig(path));
+  if (start[8] === 0x7b) return withAliases(await openSafetensors(source, await readConfig(path)));
+  const foreign = foreignFile(path, start);
+  if (foreign) throw foreign;
   if (PICKLE.test(path)) throw pickled(path); // torch's oldest files are tar archives
   const found = Buffer.from(start.subarray(0, 8)).toString("hex");
   throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${found})`, {
@@ -109,23 +113,24 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
 }
 
 /** A part of a checkpoint stands for the whole: its index, where one lies beside it. */
-function wholeOf(path: string): string {
+async function wholeOf(path: string): Promise<string> {
   const stem = SHARD.exec(basename(path))?.[1];
-  const index = stem === undefined ? undefined : join(dirname(path), `${stem}.safetensors.index.json`);
-  return index !== undefined && existsSync(index) ? index : path;
+  const index = stem === undefined ? undefined : await fileBeside(dirname(path), `${stem}.safetensors.index.json`);
+  return index ?? path;
 }
 
 /**
  * Opens a checkpoint by its content, not by its name, and checks its header; no weights are read yet.
  * @param path a GGUF or safetensors file, the index of several, or a folder with one (safetensors: with config.json)
- * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found
+ * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found; "input" for a file
+ *   that is a link out of its folder, or no plain file. The path that is given may be a link itself: whoever gave it says so
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const isFolder = await stat(path).then(
     (found) => found.isDirectory(),
     () => false, // openBytes says what is wrong with it
   );
-  const file = isFolder ? await fileIn(path) : wholeOf(path);
+  const file = isFolder ? await fileIn(path) : await wholeOf(path);
   if (INDEX.test(file)) return openSharded(file);
   const source = await openBytes(file);
   try {

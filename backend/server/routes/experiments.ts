@@ -5,7 +5,7 @@ import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { shortName } from "../fields.ts";
-import { fileInside } from "../files.ts";
+import { existingFile } from "../files.ts";
 import { route, SENT } from "../route.ts";
 
 const name = z.object({ name: shortName });
@@ -68,7 +68,7 @@ export const experimentRoutes = [
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
       const found = await findReport(experiments.get(params.name), query, folder);
-      const path = await fileInside([folder], join(found.folder, REPORT_HTML));
+      const path = await existingFile([folder], join(found.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
         response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),

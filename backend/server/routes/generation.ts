@@ -19,6 +19,11 @@ export const generationRoutes = [
         seed: seed.optional(),
         mask: headMaskSchema.optional(),
         prefill: z.enum(["masked", "dense"]).optional(),
+        stop: z
+          .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
+          .max(16)
+          .optional()
+          .describe("token ids and texts that end it, beside those that the model's own files name"),
         ablate: headList(limits).optional().describe("query heads, zeroed at every position"),
       };
       return z.union([z.strictObject({ ...common, ...text }), z.strictObject({ ...common, ...tokens })]);

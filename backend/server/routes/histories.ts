@@ -1,9 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { leadsInside } from "../../files.ts";
 import { readJson } from "../../json.ts";
 import { documentId } from "../fields.ts";
-import { fileInside, pathOfId } from "../files.ts";
+import { existingFile, pathOfId } from "../files.ts";
 import { notFound } from "../problems.ts";
 import { route } from "../route.ts";
 
@@ -20,7 +21,9 @@ export const historyRoutes = [
     }),
     answer: { description: "A list of { id, run, probe }" },
     async handle({ query: { run } }, { folder }) {
-      const entries = await readdir(join(folder, "histories", run), { withFileTypes: true }).catch(() => []);
+      const own = join(folder, "histories", run);
+      const inside = await leadsInside(folder, own);
+      const entries = inside ? await readdir(own, { withFileTypes: true }).catch(() => []) : [];
       return entries
         .filter((each) => each.isFile() && each.name.endsWith(".json"))
         .map((each) => each.name)
@@ -37,7 +40,7 @@ export const historyRoutes = [
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
       if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
-      return readJson(await fileInside([folder], path), "history");
+      return readJson(await existingFile([folder], path), "history");
     },
   }),
 ];

@@ -1,4 +1,5 @@
 import type { Events } from "../../../backend/server/api.ts";
+import { access } from "../api/access.svelte.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;
 
@@ -37,7 +38,7 @@ class ServerEvents {
     source.onerror = () => {
       this.connected = false;
       this.#lost = true;
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#open(), AGAIN);
+      if (source.readyState === EventSource.CLOSED && !access.refused) setTimeout(() => this.#open(), AGAIN);
     };
     for (const name of NAMES)
       source.addEventListener(name, (event) => {
