@@ -48,8 +48,8 @@ export function spanOf(values: readonly number[], log = false): [number, number]
   return [shown.reduce((a, b) => Math.min(a, b)), shown.reduce((a, b) => Math.max(a, b))];
 }
 
-/** Height of a row of words, as a share of the plot's. */
-const ROW = 0.065;
+/** Height of a row of words, in pixels. */
+const ROW = 14;
 
 /** Rules for plotly.js, and their words as annotations that stand in rows from the top. */
 export function plotlyMarks(
@@ -64,7 +64,7 @@ export function plotlyMarks(
     })),
     annotations: placed.map(({ x, label, row, turned }) => ({
       // Annotations of a logarithmic axis stand at logarithms, unlike shapes.
-      ...{ x: axis.log === true ? Math.log10(x) : x, y: 1 - ROW * row, yref: "paper", yanchor: "top" },
+      ...{ x: axis.log === true ? Math.log10(x) : x, y: 1, yref: "paper", yanchor: "top", yshift: -ROW * row },
       ...{ text: label, showarrow: false, xanchor: turned ? "right" : "left", xshift: turned ? -3 : 3 },
       font: { size: 11 },
     })),

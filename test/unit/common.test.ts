@@ -39,7 +39,7 @@ describe("marks on an axis", () => {
       ["early", 0],
       ["induction", 0],
     ]);
-    const places = plotlyMarks(close, axis).annotations.map(({ y }) => y);
+    const places = plotlyMarks(close, axis).annotations.map(({ yshift }) => yshift);
     expect(new Set(places).size).toBe(3);
   });
 
