@@ -5,7 +5,7 @@ import { measuredText as backendText } from "../../backend/reports/html.ts";
 import { HEAT, isSecondRound, lineColour } from "../../backend/reports/palette.ts";
 import { toPlotly as backendPlotly } from "../../backend/reports/plotly.ts";
 import { figureRows, toPlotly } from "../../frontend/src/experiments/figure.ts";
-import { measuredText, verdictsText } from "../../frontend/src/experiments/report.ts";
+import { comparisonRows, measuredText, verdictsText } from "../../frontend/src/experiments/report.ts";
 
 const palette = { line: lineColour, dashed: isSecondRound, heat: HEAT };
 
@@ -69,6 +69,23 @@ describe("a report's figure", () => {
       ["1", "0", 1],
       ["1", "1", -1],
     ]);
+  });
+});
+
+describe("two reports beside each other", () => {
+  it("are rows of the parameters that differ and of every claim's verdicts", () => {
+    const result = { verdict: "reproduced", why: "w", measured: {} } as const;
+    const comparison = {
+      parameters: [{ name: "seeds", values: ["0,1", null] }],
+      claims: [{ id: "a", statement: "A", same: false, results: [result, null] }],
+    };
+    expect(comparisonRows(comparison, ["quick", "quick, 1 changed: seeds 5"])).toEqual({
+      columns: ["what", "name", "quick", "quick, 1 changed: seeds 5"],
+      rows: [
+        ["parameter", "seeds", "0,1", ""],
+        ["verdict", "a", "reproduced", ""],
+      ],
+    });
   });
 });
 
