@@ -2,7 +2,9 @@ import type { z } from "zod";
 import type { Definition } from "../backend/definitions/definition.ts";
 import { HeadscopeError } from "../backend/errors.ts";
 import type { HeadMetric } from "../backend/heads/scores.ts";
+import { allFinite, notFinite } from "../backend/hooks/finite.ts";
 import type { PatternSum } from "../backend/models/attention.ts";
+import { localWindow } from "../backend/models/config.ts";
 import { forward } from "../backend/models/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
@@ -18,6 +20,8 @@ export interface RetrievalCase {
   maxNewTokens?: number;
   /** Token that ends the answer; default the model's own stops. */
   stopToken?: number;
+  /** What a right answer holds, of which minRecall is taken; default the needle. */
+  answer?: string;
 }
 
 /** What a probe runs on beside its parameters. */
@@ -41,6 +45,8 @@ export interface ProbeResult {
   metrics: Record<string, HeadMetric>;
   summary: Record<string, number>;
   perCase?: unknown;
+  /** What a reader of the scores should know, a sentence each. */
+  notes?: string[];
 }
 
 /** A probe: scores every head of a model. */
@@ -58,6 +64,8 @@ export interface PatternSums<S extends z.ZodObject> {
   sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
   /** Metrics and summary from the sums, each [rows][layers][heads]. */
   scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
+  /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
+  reach?(params: z.output<S>): number;
   /** Parameters as they are used on this model. Default: as given. */
   adapt?(model: Model, params: z.output<S>, context: ProbeContext): z.output<S>;
 }
@@ -69,8 +77,8 @@ const BATCH_TOKENS = 2048;
 
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
 export function patternProbe<S extends z.ZodObject>(definition: Definition<S> & PatternSums<S>): Probe<S> {
-  const { rows, sums, scores, adapt, ...rest } = definition;
-  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}) };
+  const { rows, sums, scores, adapt, reach, ...rest } = definition;
+  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}), ...(reach ? { reach } : {}) };
   return {
     ...rest,
     sums: parts,
@@ -109,8 +117,23 @@ export async function runTogether(
   return prepared.map(({ parts, params, rows, key, wanted }) => {
     const pass = passes.get(key)!;
     const tables = Object.fromEntries(Object.entries(wanted).map(([what, sum]) => [what, pass.get(sum.name)!]));
-    return { params, tokens: rows, ...parts.scores(tables, params) };
+    return { params, tokens: rows, ...parts.scores(tables, params), ...reachNote(model, parts.reach?.(params)) };
   });
+}
+
+/** Says which layers can't look as far back as a score does. @param reach in tokens */
+function reachNote({ config }: Model, reach: number | undefined): { notes?: string[] } {
+  const local = Array.from({ length: config.n_layers }, (_, layer) => layer).filter(
+    (layer) => reach !== undefined && reach >= (localWindow(config, layer) ?? Number.POSITIVE_INFINITY),
+  );
+  if (local.length === 0) return {};
+  const which = local.length === config.n_layers ? "all layers" : `layers ${local.join(", ")}`;
+  const window = localWindow(config, local[0]!)! - 1;
+  return {
+    notes: [
+      `${which} attend at most ${window} tokens back, and the score looks ${reach} back: it is 0 there whatever the heads do; choose a shorter length`,
+    ],
+  };
 }
 
 /** Sums over the patterns of every row: by the sum's name [rows][layers][heads]. */
@@ -145,6 +168,10 @@ async function sumPatterns(
     );
     for (const [name, layers] of result.reductions) {
       const tables = layers.map((t) => t.arraySync() as number[][]); // [layers][rows][heads]
+      if (!tables.flat().every(allFinite)) {
+        result.dispose();
+        throw notFinite(model, "attention patterns", tokens);
+      }
       tokens.forEach((_, r) => {
         found.get(name)!.push(tables.map((table) => table[r]!));
       });

@@ -12,6 +12,7 @@ export const duplicateToken = patternProbe({
   ...repeated("duplicate-token"),
   // Query i of the second copy, positions n + 1 … 2n: A[i, i - n].
   sums: ({ length: n }) => ({ score: meanAttentionBack(n, n + 1, 2 * n) }),
+  reach: ({ length }) => length,
   scores({ score }) {
     const metric = meanMetric(score!);
     return { metrics: { "duplicate-token": metric }, summary: summarise(metric.values) };

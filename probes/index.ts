@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { type Registry, registry } from "../backend/definitions/definition.ts";
 import { headModel } from "../backend/heads/model.ts";
-import { createScores, type HeadScores } from "../backend/heads/scores.ts";
+import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
@@ -78,7 +78,8 @@ export async function probeMany(
 }
 
 function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase } = result;
+  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
+  for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
     model: headModel(model),
     probe: name,
@@ -88,5 +89,6 @@ function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0
     metrics,
     summary,
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   });
 }

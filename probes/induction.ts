@@ -13,6 +13,7 @@ export const induction = patternProbe({
   ...repeated("induction"),
   // Query i of the second copy, positions n + 1 … 2n: A[i, i - n + 1].
   sums: ({ length: n }) => ({ score: meanAttentionBack(n - 1, n + 1, 2 * n) }),
+  reach: ({ length }) => length - 1,
   scores({ score }) {
     const metric = meanMetric(score!);
     return { metrics: { induction: metric }, summary: summarise(metric.values) };

@@ -12,6 +12,7 @@ export const previousToken = patternProbe({
   ...repeated("previous-token"),
   // Every query i >= 1: A[i, i - 1].
   sums: ({ length: n }) => ({ score: meanAttentionBack(1, 1, 2 * n) }),
+  reach: () => 1,
   scores({ score }) {
     const metric = meanMetric(score!);
     return { metrics: { "previous-token": metric }, summary: summarise(metric.values) };

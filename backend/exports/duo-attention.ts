@@ -2,7 +2,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
 import { fileInside } from "../files.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/mask.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK, meaningOf } from "../heads/mask.ts";
 import { type HeadModel, shapeWords } from "../heads/model.ts";
 import { createScores, type HeadScores, kvTable, mainMetric } from "../heads/scores.ts";
 import { readJson, readText } from "../json.ts";
@@ -59,6 +59,7 @@ export const duoAttention: Exporter<typeof parameters> = {
   source: SOURCE,
   parameters,
   from: ["scores", "mask"],
+  leavesOut: "ablated",
   needsCheckpoint: false,
   output: "folder",
   write: (input, path, params, options) =>
@@ -82,7 +83,7 @@ function table({ mask, scores }: ExportInput, metric: string | undefined): numbe
     throw new HeadscopeError("input", "the mask says nothing of KV heads, which DuoAttention is about", {
       remedy: "make one with headscope mask --scores",
     });
-  return mask.kvHeads.map((row) => row.map((choice) => (choice === "retrieval" ? 1 : 0)));
+  return meaningOf(mask).windows.map((row) => row.map((window) => (window === undefined ? 1 : 0)));
 }
 
 const clip = (value: number) => Math.min(1, Math.max(0, value));

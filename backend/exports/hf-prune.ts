@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
-import { ablatedHeads, type HeadMask } from "../heads/mask.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { writeFileAtomic } from "../paths.ts";
 import type { Exporter } from "./export.ts";
@@ -20,6 +20,7 @@ export const hfPrune: Exporter<typeof parameters> = {
   source: "transformers 4, PreTrainedModel.prune_heads",
   parameters,
   from: ["mask"],
+  leavesOut: "streaming",
   needsCheckpoint: false,
   output: "file",
   async write({ mask }, path) {
@@ -38,10 +39,10 @@ export const hfPrune: Exporter<typeof parameters> = {
  * The query heads that a mask ablates.
  * @throws HeadscopeError `input` when the mask chooses among KV heads only
  */
-export function headsToAblate(mask: HeadMask): HeadRef[] {
+export function headsToAblate(mask: HeadMask): readonly HeadRef[] {
   if (mask.heads === undefined)
     throw new HeadscopeError("input", "the mask ablates no query heads: it chooses among KV heads only", {
       remedy: "give the heads to ablate with --heads, or a mask whose heads are keep or ablate",
     });
-  return ablatedHeads(mask);
+  return meaningOf(mask).ablated;
 }

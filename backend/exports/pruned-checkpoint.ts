@@ -25,6 +25,7 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
   source: "huggingface/transformers, the class of the model's family",
   parameters,
   from: ["mask"],
+  leavesOut: "streaming",
   needsCheckpoint: true,
   output: "folder",
   async write({ mask, checkpoint }, path, _, options) {

@@ -5,6 +5,7 @@
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
+import type { PathForm } from "../circuits/path.ts";
 import type { Preset } from "../common/presets.ts";
 import type { Flag, JsonSchema } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
@@ -17,6 +18,8 @@ import type { ModelConfig } from "../models/config.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
+/** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
 export type { KeptReport, ReportComparison };
 
 /** RFC 9457: what every response with a status from 400 on holds. */
@@ -355,12 +358,16 @@ export interface AblateResult {
   readonly control?: {
     readonly mean: number;
     readonly range: readonly [number, number];
+    /** How many different sets there are to draw, where these are fewer than the draws asked for. */
+    readonly ways?: number;
     readonly draws: readonly {
       readonly heads: readonly string[];
       readonly loss: number;
       readonly nll: readonly (readonly number[])[];
     }[];
   };
+  /** Why there is no control though it was asked for. */
+  readonly noControl?: string;
   /** By row. */
   readonly nextToken: readonly (readonly {
     readonly id: number;
@@ -421,12 +428,19 @@ export interface PatchRequest {
   readonly layers?: readonly number[];
   readonly into?: readonly string[];
   readonly through?: "q" | "k" | "v";
+  /** Of path patching: the direct edge (default), or the MLPs between computed again. */
+  readonly form?: PathForm;
 }
 export interface PatchResponse {
   readonly clean: number;
   readonly corrupt: number;
-  /** [layers][heads, positions, or 1] */
+  /** [layers][heads, positions, or 1]; of k and v the KV heads. */
   readonly patched: readonly (readonly number[])[];
+  /** What to bear in mind, such as a clean prompt that does not prefer its answer. */
+  readonly notes?: readonly string[];
+  /** Of path patching: its form, and whose inputs were changed, query heads as "1.2", KV heads as "KV 1.1". */
+  readonly form?: PathForm;
+  readonly receivers?: readonly string[];
   readonly ms: number;
 }
 
@@ -446,6 +460,8 @@ export type GenerateRequest = PromptInput & {
   readonly ablate?: readonly string[];
   /** Token ids and texts that end it, beside those that the model's own files name. */
   readonly stop?: readonly Stop[];
+  /** Their positions are those of the sequence: the prompt, then the new tokens. */
+  readonly interventions?: readonly Intervention[];
 };
 export interface GenerateResult {
   readonly ids: readonly number[];

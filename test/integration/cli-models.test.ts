@@ -295,7 +295,7 @@ describe("patch", () => {
     expectLine(
       await refused(["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head"]),
       1,
-      /pair\.json: clean has 3 tokens and corrupt has 2; .*two sides of one length/,
+      /pair\.json: the clean prompt has 3 tokens and the corrupt one 2; .*two sides of one length/,
     );
   });
 });

@@ -8,6 +8,7 @@ import type {
   ExperimentEntry,
   ExportResult,
   GenerateResult,
+  HeadComparison,
   Health,
   InterveneResult,
   MaskEntry,
@@ -272,6 +273,20 @@ describe("documents", () => {
     expect((await server.remove(`/api/scores/${kept.json.id}`)).status).toBe(204);
     expect(await list()).not.toContain(kept.json.id);
     expect((await server.get(`/api/scores/${kept.json.id}`)).status).toBe(404);
+  });
+
+  test("two score documents are compared by depth; one that is not there and an unknown metric are said", async () => {
+    const ids = await Promise.all(
+      [0.9, 0.1].map(async (value) => (await server.post<ScoresEntry>("/api/scores", scores(value))).json.id),
+    );
+    const of = (query: Record<string, string>) =>
+      server.get<HeadComparison & Problem>(`/api/comparison?${new URLSearchParams(query)}`);
+    const pair = { first: ids[0]!, second: ids[1]! };
+    const { json } = await of({ ...pair, top: "1" });
+    expect(json.models.map(({ top }) => top.map(({ value }) => value))).toEqual([[0.9], [0.3]]);
+    expect((await of({ ...pair, second: "scores/none.json" })).status).toBe(404);
+    expect((await of({ ...pair, metric: "none" })).status).toBe(404);
+    for (const top of ["0", "-1", "many"]) expect((await of({ ...pair, top })).status, top).toBe(422);
   });
 
   test("scores of another shape than they say are refused, and nothing is kept", async () => {

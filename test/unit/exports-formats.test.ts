@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { savetxt } from "../../backend/exports/duo-attention.ts";
-import { exportHeads, importers } from "../../backend/exports/index.ts";
+import { exportHeads, importers, leftOut } from "../../backend/exports/index.ts";
 import { kvTable } from "../../backend/heads/scores.ts";
 import { mask, model, scores } from "./heads-documents.ts";
 
@@ -175,4 +175,17 @@ test("a CSV table has one row a query head and quotes odd names", async () => {
   expect(lines[0]).toBe('layer,head,kv_head,"a ""b"", c"');
   expect(lines).toHaveLength(17);
   expect(lines[7]).toBe(`1,2,1,${scores.metrics["gate"]!.values[1]![1]}`);
+});
+
+test("of a mask with both tables a format of one half says that the other is left out", () => {
+  const { heads, kvHeads, ...rest } = mask;
+  for (const [format, alone] of [
+    ["duo-attention", { ...rest, kvHeads }],
+    ["hf-prune", { ...rest, heads }],
+    ["pruned-checkpoint", { ...rest, heads }],
+  ] as const) {
+    expect(leftOut(format, mask)).toContain(format);
+    expect(leftOut(format, alone as typeof mask)).toBeUndefined();
+  }
+  for (const format of ["csv", "safetensors"]) expect(leftOut(format, mask)).toBeUndefined();
 });

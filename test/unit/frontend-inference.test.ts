@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads, maskFromScores } from "../../backend/heads/mask.ts";
+import { maskFromKvHeads, maskFromScores, meaningOf } from "../../backend/heads/mask.ts";
 import { headModel } from "../../backend/heads/model.ts";
 import { createScores, kvTable, mainMetric } from "../../backend/heads/scores.ts";
-import { generate, windowsOf } from "../../backend/inference/generate.ts";
+import { generate } from "../../backend/inference/generate.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
@@ -69,7 +69,7 @@ describe("predicted KV bytes", () => {
 
   it("are what a cache allocates", () => {
     const mask = maskFromKvHeads(headModel(model), some(), { sink: 2, recent: 30 });
-    const cache = new KvCache(model.config, { capacity: 500, windows: windowsOf(mask, model.config) });
+    const cache = new KvCache(model.config, { capacity: 500, windows: meaningOf(mask).windows });
     if (hasNative()) expect(kvBytes(shapeOf(model.config), splitOf(mask), 500)).toBe(cache.bytes);
     cache.dispose();
   });

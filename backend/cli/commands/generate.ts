@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
+import type { Intervention } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
@@ -8,6 +9,7 @@ import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
   integer,
+  interventionsOption,
   type ModelOptions,
   modelOptions,
   paramOption,
@@ -25,6 +27,7 @@ interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   mask?: string;
   ablate?: string;
   stop?: Stop[];
+  interventions?: string;
   param?: string[];
   withLogits?: boolean;
 }
@@ -37,13 +40,20 @@ export function register(program: Command): void {
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integer("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", real("--temperature", 0), 0)
-    .option("--mask <file>", "head mask: its streaming heads keep first and recent tokens only")
+    .option(
+      "--mask <file>",
+      "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
+    )
     .option(
       "--stop <text|id>",
       "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",
       (value: string, before: Stop[] = []) => [...before, readStop(value)],
     )
     .option("--ablate <heads>", "heads whose output is 0 at every position: 18.6,17.3 or top:8@scores.json#metric");
+  interventionsOption(
+    command,
+    "what to change in every step; positions are those of the sequence: the prompt, then the new tokens",
+  );
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
     "--with-logits",
@@ -68,7 +78,7 @@ export function register(program: Command): void {
       if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
       const tokens = await promptOf(model, options);
       let done = 0;
-      const interventions = await ablation(model, options.ablate);
+      const interventions = await changesOf(model, options);
       const types = !context.json && output.isTTY;
       let typed = "";
       const result = await generate(model, {
@@ -78,7 +88,7 @@ export function register(program: Command): void {
         seed: options.seed,
         stop: ownStops(model, options.stop),
         ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
-        forward: { interventions },
+        interventions,
         signal: context.signal,
         onToken: (_, text) => {
           if (types) void output.write(text);
@@ -95,16 +105,16 @@ export function register(program: Command): void {
   });
 }
 
-/** Heads taken out, as interventions of every forward; their few numbers live as long as the process. */
-async function ablation(model: Model, heads: string | undefined) {
-  const [{ compileInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
-    import("../../hooks/interventions.ts"),
+/** Heads taken out, then the interventions of a file. */
+async function changesOf(model: Model, { ablate, interventions }: GenerateCommandOptions): Promise<Intervention[]> {
+  const [{ readInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
+    import("../case-files.ts"),
     import("../../hooks/zero-heads.ts"),
     import("../../heads/model.ts"),
     import("../../heads/refs.ts"),
   ]);
-  const chosen = heads === undefined ? [] : await parseHeads(heads, headModel(model));
-  return compileInterventions(model, zeroHeads(chosen), { rows: 1, positions: 1 });
+  const heads = ablate === undefined ? [] : await parseHeads(ablate, headModel(model));
+  return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
 }
 
 /** Reads a stop: digits are a token id, a JSON string is the text in it, and anything else is the text itself. */

@@ -17,13 +17,17 @@ async function textOf(source: ByteSource, longest: number): Promise<string> {
   const { path, size } = source;
   if (size > longest) throw corrupt(path, `it has ${size} bytes; ${longest} are the most that are read`);
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, size));
-    if (!text.startsWith("version https://git-lfs")) return text;
+    return new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, size));
   } catch (cause) {
     if (cause instanceof TypeError) throw corrupt(path, "it is not UTF-8", cause);
     throw cause;
   }
-  throw corrupt(path, "it is a pointer of git-lfs and not the file itself; fetch it with git lfs pull");
+}
+
+/** @throws HeadscopeError "unsupported" for what stands in the file's place */
+function refuseForeignText(path: string, text: string): void {
+  const foreign = foreignFile(path, Buffer.from(text.slice(0, SIGNATURE_BYTES), "latin1"));
+  if (foreign) throw foreign;
 }
 
 /** Python's json writes numbers that JSON does not have as these words. */
@@ -56,8 +60,7 @@ function parsed(path: string, text: string): { value: unknown; text: string } {
   try {
     return { value: JSON.parse(text), text };
   } catch (cause) {
-    const foreign = foreignFile(path, Buffer.from(text.slice(0, SIGNATURE_BYTES), "latin1"));
-    if (foreign) throw foreign;
+    refuseForeignText(path, text);
     const number = (_: string, value: unknown) =>
       typeof value === "string" && value.startsWith(MARK) ? (WORDS[value.slice(1)] ?? value) : value;
     try {
@@ -97,12 +100,15 @@ export async function readJsonObject(
 /**
  * Reads a text file of a model's folder, such as chat_template.jinja.
  * @param bytes longest that it may be
- * @throws HeadscopeError "missing" without the file, "corrupt" when it is longer or no UTF-8
+ * @throws HeadscopeError "missing" without the file, "unsupported" for a git-lfs pointer or a web page in its place, "corrupt"
+ *   when it is longer or no UTF-8
  */
 export async function readModelText(path: string, bytes: number): Promise<string> {
   const source = await openBytes(path);
   try {
-    return await textOf(source, bytes);
+    const text = await textOf(source, bytes);
+    refuseForeignText(path, text);
+    return text;
   } finally {
     await source.close();
   }

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
-import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
+import { parseInterventions } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";
 import { type Generation, generate } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
@@ -20,42 +20,38 @@ const LONG = 256;
 export const handle: Handler = async (payload, { emit, signal }): Promise<GenerateResult> => {
   const request = payload as GenerateRequest;
   const model = await session.models.open(request.model, signal);
-  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [] } = request;
+  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
   const tokens = promptIds(model, chat ? inChat(model, request) : request);
   const heads = ablate.map((head) => parseHead(head, shape));
-  const interventions = compileInterventions(model, zeroHeads(heads), { rows: 1, positions: 1 });
   let begun = tokens.length < LONG;
   const onLayer = (layer: number): void => {
     if (!begun) progressTo(emit)(layer, model.config.n_layers, "reading the prompt, layers");
     begun ||= layer === model.config.n_layers - 1;
   };
-  try {
-    const result = await generate(model, {
-      tokens,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(seed === undefined ? {} : { seed }),
-      stop: ownStops(model, stop),
-      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
-      forward: { interventions, onLayer },
-      onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
-      signal,
-    });
-    return {
-      ids: result.ids,
-      tokens: shownTexts(model, result),
-      text: result.text ?? result.ids.join(" "),
-      stopped: result.stopped,
-      promptTokens: result.promptTokens,
-      cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
-      prefillMs: result.prefillMs,
-      decodeMsPerToken: result.decodeMsPerToken,
-    };
-  } finally {
-    disposeInterventions(interventions);
-  }
+  const result = await generate(model, {
+    tokens,
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(seed === undefined ? {} : { seed }),
+    stop: ownStops(model, stop),
+    ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+    forward: { onLayer },
+    onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
+    signal,
+  });
+  return {
+    ids: result.ids,
+    tokens: shownTexts(model, result),
+    text: result.text ?? result.ids.join(" "),
+    stopped: result.stopped,
+    promptTokens: result.promptTokens,
+    cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
+    prefillMs: result.prefillMs,
+    decodeMsPerToken: result.decodeMsPerToken,
+  };
 };
 
 /** Each new token as text; of one that goes on in a stop text, what stands before it. */

@@ -10,6 +10,8 @@ export interface GridPicture {
   readonly groups: number;
   readonly selected: readonly string[];
   readonly diverging?: boolean;
+  /** Of the colours; default from the lowest to the highest value. */
+  readonly range?: readonly [number, number];
   /** What stands before the number of a column of the table, default H for query heads. */
   readonly prefix?: string;
 }
@@ -21,10 +23,9 @@ const GAP = 4;
 /** The grid as an SVG document of its own, layers from left to right, on white. */
 export function gridSvg(
   values: Table,
-  { title, groups, selected, diverging = false, prefix = "H" }: GridPicture,
+  { title, groups, selected, diverging = false, range = extent(values, diverging), prefix = "H" }: GridPicture,
 ): string {
   const heads = values[0]?.length ?? 0;
-  const range = extent(values, diverging);
   const colours = cellColours(values, range, diverging);
   const chosen = new Set(selected);
   const x = (layer: number): number => MARGIN + layer * CELL;

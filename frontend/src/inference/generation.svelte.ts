@@ -7,7 +7,6 @@ import { choice, flag, number, text } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { ablated } from "./choice.ts";
 import { compareTokens } from "./differ.ts";
 import { longExample } from "./example.ts";
 import { readStops } from "./stops.ts";
@@ -128,15 +127,9 @@ class Comparison {
   }
 }
 
-/** The request with what a mask says: its windows, and the heads that it ablates. */
+/** The request with a mask: the server knows what it says of windows and of ablated heads. */
 function withMask(request: GenerateRequest, mask: HeadMask | undefined): GenerateRequest {
-  if (mask === undefined) return request;
-  const heads = ablated(mask);
-  return {
-    ...request,
-    ...(mask.kvHeads === undefined ? {} : { mask, prefill: settings.prefill.value }),
-    ...(heads.length === 0 ? {} : { ablate: heads }),
-  };
+  return mask === undefined ? request : { ...request, mask, prefill: settings.prefill.value };
 }
 
 async function continued(
