@@ -9,8 +9,9 @@ import {
 } from "./base.ts";
 import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "./curves.ts";
 import { accuracyFigure, progressFigure, sweepFigure } from "./figures/abrupt-learning.ts";
-import { type ProgressMeasures, progressMeasures } from "./label-attention.ts";
-import { QUORUM_WORDS, signed, TOO_CLOSE, TRADE_OFF_WORDS, tally, tradeOff, vote } from "./verdicts.ts";
+import { measuringStage, type ProgressMeasures, progressMeasures } from "./label-attention.ts";
+import { type Stage, trainingStage } from "./progress.ts";
+import { QUORUM_WORDS, signed, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "./verdicts.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
 
@@ -75,18 +76,21 @@ const claims: readonly ClaimStatement[] = [
   },
   {
     id: "trade-off-k",
+    seeds: "sweep_seeds",
     statement: "More classes K favour learning in context over learning in weights.",
     source: `${REDDY}, figure 2`,
     check: `From the least to the most classes, in-context accuracy rises and in-weights accuracy falls: ${TRADE_OFF_WORDS}.`,
   },
   {
     id: "trade-off-b",
+    seeds: "sweep_seeds",
     statement: "Burstier contexts (larger B) favour learning in context over learning in weights.",
     source: `${REDDY}, figure 2; Chan et al. 2022`,
     check: `From the least to the largest B, in-context accuracy rises and in-weights accuracy falls: ${TRADE_OFF_WORDS}.`,
   },
   {
     id: "zipf-keeps-both",
+    seeds: "sweep_seeds",
     statement: "Class frequencies that fall as 1 / rank (α near 1) keep both abilities.",
     source: `${REDDY}, figure 2; Chan et al. 2022`,
     check:
@@ -225,6 +229,7 @@ function plan(params: Params, setting: { K?: number; B?: number; alpha?: number 
     clip,
     weight_decay,
     checkpoints,
+    extra_checkpoints: 0, // what is measured at checkpoints is measured at all points of the main setting
     points: params.points,
   };
   return {
@@ -234,24 +239,43 @@ function plan(params: Params, setting: { K?: number; B?: number; alpha?: number 
   };
 }
 
-/** Every setting that is trained, the main one first. */
-function plans(params: Params): ReturnType<typeof plan>[] {
-  const settings = [
-    {},
-    ...params.K_values.map((K) => ({ K })),
-    ...params.B_values.map((B) => ({ B })),
-    ...params.alpha_values.map((alpha) => ({ alpha })),
-  ];
-  return settings.map((setting) => plan(params, setting, 1));
+type SweepName = "K" | "B" | "alpha";
+
+/** The values of a sweep, ascending. */
+function sweepValues(params: Params, name: SweepName): number[] {
+  return [...params[`${name}_values`]].sort((a, b) => a - b);
+}
+
+/** Whether a value of a sweep is the main setting's. */
+function isMain({ K, B }: Params, name: SweepName, value: number): boolean {
+  return value === { K, B, alpha: 0 }[name];
+}
+
+/** Every setting that is trained with its seeds, the main one first. */
+function trainings(params: Params): { plan: ReturnType<typeof plan>; seeds: readonly number[] }[] {
+  const others = (["K", "B", "alpha"] as const).flatMap((name) =>
+    sweepValues(params, name)
+      .filter((value) => !isMain(params, name, value))
+      .map((value) => ({ plan: plan(params, { [name]: value }, 1), seeds: params.sweep_seeds })),
+  );
+  return [{ plan: plan(params, {}, params.points), seeds: params.seeds }, ...others];
+}
+
+/** What it does: the main setting, the attention in it, then the sweeps. */
+function stages(params: Params): Stage[] {
+  const [main, ...sweeps] = trainings(params).map((each) => trainingStage(each.plan, each.seeds));
+  const measured = params.seeds.map((seed) => measuringStage(seed, params.points));
+  return [main!, ...measured, ...sweeps];
 }
 
 /** Trains every value of the three sweeps; the main setting is in each of them and is not trained again. */
 async function runSweeps(params: Params, main: readonly TrainedRun[], { train }: ExperimentContext): Promise<Sweeps> {
-  const sweep = async (name: "K" | "B" | "alpha", values: readonly number[]): Promise<SweepPoint[]> => {
+  const sweep = async (name: SweepName): Promise<SweepPoint[]> => {
     const points: SweepPoint[] = [];
-    for (const value of [...values].sort((a, b) => a - b)) {
-      const isMain = value === { K: params.K, B: params.B, alpha: 0 }[name];
-      const trained = isMain ? main : await train(plan(params, { [name]: value }, 1), params.sweep_seeds);
+    for (const value of sweepValues(params, name)) {
+      const trained = isMain(params, name, value)
+        ? main
+        : await train(plan(params, { [name]: value }, 1), params.sweep_seeds);
       const final = (evaluation: string) =>
         mean(trained.map((run) => finalValue(run.curves.get(`${evaluation}.accuracy`)!)));
       points.push({ value, inContext: final("in-context"), inWeights: final("in-weights") });
@@ -259,9 +283,9 @@ async function runSweeps(params: Params, main: readonly TrainedRun[], { train }:
     return points;
   };
   return {
-    K: await sweep("K", params.K_values),
-    B: await sweep("B", params.B_values),
-    alpha: await sweep("alpha", params.alpha_values),
+    K: await sweep("K"),
+    B: await sweep("B"),
+    alpha: await sweep("alpha"),
   };
 }
 
@@ -297,8 +321,9 @@ export const abruptLearning: Experiment<typeof parameters> = {
     },
   },
   claims,
+  stages,
   async run(params, context) {
-    for (const each of plans(params)) context.check(each, params.seeds);
+    for (const each of trainings(params)) context.check(each.plan, each.seeds);
     const main = await context.train(plan(params, {}, params.points), params.seeds);
     const measures: ProgressMeasures[] = [];
     for (const run of main) measures.push(await progressMeasures(run, context));
@@ -313,6 +338,6 @@ export const abruptLearning: Experiment<typeof parameters> = {
       sweepFigure("B", "Burstiness B: in context against in weights", sweeps.B, params.sweep_seeds.length),
       sweepFigure("alpha", "Class frequencies: in context against in weights", sweeps.alpha, params.sweep_seeds.length),
     ];
-    return { claims: results, figures, summary: `${tally(results)}.` };
+    return { claims: results, figures };
   },
 };

@@ -1,9 +1,11 @@
 import { z } from "zod";
+import type { Preset } from "../backend/common/presets.ts";
 import type { Definition } from "../backend/definitions/definition.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Figure } from "../backend/reports/figure.ts";
 import type { Claim } from "../backend/reports/report.ts";
 import type { Curve } from "./curves.ts";
+import type { Stage } from "./progress.ts";
 
 /** Schema of a list of seeds. */
 export const seedList = z
@@ -12,7 +14,10 @@ export const seedList = z
   .refine((seeds) => new Set(seeds).size === seeds.length, "give each seed once");
 
 /** What a paper says, and the check that decides about it here: both are written before anything is run. */
-export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check">;
+export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check"> & {
+  /** Parameter that lists the seeds which decide about it, default "seeds". */
+  readonly seeds?: string;
+};
 
 /** What a run of an experiment found about one claim. */
 export type ClaimResult = Pick<Claim, "id" | "measured" | "verdict" | "why">;
@@ -23,7 +28,7 @@ export interface TrainingPlan {
   readonly params: Readonly<Record<string, unknown>>;
   /** Probes to measure along the way. */
   readonly probes?: readonly string[];
-  /** Word for the progress bar, such as "two layers". */
+  /** Word for the progress bar, such as "two layers"; one stage of the experiment has it. */
   readonly label: string;
 }
 
@@ -47,6 +52,7 @@ export interface ExperimentContext {
   train(plan: TrainingPlan, seeds: readonly number[]): Promise<TrainedRun[]>;
   /** Loads a run as it was saved at a step; the caller disposes it. */
   model(run: TrainedRun, step: number): Promise<Model>;
+  /** Tells how far a stage is. @param label one of `stages` */
   progress(done: number, total: number, label: string): void;
   readonly signal: AbortSignal;
 }
@@ -56,13 +62,9 @@ export interface Finding {
   /** One for each of the definition's claims. */
   readonly claims: readonly ClaimResult[];
   readonly figures: readonly Figure[];
-  /** Two or three sentences: what came out, with the figures that matter. */
-  readonly summary: string;
+  /** Sentences with the figures that matter; how many claims came out how is told before them. */
+  readonly summary?: string;
 }
-
-/** Names of the sizes in which an experiment can be run. */
-export const PRESETS = ["quick", "full"] as const;
-export type Preset = (typeof PRESETS)[number];
 
 /**
  * A scripted reproduction. `quick` is the schema's defaults, at most five minutes on two cores: it may shrink sizes and
@@ -72,5 +74,7 @@ export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definit
   /** Parameters that differ from the defaults. */
   readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
   readonly claims: readonly ClaimStatement[];
+  /** What it does, in order, so that its progress is that of the whole. */
+  stages(params: z.output<S>): readonly Stage[];
   run(params: z.output<S>, context: ExperimentContext): Promise<Finding>;
 }

@@ -1,5 +1,13 @@
 import { z } from "zod";
-import { type ClaimResult, type ClaimStatement, type Experiment, seedList, type TrainedRun } from "./base.ts";
+import { counted } from "../backend/common/plural.ts";
+import {
+  type ClaimResult,
+  type ClaimStatement,
+  type Experiment,
+  seedList,
+  type TrainedRun,
+  type TrainingPlan,
+} from "./base.ts";
 import {
   type Curve,
   comesFirst,
@@ -13,7 +21,8 @@ import {
   upperEnvelope,
 } from "./curves.ts";
 import { emergenceFigure, headCurves, headsFigure, lossFigure, orderFigure } from "./figures/induction-emergence.ts";
-import { QUORUM_WORDS, TOO_CLOSE, tally, vote } from "./verdicts.ts";
+import { trainingStage } from "./progress.ts";
+import { QUORUM_WORDS, TOO_CLOSE, vote } from "./verdicts.ts";
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together"),
@@ -227,6 +236,18 @@ function emergenceOf(two: TrainedRun, one: TrainedRun, heads: number): Emergence
   };
 }
 
+/** What is trained: one layer, and two. */
+function plans({ seeds: _, ...rest }: z.output<typeof parameters>): [TrainingPlan, TrainingPlan] {
+  const params = { ...rest, optimiser: "adam", checkpoints: 8 };
+  const plan = (n_layers: number, probes: readonly string[], label: string): TrainingPlan => ({
+    task: "induction",
+    params: { ...params, n_layers },
+    probes,
+    label,
+  });
+  return [plan(1, [], "one layer"), plan(2, ["induction", "previous-token"], "two layers")];
+}
+
 /** Induction heads and in-context ability emerge together, in two layers and not in one. */
 export const inductionEmergence: Experiment<typeof parameters> = {
   name: "induction-emergence",
@@ -251,18 +272,12 @@ export const inductionEmergence: Experiment<typeof parameters> = {
     },
   },
   claims,
+  stages: (params) => plans(params).map((plan) => trainingStage(plan, params.seeds)),
   async run(params, { train }) {
-    const { seeds, n_heads: heads, ...rest } = params;
-    const plan = {
-      task: "induction",
-      params: { ...rest, n_heads: heads, optimiser: "adam", checkpoints: 8 },
-      probes: ["induction", "previous-token"],
-    };
-    const one = await train(
-      { ...plan, params: { ...plan.params, n_layers: 1 }, probes: [], label: "one layer" },
-      seeds,
-    );
-    const two = await train({ ...plan, params: { ...plan.params, n_layers: 2 }, label: "two layers" }, seeds);
+    const { seeds, n_heads: heads } = params;
+    const [planOfOne, planOfTwo] = plans(params);
+    const one = await train(planOfOne, seeds);
+    const two = await train(planOfTwo, seeds);
     const emergences = two.map((run, i) => emergenceOf(run, one[i]!, heads));
     const choices = params.vocabulary - 1; // BOS is never to be predicted
     const results = judge(emergences, 1 / choices);
@@ -277,7 +292,7 @@ export const inductionEmergence: Experiment<typeof parameters> = {
       claims: results,
       figures,
       summary:
-        `${tally(results)}. Over ${seeds.length} seeds the best previous-token score passed half of its final value at step ` +
+        `Over ${counted(seeds.length, "seed")} the best previous-token score passed half of its final value at step ` +
         `${halves["step of the half, previous-token score"]}, the best induction score at step ` +
         `${halves["step of the half, induction score"]}.`,
     };

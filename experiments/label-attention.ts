@@ -6,6 +6,7 @@ import type { Batch } from "../synthetic-tasks/index.ts";
 import { tasks } from "../synthetic-tasks/index.ts";
 import type { ExperimentContext, TrainedRun } from "./base.ts";
 import { type Curve, finalValue, mean } from "./curves.ts";
+import type { Stage } from "./progress.ts";
 
 /** Sequences on which attention is measured. */
 const ROWS = 256;
@@ -31,6 +32,14 @@ export interface LabelAttention {
   readonly queryItem: readonly number[];
 }
 
+/** Work of measuring at a checkpoint, in optimiser steps of one layer. */
+const MEASURING = 4;
+
+/** The stage in which a seed's attention is measured. @param checkpoints how many at most */
+export function measuringStage(seed: number, checkpoints: number): Stage {
+  return { label: `attention of seed ${seed}`, work: MEASURING * checkpoints };
+}
+
 /**
  * Progress measures of a run of gaussian-classification, on sequences of new classes, at each checkpoint whose accuracy was measured.
  * @see Reddy 2024: item-label association in layer 1, target-label association in layer 2
@@ -40,13 +49,14 @@ export async function progressMeasures(run: TrainedRun, context: ExperimentConte
   const world = task.world(run.taskParams, run.seed);
   const sampled = task.evaluations["in-context"]!.sample(world, run.taskParams, new Random(run.seed, STREAM), ROWS);
   const pairs = run.taskParams["N"] as number;
+  const { label } = measuringStage(run.seed, run.checkpoints.length);
   const found: { step: number; first: LabelAttention; last: LabelAttention }[] = [];
   // A run that was stopped has one more, at the step where it stopped.
   const measured = new Set(run.curves.get("in-context.accuracy")!.steps);
   const checkpoints = run.checkpoints.filter((step) => measured.has(step));
   for (const [n, step] of checkpoints.entries()) {
     context.signal.throwIfAborted();
-    context.progress(n, checkpoints.length, `attention of ${run.id}`);
+    context.progress(n, checkpoints.length, label);
     const model = await context.model(run, step);
     try {
       found.push({ step, ...(await patternsOf(model, sampled, pairs)) });

@@ -1,25 +1,21 @@
-import { constants, existsSync } from "node:fs";
+import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import type { Preset } from "../backend/common/presets.ts";
 import type { Registry } from "../backend/definitions/definition.ts";
 import { HeadscopeError } from "../backend/errors.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
-import { checkpointSteps, dataDir } from "../backend/paths.ts";
-import { createReport, REPORT_JSON, type Report, readReport, writeReport } from "../backend/reports/report.ts";
+import { checkpointSteps } from "../backend/paths.ts";
+import { createReport, type Report, writeReport } from "../backend/reports/report.ts";
 import type { RunRecord, Store } from "../backend/store/store.ts";
 import { makeSpec, type TrainSpec } from "../backend/training/spec.ts";
 import { tasks } from "../synthetic-tasks/index.ts";
-import {
-  type Experiment,
-  type ExperimentContext,
-  PRESETS,
-  type Preset,
-  type TrainedRun,
-  type TrainingPlan,
-} from "./base.ts";
+import type { ClaimResult, Experiment, ExperimentContext, TrainedRun, TrainingPlan } from "./base.ts";
 import type { Curve } from "./curves.ts";
+import { placeReport, reportsFolder } from "./history.ts";
+import { WholeProgress } from "./progress.ts";
+import { tally, weighed } from "./verdicts.ts";
 
 /** How an experiment is run. */
 export interface ExperimentOptions {
@@ -27,10 +23,11 @@ export interface ExperimentOptions {
   readonly preset: Preset;
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** Where the report goes, default `reportFolder`. */
+  /** Where the report goes, default a new folder among those of the data folder. */
   readonly out?: string;
   /** The command line that the report names. */
   readonly command: string;
+  /** Told how far the whole experiment is. */
   readonly progress?: (done: number, total: number, label: string) => void;
   /** Stops it; finished runs are kept, others go on from their last checkpoint at the next call. */
   readonly signal?: AbortSignal;
@@ -40,6 +37,8 @@ export interface ExperimentOptions {
 export interface FinishedExperiment {
   readonly report: Report;
   readonly folder: string;
+  /** Which of the kept reports it is; absent where it went to `out`. */
+  readonly id?: string;
   readonly files: readonly string[];
 }
 
@@ -56,32 +55,6 @@ export function experimentParameters(
   return registry.parse(name, { ...registry.get(name).presets[preset], ...given });
 }
 
-/**
- * The report of an experiment's latest run.
- * @param preset default: whichever is newer
- * @throws HeadscopeError `missing` where it was not run
- */
-export async function latestReport(
-  name: string,
-  preset?: Preset,
-  data = dataDir(),
-): Promise<{ report: Report; folder: string }> {
-  const found: { report: Report; folder: string }[] = [];
-  for (const each of preset === undefined ? PRESETS : [preset]) {
-    const folder = reportFolder(name, each, data);
-    if (existsSync(join(folder, REPORT_JSON))) found.push({ report: await readReport(folder), folder });
-  }
-  const newest = found.sort((a, b) => b.report.created.localeCompare(a.report.created))[0];
-  if (newest !== undefined) return newest;
-  throw new HeadscopeError(
-    "missing",
-    `there is no report of experiment ${name}${preset ? ` (${preset})` : ""} in ${data}`,
-    {
-      remedy: `run it: headscope experiment run ${name}${preset === "full" ? " --preset full" : ""}`,
-    },
-  );
-}
-
 /** The command line that makes a report again. @param given parameters beside the preset's */
 export function experimentCommand(name: string, preset: Preset, given: Readonly<Record<string, unknown>>): string {
   const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
@@ -92,19 +65,14 @@ export function experimentCommand(name: string, preset: Preset, given: Readonly<
   return `npx headscope experiment run ${name} --preset ${preset}${params.join("")}`;
 }
 
-/** Where the report of a preset is kept. @param data data folder, default `dataDir()` */
-export function reportFolder(experiment: string, preset: Preset, data = dataDir()): string {
-  return join(data, "experiments", `${experiment}-${preset}`);
-}
-
 /**
  * Runs an experiment, trains what is missing, and writes its report.
  * @throws HeadscopeError for a setting that no task allows, a training that failed, or `cancelled` by the signal
  */
 export async function runExperiment(experiment: Experiment, options: ExperimentOptions): Promise<FinishedExperiment> {
-  const { store, preset, params, command, signal = new AbortController().signal, progress = () => {} } = options;
-  const folder = options.out ?? reportFolder(experiment.name, preset, store.folder);
-  await makeFolder(folder); // before minutes of training, not after
+  const { store, preset, params, command, out, signal = new AbortController().signal } = options;
+  await makeFolder(out ?? reportsFolder(store.folder)); // before minutes of training, not after
+  const { report: progress } = new WholeProgress(experiment.stages(params), options.progress ?? (() => {}));
   const used = new Map<string, TrainedRun>();
   const context: ExperimentContext = {
     signal,
@@ -120,21 +88,41 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
   const { claims, figures, summary } = await experiment.run(params, context);
   signal.throwIfAborted();
   const { name, title, description, source } = experiment;
-  const report = createReport({
+  const results = decided(experiment, preset, params, claims);
+  const parts = {
     experiment: { name, title, description, source },
     preset,
     parameters: params,
     command,
-    summary,
-    claims: experiment.claims.map((statement) => {
-      const result = claims.find(({ id }) => id === statement.id);
-      if (result === undefined) throw new Error(`experiment ${name} says nothing of its claim ${statement.id}`);
-      return { ...statement, ...result };
-    }),
+    summary: [`${tally(results)}.`, summary].filter(Boolean).join(" "),
+    claims: experiment.claims.map(({ seeds: _, ...statement }, i) => ({ ...statement, ...results[i]! })),
     figures: [...figures],
     runs: [...used.keys()],
+  };
+  const placed =
+    out === undefined
+      ? await placeReport(experiment, parts, store.folder)
+      : { report: createReport(parts), folder: out };
+  return { ...placed, files: await writeReport(placed.folder, placed.report) };
+}
+
+/** The results in the order of the claims, each weighed by the seeds and steps that it rests on. */
+function decided(
+  experiment: Experiment,
+  preset: Preset,
+  params: Readonly<Record<string, unknown>>,
+  results: readonly ClaimResult[],
+): ClaimResult[] {
+  const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
+  const count = (values: Readonly<Record<string, unknown>>, name: string) => (values[name] as unknown[]).length;
+  return experiment.claims.map(({ id, seeds = "seeds" }) => {
+    const result = results.find((each) => each.id === id);
+    if (result === undefined) throw new Error(`experiment ${experiment.name} says nothing of its claim ${id}`);
+    return weighed(result, {
+      seeds: { given: count(params, seeds), wanted: count(own, seeds) },
+      steps: { given: Number(params["steps"]), wanted: Number(own["steps"]) },
+    });
   });
-  return { report, folder, files: await writeReport(folder, report) };
 }
 
 async function makeFolder(folder: string): Promise<void> {
@@ -162,7 +150,11 @@ async function trainPlan(
 ): Promise<TrainedRun[]> {
   signal.throwIfAborted();
   const runs = runsFor(store, [specOf(plan, seeds)], seeds)[0]!;
-  await trainRuns(store, runs, { signal, onProgress: ({ done, total }) => progress(done, total, plan.label) });
+  await trainRuns(store, runs, {
+    signal,
+    whenBusy: "wait",
+    onProgress: ({ done, total }) => progress(done, total, plan.label),
+  });
   signal.throwIfAborted();
   const trained = runs.map(({ id }) => store.run(id));
   const unfinished = trained.find(({ status }) => status !== "done");

@@ -1,4 +1,4 @@
-import type { Verdict } from "../backend/reports/report.ts";
+import type { Verdict } from "../backend/common/verdicts.ts";
 import type { ClaimResult } from "./base.ts";
 
 /** How a seed bears on a claim: for it, against it, or not at all, where what the claim is about did not happen. */
@@ -27,6 +27,28 @@ export function vote(votes: readonly Vote[], what: string, missing: string): { v
   if (votes.length === 0 || silent > (1 - QUORUM) * votes.length)
     return { verdict: "inconclusive at this scale", why: `In ${silent} of ${votes.length} seeds ${missing}.` };
   return { verdict: "not reproduced", why: `Only ${counted}${silent > 0 ? `; in ${silent} ${missing}` : ""}.` };
+}
+
+/** A count of what a run had, and what its preset asks for. */
+export interface Share {
+  readonly given: number;
+  readonly wanted: number;
+}
+
+/**
+ * A claim's result in the light of what it rests on: with fewer seeds or fewer steps than the preset has, nothing is decided, and
+ * the verdict says so.
+ */
+export function weighed(result: ClaimResult, { seeds, steps }: { seeds: Share; steps: Share }): ClaimResult {
+  const of = ({ given, wanted }: Share) => `${given.toLocaleString("en")} of ${wanted.toLocaleString("en")}`;
+  const undecided = (verdict: Verdict, reason: string): ClaimResult => ({
+    ...result,
+    verdict,
+    why: `${reason}. So far: ${result.why}`,
+  });
+  if (seeds.given < seeds.wanted) return undecided("too few seeds to tell", `Too few seeds to tell (${of(seeds)})`);
+  if (steps.given < steps.wanted) return undecided("not trained to the end", `Trained for ${of(steps)} steps`);
+  return result;
 }
 
 /** Least change of an accuracy that counts as one. */

@@ -131,6 +131,6 @@ export const associativeRecall = task({
   },
   defaults: {
     model: { positional_embedding_type: "rotary" },
-    training: { steps: 1500 },
+    training: { steps: 1500, extra_checkpoints: 12 },
   },
 });

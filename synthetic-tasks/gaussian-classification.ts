@@ -283,6 +283,6 @@ export const gaussianClassification = task({
       attn_only: true,
       readout_hidden: [128, 128],
     },
-    training: { optimiser: "sgd", learning_rate: 0.01, batch: 128, weight_decay: 1e-6 },
+    training: { optimiser: "sgd", learning_rate: 0.01, batch: 128, weight_decay: 1e-6, extra_checkpoints: 12 },
   },
 });

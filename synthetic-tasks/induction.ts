@@ -129,7 +129,7 @@ export const induction = task({
   // stood before, so that the heads of the literature form (previous token, then induction) and no position arithmetic.
   defaults: {
     model: { positional_embedding_type: "rotary" },
-    training: { steps: 1000 },
+    training: { steps: 1000, extra_checkpoints: 12 },
     probes: ["induction", "previous-token"],
   },
 });

@@ -37,7 +37,7 @@ function training(toy: ToyTraining): string {
   return [
     bold("A toy transformer learns to copy"),
     dim(
-      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${made}; half of its in-context accuracy by step ${count(toy.halfway)}`,
+      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${made}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
     ),
     table([{ head: "" }, { head: "" }, { head: "over log steps" }, { head: "heads that formed" }], curves, "  "),
     table([{ head: "" }, { head: "loss", align: "right" }, right, { head: "" }], losses, "  "),

@@ -1,4 +1,5 @@
 import { tasks } from "../../synthetic-tasks/index.ts";
+import { halfOfRise } from "../common/rise.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { ablateSweep } from "../hooks/ablate.ts";
 import { runsFor } from "../jobs/reuse.ts";
@@ -46,8 +47,8 @@ export interface ToyTraining {
   readonly trainMs?: number;
   /** By name, the curve of a metric; of probes the best head's. */
   readonly curves: Readonly<Record<string, readonly MetricPoint[]>>;
-  /** First measured step at which the in-context accuracy is at least half of its last value. */
-  readonly halfway: number;
+  /** Step at which the in-context accuracy has made half of its rise; absent where it hardly rose. */
+  readonly halfway?: number;
   /** Heads whose score says that they formed, by probe, best first. */
   readonly formed: Readonly<Record<string, readonly (HeadRef & { readonly score: number })[]>>;
   /** First of all heads, then without some. */
@@ -79,6 +80,7 @@ export async function trainToy(
     const began = performance.now();
     const [run] = await trainRuns(store, [found], {
       signal: context.signal,
+      whenBusy: "wait",
       onProgress: ({ done, total, values }) =>
         context.progress(done, total, "training a toy transformer", valuesText(values)),
     });
@@ -86,7 +88,7 @@ export async function trainToy(
     const trainMs = performance.now() - began;
     const { curves, formed } = readCurves(store.metrics(run!.id));
     const accuracy = curves["in-context accuracy"]!;
-    const last = accuracy.at(-1)!.value;
+    const halfway = halfOfRise({ steps: accuracy.map(({ step }) => step), values: accuracy.map(({ value }) => value) });
     return {
       run: run!.id,
       layers: spec.model.n_layers,
@@ -96,7 +98,7 @@ export async function trainToy(
       steps: run!.step,
       ...(found.status === "done" ? {} : { trainMs }),
       curves,
-      halfway: accuracy.find(({ value }) => value >= last / 2)!.step,
+      ...(halfway === undefined ? {} : { halfway }),
       formed,
       ablations: await ablateFormed(run!.id, formed, spec.params["vocabulary"] as number),
     };

@@ -121,7 +121,7 @@ export function valueText(value: unknown): string {
  * Trains every point of a sweep, the seeds of a point together, one job a point. Points whose runs are done are not trained again;
  * interrupted ones go on from their last checkpoint. A point whose training fails does not stop the others.
  * @returns results in the order of the points
- * @throws HeadscopeError `cancelled` when `signal` stops it; `usage` when another process trains one of its runs
+ * @throws HeadscopeError `cancelled` when `signal` stops it
  */
 export async function runSweep(store: Store, plan: SweepPlan, options: SweepOptions = {}): Promise<SweepResult[]> {
   const { signal, onProgress, onPoint, worker } = options;
@@ -146,7 +146,8 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
     return results;
   } finally {
     const own = new Set(runs.flat().map(({ id }) => store.run(id).job));
-    for (const job of queue.list()) if (job.status === "queued" && own.has(job.id)) queue.cancel(job.id);
+    for (const job of queue.list())
+      if (job.status === "queued" && own.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
   }
 }
 
@@ -156,7 +157,7 @@ async function trained(
   options: Parameters<typeof trainRuns>[2],
 ): Promise<{ error: unknown } | undefined> {
   try {
-    await trainRuns(store, runs, options);
+    await trainRuns(store, runs, { ...options, whenBusy: "wait" });
     return undefined;
   } catch (error) {
     return { error };

@@ -4,13 +4,22 @@ import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../paths.ts";
 import type { Job, RunRecord, RunSpec, Store } from "../store/store.ts";
+import { isWatched, type Measured } from "../training/transition.ts";
 import type { JobKind } from "./kinds.ts";
 
 /** What the handler `train` is asked to do. */
 export interface TrainPayload {
   readonly spec: RunSpec;
-  /** Runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`. */
-  readonly runs: readonly { readonly id: string; readonly seed: number; readonly folder: string }[];
+  /**
+   * Runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`, and of runs that go on the
+   * measurements by which checkpoints are saved.
+   */
+  readonly runs: readonly {
+    readonly id: string;
+    readonly seed: number;
+    readonly folder: string;
+    readonly history?: readonly Measured[];
+  }[];
   /** Whether to go on from the checkpoints of step `from`, which every run has and nothing lies after. */
   readonly resume: boolean;
   readonly from?: number;
@@ -71,7 +80,10 @@ export const trainKind: JobKind = {
     for (const { id } of runs) removeFilesAfter(id, from ?? -1, store.folder);
     return {
       spec: first.spec,
-      runs: runs.map(({ id, seed }) => ({ id, seed, folder: store.folder })),
+      runs: runs.map(({ id, seed }) => ({
+        ...{ id, seed, folder: store.folder },
+        ...(from === undefined ? {} : { history: watchedHistory(store, id) }),
+      })),
       resume: from !== undefined,
       ...(from === undefined ? {} : { from }),
     };
@@ -94,6 +106,18 @@ export const trainKind: JobKind = {
         store.updateRun(run.id, { status, error: status === "failed" ? (error ?? "unknown") : null });
   },
 };
+
+/** What was measured of a run of the metrics that ask for checkpoints, ascending by step. */
+function watchedHistory(store: Store, id: string): Measured[] {
+  const steps = new Map<number, Record<string, number>>();
+  for (const { name, step, value } of store.metricsAfter(id, -1)) {
+    if (!isWatched(name) || !Number.isFinite(value)) continue;
+    const values = steps.get(step) ?? {};
+    values[name] = value;
+    steps.set(step, values);
+  }
+  return [...steps].map(([step, values]) => ({ step, values }));
+}
 
 /**
  * The last step whose checkpoint every run has, as a row and as a file. A file without a row was written just before

@@ -1,7 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { HeadscopeError } from "../errors.ts";
 import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
 import type { WorkerOptions } from "./client.ts";
 import { Queue } from "./queue.ts";
 import { type TrainEvent, trainEvent } from "./train-kind.ts";
+
+/** Milliseconds between looks at a training that another process does. */
+const LOOK = 250;
 
 /** How a training is followed. */
 export interface TrainRunsOptions {
@@ -11,6 +16,11 @@ export interface TrainRunsOptions {
   /** Called with every event, after the store has it. */
   readonly onEvent?: (event: TrainEvent) => void;
   readonly worker?: WorkerOptions;
+  /**
+   * What becomes of runs that a living process trains already, default "refuse". "wait" follows that training to its end, and
+   * goes on with it where its process dies: for work whose runs may have been taken over by whoever came after a crash.
+   */
+  readonly whenBusy?: "refuse" | "wait";
 }
 
 /**
@@ -18,26 +28,60 @@ export interface TrainRunsOptions {
  * have checkpoints go on from the last one that the whole group has; runs that are done stay as they are.
  * @param runs of any groups; the other runs of these groups are trained with them
  * @returns the runs of these groups, as they are now: `done`, or `cancelled` by `signal` or by another process
- * @throws HeadscopeError `usage` for a run that a living process trains; what the training failed with, after the store
- *   has it
+ * @throws HeadscopeError `usage` for a run that a living process trains, unless it is waited for; what the training failed
+ *   with, after the store has it
  */
 export async function trainRuns(
   store: Store,
   runs: readonly RunRecord[],
-  { signal, onProgress, onEvent, worker }: TrainRunsOptions = {},
+  options: TrainRunsOptions = {},
 ): Promise<RunRecord[]> {
-  const queue = new Queue(store, worker === undefined ? {} : { worker });
   const groups = [...new Set(runs.map(({ group }) => group))];
-  for (const group of groups) {
-    const job = enlist(store, group, { keep: true });
-    if (job === undefined) continue;
-    await queue.workOn(job.id, {
-      signal,
-      onProgress: (_, progress) => onProgress?.(progress),
-      onEvent: (_, event) => onEvent?.(trainEvent.parse(event)),
-    });
-  }
+  for (const group of groups) await trainGroup(store, group, options);
   return groups.flatMap((group) => store.runs({ group }));
+}
+
+async function trainGroup(store: Store, group: string, options: TrainRunsOptions): Promise<void> {
+  const { signal, onProgress, onEvent, worker, whenBusy } = options;
+  for (;;) {
+    const { other, own } = store.transaction(() => {
+      const held = whenBusy === "wait" ? heldJob(store, group) : undefined;
+      return held === undefined ? { own: enlist(store, group, { keep: true }) } : { other: held };
+    });
+    if (other === undefined) {
+      if (own === undefined) return;
+      return new Queue(store, worker === undefined ? {} : { worker }).workOn(own.id, {
+        signal,
+        onProgress: (_, progress) => onProgress?.(progress),
+        onEvent: (_, event) => onEvent?.(trainEvent.parse(event)),
+      });
+    }
+    await follow(store, other, options);
+    const runs = store.runs({ group });
+    const failed = runs.find(({ status }) => status === "failed");
+    if (failed !== undefined)
+      throw new HeadscopeError("input", `run ${failed.id} failed in another process: ${failed.error}`, {
+        remedy: `go on with it: headscope train --resume ${failed.id}`,
+      });
+    if (signal?.aborted === true || runs.some(({ status }) => status === "cancelled")) return;
+  }
+}
+
+/** The job by which another process trains a group, or is about to. */
+function heldJob(store: Store, group: string): number | undefined {
+  return store.runs({ group }).find(({ job }) => job !== undefined && store.isHeld(job))?.job;
+}
+
+/** Tells how far another process's job is, until that process has ended it or has died, or the signal comes. */
+async function follow(store: Store, id: number, { signal, onProgress }: TrainRunsOptions): Promise<void> {
+  let told = "";
+  while (signal?.aborted !== true && store.isHeld(id)) {
+    const { progress } = store.jobEntry(id);
+    const text = JSON.stringify(progress);
+    if (progress !== undefined && text !== told) onProgress?.(progress);
+    told = text;
+    await sleep(LOOK, undefined, { signal }).catch(() => {});
+  }
 }
 
 /**

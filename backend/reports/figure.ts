@@ -26,6 +26,8 @@ const line = z.object({
   x: z.array(z.number()),
   y: values,
   dashed: z.boolean().optional(),
+  /** False: the values stand for themselves, such as one a seed, and no line joins them. */
+  joined: z.boolean().optional(),
   /** Marks every value, for lines of few. */
   points: z.boolean().optional(),
   /** Range over runs, one pair a value of x. */

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { type Tone, toneOf } from "../common/verdicts.ts";
 import { toPlotly } from "./plotly.ts";
 import type { Claim, Report } from "./report.ts";
 import { escapeXml, scriptJson, shownNumber } from "./text.ts";
@@ -8,6 +9,8 @@ const require = createRequire(import.meta.url);
 
 /** Nothing is fetched: plotly.js and the figures are in the page, and the browser is told to refuse all else. */
 const POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
+
+const CLASSES: Readonly<Record<Tone, string>> = { good: "reproduced", bad: "not", open: "inconclusive" };
 
 /** A report as one HTML page that needs no network: claims and verdicts, figures to explore, how to make it again. */
 export async function htmlReport(report: Report): Promise<string> {
@@ -57,7 +60,7 @@ function claimsTable(claims: readonly Claim[]): string {
   const rows = claims.map(
     ({ id, statement, source, check, measured, verdict, why }) => `<tr id="claim-${escapeXml(id)}">
 <td><p>${escapeXml(statement)}</p><p class="faint">${escapeXml(source)}</p><details><summary>Check</summary><p>${escapeXml(check)}</p></details></td>
-<td><span class="verdict ${verdict.split(" ")[0]}">${escapeXml(verdict)}</span><p>${escapeXml(why)}</p></td>
+<td><span class="verdict ${CLASSES[toneOf(verdict)]}">${escapeXml(verdict)}</span><p>${escapeXml(why)}</p></td>
 <td><dl>${Object.entries(measured)
       .map(([name, value]) => `<dt>${escapeXml(name)}</dt><dd>${escapeXml(measuredText(value))}</dd>`)
       .join("")}</dl></td>

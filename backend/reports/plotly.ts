@@ -1,3 +1,4 @@
+import { plotlyMarks, spanOf } from "../common/marks.ts";
 import { type Figure, type HeatmapFigure, heatRange, type LineFigure } from "./figure.ts";
 import { HEAT, isSecondRound, lineColour } from "./palette.ts";
 import { decimalsOf, plotTexts } from "./text.ts";
@@ -27,7 +28,7 @@ function lines(figure: LineFigure): PlotlyFigure {
           ]
         : [];
       const dash = line.dashed || isSecondRound(n) ? "dash" : "solid";
-      const mode = line.points ? "lines+markers" : "lines";
+      const mode = line.joined === false ? "markers" : line.points ? "lines+markers" : "lines";
       return [...band, { ...group, y: line.y, mode, name: line.name, line: { color, width: 2, dash } }];
     }),
     layout: {
@@ -40,18 +41,14 @@ function lines(figure: LineFigure): PlotlyFigure {
         figure.y,
         figure.lines.flatMap(({ y }) => y),
       ),
-      shapes: drawable(figure).map(({ x, label }) => ({
-        type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
-        line: { width: 1, dash: "dot", color: "#808080" },
-        label: { text: label, textposition: "end", textangle: -90, xanchor: "right", font: { size: 11 } },
-      })), // biome-ignore format: a shape a few lines
+      ...plotlyMarks(figure.marks ?? [], { log: figure.x.log === true, span: spanOfAxis(figure) }),
     },
   };
 }
 
-/** A mark that is not above 0 has no place on a logarithmic axis: plotly would begin the axis at 10^-300. */
-function drawable({ marks = [], x: { log } }: LineFigure): NonNullable<LineFigure["marks"]> {
-  return marks.filter(({ x }) => log !== true || x > 0);
+/** The first and the last value of the horizontal axis. */
+function spanOfAxis({ x, lines, marks = [] }: LineFigure): [number, number] {
+  return x.range ?? spanOf([...lines.flatMap((line) => line.x), ...marks.map((mark) => mark.x)], x.log);
 }
 
 function plotlyAxis(

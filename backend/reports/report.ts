@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
+import { VERDICTS } from "../common/verdicts.ts";
 import { HeadscopeError } from "../errors.ts";
 import { formatJson, readJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
@@ -8,10 +9,6 @@ import { figureSchema } from "./figure.ts";
 import { htmlReport } from "./html.ts";
 import { toPng } from "./png.ts";
 import { toSvg } from "./svg.ts";
-
-/** What became of a claim. */
-export const VERDICTS = ["reproduced", "not reproduced", "inconclusive at this scale"] as const;
-export type Verdict = (typeof VERDICTS)[number];
 
 /** Schema of a claim with what was measured. */
 export const claimSchema = z.object({

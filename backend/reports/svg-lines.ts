@@ -81,7 +81,8 @@ function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure)
     "stroke-linejoin": "round",
     "stroke-dasharray": dashed ? DASHES : undefined,
   };
-  const parts = points(line.y).map((stretch) => element("path", { d: path(stretch), ...look }));
+  const joined = line.joined === false ? [] : points(line.y);
+  const parts = joined.map((stretch) => element("path", { d: path(stretch), ...look }));
   return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts].join("");
 }
 
@@ -89,7 +90,7 @@ function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure)
 function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
   const inside = (value: number, { domain }: Scale) => value >= domain[0] && value <= domain[1];
   return stretches(line.x, line.y, figure)
-    .filter((stretch) => line.points === true || stretch.length === 1)
+    .filter((stretch) => line.points === true || line.joined === false || stretch.length === 1)
     .flat()
     .filter(([a, b]) => inside(a, x) && inside(b, y))
     .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(n)))

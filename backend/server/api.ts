@@ -2,9 +2,11 @@
  * What the HTTP API takes and gives, as types: the server, its workers and the front end share them.
  * Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes unless a name says otherwise.
  */
+import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
 import type { PathForm } from "../circuits/path.ts";
+import type { Preset } from "../common/presets.ts";
 import type { Flag, JsonSchema } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
@@ -18,6 +20,7 @@ import type { MainJobState } from "../store/main-job.ts";
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 /** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
 export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
+export type { KeptReport, ReportComparison };
 
 /** RFC 9457: what every response with a status from 400 on holds. */
 export interface Problem {
@@ -248,11 +251,11 @@ export type JobRequest =
       readonly needles?: number;
       readonly seed?: number;
     }
-  /** Result { experiment, preset }: its report is at GET /api/experiments/:name/report. */
+  /** Result { experiment, preset, report }: GET /api/experiments/:name/report?id=REPORT has it. */
   | {
       readonly kind: "experiment";
       readonly name: string;
-      readonly preset: "quick" | "full";
+      readonly preset: Preset;
       readonly params?: Readonly<Record<string, unknown>>;
     }
   /** Fetches a model of the catalogue. */
@@ -523,18 +526,16 @@ export interface ImportRequest {
   readonly params?: Readonly<Record<string, unknown>>;
 }
 
-/** GET /api/experiments. What probes said over checkpoints: GET /api/histories?run=ID lists { id, run, probe }. */
+/**
+ * GET /api/experiments. What probes said over checkpoints: GET /api/histories?run=ID lists { id, run, probe }.
+ * Reports are at GET /api/experiments/NAME/report?id=… (JSON) and …/report.html?id=…; two of them beside each other at
+ * GET /api/experiments/NAME/comparison?first=…&second=…: ReportComparison.
+ */
 export interface ExperimentEntry {
   readonly name: string;
   readonly title: string;
-  /** Newest first; the reports are at GET /api/experiments/NAME/report?preset=… (JSON) and …/report.html. */
-  readonly reports: readonly {
-    readonly preset: string;
-    readonly created: string;
-    readonly summary: string;
-    /** Claims by verdict. */
-    readonly verdicts: Readonly<Record<string, number>>;
-  }[];
+  /** Every report that is kept, newest first. */
+  readonly reports: readonly KeptReport[];
 }
 
 /**

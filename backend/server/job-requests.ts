@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
+import { PRESETS } from "../common/presets.ts";
 import { HeadscopeError } from "../errors.ts";
 import { headMaskSchema, maskFromScores, parseMask } from "../heads/mask.ts";
 import { checkTerms, listModels } from "../models/pull.ts";
@@ -52,7 +53,7 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
     z.strictObject({
       kind: z.literal("experiment"),
       name: shortName,
-      preset: z.enum(["quick", "full"]),
+      preset: z.enum(PRESETS),
       params: parameters.optional(),
     }),
     z.strictObject({

@@ -37,7 +37,8 @@ export class JobRunner {
   summary(job: JobEntry): JobSummary {
     const live = job.status === "running" ? this.#live.get(job.id) : undefined;
     return jobSummary(this.#store, job, {
-      progress: live?.progress,
+      // Of another process's job the store knows the newest.
+      progress: live?.own === true ? live.progress : undefined,
       remaining: live?.remaining.at(Date.now()),
     });
   }

@@ -17,7 +17,10 @@ const KEPT = ["backend/store/", "backend/reports/"];
 const DOCTOR = ["backend/doctor.ts"];
 const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/", "experiments/", ...DOCTOR];
 
-/** What every file of headscope may import. */
+/** What every file of headscope may import, the front end too: small definitions that run anywhere. */
+const COMMON = "backend/common/";
+
+/** What every file of the back end may import. */
 const EVERYBODY = [
   "backend/csv.ts",
   "backend/errors.ts",
@@ -92,8 +95,12 @@ export function violations(path, text, layers = LAYERS) {
     const to = join(dirname(path), target).replaceAll("\\", "/");
     const where = `${path}:${line}`;
     if (path.startsWith("frontend/")) {
-      return to.startsWith("frontend/") || typeOnly ? [] : [`${where}: frontend may import only types, not ${to}`];
+      if (to.startsWith("frontend/") || to.startsWith(COMMON) || typeOnly) return [];
+      return [`${where}: frontend may import types, and values of ${COMMON} only, not ${to}`];
     }
+    if (path.startsWith(COMMON))
+      return to.startsWith(COMMON) ? [] : [`${where}: ${COMMON} is below every layer, ${to} is not`];
+    if (to.startsWith(COMMON)) return [];
     if (EVERYBODY.includes(path))
       return EVERYBODY.includes(to) ? [] : [`${where}: ${path} is below every layer, ${to} is not`];
     if (!own) return [`${where}: ${path} belongs to no layer; give it one in backend/setup/layers.mjs`];

@@ -83,6 +83,8 @@ export interface JobStore {
   endJob(id: number, end: JobEnd): boolean;
   /** Asks for a job's end: at once when it waits or its process is dead, else its process is told by its next beat. */
   cancelJob(id: number): Job;
+  /** Whether a living process works on a job or keeps it for itself; not so of one kept for this process, or one that is gone. */
+  isHeld(id: number): boolean;
   /**
    * Puts a job that failed, was cancelled or lost its process back into the queue.
    * @param options `keep` as of `addJob`; `spec` replaces what it is to do
@@ -166,6 +168,11 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
     return rows.map(record);
   }
 
+  function held(job: JobEntry): boolean {
+    const keptForMe = job.status === "queued" && JSON.stringify(job.owner) === mine;
+    return !keptForMe && ownerLives(job);
+  }
+
   /** Back into the queue, for everybody or kept for `owner`. */
   function requeue(id: number, attempts: number, owner: string | null): void {
     database.all(
@@ -247,13 +254,17 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
         return job(id);
       }),
 
+    isHeld(id) {
+      const row = database.get(`SELECT ${COLUMNS} FROM jobs WHERE id = ?`, id);
+      return row !== undefined && held(record(row));
+    },
+
     resumeJob: (id, { keep = false, spec } = {}) =>
       database.transaction(() => {
         const found = jobEntry(id);
         if (found.status === "done")
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
-        const keptForMe = found.status === "queued" && JSON.stringify(found.owner) === mine;
-        if (!keptForMe && ownerLives(found)) throw busy(`job ${id}`, found);
+        if (held(found)) throw busy(`job ${id}`, found);
         if (found.status !== "queued") admit(keep);
         if (spec !== undefined) describe(id, found.kind, spec);
         requeue(id, 0, keep ? mine : null);

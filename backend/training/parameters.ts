@@ -45,6 +45,7 @@ export const trainingParameters = z.object({
   clip: z.number().min(0).default(0).describe("largest global norm of the gradient; 0 does not clip"),
   points: z.int().min(2).default(40).describe("steps at which evaluations and probes are measured"),
   checkpoints: z.int().min(1).default(12).describe("steps at which the run is saved; the last is always one"),
+  extra_checkpoints: z.int().min(0).max(1000).default(0).describe("further checkpoints at most, saved at measurements where an accuracy or a best head score has moved by a tenth since the last one"),
   spacing: z.enum(["log", "linear"]).default("log").describe("how those steps are spaced"),
   evaluation_rows: z.int().min(1).default(256).describe("sequences of each evaluation"),
 }); // biome-ignore format: a table

@@ -9,6 +9,7 @@ import type { TrainingParams } from "./parameters.ts";
 import { configOf, type TrainSpec } from "./spec.ts";
 import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
+import { type Measured, TransitionWatch } from "./transition.ts";
 
 /** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
 const EVALUATION_STREAM = 0xf0000000;
@@ -23,6 +24,8 @@ export interface TrainState {
   readonly step: number;
   /** Parameters, then the optimiser's vectors. */
   readonly state: SeedState;
+  /** What was measured until here, of a run that goes on: it decides which further checkpoints are saved. */
+  readonly history?: readonly Measured[];
 }
 
 /** What a training run tells and asks. */
@@ -66,6 +69,13 @@ export async function train(
   const measured = new Set(spacedSteps(training.steps, training.points, training.spacing));
   const saved = new Set(spacedSteps(training.steps, training.checkpoints, training.spacing));
   let step = resume?.[0]?.step ?? 0;
+  const watch = new TransitionWatch(training.extra_checkpoints ?? 0); // runs of earlier versions have none
+  if (resume)
+    watch.replay(
+      resume.map(({ history = [] }) => history),
+      saved,
+      step,
+    );
   let lastSaved = resume ? step : -1;
   let told = 0;
 
@@ -79,6 +89,7 @@ export async function train(
     lastSaved = step;
   };
   const measure = async (losses: ArrayLike<number> | undefined): Promise<void> => {
+    const bySeed: Metrics[] = [];
     for (const [s, seed] of seeds.entries()) {
       const values: Record<string, number> = losses ? { loss: losses[s]! } : {};
       const parameters = stepper.parameters(s);
@@ -103,12 +114,20 @@ export async function train(
       }
       parameters.dispose();
       await callbacks.onMetrics(step, seed, values);
+      bySeed.push(values);
     }
+    watch.measured(bySeed);
+  };
+  const saveWhereDue = async (): Promise<void> => {
+    const scheduled = saved.has(step);
+    if (!scheduled && !(measured.has(step) && watch.asks)) return;
+    await save();
+    watch.saved(scheduled);
   };
   try {
     if (!resume) {
       await measure(undefined);
-      await save();
+      await saveWhereDue();
     }
     while (step < training.steps) {
       if (callbacks.signal?.aborted) {
@@ -127,7 +146,7 @@ export async function train(
         callbacks.onProgress?.(step, training.steps, { loss: losses.reduce((a, b) => a + b, 0) / losses.length });
       }
       if (measured.has(step)) await measure(losses);
-      if (saved.has(step)) await save();
+      await saveWhereDue();
       await new Promise((resolve) => setImmediate(resolve));
     }
     return { step, status: "done" };

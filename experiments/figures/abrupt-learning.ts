@@ -1,3 +1,4 @@
+import { counted } from "../../backend/common/plural.ts";
 import type { LineFigure } from "../../backend/reports/figure.ts";
 import type { SweepPoint, Sweeps, Transition } from "../abrupt-learning.ts";
 import type { TrainedRun } from "../base.ts";
@@ -16,7 +17,7 @@ export function accuracyFigure(
     kind: "lines",
     name: "accuracies",
     title: "Accuracies over training",
-    caption: `Mean of ${runs.length} seeds, bands from the lowest to the highest.`,
+    caption: `Mean of ${counted(runs.length, "seed")}, bands from the lowest to the highest.`,
     x: { title: "training step", log: true },
     y: { title: "accuracy", range: [0, 1] },
     lines: [
@@ -70,7 +71,7 @@ export function sweepFigure(
     kind: "lines",
     name: `trade-off-${name.toLowerCase()}`,
     title,
-    caption: `Final accuracies, mean of ${runs} seeds (of all seeds in the main setting).`,
+    caption: `Final accuracies, mean of ${counted(runs, "seed")} (of all seeds in the main setting).`,
     x: { title: name === "alpha" ? "α" : name, ...(name === "K" ? { log: true } : { whole: name === "B" }) },
     y: { title: "final accuracy", range: [0, 1] },
     lines: [

@@ -1,7 +1,8 @@
+import { counted } from "../../backend/common/plural.ts";
 import type { HeatmapFigure, LineFigure } from "../../backend/reports/figure.ts";
 import { headMetricName } from "../../backend/training/head-metric.ts";
 import type { TrainedRun } from "../base.ts";
-import { type Curve, crossing, finalValue, meanLine, median } from "../curves.ts";
+import { type Curve, crossing, finalValue, mean, meanLine, median } from "../curves.ts";
 import type { Emergence } from "../induction-emergence.ts";
 
 /** The curves of a probe's heads in one layer. */
@@ -22,7 +23,7 @@ export function emergenceFigure(seeds: readonly Emergence[], chance: number): Li
     kind: "lines",
     name: "emergence",
     title: "In-context accuracy and head scores over training",
-    caption: `Mean of ${seeds.length} seeds, bands from the lowest to the highest. Marks: median step at which half of the final value is passed.`,
+    caption: `Mean of ${counted(seeds.length, "seed")}, bands from the lowest to the highest. Marks: median step at which half of the final value is passed.`,
     x: { title: "training step", log: true },
     y: { title: "accuracy or score", range: [0, 1] },
     lines: [
@@ -43,6 +44,7 @@ export function orderFigure(runs: readonly TrainedRun[], seeds: readonly Emergen
     x: runs.map(({ seed }) => seed),
     y: seeds.map((seed) => crossing(of(seed), finalValue(of(seed)) / 2) ?? null),
     points: true,
+    joined: false,
   });
   return {
     kind: "lines",
@@ -58,6 +60,22 @@ export function orderFigure(runs: readonly TrainedRun[], seeds: readonly Emergen
   };
 }
 
+/** Share of the loss of guessing by which another loss may differ and still be called the same. */
+const SAME = 0.05;
+
+/** What the loss on the first copy does, in words that follow from its curves. @param chance loss of guessing */
+export function firstCopyCaption(curves: readonly Curve[], chance: number): string {
+  const end = mean(curves.map(finalValue));
+  const begin = mean(curves.map(({ values }) => values[0]!));
+  const [from, to, guess] = [begin, end, chance].map((nats) => nats.toFixed(2));
+  const why = "The first copy is random and not trained on: nothing can predict it better than guessing";
+  if (end > (1 + SAME) * chance)
+    return `${why} (${guess} nats), and its loss goes from ${from} to ${to}: a model that expects repetitions is wrong there.`;
+  if (end < (1 - SAME) * chance)
+    return `The first copy is random, and guessing costs ${guess} nats; its loss goes from ${from} to ${to}, below that.`;
+  return `${why}, and its loss ends there: at ${to} nats, guessing being ${guess}.`;
+}
+
 /** Loss where the context decides and where nothing does. @param chance loss of guessing */
 export function lossFigure(runs: readonly TrainedRun[], chance: number): LineFigure {
   const curves = (name: string) => runs.map((run) => run.curves.get(name)!);
@@ -66,7 +84,7 @@ export function lossFigure(runs: readonly TrainedRun[], chance: number): LineFig
     kind: "lines",
     name: "loss",
     title: "Loss on the repetition and on the first copy",
-    caption: "The first copy is random: nothing can predict it, and its loss stays at that of guessing.",
+    caption: firstCopyCaption(curves("first-copy.loss"), chance),
     x: { title: "training step", log: true },
     y: { title: "loss (nats)" },
     lines: [

@@ -125,7 +125,12 @@ const handle = {
 async function train(payload, { emit, signal }) {
   const { spec, runs, resume, from = 0 } = /** @type {TrainPayload} */ (payload);
   const { steps } = spec.training;
-  const { dieAt, once, failAt } = /** @type {{ dieAt?: number, once?: string, failAt?: number }} */ (spec.params);
+  const {
+    dieAt,
+    once,
+    failAt,
+    pace = 1,
+  } = /** @type {{ dieAt?: number, once?: string, failAt?: number, pace?: number }} */ (spec.params);
   const states = runs.map((run) => (resume ? Number(readFileSync(fileOf(run, from), "utf8")) : 1 / (run.seed + 3)));
   let step = from;
   const save = async () => {
@@ -154,7 +159,7 @@ async function train(payload, { emit, signal }) {
       await sleep(60_000);
     }
     if (step % 10 === 0) await save();
-    await sleep(1);
+    await sleep(pace);
   }
   if (signal.aborted && step % 10 !== 0) await save();
   const status = step < steps ? "cancelled" : "done";

@@ -10,6 +10,7 @@ import { Random } from "../../backend/runtime/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
+import { type Serving, startServing } from "../helpers/serving.ts";
 import { mountable } from "../helpers/small-disk.ts";
 
 const STEPS = 3_000;
@@ -135,6 +136,96 @@ describe("kill -9", () => {
 async function untilGone(pid: number): Promise<void> {
   while (existsSync(`/proc/${pid}`)) await sleep(5);
 }
+
+describe("kill -9 of what runs an experiment", () => {
+  const PARAMS = {
+    ...{ seeds: "0", steps: "600", points: "20", batch: "8", vocabulary: "16" },
+    ...{ n_heads: "2", d_model: "16", evaluation_rows: "16" },
+  };
+  const REQUEST = { kind: "experiment", name: "induction-emergence", preset: "quick", params: PARAMS };
+  type Shown = { id: number; kind: string; status: string; error?: string; result?: { report: string } };
+
+  const jobsOf = async ({ url }: Serving): Promise<Shown[]> => (await (await fetch(`${url}/api/jobs`)).json()) as never;
+  const run = async ({ url }: Serving): Promise<Shown> => {
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`${url}/api/jobs`, { method: "POST", headers, body: JSON.stringify(REQUEST) });
+    expect(answer.status).toBe(202);
+    return (await answer.json()) as never;
+  };
+  /** Waits until something is trained for the experiment. */
+  const underWay = async (store: Store): Promise<void> => {
+    for (;;) {
+      const jobs = store.jobs();
+      expect(jobs.filter(({ status }) => status === "failed")).toEqual([]);
+      if (jobs.some(({ kind, status, progress }) => kind === "train" && status === "running" && progress?.done)) return;
+      await sleep(20);
+    }
+  };
+  const ended = async (serving: Serving, ids: readonly number[]): Promise<Shown[]> => {
+    for (;;) {
+      const jobs = (await jobsOf(serving)).filter(({ id }) => ids.includes(id));
+      if (jobs.every(({ status }) => !["queued", "running", "interrupted"].includes(status))) return jobs;
+      await sleep(100);
+    }
+  };
+
+  test(
+    "the server: what it trained goes on with the next one, and both the experiment and another run of it wait for that",
+    async () => {
+      const home = join(base, "served");
+      const store = storeOf(home);
+      const first = await startServing(home);
+      const { id } = await run(first);
+      await underWay(store);
+      first.process.kill("SIGKILL");
+      const second = await startServing(home);
+      try {
+        // Whichever of the two is first at the training, the other one waits for it.
+        const again = await run(second);
+        for (const job of await ended(second, [id, again.id])) {
+          expect(job).toMatchObject({ status: "done" });
+          const answer = await fetch(
+            `${second.url}/api/experiments/induction-emergence/report?id=${job.result!.report}`,
+          );
+          expect(await answer.json()).toMatchObject({ parameters: { steps: 600, seeds: [0] } });
+        }
+        expect(store.jobs().filter(({ status }) => status !== "done")).toEqual([]);
+        expect(store.runs().map(({ status, step }) => [status, step])).toEqual([
+          ["done", 600],
+          ["done", 600],
+        ]);
+      } finally {
+        await second.stop();
+      }
+    },
+    patiently(600_000),
+  );
+
+  test(
+    "the command: run again beside a server that has taken the training over, it waits and gives the report",
+    async () => {
+      const home = join(base, "commanded");
+      const store = storeOf(home);
+      const args = ["experiment", "run", "induction-emergence", "--json"].concat(
+        Object.entries(PARAMS).flatMap(([name, value]) => ["--param", `${name}=${value}`]),
+      );
+      const cli = start(args, home);
+      await underWay(store);
+      kill(cli.child.pid!);
+      await cli.ended;
+      const serving = await startServing(home);
+      try {
+        await underWay(store);
+        const again = await headscope(args, { env: { HEADSCOPE_HOME: home } });
+        expect(again).toMatchObject({ code: 0 });
+        expect(again.json()).toMatchObject({ experiment: { name: "induction-emergence" }, runs: { length: 2 } });
+      } finally {
+        await serving.stop();
+      }
+    },
+    patiently(600_000),
+  );
+});
 
 describe("an interrupted training", () => {
   test("leaves runs that --resume goes on with, bit for bit", async () => {

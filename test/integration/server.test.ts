@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createReport, writeReport } from "../../backend/reports/report.ts";
+import { createReport, type Report, writeReport } from "../../backend/reports/report.ts";
 import type {
   AblateResult,
   Definitions,
@@ -18,6 +18,7 @@ import type {
   PatchResponse,
   Problem,
   Prompt,
+  ReportComparison,
   ScoresEntry,
 } from "../../backend/server/api.ts";
 import { self } from "../../backend/store/owner.ts";
@@ -372,6 +373,7 @@ describe("documents", () => {
     expect((await server.get("/api/experiments/nothing/report")).status).toBe(404);
   });
 
+  const NAME = "induction-emergence";
   test("a report is given as data and as a page that is shut off from the rest", async () => {
     const report = createReport({
       experiment: { name: "induction-emergence", title: "t", description: "d", source: "s" },
@@ -388,12 +390,39 @@ describe("documents", () => {
     });
     await writeReport(join(server.folder, "experiments", "induction-emergence-quick"), report);
     const list = (await server.get<ExperimentEntry[]>("/api/experiments")).json;
-    const { reports } = list.find(({ name }) => name === "induction-emergence")!;
+    const { reports } = list.find(({ name }) => name === NAME)!;
     const verdicts = { reproduced: 1, "not reproduced": 1 };
-    expect(reports).toEqual([{ preset: "quick", created: report.created, summary: "it came out", verdicts }]);
+    const id = "induction-emergence-quick"; // a folder of an earlier version
+    const entry = { id, preset: "quick", changed: [], created: report.created, summary: "it came out", verdicts };
+    expect(reports).toEqual([entry]);
     const path = "/api/experiments/induction-emergence/report";
     expect((await server.get(`${path}?preset=quick`)).json).toEqual(JSON.parse(JSON.stringify(report)));
     expect((await server.get(`${path}?preset=full`)).status).toBe(404);
+    const later = { ...report, parameters: { seeds: [5], steps: 500 }, created: "2999-01-01T00:00:00.000Z" };
+    const second = "induction-emergence-quick-0123abcd-29990101T000000000Z";
+    await writeReport(join(server.folder, "experiments", second), later);
+    await writeReport(join(server.folder, "experiments", "induction-emergence-quick-other"), later); // no name of ours
+    const both = (await server.get<ExperimentEntry[]>("/api/experiments")).json.find((each) => each.name === NAME)!;
+    const changed = [
+      { name: "seeds", value: "5" },
+      { name: "steps", value: "500" },
+    ];
+    expect(both.reports).toEqual([{ ...entry, id: second, changed, created: later.created }, entry]);
+    expect((await server.get<Report>(`${path}?id=${id}`)).json.created).toBe(report.created);
+    expect((await server.get<Report>(path)).json.created).toBe(later.created);
+    for (const stranger of ["..", "induction-emergence-full", "induction-emergence-quick-other"])
+      expect((await server.get(`${path}?id=${encodeURIComponent(stranger)}`)).status).toBe(404);
+    const comparison = `/api/experiments/${NAME}/comparison?first=${id}&second=${second}`;
+    expect((await server.get<ReportComparison>(comparison)).json).toMatchObject({
+      parameters: [
+        { name: "seeds", values: [null, "5"] },
+        { name: "steps", values: [null, "500"] },
+      ],
+      claims: [
+        { id: "a", same: true },
+        { id: "b", same: true },
+      ],
+    });
     const page = await server.get(`${path}.html`);
     expect(page.headers.get("content-type")).toMatch(/^text\/html/);
     const policy = page.headers.get("content-security-policy")!;

@@ -3,14 +3,9 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { settingText } from "../../backend/common/presets.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
-import {
-  experimentParameters,
-  experiments,
-  latestReport,
-  reportFolder,
-  runExperiment,
-} from "../../experiments/index.ts";
+import { experimentParameters, experiments, findReport, keptReports, runExperiment } from "../../experiments/index.ts";
 import { labelAttention } from "../../experiments/label-attention.ts";
 import { buildCli } from "../helpers/cli.ts";
 
@@ -68,8 +63,11 @@ describe("a very small abrupt-learning", () => {
     seeds: [0, 1], sweep_seeds: [0], steps: 100, points: 20, K: 16, K_values: [8, 16], B_values: [1, 2],
     D: 7, d_model: 8, readout: 8, batch: 8, evaluation_rows: 16,
   }); // biome-ignore format: a table
-  const run = () =>
-    runExperiment(experiment, { store, preset: "quick", params, command: "headscope experiment run abrupt-learning" });
+  const run = (progress?: (done: number, total: number, label: string) => void) =>
+    runExperiment(experiment, {
+      ...{ store, preset: "quick", params, command: "headscope experiment run abrupt-learning" },
+      ...(progress === undefined ? {} : { progress }),
+    });
 
   beforeAll(async () => {
     await buildCli();
@@ -85,11 +83,23 @@ describe("a very small abrupt-learning", () => {
   });
 
   test("trains, measures, judges and writes its report; again, it trains nothing", async () => {
-    await expect(latestReport("abrupt-learning")).rejects.toMatchObject({ kind: "missing" });
-    const { report, files } = await run();
+    await expect(findReport(experiment, {}, folder)).rejects.toMatchObject({ kind: "missing" });
+    const told: { done: number; total: number; label: string }[] = [];
+    const { report, files, id } = await run((done, total, label) => told.push({ done, total, label }));
     expect(report.claims.map(({ id }) => id)).toEqual(experiment.claims.map(({ id }) => id));
-    // 100 steps of 8 sequences teach nothing.
-    expect(report.claims.find(({ id }) => id === "abrupt")!.verdict).toBe("inconclusive at this scale");
+    // Two seeds of four, and one of two in the sweeps.
+    expect(new Set(report.claims.map(({ verdict }) => verdict))).toEqual(new Set(["too few seeds to tell"]));
+    expect(report.claims.map(({ why }) => /\((\d of \d)\)/.exec(why)![1])).toEqual([
+      ...["2 of 4", "2 of 4", "2 of 4"],
+      ...["1 of 2", "1 of 2", "1 of 2"],
+    ]);
+    // One whole: it never goes back, its total stays, and the last stage ends it.
+    expect(new Set(told.map(({ total }) => total)).size).toBe(1);
+    expect(told.map(({ done }) => done)).toEqual(told.map(({ done }) => done).sort((a, b) => a - b));
+    expect(
+      told.filter(({ label }) => label.startsWith("K 16, B 1, α 0")).every(({ done, total }) => done < total / 2),
+    ).toBe(true);
+    expect(told.at(-1)!.done).toBe(told.at(-1)!.total);
     // Two seeds of the main setting; one of K 8, B 2 and α 1 each: the main setting is part of every sweep.
     expect(report.runs).toHaveLength(5);
     expect(files.every((file) => existsSync(file))).toBe(true);
@@ -103,8 +113,13 @@ describe("a very small abrupt-learning", () => {
     expect(again.report.runs).toEqual(report.runs);
     expect(again.report.claims).toEqual(report.claims);
     expect(store.runs()).toHaveLength(5);
-    const latest = await latestReport("abrupt-learning");
-    expect([latest.report, latest.folder]).toEqual([again.report, reportFolder("abrupt-learning", "quick", folder)]);
+    // The second report took nothing from the first.
+    const kept = await keptReports(experiment, folder);
+    expect(kept.map((each) => each.id)).toEqual([again.id, id]);
+    expect((await findReport(experiment, {}, folder)).report).toEqual(again.report);
+    expect((await findReport(experiment, { id: id! }, folder)).report).toEqual(report);
+    expect(settingText(kept[0]!)).toContain("changed: seeds 0,1, sweep_seeds 0, steps 100, points 20, K 16");
+    expect(kept[0]!.verdicts).toEqual({ "too few seeds to tell": 6 });
   });
 
   test("is refused before it trains where its report cannot be written", async () => {

@@ -13,7 +13,7 @@ import {
 } from "../../experiments/curves.ts";
 import { experiments } from "../../experiments/index.ts";
 import { type Emergence, judge as judgeInduction } from "../../experiments/induction-emergence.ts";
-import { tally, tradeOff, vote } from "../../experiments/verdicts.ts";
+import { tally, tradeOff, vote, weighed } from "../../experiments/verdicts.ts";
 
 const STEPS = Array.from({ length: 101 }, (_, i) => 10 * i);
 const curve = (of: (step: number) => number): Curve => ({ steps: STEPS, values: STEPS.map(of) });
@@ -76,6 +76,23 @@ describe("rules", () => {
     expect(vote([true, false, undefined], "it does", "it did not happen").why).toContain(
       "In 1 of 3 seeds it did not happen",
     );
+  });
+
+  test("fewer seeds or steps than the preset's decide nothing, whatever they say", () => {
+    const of = (verdict: ClaimResult["verdict"], seeds: number, steps: number) =>
+      weighed(
+        { id: "a", verdict, measured: { x: 1 }, why: "1 of 1 seeds: it does." },
+        { seeds: { given: seeds, wanted: 4 }, steps: { given: steps, wanted: 1200 } },
+      );
+    expect(of("reproduced", 1, 1200)).toMatchObject({ verdict: "too few seeds to tell", measured: { x: 1 } });
+    expect(of("reproduced", 1, 1200).why).toMatch(/too few seeds to tell \(1 of 4\)/i);
+    expect(of("not reproduced", 3, 500).verdict).toBe("too few seeds to tell");
+    expect(of("not reproduced", 4, 500)).toMatchObject({ verdict: "not trained to the end" });
+    expect(of("not reproduced", 4, 500).why).toContain("500 of 1,200 steps");
+    for (const verdict of ["reproduced", "not reproduced", "inconclusive at this scale"] as const) {
+      expect(of(verdict, 4, 1200).verdict).toBe(verdict);
+      expect(of(verdict, 8, 2000).verdict).toBe(verdict);
+    }
   });
 
   test("a trade-off needs both accuracies to move, apart", () => {

@@ -282,12 +282,15 @@ describe("Home of a folder with results", () => {
       kind: "experiment",
       title: "experiment x, quick",
       status: "done",
-      result: {},
+      result: { experiment: "x", preset: "quick", report: "x-quick-0123abcd-20260102T000000000Z" },
       created: "2026-01-02T00:00:00Z",
     };
     const { root } = await open({ ...full, "GET /api/jobs": [job, done] });
     const jobs = card(root, "Jobs");
-    expect(control(jobs, "Report").getAttribute("href")).toBe("/experiments");
+    // Its own report, not the newest one.
+    expect(control(jobs, "Report").getAttribute("href")).toBe(
+      "/experiments?experiment=x&report=x-quick-0123abcd-20260102T000000000Z",
+    );
     expect(control(jobs, "Curves").getAttribute("href")).toBe("/training?runs=induction-1");
   });
 });

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { toneOf, VERDICTS } from "../../backend/common/verdicts.ts";
 import { type Figure, figureSchema } from "../../backend/reports/figure.ts";
 import { measuredText as backendText } from "../../backend/reports/html.ts";
 import { HEAT, isSecondRound, lineColour } from "../../backend/reports/palette.ts";
 import { toPlotly as backendPlotly } from "../../backend/reports/plotly.ts";
-import { VERDICTS } from "../../backend/reports/report.ts";
 import { figureRows, toPlotly } from "../../frontend/src/experiments/figure.ts";
-import { measuredText, toneOf, verdictsText } from "../../frontend/src/experiments/report.ts";
+import { comparisonRows, measuredText, verdictsText } from "../../frontend/src/experiments/report.ts";
 
 const palette = { line: lineColour, dashed: isSecondRound, heat: HEAT };
 
@@ -52,8 +52,9 @@ describe("a report's figure", () => {
   });
 
   it("marks nothing where a logarithmic axis has no place, and has one tick for each of few whole numbers", () => {
-    const { shapes, yaxis } = toPlotly(lines, palette).layout;
-    expect(shapes).toMatchObject([{ x0: 10, label: { text: "here" } }]);
+    const { shapes, annotations, yaxis } = toPlotly(lines, palette).layout;
+    expect(shapes).toMatchObject([{ x0: 10 }]);
+    expect(annotations).toMatchObject([{ x: 1, text: "here" }]); // an annotation of a logarithmic axis stands at its logarithm
     expect(yaxis).toMatchObject({ tickvals: [0, 0.5, 1, 2, 3, 4, 5, 6] });
   });
 
@@ -71,6 +72,23 @@ describe("a report's figure", () => {
   });
 });
 
+describe("two reports beside each other", () => {
+  it("are rows of the parameters that differ and of every claim's verdicts", () => {
+    const result = { verdict: "reproduced", why: "w", measured: {} } as const;
+    const comparison = {
+      parameters: [{ name: "seeds", values: ["0,1", null] }],
+      claims: [{ id: "a", statement: "A", same: false, results: [result, null] }],
+    };
+    expect(comparisonRows(comparison, ["quick", "quick, 1 changed: seeds 5"])).toEqual({
+      columns: ["what", "name", "quick", "quick, 1 changed: seeds 5"],
+      rows: [
+        ["parameter", "seeds", "0,1", ""],
+        ["verdict", "a", "reproduced", ""],
+      ],
+    });
+  });
+});
+
 describe("verdicts and measured values", () => {
   it("are written as in the report's own page", () => {
     for (const value of [null, "300 to 500", 0, 12, -3, 0.123456, 1234.5, 1e-5, Number.NaN])
@@ -78,7 +96,7 @@ describe("verdicts and measured values", () => {
   });
 
   it("have a tone for every verdict, and come good news first", () => {
-    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open"]);
+    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open", "open", "open"]);
     expect(verdictsText({ "inconclusive at this scale": 1, "not reproduced": 0, reproduced: 4 })).toBe(
       "4 reproduced, 1 inconclusive at this scale",
     );

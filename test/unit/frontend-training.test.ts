@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { headMetricName, parseHeadMetric as parseName } from "../../backend/training/head-metric.ts";
-import { parameterRows, seriesOf, valueRows } from "../../frontend/src/training/compare.ts";
+import { parameterRows, riseRows, seriesOf, valueRows } from "../../frontend/src/training/compare.ts";
 import {
   bandOf,
   bestHead,
@@ -232,6 +232,51 @@ describe("panels", () => {
       ["p.p", ["0.0", "0.1"]],
       ["q.q", ["0.0"]],
     ]);
+  });
+});
+
+describe("when something formed", () => {
+  const rising = (half: number) =>
+    [0, 100, 200, 300, 400, 500, 600].map((step) => [step, step < half ? 0.02 : 0.92] as const);
+  const measured = (half: number) =>
+    curvesOf({
+      "in.loss": [[0, 4], [600, 1]],
+      "in.accuracy": rising(half),
+      "first.accuracy": [[0, 0.014], [300, 0.02], [600, 0.018]], // noise about chance
+      "induction.induction[1.0]": rising(half + 100),
+      "induction.induction[1.1]": [[0, 0.01], [600, 0.01]],
+    }); // biome-ignore format: a table
+  const metrics = metricsOf([...measured(300).keys()]);
+
+  it("is half of the rise of accuracies and best heads; losses and noise have none", () => {
+    const rows = riseRows(metrics, seriesOf([run("t-1", "t-1", 0)], false), () => measured(300));
+    expect(rows.map(({ title, cells }) => [title, cells.map((cell) => cell?.step)])).toEqual([
+      ["in accuracy", [250]],
+      ["induction, best head", [350]],
+    ]);
+  });
+
+  it("is the mean and the range of seeds taken together", () => {
+    const series = seriesOf([run("t-1", "t-1", 0), run("t-2", "t-1", 1)], true);
+    const [row] = riseRows(metrics, series, (id) => measured(id === "t-1" ? 200 : 400));
+    expect(row!.cells).toEqual([{ step: 250, text: "250 (150 – 350)" }]);
+  });
+
+  it("is marked on the curves, also where they are drawn smooth", () => {
+    const [losses, accuracies] = panelsOf({
+      series: seriesOf([run("t-1", "t-1", 0)], false),
+      metrics,
+      curves: () => measured(300),
+      evaluations: () => undefined,
+      colour: (n) => `#${n}`,
+      smoothing: 0.9,
+    });
+    expect(losses!.halves).toEqual([]);
+    expect(accuracies!.halves).toEqual([{ name: "in", step: 250 }]);
+    const figure = { lines: accuracies!.lines, unit: "accuracy", logValues: false, legend: false };
+    const { layout } = panelFigure({ ...figure, logSteps: true, marks: [{ x: 250, label: "half at 250" }] });
+    expect(layout["shapes"]).toMatchObject([{ x0: 250, x1: 250 }]);
+    expect(layout["annotations"]).toMatchObject([{ text: "half at 250", x: Math.log10(250) }]);
   });
 });
 

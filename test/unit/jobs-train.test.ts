@@ -167,6 +167,72 @@ describe("training runs", () => {
   });
 });
 
+describe("training that waits for whoever trains the runs already", () => {
+  /** A training that is under way; in an object, since a promise that is returned would be waited for. */
+  async function begun(store: Store, runs: readonly RunRecord[]): Promise<{ first: Promise<RunRecord[]> }> {
+    let first!: Promise<RunRecord[]>;
+    await new Promise<void>((resolve) => {
+      first = train(store, runs, { onProgress: () => resolve() });
+    });
+    return { first };
+  }
+
+  test("tells how far the other is, and ends with its result", async () => {
+    const store = newStore();
+    const runs = store.createRuns(spec({ pace: 80 }), [0]);
+    const { first } = await begun(store, runs);
+    const told: number[] = [];
+    const second = await train(store, runs, { whenBusy: "wait", onProgress: ({ done }) => told.push(done) });
+    expect(second).toMatchObject([{ status: "done", step: STEPS }]);
+    expect(await first).toEqual(second);
+    expect(told.length).toBeGreaterThan(0);
+    expect(curve(store, "logistic-1")).toEqual(expected(0));
+    expect(store.jobs()).toMatchObject([{ status: "done", attempts: 1 }]);
+  });
+
+  test("goes on itself where the other dies", async () => {
+    const store = newStore();
+    const script = await bundleScript("store-script");
+    const runs = store.createRuns(spec(), [0]);
+    const { id } = store.addJob("train", { runs: ids(runs) });
+    store.updateRun("logistic-1", { job: id, status: "running" });
+    const other = startScript(script, [store.folder, "claim"]);
+    await other.firstLine;
+    const waiting = train(store, runs, { whenBusy: "wait" });
+    other.child.kill("SIGKILL");
+    expect((await waiting)[0]).toMatchObject({ status: "done", step: STEPS });
+    expect(curve(store, "logistic-1")).toEqual(expected(0));
+  });
+
+  test("ends with its signal, and leaves the other alone", async () => {
+    const store = newStore();
+    const script = await bundleScript("store-script");
+    const runs = store.createRuns(spec(), [0]);
+    const { id } = store.addJob("train", { runs: ids(runs) });
+    store.updateRun("logistic-1", { job: id, status: "running" });
+    const other = startScript(script, [store.folder, "claim"]);
+    await other.firstLine;
+    const stop = new AbortController();
+    const waiting = train(store, runs, { whenBusy: "wait", signal: stop.signal });
+    stop.abort();
+    await waiting;
+    expect(store.job(id)).toMatchObject({ status: "running", cancel: false });
+    other.child.kill("SIGKILL");
+    await other.ended;
+  });
+
+  test("fails with what the other failed with", async () => {
+    const store = newStore();
+    const runs = store.createRuns(spec({ failAt: 14, pace: 80 }), [0]);
+    const { first } = await begun(store, runs);
+    first.catch(() => {});
+    await expect(train(store, runs, { whenBusy: "wait" })).rejects.toMatchObject({
+      message: expect.stringContaining("no number at step 14"),
+    });
+    await expect(first).rejects.toThrow("no number at step 14");
+  });
+});
+
 describe("headscope runs and jobs", () => {
   const env = (store: { folder: string }) => ({ env: { HEADSCOPE_HOME: store.folder } });
 

@@ -232,7 +232,8 @@ describe("plotly", () => {
     ]);
     expect(data[2]).toMatchObject({ line: { dash: "dash", color: lineColour(0) } });
     expect(layout["xaxis"]).toEqual({ title: { text: "step" }, type: "log", range: [0, 3] });
-    expect(layout["shapes"]).toMatchObject([{ x0: 7, x1: 7, label: { text: "m" } }]);
+    expect(layout["shapes"]).toMatchObject([{ x0: 7, x1: 7 }]);
+    expect(layout["annotations"]).toMatchObject([{ text: "m" }]);
   });
 
   test("draws a heatmap's first row at the top", () => {

@@ -5,15 +5,41 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../backend/errors.ts";
 import { isInside } from "../../backend/files.ts";
 import { WorkerCrash } from "../../backend/jobs/client.ts";
+import { Queue } from "../../backend/jobs/queue.ts";
 import { EventHub } from "../../backend/server/event-hub.ts";
 import { existingInside, pathOfId } from "../../backend/server/files.ts";
 import { checkToken, isLoopback } from "../../backend/server/guard.ts";
+import { JobRunner } from "../../backend/server/job-runner.ts";
 import { Remaining } from "../../backend/server/job-summaries.ts";
 import { answerOf, limited, notFound, Refusal } from "../../backend/server/problems.ts";
 import { Prompts } from "../../backend/server/prompts.ts";
 import { checkJson } from "../../backend/server/route.ts";
 import { trainCommand } from "../../backend/server/routes/runs.ts";
 import { subjectOf } from "../../backend/store/job-subject.ts";
+import { openStore } from "../../backend/store/store.ts";
+
+describe("a job that another process works on", () => {
+  test("is shown as far as that process last said, however often it was looked at before", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "headscope-runner-"));
+    const store = openStore({ folder });
+    const { id } = store.addJob("train", { runs: [] }, { keep: true });
+    store.claimJob([id]);
+    const runner = new JobRunner(store, new Queue(store), () => {});
+    try {
+      for (const done of [0, 3, 88]) {
+        store.beat(id, { done, total: 100, label: "training" });
+        runner.watch(store.jobEntry(id));
+        expect(runner.summary(store.jobEntry(id)).progress).toMatchObject({ done });
+        store.beat(id, { done: done + 1, total: 100, label: "training" });
+        expect(runner.summary(store.jobEntry(id)).progress).toMatchObject({ done: done + 1 });
+      }
+    } finally {
+      await runner.close();
+      store.close();
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
 
 describe("the event hub", () => {
   const library = (hub: EventHub, count: number) => {

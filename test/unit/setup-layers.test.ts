@@ -36,5 +36,9 @@ test("imports go one way", () => {
   expect(wrong("backend/errors.ts", "./runtime/tf.ts")).toBe(1);
   expect(wrong("frontend/page.ts", "../backend/heads/scores.ts")).toBe(1);
   expect(wrong("frontend/page.ts", "../backend/heads/scores.ts", "type ")).toBe(0);
+  expect(wrong("frontend/page.ts", "../backend/common/rise.ts")).toBe(0);
+  expect(wrong("backend/store/jobs.ts", "../common/rise.ts")).toBe(0);
+  expect(wrong("backend/common/rise.ts", "./marks.ts")).toBe(0);
+  expect(wrong("backend/common/rise.ts", "../errors.ts")).toBe(1);
   expect(wrong("backend/new-part/x.ts", "./y.ts")).toBe(1);
 });

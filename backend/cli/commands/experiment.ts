@@ -1,10 +1,8 @@
 import type { Command } from "commander";
+import { PRESETS, type Preset } from "../../common/presets.ts";
 import { HeadscopeError } from "../../errors.ts";
 import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
-
-const PRESETS = ["quick", "full"] as const;
-type Preset = (typeof PRESETS)[number];
 
 interface RunOptions {
   preset: Preset;
@@ -14,10 +12,11 @@ interface RunOptions {
 }
 
 interface ReportOptions {
+  id?: string;
   preset?: Preset;
 }
 
-/** `headscope experiment list`, `run NAME` and `report NAME`: scripted reproductions and their reports. */
+/** `headscope experiment list`, `run`, `report` and `compare`: scripted reproductions and their reports. */
 export function register(program: Command): void {
   const experiment = program
     .command("experiment")
@@ -25,20 +24,27 @@ export function register(program: Command): void {
   registerList(experiment);
   registerRun(experiment);
   registerReport(experiment);
+  registerCompare(experiment);
 }
 
 function registerList(experiment: Command): void {
-  runs(experiment.command("list").description("list the experiments and their claims"), async (context) => {
-    const [{ experiments }, { definitionDocument }, { listText }] = await Promise.all([
-      import("../../../experiments/index.ts"),
-      import("../definition-text.ts"),
-      import("../experiment-text.ts"),
-    ]);
-    const documents = experiments
-      .list()
-      .map(({ name, claims, presets }) => ({ ...definitionDocument(experiments, name), claims, presets }));
-    await context.print(documents, () => listText(documents));
-  });
+  runs(
+    experiment.command("list").description("list the experiments, their claims, and every report that is kept"),
+    async (context) => {
+      const [{ experiments, keptReports }, { definitionDocument }, { listText }] = await Promise.all([
+        import("../../../experiments/index.ts"),
+        import("../definition-text.ts"),
+        import("../experiment-text.ts"),
+      ]);
+      const documents = await Promise.all(
+        experiments.list().map(async (each) => {
+          const { name, claims, presets } = each;
+          return { ...definitionDocument(experiments, name), claims, presets, reports: await keptReports(each) };
+        }),
+      );
+      await context.print(documents, () => listText(documents));
+    },
+  );
 }
 
 function registerRun(experiment: Command): void {
@@ -54,7 +60,7 @@ function registerRun(experiment: Command): void {
       "quick",
     )
     .option("--seeds <list>", "seeds, same as --param seeds=0,1,2,3")
-    .option("--out <dir>", "folder of the report (default: experiments/NAME-PRESET in the data folder)");
+    .option("--out <dir>", "folder of the report (default: one of its own in experiments/ of the data folder)");
   paramOption(command, "a parameter of the experiment; may be repeated");
   runs<RunOptions>(command, async (context, options, name) => {
     const [
@@ -78,7 +84,7 @@ function registerRun(experiment: Command): void {
     const params = experimentParameters(experiments, name!, preset, given);
     const store = openStore();
     try {
-      const { report, folder } = await runExperiment(experiments.get(name!), {
+      const { report, folder, id } = await runExperiment(experiments.get(name!), {
         store,
         preset,
         params,
@@ -87,7 +93,7 @@ function registerRun(experiment: Command): void {
         progress: context.progress,
         ...(out === undefined ? {} : { out }),
       });
-      await context.print(report, () => reportText(report, folder));
+      await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
     } finally {
       store.close();
       if (context.signal.aborted) context.note("  finished runs are kept: run the experiment again, and it goes on");
@@ -98,14 +104,37 @@ function registerRun(experiment: Command): void {
 function registerReport(experiment: Command): void {
   const command = experiment
     .command("report <name>")
-    .description("print the report of an experiment's latest run")
-    .option("--preset <size>", "which one (default: the newest)", oneOf("--preset", PRESETS));
-  runs<ReportOptions>(command, async (context, { preset }, name) => {
-    const [{ experiments, latestReport }, { reportText }] = await Promise.all([
+    .description("print a report of an experiment, and which others are kept")
+    .option("--id <report>", "which one, as experiment list names it (default: the newest)")
+    .option("--preset <size>", "the newest of this preset", oneOf("--preset", PRESETS));
+  runs<ReportOptions>(command, async (context, choice, name) => {
+    const [{ experiments, findReport, keptReports }, { historyText, reportText }] = await Promise.all([
       import("../../../experiments/index.ts"),
       import("../experiment-text.ts"),
     ]);
-    const { report, folder } = await latestReport(experiments.get(name!).name, preset);
-    await context.print(report, () => reportText(report, folder));
+    if (choice.id !== undefined && choice.preset !== undefined)
+      throw new HeadscopeError("usage", "--id and --preset cannot go together", { remedy: "give one of them" });
+    const { report, folder, entry } = await findReport(experiments.get(name!), choice);
+    const { id, changed } = entry;
+    const history = await keptReports(experiments.get(name!));
+    await context.print({ ...report, id, changed, history }, () =>
+      [reportText(report, folder, changed), "", historyText(history, id)].join("\n"),
+    );
+  });
+}
+
+function registerCompare(experiment: Command): void {
+  const command = experiment
+    .command("compare <name> <first> <second>")
+    .description("two reports beside each other: the parameters that differ, and what became of every claim");
+  runs(command, async (context, _, name, first, second) => {
+    const [{ compareReports, experiments, findReport }, { comparisonText }] = await Promise.all([
+      import("../../../experiments/index.ts"),
+      import("../experiment-text.ts"),
+    ]);
+    const found = await Promise.all([first, second].map((id) => findReport(experiments.get(name!), { id })));
+    const comparison = compareReports(found[0]!.report, found[1]!.report);
+    const reports = found.map(({ entry }) => entry);
+    await context.print({ reports, ...comparison }, () => comparisonText(reports, comparison));
   });
 }

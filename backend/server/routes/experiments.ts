@@ -1,15 +1,19 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { experiments, latestReport } from "../../../experiments/index.ts";
-import { REPORT_HTML, type Report, reportSchema } from "../../reports/report.ts";
-import type { ExperimentEntry } from "../api.ts";
+import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
+import { PRESETS } from "../../common/presets.ts";
+import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
+import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { shortName } from "../fields.ts";
 import { existingFile } from "../files.ts";
 import { route, SENT } from "../route.ts";
 
-const PRESETS = ["quick", "full"] as const;
 const name = z.object({ name: shortName });
-const preset = z.strictObject({ preset: z.enum(PRESETS).optional().describe("default: the newest") });
+const reportId = shortName.describe("id of a report, as the list of experiments has it");
+const choice = z.strictObject({
+  id: reportId.optional().describe("which report; default: the newest"),
+  preset: z.enum(PRESETS).optional().describe("the newest of this preset"),
+});
 
 /** The page of a report draws its figures with a script of its own: it is shut off from the rest of the server. */
 const REPORT_POLICY =
@@ -22,27 +26,48 @@ export const experimentRoutes = [
     path: "/experiments",
     summary: "The experiments, each with its reports, newest first",
     answer: { description: "A list of ExperimentEntry" },
-    handle: (_, { folder }) => Promise.all(experiments.list().map((each) => entry(each.name, each.title, folder))),
+    handle: (_, { folder }): Promise<ExperimentEntry[]> =>
+      Promise.all(
+        experiments.list().map(async (each) => {
+          const { name, title } = each;
+          return { name, title, reports: await keptReports(each, folder) };
+        }),
+      ),
   }),
   route({
     method: "get",
     path: "/experiments/:name/report",
     summary: "A report as data",
     params: name,
-    query: preset,
+    query: choice,
     answer: { description: "headscope.report/1", schema: reportSchema },
     handle: async ({ params, query }, { folder }) =>
-      (await latestReport(experiments.get(params.name).name, query.preset, folder)).report,
+      (await findReport(experiments.get(params.name), query, folder)).report,
+  }),
+  route({
+    method: "get",
+    path: "/experiments/:name/comparison",
+    summary: "Two reports beside each other: the parameters that differ, and what became of every claim",
+    params: name,
+    query: z.strictObject({ first: reportId, second: reportId }),
+    answer: { description: "ReportComparison" },
+    async handle({ params, query }, { folder }): Promise<ReportComparison> {
+      const experiment = experiments.get(params.name);
+      const [first, second] = await Promise.all(
+        [query.first, query.second].map((id) => findReport(experiment, { id }, folder)),
+      );
+      return compareReports(first!.report, second!.report);
+    },
   }),
   route({
     method: "get",
     path: "/experiments/:name/report.html",
     summary: "A report as a page of its own",
     params: name,
-    query: preset,
+    query: choice,
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
-      const found = await latestReport(experiments.get(params.name).name, query.preset, folder);
+      const found = await findReport(experiments.get(params.name), query, folder);
       const path = await existingFile([folder], join(found.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
@@ -52,22 +77,3 @@ export const experimentRoutes = [
     },
   }),
 ];
-
-async function entry(experiment: string, title: string, folder: string): Promise<ExperimentEntry> {
-  const found = await Promise.all(
-    PRESETS.map((each) =>
-      latestReport(experiment, each, folder).then(
-        ({ report }) => [report],
-        () => [],
-      ),
-    ),
-  );
-  const reports = found.flat().sort((a, b) => b.created.localeCompare(a.created));
-  return { name: experiment, title, reports: reports.map(shortened) };
-}
-
-function shortened({ preset, created, summary, claims }: Report): ExperimentEntry["reports"][number] {
-  const verdicts: Record<string, number> = {};
-  for (const { verdict } of claims) verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
-  return { preset, created, summary, verdicts };
-}

@@ -20,7 +20,12 @@ export const handle: Handler = async (payload, { emit, signal }) => {
   const config = configOf(spec.model, task.shape(spec.params));
   const bySeed = new Map(runs.map((run) => [run.seed, run]));
   const states = resume
-    ? await Promise.all(runs.map(({ id, folder }) => readState(checkpointFile(id, from!, folder), config)))
+    ? await Promise.all(
+        runs.map(async ({ id, folder, history = [] }) => ({
+          ...(await readState(checkpointFile(id, from!, folder), config)),
+          history,
+        })),
+      )
     : undefined;
   let latest: Metrics = {};
   const { step, status } = await train(

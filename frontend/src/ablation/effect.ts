@@ -1,3 +1,4 @@
+import { counted } from "../../../backend/common/plural.ts";
 import type { AblateResult } from "../../../backend/server/api.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
@@ -46,7 +47,7 @@ export function verdictOf({ clean, changed, control }: Losses): Verdict {
   if (control === undefined)
     return { kind: "alone", words: `Taking them out ${moves}. There is no control to hold it against.` };
   const [low, high] = control.range.map((loss) => loss - clean) as [number, number];
-  const count = control.draws.length === 1 ? "one draw" : `${control.draws.length} draws`;
+  const count = counted(control.draws.length, "draw");
   const span = signed(low) === signed(high) ? signed(low) : `${signed(low)} to ${signed(high)}`;
   const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
   if (effect > high)

@@ -1,3 +1,4 @@
+import { counted } from "../../../backend/common/plural.ts";
 import type { Table } from "../components/files.ts";
 import { visible } from "../components/tokens.ts";
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
@@ -10,7 +11,9 @@ import { controls, method, seed } from "./params.ts";
 
 /** A set of heads that is taken out, in words: "without 18.6", "without 3 heads". */
 export function withoutHeads(heads: readonly string[]): string {
-  return heads.length === 0 ? "without heads" : `without ${heads.length === 1 ? heads[0] : `${heads.length} heads`}`;
+  return heads.length === 0
+    ? "without heads"
+    : `without ${heads.length === 1 ? heads[0] : counted(heads.length, "head")}`;
 }
 
 /** What the cards show of the effect on the prompt. */

@@ -1,3 +1,4 @@
+import { plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import type { Figure, HeatmapFigure, LineFigure } from "../../../backend/reports/figure.ts";
 import { plotTexts } from "../components/text.ts";
 import type { PlotlyFigure } from "../training/figure.ts";
@@ -28,11 +29,7 @@ function lines(figure: LineFigure, palette: Palette): PlotlyFigure {
         figure.y,
         figure.lines.flatMap(({ y }) => y),
       ),
-      shapes: marksOf(figure).map(({ x, label }) => ({
-        type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
-        line: { width: 1, dash: "dot", color: "#808080" },
-        label: { text: label, textposition: "end", textangle: -90, xanchor: "right", font: { size: 11 } },
-      })), // biome-ignore format: a shape a few lines
+      ...plotlyMarks(figure.marks ?? [], { log: figure.x.log === true, span: spanOfAxis(figure) }),
       legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top" },
       margin: { l: 64, r: 16, t: 12, b: 56 },
     },
@@ -47,7 +44,7 @@ function lineTraces(line: LineFigure["lines"][number], n: number, palette: Palet
   const main = {
     ...common,
     y: line.y,
-    mode: line.points === true ? "lines+markers" : "lines",
+    mode: line.joined === false ? "markers" : line.points === true ? "lines+markers" : "lines",
     name: line.name,
     line: { color, width: 2, dash },
   };
@@ -56,9 +53,9 @@ function lineTraces(line: LineFigure["lines"][number], n: number, palette: Palet
   return [{ ...edge, y: low }, { ...edge, y: high, fill: "tonexty", fillcolor: `${color}2e` }, main];
 }
 
-/** A mark that is not above 0 has no place on a logarithmic axis: plotly would begin the axis at 10^-300. */
-function marksOf({ marks = [], x: { log } }: LineFigure) {
-  return marks.filter(({ x }) => log !== true || x > 0);
+/** The first and the last value of the horizontal axis. */
+function spanOfAxis({ x, lines, marks = [] }: LineFigure): [number, number] {
+  return x.range ?? spanOf([...lines.flatMap((line) => line.x), ...marks.map((mark) => mark.x)], x.log);
 }
 
 function axisOf(

@@ -1,4 +1,6 @@
+import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
 import type { Report } from "../../../backend/reports/report.ts";
+import type { ReportComparison } from "../../../backend/server/api.ts";
 import { parameterText } from "../training/compare.ts";
 
 /** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */
@@ -8,15 +10,6 @@ export function measuredText(value: number | string | null): string {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
   return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
-}
-
-/** How a verdict is shown. */
-export type Tone = "good" | "bad" | "open";
-
-/** Reproduced is good news, not reproduced is bad, anything else is open. */
-export function toneOf(verdict: string): Tone {
-  if (verdict === "reproduced") return "good";
-  return verdict === "not reproduced" ? "bad" : "open";
 }
 
 /** "4 reproduced, 1 not reproduced", the good news first. */
@@ -45,4 +38,18 @@ export function parameterPairs({ preset, parameters }: Report): [name: string, v
     ["preset", preset],
     ...Object.entries(parameters).map(([name, value]): [string, string] => [name, parameterText(value)]),
   ];
+}
+
+/** Rows of two reports beside each other for a CSV file. @param columns what the two are called */
+export function comparisonRows(
+  { parameters, claims }: ReportComparison,
+  columns: readonly string[],
+): { columns: string[]; rows: string[][] } {
+  return {
+    columns: ["what", "name", ...columns],
+    rows: [
+      ...parameters.map(({ name, values }) => ["parameter", name, ...values.map((value) => value ?? "")]),
+      ...claims.map(({ id, results }) => ["verdict", id, ...results.map((result) => result?.verdict ?? "")]),
+    ],
+  };
 }

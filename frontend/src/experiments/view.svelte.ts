@@ -1,5 +1,6 @@
+import { PRESETS } from "../../../backend/common/presets.ts";
 import type { Report } from "../../../backend/reports/report.ts";
-import type { Definitions, ExperimentEntry, JobSummary } from "../../../backend/server/api.ts";
+import type { Definitions, ExperimentEntry, JobSummary, ReportComparison } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { choice, json, text } from "../state/codecs.ts";
@@ -10,10 +11,12 @@ export type ExperimentDefinition = Definitions["experiments"][number];
 
 /** Name of the experiment that is looked at; "" for the first. */
 export const chosenExperiment = urlParam("experiment", text());
-/** Which report is shown; "newest" for the one made last. */
-export const shownPreset = urlParam("report", choice(["newest", "quick", "full"], "newest"));
+/** Id of the report that is shown, or a preset for its newest; "" for the one made last. */
+export const shownReport = urlParam("report", text());
+/** Id of the report that is laid beside it; "" for none. */
+export const comparedReport = urlParam("against", text());
 /** What the next run is made with. */
-export const runPreset = urlParam("preset", choice(["quick", "full"], "quick"));
+export const runPreset = urlParam("preset", choice(PRESETS, "quick"));
 export const runParams = urlParam("given", json<Readonly<Record<string, string>>>({}));
 
 /** What the experiments page looks at. */
@@ -21,6 +24,8 @@ class ExperimentsView {
   /** Reports that there are, by experiment. */
   readonly entries = new Latest<ExperimentEntry[]>();
   readonly report = new Latest<Report>();
+  /** The shown report beside the compared one. */
+  readonly comparison = new Latest<ReportComparison>();
 
   readonly definition: ExperimentDefinition | undefined = $derived.by(() => {
     const all = workspace.definitions.value?.experiments ?? [];
@@ -33,7 +38,14 @@ class ExperimentsView {
   );
 
   /** The report that is shown. */
-  readonly shown = $derived(this.reports?.find(({ preset }) => preset === shownPreset.value) ?? this.reports?.[0]);
+  readonly shown = $derived(
+    this.reports?.find(({ id }) => id === shownReport.value) ??
+      this.reports?.find(({ preset }) => preset === shownReport.value) ??
+      this.reports?.[0],
+  );
+
+  /** The report that is laid beside it. */
+  readonly compared = $derived(this.reports?.find(({ id }) => id === comparedReport.value && id !== this.shown?.id));
 
   /** The job that works on the chosen experiment, or the last one that did. */
   readonly job: JobSummary | undefined = $derived(jobOf(this.definition?.name));
@@ -44,13 +56,20 @@ class ExperimentsView {
 
   /** Where the shown report is, as JSON or as a page. */
   reportPath(kind: "report" | "report.html"): string {
-    return `/api/experiments/${this.definition?.name}/${kind}?preset=${this.shown?.preset}`;
+    return `/api/experiments/${this.definition?.name}/${kind}?id=${this.shown?.id}`;
   }
 
   read(): void {
     const path = this.reportPath("report");
     if (this.shown === undefined) this.report.clear();
     else void this.report.ask((signal) => get<Report>(path, signal));
+  }
+
+  compare(): void {
+    const [first, second] = [this.shown?.id, this.compared?.id];
+    const path = `/api/experiments/${this.definition?.name}/comparison?first=${first}&second=${second}`;
+    if (first === undefined || second === undefined) this.comparison.clear();
+    else void this.comparison.ask((signal) => get<ReportComparison>(path, signal));
   }
 }
 

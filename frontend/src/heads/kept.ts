@@ -1,3 +1,4 @@
+import { counted } from "../../../backend/common/plural.ts";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import { kvHeadOf, type Shape } from "./algebra.ts";
 import type { Place } from "./grid.ts";
@@ -13,6 +14,6 @@ export function keptBy({ heads, kvHeads, sink, recent }: HeadMask, place: Place,
   if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
   const kv = kvHeadOf(place, shape);
   if (kvHeads?.[kv.layer]?.[kv.head] === "streaming")
-    return { kind: "streaming", words: `streams: keeps the first ${sink} and the latest ${recent} tokens` };
+    return { kind: "streaming", words: `streams: keeps the first ${sink} and the latest ${counted(recent, "token")}` };
   return { kind: "full", words: "keeps everything" };
 }

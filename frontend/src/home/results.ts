@@ -1,4 +1,5 @@
 import type { JobSummary } from "../../../backend/server/api.ts";
+import { chosenExperiment, shownReport } from "../experiments/view.svelte.ts";
 import type { PageName } from "../state/codecs.ts";
 import { runsParam } from "../training/view.svelte.ts";
 
@@ -23,8 +24,14 @@ export function resultOf({ kind, status, result }: JobSummary, runs: readonly st
     case "needle":
       return { page: "inference", params: {}, label: "Answers" };
     case "experiment":
-      return { page: "experiments", params: {}, label: "Report" };
+      return { page: "experiments", params: reportParams(result), label: "Report" };
     default:
       return undefined;
   }
+}
+
+/** The report that this job has written; a job of an earlier version knows no more than its preset. */
+function reportParams(result: unknown): Readonly<Record<string, string | undefined>> {
+  const { experiment, preset, report } = result as { experiment?: string; preset?: string; report?: string };
+  return { ...chosenExperiment.to(experiment ?? ""), ...shownReport.to(report ?? preset ?? "") };
 }

@@ -1,3 +1,4 @@
+import { counted } from "../../../backend/common/plural.ts";
 import type { NeedleAnswer, NeedleTrial } from "../../../backend/server/api.ts";
 import { plotText } from "../components/text.ts";
 
@@ -116,7 +117,7 @@ export function lengthsProblem(
   const most = context - maxTokens;
   const long = lengths.find((length) => length > most);
   if (long === undefined) return undefined;
-  return `${long} tokens do not fit: the context is ${context} tokens, and the answer takes ${maxTokens} of them. At most ${most}.`;
+  return `${counted(long, "token")} do not fit: the context is ${counted(context, "token")}, and the answer takes ${maxTokens} of them. At most ${most}.`;
 }
 
 /** What is wrong with depths; undefined when nothing is. */

@@ -1,4 +1,5 @@
 import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
+import { counted } from "../../../backend/common/plural.ts";
 import type { PairAlignment, PatchResponse } from "../../../backend/server/api.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */
@@ -101,7 +102,7 @@ export function doubts({ clean, corrupt }: Pick<PatchResponse, "clean" | "corrup
 /** Why two prompts of different lengths cannot be patched, and what to do. */
 export function lengthWords(clean: number, corrupt: number): string {
   const [longer, more] = clean > corrupt ? ["clean", clean - corrupt] : ["corrupt", corrupt - clean];
-  return `Patching goes position by position, and the ${longer} prompt has ${more === 1 ? "one token" : `${more} tokens`} more (${clean} and ${corrupt}). Use words of as many tokens on both sides: a name that is one token for a name that is one token.`;
+  return `Patching goes position by position, and the ${longer} prompt has ${more === 1 ? "one token" : counted(more, "token")} more (${clean} and ${corrupt}). Use words of as many tokens on both sides: a name that is one token for a name that is one token.`;
 }
 
 /** Why a table by position cannot be made of these pairs; undefined where it can: they have one length. */
@@ -109,5 +110,5 @@ export function oddLength(alignments: readonly Pick<PairAlignment, "clean">[]): 
   const [first, ...others] = alignments.map(({ clean }) => clean.ids.length);
   const at = others.findIndex((length) => length !== first);
   if (at < 0) return undefined;
-  return `A table by position needs pairs of one length: pair 1 has ${first} tokens, pair ${at + 2} has ${others[at]}. Patch by head or by layer, or take one of them out.`;
+  return `A table by position needs pairs of one length: pair 1 has ${counted(first ?? 0, "token")}, pair ${at + 2} has ${others[at]}. Patch by head or by layer, or take one of them out.`;
 }

@@ -1,7 +1,8 @@
+import { halfOfRise } from "../../../backend/common/rise.ts";
 import type { RunDetail, RunSummary } from "../../../backend/server/api.ts";
 import { figure } from "../format.ts";
 import { type Curves, curveOf, valueAt } from "./curves.ts";
-import type { Metric } from "./metrics.ts";
+import { type Metric, rises } from "./metrics.ts";
 
 /** A line of a plot and a column of a table: a run, or the runs of a group taken together. */
 export interface Series {
@@ -98,5 +99,35 @@ export function valueRows(
       return series[at]!.runs.length === 1 ? figure(mean) : `${figure(mean)} (${figure(low)} – ${figure(high)})`;
     });
     return { title: metric.title, cells, texts };
+  });
+}
+
+/** When a metric formed, a cell for each series: the step at which half of its rise was made. */
+export interface RiseRow {
+  readonly title: string;
+  /** Mean and range over the series' runs; undefined where it did not rise. */
+  readonly cells: readonly ({ readonly step: number; readonly text: string } | undefined)[];
+}
+
+/** When the accuracies and the best heads' scores made half of their rise; metrics that rose in no series are left out. */
+export function riseRows(
+  metrics: readonly Metric[],
+  series: readonly Series[],
+  curves: (run: string) => Curves | undefined,
+): RiseRow[] {
+  return metrics.filter(rises).flatMap((metric) => {
+    const cells = series.map(({ runs }) => {
+      const steps = runs.flatMap((run) => {
+        const own = curves(run);
+        const curve = own && curveOf(own, metric);
+        return (curve && halfOfRise(curve)) ?? [];
+      });
+      if (steps.length === 0) return undefined;
+      const step = Math.round(steps.reduce((a, b) => a + b, 0) / steps.length);
+      const [low, high] = [Math.min(...steps), Math.max(...steps)].map((each) => each.toLocaleString("en"));
+      const text = step.toLocaleString("en");
+      return { step, text: low === high ? text : `${text} (${low} – ${high})` };
+    });
+    return cells.some((cell) => cell !== undefined) ? [{ title: metric.title, cells }] : [];
   });
 }

@@ -1,3 +1,4 @@
+import { type Mark, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { plotTexts } from "../components/text.ts";
 import type { Curve } from "./curves.ts";
 
@@ -27,6 +28,8 @@ export interface PanelOptions {
   readonly logSteps: boolean;
   readonly logValues: boolean;
   readonly levels?: readonly Level[];
+  /** Steps with a word: where half of a rise was made. */
+  readonly marks?: readonly Mark[];
   /** Last step of the axis, so that it stays while a run trains; default where the lines end. */
   readonly until?: number | undefined;
   /** The step that is looked at. */
@@ -48,6 +51,7 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
   const { lines, unit, logSteps, logValues, legend } = options;
   const steps = [...lines.flatMap((line) => line.steps), options.until ?? 0].filter((step) => !logSteps || step > 0);
   if (logSteps) steps.push(1);
+  const marks = plotlyMarks(options.marks ?? [], { log: logSteps, span: spanOf(steps, logSteps) });
   return {
     data: lines.flatMap((line, n) => traces(line, n, legend)),
     layout: {
@@ -57,8 +61,8 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
         type: logValues ? "log" : "linear",
         ...(logValues ? {} : { rangemode: "tozero" }),
       },
-      shapes: [...levelShapes(options), ...stepShapes(options)],
-      annotations: noteOfNone(lines, logSteps),
+      shapes: [...levelShapes(options), ...marks.shapes, ...stepShapes(options)],
+      annotations: [...noteOfNone(lines, logSteps), ...marks.annotations],
       showlegend: legend,
       legend: { orientation: "h", x: 0, y: 1, yref: "container", yanchor: "top", font: { size: 11 } },
       hovermode: "x unified",

@@ -54,6 +54,11 @@ export function metricsOf(names: Iterable<string>): Metric[] {
   return [...plain, ...measures].sort((a, b) => place(a).localeCompare(place(b), "en", { numeric: true }));
 }
 
+/** Whether a metric rises as an ability forms. */
+export function rises({ kind }: Pick<Metric, "kind">): boolean {
+  return kind === "accuracy" || kind === "heads";
+}
+
 function kindOf(name: string): Metric["kind"] {
   if (name === "loss" || name.endsWith(".loss")) return "loss";
   return name.endsWith(".accuracy") ? "accuracy" : "other";

@@ -1,8 +1,9 @@
+import { halfOfRise } from "../../../backend/common/rise.ts";
 import type { RunDetail } from "../../../backend/server/api.ts";
 import type { Series } from "./compare.ts";
 import { bandOf, type Curve, type Curves, curveOf, smooth } from "./curves.ts";
 import type { Level, Line } from "./figure.ts";
-import { evaluationOf, KIND_WORDS, type Metric, measureTitle } from "./metrics.ts";
+import { evaluationOf, KIND_WORDS, type Metric, measureTitle, rises } from "./metrics.ts";
 
 /** A panel of curves: of one series all metrics of a kind, of several one metric. */
 export interface Panel {
@@ -12,6 +13,14 @@ export interface Panel {
   readonly kind: Metric["kind"];
   readonly lines: readonly Line[];
   readonly levels: readonly Level[];
+  /** Where lines have made half of their rise, of accuracies and scores. */
+  readonly halves: readonly Half[];
+}
+
+/** The step at which a line of a panel has made half of its rise. */
+export interface Half {
+  readonly name: string;
+  readonly step: number;
 }
 
 /** What panels are made of. */
@@ -41,17 +50,26 @@ export function panelsOf(source: PanelSource): Panel[] {
             : kindPanel(source, only, kind),
         )
       : metrics.map((metric) => metricPanel(source, metric));
-  return panels.filter(({ lines }) => lines.length > 0);
+  return panels.filter(({ lines }) => lines.length > 0).map((panel) => ({ ...panel, halves: halvesOf(panel) }));
 }
 
-function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Panel {
+/** Of what was measured, not of what smoothing makes of it. */
+function halvesOf(panel: Omit<Panel, "halves">): Half[] {
+  if (!rises(panel)) return [];
+  return panel.lines.flatMap(({ name, raw, steps, values }) => {
+    const step = halfOfRise(raw ?? { steps, values });
+    return step === undefined ? [] : [{ name, step }];
+  });
+}
+
+function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Omit<Panel, "halves"> {
   const metrics = source.metrics.filter((metric) => metric.kind === kind);
   const lines = metrics.flatMap((metric, n) => lineOf(source, series, metric, shortName(metric), n) ?? []);
   const help = [...new Set(metrics.map((metric) => helpOf(source, [series], metric)))].join(" ");
   return { key: kind, title: KIND_WORDS[kind].title, help, kind, lines, levels: levelsOf(source, [series], metrics) };
 }
 
-function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Panel {
+function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Omit<Panel, "halves"> {
   const lines = metric.heads.flatMap(({ name, layer, head }, n) => {
     const curve = source.curves(run)?.get(name);
     if (curve === undefined) return [];
@@ -67,7 +85,7 @@ function shortName({ title, kind }: Metric): string {
   return title.replace(kind === "heads" ? /, best head$/ : / (loss|accuracy)$/, "");
 }
 
-function metricPanel(source: PanelSource, metric: Metric): Panel {
+function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves"> {
   const { series } = source;
   return {
     key: metric.key,

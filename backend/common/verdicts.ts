@@ -1,0 +1,21 @@
+/** How a verdict is taken: for the claim, against it, or as leaving it open. */
+export type Tone = "good" | "bad" | "open";
+
+/** What became of a claim, with how it is taken; the last two say that the run was smaller than its preset, so that nothing is decided. */
+const TONES = {
+  reproduced: "good",
+  "not reproduced": "bad",
+  "inconclusive at this scale": "open",
+  "too few seeds to tell": "open",
+  "not trained to the end": "open",
+} as const satisfies Record<string, Tone>;
+
+export type Verdict = keyof typeof TONES;
+
+/** Every verdict that there is. */
+export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
+
+/** How a verdict is taken; one of another version leaves its claim open. */
+export function toneOf(verdict: string): Tone {
+  return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
+}

@@ -1,0 +1,148 @@
+import { createHash } from "node:crypto";
+import { mkdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
+import { HeadscopeError, unknownName } from "../backend/errors.ts";
+import { valueText } from "../backend/jobs/sweep.ts";
+import { dataDir, namesIn } from "../backend/paths.ts";
+import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
+import type { Experiment } from "./base.ts";
+
+/** A report that is kept, as lists have it. */
+export interface KeptReport {
+  /** Name of its folder; tells it from every other one. */
+  readonly id: string;
+  readonly preset: string;
+  /** What it was made with beside the preset. */
+  readonly changed: readonly ParameterChange[];
+  /** ISO time. */
+  readonly created: string;
+  readonly summary: string;
+  /** Claims by verdict. */
+  readonly verdicts: Readonly<Record<string, number>>;
+}
+
+/** Which report: by its id, or the newest of all or of a preset. */
+export interface ReportChoice {
+  readonly id?: string | undefined;
+  readonly preset?: Preset | undefined;
+}
+
+/** The folder that holds the folders of all reports. @param data data folder, default `dataDir()` */
+export function reportsFolder(data = dataDir()): string {
+  return join(data, "experiments");
+}
+
+/** The parameters that differ from the preset's, in the order of the schema; of an unknown preset none. */
+export function changedParameters(
+  experiment: Experiment,
+  preset: string,
+  parameters: Readonly<Record<string, unknown>>,
+): ParameterChange[] {
+  if (!isPreset(preset)) return [];
+  const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
+  return Object.entries(parameters)
+    .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(own[name]))
+    .map(([name, value]) => ({ name, value: valueText(value) }));
+}
+
+/**
+ * Makes the folder of a new report: its name says experiment, preset, a digest of what differs from the preset, and time, so that
+ * no report takes another's place.
+ * @param parts of the report, which is given its time here
+ */
+export async function placeReport(
+  experiment: Experiment,
+  parts: Parameters<typeof createReport>[0],
+  data = dataDir(),
+): Promise<{ report: Report; folder: string; id: string }> {
+  const digest = createHash("sha256")
+    .update(JSON.stringify(changedParameters(experiment, parts.preset, parts.parameters)))
+    .digest("hex")
+    .slice(0, 8);
+  for (;;) {
+    const report = createReport(parts);
+    const id = `${experiment.name}-${parts.preset}-${digest}-${report.created.replaceAll(/[-:.]/g, "")}`;
+    const folder = join(reportsFolder(data), id);
+    try {
+      await mkdir(folder);
+      return { report, folder, id };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      await sleep(1); // another report of this millisecond
+    }
+  }
+}
+
+/** The reports of an experiment, newest first; folders without a sound report are left out. */
+export async function keptReports(experiment: Experiment, data = dataDir()): Promise<KeptReport[]> {
+  const found = await Promise.all(reportIds(experiment, data).map((id) => shortened(experiment, id, data)));
+  return found.filter((entry) => entry !== undefined).sort((a, b) => b.created.localeCompare(a.created));
+}
+
+/**
+ * A report of an experiment.
+ * @throws HeadscopeError `missing` where there is none, `usage` for an unknown id, `input` where its file is no report
+ */
+export async function findReport(
+  experiment: Experiment,
+  { id, preset }: ReportChoice = {},
+  data = dataDir(),
+): Promise<{ report: Report; folder: string; entry: KeptReport }> {
+  if (id !== undefined && !reportIds(experiment, data).includes(id)) {
+    const { remedy } = unknownName("report", id, reportIds(experiment, data));
+    throw new HeadscopeError("missing", `there is no report "${id}" of experiment ${experiment.name}`, {
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
+  const chosen =
+    id ?? (await keptReports(experiment, data)).find((entry) => preset === undefined || entry.preset === preset)?.id;
+  if (chosen === undefined)
+    throw new HeadscopeError(
+      "missing",
+      `there is no report of experiment ${experiment.name}${preset ? ` (${preset})` : ""} in ${data}`,
+      { remedy: `run it: headscope experiment run ${experiment.name}${preset === "full" ? " --preset full" : ""}` },
+    );
+  const folder = join(reportsFolder(data), chosen);
+  const report = await readReport(folder);
+  return { report, folder, entry: entryOf(experiment, chosen, report) };
+}
+
+/** Folders that may hold a report of an experiment: NAME-PRESET-DIGEST-TIME, and NAME-PRESET of earlier versions. */
+function reportIds({ name }: Experiment, data: string): string[] {
+  const pattern = new RegExp(`^${name}-(${PRESETS.join("|")})(-[0-9a-f]{8}-\\d{8}T\\d{9}Z)?$`);
+  return namesIn(reportsFolder(data)).filter((each) => pattern.test(each));
+}
+
+function isPreset(name: string): name is Preset {
+  return (PRESETS as readonly string[]).includes(name);
+}
+
+function entryOf(experiment: Experiment, id: string, report: Report): KeptReport {
+  const { preset, parameters, created, summary, claims } = report;
+  const verdicts: Record<string, number> = {};
+  for (const { verdict } of claims) verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
+  return { id, preset, changed: changedParameters(experiment, preset, parameters), created, summary, verdicts };
+}
+
+/** What was read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
+const known = new Map<string, { readonly version: string; readonly entry: KeptReport }>();
+
+async function shortened(experiment: Experiment, id: string, data: string): Promise<KeptReport | undefined> {
+  const folder = join(reportsFolder(data), id);
+  const path = join(folder, REPORT_JSON);
+  try {
+    const { mtimeMs, size, ino } = await stat(path);
+    const version = `${mtimeMs} ${size} ${ino}`;
+    const before = known.get(path);
+    if (before?.version === version) return before.entry;
+    const report = await readReport(folder);
+    if (report.experiment.name !== experiment.name) return undefined;
+    const entry = entryOf(experiment, id, report);
+    known.set(path, { version, entry });
+    return entry;
+  } catch {
+    return undefined; // not written to its end, or another version's
+  }
+}
