@@ -25,3 +25,9 @@ export const PAGE_LIST: readonly PageEntry[] = [
 export function pageEntry(name: PageName): PageEntry {
   return PAGE_LIST.find((page) => page.name === name)!;
 }
+
+/** What an address shows that is no page's. */
+export const LOST: Pick<PageEntry, "title" | "load"> = {
+  title: "No such page",
+  load: () => import("./pages/Lost.svelte"),
+};
