@@ -48,7 +48,7 @@ export function like(value: number, largest: number): string {
 
 /** Whether a message begins with a word, which takes a capital letter, and not with a path or a name, which has its own spelling. */
 export function isSentence(message: string): boolean {
-  return /^[a-z]+(?=[\s,:;'’]|$)/.test(message);
+  return /^[a-z]+(?=[\s,;'’]|:\s|$)/.test(message);
 }
 
 /** A share of 1 as per cent: "12.3%". */
