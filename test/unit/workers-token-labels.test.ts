@@ -21,7 +21,11 @@ describe("labels of tokens", () => {
       "茶(3/3)",
       "b",
     ]);
-    expect(tokenLabels(tokenizerOf(["<0xE8>", "<0x8C>", "<0xB6>"]), [0, 1, 2])).toEqual(["茶(1/3)", "茶(2/3)", "茶(3/3)"]);
+    expect(tokenLabels(tokenizerOf(["<0xE8>", "<0x8C>", "<0xB6>"]), [0, 1, 2])).toEqual([
+      "茶(1/3)",
+      "茶(2/3)",
+      "茶(3/3)",
+    ]);
     expect(tokenLabels(tokenizerOf(["Ġè", "Į¶"]), [0, 1])).toEqual([" 茶(1/2)", " 茶(2/2)"]);
   });
 
