@@ -46,9 +46,9 @@ export function like(value: number, largest: number): string {
   return `${value < 0 ? ">-" : "<"}${(10 ** -decimals).toFixed(decimals)}`;
 }
 
-/** A message with a capital letter, unless it begins with something that has its own spelling, such as a path. */
-export function sentence(message: string): string {
-  return /^[a-z]+(?=[\s,:;'’]|$)/.test(message) ? message[0]!.toUpperCase() + message.slice(1) : message;
+/** Whether a message begins with a word, which takes a capital letter, and not with a path or a name, which has its own spelling. */
+export function isSentence(message: string): boolean {
+  return /^[a-z]+(?=[\s,;'’]|:\s|$)/.test(message);
 }
 
 /** A share of 1 as per cent: "12.3%". */

@@ -1,7 +1,7 @@
 import { flushSync, mount } from "svelte";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Definitions } from "../../backend/server/api.ts";
-import { figure, like } from "../../frontend/src/format.ts";
+import { figure, isSentence, like } from "../../frontend/src/format.ts";
 import GridLegend from "../../frontend/src/heads/GridLegend.svelte";
 import { rank, ranksByName, rankText } from "../../frontend/src/heads/grid.ts";
 import { nothingFound, scaleOf } from "../../frontend/src/heads/scale.ts";
@@ -66,5 +66,17 @@ describe("numbers in a list", () => {
     const values = [0.9, 0.02, 4e-4, 3.94e-5, 0];
     expect(values.map((value) => like(value, 0.9))).toEqual(["0.900", "0.020", "<0.001", "<0.001", "0"]);
     expect([0.0004, 3.94e-5].map(figure)).toEqual(["4.00e-4", "3.94e-5"]);
+  });
+});
+
+describe("a message", () => {
+  it("that begins with a path or a name keeps its spelling", () => {
+    expect(["there is no model", "check the path"].map(isSentence)).toEqual([true, true]);
+    expect(["/tmp/model is not inside", "models/tiny is", "config.json lacks", "hf:a/b"].map(isSentence)).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
   });
 });
