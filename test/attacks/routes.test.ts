@@ -157,8 +157,7 @@ test("the API is below /api, and there only", async () => {
     const path = SPELLINGS[name]!("/api/definitions", opened.server.port);
     return (await ask(path, { headers: bearer(opened.server) })).status === 200;
   };
-  for (const name of ["as it is", "an empty query", "a full address"])
-    expect(await inside(name), name).toBe(true);
+  for (const name of ["as it is", "an empty query", "a full address"]) expect(await inside(name), name).toBe(true);
   for (const name of [
     "API in capitals",
     "two slashes before",
