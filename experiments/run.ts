@@ -1,8 +1,9 @@
-import { constants, existsSync } from "node:fs";
+import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import type { Registry } from "../backend/definitions/definition.ts";
 import { HeadscopeError } from "../backend/errors.ts";
+import { fileInside } from "../backend/files.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
@@ -59,7 +60,7 @@ export function experimentParameters(
 /**
  * The report of an experiment's latest run.
  * @param preset default: whichever is newer
- * @throws HeadscopeError `missing` where it was not run
+ * @throws HeadscopeError `missing` where it was not run, `input` for a link out of the data folder
  */
 export async function latestReport(
   name: string,
@@ -69,7 +70,8 @@ export async function latestReport(
   const found: { report: Report; folder: string }[] = [];
   for (const each of preset === undefined ? PRESETS : [preset]) {
     const folder = reportFolder(name, each, data);
-    if (existsSync(join(folder, REPORT_JSON))) found.push({ report: await readReport(folder), folder });
+    const there = await fileInside(data, relative(data, join(folder, REPORT_JSON)));
+    if (there !== undefined) found.push({ report: await readReport(folder), folder });
   }
   const newest = found.sort((a, b) => b.report.created.localeCompare(a.report.created))[0];
   if (newest !== undefined) return newest;
