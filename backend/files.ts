@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, realpath, stat } from "node:fs/promises";
-import { isAbsolute, join, relative, sep } from "node:path";
+import { dirname, isAbsolute, join, relative, sep } from "node:path";
 import { HeadscopeError } from "./errors.ts";
 
 // Files that others made: in a model's folder, the hub's cache, a folder that is imported. A link in them may lead anywhere,
@@ -45,6 +45,23 @@ export async function fileInside(folder: string, name: string, root = folder): P
     });
   if (!found.isFile()) throw unreadable(path, "file", kindOf(found));
   return path;
+}
+
+/**
+ * The path to write a file at, by its id; folders on the way may be links as long as they stay below the folder.
+ * @param id a plain path
+ * @throws HeadscopeError "input" for one that leads elsewhere
+ */
+export async function writablePath(folder: string, id: string): Promise<string> {
+  let way = folder;
+  for (const name of dirname(id).split("/")) {
+    way = join(way, name);
+    if (isLink(way) && !(await leadsInside(folder, way)))
+      throw new HeadscopeError("input", `${way} is a link that leads out of ${folder}`, {
+        remedy: "put a folder in its place; to keep results on another disk set HEADSCOPE_HOME",
+      });
+  }
+  return join(folder, id);
 }
 
 /** Bytes of a file that is read as a whole, unless its reader says otherwise. */

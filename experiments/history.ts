@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { mkdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { HeadscopeError, unknownName } from "../backend/errors.ts";
+import { fileInside } from "../backend/files.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
@@ -105,8 +106,16 @@ export async function findReport(
       { remedy: `run it: headscope experiment run ${experiment.name}${preset === "full" ? " --preset full" : ""}` },
     );
   const folder = join(reportsFolder(data), chosen);
+  await reportPath(chosen, data);
   const report = await readReport(folder);
   return { report, folder, entry: entryOf(experiment, chosen, report) };
+}
+
+/** Path of a report's file. @throws HeadscopeError `missing` where there is none, `input` for a link out of the data folder */
+async function reportPath(id: string, data: string): Promise<string> {
+  const path = await fileInside(data, relative(data, join(reportsFolder(data), id, REPORT_JSON)));
+  if (path !== undefined) return path;
+  throw new HeadscopeError("missing", `the report ${id} is not there any more`, { remedy: "choose another" });
 }
 
 /** Folders that may hold a report of an experiment: NAME-PRESET-DIGEST-TIME, and NAME-PRESET of earlier versions. */
@@ -131,8 +140,8 @@ const known = new Map<string, { readonly version: string; readonly entry: KeptRe
 
 async function shortened(experiment: Experiment, id: string, data: string): Promise<KeptReport | undefined> {
   const folder = join(reportsFolder(data), id);
-  const path = join(folder, REPORT_JSON);
   try {
+    const path = await reportPath(id, data);
     const { mtimeMs, size, ino } = await stat(path);
     const version = `${mtimeMs} ${size} ${ino}`;
     const before = known.get(path);

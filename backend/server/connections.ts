@@ -18,6 +18,8 @@ export function keepRoom(server: Server, most: number): void {
     open.set(socket, 0);
     socket.once("close", () => open.delete(socket));
   });
+  // Where all were being answered when the last came, there is no room: who is refused makes some for the next.
+  server.on("drop", () => dispensable(open)?.destroy());
   server.on("request", ({ socket }: IncomingMessage, response: ServerResponse) => {
     open.set(socket, (open.get(socket) ?? 0) + 1);
     response.once("close", () => {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
 import { exporters } from "../exports/index.ts";
-import { isInside, openRegular } from "../files.ts";
+import { isInside, openRegular, writablePath } from "../files.ts";
 import { type HeadMask, writeMask } from "../heads/mask.ts";
 import { type HeadScores, writeScores } from "../heads/scores.ts";
 import type { ExportRequest, ExportResult } from "./api.ts";
@@ -32,7 +32,7 @@ export async function makeExport(request: Given, context: ServerContext, signal:
   ];
   const model = request.model === undefined ? undefined : await models.allowed(request.model);
   const id = `${format}-${Date.now().toString(36)}${randomBytes(3).toString("hex")}`;
-  const own = join(folder, "exports", id);
+  const own = await writablePath(folder, `exports/${id}`);
   const name = output === "folder" ? format : (NAMES[format] ?? `${format}.json`);
   const out = join(own, name);
   try {
@@ -57,7 +57,7 @@ export async function makeExport(request: Given, context: ServerContext, signal:
 export async function exportedFile(folder: string, id: string, name: string): Promise<string> {
   const path = pathOfId(join(folder, "exports"), `${id}/${name}`);
   if (path === undefined || id.includes("/")) throw notFound(`there is no file ${name} of export ${id}`);
-  return existingFile([join(folder, "exports")], path);
+  return existingFile([folder], path);
 }
 
 /** The file that the command line starts from: the document's own, or one that is written beside the export. */

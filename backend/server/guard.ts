@@ -1,9 +1,10 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
+import { posix } from "node:path";
 import type { Request, RequestHandler, Response } from "express";
 import { HeadscopeError } from "../errors.ts";
 import type { Limits } from "./limits.ts";
-import { limited, Refusal } from "./problems.ts";
+import { limited, notFound, Refusal } from "./problems.ts";
 import { checkGiven } from "./token.ts";
 
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
@@ -20,12 +21,14 @@ export interface GuardOptions {
   readonly limits: Limits;
 }
 
-/** The handlers that decide who is let in, for the three places where a request meets them. */
+/** The handlers that decide who is let in, for the four places where a request meets them. */
 export interface Guard {
   /** For every request: the address must be of some length, the Host this server's, and an Origin its own. */
   readonly everywhere: RequestHandler;
   /** First in the router of the API, so that whatever is routed there has passed it: no page of another site, and the token. */
   readonly api: RequestHandler;
+  /** Behind that router: what only looks like one of its addresses is refused as they are, and is not there for who is let in. */
+  readonly lookalikes: RequestHandler;
   /** For pages: `?token=…` is answered with the cookie and the same address without it. */
   readonly entry: RequestHandler;
 }
@@ -53,6 +56,18 @@ export function checkToken(host: string, token: string | false | undefined): voi
 export function guard({ host, port, token, limits }: GuardOptions): Guard {
   const hosts = hostsOf(host, port);
   const cookie = `headscope-${port}`;
+  const api: RequestHandler = (request, response, next) => {
+    checkSite(request);
+    const credential = token === undefined ? "none" : credentialOf(request, cookie, token);
+    if (credential === undefined)
+      throw new Refusal(401, "forbidden", "this server needs its token", {
+        remedy: "open the address with ?token= that headscope printed, or send Authorization: Bearer …",
+        headers: { "www-authenticate": "Bearer" },
+      });
+    response.locals[CLIENT] =
+      `${request.socket.remoteAddress} ${credential} ${request.headers["sec-fetch-site"] ?? ""}`;
+    next();
+  };
   return {
     everywhere(request, _, next) {
       if (request.url.length > limits.urlCharacters)
@@ -64,17 +79,15 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
       checkHost(request, hosts);
       next();
     },
-    api(request, response, next) {
-      checkSite(request);
-      const credential = token === undefined ? "none" : credentialOf(request, cookie, token);
-      if (credential === undefined)
-        throw new Refusal(401, "forbidden", "this server needs its token", {
-          remedy: "open the address with ?token= that headscope printed, or send Authorization: Bearer …",
-          headers: { "www-authenticate": "Bearer" },
-        });
-      response.locals[CLIENT] =
-        `${request.socket.remoteAddress} ${credential} ${request.headers["sec-fetch-site"] ?? ""}`;
-      next();
+    api,
+    lookalikes(request, response, next) {
+      if (!looksLikeApi(request.path)) return next();
+      api(request, response, () => {
+        throw notFound(
+          `there is no ${request.path}`,
+          "write /api in small letters, with single slashes and none encoded",
+        );
+      });
     },
     entry(request, response, next) {
       const given = request.query["token"];
@@ -90,6 +103,8 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
   };
 }
 
+/** How often an address may be encoded over and over and is still read. */
+const MOST_LAYERS = 4;
 const CLIENT = "client";
 
 /** Tells clients apart as well as a server can: by address, by what let them in, and whether a page asks. */
@@ -107,6 +122,18 @@ function checkHost(request: Request, hosts: ReadonlySet<string>): void {
       remedy: "use the address that headscope printed",
     });
   if (origin !== undefined && !hosts.has(hostOfOrigin(origin))) throw foreignPage(origin);
+}
+
+/**
+ * Whether a reader less exact than the router would take a path for one of the API's: in other letters, encoded once or more, with
+ * other slashes, by way of dots. A page would be no answer to it.
+ */
+function looksLikeApi(path: string): boolean {
+  let plain = path;
+  for (let layer = 0; layer < MOST_LAYERS && plain.includes("%"); layer++)
+    plain = plain.replace(/(?:%[\da-f]{2})+/gi, (codes) => Buffer.from(codes.replaceAll("%", ""), "hex").toString());
+  const way = posix.normalize(`/${plain.replaceAll("\\", "/")}`);
+  return /^\/+\s*api(?![\w.-])/i.test(way);
 }
 
 /** Links to pages may be followed from anywhere; the API is for this server's own pages. */

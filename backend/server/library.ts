@@ -3,7 +3,7 @@ import type { Stats } from "node:fs";
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
-import { isInside, readRegular } from "../files.ts";
+import { isInside, leadsInside, readRegular, writablePath } from "../files.ts";
 import { type HeadMask, meaningOf, parseMask, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
@@ -76,12 +76,12 @@ export class Library {
   }
 
   async writeScores(id: string, scores: HeadScores): Promise<ScoresEntry> {
-    await writeScores(join(this.#folder, id), scores);
+    await writeScores(await writablePath(this.#folder, id), scores);
     return scoresEntry(id, scores);
   }
 
   async writeMask(id: string, mask: HeadMask): Promise<void> {
-    await writeMask(join(this.#folder, id), mask);
+    await writeMask(await writablePath(this.#folder, id), mask);
   }
 
   /** Removes a document. @throws Refusal 404 */
@@ -104,7 +104,8 @@ export class Library {
   async #look(): Promise<LibraryChange[]> {
     const before = this.#known;
     const ids: [string, Stats][] = [];
-    for (const [folder, depth] of FOLDERS) ids.push(...(await this.#list(folder, depth)));
+    for (const [folder, depth] of FOLDERS)
+      if (await leadsInside(this.#folder, join(this.#folder, folder))) ids.push(...(await this.#list(folder, depth)));
     const found = await Promise.all(
       ids.map(async ([id, { mtimeMs, size, ino }]): Promise<[string, Known]> => {
         const stamp = `${mtimeMs} ${size} ${ino}`;

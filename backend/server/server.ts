@@ -152,7 +152,7 @@ function application(context: ServerContext, guarded: Guard, web: string): Expre
     throw notFound(`there is no ${originalUrl.split("?")[0]}`, "see /api/openapi.json for what there is");
   });
   app.use("/api", api);
-  app.use(guarded.entry, pages(web));
+  app.use(guarded.lookalikes, guarded.entry, pages(web));
   app.use(answerErrors);
   return app;
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
-import { link, mkdir, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, link, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
+import { openRegular } from "../files.ts";
 import { fileError } from "../store/file-error.ts";
 
 /** What a token may be: it travels in an address and in a header. */
@@ -60,31 +60,30 @@ export function checkGiven(token: string): void {
 
 /** @returns undefined where there is no file */
 async function readToken(path: string): Promise<string | undefined> {
-  // A link is not followed, and a pipe does not wait for a writer.
-  const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
-  const file = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    if (error.code === "ELOOP") throw refused(path, "is a link");
-    throw error;
-  });
-  if (file === undefined) return undefined;
+  let handle: FileHandle;
   try {
-    const stats = await file.stat();
-    const { mode, uid, size } = stats;
-    if (!stats.isFile()) throw refused(path, "is no file");
+    ({ handle } = await openRegular(path, { what: "token file", links: false, most: MOST_BYTES }));
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    if (error.kind === "missing") return undefined;
+    throw refused(error.message);
+  }
+  try {
+    const { mode, uid } = await handle.stat();
     const self = process.getuid?.();
-    if (self !== undefined && uid !== self) throw refused(path, "belongs to another user");
-    if (self !== undefined && (mode & 0o077) !== 0) throw refused(path, "can be read or written by others");
-    const token = size > MOST_BYTES ? "" : (await file.readFile("utf8")).trim();
-    if (!TOKEN.test(token)) throw refused(path, "holds no token");
+    if (self !== undefined && uid !== self) throw refused(`the token file ${path} belongs to another user`);
+    if (self !== undefined && (mode & 0o077) !== 0)
+      throw refused(`the token file ${path} can be read or written by others`);
+    const token = (await handle.readFile("utf8")).trim();
+    if (!TOKEN.test(token)) throw refused(`the token file ${path} holds no token`);
     return token;
   } finally {
-    await file.close();
+    await handle.close();
   }
 }
 
-function refused(path: string, why: string): HeadscopeError {
-  return new HeadscopeError("input", `the token file ${path} ${why}`, {
+function refused(why: string): HeadscopeError {
+  return new HeadscopeError("input", why, {
     remedy: "remove it, and the next start makes a new one; or set HEADSCOPE_TOKEN",
   });
 }
@@ -110,6 +109,6 @@ async function makeToken(folder: string, path: string): Promise<string> {
     await rm(temporary, { force: true });
   }
   const token = await readToken(path);
-  if (token === undefined) throw refused(path, "was removed while it was made");
+  if (token === undefined) throw refused(`the token file ${path} was removed while it was made`);
   return token;
 }

@@ -1,5 +1,8 @@
-/** Characters of the longest relative path, and bytes of the longest part of one, that file systems take. */
-const LONGEST = { path: 1024, part: 255 };
+/**
+ * Characters of the longest relative path, and bytes of the longest part of one: file systems take parts of 255, and a file that is
+ * being written has some more behind its name.
+ */
+const LONGEST = { path: 1024, part: 200 };
 
 /** What no part of a path may hold: other systems' separators, control characters, halves of characters. */
 const ODD = /[\\\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|^[A-Za-z]:/u;

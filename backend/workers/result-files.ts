@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { writablePath } from "../files.ts";
 import { formatJson } from "../json.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
 
@@ -10,6 +10,6 @@ export function shortHash(what: unknown): string {
 
 /** Writes a document into the data folder, whole or not at all. @param id path below it, with slashes @returns `id` */
 export async function writeResult(id: string, document: unknown): Promise<string> {
-  await writeFileAtomic(join(dataDir(), ...id.split("/")), `${formatJson(document)}\n`);
+  await writeFileAtomic(await writablePath(dataDir(), id), `${formatJson(document)}\n`);
   return id;
 }

@@ -1,8 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import type { Socket } from "node:net";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { keepRoom } from "../../backend/server/connections.ts";
 import { Listening, openServer, type TestServer } from "../helpers/api.ts";
 import { bearer, hold, send, sendBytes, statusesOf } from "./raw.ts";
 
@@ -56,7 +58,33 @@ test("connections whose answers are left unread make room for those who ask", as
     // One that is refused ends without an answer.
     await new Promise((resolve) => socket.once("readable", resolve).once("close", resolve));
   }
+  // The answers fill the system's buffers first, and until then nobody can tell that they are not read.
+  await expect.poll(() => health().catch(() => 0)).toBe(200);
   for (let i = 0; i < 5; i++) expect(await health()).toBe(200);
+});
+
+test("connections that were all being answered when the last came make room once they are left unread", async () => {
+  const most = 4;
+  const answers: ServerResponse[] = [];
+  const server = createServer((_, response) => answers.push(response));
+  server.maxConnections = most;
+  keepRoom(server, most);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const ask = async () => held.push(await hold({ port }, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"));
+  for (let i = 0; i < most; i++) {
+    await ask();
+    await until(() => answers.length === i + 1);
+  }
+  for (const answer of answers) answer.write(Buffer.alloc(32 << 20));
+  await until(() => answers.every(({ writableLength }) => writableLength > 0));
+  const refused = await hold({ port });
+  refused.resume(); // to hear of its end
+  await until(() => refused.destroyed);
+  await ask();
+  await until(() => answers.length === most + 1);
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
 });
 
 test("half a request is ended in time", async () => {

@@ -10,6 +10,7 @@ import { experiments } from "../../experiments/index.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
+import { makeSandbox, type Sandbox } from "../helpers/sandbox.ts";
 import { startServing } from "../helpers/serving.ts";
 
 const SCORES = {
@@ -17,6 +18,11 @@ const SCORES = {
   model: { ref: "toy-induction", layers: 2, heads: 1, kvHeads: 1 },
   probe: "mine",
   metrics: { mine: { axis: "heads", values: [[0], [1]] } },
+};
+const MASK = {
+  format: "headscope.head-mask/1",
+  model: { ref: "toy-induction", layers: 2, heads: 1, kvHeads: 1 },
+  kvHeads: [["retrieval"], ["streaming"]],
 };
 const [experiment] = experiments.names();
 const folder = mkdtempSync(join(tmpdir(), "headscope-special-"));
@@ -100,6 +106,55 @@ describe("the files of the data folder", () => {
     expect(made.status).toBe(201);
     const removed = await Promise.all(Array.from({ length: 8 }, () => server.remove("/api/masks/masks/once.json")));
     expect(removed.map(({ status }) => status).sort()).toEqual([204, ...Array.from({ length: 7 }, () => 404)]);
+  });
+});
+
+describe("folders of the data folder that are links out of it", () => {
+  const secret = "the secret of another folder";
+  let box: Sandbox;
+  let server: TestServer;
+  beforeAll(async () => {
+    box = makeSandbox();
+    const elsewhere = (file: string, content: object) => {
+      mkdirSync(dirname(join(box.outside, file)), { recursive: true });
+      writeFileSync(join(box.outside, file), JSON.stringify(content));
+    };
+    elsewhere("scores/x.json", { ...SCORES, probe: secret });
+    elsewhere("masks/x.json", { ...MASK, source: secret });
+    elsewhere("exports/csv-1/heads.csv", { secret });
+    for (const name of ["scores", "masks", "exports", "experiments"])
+      symlinkSync(join(box.outside, name), join(box.inside, name));
+    mkdirSync(join(box.outside, "experiments", `${experiment}-quick`), { recursive: true });
+    writeFileSync(join(box.outside, "experiments", `${experiment}-quick`, "report.json"), secret);
+    server = await openServer({ folder: box.inside });
+  });
+  afterAll(async () => {
+    await server.close();
+    box.remove();
+  });
+
+  test.each([
+    "/api/scores",
+    "/api/masks",
+    "/api/scores/scores/x.json",
+    "/api/masks/masks/x.json",
+    "/api/exports/csv-1/files/heads.csv",
+    `/api/experiments/${experiment}/report`,
+    `/api/experiments/${experiment}/report.html`,
+  ])("are not read: %s", async (address) => {
+    const { status, text } = await server.get(address);
+    expect(status).toBeLessThan(500);
+    for (let part = 0; part + 10 <= secret.length; part++) expect(text).not.toContain(secret.slice(part, part + 10));
+  });
+
+  test("are not written to, nor is anything removed from them", async () => {
+    const before = box.outsideNow();
+    expect((await server.post("/api/scores", SCORES)).status).toBe(422);
+    expect((await server.post("/api/masks", { name: "x", mask: MASK })).status).toBe(422);
+    expect((await server.post("/api/exports", { format: "csv", scores: SCORES })).status).toBe(422);
+    expect((await server.remove("/api/scores/scores/x.json")).status).toBe(404);
+    expect((await server.remove("/api/masks/masks/x.json")).status).toBe(404);
+    expect(box.outsideNow()).toBe(before);
   });
 });
 

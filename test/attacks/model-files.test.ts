@@ -16,7 +16,6 @@ import { tokenizerFromJson } from "../../backend/models/formats/tokenizer-json.t
 import { parameterCount, parameterLayout, parametersOf } from "../../backend/models/parameter-layout.ts";
 import { readRunCheckpoint } from "../../backend/models/run-checkpoint.ts";
 import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/gguf-bytes.ts";
-import { patiently } from "../helpers/patience.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -24,9 +23,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** The refusal that some work ends in. @param most milliseconds that are ample for it on a quiet machine */
+/** Milliseconds of a processor that this process has used: how busy the machine is does not count. */
+function used(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
+
+/** The refusal that some work ends in. @param most milliseconds of a processor that are ample for it */
 async function refusal(work: () => unknown, most: number): Promise<HeadscopeError> {
-  const start = performance.now();
+  const start = used();
   const error = await Promise.resolve()
     .then(work)
     .then(
@@ -34,12 +39,12 @@ async function refusal(work: () => unknown, most: number): Promise<HeadscopeErro
       (error: unknown) => error,
     );
   expect(error).toBeInstanceOf(HeadscopeError);
-  expect(performance.now() - start).toBeLessThan(patiently(most));
+  expect(used() - start).toBeLessThan(most);
   return error as HeadscopeError;
 }
 
-const AT_ONCE = 1_000;
-const SECONDS = 7_000;
+const AT_ONCE = 2_000;
+const SECONDS = 10_000;
 
 describe("a run file", () => {
   const config: ModelConfig = {
@@ -213,9 +218,9 @@ describe("a tokenizer.json", () => {
     ["a million steps", () => written({ normalizer: Array.from({ length: 1e5 }, () => ({ type: "NFC" })) })],
   ])("with %s is refused at once", async (_, content) => {
     const checkpoint = folderOf({ "tokenizer.json": content() });
-    const start = performance.now();
+    const start = used();
     const { tokenizer, tokenizerFault } = await tokenizerOf(checkpoint);
-    expect(performance.now() - start).toBeLessThan(patiently(AT_ONCE));
+    expect(used() - start).toBeLessThan(AT_ONCE);
     expect(tokenizer).toBeUndefined();
     expect(tokenizerFault).toBeTypeOf("string");
   });
@@ -264,10 +269,10 @@ describe("a tokenizer.json", () => {
       normalizers: [first, { type: "Replace", pattern: { String: "ba" }, content: "b" }, replace],
     };
     const checkpoint = folderOf({ "tokenizer.json": written({ normalizer }) });
-    const start = performance.now();
+    const start = used();
     const { tokenizer } = await tokenizerOf(checkpoint);
     if (tokenizer) expect((await refusal(() => tokenizer.encode("a"), SECONDS)).kind).toBe("unsupported");
-    expect(performance.now() - start).toBeLessThan(patiently(SECONDS));
+    expect(used() - start).toBeLessThan(SECONDS);
   });
 });
 

@@ -91,6 +91,7 @@ describe("a hub's listing", () => {
     ["a slash at the end", "x.gguf/"],
     ["nothing", ""],
     ["an immense name", `${"x".repeat(300)}.gguf`],
+    ["a name that leaves no room behind it", `${"n".repeat(240)}.gguf`],
     ["an immense path", `${"x/".repeat(600)}x.gguf`],
     ["a number", 7],
     ["null", null],

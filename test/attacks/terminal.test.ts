@@ -8,6 +8,7 @@ import { createProgress } from "../../backend/cli/progress.ts";
 import { formatJson } from "../../backend/json.ts";
 import { Exit, printable, printableJson } from "../../backend/setup/terminal.mjs";
 import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { ggufHeader } from "../helpers/gguf-bytes.ts";
 
 /** What a terminal acts on: written out, since the code's own expression is what is tested. */
 const BAD = [
@@ -109,22 +110,55 @@ describe("the command line", () => {
     expect(stderr).toContain("\\x1b]52");
   });
 
-  test("is not commanded by what a file holds", async () => {
-    const home = join(folder, "model");
-    mkdirSync(home);
-    writeFileSync(join(home, "config.json"), JSON.stringify({ model_type: HOSTILE, architectures: [HOSTILE] }));
-    const name = JSON.stringify({ [HOSTILE]: { dtype: "F32", shape: [1], data_offsets: [0, 4] } });
-    const header = Buffer.from(name.padEnd(Math.ceil(name.length / 8) * 8));
+  /** A file of tensors whose only one, of layer 0, has a hostile name. */
+  function hostileTensor(dtype = "F32"): Buffer {
+    const name = JSON.stringify({ [`model.layers.0.${HOSTILE}`]: { dtype, shape: [1], data_offsets: [0, 4] } });
+    const header = Buffer.from(name.padEnd(8 * Math.ceil(Buffer.byteLength(name) / 8)));
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(header.length));
-    writeFileSync(join(home, "model.safetensors"), Buffer.concat([length, header, Buffer.alloc(4)]));
+    return Buffer.concat([length, header, Buffer.alloc(4)]);
+  }
+  const llama = {
+    ...{
+      model_type: "llama",
+      architectures: ["LlamaForCausalLM"],
+      hidden_size: 8,
+      num_hidden_layers: 1,
+      vocab_size: 8,
+    },
+    ...{ num_attention_heads: 2, intermediate_size: 8, max_position_embeddings: 8, rms_norm_eps: 1e-5 },
+  };
+  const folderOf = (files: Readonly<Record<string, string | Buffer>>): string => {
+    const home = mkdtempSync(join(folder, "model-"));
+    for (const [name, content] of Object.entries(files)) writeFileSync(join(home, name), content);
+    return home;
+  };
+
+  test.each<[string, () => string]>([
+    ["an architecture", () => folderOf({ "config.json": JSON.stringify({ ...llama, model_type: HOSTILE, architectures: [HOSTILE] }), "model.safetensors": hostileTensor() })],
+    ["an activation", () => folderOf({ "config.json": JSON.stringify({ ...llama, hidden_act: HOSTILE }), "model.safetensors": hostileTensor() })],
+    ["a tensor", () => folderOf({ "config.json": JSON.stringify(llama), "model.safetensors": hostileTensor("F31") })],
+    ["an architecture in a GGUF file", () => join(folderOf({ "a.gguf": ggufHeader({ "general.architecture": HOSTILE }) }), "a.gguf")],
+  ])("is not commanded by the name of %s in a model's files", async (_, path) => {
+    const { code, stdout, stderr } = await run("models", "info", path());
+    expect(code).toBe(1);
+    expect(holdsBad(stdout + stderr)).toEqual([]);
+    expect(stderr).toMatch(/\\x1b\]|\\u001b\]/);
+  }); // biome-ignore format: a table
+
+  test("is not commanded by the name of a file in the hub's cache", async () => {
+    const commit = "c".repeat(40);
+    const snapshot = join(folder, "hub", "models--a--b", "snapshots", commit);
+    mkdirSync(snapshot, { recursive: true });
+    for (const name of ["1.gguf", "2.gguf"]) writeFileSync(join(snapshot, HOSTILE + name), "GGUF");
     for (const args of [
-      ["models", "check", home],
-      ["models", "check", home, "--json"],
-      ["models", "info", home],
+      ["models", "list"],
+      ["models", "list", "--json"],
     ]) {
-      const { stdout, stderr } = await run(...args);
+      const env = { HEADSCOPE_HOME: folder, HF_HUB_CACHE: join(folder, "hub") };
+      const { stdout, stderr } = await headscope(args, { env });
       expect(holdsBad(stdout + stderr)).toEqual([]);
+      expect(stdout).toMatch(/\\x1b\]|\\u001b\]/);
     }
   });
 });
