@@ -4,12 +4,13 @@ import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { BATCH_TOKENS } from "../hooks/loss.ts";
 import { normalise, UNHOOKED } from "../models/block.ts";
-import { forward } from "../models/forward.ts";
 import { blockHook, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { parameter } from "../models/weights.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { logitDifference, meanResult, type Pair, type PatchResult, type TokenPair, tokenPairs } from "./patch.ts";
 
 /** Inputs of a head that a path can end in. */
@@ -25,6 +26,8 @@ export interface PathOptions {
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between the senders and stretches of a long run. */
+  turn?: Turn;
 }
 
 /**
@@ -35,7 +38,7 @@ export interface PathOptions {
  * @see Wang et al. 2023, Interpretability in the Wild, path patching; Elhage et al. 2021 for Q-, K- and V-composition
  */
 export async function patchPaths(model: Model, options: PathOptions): Promise<PatchResult> {
-  const { into, through, progress, signal } = options;
+  const { into, through, progress, signal, turn } = options;
   const layer = receiverLayer(model, into);
   const pairs = tokenPairs(model, options.pairs, options);
   const results: PatchResult[] = [];
@@ -43,7 +46,7 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
   for (const pair of pairs) {
     const told = (done: number) =>
       progress?.(results.length * senders + done, pairs.length * senders, "path patching, senders");
-    results.push(await patchPair(model, pair, layer, { into, through, ...(signal ? { signal } : {}), told }));
+    results.push(await patchPair(model, pair, layer, { into, through, signal, turn, told }));
   }
   return meanResult(results);
 }
@@ -67,31 +70,31 @@ function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
 interface Receivers {
   readonly into: readonly HeadRef[];
   readonly through: PathEnd;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  readonly turn: Turn | undefined;
   /** Called with the senders done. */
   told(done: number): void;
 }
 
 /** One pair's table; the senders are rows of batches that start from the corrupt run's residual before the receivers. */
 async function patchPair(model: Model, pair: TokenPair, layer: number, receivers: Receivers): Promise<PatchResult> {
-  const { told, signal } = receivers;
+  const { told, signal, turn } = receivers;
   const { n_heads: H } = model.config;
   const senders = layer * H;
   const onLayer = () => signal?.throwIfAborted();
-  const clean = run(model, pair, pair.clean, layer, onLayer);
-  let corrupt: ReturnType<typeof run> | undefined;
+  const clean = await run(model, pair, pair.clean, layer, { onLayer, turn });
+  let corrupt: Run | undefined;
   try {
-    corrupt = run(model, pair, pair.corrupt, layer, onLayer);
+    corrupt = await run(model, pair, pair.corrupt, layer, { onLayer, turn });
     const batches = Math.ceil(senders / Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length)));
     // As even as they go; the last is filled up, so that all run the same functions.
     const size = Math.ceil(senders / batches);
     const values: number[] = [];
     for (let first = 0; first < senders; first += size) {
       const rows = Array.from({ length: size }, (_, i) => Math.min(first + i, senders - 1));
-      values.push(...patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers));
+      values.push(...(await patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers)));
       told(Math.min(first + size, senders));
-      await new Promise(setImmediate);
-      signal?.throwIfAborted();
+      await (turn ?? loopTurn(signal))();
     }
     return {
       clean: clean.metric,
@@ -105,17 +108,17 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
 }
 
 /** The metric with each of some senders patched. @param senders layer * heads + head, ascending */
-function patchSenders(
+async function patchSenders(
   model: Model,
   pair: TokenPair,
   layer: number,
   senders: readonly number[],
-  { clean, corrupt }: Record<"clean" | "corrupt", ReturnType<typeof run>>,
-  { into, through, signal }: Receivers,
-): number[] {
+  { clean, corrupt }: Record<"clean" | "corrupt", Run>,
+  { into, through, signal, turn }: Receivers,
+): Promise<number[]> {
   const { n_heads: H, n_key_value_heads: G, d_model } = model.config;
   const positions = pair.clean.length;
-  return tf.tidy(() => {
+  const given = tf.tidy(() => {
     const lowest = Math.floor(senders[0]! / H);
     const highest = Math.floor(senders.at(-1)! / H);
     // What each sender of these layers writes differently in the clean prompt [heads, positions, d_model].
@@ -135,18 +138,20 @@ function patchSenders(
       Array.from({ length: heads }, (_, h) => Number(received.has(h))),
       [1, 1, heads, 1],
     );
-    const { logits } = forward(
-      model,
-      { resid: tf.tile(corrupt.resid, [senders.length, 1, 1]), startLayer: layer, logitsAt: "last" },
-      {
-        interventions: new Map([
-          [blockHook(layer, `hook_${through}_input`), { gain: tf.scalar(1), bias: tf.mul(change, mask) }],
-        ]),
-        onLayer: () => signal?.throwIfAborted(),
-      },
-    );
-    return logitDifference(logits!, pair);
+    const affine = { gain: tf.scalar(1), bias: tf.mul(change, mask) };
+    return { affine, resid: tf.tile(corrupt.resid, [senders.length, 1, 1]) };
   });
+  try {
+    const input = { resid: given.resid, startLayer: layer, logitsAt: "last" } as const;
+    const interventions = new Map([[blockHook(layer, `hook_${through}_input`), given.affine]]);
+    const onLayer = () => signal?.throwIfAborted();
+    const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
+    const values = logitDifference(result.logits!, pair);
+    result.dispose();
+    return values;
+  } finally {
+    tf.dispose([given.resid, given.affine.gain, given.affine.bias]);
+  }
 }
 
 /**
@@ -165,11 +170,20 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
   return tf.sub(after(tf.add(sum, written)), after(sum));
 }
 
+type Run = Awaited<ReturnType<typeof run>>;
+
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the stream before it. */
-function run(model: Model, pair: TokenPair, tokens: number[], layer: number, onLayer: () => void) {
+async function run(
+  model: Model,
+  pair: TokenPair,
+  tokens: number[],
+  layer: number,
+  { onLayer, turn }: { onLayer: () => void; turn: Turn | undefined },
+) {
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
   const before = blockHook(layer, "hook_resid_pre");
-  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, before], onLayer });
+  const input = { tokens: [tokens], logitsAt: "last" } as const;
+  const result = await forwardInTurns(model, input, { names: [...names, before], onLayer }, turn);
   return {
     metric: logitDifference(result.logits!, pair)[0]!,
     z: names.map((name) => result.activations.get(name) as Tensor),

@@ -5,6 +5,7 @@ import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
+import type { Turn } from "../runtime/turn.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type CleanRun, type Method, ModelRuns } from "./variants.ts";
 
@@ -34,6 +35,8 @@ export interface AblationInput {
   /** Called as batches of variants are done. */
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between stretches of a long run. */
+  turn?: Turn;
 }
 
 export interface AblateOptions extends AblationInput {

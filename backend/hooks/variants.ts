@@ -1,13 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { forward } from "../models/forward.ts";
 import { blockHook } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import type { Affine } from "../models/stage.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { AblationInput, Head } from "./ablate.ts";
 import { replaceWhere } from "./intervention-kinds.ts";
-import { BATCH_TOKENS, residLosses } from "./loss.ts";
+import { BATCH_TOKENS, residLosses, residLossesInTurns } from "./loss.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 
 export type Method = "zero" | "mean" | "resample";
@@ -18,6 +19,12 @@ export interface CleanRun {
   readonly streams: readonly Tensor[];
   /** Loss of the next tokens, by row. */
   readonly nll: readonly (readonly number[])[];
+}
+
+/** How the work is given up, and lets others in. */
+interface Stop {
+  readonly onLayer: () => void;
+  readonly turn: Turn | undefined;
 }
 
 /** A row of the input with one set of heads taken out. */
@@ -66,9 +73,10 @@ export class ModelRuns {
 
   /** Runs every set on every row. */
   async all(progress: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
-    const { tokens } = this.#input;
-    const stop = { onLayer: () => signal?.throwIfAborted() };
-    this.#prepare(stop);
+    const { tokens, turn } = this.#input;
+    const stop: Stop = { onLayer: () => signal?.throwIfAborted(), turn };
+    const between = turn ?? loopTurn(signal);
+    await this.#prepare(stop);
     const groups = new Map<number, Item[]>();
     for (const [s, set] of this.#sets.entries()) {
       if (set.length === 0 && this.#input.clean) {
@@ -86,11 +94,10 @@ export class ModelRuns {
       const size = Math.ceil(items.length / Math.ceil(items.length / most));
       for (let at = 0; at < items.length; at += size) {
         const batch = items.slice(at, at + size);
-        this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
+        await this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
         done += batch.length;
         progress(done, total);
-        await new Promise(setImmediate);
-        signal?.throwIfAborted();
+        await between();
       }
     }
   }
@@ -122,7 +129,7 @@ export class ModelRuns {
   }
 
   /** The clean run: streams where sets start, and what stands in for the heads. */
-  #prepare(stop: { onLayer: () => void }): void {
+  async #prepare(stop: Stop): Promise<void> {
     const { tokens, method, reference, byPosition = false, seed = 0 } = this.#input;
     const layers = [...new Set(this.#sets.flat().map(({ layer }) => layer))];
     const lengths = tokens.map((row) => row.length);
@@ -149,7 +156,7 @@ export class ModelRuns {
       }
     };
     // In parts of bounded size; joined afterwards.
-    const clean = names.length === 0 ? new Map() : inParts(this.#model, tokens, names, stopLayer(names), stop);
+    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, stopLayer(names), stop);
     try {
       streams.forEach((name, i) => {
         this.#starts.set(starts[i]!, clean.get(name)!);
@@ -160,7 +167,7 @@ export class ModelRuns {
       tf.dispose([...clean.values()]);
     }
     if (own || drawn.length === 0) return;
-    const others = inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
+    const others = await inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
     try {
       standIn(others, reference);
     } finally {
@@ -169,35 +176,47 @@ export class ModelRuns {
   }
 
   /** One batch of variants from layer `first` on; the last ones may be fillers. */
-  #run(first: number, items: readonly Item[], real: number, stop: { onLayer: () => void }): void {
+  async #run(first: number, items: readonly Item[], real: number, { onLayer, turn }: Stop): Promise<void> {
     const { tokens } = this.#input;
-    const { d_model } = this.#model.config;
-    const kept = tf.tidy(() => {
+    let interventions = new Map<string, Affine>();
+    const given = tf.tidy(() => {
       const rows = tf.tensor1d(
         items.map(({ row }) => row),
         "int32",
       );
-      const whole = this.#starts.get(first)!;
-      const resid = gatherStack(whole, rows);
-      const result = forward(
-        this.#model,
-        { resid, startLayer: first, logitsAt: "none" },
-        { interventions: this.#changes(items, rows), ...stop },
-      );
-      const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
-      residLosses(this.#model, result.resid, lines, stop.onLayer).forEach((nll, i) => {
+      interventions = this.#changes(items, rows);
+      const changes = [...interventions.values()].flatMap(({ gain, bias }) => [gain, bias]);
+      return [gatherStack(this.#starts.get(first)!, rows), ...changes];
+    });
+    const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
+    let resid: Tensor | undefined;
+    try {
+      const input = { resid: given[0]!, startLayer: first, logitsAt: "none" } as const;
+      ({ resid } = await forwardInTurns(this.#model, input, { interventions, onLayer }, turn));
+      const losses = turn
+        ? await residLossesInTurns(this.#model, resid, lines, turn)
+        : residLosses(this.#model, resid, lines, onLayer);
+      losses.forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
-      if (!this.#keepStreams) return undefined;
+      if (this.#keepStreams) this.#keepEnds(resid, items.slice(0, real), lines);
+    } finally {
+      tf.dispose([...given, ...(resid ? [resid] : [])]);
+    }
+  }
+
+  /** Reads the streams of the lines' last positions. @param resid after the last layer [items or more, positions, d_model] */
+  #keepEnds(resid: Tensor, items: readonly Item[], lines: readonly (readonly number[])[]): void {
+    const { d_model } = this.#model.config;
+    const kept = tf.tidy(() => {
       const ends = tf.tensor1d(
         lines.map((line, i) => i * this.#positions + line.length - 1),
         "int32",
       );
-      return gatherRows(tf.reshape(result.resid, [-1, d_model]), ends);
+      return gatherRows(tf.reshape(resid, [-1, d_model]), ends);
     });
-    if (!kept) return;
     const values = kept.dataSync() as Float32Array;
-    items.slice(0, real).forEach(({ set, row }, i) => {
+    items.forEach(({ set, row }, i) => {
       if (set < 2) this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
     });
     kept.dispose();
@@ -228,23 +247,20 @@ function gatherStack(t: Tensor, rows: Tensor): Tensor {
 }
 
 /** Activations of a clean run up to a layer, in batches of bounded size [rows, positions, ...]. */
-function inParts(
+async function inParts(
   model: Model,
   tokens: readonly (readonly number[])[],
   names: string[],
   stopLayer: number,
-  stop: { onLayer: () => void },
-): Map<string, Tensor> {
+  { onLayer, turn }: Stop,
+): Promise<Map<string, Tensor>> {
   const positions = Math.max(...tokens.map((row) => row.length));
   const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
   const parts: Map<string, Tensor>[] = [];
   try {
     for (let first = 0; first < tokens.length; first += most) {
-      const { resid, activations } = forward(
-        model,
-        { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" },
-        { names, ...stop },
-      );
+      const input = { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" } as const;
+      const { resid, activations } = await forwardInTurns(model, input, { names, onLayer }, turn);
       resid.dispose();
       parts.push(activations);
     }

@@ -7,6 +7,7 @@ import { heldPositions, KvCache } from "../models/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 
 export interface GenerateOptions {
   /** The prompt as token ids; or `text`. */
@@ -32,6 +33,8 @@ export interface GenerateOptions {
   /** Called with every new token; `probability` works out how likely the model held it (before the temperature). */
   onToken?: (id: number, text: string | undefined, probability: () => number) => void;
   signal?: AbortSignal;
+  /** Lets others in between parts of a long prompt, which is then read part after part, and between tokens. */
+  turn?: Turn;
 }
 
 /** A continuation, and what it took. */
@@ -56,6 +59,8 @@ export interface Generation {
 
 /** Tokens of headroom are allocated in steps of this many. */
 const CAPACITY_STEP = 32;
+/** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
+export const PART = 512;
 
 /** Windows of the streaming heads of a mask, by layer and KV head. */
 export function windowsOf(mask: HeadMask, config: ModelConfig): (Window | undefined)[][] {
@@ -112,7 +117,14 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       return logits;
     };
     const began = performance.now();
-    const first = step(prompt);
+    const turn = options.turn ?? loopTurn(signal);
+    let read = 0;
+    for (; options.turn && prompt.length - read > PART; read += PART) {
+      const part = [prompt.slice(read, read + PART)];
+      forward(model, { tokens: part, cache, logitsAt: "none" }, { ...options.forward, onLayer }).dispose();
+      await turn();
+    }
+    const first = step(prompt.slice(read));
     const prefillMs = performance.now() - began;
     if (windows && dense) cache = streamed(cache, config, windows);
     const decodeBegan = performance.now();
@@ -125,8 +137,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       options.onToken?.(id, tokenizer?.decode([id]), () => probabilityOf(from, id));
       if (ids.length >= maxTokens) break;
       // Lets a cancel or a progress display through between tokens.
-      await new Promise(setImmediate);
-      signal?.throwIfAborted();
+      await turn();
       logits = step([id]);
     }
     const steps = cache.lengths[0]! - prompt.length;

@@ -36,6 +36,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
   /** Binary part of the request. */
   readonly body?: Uint8Array;
+  /** Does not wait for what was asked before, but for what was asked aside: the worker does it between two steps of another. */
+  readonly aside?: boolean;
 }
 
 /** What a request gives back. */
@@ -77,13 +79,14 @@ const KEPT_OUTPUT = 4_096;
 const LOOKS = 10;
 
 /**
- * A worker process of one's own: starts with the first request, does one at a time, starts again after a crash.
+ * A worker process of one's own: starts with the first request, does one at a time and one aside, starts again after a crash.
  * Its owner must `close` it.
  */
 export class Worker {
   readonly #options: WorkerOptions;
   #process: Running | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  /** The requests of each lane, one after the other. */
+  readonly #last = { main: Promise.resolve() as Promise<unknown>, aside: Promise.resolve() as Promise<unknown> };
   #nextId = 1;
   #closed = false;
 
@@ -97,7 +100,7 @@ export class Worker {
   }
 
   /**
-   * Has the worker do something, after all that was asked before.
+   * Has the worker do something, after all that was asked before in its lane.
    * @param kind name of a handler
    * @param payload JSON
    * @returns the handler's result
@@ -109,8 +112,9 @@ export class Worker {
 
   /** As `request`, with the binary part of the result. */
   exchange<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<Answer<T>> {
-    const turn = this.#last.then(() => this.#perform(kind, payload, options));
-    this.#last = turn.catch(() => {});
+    const lane = options.aside ? "aside" : "main";
+    const turn = this.#last[lane].then(() => this.#perform(kind, payload, options));
+    this.#last[lane] = turn.catch(() => {});
     return turn as Promise<Answer<T>>;
   }
 
@@ -126,11 +130,12 @@ export class Worker {
   }
 
   async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<Answer<unknown>> {
-    const { signal, body, onEvent } = options;
+    const { signal, body, onEvent, aside } = options;
     if (this.#closed) throw new Error("the worker is closed");
     if (signal?.aborted) throw cancelled(signal);
     if (this.#process === undefined || this.#process.ended) this.#process = new Running(this.#options);
-    return this.#process.perform({ id: this.#nextId++, type: "request", kind, payload }, body, onEvent, signal);
+    const header = { id: this.#nextId++, type: "request", kind, payload, ...(aside ? { aside } : {}) } as const;
+    return this.#process.perform(header, body, onEvent, signal);
   }
 }
 
@@ -144,7 +149,9 @@ class Running {
   readonly #grace: number;
   readonly #silence: number;
   readonly #gone: Promise<void>;
-  #current: Current | undefined;
+  /** What it is doing, by id. */
+  readonly #current = new Map<number, Current>();
+  #watch: NodeJS.Timeout | undefined;
   #missed = 0;
   /** Why we killed it. */
   #verdict: string | undefined;
@@ -208,10 +215,10 @@ class Running {
       cancelled: false,
     };
     const stop = () => this.#cancel(current);
-    const watch = setInterval(() => this.#look(), this.#silence / LOOKS);
     try {
       this.#missed = 0;
-      this.#current = current;
+      this.#current.set(current.id, current);
+      this.#watch ??= setInterval(() => this.#look(), this.#silence / LOOKS);
       this.#send(header, body);
       signal?.addEventListener("abort", stop, { once: true });
       const outcome = await promise;
@@ -220,9 +227,12 @@ class Running {
       if (!("error" in outcome)) return outcome;
       throw signal?.aborted === true && outcome.error instanceof WorkerCrash ? cancelled(signal) : outcome.error;
     } finally {
-      clearInterval(watch);
       signal?.removeEventListener("abort", stop);
-      this.#current = undefined;
+      this.#current.delete(current.id);
+      if (this.#current.size === 0) {
+        clearInterval(this.#watch);
+        this.#watch = undefined;
+      }
     }
   }
 
@@ -251,8 +261,8 @@ class Running {
   }
 
   #handle(header: FromWorker, body: Uint8Array): void {
-    const current = this.#current;
-    if (current === undefined || header.id !== current.id) return;
+    const current = this.#current.get(header.id);
+    if (current === undefined) return;
     if (header.type === "result") current.settle({ value: header.value, body });
     else if (header.type === "error") current.settle({ error: fromWire(header.error) });
     else if (header.type === "event" && current.onEvent !== undefined) {
@@ -267,11 +277,11 @@ class Running {
   }
 
   #cancel(current: Current): void {
-    if (current.cancelled || this.#current !== current) return;
+    if (current.cancelled || !this.#current.has(current.id)) return;
     current.cancelled = true;
     this.#send({ id: current.id, type: "cancel" });
     const force = setTimeout(() => {
-      if (this.#current === current) this.#kill(`the worker did not stop within ${this.#grace / 1000} s`);
+      if (this.#current.has(current.id)) this.#kill(`the worker did not stop within ${this.#grace / 1000} s`);
     }, this.#grace);
     force.unref();
   }
@@ -289,12 +299,12 @@ class Running {
 
   #die(what: string, code: number | null, signal: NodeJS.Signals | null): void {
     this.ended = true;
-    const doing = this.#current === undefined ? "" : ` while doing "${this.#current.kind}"`;
     const remedy =
       signal === "SIGKILL" && this.#verdict === undefined
         ? "the system may be out of memory: close other programs or ask for less, then run again"
         : "run again";
-    this.#current?.settle({ error: new WorkerCrash(what + doing, remedy, signal, code) });
+    for (const { kind, settle } of this.#current.values())
+      settle({ error: new WorkerCrash(`${what} while doing "${kind}"`, remedy, signal, code) });
   }
 
   #obituary(code: number | null, signal: NodeJS.Signals | null): string {
