@@ -23,8 +23,29 @@ export interface Problem {
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
-  /** HeadscopeError's kind, or "limit", "forbidden", "busy", "defect". */
+  /** HeadscopeError's kind, or "limit", "forbidden", "busy", "long", "defect". */
   readonly kind: string;
+  /** Of kind "long" (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer. */
+  readonly estimate?: { readonly tokens: number; readonly seconds: number };
+}
+
+/**
+ * GET /api/queue: what the resident worker computes and what waits for it. Requests are named by their `x-request-id`. Short and
+ * long ones stand in lanes of their own: a short one does not wait for the end of a long one.
+ */
+export interface QueueEntry {
+  readonly id?: string;
+  /** prompt, patterns, ablate, patch, generate, …: what is asked. */
+  readonly kind: string;
+  readonly lane: "short" | "long";
+  readonly state: "computing" | "waiting";
+  /** Tokens that it is about. */
+  readonly tokens?: number;
+  /** That it is likely to take, as estimated. */
+  readonly seconds?: number;
+  /** That it has been computed for. */
+  readonly ms?: number;
+  readonly progress?: { readonly done: number; readonly total: number };
 }
 
 /** GET /api/health */

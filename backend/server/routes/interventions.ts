@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
+import type { PatchRequest } from "../api.ts";
+import { Efforts } from "../efforts.ts";
 import { headList, modelRef, seed, tokenRows } from "../fields.ts";
 import type { Limits } from "../limits.ts";
 import { answerLong } from "../long-answer.ts";
@@ -41,17 +43,20 @@ export const interventionRoutes = [
     summary: "Losses and next tokens without some heads, beside as many others of the same layers",
     body: ablation,
     answer: { description: "AblateResult" },
-    async handle({ body, signal }, { prompts, models, interactive, limits }) {
+    async handle({ body, signal, caller }, context) {
+      const { prompts, models, interactive, limits } = context;
       if (!("prompt" in body)) {
         const tokens = body.rows.reduce((sum, row) => sum + row.length, 0);
         if (tokens > limits.rowTokens)
           throw limited(422, `${tokens} tokens are more than ${limits.rowTokens}`, "give fewer or shorter rows");
         const model = await models.allowed(body.model);
-        return interactive.ask("ablate", { ...body, model }, { signal, long: true });
+        const effort = await new Efforts(context, signal).ablation(model, body.rows, body);
+        return interactive.ask("ablate", { ...body, model }, { signal, caller, effort, long: true });
       }
       const { prompt, ...rest } = body;
       const { model, ids } = prompts.get(prompt);
-      return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal });
+      const effort = await new Efforts(context, signal).ablation(model, [ids], body);
+      return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal, caller, effort });
     },
   }),
   route({
@@ -65,9 +70,11 @@ export const interventionRoutes = [
         topTokens,
       }),
     answer: { description: "InterveneResult" },
-    handle({ body: { prompt, ...rest }, signal }, { prompts, interactive }) {
+    async handle({ body: { prompt, ...rest }, signal, caller }, context) {
+      const { prompts, interactive } = context;
       const { model, ids } = prompts.get(prompt);
-      return interactive.ask("intervene", { ...rest, model, ids }, { signal });
+      const effort = await new Efforts(context, signal).intervention(model, ids.length);
+      return interactive.ask("intervene", { ...rest, model, ids }, { signal, caller, effort });
     },
   }),
   route({
@@ -76,8 +83,10 @@ export const interventionRoutes = [
     summary: "Aligns a clean and a corrupt prompt, and says why they could not be patched",
     body: (limits) => z.strictObject({ model: modelRef, pair: pair(limits), bos }),
     answer: { description: "PairAlignment" },
-    async handle({ body, signal }, { models, interactive }) {
-      return interactive.ask("pairs", { ...body, model: await models.allowed(body.model) }, { signal });
+    async handle({ body, signal, caller }, context) {
+      const model = await context.models.allowed(body.model);
+      const effort = await new Efforts(context, signal).pair(model, body.pair, body.bos);
+      return context.interactive.ask("pairs", { ...body, model }, { signal, caller, effort });
     },
   }),
   route({
@@ -99,7 +108,9 @@ export const interventionRoutes = [
     answer: { description: "PatchResponse, or events progress, done, error" },
     async handle(call, context) {
       const model = await context.models.allowed(call.body.model);
-      return answerLong(call, context, "patch", { ...call.body, model });
+      const payload = { ...call.body, model } as PatchRequest;
+      const effort = await new Efforts(context, call.signal).patch(payload);
+      return answerLong(call, context, { kind: "patch", payload, effort });
     },
   }),
 ];
