@@ -48,6 +48,8 @@ export class ModelRuns {
   readonly #standIns = new Map<number, Tensor | undefined>();
   /** Streams of the last positions by set and row [d_model], read out. */
   readonly #last = new Map<string, Float32Array>();
+  /** Streams where the contrast's token is foretold, by set [d_model], read out. */
+  readonly #contrast = new Map<number, Float32Array>();
 
   constructor(model: Model, input: AblationInput, sets: readonly (readonly Head[])[], { keepStreams = true } = {}) {
     this.#model = model;
@@ -70,6 +72,12 @@ export class ModelRuns {
     return made;
   }
   readonly #owned: Tensor[] = [];
+
+  /** Streams where the contrast's token is foretold, of so many sets' runs [sets, d_model]; a new tensor. */
+  contrastStreams(sets: number): Tensor {
+    const rows = Array.from({ length: sets }, (_, s) => [...this.#contrast.get(s)!]);
+    return tf.tensor2d(rows);
+  }
 
   /** Runs every set on every row. */
   async all(progress: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
@@ -119,8 +127,9 @@ export class ModelRuns {
       this.losses[set]![r] = [...losses];
     });
     if (!this.#keepStreams) return;
-    const { tokens } = this.#input;
+    const { tokens, contrast } = this.#input;
     const width = this.#model.config.d_model;
+    if (contrast) this.#contrast.set(set, streamAt(streams.at(-1)!, 0, contrast.position - 1));
     tokens.forEach((row, r) => {
       const last = tf.slice(streams.at(-1)!, [r, row.length - 1, 0], [1, 1, width]);
       this.#last.set(`${set} ${r}`, last.dataSync() as Float32Array);
@@ -216,7 +225,9 @@ export class ModelRuns {
       return gatherRows(tf.reshape(resid, [-1, d_model]), ends);
     });
     const values = kept.dataSync() as Float32Array;
+    const { contrast } = this.#input;
     items.forEach(({ set, row }, i) => {
+      if (contrast) this.#contrast.set(set, streamAt(resid, i, contrast.position - 1));
       if (set < 2) this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
     });
     kept.dispose();
@@ -238,6 +249,14 @@ export class ModelRuns {
       }),
     );
   }
+}
+
+/** One position of a stream [rows, positions, d_model], read out. */
+function streamAt(stream: Tensor, row: number, position: number): Float32Array {
+  const one = tf.slice(stream, [row, position, 0], [1, 1, stream.shape[2]!]);
+  const values = one.dataSync() as Float32Array;
+  one.dispose();
+  return values;
 }
 
 /** Rows of a tensor by number, whatever its rank. */

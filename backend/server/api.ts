@@ -80,6 +80,8 @@ export interface Definitions {
   readonly tasks: readonly (DefinitionDocument & {
     readonly train: readonly Flag[];
     readonly probes: readonly string[];
+    /** Which tokens of a prompt its models learn to foretell, where a rule says so; absent for all. */
+    readonly part?: "repeated";
   })[];
   readonly experiments: readonly (DefinitionDocument & {
     readonly claims: readonly {
@@ -338,6 +340,8 @@ export interface AblateRequest {
   readonly controls?: number;
   readonly seed?: number;
   readonly topTokens?: number;
+  /** A token of the single row by its position (from 1 on) against another in its place: `difference` of the result. */
+  readonly contrast?: { readonly position: number; readonly wrong: number };
 }
 export interface AblateResult {
   readonly model: { readonly ref: string; readonly digest: string };
@@ -356,6 +360,8 @@ export interface AblateResult {
       readonly nll: readonly (readonly number[])[];
     }[];
   };
+  /** With a contrast: logit of its token less that of the wrong one, in each run. */
+  readonly difference?: { readonly clean: number; readonly ablated: number; readonly draws: readonly number[] };
   /** By row. */
   readonly nextToken: readonly (readonly {
     readonly id: number;

@@ -21,6 +21,10 @@ function ablation(limits: Limits) {
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
     seed: seed.optional(),
     topTokens,
+    contrast: z
+      .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })
+      .optional()
+      .describe("a token of the single row against a wrong one: logit difference in each run"),
   };
   return z.union([
     z.strictObject({ prompt: z.string().describe("a prompt's id"), ...common }),

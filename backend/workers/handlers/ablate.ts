@@ -14,7 +14,7 @@ export const handle: Handler = async (payload, context): Promise<AblateResult> =
   const request = payload as AblateRequest & { model: string; rows: readonly (readonly number[])[] };
   const model = await session.models.open(request.model, context.signal);
   const shape = headModel(model);
-  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens } = request;
+  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
   const way = wayOf(context);
   const alone = rows.length === 1 ? rows[0] : undefined;
   const random = request.reference ? undefined : randomReference(model, rows, method, seed);
@@ -28,6 +28,7 @@ export const handle: Handler = async (payload, context): Promise<AblateResult> =
     ...(controls === undefined ? {} : { controls }),
     ...(seed === undefined ? {} : { seed }),
     ...(topTokens === undefined ? {} : { topTokens }),
+    ...(contrast === undefined ? {} : { contrast }),
     ...(alone ? await cleanRun(model, alone, way) : {}),
     ...way,
   });
@@ -49,6 +50,7 @@ function written({
   clean,
   ablated,
   control,
+  difference,
   nextToken,
 }: Ablation): Omit<AblateResult, "ms" | "reference"> {
   return {
@@ -60,6 +62,7 @@ function written({
     ...(control && {
       control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
     }),
+    ...(difference === undefined ? {} : { difference }),
     nextToken,
   };
 }

@@ -11,6 +11,7 @@ class ServerEvents {
   /** Whether the connection stands. */
   connected = $state(false);
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
+  readonly #returns = new Set<() => void>();
   #source: EventSource | undefined;
   #lost = false;
 
@@ -23,6 +24,12 @@ class ServerEvents {
     return () => set.delete(listener as Listener<never>);
   }
 
+  /** Calls `listener` when a connection that was lost stands again. @returns ends that */
+  onReturn(listener: () => void): () => void {
+    this.#returns.add(listener);
+    return () => this.#returns.delete(listener);
+  }
+
   #open(): void {
     if (typeof EventSource === "undefined") return;
     const source = new EventSource("/api/events");
@@ -32,7 +39,9 @@ class ServerEvents {
       this.connected = true;
       // Who has no Last-Event-ID to go on after cannot be told what was missed.
       if (this.#lost && !heard) this.#tell("reset", {});
+      const returned = this.#lost;
       this.#lost = false;
+      if (returned) for (const listener of this.#returns) listener();
     };
     source.onerror = () => {
       this.connected = false;
