@@ -156,6 +156,7 @@ export class Answer<T> {
     this.#rested = now - this.#changed >= pause;
     this.#changed = now;
     this.#question = key;
+    this.#id = "";
     this.#problem = undefined;
     this.#patient = false;
     const known = key !== undefined && this.#held?.question === key && this.#held.whole;

@@ -14,9 +14,18 @@ export const promptText = urlParam("text", text(DEFAULT_TEXT));
 /** Whether BOS comes before it: as the tokenizer does, on, or off. */
 export const promptBos = urlParam("bos", choice(["auto", "on", "off"], "auto"));
 
+/** A text that a page is about in place of the user's own. */
+export interface Lent {
+  /** The text; token ids with spaces between for models without a tokenizer. */
+  readonly text: string;
+  /** What it is, such as "the clean prompt". */
+  readonly name: string;
+}
+
 /** The user's prompt on the present model: run once, read by every page. */
 class PromptState {
   readonly answer = new Answer<Prompt>();
+  #lent = $state.raw<Lent>();
   #last: Prompt | undefined;
 
   /** The prompt as the present model read it; undefined until it has. */
@@ -33,14 +42,36 @@ class PromptState {
   /** What the user's text is in the present model: the text itself, or the ids that a model without a tokenizer is given. */
   get shown(): string {
     const { request } = this;
-    return request !== undefined && "tokens" in request ? request.tokens.join(" ") : promptText.value;
+    return request !== undefined && "tokens" in request ? request.tokens.join(" ") : (this.#lent?.text ?? promptText.value);
+  }
+
+  /** The text that the page is about in place of the user's own. */
+  get lent(): Lent | undefined {
+    return this.#lent;
+  }
+
+  /** Has the prompt be another text while a page is about that; run in an effect. @returns ends that */
+  lend(text: Lent): () => void {
+    this.#lent = text;
+    return () => {
+      if (this.#lent === text) this.#lent = undefined;
+    };
+  }
+
+  /** What `view.href` takes so that another page is about the text of this one. */
+  carried(): Record<string, string | undefined> {
+    return this.#lent === undefined ? {} : promptText.to(this.#lent.text);
   }
 
   /** What POST /api/prompts takes; undefined while the model is unknown. */
   get request(): PromptInput | undefined {
+    return this.requestFor(this.#lent?.text ?? promptText.value);
+  }
+
+  /** What POST /api/prompts takes for a text; undefined while the model is unknown. */
+  requestFor(given: string): PromptInput | undefined {
     const info = workspace.info.value;
     if (info === undefined || info.ref === "") return undefined;
-    const given = promptText.value;
     const { model } = workspace;
     if (info.tokenizer === undefined) {
       const ids = given
