@@ -1,10 +1,10 @@
 import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import { heldIn, hold } from "../state/held.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions.ts";
-import { heldIn, hold } from "../state/held.ts";
 import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
 import { randomRows } from "./rows.ts";
 
@@ -42,7 +42,9 @@ class Asked {
 
   /** What the held token is compared with. */
   readonly contrast: { readonly position: number; readonly wrong: number } | undefined = $derived(
-    this.held !== undefined && this.held >= 1 && wrongToken.value >= 0 ? { position: this.held, wrong: wrongToken.value } : undefined,
+    this.held !== undefined && this.held >= 1 && wrongToken.value >= 0
+      ? { position: this.held, wrong: wrongToken.value }
+      : undefined,
   );
 
   /** The part of a text that the model was trained on, where it is a run's and the task says so. */

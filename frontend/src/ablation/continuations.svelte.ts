@@ -32,7 +32,10 @@ class Continuations {
     const { heads } = asked;
     const written = this.clean.state !== "loading";
     const changed = question === undefined || heads.length === 0 ? undefined : [question, heads];
-    this.changed.follow(changed, written ? ask(heads) : undefined, { pause: REST, after: this.clean as Answer<unknown> });
+    this.changed.follow(changed, written ? ask(heads) : undefined, {
+      pause: REST,
+      after: this.clean as Answer<unknown>,
+    });
   }
 }
 

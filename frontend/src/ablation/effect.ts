@@ -52,7 +52,8 @@ export function controlLosses(draws: readonly number[], heads: number, wanted: n
  */
 export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): Verdict {
   const effect = changed - clean;
-  const what = measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
+  const what =
+    measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
   const moves = effect >= 0 ? `raises ${what} by ${nats(effect)}` : `lowers ${what} by ${nats(-effect)}`;
   if (control === undefined) {
     const why = wanted

@@ -46,7 +46,10 @@ class Effects {
     const draws = controls.value;
     const own = prompt.value;
     const whole = asked.activeExtras > 0;
-    const ask = own && ((call: Call<Effect>) => (whole ? intervene(own, asked.heads, interventions, call) : ablate(own, request, draws, call)));
+    const ask =
+      own &&
+      ((call: Call<Effect>) =>
+        whole ? intervene(own, asked.heads, interventions, call) : ablate(own, request, draws, call));
     const question = idle ? undefined : [prompt.question, request, interventions];
     this.answer.follow(question, ask, { pause: PAUSE, after: prompt.answer });
   }

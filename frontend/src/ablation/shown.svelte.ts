@@ -1,6 +1,6 @@
+import type { Prompt } from "../../../backend/server/api.ts";
 import type { Table } from "../components/files.ts";
 import { visible } from "../components/tokens.ts";
-import type { Prompt } from "../../../backend/server/api.ts";
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { asked } from "./asked.svelte.ts";

@@ -53,11 +53,7 @@ export interface ServerEvent {
 }
 
 /** POST answered by server-sent events, one after the other until the server ends them. @throws ApiError, also for an `error` event */
-export async function* stream(
-  path: string,
-  body: unknown,
-  caller?: AbortSignal | Caller,
-): AsyncGenerator<ServerEvent> {
+export async function* stream(path: string, body: unknown, caller?: AbortSignal | Caller): AsyncGenerator<ServerEvent> {
   const response = await request(path, posted(body, followed(caller), { accept: "text/event-stream" }));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";

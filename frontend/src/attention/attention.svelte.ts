@@ -83,7 +83,8 @@ class Attention {
     );
     this.layer.follow(
       layerSize > LARGEST_LAYER ? undefined : [prompt.question, about],
-      own && (async (call) => ({ prompt: own, ...about, patterns: await loadPattern(layer, { weighted: byValue }, call) })),
+      own &&
+        (async (call) => ({ prompt: own, ...about, patterns: await loadPattern(layer, { weighted: byValue }, call) })),
       options,
     );
   }

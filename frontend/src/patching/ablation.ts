@@ -8,7 +8,10 @@ import { sideText } from "./pairs.ts";
  * What `view.href` takes so that the Ablation page asks the question of a pair: the clean prompt with its answer, which is held
  * against the wrong one.
  */
-export function ablationOf(pair: PairInput, { clean, answer, wrong }: PairAlignment): Record<string, string | undefined> {
+export function ablationOf(
+  pair: PairInput,
+  { clean, answer, wrong }: PairAlignment,
+): Record<string, string | undefined> {
   const text = `${sideText(pair.clean)}${typeof pair.clean === "string" ? answer.text : ` ${answer.id}`}`;
   return {
     ...promptText.to(text),

@@ -127,7 +127,9 @@ export function meantToken(
 ): Candidate | undefined {
   if (typeof typed !== "string" || found.probability >= HARDLY) return undefined;
   const plain = (text: string): string => text.trim().toLowerCase();
-  return likely.find(({ id, text, probability }) => id !== found.id && probability >= LIKELY && plain(text) === plain(typed));
+  return likely.find(
+    ({ id, text, probability }) => id !== found.id && probability >= LIKELY && plain(text) === plain(typed),
+  );
 }
 
 /** What `--pair-file` takes: one pair, or an array of several. */

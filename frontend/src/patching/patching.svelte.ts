@@ -121,7 +121,9 @@ class Patching {
   /** What the result of another question is called. */
   readonly before: string = $derived.by(() => {
     const old = this.result.before;
-    return old !== undefined && JSON.stringify(old.pairs) !== JSON.stringify(this.pairs) ? "of the pair before" : "of the choice before";
+    return old !== undefined && JSON.stringify(old.pairs) !== JSON.stringify(this.pairs)
+      ? "of the pair before"
+      : "of the choice before";
   });
 
   /** How far the patching of the present question is; undefined where that is not known. */
@@ -174,10 +176,14 @@ class Patching {
     const found = this.alignments.value;
     this.suggest(question);
     const known = this.suggestions.state !== "loading";
-    const idle = request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
+    const idle =
+      request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
     const ask = found && known ? (call: Caller) => this.#patch(request!, found, call) : undefined;
     const after = (found ? this.suggestions : this.alignments) as Answer<unknown>;
-    this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, { pause: PAUSE, after });
+    this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, {
+      pause: PAUSE,
+      after,
+    });
   }
 
   /** Keeps to the likeliest next tokens of the pair that is shown. */
@@ -190,7 +196,10 @@ class Patching {
       return (await post<Prompt>("/api/prompts", input, call)).next;
     };
     const sides = pair && [pair.clean, pair.corrupt];
-    const ask = this.alignments.value && pair && (async (call: Caller) => ({ clean: await next(pair.clean, call), corrupt: await next(pair.corrupt, call) }));
+    const ask =
+      this.alignments.value &&
+      pair &&
+      (async (call: Caller) => ({ clean: await next(pair.clean, call), corrupt: await next(pair.corrupt, call) }));
     const digest = workspace.info.value?.digest;
     this.suggestions.follow(question === undefined ? undefined : [digest, sides, bos], ask, { after: this.alignments });
   }
@@ -203,7 +212,14 @@ class Patching {
       if (event === "progress") this.#progress = { id: call.id, ...(data as { done: number; total: number }) };
       else if (event === "done") {
         const { node = "z", by = "head" } = request;
-        return { response: data as PatchResponse, pairs: request.pairs, alignments, node, by, ...(path ? { path } : {}) };
+        return {
+          response: data as PatchResponse,
+          pairs: request.pairs,
+          alignments,
+          node,
+          by,
+          ...(path ? { path } : {}),
+        };
       }
     }
     throw new ApiError(BROKEN_OFF);
@@ -213,8 +229,7 @@ class Patching {
   async #align(pairs: readonly PairInput[], call: Caller): Promise<PairAlignment[]> {
     const { model } = workspace;
     const found: PairAlignment[] = [];
-    for (const pair of pairs)
-      found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.#bos }, call));
+    for (const pair of pairs) found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.#bos }, call));
     return found;
   }
 }

@@ -42,7 +42,9 @@ class PromptState {
   /** What the user's text is in the present model: the text itself, or the ids that a model without a tokenizer is given. */
   get shown(): string {
     const { request } = this;
-    return request !== undefined && "tokens" in request ? request.tokens.join(" ") : (this.#lent?.text ?? promptText.value);
+    return request !== undefined && "tokens" in request
+      ? request.tokens.join(" ")
+      : (this.#lent?.text ?? promptText.value);
   }
 
   /** The text that the page is about in place of the user's own. */

@@ -74,7 +74,9 @@ function nameOf({ kind, tokens }: QueueEntry): string {
 function progressWords(entry: QueueEntry): string {
   const { progress, tokens } = entry;
   const share = progress && progress.total > 0 ? `${Math.floor((100 * progress.done) / progress.total)}%` : "";
-  const words = [tokens === undefined ? "" : `${tokens.toLocaleString("en")} tokens`, share].filter((word) => word !== "");
+  const words = [tokens === undefined ? "" : `${tokens.toLocaleString("en")} tokens`, share].filter(
+    (word) => word !== "",
+  );
   return `${words.join(", ")}${left(entry)}`;
 }
 
