@@ -30,6 +30,11 @@ class ServerEvents {
     return () => this.#returns.delete(listener);
   }
 
+  /** Tells that a connection that was lost stands again. */
+  returned(): void {
+    for (const listener of this.#returns) listener();
+  }
+
   #open(): void {
     if (typeof EventSource === "undefined") return;
     const source = new EventSource("/api/events");
@@ -41,7 +46,7 @@ class ServerEvents {
       if (this.#lost && !heard) this.#tell("reset", {});
       const returned = this.#lost;
       this.#lost = false;
-      if (returned) for (const listener of this.#returns) listener();
+      if (returned) this.returned();
     };
     source.onerror = () => {
       this.connected = false;
