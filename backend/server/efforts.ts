@@ -33,14 +33,15 @@ export class Efforts {
   }
 
   /**
-   * The tokens of a prompt: exactly where they decide something, else at most as many as the text has bytes.
+   * The tokens of a prompt.
+   * @param roughly takes the bytes of a short text for its tokens, of which it has no more
    * @throws as the prompt itself would be refused
    */
-  async #tokens(input: PromptInput): Promise<number> {
+  async #tokens(input: PromptInput, roughly = false): Promise<number> {
     if ("tokens" in input) return input.tokens.length;
     const bytes = Buffer.byteLength(input.text) + 1;
     const config = await this.#config(input.model);
-    if (this.#context.interactive.isShort("prompt", forwardFlops(config, bytes))) return bytes;
+    if (roughly && this.#context.interactive.isShort("prompt", forwardFlops(config, bytes))) return bytes;
     const { model, text, bos } = input;
     const payload = { model, text, ...(bos === undefined ? {} : { bos }) };
     return (await this.#context.interactive.ask<{ tokens: number }>("count", payload, { signal: this.#signal })).tokens;
@@ -48,7 +49,7 @@ export class Efforts {
 
   /** Of running a prompt. */
   async prompt(input: PromptInput): Promise<Effort> {
-    const tokens = await this.#tokens(input);
+    const tokens = await this.#tokens(input, true);
     return { tokens, flops: forwardFlops(await this.#config(input.model), tokens) };
   }
 

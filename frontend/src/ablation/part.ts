@@ -34,10 +34,13 @@ export function repeatedPositions(ids: readonly number[]): number[] {
 /** The parts of a text, with what each is called, in the order of a list. */
 export function partsOf({ ids, tokens, held, answered }: PartInput): readonly { part: Part; label: string }[] {
   const within = held !== undefined && held >= 1 && held < ids.length;
+  const repeated = repeatedPositions(ids).length;
   const name = within ? `${held} ${visible(tokens[held]!)}` : "";
   return [
     { part: "all" as const, label: "all tokens" },
-    ...(repeatedPositions(ids).length > 0 ? [{ part: "repeated" as const, label: "repeated tokens" }] : []),
+    ...(repeated > 0
+      ? [{ part: "repeated" as const, label: `repeated tokens (${repeated} of ${ids.length - 1})` }]
+      : []),
     ...(within ? [{ part: "token" as const, label: `token ${name}` }] : []),
     ...(within ? [{ part: "from" as const, label: `from ${name} on` }] : []),
     ...(within && answered ? [{ part: "answer" as const, label: "answer less wrong answer" }] : []),

@@ -12,6 +12,9 @@ const ROWS = 4;
 const USUAL = 25;
 const LONGEST = 100;
 
+/** Seconds that it may take without another yes: it was asked for by a button. */
+const PATIENCE = 90;
+
 /** A measurement on rows of random tokens that stand twice. */
 export interface Repeated {
   readonly result: AblateResult;
@@ -54,7 +57,7 @@ class RepeatedTokens {
         const result = await post<AblateResult>("/api/ablate", request, call);
         return { result, rows, length, copy: secondCopy(length, true) };
       },
-      { byHand: true },
+      { byHand: true, patience: PATIENCE },
     );
   }
 }

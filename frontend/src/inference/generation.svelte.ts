@@ -21,6 +21,9 @@ export const settings = {
   prefill: urlParam("prefill", choice(["masked", "dense"], "masked")),
 };
 
+/** Seconds that a generation may take without another yes: it was asked for by a button. */
+const PATIENCE = 90;
+
 /** A new token as it came. */
 export interface NewToken {
   readonly id: number;
@@ -77,7 +80,10 @@ class Comparison {
     const { request } = this;
     const second = request && mask && withMask(request, mask);
     const side = (answer: Answer<Continuation>, asked: GenerateRequest | undefined): void =>
-      answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), { byHand: true });
+      answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), {
+        byHand: true,
+        patience: PATIENCE,
+      });
     side(this.full, request);
     side(this.masked, second);
   }

@@ -37,6 +37,8 @@ export interface Suggestions {
 
 /** Changes that follow each other faster than this are answered once, in milliseconds. */
 const PAUSE = 250;
+/** Seconds that a patching may take unasked: it says how far it is, can be given up, and keeps nobody waiting. */
+const PATIENCE = 90;
 
 const BROKEN_OFF = {
   type: "about:blank",
@@ -182,6 +184,7 @@ class Patching {
     const after = (found ? this.suggestions : this.alignments) as Answer<unknown>;
     this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, {
       pause: PAUSE,
+      patience: PATIENCE,
       after,
     });
   }

@@ -4,8 +4,8 @@ import { type Caller, isAbort } from "../api/client.ts";
 import { problemOf } from "../api/latest.svelte.ts";
 import { events } from "./events.svelte.ts";
 
-/** Seconds that an answer may be expected to take before the reader is asked whether to go on. */
-const WAIT = 10;
+/** Seconds that an answer may be expected to take before the reader is asked whether to go on, unless a page says otherwise. */
+const PATIENCE = 10;
 
 /** Names this page's requests in the server's queue, apart from those of other tabs. */
 export const TAB = Math.random().toString(36).slice(2, 10);
@@ -26,6 +26,8 @@ export type Ask<T> = (call: Call<T>) => Promise<T>;
 export interface FollowOptions {
   /** Changes that follow each other faster than this are answered once, in milliseconds; default 0. */
   readonly pause?: number;
+  /** Seconds that it may be expected to take before the reader is asked whether to go on; default 10. */
+  readonly patience?: number;
   /** Whether the reader asks, by a button, and the change of the question alone does not. */
   readonly byHand?: boolean;
   /** The answer that this one needs first: while it is not there, what has become of it is said here. */
@@ -59,6 +61,7 @@ export class Answer<T> {
   #rested = true;
   /** Whether the reader waits for it however long it takes. */
   #patient = false;
+  #patience = PATIENCE;
 
   /** The answer to the present question, also a part of it on the way; undefined until it is there. */
   get value(): T | undefined {
@@ -100,11 +103,12 @@ export class Answer<T> {
    * @param ask undefined while it cannot be asked yet
    */
   follow(question: unknown, ask: Ask<T> | undefined, options: FollowOptions = {}): void {
-    const { pause = 0, byHand = false, after } = options;
+    const { pause = 0, byHand = false, patience = PATIENCE, after } = options;
     const key = question === undefined ? undefined : JSON.stringify(question);
     untrack(() => {
       this.#ask = ask;
       this.#after = after;
+      this.#patience = patience;
       if (key !== this.#question) this.#turnTo(key, pause, byHand);
       if (key === undefined || ask === undefined || byHand || this.#asked) return;
       this.#asked = true;
@@ -187,7 +191,7 @@ export class Answer<T> {
     const call: Call<T> = {
       signal: mine.signal,
       id: this.#id,
-      ...(this.#patient ? {} : { wait: WAIT }),
+      ...(this.#patient ? {} : { wait: this.#patience }),
       update: (value) => hold(value, false),
     };
     this.#running = ask(call).then(
