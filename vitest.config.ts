@@ -1,5 +1,6 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
+import { measuredPatience } from "./test/helpers/patience.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/unit/frontend-*.test.ts";
@@ -7,11 +8,15 @@ const FRONTEND = "test/unit/frontend-*.test.ts";
 /** What hostile requests, files and hubs may not do: a project of its own, so that it can be run alone. */
 const ATTACKS = "test/attacks/**/*.test.ts";
 
+/** No test may fail because the machine is busy: limits end what hangs, and grow with what else goes on here. */
+const patience = measuredPatience();
+
 const common = {
   pool: "forks",
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
-  env: { TF_CPP_MIN_LOG_LEVEL: "2" },
+  testTimeout: 120_000 * patience,
+  hookTimeout: 120_000 * patience,
+  expect: { poll: { timeout: 10_000 * patience } },
+  env: { TF_CPP_MIN_LOG_LEVEL: "2", HEADSCOPE_TEST_PATIENCE: String(patience) },
 } as const;
 
 export default defineConfig({

@@ -9,22 +9,38 @@ export type ErrorKind =
   | "unsupported"
   | "network"
   | "mismatch"
+  | "busy"
   | "crashed"
   | "cancelled";
 
+/** Most characters of a message or a remedy: what it quotes may come from anybody, and the line is for a person. */
+const LINE = 2_000;
+/** Most characters of one name that a message quotes. */
+const NAME = 200;
+
+/**
+ * A text cut to a length, an ellipsis in place of the rest; no character is cut in two.
+ * @param most UTF-16 units, default what a quoted name may have
+ */
+export function brief(text: string, most = NAME): string {
+  if (text.length <= most) return text;
+  return `${text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
 /**
  * An error written for the person who must act on it: one line that names the thing, and a remedy.
- * Everything that headscope throws on purpose is one of these; anything else is a defect.
+ * Everything that headscope throws on purpose is one of these; anything else is a defect. What is longer than a person
+ * reads is cut, whoever it came from.
  */
 export class HeadscopeError extends Error {
   readonly kind: ErrorKind;
   readonly remedy: string | undefined;
 
   constructor(kind: ErrorKind, message: string, options: { remedy?: string; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(brief(message, LINE), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "HeadscopeError";
     this.kind = kind;
-    this.remedy = options.remedy;
+    this.remedy = options.remedy === undefined ? undefined : brief(options.remedy, LINE);
   }
 
   /** Process exit code: 2 for a wrong call, 1 for everything else. */
@@ -39,11 +55,11 @@ export class HeadscopeError extends Error {
 }
 
 /**
- * The names nearest to a misspelt one, best first.
+ * The names nearest to a misspelt one, best first; of a very long one its beginning counts.
  * @param most how many at most, default 3
  */
 export function nearest(name: string, candidates: readonly string[], most = 3): string[] {
-  const wanted = name.toLowerCase();
+  const wanted = brief(name).toLowerCase();
   return candidates
     .map((candidate) => {
       const lower = candidate.toLowerCase();
@@ -64,5 +80,5 @@ export function isUnknownName({ kind, message }: HeadscopeError): boolean {
 export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
   const near = nearest(name, candidates);
   const remedy = near.length > 0 ? `did you mean ${near.join(", ")}?` : `there is no ${what} to choose from`;
-  return new HeadscopeError("usage", `unknown ${what} "${name}"`, { remedy });
+  return new HeadscopeError("usage", `unknown ${what} "${brief(name)}"`, { remedy });
 }

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { HeadscopeError } from "./errors.ts";
+import { readRegular } from "./files.ts";
 
 const TOKENS = {
   space: /[ \t\n\r]*/y,
@@ -79,21 +80,17 @@ export function parseJson(text: string, label: string): unknown {
   }
 }
 
+/** Names of this process's own open files: a pipe that a shell was told to hand over, which no file can pretend to be. */
+const HANDED_OVER = /^\/dev\/(?:stdin|fd\/\d+)$/;
+
 /**
  * Reads a text file whose absence is the user's to mend.
  * @param what what the file is, such as "scores file"
- * @throws HeadscopeError `missing` when there is no such file, `input` when it cannot be read
+ * @throws HeadscopeError `missing` when there is no such file, `input` when it cannot be read or is no plain file
  */
 export async function readText(path: string, what: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === "ENOENT" || code === "ENOTDIR")
-      throw new HeadscopeError("missing", `there is no ${what} ${path}`, { remedy: "check the path", cause });
-    const why = code === "EISDIR" ? "it is a folder" : code === "EACCES" ? "permission denied" : String(cause);
-    throw new HeadscopeError("input", `cannot read the ${what} ${path}: ${why}`, { remedy: "check the path", cause });
-  }
+  if (HANDED_OVER.test(path)) return readFile(path, "utf8");
+  return (await readRegular(path, { what })).toString("utf8");
 }
 
 /** Reads a JSON file; errors are those of `readText` and `parseJson`. */

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { HeadscopeError } from "./errors.ts";
 
 /** Folder of what can be fetched again: the native library and pulled models. */
@@ -46,6 +47,19 @@ export function checkpointSteps(id: string, folder = dataDir()): number[] {
 /** Ids of the runs that have a folder, for naming the nearest one. @param folder data folder, default `dataDir()` */
 export function runIds(folder = dataDir()): string[] {
   return namesIn(join(folder, "runs")).sort();
+}
+
+/**
+ * Path of something that the set-up has built, seen from the bundle or from the sources.
+ * @param name below dist/
+ * @returns undefined where it is not built
+ */
+export function builtFile(name: string): string | undefined {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const file = join(folder, "dist", name);
+    if (existsSync(file)) return file;
+    if (folder === dirname(folder)) return undefined;
+  }
 }
 
 /** A text, such as a model's reference, as a plain file name: run:induction-1@500 is run-induction-1-500. */

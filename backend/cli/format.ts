@@ -1,3 +1,5 @@
+import { mark, output } from "../setup/terminal.mjs";
+
 /** How a column's cells stand: text to the left, numbers to the right. */
 export type Align = "left" | "right";
 
@@ -16,13 +18,13 @@ export function colourful(stream: { readonly isTTY?: boolean | undefined }, env 
 }
 
 /** Text in bold where the terminal shows it, the text itself elsewhere. */
-export function bold(text: string, on = colourful(process.stdout)): string {
-  return on ? `\x1b[1m${text}\x1b[22m` : text;
+export function bold(text: string, on = colourful(output)): string {
+  return on ? `${mark("bold")}${text}${mark("plain")}` : text;
 }
 
 /** Text that stands back where the terminal shows it, the text itself elsewhere. */
-export function dim(text: string, on = colourful(process.stdout)): string {
-  return on ? `\x1b[2m${text}\x1b[22m` : text;
+export function dim(text: string, on = colourful(output)): string {
+  return on ? `${mark("dim")}${text}${mark("plain")}` : text;
 }
 
 /**

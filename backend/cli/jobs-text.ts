@@ -1,9 +1,9 @@
-import type { Job, ShownStatus } from "../store/store.ts";
+import type { JobEntry, ShownStatus } from "../store/store.ts";
 import { table } from "./format.ts";
 import { time } from "./runs-text.ts";
 
 /** `jobs list` for people. */
-export function jobsText(jobs: readonly (Omit<Job, "status"> & { readonly status: ShownStatus })[]): string {
+export function jobsText(jobs: readonly (Omit<JobEntry, "status"> & { readonly status: ShownStatus })[]): string {
   if (jobs.length === 0) return "There are no jobs.";
   return table(
     [
@@ -14,19 +14,13 @@ export function jobsText(jobs: readonly (Omit<Job, "status"> & { readonly status
       { head: "added" },
       { head: "" },
     ],
-    jobs.map(({ id, kind, status, progress, created, error, spec }) => [
+    jobs.map(({ id, kind, status, progress, created, error, title }) => [
       String(id),
       kind,
       status,
       progress === undefined ? "" : `${Math.floor((100 * progress.done) / Math.max(progress.total, 1))} %`,
       time(created),
-      error ?? subject(spec),
+      error ?? title,
     ]),
   );
-}
-
-/** What a job is about, where its spec says so. */
-function subject(spec: unknown): string {
-  const { runs } = (spec ?? {}) as { runs?: unknown };
-  return Array.isArray(runs) ? runs.join(", ") : "";
 }

@@ -1,4 +1,5 @@
 import type { Haystack } from "../../probes/haystack.ts";
+import type { MaskSearch } from "../../probes/mask-search.ts";
 import type { NeedleAnswer } from "../../probes/needle.ts";
 import { type HeadMask, retrievalHeads } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
@@ -16,10 +17,21 @@ export const SIZES = {
     depths: [0.1, 0.5, 0.9],
     needles: 4,
     needle: 4000,
+    search: 600,
     sink: 64,
     recent: 256,
   },
-  wasm: { rows: 2, length: 20, haystack: 120, depths: [0.5], needles: 1, needle: 320, sink: 16, recent: 64 },
+  wasm: {
+    rows: 2,
+    length: 20,
+    haystack: 120,
+    depths: [0.5],
+    needles: 1,
+    needle: 320,
+    search: 160,
+    sink: 16,
+    recent: 64,
+  },
 } as const satisfies Record<BackendChoice["name"], Sizes>;
 
 export interface Sizes {
@@ -30,9 +42,11 @@ export interface Sizes {
   readonly haystack: number;
   readonly depths: readonly number[];
   readonly needles: number;
-  /** Tokens of the question that is answered with all heads full and with a quarter of them. */
+  /** Tokens of the question that is answered with all heads full and with the mask. */
   readonly needle: number;
-  /** First and latest tokens that the other three quarters of the KV heads keep then. */
+  /** Tokens of the questions, one at each depth, by which the smallest mask is searched for. */
+  readonly search: number;
+  /** First and latest tokens that the streaming heads keep. */
   readonly sink: number;
   readonly recent: number;
 }
@@ -65,6 +79,8 @@ export interface MainJobResult {
   readonly needle: {
     readonly question: Haystack;
     readonly mask: HeadMask;
+    /** Absent where the model answered no short question, so that none could be searched for. */
+    readonly search?: Pick<MaskSearch, "asked" | "answered" | "points">;
     readonly full: NeedleAnswer;
     readonly masked: NeedleAnswer;
   };
@@ -89,7 +105,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       .slice(0, 8)
       .map((head) => ({ head: formatHead(head), score: head.value })),
   ]);
-  const { question, mask, full, masked } = needle;
+  const { question, mask, search, full, masked } = needle;
   const { curves, formed, ablations, ...run } = training;
   return {
     ...rest,
@@ -110,6 +126,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       tokens: question.ids.length,
       question: question.question,
       expected: question.answer,
+      ...(search === undefined ? {} : { search }),
       full,
       masked: { ...masked, kvHeadsFull: retrievalHeads(mask).map(formatHead), sink: mask.sink, recent: mask.recent },
     },

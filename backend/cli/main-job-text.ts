@@ -5,6 +5,7 @@ import { mainMetric } from "../heads/scores.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "./format.ts";
 import type { MainJobResult, Sizes } from "./main-job-result.ts";
 import type { AblatedToy, ToyTraining } from "./main-job-training.ts";
+import { curveText } from "./mask-text.ts";
 import { sparkline } from "./runs-text.ts";
 import { topHeads } from "./scores-text.ts";
 
@@ -116,9 +117,9 @@ function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
   ].join("\n");
 }
 
-function needle({ question, mask, full, masked }: MainJobResult["needle"]): string {
+function needle({ question, mask, search, full, masked }: MainJobResult["needle"]): string {
   const { layers, kvHeads } = mask.model;
-  const quarter = retrievalHeads(mask).length;
+  const kept = retrievalHeads(mask).length;
   const answers = [full, masked];
   const verdict = (answer: typeof full) => `${quoted(answer.text, WIDTH - 10)} ${answer.right ? "(right)" : "(wrong)"}`;
   const rows = [
@@ -130,15 +131,20 @@ function needle({ question, mask, full, masked }: MainJobResult["needle"]): stri
   const columns = [
     { head: "" },
     { head: "all KV heads full" },
-    { head: `${quarter} of ${layers * kvHeads} KV heads full` },
+    { head: `${kept} of ${layers * kvHeads} KV heads full` },
   ];
   const others = `the others keep the first ${mask.sink} and the latest ${mask.recent} tokens`;
   return [
     bold(`A question about ${count(question.ids.length)} tokens`),
     dim(`  ${question.question}  (${others})`),
     table(columns, rows, "  "),
+    ...(search === undefined ? [] : ["", bold("How few KV heads suffice"), indented(curveText(search))]),
     "",
   ].join("\n");
+}
+
+function indented(text: string): string {
+  return text.replace(/^(?=\S)/gm, "  ");
 }
 
 function files(out: string, { files: names, training, model, sentence, ablation, totalMs }: MainJobResult): string {

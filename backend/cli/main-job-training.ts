@@ -63,13 +63,19 @@ export interface AblatedToy {
 
 /**
  * Trains the induction model in a worker, live, or takes the finished run of an earlier call, and ablates the heads that formed.
+ * @param onRun is told the run's id before it is trained
  */
-export async function trainToy(context: Context, backend: BackendChoice["name"]): Promise<ToyTraining> {
+export async function trainToy(
+  context: Context,
+  backend: BackendChoice["name"],
+  onRun: (id: string) => Promise<void>,
+): Promise<ToyTraining> {
   const task = tasks.get(TASK);
   const spec = makeSpec(task, SIZES[backend], { probes: task.defaults?.probes ?? [] });
   const store = openStore();
   try {
     const [found] = runsFor(store, [spec], [0])[0] as [RunRecord];
+    await onRun(found.id);
     const began = performance.now();
     const [run] = await trainRuns(store, [found], {
       signal: context.signal,

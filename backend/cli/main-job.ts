@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { haystackFor } from "../../probes/haystack.ts";
 import { probe, probeMany } from "../../probes/index.ts";
+import { type MaskSearch, searchMask } from "../../probes/mask-search.ts";
 import { answerNeedle, answerTokens, type NeedleAnswer } from "../../probes/needle.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
@@ -12,10 +13,12 @@ import { generate } from "../inference/generate.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { pulledModel, pullModel } from "../models/pull.ts";
-import { dataDir, writeFileAtomic } from "../paths.ts";
+import { writeFileAtomic } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { Random } from "../runtime/random.ts";
+import { MainJobRecord, mainJobFolder } from "../store/main-job.ts";
 import type { Context } from "./context.ts";
+import { lineOf } from "./errors.ts";
 import {
   type Ablation,
   type MainJobResult,
@@ -26,6 +29,7 @@ import {
 } from "./main-job-result.ts";
 import { sections } from "./main-job-text.ts";
 import { trainToy } from "./main-job-training.ts";
+import type { Progress } from "./progress.ts";
 
 const MODEL = "smollm2-135m";
 const SUBSTITUTE = "toy-induction";
@@ -39,17 +43,44 @@ const SINK_TOKENS = 64;
 const DEPTH = 0.35;
 const NEW_TOKENS = 24;
 
+/** What the main job is asked for. */
+interface MainJobOptions {
+  /** Sentence to be continued. */
+  readonly text: string;
+  /** Folder of the files; default `start` in the data folder, where the pages look. */
+  readonly out?: string;
+}
+
 /**
  * Trains a toy transformer, then fetches the model where it is missing, scores its heads, ablates the induction heads, continues a sentence, answers a
- * question with a quarter of the KV heads full, and writes the files; sections are shown as they are ready.
- * @param options.text sentence to be continued
- * @param options.out folder of the files, default `start` in the data folder
+ * question with as few KV heads full as suffice, and writes the files; sections are shown as they are ready.
  */
-export async function mainJob(context: Context, options: { text: string; out?: string }): Promise<void> {
+export async function mainJob(context: Context, options: MainJobOptions): Promise<void> {
+  // Results that go elsewhere are not those that the pages show.
+  if (options.out !== undefined) return perform(context, { ...options, note: async () => {} });
+  const record = new MainJobRecord();
+  await record.note({});
+  const progress: Progress = Object.assign((done: number, total: number, label: string, note?: string) => {
+    context.progress(done, total, label, note);
+    record.progress(done, total, label);
+  }, context.progress);
+  try {
+    await perform({ ...context, progress }, { ...options, note: (change) => record.note(change) });
+    await record.end("done");
+  } catch (error) {
+    if (context.signal.aborted) await record.end("cancelled");
+    else await record.end("failed", lineOf(error));
+    throw error;
+  }
+}
+
+async function perform(context: Context, options: MainJobOptions & { note: MainJobRecord["note"] }): Promise<void> {
+  const { text, out = mainJobFolder(), note } = options;
   const began = performance.now();
   const backend = await initBackend();
-  const training = await trainToy(context, backend.name);
+  const training = await trainToy(context, backend.name, (run) => note({ run }));
   await context.show(sections.training(training));
+  await note({ part: "model" });
   const ref = await available(context);
   const loadBegan = performance.now();
   const model = await loadModel(ref);
@@ -60,20 +91,24 @@ export async function mainJob(context: Context, options: { text: string; out?: s
     const facts = { ref, digest: model.digest, layers, heads, kvHeads, bytes: model.bytes, loadMs };
     await context.show(sections.head(backend, facts, sizes));
 
+    await note({ part: "scores", model: ref });
     const rows = repeatedRows(model, sizes);
-    const { scores, probeMs } = await score(context, model, rows, sizes);
+    const { scores, probeMs } = await score(context, model, { tokens: rows, sizes, out });
     await context.show(sections.scores(scores, probeMs, sizes));
 
+    await note({ part: "ablation" });
     const ablation = await ablateInduction(context, model, scores["induction"]!, rows);
     await context.show(sections.ablation(ablation));
 
-    const sentence = await continueSentence(context, model, options.text);
+    await note({ part: "sentence" });
+    const sentence = await continueSentence(context, model, text);
     await context.show(sections.sentence(sentence));
 
+    await note({ part: "needle" });
     const needle = await answerTwice(context, model, scores["retrieval"]!, sizes);
     await context.show(sections.needle(needle));
 
-    const out = options.out ?? join(dataDir(), "start");
+    await note({ part: "files" });
     const files = await writeFiles(out, { rows, scores, mask: needle.mask }, context.signal);
     const totalMs = performance.now() - began;
     const result: MainJobResult = {
@@ -124,10 +159,16 @@ function fitting(sizes: Sizes, { config }: Model): Sizes {
     length: Math.min(sizes.length, Math.floor((config.n_ctx - 1) / 2)),
     haystack: Math.min(sizes.haystack, most),
     needle: Math.min(sizes.needle, most),
+    search: Math.min(sizes.search, most),
   };
 }
 
-async function score(context: Context, model: Model, tokens: number[][], sizes: Sizes) {
+/** Scores the heads by every probe; the files of scores are written as soon as they can be, since somebody may be watching. */
+async function score(
+  context: Context,
+  model: Model,
+  { tokens, sizes, out }: { tokens: number[][]; sizes: Sizes; out: string },
+) {
   const common = { seed: SEED, signal: context.signal, progress: context.progress };
   const began = performance.now();
   const onePass = await probeMany(
@@ -140,14 +181,20 @@ async function score(context: Context, model: Model, tokens: number[][], sizes: 
     { ...common, tokens },
   );
   const middle = performance.now();
+  await writeAll(out, onePass);
   const retrieval = await probe(
     model,
     "retrieval",
     { lengths: [sizes.haystack], depths: sizes.depths, needles: sizes.needles },
     common,
   );
+  await writeAll(out, [retrieval]);
   const scores = Object.fromEntries([...onePass, retrieval].map((each) => [each.probe, each]));
   return { scores, probeMs: { onePass: middle - began, retrieval: performance.now() - middle } };
+}
+
+async function writeAll(out: string, scores: readonly HeadScores[]): Promise<void> {
+  for (const each of scores) await writeScores(join(out, `${each.probe}.json`), each);
 }
 
 /** Rows BOS r r of random ids; without a BOS token the first id stands in its place. */
@@ -224,36 +271,72 @@ async function continueSentence(context: Context, model: Model, prompt: string):
   return { prompt: ids.join(" "), continuation: more.join(" "), words: false };
 }
 
+/** Answers a long question with all heads full, then with the smallest mask that answers it and the short questions. */
 async function answerTwice(
   context: Context,
   model: Model,
   scores: HeadScores,
   sizes: Sizes,
 ): Promise<MainJobResult["needle"]> {
-  const { layers, kvHeads } = scores.model;
-  const mask = maskFromScores(scores, {
-    top: Math.round((layers * kvHeads) / 4),
-    sink: sizes.sink,
-    recent: sizes.recent,
-    scoresFile: "retrieval.json",
-  });
+  const { searched, grown } = await proposed(context, model, scores, sizes);
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
-  const answer = (chosen?: HeadMask, label = "all KV heads full"): Promise<NeedleAnswer> => {
+  const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
+    const label = `needle question, ${chosen ? retrievalHeads(chosen).length : "all"} KV heads full`;
     let done = 0;
-    context.progress(0, most, `needle question, ${label}`);
+    context.progress(0, most, label);
     return answerNeedle(model, question, {
       ...(chosen ? { mask: chosen } : {}),
       signal: context.signal,
-      onToken: () => context.progress(++done, most, `needle question, ${label}`),
+      onToken: () => context.progress(++done, most, label),
     });
   };
-  return {
-    question,
-    mask,
-    full: await answer(),
-    masked: await answer(mask, `${retrievalHeads(mask).length} KV heads full`),
-  };
+  const full = await answer();
+  let mask = grown[0]!;
+  let masked = await answer(mask);
+  for (const larger of full.right ? grown.slice(1) : []) {
+    if (masked.right) break;
+    mask = larger;
+    masked = await answer(mask);
+  }
+  return { question, mask, ...(searched === undefined ? {} : { search: searched }), full, masked };
+}
+
+/**
+ * The smallest mask that loses no short question, with the curve by which it was found, and larger ones for a question that it
+ * does not answer: each keeps an eighth of the KV heads more.
+ */
+async function proposed(
+  { signal, progress }: Context,
+  model: Model,
+  scores: HeadScores,
+  { search: length, depths, sink, recent }: Sizes,
+): Promise<{ searched?: MaskSearch; grown: readonly HeadMask[] }> {
+  const { layers, kvHeads } = scores.model;
+  const total = layers * kvHeads;
+  const common = { sink, recent, scoresFile: "retrieval.json" };
+  const maskOf = (top: number) => maskFromScores(scores, { top, ...common });
+  const larger = (from: number) =>
+    Array.from({ length: 8 }, (_, i) => Math.round(((i + 1) * total) / 8))
+      .filter((top) => top > from)
+      .map(maskOf);
+  const quarter = { grown: [maskOf(Math.round(total / 4))] }; // as DuoAttention keeps of grouped heads
+  if (length <= sink + recent) return quarter; // a short context: nothing would be dropped
+  try {
+    const searched = await searchMask(model, scores, {
+      ...common,
+      lengths: [length],
+      depths,
+      stop: true,
+      signal,
+      progress,
+    });
+    return { searched, grown: [searched.mask, ...larger(retrievalHeads(searched.mask).length)] };
+  } catch (error) {
+    // A model that answers nothing has no smallest mask.
+    if (!(error instanceof HeadscopeError) || error.kind !== "input") throw error;
+    return quarter;
+  }
 }
 
 async function writeFiles(
@@ -262,7 +345,6 @@ async function writeFiles(
   signal: AbortSignal,
 ): Promise<string[]> {
   const names = Object.keys(scores).map((name) => `${name}.json`);
-  for (const each of Object.values(scores)) await writeScores(join(out, `${each.probe}.json`), each);
   await writeMask(join(out, "mask.json"), mask);
   await writeFileAtomic(join(out, "repeated-tokens.json"), `${JSON.stringify(rows)}\n`);
   await exportHeads("duo-attention", { mask }, join(out, "duo-attention"), {}, { force: true, signal });

@@ -1,7 +1,7 @@
-import { CATALOGUE } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { inspectModel } from "../models/load.ts";
 import { type Manifest, pulledModel } from "../models/pull.ts";
+import { parseReference } from "../models/reference.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** What `headscope models info` prints. Sizes in bytes. */
@@ -28,9 +28,10 @@ export interface ModelInfo {
 
 /** Describes a model from its header; no weights are read. */
 export async function modelInfo(ref: string): Promise<ModelInfo> {
-  const known = Object.hasOwn(CATALOGUE, ref) ? CATALOGUE[ref] : undefined;
+  const reference = parseReference(ref, "existing");
+  const known = reference.kind === "catalogue" ? reference.model : undefined;
   const pulled = known ? pulledModel(ref) : undefined;
-  const { ref: named, family, digest, config, memory, features, stored, tokenizer } = await inspectModel(ref);
+  const { ref: named, family, digest, config, memory, features, stored, tokenizer } = await inspectModel(reference);
   return {
     ref: named,
     ...(known ? { title: known.title, licence: known.licence } : {}),

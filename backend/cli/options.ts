@@ -87,3 +87,16 @@ export function paramOption(command: Command, what = "a parameter; may be repeat
 export function seedOption(command: Command): Command {
   return command.option("--seed <n>", "seed of everything random", integer("--seed", 0), 0);
 }
+
+/** Reads numbers with commas between. */
+export function numbers(name: string, least: number, most = Number.POSITIVE_INFINITY): (text: string) => number[] {
+  return (text) =>
+    text.split(",").map((part) => {
+      const value = part.trim() === "" ? Number.NaN : Number(part);
+      if (value >= least && value <= most) return value;
+      const range = most === Number.POSITIVE_INFINITY ? `from ${least}` : `from ${least} to ${most}`;
+      throw new HeadscopeError("usage", `${name} cannot be "${part}"`, {
+        remedy: `give numbers ${range}, with commas between`,
+      });
+    });
+}

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
+import { output } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
@@ -20,6 +21,7 @@ import { register as serve } from "./commands/serve.ts";
 import { register as start } from "./commands/start.ts";
 import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
+import { register as token } from "./commands/token.ts";
 import { register as train } from "./commands/train.ts";
 import { usageError } from "./errors.ts";
 
@@ -27,6 +29,7 @@ import { usageError } from "./errors.ts";
 const COMMANDS = [
   start,
   serve,
+  token,
   doctor,
   models,
   tasks,
@@ -74,9 +77,14 @@ export function createProgram(args: readonly string[] = []): Command {
   return program;
 }
 
+/** Help and versions, whose lines commander cuts by the terminal's width. */
+function write(text: string): void {
+  void output.write(text);
+}
+
 /** Makes wrong calls errors of ours, thrown rather than printed; the program itself prints them. */
 function prepare(command: Command, args: readonly string[]): void {
-  command.configureOutput({ outputError: () => {} }).exitOverride((error) => {
+  command.configureOutput({ writeOut: write, outputError: () => {} }).exitOverride((error) => {
     throw usageError(error, command, args) ?? error;
   });
   for (const child of command.commands) prepare(child, args);

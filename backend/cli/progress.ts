@@ -1,10 +1,5 @@
 import type { SingleBar } from "cli-progress";
-
-/** Where progress goes: standard error, or a test's own stream. */
-export interface ProgressStream {
-  write(text: string): unknown;
-  readonly isTTY?: boolean | undefined;
-}
+import { type Exit, printable } from "../setup/terminal.mjs";
 
 /**
  * Shows how far long work is. `done` and `total` are of one stage, named by `label`; a new label begins a new stage.
@@ -25,11 +20,11 @@ const PLAIN_INTERVAL = 5_000;
  * Progress on a terminal as a bar that is taken away at the end, elsewhere as a few plain lines.
  * The bar's package is loaded with the first bar: most commands never need it.
  */
-export async function createProgress(stream: ProgressStream): Promise<Progress> {
-  return stream.isTTY === true ? barProgress(stream) : plainProgress(stream);
+export async function createProgress(exit: Exit): Promise<Progress> {
+  return exit.isTTY ? barProgress(exit) : plainProgress(exit);
 }
 
-async function barProgress(stream: ProgressStream): Promise<Progress> {
+async function barProgress(exit: Exit): Promise<Progress> {
   const { default: cliProgress } = await import("cli-progress");
   let bar: SingleBar | undefined;
   let stage: string | undefined;
@@ -48,24 +43,29 @@ async function barProgress(stream: ProgressStream): Promise<Progress> {
         barIncompleteChar: "░",
         hideCursor: true,
         clearOnComplete: true,
-        stream: stream as NodeJS.WritableStream,
+        stream: exit.stream,
       });
-      bar.start(total, done, { label, note });
+      bar.start(total, done, shown(label, note));
       stage = label;
     }
     bar?.setTotal(total);
-    bar?.update(done, { label, note });
+    bar?.update(done, shown(label, note));
   };
   return Object.assign(show, {
     say(line: string) {
       end();
-      stream.write(`${line}\n`);
+      void exit.line(line);
     },
     end,
   });
 }
 
-function plainProgress(stream: ProgressStream): Progress {
+/** The bar draws by itself: what it is to show is made printable before. */
+function shown(label: string, note: string): { label: string; note: string } {
+  return { label: printable(label), note: printable(note) };
+}
+
+function plainProgress(exit: Exit): Progress {
   let stage: string | undefined;
   let told = 0;
   const show = (done: number, total: number, label: string, note = ""): void => {
@@ -75,11 +75,11 @@ function plainProgress(stream: ProgressStream): Progress {
       told = now;
     }
     if (now - told < PLAIN_INTERVAL) return;
-    stream.write(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note && `  ${note}`}\n`);
+    void exit.line(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note && `  ${note}`}`);
     told = now;
   };
   return Object.assign(show, {
-    say: (line: string) => void stream.write(`${line}\n`),
+    say: (line: string) => void exit.line(line),
     end: () => {
       stage = undefined;
     },

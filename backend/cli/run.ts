@@ -1,9 +1,11 @@
 import { CommanderError } from "commander";
 import { HeadscopeError } from "../errors.ts";
+import { output, problems, report } from "../setup/terminal.mjs";
 import { type CommonOptions, type Context, useRunner } from "./context.ts";
 import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 import type { Progress } from "./progress.ts";
+import { endAtSecondSignal } from "./second-signal.ts";
 
 /**
  * Runs one command line.
@@ -22,6 +24,7 @@ export async function run(args: readonly string[]): Promise<number> {
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  endAtSecondSignal();
   useRunner(async (options, work) => {
     verbose = options.verbose === true;
     const context = await createContext(options, controller.signal);
@@ -38,11 +41,11 @@ export async function run(args: readonly string[]): Promise<number> {
     // An interrupted child says nothing of SIGTERM, which only this process was sent.
     if (error instanceof ChildFailure) return controller.signal.aborted ? Number(process.exitCode) : error.exitCode;
     if (controller.signal.aborted && (isCancelled(error) || error === controller.signal.reason)) {
-      console.error("headscope: interrupted");
+      await problems.line("headscope: interrupted");
       return Number(process.exitCode ?? INTERRUPTED);
     }
-    console.error(`headscope: ${lineOf(error)}`);
-    if (verbose) console.error(error);
+    await problems.line(`headscope: ${lineOf(error)}`);
+    if (verbose) report("", error);
     return error instanceof HeadscopeError ? error.exitCode : 1;
   } finally {
     process.off("SIGINT", interrupt);
@@ -64,23 +67,18 @@ async function createContext({ json = false, verbose = false }: CommonOptions, s
     note: (line) => progress.say(line),
     async show(text) {
       progress.end();
-      if (!json) await write(`${text}\n`);
+      if (!json) await output.line(text);
     },
     async print(document, text) {
       progress.end();
-      if (!json) return write(`${text()}\n`);
+      if (!json) return output.line(text());
       const { formatJson } = await import("../json.ts");
-      return write(`${formatJson(document)}\n`);
+      return output.json(formatJson(document));
     },
   };
 }
 
 async function lazyProgress(): Promise<Progress> {
   const { createProgress } = await import("./progress.ts");
-  return createProgress(process.stderr);
-}
-
-/** Writes to standard output and waits until it is gone, so that a big document is whole when the process ends. */
-function write(text: string): Promise<void> {
-  return new Promise((resolve, reject) => process.stdout.write(text, (error) => (error ? reject(error) : resolve())));
+  return createProgress(problems);
 }

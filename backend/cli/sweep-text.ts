@@ -1,5 +1,5 @@
+import { csvText } from "../csv.ts";
 import { describeValues, type SweepPlan, type SweepResult, valueText } from "../jobs/sweep.ts";
-import { csvText } from "../training/record/csv.ts";
 import { plural, table } from "./format.ts";
 
 /**
@@ -11,8 +11,8 @@ export function sweepCsv({ varied }: SweepPlan, results: readonly SweepResult[])
   const rows = results.flatMap(({ values, runs }) =>
     runs.map(({ run, seed, status, step, metrics: own }) => [
       ...varied.map((name) => valueText(values[name])),
-      ...[seed, run, status, step].map(String),
-      ...metrics.map((name) => (own[name] === undefined ? "" : String(own[name]))),
+      ...[seed, run, status, step],
+      ...metrics.map((name) => own[name] ?? ""),
     ]),
   );
   return csvText([[...varied, "seed", "run", "status", "step", ...metrics], ...rows]);

@@ -1,6 +1,7 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
+import { fileInside } from "../files.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/mask.ts";
 import { type HeadModel, shapeWords } from "../heads/model.ts";
 import { createScores, type HeadScores, kvTable, mainMetric } from "../heads/scores.ts";
@@ -114,12 +115,13 @@ export const duoAttentionImport: Importer<typeof noParameters> = {
   source: SOURCE,
   parameters: noParameters,
   async read(path, model) {
-    const file = join(path, HEADS_FILE);
+    const file = (await fileInside(path, HEADS_FILE)) ?? join(path, HEADS_FILE);
     const gates = parseTsv(await readText(file, "DuoAttention pattern"), file);
     checkShape(gates, model, file);
-    const config = await readJson(join(path, CONFIG_FILE), "DuoAttention configuration");
+    const settings = (await fileInside(path, CONFIG_FILE)) ?? join(path, CONFIG_FILE);
+    const config = await readJson(settings, "DuoAttention configuration");
     if (config === null || typeof config !== "object" || Array.isArray(config))
-      throw new HeadscopeError("input", `${join(path, CONFIG_FILE)} is not a JSON object`, { remedy: "mend the file" });
+      throw new HeadscopeError("input", `${settings} is not a JSON object`, { remedy: "mend the file" });
     return duoScores(gates, model, { folder: basename(path), ...config });
   },
 };

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { copyFile, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
@@ -11,6 +10,7 @@ import { FAMILIES } from "../models/families/index.ts";
 import { isCovered, type PartTensor, placePiece, tensorsOf } from "../models/families/inverse.ts";
 import { pieceRows } from "../models/families/parts.ts";
 import type { Checkpoint } from "../models/formats/checkpoint.ts";
+import { fileBeside } from "../models/formats/model-folder.ts";
 import { withCheckpointOf } from "../models/load.ts";
 import type { Matrix } from "../models/matrix.ts";
 import type { Model } from "../models/model.ts";
@@ -48,7 +48,7 @@ export interface HuggingFaceOptions extends ExportOptions {
  * @param model loaded from a checkpoint, whose config.json (or GGUF metadata) the folder's config.json starts from
  * @param path the folder to make, whole or not at all
  * @throws HeadscopeError `unsupported` for a model that is no checkpoint of a known family, or that its family's config.json
- *   cannot describe; `input` when the folder cannot be replaced
+ *   cannot describe; `input` when the folder cannot be replaced, or a file beside the weights is a link out of their folder
  */
 export async function writeHuggingFace(model: Model, path: string, options: HuggingFaceOptions = {}): Promise<Written> {
   const family = FAMILIES.find(({ name }) => name === model.family);
@@ -60,10 +60,13 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
   return withCheckpointOf(model.ref, async (checkpoint) => {
     const tensors = tensorsOf(partsHeld(model, family));
     const config = huggingFaceConfig(model, family, checkpoint, tensors);
+    const isFolder = checkpoint.format === "safetensors";
+    const beside = isFolder ? await filesBeside(dirname(checkpoint.path)) : new Map<string, string>();
     return writeFolder(path, options, async (folder) => {
       await writeSynced(join(folder, "config.json"), formatJson(config));
       await writeWeights(join(folder, "model.safetensors"), { model, checkpoint, tensors, options });
-      if (checkpoint.format === "safetensors") return copyBeside(dirname(checkpoint.path), folder);
+      for (const [name, path] of beside) await copyFile(path, join(folder, name));
+      if (isFolder) return;
       const tokenizer = tokenizerFilesOf(checkpoint.metadata);
       if (tokenizer === undefined) return;
       await writeSynced(join(folder, "tokenizer.json"), JSON.stringify(tokenizer.json));
@@ -72,8 +75,17 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
   });
 }
 
-async function copyBeside(from: string, to: string): Promise<void> {
-  for (const name of BESIDE) if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
+/**
+ * Paths of a model folder's files that are taken over, by name.
+ * @throws HeadscopeError "input" for one that is a link out of the folder: what the link leads to is not the model's to publish
+ */
+async function filesBeside(folder: string): Promise<ReadonlyMap<string, string>> {
+  const files = new Map<string, string>();
+  for (const name of BESIDE) {
+    const path = await fileBeside(folder, name);
+    if (path !== undefined) files.set(name, path);
+  }
+  return files;
 }
 
 /**

@@ -1,9 +1,10 @@
 import { z } from "zod";
+import { atMostKeys } from "../definitions/bounded.ts";
 import { HeadscopeError } from "../errors.ts";
 import { formatJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
-import { type HeadModel, type HeadRef, headModelSchema } from "./model.ts";
+import { type HeadModel, type HeadRef, headModelSchema, LONGEST_NAME, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
 import { type HeadScores, kvTable, mainMetric } from "./scores.ts";
 import { choose, oneRule, type Rule } from "./select.ts";
 
@@ -19,20 +20,29 @@ export const DEFAULT_RECENT = 256;
  * The file `headscope.head-mask/1`: which KV heads keep everything and which only sink and recent tokens, and which
  * query heads are ablated. Either table may be absent, not both.
  */
-export const headMaskSchema = z.looseObject({
-  format: z.literal(FORMAT),
-  model: headModelSchema,
-  /** [layers, kvHeads]: "retrieval" heads attend to everything, "streaming" heads to sink and recent tokens. */
-  kvHeads: z.array(z.array(z.enum(["retrieval", "streaming"]))).optional(),
-  /** [layers, heads] */
-  heads: z.array(z.array(z.enum(["keep", "ablate"]))).optional(),
-  /** First tokens that a streaming head keeps. */
-  sink: z.int().min(0).default(DEFAULT_SINK),
-  /** Latest tokens that a streaming head keeps; at least the query's own. */
-  recent: z.int().min(1).default(DEFAULT_RECENT),
-  /** Where the choice comes from: a score file and rule, or "user". */
-  source: z.union([z.string(), z.looseObject({})]).default("user"),
-});
+export const headMaskSchema = atMostKeys(
+  z.looseObject({
+    format: z.literal(FORMAT),
+    model: headModelSchema,
+    /** [layers, kvHeads]: "retrieval" heads attend to everything, "streaming" heads to sink and recent tokens. */
+    kvHeads: z
+      .array(z.array(z.enum(["retrieval", "streaming"])).max(MOST_ENTRIES))
+      .max(MOST_ENTRIES)
+      .optional(),
+    /** [layers, heads] */
+    heads: z
+      .array(z.array(z.enum(["keep", "ablate"])).max(MOST_ENTRIES))
+      .max(MOST_ENTRIES)
+      .optional(),
+    /** First tokens that a streaming head keeps. */
+    sink: z.int().min(0).default(DEFAULT_SINK),
+    /** Latest tokens that a streaming head keeps; at least the query's own. */
+    recent: z.int().min(1).default(DEFAULT_RECENT),
+    /** Where the choice comes from: a score file and rule, or "user". */
+    source: z.union([z.string().max(LONGEST_NAME), atMostKeys(z.looseObject({}), MOST_KEYS)]).default("user"),
+  }),
+  MOST_KEYS,
+);
 
 /** A checked mask file. */
 export type HeadMask = z.output<typeof headMaskSchema>;

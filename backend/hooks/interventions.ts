@@ -17,14 +17,20 @@ import {
 } from "./intervention-kinds.ts";
 import type { Reference, Target } from "./reference.ts";
 
+/** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
+const MOST_VALUES = 2 ** 20;
+const MOST_ROWS = 4_096;
+
 /** Numbers in nested arrays, or one number. */
 export type Values = number | readonly Values[];
-const valuesSchema: z.ZodType<Values> = z.lazy(() => z.union([z.number(), z.array(valuesSchema).min(1)]));
-const some = z.union([z.literal("all"), z.array(z.int().min(0)).min(1)]);
+const valuesSchema: z.ZodType<Values> = z.lazy(() =>
+  z.union([z.number(), z.array(valuesSchema).min(1).max(MOST_VALUES)]),
+);
+const some = z.union([z.literal("all"), z.array(z.int().min(0)).min(1).max(MOST_VALUES)]);
 
 /** An intervention as data: the same words in a script, a file, the CLI and the API. */
 export const interventionSchema = z.strictObject({
-  at: z.string().describe("hook name, such as blocks.5.attn.hook_z; or attn.hook_z with `layer`"),
+  at: z.string().max(200).describe("hook name, such as blocks.5.attn.hook_z; or attn.hook_z with `layer`"),
   layer: z.int().min(0).optional().describe("layer, for a hook name without one"),
   heads: some.default("all").describe('heads (of k and v: KV heads), or "all"; streams have none'),
   positions: some.default("all").describe('positions (of patterns: queries), or "all"'),
@@ -33,8 +39,17 @@ export const interventionSchema = z.strictObject({
   with: z
     .union([
       valuesSchema,
-      z.strictObject({ tokens: z.array(z.array(z.int().min(0)).min(1)).min(1) }),
-      z.strictObject({ cache: z.string(), name: z.string().optional(), row: z.int().min(0).optional() }),
+      z.strictObject({
+        tokens: z
+          .array(z.array(z.int().min(0)).min(1).max(MOST_VALUES))
+          .min(1)
+          .max(MOST_ROWS),
+      }),
+      z.strictObject({
+        cache: z.string().max(200),
+        name: z.string().max(200).optional(),
+        row: z.int().min(0).optional(),
+      }),
     ])
     .optional()
     .describe(

@@ -1,10 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { setPriority } from "node:os";
-import { dirname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { HeadscopeError } from "../errors.ts";
+import { builtFile } from "../paths.ts";
 import { encodeFrame, FrameDecoder, type FromWorker, fromWire, type ToWorker } from "./protocol.ts";
 
 /** How a worker process is started and watched. */
@@ -21,6 +19,8 @@ export interface WorkerOptions {
   readonly silence?: number;
   /** Milliseconds that a cancelled request may take to end, default 60,000; then the worker is killed. */
   readonly grace?: number;
+  /** Called when a process has died by itself or was killed for its silence or stubbornness, before its request fails. */
+  readonly onDeath?: (crash: WorkerCrash) => void;
   /** Receives what libraries print in the worker. */
   readonly onOutput?: (text: string) => void;
 }
@@ -51,19 +51,40 @@ export interface Answer<T> {
 export class WorkerCrash extends HeadscopeError {
   readonly signal: NodeJS.Signals | undefined;
   readonly code: number | undefined;
+  /** The request that the process was doing; undefined where it had none or had not begun with it. */
+  readonly request: Doing | undefined;
 
-  constructor(message: string, remedy: string, signal?: NodeJS.Signals | null, code?: number | null) {
+  constructor(
+    message: string,
+    {
+      remedy,
+      signal,
+      code,
+      request,
+    }: { remedy: string; signal?: NodeJS.Signals | null; code?: number | null; request?: Doing | undefined },
+  ) {
     super("crashed", message, { remedy });
     this.name = "WorkerCrash";
     this.signal = signal ?? undefined;
     this.code = code ?? undefined;
+    this.request = request;
   }
+}
+
+/** What a worker does. */
+export interface Doing {
+  /** Name of the handler. */
+  readonly kind: string;
+  /** The model that the request names, if it names one. */
+  readonly model: string | undefined;
 }
 
 /** A request that the process is doing. */
 interface Current {
   readonly id: number;
-  readonly kind: string;
+  readonly doing: Doing;
+  /** The how manieth the process has said to be at work on; 0 until it has. */
+  begun: number;
   readonly onEvent: RequestOptions["onEvent"];
   readonly settle: (outcome: { value: unknown; body: Uint8Array } | { error: unknown }) => void;
   /** The calls of `onEvent` so far. */
@@ -75,6 +96,10 @@ interface Current {
 
 /** Bytes of a worker's output that are kept to explain its death. */
 const KEPT_OUTPUT = 4_096;
+/** Characters of a model's name in an error, the last ones: the folders of a path matter least. */
+const LONGEST_NAME = 200;
+/** The verdict on a process that its owner ended. */
+const CLOSED = "the worker was closed";
 /** A hung worker has missed this many looks in a row: a suspended machine misses one. */
 const LOOKS = 10;
 
@@ -133,9 +158,17 @@ export class Worker {
     const { signal, body, onEvent, aside } = options;
     if (this.#closed) throw new Error("the worker is closed");
     if (signal?.aborted) throw cancelled(signal);
-    if (this.#process === undefined || this.#process.ended) this.#process = new Running(this.#options);
-    const header = { id: this.#nextId++, type: "request", kind, payload, ...(aside ? { aside } : {}) } as const;
-    return this.#process.perform(header, body, onEvent, signal);
+    for (let again = false; ; again = true) {
+      if (this.#process === undefined || this.#process.ended) this.#process = new Running(this.#options);
+      const header = { id: this.#nextId++, type: "request", kind, payload, ...(aside ? { aside } : {}) } as const;
+      try {
+        return await this.#process.perform(header, body, onEvent, signal);
+      } catch (error) {
+        // It died of something else before it had begun with this one, which can therefore be asked again.
+        const innocent = error instanceof WorkerCrash && error.request === undefined;
+        if (!innocent || again || this.#closed) throw error;
+      }
+    }
   }
 }
 
@@ -148,9 +181,11 @@ class Running {
   readonly #decoder = new FrameDecoder();
   readonly #grace: number;
   readonly #silence: number;
+  readonly #onDeath: WorkerOptions["onDeath"];
   readonly #gone: Promise<void>;
   /** What it is doing, by id. */
   readonly #current = new Map<number, Current>();
+  #begun = 0;
   #watch: NodeJS.Timeout | undefined;
   #missed = 0;
   /** Why we killed it. */
@@ -164,8 +199,10 @@ class Running {
     grace = 60_000,
     silence = 120_000,
     priority,
+    onDeath,
     onOutput,
   }: WorkerOptions) {
+    this.#onDeath = onDeath;
     this.#grace = grace;
     this.#silence = silence;
     const pool = threads === undefined ? {} : threadsEnvironment(threads);
@@ -207,7 +244,8 @@ class Running {
     const { promise, resolve } = withResolvers<{ value: unknown; body: Uint8Array } | { error: unknown }>();
     const current: Current = {
       id: header.id,
-      kind: header.kind,
+      doing: { kind: header.kind, model: modelIn(header.payload) },
+      begun: 0,
       onEvent,
       settle: resolve,
       events: Promise.resolve(),
@@ -239,7 +277,7 @@ class Running {
   /** Ends the process, by force when it takes longer than `patience` milliseconds. */
   async close(patience = 5_000): Promise<void> {
     const force = setTimeout(() => this.child.kill("SIGKILL"), patience);
-    this.#verdict ??= "the worker was closed";
+    this.#verdict ??= CLOSED;
     this.ended = true;
     this.#input.destroy();
     await this.#gone;
@@ -263,6 +301,7 @@ class Running {
   #handle(header: FromWorker, body: Uint8Array): void {
     const current = this.#current.get(header.id);
     if (current === undefined) return;
+    if (current.begun === 0) current.begun = ++this.#begun;
     if (header.type === "result") current.settle({ value: header.value, body });
     else if (header.type === "error") current.settle({ error: fromWire(header.error) });
     else if (header.type === "event" && current.onEvent !== undefined) {
@@ -299,12 +338,23 @@ class Running {
 
   #die(what: string, code: number | null, signal: NodeJS.Signals | null): void {
     this.ended = true;
+    // Of two it is the one that it began with last: that one is done between two steps of the other.
+    const [culprit] = [...this.#current.values()].filter(({ begun }) => begun > 0).sort((a, b) => b.begun - a.begun);
     const remedy =
       signal === "SIGKILL" && this.#verdict === undefined
         ? "the system may be out of memory: close other programs or ask for less, then run again"
         : "run again";
-    for (const { kind, settle } of this.#current.values())
-      settle({ error: new WorkerCrash(`${what} while doing "${kind}"`, remedy, signal, code) });
+    const crashOf = (request: Doing | undefined): WorkerCrash => {
+      const doing = request === undefined ? "" : ` while doing ${nameOf(request)}`;
+      return new WorkerCrash(what + doing, { remedy, signal, code, request });
+    };
+    const closed = this.#verdict === CLOSED;
+    if (!closed) this.#onDeath?.(crashOf(culprit?.doing));
+    for (const { begun, doing, settle } of this.#current.values()) {
+      // One that it had not begun with can be asked again.
+      const died = closed ? doing : begun > 0 ? culprit?.doing : undefined;
+      settle({ error: crashOf(died) });
+    }
   }
 
   #obituary(code: number | null, signal: NodeJS.Signals | null): string {
@@ -312,6 +362,17 @@ class Running {
     const said = /^\s*(?:\w*Error|terminate called|.*(?:Check failed|panicked)).*$/m.exec(this.#output)?.[0]?.trim();
     return `the worker ended ${how}${said === undefined ? "" : ` (${said})`}`;
   }
+}
+
+/** The model that a request is about, by the name that all kinds of requests give it. */
+export function modelIn(payload: unknown): string | undefined {
+  const model = (payload as { model?: unknown } | null)?.model;
+  return typeof model === "string" ? model : undefined;
+}
+
+/** A request for people: "describe" of smollm2-135m. */
+function nameOf({ kind, model }: Doing): string {
+  return model === undefined ? `"${kind}"` : `"${kind}" of ${model.slice(-LONGEST_NAME)}`;
 }
 
 /** Sets a process's priority before it has started threads, which inherit it. */
@@ -329,16 +390,13 @@ function threadsEnvironment(threads: number): Record<string, string> {
   return { TF_NUM_INTRAOP_THREADS: count, TF_NUM_INTEROP_THREADS: count, OMP_NUM_THREADS: count };
 }
 
-/** The bundled worker, seen from the bundle or from the sources. */
+/** The bundled worker. */
 function workerFile(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const file = join(folder, "dist", "worker.js");
-    if (existsSync(file)) return file;
-    if (folder === dirname(folder))
-      throw new HeadscopeError("missing", "the worker of headscope is not built", {
-        remedy: "run npm start (sets everything up) or npm run build",
-      });
-  }
+  const file = builtFile("worker.js");
+  if (file !== undefined) return file;
+  throw new HeadscopeError("missing", "the worker of headscope is not built", {
+    remedy: "run npm start (sets everything up) or npm run build",
+  });
 }
 
 function cancelled(signal: AbortSignal): HeadscopeError {

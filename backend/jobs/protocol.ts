@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { brief, HeadscopeError } from "../errors.ts";
 
 /**
  * Messages between a process and its worker, over pipes of their own: per frame the length of the header and the
@@ -35,6 +35,11 @@ export interface HeartbeatHeader extends Header {
   readonly type: "heartbeat";
 }
 
+/** From the worker: it has begun with a request, and nothing of an earlier one is still at work. */
+export interface BegunHeader extends Header {
+  readonly type: "begun";
+}
+
 /** From the worker: something happened on the way. */
 export interface EventHeader extends Header {
   readonly type: "event";
@@ -54,7 +59,7 @@ export interface ErrorHeader extends Header {
 }
 
 export type ToWorker = RequestHeader | CancelHeader;
-export type FromWorker = HeartbeatHeader | EventHeader | ResultHeader | ErrorHeader;
+export type FromWorker = HeartbeatHeader | BegunHeader | EventHeader | ResultHeader | ErrorHeader;
 
 const LENGTHS = 8;
 
@@ -188,19 +193,23 @@ export interface WireError {
   readonly path?: string;
 }
 
-/** An error as data. */
+/** Most characters of each text of an error on its way: an error that were too long for a frame could not be told. */
+const WIRE_TEXT = 8_192;
+
+/** An error as data, long texts cut. */
 export function toWire(error: unknown): WireError {
-  if (!(error instanceof Error)) return { message: String(error) };
+  const text = (value: unknown): string => brief(String(value), WIRE_TEXT);
+  if (!(error instanceof Error)) return { message: text(error) };
   const { message, name, stack } = error;
   const { code, path } = error as NodeJS.ErrnoException;
   return {
-    message,
-    name,
-    ...(stack === undefined ? {} : { stack }),
+    message: text(message),
+    name: text(name),
+    ...(stack === undefined ? {} : { stack: text(stack) }),
     ...(error instanceof HeadscopeError ? { kind: error.kind } : {}),
     ...(error instanceof HeadscopeError && error.remedy !== undefined ? { remedy: error.remedy } : {}),
-    ...(typeof code === "string" ? { code } : {}),
-    ...(typeof path === "string" ? { path } : {}),
+    ...(typeof code === "string" ? { code: text(code) } : {}),
+    ...(typeof path === "string" ? { path: text(path) } : {}),
   };
 }
 

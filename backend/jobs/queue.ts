@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../errors.ts";
-import type { Job, JobEnd, JobProgress, Store } from "../store/store.ts";
+import type { Job, JobEnd, JobEntry, JobProgress, Store } from "../store/store.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
 import { type JobKind, kinds as ownKinds } from "./kinds.ts";
 
@@ -59,12 +59,15 @@ export class Queue {
     this.#kinds = kinds;
   }
 
-  /** @param options `keep`: only this process may work on it, as long as it lives */
+  /**
+   * @param options `keep`: only this process may work on it, as long as it lives
+   * @throws HeadscopeError `busy` where as many wait as may
+   */
   add(kind: string, spec: unknown, options: { keep?: boolean } = {}): Job {
     return this.#store.addJob(kind, spec, options);
   }
 
-  list(): Job[] {
+  list(): JobEntry[] {
     return this.#store.jobs();
   }
 
@@ -77,7 +80,12 @@ export class Queue {
     });
   }
 
-  /** Puts a job that failed, was cancelled or lost its process back into the queue. @throws HeadscopeError `usage` */
+  /** Removes a job that has ended; what it made stays. @throws HeadscopeError `usage` for any other */
+  remove(id: number): void {
+    this.#store.removeJob(id);
+  }
+
+  /** Puts a job that failed, was cancelled or lost its process back into the queue. @throws HeadscopeError `usage`, `busy` */
   resume(id: number, options: { keep?: boolean } = {}): Job {
     return this.#store.resumeJob(id, options);
   }

@@ -28,8 +28,11 @@ export interface ConstructedModel {
 
 export type CatalogueModel = PackagedModel | ConstructedModel;
 
+/** Models by name. */
+export type Catalogue = Readonly<Record<string, CatalogueModel>>;
+
 /** The models that have a name. Everything else is loaded by its path. */
-export const CATALOGUE: Readonly<Record<string, CatalogueModel>> = {
+export const CATALOGUE: Catalogue = {
   "smollm2-135m": {
     kind: "package",
     title: "SmolLM2 135M Instruct (Q4_1)",

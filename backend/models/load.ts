@@ -1,8 +1,9 @@
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { HeadscopeError, unknownName } from "../errors.ts";
-import { checkpointFile, checkpointSteps, runIds } from "../paths.ts";
+import { fileInside } from "../files.ts";
+import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
-import { CATALOGUE } from "./catalogue.ts";
 import { toyInduction } from "./constructed.ts";
 import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
 import { biasesIn, biasesOf, featuresOf } from "./features.ts";
@@ -10,12 +11,12 @@ import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
 import type { Tokenizer } from "./formats/tokenizer.ts";
 import { tokenizerOf } from "./formats/tokenizer-files.ts";
 import { hubModelPath } from "./hub/cache.ts";
-import { isHubRef } from "./hub/ref.ts";
 import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./memory.ts";
 import { Model } from "./model.ts";
 import { PartReader } from "./part-reader.ts";
 import { type Processing, processModel } from "./processing.ts";
-import { modelDigest, modelFile } from "./pull.ts";
+import { pulledModel } from "./pull.ts";
+import { type CatalogueReference, type ModelReference, parseReference, type RunReference } from "./reference.ts";
 import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
 
 export interface LoadOptions {
@@ -39,23 +40,24 @@ export interface LoadOptions {
 /**
  * Loads a model.
  * @param ref a catalogue name (smollm2-135m, toy-induction), run:ID or run:ID@step, hf:org/name[@revision] of one that is in
- * the Hugging Face cache, or the path of a checkpoint file or folder
+ * the Hugging Face cache, or the path of a checkpoint file or folder; or one of these as `parseReference` has read it, where
+ * another rule than a script's decides what is a path
  * @throws HeadscopeError for an unknown name, a model that is not pulled, a checkpoint that is corrupt or of an unknown family,
  * one that does not fit the memory, weight processing that does not apply
  */
-export async function loadModel(ref: string, options: LoadOptions = {}): Promise<Model> {
+export async function loadModel(ref: string | ModelReference, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
   return processModel(await readSource(ref, options), options.process ?? []);
 }
 
-async function readSource(ref: string, options: LoadOptions): Promise<Model> {
-  const source = resolve(ref);
+async function readSource(ref: string | ModelReference, options: LoadOptions): Promise<Model> {
+  const source = await resolve(ref);
   if (source.kind === "constructed") return toyInduction();
   if (source.kind === "run") {
     const { config, parameters } = await readRunCheckpoint(source.path);
     return modelOfParameters(source.ref, config, parameters);
   }
-  return withCheckpoint(source.path, (checkpoint) => readModel(ref, checkpoint, source.digest, options));
+  return withCheckpoint(source.path, (checkpoint) => readModel(source.ref, checkpoint, source.digest, options));
 }
 
 /** A model's identity and shape. */
@@ -66,14 +68,14 @@ export type ModelDescription = Pick<Model, "ref" | "family" | "digest" | "config
  * @param ref as for `loadModel`
  * @throws HeadscopeError as `loadModel` does, but for what only the weights can show, such as NaN
  */
-export async function describeModel(ref: string): Promise<ModelDescription> {
-  const source = resolve(ref);
+export async function describeModel(ref: string | ModelReference): Promise<ModelDescription> {
+  const source = await resolve(ref);
   if (source.kind === "constructed") {
     await initBackend();
     const model = toyInduction();
     model.dispose();
     const { family, digest, config } = model;
-    return { ref, family, digest, config };
+    return { ref: source.ref, family, digest, config };
   }
   if (source.kind === "run") {
     const { config, parameters } = await readRunCheckpoint(source.path);
@@ -81,7 +83,7 @@ export async function describeModel(ref: string): Promise<ModelDescription> {
   }
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config } = describeCheckpoint(checkpoint);
-    return { ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
+    return { ref: source.ref, family: family.name, digest: source.digest ?? (await checkpoint.digest()), config };
   });
 }
 
@@ -100,8 +102,8 @@ export interface ModelInspection extends ModelDescription {
  * @param ref as for `loadModel`
  * @throws as `describeModel`
  */
-export async function inspectModel(ref: string): Promise<ModelInspection> {
-  const source = resolve(ref);
+export async function inspectModel(ref: string | ModelReference): Promise<ModelInspection> {
+  const source = await resolve(ref);
   if (source.kind !== "checkpoint") {
     const model = await loadModel(ref);
     const { family, digest, config, bytes, tokenizer, weights } = model;
@@ -114,7 +116,7 @@ export async function inspectModel(ref: string): Promise<ModelInspection> {
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config, parts } = describeCheckpoint(checkpoint);
     return {
-      ref,
+      ref: source.ref,
       family: family.name,
       digest: source.digest ?? (await checkpoint.digest()),
       config,
@@ -137,42 +139,54 @@ function storedTypes({ tensors }: Checkpoint): string[] {
  * then an open model is not what the reference names any more.
  * @throws HeadscopeError as `loadModel` does for a name, before anything is read
  */
-export function modelVersion(ref: string): string {
-  const source = resolve(ref);
-  if (source.kind === "constructed") return ref;
+export async function modelVersion(ref: string | ModelReference): Promise<string> {
+  const source = await resolve(ref);
+  if (source.kind === "constructed") return source.ref;
   const { mtimeMs, size } = statSync(source.path);
   return `${source.kind === "run" ? source.ref : source.path} ${mtimeMs} ${size}`;
 }
 
-/** Where a model comes from; a pulled one's digest is on record. */
+/** Where a model comes from, with the reference that a model carries; a pulled one's digest is on record. */
 type Source =
-  | { readonly kind: "constructed" }
+  | { readonly kind: "constructed"; readonly ref: string }
   | { readonly kind: "run"; readonly path: string; readonly ref: string }
-  | { readonly kind: "checkpoint"; readonly path: string; readonly digest: string | undefined };
+  | { readonly kind: "checkpoint"; readonly path: string; readonly ref: string; readonly digest: string | undefined };
 
-function resolve(ref: string): Source {
-  if (ref.startsWith("run:")) return resolveRun(ref);
-  if (isHubRef(ref)) return { kind: "checkpoint", path: hubModelPath(ref), digest: undefined };
-  const known = Object.hasOwn(CATALOGUE, ref) ? CATALOGUE[ref] : undefined;
-  if (known?.kind === "constructed") return { kind: "constructed" };
-  const path = known ? modelFile(ref) : ref;
-  if (path === undefined) {
-    throw new HeadscopeError("missing", `model ${ref} is not on this machine`, {
-      remedy: `run \`headscope models pull ${ref}\``,
-    });
+async function resolve(model: string | ModelReference): Promise<Source> {
+  const reference = typeof model === "string" ? parseReference(model, "existing") : model;
+  switch (reference.kind) {
+    case "run":
+      return resolveRun(reference);
+    case "hub":
+      return checkpointAt(await hubModelPath(reference.text), reference.text);
+    case "catalogue":
+      return resolveNamed(reference);
+    case "path":
+      return resolvePath(reference.text);
   }
-  if (!existsSync(path)) {
-    if (/[/\\]|\.(gguf|safetensors)$/.test(ref))
-      throw new HeadscopeError("missing", `there is no file or folder ${ref}`, { remedy: "check the path" });
-    throw unknownName("model", ref, Object.keys(CATALOGUE));
-  }
-  if (path.endsWith(".safetensors") && isRunFile(path)) return { kind: "run", path, ref };
-  return { kind: "checkpoint", path, digest: known ? modelDigest(ref) : undefined };
 }
 
-/** `run:ID@step`, or `run:ID` for its last checkpoint. The ref that comes back always has the step. */
-function resolveRun(ref: string): Source {
-  const { id, step } = parseRunRef(ref);
+function checkpointAt(path: string, ref: string, digest?: string): Source {
+  return { kind: "checkpoint", path, ref, digest };
+}
+
+function resolveNamed({ name, model }: CatalogueReference): Source {
+  if (model.kind === "constructed") return { kind: "constructed", ref: name };
+  const pulled = pulledModel(name);
+  if (pulled !== undefined) return checkpointAt(pulled.path, name, `sha256:${pulled.manifest.sha256}`);
+  throw new HeadscopeError("missing", `model ${name} is not on this machine`, {
+    remedy: `run \`headscope models pull ${name}\``,
+  });
+}
+
+function resolvePath(path: string): Source {
+  if (path.includes("\0") || statSync(path, { throwIfNoEntry: false }) === undefined)
+    throw new HeadscopeError("missing", `there is no file or folder ${path}`, { remedy: "check the path" });
+  return path.endsWith(".safetensors") && isRunFile(path) ? { kind: "run", path, ref: path } : checkpointAt(path, path);
+}
+
+/** A run's checkpoint at a step or its last one. The ref that comes back always has the step. */
+async function resolveRun({ id, step }: RunReference): Promise<Source> {
   const steps = checkpointSteps(id);
   if (steps.length === 0) {
     if (!runIds().includes(id)) throw unknownName("run", id, runIds());
@@ -185,17 +199,9 @@ function resolveRun(ref: string): Source {
       remedy: `choose one of ${steps.join(", ")}`,
     });
   const chosen = step ?? steps.at(-1)!;
-  return { kind: "run", path: checkpointFile(id, chosen), ref: `run:${id}@${chosen}` };
-}
-
-/**
- * Reads `run:ID` or `run:ID@step`.
- * @throws HeadscopeError (usage) for anything else
- */
-export function parseRunRef(ref: string): { id: string; step: number | undefined } {
-  const found = /^run:([A-Za-z0-9-]+)(?:@(\d+))?$/.exec(ref);
-  if (!found) throw new HeadscopeError("usage", `"${ref}" names no run`, { remedy: "write run:ID or run:ID@step" });
-  return { id: found[1]!, step: found[2] === undefined ? undefined : Number(found[2]) };
+  const path = checkpointFile(id, chosen);
+  await fileInside(dirname(path), basename(path), dataDir());
+  return { kind: "run", path, ref: `run:${id}@${chosen}` };
 }
 
 /**
@@ -204,7 +210,7 @@ export function parseRunRef(ref: string): { id: string; step: number | undefined
  * @throws HeadscopeError "unsupported" for a model that comes from no checkpoint: a run or a built-in one
  */
 export async function withCheckpointOf<T>(ref: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
-  const source = resolve(ref);
+  const source = await resolve(ref);
   if (source.kind === "checkpoint") return withCheckpoint(source.path, use);
   throw new HeadscopeError("unsupported", `${ref} comes from no checkpoint`, {
     remedy: "export it for TransformerLens: --format transformer-lens",

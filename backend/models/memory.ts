@@ -133,6 +133,20 @@ export function checkFits(path: string, estimate: MemoryEstimate, type: WeightTy
   );
 }
 
+/**
+ * Refuses to read a file whose tensors cannot be held.
+ * @param bytes that reading takes at its height
+ * @throws HeadscopeError "unsupported"
+ */
+export function checkHolds(path: string, bytes: number, available = availableMemory()): void {
+  if (bytes <= available) return;
+  throw new HeadscopeError(
+    "unsupported",
+    `${path} needs ${size(bytes)} to load, and ${size(available)} of memory are free`,
+    { remedy: "free memory, or choose a smaller model" },
+  );
+}
+
 function size(bytes: number): string {
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }

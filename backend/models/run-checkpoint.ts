@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { HeadscopeError } from "../errors.ts";
+import { openRegularSync } from "../files.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
-import { encodeSafetensors, readSafetensors } from "./formats/safetensors.ts";
+import { modelConfigSchema } from "./config-schema.ts";
+import { jsonFault } from "./formats/json-keys.ts";
+import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "./formats/safetensors.ts";
+import { checkHolds } from "./memory.ts";
 import { Model } from "./model.ts";
-import { parameterCount, parameterLayout, weightsOver } from "./parameter-layout.ts";
+import { parameterLayout, parametersOf, weightsOver } from "./parameter-layout.ts";
 
 const FORMAT = "headscope.checkpoint/1";
 
@@ -56,7 +60,7 @@ export async function writeRunCheckpoint(
 export function isRunFile(path: string): boolean {
   const head = Buffer.alloc(65_536);
   try {
-    const file = openSync(path, "r");
+    const file = openRegularSync(path);
     try {
       return head.toString("latin1", 0, readSync(file, head)).includes('"headscope.checkpoint/');
     } finally {
@@ -67,41 +71,90 @@ export function isRunFile(path: string): boolean {
   }
 }
 
+/** Longest description of a model or a run in a checkpoint, in characters: theirs have some thousand. */
+const LONGEST_DESCRIPTION = 2 ** 20;
+
 /**
- * Reads a checkpoint.
- * @throws HeadscopeError for a file that is corrupt or of another version
+ * Reads a checkpoint. Nothing is made of what it says of itself before that fits its tensors.
+ * @throws HeadscopeError for a file that is corrupt, of another version, or larger than the memory
  */
 export async function readRunCheckpoint(path: string): Promise<RunCheckpoint> {
-  const { metadata, tensors } = await readSafetensors(path);
+  let description!: Pick<RunCheckpoint, "step" | "seed" | "config" | "spec">;
+  const { tensors } = await readSafetensors(path, (header) => {
+    description = describe(path, header);
+  });
+  const vectors = vectorNames(tensors).map((name) => tensors.get(name)!.data as Float32Array);
+  if (vectors.some((v) => v.some((x) => !Number.isFinite(x))))
+    throw damaged(path, "the checkpoint holds NaN or infinity");
+  const [parameters, ...rest] = vectors;
+  return { ...description, parameters: parameters!, vectors: rest };
+}
+
+/** What a checkpoint's header says, once it is known to fit its tensors. */
+function describe(
+  path: string,
+  { metadata, tensors }: SafetensorsHeader,
+): Omit<RunCheckpoint, "parameters" | "vectors"> {
   if (metadata["format"] !== FORMAT) {
     const found = metadata["format"] ?? "no format";
-    throw new HeadscopeError("unsupported", `${path}: the checkpoint says ${found}, this version reads ${FORMAT}`, {
-      remedy: "train the run again, or use the version that made it",
-    });
+    throw new HeadscopeError(
+      "unsupported",
+      `${path}: the checkpoint says ${found.slice(0, 80)}, this version reads ${FORMAT}`,
+      {
+        remedy: "train the run again, or use the version that made it",
+      },
+    );
   }
-  const corrupt = (why: string, cause?: unknown): HeadscopeError =>
-    new HeadscopeError("corrupt", `${path}: ${why}`, { remedy: "use another checkpoint of the run", cause });
-  let config: ModelConfig;
-  let spec: unknown;
-  let expected: number;
+  const config = described(path, metadata, "config");
+  const checked = modelConfigSchema.safeParse(config);
+  if (!checked.success) {
+    const { path: field, message } = checked.error.issues[0]!;
+    throw damaged(path, `the checkpoint's config cannot be: ${field.join(".")}: ${message}`.slice(0, 300));
+  }
+  const spec = described(path, metadata, "spec");
+  const [step, seed] = (["step", "seed"] as const).map((name) => {
+    const value = Number(metadata[name]);
+    if (Number.isSafeInteger(value) && value >= 0) return value;
+    throw damaged(path, `the checkpoint's ${name} is no whole number`);
+  }) as [number, number];
+  const expected = parametersOf(checked.data);
+  const names = vectorNames(tensors);
+  const odd = names.map((name) => tensors.get(name)!).find((v) => v.dtype !== "F32" || v.bytes / 4 !== expected);
+  if (names.length === 0 || odd) {
+    const found = odd
+      ? `${odd.bytes / (odd.dtype === "F32" ? 4 : 1)} ${odd.dtype === "F32" ? "numbers" : `bytes of ${odd.dtype}`}`
+      : "none";
+    throw damaged(path, `the checkpoint's model has ${expected} parameters and the file ${found}`);
+  }
+  // The vectors, and the parameters once more as the model's tensors.
+  checkHolds(path, 4 * expected * (names.length + 2));
+  // As it is written: the digest is of this text.
+  return { step, seed, config: config as ModelConfig, spec };
+}
+
+/** Names of the vectors in a file: the parameters, then the optimiser's. */
+function vectorNames(tensors: { has(name: string): boolean }): string[] {
+  const names: string[] = [];
+  for (let name = "parameters"; tensors.has(name); name = `optimiser.${names.length - 1}`) names.push(name);
+  return names;
+}
+
+/** One of the JSON texts in a checkpoint's header. */
+function described(path: string, metadata: Readonly<Record<string, string>>, name: "config" | "spec"): unknown {
+  const text = metadata[name] ?? "";
+  if (text.length > LONGEST_DESCRIPTION) throw damaged(path, `the checkpoint's ${name} has ${text.length} characters`);
   try {
-    config = JSON.parse(metadata["config"]!) as ModelConfig;
-    spec = JSON.parse(metadata["spec"]!);
-    expected = parameterCount(parameterLayout(config));
+    const value = JSON.parse(text) as unknown;
+    const fault = jsonFault(text);
+    if (fault === undefined) return value;
+    throw new SyntaxError(fault);
   } catch (cause) {
-    throw corrupt("the checkpoint's description can't be read", cause);
+    throw damaged(path, `the checkpoint's description can't be read (${name})`, cause);
   }
-  const vectors: Float32Array[] = [];
-  for (let i = 0; tensors.has(i === 0 ? "parameters" : `optimiser.${i - 1}`); i++)
-    vectors.push(tensors.get(i === 0 ? "parameters" : `optimiser.${i - 1}`)!.data as Float32Array);
-  const [parameters, ...rest] = vectors;
-  const odd = vectors.find((v) => !(v instanceof Float32Array) || v.length !== expected);
-  if (!parameters || odd) {
-    const found = odd ? `${odd.length} numbers` : "none";
-    throw corrupt(`the checkpoint's model has ${expected} parameters and the file ${found}`);
-  }
-  if (vectors.some((v) => v.some((x) => !Number.isFinite(x)))) throw corrupt("the checkpoint holds NaN or infinity");
-  return { step: Number(metadata["step"]), seed: Number(metadata["seed"]), config, spec, parameters, vectors: rest };
+}
+
+function damaged(path: string, why: string, cause?: unknown): HeadscopeError {
+  return new HeadscopeError("corrupt", `${path}: ${why}`, { remedy: "use another checkpoint of the run", cause });
 }
 
 /** The model of a checkpoint. @param ref how the user named it */

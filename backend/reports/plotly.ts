@@ -1,6 +1,6 @@
 import { type Figure, type HeatmapFigure, heatRange, type LineFigure } from "./figure.ts";
 import { HEAT, isSecondRound, lineColour } from "./palette.ts";
-import { decimalsOf } from "./text.ts";
+import { decimalsOf, plotTexts } from "./text.ts";
 
 /** What plotly.js draws: traces and a layout, as JSON. Colours of the paper are the page's matter. */
 export interface PlotlyFigure {
@@ -8,8 +8,9 @@ export interface PlotlyFigure {
   readonly layout: Readonly<Record<string, unknown>>;
 }
 
-/** A figure for plotly.js. */
-export function toPlotly(figure: Figure): PlotlyFigure {
+/** A figure for plotly.js; its texts stay texts there. */
+export function toPlotly(own: Figure): PlotlyFigure {
+  const figure = plotTexts(own);
   return figure.kind === "lines" ? lines(figure) : heatmap(figure);
 }
 

@@ -16,6 +16,24 @@ export function escapeXml(text: string): string {
   return text.replace(FORBIDDEN, "\ufffd").replace(/[&<>"']/g, (character) => ESCAPES[character]!);
 }
 
+const PLOT_ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "%": "&#37;" };
+
+/**
+ * Text for plotly.js, which reads a little HTML, links among it, and templates (%{...}) in all that it draws: a name must
+ * stay a name. Plotly decodes these entities; characters that its SVG files cannot hold become U+FFFD.
+ */
+export function plotText(text: string): string {
+  return text.replace(FORBIDDEN, "\ufffd").replace(/[&<>]|%(?=\{)/g, (character) => PLOT_ESCAPES[character]!);
+}
+
+/** A value with every text in it as `plotText` has it. */
+export function plotTexts<T>(value: T): T {
+  if (typeof value === "string") return plotText(value) as T;
+  if (Array.isArray(value)) return value.map((each) => (typeof each === "number" ? each : plotTexts(each))) as T;
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plotTexts(each)])) as T;
+}
+
 /** JSON that can stand in a <script> element: nothing in it ends the element or begins a comment. */
 export function scriptJson(value: unknown): string {
   return JSON.stringify(value).replace(

@@ -10,6 +10,7 @@ import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { ModelConfig } from "../models/config.ts";
+import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 
@@ -55,14 +56,12 @@ export interface Health {
   readonly backend?: { readonly name: string; readonly why: string; readonly threads: number };
   /** The data folder, absolute. */
   readonly folder: string;
-  /** Where `npm start` left its results: the model to begin with, and ids of its scores and mask; absent where it never ran. */
-  readonly start?: {
-    readonly model: string;
-    readonly run: string;
-    readonly scores: readonly string[];
-    readonly mask: string;
-  };
+  /** How far the job of `npm start` is, or what it left; absent where it never ran. */
+  readonly start?: StartState;
 }
+
+/** The job of `npm start`: how far it is, and ids of the scores and the mask that it has written. */
+export type StartState = MainJobState & { readonly scores: readonly string[]; readonly mask?: string };
 
 /** One probe, task, experiment, export or import, with what a form needs. */
 export interface DefinitionDocument {
@@ -175,7 +174,10 @@ export interface TrainRequest {
   readonly probes?: readonly string[];
 }
 
-/** GET /api/jobs, GET /api/jobs/:id. DELETE /api/jobs/:id stops one; POST /api/jobs/:id/resume goes on with it. */
+/**
+ * GET /api/jobs, GET /api/jobs/:id. POST /api/jobs/:id/cancel stops one and /resume goes on with it; DELETE /api/jobs/:id removes one that
+ * has ended, and stops any other. The latest 200 that have ended are kept.
+ */
 export interface JobSummary {
   readonly id: number;
   /** train, probe, history, needle, experiment, pull, export. */
@@ -522,5 +524,7 @@ export interface Events {
   readonly checkpoint: { readonly run: string; readonly step: number };
   /** Scores or masks were written or removed. */
   readonly library: { readonly scores?: string; readonly mask?: string };
+  /** The job of `npm start` moved on. */
+  readonly start: StartState;
   readonly reset: Record<string, never>;
 }

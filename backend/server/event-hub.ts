@@ -11,11 +11,19 @@ export interface HubEvent {
 /** Receives every event from now on. */
 export type Listener = (event: HubEvent) => void;
 
+/** Whose a listener is, and how it is ended by the server. */
+export interface Seat {
+  readonly client: string;
+  /** Ends the connection. */
+  leave(): void;
+}
+
 /** The latest events, numbered, for those who listen and those who come back. */
 export class EventHub {
   readonly #kept: HubEvent[] = [];
   readonly #most: number;
-  readonly #listeners = new Set<Listener>();
+  /** In the order of their coming. */
+  readonly #listeners = new Map<Listener, Seat & { readonly since: number }>();
   /** Tells this server's numbers from those of one before it. */
   readonly #life = randomBytes(4).toString("hex");
   #count = 0;
@@ -33,7 +41,7 @@ export class EventHub {
     const event = { id: `${this.#life}-${++this.#count}`, name, data };
     this.#kept.push(event);
     if (this.#kept.length > this.#most) this.#kept.shift();
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners.keys()) listener(event);
   }
 
   /**
@@ -55,8 +63,31 @@ export class EventHub {
   }
 
   /** @returns ends it */
-  listen(listener: Listener): () => void {
-    this.#listeners.add(listener);
+  listen(listener: Listener, seat: Seat): () => void {
+    this.#listeners.set(listener, { ...seat, since: performance.now() });
     return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Whether one more may listen. Where all seats are taken, the oldest listener of the client that has the most makes room; for
+   * a client that has as many itself, only after its turn. So nobody keeps others out for good; a page whose connection is
+   * ended comes back by itself and misses nothing.
+   * @param most seats @param turn milliseconds
+   */
+  makeRoom(client: string, most: number, turn: number): boolean {
+    if (this.#listeners.size < most) return true;
+    const seats = new Map<string, number>();
+    for (const { client } of this.#listeners.values()) seats.set(client, (seats.get(client) ?? 0) + 1);
+    const largest = Math.max(...seats.values());
+    const hasMost = seats.get(client) === largest;
+    const oldest = [...this.#listeners].find(([, seat]) =>
+      hasMost ? seat.client === client : seats.get(seat.client) === largest,
+    );
+    if (oldest === undefined) return false;
+    const [listener, seat] = oldest;
+    if (hasMost && performance.now() - seat.since < turn) return false;
+    this.#listeners.delete(listener);
+    seat.leave();
+    return true;
   }
 }

@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { open, readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
 import { exporters } from "../exports/index.ts";
+import { isInside, openRegular } from "../files.ts";
 import { type HeadMask, writeMask } from "../heads/mask.ts";
 import { type HeadScores, writeScores } from "../heads/scores.ts";
 import type { ExportRequest, ExportResult } from "./api.ts";
 import type { ServerContext } from "./context.ts";
-import { existingInside, isInside, pathOfId } from "./files.ts";
+import { existingFile, pathOfId } from "./files.ts";
 import { notFound } from "./problems.ts";
 
 /** Names of the files of formats that are one file, where it is not JSON. */
@@ -56,7 +57,7 @@ export async function makeExport(request: Given, context: ServerContext, signal:
 export async function exportedFile(folder: string, id: string, name: string): Promise<string> {
   const path = pathOfId(join(folder, "exports"), `${id}/${name}`);
   if (path === undefined || id.includes("/")) throw notFound(`there is no file ${name} of export ${id}`);
-  return existingInside([join(folder, "exports")], path);
+  return existingFile([join(folder, "exports")], path);
 }
 
 /** The file that the command line starts from: the document's own, or one that is written beside the export. */
@@ -95,13 +96,13 @@ async function described(
 }
 
 async function beginning(path: string, bytes: number): Promise<string> {
-  const file = await open(path);
+  const { handle } = await openRegular(path, { what: "exported file", links: false, most: Number.POSITIVE_INFINITY });
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, 0);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
     // A character that the cut went through is left out.
     return new TextDecoder().decode(buffer.subarray(0, bytesRead), { stream: true });
   } finally {
-    await file.close();
+    await handle.close();
   }
 }
 

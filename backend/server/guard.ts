@@ -1,21 +1,33 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
-import type { Request, RequestHandler } from "express";
+import type { Request, RequestHandler, Response } from "express";
 import { HeadscopeError } from "../errors.ts";
 import type { Limits } from "./limits.ts";
 import { limited, Refusal } from "./problems.ts";
+import { checkGiven } from "./token.ts";
 
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
-const COOKIE = "headscope-token";
+/** How long a browser stays let in, in milliseconds. */
+const COOKIE_AGE = 30 * 24 * 3_600_000;
 
 /** Who is let in. */
 export interface GuardOptions {
   /** The address that the server listens on. */
   readonly host: string;
   readonly port: number;
-  /** What everybody must show where the host is not this machine's own. */
-  readonly token?: string | undefined;
+  /** What everybody must show; undefined lets every process of this machine in. */
+  readonly token: string | undefined;
   readonly limits: Limits;
+}
+
+/** The handlers that decide who is let in, for the three places where a request meets them. */
+export interface Guard {
+  /** For every request: the address must be of some length, the Host this server's, and an Origin its own. */
+  readonly everywhere: RequestHandler;
+  /** First in the router of the API, so that whatever is routed there has passed it: no page of another site, and the token. */
+  readonly api: RequestHandler;
+  /** For pages: `?token=…` is answered with the cookie and the same address without it. */
+  readonly entry: RequestHandler;
 }
 
 /** Whether only this machine reaches a host. */
@@ -24,54 +36,124 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * Refuses to open a host to others without a token.
+ * Refuses a token that is none, and to open a host to others without one of the user's own.
+ * @param token false for none at all; undefined where the data folder's serves
  * @throws HeadscopeError `usage` with the remedy
  */
-export function checkToken(host: string, token: string | undefined): void {
-  if (isLoopback(host) || (token !== undefined && token.length >= 16)) return;
-  const what = token === undefined ? "HEADSCOPE_TOKEN is not set" : "HEADSCOPE_TOKEN has fewer than 16 characters";
+export function checkToken(host: string, token: string | false | undefined): void {
+  if (typeof token === "string") checkGiven(token);
+  if (typeof token === "string" || isLoopback(host)) return;
+  const what = token === false ? "no token is asked for" : "HEADSCOPE_TOKEN is not set";
   throw new HeadscopeError("usage", `host ${host} is open to other machines, and ${what}`, {
-    remedy: 'set it to a secret (HEADSCOPE_TOKEN="$(openssl rand -hex 16)"), or leave --host out',
+    remedy: 'set HEADSCOPE_TOKEN to a secret (HEADSCOPE_TOKEN="$(openssl rand -hex 16)"), or leave --host out',
   });
 }
 
-/**
- * Refuses what another site's page, or a name that was pointed at this machine, sends: the Host must be this server's, and
- * an Origin its own. Where there is a token, /api needs it, as a bearer or as the cookie that `/?token=…` sets.
- */
-export function guard({ host, port, token, limits }: GuardOptions): RequestHandler {
+/** Guards a server against other sites' pages, names that were pointed at this machine, and whoever has no token. */
+export function guard({ host, port, token, limits }: GuardOptions): Guard {
   const hosts = hostsOf(host, port);
-  return (request, response, next) => {
-    if (request.url.length > limits.urlCharacters)
-      throw limited(414, `the address is longer than ${limits.urlCharacters} characters`, "send long values in a body");
-    checkHost(request, hosts);
-    if (token === undefined) return next();
-    const given = typeof request.query["token"] === "string" ? request.query["token"] : undefined;
-    if (request.path === "/" && given !== undefined && same(given, token)) {
-      response.cookie(COOKIE, token, { httpOnly: true, sameSite: "strict", path: "/" });
-      return response.redirect(303, "/");
-    }
-    if (!request.path.startsWith("/api") || [bearer(request), cookie(request)].some((each) => same(each, token)))
-      return next();
-    throw new Refusal(401, "forbidden", "this server needs its token", {
-      remedy: "open /?token=… once, or send it as Authorization: Bearer …",
-      headers: { "www-authenticate": "Bearer" },
-    });
+  const cookie = `headscope-${port}`;
+  return {
+    everywhere(request, _, next) {
+      if (request.url.length > limits.urlCharacters)
+        throw limited(
+          414,
+          `the address is longer than ${limits.urlCharacters} characters`,
+          "send long values in a body",
+        );
+      checkHost(request, hosts);
+      next();
+    },
+    api(request, response, next) {
+      checkSite(request);
+      const credential = token === undefined ? "none" : credentialOf(request, cookie, token);
+      if (credential === undefined)
+        throw new Refusal(401, "forbidden", "this server needs its token", {
+          remedy: "open the address with ?token= that headscope printed, or send Authorization: Bearer …",
+          headers: { "www-authenticate": "Bearer" },
+        });
+      response.locals[CLIENT] =
+        `${request.socket.remoteAddress} ${credential} ${request.headers["sec-fetch-site"] ?? ""}`;
+      next();
+    },
+    entry(request, response, next) {
+      const given = request.query["token"];
+      if (given === undefined || (request.method !== "GET" && request.method !== "HEAD")) return next();
+      if (token !== undefined && typeof given === "string" && same(given, token)) {
+        const value = cookieValue(request, token);
+        // Nothing but the API asks for it.
+        response.cookie(cookie, value, { httpOnly: true, sameSite: "strict", path: "/api", maxAge: COOKIE_AGE });
+      }
+      // A wrong one goes from the address, too: it may be right elsewhere.
+      response.set("cache-control", "no-store").redirect(303, withoutToken(request));
+    },
   };
+}
+
+const CLIENT = "client";
+
+/** Tells clients apart as well as a server can: by address, by what let them in, and whether a page asks. */
+export function clientOf(response: Response): string {
+  return String(response.locals[CLIENT]);
 }
 
 function checkHost(request: Request, hosts: ReadonlySet<string>): void {
   const { host, origin } = request.headers;
-  if (host === undefined || !hosts.has(host.toLowerCase()))
-    throw new Refusal(403, "forbidden", `host ${host ?? "(none)"} is not this server`, {
+  // A request line may hold a whole address, whose host then is the one that is meant.
+  const named = [host, /^[a-z][a-z\d+.-]*:\/\/([^/?#]*)/i.exec(request.url)?.[1] ?? host];
+  const foreign = named.find((each) => each === undefined || !hosts.has(each.toLowerCase()));
+  if (host === undefined || foreign !== undefined)
+    throw new Refusal(403, "forbidden", `host ${foreign ?? "(none)"} is not this server`, {
       remedy: "use the address that headscope printed",
     });
+  if (origin !== undefined && !hosts.has(hostOfOrigin(origin))) throw foreignPage(origin);
+}
+
+/** Links to pages may be followed from anywhere; the API is for this server's own pages. */
+function checkSite(request: Request): void {
   const site = request.headers["sec-fetch-site"];
-  const foreignPage = site !== undefined && site !== "same-origin" && site !== "none";
-  if ((origin !== undefined && !hosts.has(hostOfOrigin(origin))) || (foreignPage && request.path.startsWith("/api")))
-    throw new Refusal(403, "forbidden", `pages of ${origin ?? "another site"} may not use this server`, {
-      remedy: "use headscope's own pages, or a program that is no browser",
-    });
+  if (site !== undefined && site !== "same-origin" && site !== "none") throw foreignPage("another site");
+}
+
+function foreignPage(of: string): Refusal {
+  return new Refusal(403, "forbidden", `pages of ${of} may not use this server`, {
+    remedy: "use headscope's own pages, or a program that is no browser",
+  });
+}
+
+/** What lets a request in; undefined for nothing. */
+function credentialOf(request: Request, cookie: string, token: string): "bearer" | "cookie" | undefined {
+  const bearer = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  if (bearer !== undefined && same(bearer, token)) return "bearer";
+  const value = cookieValue(request, token);
+  // Other servers of this machine can set cookies here as well: theirs must not stand in the way.
+  return cookiesOf(request, cookie).some((each) => same(each, value)) ? "cookie" : undefined;
+}
+
+/**
+ * The cookie that lets the browser in which showed the token. It tells nothing of the token and holds for one Host only, port
+ * included, since browsers send a cookie to every port of its host.
+ */
+function cookieValue(request: Request, token: string): string {
+  const host = request.headers.host!.toLowerCase();
+  return createHmac("sha256", token).update(`headscope cookie\n${host}`).digest("base64url");
+}
+
+function cookiesOf(request: Request, name: string): string[] {
+  return (request.headers.cookie ?? "")
+    .split(";")
+    .map((each) => each.trim())
+    .filter((each) => each.startsWith(`${name}=`))
+    .map((each) => each.slice(name.length + 1));
+}
+
+/** The path and query of a request as an address of this server. */
+function withoutToken(request: Request): string {
+  const query = new URLSearchParams(/\?(.*)$/s.exec(request.originalUrl)?.[1] ?? "");
+  query.delete("token");
+  const words = query.toString();
+  // Two slashes at the beginning would name another host.
+  return `/${request.path.replace(/^[/\\]+/, "")}${words === "" ? "" : `?${words}`}`;
 }
 
 /** The host of an http origin; nothing that a host can be for any other. */
@@ -87,20 +169,6 @@ function hostsOf(host: string, port: number): Set<string> {
     : [host.replace(/^\[(.*)\]$/, "$1")];
   const names = [...LOOPBACK, ...addresses].map((name) => (name.includes(":") ? `[${name}]` : name).toLowerCase());
   return new Set(names.flatMap((name) => (port === 80 ? [name, `${name}:80`] : [`${name}:${port}`])));
-}
-
-function bearer(request: Request): string {
-  return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
-}
-
-function cookie(request: Request): string {
-  const pairs = (request.headers.cookie ?? "").split(";").map((each) => each.trim());
-  const found = pairs.find((each) => each.startsWith(`${COOKIE}=`))?.slice(COOKIE.length + 1) ?? "";
-  try {
-    return decodeURIComponent(found);
-  } catch {
-    return "";
-  }
 }
 
 /** Compares without telling by the time how much is right. */

@@ -11,7 +11,7 @@ import { scoresId } from "./library.ts";
 import { limited } from "./problems.ts";
 
 /** Most files of one import. */
-const FILES = 16;
+export const IMPORTED_FILES = 16;
 
 /** What is read: contents by file name, or a path. */
 type Given = { readonly format: string; readonly model: string; readonly params?: object | undefined } & (
@@ -43,8 +43,7 @@ export async function readForeign(given: Given, context: ServerContext, signal: 
 /** Writes the contents down. @returns the file, or the folder where there are several */
 async function written(files: Readonly<Record<string, string>>, folder: string): Promise<string> {
   const entries = Object.entries(files);
-  if (entries.length === 0 || entries.length > FILES)
-    throw limited(422, `${entries.length} files cannot be read`, `give 1 to ${FILES}`);
+  if (entries.length === 0) throw limited(422, "no file was given", `give 1 to ${IMPORTED_FILES}`);
   for (const [name, content] of entries) await writeFileAtomic(join(folder, name), content);
   return entries.length === 1 ? join(folder, entries[0]![0]) : folder;
 }

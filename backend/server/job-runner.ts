@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Queue } from "../jobs/queue.ts";
-import type { Job, JobProgress, Store } from "../store/store.ts";
+import { problems } from "../setup/terminal.mjs";
+import type { JobEntry, JobProgress, Store } from "../store/store.ts";
 import type { JobSummary } from "./api.ts";
 import { jobSummary, Remaining } from "./job-summaries.ts";
 
@@ -33,7 +34,7 @@ export class JobRunner {
   }
 
   /** A job as the API shows it. */
-  summary(job: Job): JobSummary {
+  summary(job: JobEntry): JobSummary {
     const live = job.status === "running" ? this.#live.get(job.id) : undefined;
     return jobSummary(this.#store, job, {
       progress: live?.progress,
@@ -42,7 +43,7 @@ export class JobRunner {
   }
 
   /** Takes what another process tells of its job, for the time that it will take. */
-  watch(job: Job): void {
+  watch(job: JobEntry): void {
     if (this.#live.get(job.id)?.own) return;
     if (job.status !== "running") this.#live.delete(job.id);
     else if (job.progress !== undefined) this.#push(job, job.progress, false);
@@ -54,7 +55,7 @@ export class JobRunner {
     await this.#working;
   }
 
-  #push({ id }: Job, progress: JobProgress, own: boolean): void {
+  #push({ id }: Pick<JobEntry, "id">, progress: JobProgress, own: boolean): void {
     const live = this.#live.get(id) ?? { own, progress, remaining: new Remaining() };
     live.progress = progress;
     live.remaining.push(progress, Date.now());
@@ -82,7 +83,7 @@ export class JobRunner {
         });
       } catch (error) {
         // The store refused: the jobs wait until it takes things again.
-        console.error(`headscope: the queue rests for ${PAUSE / 1000} s: ${(error as Error).message}`);
+        void problems.line(`headscope: the queue rests for ${PAUSE / 1000} s: ${(error as Error).message}`);
         await sleep(PAUSE, undefined, { signal }).catch(() => {});
       }
     }

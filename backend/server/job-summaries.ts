@@ -1,32 +1,6 @@
 import { tasks } from "../../synthetic-tasks/index.ts";
-import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
-import type { JobRequest, JobSummary, RunSummary } from "./api.ts";
-
-/** What a job does, in words. */
-export function jobTitle({ kind, spec }: Pick<Job, "kind" | "spec">): string {
-  const given = spec as JobRequest & { runs?: readonly string[] };
-  if (kind === "train") return `training ${given.runs?.join(", ") ?? ""}`;
-  switch (given.kind) {
-    case "probe":
-      return `${given.probes.map(({ name }) => name).join(", ")} on ${given.model}`;
-    case "history":
-      return `${given.probe} over the checkpoints of ${given.run}`;
-    case "needle":
-      return `needle questions to ${given.model}`;
-    case "experiment":
-      return `experiment ${given.name}, ${given.preset}`;
-    case "pull":
-      return `fetching ${given.model}`;
-    default:
-      return kind;
-  }
-}
-
-/** The model that a job is about. */
-function jobModel({ spec }: Pick<Job, "spec">): string | undefined {
-  const { model } = (spec ?? {}) as { model?: unknown };
-  return typeof model === "string" ? model : undefined;
-}
+import type { JobEntry, JobProgress, RunRecord, Store } from "../store/store.ts";
+import type { JobSummary, RunSummary } from "./api.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
 export class Remaining {
@@ -59,17 +33,16 @@ export class Remaining {
 /** A job as the API shows it. @param live what is known of a job at work beyond the store */
 export function jobSummary(
   store: Pick<Store, "shownJobStatus">,
-  job: Job,
+  job: JobEntry,
   live: { progress?: JobProgress | undefined; remaining?: number | undefined } = {},
 ): JobSummary {
-  const { id, kind, result, error, created, started, ended } = job;
+  const { id, kind, title, model, result, error, created, started, ended } = job;
   const status = store.shownJobStatus(job);
   const progress = live.progress ?? job.progress;
-  const model = jobModel(job);
   return {
     id,
     kind,
-    title: jobTitle(job),
+    title,
     ...(model === undefined ? {} : { model }),
     status,
     ...(progress === undefined ? {} : { progress }),

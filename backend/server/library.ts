@@ -1,17 +1,24 @@
 import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
-import { lstat, readdir, readFile, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, readdir, realpath, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { HeadscopeError } from "../errors.ts";
+import { isInside, readRegular } from "../files.ts";
 import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
 import { slug } from "../paths.ts";
-import type { MaskEntry, ScoresEntry } from "./api.ts";
-import { isInside, pathOfId } from "./files.ts";
-import { notFound } from "./problems.ts";
+import { MAIN_JOB_FOLDER, readMainJob } from "../store/main-job.ts";
+import type { MaskEntry, ScoresEntry, StartState } from "./api.ts";
+import { pathOfId } from "./files.ts";
+import { notFound, type Refusal } from "./problems.ts";
 
 /** Folders of the data folder in which documents lie, with how deep to look. */
-const FOLDERS: Readonly<Record<string, number>> = { start: 0, scores: 1, masks: 0 };
+const FOLDERS: ReadonlyMap<string, number> = new Map([
+  [MAIN_JOB_FOLDER, 0],
+  ["scores", 1],
+  ["masks", 0],
+]);
 
 /** A document that was read, and the file as it was then. */
 interface Known {
@@ -48,6 +55,16 @@ export class Library {
     return [...this.#known.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
   }
 
+  /** How far the main job is, and which of these documents it has left; undefined where it never ran. */
+  async start(): Promise<StartState | undefined> {
+    const state = await readMainJob(this.#folder);
+    if (state === undefined) return undefined;
+    const own = ({ id }: { id: string }) => dirname(id) === MAIN_JOB_FOLDER;
+    const scores = (await this.scores()).filter(own).map(({ id }) => id);
+    const mask = (await this.masks()).find(own)?.id;
+    return { ...state, scores, ...(mask === undefined ? {} : { mask }) };
+  }
+
   /** @throws Refusal 404; HeadscopeError `input` for what is no such document */
   async readScores(id: string): Promise<HeadScores> {
     return parseScores(await this.#read(id, "scores"), id);
@@ -71,7 +88,9 @@ export class Library {
   async remove(id: string, kind: "scores" | "mask"): Promise<void> {
     if (kind === "scores") await this.readScores(id);
     else await this.readMask(id);
-    await rm(join(this.#folder, id));
+    await unlink(join(this.#folder, id)).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === "ENOENT" ? notThere(id, kind) : error; // somebody else was first
+    });
   }
 
   /** Looks at the folders again; files that are as they were are not read again. @returns what has changed */
@@ -85,7 +104,7 @@ export class Library {
   async #look(): Promise<LibraryChange[]> {
     const before = this.#known;
     const ids: [string, Stats][] = [];
-    for (const [folder, depth] of Object.entries(FOLDERS)) ids.push(...(await this.#list(folder, depth)));
+    for (const [folder, depth] of FOLDERS) ids.push(...(await this.#list(folder, depth)));
     const found = await Promise.all(
       ids.map(async ([id, { mtimeMs, size, ino }]): Promise<[string, Known]> => {
         const stamp = `${mtimeMs} ${size} ${ino}`;
@@ -125,7 +144,7 @@ export class Library {
   /** What a file is; nothing where it is no document of headscope. */
   async #describe(id: string): Promise<Omit<Known, "stamp">> {
     try {
-      const value = JSON.parse(await readFile(join(this.#folder, id), "utf8")) as { format?: unknown };
+      const value = parseJson(await this.#text(id), id) as { format?: unknown };
       if (value.format === "headscope.head-scores/1") return { scores: scoresEntry(id, parseScores(value, id)) };
       if (value.format === "headscope.head-mask/1") return { mask: maskEntry(id, parseMask(value, id)) };
     } catch {
@@ -135,13 +154,32 @@ export class Library {
   }
 
   async #read(id: string, kind: "scores" | "mask"): Promise<unknown> {
-    const path =
-      FOLDERS[id.split("/")[0]!] === undefined || !id.endsWith(".json") ? undefined : pathOfId(this.#folder, id);
+    const known = FOLDERS.has(id.split("/")[0]!) && id.endsWith(".json");
+    const path = known ? pathOfId(this.#folder, id) : undefined;
     const real = path === undefined ? undefined : await realpath(path).catch(() => undefined);
     const inside = real !== undefined && isInside(await realpath(this.#folder), real);
-    if (path === undefined || !inside) throw notFound(`there are no ${kind === "mask" ? "masks" : kind} ${id}`);
-    return parseJson(await readFile(path, "utf8"), id);
+    if (path === undefined || !inside || !(await isFile(path))) throw notThere(id, kind);
+    try {
+      return parseJson(await this.#text(id), id);
+    } catch (error) {
+      throw error instanceof HeadscopeError && error.kind === "missing" ? notThere(id, kind) : error;
+    }
   }
+
+  async #text(id: string): Promise<string> {
+    return (await readRegular(join(this.#folder, id), { what: "document", links: false })).toString("utf8");
+  }
+}
+
+function isFile(path: string): Promise<boolean> {
+  return lstat(path).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
+}
+
+function notThere(id: string, kind: "scores" | "mask"): Refusal {
+  return notFound(`there are no ${kind === "mask" ? "masks" : kind} ${id}`);
 }
 
 /** A score document without its numbers. */

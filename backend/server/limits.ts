@@ -1,3 +1,5 @@
+import { WAITING_JOBS } from "../store/store.ts";
+
 /** How much one server takes and gives: each limit once, with its default. */
 export interface Limits {
   /** Characters of a URL (414). */
@@ -7,13 +9,17 @@ export interface Limits {
   /** Milliseconds in which a request's headers, and the whole of it, must have come (408). */
   readonly headersMs: number;
   readonly receiveMs: number;
-  /** Connections at a time; more are not accepted. */
+  /** Connections at a time; near the limit those that have asked for nothing yet make room. */
   readonly connections: number;
   /** Bytes of a body (413), and of one that holds a whole document, such as scores (413). */
   readonly bodyBytes: number;
   readonly documentBytes: number;
-  /** Arrays and objects inside each other in a body (422). */
+  /** Arrays and objects inside each other in a body, and how many values and keys it has in all (422). */
   readonly jsonDepth: number;
+  readonly jsonValues: number;
+  readonly jsonKeys: number;
+  /** Bytes of a tensor in an answer (422). */
+  readonly answerBytes: number;
   /** Characters of a text, and tokens of a prompt (422). */
   readonly textCharacters: number;
   readonly promptTokens: number;
@@ -38,12 +44,14 @@ export interface Limits {
   readonly longComputeMs: number;
   /** Milliseconds that a stopped computation may take to end before its process is. */
   readonly graceMs: number;
-  /** Jobs that wait (429). */
+  /** Jobs that wait (429), whichever way they come into the queue. */
   readonly queuedJobs: number;
   /** Who may listen to the events at a time (429), how many events are kept for those who come back, and bytes unread (the connection ends). */
   readonly listeners: number;
   readonly keptEvents: number;
   readonly unreadBytes: number;
+  /** Milliseconds after which a listener makes room where another waits. */
+  readonly listenerMs: number;
   /** Milliseconds between signs of life in a stream of events. */
   readonly heartbeatMs: number;
   /** Bytes of an exported text file that are shown. */
@@ -54,12 +62,15 @@ export interface Limits {
 export const LIMITS: Limits = {
   urlCharacters: 8_192,
   headerBytes: 16_384,
-  headersMs: 15_000,
+  headersMs: 10_000,
   receiveMs: 60_000,
   connections: 256,
   bodyBytes: 1 << 20,
-  documentBytes: 16 << 20,
+  documentBytes: 4 << 20,
   jsonDepth: 24,
+  jsonValues: 131_072,
+  jsonKeys: 16_384,
+  answerBytes: 256 << 20,
   textCharacters: 200_000,
   promptTokens: 8_192,
   rows: 128,
@@ -73,10 +84,11 @@ export const LIMITS: Limits = {
   computeMs: 60_000,
   longComputeMs: 600_000,
   graceMs: 15_000,
-  queuedJobs: 100,
+  queuedJobs: WAITING_JOBS,
   listeners: 32,
   keptEvents: 2_000,
   unreadBytes: 4 << 20,
+  listenerMs: 10_000,
   heartbeatMs: 15_000,
   previewBytes: 20_000,
 };

@@ -1,3 +1,4 @@
+import { report } from "../setup/terminal.mjs";
 import type { ServerContext } from "./context.ts";
 import type { Effort } from "./effort.ts";
 import { EventStream } from "./event-stream.ts";
@@ -36,7 +37,7 @@ export async function answerLong(
   } catch (error) {
     if (stream === undefined || signal.aborted) throw error;
     const { problem, defect } = answerOf(error);
-    if (defect) console.error(`headscope: ${kind}:`, error);
+    if (defect) report(`headscope: ${kind}:`, error);
     stream.send("error", problem);
   }
   open().end();

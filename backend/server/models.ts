@@ -1,7 +1,6 @@
-import { CATALOGUE } from "../models/catalogue.ts";
 import { hubModelPath } from "../models/hub/cache.ts";
-import { isHubRef } from "../models/hub/ref.ts";
 import { listHubModels, listModels } from "../models/pull.ts";
+import { parseReference } from "../models/reference.ts";
 import { checkpointSteps } from "../paths.ts";
 import type { Store } from "../store/store.ts";
 import type { Health, ModelEntry, ModelInfo } from "./api.ts";
@@ -32,8 +31,8 @@ export class Models {
   }
 
   /** The catalogue, what is in the Hugging Face cache, then the runs with a checkpoint, newest first. */
-  list(): ModelEntry[] {
-    const named = [...listModels(), ...listHubModels()].map(({ name, title, kind, ready, licence, bytes }) => ({
+  async list(): Promise<ModelEntry[]> {
+    const named = [...listModels(), ...(await listHubModels())].map(({ name, title, kind, ready, licence, bytes }) => ({
       ref: name,
       title,
       kind,
@@ -51,21 +50,19 @@ export class Models {
   }
 
   /**
-   * Refuses to open files outside the data folder and the given roots.
-   * @returns the ref as the worker takes it: a path becomes absolute
+   * Refuses references that mean nothing, and paths outside the data folder and the given roots.
+   * @returns the reference as the worker takes it: a path, and nothing else, is absolute
+   * @throws HeadscopeError "usage"; Refusal 403, 404
    */
   async allowed(ref: string): Promise<string> {
-    const isPath = /[/\\]|\.(gguf|safetensors)$/.test(ref);
-    // What is no path is a name: the worker opens it, or names the nearest ones. A hub reference leads into its cache only.
-    return !isPath || ref.startsWith("run:") || isHubRef(ref) || Object.hasOwn(CATALOGUE, ref)
-      ? ref
-      : await existingInside(this.#folders, ref);
+    const reference = parseReference(ref, "slashed");
+    return reference.kind === "path" ? existingInside(this.#folders, ref) : ref;
   }
 
   /** What a model is, from the worker at the first time. */
   async describe(ref: string, signal: AbortSignal): Promise<ModelInfo> {
     const model = await this.allowed(ref);
-    const key = this.#keyOf(model);
+    const key = await this.#keyOf(model);
     const known = this.#described.get(key);
     if (known !== undefined) return known;
     const { info, backend } = await this.#interactive.ask<Description>("describe", { model }, { signal });
@@ -75,9 +72,10 @@ export class Models {
   }
 
   /** A run's latest checkpoint changes while it is trained, and what a branch on the hub stands for when it is pulled again. */
-  #keyOf(ref: string): string {
-    if (isHubRef(ref)) return hubModelPath(ref);
-    const id = /^run:([a-z0-9][a-z0-9-]*)$/i.exec(ref)?.[1];
-    return id === undefined ? ref : `${ref}@${checkpointSteps(id, this.#store.folder).at(-1) ?? ""}`;
+  async #keyOf(ref: string): Promise<string> {
+    const reference = parseReference(ref, "absolute");
+    if (reference.kind === "hub") return hubModelPath(ref);
+    if (reference.kind !== "run") return ref;
+    return `${ref}@${checkpointSteps(reference.id, this.#store.folder).at(-1) ?? ""}`;
   }
 }

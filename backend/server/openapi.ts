@@ -20,6 +20,12 @@ const PROBLEM: Schema = {
   required: ["type", "title", "status", "detail", "kind"],
 };
 
+const TOKEN: Schema = {
+  type: "http",
+  scheme: "bearer",
+  description: "The data folder's token, which headscope token prints. Browsers have a cookie instead.",
+};
+
 /** The OpenAPI 3.1 document of some routes, from the schemas by which they check what they are given. */
 export function openApi(routes: readonly Route[], limits: Limits): Schema {
   const paths: Record<string, Schema> = {};
@@ -35,7 +41,8 @@ export function openApi(routes: readonly Route[], limits: Limits): Schema {
       description: "Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes.",
     },
     paths,
-    components: { schemas: { Problem: PROBLEM } },
+    components: { schemas: { Problem: PROBLEM }, securitySchemes: { token: TOKEN } },
+    security: [{ token: [] }],
   };
 }
 

@@ -1,4 +1,5 @@
-import { type ErrorKind, HeadscopeError, isUnknownName } from "../errors.ts";
+import { brief, type ErrorKind, HeadscopeError, isUnknownName } from "../errors.ts";
+import { fileError } from "../store/file-error.ts";
 import type { Problem } from "./api.ts";
 
 /** Titles by status: what the API answers besides 200, 201, 202, 204 and 304. */
@@ -13,6 +14,8 @@ const TITLES: Readonly<Record<number, string>> = {
   413: "Too large",
   414: "Address too long",
   415: "Not JSON",
+  412: "Not as expected",
+  416: "Not in the file",
   422: "Cannot be done",
   429: "Too much at once",
   428: "Asks first",
@@ -31,10 +34,14 @@ const STATUS: Readonly<Record<ErrorKind, number>> = {
   corrupt: 422,
   missing: 404,
   mismatch: 409,
+  busy: 429,
   network: 502,
   crashed: 503,
   cancelled: 499,
 };
+
+/** Most characters of a detail or remedy: what they quote is the caller's. */
+const DETAIL = 2_000;
 
 /** A refusal that is the server's own: limits, guards, addresses. */
 export class Refusal extends Error {
@@ -87,12 +94,14 @@ export function answerOf(error: unknown): ErrorAnswer {
     const status = isUnknownName(error) ? 404 : STATUS[error.kind];
     return {
       problem: problem(status, error.kind, error.message, error.remedy),
-      headers: status === 503 ? { "retry-after": "1" } : {},
+      headers: status === 429 || status === 503 ? { "retry-after": "1" } : {},
       defect: false,
     };
   }
-  const refused = bodyProblem(error);
-  if (refused !== undefined) return { problem: refused, headers: {}, defect: false };
+  const refused = httpProblem(error);
+  if (refused !== undefined) return { problem: refused, headers: ownHeaders(error), defect: false };
+  const told = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
+  if (told !== error) return answerOf(told);
   return {
     problem: problem(
       500,
@@ -105,8 +114,16 @@ export function answerOf(error: unknown): ErrorAnswer {
   };
 }
 
+/** What Express refuses of a file that it sends, by its status. */
+const SENDING: Readonly<Record<number, readonly [kind: string, detail: string, remedy: string]>> = {
+  403: ["forbidden", "this file is not sent", "see /api/openapi.json for what there is"],
+  404: ["missing", "there is no such file", "it may have been removed: look again"],
+  412: ["mismatch", "the file is not as the request expects it", "leave the condition out, or read it anew"],
+  416: ["input", "the range lies outside the file", "ask for bytes that it has, or leave the range out"],
+};
+
 /** What the reader of bodies and addresses refuses, by the `type` or status that it gives its errors. */
-function bodyProblem(error: unknown): Problem | undefined {
+function httpProblem(error: unknown): Problem | undefined {
   const { type, status, limit } = error as { type?: string; status?: number; limit?: number };
   if (type === "entity.too.large")
     return problem(413, "limit", `the body is larger than ${limit} bytes`, "send less at once");
@@ -115,7 +132,13 @@ function bodyProblem(error: unknown): Problem | undefined {
     return problem(415, "input", "the body's encoding is not known here", "send JSON in UTF-8");
   if (type?.startsWith("request.") || status === 400)
     return problem(400, "input", "the request cannot be read", "mend it and send it again");
-  return undefined;
+  return status !== undefined && status in SENDING ? problem(status, ...SENDING[status]!) : undefined;
+}
+
+/** What Express would have answered beside it, such as how long the file is. */
+function ownHeaders(error: unknown): Record<string, string> {
+  const { headers } = error as { headers?: Readonly<Record<string, unknown>> };
+  return Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === "string")) as never;
 }
 
 function problem(status: number, kind: string, detail: string, remedy?: string): Problem {
@@ -123,8 +146,8 @@ function problem(status: number, kind: string, detail: string, remedy?: string):
     type: `/problems/${kind}`,
     title: TITLES[status] ?? "Failed",
     status,
-    detail,
-    ...(remedy === undefined ? {} : { remedy }),
+    detail: brief(detail, DETAIL),
+    ...(remedy === undefined ? {} : { remedy: brief(remedy, DETAIL) }),
     kind,
   };
 }

@@ -48,6 +48,8 @@ export interface Route<
   handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): unknown;
 }
 
+const EVENTS = "text/event-stream";
+
 /** Says that a handler has answered by itself. */
 export const SENT = Symbol("sent");
 
@@ -79,6 +81,8 @@ function handler(own: Route, context: ServerContext): RequestHandler {
     const params = check(own.params, joined(request.params), "the address");
     const query = check(own.query ?? z.strictObject({}), request.query, "the query");
     const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
+    // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
+    if (request.method === "HEAD" && own.answer.type === EVENTS) return void response.type(EVENTS).end();
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
@@ -135,22 +139,35 @@ function bodyReader({ method, body, size = "bodyBytes" }: Route, limits: Limits)
   if (method !== "post" || body === undefined) return [];
   const requireJson: RequestHandler = (request, _, next) => {
     if (request.is("application/json") === false || request.headers["content-type"] === undefined)
-      throw new Refusal(415, "input", "the body is not declared as JSON", {
-        remedy: "send content-type: application/json",
-      });
+      throw notJson("the body is not declared as JSON", "send content-type: application/json");
     next();
   };
-  const verify = (_: unknown, __: unknown, bytes: Buffer): void => checkDepth(bytes, limits.jsonDepth);
+  const verify = (_: unknown, __: unknown, bytes: Buffer, encoding: string): void => {
+    // The bytes are looked at as what the parser will decode.
+    if (encoding !== "utf-8") throw notJson(`the body is in ${encoding}`, "send JSON in UTF-8");
+    checkJson(bytes, limits);
+  };
   return [requireJson, express.json({ limit: limits[size], strict: true, verify })];
 }
 
-const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+function notJson(detail: string, remedy: string): Refusal {
+  return new Refusal(415, "input", detail, { remedy });
+}
+
+/** What bounds the parts of a JSON body. */
+export type JsonLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const OPENING = [0x5b, 0x7b];
 const CLOSING = [0x5d, 0x7d];
 
-/** Looks at the bytes before they are parsed. @throws Refusal 422 for arrays and objects nested deeper than `most` */
-export function checkDepth(bytes: Uint8Array, most: number): void {
-  let depth = 0;
+/**
+ * Looks at the bytes of JSON in UTF-8 before they are parsed: what follows costs time by values and keys, not by bytes, and holds
+ * everybody's requests meanwhile.
+ * @throws Refusal 422 for arrays and objects nested too deep, for too many values or too many keys
+ */
+export function checkJson(bytes: Uint8Array, { jsonDepth, jsonValues, jsonKeys }: JsonLimits): void {
+  let [depth, values, keys] = [0, 1, 0];
   let inString = false;
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i]!;
@@ -158,8 +175,13 @@ export function checkDepth(bytes: Uint8Array, most: number): void {
       if (byte === BACKSLASH) i++;
       else if (byte === QUOTE) inString = false;
     } else if (byte === QUOTE) inString = true;
+    else if (byte === COMMA) values++;
+    else if (byte === COLON) keys++;
     else if (OPENING.includes(byte)) {
-      if (++depth > most) throw limited(422, `the body nests deeper than ${most}`, "send plainer JSON");
+      values++;
+      if (++depth > jsonDepth) throw limited(422, `the body nests deeper than ${jsonDepth}`, "send plainer JSON");
     } else if (CLOSING.includes(byte)) depth--;
   }
+  if (values > jsonValues) throw limited(422, `the body has more than ${jsonValues} values`, "send less at once");
+  if (keys > jsonKeys) throw limited(422, `the body has more than ${jsonKeys} keys`, "send less at once");
 }

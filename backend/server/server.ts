@@ -1,26 +1,29 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { resolve } from "node:path";
-import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
+import express, { type ErrorRequestHandler, type Express } from "express";
 import { HeadscopeError } from "../errors.ts";
 import type { WorkerOptions } from "../jobs/client.ts";
 import { Queue } from "../jobs/queue.ts";
 import { dataDir } from "../paths.ts";
+import { report } from "../setup/terminal.mjs";
 import { openStore } from "../store/store.ts";
+import { keepRoom } from "./connections.ts";
 import type { ServerContext } from "./context.ts";
 import { EventHub } from "./event-hub.ts";
-import { checkToken, guard } from "./guard.ts";
+import { checkToken, type Guard, guard } from "./guard.ts";
 import { Interactive } from "./interactive.ts";
 import { JobRunner } from "./job-runner.ts";
 import { Library } from "./library.ts";
 import { LIMITS, type Limits } from "./limits.ts";
+import { filesVersion } from "./model-version.ts";
 import { Models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
 import { Prompts } from "./prompts.ts";
 import { mount } from "./route.ts";
-import { startOf } from "./routes/health.ts";
 import { routes } from "./routes/index.ts";
+import { environmentToken, serverToken } from "./token.ts";
 import { Watcher } from "./watcher.ts";
 import { compress, pages, securityHeaders, webFolder } from "./web.ts";
 
@@ -29,7 +32,7 @@ export const DEFAULT_PORT = 4747;
 
 /** How a server is opened. */
 export interface ServerOptions {
-  /** Default 127.0.0.1; any that is not this machine's own needs `token`. */
+  /** Default 127.0.0.1; any that is not this machine's own needs `token` or HEADSCOPE_TOKEN. */
   readonly host?: string;
   /** Default 4747; 0 takes a free one. */
   readonly port?: number;
@@ -37,8 +40,11 @@ export interface ServerOptions {
   readonly folder?: string;
   /** Folders that may be named besides the data folder. */
   readonly roots?: readonly string[];
-  /** Secret that everybody must show; needed for a host that others reach. */
-  readonly token?: string | undefined;
+  /**
+   * Secret that everybody must show, default that of the data folder (`serverToken`). False asks for none: then every user and
+   * process of this machine is let in, and the host can only be this machine's own.
+   */
+  readonly token?: string | false | undefined;
   /** Folder of the pages, default the built ones. */
   readonly web?: string;
   readonly limits?: Partial<Limits>;
@@ -50,6 +56,10 @@ export interface ServerOptions {
 export interface RunningServer {
   /** With a slash at the end. */
   readonly url: string;
+  /** The address that lets a browser in: `url` with the token. */
+  readonly entry: string;
+  /** What programs send as Authorization: Bearer; undefined where none is asked for. */
+  readonly token: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly context: ServerContext;
@@ -61,22 +71,26 @@ export interface RunningServer {
 
 /** Nice value of the processes that do jobs: what a person waits for comes first. */
 const JOB_PRIORITY = 10;
+/** How often connections are looked at for requests that do not come, in milliseconds: Node's own half a minute is as long as their limits. */
+const LOOK = 1_000;
 
 /**
  * Opens the workbench: the API and the pages. It computes nothing itself; that is done by worker processes.
- * @throws HeadscopeError `usage` for a host that needs a token, `input` for a port in use
+ * @throws HeadscopeError `usage` for a host that needs a token, `input` for a port in use or a token that others could know
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
-  const { host = DEFAULT_HOST, port = DEFAULT_PORT, folder = dataDir(), token, web = webFolder() } = options;
-  checkToken(host, token);
+  const { host = DEFAULT_HOST, port = DEFAULT_PORT, folder = dataDir(), web = webFolder() } = options;
+  const token = await tokenFor(host, resolve(folder), options.token);
   const limits = { ...LIMITS, ...options.limits };
   let handle: RequestListener = () => {};
-  const server = createServer({ maxHeaderSize: limits.headerBytes }, (request, response) => handle(request, response));
+  const timing = { maxHeaderSize: limits.headerBytes, connectionsCheckingInterval: LOOK };
+  const server = createServer(timing, (request, response) => handle(request, response));
   Object.assign(server, {
     headersTimeout: limits.headersMs,
     requestTimeout: limits.receiveMs,
     maxConnections: limits.connections,
   });
+  keepRoom(server, limits.connections);
   answerBroken(server);
   await listen(server, host, port);
   let opened: ReturnType<typeof openContext>;
@@ -90,8 +104,11 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const bound = (server.address() as AddressInfo).port;
   handle = application(context, guard({ host, port: bound, token, limits }), web);
   const name = host === "0.0.0.0" || host === "::" ? DEFAULT_HOST : host;
+  const url = `http://${name.includes(":") ? `[${name}]` : name}:${bound}/`;
   return {
-    url: `http://${name.includes(":") ? `[${name}]` : name}:${bound}/`,
+    url,
+    entry: token === undefined ? url : `${url}?token=${encodeURIComponent(token)}`,
+    token,
     host,
     port: bound,
     context,
@@ -104,12 +121,22 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   };
 }
 
-/** The API and the pages, behind what guards them. */
-function application(context: ServerContext, guarded: RequestHandler, web: string): Express {
+/** @returns undefined for none */
+async function tokenFor(host: string, folder: string, given: string | false | undefined): Promise<string | undefined> {
+  const own = given ?? environmentToken();
+  checkToken(host, own);
+  return own === false ? undefined : (own ?? serverToken(folder));
+}
+
+/** The API and the pages, behind what guards them. What is API is decided once: by what the application routes to its router. */
+function application(context: ServerContext, guarded: Guard, web: string): Express {
   const app = express();
   app.disable("x-powered-by");
-  app.use(securityHeaders(), guarded, compress());
+  app.enable("case sensitive routing");
+  app.enable("strict routing");
+  app.use(securityHeaders(), guarded.everywhere, compress());
   const api = express.Router({ caseSensitive: true, strict: true });
+  api.use(guarded.api);
   api.use((_, response, next) => {
     response.setHeader("cache-control", "private, no-cache");
     next();
@@ -124,26 +151,15 @@ function application(context: ServerContext, guarded: RequestHandler, web: strin
     throw notFound(`there is no ${originalUrl.split("?")[0]}`, "see /api/openapi.json for what there is");
   });
   app.use("/api", api);
-  app.use(pages(web));
+  app.use(guarded.entry, pages(web));
   app.use(answerErrors);
   return app;
 }
 
-async function warm({ folder, library, models }: ServerContext): Promise<void> {
-  const start = await startOf(folder, library);
+async function warm({ library, models }: ServerContext): Promise<void> {
+  const start = await library.start();
   // Where it cannot be opened, whoever asks for it is told why.
-  if (start !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
-}
-
-/**
- * Finds out whether a server could be opened, before long work whose results it is to show.
- * @throws HeadscopeError as `startServer` does
- */
-export async function checkServing(host: string, port: number, token: string | undefined): Promise<void> {
-  checkToken(host, token);
-  const server = createServer();
-  await listen(server, host, port);
-  await new Promise((done) => server.close(done));
+  if (start?.model !== undefined) await models.describe(start.model, new AbortController().signal).catch(() => {});
 }
 
 async function listen(server: Server, host: string, port: number): Promise<void> {
@@ -170,9 +186,9 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
 }
 
 function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
-  const store = openStore({ folder });
+  const store = openStore({ folder, waiting: limits.queuedJobs });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
-  const interactive = new Interactive(limits, { ...worker, environment });
+  const interactive = new Interactive(limits, { ...worker, environment }, (ref) => filesVersion(ref, folder));
   const queue = new Queue(store, {
     worker: { grace: limits.graceMs, ...worker, environment, priority: JOB_PRIORITY },
   });
@@ -207,7 +223,7 @@ const answerErrors: ErrorRequestHandler = (error, request, response, _next) => {
   if (response.headersSent || response.destroyed) return void response.destroy();
   const { problem, headers, defect } = answerOf(error);
   if (problem.status === 499) return void response.destroy(); // nobody is there to be told
-  if (defect) console.error(`headscope: ${request.method} ${request.path}:`, error);
+  if (defect) report(`headscope: ${request.method} ${request.path}:`, error);
   response.status(problem.status).set(headers).type("application/problem+json").send(JSON.stringify(problem));
 };
 

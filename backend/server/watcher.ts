@@ -1,4 +1,5 @@
-import type { Job, RunRecord, Store } from "../store/store.ts";
+import { problems } from "../setup/terminal.mjs";
+import type { JobEntry, RunRecord, Store } from "../store/store.ts";
 import type { EventHub } from "./event-hub.ts";
 import type { JobRunner } from "./job-runner.ts";
 import { runSummary } from "./job-summaries.ts";
@@ -24,6 +25,7 @@ export class Watcher {
   readonly #period: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #version = "";
+  #toldStart: string | undefined;
 
   /** @param jobs given late, since the runner needs this one */
   constructor(store: Store, library: Library, hub: EventHub, jobs: () => JobRunner) {
@@ -51,15 +53,21 @@ export class Watcher {
   /** Looks at the store now. */
   look(): void {
     this.#version = this.#store.version();
-    for (const job of this.#store.jobs()) this.#tellJob(job);
+    const jobs = this.#store.jobs();
+    for (const job of jobs) this.#tellJob(job);
     const runs = this.#store.runs();
     for (const run of runs) this.#tellRun(run);
-    this.#tellRemoved(new Set(runs.map(({ id }) => id)));
+    this.#tellRemoved(new Set(jobs.map(({ id }) => id)), new Set(runs.map(({ id }) => id)));
   }
 
-  /** Looks at the documents now. */
+  /** Looks at the documents and the main job now. */
   async lookAtLibrary(): Promise<void> {
     for (const change of await this.#library.refresh()) this.#hub.emit("library", change);
+    const start = await this.#library.start();
+    const text = JSON.stringify(start);
+    if (start === undefined || text === this.#toldStart) return;
+    this.#toldStart = text;
+    this.#hub.emit("start", start);
   }
 
   close(): void {
@@ -73,19 +81,21 @@ export class Watcher {
     try {
       if (always || this.#store.version() !== this.#version) this.look();
     } catch (error) {
-      console.error(`headscope: ${(error as Error).message}`);
+      complain(error as Error);
     }
-    this.lookAtLibrary().catch((error: Error) => console.error(`headscope: ${error.message}`));
+    this.lookAtLibrary().catch(complain);
   }
 
-  /** There is no event for a run that is gone: everything is to be read anew. */
-  #tellRemoved(there: ReadonlySet<string>): void {
-    const gone = [...this.#toldRuns.keys()].filter((id) => !there.has(id));
-    for (const id of gone) this.#toldRuns.delete(id);
-    if (gone.length > 0) this.#hub.emit("reset", {});
+  /** There is no event for a job or run that is gone: everything is to be read anew. */
+  #tellRemoved(jobs: ReadonlySet<number>, runs: ReadonlySet<string>): void {
+    const goneJobs = [...this.#toldJobs.keys()].filter((id) => !jobs.has(id));
+    const goneRuns = [...this.#toldRuns.keys()].filter((id) => !runs.has(id));
+    for (const id of goneJobs) this.#toldJobs.delete(id);
+    for (const id of goneRuns) this.#toldRuns.delete(id);
+    if (goneJobs.length + goneRuns.length > 0) this.#hub.emit("reset", {});
   }
 
-  #tellJob(job: Job): void {
+  #tellJob(job: JobEntry): void {
     const runner = this.#jobs();
     const before = this.#toldJobs.get(job.id);
     const { remaining: _, ...plain } = runner.summary(job);
@@ -127,4 +137,8 @@ export class Watcher {
     for (const { step } of fresh) this.#hub.emit("checkpoint", { run: id, step });
     return fresh.at(-1)?.step ?? after;
   }
+}
+
+function complain({ message }: Error): void {
+  void problems.line(`headscope: ${message}`);
 }

@@ -4,6 +4,8 @@ import { join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { SetupError } from "./failure.mjs";
 import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
+import { buildSecondSignal } from "./second-signal.mjs";
+import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
@@ -23,7 +25,7 @@ const HOUR = 3_600_000;
 
 /** @param {string} root @returns {string} hash of every source and of the lock file */
 export function sourcesHash(root) {
-  const sources = FOLDERS.flatMap((folder) => filesBelow(join(root, folder), [".ts", ".mjs", ".json"]));
+  const sources = FOLDERS.flatMap((folder) => filesBelow(join(root, folder), [".ts", ".mjs", ".json", ".cc"]));
   return sha256Files([join(root, "package.json"), join(root, "package-lock.json"), ...sources]);
 }
 
@@ -67,6 +69,7 @@ export async function build(root, entries = ENTRIES) {
     (a, b) => Number(isChunk(dist, b.path)) - Number(isChunk(dist, a.path)),
   );
   for (const file of chunksFirst) await writeAtomic(file.path, file.contents);
+  await buildSecondSignal(root);
   await writeAtomic(join(dist, "built.json"), JSON.stringify({ hash, names }));
   await removeOldChunks(join(dist, "chunks"), new Set(result.outputFiles.map((file) => file.path)));
   return names;
@@ -109,10 +112,10 @@ export const bundle = {
 if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   try {
-    console.error(`built ${(await build(root)).length} files in dist/`);
+    void problems.line(`built ${(await build(root)).length} files in dist/`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.error(`build: ${error.message}`);
+    void problems.line(`build: ${error.message}`);
     process.exitCode = 1;
   }
 }

@@ -6,6 +6,7 @@ import { SetupError } from "./failure.mjs";
 import { cacheDir } from "./files.mjs";
 import { checkLayers } from "./layers.mjs";
 import { runProcess } from "./process.mjs";
+import { output, problems } from "./terminal.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const MODULES = join(ROOT, "node_modules");
@@ -54,7 +55,7 @@ const CHECKS = [
 /** @returns {Promise<number>} how many checks failed */
 async function main() {
   if (dependenciesNeeded(ROOT) !== false) {
-    console.error("check: installing the dependencies");
+    void problems.line("check: installing the dependencies");
     const nothing = () => {};
     const context = { root: ROOT, cache: cacheDir(), env: process.env, signal: undefined };
     await dependencies.run({ ...context, progress: nothing, skip: nothing, log: nothing });
@@ -66,9 +67,9 @@ async function main() {
       return { check, wrong, seconds: (performance.now() - start) / 1000 };
     }),
   );
-  for (const { check, wrong } of results) if (wrong) console.log(`--- ${check.name}\n${wrong}\n`);
+  for (const { check, wrong } of results) if (wrong) void output.line(`--- ${check.name}\n${wrong}\n`);
   for (const { check, wrong, seconds } of results)
-    console.log(
+    void output.line(
       `${wrong ? "FAILED" : "ok    "}  ${check.name} (${seconds.toFixed(1)} s)${wrong ? `: ${check.mend}` : ""}`,
     );
   return results.filter(({ wrong }) => wrong).length;
@@ -78,6 +79,6 @@ try {
   process.exitCode = (await main()) === 0 ? 0 : 1;
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;
-  console.error(`check: ${error.message}${error.remedy ? `; ${error.remedy}` : ""}`);
+  void problems.line(`check: ${error.message}${error.remedy ? `; ${error.remedy}` : ""}`);
   process.exitCode = 1;
 }

@@ -13,6 +13,7 @@ import { model } from "./model.mjs";
 import { native } from "./native.mjs";
 import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { problems, report } from "./terminal.mjs";
 import { web } from "./web.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -29,7 +30,7 @@ const COMMANDS = {
 /** @param {AbortSignal} signal @param {boolean} verbose */
 async function setUp(signal, verbose) {
   const cache = cacheDir();
-  const screen = new Screen(process.stderr);
+  const screen = new Screen(problems);
   const nothing = () => {};
   const context = { root: ROOT, cache, env: process.env, signal, progress: nothing, skip: nothing, log: nothing };
   if ((await pending(STEPS, context)).length === 0) return;
@@ -79,7 +80,9 @@ async function main() {
   const [command = "start", ...args] = process.argv.slice(2);
   const line = COMMANDS[command];
   if (!line) {
-    console.error(`headscope: unknown set-up command "${command}"; it is one of ${Object.keys(COMMANDS).join(", ")}`);
+    void problems.line(
+      `headscope: unknown set-up command "${command}"; it is one of ${Object.keys(COMMANDS).join(", ")}`,
+    );
     return 2;
   }
   const verbose = args.includes("--verbose");
@@ -91,14 +94,14 @@ async function main() {
     await setUp(controller.signal, verbose);
   } catch (error) {
     if (error instanceof SetupError && error.kind === "cancelled") {
-      console.error("headscope: interrupted; run the same command again to go on");
+      void problems.line("headscope: interrupted; run the same command again to go on");
       return 130;
     }
     if (verbose || !(error instanceof SetupError || errorCode(error)))
-      console.error(error); // a defect: all of it
-    else console.error(`headscope: ${/** @type {Error} */ (error).message}`);
-    console.error(`  what to do: ${remedyOf(error)}`);
-    console.error(`  all that was said: ${join(cacheDir(), "setup.log")}`);
+      report("headscope:", error); // a defect: all of it
+    else void problems.line(`headscope: ${/** @type {Error} */ (error).message}`);
+    void problems.line(`  what to do: ${remedyOf(error)}`);
+    void problems.line(`  all that was said: ${join(cacheDir(), "setup.log")}`);
     return 1;
   } finally {
     process.off("SIGINT", stop);

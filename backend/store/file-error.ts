@@ -9,6 +9,10 @@ const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> 
   EROFS: ["the file system is read-only", "set HEADSCOPE_HOME to a folder that you may write"],
   ENOTDIR: ["a file is in the place of a folder", "move the file away, or set HEADSCOPE_HOME to another folder"],
   EEXIST: ["a file is in its place", "move the file away, or set HEADSCOPE_HOME to another folder"],
+  EISDIR: ["a folder is in its place", "move the folder away, or choose another name"],
+  ENOTEMPTY: ["a folder is in its place", "move the folder away, or choose another name"],
+  ELOOP: ["a link is in its place", "move the link away, or choose another name"],
+  ENAMETOOLONG: ["the name is too long", "choose a shorter one"],
   ENOSPC: ["the disk is full", FULL_REMEDY],
   EDQUOT: ["your disk quota is used up", FULL_REMEDY],
 };

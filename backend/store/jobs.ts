@@ -1,5 +1,6 @@
 import { HeadscopeError, unknownName } from "../errors.ts";
 import type { Database, Row } from "./database.ts";
+import { type JobSubject, subjectOf } from "./job-subject.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
 /** Where a job is. */
@@ -14,13 +15,16 @@ export interface JobProgress {
   readonly values?: Readonly<Record<string, number>>;
 }
 
-/** One piece of long work. */
-export interface Job {
+/** Ended jobs that are kept, the latest: they say where results are, and every page lists them all. */
+export const KEPT_JOBS = 200;
+/** Jobs that may wait for any process on the data folder: more than a person queues, few enough to list and look through. */
+export const WAITING_JOBS = 100;
+
+/** One piece of long work as lists have it: without what it is to do. */
+export interface JobEntry extends JobSubject {
   readonly id: number;
   /** Which handler does it. */
   readonly kind: string;
-  /** What it is to do, as its kind defines. */
-  readonly spec: unknown;
   readonly status: JobStatus;
   readonly progress?: JobProgress;
   /** What the handler gave back. */
@@ -41,6 +45,12 @@ export interface Job {
   readonly ended?: string;
 }
 
+/** One piece of long work. */
+export interface Job extends JobEntry {
+  /** What it is to do, as its kind defines. */
+  readonly spec: unknown;
+}
+
 /** How a job left its worker. */
 export interface JobEnd {
   /** `queued` puts it back to be worked on again. */
@@ -51,12 +61,17 @@ export interface JobEnd {
 
 /** Jobs in SQLite, shared by every process on the data folder. Every method is one transaction. */
 export interface JobStore {
-  /** @param keep whether only this process may work on it, as long as it lives */
+  /**
+   * @param keep whether only this process may work on it, as long as it lives
+   * @throws HeadscopeError `busy` where as many wait for any process as may
+   */
   addJob(kind: string, spec: unknown, options?: { keep?: boolean }): Job;
   /** @throws HeadscopeError `usage` for an unknown job */
   job(id: number): Job;
-  /** Jobs in the order in which they were added. */
-  jobs(filter?: { status?: JobStatus }): Job[];
+  /** As `job`, without what it is to do. */
+  jobEntry(id: number): JobEntry;
+  /** Jobs in the order in which they were added; of those that have ended the latest `KEPT_JOBS`. */
+  jobs(filter?: { status?: JobStatus }): JobEntry[];
   /** Takes the next queued job for this process; undefined when there is none. @param only ids that will do */
   claimJob(only?: readonly number[]): Job | undefined;
   /**
@@ -71,37 +86,79 @@ export interface JobStore {
   /**
    * Puts a job that failed, was cancelled or lost its process back into the queue.
    * @param options `keep` as of `addJob`; `spec` replaces what it is to do
-   * @throws HeadscopeError `usage` for a job that is done, or that a living process works on
+   * @throws HeadscopeError `usage` for a job that is done, or that a living process works on; `busy` as `addJob`
    */
   resumeJob(id: number, options?: { keep?: boolean; spec?: unknown }): Job;
+  /**
+   * Removes a job that has ended; what it made stays.
+   * @throws HeadscopeError `usage` for an unknown job, or one that waits or is worked on
+   */
+  removeJob(id: number): void;
   /** Puts back the jobs that dead processes were working on. @returns those jobs, as they are now */
   recoverJobs(): Job[];
 }
 
 const COLUMNS =
-  "id, kind, spec, status, progress, result, error, attempts, cancel, owner, heartbeat, created, started, ended";
+  "id, kind, title, model, status, progress, result, error, attempts, cancel, owner, heartbeat, created, started, ended";
 
 /** Whether a living process works on the job. */
-export function isWorkedOn(job: Pick<Job, "status" | "owner" | "heartbeat">): boolean {
+export function isWorkedOn(job: Pick<JobEntry, "status" | "owner" | "heartbeat">): boolean {
   return job.status === "running" && ownerLives(job);
 }
 
-function ownerLives({ owner, heartbeat }: Pick<Job, "owner" | "heartbeat">): boolean {
+function ownerLives({ owner, heartbeat }: Pick<JobEntry, "owner" | "heartbeat">): boolean {
   return owner !== undefined && isAlive(owner, heartbeat ?? 0);
 }
 
-/** @param me this process; tests say who they are */
-export function jobStore(database: Database, me: Owner = self()): JobStore {
+/** How a store of jobs is made. */
+export interface JobStoreOptions {
+  /** Jobs that may wait for any process, default `WAITING_JOBS`. */
+  readonly waiting?: number | undefined;
+  /** This process; tests say who they are. */
+  readonly me?: Owner;
+}
+
+/** The jobs of a database. */
+export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self() }: JobStoreOptions = {}): JobStore {
   const mine = JSON.stringify(me);
 
-  function job(id: number): Job {
+  function jobEntry(id: number): JobEntry {
     const row = database.get(`SELECT ${COLUMNS} FROM jobs WHERE id = ?`, id);
     if (row !== undefined) return record(row);
     const ids = database.all("SELECT id FROM jobs").map((each) => String(each["id"]));
     throw unknownName("job", String(id), ids);
   }
 
-  function jobs({ status }: { status?: JobStatus } = {}): Job[] {
+  function job(id: number): Job {
+    const entry = jobEntry(id);
+    const row = database.get("SELECT spec FROM job_specs WHERE job = ?", id);
+    return { ...entry, spec: row === undefined ? null : JSON.parse(String(row["spec"])) };
+  }
+
+  /** Every way into the queue comes through here; a job that is kept is worked on by who adds it, and waits for nobody. */
+  function admit(keep: boolean): void {
+    if (keep) return;
+    const row = database.get("SELECT count(*) AS count FROM jobs WHERE status = 'queued' AND owner IS NULL");
+    if (Number(row!["count"]) >= waiting)
+      throw new HeadscopeError("busy", `${waiting} jobs wait already`, { remedy: "wait for them, or cancel some" });
+  }
+
+  function describe(id: number, kind: string, spec: unknown): void {
+    const { title, model } = subjectOf(kind, spec);
+    database.all("UPDATE jobs SET title = ?, model = ? WHERE id = ?", title, model ?? null, id);
+    database.all("INSERT OR REPLACE INTO job_specs (job, spec) VALUES (?, ?)", id, JSON.stringify(spec));
+  }
+
+  /** Lets the oldest of the ended jobs go. */
+  function trim(): void {
+    database.all(
+      `DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE status IN ('done', 'failed', 'cancelled')
+       ORDER BY ended DESC, id DESC LIMIT -1 OFFSET ?)`,
+      KEPT_JOBS,
+    );
+  }
+
+  function jobs({ status }: { status?: JobStatus } = {}): JobEntry[] {
     const rows =
       status === undefined
         ? database.all(`SELECT ${COLUMNS} FROM jobs ORDER BY id`)
@@ -120,16 +177,20 @@ export function jobStore(database: Database, me: Owner = self()): JobStore {
 
   return {
     job,
+    jobEntry,
     jobs,
 
-    addJob(kind, spec, { keep = false } = {}) {
-      const row = database.get(
-        `INSERT INTO jobs (kind, spec, status, owner, heartbeat, created) VALUES (?, ?, 'queued', ?, ?, ?)
-         RETURNING ${COLUMNS}`,
-        ...[kind, JSON.stringify(spec), keep ? mine : null, Date.now(), now()],
-      );
-      return record(row!);
-    },
+    addJob: (kind, spec, { keep = false } = {}) =>
+      database.transaction(() => {
+        admit(keep);
+        const row = database.get(
+          "INSERT INTO jobs (kind, status, owner, heartbeat, created) VALUES (?, 'queued', ?, ?, ?) RETURNING id",
+          ...[kind, keep ? mine : null, Date.now(), now()],
+        );
+        const id = Number(row!["id"]);
+        describe(id, kind, spec);
+        return job(id);
+      }),
 
     claimJob: (only) =>
       database.transaction(() => {
@@ -156,43 +217,58 @@ export function jobStore(database: Database, me: Owner = self()): JobStore {
       return { cancel: row?.["cancel"] === 1, lost: row === undefined };
     },
 
-    endJob(id, { status, result, error }) {
-      const again = status === "queued";
-      const ended = database.get(
-        `UPDATE jobs SET status = ?, result = ?, error = ?, ended = ?, owner = ?, heartbeat = ?
-         WHERE id = ? AND owner = ? AND status = 'running' RETURNING id`,
-        status,
-        result === undefined ? null : JSON.stringify(result),
-        error ?? null,
-        again ? null : now(),
-        // A job to be tried again stays with the process that asked for it.
-        again ? mine : null,
-        Date.now(),
-        id,
-        mine,
-      );
-      return ended !== undefined;
-    },
+    endJob: (id, { status, result, error }) =>
+      database.transaction(() => {
+        const again = status === "queued";
+        const ended = database.get(
+          `UPDATE jobs SET status = ?, result = ?, error = ?, ended = ?, owner = ?, heartbeat = ?
+           WHERE id = ? AND owner = ? AND status = 'running' RETURNING id`,
+          status,
+          result === undefined ? null : JSON.stringify(result),
+          error ?? null,
+          again ? null : now(),
+          // A job to be tried again stays with the process that asked for it.
+          again ? mine : null,
+          Date.now(),
+          id,
+          mine,
+        );
+        trim();
+        return ended !== undefined;
+      }),
 
     cancelJob: (id) =>
       database.transaction(() => {
-        const found = job(id);
+        const found = jobEntry(id);
         if (isWorkedOn(found)) database.all("UPDATE jobs SET cancel = 1 WHERE id = ?", id);
         else if (found.status === "queued" || found.status === "running")
           database.all("UPDATE jobs SET status = 'cancelled', owner = NULL, ended = ? WHERE id = ?", now(), id);
+        trim();
         return job(id);
       }),
 
     resumeJob: (id, { keep = false, spec } = {}) =>
       database.transaction(() => {
-        const found = job(id);
+        const found = jobEntry(id);
         if (found.status === "done")
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
         const keptForMe = found.status === "queued" && JSON.stringify(found.owner) === mine;
         if (!keptForMe && ownerLives(found)) throw busy(`job ${id}`, found);
-        if (spec !== undefined) database.all("UPDATE jobs SET spec = ? WHERE id = ?", JSON.stringify(spec), id);
+        if (found.status !== "queued") admit(keep);
+        if (spec !== undefined) describe(id, found.kind, spec);
         requeue(id, 0, keep ? mine : null);
         return job(id);
+      }),
+
+    removeJob: (id) =>
+      database.transaction(() => {
+        const found = jobEntry(id);
+        if (isWorkedOn(found)) throw busy(`job ${id}`, found);
+        if (found.status === "queued" || found.status === "running")
+          throw new HeadscopeError("usage", `job ${id} has not ended`, {
+            remedy: `stop it first: headscope jobs cancel ${id}`,
+          });
+        database.all("DELETE FROM jobs WHERE id = ?", id);
       }),
 
     recoverJobs: () =>
@@ -205,7 +281,7 @@ export function jobStore(database: Database, me: Owner = self()): JobStore {
 }
 
 /** The refusal to touch what another process works on. @param what such as "run induction-3" */
-export function busy(what: string, { id, owner }: Pick<Job, "id" | "owner">): HeadscopeError {
+export function busy(what: string, { id, owner }: Pick<JobEntry, "id" | "owner">): HeadscopeError {
   return new HeadscopeError("usage", `${what} is being worked on by process ${owner?.pid ?? "?"} (job ${id})`, {
     remedy: `stop it first: headscope jobs cancel ${id}`,
   });
@@ -215,9 +291,10 @@ function now(): string {
   return new Date().toISOString();
 }
 
-function record(row: Row): Job {
-  const { id, kind, spec, status, progress, result, error, attempts, cancel, owner, heartbeat } = row;
+function record(row: Row): JobEntry {
+  const { id, kind, title, model, status, progress, result, error, attempts, cancel, owner, heartbeat } = row;
   const optional = {
+    model: model === null ? undefined : String(model),
     progress: progress === null ? undefined : (JSON.parse(String(progress)) as JobProgress),
     result: result === null ? undefined : JSON.parse(String(result)),
     error: error === null ? undefined : String(error),
@@ -229,11 +306,11 @@ function record(row: Row): Job {
   return {
     id: Number(id),
     kind: String(kind),
-    spec: JSON.parse(String(spec)),
+    title: String(title ?? kind),
     status: status as JobStatus,
     attempts: Number(attempts),
     cancel: cancel === 1,
     created: String(row["created"]),
-    ...(Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as Partial<Job>),
+    ...(Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as Partial<JobEntry>),
   };
 }

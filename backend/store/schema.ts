@@ -61,4 +61,26 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
       PRIMARY KEY (run, step)
     ) STRICT, WITHOUT ROWID`,
   ],
+  // Lists of jobs read no spec: it stands in a table of its own, and what the job is about beside the job.
+  [
+    `CREATE TABLE job_specs (
+      job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+      spec TEXT NOT NULL
+    ) STRICT`,
+    "INSERT INTO job_specs (job, spec) SELECT id, spec FROM jobs",
+    "ALTER TABLE jobs ADD COLUMN title TEXT",
+    "ALTER TABLE jobs ADD COLUMN model TEXT",
+    `UPDATE jobs SET
+      model = CASE json_type(spec, '$.model') WHEN 'text' THEN substr(json_extract(spec, '$.model'), 1, 512) END,
+      title = substr(coalesce(CASE kind
+        WHEN 'train' THEN 'training ' || (SELECT group_concat(value, ', ') FROM json_each(spec, '$.runs'))
+        WHEN 'probe' THEN (SELECT group_concat(value ->> '$.name', ', ') FROM json_each(spec, '$.probes'))
+          || ' on ' || json_extract(spec, '$.model')
+        WHEN 'history' THEN json_extract(spec, '$.probe') || ' over the checkpoints of ' || json_extract(spec, '$.run')
+        WHEN 'needle' THEN 'needle questions to ' || json_extract(spec, '$.model')
+        WHEN 'experiment' THEN 'experiment ' || json_extract(spec, '$.name') || ', ' || json_extract(spec, '$.preset')
+        WHEN 'pull' THEN 'fetching ' || json_extract(spec, '$.model')
+      END, kind), 1, 200)`,
+    "ALTER TABLE jobs DROP COLUMN spec",
+  ],
 ];

@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { dataDir } from "../paths.ts";
 import { openDatabase } from "./database.ts";
-import { busy, isWorkedOn, type Job, type JobStore, jobStore } from "./jobs.ts";
+import { busy, isWorkedOn, type JobEntry, type JobStore, jobStore } from "./jobs.ts";
 import { type RunRecord, type RunStore, runStore } from "./runs.ts";
 
 /** A run's or job's status as a reader sees it: `interrupted` is one whose process died without a word. */
@@ -15,9 +15,9 @@ export interface Store extends RunStore, JobStore {
   /** What a reader should be told of a run. */
   shownStatus(run: RunRecord): ShownStatus;
   /** What a reader should be told of a job. */
-  shownJobStatus(job: Job): ShownStatus;
+  shownJobStatus(job: JobEntry): ShownStatus;
   /** The job that a living process works on for this run, if there is one. */
-  liveJob(run: RunRecord): Job | undefined;
+  liveJob(run: RunRecord): JobEntry | undefined;
   /** A text that changes with everything that this or another process writes. */
   version(): string;
   /** Does several things in one transaction: all of them or, when `work` throws, none. */
@@ -34,20 +34,22 @@ export interface StoreOptions {
    * and are given an empty store in memory instead.
    */
   readonly create?: boolean;
+  /** Jobs that may wait for any process, default `WAITING_JOBS`. */
+  readonly waiting?: number;
 }
 
 /**
  * Opens a data folder's store.
  * @throws HeadscopeError when the folder cannot be made or written, or the database is corrupt or of a newer version
  */
-export function openStore({ folder = dataDir(), create = true }: StoreOptions = {}): Store {
+export function openStore({ folder = dataDir(), create = true, waiting }: StoreOptions = {}): Store {
   const path = databaseFile(folder);
   const database = openDatabase(create || isThere(path) ? path : ":memory:");
-  const jobs = jobStore(database);
+  const jobs = jobStore(database, { waiting });
 
-  function liveJob(run: RunRecord): Job | undefined {
+  function liveJob(run: RunRecord): JobEntry | undefined {
     if (run.job === undefined || (run.status !== "running" && run.status !== "queued")) return undefined;
-    const job = jobs.job(run.job);
+    const job = jobs.jobEntry(run.job);
     return isWorkedOn(job) ? job : undefined;
   }
 
@@ -84,5 +86,5 @@ export function databaseFile(folder: string): string {
   return join(folder, "headscope.db");
 }
 
-export type { Job, JobEnd, JobProgress, JobStatus } from "./jobs.ts";
+export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobStatus, WAITING_JOBS } from "./jobs.ts";
 export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord, RunSpec, RunStatus } from "./runs.ts";

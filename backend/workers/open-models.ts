@@ -1,5 +1,6 @@
 import { loadModel, modelVersion } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { parseReference } from "../models/reference.ts";
 
 /** How much may stay open; the model that was asked for last stays whatever it takes. */
 export interface OpenLimits {
@@ -44,11 +45,13 @@ export class OpenModels {
   /**
    * The model that a reference stands for now: `run:ID` is its newest checkpoint. It stays the property of this store, and open
    * at least until the next call.
+   * @param ref as the server hands it on: paths are absolute
    * @throws HeadscopeError as `loadModel` does
    */
   async open(ref: string, signal?: AbortSignal): Promise<Model> {
-    const version = modelVersion(ref);
-    const model = this.#open.get(version) ?? (await loadModel(ref, signal ? { signal } : {}));
+    const reference = parseReference(ref, "absolute");
+    const version = await modelVersion(reference);
+    const model = this.#open.get(version) ?? (await loadModel(reference, signal ? { signal } : {}));
     this.#open.delete(version);
     this.#open.set(version, model);
     this.#makeRoom();

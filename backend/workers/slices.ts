@@ -40,6 +40,37 @@ export function cut(activation: Tensor, axes: Axes, { heads, queries, keys }: Sl
   }); // biome-ignore format: tables
 }
 
+/**
+ * Refuses a part that would be too large to answer with, before anything is computed.
+ * @param shape of the whole activation, without the row axis
+ * @param most bytes of the answer's numbers, default any number
+ * @throws HeadscopeError `input` naming both sizes; as `cut` for an axis or index that the activation does not have
+ */
+export function checkAnswer(
+  shape: readonly number[],
+  axes: Axes,
+  query: SliceQuery,
+  most = Number.POSITIVE_INFINITY,
+): void {
+  const sizes = [...shape];
+  const { heads, queries, keys, dtype } = query;
+  if (heads !== undefined) {
+    const axis = axisOf(axes.heads, "heads");
+    sizes[axis] = parseHeadList(heads, shape[axis]!).length;
+  }
+  for (const [name, axis, text] of [["queries", axes.queries, queries], ["keys", axes.keys, keys]] as const) {
+    if (text === undefined) continue;
+    const along = axisOf(axis, name);
+    const [begin, end] = parseRange(text, shape[along]!, name);
+    sizes[along] = end - begin;
+  } // biome-ignore format: tables
+  const bytes = sizes.reduce((product, size) => product * size, dtype === "f16" ? 2 : 4);
+  if (bytes > most)
+    throw new HeadscopeError("input", `an answer of [${sizes.join(", ")}] has ${bytes} bytes, ${most} are the most`, {
+      remedy: "ask for fewer heads, queries or keys at once, or for dtype=f16",
+    });
+}
+
 /** A tensor as a safetensors file of one tensor. @param dtype default f32 */
 export function reply(name: string, tensor: Tensor, dtype: SliceQuery["dtype"], digest: string): Reply {
   const { shape } = tensor;
@@ -48,7 +79,7 @@ export function reply(name: string, tensor: Tensor, dtype: SliceQuery["dtype"], 
   return new Reply({ shape, digest }, Buffer.concat([...encodeSafetensors(file, { "headscope.digest": digest })]));
 }
 
-/** Heads of a list such as "0,3", in its order. @throws HeadscopeError (usage) */
+/** Heads of a list such as "0,3", in its order, each once. @throws HeadscopeError (usage) */
 export function parseHeadList(text: string, count: number): number[] {
   const heads = text.split(",").map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
   const bad = heads.findIndex((head) => !(head < count));
@@ -56,7 +87,7 @@ export function parseHeadList(text: string, count: number): number[] {
     throw new HeadscopeError("usage", `there is no head "${text.split(",")[bad]}" here`, {
       remedy: `give heads from 0 to ${count - 1}, with commas between`,
     });
-  return heads;
+  return [...new Set(heads)];
 }
 
 function parseList(text: string, part: Tensor, axis: number): number[] {

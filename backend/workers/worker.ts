@@ -1,8 +1,8 @@
 // A worker: a process that does what its parent asks for over the pipes 3 (in) and 4 (out), and ends with its parent.
 import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
-import { Worker as Thread } from "node:worker_threads";
 import { HeadscopeError, unknownName } from "../errors.ts";
+import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
 import { fileError } from "../store/file-error.ts";
 import { type Handlers, type Idle, Reply } from "./handlers/index.ts";
@@ -54,6 +54,7 @@ async function perform({ header, body }: Request): Promise<void> {
   const { id, kind, payload } = header;
   const { signal } = running.get(id)!;
   try {
+    void send({ id, type: "begun" });
     signal.throwIfAborted();
     handlers ??= loadHandlers();
     const known = await handlers;
@@ -132,10 +133,7 @@ function receive(frame: Frame): void {
   }
 }
 
-// A thread of its own sees the parent's death also while a native call holds this one.
-const watch = `const { workerData: parent } = require("node:worker_threads");
-  setInterval(() => process.ppid !== parent && process.kill(process.pid, "SIGKILL"), ${HEARTBEAT});`;
-new Thread(watch, { eval: true, workerData: process.ppid }).unref();
+endWithParent();
 
 // The parent has gone: nobody waits for a result any more.
 const leave = (): never => process.exit(0);

@@ -1,6 +1,6 @@
 import { mount } from "svelte";
-import App from "./App.svelte";
+import Root from "./Root.svelte";
 import "./styles/tokens.css";
 import "./styles/base.css";
 
-mount(App, { target: document.getElementById("app")! });
+mount(Root, { target: document.getElementById("app")! });

@@ -24,7 +24,7 @@ describe.skipIf(chromiumPath === undefined)("the attention matrix", () => {
     home = mkdtempSync(join(tmpdir(), "headscope-matrix-"));
     serving = await startServing(home);
     browser = await launchBrowser();
-    page = (await watchedPage(browser)).page;
+    page = (await watchedPage(browser, { entry: serving.entry })).page;
     const model = await loadModel("toy-induction");
     const names = [0, 1].map((layer) => `blocks.${layer}.attn.hook_pattern`);
     const run = forward(model, { tokens: [IDS] }, { names });

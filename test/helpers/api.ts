@@ -17,37 +17,52 @@ export interface Answered<T = unknown> {
 export interface TestServer {
   readonly server: RunningServer;
   readonly folder: string;
+  /** What a program sends to be let in. */
+  readonly credentials: Record<string, string>;
   get<T>(path: string, headers?: Record<string, string>): Promise<Answered<T>>;
   post<T>(path: string, body: unknown, headers?: Record<string, string>): Promise<Answered<T>>;
   remove(path: string): Promise<Answered>;
+  /** Any other request. */
+  send<T>(path: string, init: RequestInit): Promise<Answered<T>>;
   /** Ends it and removes its folder. */
   close(): Promise<void>;
 }
 
-/** Opens a server in this process; its workers are real ones. */
+/** Opens a server in this process; its workers are real ones. Requests show its token, unless they have another authorization. */
 export async function openServer(options: Omit<ServerOptions, "port"> = {}): Promise<TestServer> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), "headscope-server-"));
   const server = await startServer({ ...options, folder, port: 0 });
-  const call = async (path: string, init: RequestInit): Promise<Answered<never>> => {
-    const response = await fetch(new URL(path, server.url), { redirect: "manual", ...init });
+  const credentials: Record<string, string> =
+    server.token === undefined ? {} : { authorization: `Bearer ${server.token}` };
+  const call = async (
+    path: string,
+    init: RequestInit & { headers?: Record<string, string> },
+  ): Promise<Answered<never>> => {
+    const response = await fetch(new URL(path, server.url), {
+      redirect: "manual",
+      ...init,
+      headers: { ...credentials, ...init.headers },
+    });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "");
     return {
       status: response.status,
       headers: response.headers,
       text,
-      json: (isJson ? JSON.parse(text) : text) as never,
+      json: (isJson && text !== "" ? JSON.parse(text) : text) as never,
     };
   };
   return {
     server,
     folder,
+    credentials,
     get: (path, headers = {}) => call(path, { headers }),
     post: (path, body, headers = {}) => {
       const sent = typeof body === "string" ? body : JSON.stringify(body);
       return call(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: sent });
     },
     remove: (path) => call(path, { method: "DELETE" }),
+    send: call,
     async close() {
       await server.close();
       rmSync(folder, { recursive: true, force: true });
@@ -55,7 +70,7 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
   };
 }
 
-/** A request as no browser sends it: headers and the path go out as they are. */
+/** A request as no browser sends it: headers and the path go out as they are, and nothing besides. */
 export function rawRequest(
   { server }: TestServer,
   path: string,
@@ -93,9 +108,9 @@ export class Listening {
   readonly #headers: Record<string, string>;
   status = 0;
 
-  constructor({ server }: TestServer, path: string, headers: Record<string, string> = {}) {
+  constructor({ server, credentials }: TestServer, path: string, headers: Record<string, string> = {}) {
     this.#url = new URL(path, server.url);
-    this.#headers = headers;
+    this.#headers = { ...credentials, ...headers };
   }
 
   /** Connects. */

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { patiently } from "./patience.ts";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const FLAGS = [
@@ -29,10 +30,15 @@ export interface WatchedPage {
   readonly complaints: string[];
 }
 
-/** Opens a page in a context of its own, with the given theme. */
+/** Opens a page in a context of its own, with the given theme. @param entry the address with which a server lets it in */
 export async function watchedPage(
   browser: Browser,
-  { theme = "light", width = 1280, height = 900 }: { theme?: "light" | "dark"; width?: number; height?: number } = {},
+  {
+    entry,
+    theme = "light",
+    width = 1280,
+    height = 900,
+  }: { entry: string; theme?: "light" | "dark"; width?: number; height?: number },
 ): Promise<WatchedPage> {
   const context = await browser.newContext({
     viewport: { width, height },
@@ -40,7 +46,9 @@ export async function watchedPage(
     reducedMotion: "reduce",
     acceptDownloads: true,
   });
+  await context.request.get(entry);
   const page = await context.newPage();
+  page.setDefaultTimeout(patiently(60_000));
   const complaints: string[] = [];
   page.on("console", (message) => {
     if (message.type() === "error") complaints.push(`console: ${message.text()} (${message.location().url})`);

@@ -7,6 +7,10 @@ const ROOT = join(import.meta.dirname, "../..");
 export interface Serving {
   /** "http://127.0.0.1:PORT", without a slash at the end. */
   readonly url: string;
+  /** The address that it prints: `url` with its token, which lets a browser in. */
+  readonly entry: string;
+  /** What a program sends to be let in. */
+  readonly credentials: Record<string, string>;
   readonly process: ChildProcess;
   /** What it has said. */
   output(): string;
@@ -23,17 +27,21 @@ export async function startServing(home: string, args: readonly string[] = []): 
   });
   let said = "";
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  const url = await new Promise<string>((resolve, reject) => {
+  const entry = await new Promise<string>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => {
         said += text;
-        const found = /http:\/\/127\.0\.0\.1:\d+/.exec(said);
-        if (found) resolve(found[0]);
+        const found = /(http:\/\/127\.0\.0\.1:\d+\/\S*)\s/.exec(said);
+        if (found) resolve(found[1]!);
       });
     ended.then((code) => reject(new Error(`the server ended with ${code}: ${said}`)));
   });
+  const { origin, searchParams } = new URL(entry);
+  const token = searchParams.get("token");
   return {
-    url,
+    url: origin,
+    entry,
+    credentials: token === null ? {} : { authorization: `Bearer ${token}` },
     process: child,
     output: () => said,
     stop: () => {

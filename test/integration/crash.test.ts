@@ -9,6 +9,7 @@ import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 import { mountable } from "../helpers/small-disk.ts";
 
 const STEPS = 3_000;
@@ -127,7 +128,7 @@ describe("kill -9", () => {
         expect(store.metrics(id)).toEqual(whole[id]);
       }
     },
-    900_000,
+    patiently(900_000),
   );
 });
 

@@ -29,13 +29,35 @@ describe("headscope serve", () => {
   let serving: Serving;
   beforeAll(async () => {
     serving = await startServing(home);
-    await fetch(`${serving.url}/api/models/toy-induction`);
+    await fetch(`${serving.url}/api/models/toy-induction`, { headers: serving.credentials });
   });
   afterAll(() => serving.stop());
 
   test("prints its address, and answers there", async () => {
     expect(serving.output()).toContain(`headscope is at ${serving.url}/`);
-    expect(await (await fetch(`${serving.url}/api/health`)).json()).toMatchObject({ folder: home });
+    const health = await fetch(`${serving.url}/api/health`, { headers: serving.credentials });
+    expect(await health.json()).toMatchObject({ folder: home });
+  });
+
+  test("prints its token once, in the address to open, and `headscope token` prints the same", async () => {
+    const token = new URL(serving.entry).searchParams.get("token")!;
+    expect(serving.output().split(token)).toHaveLength(2);
+    expect((await fetch(`${serving.url}/api/health`)).status).toBe(401);
+    const { code, stdout } = await headscope(["token"], { env });
+    expect([code, stdout]).toEqual([0, `${token}\n`]);
+    expect(readFileSync(join(home, "token"), "utf8").trim()).toBe(token);
+  });
+
+  test("with --no-token lets every process in, says so, and does so on this machine alone", async () => {
+    const open = await startServing(home, ["--no-token"]);
+    expect(open.entry).toBe(`${open.url}/`);
+    expect((await fetch(`${open.url}/api/health`)).status).toBe(200);
+    expect(await open.stop()).toBe(0);
+    expect(open.output()).toMatch(/every user and process of this machine/);
+    for (const command of ["serve", "start"]) {
+      const args = [command, "--no-token", "--host", "0.0.0.0", "--port", "0"];
+      expect((await headscope(args, { env: { ...env, HEADSCOPE_TOKEN: "0123456789abcdef" } })).code).toBe(2);
+    }
   });
 
   test.skipIf(!existsSync("/proc/self/maps"))("computes nothing itself: TensorFlow is in its workers alone", () => {
@@ -65,7 +87,7 @@ describe("headscope serve", () => {
 
   test("Ctrl-C ends it with all that it started", async () => {
     const other = await startServing(home);
-    await fetch(`${other.url}/api/models/toy-induction`);
+    await fetch(`${other.url}/api/models/toy-induction`, { headers: other.credentials });
     const started = childrenOf(other.process.pid!);
     expect(await other.stop()).toBe(0);
     for (const pid of started) expect(existsSync(`/proc/${pid}`), `process ${pid}`).toBe(false);

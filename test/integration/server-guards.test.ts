@@ -41,12 +41,14 @@ afterAll(async () => {
 
 describe("who is let in", () => {
   const own = () => `127.0.0.1:${server.server.port}`;
+  const raw = (path: string, headers: Record<string, string>) =>
+    rawRequest(server, path, { ...server.credentials, ...headers });
 
   test.each(["evil.example", "127.0.0.1.evil.example", "127.0.0.1", "localhost:1", "127.0.0.1:4747@evil.example"])(
     "host %s is refused: on the API and on the pages",
     async (host) => {
       for (const path of ["/api/health", "/"]) {
-        const { status, problem } = await rawRequest(server, path, { host });
+        const { status, problem } = await raw(path, { host });
         expect([status, problem.kind]).toEqual([403, "forbidden"]);
       }
     },
@@ -54,21 +56,21 @@ describe("who is let in", () => {
 
   test("every name of this machine is taken, with the port", async () => {
     for (const name of ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
-      expect((await rawRequest(server, "/api/health", { host: `${name}:${server.server.port}` })).status).toBe(200);
+      expect((await raw("/api/health", { host: `${name}:${server.server.port}` })).status).toBe(200);
   });
 
   test.each(["http://evil.example", "null", "https://127.0.0.1", "http://127.0.0.1", "http://127.0.0.1:1"])(
     "a page of %s is refused",
     async (origin) => {
-      const { status, problem } = await rawRequest(server, "/api/health", { host: own(), origin });
+      const { status, problem } = await raw("/api/health", { host: own(), origin });
       expect([status, problem.kind]).toEqual([403, "forbidden"]);
     },
   );
 
   test("its own pages are let in; pages of other sites are not, also where no Origin is sent", async () => {
-    expect((await rawRequest(server, "/api/health", { host: own(), origin: `http://${own()}` })).status).toBe(200);
+    expect((await raw("/api/health", { host: own(), origin: `http://${own()}` })).status).toBe(200);
     const site = (value: string, path = "/api/health") =>
-      rawRequest(server, path, { host: own(), "sec-fetch-site": value }).then(({ status }) => status);
+      raw(path, { host: own(), "sec-fetch-site": value }).then(({ status }) => status);
     expect(await site("same-origin")).toBe(200);
     expect(await site("none")).toBe(200);
     expect(await site("cross-site")).toBe(403);
@@ -86,7 +88,7 @@ describe("a token", () => {
   afterAll(() => guarded.close());
 
   test("is needed by the API, as a bearer or as the cookie that the first visit sets", async () => {
-    const without = await guarded.get<Problem>("/api/health");
+    const without = await guarded.get<Problem>("/api/health", { authorization: "" });
     expect([without.status, without.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
     expect((await guarded.get("/api/health", { authorization: "Bearer wrong" })).status).toBe(401);
     expect((await guarded.get("/api/health", { authorization: `Bearer ${token}` })).status).toBe(200);
@@ -95,7 +97,7 @@ describe("a token", () => {
     const cookie = visit.headers.get("set-cookie")!;
     expect(cookie).toMatch(/HttpOnly/);
     expect(cookie).toMatch(/SameSite=Strict/);
-    expect((await guarded.get("/api/health", { cookie: cookie.split(";")[0]! })).status).toBe(200);
+    expect((await guarded.get("/api/health", { authorization: "", cookie: cookie.split(";")[0]! })).status).toBe(200);
     expect((await guarded.get("/?token=wrong")).headers.get("set-cookie")).toBeNull();
   });
 
@@ -189,7 +191,7 @@ describe("limits", () => {
     const stream = new Response(JSON.stringify(big)).body!;
     const chunked = await fetch(new URL("/api/prompts", server.server.url), {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...server.credentials },
       body: stream,
       duplex: "half",
     } as RequestInit);
@@ -296,7 +298,7 @@ describe("the worker", () => {
   async function generating(stop: AbortSignal = signal) {
     const response = await fetch(new URL("/api/generate", server.server.url), {
       method: "POST",
-      headers: { "content-type": "application/json", accept: "text/event-stream" },
+      headers: { "content-type": "application/json", accept: "text/event-stream", ...server.credentials },
       body: JSON.stringify({ model: MODEL, tokens: [1, 2, 3, 1, 2], maxTokens: 500 }),
       signal: stop,
     });

@@ -211,7 +211,7 @@ test("a server that ends leaves its job in the queue, and the next one goes on w
   const body = { task: "induction", params: { ...SMALL, steps: 120 } };
   const asked = await fetch(new URL("/api/runs", first.url), {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", authorization: `Bearer ${first.token}` },
     body: JSON.stringify(body),
   });
   const { job } = (await asked.json()) as { job: JobSummary };

@@ -19,6 +19,7 @@ import type {
   Prompt,
   ScoresEntry,
 } from "../../backend/server/api.ts";
+import { self } from "../../backend/store/owner.ts";
 import { readSafetensors } from "../../frontend/src/api/safetensors.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
@@ -107,7 +108,9 @@ describe("a prompt", () => {
   });
 
   const patterns = (query = "", headers = {}) =>
-    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), { headers });
+    fetch(new URL(`/api/prompts/${prompt.id}/patterns/1${query}`, server.server.url), {
+      headers: { ...server.credentials, ...headers },
+    });
 
   test("gives its patterns as safetensors, whole and in part, in both precisions", async () => {
     const whole = readSafetensors(await (await patterns()).arrayBuffer())[0]!;
@@ -133,7 +136,9 @@ describe("a prompt", () => {
 
   test("gives an activation by its hook, and refuses one that is none", async () => {
     const path = (hook: string) => `/api/prompts/${prompt.id}/activations/${hook}`;
-    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url));
+    const response = await fetch(new URL(path("blocks.0.hook_resid_pre"), server.server.url), {
+      headers: server.credentials,
+    });
     const [tensor] = readSafetensors(await response.arrayBuffer());
     expect(tensor).toMatchObject({ name: "blocks.0.hook_resid_pre", shape: [7, 448] });
     expect((await server.get<Problem>(path("blocks.9.hook_resid_pre"))).status).toBeGreaterThanOrEqual(404);
@@ -372,9 +377,9 @@ describe("documents", () => {
   test("what the main job left is where the pages begin", async () => {
     const { id } = (await server.post<ScoresEntry>("/api/scores", scores(0.4))).json;
     const { mask } = (await server.post<{ mask: object }>("/api/masks", { scores: id, top: 1 })).json;
-    const summary = { model: { ref: MODEL }, training: { run: "induction-1" } };
+    const state = { owner: self(), status: "done", part: "files", model: MODEL, run: "induction-1" };
     const files = {
-      "summary.json": summary,
+      "state.json": state,
       "mine.json": scores(0.4),
       "mask.json": mask,
       "other.json": { format: "x" },
@@ -383,6 +388,8 @@ describe("documents", () => {
     for (const [name, content] of Object.entries(files))
       writeFileSync(join(server.folder, "start", name), JSON.stringify(content));
     expect((await server.get<Health>("/api/health")).json.start).toEqual({
+      status: "done",
+      part: "files",
       model: MODEL,
       run: "induction-1",
       scores: ["start/mine.json"],

@@ -9,6 +9,7 @@ import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { patiently } from "../helpers/patience.ts";
 import { largestArray } from "./formats-arrays.ts";
 import { fixture, mutate, seeded } from "./formats-files.ts";
 import { LIES, mutateJson, pathsOf } from "./formats-json.ts";
@@ -141,7 +142,7 @@ describe("every field of every config", () => {
   });
 });
 
-describe("2,000 seeded mutations load or end in a HeadscopeError", { timeout: 240_000 }, () => {
+describe("2,000 seeded mutations load or end in a HeadscopeError", { timeout: patiently(240_000) }, () => {
   it("500 of safetensors headers", async () => {
     const loaded = await fuzz(WHOLE, 500, 1, (copy, random) =>
       damageBytes(join(copy, "model.safetensors"), random, safetensorsHeader),

@@ -3,6 +3,7 @@ import { headsView, metricParam, orderParam } from "../../frontend/src/heads/vie
 import { selection } from "../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../frontend/src/state/workspace.svelte.ts";
+import { patiently } from "../helpers/patience.ts";
 
 const model = { ref: "toy", family: "llama", digest: `sha256:${"0".repeat(64)}`, layers: 2, heads: 4, kvHeads: 2 };
 const metrics = {
@@ -36,7 +37,7 @@ beforeAll(async () => {
   await vi.waitFor(() => {
     workspace.follow();
     expect(headsView.metric).toBeDefined();
-  });
+  }, patiently(5_000));
 });
 
 describe("the view of the Heads page", () => {

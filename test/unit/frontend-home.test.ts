@@ -183,7 +183,7 @@ describe("Home of a fresh data folder", () => {
     expect(models.textContent).toContain("65 s left");
     control(models, "Cancel").click();
     await settle();
-    expect(asked.at(-1)?.call).toBe("DELETE /api/jobs/3");
+    expect(asked.at(-1)?.call).toBe("POST /api/jobs/3/cancel");
     await tell("job", { ...pulling, status: "failed", error: "the disk is full" });
     expect(models.textContent).toContain("the disk is full");
     expect(control(models, "Fetch again")).toBeDefined();
@@ -269,6 +269,38 @@ describe("Home of a folder with results", () => {
     const jobs = card(root, "Jobs");
     expect(control(jobs, "Report").getAttribute("href")).toBe("/experiments");
     expect(control(jobs, "Curves").getAttribute("href")).toBe("/training?runs=induction-1");
+  });
+});
+
+describe("the job of npm start", () => {
+  const start = { status: "running", part: "training", run: run.id, scores: [] } as const;
+
+  it("is shown as it goes on, and the grid as soon as there are scores", async () => {
+    const { root } = await open({
+      ...full,
+      "GET /api/health": { ...(full["GET /api/health"] as object), start },
+      "GET /api/scores": [],
+      [`GET /api/runs/${run.id}`]: { ...run, checkpoints: [] },
+      [`GET /api/runs/${run.id}/metrics`]: { "in-context.accuracy": [[0, 0.1], [10, 0.5]] }, // biome-ignore format: points
+    });
+    const at = () => card(root, "npm start is at work");
+    expect(at().querySelector("li.now")!.textContent).toMatch(/toy transformer learns/);
+    expect(at().querySelector("svg")!.getAttribute("aria-label")).toBe("in-context accuracy 0.50");
+    expect(root.querySelector("[data-head]")).toBeNull();
+    await tell("start", { ...start, part: "needle", model: "smol", scores: ["start/induction.json"] });
+    expect(at().querySelectorAll("li.done")).toHaveLength(5);
+    await tell("start", { ...start, status: "done", part: "files", model: "smol" });
+    expect(card(root, "What npm start did").querySelectorAll("li.done")).toHaveLength(7);
+  });
+
+  it("leads from questions to pages, and a head of the small grid to its card", async () => {
+    const { root, view } = await open(full);
+    expect(control(root, "Who moves the name?").getAttribute("href")).toBe("/patching");
+    expect(control(root, "Bring a model").getAttribute("href")).toBe("#models");
+    const cell = root.querySelector<HTMLElement>("[data-head]")!;
+    cell.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true, button: 0 }));
+    window.dispatchEvent(new PointerEvent("pointerup"));
+    expect(view.page).toBe("heads");
   });
 });
 

@@ -104,7 +104,7 @@ describe("needle questions", () => {
 
   it("tell their answers when a cell is pointed at, safely", () => {
     const odd = { ...trial(512, 0.5, true), full: { ...trial(512, 0.5, true).full, text: " <b>42\n" } };
-    expect(answerWords([odd, trial(512, 0.5, false)], "full")).toEqual([["right: &lt;b>42<br>wrong: 7"]]);
+    expect(answerWords([odd, trial(512, 0.5, false)], "full")).toEqual([["right: &lt;b&gt;42<br>wrong: 7"]]);
   });
 
   it("stay inside the context, with the reason", () => {

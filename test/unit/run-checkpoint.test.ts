@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { describeModel, loadModel, parseRunRef } from "../../backend/models/load.ts";
+import { describeModel, loadModel } from "../../backend/models/load.ts";
 import { readRunCheckpoint, writeRunCheckpoint } from "../../backend/models/run-checkpoint.ts";
 import { checkpointFile } from "../../backend/paths.ts";
 
@@ -82,12 +82,5 @@ describe("a checkpoint of a run", () => {
     writeFileSync(path, readFileSync(RUN));
     truncateSync(path, 50_000);
     await expect(loadModel(path)).rejects.toMatchObject({ kind: "corrupt" });
-  });
-});
-
-describe("a reference to a run", () => {
-  it("has an id and perhaps a step", () => {
-    expect(parseRunRef("run:induction-12@400")).toEqual({ id: "induction-12", step: 400 });
-    expect(parseRunRef("run:induction-12")).toEqual({ id: "induction-12", step: undefined });
   });
 });

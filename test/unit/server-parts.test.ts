@@ -1,17 +1,19 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../backend/errors.ts";
+import { isInside } from "../../backend/files.ts";
 import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { EventHub } from "../../backend/server/event-hub.ts";
-import { existingInside, isInside, pathOfId } from "../../backend/server/files.ts";
+import { existingInside, pathOfId } from "../../backend/server/files.ts";
 import { checkToken, isLoopback } from "../../backend/server/guard.ts";
-import { jobTitle, Remaining } from "../../backend/server/job-summaries.ts";
+import { Remaining } from "../../backend/server/job-summaries.ts";
 import { answerOf, limited, notFound, Refusal } from "../../backend/server/problems.ts";
 import { Prompts } from "../../backend/server/prompts.ts";
-import { checkDepth } from "../../backend/server/route.ts";
+import { checkJson } from "../../backend/server/route.ts";
 import { trainCommand } from "../../backend/server/routes/runs.ts";
+import { subjectOf } from "../../backend/store/job-subject.ts";
 
 describe("the event hub", () => {
   const library = (hub: EventHub, count: number) => {
@@ -44,12 +46,45 @@ describe("the event hub", () => {
   test("tells every listener until it leaves", () => {
     const hub = new EventHub(3);
     const heard: unknown[] = [];
-    const leave = hub.listen(({ data }) => heard.push(data));
+    const leave = hub.listen(({ data }) => heard.push(data), { client: "a", leave: () => {} });
     library(hub, 1);
     leave();
     library(hub, 1);
     expect(heard).toEqual([{ mask: "masks/0.json" }]);
     expect(hub.listeners).toBe(0);
+  });
+
+  describe("when all seats are taken", () => {
+    const TURN = 1_000;
+    let hub: EventHub;
+    let left: string[];
+    beforeEach(() => {
+      vi.useFakeTimers({ toFake: ["performance"] });
+      hub = new EventHub(3);
+      left = [];
+    });
+    afterEach(() => vi.useRealTimers());
+    const sit = (client: string, name: string) => hub.listen(() => {}, { client, leave: () => left.push(name) });
+
+    test("the client with the most gives its oldest up to another, at once", () => {
+      for (const [client, name] of [
+        ["page", "p"],
+        ["script", "s1"],
+        ["script", "s2"],
+      ] as const)
+        sit(client, name);
+      expect(hub.makeRoom("another page", 3, TURN)).toBe(true);
+      expect([left, hub.listeners]).toEqual([["s1"], 2]);
+    });
+
+    test("a client that has the most itself waits for its turn", () => {
+      for (const name of ["s1", "s2", "s3"]) sit("script", name);
+      expect(hub.makeRoom("script", 3, TURN)).toBe(false);
+      expect(left).toEqual([]);
+      vi.advanceTimersByTime(TURN);
+      expect(hub.makeRoom("script", 3, TURN)).toBe(true);
+      expect([left, hub.listeners]).toEqual([["s1"], 2]);
+    });
   });
 });
 
@@ -123,7 +158,9 @@ describe("problems", () => {
   });
 
   test("a crash and a full line say when to try again", () => {
-    expect(answerOf(new WorkerCrash("the worker ended", "run again")).headers).toEqual({ "retry-after": "1" });
+    expect(answerOf(new WorkerCrash("the worker ended", { remedy: "run again" })).headers).toEqual({
+      "retry-after": "1",
+    });
     expect(answerOf(limited(429, "too many", "wait")).headers).toEqual({ "retry-after": "1" });
     expect(answerOf(notFound("no")).headers).toEqual({});
   });
@@ -137,7 +174,8 @@ describe("problems", () => {
 });
 
 test("depth is that of brackets outside of strings", () => {
-  const depth = (text: string, most: number) => () => checkDepth(Buffer.from(text), most);
+  const depth = (text: string, most: number) => () =>
+    checkJson(Buffer.from(text), { jsonDepth: most, jsonValues: 1_000, jsonKeys: 1_000 });
   expect(depth('[{"a": [1, [2]], "b": []}]', 4)).not.toThrow();
   expect(depth('[{"a": [1, [2]], "b": []}]', 3)).toThrow(Refusal);
   expect(depth('["[[[[", "\\"[[[", "\\\\"]', 1)).not.toThrow();
@@ -179,7 +217,7 @@ describe("the time that a job takes yet", () => {
 });
 
 test("a job's title says what it does", () => {
-  const title = (kind: string, spec: object) => jobTitle({ kind, spec: { kind, ...spec } });
+  const title = (kind: string, spec: object) => subjectOf(kind, { kind, ...spec }).title;
   expect(title("probe", { model: "m", probes: [{ name: "induction" }, { name: "retrieval" }] })).toBe(
     "induction, retrieval on m",
   );

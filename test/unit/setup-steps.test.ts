@@ -176,10 +176,25 @@ test("a failed step is named, what comes after it does not run, and a step with 
     remedy: "plug it in",
   });
   expect(ran).toEqual(["a", "c"]);
-  expect(shown).toMatch(/^ {2}a: ready \(\d+\.\d s; was missing\)\n$/);
+  expect(shown).toMatch(/^ {2}a: missing\n {2}a: ready \(\d+\.\d s; was missing\)\n {2}c: missing\n$/);
 });
 
-test("a step that is left out says so in its one line", async () => {
+test("off a terminal a step says that it begins, what it does as it lasts, and that it ended", async () => {
+  let shown = "";
+  const screen = new Screen({ write: (text) => (shown += text) }, 5);
+  const slow = {
+    name: "a",
+    needed: () => "missing",
+    run: async (c: { progress(detail: string): void }) => {
+      c.progress("half of it");
+      while (!shown.includes("half of it")) await new Promise((resolve) => setTimeout(resolve, 1));
+    },
+  };
+  await runSteps([slow], context(), screen);
+  expect(shown).toMatch(/^ {2}a: missing\n( {2}a: half of it \(\d+\.\d s\)\n)+ {2}a: ready \(/);
+});
+
+test("a step that is left out says so as it ends", async () => {
   let shown = "";
   const screen = new Screen({ write: (text) => (shown += text) });
   const skipping = {
@@ -188,7 +203,7 @@ test("a step that is left out says so in its one line", async () => {
     run: async (c: { skip(line: string): void }) => c.skip("no a"),
   };
   await runSteps([skipping], context(), screen);
-  expect(shown).toBe("  no a\n");
+  expect(shown).toBe("  a: missing\n  no a\n");
 });
 
 test("leftovers of ended processes go, work of running ones stays", async () => {

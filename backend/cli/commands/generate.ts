@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Model } from "../../models/model.ts";
+import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
@@ -61,7 +62,7 @@ export function register(program: Command): void {
       const tokens = await promptOf(model, options);
       let done = 0;
       const interventions = await ablation(model, options.ablate);
-      const typing = context.json || !process.stdout.isTTY ? undefined : new TextStream(model.tokenizer);
+      const typing = context.json || !output.isTTY ? undefined : new TextStream(model.tokenizer);
       const result = await generate(model, {
         tokens,
         maxTokens: options.maxTokens,
@@ -71,7 +72,7 @@ export function register(program: Command): void {
         forward: { interventions },
         signal: context.signal,
         onToken: (id) => {
-          if (typing) process.stdout.write(typing.push(id));
+          if (typing) void output.write(typing.push(id));
           else context.progress(++done, options.maxTokens, "new tokens");
         },
       });

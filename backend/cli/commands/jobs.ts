@@ -5,9 +5,9 @@ import { runs } from "../context.ts";
 import { withStore } from "../open-store.ts";
 import { integer } from "../options.ts";
 
-/** `headscope jobs list | cancel | resume`. */
+/** `headscope jobs list | cancel | resume | rm`. */
 export function register(program: Command): void {
-  const command = program.command("jobs").description("list, cancel and resume long work");
+  const command = program.command("jobs").description("list, cancel, resume and remove long work");
 
   runs(command.command("list").description("list the jobs"), async (context) => {
     const { jobsText } = await import("../jobs-text.ts");
@@ -41,6 +41,16 @@ export function register(program: Command): void {
           remedy: `headscope jobs resume ${job.id} goes on with it`,
         });
       await context.print(job, () => `Job ${job.id} is ${job.status}.`);
+    },
+  );
+
+  runs(
+    command.command("rm <id>").description("remove a job that has ended from the list; what it made stays"),
+    async (context, _, id) => {
+      const { Queue } = await import("../../jobs/queue.ts");
+      const job = jobId(id!);
+      await withStore((store) => new Queue(store).remove(job));
+      await context.print({ removed: job }, () => `Job ${job} is removed.`);
     },
   );
 }

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { PullProgress } from "../../models/pull.ts";
+import { problems } from "../../setup/terminal.mjs";
 import { type Context, runs } from "../context.ts";
 import { registerChecks } from "./models-check.ts";
 
@@ -20,7 +21,7 @@ export function register(program: Command): void {
         import("../../models/pull.ts"),
         import("../format.ts"),
       ]);
-      const found = [...listModels(), ...listHubModels()];
+      const found = [...listModels(), ...(await listHubModels())];
       await context.print(found, () =>
         table(
           [
@@ -44,12 +45,16 @@ export function register(program: Command): void {
 
   const pull = models.command("pull <ref>").description("fetch a model of the list, or hf:org/name[@revision]");
   runs(pull, async (context, _, ref) => {
-    if (ref!.startsWith("hf:")) return pullFromHub(context, ref!);
-    const [{ pullModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
+    const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
+      import("../../models/pull.ts"),
+      import("../../models/reference.ts"),
+      import("../format.ts"),
+    ]);
+    if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
       signal: context.signal,
       onOutput: (text) => {
-        if (context.verbose) process.stderr.write(text);
+        if (context.verbose) void problems.write(text);
       },
       onProgress: showPull(context),
     });

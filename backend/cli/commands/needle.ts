@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
 import { runs } from "../context.ts";
-import { integer, type ModelOptions, modelOptions, seedOption } from "../options.ts";
+import { integer, type ModelOptions, modelOptions, numbers, seedOption } from "../options.ts";
 
 interface NeedleCommandOptions extends ModelOptions {
   mask?: string;
@@ -52,17 +52,4 @@ export function register(program: Command): void {
       await context.print({ model: model.ref, trials }, () => needleText(trials));
     });
   });
-}
-
-/** Reads numbers with commas between. */
-function numbers(name: string, least: number, most = Number.POSITIVE_INFINITY): (text: string) => number[] {
-  return (text) =>
-    text.split(",").map((part) => {
-      const value = part.trim() === "" ? Number.NaN : Number(part);
-      if (value >= least && value <= most) return value;
-      const range = most === Number.POSITIVE_INFINITY ? `from ${least}` : `from ${least} to ${most}`;
-      throw new HeadscopeError("usage", `${name} cannot be "${part}"`, {
-        remedy: `give numbers ${range}, with commas between`,
-      });
-    });
 }

@@ -98,15 +98,17 @@ async function probeSteps(
  * @throws HeadscopeError for what is no run, for one of its steps, or where nothing is saved
  */
 async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
-  const [{ checkpointSteps, runIds }, { unknownName }] = await Promise.all([
+  const [{ checkpointSteps, runIds }, { unknownName }, { parseReference }] = await Promise.all([
     import("../../paths.ts"),
     import("../../errors.ts"),
+    import("../../models/reference.ts"),
   ]);
-  const [, run, step] = /^run:([^@]+)(@.*)?$/.exec(ref) ?? [];
-  if (run === undefined)
+  const reference = parseReference(ref, "existing");
+  if (reference.kind !== "run")
     throw new HeadscopeError("usage", `--all-steps is for runs, and ${ref} is not one`, {
       remedy: "give --model run:ID, or leave --all-steps out",
     });
+  const { id: run, step } = reference;
   if (step !== undefined)
     throw new HeadscopeError("usage", `--all-steps and the step of ${ref} cannot go together`, {
       remedy: `give --model run:${run}`,

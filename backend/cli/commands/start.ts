@@ -2,12 +2,14 @@ import { spawn } from "node:child_process";
 import type { Command } from "commander";
 import { type Context, runs } from "../context.ts";
 import { ChildFailure } from "../errors.ts";
+import { ENDS_WITH_PARENT } from "../second-signal.ts";
 import { type ServeOptions, serve, serveOptions } from "./serve.ts";
 
 interface StartOptions extends ServeOptions {
   readonly text: string;
   readonly out?: string;
   readonly serve: boolean;
+  readonly open: boolean;
 }
 
 /** `headscope start`: the main job, from the model to the files that other engines load; then the workbench with its results. */
@@ -15,23 +17,29 @@ export function register(program: Command): void {
   const command = program
     .command("start")
     .description(
-      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, write the files, and show it all in the browser",
+      "train a toy transformer, then fetch a small model, find its heads, prove them, run it with less memory, write the files, and show it all in the browser as it comes",
     )
     .option("--text <text>", "a sentence to be continued", "The capital of France is")
     .option("--out <folder>", "where to write the files (default: start in the data folder)")
-    .option("--no-serve", "end when the job is done");
+    .option("--no-serve", "end when the job is done")
+    .option("--no-open", "do not open the browser");
   runs<StartOptions>(serveOptions(command), async (context, options) => {
     const { text, out } = options;
     if (!options.serve) {
       const { mainJob } = await import("../main-job.ts");
       return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
     }
-    const { checkServing } = await import("../../server/server.ts");
-    await checkServing(options.host, options.port, process.env["HEADSCOPE_TOKEN"]);
     const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];
-    await inOwnProcess(["start", "--no-serve", ...rest], context);
     // With --json the document on standard output is the job's.
-    await serve(context, options, (_, line) => (context.json ? context.note(line) : context.show(line)));
+    const announce = (line: string) => (context.json ? context.note(line) : context.show(line));
+    await serve(context, options, {
+      announce: (_, line) => announce(line),
+      open: options.open,
+      async meanwhile(url) {
+        await inOwnProcess(["start", "--no-serve", ...rest], context);
+        await announce(`headscope is at ${url}`);
+      },
+    });
   });
 }
 
@@ -41,7 +49,9 @@ export function register(program: Command): void {
  */
 async function inOwnProcess(args: readonly string[], { verbose }: Context): Promise<void> {
   const words = [process.argv[1]!, ...args, ...(verbose ? ["--verbose"] : [])];
-  const child = spawn(process.execPath, words, { stdio: "inherit" });
+  // A second Ctrl-C ends this process at once, without a word to the child.
+  const env = { ...process.env, [ENDS_WITH_PARENT]: "1" };
+  const child = spawn(process.execPath, words, { stdio: "inherit", env });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   // A terminal sends Ctrl-C to both: told twice, the child would not tidy up.
   const signals: NodeJS.Signals[] = process.stdin.isTTY ? ["SIGTERM"] : ["SIGTERM", "SIGINT"];

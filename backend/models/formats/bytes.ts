@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { HeadscopeError } from "../../errors.ts";
+import { openRegular } from "../../files.ts";
 
 /** A file read by byte ranges: the edge at which the formats meet input and output. */
 export interface ByteSource {
@@ -54,27 +55,10 @@ async function readRange(file: FileHandle, path: string, size: number, offset: n
 
 /**
  * Opens a file for reading by ranges.
- * @throws HeadscopeError "missing" when there is no such file, "input" when it can't be read
+ * @throws HeadscopeError "missing" when there is no such file, "input" when it can't be read or is no plain file
  */
 export async function openBytes(path: string): Promise<ByteSource> {
-  let file: FileHandle;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") {
-      throw new HeadscopeError("missing", `there is no file ${path}`, { remedy: "check the path", cause });
-    }
-    throw new HeadscopeError("input", `${path} can't be opened (${(cause as Error).message})`, {
-      remedy: "check that it is a file that you may read",
-      cause,
-    });
-  }
-  const stat = await file.stat();
-  if (!stat.isFile()) {
-    await file.close();
-    throw new HeadscopeError("input", `${path} is not a file`, { remedy: "give the path of a model file" });
-  }
-  const { size } = stat;
+  const { handle: file, size } = await openRegular(path, { most: Number.POSITIVE_INFINITY });
   let digest: Promise<string> | undefined;
   const hash = async () => {
     const sha256 = createHash("sha256");

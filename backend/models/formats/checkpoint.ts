@@ -1,9 +1,9 @@
-import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
 import { openGguf } from "./gguf.ts";
+import { besidePath, fileBeside } from "./model-folder.ts";
 import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
 import { openSharded } from "./sharded.ts";
 
@@ -69,12 +69,12 @@ function pickled(path: string): HeadscopeError {
 /** The file of a folder that holds the model, or the index of the files that do. */
 async function fileIn(folder: string): Promise<string> {
   const names = (await readdir(folder)).sort();
-  if (names.includes("model.safetensors")) return join(folder, "model.safetensors");
+  if (names.includes("model.safetensors")) return besidePath(folder, "model.safetensors");
   const indices = names.filter((name) => INDEX.test(name));
   const index = indices.find((name) => name === "model.safetensors.index.json") ?? indices[0];
-  if (index !== undefined) return join(folder, index);
+  if (index !== undefined) return besidePath(folder, index);
   const files = names.filter((name) => /\.(gguf|safetensors)$/.test(name));
-  if (files.length === 1) return join(folder, files[0]!);
+  if (files.length === 1) return besidePath(folder, files[0]!);
   const pickle = names.find((name) => PICKLE.test(name));
   if (files.length === 0 && pickle !== undefined) throw pickled(join(folder, pickle));
   if (files.length > 1 && files.every((name) => SHARD.test(name))) {
@@ -109,23 +109,24 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
 }
 
 /** A part of a checkpoint stands for the whole: its index, where one lies beside it. */
-function wholeOf(path: string): string {
+async function wholeOf(path: string): Promise<string> {
   const stem = SHARD.exec(basename(path))?.[1];
-  const index = stem === undefined ? undefined : join(dirname(path), `${stem}.safetensors.index.json`);
-  return index !== undefined && existsSync(index) ? index : path;
+  const index = stem === undefined ? undefined : await fileBeside(dirname(path), `${stem}.safetensors.index.json`);
+  return index ?? path;
 }
 
 /**
  * Opens a checkpoint by its content, not by its name, and checks its header; no weights are read yet.
  * @param path a GGUF or safetensors file, the index of several, or a folder with one (safetensors: with config.json)
- * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found
+ * @throws HeadscopeError "missing", "corrupt" or "unsupported", naming file, tensor, expected and found; "input" for a file
+ *   that is a link out of its folder, or no plain file. The path that is given may be a link itself: whoever gave it says so
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const isFolder = await stat(path).then(
     (found) => found.isDirectory(),
     () => false, // openBytes says what is wrong with it
   );
-  const file = isFolder ? await fileIn(path) : wholeOf(path);
+  const file = isFolder ? await fileIn(path) : await wholeOf(path);
   if (INDEX.test(file)) return openSharded(file);
   const source = await openBytes(file);
   try {

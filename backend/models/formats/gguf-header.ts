@@ -5,6 +5,7 @@
  * Format: docs/gguf.md of ggml.
  */
 import { HeadscopeError } from "../../errors.ts";
+import { GGUF_HEADER } from "./budgets.ts";
 import { corrupt } from "./bytes.ts";
 import type { TensorInfo } from "./checkpoint.ts";
 import { QUANTISATIONS, quantisationById, typeLabel } from "./quantisation.ts";
@@ -13,8 +14,7 @@ import { QUANTISATIONS, quantisationById, typeLabel } from "./quantisation.ts";
 export const LONGEST_HEADER = 2 ** 28;
 /** Longest string in bytes; chat templates, the longest there are, have some ten thousand. */
 const LONGEST_STRING = 2 ** 24;
-/** Most elements of an array, and deepest nesting, that a header may have. */
-const MOST_ELEMENTS = 2 ** 24;
+/** Deepest nesting of arrays that a header may have. */
 const DEEPEST = 4;
 
 /** A tensor with its place in the file. */
@@ -51,6 +51,9 @@ class Cursor {
   readonly bytes: Buffer;
   readonly size: number;
   readonly path: string;
+  /** What the header may still hold: elements of arrays, and bytes of names. */
+  #elements = GGUF_HEADER.elements;
+  #nameBytes = GGUF_HEADER.nameBytes;
 
   constructor(bytes: Uint8Array, size: number, path: string) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -82,12 +85,31 @@ class Cursor {
     return Number(value);
   }
 
-  /** A count of things that take `each` bytes or more: it must fit into what is left of the file. */
-  count(what: string, each: number): number {
+  /** A count of things that take `each` bytes or more: it must fit into what is left of the file, and be no more than `limit`. */
+  count(what: string, each: number, limit = Number.POSITIVE_INFINITY): number {
     const count = this.u64(what);
     const most = Math.floor((this.size - this.at) / each);
     if (count > most) throw corrupt(this.path, `${what} is ${count}, and the rest of the file has room for ${most}`);
+    if (count > limit) throw corrupt(this.path, `${what} is ${count}; ${limit} are the most`);
     return count;
+  }
+
+  /** Counts what an array holds against what the whole header may. @param each cost of one element */
+  spend(elements: number, each: number, what: string): void {
+    this.#elements -= elements * each;
+    if (this.#elements >= 0) return;
+    const counted = `arrays of arrays count ${GGUF_HEADER.elementsOfAnArray} each`;
+    const most = `a header may hold ${GGUF_HEADER.elements} elements of arrays (${counted})`;
+    throw corrupt(this.path, `${what} has ${elements} elements; ${most}`);
+  }
+
+  /** The name of a key or a tensor. */
+  name(what: string): string {
+    const before = this.at;
+    const name = this.string(what);
+    this.#nameBytes -= this.at - before;
+    if (this.#nameBytes >= 0) return name;
+    throw corrupt(this.path, `up to ${what} its names have more than ${GGUF_HEADER.nameBytes} bytes`);
   }
 
   string(what: string): string {
@@ -105,7 +127,7 @@ function arrayValue(cursor: Cursor, key: string, depth: number): unknown {
   if (each === undefined) throw corrupt(cursor.path, `${key} has elements of unknown type ${type}`);
   if (depth >= DEEPEST) throw corrupt(cursor.path, `${key} nests arrays deeper than ${DEEPEST}`);
   const count = cursor.count(`the element count of ${key}`, each);
-  if (count > MOST_ELEMENTS) throw corrupt(cursor.path, `${key} has ${count} elements; ${MOST_ELEMENTS} are the most`);
+  cursor.spend(count, type === ARRAY ? GGUF_HEADER.elementsOfAnArray : 1, key);
   if (type === STRING || type === ARRAY || type === BOOL) {
     const values: unknown[] = [];
     for (let i = 0; i < count; i++) values.push(scalarOrArray(cursor, type, key, depth + 1));
@@ -131,7 +153,7 @@ function scalarOrArray(cursor: Cursor, type: number, key: string, depth = 0): un
 function readMetadata(cursor: Cursor, count: number): Record<string, unknown> {
   const pairs = new Map<string, unknown>();
   for (let i = 0; i < count; i++) {
-    const key = cursor.string(`metadata key ${i + 1} of ${count}`);
+    const key = cursor.name(`metadata key ${i + 1} of ${count}`);
     if (pairs.has(key)) throw corrupt(cursor.path, `the metadata key "${key}" stands twice`);
     pairs.set(key, scalarOrArray(cursor, cursor.u32(`the type of ${key}`), `metadata "${key}"`));
   }
@@ -140,7 +162,7 @@ function readMetadata(cursor: Cursor, count: number): Record<string, unknown> {
 
 function readTensorInfo(cursor: Cursor, number: string): PlacedTensor {
   const { path } = cursor;
-  const name = cursor.string(`the name of tensor ${number}`);
+  const name = cursor.name(`the name of tensor ${number}`);
   const label = `tensor "${name}"`;
   const dimensions = cursor.u32(`the dimensions of ${label}`);
   if (dimensions < 1 || dimensions > 4) throw corrupt(path, `${label} has ${dimensions} dimensions; expected 1 to 4`);
@@ -210,8 +232,8 @@ export function parseGgufHeader(prefix: Uint8Array, size: number, path: string):
       },
     );
   }
-  const tensorCount = cursor.count("the tensor count", 8 + 4 + 8 + 4 + 8);
-  const metadata = readMetadata(cursor, cursor.count("the metadata count", 8 + 4 + 1));
+  const tensorCount = cursor.count("the tensor count", 8 + 4 + 8 + 4 + 8, GGUF_HEADER.tensors);
+  const metadata = readMetadata(cursor, cursor.count("the metadata count", 8 + 4 + 1, GGUF_HEADER.keys));
   if (Number(metadata["split.count"] ?? 1) > 1) {
     throw new HeadscopeError("unsupported", `${path} is one of ${metadata["split.count"]} parts of a model`, {
       remedy: "join them with llama.cpp's gguf-split --merge",

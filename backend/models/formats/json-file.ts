@@ -1,12 +1,20 @@
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
-import { jsonFault } from "./json-keys.ts";
+import { DEEPEST_JSON, jsonFault } from "./json-keys.ts";
 
 /** Longest JSON file beside a checkpoint in bytes: an index of a million tensors has some hundred million. */
 const LONGEST_JSON = 2 ** 27;
 
-async function textOf(source: ByteSource): Promise<string> {
+/** How much a JSON file may hold. */
+export interface JsonLimits {
+  /** Longest file in bytes. */
+  readonly bytes: number;
+  /** Objects and lists that may stand inside each other. */
+  readonly depth: number;
+}
+
+async function textOf(source: ByteSource, longest: number): Promise<string> {
   const { path, size } = source;
-  if (size > LONGEST_JSON) throw corrupt(path, `it has ${size} bytes; ${LONGEST_JSON} are the most that are read`);
+  if (size > longest) throw corrupt(path, `it has ${size} bytes; ${longest} are the most that are read`);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, size));
   } catch (cause) {
@@ -17,12 +25,16 @@ async function textOf(source: ByteSource): Promise<string> {
 
 /**
  * Reads a JSON object that describes a checkpoint, such as config.json.
+ * @param limits default 128 MiB and a depth of 64
  * @throws HeadscopeError "missing" without the file, "corrupt" when it is no JSON object, names a key twice or nests too deep
  */
-export async function readJsonObject(path: string): Promise<Record<string, unknown>> {
+export async function readJsonObject(
+  path: string,
+  limits: JsonLimits = { bytes: LONGEST_JSON, depth: DEEPEST_JSON },
+): Promise<Record<string, unknown>> {
   const source = await openBytes(path);
   try {
-    const text = await textOf(source);
+    const text = await textOf(source, limits.bytes);
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -32,9 +44,23 @@ export async function readJsonObject(path: string): Promise<Record<string, unkno
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw corrupt(path, "it is no JSON object");
     }
-    const fault = jsonFault(text);
+    const fault = jsonFault(text, limits.depth);
     if (fault !== undefined) throw corrupt(path, fault);
     return value as Record<string, unknown>;
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * Reads a text file of a model's folder, such as chat_template.jinja.
+ * @param bytes longest that it may be
+ * @throws HeadscopeError "missing" without the file, "corrupt" when it is longer or no UTF-8
+ */
+export async function readModelText(path: string, bytes: number): Promise<string> {
+  const source = await openBytes(path);
+  try {
+    return await textOf(source, bytes);
   } finally {
     await source.close();
   }

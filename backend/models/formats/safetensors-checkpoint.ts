@@ -1,19 +1,19 @@
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, missingTensor } from "./bytes.ts";
 import type { Checkpoint, TensorInfo } from "./checkpoint.ts";
 import { firstNonFinite, firstNonFiniteBf16, halvesOf } from "./half.ts";
 import { readJsonObject } from "./json-file.ts";
+import { fileBeside } from "./model-folder.ts";
 import { decodeTensor, readSafetensorsHeader } from "./safetensors.ts";
 
 /**
  * The config.json beside a checkpoint, or undefined without one.
- * @throws HeadscopeError "corrupt" when it is no JSON object
+ * @throws HeadscopeError "corrupt" when it is no JSON object, "input" for a link that leads out of the folder
  */
 export async function readConfig(path: string): Promise<Record<string, unknown> | undefined> {
-  const file = join(dirname(path), "config.json");
-  return existsSync(file) ? readJsonObject(file) : undefined;
+  const file = await fileBeside(dirname(path), "config.json");
+  return file === undefined ? undefined : readJsonObject(file);
 }
 
 /**

@@ -168,17 +168,24 @@ export function decodeTensor(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): Tens
   }
 }
 
+/** What a safetensors file says of itself before its tensors are read. */
+export type SafetensorsHeader = Awaited<ReturnType<typeof readSafetensorsHeader>>;
+
 /**
  * Reads a whole safetensors file.
+ * @param check sees the header, and may throw, before memory is taken for any tensor
  * @throws HeadscopeError "missing" without the file, "corrupt" for a damaged one. Infinities and NaN pass: a cache of
  *   masked attention scores holds them.
  */
 export async function readSafetensors(
   path: string,
+  check?: (header: SafetensorsHeader) => void,
 ): Promise<{ metadata: Record<string, string>; tensors: Map<string, SafeTensor> }> {
   const source = await openBytes(path);
   try {
-    const { metadata, tensors: entries } = await readSafetensorsHeader(source);
+    const header = await readSafetensorsHeader(source);
+    check?.(header);
+    const { metadata, tensors: entries } = header;
     const tensors = new Map<string, SafeTensor>();
     for (const [name, { dtype, shape, offset, bytes }] of entries) {
       if (!isRead(dtype)) throw unreadDtype(path, name, dtype);

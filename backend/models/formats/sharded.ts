@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
+import { isPlainName } from "../../setup/names.mjs";
 import { corrupt, missingTensor, openBytes } from "./bytes.ts";
 import type { Checkpoint, TensorInfo } from "./checkpoint.ts";
 import { readJsonObject } from "./json-file.ts";
+import { besidePath } from "./model-folder.ts";
 import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
 
 /** Most files of one checkpoint; the largest public models have some hundreds. */
@@ -18,7 +20,7 @@ function weightMap(path: string, index: Readonly<Record<string, unknown>>): Map<
   const places = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map as Record<string, unknown>)) {
     // A name with a folder in it could reach any file of the machine.
-    if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file) || file.includes("\0")) {
+    if (!isPlainName(file) || !file.endsWith(".safetensors")) {
       const found = (JSON.stringify(file) ?? "nothing").slice(0, 80);
       throw corrupt(path, `tensor "${tensor}" lies in ${found}; expected the name of a safetensors file beside it`);
     }
@@ -54,7 +56,7 @@ async function openShards(path: string, files: readonly string[]): Promise<Map<s
   const shards = new Map<string, Checkpoint>();
   try {
     for (const file of files) {
-      const source = await openBytes(join(dirname(path), file));
+      const source = await openBytes(await besidePath(dirname(path), file));
       try {
         shards.set(file, await openSafetensors(source, undefined));
       } catch (error) {

@@ -1,8 +1,9 @@
-import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
-import { readJson, readText } from "../../json.ts";
+import { LONGEST_TEMPLATE, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON } from "./budgets.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { readJsonObject, readModelText } from "./json-file.ts";
+import { fileBeside } from "./model-folder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
 import { tokenizerFromJson } from "./tokenizer-json.ts";
@@ -11,7 +12,7 @@ import { tokenizerFromJson } from "./tokenizer-json.ts";
  * A checkpoint's own tokenizer: in the GGUF file, or tokenizer.json beside the weights with special_tokens_map.json,
  * tokenizer_config.json and chat_template.jinja.
  * @returns undefined where it has none or one of a kind not read yet, since token ids do without
- * @throws HeadscopeError "corrupt" or "input" for a damaged one
+ * @throws HeadscopeError "corrupt" or "input" for a damaged one, "input" for a file that is a link out of the folder
  */
 export async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
   try {
@@ -25,13 +26,18 @@ export async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer | u
 }
 
 async function tokenizerIn(folder: string): Promise<Tokenizer | undefined> {
-  const at = (name: string): string => join(folder, name);
-  if (!existsSync(at("tokenizer.json"))) return undefined;
-  const config: Record<string, unknown> = {};
-  for (const name of ["special_tokens_map.json", "tokenizer_config.json"])
-    if (existsSync(at(name))) Object.assign(config, await readJson(at(name), "tokenizer config"));
+  const file = (name: string) => fileBeside(folder, name);
+  const main = await file("tokenizer.json");
+  if (main === undefined) return undefined;
+  const parts: Record<string, unknown>[] = [];
+  for (const name of ["special_tokens_map.json", "tokenizer_config.json"]) {
+    const path = await file(name);
+    if (path !== undefined) parts.push(await readJsonObject(path, TOKENIZER_CONFIG_JSON));
+  }
   // Newer folders keep the template in a file of its own, which then counts.
-  if (existsSync(at("chat_template.jinja")))
-    config["chat_template"] = await readText(at("chat_template.jinja"), "chat template");
-  return tokenizerFromJson((await readJson(at("tokenizer.json"), "tokenizer")) as object, config);
+  const template = await file("chat_template.jinja");
+  if (template !== undefined) parts.push({ chat_template: await readModelText(template, LONGEST_TEMPLATE) });
+  // Fields, not assignments: a key "__proto__" is one like any other.
+  const config = Object.fromEntries(parts.flatMap((part) => Object.entries(part)));
+  return tokenizerFromJson(await readJsonObject(main, TOKENIZER_JSON), config);
 }

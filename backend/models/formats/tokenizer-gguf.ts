@@ -1,5 +1,6 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { HeadscopeError } from "../../errors.ts";
+import { MOST_MERGES, MOST_TOKENS } from "./budgets.ts";
 import { mergeRanks } from "./sentence-piece.ts";
 import { buildTokenizer, type Settings, type Tokenizer } from "./tokenizer.ts";
 import { BYTE_LEVEL, cutBy, cutDigits, GPT2_CUT, type Step, sequence, stripsFirst } from "./tokenizer-pipeline.ts";
@@ -110,7 +111,7 @@ export function describeGgufTokenizer(metadata: Metadata): GgufTokenizer {
     const found = kind === undefined ? "no tokenizer" : `a tokenizer of kind "${String(kind)}"`;
     throw unsupported(`the GGUF file has ${found}; "gpt2" (byte-level BPE) and "llama" (SentencePiece) are read`);
   }
-  const tokens = strings(metadata, "tokenizer.ggml.tokens");
+  const tokens = strings(metadata, "tokenizer.ggml.tokens", MOST_TOKENS);
   const ids = vocabulary(tokens);
   const types = numbers(metadata, "tokenizer.ggml.token_type", tokens.length);
   const common = { metadata, tokens, ids, types };
@@ -140,7 +141,7 @@ function byteLevel({ metadata, ids }: Common): Description {
     throw unsupported(`the tokenizer cuts texts as "${String(pre)}"; ${known} are known`);
   }
   const { pre_tokenizer, normalizer = null, ignore_merges = false, addsBos = false } = PREPARATIONS[pre]!;
-  const merges = pairs(strings(metadata, "tokenizer.ggml.merges"), ids);
+  const merges = pairs(strings(metadata, "tokenizer.ggml.merges", MOST_MERGES), ids);
   const decoder = { ...BYTE_LEVEL, use_regex: true };
   return { model: bpe(ids, { merges, ignore_merges }), normalizer, pre_tokenizer, decoder, addsBos };
 }
@@ -206,8 +207,10 @@ function unsupported(what: string): HeadscopeError {
   return new HeadscopeError("unsupported", what, { remedy: "give token ids instead of text" });
 }
 
-function strings(metadata: Metadata, key: string): readonly string[] {
+function strings(metadata: Metadata, key: string, most: number): readonly string[] {
   const value = metadata[key];
+  if (Array.isArray(value) && value.length > most)
+    throw damaged(`${key} has ${value.length} entries; ${most} are the most`);
   if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
     throw damaged(`${key} is ${value === undefined ? "missing" : "no list of strings"}`);
   }

@@ -1,6 +1,8 @@
-import { Template } from "@huggingface/jinja";
 import type { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { HeadscopeError } from "../../errors.ts";
+import { BUILD_MS, PATTERN_MS, PATTERN_MS_PER_CHARACTER } from "./budgets.ts";
+import { renderTemplate } from "./chat-template.ts";
+import { withinTime } from "./within-time.ts";
 
 /** One turn of a conversation, for a chat template. */
 export interface ChatMessage {
@@ -13,7 +15,7 @@ export interface Tokenizer {
   /**
    * Token ids of a text; special tokens written out in it ("<|im_start|>") become their own ids.
    * @param options.prependBos begin with BOS; default: `addsBos`
-   * @throws HeadscopeError "usage" when BOS is asked for and there is none
+   * @throws HeadscopeError "usage" when BOS is asked for and there is none, "unsupported" when its patterns take too long
    */
   encode(text: string, options?: { prependBos?: boolean }): number[];
   /**
@@ -35,7 +37,8 @@ export interface Tokenizer {
   /**
    * A conversation as one text, by the model's chat template.
    * @param options.addGenerationPrompt end with the opening of the assistant's turn, default false
-   * @throws HeadscopeError "unsupported" without a chat template, "input" when the template refuses the messages
+   * @throws HeadscopeError "unsupported" without a chat template or with one that takes too long, "input" when the template
+   * refuses the messages
    */
   chat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
 }
@@ -48,6 +51,8 @@ export interface Settings {
   readonly chatTemplate: string | undefined;
   /** Whether its decoder takes the space from before the first token of a text. */
   readonly stripsFirst: boolean;
+  /** Whether its decoder uses regular expressions of the file, which may never end; default false. */
+  readonly decodesByPattern?: boolean;
 }
 
 /**
@@ -56,15 +61,14 @@ export interface Settings {
  * @param size number of tokens
  */
 export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, settings: Settings): Tokenizer {
-  const { bos, eos, addsBos, chatTemplate, stripsFirst } = settings;
+  const { bos, eos, addsBos, chatTemplate, stripsFirst, decodesByPattern = false } = settings;
   let made: HuggingFaceTokenizer | undefined;
   const tokenizer = () => {
-    made ??= keepingMarks(make());
+    made ??= keepingMarks(built(make));
     return made;
   };
   const text = (id: number | undefined) => (id === undefined ? "" : (tokenizer().id_to_token(id) ?? ""));
   const known = (id: number) => Number.isInteger(id) && tokenizer().id_to_token(id) !== undefined;
-  let template: Template | undefined;
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
     const stranger = ids.find((id) => !known(id));
@@ -74,7 +78,10 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
       });
     }
     if (ids.length === 0) return "";
-    return tokenizer().decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
+    const whole = tokenizer();
+    const settings = { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false };
+    const work = (): string => whole.decode([...ids], settings);
+    return decodesByPattern ? inTime(ids.length, work, "these tokens") : work();
   }
 
   return {
@@ -84,7 +91,9 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
     ...(bos === undefined ? {} : { bos }),
     ...(eos === undefined ? {} : { eos }),
     encode(input, { prependBos = addsBos } = {}) {
-      const { ids } = tokenizer().encode(input, { add_special_tokens: false });
+      const whole = tokenizer();
+      const work = (): number[] => whole.encode(input, { add_special_tokens: false }).ids;
+      const ids = inTime(input.length, work, "this text");
       if (!prependBos) return ids;
       if (bos === undefined) {
         throw new HeadscopeError("usage", "this model's tokenizer has no BOS token", { remedy: "leave BOS out" });
@@ -98,22 +107,38 @@ export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, s
       if (chatTemplate === undefined) {
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });
       }
-      try {
-        template ??= new Template(chatTemplate);
-        return template.render({
-          messages,
-          add_generation_prompt: addGenerationPrompt,
-          bos_token: text(bos),
-          eos_token: text(eos),
-        });
-      } catch (cause) {
-        throw new HeadscopeError("input", `the chat template refuses these messages (${(cause as Error).message})`, {
-          remedy: "give a list of {role, content} that begins as the model expects",
-          cause,
-        });
-      }
+      return renderTemplate(chatTemplate, {
+        messages,
+        add_generation_prompt: addGenerationPrompt,
+        bos_token: text(bos),
+        eos_token: text(eos),
+      });
     },
   };
+}
+
+/**
+ * Does what a tokenizer's patterns decide about; some of them backtrack for ever.
+ * @param length characters or tokens of the input
+ * @throws HeadscopeError "unsupported" when it takes too long
+ */
+export function inTime<T>(length: number, work: () => T, input: string): T {
+  const late = () => tooSlow(`takes too long over ${input} of ${length}`);
+  return withinTime(PATTERN_MS + length * PATTERN_MS_PER_CHARACTER, work, late);
+}
+
+/**
+ * Builds a tokenizer out of its files.
+ * @throws HeadscopeError "unsupported" when it takes too long
+ */
+export function built(make: () => HuggingFaceTokenizer): HuggingFaceTokenizer {
+  return withinTime(BUILD_MS, make, () => tooSlow("takes too long to be built"));
+}
+
+function tooSlow(what: string): HeadscopeError {
+  return new HeadscopeError("unsupported", `the model's tokenizer ${what}`, {
+    remedy: "give token ids instead of text",
+  });
 }
 
 /** A decoder of the package: those in a sequence, and the one that puts bytes together. */

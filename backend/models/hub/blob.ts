@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { constants, statSync } from "node:fs";
+import { constants, lstatSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
@@ -26,9 +26,10 @@ export function partOfBlob(path: string): string {
   return `${path}.headscope.incomplete`;
 }
 
-/** Whether a blob is here whole. */
+/** Whether a blob is here whole. A link is none: nobody has checked what it leads to. */
 export function hasBlob(path: string, bytes: number): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.size === bytes;
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isFile() === true && found.size === bytes;
 }
 
 /**
@@ -40,6 +41,8 @@ export async function fetchBlob(client: HubClient, request: BlobRequest): Promis
   const { file, path, repo } = request;
   const part = partOfBlob(path);
   await mkdir(dirname(path), { recursive: true });
+  // A link or a pipe of that name would be written through.
+  if (lstatSync(part, { throwIfNoEntry: false })?.isFile() === false) await rm(part, { recursive: true });
   for (;;) {
     const { digest, resumed } = await fill(client, request, part);
     if (digest === file.etag) break;
@@ -56,7 +59,7 @@ export async function fetchBlob(client: HubClient, request: BlobRequest): Promis
 
 /** Brings the part to its full length. @returns its hash, and whether some of it was there before */
 async function fill(client: HubClient, { file, repo, revision, onBytes }: BlobRequest, part: string) {
-  const handle = await open(part, constants.O_RDWR | constants.O_CREAT, 0o644);
+  const handle = await open(part, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
   try {
     let { size: at } = await handle.stat();
     if (at > file.bytes) {

@@ -1,7 +1,8 @@
-import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join, relative, sep } from "node:path";
+import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
+import { fileInside, isInside, isLink } from "../../files.ts";
 import { namesIn } from "../../paths.ts";
 import { INDEX, shardsOf } from "./files.ts";
 import { formatHubRef, type HubRef, parseHubRef } from "./ref.ts";
@@ -24,6 +25,12 @@ export interface CachedModel {
 }
 
 const COMMIT = /^[0-9a-f]{40}$/;
+/** Bytes of the largest index of shards that is read: that of a model of 100,000 tensors has some ten million. */
+const LONGEST_INDEX = 2 ** 25;
+/** Bytes of the longest file in `refs`; a commit has 40 digits. */
+const LONGEST_REF = 256;
+/** Links from one to the next before a file; the cache has one. */
+const MOST_LINKS = 8;
 
 /** Folder of a repository in the cache. @param cache default: `hubCacheDir()` */
 export function repoFolder(repo: string, cache = hubCacheDir()): string {
@@ -37,22 +44,21 @@ export function snapshotFolder(repo: string, commit: string, cache = hubCacheDir
 
 /** The commit that a revision stood for when it was last fetched; undefined when it never was. */
 export function cachedCommit({ repo, revision }: Pick<HubRef, "repo" | "revision">): string | undefined {
-  if (COMMIT.test(revision)) return revision;
-  const commit = textOf(join(repoFolder(repo), "refs", ...revision.split("/")))?.trim();
-  return commit !== undefined && COMMIT.test(commit) ? commit : undefined;
+  return COMMIT.test(revision) ? revision : commitIn(repo, join(repoFolder(repo), "refs", ...revision.split("/")));
 }
 
 /**
  * The checkpoint in a snapshot: the GGUF file that is asked for or the only one there, or the folder itself where config and all
- * weights are there. Undefined for anything less.
+ * weights are there. Undefined for anything less; links that lead out of the repository's folder count as not there.
  */
-export function checkpointIn(folder: string, file?: string): string | undefined {
-  if (file !== undefined) return existsSync(join(folder, file)) ? join(folder, file) : undefined;
-  const names = namesIn(folder).filter((name) => existsSync(join(folder, name))); // a link may lead nowhere
+export async function checkpointIn(repo: string, commit: string, file?: string): Promise<string | undefined> {
+  const folder = snapshotFolder(repo, commit);
+  if (file !== undefined) return isWithin(repo, join(folder, file)) ? join(folder, file) : undefined;
+  const names = namesIn(folder).filter((name) => isWithin(repo, join(folder, name)));
   const weights = names.filter((name) => name.endsWith(".safetensors"));
   if (names.includes("config.json")) {
     if (names.includes("model.safetensors")) return folder;
-    const shards = names.includes(INDEX) ? readShards(join(folder, INDEX)) : undefined;
+    const shards = names.includes(INDEX) ? await readShards(join(folder, INDEX)) : undefined;
     if (shards?.every((shard) => names.includes(shard))) return folder;
     if (!names.includes(INDEX) && weights.length === 1) return folder;
   }
@@ -63,14 +69,16 @@ export function checkpointIn(folder: string, file?: string): string | undefined 
 /**
  * Path of a hub reference's checkpoint in the cache; nothing is fetched.
  * @param ref as `parseHubRef` takes it
- * @throws HeadscopeError "usage" for what is no such reference, "missing" when it is not here, or not whole
+ * @throws HeadscopeError "usage" for what is no such reference, "missing" when it is not here, or not whole, "input" where
+ *   a link in it leads out of the repository's folder
  */
-export function hubModelPath(ref: string): string {
-  const parsed = parseHubRef(ref);
-  const commit = cachedCommit(parsed);
-  const path = commit && checkpointIn(snapshotFolder(parsed.repo, commit), parsed.file);
+export async function hubModelPath(ref: string): Promise<string> {
+  const { repo, file, ...rest } = parseHubRef(ref);
+  const commit = cachedCommit({ repo, ...rest });
+  const path = commit && (await checkpointIn(repo, commit, file));
   if (path !== undefined && path !== "") return path;
-  const others = cachedModels().filter((each) => parseHubRef(each.ref).repo === parsed.repo);
+  if (commit) await refuseStrayLinks(repo, commit, file);
+  const others = await modelsOf(repo);
   throw new HeadscopeError("missing", `${ref} is not on this machine, or not whole (${hubCacheDir()})`, {
     remedy:
       others.length === 0
@@ -79,91 +87,114 @@ export function hubModelPath(ref: string): string {
   });
 }
 
+/** Names the link for which a snapshot is not whole. */
+async function refuseStrayLinks(repo: string, commit: string, file: string | undefined): Promise<void> {
+  const folder = snapshotFolder(repo, commit);
+  for (const name of file === undefined ? namesIn(folder) : [file])
+    if (/\.(json|safetensors|gguf)$/.test(name)) await fileInside(folder, name, repoFolder(repo));
+}
+
 /** Every checkpoint in the cache that can be opened, by name. */
-export function cachedModels(): CachedModel[] {
-  const cache = hubCacheDir();
-  return namesIn(cache)
+export async function cachedModels(): Promise<CachedModel[]> {
+  const repos = namesIn(hubCacheDir())
     .filter((name) => name.startsWith("models--"))
     .sort()
-    .flatMap((name) => modelsOf(name.slice("models--".length).replaceAll("--", "/")));
+    .map((name) => name.slice("models--".length).replaceAll("--", "/"));
+  return (await Promise.all(repos.map(modelsOf))).flat();
 }
 
 /**
- * Removes a checkpoint from the cache: its snapshot, the references to it, and the contents that no other snapshot has.
+ * Removes a checkpoint from the cache: its snapshot, the references to it, and the contents that no other snapshot has. Of
+ * contents only files in the repository's own `blobs` are removed; links are removed themselves, never what they lead to.
  * @returns bytes freed, 0 when it was not there
  * @throws HeadscopeError (usage) for what is no reference
  */
 export async function removeHubModel(ref: string): Promise<number> {
   const { repo, file, ...rest } = parseHubRef(ref);
   const commit = cachedCommit({ repo, ...rest });
-  const folder = commit && snapshotFolder(repo, commit);
-  if (!folder || !existsSync(folder)) return 0;
-  const gone =
-    file === undefined ? filesBelow(folder) : filesBelow(folder).filter((path) => path === join(folder, file));
-  const blobs = new Set(gone.map(real));
-  await Promise.all(gone.map((path) => rm(path, { force: true })));
+  const snapshots = join(repoFolder(repo), "snapshots");
+  const folder = commit && join(snapshots, commit);
+  // The cache's own folders are no links: one that is leads elsewhere, and goes alone.
+  const stray = [repoFolder(repo), snapshots, folder].find((path) => path && isLink(path));
+  if (stray) await rm(stray);
+  if (stray || !folder || !existsSync(folder)) return 0;
+  const gone = new Set(filesBelow(folder).filter((path) => file === undefined || path === join(folder, file)));
+  const contents = new Set([...gone].map((path) => blobOf(repo, path) ?? path));
+  const kept = namesIn(snapshots).flatMap((each) => filesBelow(join(snapshots, each)));
+  for (const path of kept.filter((each) => !gone.has(each))) contents.delete(blobOf(repo, path) ?? path);
+  const freed = [...contents].reduce((sum, path) => sum + ownSize(path), 0);
+  for (const path of new Set([...gone, ...contents])) await rm(path, { force: true });
   if (filesBelow(folder).length === 0) {
-    for (const [, path] of refsTo(repo, commit!)) await rm(path, { force: true });
+    for (const [, path] of refsTo(repo, commit)) await rm(path, { force: true });
     await rm(folder, { recursive: true, force: true });
   }
-  const snapshots = namesIn(join(repoFolder(repo), "snapshots"));
-  if (snapshots.length === 0) {
-    const freed = [...blobs].reduce((sum, path) => sum + sizeOf(path), 0);
-    await rm(repoFolder(repo), { recursive: true, force: true });
-    return freed;
-  }
-  for (const each of snapshots) for (const path of filesBelow(snapshotFolder(repo, each))) blobs.delete(real(path));
-  let freed = 0;
-  for (const path of blobs) {
-    freed += sizeOf(path);
-    await rm(path, { force: true });
-  }
+  if (namesIn(snapshots).length === 0) await rm(repoFolder(repo), { recursive: true, force: true });
   return freed;
 }
 
 /** The checkpoints of one repository: each commit once, by the shortest reference that has it. */
-function modelsOf(repo: string): CachedModel[] {
+async function modelsOf(repo: string): Promise<CachedModel[]> {
   try {
     parseHubRef(`hf:${repo}`);
   } catch {
     return []; // not a name that the hub gives
   }
-  return namesIn(join(repoFolder(repo), "snapshots"))
-    .filter((commit) => COMMIT.test(commit))
-    .sort()
-    .flatMap((commit) => {
-      const folder = snapshotFolder(repo, commit);
-      const revisions = [...refsTo(repo, commit).keys()].sort((a, b) => a.length - b.length);
-      const revision = revisions.includes("main") ? "main" : (revisions[0] ?? commit);
-      const whole = checkpointIn(folder);
-      if (whole !== undefined)
-        return [{ ref: formatHubRef({ repo, revision }), commit, path: whole, bytes: bytesOf(whole) }];
-      return namesIn(folder)
-        .filter((name) => name.endsWith(".gguf") && existsSync(join(folder, name)))
-        .map((file) => {
-          const path = join(folder, file);
-          return { ref: formatHubRef({ repo, file, revision }), commit, path, bytes: bytesOf(path) };
-        });
+  const commits = namesIn(join(repoFolder(repo), "snapshots")).filter((commit) => COMMIT.test(commit));
+  return (await Promise.all(commits.sort().map((commit) => modelsAt(repo, commit)))).flat();
+}
+
+async function modelsAt(repo: string, commit: string): Promise<CachedModel[]> {
+  const folder = snapshotFolder(repo, commit);
+  const revisions = [...refsTo(repo, commit).keys()].sort((a, b) => a.length - b.length);
+  const revision = revisions.includes("main") ? "main" : (revisions[0] ?? commit);
+  const whole = await checkpointIn(repo, commit);
+  if (whole !== undefined)
+    return [{ ref: formatHubRef({ repo, revision }), commit, path: whole, bytes: bytesOf(whole) }];
+  return namesIn(folder)
+    .filter((name) => name.endsWith(".gguf") && isWithin(repo, join(folder, name)))
+    .map((file) => {
+      const path = join(folder, file);
+      return { ref: formatHubRef({ repo, file, revision }), commit, path, bytes: bytesOf(path) };
     });
 }
 
 /** Revisions that stand for a commit, with the files that say so. */
 function refsTo(repo: string, commit: string): Map<string, string> {
   const folder = join(repoFolder(repo), "refs");
-  const found = filesBelow(folder).filter((path) => textOf(path)?.trim() === commit);
+  const found = filesBelow(folder).filter((path) => commitIn(repo, path) === commit);
   return new Map(found.map((path) => [relative(folder, path).replaceAll(sep, "/"), path]));
 }
 
-function readShards(path: string): string[] | undefined {
-  try {
-    return shardsOf(JSON.parse(readFileSync(path, "utf8")));
-  } catch {
-    return undefined; // damaged: then the checkpoint is not whole, and a pull mends it
-  }
+/** The commit that a file of `refs` holds. */
+function commitIn(repo: string, path: string): string | undefined {
+  if (!isWithin(repo, path) || sizeOf(path) > LONGEST_REF) return undefined;
+  const commit = readFileSync(path, "utf8").trim();
+  return COMMIT.test(commit) ? commit : undefined;
 }
 
-/** Files and links to files at any depth. */
+/** Shards by the file of their index, as it was then. */
+const indices = new Map<string, { readonly stamp: string; readonly shards: string[] | undefined }>();
+
+/**
+ * The shards that an index in the cache names; an index that has not changed is not read again.
+ * @returns undefined for what is no index or an immense one: then the checkpoint is not whole, and a pull mends it
+ */
+export async function readShards(path: string): Promise<string[] | undefined> {
+  const { size, mtimeMs, ino } = statSync(path);
+  if (size > LONGEST_INDEX) return undefined;
+  const stamp = `${size} ${mtimeMs} ${ino}`;
+  const known = indices.get(path);
+  if (known?.stamp === stamp) return known.shards;
+  const shards = await readFile(path, "utf8")
+    .then((text) => shardsOf(JSON.parse(text)))
+    .catch(() => undefined);
+  indices.set(path, { stamp, shards });
+  return shards;
+}
+
+/** Files and links at any depth; links to folders are not entered, and neither is a folder that is one. */
 function filesBelow(folder: string): string[] {
+  if (isLink(folder)) return [];
   return namesIn(folder).flatMap((name) => {
     const path = join(folder, name);
     return lstatSync(path).isDirectory() ? filesBelow(path) : [path];
@@ -176,21 +207,50 @@ export function bytesOf(path: string): number {
   return files.reduce((sum, file) => sum + sizeOf(file), 0);
 }
 
+/** Bytes of a file, links followed; 0 for what is none. */
 function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.isFile() ? found.size : 0;
 }
 
-function real(path: string): string {
+/** Bytes of a file itself; 0 for a link. */
+function ownSize(path: string): number {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isFile() ? found.size : 0;
+}
+
+/** Whether a path is a plain file in the repository's folder, its own links followed. */
+function isWithin(repo: string, path: string): boolean {
+  const [root, file] = [repoFolder(repo), path].map(real);
+  return root !== undefined && file !== undefined && isInside(root, file) && lstatSync(file).isFile();
+}
+
+/**
+ * The name among the repository's `blobs` that a snapshot's link leads to, which may be removed with it; undefined for a link
+ * to anywhere else, and for a file.
+ */
+function blobOf(repo: string, link: string): string | undefined {
+  const [root, blobs] = [repoFolder(repo), join(repoFolder(repo), "blobs")].map(real);
+  if (root === undefined || blobs === undefined || !isInside(root, blobs)) return undefined;
+  let path = link;
+  for (let hop = 0; hop < MOST_LINKS && isLink(path); hop++) {
+    const from = real(dirname(path));
+    if (from === undefined) return undefined;
+    path = resolve(from, readlinkSync(path));
+    if (real(dirname(path)) === blobs) return isFileOrLink(path) ? join(blobs, basename(path)) : undefined;
+  }
+  return undefined;
+}
+
+function isFileOrLink(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && (found.isFile() || found.isSymbolicLink());
+}
+
+/** The path after all links; undefined where they lead nowhere. */
+function real(path: string): string | undefined {
   try {
     return realpathSync(path);
-  } catch {
-    return path; // a link that leads nowhere
-  }
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
   } catch {
     return undefined;
   }

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
 import { HeadscopeError } from "../../errors.ts";
+import { isPlainPath } from "../../setup/names.mjs";
 import type { HubFile } from "./files.ts";
 import type { HubRef } from "./ref.ts";
 import type { HubSettings } from "./settings.ts";
@@ -16,8 +18,30 @@ export interface Patience {
 export const RETRIES = 4;
 
 const LONGEST_WAIT = 30_000;
-const MOST_FILES = 10_000;
+/** The most that a hub may list of one folder: real ones have some hundred entries, a thousand a page. */
+const MOST = { entries: 10_000, pages: 256 };
+/** Bytes of one answer in JSON, as they are after unpacking; a page of a thousand entries has some 300,000. */
+const LONGEST_ANSWER = 2 ** 23;
 const BUSY = [408, 429, 500, 502, 503, 504];
+
+const commitSchema = z.string().regex(/^[0-9a-f]{40}$/);
+const etag = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
+const size = z.int().min(0);
+
+/** An entry of a listing. Nothing of it is joined to a path or compared before it has passed. */
+const entrySchema = z.union([
+  z
+    .object({
+      type: z.literal("file"),
+      path: z.custom<string>(isPlainPath),
+      size,
+      oid: z.unknown(),
+      lfs: z.object({ oid: etag, size }).nullish(),
+    })
+    .transform(({ path, size: bytes, oid, lfs }) => ({ path, bytes: lfs?.size ?? bytes, etag: lfs?.oid ?? oid }))
+    .pipe(z.object({ path: z.string(), bytes: size, etag })),
+  z.object({ type: z.string().refine((type) => type !== "file") }).transform(() => undefined),
+]);
 
 /** What a request is about, for errors: a repository and a branch, tag or commit of it. */
 type Subject = Pick<HubRef, "repo" | "revision">;
@@ -49,8 +73,9 @@ export class HubClient {
     const info = await this.#answered(subject, (fetch) =>
       modelInfo({ name: repo, revision, hubUrl: this.settings.endpoint, additionalFields: ["sha"], fetch }),
     );
-    if (!/^[0-9a-f]{40}$/.test(String(info.sha))) throw this.#strange(`no commit of ${repo}`);
-    return info.sha;
+    const commit = commitSchema.safeParse(info.sha);
+    if (!commit.success) throw this.#strange(`no commit of ${repo}`);
+    return commit.data;
   }
 
   /**
@@ -63,15 +88,16 @@ export class HubClient {
     const { listFiles } = await import("@huggingface/hub");
     const path = folder ? { path: folder } : {};
     const files: HubFile[] = [];
+    let [entries, pages] = [0, 0];
     await this.#answered(subject, async (fetch) => {
-      const entries = listFiles({ ...subject, ...path, hubUrl: this.settings.endpoint, fetch });
-      for await (const { type, path, size, oid, lfs } of entries) {
-        if (type !== "file") continue;
-        const file = { path, bytes: lfs?.size ?? size, etag: lfs?.oid ?? oid ?? "" };
-        const valid = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(file.etag) && Number.isSafeInteger(file.bytes);
-        if (!valid || file.bytes < 0 || files.length === MOST_FILES)
-          throw this.#strange(`no list of files of ${subject.repo}`);
-        files.push(file);
+      const page: typeof fetch = (...request) => {
+        if (++pages > MOST.pages) throw this.#strange(`more than ${MOST.pages} pages of files of ${subject.repo}`);
+        return fetch(...request);
+      };
+      for await (const entry of listFiles({ ...subject, ...path, hubUrl: this.settings.endpoint, fetch: page })) {
+        const found = entrySchema.safeParse(entry);
+        if (!found.success || ++entries > MOST.entries) throw this.#strange(`no list of files of ${subject.repo}`);
+        if (found.data !== undefined) files.push(found.data);
       }
     });
     return files;
@@ -85,6 +111,7 @@ export class HubClient {
   async *bytes(subject: Subject, { path, bytes, etag }: HubFile, from: number): AsyncGenerator<Uint8Array> {
     const { downloadFile } = await import("@huggingface/hub");
     const { endpoint } = this.settings;
+    const encoded = path.split("/").map(encodeURIComponent).join("/");
     const stall = new AbortController();
     const patience = setTimeout(() => stall.abort(), this.#stallMs);
     let failure: unknown;
@@ -96,7 +123,7 @@ export class HubClient {
         path,
         hubUrl: endpoint,
         xet: false,
-        downloadInfo: { size: bytes, etag, url: `${endpoint}/${subject.repo}/resolve/${subject.revision}/${path}` },
+        downloadInfo: { size: bytes, etag, url: `${endpoint}/${subject.repo}/resolve/${subject.revision}/${encoded}` },
         fetch: async (...request) => {
           try {
             const answer = await ask(...request);
@@ -138,18 +165,24 @@ export class HubClient {
   /** Runs a call of the library; what is thrown there on purpose passes, and an answer that it can't read is the hub's fault. */
   async #answered<T>(subject: Subject, call: (fetch: typeof globalThis.fetch) => Promise<T>): Promise<T> {
     try {
-      return await call(this.#fetchFor(subject));
+      const ask = this.#fetchFor(subject, undefined, wholeAnswer);
+      return await call(ask);
     } catch (error) {
       this.#unlessCancelled();
       throw error instanceof HeadscopeError ? error : this.#strange("an answer that can't be read", error);
     }
   }
 
-  /** The library's fetch. @param given ends a request, which is then not tried again */
-  #fetchFor(subject: Subject, given?: AbortSignal): typeof globalThis.fetch {
+  /**
+   * The library's fetch.
+   * @param given ends a request, which is then not tried again
+   * @param take makes of an answer what the library gets; what it throws of the connection counts as a lost one
+   */
+  #fetchFor(subject: Subject, given?: AbortSignal, take?: (answer: Response) => Promise<Response>): typeof fetch {
     return async (input, init) => {
       for (let attempt = 0; ; attempt++) {
-        const answer = await this.#once(String(input), init, given ?? AbortSignal.timeout(this.#stallMs));
+        const first = await this.#once(String(input), init, given ?? AbortSignal.timeout(this.#stallMs));
+        const answer = first instanceof Response && first.ok && take ? await take(first).catch(lostOrThrown) : first;
         if (answer instanceof Response && answer.ok) return answer;
         this.#unlessCancelled();
         if (answer instanceof Response) await answer.body?.cancel();
@@ -219,4 +252,29 @@ export class HubClient {
       ...(cause === undefined ? {} : { cause }),
     });
   }
+}
+
+/** An answer in JSON, read to its end; one that does not come to an end within the limit is given up. */
+async function wholeAnswer(answer: Response): Promise<Response> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of answer.body ?? []) {
+    bytes += part.length;
+    if (bytes > LONGEST_ANSWER)
+      throw new HeadscopeError(
+        "network",
+        `${new URL(answer.url).origin} gives more than ${LONGEST_ANSWER} bytes of JSON`,
+        {
+          remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one",
+        },
+      );
+    parts.push(part);
+  }
+  return new Response(Buffer.concat(parts), { status: answer.status, headers: answer.headers });
+}
+
+/** A connection that was lost while an answer came, to try again; what was thrown on purpose is thrown on. */
+function lostOrThrown(error: unknown): Error {
+  if (error instanceof HeadscopeError) throw error;
+  return error as Error;
 }

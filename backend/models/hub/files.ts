@@ -1,4 +1,5 @@
 import { HeadscopeError } from "../../errors.ts";
+import { isPlainName } from "../../setup/names.mjs";
 import { formatHubRef, type HubRef } from "./ref.ts";
 
 /** A file in a repository. */
@@ -75,8 +76,8 @@ export function shardsOf(json: unknown): string[] | undefined {
   const map = (json as { weight_map?: unknown } | null)?.weight_map;
   if (typeof map !== "object" || map === null || Array.isArray(map)) return undefined;
   const shards = [...new Set<unknown>(Object.values(map))];
-  const plain = shards.every((shard) => typeof shard === "string" && /^\w[\w.-]*\.safetensors$/.test(shard));
-  return plain && shards.length > 0 ? (shards as string[]).sort() : undefined;
+  const plain = (shard: unknown): shard is string => isPlainName(shard) && shard.endsWith(".safetensors");
+  return shards.length > 0 && shards.every(plain) ? shards.sort() : undefined;
 }
 
 /** A piece of a split file is useless alone; said before it is fetched. */

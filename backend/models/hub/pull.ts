@@ -1,16 +1,17 @@
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { mkdir, rename, rm, stat, statfs, symlink } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
+import { isInside, isLink } from "../../files.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { SetupError } from "../../setup/failure.mjs";
 import { partOf } from "../../setup/files.mjs";
 import { withLock } from "../../setup/lock.mjs";
 import type { PullProgress } from "../pull.ts";
 import { fetchBlob, hasBlob, partOfBlob } from "./blob.ts";
-import { bytesOf, cachedCommit, checkpointIn, repoFolder, snapshotFolder } from "./cache.ts";
+import { bytesOf, cachedCommit, checkpointIn, readShards, repoFolder, snapshotFolder } from "./cache.ts";
 import { HubClient, type Patience } from "./client.ts";
-import { type HubFile, INDEX, selectFiles, shardsOf } from "./files.ts";
+import { type HubFile, INDEX, selectFiles } from "./files.ts";
 import { type HubRef, parseHubRef } from "./ref.ts";
 import { hubCacheDir, hubSettings } from "./settings.ts";
 
@@ -53,7 +54,7 @@ export async function pullHubModel(name: string, options: HubPullOptions = {}): 
   const ref = parseHubRef(name);
   const settings = hubSettings();
   const here = cachedCommit(ref);
-  const known = here && checkpointIn(snapshotFolder(ref.repo, here), ref.file);
+  const known = here && (await checkpointIn(ref.repo, here, ref.file));
   const { repo, revision } = ref;
   if (known && settings.offline) return { ref: name, repo, revision, commit: here, path: known, bytes: bytesOf(known) };
   if (settings.offline)
@@ -65,7 +66,7 @@ export async function pullHubModel(name: string, options: HubPullOptions = {}): 
   const blobs = join(repoFolder(repo), "blobs");
   const work = { client, ref, commit, blobs, onProgress: options.onProgress };
   await locked(ref, options, () => fetchAll(work));
-  const path = checkpointIn(snapshotFolder(repo, commit), ref.file);
+  const path = await checkpointIn(repo, commit, ref.file);
   if (path === undefined)
     throw new HeadscopeError("missing", `${name} was pulled, but another process removed it`, {
       remedy: "pull it again",
@@ -75,7 +76,8 @@ export async function pullHubModel(name: string, options: HubPullOptions = {}): 
 
 /** One headscope at a time works on a repository, whatever its own cache folder is. */
 async function locked<T>({ repo }: HubRef, { signal, onProgress }: HubPullOptions, work: () => Promise<T>): Promise<T> {
-  const lock = join(hubCacheDir(), ".locks", `models--${repo.replaceAll("/", "--")}`, "headscope.lock");
+  const locks = join(hubCacheDir(), ".locks", basename(repoFolder(repo)));
+  const lock = await placeIn(locks, join(locks, "headscope.lock"));
   try {
     return await withLock(lock, work, { signal, onWait: () => onProgress?.({ stage: "waiting" }) });
   } catch (error) {
@@ -90,6 +92,7 @@ async function fetchAll(work: Work): Promise<void> {
   const listing = await client.list({ repo, revision: commit }, folderOf(ref.file));
   const { files, index } = selectFiles(ref, listing);
   const all = index ? [...files, ...(await shards(work, index, listing)), index] : files;
+  for (const { etag } of all) await placeIn(repoFolder(repo), join(blobs, etag));
   await checkRoom(blobs, all);
   let before = 0;
   for (const file of all) {
@@ -97,8 +100,10 @@ async function fetchAll(work: Work): Promise<void> {
     before += file.bytes;
   }
   const folder = snapshotFolder(repo, commit);
-  for (const { path, etag } of all) await linkTo(join(blobs, etag), join(folder, path));
-  if (revision !== commit) await writeFileAtomic(join(repoFolder(repo), "refs", ...revision.split("/")), commit);
+  for (const { path, etag } of all)
+    await linkTo(join(blobs, etag), await placeIn(repoFolder(repo), join(folder, path)));
+  const name = join(repoFolder(repo), "refs", ...revision.split("/"));
+  if (revision !== commit) await writeFileAtomic(await placeIn(repoFolder(repo), name), commit);
 }
 
 async function fetchOne({ client, ref, commit, blobs, onProgress }: Work, file: HubFile, before: number, of: number) {
@@ -110,14 +115,10 @@ async function fetchOne({ client, ref, commit, blobs, onProgress }: Work, file: 
 
 /** Fetches the index, and finds the files that it names. */
 async function shards(work: Work, index: HubFile, listing: readonly HubFile[]): Promise<HubFile[]> {
-  await fetchOne(work, index, 0, index.bytes);
   const { repo } = work.ref;
-  let names: string[] | undefined;
-  try {
-    names = shardsOf(JSON.parse(readFileSync(join(work.blobs, index.etag), "utf8")));
-  } catch {
-    // said below
-  }
+  await placeIn(repoFolder(repo), join(work.blobs, index.etag));
+  await fetchOne(work, index, 0, index.bytes);
+  const names = await readShards(join(work.blobs, index.etag));
   if (names === undefined)
     throw new HeadscopeError("corrupt", `${INDEX} of ${repo} is no index of safetensors files`, {
       remedy: "tell the model's authors, or choose another revision",
@@ -133,7 +134,6 @@ async function shards(work: Work, index: HubFile, listing: readonly HubFile[]): 
 
 /** Refuses what the disk can't hold before the first byte comes. */
 async function checkRoom(blobs: string, files: readonly HubFile[]): Promise<void> {
-  await mkdir(blobs, { recursive: true });
   let needed = 0;
   for (const { etag, bytes } of files) {
     if (hasBlob(join(blobs, etag), bytes)) continue;
@@ -149,10 +149,35 @@ async function checkRoom(blobs: string, files: readonly HubFile[]): Promise<void
   });
 }
 
+/**
+ * Makes the folder of what is to be written in the cache. The cache's own folders are no links, so that one which is leads
+ * elsewhere.
+ * @param root the folder of the repository or of its locks, which the path may not leave
+ * @returns the path itself
+ * @throws HeadscopeError "input" where a link stands in the way
+ */
+async function placeIn(root: string, path: string): Promise<string> {
+  const cache = hubCacheDir();
+  if (!isInside(root, path)) throw strayLink(path, cache);
+  await mkdir(cache, { recursive: true });
+  let folder = cache;
+  for (const name of relative(cache, dirname(path)).split(sep)) {
+    folder = join(folder, name);
+    if (isLink(folder)) throw strayLink(folder, cache);
+  }
+  await mkdir(folder, { recursive: true });
+  return path;
+}
+
+function strayLink(path: string, cache: string): HeadscopeError {
+  return new HeadscopeError("input", `${path} leads out of ${cache}`, {
+    remedy: "remove the link and pull again; to keep models on another disk set HF_HUB_CACHE",
+  });
+}
+
 /** Makes a snapshot's name lead to a blob, as a relative link: the cache may be moved as a whole. */
 async function linkTo(blob: string, name: string): Promise<void> {
   if (existsSync(name) && realpathSync(name) === realpathSync(blob)) return;
-  await mkdir(dirname(name), { recursive: true });
   const part = partOf(name);
   await rm(part, { force: true });
   await symlink(relative(dirname(name), blob), part);

@@ -15,11 +15,6 @@ const SHAPE = new RegExp(
   `^hf:(?<repo>${NAME}(?:/${NAME})?)(?:/(?<file>${NAME}(?:/${NAME})*))?(?:@(?<revision>${NAME}(?:/${NAME})*))?$`,
 );
 
-/** Whether a model's reference means the hub. */
-export function isHubRef(ref: string): boolean {
-  return ref.startsWith("hf:");
-}
-
 /**
  * Reads `hf:org/name`, `hf:org/name@revision` or `hf:org/name/file.gguf@revision`. What comes back holds no "." or ".."
  * as a name, so that it can't lead out of a folder.

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { EventStream } from "../event-stream.ts";
+import { clientOf } from "../guard.ts";
 import { limited } from "../problems.ts";
 import { route, SENT } from "../route.ts";
 
@@ -11,14 +12,18 @@ export const eventRoutes = [
     query: z.strictObject({}),
     answer: { description: "Events: job, run, metrics, checkpoint, library, reset", type: "text/event-stream" },
     async handle({ request, response, signal }, { events, limits, watcher }) {
-      if (events.listeners >= limits.listeners)
+      const client = clientOf(response);
+      if (!events.makeRoom(client, limits.listeners, limits.listenerMs))
         throw limited(429, `${limits.listeners} pages listen already`, "close some of them");
       const last = request.headers["last-event-id"];
       // What happened while nobody listened is told now, to those who come back.
       watcher.look();
       const missed = events.since(typeof last === "string" ? last : undefined);
       const stream = new EventStream(response, limits);
-      const end = events.listen(({ name, data, id }) => stream.send(name, data, id));
+      const end = events.listen(({ name, data, id }) => stream.send(name, data, id), {
+        client,
+        leave: () => stream.end(),
+      });
       signal.addEventListener("abort", end, { once: true });
       if (missed === undefined) stream.send("reset", {}, events.last);
       for (const { name, data, id } of missed ?? []) stream.send(name, data, id);

@@ -3,11 +3,12 @@ import { z } from "zod";
 import { experiments, latestReport } from "../../../experiments/index.ts";
 import { REPORT_HTML, type Report, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry } from "../api.ts";
-import { existingInside } from "../files.ts";
+import { shortName } from "../fields.ts";
+import { existingFile } from "../files.ts";
 import { route, SENT } from "../route.ts";
 
 const PRESETS = ["quick", "full"] as const;
-const name = z.object({ name: z.string() });
+const name = z.object({ name: shortName });
 const preset = z.strictObject({ preset: z.enum(PRESETS).optional().describe("default: the newest") });
 
 /** The page of a report draws its figures with a script of its own: it is shut off from the rest of the server. */
@@ -42,7 +43,7 @@ export const experimentRoutes = [
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
       const found = await latestReport(experiments.get(params.name).name, query.preset, folder);
-      const path = await existingInside([folder], join(found.folder, REPORT_HTML));
+      const path = await existingFile([folder], join(found.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
         response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),

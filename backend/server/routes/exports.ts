@@ -1,12 +1,13 @@
 import { z } from "zod";
+import { atMostKeys } from "../../definitions/bounded.ts";
 import { headMaskSchema } from "../../heads/mask.ts";
 import { headScoresSchema } from "../../heads/scores.ts";
 import { exportedFile, makeExport } from "../exporting.ts";
-import { modelRef, parameters } from "../fields.ts";
-import { readForeign } from "../importing.ts";
+import { documentId, modelRef, parameters, shortName } from "../fields.ts";
+import { IMPORTED_FILES, readForeign } from "../importing.ts";
 import { route, SENT } from "../route.ts";
 
-const id = z.string().min(1).max(200).describe("id of a document in the data folder");
+const id = documentId.describe("id of a document in the data folder");
 
 export const exportRoutes = [
   route({
@@ -15,7 +16,7 @@ export const exportRoutes = [
     summary: "Writes scores or a mask in another project's format, below the data folder's exports/",
     body: () =>
       z.strictObject({
-        format: z.string(),
+        format: shortName,
         scores: z.union([id, headScoresSchema]).optional(),
         mask: z.union([id, headMaskSchema]).optional(),
         params: parameters.optional(),
@@ -29,7 +30,7 @@ export const exportRoutes = [
     method: "get",
     path: "/exports/:id/files/*name",
     summary: "One file of an export",
-    params: z.object({ id: z.string(), name: z.string() }),
+    params: z.object({ id: shortName, name: documentId }),
     answer: { description: "The file", type: "application/octet-stream" },
     async handle({ params, response }, { folder }) {
       const path = await exportedFile(folder, params.id, params.name);
@@ -46,13 +47,16 @@ export const exportRoutes = [
     summary:
       "Another project's head file becomes scores: its contents by name, or a path in the data folder or a given root",
     body: ({ documentBytes }) => {
-      const common = { format: z.string(), model: modelRef, params: parameters.optional() };
+      const common = { format: shortName, model: modelRef, params: parameters.optional() };
       return z.union([
         z.strictObject({
           ...common,
-          files: z.record(
-            z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, "must be a plain file name"),
-            z.string().max(documentBytes),
+          files: atMostKeys(
+            z.record(
+              z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, "must be a plain file name"),
+              z.string().max(documentBytes),
+            ),
+            IMPORTED_FILES,
           ),
         }),
         z.strictObject({ ...common, path: z.string().min(1).max(4096) }),

@@ -1,8 +1,10 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseJson } from "../../json.ts";
-import { existingInside, pathOfId } from "../files.ts";
+import { leadsInside } from "../../files.ts";
+import { readJson } from "../../json.ts";
+import { documentId } from "../fields.ts";
+import { existingFile, pathOfId } from "../files.ts";
 import { notFound } from "../problems.ts";
 import { route } from "../route.ts";
 
@@ -11,12 +13,20 @@ export const historyRoutes = [
     method: "get",
     path: "/histories",
     summary: "What probes said over the checkpoints of runs: ids by run",
-    query: z.strictObject({ run: z.string().regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id") }),
+    query: z.strictObject({
+      run: z
+        .string()
+        .max(200)
+        .regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id"),
+    }),
     answer: { description: "A list of { id, run, probe }" },
     async handle({ query: { run } }, { folder }) {
-      const names = await readdir(join(folder, "histories", run)).catch(() => []);
-      return names
-        .filter((each) => each.endsWith(".json"))
+      const own = join(folder, "histories", run);
+      const inside = await leadsInside(folder, own);
+      const entries = inside ? await readdir(own, { withFileTypes: true }).catch(() => []) : [];
+      return entries
+        .filter((each) => each.isFile() && each.name.endsWith(".json"))
+        .map((each) => each.name)
         .sort()
         .map((each) => ({ id: `histories/${run}/${each}`, run, probe: each.replace(/-[0-9a-f]+\.json$/, "") }));
     },
@@ -25,12 +35,12 @@ export const historyRoutes = [
     method: "get",
     path: "/histories/*id",
     summary: "One of them",
-    params: z.object({ id: z.string().describe("path below the data folder, as a job of kind history gives it") }),
+    params: z.object({ id: documentId.describe("path below the data folder, as a job of kind history gives it") }),
     answer: { description: "headscope.head-history/1" },
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
       if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
-      return parseJson(await readFile(await existingInside([folder], path), "utf8"), id);
+      return readJson(await existingFile([folder], path), "history");
     },
   }),
 ];

@@ -3,7 +3,7 @@ import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
 import { Efforts } from "../efforts.ts";
-import { headList, modelRef, seed, tokenRows } from "../fields.ts";
+import { headList, modelRef, seed, shortName, tokenRows } from "../fields.ts";
 import type { Limits } from "../limits.ts";
 import { answerLong } from "../long-answer.ts";
 import { limited } from "../problems.ts";
@@ -27,7 +27,7 @@ function ablation(limits: Limits) {
       .describe("a token of the single row against a wrong one: logit difference in each run"),
   };
   return z.union([
-    z.strictObject({ prompt: z.string().describe("a prompt's id"), ...common }),
+    z.strictObject({ prompt: shortName.describe("a prompt's id"), ...common }),
     z.strictObject({ model: modelRef, rows: tokenRows(limits), ...common }),
   ]);
 }
@@ -40,6 +40,18 @@ function pair({ textCharacters, promptTokens }: Limits) {
 
 const bos = z.boolean().optional();
 
+/** Refuses more tokens than one request may have, whatever they are for. @throws Refusal 422 */
+function checkTokens(rows: readonly (readonly number[])[], { rowTokens }: Limits): void {
+  const tokens = rows.reduce((sum, row) => sum + row.length, 0);
+  if (tokens > rowTokens)
+    throw limited(422, `${tokens} tokens are more than ${rowTokens}`, "give fewer or shorter rows");
+}
+
+/** The token rows that an intervention works from. */
+function referenceRows({ with: source }: z.output<typeof interventionSchema>): readonly (readonly number[])[] {
+  return typeof source === "object" && "tokens" in source ? source.tokens : [];
+}
+
 export const interventionRoutes = [
   route({
     method: "post",
@@ -50,14 +62,13 @@ export const interventionRoutes = [
     async handle({ body, signal, caller }, context) {
       const { prompts, models, interactive, limits } = context;
       if (!("prompt" in body)) {
-        const tokens = body.rows.reduce((sum, row) => sum + row.length, 0);
-        if (tokens > limits.rowTokens)
-          throw limited(422, `${tokens} tokens are more than ${limits.rowTokens}`, "give fewer or shorter rows");
+        checkTokens([...body.rows, ...(body.reference ?? [])], limits);
         const model = await models.allowed(body.model);
         const effort = await new Efforts(context, signal).ablation(model, body.rows, body);
         return interactive.ask("ablate", { ...body, model }, { signal, caller, effort, long: true });
       }
       const { prompt, ...rest } = body;
+      checkTokens(body.reference ?? [], limits);
       const { model, ids } = prompts.get(prompt);
       const effort = await new Efforts(context, signal).ablation(model, [ids], body);
       return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal, caller, effort });
@@ -69,13 +80,14 @@ export const interventionRoutes = [
     summary: "Losses and next tokens of a prompt with any interventions, given as data",
     body: ({ entries }) =>
       z.strictObject({
-        prompt: z.string().describe("a prompt's id"),
+        prompt: shortName.describe("a prompt's id"),
         interventions: z.array(interventionSchema).max(entries),
         topTokens,
       }),
     answer: { description: "InterveneResult" },
     async handle({ body: { prompt, ...rest }, signal, caller }, context) {
-      const { prompts, interactive } = context;
+      const { prompts, interactive, limits } = context;
+      checkTokens(rest.interventions.flatMap(referenceRows), limits);
       const { model, ids } = prompts.get(prompt);
       const effort = await new Efforts(context, signal).intervention(model, ids.length);
       return interactive.ask("intervene", { ...rest, model, ids }, { signal, caller, effort });
@@ -111,6 +123,11 @@ export const interventionRoutes = [
       }),
     answer: { description: "PatchResponse, or events progress, done, error" },
     async handle(call, context) {
+      const sides = call.body.pairs.flatMap(({ clean, corrupt }) => [clean, corrupt]);
+      checkTokens(
+        sides.filter((side) => Array.isArray(side)),
+        context.limits,
+      );
       const model = await context.models.allowed(call.body.model);
       const payload = { ...call.body, model } as PatchRequest;
       const effort = await new Efforts(context, call.signal).patch(payload);

@@ -1,9 +1,11 @@
 import { z } from "zod";
+import type { JobSummary } from "../api.ts";
+import type { ServerContext } from "../context.ts";
+import { ordinal } from "../fields.ts";
 import { checkJob, jobRequest } from "../job-requests.ts";
-import { limited } from "../problems.ts";
 import { route } from "../route.ts";
 
-const id = z.object({ id: z.coerce.number().int().min(1) });
+const id = z.object({ id: ordinal });
 
 export const jobRoutes = [
   route({
@@ -18,13 +20,10 @@ export const jobRoutes = [
     path: "/jobs",
     summary: "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an experiment, a model",
     body: jobRequest,
-    size: "documentBytes",
     answer: { status: 202, description: "JobSummary" },
     async handle({ body }, context) {
-      const { store, queue, jobs, limits, watcher } = context;
+      const { queue, jobs, watcher } = context;
       const spec = await checkJob(body, context);
-      if (store.jobs({ status: "queued" }).length >= limits.queuedJobs)
-        throw limited(429, `${limits.queuedJobs} jobs wait already`, "wait for them, or cancel some");
       const job = queue.add(spec.kind, spec);
       watcher.changed();
       return jobs.summary(job);
@@ -36,19 +35,30 @@ export const jobRoutes = [
     summary: "One job",
     params: id,
     answer: { description: "JobSummary" },
-    handle: ({ params }, { store, jobs }) => jobs.summary(store.job(params.id)),
+    handle: ({ params }, { store, jobs }) => jobs.summary(store.jobEntry(params.id)),
   }),
   route({
     method: "delete",
     path: "/jobs/:id",
+    summary: "Stops a job that waits or runs (202), as POST …/cancel does; removes one that has ended (204)",
+    params: id,
+    answer: { status: 202, description: "JobSummary; nothing where the job had ended and is removed" },
+    handle({ params }, context) {
+      if (ENDED.includes(context.store.jobEntry(params.id).status)) {
+        context.queue.remove(params.id);
+        context.watcher.changed();
+        return undefined;
+      }
+      return cancel(params.id, context);
+    },
+  }),
+  route({
+    method: "post",
+    path: "/jobs/:id/cancel",
     summary: "Stops a job: at once where it waits, else at its next good point; it can be resumed",
     params: id,
     answer: { status: 202, description: "JobSummary" },
-    handle({ params }, { store, queue, jobs, watcher }) {
-      queue.cancel(params.id);
-      watcher.changed();
-      return jobs.summary(store.job(params.id));
-    },
+    handle: ({ params }, context) => cancel(params.id, context),
   }),
   route({
     method: "post",
@@ -59,7 +69,15 @@ export const jobRoutes = [
     handle({ params }, { store, queue, jobs, watcher }) {
       queue.resume(params.id);
       watcher.changed();
-      return jobs.summary(store.job(params.id));
+      return jobs.summary(store.jobEntry(params.id));
     },
   }),
 ];
+
+const ENDED: readonly string[] = ["done", "failed", "cancelled"];
+
+function cancel(id: number, { store, queue, jobs, watcher }: ServerContext): JobSummary {
+  queue.cancel(id);
+  watcher.changed();
+  return jobs.summary(store.jobEntry(id));
+}

@@ -10,10 +10,11 @@ import {
 import type { HeadModel, HeadRef } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { ServerContext } from "../context.ts";
+import { documentId, modelRef, shortName } from "../fields.ts";
 import type { Limits } from "../limits.ts";
 import { route } from "../route.ts";
 
-const id = z.object({ id: z.string().describe('path below the data folder, such as "start/mask.json"') });
+const id = z.object({ id: documentId.describe('path below the data folder, such as "start/mask.json"') });
 
 /** What POST takes: MaskRequest. */
 function request({ entries }: Limits) {
@@ -30,19 +31,19 @@ function request({ entries }: Limits) {
   return z.union([
     z.strictObject({
       ...common,
-      scores: z.string().describe("id of a score document"),
-      metric: z.string().optional(),
+      scores: documentId.describe("id of a score document"),
+      metric: shortName.optional(),
       top: z.int().min(0).optional(),
       quantile: z.number().min(0).max(1).optional(),
       threshold: z.number().optional(),
     }),
     z.strictObject({
       ...common,
-      model: z.string(),
+      model: modelRef,
       kvHeads: heads.describe("KV heads that keep everything, LAYER.HEAD"),
     }),
-    z.strictObject({ ...common, model: z.string(), ablate: heads.describe("query heads, LAYER.HEAD") }),
-    z.strictObject({ ...common, mask: z.unknown().describe("a mask document") }),
+    z.strictObject({ ...common, model: modelRef, ablate: heads.describe("query heads, LAYER.HEAD") }),
+    z.strictObject({ ...common, mask: headMaskSchema.describe("a mask document") }),
   ]);
 }
 

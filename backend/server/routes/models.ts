@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { removeModel } from "../../models/pull.ts";
+import { modelRef } from "../fields.ts";
 import { route } from "../route.ts";
 
 export const modelRoutes = [
@@ -14,7 +15,7 @@ export const modelRoutes = [
     method: "get",
     path: "/models/:ref",
     summary: "What a model is: its shape, weights and tokenizer",
-    params: z.object({ ref: z.string().describe("catalogue name, hf:ORG/NAME[@REVISION], run:ID or run:ID@STEP") }),
+    params: z.object({ ref: modelRef }),
     answer: { description: "ModelInfo" },
     handle: ({ params, signal }, { models }) => models.describe(params.ref, signal),
   }),
@@ -22,7 +23,7 @@ export const modelRoutes = [
     method: "delete",
     path: "/models/:ref",
     summary: "Removes a fetched model; it can be fetched again",
-    params: z.object({ ref: z.string().describe("catalogue name, or hf:ORG/NAME[@REVISION]") }),
+    params: z.object({ ref: modelRef.describe("catalogue name, or hf:ORG/NAME[@REVISION]") }),
     answer: { description: "{ freed }, in bytes" },
     handle: async ({ params }) => ({ freed: await removeModel(params.ref) }),
   }),

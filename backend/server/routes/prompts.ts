@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Prompt, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { Efforts } from "../efforts.ts";
-import { modelRef, promptFields } from "../fields.ts";
+import { index, modelRef, promptFields, shortName } from "../fields.ts";
 import { type Call, route, SENT } from "../route.ts";
 
 const range = z
@@ -16,7 +16,7 @@ const slice = {
     .max(4096)
     .regex(/^\d+(,\d+)*$/, "must be heads with commas between them")
     .optional()
-    .describe("heads, such as 0,3; default all. Of k and v KV heads"),
+    .describe("heads, such as 0,3, each once; default all. Of k and v KV heads"),
   queries: range.describe("positions or queries [start, end), such as 0:10"),
   dtype: z.enum(["f32", "f16"]).optional().describe("of the tensor, default f32"),
 };
@@ -46,7 +46,7 @@ export const promptRoutes = [
     method: "get",
     path: "/prompts/:id/activations/:hook",
     summary: "An activation of a prompt, or a part of it",
-    params: z.object({ id: z.string(), hook: z.string().max(128).describe("such as blocks.0.attn.hook_z") }),
+    params: z.object({ id: shortName, hook: z.string().max(128).describe("such as blocks.0.attn.hook_z") }),
     query: z.strictObject({ ...slice, keys: range.describe("keys [start, end), of patterns") }),
     answer: SAFETENSORS,
     handle: (call, context) => tensor(call, context, "activations", { hook: call.params.hook }),
@@ -55,7 +55,7 @@ export const promptRoutes = [
     method: "get",
     path: "/prompts/:id/patterns/:layer",
     summary: "A layer's attention pattern on a prompt [heads, query, key], or a part of it",
-    params: z.object({ id: z.string(), layer: z.coerce.number().int().min(0) }),
+    params: z.object({ id: shortName, layer: index }),
     query: z.strictObject({
       ...slice,
       keys: range.describe("keys [start, end), such as 0:10"),
@@ -87,10 +87,10 @@ async function tensor(
     response.status(304).set(headers).end();
     return SENT;
   }
-  const { prompts, interactive } = context;
+  const { prompts, interactive, limits } = context;
   const { model, ids } = prompts.get(params.id);
   const effort = await new Efforts(context, signal).look(model, ids.length);
-  const payload = { model, ids, ...what, slice: query };
+  const payload = { model, ids, ...what, slice: query, most: limits.answerBytes };
   const { value, body } = await interactive.exchange<{ shape: readonly number[] }>(kind, payload, {
     signal,
     caller,

@@ -8,11 +8,11 @@ import type { RunRecord } from "../../store/store.ts";
 import { makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { parameters, seed } from "../fields.ts";
+import { parameters, seed, shortName } from "../fields.ts";
 import { runSummary } from "../job-summaries.ts";
 import { route } from "../route.ts";
 
-const id = z.object({ id: z.string() });
+const id = z.object({ id: shortName });
 
 export const runRoutes = [
   route({
@@ -28,10 +28,10 @@ export const runRoutes = [
     summary: "Trains: one run a seed, together in one job",
     body: ({ seeds }) =>
       z.strictObject({
-        task: z.string(),
+        task: shortName,
         params: parameters.optional(),
         seeds: z.array(seed).min(1).max(seeds).optional().describe("default 0"),
-        probes: z.array(z.string()).max(16).optional().describe("measured along; default as the task has them"),
+        probes: z.array(shortName).max(16).optional().describe("measured along; default as the task has them"),
       }),
     answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
     handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
@@ -41,7 +41,8 @@ export const runRoutes = [
       for (const each of wanted) probes.get(each);
       const distinct = [...new Set(seeds)];
       const spec = makeSpec(task, params, { seeds: distinct.length, probes: wanted });
-      return train(context, store.createRuns(spec, distinct)[0]!.group);
+      // Together: where the queue takes no more, no run is left behind that nobody trains.
+      return store.transaction(() => train(context, store.createRuns(spec, distinct)[0]!.group));
     },
   }),
   route({

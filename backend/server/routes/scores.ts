@@ -1,16 +1,17 @@
 import { z } from "zod";
 import { headScoresSchema, parseScores } from "../../heads/scores.ts";
+import { documentId, modelRef } from "../fields.ts";
 import { scoresId } from "../library.ts";
 import { route } from "../route.ts";
 
-const id = z.object({ id: z.string().describe('path below the data folder, such as "start/induction.json"') });
+const id = z.object({ id: documentId.describe('path below the data folder, such as "start/induction.json"') });
 
 export const scoreRoutes = [
   route({
     method: "get",
     path: "/scores",
     summary: "The score documents in the data folder",
-    query: z.strictObject({ model: z.string().optional().describe("only those made with this model") }),
+    query: z.strictObject({ model: modelRef.optional().describe("only those made with this model") }),
     answer: { description: "A list of ScoresEntry" },
     handle: async ({ query: { model } }, { library }) =>
       (await library.scores()).filter((each) => model === undefined || each.model.ref === model),

@@ -1,3 +1,4 @@
+import { type CsvCell, csvText } from "../../csv.ts";
 import type { Curves } from "./curves.ts";
 
 /**
@@ -6,24 +7,15 @@ import type { Curves } from "./curves.ts";
  * numbers have all their digits, so reading them back gives the same ones (NaN and Infinity are written so).
  */
 export function curvesCsv(curves: Curves): string {
-  const values = new Map<number, string[]>();
+  const values = new Map<number, CsvCell[]>();
   [...curves.values()].forEach((curve, column) => {
     for (const { step, value } of curve) {
-      const row = values.get(step) ?? new Array<string>(curves.size).fill("");
-      row[column] = String(value);
+      const row = values.get(step) ?? new Array<CsvCell>(curves.size).fill("");
+      row[column] = value;
       values.set(step, row);
     }
   });
   const steps = [...values.keys()].sort((a, b) => a - b);
-  const rows = steps.map((step) => [String(step), ...values.get(step)!]);
+  const rows = steps.map((step) => [step, ...values.get(step)!]);
   return csvText([["step", ...curves.keys()], ...rows]);
-}
-
-/** Cells as CSV, quoted where they must be. */
-export function csvText(rows: readonly (readonly string[])[]): string {
-  return rows.map((row) => `${row.map(quote).join(",")}\n`).join("");
-}
-
-function quote(cell: string): string {
-  return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
 }

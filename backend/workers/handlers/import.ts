@@ -2,6 +2,7 @@ import { importers } from "../../exports/index.ts";
 import { headModel } from "../../heads/model.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { describeModel } from "../../models/load.ts";
+import { parseReference } from "../../models/reference.ts";
 import type { Handler } from "./index.ts";
 
 interface ImportPayload {
@@ -17,5 +18,5 @@ export const handle: Handler = async (payload): Promise<HeadScores> => {
   const { format, model, path, params = {} } = payload as ImportPayload;
   const importer = importers.get(format);
   importers.parse(format, params);
-  return importer.read(path, headModel(await describeModel(model)));
+  return importer.read(path, headModel(await describeModel(parseReference(model, "absolute"))));
 };

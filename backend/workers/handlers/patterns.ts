@@ -6,7 +6,7 @@ import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { SliceQuery } from "../../server/api.ts";
 import { session, wayOf } from "../session.ts";
-import { cut, PATTERN_AXES, reply } from "../slices.ts";
+import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
 import type { Handler } from "./index.ts";
 
 interface PatternsPayload {
@@ -14,13 +14,16 @@ interface PatternsPayload {
   readonly ids: readonly number[];
   readonly layer: number;
   readonly slice: SliceQuery;
+  /** Bytes that the answer may have, default any number. */
+  readonly most?: number;
 }
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
 export const handle: Handler = async (payload, context) => {
-  const { model: ref, ids, layer, slice } = payload as PatternsPayload;
+  const { model: ref, ids, layer, slice, most } = payload as PatternsPayload;
   const model = await session.models.open(ref, context.signal);
   checkLayer(model.config, layer);
+  checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
   const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
   const names = slice.weighted ? [name, value] : [name];
   const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {

@@ -2,6 +2,7 @@ import { type ProbeRequest, probeMany, probes as registry } from "../../../probe
 import type { HeadScores } from "../../heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
+import { parseReference } from "../../models/reference.ts";
 import { slug } from "../../paths.ts";
 import type { JobRequest } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
@@ -14,7 +15,7 @@ type ProbeJob = Extract<JobRequest, { kind: "probe" }>;
 export const handle: Handler = async (payload, { emit, signal }): Promise<{ scores: string[] }> => {
   const { model: ref, probes, seed = 0 } = payload as ProbeJob;
   for (const { name, params } of probes) registry.parse(name, params ?? {});
-  const model = await loadModel(ref, { signal });
+  const model = await loadModel(parseReference(ref, "absolute"), { signal });
   try {
     const found = new Map<ProbeRequest, string>();
     for (const group of together(probes)) {

@@ -1,6 +1,6 @@
 import { pullHubModel } from "../../models/hub/pull.ts";
-import { isHubRef } from "../../models/hub/ref.ts";
 import { type PullProgress, pullModel } from "../../models/pull.ts";
+import { parseReference } from "../../models/reference.ts";
 import type { JobRequest } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
 import type { Handler } from "./index.ts";
@@ -10,8 +10,9 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<{ mode
   const { model } = payload as Extract<JobRequest, { kind: "pull" }>;
   const progress = progressTo(emit);
   const onProgress = ({ stage, done = 0, total = 0 }: PullProgress) => progress(done, total, `${model}, ${stage}`);
-  const { bytes } = isHubRef(model)
-    ? await pullHubModel(model, { signal, onProgress })
-    : (await pullModel(model, { signal, onProgress })).manifest;
+  const { bytes } =
+    parseReference(model, "none").kind === "hub"
+      ? await pullHubModel(model, { signal, onProgress })
+      : (await pullModel(model, { signal, onProgress })).manifest;
   return { model, bytes };
 };

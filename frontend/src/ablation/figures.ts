@@ -1,6 +1,7 @@
 import { lineColour } from "../colours.ts";
 import type { Figure } from "../components/figure.ts";
 import type { Table } from "../components/files.ts";
+import { plotTexts } from "../components/text.ts";
 import { band } from "./effect.ts";
 
 /** Losses at each place of a row, of one row or means over several. */
@@ -21,7 +22,8 @@ export interface LossLines {
 const MOST_LABELS = 48;
 
 /** Clean and changed losses as lines over the range of the control's draws, as plotly takes them. */
-export function lossFigure({ clean, changed, draws, labels, first, name }: LossLines): Figure {
+export function lossFigure(own: LossLines): Figure {
+  const { clean, changed, draws, labels, first, name } = plotTexts(own);
   const x = clean.map((_, i) => i + first);
   const line = (y: readonly number[], n: number, title: string) => ({
     type: "scatter",

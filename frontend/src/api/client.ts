@@ -1,4 +1,5 @@
 import type { Problem } from "../../../backend/server/api.ts";
+import { access } from "./access.svelte.ts";
 
 /** What the server refused, or why it was not reached. */
 export class ApiError extends Error {
@@ -44,6 +45,18 @@ export async function remove(path: string): Promise<void> {
 /** GET of bytes, such as a safetensors file. @throws ApiError */
 export async function bytes(path: string, caller?: AbortSignal | Caller): Promise<ArrayBuffer> {
   return (await request(path, followed(caller))).arrayBuffer();
+}
+
+/** The token in what somebody pasted: the address that headscope prints, or the token itself. */
+export function tokenIn(pasted: string): string {
+  const text = pasted.trim();
+  return (URL.canParse(text) && new URL(text).searchParams.get("token")) || text;
+}
+
+/** Whether the server lets in who shows this token. @throws TypeError where it does not answer */
+export async function isToken(token: string): Promise<boolean> {
+  if (!/^[\x21-\x7e]+$/.test(token)) return false; // no header could carry it
+  return (await fetch("/api/health", { headers: { authorization: `Bearer ${token}` } })).ok;
 }
 
 /** A server-sent event. */
@@ -107,6 +120,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
     throw new ApiError(unreachable());
   }
   if (response.ok) return response;
+  if (response.status === 401) access.refused = true;
   throw new ApiError(await problemOf(response));
 }
 

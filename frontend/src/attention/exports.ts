@@ -1,8 +1,8 @@
 import type { PromptInput } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
 import type { Table } from "../components/files.ts";
+import { escaped } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
-import { escaped } from "../heads/svg.ts";
 import { largest } from "./statistics.ts";
 
 /** A head's pattern with what names it. */

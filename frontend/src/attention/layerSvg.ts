@@ -1,4 +1,4 @@
-import { escaped } from "../heads/svg.ts";
+import { escaped } from "../components/text.ts";
 
 /** A head's small picture. */
 export interface Thumb {

@@ -1,6 +1,6 @@
 import { inkOn } from "../colours.ts";
+import { escaped } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
-import { escaped } from "../heads/svg.ts";
 import type { Box } from "./boxes.ts";
 import { FILL, type StripMarks } from "./strip.ts";
 

@@ -1,4 +1,5 @@
 import type { Figure, HeatmapFigure, LineFigure } from "../../../backend/reports/figure.ts";
+import { plotTexts } from "../components/text.ts";
 import type { PlotlyFigure } from "../training/figure.ts";
 
 /** What a figure's colours are: of lines in order, and of a heatmap from its lowest to its highest value. */
@@ -10,7 +11,8 @@ export interface Palette {
 }
 
 /** A report's figure for plotly.js; its title is left to the card that it stands in. */
-export function toPlotly(figure: Figure, palette: Palette): PlotlyFigure {
+export function toPlotly(own: Figure, palette: Palette): PlotlyFigure {
+  const figure = plotTexts(own);
   return figure.kind === "lines" ? lines(figure, palette) : heatmap(figure, palette);
 }
 

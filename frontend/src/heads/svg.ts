@@ -1,3 +1,4 @@
+import { escaped } from "../components/text.ts";
 import { figure } from "../format.ts";
 import { cellColours } from "./colour.ts";
 import { extent, headName, type Table } from "./grid.ts";
@@ -53,11 +54,6 @@ export function gridSvg(
     text(MARGIN, height - 10, "start", `from ${figure(range[0])} to ${figure(range[1])}`),
     "</svg>",
   ].join("\n");
-}
-
-/** Text as XML takes it. */
-export function escaped(words: string): string {
-  return words.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }
 
 /** A picture as PNG, at twice its size. @throws Error where the browser cannot draw it */

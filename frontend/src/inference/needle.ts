@@ -1,4 +1,5 @@
 import type { NeedleAnswer, NeedleTrial } from "../../../backend/server/api.ts";
+import { plotText } from "../components/text.ts";
 
 export type Side = "full" | "masked";
 
@@ -35,8 +36,7 @@ export function cellTrials(trials: readonly NeedleTrial[], length: number, depth
 /** The answers of each cell in one text, a line an answer, as a table [depths][lengths]; safe in plotly's hover. */
 export function answerWords(trials: readonly NeedleTrial[], side: Side): string[][] {
   const { lengths, depths } = needleTable(trials, side);
-  const plain = (text: string): string =>
-    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replace(/\s+/g, " ").trim();
+  const plain = (text: string): string => plotText(text.replace(/\s+/g, " ").trim());
   return depths.map((depth) =>
     lengths.map((length) =>
       answersOf(cellTrials(trials, length, depth), side)

@@ -2,6 +2,7 @@ import { signed } from "../ablation/effect.ts";
 import { lineColour, plotlyScale } from "../colours.ts";
 import type { Figure } from "../components/figure.ts";
 import type { Table } from "../components/files.ts";
+import { plotText } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
 import { groupOf, type Shape } from "../heads/algebra.ts";
 import type { Patched } from "./patching.svelte.ts";
@@ -75,9 +76,10 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
   const places = Array.from({ length: positions }, (_, p) => p);
   const can = shares.map((row, layer) => row.map((_, p) => canMatter(patched.node, layer, p, pair)));
   const end = scaleEnd(shares);
+  const tokens = places.map((p) => plotText(positionTokens(patched, p)));
   const words = shares.map((row, layer) =>
     row.map((share, p) => {
-      const place = `layer ${layer}, position ${p} ${positionTokens(patched, p)}`;
+      const place = `layer ${layer}, position ${p} ${tokens[p]}`;
       if (!can[layer]![p]) return `${place}<br>cannot matter: both runs are alike here, or nothing reads it`;
       return `${place}<br>restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`;
     }),
@@ -101,7 +103,7 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
       xaxis: {
         tickmode: "array",
         tickvals: places,
-        ticktext: places.map((p) => positionTokens(patched, p)),
+        ticktext: tokens,
         tickangle: -60,
         showgrid: false,
         zeroline: false,

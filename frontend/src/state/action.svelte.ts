@@ -1,5 +1,5 @@
 import type { Problem } from "../../../backend/server/api.ts";
-import { ApiError, remove } from "../api/client.ts";
+import { ApiError, post, remove } from "../api/client.ts";
 
 /** Something that a button asks the server to do: whether it is under way, and why it was refused. */
 export class Action {
@@ -25,5 +25,10 @@ export class Action {
 
 /** Stops a job: a run that trains is saved where it is, and can go on from there. @throws ApiError */
 export function cancelJob(id: number): Promise<void> {
+  return post(`/api/jobs/${id}/cancel`, {});
+}
+
+/** Takes a job that has ended off the list; what it made stays. @throws ApiError */
+export function removeJob(id: number): Promise<void> {
   return remove(`/api/jobs/${id}`);
 }

@@ -1,8 +1,9 @@
 import type { Events } from "../../../backend/server/api.ts";
+import { access } from "../api/access.svelte.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;
 
-const NAMES = ["job", "run", "metrics", "checkpoint", "library", "reset"] as const;
+const NAMES = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
 /** Until a connection that the browser has given up is tried again, in milliseconds. */
 const AGAIN = 3_000;
 
@@ -51,7 +52,7 @@ class ServerEvents {
     source.onerror = () => {
       this.connected = false;
       this.#lost = true;
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#open(), AGAIN);
+      if (source.readyState === EventSource.CLOSED && !access.refused) setTimeout(() => this.#open(), AGAIN);
     };
     for (const name of NAMES)
       source.addEventListener(name, (event) => {

@@ -86,6 +86,7 @@ class Workspace {
       read(this.scores, "/api/scores");
       read(this.masks, "/api/masks");
     });
+    events.on("start", (start) => this.health.change((health) => ({ ...health, start })));
     events.on("checkpoint", () => read(this.models, "/api/models"));
     events.on("job", (job) => {
       this.#put(this.jobs, job, ({ id }) => id === job.id);

@@ -1,3 +1,4 @@
+import { plotTexts } from "../components/text.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
@@ -42,7 +43,8 @@ export interface PlotlyFigure {
 const QUIET = "#808080";
 
 /** A panel of curves over steps for plotly.js; what has no place on a logarithmic axis is left out. */
-export function panelFigure(options: PanelOptions): PlotlyFigure {
+export function panelFigure(own: PanelOptions): PlotlyFigure {
+  const options = plotTexts(own);
   const { lines, unit, logSteps, logValues, legend } = options;
   const steps = [...lines.flatMap((line) => line.steps), options.until ?? 0].filter((step) => !logSteps || step > 0);
   if (logSteps) steps.push(1);

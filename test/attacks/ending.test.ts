@@ -1,0 +1,182 @@
+// What runs can be ended: a second signal ends the command line whatever holds its event loop.
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { HeadscopeError } from "../../backend/errors.ts";
+import { WorkerCrash } from "../../backend/jobs/client.ts";
+import { Interactive } from "../../backend/server/interactive.ts";
+import { LIMITS } from "../../backend/server/limits.ts";
+import { buildCli, ROOT } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
+import { bundleScript } from "../helpers/script.ts";
+
+let home = "";
+beforeAll(async () => {
+  await buildCli();
+  home = mkdtempSync(join(tmpdir(), "headscope-ending-"));
+});
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+const children: ChildProcess[] = [];
+afterAll(() => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
+interface Ended {
+  readonly code: number | null;
+  readonly said: string;
+}
+
+/** A command line that has said something; `ended` resolves with its exit code. */
+async function startCommand(
+  args: readonly string[],
+  { until, hold }: { until: string; hold?: string },
+): Promise<{ child: ChildProcess; ended: Promise<Ended> }> {
+  const before = hold === undefined ? [] : ["--import", pathToFileURL(join(ROOT, "test/helpers/hold-loop.mjs")).href];
+  const child = spawn(process.execPath, [...before, join(ROOT, "backend/cli/bin.mjs"), ...args], {
+    env: { ...process.env, HEADSCOPE_HOME: home, ...(hold === undefined ? {} : { HOLD: hold }) },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  children.push(child);
+  let said = "";
+  const ended = new Promise<Ended>((resolve) => child.on("close", (code) => resolve({ code, said })));
+  await new Promise<void>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+        if (said.includes(until)) resolve();
+      });
+    ended.then(({ code }) => reject(new Error(`it ended with ${code}: ${said}`)));
+  });
+  return { child, ended };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const soon = <T>(promise: Promise<T>) =>
+  Promise.race([promise, pause(patiently(10_000)).then(() => expect.unreachable("it still runs"))]);
+
+describe.skipIf(!existsSync("/usr/bin/g++"))("two signals end a command whose event loop is held", () => {
+  test.each([
+    { hold: "loop", signals: ["SIGINT", "SIGINT"], code: 130 },
+    { hold: "pattern", signals: ["SIGINT", "SIGINT"], code: 130 },
+    { hold: "native", signals: ["SIGINT", "SIGINT"], code: 130 },
+    { hold: "loop", signals: ["SIGINT", "SIGTERM"], code: 143 },
+    { hold: "native", signals: ["SIGTERM", "SIGTERM"], code: 143 },
+  ] as const)("$hold, $signals", async ({ hold, signals, code }) => {
+    const { child, ended } = await startCommand(["serve", "--port", "0"], { until: "HELD", hold });
+    child.kill(signals[0]);
+    await pause(300);
+    expect(child.exitCode).toBeNull();
+    child.kill(signals[1]);
+    expect(await soon(ended)).toMatchObject({ code });
+  });
+});
+
+test("a chat template that never ends outlives the process that asked for it by seconds at most", async () => {
+  const endless =
+    "{% for i in range(1000) %}{% for j in range(1000) %}{% for k in range(1000) %}{% endfor %}{% endfor %}{% endfor %}";
+  const asker = spawn(process.execPath, [await bundleScript("chat-script"), endless], { stdio: "ignore" });
+  children.push(asker);
+  const childrenOf = () =>
+    readFileSync(`/proc/${asker.pid}/task/${asker.pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+  await expect.poll(childrenOf).toHaveLength(1);
+  const [renderer] = childrenOf();
+  asker.kill("SIGKILL");
+  await expect.poll(() => existsSync(`/proc/${renderer}`), { timeout: patiently(15_000) }).toBe(false);
+});
+
+test("one signal lets a command tidy up", async () => {
+  const { child, ended } = await startCommand(["serve", "--port", "0"], { until: "http://" });
+  child.kill("SIGINT");
+  const { code, said } = await soon(ended);
+  expect(said).toContain("stopping");
+  expect(code).toBe(0);
+});
+
+describe("a worker that is ended by a request", () => {
+  let names = 0;
+  const opened: Interactive[] = [];
+  afterAll(() => Promise.all(opened.map((each) => each.close())));
+  const never = new AbortController().signal;
+
+  /** A resident worker over models that are files: what a file holds is what opening it does. */
+  function resident() {
+    const log = join(home, `log-${names++}`);
+    writeFileSync(log, "");
+    const interactive = new Interactive(
+      LIMITS,
+      { handlers: join(ROOT, "test/helpers/deadly-handlers.mjs"), environment: { LOG: log } },
+      (model) => readFileSync(model, "utf8"),
+    );
+    opened.push(interactive);
+    const model = (does: string) => {
+      const path = join(home, `model-${names++}`);
+      writeFileSync(path, does);
+      return path;
+    };
+    const ask = (kind: string, payload: unknown) => interactive.ask(kind, payload, { signal: never });
+    const lines = () => readFileSync(log, "utf8").trim().split("\n");
+    return { interactive, model, ask, describe: (path: string) => ask("describe", { model: path }), lines };
+  }
+  const failure = (request: Promise<unknown>): Promise<HeadscopeError> =>
+    request.then(
+      () => expect.unreachable("it was answered"),
+      (error) => error,
+    );
+
+  test("fails that request, by its name and its model's", async () => {
+    const { model, describe } = resident();
+    const evil = model("kill");
+    const error = await failure(describe(evil));
+    expect(error).toBeInstanceOf(WorkerCrash);
+    expect(error).toMatchObject({ kind: "crashed", request: { kind: "describe", model: evil } });
+    expect(error.message).toContain(evil);
+  });
+
+  test("answers the others, and opens again what was open, the culprit aside", async () => {
+    const { model, describe, interactive, lines } = resident();
+    const [one, two, evil] = [model("open"), model("open"), model("kill")];
+    await describe(one);
+    await describe(two);
+    const before = interactive.pid;
+    const [dead, ...others] = await Promise.allSettled([describe(evil), describe(one), describe(one)]);
+    expect(dead.status).toBe("rejected");
+    expect(others.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+    const after = interactive.pid;
+    expect(after).not.toBe(before);
+    await expect.poll(() => lines().at(-1)).toBe(`${after} ${two}`);
+    expect(lines().filter((line) => line.endsWith(evil))).toHaveLength(1);
+  });
+
+  test("asks one again that had not been begun when the process died", async () => {
+    const { ask } = resident();
+    await ask("dieLater", null);
+    await pause(500); // work for idle times begins after a quarter of a second, and holds the process for half of one
+    const held = ask("echo", "held");
+    expect(await held).toBe("held");
+  });
+
+  test("opens a model no third time, until its file changes", async () => {
+    const { model, describe, interactive } = resident();
+    const evil = model("kill");
+    expect((await failure(describe(evil))).kind).toBe("crashed");
+    const waiting = await Promise.all([1, 2, 3].map(() => failure(describe(evil))));
+    expect(waiting.map(({ kind }) => kind)).toEqual(["crashed", "unsupported", "unsupported"]);
+    const { pid } = interactive;
+    expect((await failure(describe(evil))).message).toContain("SIGKILL");
+    expect(interactive.pid).toBe(pid);
+    writeFileSync(evil, "open");
+    expect(await describe(evil)).toBe("open");
+  });
+
+  test("keeps a model that has answered, whatever requests about it do", async () => {
+    const { model, describe, ask } = resident();
+    const good = model("open");
+    await describe(good);
+    for (let i = 0; i < 3; i++) expect((await failure(ask("kill", { model: good }))).kind).toBe("crashed");
+    expect(await describe(good)).toBe("open");
+  });
+});

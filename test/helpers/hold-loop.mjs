@@ -1,0 +1,19 @@
+// Loaded before a command (node --import): a second later it holds the event loop as HOLD says, and never lets go.
+import { writeSync } from "node:fs";
+
+/** @type {Record<string, () => void>} */
+const HOLDS = {
+  /** JavaScript that never ends. */
+  loop: () => {
+    for (;;);
+  },
+  /** A regular expression that tries 2^60 ways. */
+  pattern: () => void /^(a+)+$/.test(`${"a".repeat(60)}b`),
+  /** A call into the system that does not return. */
+  native: () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0),
+};
+
+setTimeout(() => {
+  writeSync(2, "HELD\n");
+  HOLDS[process.env["HOLD"] ?? "loop"]?.();
+}, 1_000);
