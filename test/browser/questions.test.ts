@@ -53,7 +53,7 @@ describe.skipIf(chromiumPath === undefined)("numbers stand under their question 
     home = mkdtempSync(join(tmpdir(), "headscope-questions-"));
     serving = await startServing(home);
     browser = await launchBrowser();
-    page = (await watchedPage(browser)).page;
+    page = (await watchedPage(browser, serving)).page;
     page.setDefaultTimeout(PATIENCE);
   });
   afterAll(async () => {

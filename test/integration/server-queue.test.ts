@@ -6,9 +6,9 @@ import { smallConfig } from "../helpers/models.ts";
 import { ownDataFolder, saveRandomRun } from "../helpers/workers.ts";
 
 /** Deep enough that a long text takes many stretches. */
-const CONFIG = smallConfig({ n_layers: 12, n_ctx: 8_192 });
+const CONFIG = smallConfig({ n_layers: 12, n_ctx: 4_096 });
 const MODEL = "run:deep-1";
-const LONG = Array.from({ length: 4_000 }, (_, i) => (7 * i) % CONFIG.d_vocab);
+const LONG = Array.from({ length: 2_000 }, (_, i) => (7 * i) % CONFIG.d_vocab);
 const SHORT = [1, 2, 3, 4, 5, 6, 7];
 
 const folder = ownDataFolder();
@@ -17,7 +17,7 @@ beforeAll(async () => {
   await buildCli();
   await saveRandomRun("deep-1", 0, CONFIG, 1);
   // A model this small is quick: what a person's text of thousands of tokens is to a real model, it is here from this limit on.
-  server = await openServer({ folder: folder.path, limits: { shortMs: 20 } });
+  server = await openServer({ folder: folder.path, limits: { shortMs: 2 } });
   await server.post("/api/prompts", { model: MODEL, tokens: SHORT });
 });
 afterAll(() => server.server.close());
@@ -36,29 +36,31 @@ test("a tab with seven words is answered while another's long text is read, whic
   });
   await until((entries) => entries.some(({ id, state }) => id === "a.1" && state === "computing"));
   const short: Prompt = (await ask("/api/prompts", { model: MODEL, tokens: [...SHORT, 8] })).json;
-  const ablated = await ask("/api/ablate", { prompt: short.id, heads: ["2.0"], controls: 1 });
   order.push("short");
+  const ablated = await ask("/api/ablate", { prompt: short.id, heads: ["2.0"], controls: 1 });
   expect(ablated.status).toBe(200);
   expect((ablated.json as AblateResult).control?.draws).toHaveLength(1);
   const prompt = (await long).json as Prompt;
   expect(order).toEqual(["short", "long"]);
   expect(prompt.nll).toHaveLength(LONG.length - 1);
   // What was done meanwhile took nothing of it away.
-  const pattern = await server.get(`/api/prompts/${prompt.id}/patterns/11?heads=0&queries=3990:4000&keys=0:10`);
+  const pattern = await server.get(`/api/prompts/${prompt.id}/patterns/11?heads=0&queries=1990:2000&keys=0:10`);
   expect(pattern.status).toBe(200);
 });
 
 test("a long text that nobody waits for any more leaves the worker at once, and the next long one is answered", async () => {
   const gone = new AbortController();
-  const request = fetch(new URL("/api/prompts", server.server.url), {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-request-id": "a.2" },
-    body: JSON.stringify({ model: MODEL, tokens: LONG.map((id) => (id + 1) % CONFIG.d_vocab) }),
-    signal: gone.signal,
-  }).catch((error: Error) => error.name);
-  await until((entries) => entries.some(({ id, progress }) => id === "a.2" && progress !== undefined));
-  const next = ask("/api/prompts", { model: MODEL, tokens: LONG.slice(0, 2_000) }, { "x-request-id": "b.1" });
-  await until((entries) => entries.some(({ id, state }) => id === "b.1" && state === "waiting"));
+  const request = server
+    .send("/api/prompts", {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-request-id": "a.2" },
+      body: JSON.stringify({ model: MODEL, tokens: [...LONG, ...LONG] }),
+      signal: gone.signal,
+    })
+    .catch((error: Error) => error.name);
+  await until((entries) => entries.some(({ id, state }) => id === "a.2" && state === "computing"));
+  const next = ask("/api/prompts", { model: MODEL, tokens: LONG.slice(0, 1_900) }, { "x-request-id": "b.1" });
+  await until((entries) => entries.some(({ id }) => id === "b.1"));
   gone.abort();
   expect(await request).toBe("AbortError");
   expect((await next).status).toBe(200);
