@@ -118,6 +118,7 @@ export const associativeRecall = task({
   },
   world: () => null,
   sample: (_, params, random, rows) => batch(params, random, rows),
+  part: "repeated",
   evaluations: { recall, distant },
   describe(_, { context, pairs }, { tokens, classes, layout }, row) {
     const at = row * context;

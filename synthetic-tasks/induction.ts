@@ -114,6 +114,7 @@ export const induction = task({
   },
   world: () => null,
   sample: (_, params, random, count) => batch(params, random, count, params.loss === "all" ? () => true : determined),
+  part: "repeated",
   evaluations: { "in-context": inContext, "first-copy": firstCopy },
   describe(_, { context, bos }, { tokens, layout }, row) {
     const ids = tokens!.subarray(row * context, (row + 1) * context);

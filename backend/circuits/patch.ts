@@ -2,12 +2,13 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { forward } from "../models/forward.ts";
 import { blockHook, blockHookNames, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 
 /** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
@@ -43,6 +44,8 @@ export interface PatchOptions {
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between the places of a layer and stretches of a long run. */
+  turn?: Turn;
 }
 
 const OPTIONS: Rules<PatchOptions> = {
@@ -54,6 +57,7 @@ const OPTIONS: Rules<PatchOptions> = {
   prependBos: YES_OR_NO,
   progress: FUNCTION,
   signal: ANYTHING,
+  turn: FUNCTION,
 };
 
 /** Metric values, means over the pairs. */
@@ -77,7 +81,9 @@ const BATCH_TOKENS = 2048;
  */
 export async function patch(model: Model, options: PatchOptions): Promise<PatchResult> {
   checkOptions("patch", options, OPTIONS, ["pairs", "node", "by"]);
-  const { node, by, progress, signal } = options;
+  const { node, by, progress, signal, turn } = options;
+  const between = turn ?? loopTurn(signal);
+  const stop: Stop = { onLayer: () => signal?.throwIfAborted(), turn };
   const { hook } = checkPlace(model, node, by);
   const pairs = tokenPairs(model, options.pairs, options);
   if (by === "position") {
@@ -95,14 +101,13 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   for (const layer of layers) checkLayer(model.config, layer);
   const results: PatchResult[] = [];
   for (const pair of pairs) {
-    const base = run(model, pair, hook);
+    const base = await run(model, pair, hook, stop);
     try {
       const patched: number[][] = [];
       for (const layer of layers) {
-        patched.push(patchLayer(model, pair, base, { layer, node, by }, signal));
+        patched.push(await patchLayer(model, pair, base, { layer, node, by, ...stop }));
         progress?.(results.length * layers.length + patched.length, pairs.length * layers.length, "patching, layers");
-        await new Promise(setImmediate);
-        signal?.throwIfAborted();
+        await between();
       }
       const { clean, corrupt } = base;
       results.push({
@@ -163,12 +168,19 @@ interface Base {
   streams: Tensor[];
 }
 
+/** How the work is given up, and lets others in. */
+interface Stop {
+  readonly onLayer: () => void;
+  readonly turn: Turn | undefined;
+}
+
 /** Both prompts, unpatched. */
-function run(model: Model, pair: TokenPair, hook: string): Base {
+async function run(model: Model, pair: TokenPair, hook: string, { onLayer, turn }: Stop): Promise<Base> {
   const layers = Array.from({ length: model.config.n_layers }, (_, l) => l);
-  const of = (tokens: number[], name: string) => {
+  const of = async (tokens: number[], name: string) => {
     const names = layers.map((layer) => blockHook(layer, name));
-    const { logits, resid, activations } = forward(model, { tokens: [tokens], logitsAt: "last" }, { names });
+    const input = { tokens: [tokens], logitsAt: "last" } as const;
+    const { logits, resid, activations } = await forwardInTurns(model, input, { names, onLayer }, turn);
     const metric = logitDifference(logits!, pair)[0]!;
     tf.dispose([logits!, resid]);
     if (!Number.isFinite(metric)) {
@@ -177,20 +189,24 @@ function run(model: Model, pair: TokenPair, hook: string): Base {
     }
     return { metric, tensors: names.map((each) => activations.get(each)!) };
   };
-  const clean = of(pair.clean, hook);
-  const corrupt = of(pair.corrupt, "hook_resid_pre");
+  const clean = await of(pair.clean, hook);
+  let corrupt: Awaited<ReturnType<typeof of>>;
+  try {
+    corrupt = await of(pair.corrupt, "hook_resid_pre");
+  } catch (error) {
+    tf.dispose(clean.tensors);
+    throw error;
+  }
   return { clean: clean.metric, corrupt: corrupt.metric, sources: clean.tensors, streams: corrupt.tensors };
 }
 
 /** The metric with each place of one layer patched. */
-function patchLayer(
+async function patchLayer(
   model: Model,
   pair: TokenPair,
   base: Base,
-  at: { layer: number; node: PatchNode; by: PatchPlace },
-  signal?: AbortSignal,
-): number[] {
-  const { layer, node, by } = at;
+  { layer, node, by, onLayer, turn }: Stop & { layer: number; node: PatchNode; by: PatchPlace },
+): Promise<number[]> {
   const place = NODES[node];
   const positions = pair.corrupt.length;
   const source = base.sources[layer]!;
@@ -201,21 +217,24 @@ function patchLayer(
   const size = Math.ceil(places / batches);
   const values: number[] = [];
   for (let first = 0; first < places; first += size) {
-    const patched = tf.tidy(() => {
+    const given = tf.tidy(() => {
       const mask = new Float32Array(size * (by === "layer" ? 1 : places));
       const width = mask.length / size;
       for (let i = 0; i < size; i++) mask[i * width + Math.min(first + i, width - 1)] = 1;
       const shape = source.shape.map((_, a) => (a === 0 ? size : a === axis ? width : 1));
       const change = replaceWhere(tf.tensor(mask, shape), source);
-      const resid = tf.tile(base.streams[layer]!, [size, 1, 1]);
-      const { logits } = forward(
-        model,
-        { resid, startLayer: layer, logitsAt: "last" },
-        { interventions: new Map([[blockHook(layer, place.hook), change]]), onLayer: () => signal?.throwIfAborted() },
-      );
-      return logitDifference(logits!, pair);
+      return { change, resid: tf.tile(base.streams[layer]!, [size, 1, 1]) };
     });
-    values.push(...patched.slice(0, Math.min(size, places - first)));
+    try {
+      const input = { resid: given.resid, startLayer: layer, logitsAt: "last" } as const;
+      const interventions = new Map([[blockHook(layer, place.hook), given.change]]);
+      const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
+      values.push(...logitDifference(result.logits!, pair).slice(0, Math.min(size, places - first)));
+      result.dispose();
+    } finally {
+      tf.dispose([given.resid, given.change.gain, given.change.bias]);
+    }
+    if (first + size < places) await turn?.();
   }
   return values;
 }

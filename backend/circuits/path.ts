@@ -9,10 +9,12 @@ import { normalise, UNHOOKED } from "../models/block.ts";
 import { forward } from "../models/forward.ts";
 import { blockHook, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { parameter } from "../models/weights.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
 
@@ -40,6 +42,8 @@ export interface PathOptions {
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between the senders and stretches of a long run. */
+  turn?: Turn;
 }
 
 const OPTIONS: Rules<PathOptions> = {
@@ -50,6 +54,7 @@ const OPTIONS: Rules<PathOptions> = {
   prependBos: YES_OR_NO,
   progress: FUNCTION,
   signal: ANYTHING,
+  turn: FUNCTION,
 };
 
 /** A table of senders, and what it is a table of. */
@@ -69,7 +74,7 @@ export interface PathResult extends PatchResult {
  */
 export async function patchPaths(model: Model, options: PathOptions): Promise<PathResult> {
   checkOptions("patchPaths", options, OPTIONS, ["pairs", "into", "through"]);
-  const { into, through, form = "direct", progress, signal } = options;
+  const { into, through, form = "direct", progress, signal, turn } = options;
   const layer = receiverLayer(model, into);
   const heads = receiverHeads(model, into, through);
   const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
@@ -78,7 +83,7 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
   for (const [p, pair] of pairs.entries()) {
     const told = (done: number) =>
       progress?.(results.length * senders + done, pairs.length * senders, "path patching, senders");
-    const made = await patchPair(model, pair, layer, { heads, through, form, ...(signal ? { signal } : {}), told });
+    const made = await patchPair(model, pair, layer, { heads, through, form, signal, turn, told });
     results.push({ ...made, ...notesOf(made.clean, made.corrupt, pairs.length > 1 ? p : undefined) });
   }
   const format = through === "q" ? formatHead : formatKvHead;
@@ -117,21 +122,23 @@ interface Receivers {
   readonly heads: readonly number[];
   readonly through: PathEnd;
   readonly form: PathForm;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  readonly turn: Turn | undefined;
   /** Called with the senders done. */
   told(done: number): void;
 }
 
 /** One pair's table; the senders are rows of batches that start from the corrupt run's residual before the receivers. */
 async function patchPair(model: Model, pair: TokenPair, layer: number, receivers: Receivers): Promise<PatchResult> {
-  const { told, signal } = receivers;
+  const { told, signal, turn } = receivers;
   const { n_heads: H } = model.config;
   const senders = layer * H;
   const onLayer = () => signal?.throwIfAborted();
-  const clean = run(model, pair, pair.clean, layer, onLayer);
-  let corrupt: ReturnType<typeof run> | undefined;
+  const between = turn ?? loopTurn(signal);
+  const clean = await run(model, pair, pair.clean, layer, { onLayer, turn });
+  let corrupt: Run | undefined;
   try {
-    corrupt = run(model, pair, pair.corrupt, layer, onLayer);
+    corrupt = await run(model, pair, pair.corrupt, layer, { onLayer, turn });
     const most = Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length));
     const values: number[] = [];
     // Batches of equal size, the last filled up, so that all run the same functions; where MLPs run again, of one layer each.
@@ -140,11 +147,10 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
       const size = Math.ceil(count / Math.ceil(count / most));
       for (let first = 0; first < count; first += size) {
         const rows = Array.from({ length: size }, (_, i) => group * H + Math.min(first + i, count - 1));
-        const made = patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers);
+        const made = await patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers);
         values.push(...made.slice(0, Math.min(size, count - first)));
         told(values.length);
-        await new Promise(setImmediate);
-        signal?.throwIfAborted();
+        await between();
       }
     }
     return {
@@ -158,38 +164,40 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
   }
 }
 
-type Runs = Record<"clean" | "corrupt", ReturnType<typeof run>>;
+type Run = Awaited<ReturnType<typeof run>>;
+type Runs = Record<"clean" | "corrupt", Run>;
 
 /** The metric with each of some senders patched. @param senders layer * heads + head, ascending; form mlps: of one layer */
-function patchSenders(
+async function patchSenders(
   model: Model,
   pair: TokenPair,
   layer: number,
   senders: readonly number[],
   runs: Runs,
-  { heads, through, form, signal }: Receivers,
-): number[] {
+  { heads, through, form, signal, turn }: Receivers,
+): Promise<number[]> {
   const { n_heads: H, n_key_value_heads: G } = model.config;
   const onLayer = () => signal?.throwIfAborted();
-  return tf.tidy(() => {
+  const given = tf.tidy(() => {
     const made = form === "direct" ? directChange : changeThroughMlps;
     const change = tf.expandDims(made(model, layer, senders, runs, onLayer), 2); // [senders, positions, 1, d_model]
     const mask = tf.tensor4d(
       Array.from({ length: through === "q" ? H : G }, (_, h) => Number(heads.includes(h))),
       [1, 1, through === "q" ? H : G, 1],
     );
-    const { logits } = forward(
-      model,
-      { resid: tf.tile(runs.corrupt.resid, [senders.length, 1, 1]), startLayer: layer, logitsAt: "last" },
-      {
-        interventions: new Map([
-          [blockHook(layer, `hook_${through}_input`), { gain: tf.scalar(1), bias: tf.mul(change, mask) }],
-        ]),
-        onLayer,
-      },
-    );
-    return logitDifference(logits!, pair);
+    const affine = { gain: tf.scalar(1), bias: tf.mul(change, mask) };
+    return { affine, resid: tf.tile(runs.corrupt.resid, [senders.length, 1, 1]) };
   });
+  try {
+    const input = { resid: given.resid, startLayer: layer, logitsAt: "last" } as const;
+    const interventions = new Map([[blockHook(layer, `hook_${through}_input`), given.affine]]);
+    const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
+    const values = logitDifference(result.logits!, pair);
+    result.dispose();
+    return values;
+  } finally {
+    tf.dispose([given.resid, given.affine.gain, given.affine.bias]);
+  }
 }
 
 /** What senders write differently in the clean prompt [senders, positions, d_model]. */
@@ -259,10 +267,17 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
 }
 
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the streams before each and it. */
-function run(model: Model, pair: TokenPair, tokens: number[], layer: number, onLayer: () => void) {
+async function run(
+  model: Model,
+  pair: TokenPair,
+  tokens: number[],
+  layer: number,
+  { onLayer, turn }: { onLayer: () => void; turn: Turn | undefined },
+) {
   const before = Array.from({ length: layer + 1 }, (_, l) => blockHook(l, "hook_resid_pre"));
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
-  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, ...before], onLayer });
+  const input = { tokens: [tokens], logitsAt: "last" } as const;
+  const result = await forwardInTurns(model, input, { names: [...names, ...before], onLayer }, turn);
   const metric = logitDifference(result.logits!, pair)[0]!;
   if (!Number.isFinite(metric)) {
     result.dispose();

@@ -6,6 +6,7 @@ import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
+import type { Turn } from "../runtime/turn.ts";
 import { allFinite, notFinite } from "./finite.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type CleanRun, METHODS, type Method, ModelRuns } from "./variants.ts";
@@ -19,6 +20,14 @@ export interface Head {
   readonly head: number;
 }
 
+/** A token of a row, and another in its place. */
+export interface Contrast {
+  /** Of the token, from 1 on: it is foretold at the position before. */
+  readonly position: number;
+  /** Id of the other token. */
+  readonly wrong: number;
+}
+
 /** What stands in for a head's output, on which rows. */
 export interface AblationInput {
   /** Rows of token ids [rows][positions], at least two tokens each. */
@@ -29,6 +38,8 @@ export interface AblationInput {
   byPosition?: boolean;
   /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
   reference?: readonly (readonly number[])[];
+  /** A single row's token against a wrong one: `difference` of the result. */
+  contrast?: Contrast;
   /** The clean run of the rows, where it is at hand. */
   clean?: CleanRun;
   /** Of the pairing of rows in resample and of the control's draws. Default 0. */
@@ -36,6 +47,8 @@ export interface AblationInput {
   /** Called as batches of variants are done. */
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between stretches of a long run. */
+  turn?: Turn;
 }
 
 export interface AblateOptions extends AblationInput {
@@ -60,6 +73,8 @@ const INPUT: Rules<AblationInput> = {
   seed: whole(0),
   progress: FUNCTION,
   signal: ANYTHING,
+  turn: FUNCTION,
+  contrast: { wants: "a position and a wrong token", fits: (value) => typeof value === "object" && value !== null },
 };
 
 const OPTIONS: Rules<AblateOptions> = {
@@ -105,6 +120,8 @@ export interface Ablation {
   };
   /** Why there is no control though it was asked for. */
   noControl?: string;
+  /** With a contrast: logit of the token less that of the wrong one, in each run. */
+  difference?: { clean: number; ablated: number; draws: number[] };
   /** By row: the likeliest tokens after its end, by the larger of the two probabilities. */
   nextToken: NextToken[][];
 }
@@ -120,6 +137,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
   checkOptions("ablate", options, OPTIONS, ["tokens", "heads", "method"]);
   const { heads, controls = 5, seed = 0, topTokens = 5, progress } = options;
   checkInput(model, options.tokens, [heads]);
+  if (options.contrast) checkContrast(model, options.tokens, options.contrast);
   const { draws, short, ways } = drawControls(model, heads, controls, seed);
   const sets = [[], heads, ...draws];
   const runs = new ModelRuns(model, options, sets);
@@ -148,6 +166,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
               ...(short.length > 0 ? { short } : {}),
             },
           }),
+      ...(options.contrast ? { difference: differences(model, runs, sets.length, options) } : {}),
       nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), {
         tokens: options.tokens,
         count: Math.min(topTokens, MOST_TOKENS_SHOWN),
@@ -222,6 +241,45 @@ function checkInput(
       }
     }
   }
+}
+
+function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { position, wrong }: Contrast): void {
+  const [row, ...others] = tokens;
+  if (others.length > 0)
+    throw new HeadscopeError("usage", "a contrast is of a single row", { remedy: "give one row, or leave it out" });
+  if (!(Number.isInteger(position) && position >= 1 && position < row!.length))
+    throw new HeadscopeError("usage", `no token at position ${position} is foretold in ${row!.length} tokens`, {
+      remedy: `choose a position from 1 to ${row!.length - 1}`,
+    });
+  if (!(Number.isInteger(wrong) && wrong >= 0 && wrong < config.d_vocab))
+    throw new HeadscopeError("usage", `the wrong token's id ${wrong} is outside the vocabulary`, {
+      remedy: `ids go from 0 to ${config.d_vocab - 1}`,
+    });
+}
+
+/** Logit of the contrast's token less that of the wrong one, of every set's run: clean, ablated, then the draws. */
+function differences(
+  model: Model,
+  runs: ModelRuns,
+  sets: number,
+  { tokens, contrast }: AblateOptions,
+): NonNullable<Ablation["difference"]> {
+  const { position, wrong } = contrast!;
+  const right = tokens[0]![position]!;
+  const [clean, ablated, ...draws] = tf.tidy(() => {
+    const { d_vocab } = model.config;
+    const logits = tf.reshape(logitsOf(model, runs.contrastStreams(sets)), [sets * d_vocab, 1]);
+    const pick = (id: number): Tensor =>
+      gatherRows(
+        logits,
+        tf.tensor1d(
+          Array.from({ length: sets }, (_, s) => s * d_vocab + id),
+          "int32",
+        ),
+      );
+    return [...tf.sub(pick(right), pick(wrong)).dataSync()];
+  });
+  return { clean: clean!, ablated: ablated!, draws };
 }
 
 /**

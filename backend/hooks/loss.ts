@@ -4,6 +4,7 @@ import type { Model } from "../models/model.ts";
 import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import type { Turn } from "../runtime/turn.ts";
 import { allFinite, notFinite } from "./finite.ts";
 
 /** Loss of the next token, in nats. */
@@ -46,7 +47,7 @@ export function meanLoss(nll: readonly (readonly number[])[]): number {
 /**
  * Loss of every next token from the residual stream after the last layer; logits are made and reduced in bounded chunks.
  * @param resid [rows, positions, d_model] @param tokens the rows' ids
- * @param options.onChunk called before each chunk; throwing from it ends the work
+ * @param options.onChunk called after each chunk; throwing from it ends the work
  * @param options.interventions of the run that the stream comes from, to say where numbers that are none arose
  * @returns nll by row and position
  * @throws HeadscopeError (input) for losses that are no numbers
@@ -55,14 +56,45 @@ export function residLosses(
   model: Model,
   resid: Tensor,
   tokens: readonly (readonly number[])[],
-  { onChunk, ...changes }: { onChunk?: () => void } & Pick<ForwardOptions, "interventions"> = {},
+  { onChunk, ...changes }: { onChunk?: () => void } & Changes = {},
 ): number[][] {
+  const losses: number[] = [];
+  for (const part of lossChunks(model, resid, tokens, changes)) {
+    losses.push(...part);
+    onChunk?.();
+  }
+  return byRow(losses, tokens);
+}
+
+/** What was changed in the run that a stream comes from. */
+type Changes = Pick<ForwardOptions, "interventions">;
+
+/** As `residLosses`, with a turn for others after each chunk. @throws what `turn` throws */
+export async function residLossesInTurns(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  { turn, ...changes }: { turn: Turn } & Changes,
+): Promise<number[][]> {
+  const losses: number[] = [];
+  for (const part of lossChunks(model, resid, tokens, changes)) {
+    losses.push(...part);
+    if (part.length === UNEMBED) await turn();
+  }
+  return byRow(losses, tokens);
+}
+
+/** Losses one chunk after the other, each made when it is asked for. */
+function* lossChunks(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  changes: Changes,
+): Generator<number[]> {
   const { d_model, d_vocab } = model.config;
   const positions = resid.shape[1]!;
   const wanted = tokens.flatMap((row, r) => row.slice(1).map((target, t) => ({ from: r * positions + t, target })));
-  const losses: number[] = [];
   for (let first = 0; first < wanted.length; first += UNEMBED) {
-    onChunk?.();
     const part = wanted.slice(first, first + UNEMBED);
     // Filled up so that every chunk runs the same functions.
     const size = wanted.length > UNEMBED ? UNEMBED : Math.ceil(part.length / 32) * 32;
@@ -92,10 +124,13 @@ export function residLosses(
         .run(inputs)[0]!
         .dataSync();
     });
-    const found = values.slice(0, part.length);
+    const found = [...values.slice(0, part.length)];
     if (!allFinite(found)) throw notFinite(model, "the losses", tokens, changes);
-    losses.push(...found);
+    yield found;
   }
+}
+
+function byRow(losses: readonly number[], tokens: readonly (readonly number[])[]): number[][] {
   let at = 0;
   return tokens.map((row) => {
     const first = at;

@@ -1,13 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { forward } from "../models/forward.ts";
 import { blockHook } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import type { Affine } from "../models/stage.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { AblationInput, Head } from "./ablate.ts";
 import { replaceWhere } from "./intervention-kinds.ts";
-import { BATCH_TOKENS, residLosses } from "./loss.ts";
+import { BATCH_TOKENS, residLosses, residLossesInTurns } from "./loss.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 
 /** What can stand in for a head's output. */
@@ -20,6 +21,12 @@ export interface CleanRun {
   readonly streams: readonly Tensor[];
   /** Loss of the next tokens, by row. */
   readonly nll: readonly (readonly number[])[];
+}
+
+/** How the work is given up, and lets others in. */
+interface Stop {
+  readonly onLayer: () => void;
+  readonly turn: Turn | undefined;
 }
 
 /** A row of the input with one set of heads taken out. */
@@ -43,6 +50,8 @@ export class ModelRuns {
   readonly #standIns = new Map<number, Tensor | undefined>();
   /** Streams of the last positions by set and row [d_model], read out. */
   readonly #last = new Map<string, Float32Array>();
+  /** Streams where the contrast's token is foretold, by set [d_model], read out. */
+  readonly #contrast = new Map<number, Float32Array>();
 
   constructor(model: Model, input: AblationInput, sets: readonly (readonly Head[])[], { keepStreams = true } = {}) {
     this.#model = model;
@@ -66,11 +75,18 @@ export class ModelRuns {
   }
   readonly #owned: Tensor[] = [];
 
+  /** Streams where the contrast's token is foretold, of so many sets' runs [sets, d_model]; a new tensor. */
+  contrastStreams(sets: number): Tensor {
+    const rows = Array.from({ length: sets }, (_, s) => [...this.#contrast.get(s)!]);
+    return tf.tensor2d(rows);
+  }
+
   /** Runs every set on every row. */
   async all(progress: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
-    const { tokens } = this.#input;
-    const stop = { onLayer: () => signal?.throwIfAborted() };
-    this.#prepare(stop);
+    const { tokens, turn } = this.#input;
+    const stop: Stop = { onLayer: () => signal?.throwIfAborted(), turn };
+    const between = turn ?? loopTurn(signal);
+    await this.#prepare(stop);
     const groups = new Map<number, Item[]>();
     for (const [s, set] of this.#sets.entries()) {
       if (set.length === 0 && this.#input.clean) {
@@ -88,11 +104,10 @@ export class ModelRuns {
       const size = Math.ceil(items.length / Math.ceil(items.length / most));
       for (let at = 0; at < items.length; at += size) {
         const batch = items.slice(at, at + size);
-        this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
+        await this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
         done += batch.length;
         progress(done, total);
-        await new Promise(setImmediate);
-        signal?.throwIfAborted();
+        await between();
       }
     }
   }
@@ -114,8 +129,9 @@ export class ModelRuns {
       this.losses[set]![r] = [...losses];
     });
     if (!this.#keepStreams) return;
-    const { tokens } = this.#input;
+    const { tokens, contrast } = this.#input;
     const width = this.#model.config.d_model;
+    if (contrast) this.#contrast.set(set, streamAt(streams.at(-1)!, 0, contrast.position - 1));
     tokens.forEach((row, r) => {
       const last = tf.slice(streams.at(-1)!, [r, row.length - 1, 0], [1, 1, width]);
       this.#last.set(`${set} ${r}`, last.dataSync() as Float32Array);
@@ -124,7 +140,7 @@ export class ModelRuns {
   }
 
   /** The clean run: streams where sets start, and what stands in for the heads. */
-  #prepare(stop: { onLayer: () => void }): void {
+  async #prepare(stop: Stop): Promise<void> {
     const { tokens, method, reference, byPosition = false, seed = 0 } = this.#input;
     const layers = [...new Set(this.#sets.flat().map(({ layer }) => layer))];
     const lengths = tokens.map((row) => row.length);
@@ -151,7 +167,7 @@ export class ModelRuns {
       }
     };
     // In parts of bounded size; joined afterwards.
-    const clean = names.length === 0 ? new Map() : inParts(this.#model, tokens, names, stopLayer(names), stop);
+    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, stopLayer(names), stop);
     try {
       streams.forEach((name, i) => {
         this.#starts.set(starts[i]!, clean.get(name)!);
@@ -162,7 +178,7 @@ export class ModelRuns {
       tf.dispose([...clean.values()]);
     }
     if (own || drawn.length === 0) return;
-    const others = inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
+    const others = await inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
     try {
       standIn(others, reference);
     } finally {
@@ -171,35 +187,49 @@ export class ModelRuns {
   }
 
   /** One batch of variants from layer `first` on; the last ones may be fillers. */
-  #run(first: number, items: readonly Item[], real: number, stop: { onLayer: () => void }): void {
+  async #run(first: number, items: readonly Item[], real: number, { onLayer, turn }: Stop): Promise<void> {
     const { tokens } = this.#input;
-    const { d_model } = this.#model.config;
-    const kept = tf.tidy(() => {
+    let interventions = new Map<string, Affine>();
+    const given = tf.tidy(() => {
       const rows = tf.tensor1d(
         items.map(({ row }) => row),
         "int32",
       );
-      const whole = this.#starts.get(first)!;
-      const resid = gatherStack(whole, rows);
-      const result = forward(
-        this.#model,
-        { resid, startLayer: first, logitsAt: "none" },
-        { interventions: this.#changes(items, rows), ...stop },
-      );
-      const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
-      residLosses(this.#model, result.resid, lines, { onChunk: stop.onLayer }).forEach((nll, i) => {
+      interventions = this.#changes(items, rows);
+      const changes = [...interventions.values()].flatMap(({ gain, bias }) => [gain, bias]);
+      return [gatherStack(this.#starts.get(first)!, rows), ...changes];
+    });
+    const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
+    let resid: Tensor | undefined;
+    try {
+      const input = { resid: given[0]!, startLayer: first, logitsAt: "none" } as const;
+      ({ resid } = await forwardInTurns(this.#model, input, { interventions, onLayer }, turn));
+      const losses = turn
+        ? await residLossesInTurns(this.#model, resid, lines, { turn })
+        : residLosses(this.#model, resid, lines, { onChunk: onLayer });
+      losses.forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
-      if (!this.#keepStreams) return undefined;
+      if (this.#keepStreams) this.#keepEnds(resid, items.slice(0, real), lines);
+    } finally {
+      tf.dispose([...given, ...(resid ? [resid] : [])]);
+    }
+  }
+
+  /** Reads the streams of the lines' last positions. @param resid after the last layer [items or more, positions, d_model] */
+  #keepEnds(resid: Tensor, items: readonly Item[], lines: readonly (readonly number[])[]): void {
+    const { d_model } = this.#model.config;
+    const kept = tf.tidy(() => {
       const ends = tf.tensor1d(
         lines.map((line, i) => i * this.#positions + line.length - 1),
         "int32",
       );
-      return gatherRows(tf.reshape(result.resid, [-1, d_model]), ends);
+      return gatherRows(tf.reshape(resid, [-1, d_model]), ends);
     });
-    if (!kept) return;
     const values = kept.dataSync() as Float32Array;
-    items.slice(0, real).forEach(({ set, row }, i) => {
+    const { contrast } = this.#input;
+    items.forEach(({ set, row }, i) => {
+      if (contrast) this.#contrast.set(set, streamAt(resid, i, contrast.position - 1));
       if (set < 2) this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
     });
     kept.dispose();
@@ -223,6 +253,14 @@ export class ModelRuns {
   }
 }
 
+/** One position of a stream [rows, positions, d_model], read out. */
+function streamAt(stream: Tensor, row: number, position: number): Float32Array {
+  const one = tf.slice(stream, [row, position, 0], [1, 1, stream.shape[2]!]);
+  const values = one.dataSync() as Float32Array;
+  one.dispose();
+  return values;
+}
+
 /** Rows of a tensor by number, whatever its rank. */
 function gatherStack(t: Tensor, rows: Tensor): Tensor {
   const [count, ...rest] = t.shape;
@@ -230,23 +268,20 @@ function gatherStack(t: Tensor, rows: Tensor): Tensor {
 }
 
 /** Activations of a clean run up to a layer, in batches of bounded size [rows, positions, ...]. */
-function inParts(
+async function inParts(
   model: Model,
   tokens: readonly (readonly number[])[],
   names: string[],
   stopLayer: number,
-  stop: { onLayer: () => void },
-): Map<string, Tensor> {
+  { onLayer, turn }: Stop,
+): Promise<Map<string, Tensor>> {
   const positions = Math.max(...tokens.map((row) => row.length));
   const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
   const parts: Map<string, Tensor>[] = [];
   try {
     for (let first = 0; first < tokens.length; first += most) {
-      const { resid, activations } = forward(
-        model,
-        { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" },
-        { names, ...stop },
-      );
+      const input = { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" } as const;
+      const { resid, activations } = await forwardInTurns(model, input, { names, onLayer }, turn);
       resid.dispose();
       parts.push(activations);
     }

@@ -18,6 +18,7 @@ import type { Model } from "../models/model.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../options.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { ownStops, type Stop, type Stopped, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
@@ -57,6 +58,8 @@ export interface GenerateOptions {
    */
   onToken?: (id: number, text: string, probability: () => number) => void;
   signal?: AbortSignal;
+  /** Lets others in between parts of a long prompt, which is then read part after part, and between tokens. */
+  turn?: Turn;
 }
 
 /** When a mask's windows hold. */
@@ -85,6 +88,7 @@ const OPTIONS: Rules<GenerateOptions> = {
   onStep: FUNCTION,
   onToken: FUNCTION,
   signal: ANYTHING,
+  turn: FUNCTION,
 };
 
 /** A continuation, and what it took. */
@@ -112,6 +116,8 @@ export interface Generation {
 
 /** Tokens of headroom are allocated in steps of this many. */
 const CAPACITY_STEP = 32;
+/** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
+export const PART = 512;
 
 /** What a mask means for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
 export function maskFor(mask: HeadMask, model: Model): MaskMeaning {
@@ -188,7 +194,14 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       return logits;
     };
     const began = performance.now();
-    const first = step(prompt);
+    const turn = options.turn ?? loopTurn(signal);
+    let read = 0;
+    for (; options.turn && cache && prompt.length - read > PART; read += PART) {
+      const part = [prompt.slice(read, read + PART)];
+      forward(model, { tokens: part, cache, logitsAt: "none" }, asked).dispose();
+      await turn();
+    }
+    const first = step(prompt.slice(read));
     const prefillMs = performance.now() - began;
     if (cache && windows && dense) cache = streamed(cache, config, windows);
     const decodeBegan = performance.now();
@@ -211,8 +224,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       options.onToken?.(id, grown, () => probabilityOf(from, id));
       if (stopped) break;
       // Lets a cancel or a progress display through between tokens.
-      await new Promise(setImmediate);
-      signal?.throwIfAborted();
+      await turn();
       logits = step([id]);
     }
     return {

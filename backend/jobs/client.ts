@@ -36,6 +36,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
   /** Binary part of the request. */
   readonly body?: Uint8Array;
+  /** Does not wait for what was asked before, but for what was asked aside: the worker does it between two steps of another. */
+  readonly aside?: boolean;
 }
 
 /** What a request gives back. */
@@ -81,8 +83,8 @@ export interface Doing {
 interface Current {
   readonly id: number;
   readonly doing: Doing;
-  /** Whether the process has said that it is at work on this one. */
-  begun: boolean;
+  /** The how manieth the process has said to be at work on; 0 until it has. */
+  begun: number;
   readonly onEvent: RequestOptions["onEvent"];
   readonly settle: (outcome: { value: unknown; body: Uint8Array } | { error: unknown }) => void;
   /** The calls of `onEvent` so far. */
@@ -102,13 +104,14 @@ const CLOSED = "the worker was closed";
 const LOOKS = 10;
 
 /**
- * A worker process of one's own: starts with the first request, does one at a time, starts again after a crash.
+ * A worker process of one's own: starts with the first request, does one at a time and one aside, starts again after a crash.
  * Its owner must `close` it.
  */
 export class Worker {
   readonly #options: WorkerOptions;
   #process: Running | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  /** The requests of each lane, one after the other. */
+  readonly #last = { main: Promise.resolve() as Promise<unknown>, aside: Promise.resolve() as Promise<unknown> };
   #nextId = 1;
   #closed = false;
 
@@ -122,7 +125,7 @@ export class Worker {
   }
 
   /**
-   * Has the worker do something, after all that was asked before.
+   * Has the worker do something, after all that was asked before in its lane.
    * @param kind name of a handler
    * @param payload JSON
    * @returns the handler's result
@@ -134,8 +137,9 @@ export class Worker {
 
   /** As `request`, with the binary part of the result. */
   exchange<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<Answer<T>> {
-    const turn = this.#last.then(() => this.#perform(kind, payload, options));
-    this.#last = turn.catch(() => {});
+    const lane = options.aside ? "aside" : "main";
+    const turn = this.#last[lane].then(() => this.#perform(kind, payload, options));
+    this.#last[lane] = turn.catch(() => {});
     return turn as Promise<Answer<T>>;
   }
 
@@ -151,12 +155,12 @@ export class Worker {
   }
 
   async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<Answer<unknown>> {
-    const { signal, body, onEvent } = options;
+    const { signal, body, onEvent, aside } = options;
     if (this.#closed) throw new Error("the worker is closed");
     if (signal?.aborted) throw cancelled(signal);
     for (let again = false; ; again = true) {
       if (this.#process === undefined || this.#process.ended) this.#process = new Running(this.#options);
-      const header = { id: this.#nextId++, type: "request", kind, payload } as const;
+      const header = { id: this.#nextId++, type: "request", kind, payload, ...(aside ? { aside } : {}) } as const;
       try {
         return await this.#process.perform(header, body, onEvent, signal);
       } catch (error) {
@@ -179,7 +183,10 @@ class Running {
   readonly #silence: number;
   readonly #onDeath: WorkerOptions["onDeath"];
   readonly #gone: Promise<void>;
-  #current: Current | undefined;
+  /** What it is doing, by id. */
+  readonly #current = new Map<number, Current>();
+  #begun = 0;
+  #watch: NodeJS.Timeout | undefined;
   #missed = 0;
   /** Why we killed it. */
   #verdict: string | undefined;
@@ -238,7 +245,7 @@ class Running {
     const current: Current = {
       id: header.id,
       doing: { kind: header.kind, model: modelIn(header.payload) },
-      begun: false,
+      begun: 0,
       onEvent,
       settle: resolve,
       events: Promise.resolve(),
@@ -246,10 +253,10 @@ class Running {
       cancelled: false,
     };
     const stop = () => this.#cancel(current);
-    const watch = setInterval(() => this.#look(), this.#silence / LOOKS);
     try {
       this.#missed = 0;
-      this.#current = current;
+      this.#current.set(current.id, current);
+      this.#watch ??= setInterval(() => this.#look(), this.#silence / LOOKS);
       this.#send(header, body);
       signal?.addEventListener("abort", stop, { once: true });
       const outcome = await promise;
@@ -258,9 +265,12 @@ class Running {
       if (!("error" in outcome)) return outcome;
       throw signal?.aborted === true && outcome.error instanceof WorkerCrash ? cancelled(signal) : outcome.error;
     } finally {
-      clearInterval(watch);
       signal?.removeEventListener("abort", stop);
-      this.#current = undefined;
+      this.#current.delete(current.id);
+      if (this.#current.size === 0) {
+        clearInterval(this.#watch);
+        this.#watch = undefined;
+      }
     }
   }
 
@@ -289,9 +299,9 @@ class Running {
   }
 
   #handle(header: FromWorker, body: Uint8Array): void {
-    const current = this.#current;
-    if (current === undefined || header.id !== current.id) return;
-    current.begun = true;
+    const current = this.#current.get(header.id);
+    if (current === undefined) return;
+    if (current.begun === 0) current.begun = ++this.#begun;
     if (header.type === "result") current.settle({ value: header.value, body });
     else if (header.type === "error") current.settle({ error: fromWire(header.error) });
     else if (header.type === "event" && current.onEvent !== undefined) {
@@ -306,11 +316,11 @@ class Running {
   }
 
   #cancel(current: Current): void {
-    if (current.cancelled || this.#current !== current) return;
+    if (current.cancelled || !this.#current.has(current.id)) return;
     current.cancelled = true;
     this.#send({ id: current.id, type: "cancel" });
     const force = setTimeout(() => {
-      if (this.#current === current) this.#kill(`the worker did not stop within ${this.#grace / 1000} s`);
+      if (this.#current.has(current.id)) this.#kill(`the worker did not stop within ${this.#grace / 1000} s`);
     }, this.#grace);
     force.unref();
   }
@@ -328,15 +338,23 @@ class Running {
 
   #die(what: string, code: number | null, signal: NodeJS.Signals | null): void {
     this.ended = true;
-    const request = this.#current?.begun || this.#verdict === CLOSED ? this.#current?.doing : undefined;
-    const doing = request === undefined ? "" : ` while doing ${nameOf(request)}`;
+    // Of two it is the one that it began with last: that one is done between two steps of the other.
+    const [culprit] = [...this.#current.values()].filter(({ begun }) => begun > 0).sort((a, b) => b.begun - a.begun);
     const remedy =
       signal === "SIGKILL" && this.#verdict === undefined
         ? "the system may be out of memory: close other programs or ask for less, then run again"
         : "run again";
-    const crash = new WorkerCrash(what + doing, { remedy, signal, code, request });
-    if (this.#verdict !== CLOSED) this.#onDeath?.(crash);
-    this.#current?.settle({ error: crash });
+    const crashOf = (request: Doing | undefined): WorkerCrash => {
+      const doing = request === undefined ? "" : ` while doing ${nameOf(request)}`;
+      return new WorkerCrash(what + doing, { remedy, signal, code, request });
+    };
+    const closed = this.#verdict === CLOSED;
+    if (!closed) this.#onDeath?.(crashOf(culprit?.doing));
+    for (const { begun, doing, settle } of this.#current.values()) {
+      // One that it had not begun with can be asked again.
+      const died = closed ? doing : begun > 0 ? culprit?.doing : undefined;
+      settle({ error: crashOf(died) });
+    }
   }
 
   #obituary(code: number | null, signal: NodeJS.Signals | null): string {

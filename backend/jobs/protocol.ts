@@ -21,6 +21,8 @@ export interface RequestHeader extends Header {
   readonly type: "request";
   readonly kind: string;
   readonly payload: unknown;
+  /** May be done between two steps of another request. */
+  readonly aside?: true;
 }
 
 /** To the worker: stop doing this. */

@@ -32,8 +32,29 @@ export interface Problem {
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
-  /** HeadscopeError's kind, or "limit", "forbidden", "busy", "defect". */
+  /** HeadscopeError's kind, or "limit", "forbidden", "busy", "long", "defect". */
   readonly kind: string;
+  /** Of kind "long" (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer. */
+  readonly estimate?: { readonly tokens: number; readonly seconds: number };
+}
+
+/**
+ * GET /api/queue: what the resident worker computes and what waits for it. Requests are named by their `x-request-id`. Short and
+ * long ones stand in lanes of their own: a short one does not wait for the end of a long one.
+ */
+export interface QueueEntry {
+  readonly id?: string;
+  /** prompt, patterns, ablate, patch, generate, …: what is asked. */
+  readonly kind: string;
+  readonly lane: "short" | "long";
+  readonly state: "computing" | "waiting";
+  /** Tokens that it is about. */
+  readonly tokens?: number;
+  /** That it is likely to take, as estimated. */
+  readonly seconds?: number;
+  /** That it has been computed for. */
+  readonly ms?: number;
+  readonly progress?: { readonly done: number; readonly total: number };
 }
 
 /** GET /api/health */
@@ -71,6 +92,8 @@ export interface Definitions {
   readonly tasks: readonly (DefinitionDocument & {
     readonly train: readonly Flag[];
     readonly probes: readonly string[];
+    /** Which tokens of a prompt its models learn to foretell, where a rule says so; absent for all. */
+    readonly part?: "repeated";
   })[];
   readonly experiments: readonly (DefinitionDocument & {
     readonly claims: readonly {
@@ -363,6 +386,8 @@ export interface AblateRequest {
   readonly controls?: number;
   readonly seed?: number;
   readonly topTokens?: number;
+  /** A token of the single row by its position (from 1 on) against another in its place: `difference` of the result. */
+  readonly contrast?: { readonly position: number; readonly wrong: number };
 }
 export interface AblateResult {
   readonly model: { readonly ref: string; readonly digest: string };
@@ -385,6 +410,8 @@ export interface AblateResult {
   };
   /** Why there is no control though it was asked for. */
   readonly noControl?: string;
+  /** With a contrast: logit of its token less that of the wrong one, in each run. */
+  readonly difference?: { readonly clean: number; readonly ablated: number; readonly draws: readonly number[] };
   /** By row. */
   readonly nextToken: readonly (readonly {
     readonly id: number;

@@ -37,7 +37,7 @@ export async function makeExport(request: Given, context: ServerContext, signal:
   const out = join(own, name);
   try {
     const payload = { format, scores, mask, params, model, out };
-    await interactive.ask("export", payload, { signal, long: true });
+    await interactive.ask("export", payload, { signal, long: model !== undefined });
     const source = await sourceFile(request, { scores, mask }, folder, own);
     const files = output === "folder" ? await filesBelow(out) : [""];
     return {

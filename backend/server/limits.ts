@@ -37,6 +37,8 @@ export interface Limits {
   readonly prompts: number;
   /** Interactive requests that may wait for the one that is computed (429). */
   readonly waiting: number;
+  /** Milliseconds of computing, as estimated, up to which a request is short: it does not wait for the end of a long one. */
+  readonly shortMs: number;
   /** Milliseconds that one may compute, and that a long one may: patching, generation, exports (503). */
   readonly computeMs: number;
   readonly longComputeMs: number;
@@ -78,6 +80,7 @@ export const LIMITS: Limits = {
   seeds: 16,
   prompts: 256,
   waiting: 16,
+  shortMs: 2_000,
   computeMs: 60_000,
   longComputeMs: 600_000,
   graceMs: 15_000,

@@ -1,5 +1,6 @@
 import { report } from "../setup/terminal.mjs";
 import type { ServerContext } from "./context.ts";
+import type { Effort } from "./effort.ts";
 import { EventStream } from "./event-stream.ts";
 import { answerOf } from "./problems.ts";
 import { type Call, SENT } from "./route.ts";
@@ -9,13 +10,18 @@ import { type Call, SENT } from "./route.ts";
  * one `done` with the result or one `error` with a problem. What is refused before the first event is an ordinary problem.
  */
 export async function answerLong(
-  { request, response, signal }: Pick<Call<unknown, unknown, unknown>, "request" | "response" | "signal">,
+  {
+    request,
+    response,
+    signal,
+    caller,
+  }: Pick<Call<unknown, unknown, unknown>, "request" | "response" | "signal" | "caller">,
   { interactive, limits }: ServerContext,
-  kind: string,
-  payload: unknown,
+  { kind, payload, effort }: { kind: string; payload: unknown; effort: Effort },
 ): Promise<unknown> {
+  const options = { caller, effort, long: true };
   if (request.accepts(["application/json", "text/event-stream"]) !== "text/event-stream")
-    return interactive.ask(kind, payload, { signal, long: true });
+    return interactive.ask(kind, payload, { ...options, signal });
   let stream: EventStream | undefined;
   const open = (): EventStream => {
     stream ??= new EventStream(response, limits);
@@ -26,7 +32,7 @@ export async function answerLong(
       const { event, ...data } = given as { event: string };
       open().send(event, data);
     };
-    const result = await interactive.ask(kind, payload, { signal, long: true, onEvent });
+    const result = await interactive.ask(kind, payload, { ...options, signal, onEvent });
     open().send("done", result);
   } catch (error) {
     if (stream === undefined || signal.aborted) throw error;

@@ -15,6 +15,7 @@ const PROBLEM: Schema = {
     detail: { type: "string" },
     remedy: { type: "string" },
     kind: { type: "string" },
+    estimate: { type: "object", properties: { tokens: { type: "integer" }, seconds: { type: "number" } } },
   },
   required: ["type", "title", "status", "detail", "kind"],
 };

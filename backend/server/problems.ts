@@ -18,6 +18,7 @@ const TITLES: Readonly<Record<number, string>> = {
   416: "Not in the file",
   422: "Cannot be done",
   429: "Too much at once",
+  428: "Asks first",
   431: "Headers too large",
   499: "Given up",
   500: "Defect",
@@ -65,6 +66,13 @@ export class Refusal extends Error {
 export function limited(status: 413 | 414 | 422 | 429 | 503, detail: string, remedy: string): Refusal {
   const headers = status === 429 || status === 503 ? { "retry-after": "1" } : {};
   return new Refusal(status, status === 429 || status === 503 ? "busy" : "limit", detail, { remedy, headers });
+}
+
+/** The refusal of what takes longer than the caller said to wait for: asked again without that it is done. */
+export function asksFirst({ tokens, seconds }: NonNullable<Problem["estimate"]>): Refusal {
+  const detail = `${tokens.toLocaleString("en")} tokens take about ${Math.ceil(seconds)} s here`;
+  const refusal = new Refusal(428, "long", detail, { remedy: "ask again without `Prefer: wait`" });
+  return Object.assign(refusal, { problem: { ...refusal.problem, estimate: { tokens, seconds } } });
 }
 
 /** The refusal of an address that names nothing. */

@@ -1,6 +1,7 @@
 import express, { type IRouter, type Request, type RequestHandler, type Response } from "express";
 import { z } from "zod";
 import type { ServerContext } from "./context.ts";
+import type { Caller } from "./interactive.ts";
 import type { Limits } from "./limits.ts";
 import { limited, Refusal } from "./problems.ts";
 
@@ -20,6 +21,8 @@ export interface Call<P, Q, B> {
   readonly body: B;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
+  /** What the headers `x-request-id` and `Prefer: wait=SECONDS` (RFC 7240) say. */
+  readonly caller: Caller;
   readonly request: Request;
   readonly response: Response;
 }
@@ -82,10 +85,20 @@ function handler(own: Route, context: ServerContext): RequestHandler {
     if (request.method === "HEAD" && own.answer.type === EVENTS) return void response.type(EVENTS).end();
     const gone = new AbortController();
     response.on("close", () => gone.abort());
-    const value = await own.handle({ params, query, body, signal: gone.signal, request, response } as never, context);
+    const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
+    const value = await own.handle(call as never, context);
     if (value === SENT || gone.signal.aborted) return;
     if (value === undefined) response.status(204).end();
     else response.status(own.answer.status ?? 200).json(value);
+  };
+}
+
+function callerOf({ headers }: Request): Caller {
+  const id = headers["x-request-id"];
+  const wait = /(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])/.exec(String(headers["prefer"] ?? ""))?.[1];
+  return {
+    ...(typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? { id } : {}),
+    ...(wait === undefined ? {} : { wait: Number(wait) }),
   };
 }
 

@@ -66,6 +66,8 @@ export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown>
   describe(world: W, params: z.output<S>, batch: Batch, row: number): string;
   /** One row as data, where tokens or inputs and targets of every position would not say it plainly. */
   document?(world: W, params: z.output<S>, batch: Batch, row: number): Readonly<Record<string, unknown>>;
+  /** Which tokens of a prompt its models learn to foretell, where a rule says so; default all. */
+  readonly part?: "repeated";
   /** Model and training parameters that suit the task where the user says nothing. */
   readonly defaults?: {
     readonly model?: Readonly<Record<string, unknown>>;

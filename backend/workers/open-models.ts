@@ -15,6 +15,8 @@ export class OpenModels {
   readonly #limits: OpenLimits;
   /** By what their references stand for, the one used last at the end. */
   readonly #open = new Map<string, Model>();
+  /** How many hold a model. */
+  readonly #held = new WeakMap<Model, number>();
 
   constructor(limits: OpenLimits = LIMITS) {
     this.#limits = limits;
@@ -23,6 +25,21 @@ export class OpenModels {
   /** References of the open models, the one used last at the end. */
   get refs(): string[] {
     return [...this.#open.values()].map(({ ref }) => ref);
+  }
+
+  /** What is open now stays so until the returned function is called, whatever others ask for meanwhile. */
+  hold(): () => void {
+    const models = [...this.#open];
+    for (const [, model] of models) this.#held.set(model, (this.#held.get(model) ?? 0) + 1);
+    return () => {
+      for (const [version, model] of models) {
+        this.#held.set(model, this.#held.get(model)! - 1);
+        // Used last again, so that what came meanwhile makes room first.
+        this.#open.delete(version);
+        this.#open.set(version, model);
+      }
+      this.#makeRoom();
+    };
   }
 
   /**
@@ -48,10 +65,12 @@ export class OpenModels {
   }
 
   #makeRoom(): void {
+    const last = [...this.#open.values()].at(-1);
     let bytes = [...this.#open.values()].reduce((sum, model) => sum + model.bytes, 0);
     for (const [version, model] of this.#open) {
       const fits = this.#open.size <= this.#limits.models && bytes <= this.#limits.bytes;
-      if (fits || this.#open.size === 1) return;
+      if (fits) return;
+      if (model === last || (this.#held.get(model) ?? 0) > 0) continue;
       bytes -= model.bytes;
       model.dispose();
       this.#open.delete(version);

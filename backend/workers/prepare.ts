@@ -12,7 +12,7 @@ const MOST_ABLATED = 160;
  * ablation with the usual number of controls. Nothing of it is kept but the compiled functions.
  */
 export async function prepare(model: Model, ids: readonly number[], signal: AbortSignal): Promise<void> {
-  const { streams, nll } = session.runs.of(model, ids, signal);
+  const { streams, nll } = await session.runs.of(model, ids, { signal });
   if (!streams || ids.length < 2) return;
   const names = [blockHook(0, "attn.hook_pattern")];
   const onLayer = () => signal.throwIfAborted();

@@ -1,10 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
-import { residLosses } from "../hooks/loss.ts";
+import { residLossesInTurns } from "../hooks/loss.ts";
 import { type ForwardInput, forward } from "../models/forward.ts";
 import { blockHook, isPattern } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 
 /** What is known of a model's run on one prompt. */
 export interface PromptRun {
@@ -18,6 +20,16 @@ export interface PromptRun {
   readonly bytes: number;
 }
 
+/** How long work is given up, tells how far it is, and lets others in. */
+export interface Way {
+  readonly signal?: AbortSignal;
+  readonly turn?: Turn;
+  readonly progress?: (done: number, total: number, label: string) => void;
+}
+
+/** Tokens from which on it is told how far the reading of a text is. */
+export const LONG = 256;
+
 /** Bytes of residual streams that are kept. */
 const MOST = 512 * 2 ** 20;
 
@@ -29,6 +41,8 @@ export class PromptRuns {
   readonly #most: number;
   /** By model and ids, the one used last at the end. */
   readonly #runs = new Map<string, PromptRun>();
+  /** How many hold a run. */
+  readonly #held = new WeakMap<PromptRun, number>();
 
   constructor(most = MOST) {
     this.#most = most;
@@ -39,13 +53,29 @@ export class PromptRuns {
     return [...this.#runs.values()].reduce((sum, run) => sum + run.bytes, 0);
   }
 
+  /** What is held now stays until the returned function is called, whatever others ask for meanwhile. */
+  hold(): () => void {
+    const runs = [...this.#runs];
+    for (const [, run] of runs) this.#held.set(run, (this.#held.get(run) ?? 0) + 1);
+    return () => {
+      for (const [key, run] of runs) {
+        this.#held.set(run, this.#held.get(run)! - 1);
+        // Used last again, so that what came meanwhile makes room first.
+        this.#runs.delete(key);
+        this.#runs.set(key, run);
+      }
+      this.#makeRoom();
+    };
+  }
+
   /**
    * The run of a model on a prompt, from the store or made now. Its streams live at least until the next call.
-   * @throws HeadscopeError for ids outside the vocabulary or beyond the context; what `signal` was aborted with
+   * @param way how a run that must be made is given up, and lets others in
+   * @throws HeadscopeError for ids outside the vocabulary or beyond the context; what the work was given up with
    */
-  of(model: Model, ids: readonly number[], signal?: AbortSignal): PromptRun {
+  async of(model: Model, ids: readonly number[], way: Way = {}): Promise<PromptRun> {
     const key = `${model.digest} ${ids.join(",")}`;
-    const run = this.#runs.get(key) ?? makeRun(model, ids, this.#most, signal);
+    const run = this.#runs.get(key) ?? (await makeRun(model, ids, this.#most, way));
     this.#runs.delete(key);
     this.#runs.set(key, run);
     this.#makeRoom();
@@ -56,19 +86,20 @@ export class PromptRuns {
    * Uses the residual stream before a layer (n_layers: after the last): a stored one, or one made for this.
    * @param use takes the stream [1, positions, d_model] and does not dispose it
    */
-  withStream<T>(
+  async withStream<T>(
     model: Model,
     ids: readonly number[],
     layer: number,
-    signal: AbortSignal | undefined,
-    use: (stream: Tensor) => T,
-  ): T {
-    const { streams } = this.of(model, ids, signal);
+    way: Way,
+    use: (stream: Tensor) => T | Promise<T>,
+  ): Promise<T> {
+    const { streams } = await this.of(model, ids, way);
     if (streams) return use(streams[layer]!);
-    const onLayer = () => signal?.throwIfAborted();
-    const { resid } = forward(model, { tokens: [ids], stopLayer: layer, logitsAt: "none" }, { onLayer });
+    const onLayer = () => way.signal?.throwIfAborted();
+    const input = { tokens: [ids], stopLayer: layer, logitsAt: "none" } as const;
+    const { resid } = await forwardInTurns(model, input, { onLayer }, way.turn);
     try {
-      return use(resid);
+      return await use(resid);
     } finally {
       resid.dispose();
     }
@@ -80,16 +111,16 @@ export class PromptRuns {
    * @param use takes the activations by name [1, ...], which are freed afterwards, as is all that it makes but its result
    * @throws HeadscopeError (input) for patterns over 1 GiB
    */
-  atLayer(
+  async atLayer(
     model: Model,
     ids: readonly number[],
     layer: number,
     names: readonly string[],
-    signal: AbortSignal | undefined,
+    way: Way,
     use: (activations: ReadonlyMap<string, Tensor>) => Tensor,
-  ): Tensor {
+  ): Promise<Tensor> {
     if (names.some(isPattern)) checkPatternBytes(model, ids.length);
-    return this.withStream(model, ids, layer, signal, (resid) =>
+    return this.withStream(model, ids, layer, way, (resid) =>
       withForward(model, { resid, startLayer: layer, stopLayer: layer + 1, logitsAt: "none" }, names, use),
     );
   }
@@ -104,6 +135,7 @@ export class PromptRuns {
     let { bytes } = this;
     for (const [key, run] of this.#runs) {
       if (bytes <= this.#most) return;
+      if ((this.#held.get(run) ?? 0) > 0) continue;
       bytes -= run.bytes;
       tf.dispose([...(run.streams ?? [])]);
       this.#runs.delete(key);
@@ -137,16 +169,20 @@ export function withForward(
   }
 }
 
-function makeRun(model: Model, ids: readonly number[], most: number, signal: AbortSignal | undefined): PromptRun {
+async function makeRun(model: Model, ids: readonly number[], most: number, way: Way): Promise<PromptRun> {
   const { n_layers, d_model } = model.config;
   const bytes = (n_layers + 1) * ids.length * d_model * 4;
   const keep = bytes <= most;
   const names = keep ? Array.from({ length: n_layers }, (_, l) => blockHook(l, "hook_resid_pre")) : [];
-  const check = () => signal?.throwIfAborted();
-  const result = forward(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer: check });
+  const { turn = loopTurn(way.signal) } = way;
+  const onLayer = (layer: number) => {
+    way.signal?.throwIfAborted();
+    if (ids.length >= LONG) way.progress?.(layer, n_layers, "reading the text, layers");
+  };
+  const result = await forwardInTurns(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer }, way.turn);
   let nll: readonly number[];
   try {
-    nll = ids.length < 2 ? [] : residLosses(model, result.resid, [ids], { onChunk: check })[0]!;
+    nll = ids.length < 2 ? [] : (await residLossesInTurns(model, result.resid, [ids], { turn }))[0]!;
   } catch (error) {
     result.dispose();
     throw error;

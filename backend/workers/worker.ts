@@ -22,6 +22,10 @@ const inbox = new Inbox(input, 3, receive);
 const running = new Map<number, AbortController>();
 let handlers: Promise<Handlers> | undefined;
 let last: Promise<void> = Promise.resolve();
+/** Requests that may be done between two steps of another, in the order of their coming. */
+const aside: Request[] = [];
+/** Whether one of them is being done so. */
+let between = false;
 /** What the last request left for when nobody waits, and what ends it once it has begun. */
 let idle: Idle | undefined;
 let resting: AbortController | undefined;
@@ -44,7 +48,9 @@ function send(header: FromWorker, body?: Uint8Array): Promise<void> {
   });
 }
 
-async function perform({ header, body }: Frame<ToWorker & { type: "request" }>): Promise<void> {
+type Request = Frame<ToWorker & { type: "request" }>;
+
+async function perform({ header, body }: Request): Promise<void> {
   const { id, kind, payload } = header;
   const { signal } = running.get(id)!;
   try {
@@ -60,6 +66,7 @@ async function perform({ header, body }: Frame<ToWorker & { type: "request" }>):
       later: (work) => {
         idle = work;
       },
+      turn: (hold) => turn(signal, hold),
       signal,
       body,
     });
@@ -72,6 +79,27 @@ async function perform({ header, body }: Frame<ToWorker & { type: "request" }>):
   } finally {
     running.delete(id);
   }
+}
+
+/** Does the requests that may be done aside, so that none of them waits for the end of a long one. */
+async function doAside(): Promise<void> {
+  for (let next = aside.shift(); next !== undefined; next = aside.shift()) await perform(next);
+}
+
+/** Lets the event loop run, and requests aside be done, between two steps of one. */
+async function turn(signal: AbortSignal, hold?: () => () => void): Promise<void> {
+  await new Promise(setImmediate);
+  signal.throwIfAborted();
+  if (aside.length === 0 || between) return;
+  between = true;
+  const release = hold?.();
+  try {
+    await doAside();
+  } finally {
+    release?.();
+    between = false;
+  }
+  signal.throwIfAborted();
 }
 
 /** Does what the last request left for later, after a while without another. */
@@ -98,8 +126,10 @@ function receive(frame: Frame): void {
     resting?.abort();
     idle = undefined;
     running.set(header.id, attentiveController(inbox));
-    // One at a time: handlers share the accelerator's memory and must not interleave.
-    last = last.then(() => perform(frame as Frame<ToWorker & { type: "request" }>)).then(rest);
+    // One at a time, but for those aside: handlers share the accelerator's memory and interleave only where one lets others in.
+    const request = frame as Request;
+    if (header.aside) aside.push(request);
+    last = last.then(() => (header.aside ? doAside() : perform(request))).then(rest);
   }
 }
 

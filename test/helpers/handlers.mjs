@@ -94,6 +94,20 @@ const handle = {
     await untilAborted(signal);
     signal.throwIfAborted();
   },
+  /** Works in steps that hold the process, and lets others in between them, until the file is there; dies at the end if asked to. */
+  async steps(payload, { emit, turn }) {
+    const { file, die } = /** @type {{ file: string, die?: boolean }} */ (payload);
+    for (let done = 1; !existsSync(file); done++) {
+      block(5);
+      await turn();
+      void emit({ event: "progress", done, total: 0 });
+    }
+    if (die) process.kill(process.pid, "SIGKILL");
+    return "done";
+  },
+  async write(payload) {
+    writeFileSync(/** @type {string} */ (payload), "");
+  },
   async many(payload, { emit, signal }) {
     for (let i = 0; i < /** @type {number} */ (payload) && !signal.aborted; i++) {
       await emit({ i });

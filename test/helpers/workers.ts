@@ -6,6 +6,7 @@ import type { ModelConfig } from "../../backend/models/config.ts";
 import { initialParameters, parameterLayout } from "../../backend/models/parameter-layout.ts";
 import { writeRunCheckpoint } from "../../backend/models/run-checkpoint.ts";
 import { checkpointFile } from "../../backend/paths.ts";
+import { loopTurn } from "../../backend/runtime/turn.ts";
 import { type Handler, handlers, type Reply } from "../../backend/workers/handlers/index.ts";
 
 /** A data folder of the test file's own, as HEADSCOPE_HOME. @returns where it is, once the tests run */
@@ -50,6 +51,7 @@ export async function handled<T>(
       options.onEvent?.(event);
     },
     later: () => {},
+    turn: loopTurn(options.signal),
     signal: options.signal ?? new AbortController().signal,
     body: new Uint8Array(0),
   });

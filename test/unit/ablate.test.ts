@@ -1,3 +1,4 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ablate, ablateSweep, drawControls, type Head, nextTokenLosses } from "../../backend/hooks/ablate.ts";
 import { runWithHooks } from "../../backend/hooks/run.ts";
@@ -110,6 +111,41 @@ describe("ablation", () => {
       { layer: 1, head: 4 },
       { layer: 1, head: 5 },
     ]);
+  });
+
+  it("holds a token against a wrong one by their logits, in every run", async () => {
+    const heads: Head[] = [{ layer: 1, head: 2 }];
+    const [row] = tokens as [number[]];
+    const contrast = { position: 6, wrong: 5 };
+    const { difference, control } = await ablate(model, {
+      tokens: [row],
+      heads,
+      method: "zero",
+      controls: 2,
+      contrast,
+    });
+    const eager = (taken: readonly Head[]): number => {
+      const zeroed = new Set(taken.map(({ head }) => head));
+      const mask = Array.from({ length: 6 }, (_, h) => (zeroed.has(h) ? 0 : 1));
+      const hook = (z: Tensor): Tensor => tf.mul(z, tf.tensor(mask).reshape([1, 1, 6, 1]));
+      const logits = runWithHooks(model, [row], { hooks: [["blocks.1.attn.hook_z", hook]] })!;
+      const line = (logits.arraySync() as number[][][])[0]![5]!;
+      logits.dispose();
+      return line[row[6]!]! - line[5]!;
+    };
+    const sets = [[], heads, ...control!.draws.map((draw) => draw.heads)];
+    const found = [difference!.clean, difference!.ablated, ...difference!.draws];
+    sets.forEach((set, i) => {
+      expect(found[i]).toBeCloseTo(eager(set), 3);
+    });
+    for (const bad of [
+      { position: 0, wrong: 5 },
+      { position: row.length, wrong: 5 },
+      { position: 1, wrong: 96 },
+    ])
+      await expect(ablate(model, { tokens: [row], heads, method: "zero", contrast: bad })).rejects.toMatchObject({
+        kind: "usage",
+      });
   });
 
   it("refuses heads that are not there, and leaks no tensor", async () => {

@@ -4,6 +4,7 @@ import { toyInduction } from "../../backend/models/constructed.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { precedingPair, repeatedPair } from "../../frontend/src/patching/pairs.ts";
 
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
 const pair = {
@@ -29,6 +30,18 @@ describe("path patching of the constructed induction circuit", () => {
     expect(clean - corrupt).toBeGreaterThan(5);
     expect(restored[0]).toBeCloseTo(1, 2);
     for (const other of restored.slice(1)) expect(Math.abs(other)).toBeLessThan(0.01);
+  });
+
+  it("is found by the pair that the page begins with, which swaps the tokens before the ones to copy", async () => {
+    const made = precedingPair(model.config.d_vocab, model.config.n_ctx);
+    const pair = { ...made, clean: [...(made.clean as number[])], corrupt: [...(made.corrupt as number[])] };
+    const into = [{ layer: 1, head: 1 }];
+    const { clean, corrupt, patched } = await patchPaths(model, { pairs: [pair], into, through: "k" });
+    expect((patched[0]![0]! - corrupt) / (clean - corrupt)).toBeGreaterThan(0.9);
+    // The one that changes what is copied has nothing to do with keys.
+    const plain = repeatedPair(model.config.d_vocab, model.config.n_ctx) as typeof pair;
+    const other = await patchPaths(model, { pairs: [plain], into, through: "k" });
+    for (const value of other.patched[0]!) expect(value).toBeCloseTo(other.corrupt, 3);
   });
 
   it.each(["q", "v"] as const)("restores nothing through the induction head's %s", async (through) => {

@@ -1,5 +1,7 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeAll, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../backend/errors.ts";
 import { Interactive } from "../../backend/server/interactive.ts";
 import { LIMITS, type Limits } from "../../backend/server/limits.ts";
@@ -44,6 +46,79 @@ test("requests are answered one after the other, in the order of their coming", 
   };
   await Promise.all([0, 1, 2, 3, 4].map(ask));
   expect(order).toEqual([0, 1, 2, 3, 4]);
+});
+
+describe("a long one", () => {
+  const long = { tokens: 5_000, flops: 1e15 };
+  const flag = (): string => join(mkdtempSync(join(tmpdir(), "headscope-queue-")), "flag");
+
+  /** A long request that goes on until its file is written; resolves once it has begun. */
+  async function stepping(interactive: Interactive, payload: { file: string; die?: boolean }, caller = {}) {
+    const controller = new AbortController();
+    let ended!: Promise<unknown>;
+    await new Promise<void>((resolve) => {
+      const options = { signal: controller.signal, effort: long, caller, onEvent: () => resolve() };
+      ended = interactive.ask("steps", payload, options);
+      ended.catch(() => {});
+    });
+    return { controller, ended };
+  }
+
+  test("does not keep short ones waiting: they are done between its steps, and it goes on", async () => {
+    const interactive = open();
+    const file = flag();
+    const { ended } = await stepping(interactive, { file });
+    // It could not end before the short ones do: the last of them is what ends it.
+    expect(await interactive.ask("echo", 1, { signal: never() })).toBe(1);
+    expect(await interactive.ask("echo", 2, { signal: never(), effort: { tokens: 7, flops: 1e9 } })).toBe(2);
+    await interactive.ask("write", file, { signal: never() });
+    expect(await ended).toBe("done");
+  });
+
+  test("waits for the long ones before it, and the queue says for what", async () => {
+    const interactive = open();
+    const file = flag();
+    const first = await stepping(interactive, { file }, { id: "tab-1" });
+    const order: string[] = [];
+    const second = interactive.ask("echo", 2, { signal: never(), effort: long, caller: { id: "tab-2" } });
+    expect(interactive.queue).toMatchObject([
+      { id: "tab-1", kind: "steps", lane: "long", state: "computing", tokens: 5_000, progress: { total: 0 } },
+      { id: "tab-2", kind: "echo", lane: "long", state: "waiting", tokens: 5_000 },
+    ]);
+    const both = Promise.all([first.ended.then(() => order.push("first")), second.then(() => order.push("second"))]);
+    await interactive.ask("write", file, { signal: never() });
+    await both;
+    expect(order).toEqual(["first", "second"]);
+    expect(interactive.queue).toEqual([]);
+  });
+
+  test("is given up between two steps, and the process stays", async () => {
+    const interactive = open();
+    const { controller, ended } = await stepping(interactive, { file: flag() });
+    const { pid } = interactive;
+    controller.abort();
+    await errorOf(ended);
+    expect(await interactive.ask("pid", null, { signal: never() })).toBe(pid);
+  });
+
+  test("that takes its process with it does not fail a short one", async () => {
+    const interactive = open();
+    const file = flag();
+    const { ended } = await stepping(interactive, { file, die: true });
+    writeFileSync(file, "");
+    expect(await Promise.all([1, 2, 3].map((i) => interactive.ask("echo", i, { signal: never() })))).toEqual([1, 2, 3]);
+    expect(await errorOf(ended)).toMatchObject({ kind: "crashed" });
+  });
+
+  test("is refused with its estimate to one who would not wait so long, and done for one who would", async () => {
+    const interactive = open();
+    const ask = (wait?: number) =>
+      interactive.ask("echo", 1, { signal: never(), effort: long, caller: wait === undefined ? {} : { wait } });
+    const refused = (await errorOf(ask(10))) as Refusal;
+    expect(refused.problem).toMatchObject({ status: 428, kind: "long", estimate: { tokens: 5_000 } });
+    expect(refused.problem.estimate!.seconds).toBeGreaterThan(10);
+    expect([await ask(1e6), await ask()]).toEqual([1, 1]);
+  });
 });
 
 test("one that nobody waits for is stopped, and the next is answered by the same process", async () => {

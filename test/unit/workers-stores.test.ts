@@ -46,6 +46,19 @@ describe("open models", () => {
     small.dispose();
   });
 
+  it("stay open while they are held, whatever else is opened meanwhile", async () => {
+    const models = new OpenModels({ models: 1, bytes: 1 });
+    const held = await models.open("run:a-1");
+    const release = models.hold();
+    await models.open("run:b-1");
+    await models.open("run:c-1");
+    expect(models.refs).toEqual(["run:a-1@0", "run:c-1@0"]);
+    release();
+    expect(models.refs).toEqual(["run:a-1@0"]);
+    expect(await models.open("run:a-1")).toBe(held);
+    models.dispose();
+  });
+
   it("follow a run to its newest checkpoint, and a file that was written anew", async () => {
     const models = new OpenModels();
     const first = await models.open("run:a-1");
@@ -76,16 +89,16 @@ describe("runs of prompts", () => {
   });
   const [first, second, third] = randomTokens(3, 10, CONFIG.d_vocab) as [number[], number[], number[]];
 
-  it("keep the stream before every layer and after the last, and lose the least recently used", () => {
+  it("keep the stream before every layer and after the last, and lose the least recently used", async () => {
     const runs = store(2 * bytesOf(10));
     const before = tf.memory().numTensors;
-    const held = runs.of(model, first);
+    const held = await runs.of(model, first);
     expect(held.streams!.map(({ shape }) => shape)).toEqual(new Array(3).fill([1, 10, CONFIG.d_model]));
     expect(runs.bytes).toBe(bytesOf(10));
-    runs.of(model, second);
-    expect(runs.of(model, first)).toBe(held);
-    runs.of(model, third);
-    expect(runs.of(model, first)).toBe(held);
+    await runs.of(model, second);
+    expect(await runs.of(model, first)).toBe(held);
+    await runs.of(model, third);
+    expect(await runs.of(model, first)).toBe(held);
     expect(runs.bytes).toBe(2 * bytesOf(10));
     expect(tf.memory().numTensors).toBe(before + 6);
     runs.dispose();
@@ -95,30 +108,42 @@ describe("runs of prompts", () => {
   it("of one model are not another's", async () => {
     const other = await loadModel("run:c-1");
     const runs = store(bytesOf(100));
-    expect(apart(runs.of(model, first).nll, runs.of(other, first).nll)).toBeGreaterThan(0.01);
+    expect(apart((await runs.of(model, first)).nll, (await runs.of(other, first)).nll)).toBeGreaterThan(0.01);
     other.dispose();
   });
 
-  it("too long to be kept give the same streams, made for each use", () => {
+  it("too long to be kept give the same streams, made for each use", async () => {
     const runs = store(bytesOf(9));
-    expect(runs.of(model, first)).toMatchObject({ streams: undefined, bytes: 0 });
+    expect(await runs.of(model, first)).toMatchObject({ streams: undefined, bytes: 0 });
     const before = tf.memory().numTensors;
     for (const layer of [0, 1, 2]) {
-      const found = runs.withStream(model, first, layer, undefined, (stream) => stream.dataSync());
+      const found = await runs.withStream(model, first, layer, {}, (stream) => stream.dataSync());
       const { resid } = forward(model, { tokens: [first], stopLayer: layer, logitsAt: "none" });
       expect(apart(found, resid.dataSync())).toBeLessThan(1e-5);
       resid.dispose();
     }
     expect(tf.memory().numTensors).toBe(before);
-    expect(runs.of(model, first).nll).toEqual(store(bytesOf(10)).of(model, first).nll);
+    expect((await runs.of(model, first)).nll).toEqual((await store(bytesOf(10)).of(model, first)).nll);
   });
 
-  it("stop between layers when they are cancelled, and leave nothing behind", () => {
+  it("stay while they are held, whatever else is asked for, and make room after what came meanwhile", async () => {
+    const runs = store(bytesOf(10));
+    const held = await runs.of(model, first);
+    const release = runs.hold();
+    await runs.of(model, second);
+    await runs.of(model, third);
+    expect(held.streams!.some(({ isDisposed }) => isDisposed)).toBe(false);
+    release();
+    expect(await runs.of(model, first)).toBe(held);
+    expect(runs.bytes).toBe(bytesOf(10));
+  });
+
+  it("stop between layers when they are cancelled, and leave nothing behind", async () => {
     const runs = store(bytesOf(10));
     const stop = new AbortController();
     stop.abort(new Error("enough"));
     const before = tf.memory().numTensors;
-    expect(() => runs.of(model, first, stop.signal)).toThrow("enough");
+    await expect(runs.of(model, first, { signal: stop.signal })).rejects.toThrow("enough");
     expect(tf.memory().numTensors).toBe(before);
   });
 });

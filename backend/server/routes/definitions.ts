@@ -34,7 +34,7 @@ export function definitions(): Definitions {
       const task = tasks.get(document.name);
       const own = new Set(document.flags.map(({ name }) => name));
       const train = trainFlags(task).filter(({ name }) => !own.has(name));
-      return { ...document, train, probes: task.defaults?.probes ?? [] };
+      return { ...document, train, probes: task.defaults?.probes ?? [], ...(task.part && { part: task.part }) };
     }),
     experiments: documents(experiments).map((document) => {
       const { claims, presets } = experiments.get(document.name);

@@ -2,6 +2,8 @@ import { z } from "zod";
 import { headMaskSchema } from "../../heads/mask.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import { PREFILLS } from "../../inference/generate.ts";
+import type { GenerateRequest } from "../api.ts";
+import { Efforts } from "../efforts.ts";
 import { headList, modelRef, promptFields, seed } from "../fields.ts";
 import { answerLong } from "../long-answer.ts";
 import { route } from "../route.ts";
@@ -38,7 +40,9 @@ export const generationRoutes = [
     answer: { description: "GenerateResult, or events token, progress, done, error" },
     async handle(call, context) {
       const model = await context.models.allowed(call.body.model);
-      return answerLong(call, context, "generate", { ...call.body, model });
+      const payload = { ...call.body, model } as GenerateRequest;
+      const effort = await new Efforts(context, call.signal).generation(payload);
+      return answerLong(call, context, { kind: "generate", payload, effort });
     },
   }),
 ];

@@ -12,6 +12,7 @@ import { jobRoutes } from "./jobs.ts";
 import { maskRoutes } from "./masks.ts";
 import { modelRoutes } from "./models.ts";
 import { promptRoutes } from "./prompts.ts";
+import { queueRoutes } from "./queue.ts";
 import { runRoutes } from "./runs.ts";
 import { scoreRoutes } from "./scores.ts";
 
@@ -31,5 +32,6 @@ export const routes: readonly Route[] = [
   ...exportRoutes,
   ...experimentRoutes,
   ...historyRoutes,
+  ...queueRoutes,
   ...eventRoutes,
 ];

@@ -3,6 +3,8 @@ import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
 import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
 import { METHODS } from "../../hooks/ablate.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
+import type { PatchRequest } from "../api.ts";
+import { Efforts } from "../efforts.ts";
 import { headList, modelRef, seed, shortName, tokenRows } from "../fields.ts";
 import type { Limits } from "../limits.ts";
 import { answerLong } from "../long-answer.ts";
@@ -21,6 +23,10 @@ function ablation(limits: Limits) {
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
     seed: seed.optional(),
     topTokens,
+    contrast: z
+      .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })
+      .optional()
+      .describe("a token of the single row against a wrong one: logit difference in each run"),
   };
   return z.union([
     z.strictObject({ prompt: shortName.describe("a prompt's id"), ...common }),
@@ -55,16 +61,19 @@ export const interventionRoutes = [
     summary: "Losses and next tokens without some heads, beside as many others of the same layers",
     body: ablation,
     answer: { description: "AblateResult" },
-    async handle({ body, signal }, { prompts, models, interactive, limits }) {
+    async handle({ body, signal, caller }, context) {
+      const { prompts, models, interactive, limits } = context;
       if (!("prompt" in body)) {
         checkTokens([...body.rows, ...(body.reference ?? [])], limits);
         const model = await models.allowed(body.model);
-        return interactive.ask("ablate", { ...body, model }, { signal, long: true });
+        const effort = await new Efforts(context, signal).ablation(model, body.rows, body);
+        return interactive.ask("ablate", { ...body, model }, { signal, caller, effort, long: true });
       }
       const { prompt, ...rest } = body;
       checkTokens(body.reference ?? [], limits);
       const { model, ids } = prompts.get(prompt);
-      return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal });
+      const effort = await new Efforts(context, signal).ablation(model, [ids], body);
+      return interactive.ask("ablate", { ...rest, model, rows: [ids] }, { signal, caller, effort });
     },
   }),
   route({
@@ -78,10 +87,12 @@ export const interventionRoutes = [
         topTokens,
       }),
     answer: { description: "InterveneResult" },
-    handle({ body: { prompt, ...rest }, signal }, { prompts, interactive, limits }) {
+    async handle({ body: { prompt, ...rest }, signal, caller }, context) {
+      const { prompts, interactive, limits } = context;
       checkTokens(rest.interventions.flatMap(referenceRows), limits);
       const { model, ids } = prompts.get(prompt);
-      return interactive.ask("intervene", { ...rest, model, ids }, { signal });
+      const effort = await new Efforts(context, signal).intervention(model, ids.length);
+      return interactive.ask("intervene", { ...rest, model, ids }, { signal, caller, effort });
     },
   }),
   route({
@@ -90,8 +101,10 @@ export const interventionRoutes = [
     summary: "Aligns a clean and a corrupt prompt, and says why they could not be patched",
     body: (limits) => z.strictObject({ model: modelRef, pair: pair(limits), bos }),
     answer: { description: "PairAlignment" },
-    async handle({ body, signal }, { models, interactive }) {
-      return interactive.ask("pairs", { ...body, model: await models.allowed(body.model) }, { signal });
+    async handle({ body, signal, caller }, context) {
+      const model = await context.models.allowed(body.model);
+      const effort = await new Efforts(context, signal).pair(model, body.pair, body.bos);
+      return context.interactive.ask("pairs", { ...body, model }, { signal, caller, effort });
     },
   }),
   route({
@@ -119,7 +132,9 @@ export const interventionRoutes = [
         context.limits,
       );
       const model = await context.models.allowed(call.body.model);
-      return answerLong(call, context, "patch", { ...call.body, model });
+      const payload = { ...call.body, model } as PatchRequest;
+      const effort = await new Efforts(context, call.signal).patch(payload);
+      return answerLong(call, context, { kind: "patch", payload, effort });
     },
   }),
 ];

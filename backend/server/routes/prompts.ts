@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import type { Prompt } from "../api.ts";
+import type { Prompt, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
+import { Efforts } from "../efforts.ts";
 import { index, modelRef, promptFields, shortName } from "../fields.ts";
 import { type Call, route, SENT } from "../route.ts";
 
@@ -31,9 +32,11 @@ export const promptRoutes = [
       return z.union([z.strictObject({ model: modelRef, ...text }), z.strictObject({ model: modelRef, ...tokens })]);
     },
     answer: { description: "Prompt" },
-    async handle({ body, signal }, { models, interactive, prompts }) {
-      const model = await models.allowed(body.model);
-      const prompt = await interactive.ask<Prompt>("prompt", { ...body, model }, { signal });
+    async handle({ body, signal, caller }, context) {
+      const { models, interactive, prompts } = context;
+      const input = { ...body, model: await models.allowed(body.model) } as PromptInput;
+      const effort = await new Efforts(context, signal).prompt(input);
+      const prompt = await interactive.ask<Prompt>("prompt", input, { signal, caller, effort });
       // With the step of a run: later requests read the weights that the id names, also when the run goes on.
       prompts.put(prompt.id, { model: prompt.model, ids: prompt.ids });
       return prompt;
@@ -70,8 +73,8 @@ type TensorCall = Call<{ id: string }, Readonly<Record<string, string | undefine
 
 /** Answers with a tensor; to one who has it already, without computing it. */
 async function tensor(
-  { params, query, request, response, signal }: TensorCall,
-  { prompts, interactive, limits }: ServerContext,
+  { params, query, request, response, signal, caller }: TensorCall,
+  context: ServerContext,
   kind: "activations" | "patterns",
   what: Readonly<Record<string, unknown>>,
 ): Promise<typeof SENT> {
@@ -84,9 +87,15 @@ async function tensor(
     response.status(304).set(headers).end();
     return SENT;
   }
+  const { prompts, interactive, limits } = context;
   const { model, ids } = prompts.get(params.id);
+  const effort = await new Efforts(context, signal).look(model, ids.length);
   const payload = { model, ids, ...what, slice: query, most: limits.answerBytes };
-  const { value, body } = await interactive.exchange<{ shape: readonly number[] }>(kind, payload, { signal });
+  const { value, body } = await interactive.exchange<{ shape: readonly number[] }>(kind, payload, {
+    signal,
+    caller,
+    effort,
+  });
   response.set({
     ...headers,
     "content-type": SAFETENSORS.type,

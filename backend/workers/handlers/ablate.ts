@@ -4,17 +4,18 @@ import { type Ablation, ablate, type CleanRun } from "../../hooks/ablate.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
 import type { AblateRequest, AblateResult } from "../../server/api.ts";
-import { progressTo } from "../progress.ts";
-import { session } from "../session.ts";
+import type { Way } from "../prompt-runs.ts";
+import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 
 /** Takes heads out, and as many others of the same layers as a control. */
-export const handle: Handler = async (payload, { emit, signal }): Promise<AblateResult> => {
+export const handle: Handler = async (payload, context): Promise<AblateResult> => {
   const began = performance.now();
   const request = payload as AblateRequest & { model: string; rows: readonly (readonly number[])[] };
-  const model = await session.models.open(request.model, signal);
+  const model = await session.models.open(request.model, context.signal);
   const shape = headModel(model);
-  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens } = request;
+  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
+  const way = wayOf(context);
   const alone = rows.length === 1 ? rows[0] : undefined;
   const random = request.reference ? undefined : randomReference(model, rows, method, seed);
   const reference = request.reference ?? random;
@@ -27,17 +28,17 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<Ablate
     ...(controls === undefined ? {} : { controls }),
     ...(seed === undefined ? {} : { seed }),
     ...(topTokens === undefined ? {} : { topTokens }),
-    ...(alone ? cleanRun(model, alone, signal) : {}),
-    progress: progressTo(emit),
-    signal,
+    ...(contrast === undefined ? {} : { contrast }),
+    ...(alone ? await cleanRun(model, alone, way) : {}),
+    ...way,
   });
   return { ...written(result), ...(random ? { reference: "random" as const } : {}), ms: performance.now() - began };
 };
 
 /** One prompt's clean run, where it is stored or can be. */
-function cleanRun(model: Model, ids: readonly number[], signal: AbortSignal): { clean?: CleanRun } {
+async function cleanRun(model: Model, ids: readonly number[], way: Way): Promise<{ clean?: CleanRun }> {
   if (ids.length < 2) return {};
-  const { streams, nll } = session.runs.of(model, ids, signal);
+  const { streams, nll } = await session.runs.of(model, ids, way);
   return streams ? { clean: { streams, nll: [nll] } } : {};
 }
 
@@ -50,6 +51,7 @@ function written({
   ablated,
   control,
   noControl,
+  difference,
   nextToken,
 }: Ablation): Omit<AblateResult, "ms" | "reference"> {
   return {
@@ -62,6 +64,7 @@ function written({
       control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
     }),
     ...(noControl === undefined ? {} : { noControl }),
+    ...(difference === undefined ? {} : { difference }),
     nextToken,
   };
 }

@@ -3,32 +3,32 @@ import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import { parseInterventions } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";
-import { type Generation, generate } from "../../inference/generate.ts";
+import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
-import { progressTo } from "../progress.ts";
+import { LONG } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
-import { session } from "../session.ts";
+import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 
-/** Tokens of a prompt from which on it is told how far its reading is. */
-const LONG = 256;
-
 /** Continues a prompt; every token is told of as it comes. */
-export const handle: Handler = async (payload, { emit, signal }): Promise<GenerateResult> => {
+export const handle: Handler = async (payload, context): Promise<GenerateResult> => {
   const request = payload as GenerateRequest;
+  const { emit } = context;
+  const { signal, turn, progress } = wayOf(context);
   const model = await session.models.open(request.model, signal);
   const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
   const tokens = promptIds(model, chat ? inChat(model, request) : request);
   const heads = ablate.map((head) => parseHead(head, shape));
-  let begun = tokens.length < LONG;
-  const onLayer = (layer: number): void => {
-    if (!begun) progressTo(emit)(layer, model.config.n_layers, "reading the prompt, layers");
-    begun ||= layer === model.config.n_layers - 1;
+  const { n_layers } = model.config;
+  const parts = Math.ceil(tokens.length / PART);
+  let layers = tokens.length < LONG ? parts * n_layers : 0;
+  const onLayer = (): void => {
+    if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
   };
   const result = await generate(model, {
     tokens,
@@ -41,6 +41,7 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<Genera
     forward: { onLayer },
     onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
     signal,
+    turn,
   });
   return {
     ids: result.ids,

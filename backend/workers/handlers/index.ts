@@ -12,6 +12,12 @@ export interface HandlerContext {
    */
   later(work: Idle): void;
   /**
+   * Lets short requests be answered between two steps of this one; nothing may be left to a tidy meanwhile.
+   * @param hold called where there are some; keeps what this handler works with until the function that it returns is called
+   * @throws what the request was given up with
+   */
+  turn(hold?: () => () => void): Promise<void>;
+  /**
    * Aborted when the parent asks for the end: stop at the next good point and return, or throw. `throwIfAborted` also hears of
    * it while native work holds the event loop.
    */
@@ -43,6 +49,7 @@ export type Handlers = Readonly<Record<string, () => Promise<{ readonly handle: 
 /** What a worker of headscope can do: what a person waits for, then jobs. */
 export const handlers: Handlers = {
   describe: () => import("./describe.ts"),
+  count: () => import("./count.ts"),
   prompt: () => import("./prompt.ts"),
   activations: () => import("./activations.ts"),
   patterns: () => import("./patterns.ts"),

@@ -4,7 +4,7 @@ import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { PairAlignment, PairInput } from "../../server/api.ts";
 import { candidate, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
-import { session } from "../session.ts";
+import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 
 interface PairsPayload {
@@ -14,9 +14,10 @@ interface PairsPayload {
 }
 
 /** Aligns the two prompts of a pair, and says why they could not be patched. */
-export const handle: Handler = async (payload, { signal }): Promise<PairAlignment> => {
+export const handle: Handler = async (payload, context): Promise<PairAlignment> => {
   const { model: ref, pair, bos } = payload as PairsPayload;
-  const model = await session.models.open(ref, signal);
+  const model = await session.models.open(ref, context.signal);
+  const way = wayOf(context);
   const side = (given: PairInput["clean"]) => {
     const common = { model: ref, ...(bos === undefined ? {} : { bos }) };
     const ids = promptIds(
@@ -26,22 +27,22 @@ export const handle: Handler = async (payload, { signal }): Promise<PairAlignmen
     return { ids, tokens: tokenTexts(model, ids) };
   };
   const [clean, corrupt] = [side(pair.clean), side(pair.corrupt)];
-  const answer = (given: PairInput["answer"], ids: readonly number[]) => {
+  const answer = async (given: PairInput["answer"], ids: readonly number[]) => {
     const id = typeof given === "string" ? encodeText(model, given, false)[0] : given;
     if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
       throw new HeadscopeError("input", `${JSON.stringify(given)} is no token`, { remedy: "give one token" });
-    const probability = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
+    const probabilities = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
       nextProbabilities(model, stream, { ids }),
-    )[id]!;
-    return candidate(model, id, probability);
+    );
+    return candidate(model, id, probabilities[id]!);
   };
   const problem = problemOf(model, pair, bos);
   return {
     clean,
     corrupt,
     differ: clean.ids.flatMap((id, i) => (i < corrupt.ids.length && corrupt.ids[i] !== id ? [i] : [])),
-    answer: answer(pair.answer, clean.ids),
-    wrong: answer(pair.wrong, corrupt.ids),
+    answer: await answer(pair.answer, clean.ids),
+    wrong: await answer(pair.wrong, corrupt.ids),
     ...(problem === undefined ? {} : { problem }),
   };
 };

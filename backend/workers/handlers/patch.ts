@@ -4,12 +4,11 @@ import { HeadscopeError } from "../../errors.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { PairInput, PatchRequest, PatchResponse } from "../../server/api.ts";
-import { progressTo } from "../progress.ts";
-import { session } from "../session.ts";
+import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 
 /** Activation patching, or path patching where receivers are named. */
-export const handle: Handler = async (payload, { emit, signal }): Promise<PatchResponse> => {
+export const handle: Handler = async (payload, context): Promise<PatchResponse> => {
   const began = performance.now();
   const {
     model: ref,
@@ -22,9 +21,9 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<PatchR
     through,
     form,
   } = payload as PatchRequest;
-  const model = await session.models.open(ref, signal);
+  const model = await session.models.open(ref, context.signal);
   const pairs = given.map(writable);
-  const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), progress: progressTo(emit), signal };
+  const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), ...wayOf(context) };
   if (into === undefined && through === undefined && form === undefined) {
     const result = await patch(model, { ...common, node, by, ...(layers ? { layers } : {}) });
     return { ...result, ms: performance.now() - began };

@@ -5,7 +5,7 @@ import { parameter } from "../../models/weights.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { SliceQuery } from "../../server/api.ts";
-import { session } from "../session.ts";
+import { session, wayOf } from "../session.ts";
 import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
 import type { Handler } from "./index.ts";
 
@@ -19,14 +19,14 @@ interface PatternsPayload {
 }
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
-export const handle: Handler = async (payload, { signal }) => {
+export const handle: Handler = async (payload, context) => {
   const { model: ref, ids, layer, slice, most } = payload as PatternsPayload;
-  const model = await session.models.open(ref, signal);
+  const model = await session.models.open(ref, context.signal);
   checkLayer(model.config, layer);
   checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
   const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
   const names = slice.weighted ? [name, value] : [name];
-  const part = session.runs.atLayer(model, ids, layer, names, signal, (activations) => {
+  const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
     const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
     if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
     return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);

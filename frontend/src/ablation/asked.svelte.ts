@@ -1,9 +1,11 @@
 import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import { heldIn, hold } from "../state/held.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
+import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions.ts";
-import { byPosition, controls, extras, method, seed, switchedOff } from "./params.ts";
+import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
 import { randomRows } from "./rows.ts";
 
 /** Rows that mean and resample draw from. */
@@ -29,6 +31,28 @@ class Asked {
 
   readonly extras: readonly Extra[] = $derived(extras.value);
   readonly activeExtras: number = $derived(this.extras.filter(({ off }) => !off).length);
+
+  /** Position of the token that is held in the present text; undefined for none. */
+  readonly held: number | undefined = $derived(heldIn(heldToken.value, prompt.request));
+
+  /** Holds a token of the present text, or lets it go; another token has no wrong answer. */
+  hold(position: number | undefined): void {
+    view.change({ ...heldToken.to(hold(position, prompt.request)), ...wrongToken.to(-1) });
+  }
+
+  /** What the held token is compared with. */
+  readonly contrast: { readonly position: number; readonly wrong: number } | undefined = $derived(
+    this.held !== undefined && this.held >= 1 && wrongToken.value >= 0
+      ? { position: this.held, wrong: wrongToken.value }
+      : undefined,
+  );
+
+  /** The part of a text that the model was trained on, where it is a run's and the task says so. */
+  readonly trained: "repeated" | undefined = $derived.by(() => {
+    const id = /^run:([^@]+)/.exec(workspace.model)?.[1];
+    const task = workspace.runs.value?.find((run) => run.id === id)?.task;
+    return workspace.definitions.value?.tasks.find(({ name }) => name === task)?.part;
+  });
 
   /** BOS of the model's rows: its tokenizer's, or 0 as in the token tasks. */
   readonly bos: number = $derived(workspace.info.value?.tokenizer?.bos?.id ?? 0);

@@ -10,11 +10,20 @@ export interface Verdict {
   readonly words: string;
 }
 
-/** Losses in nats a token that a verdict is about. */
+/** What a verdict is about: a loss, which rises as the model gets worse, or the logit difference of an answer, which falls. */
+export type Measure = "loss" | "difference";
+
+/** Losses in nats a token, or logit differences, that a verdict is about. */
 export interface Losses {
   readonly clean: number;
   readonly changed: number;
   readonly control?: ControlLosses | undefined;
+  /** Default "loss". */
+  readonly measure?: Measure;
+  /** What they are of, such as "the repeated tokens"; default the whole text. */
+  readonly over?: string;
+  /** Whether a control was asked for: then there are no other heads to draw where none came. */
+  readonly wanted?: boolean;
 }
 
 /** What the draws of a control came to. */
@@ -39,26 +48,33 @@ export function controlLosses(draws: readonly number[], heads: number, wanted: n
 
 /**
  * Whether taking out a set of heads does something that taking out others of the same layers does not.
- * Outside the range of the draws counts as an effect of these heads; inside it does not.
+ * Outside the range of the draws counts as an effect of these heads; inside it does not. An effect above it is a worse model
+ * where a loss is measured, and below it where the logit difference of an answer is.
  */
-export function verdictOf({ clean, changed, control }: Losses): Verdict {
+export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): Verdict {
   const effect = changed - clean;
-  const moves = effect >= 0 ? `raises the loss by ${nats(effect)}` : `lowers the loss by ${nats(-effect)}`;
-  if (control === undefined)
-    return { kind: "alone", words: `Taking them out ${moves}. There is no control to hold it against.` };
+  const what =
+    measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
+  const moves = effect >= 0 ? `raises ${what} by ${nats(effect)}` : `lowers ${what} by ${nats(-effect)}`;
+  if (control === undefined) {
+    const why = wanted
+      ? "There are no other heads in these layers to compare with."
+      : "No control was asked for: set control draws to compare with other heads.";
+    return { kind: "alone", words: `Taking them out ${moves}. ${why}` };
+  }
   const [low, high] = control.range.map((loss) => loss - clean) as [number, number];
   const count = counted(control.draws.length, "draw");
   const span = signed(low) === signed(high) ? signed(low) : `${signed(low)} to ${signed(high)}`;
   const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
   if (effect > high)
     return {
-      kind: "worse",
-      words: `${compared} The effect is outside the control's range, above it: these heads matter more here than others.`,
+      kind: measure === "loss" ? "worse" : "milder",
+      words: `${compared} The effect is outside the control's range, above it: ${measure === "loss" ? "these heads matter more here than others" : "these heads work against the answer more than others"}.`,
     };
   if (effect < low)
     return {
-      kind: "milder",
-      words: `${compared} The effect is outside the control's range, below it: these heads matter less here than others.`,
+      kind: measure === "loss" ? "milder" : "worse",
+      words: `${compared} The effect is outside the control's range, below it: ${measure === "loss" ? "these heads matter less here than others" : "these heads matter more here than others"}.`,
     };
   return { kind: "within", words: `${compared} The effect is within the control's range: other heads do as much.` };
 }

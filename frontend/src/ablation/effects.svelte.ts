@@ -1,7 +1,6 @@
-import { untrack } from "svelte";
-import type { AblateResult, Candidate, InterveneResult } from "../../../backend/server/api.ts";
+import type { AblateResult, Candidate, InterveneResult, Prompt } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { Answer, type Call } from "../state/answer.svelte.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { asked } from "./asked.svelte.ts";
 import type { Control } from "./effect.ts";
@@ -15,6 +14,7 @@ export interface Line {
 
 /** What the interventions do to the user's prompt. */
 export interface Effect {
+  readonly prompt: Prompt;
   /** Heads that are taken out, LAYER.HEAD. */
   readonly heads: readonly string[];
   readonly clean: Line;
@@ -23,6 +23,8 @@ export interface Effect {
   readonly control?: Control;
   /** The same tokens in both, likeliest in either first. */
   readonly next: { readonly before: readonly Candidate[]; readonly after: readonly Candidate[] };
+  /** Logit of the held token less that of the wrong answer, where one was asked for. */
+  readonly difference?: AblateResult["difference"];
   /** Whether the control is yet to come. */
   readonly pending: boolean;
   readonly ms: number;
@@ -34,51 +36,47 @@ const PAUSE = 120;
 
 /** The effect on the prompt, kept true to what the page asks. */
 class Effects {
-  readonly latest = new Latest<Effect>();
-  #key = "";
-  #last = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly answer = new Answer<Effect>();
 
   /** Measures where something has changed: at once after a rest, else once the changes pause. Run in an effect. */
   follow(): void {
-    const idle = asked.heads.length + asked.activeExtras === 0 || prompt.value === undefined;
-    const key = idle ? "" : JSON.stringify([prompt.value?.id, asked.request(), asked.interventions]);
-    if (key === this.#key) return;
-    this.#key = key;
-    clearTimeout(this.#timer);
-    const rested = performance.now() - this.#last > PAUSE;
-    this.#last = performance.now();
-    if (idle) untrack(() => this.latest.clear());
-    else if (rested) untrack(() => this.again());
-    else this.#timer = setTimeout(() => this.again(), PAUSE);
-  }
-
-  again(): void {
-    this.latest.ask((signal, update) => (asked.activeExtras > 0 ? intervene(signal) : ablate(signal, update)));
+    const { interventions, contrast } = asked;
+    const idle = asked.heads.length + asked.activeExtras === 0 || prompt.question === undefined;
+    const request = { ...asked.request(), topTokens: SHOWN, ...(contrast ? { contrast } : {}) };
+    const draws = controls.value;
+    const own = prompt.value;
+    const whole = asked.activeExtras > 0;
+    const ask =
+      own &&
+      ((call: Call<Effect>) =>
+        whole ? intervene(own, asked.heads, interventions, call) : ablate(own, request, draws, call));
+    const question = idle ? undefined : [prompt.question, request, interventions];
+    this.answer.follow(question, ask, { pause: PAUSE, after: prompt.answer });
   }
 }
 
 /** The heads alone: first without the control, which takes several times as long. */
-async function ablate(signal: AbortSignal, update: (effect: Effect) => void): Promise<Effect> {
-  const request = { ...asked.request(), topTokens: SHOWN };
-  const ask = (draws: number): Promise<AblateResult> =>
-    prompt.about((id) => post<AblateResult>("/api/ablate", { ...request, prompt: id, controls: draws }, signal));
-  const draws = controls.value;
-  const first = effectOf(await ask(0), draws > 0);
+async function ablate(own: Prompt, request: object, draws: number, call: Call<Effect>): Promise<Effect> {
+  const ask = (controls: number): Promise<AblateResult> =>
+    prompt.about((id) => post<AblateResult>("/api/ablate", { ...request, prompt: id, controls }, call));
+  const first = effectOf(own, await ask(0), draws > 0);
   if (draws === 0) return first;
-  update(first);
-  return effectOf(await ask(draws), false);
+  call.update(first);
+  return effectOf(own, await ask(draws), false);
 }
 
-function effectOf({ heads, clean, ablated, control, nextToken, ms }: AblateResult, pending: boolean): Effect {
+function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
+  const { heads, clean, ablated, control, difference, nextToken, ms } = result;
   const line = ({ loss, nll }: AblateResult["clean"]): Line => ({ loss, nll: nll[0]! });
   const side = (which: "clean" | "ablated"): Candidate[] =>
     nextToken[0]!.map(({ id, text, [which]: probability }) => ({ id, text: text ?? String(id), probability }));
   return {
+    prompt: own,
     heads,
     clean: line(clean),
     changed: line(ablated),
     ...(control === undefined ? {} : { control }),
+    ...(difference === undefined ? {} : { difference }),
     next: { before: side("clean"), after: side("ablated") },
     pending,
     ms,
@@ -86,14 +84,19 @@ function effectOf({ heads, clean, ablated, control, nextToken, ms }: AblateResul
 }
 
 /** Interventions of any kind, together. */
-async function intervene(signal: AbortSignal): Promise<Effect> {
-  const { interventions } = asked;
+async function intervene(
+  own: Prompt,
+  heads: readonly string[],
+  interventions: readonly unknown[],
+  call: Call<Effect>,
+): Promise<Effect> {
   const { clean, changed, ms } = await prompt.about((id) =>
-    post<InterveneResult>("/api/intervene", { prompt: id, interventions, topTokens: SHOWN }, signal),
+    post<InterveneResult>("/api/intervene", { prompt: id, interventions, topTokens: SHOWN }, call),
   );
   const line = ({ loss, nll }: InterveneResult["clean"]): Line => ({ loss: loss ?? Number.NaN, nll });
   return {
-    heads: asked.heads,
+    prompt: own,
+    heads,
     clean: line(clean),
     changed: line(changed),
     next: { before: clean.next, after: changed.next },

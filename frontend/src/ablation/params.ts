@@ -1,6 +1,8 @@
 import { choice, flag, json, list, number } from "../state/codecs.ts";
+import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { type Extra, METHODS } from "./interventions.ts";
+import { PARTS } from "./part.ts";
 
 /** What stands in for a head's output. */
 export const method = urlParam("method", choice(METHODS, "zero"));
@@ -14,8 +16,12 @@ export const seed = urlParam("seed", number(0, { least: 0, whole: true }));
 export const switchedOff = urlParam("left-in", list());
 /** Interventions other than on whole heads. */
 export const extras = urlParam("interventions", json<readonly Extra[]>([]));
-/** Position of the token whose loss is shown in place of the mean; -1 for none. */
-export const lockedToken = urlParam("token", number(-1, { least: -1, whole: true }));
+/** The token that is held. */
+export const heldToken = urlParam("token", heldCodec);
+/** Id of the wrong answer that the held token is compared with; -1 for none. */
+export const wrongToken = urlParam("against", number(-1, { least: -1, whole: true }));
+/** The part of the text that the verdict is about. */
+export const partParam = urlParam("over", choice(PARTS, "auto"));
 /** New tokens of the continuations; 0 for none. */
 export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
 /** Random tokens in the segment that is repeated; 0 for 25, or as many as fit. */

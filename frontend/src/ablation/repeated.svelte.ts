@@ -1,6 +1,6 @@
 import type { AblateResult } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { asked } from "./asked.svelte.ts";
 import type { Rows } from "./interventions.ts";
@@ -12,6 +12,9 @@ const ROWS = 4;
 const USUAL = 25;
 const LONGEST = 100;
 
+/** Seconds that it may take without another yes: it was asked for by a button. */
+const PATIENCE = 90;
+
 /** A measurement on rows of random tokens that stand twice. */
 export interface Repeated {
   readonly result: AblateResult;
@@ -19,13 +22,11 @@ export interface Repeated {
   readonly length: number;
   /** Losses of the second copy that can be foretold, [start, end). */
   readonly copy: readonly [number, number];
-  /** What it was asked with; another key means that it is out of date. */
-  readonly key: string;
 }
 
-/** Ablation on repeated random tokens, which only induction can foretell. */
+/** Ablation on repeated random tokens, which only induction can foretell; measured when the reader asks. */
 class RepeatedTokens {
-  readonly latest = new Latest<Repeated>();
+  readonly answer = new Answer<Repeated>();
 
   /** Longest segment: it must fit into the model's context twice, after BOS. */
   readonly longest: number = $derived(
@@ -43,17 +44,21 @@ class RepeatedTokens {
   });
 
   readonly reference: Rows = $derived(asked.referenceFor(2 * this.length + 1));
-  readonly key: string = $derived(
-    JSON.stringify([workspace.info.value?.digest, this.rows, asked.request(this.reference)]),
-  );
 
-  measure(): void {
-    const { rows, length, key, reference } = this;
+  /** Keeps to what would be measured now; run in an effect. */
+  follow(): void {
+    const digest = workspace.info.value?.digest;
+    const { rows, length, reference } = this;
     const request = { ...asked.request(reference), model: workspace.model, rows, topTokens: 1 };
-    this.latest.ask(async (signal) => {
-      const result = await post<AblateResult>("/api/ablate", request, signal);
-      return { result, rows, length, copy: secondCopy(length, true), key };
-    });
+    const question = digest === undefined || asked.heads.length === 0 ? undefined : [digest, request];
+    this.answer.follow(
+      question,
+      async (call) => {
+        const result = await post<AblateResult>("/api/ablate", request, call);
+        return { result, rows, length, copy: secondCopy(length, true) };
+      },
+      { byHand: true, patience: PATIENCE },
+    );
   }
 }
 

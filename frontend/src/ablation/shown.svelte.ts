@@ -1,4 +1,5 @@
 import { counted } from "../../../backend/common/plural.ts";
+import type { Prompt } from "../../../backend/server/api.ts";
 import type { Table } from "../components/files.ts";
 import { visible } from "../components/tokens.ts";
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
@@ -16,16 +17,35 @@ export function withoutHeads(heads: readonly string[]): string {
     : `without ${heads.length === 1 ? heads[0] : counted(heads.length, "head")}`;
 }
 
+/** A text, and what was measured on it. */
+export interface Measured {
+  readonly prompt: Prompt;
+  readonly effect: Effect | undefined;
+  /** Whether it answers another question than the present one. */
+  readonly stale: boolean;
+}
+
 /** What the cards show of the effect on the prompt. */
 class Shown {
   /** Token under the pointer. */
   pointed = $state<number>();
 
-  /** The effect, where it is of the prompt that is shown: a new prompt's comes a moment after it. */
-  readonly effect: Effect | undefined = $derived.by(() => {
-    const { value } = effects.latest;
-    return value?.clean.nll.length === prompt.value?.nll.length ? value : undefined;
+  /** The effect under the present question. */
+  get effect(): Effect | undefined {
+    return effects.answer.value;
+  }
+
+  /** What there is to show: the effect, else the text alone, else what answered the question before. */
+  readonly measured: Measured | undefined = $derived.by(() => {
+    const { value, before } = effects.answer;
+    if (value) return { prompt: value.prompt, effect: value, stale: false };
+    if (before) return { prompt: before.prompt, effect: before, stale: true };
+    if (prompt.value) return { prompt: prompt.value, effect: undefined, stale: false };
+    return prompt.answer.before && { prompt: prompt.answer.before, effect: undefined, stale: true };
   });
+
+  /** What an outdated answer is called. */
+  readonly of: string = $derived(prompt.value === undefined ? "of the text before" : "of the choice before");
 
   /** The heads that are taken out, in words. */
   readonly without: string = $derived(withoutHeads(asked.heads));
@@ -38,15 +58,15 @@ class Shown {
 
   /** Losses along the prompt; undefined where it has none. */
   readonly lines: LossLines | undefined = $derived.by(() => {
-    const { value } = prompt;
-    if (value === undefined || value.nll.length === 0) return undefined;
+    if (this.measured === undefined || this.measured.prompt.nll.length === 0) return undefined;
+    const { prompt: own, effect, stale } = this.measured;
     return {
-      clean: this.effect?.clean.nll ?? value.nll,
-      changed: this.effect?.changed.nll,
-      draws: this.effect?.control?.draws.map(({ nll }) => nll[0]!) ?? [],
-      labels: value.tokens.slice(1).map(visible),
+      clean: effect?.clean.nll ?? own.nll,
+      changed: effect?.changed.nll,
+      draws: effect?.control?.draws.map(({ nll }) => nll[0]!) ?? [],
+      labels: own.tokens.slice(1).map(visible),
       first: 1,
-      name: this.name,
+      name: stale ? withoutHeads(effect?.heads ?? []) : this.name,
     };
   });
 

@@ -17,19 +17,24 @@ export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
+/** How a request is followed. */
+export interface Caller {
+  /** Gives it up. */
+  readonly signal?: AbortSignal;
+  /** Names it in the server's queue. */
+  readonly id?: string;
+  /** Seconds after which its answer would come too late: what takes longer is refused with an estimate (428, kind "long"). */
+  readonly wait?: number;
+}
+
 /** GET of JSON. @throws ApiError */
-export function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return json<T>(path, { ...(signal ? { signal } : {}) });
+export function get<T>(path: string, caller?: AbortSignal | Caller): Promise<T> {
+  return json<T>(path, followed(caller));
 }
 
 /** POST of JSON, answered by JSON. @throws ApiError */
-export function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
-  return json<T>(path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-    ...(signal ? { signal } : {}),
-  });
+export function post<T>(path: string, body: unknown, caller?: AbortSignal | Caller): Promise<T> {
+  return json<T>(path, posted(body, followed(caller)));
 }
 
 /** @throws ApiError */
@@ -38,8 +43,8 @@ export async function remove(path: string): Promise<void> {
 }
 
 /** GET of bytes, such as a safetensors file. @throws ApiError */
-export async function bytes(path: string, signal?: AbortSignal): Promise<ArrayBuffer> {
-  return (await request(path, signal ? { signal } : {})).arrayBuffer();
+export async function bytes(path: string, caller?: AbortSignal | Caller): Promise<ArrayBuffer> {
+  return (await request(path, followed(caller))).arrayBuffer();
 }
 
 /** The token in what somebody pasted: the address that headscope prints, or the token itself. */
@@ -61,13 +66,8 @@ export interface ServerEvent {
 }
 
 /** POST answered by server-sent events, one after the other until the server ends them. @throws ApiError, also for an `error` event */
-export async function* stream(path: string, body: unknown, signal?: AbortSignal): AsyncGenerator<ServerEvent> {
-  const response = await request(path, {
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "text/event-stream" },
-    body: JSON.stringify(body),
-    ...(signal ? { signal } : {}),
-  });
+export async function* stream(path: string, body: unknown, caller?: AbortSignal | Caller): AsyncGenerator<ServerEvent> {
+  const response = await request(path, posted(body, followed(caller), { accept: "text/event-stream" }));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   for (;;) {
@@ -91,6 +91,20 @@ export async function* stream(path: string, body: unknown, signal?: AbortSignal)
       yield { event, data: parsed };
     }
   }
+}
+
+function followed(caller: AbortSignal | Caller | undefined): RequestInit & { headers: Record<string, string> } {
+  const { signal, id, wait }: Caller = caller instanceof AbortSignal ? { signal: caller } : (caller ?? {});
+  const headers = {
+    ...(id === undefined ? {} : { "x-request-id": id }),
+    ...(wait === undefined ? {} : { prefer: `wait=${wait}` }),
+  };
+  return { headers, ...(signal ? { signal } : {}) };
+}
+
+function posted(body: unknown, init: ReturnType<typeof followed>, more: Record<string, string> = {}): RequestInit {
+  const headers = { "content-type": "application/json", ...more, ...init.headers };
+  return { ...init, method: "POST", headers, body: JSON.stringify(body) };
 }
 
 async function json<T>(path: string, init: RequestInit): Promise<T> {

@@ -22,6 +22,10 @@ export class Latest<T> {
     return this.#outcome;
   }
 
+  get state(): Outcome<T>["state"] {
+    return this.#outcome.state;
+  }
+
   get loading(): boolean {
     return this.#outcome.state === "loading";
   }
@@ -80,7 +84,8 @@ export class Latest<T> {
   }
 }
 
-function problemOf(error: unknown): Problem {
+/** An error as a problem; what nobody threw on purpose is a defect, and logged. */
+export function problemOf(error: unknown): Problem {
   if (error instanceof ApiError) return error.problem;
   console.error(error);
   const detail = error instanceof Error ? error.message : String(error);

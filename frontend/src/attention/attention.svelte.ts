@@ -1,6 +1,6 @@
-import { untrack } from "svelte";
-import { Latest } from "../api/latest.svelte.ts";
+import type { Prompt } from "../../../backend/server/api.ts";
 import { headName, placeOf, rank } from "../heads/grid.ts";
+import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { openHead } from "../state/selection.svelte.ts";
@@ -22,22 +22,18 @@ const SMALL_LAYER = 2 ** 21;
 /** All heads of a layer are shown up to so many weights: 64 MiB of them. */
 export const LARGEST_LAYER = 2 ** 24;
 
-/** What a pattern is asked for. */
-interface Asked {
-  readonly promptId: string;
+/** A pattern with all that it is of, so that nothing is drawn under another head's name or text. */
+export interface Shown {
+  readonly prompt: Prompt;
   readonly layer: number;
   readonly weighted: boolean;
-}
-
-/** A pattern with what it was asked for, so that nothing is drawn under another head's name. */
-export interface Shown extends Asked {
   readonly patterns: Patterns;
 }
 
 /** What the Attention page shows: a head, its pattern on the user's prompt, and those of the other heads of its layer. */
 class Attention {
-  readonly head = new Latest<Shown & { readonly head: number }>();
-  readonly layer = new Latest<Shown>();
+  readonly head = new Answer<Shown & { readonly head: number }>();
+  readonly layer = new Answer<Shown>();
 
   /** The head that is looked at: the open one, else the model's best by induction, else 0.0; undefined until that is known. */
   readonly place = $derived.by(() => {
@@ -60,35 +56,37 @@ class Attention {
   /** How many weights the layer has on this prompt. */
   readonly layerSize = $derived((workspace.info.value?.heads ?? 0) * (prompt.value?.ids.length ?? 0) ** 2);
 
-  /** Asks for what is shown where the head, the prompt or the weighting has changed; run in an effect. */
+  /** Keeps to the head, the prompt and the weighting; run in an effect. */
   follow(): void {
     const { place, tooLong, layerSize } = this;
-    const { value } = prompt;
-    if (place === undefined || value === undefined || tooLong) return;
+    const own = prompt.value;
+    const byValue = weighted.value;
+    if (place === undefined || prompt.question === undefined || tooLong) {
+      this.head.follow(undefined, undefined);
+      this.layer.follow(undefined, undefined);
+      return;
+    }
     const { layer, head } = place;
-    const what = { promptId: value.id, layer, weighted: weighted.value };
-    // Asking reads what was asked before, on which this must not depend.
-    untrack(() => {
-      this.#askHead(what, head, layerSize <= SMALL_LAYER);
-      if (layerSize > LARGEST_LAYER) this.layer.clear();
-      else this.#askLayer(what);
-    });
-  }
-
-  #askHead(what: Asked, head: number, wholeLayer: boolean): void {
-    const { layer, weighted } = what;
-    this.head.ask(async (signal) => {
-      const patterns = wholeLayer
-        ? pick(await loadPattern(layer, { weighted }, signal), [head])
-        : await loadPattern(layer, { weighted, heads: [head] }, signal);
-      return { ...what, head, patterns };
-    });
-  }
-
-  #askLayer(what: Asked): void {
-    if (this.layer.outcome.state === "ready" && same(this.layer.outcome.value, what)) return;
-    const { layer, weighted } = what;
-    this.layer.ask(async (signal) => ({ ...what, patterns: await loadPattern(layer, { weighted }, signal) }));
+    const about = { layer, weighted: byValue };
+    const options: FollowOptions = { after: prompt.answer };
+    const wholeLayer = layerSize <= SMALL_LAYER;
+    this.head.follow(
+      [prompt.question, about, head],
+      own &&
+        (async (call) => {
+          const patterns = wholeLayer
+            ? pick(await loadPattern(layer, { weighted: byValue }, call), [head])
+            : await loadPattern(layer, { weighted: byValue, heads: [head] }, call);
+          return { prompt: own, ...about, head, patterns };
+        }),
+      options,
+    );
+    this.layer.follow(
+      layerSize > LARGEST_LAYER ? undefined : [prompt.question, about],
+      own &&
+        (async (call) => ({ prompt: own, ...about, patterns: await loadPattern(layer, { weighted: byValue }, call) })),
+      options,
+    );
   }
 
   /** Goes to another head or layer, round at the ends. */
@@ -99,10 +97,6 @@ class Attention {
     const head = (this.place.head + (by.head ?? 0) + info.heads) % info.heads;
     openHead.value = headName(layer, head);
   }
-}
-
-function same(a: Asked, b: Asked): boolean {
-  return a.promptId === b.promptId && a.layer === b.layer && a.weighted === b.weighted;
 }
 
 export const attention = new Attention();

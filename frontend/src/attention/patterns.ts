@@ -1,4 +1,4 @@
-import { bytes } from "../api/client.ts";
+import { bytes, type Caller } from "../api/client.ts";
 import { readSafetensors } from "../api/safetensors.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { Shared } from "./shared.ts";
@@ -32,7 +32,7 @@ const kept = new Shared<Patterns>(16 * 2 ** 20, ({ data }) => data.length);
 export async function loadPattern(
   layer: number,
   { heads, weighted = false, dtype = "f16" }: PatternOptions,
-  signal?: AbortSignal,
+  caller: Caller = {},
 ): Promise<Patterns> {
   return prompt.about(async (id) => {
     const query = new URLSearchParams({
@@ -47,7 +47,9 @@ export async function loadPattern(
       const layerHeld = kept.held(path(whole));
       if (layerHeld) return pick(layerHeld, heads);
     }
-    return kept.get(path(query), async (given) => parse(await bytes(path(query), given)), signal);
+    // Who reads it knows already how long the text is.
+    const { wait: _, signal, ...named } = caller;
+    return kept.get(path(query), async (own) => parse(await bytes(path(query), { ...named, signal: own })), signal);
   });
 }
 

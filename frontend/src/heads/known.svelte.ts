@@ -1,7 +1,7 @@
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { RunCurves, RunDetail } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { events } from "../state/events.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { documentMetrics, type Metric, runOf, trainingMetrics } from "./metrics.ts";
@@ -9,13 +9,12 @@ import { documentMetrics, type Metric, runOf, trainingMetrics } from "./metrics.
 /** What is known of the heads of the present model, for the Heads page and for the card of a head on any page. */
 class Known {
   /** Of the run that the model is a checkpoint of. */
-  readonly curves = new Latest<RunCurves>();
-  readonly detail = new Latest<RunDetail>();
+  readonly curves = new Answer<RunCurves>();
+  readonly detail = new Answer<RunDetail>();
   /** The step shown while the step slider is dragged; undefined otherwise. */
   scrub = $state<number>();
   #masks = $state.raw<ReadonlyMap<string, HeadMask>>(new Map());
   readonly #asked = new Set<string>();
-  #run = "";
 
   readonly run = $derived(runOf(workspace.model));
 
@@ -51,13 +50,10 @@ class Known {
 
   /** Reads the run's curves and the masks where the model has changed; run in an effect. */
   follow(): void {
-    const id = this.run?.id ?? "";
-    if (id !== this.#run) {
-      this.#run = id;
-      this.curves.clear();
-      this.detail.clear();
-      if (id !== "") this.#readRun(id);
-    }
+    const id = this.run?.id;
+    const path = `/api/runs/${encodeURIComponent(id ?? "")}`;
+    this.curves.follow(id, (call) => get<RunCurves>(`${path}/metrics`, call));
+    this.detail.follow(id, (call) => get<RunDetail>(path, call));
     for (const { id: mask } of workspace.fittingMasks) {
       if (this.#asked.has(mask)) continue;
       this.#asked.add(mask);
@@ -73,13 +69,10 @@ class Known {
   /** Reads the curves anew as a run that still trains writes checkpoints. @returns ends that */
   listen(): () => void {
     return events.on("checkpoint", ({ run }) => {
-      if (run === this.#run) this.#readRun(run);
+      if (run !== this.run?.id) return;
+      this.curves.again();
+      this.detail.again();
     });
-  }
-
-  #readRun(id: string): void {
-    this.curves.ask((signal) => get<RunCurves>(`/api/runs/${encodeURIComponent(id)}/metrics`, signal));
-    this.detail.ask((signal) => get<RunDetail>(`/api/runs/${encodeURIComponent(id)}`, signal));
   }
 }
 

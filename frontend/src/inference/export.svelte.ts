@@ -1,6 +1,7 @@
 import type { ExportResult, ScoresEntry } from "../../../backend/server/api.ts";
-import { post } from "../api/client.ts";
+import { type Caller, post } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { choice, json, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
@@ -15,9 +16,8 @@ export const exportParams = {
 
 /** The file that the page leads to: a format, what it takes, and what was written. */
 class Exporting {
-  readonly written = new Latest<ExportResult>();
-  /** What `written` was made from. */
-  #made = $state.raw("");
+  /** What was written of the present request. */
+  readonly written = new Answer<ExportResult>();
 
   readonly formats = $derived(workspace.definitions.value?.exports ?? []);
   readonly format = $derived(this.formats.find(({ name }) => name === exportParams.format.value) ?? this.formats[0]);
@@ -49,13 +49,17 @@ class Exporting {
   });
 
   /** Whether what is shown is no longer what would be written. */
-  readonly stale = $derived.by(() => this.written.value !== undefined && this.#made !== JSON.stringify(this.request));
+  readonly stale = $derived(this.written.before !== undefined);
 
-  async write(): Promise<void> {
+  /** Keeps to what would be written now; run in an effect of the page. */
+  follow(): void {
     const { request } = this;
-    if (request === undefined) return;
-    this.#made = JSON.stringify(request);
-    await this.written.ask((signal) => post<ExportResult>("/api/exports", request, signal));
+    const ask = request && ((call: Caller) => post<ExportResult>("/api/exports", request, call));
+    this.written.follow(request, ask, { byHand: true });
+  }
+
+  write(): void {
+    this.written.again(true);
   }
 }
 

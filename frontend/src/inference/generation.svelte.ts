@@ -1,8 +1,7 @@
-import { untrack } from "svelte";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { GenerateRequest, GenerateResult } from "../../../backend/server/api.ts";
-import { stream } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { ApiError, stream } from "../api/client.ts";
+import { Answer, type Call } from "../state/answer.svelte.ts";
 import { choice, flag, number, text } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { urlParam } from "../state/url.svelte.ts";
@@ -24,6 +23,9 @@ export const settings = {
   prefill: urlParam("prefill", choice(["masked", "dense"], "masked")),
 };
 
+/** Seconds that a generation may take without another yes: it was asked for by a button. */
+const PATIENCE = 90;
+
 /** A new token as it came. */
 export interface NewToken {
   readonly id: number;
@@ -36,16 +38,14 @@ export interface Continuation {
   readonly tokens: readonly NewToken[];
   /** Once it has ended. */
   readonly result?: GenerateResult;
+  /** Most new tokens that it was to have. */
+  readonly maxTokens: number;
 }
 
 /** The same prompt continued with every head full and with the mask, one after the other so that the times are fair. */
 class Comparison {
-  readonly full = new Latest<Continuation>();
-  readonly masked = new Latest<Continuation>();
-  /** What the sides were made from. */
-  #made = $state.raw<{ full: string; masked: string; maxTokens: number }>();
-  #cancelled = false;
-  #digest: string | undefined;
+  readonly full = new Answer<Continuation>();
+  readonly masked = new Answer<Continuation>();
   running = $state(false);
 
   /** The text is an example only where there is a tokenizer to read it. */
@@ -73,85 +73,77 @@ class Comparison {
     return full && masked ? compareTokens(full.ids, masked.ids) : undefined;
   });
 
-  /** Most new tokens of the run that is shown. */
-  get maxTokens(): number {
-    return this.#made?.maxTokens ?? settings.maxTokens.value;
-  }
-
   /** Whether what is shown was made with other settings or another mask than those of now. */
-  stale(mask: HeadMask | undefined): boolean {
+  readonly stale: boolean = $derived(
+    !this.running && (this.full.before !== undefined || this.masked.before !== undefined),
+  );
+
+  /** Keeps to what would be generated now; what is generated for anything else is given up. Run in an effect of the page. */
+  follow(mask: HeadMask | undefined): void {
+    const digest = workspace.info.value?.digest;
     const { request } = this;
-    if (this.#made === undefined || request === undefined || this.running) return false;
-    return this.#made.full !== JSON.stringify(request) || this.#made.masked !== JSON.stringify(withMask(request, mask));
+    const second = request && mask && withMask(request, mask);
+    const side = (answer: Answer<Continuation>, asked: GenerateRequest | undefined): void =>
+      answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), {
+        byHand: true,
+        patience: PATIENCE,
+      });
+    side(this.full, request);
+    side(this.masked, second);
   }
 
-  async run(mask: HeadMask): Promise<void> {
-    const { request } = this;
-    if (request === undefined) return;
-    const second = withMask(request, mask);
-    const made = { full: JSON.stringify(request), masked: JSON.stringify(second), maxTokens: settings.maxTokens.value };
-    // Another mask on the same text needs one side only; the same again measures both anew.
-    const before = this.#made;
-    const keepsFull =
-      before?.full === made.full && before.masked !== made.masked && this.full.value?.result !== undefined;
-    this.#made = made;
-    this.#cancelled = false;
+  /** Generates both; where only the mask has changed, the masked side alone. @param patiently however long it takes */
+  async run(patiently = false): Promise<void> {
+    // The same again measures both anew.
+    const keepsFull = this.full.state === "ready" && this.masked.state !== "ready";
     this.running = true;
     try {
-      this.masked.clear();
-      if (!keepsFull) await this.full.ask((signal, update) => continued(request, signal, update));
-      if (this.full.outcome.state === "ready" && !this.#cancelled)
-        await this.masked.ask((signal, update) => continued(second, signal, update));
+      if (!keepsFull) {
+        this.full.again(patiently);
+        if ((await this.full.settled()) === undefined) return;
+      }
+      this.masked.again(patiently);
+      await this.masked.settled();
     } finally {
       this.running = false;
     }
   }
 
   cancel(): void {
-    this.#cancelled = true;
     this.full.cancel();
     this.masked.cancel();
-  }
-
-  /** Forgets both sides where the model has changed: they are of one model's weights. Run in an effect of the page. */
-  follow(): void {
-    const now = workspace.info.value?.digest;
-    if (now === undefined || now === this.#digest) return;
-    this.#digest = now;
-    untrack(() => {
-      this.cancel();
-      this.full.clear();
-      this.masked.clear();
-      this.#made = undefined;
-    });
   }
 }
 
 /** The request with a mask: the server knows what it says of windows and of ablated heads. */
-function withMask(request: GenerateRequest, mask: HeadMask | undefined): GenerateRequest {
-  return mask === undefined ? request : { ...request, mask, prefill: settings.prefill.value };
+function withMask(request: GenerateRequest, mask: HeadMask): GenerateRequest {
+  return { ...request, mask, prefill: settings.prefill.value };
 }
 
-async function continued(
-  request: GenerateRequest,
-  signal: AbortSignal,
-  update: (value: Continuation) => void,
-): Promise<Continuation> {
+async function continued(request: GenerateRequest, call: Call<Continuation>): Promise<Continuation> {
   const tokens: NewToken[] = [];
-  update({ tokens });
-  for await (const { event, data } of stream("/api/generate", request, signal)) {
+  const { maxTokens = 0 } = request;
+  call.update({ tokens, maxTokens });
+  for await (const { event, data } of stream("/api/generate", request, call)) {
     if (event === "token") {
       tokens.push(data as NewToken);
-      update({ tokens: [...tokens] });
+      call.update({ tokens: [...tokens], maxTokens });
     }
     if (event !== "done") continue;
     const result = data as GenerateResult;
     // Tokens of a stop text were streamed, and are no part of the result.
-    return { tokens: result.tokens.map((text, i) => ({ ...tokens[i]!, text })), result };
+    return { tokens: result.tokens.map((text, i) => ({ ...tokens[i]!, text })), result, maxTokens };
   }
-  throw signal.aborted
-    ? new DOMException("cancelled", "AbortError")
-    : new Error("the generation ended without a result");
+  throw new ApiError(BROKEN_OFF);
 }
+
+const BROKEN_OFF = {
+  type: "about:blank",
+  title: "Not done",
+  status: 0,
+  detail: "the server ended the generation without a result",
+  remedy: "generate again",
+  kind: "network",
+};
 
 export const comparison = new Comparison();

@@ -1,9 +1,8 @@
-import { untrack } from "svelte";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
-import { get, post, remove } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { type Caller, get, post, remove } from "../api/client.ts";
 import { picked } from "../heads/algebra.ts";
 import type { SelectMode } from "../heads/grid.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { choice as choiceOf, heads, number, text } from "../state/codecs.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { urlParam, view } from "../state/url.svelte.ts";
@@ -47,12 +46,11 @@ export const params = {
 
 /** The mask that the page is about: chosen in step 1, used by every other step. */
 class MaskState {
-  readonly latest = new Latest<HeadMask>();
+  readonly answer = new Answer<HeadMask>();
   /** The rule's value while its slider is moved, before it is let go of: not yet in the URL. */
   moving = $state<number>();
   /** Ids of masks saved in this session, by their choice. */
   #saved = $state.raw<ReadonlyMap<string, string>>(new Map());
-  #asked = "";
 
   /** The score document chosen, or the one to begin with; undefined where the model has none. */
   readonly document = $derived.by(() => {
@@ -117,14 +115,20 @@ class MaskState {
   /** Why there is no mask, and what to do. */
   readonly missing = $derived(this.ask !== undefined && "missing" in this.ask ? this.ask.missing : undefined);
 
+  /** The mask of the present choice; undefined until it is made. */
   get mask(): HeadMask | undefined {
-    return this.latest.value;
+    return this.answer.value;
   }
 
+  /** The mask that is drawn: also the one of the choice before, while the next is made. */
+  readonly drawn: HeadMask | undefined = $derived(this.answer.value ?? this.answer.before);
+  /** Whether what is drawn is of another choice than the present one. */
+  readonly stale: boolean = $derived(this.answer.before !== undefined);
+
   /** KV heads that keep everything. */
-  readonly full = $derived.by(() => new Set(this.latest.value === undefined ? [] : fullHeads(this.latest.value)));
+  readonly full = $derived.by(() => new Set(this.drawn === undefined ? [] : fullHeads(this.drawn)));
   /** Query heads that are ablated. */
-  readonly ablated = $derived.by(() => (this.latest.value === undefined ? [] : ablated(this.latest.value)));
+  readonly ablated = $derived.by(() => (this.drawn === undefined ? [] : ablated(this.drawn)));
 
   /** Whether the choice is about query heads that are ablated. */
   readonly ablates = $derived.by(() =>
@@ -137,11 +141,11 @@ class MaskState {
   );
 
   /** The mask as the command line has it. */
-  readonly file = $derived.by(() => maskFile(this.choice, this.savedAs, this.latest.value));
+  readonly file = $derived.by(() => maskFile(this.choice, this.savedAs, this.mask));
 
   /** The same with what else the command line needs to know. */
   readonly masking = $derived.by(
-    (): Masking => ({ streams: this.latest.value?.kvHeads !== undefined, file: this.file, ablated: this.ablated }),
+    (): Masking => ({ streams: this.mask?.kvHeads !== undefined, file: this.file, ablated: this.ablated }),
   );
 
   #value(): number {
@@ -160,22 +164,12 @@ class MaskState {
     return { sink: or(params.sink.value, usual.sink), recent: or(params.recent.value, usual.recent) };
   }
 
-  /** Asks for the mask where the choice has changed; run in an effect of the page. */
+  /** Keeps to the mask of the choice; run in an effect of the page. */
   follow(): void {
     const { ask } = this;
-    const key = JSON.stringify([ask, workspace.info.value?.digest]);
-    if (ask === undefined || key === this.#asked) return;
-    this.#asked = key;
-    untrack(() => {
-      if ("missing" in ask) this.latest.clear();
-      else if ("read" in ask) this.latest.ask((signal) => get<HeadMask>(`/api/masks/${ask.read}`, signal));
-      else this.latest.ask(async (signal) => (await post<{ mask: HeadMask }>("/api/masks", ask.post, signal)).mask);
-    });
-  }
-
-  retry(): void {
-    this.#asked = "";
-    this.follow();
+    const digest = workspace.info.value?.digest;
+    const none = ask === undefined || "missing" in ask;
+    this.answer.follow(none ? undefined : [digest, ask], none ? undefined : (call) => made(ask, call));
   }
 
   /**
@@ -221,6 +215,11 @@ class MaskState {
     this.#saved = new Map([...this.#saved].filter(([, saved]) => saved !== id));
     if (params.library.value === id) params.library.value = "";
   }
+}
+
+async function made(ask: Exclude<MaskAsk, { missing: string }>, call: Caller): Promise<HeadMask> {
+  if ("read" in ask) return get<HeadMask>(`/api/masks/${ask.read}`, call);
+  return (await post<{ mask: HeadMask }>("/api/masks", ask.post, call)).mask;
 }
 
 export const chosen = new MaskState();

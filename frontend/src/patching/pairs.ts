@@ -1,4 +1,4 @@
-import type { PairInput } from "../../../backend/server/api.ts";
+import type { Candidate, PairInput } from "../../../backend/server/api.ts";
 
 /** Pairs that SmolLM2-135M tells apart, each with what it shows. */
 export const EXAMPLES: Readonly<Record<string, PairInput>> = {
@@ -31,19 +31,50 @@ export const EXAMPLES: Readonly<Record<string, PairInput>> = {
 /** Room for the second copy to break off half-way. */
 const SEGMENT = 12;
 
+/** Pairs for models without a tokenizer: what a segment that is repeated half calls for next. */
+export const TOKEN_EXAMPLES: Readonly<Record<string, (vocabulary: number, context: number) => PairInput>> = {
+  "Which token it came after (keys)": precedingPair,
+  "Which token came there (values)": repeatedPair,
+};
+
+interface Segment {
+  /** Distinct tokens, BOS (0) apart. */
+  readonly tokens: readonly number[];
+  /** One that is not among them. */
+  readonly other: number;
+  /** How many of them come again at the end. */
+  readonly again: number;
+}
+
+function segment(vocabulary: number, context: number): Segment {
+  const length = Math.max(2, Math.min(SEGMENT, Math.floor((2 * (context - 1)) / 3), vocabulary - 2));
+  const tokens = Array.from({ length: length + 1 }, (_, i) => 1 + ((i * stride(vocabulary - 1)) % (vocabulary - 1)));
+  const other = tokens.pop()!;
+  return { tokens, other, again: Math.floor(length / 2) };
+}
+
 /**
- * A pair for models without a tokenizer: a segment that is repeated half, which calls for the token that followed the first
- * time; in the corrupt prompt another one did.
+ * A segment that is repeated half, which calls for the token that followed the first time; in the corrupt prompt another one
+ * did. What decides is copied, so values matter and keys do not: both runs look at the same place.
  */
 export function repeatedPair(vocabulary: number, context: number): PairInput {
-  const length = Math.max(2, Math.min(SEGMENT, Math.floor((2 * (context - 1)) / 3), vocabulary - 2));
-  // Distinct tokens, BOS (0) apart; one more stands in for the answer.
-  const tokens = Array.from({ length: length + 1 }, (_, i) => 1 + ((i * stride(vocabulary - 1)) % (vocabulary - 1)));
-  const wrong = tokens.pop()!;
-  const at = Math.floor(length / 2);
-  const again = tokens.slice(0, at);
-  const clean = [0, ...tokens, ...again];
-  return { clean, corrupt: clean.with(1 + at, wrong), answer: tokens[at]!, wrong };
+  const { tokens, other, again } = segment(vocabulary, context);
+  const clean = [0, ...tokens, ...tokens.slice(0, again)];
+  return { clean, corrupt: clean.with(1 + again, other), answer: tokens[again]!, wrong: other };
+}
+
+/**
+ * A segment that is repeated half; in the corrupt prompt the tokens before two of its tokens have changed places, so that the
+ * last token calls for the other of the two. What decides is where to look: the keys of heads that match it with what came before.
+ */
+export function precedingPair(vocabulary: number, context: number): PairInput {
+  const { tokens, again } = segment(vocabulary, context);
+  // The two stand two tokens apart, so that neither is the other's predecessor; a segment too short for that has but one to copy.
+  const [first, second] = [again, again + 2];
+  if (again < 1 || second >= tokens.length) return repeatedPair(vocabulary, context);
+  const clean = [0, ...tokens, ...tokens.slice(0, again)];
+  const corrupt = clean.with(first, tokens[second - 1]!).with(second, tokens[first - 1]!);
+  return { clean, corrupt, answer: tokens[first]!, wrong: tokens[second]! };
 }
 
 /** A step that visits every token before one comes again. */
@@ -77,6 +108,28 @@ export function readAnswer(text: string, textual: boolean): PairInput["answer"] 
   const id = /^#(\d+)$/.exec(text.trim())?.[1] ?? (textual ? undefined : /^\s*(\d+)\s*$/.exec(text)?.[1]);
   if (id !== undefined) return Number(id);
   return textual && text !== "" ? text : undefined;
+}
+
+/** Probability below which an answer is all but impossible. */
+const HARDLY = 1e-3;
+/** Probability from which on another token is likely. */
+const LIKELY = 0.1;
+
+/**
+ * The token that was probably meant by an answer that is all but impossible: a likely one that reads the same but for spaces and
+ * case at its ends.
+ * @param found the token that the typed text stands for @param likely the likeliest tokens there
+ */
+export function meantToken(
+  typed: PairInput["answer"],
+  found: Candidate,
+  likely: readonly Candidate[],
+): Candidate | undefined {
+  if (typeof typed !== "string" || found.probability >= HARDLY) return undefined;
+  const plain = (text: string): string => text.trim().toLowerCase();
+  return likely.find(
+    ({ id, text, probability }) => id !== found.id && probability >= LIKELY && plain(text) === plain(typed),
+  );
 }
 
 /** What `--pair-file` takes: one pair, or an array of several. */

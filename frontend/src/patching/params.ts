@@ -1,5 +1,6 @@
 import type { PairInput } from "../../../backend/server/api.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
+import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { PATCH_LIST, PLACE_LIST, THROUGH } from "./choices.ts";
 
@@ -14,5 +15,5 @@ export const by = urlParam("by", choice(PLACE_LIST, "head"));
 /** Receivers of path patching, of one layer. */
 export const into = urlParam("into", heads());
 export const through = urlParam("through", choice(THROUGH, "k"));
-/** Position that is marked; -1 for none. */
-export const positionParam = urlParam("position", number(-1, { least: -1, whole: true }));
+/** Position that is marked in the shown pair. */
+export const positionParam = urlParam("position", heldCodec);

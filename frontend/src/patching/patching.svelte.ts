@@ -1,4 +1,3 @@
-import { untrack } from "svelte";
 import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
 import type {
   Candidate,
@@ -9,18 +8,20 @@ import type {
   Prompt,
 } from "../../../backend/server/api.ts";
 import { fileLine } from "../ablation/commands.ts";
-import { ApiError, post, stream } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { ApiError, type Caller, post, stream } from "../api/client.ts";
 import { command } from "../command.ts";
+import { Answer } from "../state/answer.svelte.ts";
+import { heldIn, hold } from "../state/held.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { EXAMPLES, repeatedPair } from "./pairs.ts";
-import { by, into, kind, node, pairsParam, shownPair, through } from "./params.ts";
+import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pairs.ts";
+import { by, into, kind, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
 import { oddLength, placesOf } from "./restored.ts";
 
 /** A finished patching, with what it was asked. */
 export interface Patched {
   readonly response: PatchResponse;
+  readonly pairs: readonly PairInput[];
   readonly alignments: readonly PairAlignment[];
   readonly node: PatchNode;
   readonly by: PatchPlace;
@@ -36,6 +37,8 @@ export interface Suggestions {
 
 /** Changes that follow each other faster than this are answered once, in milliseconds. */
 const PAUSE = 250;
+/** Seconds that a patching may take unasked: it says how far it is, can be given up, and keeps nobody waiting. */
+const PATIENCE = 90;
 
 const BROKEN_OFF = {
   type: "about:blank",
@@ -48,22 +51,29 @@ const BROKEN_OFF = {
 
 /** The pairs of prompts, what is known of them, and what patching them shows. */
 class Patching {
-  readonly alignments = new Latest<readonly PairAlignment[]>();
-  readonly suggestions = new Latest<Suggestions>();
-  readonly result = new Latest<Patched>();
-  progress = $state.raw<{ done: number; total: number }>();
-  #alignKey = "";
-  #patchKey = "";
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly alignments = new Answer<readonly PairAlignment[]>();
+  readonly suggestions = new Answer<Suggestions>();
+  readonly result = new Answer<Patched>();
+  #progress = $state.raw<{ id: string | undefined; done: number; total: number }>();
+  /** Answers that the reader has taken although another one was meant, so it seemed; as JSON. */
+  #meant = $state.raw<ReadonlySet<string>>(new Set());
 
   readonly textual: boolean = $derived(workspace.info.value?.tokenizer !== undefined);
+
+  /** Examples that fit the model, by what they show. */
+  readonly examples: Readonly<Record<string, PairInput>> = $derived.by(() => {
+    const info = workspace.info.value;
+    if (this.textual || info === undefined) return this.textual ? EXAMPLES : {};
+    const { d_vocab, n_ctx } = info.config;
+    return Object.fromEntries(Object.entries(TOKEN_EXAMPLES).map(([name, make]) => [name, make(d_vocab, n_ctx)]));
+  });
 
   /** The pairs as asked, or the example that fits the model; none while the model is unknown. */
   readonly pairs: readonly PairInput[] = $derived.by(() => {
     const info = workspace.info.value;
     if (info === undefined) return [];
     if (pairsParam.value.length > 0) return pairsParam.value;
-    return [this.textual ? Object.values(EXAMPLES)[0]! : repeatedPair(info.config.d_vocab, info.config.n_ctx)];
+    return Object.values(this.examples).slice(0, 1);
   });
 
   readonly index: number = $derived(Math.min(shownPair.value, Math.max(0, this.pairs.length - 1)));
@@ -110,72 +120,119 @@ class Patching {
     return `${fileLine("pair.json", this.pairs.length === 1 ? this.pairs[0] : this.pairs)} && ${line}`;
   });
 
+  /** What the result of another question is called. */
+  readonly before: string = $derived.by(() => {
+    const old = this.result.before;
+    return old !== undefined && JSON.stringify(old.pairs) !== JSON.stringify(this.pairs)
+      ? "of the pair before"
+      : "of the choice before";
+  });
+
+  /** How far the patching of the present question is; undefined where that is not known. */
+  get progress(): { done: number; total: number } | undefined {
+    return this.#progress !== undefined && this.#progress.id === this.result.id ? this.#progress : undefined;
+  }
+
+  /** Position that is marked in the shown pair; undefined for none. */
+  readonly marked: number | undefined = $derived(heldIn(positionParam.value, this.pair));
+
+  /** Marks a position of the shown pair, or none. */
+  mark(position: number | undefined): void {
+    positionParam.value = hold(position, this.pair);
+  }
+
   /** Changes the pair that is shown, in one step of undo. */
   change(changes: Partial<PairInput>): void {
     if (this.pair !== undefined) pairsParam.value = this.pairs.with(this.index, { ...this.pair, ...changes });
   }
 
-  /** Aligns the pairs where they have changed, then patches. Run in an effect. */
-  follow(): void {
-    if (workspace.info.value === undefined || this.pairs.length === 0) return;
-    const key = JSON.stringify([workspace.info.value.digest, this.pairs, this.#bos]);
-    if (key !== this.#alignKey) {
-      this.#alignKey = key;
-      const { pairs } = this;
-      untrack(() => this.alignments.ask((signal) => this.#align(pairs, signal)));
+  /** All that decides how the pairs are read: a part of every question about them. Undefined while the model is unknown. */
+  readonly #question: unknown = $derived.by(() => {
+    const digest = workspace.info.value?.digest;
+    return digest === undefined || this.pairs.length === 0 ? undefined : [digest, this.pairs, this.#bos];
+  });
+
+  /** An answer of the shown pair that is all but impossible, with the one that may have been meant; undefined where there is none. */
+  readonly doubtful: { readonly field: "answer" | "wrong"; readonly meant: Candidate } | undefined = $derived.by(() => {
+    const { pair, alignment } = this;
+    const suggestions = this.suggestions.value;
+    if (pair === undefined || alignment === undefined || suggestions === undefined) return undefined;
+    for (const [field, list] of [["answer", suggestions.clean], ["wrong", suggestions.corrupt]] as const) {
+      const meant = meantToken(pair[field], alignment[field], list);
+      if (meant !== undefined && !this.#meant.has(JSON.stringify([pair, field]))) return { field, meant };
     }
-    const { outcome } = this.alignments;
-    const asked = outcome.state === "ready" && this.problem === undefined ? this.request : undefined;
-    const patchKey = asked === undefined ? "" : JSON.stringify([key, asked]);
-    if (patchKey === this.#patchKey || outcome.state === "loading") return;
-    this.#patchKey = patchKey;
-    clearTimeout(this.#timer);
-    if (asked === undefined) untrack(() => this.result.clear());
-    else this.#timer = setTimeout(() => this.again(), PAUSE);
+    return undefined;
+  }); // biome-ignore format: a table
+
+  /** Takes a doubtful answer as it stands. */
+  takeAsTyped(): void {
+    if (this.doubtful) this.#meant = new Set([...this.#meant, JSON.stringify([this.pair, this.doubtful.field])]);
   }
 
-  /** Asks for the likeliest next tokens of the pair that is shown. Run in an effect. */
-  suggest(): void {
-    const { pair } = this;
+  /** Aligns the pairs and patches them; run in an effect. */
+  follow(): void {
+    const question = this.#question;
+    const { pairs, request } = this;
     const { model } = workspace;
-    if (workspace.info.value === undefined || pair === undefined || this.alignments.outcome.state !== "ready") return;
-    const next = async (side: PairInput["clean"], signal: AbortSignal): Promise<readonly Candidate[]> => {
-      const input = typeof side === "string" ? { model, text: side, ...this.#bos } : { model, tokens: side };
-      return (await post<Prompt>("/api/prompts", input, signal)).next;
-    };
-    untrack(() =>
-      this.suggestions.ask(async (signal) => ({
-        clean: await next(pair.clean, signal),
-        corrupt: await next(pair.corrupt, signal),
-      })),
-    );
-  }
-
-  /** Patches what is asked for now. */
-  again(): void {
-    const { request } = this;
-    if (request === undefined) return;
-    const alignments = this.alignments.value ?? [];
-    const path = request.into && { into: request.into, through: request.through! };
-    this.progress = undefined;
-    this.result.ask(async (signal) => {
-      for await (const { event, data } of stream("/api/patch", request, signal)) {
-        if (event === "progress") this.progress = data as { done: number; total: number };
-        else if (event === "done") {
-          const { node = "z", by = "head" } = request;
-          return { response: data as PatchResponse, alignments, node, by, ...(path ? { path } : {}) };
-        }
-      }
-      throw new ApiError(BROKEN_OFF);
+    this.alignments.follow(question, (call) => this.#align(pairs, call));
+    const found = this.alignments.value;
+    this.suggest(question);
+    const known = this.suggestions.state !== "loading";
+    const idle =
+      request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
+    const ask = found && known ? (call: Caller) => this.#patch(request!, found, call) : undefined;
+    const after = (found ? this.suggestions : this.alignments) as Answer<unknown>;
+    this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, {
+      pause: PAUSE,
+      patience: PATIENCE,
+      after,
     });
   }
 
+  /** Keeps to the likeliest next tokens of the pair that is shown. */
+  suggest(question: unknown): void {
+    const { pair } = this;
+    const { model } = workspace;
+    const bos = this.#bos;
+    const next = async (side: PairInput["clean"], call: Caller): Promise<readonly Candidate[]> => {
+      const input = typeof side === "string" ? { model, text: side, ...bos } : { model, tokens: side };
+      return (await post<Prompt>("/api/prompts", input, call)).next;
+    };
+    const sides = pair && [pair.clean, pair.corrupt];
+    const ask =
+      this.alignments.value &&
+      pair &&
+      (async (call: Caller) => ({ clean: await next(pair.clean, call), corrupt: await next(pair.corrupt, call) }));
+    const digest = workspace.info.value?.digest;
+    this.suggestions.follow(question === undefined ? undefined : [digest, sides, bos], ask, { after: this.alignments });
+  }
+
+  async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: Caller): Promise<Patched> {
+    const path = request.into && { into: request.into, through: request.through! };
+    const { signal } = call;
+    for await (const { event, data } of stream("/api/patch", request, call)) {
+      if (signal?.aborted) break;
+      if (event === "progress") this.#progress = { id: call.id, ...(data as { done: number; total: number }) };
+      else if (event === "done") {
+        const { node = "z", by = "head" } = request;
+        return {
+          response: data as PatchResponse,
+          pairs: request.pairs,
+          alignments,
+          node,
+          by,
+          ...(path ? { path } : {}),
+        };
+      }
+    }
+    throw new ApiError(BROKEN_OFF);
+  }
+
   /** One pair after the other: the server computes one at a time. */
-  async #align(pairs: readonly PairInput[], signal: AbortSignal): Promise<PairAlignment[]> {
+  async #align(pairs: readonly PairInput[], call: Caller): Promise<PairAlignment[]> {
     const { model } = workspace;
     const found: PairAlignment[] = [];
-    for (const pair of pairs)
-      found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.#bos }, signal));
+    for (const pair of pairs) found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.#bos }, call));
     return found;
   }
 }

@@ -33,6 +33,22 @@ export function queryHeads(name: string, { node, path }: Patched, shape: Shape):
   return groupOf({ layer, head: head * (shape.heads / shape.kvHeads) }, shape);
 }
 
+/** Share of restoration below which a path counts as nothing. */
+const NOTHING = 0.01;
+
+/** Why no path restores anything, and what to try; undefined where one does, or where no paths were patched. */
+export function nothingWords({ path, response }: Patched): string | undefined {
+  if (path === undefined) return undefined;
+  const shares = restored(response).flat().filter(Number.isFinite);
+  if (shares.length === 0 || shares.some((share) => Math.abs(share) >= NOTHING)) return undefined;
+  const why = {
+    q: "Their queries stand at the end of the prompt, and what earlier heads write there is the same in both prompts, or does not decide.",
+    k: "Keys decide where these heads look. In a pair that changes only which token is copied they look at the same place in both prompts: take a pair that changes the tokens before the ones to copy.",
+    v: "Values decide what these heads copy. In a pair that changes only where they look every place holds the same values in both prompts: take a pair that changes the token to copy.",
+  }[path.through];
+  return `No path into ${path.into.join(", ")} restores anything. ${why}`;
+}
+
 /** All numbers as a table. */
 export function patchedTable(patched: Patched): Table {
   const shares = restored(patched.response);

@@ -12,6 +12,7 @@ class ServerEvents {
   /** Whether the connection stands. */
   connected = $state(false);
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
+  readonly #returns = new Set<() => void>();
   #source: EventSource | undefined;
   #lost = false;
 
@@ -24,6 +25,17 @@ class ServerEvents {
     return () => set.delete(listener as Listener<never>);
   }
 
+  /** Calls `listener` when a connection that was lost stands again. @returns ends that */
+  onReturn(listener: () => void): () => void {
+    this.#returns.add(listener);
+    return () => this.#returns.delete(listener);
+  }
+
+  /** Tells that a connection that was lost stands again. */
+  returned(): void {
+    for (const listener of this.#returns) listener();
+  }
+
   #open(): void {
     if (typeof EventSource === "undefined") return;
     const source = new EventSource("/api/events");
@@ -33,7 +45,9 @@ class ServerEvents {
       this.connected = true;
       // Who has no Last-Event-ID to go on after cannot be told what was missed.
       if (this.#lost && !heard) this.#tell("reset", {});
+      const returned = this.#lost;
       this.#lost = false;
+      if (returned) this.returned();
     };
     source.onerror = () => {
       this.connected = false;

@@ -1,6 +1,6 @@
 import type { Prompt, PromptInput } from "../../../backend/server/api.ts";
-import { ApiError, post } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { ApiError, type Caller, post } from "../api/client.ts";
+import { Answer } from "./answer.svelte.ts";
 import { choice, text } from "./codecs.ts";
 import { urlParam } from "./url.svelte.ts";
 import { workspace } from "./workspace.svelte.ts";
@@ -14,28 +14,66 @@ export const promptText = urlParam("text", text(DEFAULT_TEXT));
 /** Whether BOS comes before it: as the tokenizer does, on, or off. */
 export const promptBos = urlParam("bos", choice(["auto", "on", "off"], "auto"));
 
+/** A text that a page is about in place of the user's own. */
+export interface Lent {
+  /** The text; token ids with spaces between for models without a tokenizer. */
+  readonly text: string;
+  /** What it is, such as "the clean prompt". */
+  readonly name: string;
+}
+
 /** The user's prompt on the present model: run once, read by every page. */
 class PromptState {
-  readonly latest = new Latest<Prompt>();
-  #asked = "";
+  readonly answer = new Answer<Prompt>();
+  #lent = $state.raw<Lent>();
+  #last: Prompt | undefined;
 
-  /** The prompt as the present model read it; undefined while none of it has. */
-  readonly value: Prompt | undefined = $derived.by(() => {
-    const { value } = this.latest;
-    return value?.digest === workspace.info.value?.digest ? value : undefined;
+  /** The prompt as the present model read it; undefined until it has. */
+  get value(): Prompt | undefined {
+    return this.answer.value;
+  }
+
+  /** All that decides what is known of the prompt: a part of every question about it. Undefined while the model is unknown. */
+  readonly question: unknown = $derived.by(() => {
+    const { request } = this;
+    return request && [workspace.info.value?.digest, request];
   });
 
   /** What the user's text is in the present model: the text itself, or the ids that a model without a tokenizer is given. */
   get shown(): string {
     const { request } = this;
-    return request !== undefined && "tokens" in request ? request.tokens.join(" ") : promptText.value;
+    return request !== undefined && "tokens" in request
+      ? request.tokens.join(" ")
+      : (this.#lent?.text ?? promptText.value);
+  }
+
+  /** The text that the page is about in place of the user's own. */
+  get lent(): Lent | undefined {
+    return this.#lent;
+  }
+
+  /** Has the prompt be another text while a page is about that; run in an effect. @returns ends that */
+  lend(text: Lent): () => void {
+    this.#lent = text;
+    return () => {
+      if (this.#lent === text) this.#lent = undefined;
+    };
+  }
+
+  /** What `view.href` takes so that another page is about the text of this one. */
+  carried(): Record<string, string | undefined> {
+    return this.#lent === undefined ? {} : promptText.to(this.#lent.text);
   }
 
   /** What POST /api/prompts takes; undefined while the model is unknown. */
   get request(): PromptInput | undefined {
+    return this.requestFor(this.#lent?.text ?? promptText.value);
+  }
+
+  /** What POST /api/prompts takes for a text; undefined while the model is unknown. */
+  requestFor(given: string): PromptInput | undefined {
     const info = workspace.info.value;
     if (info === undefined || info.ref === "") return undefined;
-    const given = promptText.value;
     const { model } = workspace;
     if (info.tokenizer === undefined) {
       const ids = given
@@ -51,28 +89,14 @@ class PromptState {
   /** Runs the prompt where the model or the text has changed; run in an effect of the app. */
   follow(): void {
     const { request } = this;
-    if (request === undefined) return;
-    const key = JSON.stringify(request);
-    if (key === this.#asked) return;
-    this.#asked = key;
-    this.#run(request);
-  }
-
-  /** Runs it again, also when nothing has changed. */
-  async again(): Promise<Prompt | undefined> {
-    const { request } = this;
-    if (request === undefined) return undefined;
-    await this.#run(request);
-    return this.value;
+    this.answer.follow(this.question, request && ((call) => this.#run(request, call)));
   }
 
   /** The same prompt keeps its identity, so that what was asked about it is not asked again. */
-  #run(request: PromptInput): Promise<void> {
-    return this.latest.ask(async (signal) => {
-      const next = await post<Prompt>("/api/prompts", request, signal);
-      const { value } = this.latest;
-      return value?.id === next.id ? value : next;
-    });
+  async #run(request: PromptInput, call: Caller): Promise<Prompt> {
+    const next = await post<Prompt>("/api/prompts", request, call);
+    if (this.#last?.id !== next.id) this.#last = next;
+    return this.#last!;
   }
 
   /**
@@ -86,7 +110,8 @@ class PromptState {
       return await ask(value.id);
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.status !== 404) throw error;
-      const posted = await this.again();
+      this.answer.again();
+      const posted = await this.answer.settled();
       if (posted === undefined) throw error;
       return ask(posted.id);
     }

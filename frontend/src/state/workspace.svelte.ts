@@ -11,6 +11,7 @@ import type {
 } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
+import { Answer } from "./answer.svelte.ts";
 import { text } from "./codecs.ts";
 import { events } from "./events.svelte.ts";
 import { urlParam } from "./url.svelte.ts";
@@ -30,7 +31,7 @@ class Workspace {
   readonly scores = new Latest<ScoresEntry[]>();
   readonly masks = new Latest<MaskEntry[]>();
   /** Of the model that is worked with. */
-  readonly info = new Latest<ModelInfo>();
+  readonly info = new Answer<ModelInfo>();
   #documents = $state.raw<ReadonlyMap<string, ScoresDocument>>(new Map());
   readonly #asked = new Set<string>();
 
@@ -107,7 +108,7 @@ class Workspace {
 
   /** Reads everything anew. */
   refresh(): void {
-    this.#followed = "";
+    this.info.again();
     this.#asked.clear();
     read(this.health, "/api/health");
     read(this.definitions, "/api/definitions");
@@ -122,13 +123,10 @@ class Workspace {
   follow(): void {
     const { model } = this;
     const entry = this.models.value?.find(({ ref }) => ref === model);
-    if (model !== this.#infoOf) this.info.clear();
-    this.#infoOf = model;
-    if (entry?.ready === false) this.#followed = "";
-    else if (model !== "" && model !== this.#followed) {
-      this.#followed = model;
-      this.info.ask((signal) => get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, signal));
-    }
+    const known = entry?.ready !== false && model !== "";
+    this.info.follow(known ? model : undefined, (call) =>
+      get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, call),
+    );
     for (const { id } of this.scores.value ?? []) {
       if (this.#asked.has(id)) continue;
       this.#asked.add(id);
@@ -140,10 +138,6 @@ class Workspace {
       );
     }
   }
-  /** The model that `info` was asked for; "" to ask again. */
-  #followed = "";
-  /** The model that `info` is of, or will be. */
-  #infoOf = "";
 
   #put<T>(list: Latest<T[]>, item: T, same: (other: T) => boolean): void {
     list.change((items) => {
