@@ -8,6 +8,9 @@ const FRONTEND = "test/unit/frontend-*.test.ts";
 /** What hostile requests, files and hubs may not do: a project of its own, so that it can be run alone. */
 const ATTACKS = "test/attacks/**/*.test.ts";
 
+/** Comparisons that fetch a model of their own: only `npm run test:models` runs them. */
+const MODELS = "test/models/**/*.test.ts";
+
 /** No test may fail because the machine is busy: limits end what hangs, and grow with what else goes on here. */
 const patience = measuredPatience();
 
@@ -22,8 +25,17 @@ const common = {
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS] } },
+      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS, MODELS] } },
       { test: { ...common, name: "attacks", include: [ATTACKS] } },
+      {
+        test: {
+          ...common,
+          name: "models",
+          include: [MODELS],
+          testTimeout: 600_000 * patience,
+          hookTimeout: 600_000 * patience,
+        },
+      },
       {
         plugins: [svelte({ configFile: "frontend/svelte.config.js" })],
         resolve: { conditions: ["browser"] },

@@ -1,23 +1,42 @@
 /**
  * headscope as a library: what a script imports.
- * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first.
+ * Tensors are TensorFlow.js tensors; shapes stand in the doc comments, rows first. docs/library.md lists it all.
  */
 
 export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { type NeedleTrial, needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
-export { patch } from "./circuits/patch.ts";
-export { PATH_ENDS, type PathEnd, type PathOptions, patchPaths } from "./circuits/path.ts";
+export { type Pair, tokenPairs } from "./circuits/pairs.ts";
+export { PATCH_NODES, PATCH_PLACES, patch } from "./circuits/patch.ts";
+export { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm, type PathOptions, patchPaths } from "./circuits/path.ts";
 export { HeadscopeError } from "./errors.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
-export { maskFromScores, readMask, writeMask } from "./heads/mask.ts";
-export { formatHead, parseHeads } from "./heads/refs.ts";
+export { compareScores, type HeadComparison } from "./heads/compare.ts";
+export {
+  type MaskMeaning,
+  maskFromHeads,
+  maskFromKvHeads,
+  maskFromScores,
+  meaningOf,
+  readMask,
+  writeMask,
+} from "./heads/mask.ts";
+export { headModel } from "./heads/model.ts";
+export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";
-export { ablate } from "./hooks/ablate.ts";
+export { ablate, ablateSweep } from "./hooks/ablate.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
-export { compileInterventions } from "./hooks/interventions.ts";
+export { type Intervened, type InterveneOptions, intervene } from "./hooks/intervene.ts";
+export {
+  compileInterventions,
+  disposeInterventions,
+  type Intervention,
+  parseInterventions,
+} from "./hooks/interventions.ts";
+export { nextTokenLosses } from "./hooks/loss.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
+export { zeroHeads } from "./hooks/zero-heads.ts";
 export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";

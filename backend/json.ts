@@ -84,13 +84,15 @@ export function parseJson(text: string, label: string): unknown {
 const HANDED_OVER = /^\/dev\/(?:stdin|fd\/\d+)$/;
 
 /**
- * Reads a text file whose absence is the user's to mend.
+ * Reads a text file whose absence is the user's to mend; a byte order mark at its beginning is none of its text.
  * @param what what the file is, such as "scores file"
  * @throws HeadscopeError `missing` when there is no such file, `input` when it cannot be read or is no plain file
  */
 export async function readText(path: string, what: string): Promise<string> {
-  if (HANDED_OVER.test(path)) return readFile(path, "utf8");
-  return (await readRegular(path, { what })).toString("utf8");
+  const text = HANDED_OVER.test(path)
+    ? await readFile(path, "utf8")
+    : (await readRegular(path, { what })).toString("utf8");
+  return text.replace(/^\ufeff/, "");
 }
 
 /** Reads a JSON file; errors are those of `readText` and `parseJson`. */

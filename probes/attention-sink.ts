@@ -3,7 +3,7 @@ import { HeadscopeError } from "../backend/errors.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
 import { Random } from "../backend/runtime/random.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import { fitLength, meanMetric, meanTable, patternProbe, refuse, summarise } from "./base.ts";
+import { evenAttention, fitLength, meanMetric, meanTable, patternProbe, refuse, summarise } from "./base.ts";
 
 const TOKENS = 64;
 
@@ -28,6 +28,19 @@ export const attentionSink = patternProbe({
     "that exceeds epsilon, `importance` its mean. Rows are BOS and random tokens unless given; Gu et al. use natural text, which gives much the same.",
   source: "Gu et al. 2024, When Attention Sink Emerges in Language Models",
   parameters,
+  meanings: {
+    importance: {
+      meaning:
+        "Share of attention that token k, the first unless said otherwise, gets from all queries at or after it.",
+      range: [0, 1],
+      chance: ({ tokens, k }) => evenAttention(k, tokens - 1),
+    },
+    "attention-sink": {
+      meaning: "Share of the rows in which token k gets more than epsilon of all attention.",
+      range: [0, 1],
+      chance: ({ tokens, k, epsilon }) => (evenAttention(k, tokens - 1) > epsilon ? 1 : 0),
+    },
+  },
   adapt(model, params, context) {
     refuse(context, "attention-sink", "cases");
     const most = Math.min(model.config.n_ctx, ...(context.tokens ?? []).map((row) => row.length));
@@ -68,7 +81,8 @@ export const attentionSink = patternProbe({
     const sinks = importance!.map((table) => table.map((row) => row.map((value) => (value > epsilon ? 1 : 0))));
     const share = meanTable(sinks);
     return {
-      metrics: { "attention-sink": { axis: "heads", values: share }, importance: meanMetric(importance!) },
+      // Importance first: it tells apart heads that are sinks in as many rows.
+      metrics: { importance: meanMetric(importance!), "attention-sink": { axis: "heads", values: share } },
       summary: { ...summarise(share), share: summarise(share)["mean"]! },
     };
   },

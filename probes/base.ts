@@ -2,7 +2,9 @@ import type { z } from "zod";
 import type { Definition } from "../backend/definitions/definition.ts";
 import { HeadscopeError } from "../backend/errors.ts";
 import type { HeadMetric } from "../backend/heads/scores.ts";
+import { allFinite, notFinite } from "../backend/hooks/finite.ts";
 import type { PatternSum } from "../backend/models/attention.ts";
+import { localWindow } from "../backend/models/config.ts";
 import { forward } from "../backend/models/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
@@ -16,8 +18,10 @@ export interface RetrievalCase {
   needleSpan: readonly [number, number];
   /** Most tokens to generate, default 10. */
   maxNewTokens?: number;
-  /** Token that ends the answer; default the tokenizer's end token. */
+  /** Token that ends the answer; default the model's own stops. */
   stopToken?: number;
+  /** What a right answer holds, of which minRecall is taken; default the needle. */
+  answer?: string;
 }
 
 /** What a probe runs on beside its parameters. */
@@ -41,10 +45,28 @@ export interface ProbeResult {
   metrics: Record<string, HeadMetric>;
   summary: Record<string, number>;
   perCase?: unknown;
+  /** What a reader of the scores should know, a sentence each. */
+  notes?: string[];
+}
+
+/** What the values of one of a probe's metrics mean. */
+export interface MetricMeaning<P = Record<string, unknown>> {
+  /** A sentence about the value, such as "share of attention that …". */
+  readonly meaning: string;
+  /** Least and greatest value that a head can have, where there are such. */
+  readonly range?: readonly [number, number];
+  /**
+   * The value of a head that attends evenly to all it sees, or whose most attended key is any of them.
+   * @param params as the probe used them
+   * @returns undefined where they do not tell
+   */
+  chance?(params: P): number | undefined;
 }
 
 /** A probe: scores every head of a model. */
 export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /** Of each metric that it gives, by name. */
+  readonly meanings?: Readonly<Record<string, MetricMeaning<z.output<S>>>>;
   run(model: Model, params: z.output<S>, context: ProbeContext): Promise<ProbeResult>;
   /** Present in probes that are sums over patterns: those on the same rows share one pass. */
   readonly sums?: PatternSums<S>;
@@ -58,6 +80,8 @@ export interface PatternSums<S extends z.ZodObject> {
   sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
   /** Metrics and summary from the sums, each [rows][layers][heads]. */
   scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
+  /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
+  reach?(params: z.output<S>): number;
   /** Parameters as they are used on this model. Default: as given. */
   adapt?(model: Model, params: z.output<S>, context: ProbeContext): z.output<S>;
 }
@@ -68,9 +92,11 @@ const MOST_TRIALS = 32;
 const BATCH_TOKENS = 2048;
 
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
-export function patternProbe<S extends z.ZodObject>(definition: Definition<S> & PatternSums<S>): Probe<S> {
-  const { rows, sums, scores, adapt, ...rest } = definition;
-  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}) };
+export function patternProbe<S extends z.ZodObject>(
+  definition: Omit<Probe<S>, "run" | "sums"> & PatternSums<S>,
+): Probe<S> {
+  const { rows, sums, scores, adapt, reach, ...rest } = definition;
+  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}), ...(reach ? { reach } : {}) };
   return {
     ...rest,
     sums: parts,
@@ -109,8 +135,23 @@ export async function runTogether(
   return prepared.map(({ parts, params, rows, key, wanted }) => {
     const pass = passes.get(key)!;
     const tables = Object.fromEntries(Object.entries(wanted).map(([what, sum]) => [what, pass.get(sum.name)!]));
-    return { params, tokens: rows, ...parts.scores(tables, params) };
+    return { params, tokens: rows, ...parts.scores(tables, params), ...reachNote(model, parts.reach?.(params)) };
   });
+}
+
+/** Says which layers can't look as far back as a score does. @param reach in tokens */
+function reachNote({ config }: Model, reach: number | undefined): { notes?: string[] } {
+  const local = Array.from({ length: config.n_layers }, (_, layer) => layer).filter(
+    (layer) => reach !== undefined && reach >= (localWindow(config, layer) ?? Number.POSITIVE_INFINITY),
+  );
+  if (local.length === 0) return {};
+  const which = local.length === config.n_layers ? "all layers" : `layers ${local.join(", ")}`;
+  const window = localWindow(config, local[0]!)! - 1;
+  return {
+    notes: [
+      `${which} attend at most ${window} tokens back, and the score looks ${reach} back: it is 0 there whatever the heads do; choose a shorter length`,
+    ],
+  };
 }
 
 /** Sums over the patterns of every row: by the sum's name [rows][layers][heads]. */
@@ -145,6 +186,10 @@ async function sumPatterns(
     );
     for (const [name, layers] of result.reductions) {
       const tables = layers.map((t) => t.arraySync() as number[][]); // [layers][rows][heads]
+      if (!tables.flat().every(allFinite)) {
+        result.dispose();
+        throw notFinite(model, "attention patterns", tokens);
+      }
       tokens.forEach((_, r) => {
         found.get(name)!.push(tables.map((table) => table[r]!));
       });
@@ -195,6 +240,15 @@ export function meanTable(tables: number[][][]): number[][] {
 export function summarise(table: number[][]): Record<string, number> {
   const all = table.flat();
   return { max: Math.max(...all), mean: all.reduce((a, b) => a + b, 0) / all.length };
+}
+
+/**
+ * What a head that attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
+ * @param first query position, 0-based @param last query position, inclusive
+ */
+export function evenAttention(first: number, last: number): number {
+  const queries = Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  return queries.reduce((sum, query) => sum + 1 / (query + 1), 0) / queries.length;
 }
 
 /** Rows BOS r r with r of random tokens. @param length of r */

@@ -123,7 +123,7 @@ const NEEDLE_IDS = 6;
  * @throws HeadscopeError (usage) for a prompt or a vocabulary too small
  */
 export function idHaystack(
-  { config }: Pick<Model, "config">,
+  { config, stops }: Pick<Model, "config" | "stops">,
   { tokens, depth = 0.5, seed = 0 }: HaystackOptions,
 ): Haystack {
   const random = new Random(seed, 3);
@@ -134,8 +134,12 @@ export function idHaystack(
     throw new HeadscopeError("unsupported", `a vocabulary of ${config.d_vocab} has no room for a needle`, {
       remedy: "give cases of your own",
     });
-  // Id 0 stands first, as BOS would.
-  const order = random.permutation(config.d_vocab - 1).map((id) => id + 1);
+  // Id 0 stands first, as BOS would; one that ends an answer can't be part of it.
+  const ends = new Set(stops.tokens.map(({ id }) => id));
+  const order = random
+    .permutation(config.d_vocab - 1)
+    .map((id) => id + 1)
+    .filter((id) => !ends.has(id));
   const needle = order.slice(0, NEEDLE_IDS);
   const others = order.slice(NEEDLE_IDS);
   const text = Array.from({ length: room }, () => others[random.integer(0, others.length)]!);

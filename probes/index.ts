@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { type Registry, registry } from "../backend/definitions/definition.ts";
 import { headModel } from "../backend/heads/model.ts";
-import { createScores, type HeadScores } from "../backend/heads/scores.ts";
+import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
@@ -77,16 +77,36 @@ export async function probeMany(
   return documents;
 }
 
-function document(model: Model, { name }: Probe, result: ProbeResult, { seed = 0 }: ProbeContext): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase } = result;
+function document(
+  model: Model,
+  { name, meanings = {} }: Probe,
+  result: ProbeResult,
+  { seed = 0 }: ProbeContext,
+): HeadScores {
+  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
+  for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
     model: headModel(model),
     probe: name,
     params,
     tokens,
     seed,
-    metrics,
+    metrics: Object.fromEntries(
+      Object.entries(metrics).map(([metric, values]) => {
+        const { range, chance } = Object.hasOwn(meanings, metric) ? meanings[metric]! : {};
+        const even = chance?.(params);
+        return [
+          metric,
+          {
+            ...values,
+            ...(range && { range: [...range] as [number, number] }),
+            ...(even !== undefined && { chance: even }),
+          },
+        ];
+      }),
+    ),
     summary,
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   });
 }

@@ -1,8 +1,7 @@
 import { HeadscopeError } from "../backend/errors.ts";
-import { type HeadMask, maskFromScores, type Window } from "../backend/heads/mask.ts";
+import { type HeadMask, maskFromScores, meaningOf, type Window } from "../backend/heads/mask.ts";
 import type { HeadScores } from "../backend/heads/scores.ts";
 import { meanLoss, residLosses } from "../backend/hooks/loss.ts";
-import { windowsOf } from "../backend/inference/generate.ts";
 import { forward } from "../backend/models/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
@@ -150,7 +149,7 @@ function textLoss(
   model: Model,
   { questions, mask, past }: { questions: readonly Haystack[]; mask: HeadMask; past: number },
 ): number {
-  const windows = windowsOf(mask, model.config);
+  const { windows } = meaningOf(mask);
   const losses = questions.map(({ ids }) => {
     const { resid } = forward(model, { tokens: [ids], windows, logitsAt: "none" });
     try {

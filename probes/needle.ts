@@ -57,7 +57,6 @@ export async function answerNeedle(
   const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
     tokens: question.ids,
     maxTokens: answerTokens(model, question, maxTokens),
-    ...(model.tokenizer ? {} : { stop: [] }),
     ...(mask ? { mask } : {}),
     ...(onToken ? { onToken } : {}),
     ...(signal ? { signal } : {}),

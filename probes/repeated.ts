@@ -26,20 +26,25 @@ export const repeated = (probe: string) => ({
   rows(model: Model, { length, samples }: Params, { tokens, seed = 0 }: ProbeContext): number[][] {
     if (!tokens) return repeatedRows(model, length, samples, seed);
     tokens.forEach((row, r) => {
-      const fits =
-        row.length === 2 * length + 1 &&
-        Array.from({ length }, (_, i) => i).every((i) => row[1 + i] === row[1 + length + i]);
-      if (fits) return;
+      if (repetition(row) === length) return;
+      const found = repetition(row);
       throw new HeadscopeError("input", `row ${r} (${row.length} tokens) is not BOS r r with r of ${length} tokens`, {
         remedy:
-          row.length % 2 === 1 && row.length !== 2 * length + 1
-            ? `say length=${(row.length - 1) / 2}, or give other rows`
-            : `give a first token and then ${length} tokens twice`,
+          found === undefined
+            ? "give a first token and then the same tokens twice: the probe scores repeated rows, not text"
+            : `say length=${found}, or give other rows`,
       });
     });
     return tokens;
   },
 });
+
+/** Tokens of r where a row is BOS r r; undefined where it is not. */
+function repetition(row: readonly number[]): number | undefined {
+  const length = (row.length - 1) / 2;
+  const repeats = Number.isInteger(length) && length > 0 && row.slice(1, 1 + length).every((id, i) => id === row[1 + length + i]); // biome-ignore format: one line
+  return repeats ? length : undefined;
+}
 
 /**
  * Mean attention to the key `back` positions before the query, over the queries from `first` to `last`.

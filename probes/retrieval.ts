@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { HeadscopeError } from "../backend/errors.ts";
+import { allFinite, notFinite } from "../backend/hooks/finite.ts";
 import type { PatternMap } from "../backend/models/attention.ts";
 import { forward } from "../backend/models/forward.ts";
 import { KvCache } from "../backend/models/kv-cache.ts";
@@ -33,13 +34,14 @@ const parameters = z.object({
     .min(0)
     .max(1)
     .default(0)
-    .describe("share of the needle's words that an answer must hold to count (Retrieval_Head's code: 0.5)"),
+    .describe(
+      "an answer counts that holds a larger share of the expected answer's words than this, or all of them; 0: every answer counts (Retrieval_Head's code: 0.5)",
+    ),
 });
 type Params = z.output<typeof parameters>;
 
 /** A case with what its right answer holds, where that is known. */
 interface Trial extends RetrievalCase {
-  answer?: string;
   length?: number;
   depth?: number;
 }
@@ -61,6 +63,16 @@ export const retrieval: Probe<typeof parameters> = {
   source:
     "Wu et al. 2024, Retrieval Head Mechanistically Explains Long-Context Factuality; nightdessert/Retrieval_Head",
   parameters,
+  meanings: {
+    retrieval: {
+      meaning:
+        "Share of a needle's tokens that the head fetches: it looks most at a token of the needle while the model writes that very token.",
+      range: [0, 1],
+      // The most attended of `length` keys is the right one once in so many; given cases leave no lengths.
+      chance: ({ lengths }: Partial<Params>) =>
+        lengths && lengths.reduce((sum, length) => sum + 1 / length, 0) / lengths.length,
+    },
+  },
   async run(model, params, context) {
     refuse(context, "retrieval", "tokens");
     const trials: Trial[] = context.cases ?? generated(model, params, context);
@@ -84,9 +96,12 @@ export const retrieval: Probe<typeof parameters> = {
       });
     }
     context.progress?.(trials.length, trials.length, "haystacks");
-    const counted = cases.filter(({ recall }) => recall >= params.minRecall);
-    const { n_layers, n_heads } = model.config;
-    const values = counted.length > 0 ? meanTable(counted.map(({ scores }) => scores)) : emptyTable(n_layers, n_heads);
+    const counted = cases.filter(({ recall }) => counts(recall, params.minRecall));
+    if (counted.length === 0)
+      throw new HeadscopeError("input", `no answer holds more than ${params.minRecall} of the words it should`, {
+        remedy: `lower minRecall (the best of ${cases.length} answers has ${Math.max(...cases.map(({ recall }) => recall)).toFixed(2)}), or ask easier questions: shorter lengths, more maxNewTokens`,
+      });
+    const values = meanTable(counted.map(({ scores }) => scores));
     const known = cases.filter(({ found }) => found !== undefined);
     // Given cases leave nothing of the generator's parameters to record.
     const { lengths: _, depths, needles, ...decoding } = params;
@@ -94,7 +109,7 @@ export const retrieval: Probe<typeof parameters> = {
     return {
       params: { ...decoding, ...(context.cases ? {} : generator) },
       tokens: trials.map(({ ids }) => ids),
-      metrics: { retrieval: { axis: "heads", values, trials: cases.map(({ scores }) => scores) } },
+      metrics: { retrieval: { axis: "heads", values, trials: counted.map(({ scores }) => scores) } },
       summary: {
         ...summarise(values),
         trials: cases.length,
@@ -127,8 +142,9 @@ async function answerCase(
   byDefault: number,
   signal?: AbortSignal,
 ): Promise<{ generated: number[]; scores: number[][] }> {
-  const { ids, needleSpan: [start, end], maxNewTokens = byDefault, stopToken = model.tokenizer?.eos } = trial; // biome-ignore format: one line
+  const { ids, needleSpan: [start, end], maxNewTokens = byDefault, stopToken } = trial; // biome-ignore format: one line
   const { config } = model;
+  const stops = new Set<number>(stopToken === undefined ? model.stops.tokens.map(({ id: own }) => own) : [stopToken]);
   if (!(start >= 0 && start < end && end <= ids.length)) {
     throw new HeadscopeError("input", `needle span [${start}, ${end}) is not in a prompt of ${ids.length} tokens`, {
       remedy: "give [start, end) with 0 <= start < end <= the number of ids",
@@ -151,6 +167,10 @@ async function answerCase(
     let token = ids.at(-1)!;
     while (produced.length < maxNewTokens) {
       const step = forward(model, { tokens: [[token]], cache, logitsAt: "last" }, { reductions: [topKey], onLayer });
+      if (!allFinite(step.logits!.dataSync())) {
+        step.dispose();
+        throw notFinite(model, "the logits", [[...ids, ...produced]]);
+      }
       token = tf.tidy(() => tf.argMax(tf.reshape(step.logits!, [-1])).dataSync()[0]!);
       produced.push(token);
       step.reductions.get(topKey.name)!.forEach((keys, layer) => {
@@ -159,7 +179,7 @@ async function answerCase(
         });
       });
       step.dispose();
-      if (token === stopToken) break;
+      if (stops.has(token)) break;
       await pause();
       signal?.throwIfAborted();
     }
@@ -169,23 +189,26 @@ async function answerCase(
   }
 }
 
-/** ROUGE-1 recall: the share of the needle's words that the answer holds, each as often as it occurs. Without a tokenizer words are ids. */
-function recallOf({ tokenizer }: Model, { ids, needleSpan }: Trial, produced: readonly number[]): number {
-  const words = (part: readonly number[]): string[] =>
-    tokenizer
-      ? (tokenizer
-          .decode([...part])
-          .toLowerCase()
-          .match(/[\p{L}\p{N}]+/gu) ?? [])
-      : part.map(String);
-  const needle = words(ids.slice(...needleSpan));
-  const left = words(produced);
-  const hits = needle.filter((word) => {
+/** Whether an answer is one of those that scores are averaged over. */
+function counts(recall: number, least: number): boolean {
+  return least === 0 || recall === 1 || recall > least;
+}
+
+/**
+ * ROUGE-1 recall: the share of the expected answer's words that the answer holds, each as often as it occurs. Where no answer is
+ * given it is the needle's span, which Retrieval_Head's cases draw around the answer. Without a tokenizer words are ids.
+ */
+function recallOf({ tokenizer }: Model, { ids, needleSpan, answer }: Trial, produced: readonly number[]): number {
+  const words = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  const textOf = (part: readonly number[]): string => (tokenizer ? tokenizer.decode([...part]) : part.join(" "));
+  const expected = words(answer ?? textOf(ids.slice(...needleSpan)));
+  const left = words(textOf(produced));
+  const hits = expected.filter((word) => {
     const at = left.indexOf(word);
     if (at >= 0) left.splice(at, 1);
     return at >= 0;
   });
-  return needle.length === 0 ? 0 : hits.length / needle.length;
+  return expected.length === 0 ? 0 : hits.length / expected.length;
 }
 
 function emptyTable(layers: number, heads: number): number[][] {

@@ -1,35 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
+import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { encodeText } from "../models/encode.ts";
 import { forward } from "../models/forward.ts";
 import { blockHook, blockHookNames, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-
-const side = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
-const answer = z.union([z.string().min(1), z.int().min(0)]);
-
-/** Two prompts of one length that differ in what decides between two answers. */
-export const pairSchema = z.strictObject({
-  clean: side.describe("prompt as token ids or text"),
-  corrupt: side.describe("the other prompt, of as many tokens"),
-  answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
-  wrong: answer.describe("token that the corrupt prompt calls for"),
-});
-/** What a pair file holds: one pair or several. */
-export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
-export type Pair = z.input<typeof pairSchema>;
-
-/** A pair in token ids. */
-export interface TokenPair {
-  clean: number[];
-  corrupt: number[];
-  answer: number;
-  wrong: number;
-}
+import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 
 /** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
 const NODES = {
@@ -49,6 +28,8 @@ export type PatchNode = keyof typeof NODES;
 export const PATCH_PLACES = ["head", "position", "layer"] as const;
 export type PatchPlace = (typeof PATCH_PLACES)[number];
 
+export const PATCH_METRICS = ["logit-diff"] as const;
+
 export interface PatchOptions {
   pairs: readonly Pair[];
   node: PatchNode;
@@ -57,12 +38,23 @@ export interface PatchOptions {
   /** Layers to patch, in the order of the table's rows; default all. */
   layers?: readonly number[];
   /** logit(answer) - logit(wrong) at the last position. */
-  metric?: "logit-diff";
+  metric?: (typeof PATCH_METRICS)[number];
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
 }
+
+const OPTIONS: Rules<PatchOptions> = {
+  pairs: ANYTHING,
+  node: oneOf(Object.keys(NODES)),
+  by: oneOf(PATCH_PLACES),
+  layers: listOf(whole(0)),
+  metric: oneOf(PATCH_METRICS),
+  prependBos: YES_OR_NO,
+  progress: FUNCTION,
+  signal: ANYTHING,
+};
 
 /** Metric values, means over the pairs. */
 export interface PatchResult {
@@ -70,6 +62,8 @@ export interface PatchResult {
   corrupt: number;
   /** [layers][heads, positions, or 1]; of k and v the KV heads. */
   patched: number[][];
+  /** What to bear in mind, such as a clean prompt that does not prefer its answer; absent where all is well. */
+  notes?: string[];
 }
 
 /** Tokens that go through a layer together. */
@@ -78,9 +72,11 @@ const BATCH_TOKENS = 2048;
 /**
  * Activation patching: runs the corrupt prompt with the clean prompt's activation at one place at a time.
  * All places of a layer are rows of a batch that starts from the corrupt run's residual before that layer.
- * @throws HeadscopeError for prompts of different lengths, answers of several tokens, heads asked of a stream
+ * @throws HeadscopeError for options that do not exist or do not fit, pairs that `tokenPairs` refuses, heads asked of a stream,
+ * and metrics that are no numbers
  */
 export async function patch(model: Model, options: PatchOptions): Promise<PatchResult> {
+  checkOptions("patch", options, OPTIONS, ["pairs", "node", "by"]);
   const { node, by, progress, signal } = options;
   const { hook } = checkPlace(model, node, by);
   const pairs = tokenPairs(model, options.pairs, options);
@@ -108,7 +104,13 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
         await new Promise(setImmediate);
         signal?.throwIfAborted();
       }
-      results.push({ clean: base.clean, corrupt: base.corrupt, patched });
+      const { clean, corrupt } = base;
+      results.push({
+        clean,
+        corrupt,
+        patched,
+        ...notesOf(clean, corrupt, pairs.length > 1 ? results.length : undefined),
+      });
     } finally {
       tf.dispose([...base.sources, ...base.streams]);
     }
@@ -116,14 +118,22 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   return meanResult(results);
 }
 
-/** Means over the pairs. @param results tables of one shape */
+/** The doubt about a pair as a result's notes. @param p its number, where there are several */
+export function notesOf(clean: number, corrupt: number, p?: number): { notes?: string[] } {
+  const doubt = doubtOf(clean, corrupt);
+  return doubt === undefined ? {} : { notes: [p === undefined ? doubt : `pair ${p}: ${doubt}`] };
+}
+
+/** Means over the pairs, and the notes of all. @param results tables of one shape */
 export function meanResult(results: readonly PatchResult[]): PatchResult {
+  const notes = results.flatMap((result) => result.notes ?? []);
   const mean = (of: (result: PatchResult) => number): number =>
     results.reduce((sum, result) => sum + of(result), 0) / results.length;
   return {
     clean: mean((r) => r.clean),
     corrupt: mean((r) => r.corrupt),
     patched: results[0]!.patched.map((row, l) => row.map((_, i) => mean((r) => r.patched[l]![i]!))),
+    ...(notes.length > 0 ? { notes } : {}),
   };
 }
 
@@ -144,48 +154,6 @@ function checkPlace({ config }: Model, node: PatchNode, by: PatchPlace): (typeof
   return place;
 }
 
-/**
- * Pairs in token ids.
- * @throws HeadscopeError naming the pair: sides of different lengths (both given), texts without a tokenizer, an answer that is not one token
- */
-export function tokenPairs(
-  model: Model,
-  pairs: readonly Pair[],
-  { prependBos }: { prependBos?: boolean } = {},
-): TokenPair[] {
-  if (pairs.length === 0)
-    throw new HeadscopeError("input", "there is no pair to patch", { remedy: "give at least one" });
-  return pairs.map((pair, p) => {
-    const label = pairs.length > 1 ? `pair ${p}: ` : "";
-    const ids = (given: Pair["clean"]): number[] =>
-      typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
-    const [clean, corrupt] = [ids(pair.clean), ids(pair.corrupt)];
-    if (clean.length !== corrupt.length) {
-      throw new HeadscopeError(
-        "input",
-        `${label}the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`,
-        { remedy: "patching goes position by position: give two sides of one length" },
-      );
-    }
-    const token = (name: "answer" | "wrong"): number => {
-      const given = pair[name];
-      const made = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
-      if (made.length !== 1) {
-        throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${made.length} tokens`, {
-          remedy: "give one token: its id, or a text that is one token (mind the space in front)",
-        });
-      }
-      if (made[0]! >= model.config.d_vocab) {
-        throw new HeadscopeError("input", `${label}${name}: id ${made[0]} is outside the vocabulary`, {
-          remedy: `ids go from 0 to ${model.config.d_vocab - 1}`,
-        });
-      }
-      return made[0]!;
-    };
-    return { clean, corrupt, answer: token("answer"), wrong: token("wrong") };
-  });
-}
-
 interface Base {
   clean: number;
   corrupt: number;
@@ -203,6 +171,10 @@ function run(model: Model, pair: TokenPair, hook: string): Base {
     const { logits, resid, activations } = forward(model, { tokens: [tokens], logitsAt: "last" }, { names });
     const metric = logitDifference(logits!, pair)[0]!;
     tf.dispose([logits!, resid]);
+    if (!Number.isFinite(metric)) {
+      tf.dispose([...activations.values()]);
+      throw notFinite(model, "the logits", [tokens]);
+    }
     return { metric, tensors: names.map((each) => activations.get(each)!) };
   };
   const clean = of(pair.clean, hook);

@@ -1,56 +1,104 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
-import { formatHead } from "../heads/refs.ts";
+import { formatHead, formatKvHead } from "../heads/refs.ts";
+import { notFinite } from "../hooks/finite.ts";
+import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { BATCH_TOKENS } from "../hooks/loss.ts";
 import { normalise, UNHOOKED } from "../models/block.ts";
 import { forward } from "../models/forward.ts";
 import { blockHook, checkLayer } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { parameter } from "../models/weights.ts";
+import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { logitDifference, meanResult, type Pair, type PatchResult, type TokenPair, tokenPairs } from "./patch.ts";
+import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
+import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
 
 /** Inputs of a head that a path can end in. */
 export const PATH_ENDS = ["q", "k", "v"] as const;
 export type PathEnd = (typeof PATH_ENDS)[number];
 
+/**
+ * What lies between a sender and its receivers. direct: nothing, what the sender writes reaches them unchanged, and no MLP sees
+ * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
+ * both are the same.
+ */
+export const PATH_FORMS = ["direct", "mlps"] as const;
+export type PathForm = (typeof PATH_FORMS)[number];
+
 export interface PathOptions {
   pairs: readonly Pair[];
   /** Receivers, all of one layer. */
   into: readonly HeadRef[];
-  /** Which of their inputs. */
+  /** Which of their inputs. Keys and values belong to KV heads: with a receiver move all heads that read the same one. */
   through: PathEnd;
+  /** Default direct. */
+  form?: PathForm;
+  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+}
+
+const OPTIONS: Rules<PathOptions> = {
+  pairs: ANYTHING,
+  into: { wants: "a list of heads {layer, head}", fits: Array.isArray },
+  through: oneOf(PATH_ENDS),
+  form: oneOf(PATH_FORMS),
+  prependBos: YES_OR_NO,
+  progress: FUNCTION,
+  signal: ANYTHING,
+};
+
+/** A table of senders, and what it is a table of. */
+export interface PathResult extends PatchResult {
+  form: PathForm;
+  through: PathEnd;
+  /** What was given other inputs: query heads as "1.2", through k and v KV heads as "KV 1.1". */
+  receivers: string[];
 }
 
 /**
  * Path patching: the corrupt prompt, with one earlier head's output as in the clean prompt, but only in what the receivers
  * compute their queries, keys or values from. It shows which heads compose with them, and how.
  * @returns metrics; `patched` by sender [layers before the receivers'][heads]
- * @throws HeadscopeError for receivers of the first layer or of several layers, and as `patch` does
- * @see Wang et al. 2023, Interpretability in the Wild, path patching; Elhage et al. 2021 for Q-, K- and V-composition
+ * @throws HeadscopeError for receivers of the first layer or of several layers or that do not exist, and as `patch` does
+ * @see Wang et al. 2023, Interpretability in the Wild, path patching (form mlps); Elhage et al. 2021 for Q-, K- and V-composition
  */
-export async function patchPaths(model: Model, options: PathOptions): Promise<PatchResult> {
-  const { into, through, progress, signal } = options;
+export async function patchPaths(model: Model, options: PathOptions): Promise<PathResult> {
+  checkOptions("patchPaths", options, OPTIONS, ["pairs", "into", "through"]);
+  const { into, through, form = "direct", progress, signal } = options;
   const layer = receiverLayer(model, into);
-  const pairs = tokenPairs(model, options.pairs, options);
+  const heads = receiverHeads(model, into, through);
+  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
   const results: PatchResult[] = [];
   const senders = layer * model.config.n_heads;
-  for (const pair of pairs) {
+  for (const [p, pair] of pairs.entries()) {
     const told = (done: number) =>
       progress?.(results.length * senders + done, pairs.length * senders, "path patching, senders");
-    results.push(await patchPair(model, pair, layer, { into, through, ...(signal ? { signal } : {}), told }));
+    const made = await patchPair(model, pair, layer, { heads, through, form, ...(signal ? { signal } : {}), told });
+    results.push({ ...made, ...notesOf(made.clean, made.corrupt, pairs.length > 1 ? p : undefined) });
   }
-  return meanResult(results);
+  const format = through === "q" ? formatHead : formatKvHead;
+  return { ...meanResult(results), form, through, receivers: heads.map((head) => format({ layer, head })) };
+}
+
+/** The heads whose inputs change: query heads, or the KV heads that they read. */
+function receiverHeads({ config }: Model, into: readonly HeadRef[], through: PathEnd): number[] {
+  const { n_heads: H, n_key_value_heads: G } = config;
+  return [...new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))))];
 }
 
 function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
   const [first, ...others] = into;
   if (!first) throw new HeadscopeError("usage", "no head is named to receive", { remedy: "give at least one" });
+  const unknown = into.find(({ head }) => !(Number.isInteger(head) && head >= 0 && head < config.n_heads));
+  if (unknown)
+    throw new HeadscopeError("usage", `there is no head ${formatHead(unknown)}`, {
+      remedy: `heads are 0 to ${config.n_heads - 1}`,
+    });
   const odd = others.find(({ layer }) => layer !== first.layer);
   if (odd)
     throw new HeadscopeError("usage", `${formatHead(first)} and ${formatHead(odd)} are in different layers`, {
@@ -65,8 +113,10 @@ function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
 }
 
 interface Receivers {
-  readonly into: readonly HeadRef[];
+  /** Query heads, through k and v KV heads. */
+  readonly heads: readonly number[];
   readonly through: PathEnd;
+  readonly form: PathForm;
   readonly signal?: AbortSignal;
   /** Called with the senders done. */
   told(done: number): void;
@@ -82,16 +132,20 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
   let corrupt: ReturnType<typeof run> | undefined;
   try {
     corrupt = run(model, pair, pair.corrupt, layer, onLayer);
-    const batches = Math.ceil(senders / Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length)));
-    // As even as they go; the last is filled up, so that all run the same functions.
-    const size = Math.ceil(senders / batches);
+    const most = Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length));
     const values: number[] = [];
-    for (let first = 0; first < senders; first += size) {
-      const rows = Array.from({ length: size }, (_, i) => Math.min(first + i, senders - 1));
-      values.push(...patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers));
-      told(Math.min(first + size, senders));
-      await new Promise(setImmediate);
-      signal?.throwIfAborted();
+    // Batches of equal size, the last filled up, so that all run the same functions; where MLPs run again, of one layer each.
+    const groups = receivers.form === "direct" ? [senders] : new Array<number>(layer).fill(H);
+    for (const [group, count] of groups.entries()) {
+      const size = Math.ceil(count / Math.ceil(count / most));
+      for (let first = 0; first < count; first += size) {
+        const rows = Array.from({ length: size }, (_, i) => group * H + Math.min(first + i, count - 1));
+        const made = patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers);
+        values.push(...made.slice(0, Math.min(size, count - first)));
+        told(values.length);
+        await new Promise(setImmediate);
+        signal?.throwIfAborted();
+      }
     }
     return {
       clean: clean.metric,
@@ -104,49 +158,88 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
   }
 }
 
-/** The metric with each of some senders patched. @param senders layer * heads + head, ascending */
+type Runs = Record<"clean" | "corrupt", ReturnType<typeof run>>;
+
+/** The metric with each of some senders patched. @param senders layer * heads + head, ascending; form mlps: of one layer */
 function patchSenders(
   model: Model,
   pair: TokenPair,
   layer: number,
   senders: readonly number[],
-  { clean, corrupt }: Record<"clean" | "corrupt", ReturnType<typeof run>>,
-  { into, through, signal }: Receivers,
+  runs: Runs,
+  { heads, through, form, signal }: Receivers,
 ): number[] {
-  const { n_heads: H, n_key_value_heads: G, d_model } = model.config;
-  const positions = pair.clean.length;
+  const { n_heads: H, n_key_value_heads: G } = model.config;
+  const onLayer = () => signal?.throwIfAborted();
   return tf.tidy(() => {
-    const lowest = Math.floor(senders[0]! / H);
-    const highest = Math.floor(senders.at(-1)! / H);
-    // What each sender of these layers writes differently in the clean prompt [heads, positions, d_model].
-    const changes = Array.from({ length: highest - lowest + 1 }, (_, i) => {
-      const l = lowest + i;
-      return changesOf(model, l, clean.z[l]!, corrupt.z[l]!);
-    });
-    const table = tf.reshape(tf.concat(changes, 0), [-1, positions * d_model]);
-    const index = tf.tensor1d(
-      senders.map((sender) => sender - lowest * H),
-      "int32",
-    );
-    const change = tf.reshape(gatherRows(table, index), [senders.length, positions, 1, d_model]);
-    const heads = through === "q" ? H : G;
-    const received = new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))));
+    const made = form === "direct" ? directChange : changeThroughMlps;
+    const change = tf.expandDims(made(model, layer, senders, runs, onLayer), 2); // [senders, positions, 1, d_model]
     const mask = tf.tensor4d(
-      Array.from({ length: heads }, (_, h) => Number(received.has(h))),
-      [1, 1, heads, 1],
+      Array.from({ length: through === "q" ? H : G }, (_, h) => Number(heads.includes(h))),
+      [1, 1, through === "q" ? H : G, 1],
     );
     const { logits } = forward(
       model,
-      { resid: tf.tile(corrupt.resid, [senders.length, 1, 1]), startLayer: layer, logitsAt: "last" },
+      { resid: tf.tile(runs.corrupt.resid, [senders.length, 1, 1]), startLayer: layer, logitsAt: "last" },
       {
         interventions: new Map([
           [blockHook(layer, `hook_${through}_input`), { gain: tf.scalar(1), bias: tf.mul(change, mask) }],
         ]),
-        onLayer: () => signal?.throwIfAborted(),
+        onLayer,
       },
     );
     return logitDifference(logits!, pair);
   });
+}
+
+/** What senders write differently in the clean prompt [senders, positions, d_model]. */
+function directChange(model: Model, _: number, senders: readonly number[], { clean, corrupt }: Runs): Tensor {
+  const { n_heads: H, d_model } = model.config;
+  const [lowest, highest] = [Math.floor(senders[0]! / H), Math.floor(senders.at(-1)! / H)];
+  const changes = Array.from({ length: highest - lowest + 1 }, (_, i) =>
+    changesOf(model, lowest + i, clean.z[lowest + i]!, corrupt.z[lowest + i]!),
+  );
+  const positions = changes[0]!.shape[1]!;
+  const table = tf.reshape(tf.concat(changes, 0), [-1, positions * d_model]);
+  const index = tf.tensor1d(
+    senders.map((sender) => sender - lowest * H),
+    "int32",
+  );
+  return tf.reshape(gatherRows(table, index), [senders.length, positions, d_model]);
+}
+
+/**
+ * How the stream before the receivers changes when a head of one layer has its clean output, all other heads their corrupt one,
+ * and the MLPs from that layer on are computed again [senders, positions, d_model].
+ */
+function changeThroughMlps(
+  model: Model,
+  layer: number,
+  senders: readonly number[],
+  { clean, corrupt }: Runs,
+  onLayer: () => void,
+): Tensor {
+  const { n_heads: H } = model.config;
+  const from = Math.floor(senders[0]! / H);
+  const own = new Float32Array(senders.length * H);
+  senders.forEach((sender, i) => {
+    own[i * H + (sender % H)] = 1;
+  });
+  const mine = tf.tensor(own, [senders.length, 1, H, 1]);
+  const ones = tf.ones([1, 1, 1, 1]);
+  const interventions = new Map(
+    Array.from({ length: layer - from }, (_, i) => {
+      const z = corrupt.z[from + i]!;
+      const held = i === 0 ? tf.add(z, tf.mul(mine, tf.sub(clean.z[from]!, z))) : z;
+      return [blockHook(from + i, "attn.hook_z"), replaceWhere(ones, held)];
+    }),
+  );
+  const { resid } = forward(
+    model,
+    { resid: tf.tile(corrupt.streams[from]!, [senders.length, 1, 1]), startLayer: from, stopLayer: layer },
+    { interventions, onLayer },
+  );
+  return tf.sub(resid, corrupt.resid);
 }
 
 /**
@@ -165,15 +258,22 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
   return tf.sub(after(tf.add(sum, written)), after(sum));
 }
 
-/** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the stream before it. */
+/** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the streams before each and it. */
 function run(model: Model, pair: TokenPair, tokens: number[], layer: number, onLayer: () => void) {
+  const before = Array.from({ length: layer + 1 }, (_, l) => blockHook(l, "hook_resid_pre"));
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
-  const before = blockHook(layer, "hook_resid_pre");
-  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, before], onLayer });
+  const result = forward(model, { tokens: [tokens], logitsAt: "last" }, { names: [...names, ...before], onLayer });
+  const metric = logitDifference(result.logits!, pair)[0]!;
+  if (!Number.isFinite(metric)) {
+    result.dispose();
+    throw notFinite(model, "the logits", [tokens]);
+  }
+  const streams = before.map((name) => result.activations.get(name) as Tensor);
   return {
-    metric: logitDifference(result.logits!, pair)[0]!,
+    metric,
     z: names.map((name) => result.activations.get(name) as Tensor),
-    resid: result.activations.get(before) as Tensor,
+    streams,
+    resid: streams.at(-1)!,
     dispose: result.dispose,
   };
 }

@@ -1,6 +1,9 @@
+import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
+import { HeadscopeError } from "../errors.ts";
+import { type Intervention, parseInterventions } from "../hooks/interventions.ts";
 import { readJson } from "../json.ts";
 import type { Model } from "../models/model.ts";
-import { checkRow, describe, encode, input } from "./inputs.ts";
+import { checkRow, describe, input } from "./inputs.ts";
 
 /** One needle-in-a-haystack case of a cases file. */
 export interface RetrievalCase {
@@ -12,8 +15,11 @@ export interface RetrievalCase {
   maxNewTokens?: number;
   /** Token that ends the answer. */
   stopToken?: number;
+  /** What a right answer holds. */
+  answer?: string;
 }
 
+const FIELDS = ["ids", "needleSpan", "maxNewTokens", "stopToken", "answer"];
 const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';
 
 /**
@@ -27,7 +33,12 @@ export async function readCases(path: string, model: Model): Promise<RetrievalCa
 }
 
 function checkCase(value: unknown, label: string, { config }: Model): RetrievalCase {
-  const { ids, needleSpan, maxNewTokens, stopToken } = fields(value, label, CASES);
+  const given = fields(value, label, CASES);
+  const { ids, needleSpan, maxNewTokens, stopToken, answer } = given;
+  const unknown = Object.keys(given).find((key) => !FIELDS.includes(key));
+  if (unknown !== undefined) throw input(`${label}: unknown field "${unknown}"`, `the fields are ${FIELDS.join(", ")}`);
+  if (answer !== undefined && (typeof answer !== "string" || answer.trim() === ""))
+    throw input(`${label}: answer ${describe(answer)} is no text`, "give the text that a right answer holds");
   const row = checkRow(ids, `${label}: ids`, { config });
   const [start, end] = Array.isArray(needleSpan) && needleSpan.length === 2 ? needleSpan : [];
   if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start >= end || end > row.length)
@@ -52,65 +63,37 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
     needleSpan: [start, end],
     ...(maxNewTokens === undefined ? {} : { maxNewTokens: maxNewTokens as number }),
     ...(stopToken === undefined ? {} : { stopToken: stopToken as number }),
+    ...(answer === undefined ? {} : { answer: answer as string }),
   };
 }
-
-/** A clean and a corrupt prompt, and the two answers that tell them apart. */
-export interface PromptPair {
-  clean: number[];
-  corrupt: number[];
-  answer: number;
-  wrong: number;
-}
-
-const PAIRS =
-  'a pair file is {"clean": ids or text, "corrupt": ids or text, "answer": id, "wrong": id}, or an array of such';
 
 /**
  * Reads a pair file; texts are tokenised.
  * @param prependBos default: as the model's tokenizer does
  * @throws HeadscopeError naming file, pair (0-based) and field
  */
-export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<PromptPair[]> {
+export async function readPairFile(path: string, model: Model, prependBos?: boolean): Promise<TokenPair[]> {
   const content = await readJson(path, "pair file");
-  const pairs = Array.isArray(content) ? content : [content];
-  if (pairs.length === 0) throw input(`${path} holds no pair`, PAIRS);
-  return pairs.map((value, p) => {
-    const label = Array.isArray(content) ? `${path}: pair ${p}` : path;
-    return checkPair(value, label, model, prependBos);
-  });
+  return tokenPairs(model, content, { source: path, ...(prependBos === undefined ? {} : { prependBos }) });
 }
 
-function checkPair(value: unknown, label: string, model: Model, prependBos: boolean | undefined): PromptPair {
-  const pair = fields(value, label, PAIRS);
-  const side = (name: "clean" | "corrupt") => {
-    const given = pair[name];
-    if (typeof given !== "string" && !Array.isArray(given))
-      throw input(`${label}: ${name} is ${describe(given)}, neither ids nor a text`, PAIRS);
-    const ids = typeof given === "string" ? encode(model, given, prependBos) : given;
-    return checkRow(ids, `${label}: ${name}`, model);
-  };
-  const [clean, corrupt] = [side("clean"), side("corrupt")];
-  if (clean.length !== corrupt.length)
-    throw input(
-      `${label}: clean has ${clean.length} tokens and corrupt has ${corrupt.length}`,
-      "patching goes position by position: give two sides of one length",
-    );
-  return { clean, corrupt, answer: answer(pair, "answer", label, model), wrong: answer(pair, "wrong", label, model) };
-}
-
-/** An id, or a text of one token. */
-function answer(pair: Record<string, unknown>, name: "answer" | "wrong", label: string, model: Model): number {
-  const given = pair[name];
-  if (typeof given !== "string" && typeof given !== "number")
-    throw input(`${label}: ${name} is ${describe(given)}, neither an id nor a text of one token`, PAIRS);
-  const ids = typeof given === "string" ? encode(model, given, false) : [given];
-  if (ids.length !== 1)
-    throw input(
-      `${label}: ${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
-      "give one token: its id, or a text that is one token (mind the space in front)",
-    );
-  return checkRow(ids, `${label}: ${name}`, model)[0]!;
+/**
+ * Reads a file of interventions: a list of them, or one.
+ * @throws HeadscopeError naming file, entry (0-based) and field
+ */
+export async function readInterventions(path: string): Promise<Intervention[]> {
+  const content = await readJson(path, "interventions file");
+  if (Array.isArray(content) && content.length === 0) throw input(`${path} holds no intervention`, "give at least one");
+  try {
+    return parseInterventions(content);
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    const { kind, message, remedy } = error;
+    throw new HeadscopeError(kind, `${path}: ${message}`, {
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
 }
 
 function fields(value: unknown, label: string, shape: string): Record<string, unknown> {

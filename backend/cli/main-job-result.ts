@@ -1,7 +1,7 @@
 import type { Haystack } from "../../probes/haystack.ts";
 import type { MaskSearch } from "../../probes/mask-search.ts";
 import type { NeedleAnswer } from "../../probes/needle.ts";
-import { type HeadMask, retrievalHeads } from "../heads/mask.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { type HeadScores, ranking } from "../heads/scores.ts";
@@ -128,7 +128,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       expected: question.answer,
       ...(search === undefined ? {} : { search }),
       full,
-      masked: { ...masked, kvHeadsFull: retrievalHeads(mask).map(formatHead), sink: mask.sink, recent: mask.recent },
+      masked: { ...masked, kvHeadsFull: meaningOf(mask).full.map(formatHead), sink: mask.sink, recent: mask.recent },
     },
   };
 }

@@ -1,5 +1,5 @@
 import { join, relative } from "node:path";
-import { retrievalHeads } from "../heads/mask.ts";
+import { meaningOf } from "../heads/mask.ts";
 import { formatHead } from "../heads/refs.ts";
 import { mainMetric } from "../heads/scores.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "./format.ts";
@@ -119,7 +119,7 @@ function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
 
 function needle({ question, mask, search, full, masked }: MainJobResult["needle"]): string {
   const { layers, kvHeads } = mask.model;
-  const kept = retrievalHeads(mask).length;
+  const kept = meaningOf(mask).full.length;
   const answers = [full, masked];
   const verdict = (answer: typeof full) => `${quoted(answer.text, WIDTH - 10)} ${answer.right ? "(right)" : "(wrong)"}`;
   const rows = [

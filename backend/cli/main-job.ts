@@ -5,7 +5,7 @@ import { type MaskSearch, searchMask } from "../../probes/mask-search.ts";
 import { answerNeedle, answerTokens, type NeedleAnswer } from "../../probes/needle.ts";
 import { HeadscopeError } from "../errors.ts";
 import { exportHeads } from "../exports/index.ts";
-import { type HeadMask, maskFromScores, retrievalHeads, writeMask } from "../heads/mask.ts";
+import { type HeadMask, maskFromScores, meaningOf, writeMask } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { type HeadScores, ranking, writeScores } from "../heads/scores.ts";
 import { ablate, type TokenLosses } from "../hooks/ablate.ts";
@@ -282,7 +282,7 @@ async function answerTwice(
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
   const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
-    const label = `needle question, ${chosen ? retrievalHeads(chosen).length : "all"} KV heads full`;
+    const label = `needle question, ${chosen ? meaningOf(chosen).full.length : "all"} KV heads full`;
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
@@ -331,7 +331,13 @@ async function proposed(
       signal,
       progress,
     });
-    return { searched, grown: [searched.mask, ...larger(retrievalHeads(searched.mask).length)] };
+    // Whichever is taken in the end, the curve goes with it.
+    const { search } = searched.mask.source as { search: unknown };
+    const grown = larger(meaningOf(searched.mask).full.length).map((mask) => ({
+      ...mask,
+      source: { ...(mask.source as object), search },
+    }));
+    return { searched, grown: [searched.mask, ...grown] };
   } catch (error) {
     // A model that answers nothing has no smallest mask.
     if (!(error instanceof HeadscopeError) || error.kind !== "input") throw error;

@@ -1,16 +1,16 @@
 import type { MaskPoint } from "../../probes/mask-search.ts";
-import { type HeadMask, retrievalHeads } from "../heads/mask.ts";
-import { formatHead } from "../heads/refs.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
+import { formatKvHead } from "../heads/refs.ts";
 import { dim, number, plural, table } from "./format.ts";
 
 /** What a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */
 export function maskText(mask: HeadMask, out: string | undefined): string {
-  const full = retrievalHeads(mask);
+  const full = meaningOf(mask).full;
   const { layers, kvHeads, ref } = mask.model;
   const search = searchOf(mask);
   return [
     `${full.length} of ${plural(layers * kvHeads, "KV head")} of ${ref} keep everything; the others keep the first ${mask.sink} and the latest ${mask.recent} tokens.`,
-    `  ${full.map(formatHead).join(" ")}`,
+    `  ${full.map(formatKvHead).join(" ")}`,
     ...(search === undefined ? [] : ["", curveText(search)]),
     out === undefined ? "Write it with --out FILE." : `Written to ${out}.`,
   ].join("\n");

@@ -2,6 +2,7 @@ import type { ModelConfig } from "../models/config.ts";
 import { inspectModel } from "../models/load.ts";
 import { type Manifest, pulledModel } from "../models/pull.ts";
 import { parseReference } from "../models/reference.ts";
+import type { StopToken } from "../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** What `headscope models info` prints. Sizes in bytes. */
@@ -23,7 +24,21 @@ export interface ModelInfo {
   readonly bytes: { readonly f32: number; readonly q8: number; readonly bf16: number };
   /** The most that loading and a short forward need at once, the weights included. */
   readonly peakBytes: { readonly f32: number; readonly q8: number; readonly bf16: number };
-  readonly tokenizer: { readonly bos?: number; readonly eos?: number; readonly addsBos: boolean } | null;
+  readonly tokenizer: {
+    readonly bos?: number;
+    readonly eos?: number;
+    readonly addsBos: boolean;
+    /** Ids that the tokenizer puts before a whole text, and behind it. */
+    readonly front: readonly number[];
+    readonly behind: readonly number[];
+    readonly notes: readonly string[];
+  } | null;
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault?: string;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly (StopToken & { readonly text?: string })[];
+  /** What the files say and cannot be followed. */
+  readonly notes?: readonly string[];
 }
 
 /** Describes a model from its header; no weights are read. */
@@ -31,7 +46,8 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
   const reference = parseReference(ref, "existing");
   const known = reference.kind === "catalogue" ? reference.model : undefined;
   const pulled = known ? pulledModel(ref) : undefined;
-  const { ref: named, family, digest, config, memory, features, stored, tokenizer } = await inspectModel(reference);
+  const inspected = await inspectModel(reference);
+  const { ref: named, family, digest, config, memory, features, stored, tokenizer, tokenizerFault, stops } = inspected;
   return {
     ref: named,
     ...(known ? { title: known.title, licence: known.licence } : {}),
@@ -49,14 +65,20 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
           ...(tokenizer.bos === undefined ? {} : { bos: tokenizer.bos }),
           ...(tokenizer.eos === undefined ? {} : { eos: tokenizer.eos }),
           addsBos: tokenizer.addsBos,
+          front: tokenizer.front,
+          behind: tokenizer.behind,
+          notes: tokenizer.notes,
         }
       : null,
+    ...(tokenizerFault === undefined ? {} : { tokenizerFault }),
+    stops: stops.tokens.map((stop) => ({ ...stop, ...(tokenizer ? { text: tokenizer.token(stop.id) } : {}) })),
+    ...(stops.notes.length === 0 ? {} : { notes: stops.notes }),
   };
 }
 
 /** A model's description for people. */
 export function infoText(info: ModelInfo): string {
-  const { config, tokenizer } = info;
+  const { config } = info;
   const rows = [
     ["model", info.title === undefined ? info.ref : `${info.ref}: ${info.title}`],
     ["family", info.family],
@@ -75,14 +97,29 @@ export function infoText(info: ModelInfo): string {
     ["features", info.features.join(", ")],
     ["context", `${count(config.n_ctx)} tokens`],
     ["vocabulary", `${count(config.d_vocab)} ids`],
-    [
-      "tokenizer",
-      tokenizer === null
-        ? "none: give token ids"
-        : `BOS ${tokenizer.bos ?? "none"}${tokenizer.addsBos ? " (added to texts)" : ""}, end ${tokenizer.eos ?? "none"}`,
-    ],
+    ["tokenizer", tokenizerText(info)],
+    ...(info.tokenizer?.notes ?? []).map((note) => ["", note]),
+    ["stops", info.stops.length === 0 ? "none" : info.stops.map(stopText).join(", ")],
+    ...(info.notes ?? []).map((note) => ["note", note]),
   ];
   return table([{ head: "" }, { head: "" }], rows);
+}
+
+function stopText({ id, text, sources }: ModelInfo["stops"][number]): string {
+  return `${id}${text === undefined ? "" : ` ${JSON.stringify(text)}`} (${sources.join(", ")})`;
+}
+
+/** The tokenizer in words: "BOS 1 in front, 2 behind, end 2". */
+function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelInfo): string {
+  if (tokenizer === null) return `${fault === undefined ? "none" : `cannot be used (${fault})`}: give token ids`;
+  const { bos, eos, front, behind } = tokenizer;
+  const named = (ids: readonly number[]) => ids.map((id) => (id === bos ? `BOS ${id}` : String(id))).join(" ");
+  return [
+    ...(bos === undefined ? ["no BOS"] : front.includes(bos) ? [] : [`BOS ${bos}`]),
+    ...(front.length === 0 ? [] : [`${named(front)} in front`]),
+    ...(behind.length === 0 ? [] : [`${named(behind)} behind`]),
+    `end ${eos ?? "none"}`,
+  ].join(", ");
 }
 
 function sizes({ f32, q8, bf16 }: ModelInfo["bytes"]): string {

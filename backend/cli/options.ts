@@ -78,6 +78,11 @@ export function tokenOptions(command: Command): Command {
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
 }
 
+/** Adds --interventions. */
+export function interventionsOption(command: Command, what: string): Command {
+  return command.option("--interventions <file>", `${what} (JSON list; docs/add-an-intervention.md shows the words)`);
+}
+
 /** Adds --param, which may be repeated. */
 export function paramOption(command: Command, what = "a parameter; may be repeated"): Command {
   return command.option("--param <name=value>", what, (pair: string, before: string[] = []) => [...before, pair]);

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { output } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
+import { register as compare } from "./commands/compare.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as experiment } from "./commands/experiment.ts";
@@ -40,6 +41,7 @@ const COMMANDS = [
   experiment,
   probes,
   probe,
+  compare,
   mask,
   ablate,
   patch,

@@ -1,12 +1,13 @@
-import { formatHead } from "../heads/refs.ts";
+import type { HeadAxis } from "../heads/model.ts";
+import { headFormat } from "../heads/refs.ts";
 import { type HeadScores, mainMetric, rankTable } from "../heads/scores.ts";
-import { bold, number, plural, table } from "./format.ts";
+import { bold, dim, number, plural, table } from "./format.ts";
 
 /** The best heads of a table on one line: "18.6 0.93  17.3 0.88". */
-export function topHeads(values: readonly (readonly number[])[], amount: number): string {
+export function topHeads(values: readonly (readonly number[])[], amount: number, axis: HeadAxis = "heads"): string {
   return rankTable(values)
     .slice(0, amount)
-    .map((head) => `${formatHead(head).padStart(4)} ${number(head.value, 2)}`)
+    .map((head) => `${headFormat(axis)(head).padStart(4)} ${number(head.value, 2)}`)
     .join("   ");
 }
 
@@ -22,7 +23,7 @@ export function scoresText(scores: HeadScores, amount = 10): string {
     .slice(0, amount)
     .map((head) => [
       String(head.rank),
-      formatHead(head),
+      headFormat(main.axis)(head),
       number(head.value),
       "█".repeat(Math.round(20 * clip(head.value))),
     ]);
@@ -34,7 +35,7 @@ export function scoresText(scores: HeadScores, amount = 10): string {
   ];
   const others = Object.entries(scores.metrics)
     .filter(([name]) => name !== main.name)
-    .map(([name, { values }]) => `${name}: ${topHeads(values, 5)}`);
+    .map(([name, { values, axis }]) => `${name}: ${topHeads(values, 5, axis)}`);
   const facts = Object.entries(summary).map(
     ([name, value]) => `${name} ${Number.isInteger(value) ? value : number(value)}`,
   );
@@ -43,6 +44,7 @@ export function scoresText(scores: HeadScores, amount = 10): string {
     table(columns, rows, "  "),
     ...others,
     ...(facts.length === 0 ? [] : [facts.join(", ")]),
+    ...(scores.notes ?? []).map((note) => dim(note)),
   ].join("\n");
 }
 

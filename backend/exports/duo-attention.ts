@@ -2,7 +2,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
 import { fileInside } from "../files.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/mask.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK, meaningOf } from "../heads/mask.ts";
 import { type HeadModel, shapeWords } from "../heads/model.ts";
 import { createScores, type HeadScores, kvTable, mainMetric } from "../heads/scores.ts";
 import { readJson, readText } from "../json.ts";
@@ -12,27 +12,6 @@ import { writeFolder, writeSynced } from "./folder.ts";
 const HEADS_FILE = "full_attention_heads.tsv";
 const CONFIG_FILE = "config.json";
 const SOURCE = "DuoAttention (Xiao et al. 2024), mit-han-lab/duo-attention; NVIDIA/kvpress reads the same folder";
-
-/** The training arguments that DuoAttention's own patterns carry; its loader reads sink_size and recent_size alone. */
-const TRAINING = {
-  dataset_format: "multiple_passkey",
-  lr: 0.02,
-  num_steps: 2000,
-  reg_weight: 0.05,
-  initial_value: 1.0,
-  num_passkeys: 10,
-  passkey_length: 32,
-  min_needle_depth_ratio: 0.05,
-  max_needle_depth_ratio: 0.95,
-  context_length_min: 1000,
-  context_length_max: 32000,
-  context_lengths_num_intervals: 50,
-  depth_ratio_num_intervals: 1000,
-  supervision: "distill",
-  threshold: 0.5,
-  sparsity: null,
-  seed: 42,
-};
 
 const parameters = z.object({
   metric: z.string().optional().describe("metric of the scores; by default the main one"),
@@ -59,6 +38,7 @@ export const duoAttention: Exporter<typeof parameters> = {
   source: SOURCE,
   parameters,
   from: ["scores", "mask"],
+  leavesOut: "ablated",
   needsCheckpoint: false,
   output: "folder",
   write: (input, path, params, options) =>
@@ -66,9 +46,9 @@ export const duoAttention: Exporter<typeof parameters> = {
       const { model } = (input.mask ?? input.scores)!;
       const rows = table(input, params.metric).map((row) => row.map(savetxt).join("\t"));
       await writeSynced(join(folder, HEADS_FILE), `${rows.join("\n")}\n`);
+      // Files of trained patterns also have their training arguments, which no reader needs and this pattern never had.
       const config = {
         model_name: model.ref,
-        ...TRAINING,
         sink_size: params.sink ?? input.mask?.sink ?? DEFAULT_SINK,
         recent_size: params.recent ?? input.mask?.recent ?? DEFAULT_RECENT,
       };
@@ -82,7 +62,7 @@ function table({ mask, scores }: ExportInput, metric: string | undefined): numbe
     throw new HeadscopeError("input", "the mask says nothing of KV heads, which DuoAttention is about", {
       remedy: "make one with headscope mask --scores",
     });
-  return mask.kvHeads.map((row) => row.map((choice) => (choice === "retrieval" ? 1 : 0)));
+  return meaningOf(mask).windows.map((row) => row.map((window) => (window === undefined ? 1 : 0)));
 }
 
 const clip = (value: number) => Math.min(1, Math.max(0, value));

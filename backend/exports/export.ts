@@ -59,6 +59,8 @@ export interface Exporter<S extends z.ZodObject = z.ZodObject> extends Definitio
   /** Whether it also needs the model's weights. */
   readonly needsCheckpoint: boolean;
   readonly output: "file" | "folder";
+  /** What the format can't say of a mask; whoever exports is told of it. Default: it says all. */
+  readonly leavesOut?: "streaming" | "ablated";
   /**
    * Writes the whole export or nothing.
    * @param path the file or folder to make

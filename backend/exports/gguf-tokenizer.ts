@@ -26,33 +26,27 @@ export function tokenizerFilesOf(metadata: Metadata): TokenizerFiles | undefined
     if (error instanceof HeadscopeError && error.kind === "unsupported") return undefined;
     throw error;
   }
-  const { document, ranks, settings } = found;
-  const tokens = metadata["tokenizer.ggml.tokens"] as readonly string[];
-  const text = (key: string): string | undefined => tokens[metadata[`tokenizer.ggml.${key}_token_id`] as number];
-  const bos = settings.bos === undefined ? undefined : tokens[settings.bos]!;
-  const model = ranks === undefined ? document.model : { ...document.model, merges: inOrder(ranks()) };
-  const special = { bos_token: bos, eos_token: text("eos"), pad_token: text("padding"), unk_token: text("unknown") };
+  const { steps, written, settings } = found;
+  const { bos_token: bos, eos_token, pad_token, unk_token } = settings.specialTokens;
+  const addsBos = bos !== undefined && settings.front.length > 0;
+  const special = { bos_token: bos, eos_token, pad_token, unk_token };
   return {
     json: {
-      ...document,
+      version: "1.0",
       truncation: null,
       padding: null,
-      post_processor: settings.addsBos ? bosFirst(bos!, settings.bos!) : null,
-      model,
+      ...steps,
+      post_processor: addsBos ? bosFirst(bos, settings.bos!) : null,
+      model: written(),
     },
     config: {
       tokenizer_class: "PreTrainedTokenizerFast",
-      add_bos_token: settings.addsBos,
+      add_bos_token: addsBos,
       clean_up_tokenization_spaces: false,
       ...Object.fromEntries(Object.entries(special).filter(([, token]) => token !== undefined)),
       ...(settings.chatTemplate === undefined ? {} : { chat_template: settings.chatTemplate }),
     },
   };
-}
-
-/** Merges as a list, best first: how a SentencePiece model's scores are written in tokenizer.json. */
-function inOrder(ranks: ReadonlyMap<string, number>): unknown[] {
-  return [...ranks].sort(([, a], [, b]) => a - b).map(([pair]) => JSON.parse(pair) as unknown);
 }
 
 /** The post-processor that puts BOS before a text, and before each of a pair. */

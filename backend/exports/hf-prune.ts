@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { HeadscopeError } from "../errors.ts";
-import { ablatedHeads, type HeadMask } from "../heads/mask.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { writeFileAtomic } from "../paths.ts";
 import type { Exporter } from "./export.ts";
@@ -8,16 +8,19 @@ import { refuseFolder } from "./folder.ts";
 
 const parameters = z.object({});
 
-/** The dictionary that Hugging Face's `prune_heads` takes. */
+/** The dictionary that `prune_heads` of transformers 4 takes; version 5 has no such function. */
 export const hfPrune: Exporter<typeof parameters> = {
   name: "hf-prune",
-  title: "Hugging Face pruning dictionary",
+  title: "Hugging Face pruning dictionary (transformers 4)",
   description:
     "JSON {layer: [heads]} of the query heads that a mask ablates, for transformers' prune_heads or a configuration's " +
-    "pruned_heads; JSON keys are text, so a script turns them into numbers first. Layers that lose no head are absent.",
-  source: "transformers, PreTrainedModel.prune_heads",
+    "pruned_heads in version 4, for the classes that have it (GPT-2, BERT and others of their age). Version 5 has neither: " +
+    "there pruned-checkpoint takes the heads out of any model. JSON keys are text, so a script turns them into numbers " +
+    "first. Layers that lose no head are absent.",
+  source: "transformers 4, PreTrainedModel.prune_heads",
   parameters,
   from: ["mask"],
+  leavesOut: "streaming",
   needsCheckpoint: false,
   output: "file",
   async write({ mask }, path) {
@@ -36,10 +39,10 @@ export const hfPrune: Exporter<typeof parameters> = {
  * The query heads that a mask ablates.
  * @throws HeadscopeError `input` when the mask chooses among KV heads only
  */
-export function headsToAblate(mask: HeadMask): HeadRef[] {
+export function headsToAblate(mask: HeadMask): readonly HeadRef[] {
   if (mask.heads === undefined)
     throw new HeadscopeError("input", "the mask ablates no query heads: it chooses among KV heads only", {
       remedy: "give the heads to ablate with --heads, or a mask whose heads are keep or ablate",
     });
-  return ablatedHeads(mask);
+  return meaningOf(mask).ablated;
 }

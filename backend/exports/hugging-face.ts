@@ -4,7 +4,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
-import { formatJson } from "../json.ts";
+import { formatJson, readText } from "../json.ts";
 import type { Family, Parts } from "../models/families/family.ts";
 import { FAMILIES } from "../models/families/index.ts";
 import { isCovered, type PartTensor, placePiece, tensorsOf } from "../models/families/inverse.ts";
@@ -16,6 +16,7 @@ import type { Matrix } from "../models/matrix.ts";
 import type { Model } from "../models/model.ts";
 import { partTensors } from "../models/part-tensors.ts";
 import { tf } from "../runtime/tf.ts";
+import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import type { ExportOptions, Written } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
@@ -63,16 +64,26 @@ export async function writeHuggingFace(model: Model, path: string, options: Hugg
     const isFolder = checkpoint.format === "safetensors";
     const beside = isFolder ? await filesBeside(dirname(checkpoint.path)) : new Map<string, string>();
     return writeFolder(path, options, async (folder) => {
-      await writeSynced(join(folder, "config.json"), formatJson(config));
+      await writeSynced(join(folder, "config.json"), formatConfig(config, await floatFieldsOf(checkpoint)));
       await writeWeights(join(folder, "model.safetensors"), { model, checkpoint, tensors, options });
       for (const [name, path] of beside) await copyFile(path, join(folder, name));
       if (isFolder) return;
+      const stops = model.stops.tokens.map(({ id }) => id);
+      // config.json has room for the end of a text; ends of turns and messages beside it go where transformers looks first.
+      if (stops.length > 1)
+        await writeSynced(join(folder, "generation_config.json"), formatJson({ eos_token_id: stops }));
       const tokenizer = tokenizerFilesOf(checkpoint.metadata);
       if (tokenizer === undefined) return;
       await writeSynced(join(folder, "tokenizer.json"), JSON.stringify(tokenizer.json));
       await writeSynced(join(folder, "tokenizer_config.json"), formatJson(tokenizer.config));
     });
   });
+}
+
+/** The fields whose numbers have a point in the checkpoint's own config.json. */
+async function floatFieldsOf({ format, path }: Checkpoint): Promise<string[]> {
+  const file = format === "safetensors" ? await fileBeside(dirname(path), "config.json") : undefined;
+  return file === undefined ? [] : floatFieldsIn(await readText(file, "config.json"));
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Registry, registry } from "../definitions/definition.ts";
 import { HeadscopeError } from "../errors.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
 import { csv } from "./csv.ts";
 import { duoAttention, duoAttentionImport } from "./duo-attention.ts";
 import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
@@ -20,6 +21,20 @@ export const exporters: Registry<Exporter> = registry<Exporter>("export", [
 
 /** Every format that headscope reads. */
 export const importers: Registry<Importer> = registry<Importer>("import", [duoAttentionImport, retrievalHeadImport]);
+
+/**
+ * The half of a mask that a format can't say, in a sentence; undefined where it says all there is.
+ * @param name format, such as "duo-attention"
+ */
+export function leftOut(name: string, mask: HeadMask): string | undefined {
+  const { leavesOut } = exporters.get(name);
+  const { streaming, ablated } = meaningOf(mask);
+  if (leavesOut === "ablated" && ablated.length > 0)
+    return `the mask also ablates ${ablated.length} query heads, which ${name} has no words for: pruned-checkpoint does`;
+  if (leavesOut === "streaming" && streaming.length > 0)
+    return `the mask also has ${streaming.length} streaming KV heads, which ${name} has no words for: duo-attention does`;
+  return undefined;
+}
 
 /**
  * Writes scores or a mask in a foreign format, whole or not at all.

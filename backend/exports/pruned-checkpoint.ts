@@ -5,6 +5,7 @@ import { HeadscopeError } from "../errors.ts";
 import { checkModel, type HeadRef } from "../heads/model.ts";
 import { formatHead } from "../heads/refs.ts";
 import { formatJson } from "../json.ts";
+import { formatConfig } from "./config-json.ts";
 import type { CheckpointInput, Exporter, NamedTensor } from "./export.ts";
 import { writeFolder, writeSynced } from "./folder.ts";
 import { headsToAblate } from "./hf-prune.ts";
@@ -24,6 +25,7 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
   source: "huggingface/transformers, the class of the model's family",
   parameters,
   from: ["mask"],
+  leavesOut: "streaming",
   needsCheckpoint: true,
   output: "folder",
   async write({ mask, checkpoint }, path, _, options) {
@@ -34,7 +36,7 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
     checkLlama(input.config, input.model.ref);
     return writeFolder(path, options, async (folder) => {
       const { config, generation } = llamaConfig(input);
-      await writeSynced(join(folder, "config.json"), formatJson(config));
+      await writeSynced(join(folder, "config.json"), formatConfig(config));
       await writeSynced(join(folder, "generation_config.json"), formatJson(generation));
       if (input.tokenizer !== undefined) {
         await writeSynced(join(folder, "tokenizer.json"), JSON.stringify(input.tokenizer.json));

@@ -1,5 +1,5 @@
-import { ablatedHeads, type HeadMask, retrievalHeads } from "../heads/mask.ts";
-import type { HeadAxis, HeadRef } from "../heads/model.ts";
+import { type HeadMask, meaningOf } from "../heads/mask.ts";
+import type { HeadAxis } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 
 /** Numbers by head under the name that foreign files give them. */
@@ -19,9 +19,10 @@ export function headTables(document: HeadScores | HeadMask): HeadTable[] {
     return Object.entries(document.metrics).map(([name, { axis, values }]) => ({ name, axis, values }));
   const { layers, heads, kvHeads } = document.model;
   const keep = filled(layers, heads, 1);
-  for (const { layer, head } of ablatedHeads(document)) keep[layer]![head] = 0;
+  const { ablated, full: whole } = meaningOf(document);
+  for (const { layer, head } of ablated) keep[layer]![head] = 0;
   const full = filled(layers, kvHeads, 0);
-  for (const { layer, head } of retrievalHeads(document) as HeadRef[]) full[layer]![head] = 1;
+  for (const { layer, head } of whole) full[layer]![head] = 1;
   return [
     { name: "head_mask", axis: "heads", values: keep },
     { name: "kv_head_mask", axis: "kvHeads", values: full },

@@ -175,22 +175,32 @@ export async function writeMask(path: string, mask: HeadMask): Promise<void> {
   await writeFileAtomic(path, `${formatJson(parseMask(mask, path))}\n`);
 }
 
-/** The query heads that a mask ablates, in order of layer and head; none when it says nothing of query heads. */
-export function ablatedHeads(mask: HeadMask): HeadRef[] {
-  return places(mask.heads, "ablate");
+/** What a mask says of each head of its model: both of its tables, an absent one filled in. */
+export interface MaskMeaning {
+  /** KV heads that keep everything: all where the mask says nothing of KV heads. */
+  readonly full: readonly HeadRef[];
+  /** KV heads that keep sink and recent tokens only. */
+  readonly streaming: readonly HeadRef[];
+  /** By layer and KV head, what a streaming head keeps; undefined where everything. */
+  readonly windows: readonly (readonly ({ readonly sink: number; readonly recent: number } | undefined)[])[];
+  /** Query heads whose output is 0 at every position: none where the mask says nothing of query heads. */
+  readonly ablated: readonly HeadRef[];
 }
 
-/** The KV heads that keep everything; all of them when the mask says nothing of KV heads. */
-export function retrievalHeads(mask: HeadMask): HeadRef[] {
-  const { layers, kvHeads } = mask.model;
-  const all = () => Array.from({ length: layers }, () => Array.from({ length: kvHeads }, () => "retrieval"));
-  return places(mask.kvHeads ?? all(), "retrieval");
+/** Decides what a mask means, for whoever runs, exports or shows it. Heads are in order of layer and head. */
+export function meaningOf({ model, kvHeads, heads, sink, recent }: HeadMask): MaskMeaning {
+  const choices =
+    kvHeads ?? Array.from({ length: model.layers }, () => new Array<"retrieval">(model.kvHeads).fill("retrieval"));
+  return {
+    full: places(choices, "retrieval"),
+    streaming: places(choices, "streaming"),
+    windows: choices.map((row) => row.map((choice) => (choice === "streaming" ? { sink, recent } : undefined))),
+    ablated: places(heads ?? [], "ablate"),
+  };
 }
 
-function places(rows: readonly (readonly string[])[] | undefined, wanted: string): HeadRef[] {
-  return (rows ?? []).flatMap((row, layer) =>
-    row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])),
-  );
+function places(rows: readonly (readonly string[])[], wanted: string): HeadRef[] {
+  return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])));
 }
 
 export { checkModel } from "./model.ts";

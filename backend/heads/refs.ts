@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../errors.ts";
-import { checkModel, type HeadModel, type HeadRef } from "./model.ts";
+import { checkModel, type HeadAxis, type HeadModel, type HeadRef } from "./model.ts";
 import { type HeadScores, queryMetric, rankTable, readScores } from "./scores.ts";
 
 /** The model whose heads are named; with `kvHeads` and `ref`, score files of another model are refused. */
@@ -8,6 +8,16 @@ export type RefShape = Pick<HeadModel, "layers" | "heads"> & Partial<HeadModel>;
 /** A head as users write it: "18.6" is head 6 of layer 18, both 0-based. */
 export function formatHead({ layer, head }: HeadRef): string {
   return `${layer}.${head}`;
+}
+
+/** A KV head as users read it: "KV 18.2" is KV head 2 of layer 18. Query heads alone are written without a word before them. */
+export function formatKvHead(head: HeadRef): string {
+  return `KV ${formatHead(head)}`;
+}
+
+/** Heads of an axis as users read them. */
+export function headFormat(axis: HeadAxis): (head: HeadRef) => string {
+  return axis === "heads" ? formatHead : formatKvHead;
 }
 
 /**

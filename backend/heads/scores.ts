@@ -18,6 +18,10 @@ const metricSchema = atMostKeys(
     axis: z.enum(["heads", "kvHeads"]),
     /** [layers, heads] or [layers, kvHeads] */
     values: table,
+    /** Least and greatest value that a head can have. */
+    range: z.tuple([z.number(), z.number()]).optional(),
+    /** The value of a head that attends evenly. */
+    chance: z.number().optional(),
     /** One such table a trial: [trials, layers, heads or kvHeads]. */
     trials: z.array(table).max(MOST_ENTRIES).optional(),
   }),
@@ -44,6 +48,8 @@ export const headScoresSchema = atMostKeys(
     headscope: z.string().max(64).optional(),
     metrics: atMostKeys(z.record(z.string().max(200), metricSchema), MOST_KEYS),
     summary: atMostKeys(z.record(z.string().max(200), z.number()), MOST_KEYS).default({}),
+    /** What a reader should know, a sentence each. */
+    notes: z.array(z.string().max(1000)).max(100).optional(),
   }),
   MOST_KEYS,
 );
@@ -64,6 +70,7 @@ export interface ScoresInput {
   readonly metrics: Record<string, HeadMetric>;
   readonly summary?: Record<string, number>;
   readonly perCase?: unknown;
+  readonly notes?: string[];
 }
 
 /**
@@ -79,6 +86,7 @@ export function createScores({
   metrics,
   summary,
   perCase,
+  notes,
 }: ScoresInput): HeadScores {
   const document = {
     format: FORMAT,
@@ -92,6 +100,7 @@ export function createScores({
     metrics,
     summary: summary ?? {},
     ...(perCase === undefined ? {} : { perCase }),
+    ...(notes === undefined ? {} : { notes }),
   };
   return parseScores(document, `scores of ${probe}`);
 }
@@ -127,6 +136,30 @@ export function parseScores(value: unknown, label: string): HeadScores {
     });
   }
   return scores;
+}
+
+/** How far a value may be from its trials' mean, of the larger of 1 and itself: files round. */
+const ROUNDING = 1e-3;
+
+/**
+ * Insists that values are the means of their trials, which a reader takes them to be.
+ * @param label of the metric; errors start with it
+ * @throws HeadscopeError `input` naming a head
+ */
+export function checkTrials({ values, trials }: HeadMetric, label: string): void {
+  if (trials === undefined || trials.length === 0) return;
+  values.forEach((row, layer) => {
+    row.forEach((value, head) => {
+      const mean = trials.reduce((sum, trial) => sum + (trial[layer]?.[head] ?? Number.NaN), 0) / trials.length;
+      // Shapes and numbers that are none are told of by parseScores.
+      if (!(Math.abs(mean - value) > ROUNDING * Math.max(1, Math.abs(value)))) return;
+      throw new HeadscopeError(
+        "input",
+        `${label}: head ${layer}.${head} has value ${value}, and its ${trials.length} trials a mean of ${mean}`,
+        { remedy: "keep the trials that the values are taken of" },
+      );
+    });
+  });
 }
 
 /**

@@ -1,15 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import type { Model } from "../models/model.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
+import { allFinite, notFinite } from "./finite.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
-import { type CleanRun, type Method, ModelRuns } from "./variants.ts";
+import { type CleanRun, METHODS, type Method, ModelRuns } from "./variants.ts";
 
 export { nextTokenLosses, type TokenLosses } from "./loss.ts";
-export type { CleanRun, Method } from "./variants.ts";
+export { type CleanRun, METHODS, type Method } from "./variants.ts";
 
 /** A query head, 0-based. */
 export interface Head {
@@ -44,6 +46,29 @@ export interface AblateOptions extends AblationInput {
   topTokens?: number;
 }
 
+const ROWS = listOf({
+  wants: "a list of token ids",
+  fits: (row) => ArrayBuffer.isView(row) || (Array.isArray(row) && row.every((id) => typeof id === "number")),
+});
+
+const INPUT: Rules<AblationInput> = {
+  tokens: { wants: "rows of token ids", fits: (rows) => Array.isArray(rows) && (rows.length === 0 || ROWS.fits(rows)) },
+  method: oneOf(METHODS),
+  byPosition: YES_OR_NO,
+  reference: ROWS,
+  clean: ANYTHING,
+  seed: whole(0),
+  progress: FUNCTION,
+  signal: ANYTHING,
+};
+
+const OPTIONS: Rules<AblateOptions> = {
+  ...INPUT,
+  heads: { wants: "a list of heads {layer, head}", fits: Array.isArray },
+  controls: whole(0),
+  topTokens: whole(0),
+};
+
 /** One draw of control heads. */
 export interface ControlDraw extends TokenLosses {
   heads: Head[];
@@ -66,15 +91,20 @@ export interface Ablation {
   seed: number;
   clean: TokenLosses;
   ablated: TokenLosses;
-  /** Absent with `controls: 0`, or where no layer has a head to spare. */
+  /** Absent with `controls: 0`, or where no layer has a head to spare: then `noControl` says so. */
   control?: {
+    /** As many as asked for; one where there is one set of heads to draw. */
     draws: ControlDraw[];
     /** Of the draws' losses. */
     mean: number;
     range: [number, number];
+    /** How many different sets there are to draw, where these are fewer than the draws asked for: then draws repeat. */
+    ways?: number;
     /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
     short?: { layer: number; wanted: number; others: number }[];
   };
+  /** Why there is no control though it was asked for. */
+  noControl?: string;
   /** By row: the likeliest tokens after its end, by the larger of the two probabilities. */
   nextToken: NextToken[][];
 }
@@ -87,9 +117,10 @@ const MOST_TOKENS_SHOWN = 64;
  * @throws HeadscopeError for heads that the model does not have, rows of fewer than two tokens, a mean or resample over a single row
  */
 export async function ablate(model: Model, options: AblateOptions): Promise<Ablation> {
+  checkOptions("ablate", options, OPTIONS, ["tokens", "heads", "method"]);
   const { heads, controls = 5, seed = 0, topTokens = 5, progress } = options;
   checkInput(model, options.tokens, [heads]);
-  const { draws, short } = drawControls(model, heads, controls, seed);
+  const { draws, short, ways } = drawControls(model, heads, controls, seed);
   const sets = [[], heads, ...draws];
   const runs = new ModelRuns(model, options, sets);
   try {
@@ -105,16 +136,22 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
       clean: losses[0]!,
       ablated: losses[1]!,
       ...(means.length === 0
-        ? {}
+        ? controls === 0
+          ? {}
+          : { noControl: "no layer of these heads has another head that could be taken out instead" }
         : {
             control: {
               draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
               mean: means.reduce((a, b) => a + b, 0) / means.length,
               range: [Math.min(...means), Math.max(...means)] as [number, number],
+              ...(ways < controls ? { ways } : {}),
               ...(short.length > 0 ? { short } : {}),
             },
           }),
-      nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), Math.min(topTokens, MOST_TOKENS_SHOWN)),
+      nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), {
+        tokens: options.tokens,
+        count: Math.min(topTokens, MOST_TOKENS_SHOWN),
+      }),
     };
   } finally {
     runs.dispose();
@@ -131,6 +168,12 @@ export async function ablateSweep(
   model: Model,
   options: AblationInput & { sets: readonly (readonly Head[])[] },
 ): Promise<TokenLosses[]> {
+  checkOptions(
+    "ablateSweep",
+    options,
+    { ...INPUT, sets: { wants: "lists of heads", fits: (sets) => Array.isArray(sets) && sets.every(Array.isArray) } },
+    ["tokens", "method", "sets"],
+  );
   checkInput(model, options.tokens, options.sets, true);
   const runs = new ModelRuns(model, options, options.sets, { keepStreams: false });
   try {
@@ -159,7 +202,12 @@ function checkInput(
   for (const set of sets) {
     if (set.length === 0 && !emptyToo)
       throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
-    for (const { layer, head } of set) {
+    for (const one of set) {
+      if (one === null || typeof one !== "object")
+        throw new HeadscopeError("usage", `${JSON.stringify(one)} is no head`, {
+          remedy: "give {layer, head}, or read it with parseHeads",
+        });
+      const { layer, head } = one;
       const known =
         Number.isInteger(layer) &&
         Number.isInteger(head) &&
@@ -176,13 +224,16 @@ function checkInput(
   }
 }
 
-/** Draws as many other heads of the same layers, `count` times. */
+/**
+ * Draws as many other heads of the same layers, `count` times; once where there is one set to draw.
+ * @returns the draws, layers that have too few other heads, and the number of different sets
+ */
 export function drawControls(
   { config }: Model,
   heads: readonly Head[],
   count: number,
   seed: number,
-): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[] } {
+): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[]; ways: number } {
   const random = new Random(seed, 2);
   const layers = [...new Set(heads.map(({ layer }) => layer))]
     .sort((a, b) => a - b)
@@ -200,15 +251,32 @@ export function drawControls(
         .sort((a, b) => a - b)
         .map((head) => ({ layer, head })),
     );
-  const draws = Array.from({ length: count }, draw).filter((drawn) => drawn.length > 0);
+  const ways = layers.reduce((all, { wanted, others }) => all * choices(others.length, wanted), 1);
+  const some = layers.some(({ others }) => others.length > 0);
+  const draws = some ? Array.from({ length: ways === 1 ? Math.min(count, 1) : count }, draw) : [];
   const short = layers
     .filter(({ wanted, others }) => others.length < wanted)
     .map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
-  return { draws, short };
+  return { draws, short, ways };
 }
 
-/** @param clean streams of the rows' last positions [rows, d_model] @param ablated alike */
-function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number): NextToken[][] {
+/** Ways to choose `wanted` of `others`; the one way to take all where there are too few. */
+function choices(others: number, wanted: number): number {
+  let ways = 1;
+  for (let i = 0; i < Math.min(wanted, others - wanted); i++) ways = (ways * (others - i)) / (i + 1);
+  return Math.round(ways);
+}
+
+/**
+ * The likeliest tokens after each row, by the larger of two runs' probabilities.
+ * @param clean streams of the rows' last positions [rows, d_model] @param ablated alike
+ */
+export function nextTokens(
+  model: Model,
+  clean: Tensor,
+  ablated: Tensor,
+  { tokens, count }: { tokens: AblationInput["tokens"]; count: number },
+): NextToken[][] {
   const rows = clean.shape[0]!;
   return Array.from({ length: rows }, (_, r) => {
     const probabilities = tf.tidy(() => {
@@ -218,11 +286,12 @@ function nextTokens(model: Model, clean: Tensor, ablated: Tensor, count: number)
     // Read outside of tidy, which would look for tensors in every number of what it returns.
     const values = probabilities.dataSync();
     probabilities.dispose();
+    if (!allFinite(values)) throw notFinite(model, "the logits", tokens);
     const [before, after] = [values.slice(0, values.length / 2), values.slice(values.length / 2)];
     const larger = before.map((p, id) => Math.max(p, after[id]!));
     return topIndices(larger, count).map((id) => ({
       id,
-      ...(model.tokenizer ? { text: model.tokenizer.decode([id]) } : {}),
+      ...(model.tokenizer ? { text: model.tokenizer.token(id) } : {}),
       clean: before[id]!,
       ablated: after[id]!,
     }));

@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError, nearest, unknownName } from "../errors.ts";
 import { encodeSafetensors, readSafetensors, type SafeTensor } from "../models/formats/safetensors.ts";
 import { blockHook, isPattern } from "../models/hook-points.ts";
+import { checkOptions, type Rules, whole } from "../options.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 
@@ -13,20 +14,40 @@ export interface CacheSlice {
   row?: number;
   /** Head: of k and v a KV head. Only for activations that have heads. */
   head?: number;
-  /** Position; of patterns and scores the query. Negative numbers count from the end. */
+  /** Position; of patterns and scores the query. Negative numbers count from the end of each row. */
   position?: number;
 }
+
+const SLICE: Rules<CacheSlice> = {
+  layer: whole(0),
+  row: whole(Number.MIN_SAFE_INTEGER),
+  head: whole(Number.MIN_SAFE_INTEGER),
+  position: whole(Number.MIN_SAFE_INTEGER),
+};
+
+/** What a cache knows of its run. */
+export interface CacheRun {
+  /** Tokens of each row, where they differ from the number of positions; what lies behind them is 0. */
+  lengths?: readonly number[];
+}
+
+/** Metadata of a file that says how many tokens each row has, such as "7,4,5". */
+export const LENGTHS = "headscope.lengths";
 
 /**
  * Activations of a run by hook name. It owns its tensors: `dispose` frees them.
  * Shapes: streams [rows, positions, d_model]; q, z [rows, positions, heads, d_head]; k, v with KV heads; patterns [rows, heads, query, key].
+ * Rows of different lengths are filled up with zeros; `lengths` says where each ends, and `slice` never reaches beyond it.
  */
 export class ActivationCache {
   readonly #tensors: Map<string, Tensor>;
+  /** Tokens of each row; undefined where nobody said, and all rows are taken to be whole. */
+  readonly lengths: readonly number[] | undefined;
 
   /** @param tensors by hook name, owned by the cache from here on */
-  constructor(tensors: ReadonlyMap<string, Tensor>) {
+  constructor(tensors: ReadonlyMap<string, Tensor>, { lengths }: CacheRun = {}) {
     this.#tensors = new Map(tensors);
+    this.lengths = lengths && [...lengths];
   }
 
   /** The hook names that were kept, in the order of the computation. */
@@ -57,37 +78,57 @@ export class ActivationCache {
   }
 
   /**
-   * A part of an activation as a new tensor, which the caller disposes.
+   * A part of an activation as a new tensor, which the caller disposes. A row comes in its own length; a position of all rows is
+   * one that every row has, or counted from each row's own end.
    * @param name full, or short with `layer`: `slice("attn.hook_z", { layer: 5, head: 1, position: -1 })` gives [rows, d_head]
    * @throws HeadscopeError (usage) for an unknown name or an index outside the activation
    */
   slice(name: string, at: CacheSlice): Tensor {
+    checkOptions("a slice of a cache", at, SLICE);
     const full = at.layer === undefined ? name : blockHook(at.layer, name);
     const whole = this.get(full);
     const pattern = isPattern(full);
-    const headAxis = pattern ? 1 : 2;
     if (at.head !== undefined && !pattern && whole.rank !== 4) {
       throw new HeadscopeError("usage", `${full} has no heads`, { remedy: "leave `head` out" });
     }
-    const picks: [number, number | undefined, string][] = [[0, at.row, "row"], [headAxis, at.head, "head"], [pattern ? 2 : 1, at.position, "position"]]; // biome-ignore format: a table
-    const begin = whole.shape.map(() => 0);
-    const size = [...whole.shape];
-    const dropped = new Set<number>();
-    for (const [axis, index, what] of picks) {
-      if (index === undefined) continue;
-      const length = whole.shape[axis]!;
-      const from = index < 0 ? length + index : index;
-      if (!Number.isInteger(from) || from < 0 || from >= length) {
-        throw new HeadscopeError("usage", `${what} ${index} of ${full} does not exist`, {
-          remedy: `choose from 0 to ${length - 1}`,
-        });
-      }
-      begin[axis] = from;
-      size[axis] = 1;
-      dropped.add(axis);
-    }
-    const shape = size.filter((_, axis) => !dropped.has(axis));
-    return tf.tidy(() => tf.reshape(tf.slice(whole, begin, size), shape));
+    const heads = pattern ? 1 : 2;
+    const row = at.row === undefined ? undefined : placeOf(at.row, whole.shape[0]!, `row ${at.row} of ${full}`);
+    const head =
+      at.head === undefined ? undefined : placeOf(at.head, whole.shape[heads]!, `head ${at.head} of ${full}`);
+    const rows = row === undefined ? Array.from({ length: whole.shape[0]! }, (_, r) => r) : [row];
+    return tf.tidy(() => {
+      const parts = rows.map((r) => this.#rowOf(full, r, { head, position: at.position, cut: row !== undefined }));
+      return row === undefined ? tf.stack(parts) : parts[0]!;
+    });
+  }
+
+  /** One row, with a head and a position picked; `cut` to its own length where it stands alone. */
+  #rowOf(
+    name: string,
+    r: number,
+    { head, position, cut }: { head: number | undefined; position: number | undefined; cut: boolean },
+  ): Tensor {
+    const row = tf.squeeze(tf.slice(this.get(name), r, 1), [0]);
+    const pattern = isPattern(name);
+    const [headAxis, axis] = pattern ? [0, 1] : [1, 0];
+    const positions = row.shape[axis]!;
+    // The final norm sees only the positions whose logits were wanted.
+    const length = name.startsWith("ln_final.") ? positions : Math.min(this.lengths?.[r] ?? positions, positions);
+    const begin = row.shape.map(() => 0);
+    const size = [...row.shape];
+    if (cut || position !== undefined) size[axis] = length;
+    if (cut && pattern) size[2] = row.shape[2]! - (positions - length);
+    const dropped: number[] = [];
+    const pick = (where: number, place: number): void => {
+      [begin[where], size[where]] = [place, 1];
+      dropped.push(where);
+    };
+    if (position !== undefined) pick(axis, placeOf(position, length, `position ${position} of ${name} in row ${r}`));
+    if (head !== undefined) pick(headAxis, head);
+    return tf.reshape(
+      tf.slice(row, begin, size),
+      size.filter((_, where) => !dropped.includes(where)),
+    );
   }
 
   /** Writes all activations to a safetensors file in float32, whole or not at all. @param metadata text by name */
@@ -97,7 +138,8 @@ export class ActivationCache {
       // Read out when it is written, so that no second copy of the whole cache is held.
       { dtype: "F32", shape: t.shape, get data() { return t.dataSync() as Float32Array; } },
     ]); // biome-ignore format: one object
-    await writeFileAtomic(path, encodeSafetensors(Object.fromEntries(entries), metadata));
+    const run = this.lengths ? { [LENGTHS]: this.lengths.join(",") } : {};
+    await writeFileAtomic(path, encodeSafetensors(Object.fromEntries(entries), { ...run, ...metadata }));
   }
 
   /**
@@ -105,12 +147,13 @@ export class ActivationCache {
    * @throws HeadscopeError (missing, corrupt) naming the file
    */
   static async fromSafetensors(path: string): Promise<ActivationCache> {
-    const { tensors } = await readSafetensors(path);
+    const { tensors, metadata } = await readSafetensors(path);
     const read = [...tensors].map(([name, { shape, data }]): [string, Tensor] => [
       name,
       tf.tensor(data instanceof Float32Array ? data : Float32Array.from(data as ArrayLike<number>), [...shape]),
     ]);
-    return new ActivationCache(new Map(read));
+    const lengths = metadata[LENGTHS]?.split(",").map(Number);
+    return new ActivationCache(new Map(read), lengths?.every(Number.isSafeInteger) ? { lengths } : {});
   }
 
   /** Frees all activations. */
@@ -118,4 +161,13 @@ export class ActivationCache {
     tf.dispose([...this.#tensors.values()]);
     this.#tensors.clear();
   }
+}
+
+/** An index counted from the end where it is negative. @throws HeadscopeError (usage) where there is no such one */
+function placeOf(index: number, length: number, what: string): number {
+  const place = index < 0 ? length + index : index;
+  if (place >= 0 && place < length) return place;
+  throw new HeadscopeError("usage", `${what} does not exist`, {
+    remedy: `choose from 0 to ${length - 1}, or from the end with -1 to ${-length}`,
+  });
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
+import { MASKED } from "../models/attention.ts";
 import { isPattern } from "../models/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
@@ -61,6 +62,12 @@ export const INTERVENTION_KINDS = {
   scale: {
     description: "multiplies by `with`",
     make: ({ values }) => ({ gain: values() }),
+  },
+  "knock-out": {
+    description:
+      "takes `keys` away from the queries at `positions`: the softmax runs over the other keys, and a query without any attends to nothing",
+    refuses: (hook) => (hook.endsWith("attn.hook_attn_scores") ? undefined : "it belongs at attn.hook_attn_scores"),
+    make: () => ({ gain: 0, bias: 2 * MASKED }),
   },
   "freeze-pattern": {
     description: "puts the attention pattern that `with` names (default: the clean run's own)",

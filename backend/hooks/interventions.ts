@@ -6,6 +6,7 @@ import { forward } from "../models/forward.ts";
 import { activationWidth, blockHook, checkHookName, isPattern } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import type { Affine } from "../models/stage.ts";
+import { ANYTHING, checkOptions, type Rules, whole } from "../options.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 import {
@@ -28,12 +29,13 @@ const valuesSchema: z.ZodType<Values> = z.lazy(() =>
 );
 const some = z.union([z.literal("all"), z.array(z.int().min(0)).min(1).max(MOST_VALUES)]);
 
-/** An intervention as data: the same words in a script, a file, the CLI and the API. */
+/** An intervention as data: the same words in a script, in a file for --interventions and in a request. */
 export const interventionSchema = z.strictObject({
   at: z.string().max(200).describe("hook name, such as blocks.5.attn.hook_z; or attn.hook_z with `layer`"),
   layer: z.int().min(0).optional().describe("layer, for a hook name without one"),
   heads: some.default("all").describe('heads (of k and v: KV heads), or "all"; streams have none'),
-  positions: some.default("all").describe('positions (of patterns: queries), or "all"'),
+  positions: some.default("all").describe('positions of the sequence (of patterns and scores: queries), or "all"'),
+  keys: some.default("all").describe('of patterns and scores: positions of the keys, or "all"'),
   rows: some.default("all").describe('batch rows, or "all": one call can change something else in every row'),
   do: z.enum(Object.keys(INTERVENTION_KINDS) as [InterventionName, ...InterventionName[]]).describe("what is done"),
   with: z
@@ -73,10 +75,23 @@ export interface Sources {
 export interface CompileOptions extends Sources {
   /** Batch rows. */
   rows: number;
-  /** Positions of the longest row. */
+  /** Positions of the sequence that may be named: of the longest row, in a generation with the tokens to come. */
   positions: number;
   /** The run's own tokens: the default reference of mean and resample, the default of freeze-pattern. */
   tokens?: readonly (readonly number[])[];
+}
+
+const COMPILE: Rules<CompileOptions> = {
+  rows: whole(1),
+  positions: whole(1),
+  tokens: ANYTHING,
+  caches: ANYTHING,
+};
+
+/** The run that interventions are compiled for, and all positions of its sequence. */
+interface Run extends Target {
+  /** Positions that may be named, as many as the run's or more. */
+  sequence: number;
 }
 
 /**
@@ -102,7 +117,8 @@ export function parseInterventions(value: unknown): Intervention[] {
 
 /**
  * Turns interventions into what the forward computes: t' = gain · t + bias at each hook point.
- * Several at one point are done one after the other, in the order of the list.
+ * Several at one point are done one after the other, in the order of the list. Positions are those of the sequence, also over a
+ * cache; what `with` has no position for is left as it is.
  * @returns by full hook name; the caller frees them with `disposeInterventions`
  * @throws HeadscopeError (usage) for an unknown hook, a head, position or row out of range, a `do` or `with` that does not fit
  */
@@ -112,26 +128,22 @@ export function compileInterventions(
   options: CompileOptions,
 ): Map<string, Affine> {
   const { config } = model;
-  const target: Target = {
-    rows: options.rows,
-    positions: options.positions,
-    lengths: options.tokens?.map((row) => row.length) ?? new Array(options.rows).fill(options.positions),
-  };
+  checkOptions("compileInterventions", options, COMPILE, ["rows", "positions"]);
+  const lengths = options.tokens?.map((row) => row.length) ?? new Array<number>(options.rows).fill(options.positions);
+  if (lengths.length !== options.rows)
+    throw new HeadscopeError("usage", `interventions are for ${options.rows} rows and tokens for ${lengths.length}`, {
+      remedy: "give the tokens of every row",
+    });
+  const positions = Math.max(...lengths);
+  const target: Run = { rows: options.rows, positions, lengths, sequence: Math.max(positions, options.positions) };
   const list = (parseInterventions([...interventions]) as Parsed[]).map((one) => ({ ...one, at: hookOf(config, one) }));
   const references = new References(model, list, options.tokens);
   const compiled = new Map<string, Affine>();
   try {
     for (const one of list) {
+      const next = kept(() => compileOne(config, one, target, options, references));
       const before = compiled.get(one.at);
-      const made = tf.tidy(() => {
-        const next = compileOne(config, one, target, options, references);
-        return before
-          ? [tf.mul(next.gain, before.gain), tf.add(tf.mul(next.gain, before.bias), next.bias)]
-          : [next.gain, next.bias];
-      });
-      if (before) tf.dispose([before.gain, before.bias]);
-      const [gain, bias] = made.map((t) => tf.keep(t)) as [Tensor, Tensor];
-      compiled.set(one.at, { gain, bias });
+      compiled.set(one.at, before ? joined(next, before, one.at) : next);
     }
     return compiled;
   } catch (error) {
@@ -144,29 +156,88 @@ export function compileInterventions(
 
 /** Frees what `compileInterventions` made. */
 export function disposeInterventions(compiled: ReadonlyMap<string, Affine>): void {
-  for (const { gain, bias } of compiled.values()) tf.dispose([gain, bias]);
+  for (const last of compiled.values())
+    for (let one: Affine | undefined = last; one; one = one.before) tf.dispose([one.gain, one.bias]);
+}
+
+/**
+ * Interventions of two origins as one: at a point that both change, the first come first. Both keep their tensors.
+ */
+export function mergeInterventions(
+  first: ReadonlyMap<string, Affine>,
+  second: ReadonlyMap<string, Affine>,
+): Map<string, Affine> {
+  const merged = new Map(first);
+  for (const [hook, last] of second) {
+    const before = first.get(hook);
+    merged.set(hook, before ? behind(last, before) : last);
+  }
+  return merged;
+}
+
+/** An intervention whose tensors outlive their making. */
+function kept(make: () => Affine): Affine {
+  let made: Affine | undefined;
+  tf.tidy(() => {
+    made = make();
+    for (const tensor of [made.gain, made.bias]) tf.keep(tensor);
+  });
+  return made!;
+}
+
+/** A chain of interventions with another chain done before it. */
+function behind(last: Affine, earlier: Affine): Affine {
+  return { ...last, before: last.before ? behind(last.before, earlier) : earlier };
+}
+
+/** Two interventions at one point as one, or the earlier kept beside where they stand for different positions. */
+function joined(next: Affine, before: Affine, hook: string): Affine {
+  const extent = ({ gain, bias }: Affine): string =>
+    (isPattern(hook) ? [2, 3] : [1]).map((axis) => Math.max(gain.shape[axis] ?? 1, bias.shape[axis] ?? 1)).join();
+  if (extent(next) !== extent(before)) return { ...next, before };
+  const [gain, bias] = tf.tidy(() => [
+    tf.keep(tf.mul(next.gain, before.gain)),
+    tf.keep(tf.add(tf.mul(next.gain, before.bias), next.bias)),
+  ]) as [Tensor, Tensor];
+  tf.dispose([next.gain, next.bias, before.gain, before.bias]);
+  const queries = Math.min(next.queries ?? Number.POSITIVE_INFINITY, before.queries ?? Number.POSITIVE_INFINITY);
+  return {
+    gain,
+    bias,
+    ...(Number.isFinite(queries) ? { queries } : {}),
+    ...(before.before ? { before: before.before } : {}),
+  };
 }
 
 function compileOne(
   config: ModelConfig,
   one: Parsed,
-  target: Target,
+  target: Run,
   { caches = {} }: Sources,
   references: References,
 ): Affine {
   checkKind(one.do, one.at);
   const shape = activationShape(config, one.at, target);
-  const mask = maskOf(one, shape, target);
+  // A table over the positions of a run, however few they are, is no number for all positions.
+  let ofRun = false;
+  const fromRun = (source: Tensor, lengths: readonly number[]): Tensor => {
+    ofRun = true;
+    checkLengths(one, lengths, target);
+    return fitted(source, shape, one, target.sequence);
+  };
   const resolve = (): Tensor | undefined => {
     const { with: given } = one;
     if (given === undefined) return undefined;
-    if (typeof given === "number" || Array.isArray(given)) return literal(given as Values, shape, one);
-    if ("tokens" in given) return fitted(references.of(one).activation, shape, one);
+    if (typeof given === "number" || Array.isArray(given)) return literal(given as Values, shape, one, target.sequence);
+    if ("tokens" in given) {
+      const { activation, lengths } = references.of(one);
+      return fromRun(activation, lengths);
+    }
     const { cache: name, name: hook = one.at, row } = given as { cache: string; name?: string; row?: number };
     const cache = caches[name];
     if (!cache) throw unknownName("activation cache", name, Object.keys(caches));
-    const whole = cache.get(hook);
-    return fitted(row === undefined ? whole : tf.expandDims(cache.slice(hook, { row }), 0), shape, one);
+    if (row === undefined) return fromRun(cache.get(hook), cache.lengths ?? []);
+    return fromRun(tf.expandDims(cache.slice(hook, { row }), 0), []);
   };
   const input: KindInput = {
     hook: one.at,
@@ -178,14 +249,88 @@ function compileOne(
         remedy: "give numbers, {tokens: rows}, or {cache: name}",
       });
     },
-    valuesOrOwn: () => resolve() ?? fitted(references.of(one).activation, shape, one),
-    reference: () => references.of(one),
+    valuesOrOwn: () => {
+      const found = resolve();
+      if (found) return found;
+      const { activation, lengths } = references.of(one);
+      return fromRun(activation, lengths);
+    },
+    reference: () => {
+      ofRun = one.do !== "mean" || one.byPosition;
+      return references.of(one);
+    },
     byPosition: one.byPosition,
     seed: one.seed,
   };
   const { gain = 1, bias = 0 } = (INTERVENTION_KINDS[one.do] as InterventionKind).make(input);
   const lifted = (t: number | Tensor): Tensor => lift(typeof t === "number" ? tf.scalar(t) : t, shape.length);
-  return { gain: tf.add(tf.mul(mask, tf.sub(lifted(gain), 1)), 1), bias: tf.mul(mask, lifted(bias)) };
+  return placed(one, lifted(gain), lifted(bias), { shape, target, ofRun });
+}
+
+/** An intervention where it holds: gain 1 and bias 0 elsewhere, and at positions that its tables do not have. */
+function placed(
+  one: Parsed,
+  gain: Tensor,
+  bias: Tensor,
+  { shape, target, ofRun }: { shape: number[]; target: Run; ofRun: boolean },
+): Affine {
+  const pattern = isPattern(one.at);
+  const axis = pattern ? 2 : 1;
+  const length = Math.max(gain.shape[axis]!, bias.shape[axis]!);
+  const held = length > 1 || ofRun ? length : undefined;
+  const all = one.positions === "all";
+  const beyond = all || held === undefined ? undefined : (one.positions as number[]).find((p) => p >= held);
+  if (beyond !== undefined)
+    throw new HeadscopeError("usage", `\`with\` of "${one.do}" at ${one.at} has ${held} positions, none at ${beyond}`, {
+      remedy: `choose positions from 0 to ${held! - 1}, or give values for more`,
+    });
+  let mask = maskOf(one, shape, target);
+  if (all && held !== undefined)
+    mask = tf.mul(
+      mask,
+      onesAt(axis, Math.max(held, 2), shape.length, (p) => p < held),
+    );
+  const spread = (t: Tensor): Tensor => {
+    const wide = filledTo(t, axis, mask.shape[axis]!, ofRun);
+    return pattern ? filledTo(wide, 3, Math.max(mask.shape[3]!, ofRun ? 2 : 1), ofRun) : wide;
+  };
+  return {
+    gain: tf.add(tf.mul(mask, tf.sub(spread(gain), 1)), 1),
+    bias: tf.mul(mask, spread(bias)),
+    ...(pattern && all && held !== undefined ? { queries: held } : {}),
+  };
+}
+
+/** An axis filled up with zeros; one entry for all positions stays one. @param table whether a single entry is that of position 0 */
+function filledTo(t: Tensor, axis: number, length: number, table: boolean): Tensor {
+  const held = t.shape[axis]!;
+  if (held >= length || (held === 1 && !table) || t.size === 1) return t;
+  return tf.pad(
+    t,
+    t.shape.map((_, a) => [0, a === axis ? length - held : 0] as [number, number]),
+  );
+}
+
+/** 1 at some places of one axis, 0 at the others, of length 1 along the other axes. */
+function onesAt(axis: number, length: number, rank: number, holds: (place: number) => boolean): Tensor {
+  const ones = Float32Array.from({ length }, (_, place) => (holds(place) ? 1 : 0));
+  return tf.tensor(
+    ones,
+    Array.from({ length: rank }, (_, a) => (a === axis ? length : 1)),
+  );
+}
+
+/** @throws HeadscopeError (usage) where a row would be given the padding of a shorter one */
+function checkLengths(one: Parsed, lengths: readonly number[], target: Target): void {
+  if (lengths.length < 2) return;
+  const rows = one.rows === "all" ? target.lengths.map((_, r) => r) : one.rows;
+  const short = rows.find((r) => (lengths[r] ?? 0) < (target.lengths[r] ?? 0) && one.positions === "all");
+  if (short !== undefined)
+    throw new HeadscopeError(
+      "usage",
+      `\`with\` of "${one.do}" at ${one.at} has ${lengths[short] ?? 0} positions in row ${short}, the run ${target.lengths[short]}`,
+      { remedy: "give rows at least as long as the run's" },
+    );
 }
 
 /** The full hook name. */
@@ -202,7 +347,7 @@ function activationShape(config: ModelConfig, hook: string, { rows, positions }:
 }
 
 /** 1 where an intervention holds, 0 elsewhere, with 1 in the place of axes that it takes whole. */
-function maskOf(one: Parsed, shape: number[], target: Target): Tensor {
+function maskOf(one: Parsed, shape: number[], target: Run): Tensor {
   const pattern = isPattern(one.at);
   if (one.heads !== "all" && shape.length < 4) {
     throw new HeadscopeError("usage", `${one.at} has no heads to choose`, {
@@ -216,10 +361,16 @@ function maskOf(one: Parsed, shape: number[], target: Target): Tensor {
       { remedy: "change the last block's hook_resid_post there" },
     );
   }
+  if (one.keys !== "all" && !pattern) {
+    throw new HeadscopeError("usage", `${one.at} has no keys to choose`, {
+      remedy: "leave `keys` out, or choose attn.hook_attn_scores or attn.hook_pattern",
+    });
+  }
   const axes: [number, "all" | number[], number, string][] = [
     [0, one.rows, target.rows, "row"],
     [pattern ? 1 : 2, one.heads, shape[pattern ? 1 : 2]!, "head"],
-    [pattern ? 2 : 1, one.positions, target.positions, "position"],
+    [pattern ? 2 : 1, one.positions, target.sequence, "position"],
+    [3, one.keys, target.sequence, "key"],
   ];
   let mask: Tensor = tf.ones(shape.map(() => 1));
   for (const [axis, chosen, count, what] of axes) {
@@ -230,20 +381,17 @@ function maskOf(one: Parsed, shape: number[], target: Target): Tensor {
         remedy: `choose from 0 to ${count - 1}`,
       });
     }
-    const ones = new Float32Array(count);
-    for (const i of chosen) ones[i] = 1;
+    // Two positions at least, since one alone stands for all of them.
+    const length = what === "position" || what === "key" ? Math.max(count, 2) : count;
     mask = tf.mul(
       mask,
-      tf.tensor(
-        ones,
-        shape.map((_, a) => (a === axis ? count : 1)),
-      ),
+      onesAt(axis, length, shape.length, (place) => chosen.includes(place)),
     );
   }
   return mask;
 }
 
-function literal(values: Values, shape: number[], one: Parsed): Tensor {
+function literal(values: Values, shape: number[], one: Parsed, sequence: number): Tensor {
   let made: Tensor;
   try {
     made = tf.tensor(values as number[]);
@@ -252,13 +400,15 @@ function literal(values: Values, shape: number[], one: Parsed): Tensor {
       remedy: "give nested arrays of equal lengths",
     });
   }
-  return fitted(made, shape, one);
+  return fitted(made, shape, one, sequence);
 }
 
-/** A source in the activation's rank; refused unless it broadcasts. */
-function fitted(source: Tensor, shape: number[], one: Parsed): Tensor {
+/** A source in the activation's rank; refused unless it broadcasts. @param sequence positions that it may have instead of the run's */
+function fitted(source: Tensor, shape: number[], one: Parsed, sequence: number): Tensor {
   const padded = source.rank > shape.length ? undefined : lift(source, shape.length);
-  if (!padded?.shape.every((n, axis) => n === 1 || n === shape[axis])) {
+  const places = isPattern(one.at) ? [2, 3] : [1];
+  const fits = (n: number, axis: number) => n === 1 || n === shape[axis] || (places.includes(axis) && n === sequence);
+  if (!padded?.shape.every(fits)) {
     throw new HeadscopeError("usage", `\`with\` of "${one.do}" is [${source.shape}] and ${one.at} is [${shape}]`, {
       remedy: "give as many rows (or one) and as many positions as the run has",
     });

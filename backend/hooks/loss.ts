@@ -1,9 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { forward } from "../models/forward.ts";
+import { type ForwardOptions, forward } from "../models/forward.ts";
 import type { Model } from "../models/model.ts";
 import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { allFinite, notFinite } from "./finite.ts";
 
 /** Loss of the next token, in nats. */
 export interface TokenLosses {
@@ -45,14 +46,16 @@ export function meanLoss(nll: readonly (readonly number[])[]): number {
 /**
  * Loss of every next token from the residual stream after the last layer; logits are made and reduced in bounded chunks.
  * @param resid [rows, positions, d_model] @param tokens the rows' ids
- * @param onChunk called before each chunk; throwing from it ends the work
+ * @param options.onChunk called before each chunk; throwing from it ends the work
+ * @param options.interventions of the run that the stream comes from, to say where numbers that are none arose
  * @returns nll by row and position
+ * @throws HeadscopeError (input) for losses that are no numbers
  */
 export function residLosses(
   model: Model,
   resid: Tensor,
   tokens: readonly (readonly number[])[],
-  onChunk?: () => void,
+  { onChunk, ...changes }: { onChunk?: () => void } & Pick<ForwardOptions, "interventions"> = {},
 ): number[][] {
   const { d_model, d_vocab } = model.config;
   const positions = resid.shape[1]!;
@@ -89,7 +92,9 @@ export function residLosses(
         .run(inputs)[0]!
         .dataSync();
     });
-    losses.push(...values.slice(0, part.length));
+    const found = values.slice(0, part.length);
+    if (!allFinite(found)) throw notFinite(model, "the losses", tokens, changes);
+    losses.push(...found);
   }
   let at = 0;
   return tokens.map((row) => {

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
 import { type ForwardInput, type ForwardOptions, forward } from "../models/forward.ts";
 import type { Model } from "../models/model.ts";
-import type { HookFunction } from "../models/stage.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules } from "../options.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";
 
@@ -17,36 +18,52 @@ export interface RunOptions {
   onLayer?: (layer: number) => void;
 }
 
+/** Functions on activations: pairs of a hook name (or predicate on names) and a function of the activation and its name. */
+export type Hooks = NonNullable<ForwardOptions["hooks"]>;
+
+const RUN: Rules<RunOptions> = {
+  logitsAt: ANYTHING,
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
+  sources: ANYTHING,
+  onLayer: FUNCTION,
+};
+
 /**
- * Runs a model and keeps activations.
+ * Runs a model and keeps activations, with or without functions on them.
  * @param tokens rows of token ids [rows][positions], or one row
  * @param options.names hook names to keep or a predicate on them; default all of them
- * @returns logits [rows, positions, d_vocab] (unless none were wanted) and the cache; the caller disposes both
- * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ * @param options.hooks as in `runWithHooks`; the cache has what they left
+ * @returns logits [rows, positions, d_vocab] (unless none were wanted) and the cache, which knows its rows' lengths; the caller
+ * disposes both
+ * @throws HeadscopeError for unknown hook names and options, ids outside the vocabulary, inputs beyond the context
  */
 export function runWithCache(
   model: Model,
   tokens: readonly (readonly number[])[] | readonly number[],
-  options: RunOptions & { names?: readonly string[] | ((name: string) => boolean) } = {},
+  options: RunOptions & { names?: readonly string[] | ((name: string) => boolean); hooks?: Hooks } = {},
 ): { logits?: Tensor; cache: ActivationCache } {
-  const { names = () => true, ...rest } = options;
-  const { resid, logits, activations } = run(model, rowsOf(tokens), rest, { names });
+  checkOptions("runWithCache", options, { ...RUN, names: ANYTHING, hooks: ANYTHING });
+  const { names = () => true, hooks = [], ...rest } = options;
+  const { resid, logits, activations, lengths } = run(model, rowsOf(tokens), rest, { names, hooks });
   resid.dispose();
-  return { ...(logits ? { logits } : {}), cache: new ActivationCache(activations) };
+  return { ...(logits ? { logits } : {}), cache: new ActivationCache(activations, { lengths }) };
 }
 
 /**
  * Runs a model with functions on its activations: what a function returns takes the activation's place.
  * @param tokens rows of token ids [rows][positions], or one row
- * @param options.hooks pairs of a hook name (or predicate) and a function of the activation and its name
+ * @param options.hooks pairs of a hook name (or predicate) and a function of the activation and its name; it returns a tensor of
+ * the activation's shape, or nothing
  * @returns logits [rows, positions, d_vocab], which the caller disposes; undefined when none were wanted
- * @throws HeadscopeError for unknown hook names, ids outside the vocabulary, inputs beyond the context
+ * @throws HeadscopeError for unknown hook names and options, ids outside the vocabulary, inputs beyond the context, and what a
+ * hook returns that is no tensor of the activation's shape
  */
 export function runWithHooks(
   model: Model,
   tokens: readonly (readonly number[])[] | readonly number[],
-  options: RunOptions & { hooks?: readonly (readonly [string | ((name: string) => boolean), HookFunction])[] } = {},
+  options: RunOptions & { hooks?: Hooks } = {},
 ): Tensor | undefined {
+  checkOptions("runWithHooks", options, { ...RUN, hooks: ANYTHING });
   const { hooks = [], ...rest } = options;
   const { resid, logits } = run(model, rowsOf(tokens), rest, { hooks });
   resid.dispose();
@@ -55,15 +72,23 @@ export function runWithHooks(
 
 function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, asked: ForwardOptions) {
   const { logitsAt = "all", interventions = [], sources = {}, onLayer } = options;
+  const rest = { ...asked, ...(onLayer ? { onLayer } : {}) };
+  if (interventions.length === 0) return forward(model, { tokens, logitsAt }, rest);
   const positions = Math.max(0, ...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
   try {
-    return forward(model, { tokens, logitsAt }, { ...asked, interventions: compiled, ...(onLayer ? { onLayer } : {}) });
+    return forward(model, { tokens, logitsAt }, { ...rest, interventions: compiled });
   } finally {
     disposeInterventions(compiled);
   }
 }
 
+/** Rows of ids, also of one row. @throws HeadscopeError (usage) for anything else, such as a text */
 function rowsOf(tokens: readonly (readonly number[])[] | readonly number[]): readonly (readonly number[])[] {
-  return typeof tokens[0] === "number" ? [tokens as readonly number[]] : (tokens as readonly (readonly number[])[]);
+  const isRow = (row: unknown): boolean => Array.isArray(row) || ArrayBuffer.isView(row);
+  if (isRow(tokens) && typeof tokens[0] === "number") return [tokens as readonly number[]];
+  if (Array.isArray(tokens) && tokens.every(isRow)) return tokens;
+  throw new HeadscopeError("usage", "the tokens are no rows of ids", {
+    remedy: "give [[id, id, ...], ...], or one row; model.tokenizer.encode(text) makes one of a text",
+  });
 }

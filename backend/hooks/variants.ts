@@ -10,7 +10,9 @@ import { replaceWhere } from "./intervention-kinds.ts";
 import { BATCH_TOKENS, residLosses } from "./loss.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 
-export type Method = "zero" | "mean" | "resample";
+/** What can stand in for a head's output. */
+export const METHODS = ["zero", "mean", "resample"] as const;
+export type Method = (typeof METHODS)[number];
 
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
 export interface CleanRun {
@@ -185,7 +187,7 @@ export class ModelRuns {
         { interventions: this.#changes(items, rows), ...stop },
       );
       const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
-      residLosses(this.#model, result.resid, lines, stop.onLayer).forEach((nll, i) => {
+      residLosses(this.#model, result.resid, lines, { onChunk: stop.onLayer }).forEach((nll, i) => {
         this.losses[items[i]!.set]![items[i]!.row] = nll;
       });
       if (!this.#keepStreams) return undefined;

@@ -1,12 +1,25 @@
 import { HeadscopeError } from "../errors.ts";
-import type { HeadMask } from "../heads/mask.ts";
-import type { Window } from "../models/attention.ts";
+import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
+import { checkModel, headModel } from "../heads/model.ts";
+import { allFinite, notFinite } from "../hooks/finite.ts";
+import {
+  compileInterventions,
+  disposeInterventions,
+  type Intervention,
+  mergeInterventions,
+  type Sources,
+} from "../hooks/interventions.ts";
+import { zeroHeads } from "../hooks/zero-heads.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { requireTokenizer } from "../models/encode.ts";
 import { type ForwardOptions, type ForwardResult, forward } from "../models/forward.ts";
 import { heldPositions, KvCache } from "../models/kv-cache.ts";
 import type { Model } from "../models/model.ts";
+import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../options.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { ownStops, type Stop, type Stopped, stopRule } from "./stop-rule.ts";
+import { TextStream } from "./text-stream.ts";
 
 export interface GenerateOptions {
   /** The prompt as token ids; or `text`. */
@@ -19,32 +32,75 @@ export interface GenerateOptions {
   temperature?: number;
   /** Of the sampling, default 0. */
   seed?: number;
-  /** Tokens that end the generation (they are not part of the result); default the tokenizer's end token. */
-  stop?: readonly number[];
-  /** Streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
+  /**
+   * What ends the generation: token ids and texts, none of which is part of the result. Default the model's own stops
+   * (`model.stops`), which `ownStops` joins with others; [] for none.
+   */
+  stop?: readonly Stop[];
+  /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
   mask?: HeadMask;
-  /** Whether the mask holds during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
-  prefill?: "masked" | "dense";
-  /** Activations, hooks, interventions and reductions of every forward. */
+  /** Whether the mask's windows hold during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
+  prefill?: Prefill;
+  /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
+  interventions?: readonly Intervention[];
+  /** What `with` of the interventions refers to. */
+  sources?: Sources;
+  /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
+  useCache?: boolean;
+  /** Activations, hooks, compiled interventions and reductions of every forward. */
   forward?: ForwardOptions;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: (result: ForwardResult, step: number) => void;
-  /** Called with every new token; `probability` works out how likely the model held it (before the temperature). */
-  onToken?: (id: number, text: string | undefined, probability: () => number) => void;
+  /**
+   * Called with every new token and the text that is certain with it, which lags behind where a character lacks bytes or a
+   * stop text may have begun; `probability` works out how likely the model held the token (before the temperature).
+   */
+  onToken?: (id: number, text: string, probability: () => number) => void;
   signal?: AbortSignal;
 }
 
+/** When a mask's windows hold. */
+export const PREFILLS = ["masked", "dense"] as const;
+export type Prefill = (typeof PREFILLS)[number];
+
+const OPTIONS: Rules<GenerateOptions> = {
+  tokens: {
+    wants: "one row of token ids",
+    fits: (ids) => ArrayBuffer.isView(ids) || (Array.isArray(ids) && ids.every((id) => typeof id === "number")),
+  },
+  text: { wants: "a text", fits: (text) => typeof text === "string" },
+  maxTokens: whole(1),
+  temperature: real(0),
+  seed: whole(0),
+  stop: {
+    wants: "a list of token ids and texts",
+    fits: (stops) => Array.isArray(stops) && stops.every((stop) => typeof stop === "string" || Number.isInteger(stop)),
+  },
+  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
+  prefill: oneOf(PREFILLS),
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
+  sources: ANYTHING,
+  useCache: YES_OR_NO,
+  forward: { wants: "options of a forward", fits: (options) => typeof options === "object" },
+  onStep: FUNCTION,
+  onToken: FUNCTION,
+  signal: ANYTHING,
+};
+
 /** A continuation, and what it took. */
 export interface Generation {
+  /** New tokens; the last may go on in a stop text, where one ended the generation. */
   ids: number[];
-  /** Decoded, where the model has a tokenizer. */
+  /** Decoded, where the model has a tokenizer, and cut before a stop text. */
   text?: string;
+  /** Why it ended. */
+  stopped: Stopped;
   cache: {
-    /** Bytes allocated for keys and values. */
+    /** Bytes allocated for keys and values; 0 where nothing is cached. */
     bytes: number;
     /** What full attention allocates for the same tokens. */
     bytesFull: number;
-    /** With a mask: the positions held at the end, by layer and KV head. */
+    /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
     kept?: number[][][];
   };
   promptTokens: number;
@@ -57,35 +113,25 @@ export interface Generation {
 /** Tokens of headroom are allocated in steps of this many. */
 const CAPACITY_STEP = 32;
 
-/** Windows of the streaming heads of a mask, by layer and KV head. */
-export function windowsOf(mask: HeadMask, config: ModelConfig): (Window | undefined)[][] {
-  const heads = mask.kvHeads;
-  if (!heads)
-    throw new HeadscopeError("input", "the mask has no kvHeads", {
-      remedy: "make one with `headscope mask --scores … --top N`",
-    });
-  if (heads.length !== config.n_layers || heads.some((row) => row.length !== config.n_key_value_heads)) {
-    throw new HeadscopeError(
-      "mismatch",
-      `the mask is for ${heads.length} layers of ${heads[0]?.length} KV heads, the model has ${config.n_layers} of ${config.n_key_value_heads}`,
-      {
-        remedy: "make the mask from scores of this model",
-      },
-    );
-  }
-  const window: Window = { sink: mask.sink, recent: mask.recent };
-  return heads.map((row) => row.map((kind) => (kind === "streaming" ? window : undefined)));
+/** What a mask means for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
+export function maskFor(mask: HeadMask, model: Model): MaskMeaning {
+  const { digest: _, ...shape } = headModel(model);
+  const checked = parseMask(mask, "the mask");
+  checkModel(checked, shape, "the mask");
+  return meaningOf(checked);
 }
 
 /**
  * Continues a prompt with keys and values cached: all of them for full heads, sink and recent ones for streaming heads.
- * @throws HeadscopeError for a prompt that does not fit, a mask of another shape, text without a tokenizer
+ * @throws HeadscopeError for options that do not exist or do not fit, a prompt that does not fit, a mask of another shape, text
+ * without a tokenizer, and logits that are no numbers, with the place where they arose
  */
 export async function generate(model: Model, options: GenerateOptions): Promise<Generation> {
+  checkOptions("generate", options, OPTIONS);
   const { config, tokenizer } = model;
   const prompt = promptIds(model, options);
   const { maxTokens = 32, temperature = 0, seed = 0, signal } = options;
-  const stop = new Set(options.stop ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]));
+  const stop = stopRule(model, options.stop ?? ownStops(model));
   if (prompt.length + maxTokens > config.n_ctx) {
     throw new HeadscopeError(
       "input",
@@ -93,54 +139,99 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       { remedy: "shorten the prompt or ask for fewer tokens" },
     );
   }
-  const windows = options.mask && windowsOf(options.mask, config);
-  const capacity = Math.ceil((prompt.length + maxTokens) / CAPACITY_STEP) * CAPACITY_STEP;
+  const meaning = options.mask && maskFor(options.mask, model);
+  const windows = meaning?.streaming.length ? meaning.windows : undefined;
+  const { useCache = true } = options;
   const dense = options.prefill === "dense";
-  let cache = new KvCache(config, { capacity, ...(windows && !dense ? { windows } : {}) });
+  if (windows && dense && !useCache)
+    throw new HeadscopeError("usage", "a prompt can't be read without the mask where nothing is cached", {
+      remedy: 'leave prefill "dense" out, or useCache: false',
+    });
+  const capacity = Math.ceil((prompt.length + maxTokens) / CAPACITY_STEP) * CAPACITY_STEP;
+  const compiled = compileInterventions(
+    model,
+    [...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])],
+    {
+      ...options.sources,
+      rows: 1,
+      positions: prompt.length + maxTokens,
+      tokens: [prompt],
+    },
+  );
+  let cache = useCache ? new KvCache(config, { capacity, ...(windows && !dense ? { windows } : {}) }) : undefined;
+  let steps = -1; // the prompt is none
   try {
     const random = new Random(seed);
     const ids: number[] = [];
+    const interventions = mergeInterventions(compiled, options.forward?.interventions ?? new Map());
     const onLayer = (layer: number): void => {
       signal?.throwIfAborted();
       options.forward?.onLayer?.(layer);
     };
+    const asked = { ...options.forward, interventions, onLayer };
     const step = (tokens: readonly number[]): Float32Array => {
-      const result = forward(model, { tokens: [tokens], cache, logitsAt: "last" }, { ...options.forward, onLayer });
+      steps++;
+      const input = cache
+        ? { tokens: [tokens], cache }
+        : { tokens: [[...prompt, ...ids]], ...(windows ? { windows } : {}) };
+      const result = forward(model, { ...input, logitsAt: "last" }, asked);
       const logits = result.logits!.dataSync() as Float32Array;
       options.onStep?.(result, ids.length);
       result.dispose();
+      if (!allFinite(logits)) {
+        const hooks = options.forward?.hooks ?? [];
+        throw notFinite(model, `the logits of new token ${ids.length}`, [[...prompt, ...ids]], {
+          interventions,
+          hooks,
+        });
+      }
       return logits;
     };
     const began = performance.now();
     const first = step(prompt);
     const prefillMs = performance.now() - began;
-    if (windows && dense) cache = streamed(cache, config, windows);
+    if (cache && windows && dense) cache = streamed(cache, config, windows);
     const decodeBegan = performance.now();
+    const written = new TextStream(tokenizer, stop.texts);
+    const reads = options.onToken !== undefined || stop.texts.length > 0;
+    let stopped: Stopped | undefined;
     let logits = first;
     for (;;) {
       const id = choose(logits, temperature, random);
-      if (stop.has(id)) break;
+      if (stop.ids.has(id)) {
+        stopped = { by: "token", id };
+        break;
+      }
       ids.push(id);
       const from = logits;
-      options.onToken?.(id, tokenizer?.decode([id]), () => probabilityOf(from, id));
-      if (ids.length >= maxTokens) break;
+      let grown = reads ? written.push(id) : "";
+      if (written.stop !== undefined) stopped = { by: "text", text: written.stop };
+      else if (ids.length >= maxTokens) stopped = { by: "limit", tokens: maxTokens };
+      if (stopped) grown += written.end();
+      options.onToken?.(id, grown, () => probabilityOf(from, id));
+      if (stopped) break;
       // Lets a cancel or a progress display through between tokens.
       await new Promise(setImmediate);
       signal?.throwIfAborted();
       logits = step([id]);
     }
-    const steps = cache.lengths[0]! - prompt.length;
     return {
-      ids,
-      ...(tokenizer ? { text: tokenizer.decode(ids) } : {}),
-      cache: { bytes: cache.bytes, bytesFull: cache.bytesFull, ...(windows ? { kept: kept(cache, windows) } : {}) },
+      ids: stopped.by === "text" ? written.ids : ids,
+      ...(tokenizer ? { text: reads ? written.text : tokenizer.decode(ids) } : {}),
+      stopped,
+      cache: {
+        bytes: cache?.bytes ?? 0,
+        bytesFull: cache?.bytesFull ?? 0,
+        ...(cache && windows ? { kept: kept(cache, windows) } : {}),
+      },
       promptTokens: prompt.length,
       prefillMs,
       decodeMsPerToken: steps === 0 ? 0 : (performance.now() - decodeBegan) / steps,
       logits: first,
     };
   } finally {
-    cache.dispose();
+    cache?.dispose();
+    disposeInterventions(compiled);
   }
 }
 
@@ -149,18 +240,17 @@ function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly nu
     throw new HeadscopeError("usage", "a generation starts from either tokens or a text", {
       remedy: "give one of them",
     });
-  if (tokens) return tokens;
-  if (!model.tokenizer)
-    throw new HeadscopeError("unsupported", `${model.ref} has no tokenizer`, {
-      remedy: "give token ids instead of a text",
-    });
-  const ids = model.tokenizer.encode(text!);
+  if (tokens) return [...tokens];
+  const ids = requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
   if (ids.length === 0) throw new HeadscopeError("input", "the text is empty", { remedy: "give at least one token" });
   return ids;
 }
 
+/** By layer and KV head, what a streaming head keeps. */
+type Windows = MaskMeaning["windows"];
+
 /** The same tokens with the streaming heads cut to their windows; frees the full cache. */
-function streamed(full: KvCache, config: ModelConfig, windows: (Window | undefined)[][]): KvCache {
+function streamed(full: KvCache, config: ModelConfig, windows: Windows): KvCache {
   const cut = new KvCache(config, { capacity: full.capacity, windows });
   const length = full.lengths[0]!;
   cut.heads.forEach((rows, layer) => {
@@ -175,8 +265,8 @@ function streamed(full: KvCache, config: ModelConfig, windows: (Window | undefin
   return cut;
 }
 
-function kept(cache: KvCache, windows: (Window | undefined)[][]): number[][][] {
-  return windows.map((row) => row.map((window) => heldPositions(cache.lengths[0]!, window)));
+function kept(cache: KvCache, windows: Windows): number[][][] {
+  return windows.map((row) => row.map((window) => heldPositions(cache.lengths[0]!, window).sort((a, b) => a - b)));
 }
 
 function probabilityOf(logits: Float32Array, id: number): number {

@@ -1,23 +1,88 @@
 import type { Tokenizer } from "../models/formats/tokenizer.ts";
 
-/** A text as it grows token by token: whole characters only, since a token may hold part of one. */
+/**
+ * A text as it grows token by token: whole characters only, since a token may hold part of one, and nothing that may yet turn
+ * out to be the beginning of a stop text.
+ */
 export class TextStream {
   readonly #tokenizer: Tokenizer | undefined;
+  readonly #stops: readonly string[];
   readonly #ids: number[] = [];
+  #text = "";
   #shown = 0;
+  #found: string | undefined;
 
-  /** @param tokenizer of the model; without one the ids are shown */
-  constructor(tokenizer: Tokenizer | undefined) {
+  /**
+   * @param tokenizer of the model; without one the ids are shown
+   * @param stops texts at which the text ends; neither they nor what follows them is ever shown
+   */
+  constructor(tokenizer: Tokenizer | undefined, stops: readonly string[] = []) {
     this.#tokenizer = tokenizer;
+    this.#stops = stops;
   }
 
-  /** Takes the next token. @returns the text that is whole now, "" where a character still lacks bytes */
+  /** Takes the next token. @returns what is certain now: "" where a character lacks bytes or a stop text may have begun */
   push(id: number): string {
+    if (this.#found !== undefined) return "";
     this.#ids.push(id);
-    const text = this.#tokenizer?.decode(this.#ids) ?? this.#ids.join(" ");
-    if (text.endsWith("\ufffd")) return "";
-    const grown = text.slice(this.#shown);
-    this.#shown = text.length;
+    this.#text = this.#tokenizer?.decode(this.#ids) ?? this.#ids.join(" ");
+    const end = this.#firstStop();
+    if (end !== undefined) {
+      this.#text = this.#text.slice(0, end);
+      return this.#show(end);
+    }
+    if (this.#text.endsWith("\ufffd")) return "";
+    return this.#show(this.#text.length - this.#mayBegin());
+  }
+
+  /** What was held back, once no token follows. */
+  end(): string {
+    return this.#show(this.#text.length);
+  }
+
+  /** The tokens that the text has a part of: not those that lie in a stop text. */
+  get ids(): number[] {
+    const ids = [...this.#ids];
+    if (this.#found === undefined || !this.#tokenizer) return ids;
+    while (ids.length > 0 && this.#tokenizer.decode(ids.slice(0, -1)).startsWith(this.#text)) ids.pop();
+    return ids;
+  }
+
+  /** The whole text so far, cut before a stop text. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** The stop text that has come; undefined before. */
+  get stop(): string | undefined {
+    return this.#found;
+  }
+
+  #show(end: number): string {
+    const grown = this.#text.slice(this.#shown, end);
+    this.#shown = Math.max(this.#shown, end);
     return grown;
+  }
+
+  /** Where the first stop text begins. What is shown already can't be part of one. */
+  #firstStop(): number | undefined {
+    let first: number | undefined;
+    for (const stop of this.#stops) {
+      const start = this.#text.indexOf(stop, this.#shown);
+      if (start < 0 || (first !== undefined && start >= first)) continue;
+      first = start;
+      this.#found = stop;
+    }
+    return first;
+  }
+
+  /** Length of the longest end of the text with which some stop text begins. */
+  #mayBegin(): number {
+    const hidden = this.#text.length - this.#shown;
+    return this.#stops.reduce((longest, stop) => {
+      for (let length = Math.min(stop.length - 1, hidden); length > longest; length--)
+        if (this.#text.endsWith(stop.slice(0, length))) return length;
+      return longest;
+    }, 0);
   }
 }

@@ -4,7 +4,7 @@ import { ATTENTION_NAMES } from "./block.ts";
 import type { ForwardOptions } from "./forward.ts";
 import { blockHook, checkHookName, hookNames } from "./hook-points.ts";
 import type { Model } from "./model.ts";
-import type { Affine, HookFunction, Requests } from "./stage.ts";
+import { type Affine, type HookFunction, hooked, type PointFunction, type Requests } from "./stage.ts";
 
 /** Nothing is asked. */
 export const NOTHING: Requests = { wanted: [], affine: new Map(), hooks: new Map() };
@@ -38,20 +38,30 @@ export class Asked {
     this.reductions = options.reductions ?? [];
   }
 
-  /** Requests for the given short names of a block (prefix `blocks.{l}.`) or, without prefix, of the model's ends. */
-  of(prefix: string, names: readonly string[], slice: (affine: Affine, name: string) => Affine): Requests {
+  /**
+   * Requests for the given short names of a block (prefix `blocks.{l}.`) or, without prefix, of the model's ends.
+   * @param slice the part of an intervention that concerns the chunk at hand, or nothing
+   * @param starts by row, the position of the chunk's first token
+   */
+  of(
+    prefix: string,
+    names: readonly string[],
+    slice: (affine: Affine, name: string) => Affine | undefined,
+    starts: readonly number[],
+  ): Requests {
     if (!this.#touched.has(prefix)) return NOTHING;
     const pick = names.filter((n) => this.#wanted.has(prefix + n));
     const affine = new Map<string, Affine>();
-    const hooks = new Map<string, HookFunction[]>();
+    const hooks = new Map<string, PointFunction[]>();
     for (const n of names) {
       const change = this.#affine.get(prefix + n);
-      if (change) affine.set(n, slice(change, n));
+      const here = change && slice(change, prefix + n);
+      if (here) affine.set(n, here);
       const functions = this.#hooks.get(prefix + n);
       if (functions)
         hooks.set(
           n,
-          functions.map((f) => (t: Tensor) => f(t, prefix + n)),
+          functions.map((f) => (t: Tensor) => hooked(f, t, prefix + n, starts)),
         );
     }
     return { wanted: pick, affine, hooks };

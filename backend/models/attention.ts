@@ -34,7 +34,10 @@ export interface PatternMap {
 export type PatternReduction = PatternSum | PatternMap;
 
 const FAR = 1e9;
-/** What hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. */
+/**
+ * What hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. Whatever is put
+ * there at or below it takes the key away too.
+ */
 export const MASKED = -FAR / 2;
 
 /**
@@ -105,11 +108,36 @@ export function attend(
   const value = tf.reshape(tf.transpose(v, [0, 2, 1, 3]), [B * G, n, D]);
   const products = tf.reshape(tf.matMul(query as Tensor3D, key as Tensor3D, false, true), [B, H, C, n]);
   const masked = tf.add(softCap(products, attn_scores_soft_cap), mask);
-  // Whoever looks at scores finds one number at every masked key, whatever its distance.
-  const scores = at.wants("attn.hook_attn_scores") ? at("attn.hook_attn_scores", tf.maximum(masked, MASKED)) : masked;
-  const pattern = at("attn.hook_pattern", tf.softmax(scores));
+  const pattern = patternOf(masked, mask, at);
   const z = tf.matMul(tf.reshape(pattern, [B * G, (H / G) * C, n]) as Tensor3D, value as Tensor3D);
   return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };
+}
+
+/**
+ * The pattern of scores, and its two hook points. The mask holds after either of them: no change of scores or patterns lets a
+ * query see what it may not, be it the future, padding or what lies outside a window. A query whose keys a change has all
+ * lowered to MASKED attends to nothing.
+ * @param masked scores with the mask added [rows, heads, query, key] @param mask broadcastable to them
+ */
+function patternOf(masked: Tensor, mask: Tensor, at: At): Tensor {
+  const [SCORES, PATTERN] = ["attn.hook_attn_scores", "attn.hook_pattern"];
+  const changed = at.changes(SCORES);
+  // Whoever looks at scores finds one number at every masked key, whatever its distance.
+  const scores = at.wants(SCORES)
+    ? at(SCORES, tf.maximum(masked, MASKED), (s) => where(seen(s, mask), s, MASKED))
+    : masked;
+  const made = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
+  return at(PATTERN, made, (pattern) => where(tf.greater(tf.add(mask, tf.zerosLike(pattern)), MASKED), pattern, 0));
+}
+
+/** Where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
+function seen(scores: Tensor, mask?: Tensor): Tensor {
+  const above = tf.logicalNot(tf.lessEqual(scores, MASKED));
+  return mask ? tf.logicalAnd(tf.greater(mask, MASKED), above) : above;
+}
+
+function where(condition: Tensor, x: Tensor, otherwise: number): Tensor {
+  return tf.where(condition, x, tf.fill(x.shape, otherwise));
 }
 
 /** Queries that share one product when nobody looks at the whole pattern: keys beyond their last are never touched. */

@@ -6,15 +6,20 @@ import type { BlockWeights, EndWeights, NormWeights } from "./weights.ts";
 
 /**
  * A hook point: gets an activation's name inside its block and the activation, and returns what the forward goes on with.
- * `wants` tells whether anybody asked for a name, for the activations that cost extra.
+ * `wants` tells whether anybody asked for a name, for the activations that cost extra; `changes` whether anybody may put
+ * something else there. `settle` puts right what was changed, before anybody is handed it.
  */
 export interface At {
-  (name: string, activation: Tensor): Tensor;
+  (name: string, activation: Tensor, settle?: (changed: Tensor) => Tensor): Tensor;
   wants(name: string): boolean;
+  changes(name: string): boolean;
 }
 
 /** A hook point where nobody looks. */
-export const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, { wants: () => false });
+export const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, {
+  wants: () => false,
+  changes: () => false,
+});
 
 /** Rotation of the queries and keys of a chunk: cosines and sines [tokens, 1, rotary_dim]. */
 export interface Rotation {

@@ -1,3 +1,5 @@
+import { HeadscopeError } from "../errors.ts";
+
 /**
  * How rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between two
  * numbers of rotations, or each by a divisor of its own (GGUF stores Llama 3's so).
@@ -102,4 +104,13 @@ export function outputWidth(config: ModelConfig): number {
 export function localWindow(config: ModelConfig, layer: number): number | undefined {
   const type = config.attn_types?.[layer] ?? (config.window_size === undefined ? "global" : "local");
   return type === "local" ? config.window_size : undefined;
+}
+
+/** The config of a model, or a config itself. @throws HeadscopeError (usage) for anything else */
+export function configOf(model: ModelConfig | { readonly config: ModelConfig }): ModelConfig {
+  const config = model && "config" in model ? model.config : (model as ModelConfig | undefined);
+  if (Number.isInteger(config?.n_layers)) return config!;
+  throw new HeadscopeError("usage", "what was given is neither a model nor its config", {
+    remedy: "give what loadModel returned",
+  });
 }

@@ -5,12 +5,12 @@ import { tf } from "../runtime/tf.ts";
 import { Asked, NOTHING } from "./asked.ts";
 import type { PatternReduction, Window } from "./attention.ts";
 import { unembed } from "./block.ts";
-import { collect, joinChunks, sliceAffine } from "./chunks.ts";
+import { chunkStarts, collect, joinChunks, sliceAffine, withoutPadding } from "./chunks.ts";
 import { outputWidth } from "./config.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Matrix } from "./matrix.ts";
 import type { Model } from "./model.ts";
-import { bucket, makePlan, type Plan } from "./plan.ts";
+import { bucket, checkForward, makePlan, type Plan } from "./plan.ts";
 import { EMPTY, type Rotations, runLayer, type Stream } from "./run-block.ts";
 import { type Affine, type Extent, type HookFunction, runStage } from "./stage.ts";
 import { type Flat, flatten, flattenEnd } from "./weights.ts";
@@ -23,9 +23,9 @@ export interface ForwardInput {
   inputs?: Tensor;
   /** Residual stream before `startLayer` [rows, positions, d_model], instead of tokens. */
   resid?: Tensor;
-  /** Position of each token by row, default counting on from what the cache holds. */
+  /** Position of each token by row, below n_ctx; default counting on from what the cache holds. */
   positions?: readonly (readonly number[])[];
-  /** 1 for keys to attend to, 0 for keys to leave out, by row. Not with a cache. */
+  /** By row and token, 1 for keys to attend to, 0 for keys to leave out. Not with a cache. */
   keyMask?: readonly (readonly number[])[];
   /** Keys and values of earlier tokens; this call's are appended. */
   cache?: KvCache;
@@ -33,7 +33,10 @@ export interface ForwardInput {
   startLayer?: number;
   /** Layer before which to stop, default n_layers; stopping earlier gives no logits. */
   stopLayer?: number;
-  /** Positions whose logits are wanted: all (default), the last real one of each row, none, or those listed. */
+  /**
+   * Positions whose logits are wanted: all (default), the last one of each row, none, or those listed, negative ones counted from
+   * each row's own end.
+   */
   logitsAt?: "all" | "last" | "none" | readonly number[];
   /** By layer and KV head, the window of a streaming head. Without a cache only; a cache has its own. */
   windows?: readonly (readonly (Window | undefined)[])[];
@@ -47,7 +50,7 @@ export interface ForwardOptions {
   hooks?: readonly (readonly [string | ((name: string) => boolean), HookFunction])[];
   /** Interventions by hook name, as `compileInterventions` makes them; they run captured. */
   interventions?: ReadonlyMap<string, Affine>;
-  /** What to compute of every pattern inside its block. */
+  /** What to compute of every pattern inside its block; of rows of one length. */
   reductions?: readonly PatternReduction[];
   /** False runs everything op by op (for comparison). Default true. */
   captured?: boolean;
@@ -55,8 +58,13 @@ export interface ForwardOptions {
   onLayer?: (layer: number) => void;
 }
 
-/** Results of a forward; the caller disposes them, all at once by `dispose`. */
+/**
+ * Results of a forward; the caller disposes them, all at once by `dispose`. Rows of different lengths are filled up with zeros:
+ * of row r the first `lengths[r]` positions are its own.
+ */
 export interface ForwardResult {
+  /** Tokens of each row in this call. */
+  lengths: readonly number[];
   /** [rows, wanted positions, outputs]; absent where none were wanted or the forward stopped early. */
   logits?: Tensor;
   /** Residual stream after the last layer that ran [rows, positions, d_model]. */
@@ -71,12 +79,17 @@ export interface ForwardResult {
 /**
  * Runs the transformer. One function serves prefill, decode, any range of layers, interventions and hooks:
  * what can be data runs as captured functions, a user's JavaScript hooks run op by op.
- * @throws HeadscopeError for ids outside the vocabulary, inputs beyond the context, unknown hook names
+ * @throws HeadscopeError for ids outside the vocabulary, inputs beyond the context, unknown hook names and options
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
+  checkForward(model, input, options);
   // Hooks see what there is, without padding; then no length would find its function again, and all runs op by op.
   const hooked = (options.hooks?.length ?? 0) > 0;
   const plan = makePlan(model, input, hooked ? (n) => n : bucket);
+  if (options.reductions?.length && plan.lengths.some((length) => length !== plan.total))
+    throw new HeadscopeError("unsupported", "patterns of rows of different lengths can't be reduced together", {
+      remedy: "give rows of one length",
+    });
   const asked = new Asked(model, options);
   const activations = new Map<string, Tensor>();
   const reductions = new Map<string, Tensor[]>((options.reductions ?? []).map((r) => [r.name, []]));
@@ -96,11 +109,24 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
         plan.stopLayer < model.config.n_layers
           ? undefined
           : logitsOf(model, resid, plan, input.logitsAt ?? "all", asked, activations);
-      return { resid, ...(logits ? { logits } : {}) };
+      const everywhere = (input.logitsAt ?? "all") === "all";
+      return {
+        resid: withoutPadding(resid, "", plan),
+        ...(logits ? { logits: everywhere ? withoutPadding(logits, "", plan) : logits } : {}),
+      };
     });
+    for (const [name, held] of activations) {
+      // The final norm sees the positions whose logits are wanted.
+      if (name.startsWith("ln_final.") && (input.logitsAt ?? "all") !== "all") continue;
+      const clean = tf.tidy(() => withoutPadding(held, name, plan));
+      if (clean === held) continue;
+      activations.set(name, tf.keep(clean));
+      held.dispose();
+    }
     plan.cache?.advance(plan.lengths);
     const all = [resid, ...(logits ? [logits] : []), ...activations.values(), ...[...reductions.values()].flat()];
-    return { resid, ...(logits ? { logits } : {}), activations, reductions, dispose: () => tf.dispose(all) };
+    const { lengths } = plan;
+    return { lengths, resid, ...(logits ? { logits } : {}), activations, reductions, dispose: () => tf.dispose(all) };
   } catch (error) {
     tf.dispose([...activations.values(), ...[...reductions.values()].flat()]);
     throw error;
@@ -149,7 +175,12 @@ function embed(
   };
   if (input.resid) return { x: partOf(input.resid), rotation };
   const read = input.inputs ? partOf(input.inputs) : grid((r, t) => input.tokens![r]![chunk.first + t] ?? 0);
-  const requests = asked.of("", ["hook_embed", "hook_pos_embed"], (a) => sliceAffine(a, "hook_embed", chunk, plan));
+  const requests = asked.of(
+    "",
+    ["hook_embed", "hook_pos_embed"],
+    (a, name) => sliceAffine(a, name, chunk, plan),
+    chunkStarts(chunk, plan),
+  );
   const learned = weights.posEmbed;
   const made = runStage({
     ...common, key: `embed|${config.embed_scale ?? 1}|${learned ? "learned" : ""}${input.inputs ? "|vectors" : ""}`, tensors: [read, ...(learned ? [positions] : [])],
@@ -185,6 +216,41 @@ function rotationsAt(
   return { global, local: rotary_local ? of(true) : global };
 }
 
+/** Positions of one row whose logits are wanted. @throws HeadscopeError (usage) for one that the row does not have */
+function wantedOf(
+  at: Exclude<NonNullable<ForwardInput["logitsAt"]>, "none">,
+  length: number,
+  { row, total }: { row: number; total: number },
+): number[] {
+  // Of all positions those behind a row's end come out as zeros.
+  if (at === "all") return Array.from({ length: total }, (_, t) => t);
+  if (at === "last") return [length - 1];
+  const beyond = at.find((p) => !Number.isInteger(p) || p < -length || p >= length);
+  if (beyond === undefined) return at.map((p) => (p < 0 ? length + p : p));
+  throw new HeadscopeError(
+    "usage",
+    `logits are asked at position ${beyond} of row ${row}, which has ${length} tokens`,
+    {
+      remedy: `choose positions from 0 to ${length - 1}, or -1 for the last`,
+    },
+  );
+}
+
+/** An intervention at the final norm, which sees the positions whose logits are wanted. */
+function endAffine(
+  affine: Affine,
+  name: string,
+  at: NonNullable<ForwardInput["logitsAt"]>,
+  plan: Plan,
+): Affine | undefined {
+  const tables = [affine.gain, affine.bias].some((t) => (t.shape[1] ?? 1) > 1) || affine.before !== undefined;
+  if (!tables) return affine;
+  if (at === "all") return sliceAffine(affine, name, { first: 0, real: plan.total, tokens: plan.total }, plan);
+  throw new HeadscopeError("usage", `${name} is changed by position, and sees only positions whose logits are wanted`, {
+    remedy: "change the last block's hook_resid_post there, or ask for all logits",
+  });
+}
+
 /** Logits of the wanted positions [rows, positions, outputs]. */
 function logitsOf(
   model: Model,
@@ -197,18 +263,7 @@ function logitsOf(
   if (at === "none") return undefined;
   const { config, weights } = model;
   const { rows, total } = plan;
-  const wanted = plan.lengths.map((length) =>
-    at === "all"
-      ? Array.from({ length: total }, (_, t) => t)
-      : at === "last"
-        ? [length - 1]
-        : at.map((p) => (p < 0 ? length + p : p)),
-  );
-  const beyond = wanted.flat().find((p) => !Number.isInteger(p) || p < 0 || p >= total);
-  if (beyond !== undefined)
-    throw new HeadscopeError("usage", `logits are asked at position ${beyond}, the input has ${total}`, {
-      remedy: `choose positions from 0 to ${total - 1}`,
-    });
+  const wanted = plan.lengths.map((length, r) => wantedOf(at, length, { row: r, total }));
   const count = wanted[0]!.length;
   const index = wanted.flatMap((row, r) => row.map((p) => r * total + p));
   const padded = bucket(index.length);
@@ -220,7 +275,8 @@ function logitsOf(
   const requests = asked.of(
     "",
     config.final_norm && config.normalization_type ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [],
-    (a) => a,
+    (a, name) => endAffine(a, name, at, plan),
+    plan.starts,
   );
   const looked = requests.wanted.length + requests.affine.size + requests.hooks.size > 0;
   const exact = looked ? tf.slice(rowsOf, [0, 0], [index.length, config.d_model]) : rowsOf;

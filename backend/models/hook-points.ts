@@ -1,6 +1,6 @@
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
-import type { ModelConfig } from "./config.ts";
+import { configOf, type ModelConfig } from "./config.ts";
 
 const blockNames = new WeakMap<ModelConfig, readonly string[]>();
 
@@ -27,8 +27,9 @@ function listBlockHooks(config: ModelConfig): string[] {
   return ["hook_resid_pre", ...INPUT_NAMES, ...ATTENTION_NAMES, ...OUTPUT_NAMES].filter((name) => !absent(name));
 }
 
-/** All hook names of a model, as TransformerLens has them. */
-export function hookNames(config: ModelConfig): string[] {
+/** All hook names of a model, as TransformerLens has them. @param model or its config */
+export function hookNames(model: ModelConfig | { readonly config: ModelConfig }): string[] {
+  const config = configOf(model);
   const block = blockHookNames(config);
   const blocks = Array.from({ length: config.n_layers }, (_, l) => block.map((name) => `blocks.${l}.${name}`)).flat();
   const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
@@ -70,6 +71,12 @@ export function checkHookName(config: ModelConfig, name: string): void {
       remedy: "choose a layer among them",
     });
   }
+  if (/^blocks\.\d+\.hook_attn_in$/.test(name) && config.n_key_value_heads !== config.n_heads)
+    throw new HeadscopeError(
+      "unsupported",
+      `${name} does not exist here: ${config.n_heads} query heads share ${config.n_key_value_heads} KV heads, and one copy of the stream for each query head can't feed fewer key heads`,
+      { remedy: "use hook_q_input, hook_k_input and hook_v_input" },
+    );
   throw unknownName("hook name", name, names);
 }
 

@@ -18,6 +18,7 @@ import { type Processing, processModel } from "./processing.ts";
 import { pulledModel } from "./pull.ts";
 import { type CatalogueReference, type ModelReference, parseReference, type RunReference } from "./reference.ts";
 import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
+import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
 
 export interface LoadOptions {
   /**
@@ -95,6 +96,10 @@ export interface ModelInspection extends ModelDescription {
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
   readonly stored: readonly string[];
   readonly tokenizer: Tokenizer | undefined;
+  /** The tokens at which its own files end a generation. */
+  readonly stops: Stops;
+  /** As in `Model`. */
+  readonly tokenizerFault: string | undefined;
 }
 
 /**
@@ -106,15 +111,17 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
   const source = await resolve(ref);
   if (source.kind !== "checkpoint") {
     const model = await loadModel(ref);
-    const { family, digest, config, bytes, tokenizer, weights } = model;
+    const { family, digest, config, bytes, tokenizer, tokenizerFault, weights } = model;
     const features = featuresOf(config, biasesOf(weights.blocks[0]!));
     model.dispose();
     const all = { f32: bytes, q8: bytes, bf16: bytes };
     const memory = { parameters: bytes / 4, weights: all, peak: all };
-    return { ref: model.ref, family, digest, config, memory, features, stored: ["F32"], tokenizer };
+    const known = { ref: model.ref, family, digest, config, memory, features, tokenizer, tokenizerFault };
+    return { ...known, stored: ["F32"], stops: NO_STOPS };
   }
   return withCheckpoint(source.path, async (checkpoint) => {
     const { family, config, parts } = describeCheckpoint(checkpoint);
+    const read = await tokenizerOf(checkpoint);
     return {
       ref: source.ref,
       family: family.name,
@@ -123,7 +130,8 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
       memory: estimateMemory(config, parts, checkpoint),
       features: featuresOf(config, biasesIn(parts)),
       stored: storedTypes(checkpoint),
-      tokenizer: await tokenizerOf(checkpoint),
+      ...read,
+      stops: await stopsOf(checkpoint, config, read.tokenizer),
     };
   });
 }
@@ -237,13 +245,15 @@ async function readModel(
   checkFits(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
   const reader = new PartReader(checkpoint, parts, options);
   try {
+    const read = await tokenizerOf(checkpoint);
     return new Model({
       ref,
       family: family.name,
       digest: digest ?? (await checkpoint.digest()),
       config,
       weights: await reader.weights(config),
-      tokenizer: await tokenizerOf(checkpoint),
+      ...read,
+      stops: await stopsOf(checkpoint, config, read.tokenizer),
     });
   } catch (error) {
     reader.dispose();

@@ -2,6 +2,7 @@ import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Tokenizer } from "./formats/tokenizer.ts";
 import { type RotaryTables, rotaryTables } from "./rope.ts";
+import { NO_STOPS, type Stops } from "./stops.ts";
 import { type Weights, weightBytes, weightHandles } from "./weights.ts";
 
 /** Positions of the first rotary tables; they double as longer inputs come, since a context of 128k tokens is rarely used. */
@@ -18,6 +19,10 @@ export class Model {
   readonly config: ModelConfig;
   readonly weights: Weights;
   readonly tokenizer: Tokenizer | undefined;
+  /** The tokens at which its own files end a generation. */
+  readonly stops: Stops;
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault: string | undefined;
   /** What its captured functions depend on beside shapes. */
   readonly key: string;
   readonly #rotary = new Map<boolean, RotaryTables>();
@@ -29,6 +34,9 @@ export class Model {
     config: ModelConfig;
     weights: Weights;
     tokenizer?: Tokenizer | undefined;
+    /** Default none. */
+    stops?: Stops;
+    tokenizerFault?: string | undefined;
   }) {
     this.ref = parts.ref;
     this.family = parts.family;
@@ -36,6 +44,8 @@ export class Model {
     this.config = parts.config;
     this.weights = parts.weights;
     this.tokenizer = parts.tokenizer;
+    this.stops = parts.stops ?? NO_STOPS;
+    this.tokenizerFault = parts.tokenizerFault;
     const { n_layers: _, n_ctx: __, ...shape } = parts.config;
     this.key = JSON.stringify(shape);
   }

@@ -25,36 +25,36 @@ export function attendPast(
   const past = Math.max(...starts);
   const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows.length, C, heads, D]);
   const [q, k, v] = [view(chunk.q, H), view(chunk.k, G), view(chunk.v, G)];
-  const query = queryPositions(chunk);
+  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
   const masks: Tensor[] = [];
   const keys: Tensor[] = [];
   const values: Tensor[] = [];
   rows.forEach((row, r) => {
+    const own = Array.from({ length: C }, (_, t) => starts[r]! + t);
     const perHead = row.map((head, g) => {
-      const held = heldPositions(starts[r]!, head.window);
+      const held = [...heldPositions(starts[r]!, head.window), ...own];
       const stored = head.read(starts[r]!);
-      const spread = (t: Tensor): Tensor =>
-        tf.reshape(
-          held.length === 0
-            ? tf.zeros([past, D])
-            : tf.scatterND(tf.tensor2d(held, [held.length, 1], "int32"), t, [past, D]),
-          [past, 1, D],
-        );
+      // Each key at its position of the sequence, also where other rows are further on.
+      const spread = (earlier: Tensor, chunkRows: Tensor): Tensor => {
+        const mine = tf.reshape(tf.slice(chunkRows, [r, 0, g, 0], [1, C, 1, D]), [C, D]);
+        const all = earlier.shape[0] === 0 ? mine : tf.concat([earlier, mine], 0);
+        const places = tf.tensor2d(held, [held.length, 1], "int32");
+        return tf.reshape(tf.scatterND(places, all, [past + C, D]), [past + C, 1, D]);
+      };
       const there = new Set(held);
-      const gone = tf.tensor2d([
-        [...Array.from({ length: past }, (_, p) => (there.has(p) ? 0 : -1e9)), ...new Array(C).fill(0)],
-      ]);
-      const position = tf.tensor2d([
-        [...Array.from({ length: past }, (_, p) => p), ...Array.from({ length: C }, (_, t) => starts[r]! + t)],
-      ]);
-      const own = tf.add(query, starts[r]! - starts[0]!);
-      const mask = tf.reshape(tf.add(additiveMask(own, position, head.window ?? windows[g], local), gone), [
+      const gone = tf.tensor2d([Array.from({ length: past + C }, (_, p) => (there.has(p) ? 0 : -1e9))]);
+      const mine = tf.tensor2d(own, [C, 1]);
+      const mask = tf.reshape(tf.add(additiveMask(mine, key, head.window ?? windows[g], local), gone), [
         1,
         1,
         C,
         past + C,
       ]);
-      return { keys: spread(stored.keys), values: spread(stored.values), mask: tf.tile(mask, [1, H / G, 1, 1]) };
+      return {
+        keys: spread(stored.keys, k!),
+        values: spread(stored.values, v!),
+        mask: tf.tile(mask, [1, H / G, 1, 1]),
+      };
     });
     keys.push(
       tf
@@ -79,15 +79,7 @@ export function attendPast(
       ),
     );
   });
-  const part = attend(
-    q!,
-    tf.concat([tf.concat(keys, 0), k!], 1),
-    tf.concat([tf.concat(values, 0), v!], 1),
-    tf.concat(masks, 0),
-    config,
-    at,
-  );
-  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
+  const part = attend(q!, tf.concat(keys, 0), tf.concat(values, 0), tf.concat(masks, 0), config, at);
   rows.forEach((row, r) => {
     row.forEach((head, g) => {
       const own = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [r, 0, g, 0], [1, chunk.real, 1, D]), [chunk.real, D]);
@@ -95,8 +87,21 @@ export function attendPast(
       head.append(starts[r]!, ownKeys, ownValues);
     });
   });
-  return [
-    tf.reshape(part.z, [rows.length * C, H * D]),
-    ...reducePattern(part.pattern, reductions, query, key, validity(chunk)),
-  ];
+  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reduceRows(part.pattern, reductions, chunk, key)];
+}
+
+/** Reductions of rows that may begin at different positions. @param key positions of the keys [1, key] */
+function reduceRows(pattern: Tensor, reductions: readonly PatternReduction[], chunk: Chunk, key: Tensor): Tensor[] {
+  if (reductions.length === 0) return [];
+  const { starts, tokens } = chunk;
+  const reduce = (part: Tensor, start: number): Tensor[] =>
+    reducePattern(part, reductions, queryPositions({ tokens, starts: [start] }), key, validity(chunk));
+  if (starts.every((start) => start === starts[0])) return reduce(pattern, starts[0]!);
+  const rows = starts.map((start, r) => reduce(tf.slice(pattern, r, 1), start));
+  return reductions.map((_, i) =>
+    tf.concat(
+      rows.map((row) => row[i]!),
+      0,
+    ),
+  );
 }

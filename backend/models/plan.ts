@@ -1,6 +1,8 @@
 import { HeadscopeError } from "../errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../options.ts";
+import type { Window } from "./attention.ts";
 import type { Access } from "./cache-access.ts";
-import type { ForwardInput } from "./forward.ts";
+import type { ForwardInput, ForwardOptions } from "./forward.ts";
 import { KvCache, type RowLayout } from "./kv-cache.ts";
 import type { Reach } from "./long-decode.ts";
 import type { Model } from "./model.ts";
@@ -75,6 +77,14 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
       remedy: "give the cache windows of its own",
     });
   checkTokens(input.tokens, config.d_vocab);
+  checkRows("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
+  checkRows("keyMask", input.keyMask, lengths, whole(0, 1));
+  const blind = input.keyMask?.findIndex((row) => !row.includes(1)) ?? -1;
+  if (blind >= 0)
+    throw new HeadscopeError("usage", `keyMask of row ${blind} leaves no key to attend to`, {
+      remedy: "keep one at least",
+    });
+  checkWindows(input.windows, config);
   const end = Math.max(...starts) + total;
   if (end > config.n_ctx)
     throw new HeadscopeError("input", `${end} tokens are more than the model's context of ${config.n_ctx}`, {
@@ -104,6 +114,85 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   }; // biome-ignore format: one object
 }
 
+const INPUTS: Rules<ForwardInput> = {
+  tokens: ANYTHING,
+  inputs: ANYTHING,
+  resid: ANYTHING,
+  positions: ANYTHING,
+  keyMask: ANYTHING,
+  cache: ANYTHING,
+  startLayer: whole(0),
+  stopLayer: whole(0),
+  logitsAt: {
+    wants: 'positions, "all", "last" or "none"',
+    fits: (at) => (Array.isArray(at) ? at.length > 0 : ["all", "last", "none"].includes(at as string)),
+  },
+  windows: ANYTHING,
+};
+
+const OPTIONS: Rules<ForwardOptions> = {
+  names: { wants: "hook names or a predicate on them", fits: (n) => Array.isArray(n) || typeof n === "function" },
+  hooks: { wants: "pairs of a hook name and a function", fits: arePairs },
+  interventions: { wants: "a map, as compileInterventions makes it", fits: (map) => map instanceof Map },
+  reductions: ANYTHING,
+  captured: YES_OR_NO,
+  onLayer: FUNCTION,
+};
+
+function arePairs(hooks: unknown): boolean {
+  return Array.isArray(hooks) && hooks.every((pair) => Array.isArray(pair) && typeof pair[1] === "function");
+}
+
+/** Checks the options of a forward. @throws HeadscopeError (usage) naming the option */
+export function checkForward({ config }: Model, input: ForwardInput, options: ForwardOptions): void {
+  checkOptions("forward", input, INPUTS);
+  checkOptions("forward", options, OPTIONS);
+  const { startLayer = 0, stopLayer = config.n_layers } = input;
+  if (startLayer > stopLayer || stopLayer > config.n_layers)
+    throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
+      remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
+    });
+}
+
+/** @throws HeadscopeError (usage) for a list by row and token of another shape than the input's, or an entry that does not fit */
+function checkRows(
+  name: "positions" | "keyMask",
+  rows: readonly (readonly number[])[] | undefined,
+  lengths: readonly number[],
+  entry: Rule,
+): void {
+  if (rows === undefined) return;
+  const refuse = (what: string, remedy: string): HeadscopeError =>
+    new HeadscopeError("usage", `${name} ${what}`, { remedy });
+  if (!Array.isArray(rows) || rows.length !== lengths.length)
+    throw refuse(
+      `is for ${Array.isArray(rows) ? rows.length : "no"} rows, the input has ${lengths.length}`,
+      "give a list for every row",
+    );
+  rows.forEach((row, r) => {
+    if (!Array.isArray(row) || row.length !== lengths[r])
+      throw refuse(
+        `of row ${r} has ${Array.isArray(row) ? row.length : "no"} entries, the row ${lengths[r]} tokens`,
+        "give one for every token",
+      );
+    const bad = row.findIndex((value) => !entry.fits(value));
+    if (bad >= 0) throw refuse(`of row ${r}, token ${bad} cannot be ${row[bad]}`, `give ${entry.wants}`);
+  });
+}
+
+/** @throws HeadscopeError (usage) for windows of another shape than the model's KV heads, or that hold nothing */
+function checkWindows(windows: ForwardInput["windows"], config: Model["config"]): void {
+  if (windows === undefined) return;
+  const fits = windows.length === config.n_layers && windows.every((row) => row.length === config.n_key_value_heads);
+  if (!fits)
+    throw new HeadscopeError("usage", "windows are not one for every KV head of every layer", {
+      remedy: `give ${config.n_layers} rows of ${config.n_key_value_heads}, undefined for a head that keeps everything`,
+    });
+  for (const window of windows.flat()) if (window) checkOptions("a window", window, WINDOW);
+}
+
+const WINDOW: Rules<Window> = { sink: whole(0), recent: whole(1) };
+
 /** Tokens of each row. */
 function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
   const given = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
@@ -116,7 +205,11 @@ function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] 
     throw new HeadscopeError("usage", `this model reads vectors of ${d_input} numbers, not token ids`, {
       remedy: "give `inputs`, or a model of tokens",
     });
-  if (input.tokens) return input.tokens.map((row) => row.length);
+  if (input.tokens) {
+    if (!Array.isArray(input.tokens) || input.tokens.some((row) => !Array.isArray(row) && !ArrayBuffer.isView(row)))
+      throw new HeadscopeError("usage", "tokens are no rows of ids", { remedy: "give [[id, id, ...], ...]" });
+    return input.tokens.map((row) => row.length);
+  }
   const [rows, positions, width] = (input.inputs ?? input.resid)!.shape as [number, number, number];
   if (input.inputs && width !== d_input)
     throw new HeadscopeError(

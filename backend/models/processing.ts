@@ -92,10 +92,11 @@ export function processWeights(
  */
 export function processModel(model: Model, switches: readonly Processing[]): Model {
   if (switches.length === 0) return model;
-  const { ref, family, digest, tokenizer } = model;
+  const { ref, family, digest, tokenizer, tokenizerFault, stops } = model;
   try {
     const parts = processWeights(model.config, model.weights, switches, ref);
-    return new Model({ ref, family, digest: processedDigest(digest, switches), tokenizer, ...parts });
+    const known = { ref, family, tokenizer, tokenizerFault, stops };
+    return new Model({ ...known, digest: processedDigest(digest, switches), ...parts });
   } catch (error) {
     model.dispose();
     throw error;

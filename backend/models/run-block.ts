@@ -6,7 +6,7 @@ import { attendAmong, joinReduced } from "./attention.ts";
 import { ATTENTION_NAMES, type At, attentionInput, blockOutput, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 import { describeAccess, type Reaching } from "./cache-access.ts";
 import { attendCached } from "./cached-attention.ts";
-import { append, cutPadding, sliceAffine } from "./chunks.ts";
+import { append, chunkStarts, cutPadding, sliceAffine } from "./chunks.ts";
 import { localWindow } from "./config.ts";
 import type { ForwardInput } from "./forward.ts";
 import { blockHook, blockHookNames } from "./hook-points.ts";
@@ -126,7 +126,8 @@ function runBlock(
   const chunk = plan.chunks[c]!;
   const extent = { rows: plan.rows, tokens: chunk.tokens };
   const prefix = blockHook(layer, "");
-  const slice = (a: Affine, name: string): Affine => sliceAffine(a, name, chunk, plan);
+  const starts = chunkStarts(chunk, plan);
+  const slice = (a: Affine, name: string): Affine | undefined => sliceAffine(a, name, chunk, plan);
   const names: string[] = [];
   const activations: Tensor[] = [];
   const take = (requests: Requests, made: Tensor[]): void => {
@@ -139,12 +140,12 @@ function runBlock(
   const only = (list: readonly string[]): string[] => list.filter((n) => fits.has(n));
   const common = { extent, xla: hasNative(), captured: asked.captured };
 
-  const start = asked.of(prefix, ["hook_resid_pre"], slice);
+  const start = asked.of(prefix, ["hook_resid_pre"], slice, starts);
   const before = collectingAt(extent, start.wanted, start.affine, start.hooks);
   const x = before.at("hook_resid_pre", stream.x);
   take(start, before.collected());
 
-  const inputRequests = asked.of(prefix, only(INPUT_NAMES), slice);
+  const inputRequests = asked.of(prefix, only(INPUT_NAMES), slice, starts);
   const rotationOf = (l: number): Tensor[] =>
     localWindow(config, l) === undefined ? stream.rotation.global : stream.rotation.local;
   const [rotation, nextRotation] = [rotationOf(layer), rotationOf(layer + 1)];
@@ -177,7 +178,7 @@ function runBlock(
     return { x: after!, projected, names, activations, reduced: [] };
   }
 
-  const attentionRequests = asked.of(prefix, ATTENTION_NAMES, slice);
+  const attentionRequests = asked.of(prefix, ATTENTION_NAMES, slice, starts);
   const attention = runAttention(model, input, plan, layer, c, [q, k, v], attentionRequests, asked);
   take(attentionRequests, attention.activations);
   const [z, ...reduced] = attention.out as [Tensor, ...Tensor[]];
@@ -193,7 +194,7 @@ function runBlock(
     }).out; // biome-ignore format: a call a line
     return { x: after!, projected, names, activations, reduced };
   }
-  const outputRequests = asked.of(prefix, only(OUTPUT_NAMES), slice);
+  const outputRequests = asked.of(prefix, only(OUTPUT_NAMES), slice, starts);
   const after = runStage({
     ...common, key: `output|${model.key}`, tensors: [x, z], weights: weights.output, requests: outputRequests,
     body: ([x, z], w, at) => [blockOutput(x!, z!, w, config, at)],
@@ -256,7 +257,7 @@ function runAttention(
   const windows = input.windows?.[layer];
   if (cache) {
     const cacheLayer = plan.cache ? layer : 0;
-    const part = { q, k, v, tokens: chunk.tokens, real: chunk.real, starts: plan.starts.map((s) => s + chunk.first) };
+    const part = { q, k, v, tokens: chunk.tokens, real: chunk.real, starts: chunkStarts(chunk, plan) };
     const streamingReductions = asked.reductions.length > 0 && cache.streams(cacheLayer);
     if (
       hasNative() &&

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
 import { functions } from "../runtime/capture.ts";
 import type { Handle } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
@@ -6,23 +7,38 @@ import type { At } from "./block.ts";
 import { isPattern } from "./hook-points.ts";
 import type { Flat } from "./weights.ts";
 
-/** An intervention on one hook point as the forward computes it: t' = gain · t + bias, each broadcast to the activation. */
+/**
+ * An intervention on one hook point as the forward computes it: t' = gain · t + bias, each broadcast to the activation.
+ * Where the axis of positions (of patterns: queries) or keys is longer than 1 it stands for the positions of the sequence from 0
+ * on, whatever a cache holds already; positions beyond it are left as they are.
+ */
 export interface Affine {
   gain: Tensor;
   bias: Tensor;
+  /** Of frozen and patched patterns: queries that there are; running others is refused. */
+  queries?: number;
+  /** What is done at the same point before it, where the two stand for different positions. */
+  before?: Affine;
 }
 
-/** A user's function on an activation: returns what takes its place, or nothing. The tensor is freed after the call unless kept. */
+/**
+ * A user's function on an activation: returns what takes its place, or nothing. The tensor is freed after the call unless kept.
+ * @param starts by row, the position of the sequence at which the activation begins: not 0 over a cache, and in the later parts
+ * of an input of more than 512 tokens
+ */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks returns nothing
-export type HookFunction = (activation: Tensor, name: string) => Tensor | undefined | void;
+export type HookFunction = (activation: Tensor, name: string, starts: readonly number[]) => Tensor | undefined | void;
 
 /** What is asked of one stage of a block. */
 export interface Requests {
   /** Names of activations to hand out, in their order in the computation. */
   wanted: readonly string[];
   affine: ReadonlyMap<string, Affine>;
-  hooks: ReadonlyMap<string, readonly HookFunction[]>;
+  hooks: ReadonlyMap<string, readonly PointFunction[]>;
 }
+
+/** A user's function at one hook point, checked: it gives what takes the activation's place. */
+export type PointFunction = (activation: Tensor) => Tensor;
 
 /** Shape of a chunk: flat tensors are [rows * tokens, ...]. */
 export interface Extent {
@@ -98,10 +114,10 @@ export function collectingAt(
   { rows, tokens }: Extent,
   wanted: readonly string[],
   affine: ReadonlyMap<string, Affine>,
-  hooks: ReadonlyMap<string, readonly HookFunction[]>,
+  hooks: ReadonlyMap<string, readonly PointFunction[]>,
 ): { at: At; collected(): Tensor[] } {
   const collected = new Map<string, Tensor>();
-  const at = ((name: string, activation: Tensor): Tensor => {
+  const at = ((name: string, activation: Tensor, settle = (changed: Tensor) => changed): Tensor => {
     const change = affine.get(name);
     const functionsHere = hooks.get(name);
     const keep = wanted.includes(name);
@@ -109,10 +125,32 @@ export function collectingAt(
     const flat = activation.shape;
     let view = isPattern(name) ? activation : tf.reshape(activation, [rows, tokens, ...flat.slice(1)]);
     if (change) view = tf.add(tf.mul(view, change.gain), change.bias);
-    for (const hook of functionsHere ?? []) view = hook(view, name) ?? view;
+    for (const hook of functionsHere ?? []) view = hook(view);
+    if (change || functionsHere) view = settle(view);
     if (keep) collected.set(name, view);
     return isPattern(name) ? view : tf.reshape(view, flat);
   }) as At;
-  at.wants = (name) => wanted.includes(name) || affine.has(name) || hooks.has(name);
+  at.changes = (name) => affine.has(name) || hooks.has(name);
+  at.wants = (name) => wanted.includes(name) || at.changes(name);
   return { at, collected: () => wanted.map((name) => collected.get(name)!) };
+}
+
+/** An activation after a hook. @throws HeadscopeError (usage) for what can't take its place, naming the hook point */
+export function hooked(hook: HookFunction, activation: Tensor, name: string, starts: readonly number[]): Tensor {
+  const given: unknown = hook(activation, name, starts);
+  const refuse = (what: string): HeadscopeError =>
+    new HeadscopeError("usage", `the hook at ${name} gave ${what}, and the activation is [${activation.shape}]`, {
+      remedy: "return a tensor of that shape, or nothing to leave it as it is",
+    });
+  if (given === undefined && !activation.isDisposed) return activation;
+  if (given === undefined) throw refuse("nothing, after freeing the activation");
+  if (!(given instanceof tf.Tensor))
+    throw refuse(given instanceof Promise ? "a promise" : given === null ? "null" : `a ${typeof given}`);
+  if (given.isDisposed) throw refuse("a tensor that is freed already");
+  const shape: readonly number[] = given.shape;
+  if (shape.length !== activation.shape.length || shape.some((n, axis) => n !== activation.shape[axis]))
+    throw refuse(`a tensor [${shape}]`);
+  if (given.dtype === activation.dtype) return given;
+  if (given.dtype === "string" || given.dtype === "complex64") throw refuse(`a tensor of ${given.dtype}`);
+  return tf.cast(given, activation.dtype);
 }

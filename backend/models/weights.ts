@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { unknownName } from "../errors.ts";
 import { type Handle, handleBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { type ModelConfig, outputWidth } from "./config.ts";
+import { configOf, type ModelConfig, outputWidth } from "./config.ts";
 import { Matrix } from "./matrix.ts";
 
 /** Scale and, for layer norm, offset of a normalisation: [d_model] each. */
@@ -142,8 +142,9 @@ export function weightHandles(weights: Weights): Handle[] {
   return [outer, ...blocks, ...readout].flatMap((group) => flatten(group).handles);
 }
 
-/** Names of a model's parameters as TransformerLens has them. */
-export function parameterNames(config: ModelConfig): string[] {
+/** Names of a model's parameters as TransformerLens has them. @param model or its config */
+export function parameterNames(model: ModelConfig | { readonly config: ModelConfig }): string[] {
+  const config = configOf(model);
   const names = [
     "embed.W_E",
     ...(config.d_input ? ["embed.b_E"] : []),

@@ -14,17 +14,17 @@ export function isSecondRound(n: number): boolean {
   return Math.floor(n / LINES.length) % 2 === 1;
 }
 
-/** Colours of a heatmap from its lowest to its highest value: viridis (van der Walt and Smith 2015) at nine even steps. */
+/** Colours of a heatmap from its lowest to its highest value: GnBu (Brewer 2003) at nine even steps. */
 export const HEAT = [
-  "#440154",
-  "#472d7b",
-  "#3b528b",
-  "#2c728e",
-  "#21918c",
-  "#28ae80",
-  "#5ec962",
-  "#addc30",
-  "#fde725",
+  "#f7fcf0",
+  "#e0f3db",
+  "#ccebc5",
+  "#a8ddb5",
+  "#7bccc4",
+  "#4eb3d3",
+  "#2b8cbe",
+  "#0868ac",
+  "#084081",
 ] as const;
 
 /** Colour of a heatmap's value. @param at from 0, the lowest, to 1; what lies outside takes the nearer end */

@@ -4,15 +4,20 @@
  */
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
+import type { PathForm } from "../circuits/path.ts";
 import type { Flag, JsonSchema } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
+import type { Stop, Stopped } from "../inference/stop-rule.ts";
+import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
+/** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
 
 /** RFC 9457: what every response with a status from 400 on holds. */
 export interface Problem {
@@ -54,7 +59,12 @@ export interface DefinitionDocument {
 
 /** GET /api/definitions: every registry; `train` has the model's and training's parameters too, with the task's defaults. */
 export interface Definitions {
-  readonly probes: readonly DefinitionDocument[];
+  readonly probes: readonly (DefinitionDocument & {
+    /** Of each metric, by name; empty where the probe does not say. */
+    readonly meanings: Readonly<
+      Record<string, { readonly meaning: string; readonly range?: readonly [number, number] }>
+    >;
+  })[];
   readonly tasks: readonly (DefinitionDocument & {
     readonly train: readonly Flag[];
     readonly probes: readonly string[];
@@ -78,14 +88,28 @@ export interface Definitions {
 
 /** GET /api/models: the catalogue, what is in the Hugging Face cache, then one entry for each run with a checkpoint. DELETE /api/models/:ref removes a fetched one. */
 export interface ModelEntry {
-  /** What `model` takes elsewhere: a catalogue name, hf:org/name[@revision], or run:ID. */
+  /** What `model` takes elsewhere: a catalogue name, hf:org/name[@revision], run:ID, or the path of one that was opened. */
   readonly ref: string;
   readonly title: string;
-  readonly kind: "package" | "constructed" | "hub" | "run";
+  readonly kind: "package" | "constructed" | "hub" | "run" | "opened";
   /** Whether it can be opened now. */
   readonly ready: boolean;
   readonly licence?: string;
+  /** Terms to accept (`acceptLicence` of a pull) before it is fetched. */
+  readonly terms?: LicenceTerms;
   readonly bytes?: number;
+}
+
+/** GET /api/folders, POST /api/roots: what of a folder may be opened. */
+export interface FolderListing {
+  /** Absolute; absent for the list of the folders that may be named. */
+  readonly path?: string;
+  readonly parent?: string;
+  readonly folders: readonly { readonly name: string; readonly path: string }[];
+  /** Checkpoint folders and files. */
+  readonly models: readonly { readonly name: string; readonly path: string }[];
+  /** Whether the folder has more entries than were looked at. */
+  readonly more: boolean;
 }
 
 /** GET /api/models/:ref (URL-encoded) */
@@ -93,12 +117,16 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
+  /** Tokens at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
     readonly addsBos: boolean;
     readonly chat: boolean;
   };
+  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  readonly tokenizerFault?: string;
 }
 
 /** GET /api/runs. DELETE /api/runs/:id removes one; POST /api/runs/:id/resume goes on with it, and answers as POST /api/runs. */
@@ -157,7 +185,7 @@ export interface TrainRequest {
  */
 export interface JobSummary {
   readonly id: number;
-  /** train, probe, history, needle, experiment, pull, export. */
+  /** train, probe, history, needle, mask-search, experiment, pull, export. */
   readonly kind: string;
   /** What it does, in words: "induction on smollm2-135m". */
   readonly title: string;
@@ -207,6 +235,19 @@ export type JobRequest =
       readonly maxTokens?: number;
       readonly seed?: number;
     }
+  /** The smallest mask, by a score, that answers every needle question which all heads answer. Result { mask: string }: its id; its source holds the curve. */
+  | {
+      readonly kind: "mask-search";
+      readonly model: string;
+      readonly scores: string;
+      readonly metric?: string;
+      readonly sink?: number;
+      readonly recent?: number;
+      readonly lengths: readonly number[];
+      readonly depths?: readonly number[];
+      readonly needles?: number;
+      readonly seed?: number;
+    }
   /** Result { experiment, preset }: its report is at GET /api/experiments/:name/report. */
   | {
       readonly kind: "experiment";
@@ -215,7 +256,7 @@ export type JobRequest =
       readonly params?: Readonly<Record<string, unknown>>;
     }
   /** Fetches a model of the catalogue. */
-  | { readonly kind: "pull"; readonly model: string };
+  | { readonly kind: "pull"; readonly model: string; readonly acceptLicence?: boolean };
 
 export interface NeedleResult {
   readonly model: string;
@@ -331,12 +372,16 @@ export interface AblateResult {
   readonly control?: {
     readonly mean: number;
     readonly range: readonly [number, number];
+    /** How many different sets there are to draw, where these are fewer than the draws asked for. */
+    readonly ways?: number;
     readonly draws: readonly {
       readonly heads: readonly string[];
       readonly loss: number;
       readonly nll: readonly (readonly number[])[];
     }[];
   };
+  /** Why there is no control though it was asked for. */
+  readonly noControl?: string;
   /** By row. */
   readonly nextToken: readonly (readonly {
     readonly id: number;
@@ -397,18 +442,26 @@ export interface PatchRequest {
   readonly layers?: readonly number[];
   readonly into?: readonly string[];
   readonly through?: "q" | "k" | "v";
+  /** Of path patching: the direct edge (default), or the MLPs between computed again. */
+  readonly form?: PathForm;
 }
 export interface PatchResponse {
   readonly clean: number;
   readonly corrupt: number;
-  /** [layers][heads, positions, or 1] */
+  /** [layers][heads, positions, or 1]; of k and v the KV heads. */
   readonly patched: readonly (readonly number[])[];
+  /** What to bear in mind, such as a clean prompt that does not prefer its answer. */
+  readonly notes?: readonly string[];
+  /** Of path patching: its form, and whose inputs were changed, query heads as "1.2", KV heads as "KV 1.1". */
+  readonly form?: PathForm;
+  readonly receivers?: readonly string[];
   readonly ms: number;
 }
 
 /**
  * POST /api/generate. With `accept: text/event-stream` the answer is events `token` { id, text, probability } (and `progress`), then
- * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone.
+ * one `done` GenerateResult or `error` Problem; otherwise GenerateResult alone. A token's text lags behind where a character
+ * lacks bytes or a stop text may have begun; the result's text is whole.
  */
 export type GenerateRequest = PromptInput & {
   readonly chat?: boolean;
@@ -419,11 +472,17 @@ export type GenerateRequest = PromptInput & {
   readonly prefill?: "masked" | "dense";
   /** Zeroed at every position, in the prompt and after. */
   readonly ablate?: readonly string[];
+  /** Token ids and texts that end it, beside those that the model's own files name. */
+  readonly stop?: readonly Stop[];
+  /** Their positions are those of the sequence: the prompt, then the new tokens. */
+  readonly interventions?: readonly Intervention[];
 };
 export interface GenerateResult {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
   readonly text: string;
+  /** Why it ended; what it stopped at is not part of the result. */
+  readonly stopped: Stopped;
   readonly promptTokens: number;
   readonly cache: { readonly bytes: number; readonly bytesFull: number };
   readonly prefillMs: number;

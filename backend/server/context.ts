@@ -7,14 +7,15 @@ import type { Library } from "./library.ts";
 import type { Limits } from "./limits.ts";
 import type { Models } from "./models.ts";
 import type { Prompts } from "./prompts.ts";
+import type { Roots } from "./roots.ts";
 import type { Watcher } from "./watcher.ts";
 
 /** What the routes of one server share. */
 export interface ServerContext {
   /** The data folder, absolute. */
   readonly folder: string;
-  /** Folders that imports may name besides it, absolute. */
-  readonly roots: readonly string[];
+  /** Folders that requests may name, it among them. */
+  readonly roots: Roots;
   readonly limits: Limits;
   readonly store: Store;
   readonly queue: Queue;

@@ -31,7 +31,7 @@ export async function readForeign(given: Given, context: ServerContext, signal: 
     watcher.changed();
     return entry;
   };
-  if ("path" in given) return read(await existingInside([folder, ...roots], given.path));
+  if ("path" in given) return read(await existingInside(roots.folders, given.path));
   const own = join(folder, "imports", randomBytes(6).toString("hex"));
   try {
     return await read(await written(given.files, join(own, format)));

@@ -2,10 +2,11 @@ import { z } from "zod";
 import { experimentParameters, experiments } from "../../experiments/index.ts";
 import { probes } from "../../probes/index.ts";
 import { HeadscopeError } from "../errors.ts";
-import { headMaskSchema, parseMask } from "../heads/mask.ts";
+import { headMaskSchema, maskFromScores, parseMask } from "../heads/mask.ts";
+import { checkTerms, listModels } from "../models/pull.ts";
 import { parseReference } from "../models/reference.ts";
 import type { ServerContext } from "./context.ts";
-import { modelRef, parameters, seed, shortName } from "./fields.ts";
+import { documentId, modelRef, parameters, seed, shortName } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 
 /** What POST /api/jobs takes: JobRequest. */
@@ -37,12 +38,28 @@ export function jobRequest({ promptTokens, newTokens }: Limits) {
       seed: seed.optional(),
     }),
     z.strictObject({
+      kind: z.literal("mask-search"),
+      model: modelRef,
+      scores: documentId.describe("id of the scores by which KV heads are kept"),
+      metric: shortName.optional(),
+      sink: z.int().min(0).max(promptTokens).optional(),
+      recent: z.int().min(1).max(promptTokens).optional(),
+      lengths: z.array(z.int().min(16).max(promptTokens)).min(1).max(16).describe("tokens of the questions"),
+      depths: z.array(z.number().min(0).max(1)).min(1).max(16).optional(),
+      needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
+      seed: seed.optional(),
+    }),
+    z.strictObject({
       kind: z.literal("experiment"),
       name: shortName,
       preset: z.enum(["quick", "full"]),
       params: parameters.optional(),
     }),
-    z.strictObject({ kind: z.literal("pull"), model: modelRef }),
+    z.strictObject({
+      kind: z.literal("pull"),
+      model: modelRef,
+      acceptLicence: z.boolean().optional().describe("whether the model's terms are accepted, where it has some"),
+    }),
   ]);
 }
 
@@ -53,7 +70,7 @@ export type CheckedJob = z.output<ReturnType<typeof jobRequest>>;
  * @returns the spec as the worker takes it
  * @throws HeadscopeError for names and parameters that headscope does not have
  */
-export async function checkJob(job: CheckedJob, { store, models }: ServerContext): Promise<CheckedJob> {
+export async function checkJob(job: CheckedJob, { store, models, library }: ServerContext): Promise<CheckedJob> {
   switch (job.kind) {
     case "probe":
       for (const { name, params } of job.probes) probes.parse(name, params);
@@ -65,13 +82,21 @@ export async function checkJob(job: CheckedJob, { store, models }: ServerContext
     case "needle":
       if (job.mask !== undefined) parseMask(job.mask, "the mask");
       return { ...job, model: await models.allowed(job.model) };
+    case "mask-search": {
+      const { metric, sink, recent } = job;
+      maskFromScores(await library.readScores(job.scores), { top: 0, metric, sink, recent });
+      return { ...job, model: await models.allowed(job.model) };
+    }
     case "experiment":
       experimentParameters(experiments, job.name, job.preset, job.params);
       return job;
     case "pull": {
       const reference = parseReference(job.model, "none");
-      if (reference.kind === "hub" || (reference.kind === "catalogue" && reference.model.kind === "package"))
+      if (reference.kind === "hub") return job;
+      if (reference.kind === "catalogue" && reference.model.kind === "package") {
+        checkTerms(listModels().find(({ name }) => name === job.model)!, job.acceptLicence);
         return job;
+      }
       if (reference.kind === "catalogue")
         throw new HeadscopeError("usage", `${job.model} is built in memory: there is nothing to fetch`, {
           remedy: "use it as it is",

@@ -4,7 +4,7 @@ import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HeadscopeError } from "../errors.ts";
 import { isInside, leadsInside, readRegular, writablePath } from "../files.ts";
-import { ablatedHeads, type HeadMask, parseMask, retrievalHeads, writeMask } from "../heads/mask.ts";
+import { type HeadMask, meaningOf, parseMask, writeMask } from "../heads/mask.ts";
 import { type HeadScores, parseScores, writeScores } from "../heads/scores.ts";
 import { parseJson } from "../json.ts";
 import { slug } from "../paths.ts";
@@ -197,13 +197,12 @@ export function scoresEntry(id: string, { model, probe, metrics, created }: Head
 /** A mask without its tables. */
 export function maskEntry(id: string, mask: HeadMask): MaskEntry {
   const { model, sink, recent, source } = mask;
+  const { full, ablated } = meaningOf(mask);
   return {
     id,
     model,
-    ...(mask.kvHeads === undefined
-      ? {}
-      : { full: [retrievalHeads(mask).length, model.layers * model.kvHeads] as const }),
-    ablated: ablatedHeads(mask).length,
+    ...(mask.kvHeads === undefined ? {} : { full: [full.length, model.layers * model.kvHeads] as const }),
+    ablated: ablated.length,
     sink,
     recent,
     source,

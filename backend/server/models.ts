@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { hubModelPath } from "../models/hub/cache.ts";
 import { listHubModels, listModels } from "../models/pull.ts";
 import { parseReference } from "../models/reference.ts";
@@ -7,6 +8,9 @@ import type { Health, ModelEntry, ModelInfo } from "./api.ts";
 import { existingInside } from "./files.ts";
 import type { Interactive } from "./interactive.ts";
 import { readsTokens } from "./job-summaries.ts";
+import { Opened } from "./opened.ts";
+import type { Refusal } from "./problems.ts";
+import type { Roots } from "./roots.ts";
 
 /** What the worker says of a model. */
 interface Description {
@@ -18,35 +22,58 @@ interface Description {
 export class Models {
   readonly #store: Store;
   readonly #interactive: Interactive;
-  readonly #folders: readonly string[];
+  readonly #roots: Roots;
+  readonly #opened: Opened;
   readonly #described = new Map<string, ModelInfo>();
   /** What the worker computes on; undefined until it has said so. */
   backend: Health["backend"];
 
-  /** @param folders in which models named by their path may lie */
-  constructor(store: Store, interactive: Interactive, folders: readonly string[]) {
+  /** @param roots in which models named by their path may lie */
+  constructor(store: Store, interactive: Interactive, roots: Roots) {
     this.#store = store;
     this.#interactive = interactive;
-    this.#folders = folders;
+    this.#roots = roots;
+    this.#opened = new Opened(store.folder);
   }
 
-  /** The catalogue, what is in the Hugging Face cache, then the runs with a checkpoint, newest first. */
+  /** The catalogue, what is in the Hugging Face cache, what was opened by its path, then the runs with a checkpoint, newest first. */
   async list(): Promise<ModelEntry[]> {
-    const named = [...listModels(), ...(await listHubModels())].map(({ name, title, kind, ready, licence, bytes }) => ({
-      ref: name,
-      title,
-      kind,
-      ready,
-      ...(licence === undefined ? {} : { licence }),
-      ...(bytes === undefined ? {} : { bytes }),
-    }));
+    const named = [...listModels(), ...(await listHubModels())].map(
+      ({ name, title, kind, ready, licence, terms, bytes }) => ({
+        ref: name,
+        title,
+        kind,
+        ready,
+        ...(licence === undefined ? {} : { licence }),
+        ...(terms === undefined ? {} : { terms }),
+        ...(bytes === undefined ? {} : { bytes }),
+      }),
+    );
     const trained = this.#store
       .runs()
       .filter((run) => readsTokens(run) && checkpointSteps(run.id, this.#store.folder).length > 0)
       .map(({ id, task, seed, step }): ModelEntry => {
         return { ref: `run:${id}`, title: `${task}, seed ${seed}, step ${step}`, kind: "run", ready: true };
       });
-    return [...named, ...trained.reverse()];
+    return [...named, ...(await this.#listOpened()), ...trained.reverse()];
+  }
+
+  /** Those that were opened by their path and still may be, latest first; what is gone is forgotten. */
+  async #listOpened(): Promise<ModelEntry[]> {
+    const paths = await this.#opened.list();
+    const looks = await Promise.all(
+      paths.map((path) =>
+        existingInside(this.#roots.folders, path).then(
+          () => 200,
+          (error) => (error as Refusal).problem?.status,
+        ),
+      ),
+    );
+    await this.#opened.remove(paths.filter((_, i) => looks[i] === 404));
+    return paths
+      .filter((_, i) => looks[i] === 200)
+      .map((path): ModelEntry => ({ ref: path, title: basename(path), kind: "opened", ready: true }))
+      .reverse();
   }
 
   /**
@@ -56,7 +83,7 @@ export class Models {
    */
   async allowed(ref: string): Promise<string> {
     const reference = parseReference(ref, "slashed");
-    return reference.kind === "path" ? existingInside(this.#folders, ref) : ref;
+    return reference.kind === "path" ? existingInside(this.#roots.folders, ref) : ref;
   }
 
   /** What a model is, from the worker at the first time. */
@@ -68,6 +95,7 @@ export class Models {
     const { info, backend } = await this.#interactive.ask<Description>("describe", { model }, { signal });
     this.backend = backend;
     this.#described.set(key, info);
+    if (parseReference(model, "absolute").kind === "path") await this.#opened.add(model);
     return info;
   }
 

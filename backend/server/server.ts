@@ -11,7 +11,7 @@ import { openStore } from "../store/store.ts";
 import { keepRoom } from "./connections.ts";
 import type { ServerContext } from "./context.ts";
 import { EventHub } from "./event-hub.ts";
-import { checkToken, type Guard, guard } from "./guard.ts";
+import { checkToken, type Guard, guard, isLoopback } from "./guard.ts";
 import { Interactive } from "./interactive.ts";
 import { JobRunner } from "./job-runner.ts";
 import { Library } from "./library.ts";
@@ -21,6 +21,7 @@ import { Models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { answerOf, notFound } from "./problems.ts";
 import { Prompts } from "./prompts.ts";
+import { Roots } from "./roots.ts";
 import { mount } from "./route.ts";
 import { routes } from "./routes/index.ts";
 import { environmentToken, serverToken } from "./token.ts";
@@ -185,7 +186,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
   return new HeadscopeError("input", what, { remedy, cause: error });
 }
 
-function openContext(folder: string, limits: Limits, { roots = [], worker = {} }: ServerOptions) {
+function openContext(folder: string, limits: Limits, { roots = [], worker = {}, host = DEFAULT_HOST }: ServerOptions) {
   const store = openStore({ folder, waiting: limits.queuedJobs });
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
   const interactive = new Interactive(limits, { ...worker, environment }, (ref) => filesVersion(ref, folder));
@@ -196,16 +197,16 @@ function openContext(folder: string, limits: Limits, { roots = [], worker = {} }
   const library = new Library(folder);
   const watcher: Watcher = new Watcher(store, library, events, () => jobs);
   const jobs = new JobRunner(store, queue, watcher.changed);
-  const rootFolders = roots.map((root) => resolve(root));
+  const allowed = new Roots([folder, ...roots.map((root) => resolve(root))], isLoopback(host));
   const context: ServerContext = {
     folder,
-    roots: rootFolders,
+    roots: allowed,
     limits,
     store,
     queue,
     jobs,
     interactive,
-    models: new Models(store, interactive, [folder, ...rootFolders]),
+    models: new Models(store, interactive, allowed),
     prompts: new Prompts(limits.prompts),
     library,
     events,

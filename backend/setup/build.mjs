@@ -14,6 +14,7 @@ const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",
   worker: "backend/workers/worker.ts",
+  "chat-template": "backend/models/tokenizers/chat-template-program.ts",
   "models/pull": "backend/models/pull.ts",
   bench: "test/bench/bench.ts",
   "bench-load": "test/bench/load.ts",

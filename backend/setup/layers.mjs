@@ -23,6 +23,7 @@ const EVERYBODY = [
   "backend/errors.ts",
   "backend/files.ts",
   "backend/json.ts",
+  "backend/options.ts",
   "backend/paths.ts",
   "package.json",
 ];

@@ -19,10 +19,16 @@ import { web } from "./web.mjs";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const STEPS = [nodeVersion, dependencies, bundle, web, native, model];
 
+const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
+
+/** The models that test/models compares are fetched by people who ask for it, never by npm test. */
+const ALL_BUT_MODELS = ["--project", "!models"];
+
 /** What each command runs once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
-  test: (args) => [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", ...args],
+  test: (args) => [VITEST, "run", ...(args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS), ...args],
+  "test:models": (args) => [VITEST, "run", "--project", "models", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
   "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],
 };

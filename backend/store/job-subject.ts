@@ -25,6 +25,7 @@ const TITLES: Readonly<Record<string, (spec: Spec) => string>> = {
   probe: ({ probes = [], model }) => `${probes.map(({ name }) => name).join(", ")} on ${model}`,
   history: ({ probe, run }) => `${probe} over the checkpoints of ${run}`,
   needle: ({ model }) => `needle questions to ${model}`,
+  "mask-search": ({ model }) => `smallest mask of ${model}`,
   experiment: ({ name, preset }) => `experiment ${name}, ${preset}`,
   pull: ({ model }) => `fetching ${model}`,
 };

@@ -88,6 +88,11 @@ export async function train(
         for (const [what, value] of Object.entries(evaluator.evaluate(parameters, batch)))
           values[`${name}.${what}`] = value;
       });
+      // Before anything looks into the model, which would only find that its activations are no numbers.
+      if (!Object.values(values).every(Number.isFinite)) {
+        parameters.dispose();
+        throw diverged(step, seeds[s]!, lastSaved);
+      }
       if (callbacks.measure) {
         const model = modelOfParameters(`seed ${seed}, step ${step}`, config, parameters.dataSync() as Float32Array);
         try {

@@ -146,7 +146,7 @@ function makeRun(model: Model, ids: readonly number[], most: number, signal: Abo
   const result = forward(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer: check });
   let nll: readonly number[];
   try {
-    nll = ids.length < 2 ? [] : residLosses(model, result.resid, [ids], check)[0]!;
+    nll = ids.length < 2 ? [] : residLosses(model, result.resid, [ids], { onChunk: check })[0]!;
   } catch (error) {
     result.dispose();
     throw error;

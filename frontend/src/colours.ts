@@ -2,18 +2,14 @@ import { theme } from "./state/theme.svelte.ts";
 
 type Rgb = readonly [number, number, number];
 
-/** Viridis (van der Walt and Smith 2015) at nine even steps, as the backend's reports draw it. */
-export const HEAT = [
-  "#440154",
-  "#472d7b",
-  "#3b528b",
-  "#2c728e",
-  "#21918c",
-  "#28ae80",
-  "#5ec962",
-  "#addc30",
-  "#fde725",
-] as const;
+/**
+ * From nothing, which is near the page's own colour, to much, at nine even steps: on light ground GnBu (Brewer 2003), as the
+ * backend's reports have it; on dark ground viridis (van der Walt and Smith 2015).
+ */
+const HEAT = {
+  light: ["#f7fcf0", "#e0f3db", "#ccebc5", "#a8ddb5", "#7bccc4", "#4eb3d3", "#2b8cbe", "#0868ac", "#084081"],
+  dark: ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"],
+} as const;
 
 /** Blue over a middle to orange; blue and orange stay apart for all usual forms of colour blindness. */
 const DIVERGING = {
@@ -21,31 +17,35 @@ const DIVERGING = {
   dark: ["#9fd4ff", "#3f9be0", "#1f5f96", "#20262d", "#9a5415", "#e58a35", "#ffce9e"],
 } as const;
 
-/** Okabe and Ito 2008, Color Universal Design, without the yellow that white swallows. */
-const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#808080"] as const;
-
-/** Viridis at 256 even steps, three bytes each: for canvases. */
-export const HEAT_TABLE: Uint8Array = table(HEAT);
+/** Okabe and Ito 2008, Color Universal Design, without the yellow that white swallows; on dark ground lighter ones in their order. */
+const LINES = {
+  light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#808080"],
+  dark: ["#56b4e9", "#ff9b4a", "#3fcf9f", "#e6a3c9", "#a9b8ff", "#f0d060", "#a3b0bd"],
+} as const;
 
 const WORDS = {
-  heat: words(HEAT_TABLE),
-  light: words(table(DIVERGING.light)),
-  dark: words(table(DIVERGING.dark)),
+  heat: { light: words(table(HEAT.light)), dark: words(table(HEAT.dark)) },
+  diverging: { light: words(table(DIVERGING.light)), dark: words(table(DIVERGING.dark)) },
 };
 
-/** Colour of a value from 0, the lowest, to 1, the highest; what lies outside takes the nearer end. @returns #rrggbb */
+/** The colours of the heat map that the page has now, from nothing to much, at even steps. Reactive on the theme. */
+export function heatStops(): readonly string[] {
+  return HEAT[ground()];
+}
+
+/** Colour of a value from 0, the lowest, to 1, the highest; what lies outside takes the nearer end. Reactive. @returns #rrggbb */
 export function heat(t: number): string {
-  return WORDS.heat[step(t)]!;
+  return WORDS.heat[ground()][step(t)]!;
 }
 
 /** Colour of a value from -1 over 0 to 1; the middle is near the page's own colour, dark or light. @returns #rrggbb */
 export function diverging(t: number): string {
-  return WORDS[theme.dark ? "dark" : "light"][step((t + 1) / 2)]!;
+  return WORDS.diverging[ground()][step((t + 1) / 2)]!;
 }
 
-/** Colour of the n-th line of a figure; after seven they come again. */
+/** Colour of the n-th line of a figure; after seven they come again. Reactive on the theme. */
 export function lineColour(n: number): string {
-  return LINES[n % LINES.length]!;
+  return LINES[ground()][n % LINES.light.length]!;
 }
 
 /** Black or white, whichever can be read on a colour. @param colour #rrggbb */
@@ -59,7 +59,7 @@ export function inkOn(colour: string): "#000000" | "#ffffff" {
 
 /** A colour scale as plotly takes it. */
 export function plotlyScale(kind: "heat" | "diverging"): [number, string][] {
-  const stops: readonly string[] = kind === "heat" ? HEAT : DIVERGING[theme.dark ? "dark" : "light"];
+  const stops: readonly string[] = (kind === "heat" ? HEAT : DIVERGING)[ground()];
   return stops.map((colour, i) => [i / (stops.length - 1), colour]);
 }
 
@@ -72,6 +72,10 @@ export function token(name: string): string {
   const { color } = getComputedStyle(probe);
   probe.remove();
   return color;
+}
+
+function ground(): "light" | "dark" {
+  return theme.dark ? "dark" : "light";
 }
 
 function step(t: number): number {

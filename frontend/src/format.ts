@@ -27,9 +27,28 @@ export function figure(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const big = Math.abs(value);
-  if (big >= 1e6 || big < 1e-4) return value.toExponential(2).replace("e+", "e");
+  if (big >= 1e6 || big < 1e-3) return value.toExponential(2).replace("e+", "e");
   if (big >= 1000) return String(Math.round(value));
   return value.toFixed(big >= 100 ? 1 : big >= 10 ? 2 : 3);
+}
+
+/**
+ * A number in a list whose values go up to `largest`: all with the same decimals, so that the higher one is the larger; what is below
+ * half of the last decimal is told from 0 by "<".
+ */
+export function like(value: number, largest: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const big = Math.abs(largest);
+  if (big >= 1000 || big < 0.01 || !Number.isFinite(big)) return figure(value);
+  const decimals = big >= 100 ? 1 : big >= 10 ? 2 : 3;
+  const text = value.toFixed(decimals);
+  if (Number(text) !== 0 || value === 0) return Number(text) === 0 ? "0" : text;
+  return `${value < 0 ? ">-" : "<"}${(10 ** -decimals).toFixed(decimals)}`;
+}
+
+/** A message with a capital letter, unless it begins with something that has its own spelling, such as a path. */
+export function sentence(message: string): string {
+  return /^[a-z]+(?=[\s,:;'’]|$)/.test(message) ? message[0]!.toUpperCase() + message.slice(1) : message;
 }
 
 /** A share of 1 as per cent: "12.3%". */

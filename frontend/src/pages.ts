@@ -14,6 +14,7 @@ export interface PageEntry {
 export const PAGE_LIST: readonly PageEntry[] = [
   { name: "home", title: "Home", key: "h", load: () => import("./pages/Home.svelte") },
   { name: "heads", title: "Heads", key: "e", load: () => import("./pages/Heads.svelte") },
+  { name: "compare", title: "Compare", key: "c", load: () => import("./pages/Compare.svelte") },
   { name: "attention", title: "Attention", key: "a", load: () => import("./pages/Attention.svelte") },
   { name: "ablation", title: "Ablation", key: "b", load: () => import("./pages/Ablation.svelte") },
   { name: "patching", title: "Patching", key: "p", load: () => import("./pages/Patching.svelte") },

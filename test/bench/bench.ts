@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { windowsOf } from "../../backend/inference/generate.ts";
+import { type MaskMeaning, meaningOf } from "../../backend/heads/mask.ts";
 import { type ForwardOptions, forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import { loadModel } from "../../backend/models/load.ts";
@@ -185,22 +185,19 @@ function prefill(model: Model, n: number, options: ForwardOptions = {}): number 
   return performance.now() - began;
 }
 
-function quarterWindows(model: Model): ReturnType<typeof windowsOf> {
+function quarterWindows(model: Model): MaskMeaning["windows"] {
   const { n_layers, n_key_value_heads: G } = model.config;
   const kvHeads = Array.from({ length: n_layers }, (_, l) =>
     Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))),
   );
-  return windowsOf(
-    {
-      format: "headscope.head-mask/1",
-      model: { ref: MODEL, layers: n_layers, heads: model.config.n_heads, kvHeads: G },
-      kvHeads,
-      sink: 64,
-      recent: 256,
-      source: "user",
-    },
-    model.config,
-  );
+  return meaningOf({
+    format: "headscope.head-mask/1",
+    model: { ref: MODEL, layers: n_layers, heads: model.config.n_heads, kvHeads: G },
+    kvHeads,
+    sink: 64,
+    recent: 256,
+    source: "user",
+  }).windows;
 }
 
 /** Milliseconds a token over a cache that holds n tokens; the first call goes on until functions are compiled. */

@@ -203,6 +203,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
       for (const path of [
         "",
         "heads?head=0.1",
+        "compare?second=toy-induction",
         "attention",
         "ablation?heads=0.1",
         "patching",

@@ -45,6 +45,21 @@ function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: Re
   expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
 }
 
+describe("generate --stop", () => {
+  test("ends at a token beside the model's own, and says so; digits are an id and a quoted text is none", async () => {
+    const prompt = await file("stops.json", [row]);
+    const args = ["generate", ...MODEL, "--tokens-file", prompt, "--max-tokens", "3", "--json"];
+    const free = ok(await headscope(args)).json<{ ids: number[]; stopped: object }>();
+    expect(free.stopped).toEqual({ by: "limit", tokens: 3 });
+    const stop = String(free.ids[1]);
+    const ended = ok(await headscope([...args, "--stop", stop, "--stop", "127"])).json();
+    expect(ended).toMatchObject({ ids: free.ids.slice(0, 1), stopped: { by: "token", id: free.ids[1] } });
+    const text = await refused([...args, "--stop", JSON.stringify(stop)]); // the toy has no tokenizer
+    expect(text).toMatchObject({ code: 1, stderr: expect.stringContaining("no tokenizer") });
+    expect(await refused([...args, "--stop", "1000000"])).toMatchObject({ code: 1 });
+  });
+});
+
 describe("generate", () => {
   test("continues repeated ids as the induction head says", async () => {
     const prompt = await file("prompt.json", [row.slice(0, -3)]);
@@ -280,7 +295,7 @@ describe("patch", () => {
     expectLine(
       await refused(["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head"]),
       1,
-      /pair\.json: clean has 3 tokens and corrupt has 2; .*two sides of one length/,
+      /pair\.json: the clean prompt has 3 tokens and the corrupt one 2; .*two sides of one length/,
     );
   });
 });

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { HeadComparison } from "../../backend/heads/compare.ts";
 import { buildCli, type CliRun, headscope, ROOT } from "../helpers/cli.ts";
 
 let folder = "";
@@ -51,7 +52,7 @@ describe("help", () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]!);
     expect(commands).toEqual(
       expect.arrayContaining(
-        "start doctor models tasks train runs jobs sweep experiment probes probe mask ablate patch generate needle forward export import definitions".split(
+        "start doctor models tasks train runs jobs sweep experiment probes probe compare mask ablate patch generate needle forward export import definitions".split(
           " ",
         ),
       ),
@@ -147,6 +148,44 @@ describe("--json", () => {
   test("may stand before the command", async () => {
     const run = await headscope(["--json", "models", "list"]);
     expect(run.json<{ name: string }[]>().map(({ name }) => name)).toContain("toy-induction");
+  });
+});
+
+describe("compare", () => {
+  test("sets two models' heads beside each other by relative depth", async () => {
+    const other = {
+      ...SCORES,
+      model: { ...SCORES.model, ref: "deeper", layers: 3 },
+      metrics: { induction: { axis: "heads", values: [...SCORES.metrics.induction.values, [0, 0, 0, 1]] } },
+    };
+    const files = [await file("first.json", SCORES), await file("second.json", other)];
+    const run = await headscope(["compare", ...files, "--top", "2"]);
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    expect(run.stdout).toContain(
+      "The 2 best heads by induction lie at depth 1.00 in made-up (0.70 to 0.90) and 0.50 to 1.00 in deeper (0.90 to 1.00); the best of all, 1.0 and 2.3, at 1.00 and 1.00.",
+    );
+    const json = (await headscope(["compare", ...files, "--top", "2", "--json"])).json<HeadComparison>();
+    expect(json.models.map(({ top }) => top.map(({ head, depth }) => [head, depth]))).toEqual([
+      [
+        ["1.0", 1],
+        ["1.3", 1],
+      ],
+      [
+        ["2.3", 1],
+        ["1.0", 0.5],
+      ],
+    ]);
+  });
+
+  test("is refused in one line for scores of two probes, and for an unknown metric", async () => {
+    const first = await file("first.json", SCORES);
+    const other = await file("previous.json", { ...SCORES, probe: "previous-token" });
+    expectLine(await headscope(["compare", first, other]), 1, /induction.*previous-token.*cannot be compared/);
+    expectLine(
+      await headscope(["compare", first, first, "--metric", "inducton"]),
+      2,
+      /metric of the induction scores "inducton"; did you mean induction\?/,
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pulledModel } from "../../backend/models/pull.ts";
 import type { JobSummary, ModelEntry, Problem, RunCurves, RunDetail, RunSummary } from "../../backend/server/api.ts";
 import { startServer } from "../../backend/server/server.ts";
 import { openStore } from "../../backend/store/store.ts";
@@ -173,6 +174,16 @@ describe("jobs", () => {
     expect([json.status, json.detail]).toEqual([status, expect.stringContaining(says)]);
     expect((await server.get<unknown[]>("/api/jobs")).json).toHaveLength(before);
   });
+
+  test.skipIf(pulledModel("gemma3-270m"))(
+    "a pull of a model with terms is no job until they are accepted",
+    async () => {
+      const { json } = await server.post<Problem>("/api/jobs", { kind: "pull", model: "gemma3-270m" });
+      expect([json.status, json.detail]).toEqual([422, expect.stringContaining("Gemma Terms of Use")]);
+      const listed = (await server.get<ModelEntry[]>("/api/models")).json.find(({ ref }) => ref === "gemma3-270m");
+      expect(listed?.terms?.url).toMatch(/^https:/);
+    },
+  );
 
   test("a training that cannot be is refused before there is a run", async () => {
     const before = (await server.get<unknown[]>("/api/runs")).json.length;

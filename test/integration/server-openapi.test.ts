@@ -1,3 +1,4 @@
+import { tmpdir } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { LIMITS } from "../../backend/server/limits.ts";
@@ -65,6 +66,7 @@ describe("the schemas are those of the server", () => {
       { model: "m", tokens: [1], maxTokens: 0 },
     ],
     ["/api/scores", () => scores, { ...scores, metrics: { mine: { axis: "rows", values: [] } } }],
+    ["/api/roots", () => ({ path: tmpdir() }), { path: "" }],
     ["/api/masks", () => ({ model: "toy-induction", ablate: ["0.1"] }), { model: "toy-induction", ablate: "0.1" }],
     ["/api/exports", () => ({ format: "csv", scores }), { format: "csv", scores: 7 }],
     [

@@ -8,6 +8,7 @@ import type {
   ExperimentEntry,
   ExportResult,
   GenerateResult,
+  HeadComparison,
   Health,
   InterveneResult,
   MaskEntry,
@@ -210,6 +211,18 @@ describe("generation", () => {
     expect(done).toMatchObject({ ids: json.ids, promptTokens: 7, cache: { bytes: json.cache.bytes } });
   });
 
+  test("ends at a given token, and says why it ended", async () => {
+    const free = await server.post<GenerateResult>("/api/generate", body);
+    expect(free.json.stopped).toEqual({ by: "limit", tokens: 3 });
+    const { json } = await server.post<GenerateResult>("/api/generate", { ...body, stop: [7] });
+    expect(json.ids).toEqual([4]);
+    expect(json.stopped).toEqual({ by: "token", id: 7 });
+    for (const stop of [["a text"], [""], [1e9], Array.from({ length: 17 }, (_, id) => id)]) {
+      const { status } = await server.post<Problem>("/api/generate", { ...body, stop });
+      expect(status).toBe(422);
+    }
+  });
+
   test("with a mask needs less memory; a mask of another model is refused", async () => {
     const mask = (
       await server.post<{ mask: object }>("/api/masks", { model: MODEL, kvHeads: ["1.0"], sink: 1, recent: 2 })
@@ -259,6 +272,20 @@ describe("documents", () => {
     expect((await server.remove(`/api/scores/${kept.json.id}`)).status).toBe(204);
     expect(await list()).not.toContain(kept.json.id);
     expect((await server.get(`/api/scores/${kept.json.id}`)).status).toBe(404);
+  });
+
+  test("two score documents are compared by depth; one that is not there and an unknown metric are said", async () => {
+    const ids = await Promise.all(
+      [0.9, 0.1].map(async (value) => (await server.post<ScoresEntry>("/api/scores", scores(value))).json.id),
+    );
+    const of = (query: Record<string, string>) =>
+      server.get<HeadComparison & Problem>(`/api/comparison?${new URLSearchParams(query)}`);
+    const pair = { first: ids[0]!, second: ids[1]! };
+    const { json } = await of({ ...pair, top: "1" });
+    expect(json.models.map(({ top }) => top.map(({ value }) => value))).toEqual([[0.9], [0.3]]);
+    expect((await of({ ...pair, second: "scores/none.json" })).status).toBe(404);
+    expect((await of({ ...pair, metric: "none" })).status).toBe(404);
+    for (const top of ["0", "-1", "many"]) expect((await of({ ...pair, top })).status, top).toBe(422);
   });
 
   test("scores of another shape than they say are refused, and nothing is kept", async () => {

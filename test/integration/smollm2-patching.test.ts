@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PatchNode, type PatchPlace, patch, type TokenPair } from "../../backend/circuits/patch.ts";
+import type { TokenPair } from "../../backend/circuits/pairs.ts";
+import { type PatchNode, type PatchPlace, patch } from "../../backend/circuits/patch.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { havePulled, onSmolLm2, oracle, worst } from "../helpers/pulled.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readCases, readPairFile } from "../../backend/cli/case-files.ts";
+import { readCases, readInterventions, readPairFile } from "../../backend/cli/case-files.ts";
 import { expandNames } from "../../backend/cli/commands/forward.ts";
 import { readTokens, tokensOf } from "../../backend/cli/inputs.ts";
 import { HeadscopeError } from "../../backend/errors.ts";
@@ -121,19 +121,43 @@ describe("pair files", () => {
     [
       "sides of different lengths",
       { clean: "abc", corrupt: "ab", answer: 1, wrong: 2 },
-      /clean has 3 tokens and corrupt has 2/,
+      /the clean prompt has 3 tokens and the corrupt one 2/,
     ],
-    ["a side that is missing", { clean: "abc", answer: 1, wrong: 2 }, /corrupt is nothing, neither ids nor a text/],
-    ["no wrong answer", { clean: "a", corrupt: "b", answer: 1 }, /wrong is nothing, neither an id nor a text/],
+    ["a side that is missing", { clean: "abc", answer: 1, wrong: 2 }, /corrupt: it is missing/],
+    ["no wrong answer", { clean: "a", corrupt: "b", answer: 1 }, /wrong: it is missing/],
     ["an answer of two tokens", { clean: "a", corrupt: "b", answer: "cd", wrong: 2 }, /answer "cd" is 2 tokens/],
+    ["an answer outside the vocabulary", { clean: "a", corrupt: "b", answer: 1, wrong: 96 }, /wrong: id 96 is outside/],
     [
-      "an answer outside the vocabulary",
-      { clean: "a", corrupt: "b", answer: 1, wrong: 96 },
-      /wrong, position 0: id 96 is outside/,
+      "a field that pairs do not have",
+      { clean: "a", corrupt: "b", answer: 1, wrong: 2, position: 1 },
+      /unknown field "position"/,
     ],
-    ["something else", ["ab"], /pair 0 is "ab"; a pair file is/],
+    ["two equal prompts", { clean: "ab", corrupt: "ab", answer: 1, wrong: 2 }, /two prompts are the same/],
+    ["two equal answers", { clean: "a", corrupt: "b", answer: 2, wrong: 2 }, /the same token/],
+    ["something else", ["ab"], /pair 0 is "ab"; a pair is/],
   ])("%s is refused", async (_, content, message) => {
     expect(await lineOf(read(content))).toMatch(message);
+  });
+});
+
+describe("files of interventions", () => {
+  const read = async (content: unknown) => readInterventions(await file(content));
+  const zero = { at: "blocks.0.attn.hook_z", do: "zero" };
+
+  test("hold several or one", async () => {
+    expect(await read([zero, { ...zero, heads: [1], positions: [0] }])).toHaveLength(2);
+    expect(await read(zero)).toMatchObject([zero]);
+  });
+
+  test.each([
+    ["none", [], /holds no intervention/],
+    ["a field that there is not", [zero, { ...zero, head: 1 }], /intervention 1.*"?head"?/],
+    ["a kind that there is not", { ...zero, do: "ablate" }, /unknown intervention "ablate"/],
+  ])("%s is refused with the file's name", async (_, content, message) => {
+    const path = await file(content);
+    const line = await lineOf(readInterventions(path));
+    expect(line).toContain(path);
+    expect(line).toMatch(message);
   });
 });
 

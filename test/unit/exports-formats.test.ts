@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { savetxt } from "../../backend/exports/duo-attention.ts";
-import { exportHeads, importers } from "../../backend/exports/index.ts";
+import { exportHeads, importers, leftOut } from "../../backend/exports/index.ts";
 import { kvTable } from "../../backend/heads/scores.ts";
 import { mask, model, scores } from "./heads-documents.ts";
 
@@ -25,29 +25,12 @@ describe("DuoAttention", () => {
     expect(savetxt(1 + 2 ** -19)).toBe("1.000001907348632812e+00");
   });
 
-  test("a mask gives ones and zeros with its own window, and every key of the configuration", async () => {
+  test("a mask gives ones and zeros with its own window, and says nothing of a training that there was not", async () => {
     const { files } = await exportHeads("duo-attention", { mask }, join(folder, "mask"));
     expect(files).toEqual(["config.json", "full_attention_heads.tsv"]);
     const config = JSON.parse(await readFile(join(folder, "mask/config.json"), "utf8"));
     expect(config).toEqual({
       model_name: "tiny",
-      dataset_format: "multiple_passkey",
-      lr: 0.02,
-      num_steps: 2000,
-      reg_weight: 0.05,
-      initial_value: 1,
-      num_passkeys: 10,
-      passkey_length: 32,
-      min_needle_depth_ratio: 0.05,
-      max_needle_depth_ratio: 0.95,
-      context_length_min: 1000,
-      context_length_max: 32000,
-      context_lengths_num_intervals: 50,
-      depth_ratio_num_intervals: 1000,
-      supervision: "distill",
-      threshold: 0.5,
-      sparsity: null,
-      seed: 42,
       sink_size: 4,
       recent_size: 16,
     });
@@ -175,4 +158,17 @@ test("a CSV table has one row a query head and quotes odd names", async () => {
   expect(lines[0]).toBe('layer,head,kv_head,"a ""b"", c"');
   expect(lines).toHaveLength(17);
   expect(lines[7]).toBe(`1,2,1,${scores.metrics["gate"]!.values[1]![1]}`);
+});
+
+test("of a mask with both tables a format of one half says that the other is left out", () => {
+  const { heads, kvHeads, ...rest } = mask;
+  for (const [format, alone] of [
+    ["duo-attention", { ...rest, kvHeads }],
+    ["hf-prune", { ...rest, heads }],
+    ["pruned-checkpoint", { ...rest, heads }],
+  ] as const) {
+    expect(leftOut(format, mask)).toContain(format);
+    expect(leftOut(format, alone as typeof mask)).toBeUndefined();
+  }
+  for (const format of ["csv", "safetensors"]) expect(leftOut(format, mask)).toBeUndefined();
 });

@@ -75,6 +75,15 @@ describe("config.json", () => {
     });
   });
 
+  it("takes YaRN's factor from the ratio of the lengths where the config has none, as transformers does", () => {
+    const yarn = (more: object) =>
+      configOf("llama-yarn", { rope_scaling: { rope_type: "yarn", original_max_position_embeddings: 16, ...more } });
+    for (const more of [{ factor: null }, {}])
+      expect(yarn(more).rotary_scaling).toEqual(yarn({ factor: 128 / 16 }).rotary_scaling);
+    const neither = changed("llama-yarn", { rope_scaling: { rope_type: "yarn" } });
+    expect(() => describeCheckpoint(neither)).toThrow(expect.objectContaining({ kind: "missing" }));
+  });
+
   it("names local layers only where their window is shorter than the context", () => {
     const windows = (name: string, fields: Record<string, unknown> = {}) => {
       const { window_size, attn_types } = configOf(name, fields);
@@ -163,7 +172,7 @@ describe("refused with file, field or tensor, expected and found", () => {
     ["a mixture of experts by class", changed("mistral-window", { architectures: ["MixtralForCausalLM"] }), "unsupported", /architecture "MixtralForCausalLM"; supported are /],
     ["a mixture of experts by field", changed("qwen3", { num_experts: 8 }), "unsupported", /a mixture of experts \(config\.json's num_experts\)/],
     ["quantised weights", changed("llama-gqa", { quantization_config: { quant_method: "gptq", bits: 4 } }), "unsupported", /quantization_config\.quant_method is "gptq"; headscope does weights in F32/],
-    ["weights in 8 bits", changed("llama-gqa", {}, (all) => [...all].map(([name, tensor]) => [name, { ...tensor, type: "F8_E4M3" }])), "unsupported", /"model\.embed_tokens\.weight" is F8_E4M3; expected F32, F16, BF16/],
+    ["weights in 8 bits", changed("llama-gqa", {}, (all) => [...all].map(([name, tensor]) => [name, { ...tensor, type: "F8_E4M3" }])), "unsupported", /"model\.embed_tokens\.weight" is F8_E4M3; expected F64, F32, F16, BF16/],
     ["long rope", changed("phi3", { rope_parameters: undefined, rope_scaling: { type: "longrope", long_factor: [1] } }), "unsupported", /rope_scaling\.type is "longrope"; headscope does default/],
     ["a rope type that is no text", changed("llama-gqa", { rope_parameters: { rope_type: 3 } }), "corrupt", /rope_parameters\.rope_type is 3; expected a text/],
     ["a rope that is no object", changed("llama-gqa", { rope_parameters: "yarn" }), "corrupt", /rope_parameters is "yarn"; expected an object/],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { pairFileSchema } from "../../backend/circuits/patch.ts";
+import { pairFileSchema } from "../../backend/circuits/pairs.ts";
 import {
   answerText,
   EXAMPLES,

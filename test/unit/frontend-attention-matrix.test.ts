@@ -6,7 +6,7 @@ import { onKey, onWheel } from "../../frontend/src/attention/matrixInput.ts";
 import { paintCells } from "../../frontend/src/attention/paint.ts";
 import { Pyramid } from "../../frontend/src/attention/pyramid.ts";
 import { cellAt, pan, reveal, seen, whole, zoom } from "../../frontend/src/attention/viewport.ts";
-import { HEAT, heat } from "../../frontend/src/colours.ts";
+import { heat, heatStops } from "../../frontend/src/colours.ts";
 
 /** A causal pattern whose rows sum to one, rounded to half precision's 11 bits, as the server sends it. */
 function causal(tokens: number): Float32Array {
@@ -41,7 +41,7 @@ describe("colours of cells", () => {
     const side = 150;
     for (const contrast of CONTRASTS) {
       const placed = place(contrast, scale);
-      const table = colourTable(placed, 1, HEAT, NONE);
+      const table = colourTable(placed, 1, heatStops(), NONE);
       for (const viewport of [
         { key: 0, query: 0, cell: side / tokens },
         { key: 3.7, query: 11.2, cell: 9.3 },
@@ -67,7 +67,7 @@ describe("colours of cells", () => {
     const pattern = causal(tokens);
     const side = 10;
     const pixels = new Uint32Array(side * side);
-    const table = colourTable((value) => value, 1, HEAT, NONE);
+    const table = colourTable((value) => value, 1, heatStops(), NONE);
     const viewport = { key: 0, query: 0, cell: 0.25 };
     expect(paintCells(pixels, side, new Pyramid(pattern, tokens, tokens), viewport, table, MASKED).factor).toBe(4);
     for (let y = 0; y < side; y++)
@@ -84,7 +84,7 @@ describe("colours of cells", () => {
     const pattern = new Float32Array(tokens * tokens);
     pattern[901 * tokens + 333] = 1;
     const pixels = new Uint32Array(300 * 300);
-    const table = colourTable((value) => value, 1, HEAT, NONE);
+    const table = colourTable((value) => value, 1, heatStops(), NONE);
     paintCells(
       pixels,
       300,
@@ -97,7 +97,7 @@ describe("colours of cells", () => {
   });
 
   it("single precision values are within 2 of 255 of their colour; NaN has one of its own, what lies above the scale its end", () => {
-    const table = colourTable((value) => value, 1, HEAT, NONE);
+    const table = colourTable((value) => value, 1, heatStops(), NONE);
     const colourOf = (value: number): number =>
       table[keyOfBits(new Uint32Array(new Float32Array([value]).buffer)[0]!)]!;
     for (let i = 1; i < 4000; i++) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { heatColour } from "../../backend/reports/palette.ts";
-import { diverging, HEAT_TABLE, heat, inkOn, lineColour, plotlyScale } from "../../frontend/src/colours.ts";
+import { diverging, heat, heatStops, inkOn, lineColour, plotlyScale } from "../../frontend/src/colours.ts";
 import { theme } from "../../frontend/src/state/theme.svelte.ts";
 
 function channels(colour: string): number[] {
@@ -21,16 +21,33 @@ function contrast(one: string, other: string): number {
 }
 
 describe("colours", () => {
-  it("are those of the reports for every value, in words and in the table", () => {
-    for (let i = 0; i < 256; i++) {
-      expect(heat(i / 255)).toBe(heatColour(i / 255));
-      expect([...HEAT_TABLE.subarray(3 * i, 3 * i + 3)]).toEqual(channels(heatColour(i / 255)));
-    }
+  it("are those of the reports for every value, on light ground", () => {
+    theme.choice = "light";
+    for (let i = 0; i < 256; i++) expect(heat(i / 255)).toBe(heatColour(i / 255));
     expect([heat(-1), heat(2), heat(Number.NaN)]).toEqual([heat(0), heat(1), heat(0)]);
+    theme.choice = "light";
     expect(plotlyScale("heat").map(([at, colour]) => heatColour(at) === colour)).not.toContain(false);
   });
 
-  it("have an ink that can be read on them", () => {
+  it.each(["light", "dark"] as const)(
+    "of a heat map leave the page's own the more, the higher the value is, %s",
+    (choice) => {
+      theme.choice = choice;
+      const ground = choice === "light" ? "#ffffff" : "#1b2128";
+      const away = heatStops().map((colour) => contrast(colour, ground));
+      expect(away.toSorted((a, b) => a - b)).toEqual(away);
+      expect(away[0]).toBeLessThan(1.5);
+    },
+  );
+
+  it.each(["light", "dark"] as const)("of lines stand out from the page, %s", (choice) => {
+    theme.choice = choice;
+    const ground = choice === "light" ? "#ffffff" : "#1b2128";
+    for (let n = 0; n < 7; n++) expect(contrast(lineColour(n), ground)).toBeGreaterThan(choice === "light" ? 2 : 4.5);
+  });
+
+  it.each(["light", "dark"] as const)("have an ink that can be read on them, %s", (choice) => {
+    theme.choice = choice;
     for (let i = 0; i <= 255; i++)
       for (const colour of [heat(i / 255), diverging((2 * i) / 255 - 1)])
         expect(contrast(colour, inkOn(colour))).toBeGreaterThanOrEqual(4.5);

@@ -184,7 +184,9 @@ describe("Card", () => {
     expect(root.querySelector("dialog")).toBeNull();
     button(root, "JSON").click();
     flushSync();
-    expect(JSON.parse(root.querySelector("dialog pre")!.textContent)).toEqual({ a: [1] });
+    const { provenance, ...data } = JSON.parse(root.querySelector("dialog pre")!.textContent);
+    expect(data).toEqual({ a: [1] });
+    expect(provenance).toMatchObject({ title: "Scores", command: "npx headscope probe induction" });
   });
 
   it("hands out its table under its own name", async () => {
@@ -201,7 +203,9 @@ describe("Card", () => {
     const root = show(Card, { title: "All scores", csv, children: text("x") });
     button(root, "CSV").click();
     expect(made[0]?.name).toBe("headscope-all-scores.csv");
-    expect(await made[0]?.content).toBe("head\r\n5.3\r\n");
+    const lines = (await made[0]!.content).split("\r\n");
+    expect(lines[0]).toBe("# All scores");
+    expect(lines.filter((line) => !line.startsWith("#"))).toEqual(["head", "5.3", ""]);
     vi.restoreAllMocks();
   });
 

@@ -69,6 +69,17 @@ describe("the grid of heads", () => {
     expect(root.querySelector(".grid")!.outerHTML).toBe(before);
   });
 
+  it("names a cell by the text that it shows, also where that is 0 for a value that is hardly more", () => {
+    const root = show({ values: [[0, 6.14e-6, 0.25]] });
+    const names = ["0.0", "0.1", "0.2"].map((head) => cell(root, head).getAttribute("aria-label"));
+    expect(names).toEqual([
+      "head 0.0: 0, rank 3 of 3",
+      "head 0.1: 0 (6.14e-6), rank 2 of 3",
+      "head 0.2: 0.250, rank 1 of 3",
+    ]);
+    expect(cell(root, "0.1").textContent.trim()).toBe("0");
+  });
+
   it("opens a head by a click, and selects by Ctrl and click", () => {
     const onopen = vi.fn();
     const onselect = vi.fn();

@@ -189,6 +189,26 @@ describe("Home of a fresh data folder", () => {
     expect(control(models, "Fetch again")).toBeDefined();
   });
 
+  it("shows the terms that a model comes under, and fetches it once they are accepted", async () => {
+    const terms = { name: "Terms of Toys", url: "https://toys.example/terms", meaning: "toys are for play" };
+    const bound = { ref: "bound", title: "Bound", kind: "package", ready: false, licence: terms.name, terms, bytes: 1 };
+    const { root } = await open({ ...empty, "GET /api/models": [bound], "POST /api/jobs": job });
+    const models = card(root, "Models");
+    control(models, "Fetch").click();
+    await settle();
+    expect(asked.some(({ call }) => call === "POST /api/jobs")).toBe(false);
+    expect(models.textContent).toContain(terms.meaning);
+    expect(models.querySelector(`a[href="${terms.url}"]`)?.textContent).toBe(terms.name);
+    control(models, "Cancel").click();
+    await settle();
+    control(models, "Fetch").click();
+    await settle();
+    control(models, "I accept them: fetch").click();
+    await settle();
+    const body = { kind: "pull", model: "bound", acceptLicence: true };
+    expect(asked.at(-1)).toEqual({ call: "POST /api/jobs", body });
+  });
+
   it("opens a model by its path, fetches one of the hub, and says why one cannot be opened", async () => {
     const { root } = await open({
       ...full,

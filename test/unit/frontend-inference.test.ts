@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads, maskFromScores } from "../../backend/heads/mask.ts";
+import { maskFromKvHeads, maskFromScores, meaningOf } from "../../backend/heads/mask.ts";
 import { headModel } from "../../backend/heads/model.ts";
 import { createScores, kvTable, mainMetric } from "../../backend/heads/scores.ts";
-import { generate, windowsOf } from "../../backend/inference/generate.ts";
+import { generate } from "../../backend/inference/generate.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
@@ -24,6 +24,7 @@ import {
 import { exportCommand, generateCommand, needleCommand } from "../../frontend/src/inference/commands.ts";
 import type { ExportFormat } from "../../frontend/src/inference/formats.ts";
 import { allFull, curves, curveTokens, kvBytes, shapeOf, splitOf, tokensIn } from "../../frontend/src/inference/kv.ts";
+import { readStops } from "../../frontend/src/inference/stops.ts";
 import { randomModel, randomTokens, smallConfig } from "../helpers/models.ts";
 
 /** Tokens that a generation makes room for in the native runtime, which is what it measures. */
@@ -68,7 +69,7 @@ describe("predicted KV bytes", () => {
 
   it("are what a cache allocates", () => {
     const mask = maskFromKvHeads(headModel(model), some(), { sink: 2, recent: 30 });
-    const cache = new KvCache(model.config, { capacity: 500, windows: windowsOf(mask, model.config) });
+    const cache = new KvCache(model.config, { capacity: 500, windows: meaningOf(mask).windows });
     if (hasNative()) expect(kvBytes(shapeOf(model.config), splitOf(mask), 500)).toBe(cache.bytes);
     cache.dispose();
   });
@@ -192,6 +193,13 @@ describe("the command behind it", () => {
     );
   });
 
+  it("names the stops of a generation as the terminal takes them", () => {
+    const stop = ["\n\n", "###", "42", 106];
+    expect(generateCommand({ ...given, text: "a", stop }, ablating, "masked")).toContain(
+      `--stop '"\\n\\n"' --stop '###' --stop '"42"' --stop 106`,
+    );
+  });
+
   it("asks the same needle questions", () => {
     const ask = { model: "m", lengths: [512, 1024], depths: [0.1, 0.5], needles: 2, maxTokens: 12, seed: 0 };
     expect(needleCommand(ask, { file: ".headscope/masks/a.json" })).toBe(
@@ -212,5 +220,21 @@ describe("the command behind it", () => {
     expect(
       exportCommand({ ...ask, format: format("csv", "file"), from: "scores", params: { metric: "x" } }, streaming),
     ).toBe("npx headscope export csv --scores .headscope/start/a.json --param metric=x --out heads.csv");
+  });
+});
+
+describe("what a person writes to end a generation", () => {
+  it.each([
+    ["", []],
+    ["  ", []],
+    ["106", [106]],
+    ['"\\n\\n", 106', ["\n\n", 106]],
+    ["###", ["###"]],
+    ["Q: ", ["Q: "]],
+    ['""', ['""']],
+    ["1.5", ["1.5"]],
+    ['"unfinished', ['"unfinished']],
+  ])("%j is read as %j", (text, stops) => {
+    expect(readStops(text)).toEqual(stops);
   });
 });

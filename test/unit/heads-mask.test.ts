@@ -3,14 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
-  ablatedHeads,
   checkModel,
   maskFromHeads,
   maskFromKvHeads,
   maskFromScores,
+  meaningOf,
   parseMask,
   readMask,
-  retrievalHeads,
   writeMask,
 } from "../../backend/heads/mask.ts";
 import { parseScores } from "../../backend/heads/scores.ts";
@@ -36,7 +35,7 @@ const tied = parseScores(
   },
   "tied",
 );
-const kept = (rule: object) => retrievalHeads(maskFromScores(tied, rule)).map(({ layer, head }) => `${layer}.${head}`);
+const kept = (rule: object) => meaningOf(maskFromScores(tied, rule)).full.map(({ layer, head }) => `${layer}.${head}`);
 
 describe("a mask from scores", () => {
   test("keeps the top N KV heads, each as good as the best of its group", () => {
@@ -101,15 +100,15 @@ describe("a mask from heads", () => {
       { layer: 3, head: 1 },
       { layer: 0, head: 0 },
     ]);
-    expect(ablatedHeads(made)).toEqual([
+    expect(meaningOf(made).ablated).toEqual([
       { layer: 0, head: 0 },
       { layer: 3, head: 1 },
     ]);
     expect(made.kvHeads).toBeUndefined();
-    expect(retrievalHeads(made)).toHaveLength(8);
+    expect(meaningOf(made).full).toHaveLength(8);
   });
   test("or keeps these KV heads full", () => {
-    expect(retrievalHeads(maskFromKvHeads(model, [{ layer: 1, head: 1 }]))).toEqual([{ layer: 1, head: 1 }]);
+    expect(meaningOf(maskFromKvHeads(model, [{ layer: 1, head: 1 }])).full).toEqual([{ layer: 1, head: 1 }]);
   });
   test("that the model has not is an error", () => {
     expect(() => maskFromHeads(model, [{ layer: 4, head: 0 }])).toThrow("there is no query head 4.0");

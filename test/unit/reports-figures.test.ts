@@ -114,7 +114,7 @@ describe("colours", () => {
     expect([lineColour(7), isSecondRound(6), isSecondRound(7)]).toEqual([lineColour(0), false, true]);
   });
 
-  test("of heatmaps run from the first to the last, lighter all the way, and bear readable ink", () => {
+  test("of heatmaps run from the first to the last, darker all the way, and bear readable ink", () => {
     expect([heatColour(0), heatColour(0.5), heatColour(1), heatColour(7)]).toEqual([
       HEAT[0],
       HEAT[4],
@@ -124,8 +124,8 @@ describe("colours", () => {
     const light = Array.from({ length: 21 }, (_, n) => rgb(heatColour(n / 20))).map(
       ([r, g, b]) => 0.2126 * r! + 0.7152 * g! + 0.0722 * b!,
     );
-    expect(light.every((value, n) => n === 0 || value > light[n - 1]!)).toBe(true);
-    expect([inkOn(HEAT[0]), inkOn(HEAT[8])]).toEqual(["#ffffff", "#000000"]);
+    expect(light.every((value, n) => n === 0 || value < light[n - 1]!)).toBe(true);
+    expect([inkOn(HEAT[0]), inkOn(HEAT[8])]).toEqual(["#000000", "#ffffff"]);
   });
 });
 

@@ -60,18 +60,13 @@ describe("tokenizer.json", () => {
     expect(tokenizer.addsBos).toBe(given.bos);
   });
 
-  test("a cut that merges with its neighbour is done, and one that is not known is refused", () => {
+  test("a cut that merges with its neighbour is done", () => {
     const { tokenizer, config } = oracle("gpt2");
     const cut = (step: object) => ({ type: "Sequence", pretokenizers: [step, tokenizer["pre_tokenizer"]] });
     const split = (behavior: string) => ({ type: "Split", pattern: { String: "a" }, behavior, invert: false });
     const pieces = (behavior: string) =>
       tokenizerFromJson({ ...tokenizer, pre_tokenizer: cut(split(behavior)) }, config).encode("banana an");
     expect(pieces("MergedWithPrevious")).not.toEqual(pieces("MergedWithNext"));
-    expect(() => pieces("Contiguous")).toThrow(expect.objectContaining({ kind: "unsupported" }));
-    const model = { ...oracle("unigram").tokenizer.model, byte_fallback: true };
-    expect(() => tokenizerFromJson({ ...tokenizer, model }, {})).toThrow(
-      expect.objectContaining({ kind: "unsupported" }),
-    );
   });
 });
 
@@ -106,7 +101,7 @@ describe("GGUF", () => {
       expect.objectContaining({ kind: "corrupt", message: expect.stringMatching(pattern) });
     expect(broken({ "tokenizer.ggml.scores": undefined })).toThrow(corrupt(/scores is missing/));
     expect(broken({ "tokenizer.ggml.scores": new Float32Array(3) })).toThrow(corrupt(/3 entries for/));
-    expect(broken({ "tokenizer.ggml.unknown_token_id": 1e6 })).toThrow(corrupt(/unknown_token_id is 1000000/));
+    expect(tokenizerFromGguf({ ...given, "tokenizer.ggml.unknown_token_id": 1e6 }).notes).toHaveLength(1);
     expect(broken({ "tokenizer.ggml.model": "t5" })).toThrow(expect.objectContaining({ kind: "unsupported" }));
   });
 });
@@ -152,9 +147,10 @@ test("a folder's special tokens and chat template are read from every file that 
     path: join(folder, "model.safetensors"),
     metadata: {},
   } as unknown as Checkpoint;
-  const found = (await tokenizerOf(checkpoint))!;
+  const found = (await tokenizerOf(checkpoint)).tokenizer!;
   const id = (token: string) => found.encode(token, { prependBos: false })[0];
-  expect([found.bos, found.eos, found.addsBos]).toEqual([id("<|begin_of_text|>"), id("<|end_of_text|>"), true]);
+  // As in transformers 5, where a config without added_tokens_decoder is an older one, and the map counts.
+  expect([found.bos, found.eos, found.addsBos]).toEqual([id("<|begin_of_text|>"), id("<|eot_id|>"), true]);
   expect(found.chat([{ role: "user", content: " Hi 😀 " }])).toBe("<|begin_of_text|>[user] Hi 😀\n");
   await rm(folder, { recursive: true });
 });

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { nextTokenLosses } from "../../backend/hooks/loss.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { initialParameters, parameterLayout } from "../../backend/models/parameter-layout.ts";
 import { modelOfParameters } from "../../backend/models/run-checkpoint.ts";
@@ -89,6 +90,24 @@ describe("a training run", () => {
           expect(value).toBeCloseTo(alone.metrics[i]!.values[name]!, 4);
       });
     }
+  });
+
+  it("says that it diverged before anything looks into the model", async () => {
+    const diverging = train(
+      task,
+      makeSpec(task, { learning_rate: 1e30, optimiser: "sgd", normalization_type: "none", points: 20 }),
+      [0],
+      {
+        onMetrics(_, __, values) {
+          expect(Object.values(values).every(Number.isFinite)).toBe(true);
+        },
+        async onCheckpoint() {},
+        async measure(model) {
+          return { loss_of_a_probe: nextTokenLosses(model, [[0, 1, 2]]).loss };
+        },
+      },
+    );
+    await expect(diverging).rejects.toThrow(/diverged/);
   });
 
   it("stops where the loss is no number, naming the step and the checkpoint that is kept", async () => {

@@ -33,7 +33,7 @@ export function register(program: Command): void {
     .option("--force", "replace a folder that an earlier export wrote");
   paramOption(command, "a parameter of the format; may be repeated");
   runs<ExportOptions>(command, async (context, options, format) => {
-    const [{ exporters, exportHeads }, { readPairs }, { readScores }, { readMask }] = await Promise.all([
+    const [{ exporters, exportHeads, leftOut }, { readPairs }, { readScores }, { readMask }] = await Promise.all([
       import("../../exports/index.ts"),
       import("../../definitions/definition.ts"),
       import("../../heads/scores.ts"),
@@ -68,10 +68,13 @@ export function register(program: Command): void {
       });
     }
 
-    await context.print({ format, ...written }, () =>
+    const half = mask && leftOut(format!, mask);
+    const place =
       written.files.length === 1 && written.files[0] === written.path
         ? `Written to ${written.path}.`
-        : `Written to ${written.path}: ${written.files.join(", ")}.`,
+        : `Written to ${written.path}: ${written.files.join(", ")}.`;
+    await context.print({ format, ...written, ...(half === undefined ? {} : { leftOut: half }) }, () =>
+      half === undefined ? place : `${place}\nLeft out: ${half}.`,
     );
   });
 }

@@ -2,11 +2,12 @@ import type { Command } from "commander";
 import { HeadscopeError, unknownName } from "../../errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { runs } from "../context.ts";
-import { type ModelOptions, modelOptions, type TokenOptions, tokenOptions } from "../options.ts";
+import { interventionsOption, type ModelOptions, modelOptions, type TokenOptions, tokenOptions } from "../options.ts";
 
 interface ForwardCommandOptions extends ModelOptions, TokenOptions {
   names: string;
   out: string;
+  interventions?: string;
 }
 
 /** `headscope forward`: activations and logits to a safetensors file. */
@@ -18,15 +19,24 @@ export function register(program: Command): void {
       "--names <names>",
       "hook names and logits, with commas between; * stands for any text without a dot",
     )
-    .requiredOption("--out <file>", "safetensors file to write");
+    .requiredOption(
+      "--out <file>",
+      "safetensors file to write; rows of different lengths are filled up with zeros, headscope.lengths says where they end",
+    );
+  interventionsOption(command, "what to change in the run");
   runs<ForwardCommandOptions>(command, async (context, options) => {
-    const [{ withModel }, { tokensOf }, { forward }, { writeTensors }, format] = await Promise.all([
-      import("../model.ts"),
-      import("../inputs.ts"),
-      import("../../models/forward.ts"),
-      import("../tensor-file.ts"),
-      import("../format.ts"),
-    ]);
+    const [{ withModel }, { tokensOf }, { forward }, { writeTensors }, format, { LENGTHS }, { compileInterventions }] =
+      await Promise.all([
+        import("../model.ts"),
+        import("../inputs.ts"),
+        import("../../models/forward.ts"),
+        import("../tensor-file.ts"),
+        import("../format.ts"),
+        import("../../hooks/activation-cache.ts"),
+        import("../../hooks/interventions.ts"),
+      ]);
+    const { readInterventions } = await import("../case-files.ts");
+    const changes = options.interventions === undefined ? [] : await readInterventions(options.interventions);
     await (await import("../../exports/folder.ts")).refuseFolder(options.out);
     await withModel(context, options, async (model) => {
       const rows = await tokensOf(model, options);
@@ -34,11 +44,18 @@ export function register(program: Command): void {
       const names = expandNames(options.names, hookNames(model.config), model.config);
       const hooks = names.filter((name) => name !== "logits");
       const wantLogits = names.includes("logits");
+      // A few numbers, which live as long as the process.
+      const interventions = compileInterventions(model, changes, {
+        rows: rows.length,
+        positions: Math.max(...rows.map((row) => row.length)),
+        tokens: rows,
+      });
       const result = forward(
         model,
         { tokens: rows, logitsAt: wantLogits ? "all" : "none" },
         {
           names: hooks,
+          interventions,
           onLayer: (layer) => {
             context.signal.throwIfAborted();
             context.progress(layer + 1, model.config.n_layers, "forward");
@@ -53,12 +70,14 @@ export function register(program: Command): void {
         const written = await writeTensors(options.out, tensors, {
           "headscope.model": model.ref,
           "headscope.digest": model.digest,
-          "headscope.lengths": rows.map((row) => row.length).join(","),
+          [LENGTHS]: result.lengths.join(","),
+          ...(changes.length > 0 ? { "headscope.interventions": JSON.stringify(changes) } : {}),
         });
         const summary = {
           out: options.out,
           bytes: written,
           model: model.ref,
+          lengths: result.lengths,
           tensors: Object.fromEntries(tensors.map(({ name, tensor }) => [name, tensor.shape])),
         };
         await context.print(summary, () =>
@@ -69,6 +88,9 @@ export function register(program: Command): void {
             ),
             "",
             `Written to ${options.out} (${format.bytes(written)}).`,
+            ...(new Set(result.lengths).size > 1
+              ? [`Rows have ${result.lengths.join(", ")} tokens; what lies behind them is 0.`]
+              : []),
           ].join("\n"),
         );
       } finally {

@@ -1,12 +1,15 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../errors.ts";
+import type { Intervention } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
+import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
 import { bytes, dim, duration, plural } from "../format.ts";
 import {
   integer,
+  interventionsOption,
   type ModelOptions,
   modelOptions,
   paramOption,
@@ -23,6 +26,8 @@ interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   seed: number;
   mask?: string;
   ablate?: string;
+  stop?: Stop[];
+  interventions?: string;
   param?: string[];
   withLogits?: boolean;
 }
@@ -35,20 +40,32 @@ export function register(program: Command): void {
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integer("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", real("--temperature", 0), 0)
-    .option("--mask <file>", "head mask: its streaming heads keep first and recent tokens only")
+    .option(
+      "--mask <file>",
+      "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
+    )
+    .option(
+      "--stop <text|id>",
+      "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",
+      (value: string, before: Stop[] = []) => [...before, readStop(value)],
+    )
     .option("--ablate <heads>", "heads whose output is 0 at every position: 18.6,17.3 or top:8@scores.json#metric");
+  interventionsOption(
+    command,
+    "what to change in every step; positions are those of the sequence: the prompt, then the new tokens",
+  );
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
     "--with-logits",
     "print the first eight logits of the first new token",
   );
   runs<GenerateCommandOptions>(command, async (context, options) => {
-    const [{ withModel }, { readMask }, { generate }, { TextStream }, { checkModel, headModel }, parameters] =
+    const [{ withModel }, { readMask }, { generate }, { ownStops }, { checkModel, headModel }, parameters] =
       await Promise.all([
         import("../model.ts"),
         import("../../heads/mask.ts"),
         import("../../inference/generate.ts"),
-        import("../../inference/text-stream.ts"),
+        import("../../inference/stop-rule.ts"),
         import("../../heads/model.ts"),
         readParameters(options.param ?? []),
       ]);
@@ -61,38 +78,54 @@ export function register(program: Command): void {
       if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
       const tokens = await promptOf(model, options);
       let done = 0;
-      const interventions = await ablation(model, options.ablate);
-      const typing = context.json || !output.isTTY ? undefined : new TextStream(model.tokenizer);
+      const interventions = await changesOf(model, options);
+      const types = !context.json && output.isTTY;
+      let typed = "";
       const result = await generate(model, {
         tokens,
         maxTokens: options.maxTokens,
         temperature: options.temperature,
         seed: options.seed,
+        stop: ownStops(model, options.stop),
         ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
-        forward: { interventions },
+        interventions,
         signal: context.signal,
-        onToken: (id) => {
-          if (typing) void output.write(typing.push(id));
+        onToken: (_, text) => {
+          if (types) void output.write(text);
           else context.progress(++done, options.maxTokens, "new tokens");
+          typed += text;
         },
       });
+      const text = result.text ?? result.ids.join(" ");
       await context.print(documentOf(result, options.withLogits === true), () =>
-        [...(typing ? [""] : [result.text ?? result.ids.join(" ")]), "", factsOf(result)].join("\n"),
+        // On a terminal all but what was held back at the end stands there already.
+        [types ? text.slice(typed.length) : text, "", factsOf(result, model)].join("\n"),
       );
     });
   });
 }
 
-/** Heads taken out, as interventions of every forward; their few numbers live as long as the process. */
-async function ablation(model: Model, heads: string | undefined) {
-  const [{ compileInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
-    import("../../hooks/interventions.ts"),
+/** Heads taken out, then the interventions of a file. */
+async function changesOf(model: Model, { ablate, interventions }: GenerateCommandOptions): Promise<Intervention[]> {
+  const [{ readInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
+    import("../case-files.ts"),
     import("../../hooks/zero-heads.ts"),
     import("../../heads/model.ts"),
     import("../../heads/refs.ts"),
   ]);
-  const chosen = heads === undefined ? [] : await parseHeads(heads, headModel(model));
-  return compileInterventions(model, zeroHeads(chosen), { rows: 1, positions: 1 });
+  const heads = ablate === undefined ? [] : await parseHeads(ablate, headModel(model));
+  return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
+}
+
+/** Reads a stop: digits are a token id, a JSON string is the text in it, and anything else is the text itself. */
+function readStop(value: string): Stop {
+  if (/^\d+$/.test(value)) return Number(value);
+  if (!/^".*"$/s.test(value)) return value;
+  try {
+    return JSON.parse(value) as string;
+  } catch {
+    return value;
+  }
 }
 
 const PREFILL = ["masked", "dense"] as const;
@@ -110,16 +143,14 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typ
 }
 
 async function promptOf(model: Model, options: GenerateCommandOptions): Promise<number[]> {
-  const { encode, tokensOf } = await import("../inputs.ts");
+  const { tokensOf } = await import("../inputs.ts");
   if (options.chat) {
-    const { tokenizer } = model;
     if (options.text === undefined) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
-    if (!tokenizer) return encode(model, options.text);
-    return encode(
-      model,
-      tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }),
-      false,
-    );
+    const { requireTokenizer } = await import("../../models/encode.ts");
+    const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
+    return tokenizer.encode(tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }), {
+      prependBos: false,
+    });
   }
   const rows = await tokensOf(model, options);
   if (rows.length !== 1)
@@ -135,10 +166,11 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
 
 /** What `headscope generate --json` prints. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
+  const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {
     ...(text === undefined ? {} : { text }),
     ids,
+    stopped,
     cache,
     promptTokens,
     prefillMs,
@@ -147,9 +179,16 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
   };
 }
 
-function factsOf({ cache, promptTokens, ids, prefillMs, decodeMsPerToken }: Generation): string {
+function factsOf(result: Generation, { tokenizer }: Model): string {
+  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
   return dim(
-    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, KV cache ${bytes(cache.bytes)}${share}`,
+    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
   );
+}
+
+function endOf(stopped: Stopped, tokenizer: Model["tokenizer"]): string {
+  if (stopped.by === "limit") return "as many as were asked for";
+  if (stopped.by === "text") return `ended by ${JSON.stringify(stopped.text)}`;
+  return `ended by token ${stopped.id}${tokenizer ? ` ${JSON.stringify(tokenizer.token(stopped.id))}` : ""}`;
 }

@@ -43,8 +43,11 @@ export function register(program: Command): void {
     },
   );
 
-  const pull = models.command("pull <ref>").description("fetch a model of the list, or hf:org/name[@revision]");
-  runs(pull, async (context, _, ref) => {
+  const pull = models
+    .command("pull <ref>")
+    .description("fetch a model of the list, or hf:org/name[@revision]")
+    .option("--accept-licence", "accept the terms that the model comes under, where it has some");
+  runs<{ acceptLicence?: boolean }>(pull, async (context, { acceptLicence = false }, ref) => {
     const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
       import("../../models/pull.ts"),
       import("../../models/reference.ts"),
@@ -52,6 +55,7 @@ export function register(program: Command): void {
     ]);
     if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
+      acceptLicence,
       signal: context.signal,
       onOutput: (text) => {
         if (context.verbose) void problems.write(text);

@@ -6,6 +6,7 @@ import { type ModelOptions, modelOptions, oneOf } from "../options.ts";
 const NODES = ["z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "attn_out", "mlp_out"] as const;
 const PLACES = ["head", "position", "layer"] as const;
 const ENDS = ["q", "k", "v"] as const;
+const FORMS = ["direct", "mlps"] as const;
 const METRICS = ["logit-diff"] as const;
 
 interface PatchCommandOptions extends ModelOptions {
@@ -15,6 +16,7 @@ interface PatchCommandOptions extends ModelOptions {
   metric: (typeof METRICS)[number];
   into?: string;
   through?: (typeof ENDS)[number];
+  form?: (typeof FORMS)[number];
   prependBos?: boolean;
 }
 
@@ -34,7 +36,16 @@ export function register(program: Command): void {
       "--into <heads>",
       "path patching: earlier heads' outputs, one head at a time, only in what these heads of one layer read",
     )
-    .option("--through <input>", `with --into, what is computed from it: ${ENDS.join(", ")}`, oneOf("--through", ENDS))
+    .option(
+      "--through <input>",
+      `with --into, what is computed from it: ${ENDS.join(", ")}; k and v are of KV heads, so all heads that read the same one move`,
+      oneOf("--through", ENDS),
+    )
+    .option(
+      "--form <form>",
+      "with --into, direct: only the edge from sender to receivers (default); mlps: the MLPs between are computed again, as Wang et al. 2023 do",
+      oneOf("--form", FORMS),
+    )
     .option("--metric <metric>", METRICS.join(", "), oneOf("--metric", METRICS), METRICS[0])
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
@@ -45,8 +56,8 @@ export function register(program: Command): void {
       import("../../circuits/patch.ts"),
       import("../patch-text.ts"),
     ]);
-    const { into, through } = options;
-    if (into !== undefined || through !== undefined) return patchPathsCommand(context, options);
+    const { into, through, form } = options;
+    if (into !== undefined || through !== undefined || form !== undefined) return patchPathsCommand(context, options);
     if (options.node === undefined || options.by === undefined)
       throw new HeadscopeError("usage", `--${options.node === undefined ? "node" : "by"} is missing`, {
         remedy: "give --node and --by, or --into and --through",
@@ -63,14 +74,16 @@ export function register(program: Command): void {
         signal: context.signal,
         progress: context.progress,
       });
-      await context.print(result, () => patchText(result, { node, by, metric, model, pair: pairs[0]! }));
+      await context.print(result, () =>
+        patchText(result, { node, by, kv: node === "k" || node === "v", metric, model, pair: pairs[0]! }),
+      );
     });
   });
 }
 
 /** Path patching: the table of senders. */
 async function patchPathsCommand(context: Context, options: PatchCommandOptions): Promise<void> {
-  const { into, through, node, by } = options;
+  const { into, through, form = "direct", node, by } = options;
   if (into === undefined || through === undefined || (node ?? "z") !== "z" || (by ?? "head") !== "head")
     throw new HeadscopeError("usage", "path patching needs --into and --through, and goes by head over z", {
       remedy: "give both, and leave --node and --by out",
@@ -88,8 +101,9 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
     const heads = await parseHeads(into, headModel(model));
     const pairs = await readPairFile(options.pairFile, model, options.prependBos);
     const { signal, progress } = context;
-    const result = await patchPaths(model, { pairs, into: heads, through, signal, progress });
-    const what = `z into ${into} through ${through}`;
+    const result = await patchPaths(model, { pairs, into: heads, through, form, signal, progress });
+    const edge = form === "direct" ? "direct edge" : "MLPs computed again";
+    const what = `z into ${result.receivers.join(", ")} through ${through} (${edge})`;
     await context.print(result, () =>
       patchText(result, { node: what, by: "head", metric: options.metric, model, pair: pairs[0]! }),
     );

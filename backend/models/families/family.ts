@@ -2,6 +2,7 @@ import { HeadscopeError } from "../../errors.ts";
 import type { ModelConfig } from "../config.ts";
 import { missingTensor } from "../formats/bytes.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
+import { FLOATS, isFloat } from "../formats/safetensors-checkpoint.ts";
 
 /** What is done to a tensor's rows on reading: nothing, or GGUF's rotary interleaving undone over so many heads. */
 export type Permutation = "none" | { readonly rotaryHeads: number };
@@ -76,9 +77,6 @@ export function sideOf(family: Family, format: Checkpoint["format"]): Side | und
 /** Buffers that old checkpoints stored among their weights: causal masks and rotary frequencies. */
 const BUFFERS = /(^|\.)(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)$/;
 
-/** Types of safetensors that hold weights as they are; others are codes of some quantisation. */
-const FLOATS: readonly string[] = ["F32", "F16", "BF16"];
-
 const shapeText = (shape: readonly number[]) => `[${shape.join(", ")}]`;
 
 /**
@@ -107,7 +105,7 @@ export function checkParts(checkpoint: Checkpoint, parts: Parts, ignored?: RegEx
     used.add(piece.tensor);
     checkPiece(checkpoint, piece);
     const { type } = checkpoint.tensors.get(piece.tensor)!;
-    if (checkpoint.format === "safetensors" && !FLOATS.includes(type)) {
+    if (checkpoint.format === "safetensors" && !isFloat(type)) {
       throw new HeadscopeError(
         "unsupported",
         `${checkpoint.path}: tensor "${piece.tensor}" is ${type}; expected ${FLOATS.join(", ")}`,
@@ -115,8 +113,10 @@ export function checkParts(checkpoint: Checkpoint, parts: Parts, ignored?: RegEx
       );
     }
   }
-  for (const name of checkpoint.tensors.keys()) {
+  for (const [name, { type }] of checkpoint.tensors) {
     if (used.has(name) || BUFFERS.test(name) || ignored?.test(name)) continue;
+    // Codes of a quantisation change nothing where every part has its weights as floats.
+    if (checkpoint.format === "safetensors" && !isFloat(type)) continue;
     throw new HeadscopeError(
       "mismatch",
       `${checkpoint.path}: tensor "${name}" has no place in the model of its config`,

@@ -62,6 +62,13 @@ function decimal(value: number): number {
   return Math.fround(short) === Math.fround(value) ? short : value;
 }
 
+/** The one value of a list that has the same for every layer; anything else as it is. */
+function uniform(value: unknown, layers: unknown): unknown {
+  if (!ArrayBuffer.isView(value)) return value;
+  const [first, ...others] = value as unknown as Iterable<unknown>;
+  return others.length + 1 === layers && others.every((other) => other === first) ? first : value;
+}
+
 function sharedOf(keys: Fields, { metadata, tensors }: Checkpoint, { table, norm = "rms" }: Gguf): Shared {
   if (Number(keys.values["expert_count"] ?? 0) > 0) throw keys.unsupported("a mixture of experts");
   const heads = keys.count("attention.head_count");
@@ -107,7 +114,8 @@ export function gguf(family: Gguf): Side {
   const translate = (checkpoint: Checkpoint): Record<string, unknown> => {
     const start = `${architecture}.`;
     const own = Object.entries(checkpoint.metadata).filter(([key]) => key.startsWith(start));
-    const values = Object.fromEntries(own.map(([key, value]) => [key.slice(start.length), value]));
+    const layers = checkpoint.metadata[`${start}block_count`];
+    const values = Object.fromEntries(own.map(([key, value]) => [key.slice(start.length), uniform(value, layers)]));
     const keys = new Fields(checkpoint.path, values, start);
     const shared = sharedOf(keys, checkpoint, family);
     return { ...shared, ...more?.(keys, shared) };

@@ -1,6 +1,7 @@
 import { HeadscopeError, nearest } from "../../errors.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
+import { refuseForeign } from "../formats/foreign.ts";
 import { checkParts, type Family, type Parts, type Side, sideOf } from "./family.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3 } from "./gemma3.ts";
@@ -47,6 +48,13 @@ export function architectureOf(checkpoint: Checkpoint): string | undefined {
   return typeof name === "string" ? name : undefined;
 }
 
+/** The model_type of a checkpoint whose class is a bare model's, LlamaModel for llama: it has all but the head. */
+function bareTypeOf({ metadata, format }: Checkpoint, name: string): string | undefined {
+  const type =
+    format === "gguf" ? undefined : (metadata["config"] as Record<string, unknown> | undefined)?.["model_type"];
+  return typeof type === "string" && name.endsWith("Model") ? type : undefined;
+}
+
 /**
  * The family of a checkpoint, and its side for the checkpoint's format.
  * @param families to choose from; all that headscope knows by default
@@ -63,9 +71,11 @@ export function familyOf(
       remedy: isGguf ? "convert it again: general.architecture is missing" : "put the model's config.json beside it",
     });
   }
-  for (const family of families) {
-    const side = sideOf(family, checkpoint.format);
-    if (side?.architectures.includes(name)) return { family, side };
+  for (const spelled of [name, bareTypeOf(checkpoint, name)]) {
+    for (const family of families) {
+      const side = sideOf(family, checkpoint.format);
+      if (spelled !== undefined && side?.architectures.includes(spelled)) return { family, side };
+    }
   }
   const known = families.flatMap((family) => sideOf(family, checkpoint.format)?.architectures ?? []);
   throw new HeadscopeError("unsupported", `${checkpoint.path} has the architecture "${name.slice(0, 60)}"`, {
@@ -83,12 +93,27 @@ export interface Description {
 /**
  * Describes a checkpoint's model and checks that all its weights are there in their shapes; none is read.
  * @param families as for `familyOf`
- * @throws HeadscopeError "missing", "corrupt", "mismatch" or "unsupported", naming file, tensor or field, expected and found
+ * @throws HeadscopeError "missing", "corrupt", "mismatch" or "unsupported", naming file, tensor or field, expected and found; of what is
+ *   no model's checkpoint, what it is
  */
 export function describeCheckpoint(checkpoint: Checkpoint, families: readonly Family[] = FAMILIES): Description {
+  refuseForeign(checkpoint);
   const { family, side } = familyOf(checkpoint, families);
   const config = side.config(checkpoint);
   const parts = side.parts(config, (tensor) => checkpoint.tensors.has(tensor));
+  checkHead(checkpoint, parts);
   checkParts(checkpoint, parts, side.ignored);
   return { family, config, parts };
+}
+
+/** A model saved without its head is told apart from a file that is incomplete. */
+function checkHead({ path, tensors }: Checkpoint, { embed, unembed }: Parts): void {
+  const [head] = unembed ?? [];
+  if (head === undefined || tensors.has(head.tensor) || !tensors.has(embed![0]!.tensor)) return;
+  const what = `the head, which turns the last residual stream into logits, is missing`;
+  throw new HeadscopeError("missing", `${path} holds no tensor "${head.tensor}": ${what}`, {
+    remedy:
+      "save it from the model with its head (AutoModelForCausalLM in transformers), or say tie_word_embeddings: true in " +
+      "config.json where the head is the embedding",
+  });
 }

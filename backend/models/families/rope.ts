@@ -49,14 +49,17 @@ export function scalingOf(fields: Fields, context: number): RotaryScaling | unde
 
 /** YaRN (Peng et al. 2023) with transformers' defaults; the attention factor scales cosines and sines. */
 function yarn(fields: Fields, context: number): RotaryScaling {
-  const factor = fields.positive("factor");
+  const original = fields.count("original_max_position_embeddings", context);
+  // Without a factor it is the ratio of the lengths, which needs both.
+  const ratio = fields.values["original_max_position_embeddings"] == null ? undefined : context / original;
+  const factor = fields.positive("factor", ratio);
   const scale = (mscale: number) => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
   const [mscale, all] = [fields.optional("mscale"), fields.optional("mscale_all_dim")];
   const implied = mscale !== undefined && all !== undefined ? scale(mscale) / scale(all) : scale(1);
   return {
     type: "yarn",
     factor,
-    original_context: fields.count("original_max_position_embeddings", context),
+    original_context: original,
     beta_fast: fields.positive("beta_fast", 32),
     beta_slow: fields.positive("beta_slow", 1),
     attention_factor: fields.optional("attention_factor") ?? implied,

@@ -24,6 +24,10 @@ export const TOKENIZER_JSON = { bytes: 2 ** 27, depth: 32 } as const;
 /** Bytes of tokenizer_config.json and special_tokens_map.json: with a thousand added tokens and a template, 1 MB. */
 export const TOKENIZER_CONFIG_JSON = { bytes: 2 ** 24, depth: 32 } as const;
 
+/** Bytes of merges.txt, and of tokenizer.model: a quarter of a million tokens take some 5 MB. */
+export const LONGEST_MERGES = 2 ** 25;
+export const LONGEST_SENTENCE_PIECE = 2 ** 26;
+
 /** Characters of a chat template: the longest in use have some 20,000. */
 export const LONGEST_TEMPLATE = 2 ** 20;
 

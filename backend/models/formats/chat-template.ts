@@ -1,30 +1,22 @@
 import { spawnSync } from "node:child_process";
-import { createRequire } from "node:module";
 import { HeadscopeError } from "../../errors.ts";
+import { builtFile } from "../../paths.ts";
 import { LONGEST_CHAT, LONGEST_TEMPLATE, TEMPLATE_BYTES, TEMPLATE_MS } from "./budgets.ts";
 
 /** What the process says: the text, or why there is none. */
-type Rendered = { readonly text: string } | { readonly refusal: string } | { readonly late: true };
+export type Rendered =
+  | { readonly text: string }
+  | { readonly refusal: string }
+  | { readonly unknown: string }
+  | { readonly late: true };
 
-/**
- * The process's program, as text so that bundle and sources need no file for it: a request as JSON on standard input, the answer
- * on standard output. It ends by itself also where its parent has ended meanwhile, and leaves Ctrl-C to that.
- */
-const PROGRAM = `
-  process.on("SIGINT", () => {});
-  const { jinja, template, variables, milliseconds } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
-  const { Template } = require(jinja);
-  globalThis.render = () => new Template(template).render(variables);
-  const answer = () => {
-    try {
-      return { text: require("node:vm").runInThisContext("render()", { timeout: milliseconds }) };
-    } catch (error) {
-      if (error?.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return { late: true };
-      return { refusal: String(error?.message ?? error).slice(0, 300) };
-    }
-  };
-  process.stdout.write(JSON.stringify(answer()));
-`;
+/** What the process is asked. */
+export interface RenderRequest {
+  readonly template: string;
+  readonly variables: Readonly<Record<string, unknown>>;
+  /** How long it may take. */
+  readonly milliseconds: number;
+}
 
 /** Milliseconds that the process may take beside the template, to start on however busy a machine. */
 const START_MS = 20_000;
@@ -32,15 +24,20 @@ const START_MS = 20_000;
 /**
  * Writes a conversation by a Jinja template of the model. That is foreign code which may neither take long nor fill the memory,
  * so it runs in a process of its own, some 60 ms: a thread that fills its heap can end the whole process.
- * @throws HeadscopeError "input" when the template refuses the messages, "unsupported" when it takes too much time or memory
+ * @throws HeadscopeError "input" when the template refuses the messages, "unsupported" when it uses what is not known here or takes
+ * too much time or memory
  */
 export function renderTemplate(template: string, variables: Readonly<Record<string, unknown>>): string {
   if (template.length > LONGEST_TEMPLATE)
     throw tooMuch(`has ${template.length} characters; ${LONGEST_TEMPLATE} are the most that are read`);
-  const jinja = createRequire(import.meta.url).resolve("@huggingface/jinja");
+  const program = builtFile("chat-template.js");
+  if (program === undefined)
+    throw new HeadscopeError("missing", "what writes chat templates is not built", {
+      remedy: "run npm start (sets everything up) or npm run build",
+    });
   const heap = `--max-old-space-size=${TEMPLATE_BYTES / 2 ** 20}`;
-  const { status, stdout, error } = spawnSync(process.execPath, [heap, "--eval", PROGRAM], {
-    input: JSON.stringify({ jinja, template, variables, milliseconds: TEMPLATE_MS }),
+  const { status, stdout, error } = spawnSync(process.execPath, [heap, program], {
+    input: JSON.stringify({ template, variables, milliseconds: TEMPLATE_MS } satisfies RenderRequest),
     encoding: "utf8",
     env: { ...process.env, NODE_OPTIONS: "" },
     stdio: ["pipe", "pipe", "ignore"],
@@ -57,7 +54,11 @@ export function renderTemplate(template: string, variables: Readonly<Record<stri
   const rendered: Rendered = status === 0 ? (JSON.parse(stdout) as Rendered) : { late: true };
   if ("text" in rendered) return rendered.text;
   if ("late" in rendered) throw tooMuch(`takes more than ${TEMPLATE_MS / 1000} s for these messages`);
-  throw new HeadscopeError("input", `the chat template refuses these messages (${rendered.refusal})`, {
+  if ("unknown" in rendered)
+    throw new HeadscopeError("unsupported", `the chat template uses what is not known here: ${rendered.unknown}`, {
+      remedy: "give the conversation as plain text",
+    });
+  throw new HeadscopeError("input", `the chat template refuses these messages: ${rendered.refusal}`, {
     remedy: "give a list of {role, content} that begins as the model expects",
   });
 }

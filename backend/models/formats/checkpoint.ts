@@ -2,9 +2,10 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { HeadscopeError } from "../../errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
+import { adapterFolder, foreignFile, SIGNATURE_BYTES } from "./foreign.ts";
 import { openGguf } from "./gguf.ts";
 import { besidePath, fileBeside } from "./model-folder.ts";
-import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
+import { openSafetensors, readConfig, withAliases } from "./safetensors-checkpoint.ts";
 import { openSharded } from "./sharded.ts";
 
 /** One tensor of a checkpoint. */
@@ -77,6 +78,7 @@ async function fileIn(folder: string): Promise<string> {
   if (files.length === 1) return besidePath(folder, files[0]!);
   const pickle = names.find((name) => PICKLE.test(name));
   if (files.length === 0 && pickle !== undefined) throw pickled(join(folder, pickle));
+  if (files.length === 0 && names.includes("adapter_config.json")) throw adapterFolder(folder);
   if (files.length > 1 && files.every((name) => SHARD.test(name))) {
     throw new HeadscopeError("missing", `${folder} holds the parts of a checkpoint without their index`, {
       remedy: "fetch model.safetensors.index.json as well",
@@ -92,7 +94,7 @@ async function fileIn(folder: string): Promise<string> {
 async function openContent(source: ByteSource): Promise<Checkpoint> {
   const { path, size } = source;
   if (size === 0) throw corrupt(path, "it is empty");
-  const start = await source.read(0, Math.min(size, 16));
+  const start = await source.read(0, Math.min(size, SIGNATURE_BYTES));
   const starts = (...bytes: number[]) => bytes.every((byte, i) => start[i] === byte);
   if (starts(0x47, 0x47, 0x55, 0x46)) return openGguf(source);
   // "PK" is torch.save's zip, 0x80 with a protocol number a bare pickle. A safetensors header of 640 bytes starts like
@@ -100,7 +102,9 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
   const isHeader = start[8] === 0x7b && start.subarray(4, 8).every((byte) => byte === 0);
   if (starts(0x50, 0x4b, 3, 4) || (start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5 && !isHeader))
     throw pickled(path);
-  if (start[8] === 0x7b) return openSafetensors(source, await readConfig(path));
+  if (start[8] === 0x7b) return withAliases(await openSafetensors(source, await readConfig(path)));
+  const foreign = foreignFile(path, start);
+  if (foreign) throw foreign;
   if (PICKLE.test(path)) throw pickled(path); // torch's oldest files are tar archives
   const found = Buffer.from(start.subarray(0, 8)).toString("hex");
   throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${found})`, {

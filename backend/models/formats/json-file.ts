@@ -1,4 +1,5 @@
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
+import { foreignFile, SIGNATURE_BYTES } from "./foreign.ts";
 import { DEEPEST_JSON, jsonFault } from "./json-keys.ts";
 
 /** Longest JSON file beside a checkpoint in bytes: an index of a million tensors has some hundred million. */
@@ -23,10 +24,60 @@ async function textOf(source: ByteSource, longest: number): Promise<string> {
   }
 }
 
+/** @throws HeadscopeError "unsupported" for what stands in the file's place */
+function refuseForeignText(path: string, text: string): void {
+  const foreign = foreignFile(path, Buffer.from(text.slice(0, SIGNATURE_BYTES), "latin1"));
+  if (foreign) throw foreign;
+}
+
+/** Python's json writes numbers that JSON does not have as these words. */
+const WORDS: Readonly<Record<string, number>> = { NaN: Number.NaN, Infinity: Infinity, "-Infinity": -Infinity };
+const WORD = /-?Infinity|NaN/y;
+/** Stands for such a word in a text that JSON.parse takes; no file of a model holds this character. */
+const MARK = "\u0000";
+
+/** The text with marked strings in the place of such words; one step a character, whatever the text is. */
+function marked(text: string): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '"') {
+      for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
+      continue;
+    }
+    WORD.lastIndex = at;
+    const word = "-IN".includes(text[at]!) ? WORD.exec(text)?.[0] : undefined;
+    if (word === undefined) continue;
+    parts.push(text.slice(from, at), JSON.stringify(MARK + word));
+    from = at + word.length;
+    at = from - 1;
+  }
+  return parts.join("") + text.slice(from);
+}
+
+/** Parses JSON, with NaN and Infinity as Python writes them. @returns the value, and a text of the same keys that is JSON */
+function parsed(path: string, text: string): { value: unknown; text: string } {
+  try {
+    return { value: JSON.parse(text), text };
+  } catch (cause) {
+    refuseForeignText(path, text);
+    const number = (_: string, value: unknown) =>
+      typeof value === "string" && value.startsWith(MARK) ? (WORDS[value.slice(1)] ?? value) : value;
+    try {
+      const plain = marked(text);
+      if (plain !== text) return { value: JSON.parse(plain, number), text: plain };
+    } catch {
+      // The words were not what is wrong with it.
+    }
+    throw corrupt(path, `it is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
+  }
+}
+
 /**
  * Reads a JSON object that describes a checkpoint, such as config.json.
  * @param limits default 128 MiB and a depth of 64
- * @throws HeadscopeError "missing" without the file, "corrupt" when it is no JSON object, names a key twice or nests too deep
+ * @throws HeadscopeError "missing" without the file, "unsupported" for a git-lfs pointer or a web page in its place, "corrupt"
+ *   when it is no JSON object, names a key twice or nests too deep
  */
 export async function readJsonObject(
   path: string,
@@ -34,13 +85,7 @@ export async function readJsonObject(
 ): Promise<Record<string, unknown>> {
   const source = await openBytes(path);
   try {
-    const text = await textOf(source, limits.bytes);
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (cause) {
-      throw corrupt(path, `it is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
-    }
+    const { value, text } = parsed(path, await textOf(source, limits.bytes));
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw corrupt(path, "it is no JSON object");
     }
@@ -55,12 +100,15 @@ export async function readJsonObject(
 /**
  * Reads a text file of a model's folder, such as chat_template.jinja.
  * @param bytes longest that it may be
- * @throws HeadscopeError "missing" without the file, "corrupt" when it is longer or no UTF-8
+ * @throws HeadscopeError "missing" without the file, "unsupported" for a git-lfs pointer or a web page in its place, "corrupt"
+ *   when it is longer or no UTF-8
  */
 export async function readModelText(path: string, bytes: number): Promise<string> {
   const source = await openBytes(path);
   try {
-    return await textOf(source, bytes);
+    const text = await textOf(source, bytes);
+    refuseForeignText(path, text);
+    return text;
   } finally {
     await source.close();
   }

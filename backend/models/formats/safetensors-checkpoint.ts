@@ -17,6 +17,35 @@ export async function readConfig(path: string): Promise<Record<string, unknown> 
 }
 
 /**
+ * The same checkpoint with each tensor also under the names of those that shared its memory when it was saved:
+ * safetensors.torch.save_model writes one of them and notes the others in `__metadata__`, {"name left out": "name written"}.
+ */
+export function withAliases(checkpoint: Checkpoint): Checkpoint {
+  const { tensors, metadata } = checkpoint;
+  const aliases = new Map(Object.entries((metadata["safetensors"] ?? {}) as Record<string, string>));
+  for (const [alias, name] of aliases) if (tensors.has(alias) || !tensors.has(name)) aliases.delete(alias);
+  if (aliases.size === 0) return checkpoint;
+  const all = new Map(tensors);
+  for (const [alias, name] of aliases) all.set(alias, { ...tensors.get(name)!, name: alias });
+  const nameOf = (name: string): string => aliases.get(name) ?? name;
+  const { readBf16 } = checkpoint;
+  return {
+    ...checkpoint,
+    tensors: all,
+    read: (name) => checkpoint.read(nameOf(name)),
+    readNarrow: (name) => checkpoint.readNarrow(nameOf(name)),
+    ...(readBf16 ? { readBf16: (name) => readBf16(nameOf(name)) } : {}),
+  };
+}
+
+/** Types of safetensors that hold weights as they are; others are codes of some quantisation. */
+export const FLOATS = ["F64", "F32", "F16", "BF16"] as const;
+
+/** Whether a type holds weights as they are. */
+export const isFloat = (dtype: string): dtype is (typeof FLOATS)[number] =>
+  (FLOATS as readonly string[]).includes(dtype);
+
+/**
  * Opens a safetensors file as a checkpoint.
  * @param config the parsed config.json of the model
  * @throws HeadscopeError "corrupt"
@@ -37,19 +66,18 @@ export async function openSafetensors(
     async read(name) {
       const entry = entries.get(name);
       if (entry === undefined) throw missingTensor(path, name);
-      if (entry.dtype !== "F32" && entry.dtype !== "F16" && entry.dtype !== "BF16") {
+      if (!isFloat(entry.dtype)) {
         throw new HeadscopeError(
           "unsupported",
-          `${path}: tensor "${name}" is ${entry.dtype}; expected F32, F16 or BF16`,
+          `${path}: tensor "${name}" is ${entry.dtype}; expected ${FLOATS.join(", ")}`,
           {
             remedy: "save the model's weights as floats",
           },
         );
       }
-      const values = decodeTensor(
-        entry.dtype,
-        await source.read(entry.offset, entry.bytes),
-      ) as Float32Array<ArrayBuffer>;
+      const stored = decodeTensor(entry.dtype, await source.read(entry.offset, entry.bytes));
+      const values =
+        entry.dtype === "F64" ? Float32Array.from(stored as Float64Array) : (stored as Float32Array<ArrayBuffer>);
       const index = firstNonFinite(values);
       if (index >= 0) {
         throw corrupt(path, `tensor "${name}" holds ${values[index]} as weight ${index}; expected finite numbers`);

@@ -11,8 +11,8 @@ import { jsonFault } from "./json-keys.ts";
 /** Bytes of one element by dtype, for every dtype that headscope reads and writes. */
 export const DTYPE_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, I8: 1, BOOL: 1 } as const;
 export type Dtype = keyof typeof DTYPE_BYTES;
-/** Bytes of one element of the format's other dtypes, which are described and not read. */
-const UNREAD_BYTES = { F8_E4M3: 1, F8_E5M2: 1, I16: 2, U16: 2, U32: 4, U64: 8 } as const;
+/** Bytes of one element of the format's other dtypes, which are described and not read; it goes on to gain more of them. */
+const UNREAD_BYTES = { F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, I16: 2, U16: 2, U32: 4, U64: 8, C64: 8 } as const;
 const ALL_BYTES: Readonly<Record<string, number>> = { ...DTYPE_BYTES, ...UNREAD_BYTES };
 
 /** Elements of a tensor: F16 and BF16 are widened to f32 on reading and rounded (ties to even) on writing; BOOL is 0 or 1. */
@@ -27,7 +27,8 @@ export interface SafeTensor {
 
 /** A tensor's place in a safetensors file. */
 export interface SafetensorsEntry {
-  readonly dtype: Dtype | keyof typeof UNREAD_BYTES;
+  /** One of `Dtype`, or another that the format has, now or some day. */
+  readonly dtype: string;
   readonly shape: readonly number[];
   /** First byte, from the start of the file. */
   readonly offset: number;
@@ -51,9 +52,9 @@ function parseEntry(
   const label = `tensor "${name}"`;
   if (!isObject(value)) throw corrupt(path, `${label} has no description`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(ALL_BYTES, dtype)) {
+  if (typeof dtype !== "string" || !/^[A-Z][A-Z0-9_]{0,31}$/.test(dtype)) {
     const known = Object.keys(ALL_BYTES).join(", ");
-    throw corrupt(path, `${label} has the dtype ${JSON.stringify(dtype)?.slice(0, 40)}; expected one of ${known}`);
+    throw corrupt(path, `${label} has the dtype ${JSON.stringify(dtype)?.slice(0, 40)}; expected one such as ${known}`);
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) throw corrupt(path, `${label} has no valid shape`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize) || offsets[0]! > offsets[1]!) {
@@ -63,12 +64,13 @@ function parseEntry(
   if (end > dataBytes) {
     throw corrupt(path, `${label} ends at byte ${dataStart + end}, and the file has ${dataStart + dataBytes}`);
   }
-  const expected = shape.reduce((product: number, length: number) => product * length, ALL_BYTES[dtype]!);
+  const each = Object.hasOwn(ALL_BYTES, dtype) ? ALL_BYTES[dtype]! : undefined; // of another, elements may share a byte
+  const expected = each === undefined ? end - begin : shape.reduce((product: number, length) => product * length, each);
   if (expected !== end - begin) {
     const need = `${dtype} of shape [${shape.slice(0, 8).join(", ")}] needs ${expected} bytes`;
     throw corrupt(path, `${label}: ${need}, found ${end - begin}`);
   }
-  return { dtype: dtype as SafetensorsEntry["dtype"], shape, offset: dataStart + begin, bytes: end - begin };
+  return { dtype, shape, offset: dataStart + begin, bytes: end - begin };
 }
 
 /** Tensors must fill the data without a gap or an overlap, as the format demands. */
@@ -136,7 +138,7 @@ export async function readSafetensorsHeader(
   return { metadata: strings as Record<string, string>, tensors };
 }
 
-const isRead = (dtype: SafetensorsEntry["dtype"]): dtype is Dtype => Object.hasOwn(DTYPE_BYTES, dtype);
+const isRead = (dtype: string): dtype is Dtype => Object.hasOwn(DTYPE_BYTES, dtype);
 
 function unreadDtype(path: string, name: string, dtype: string): HeadscopeError {
   const known = Object.keys(DTYPE_BYTES).join(", ");

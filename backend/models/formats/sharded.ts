@@ -4,9 +4,10 @@ import { HeadscopeError } from "../../errors.ts";
 import { isPlainName } from "../../setup/names.mjs";
 import { corrupt, missingTensor, openBytes } from "./bytes.ts";
 import type { Checkpoint, TensorInfo } from "./checkpoint.ts";
+import { foreignFile, SIGNATURE_BYTES } from "./foreign.ts";
 import { readJsonObject } from "./json-file.ts";
 import { besidePath } from "./model-folder.ts";
-import { openSafetensors, readConfig } from "./safetensors-checkpoint.ts";
+import { openSafetensors, readConfig, withAliases } from "./safetensors-checkpoint.ts";
 
 /** Most files of one checkpoint; the largest public models have some hundreds. */
 const MOST_SHARDS = 2048;
@@ -58,6 +59,8 @@ async function openShards(path: string, files: readonly string[]): Promise<Map<s
     for (const file of files) {
       const source = await openBytes(await besidePath(dirname(path), file));
       try {
+        const foreign = foreignFile(source.path, await source.read(0, Math.min(source.size, SIGNATURE_BYTES)));
+        if (foreign) throw foreign;
         shards.set(file, await openSafetensors(source, undefined));
       } catch (error) {
         await source.close();
@@ -69,6 +72,12 @@ async function openShards(path: string, files: readonly string[]): Promise<Map<s
     await Promise.all([...shards.values()].map((shard) => shard.close()));
     throw error;
   }
+}
+
+/** The texts of an index's metadata, among which its writer notes tensors that share their memory. */
+function stringsOf(metadata: unknown): Record<string, string> {
+  const entries = Object.entries(metadata ?? {}).filter(([, value]) => typeof value === "string");
+  return Object.fromEntries(entries) as Record<string, string>;
 }
 
 /** One digest of several files: of their names and digests, in the order of the names. */
@@ -85,7 +94,8 @@ async function digestOf(shards: ReadonlyMap<string, Checkpoint>): Promise<string
  *   is not there, "mismatch" for a tensor in another file than the index says
  */
 export async function openSharded(path: string): Promise<Checkpoint> {
-  const places = weightMap(path, await readJsonObject(path));
+  const index = await readJsonObject(path);
+  const places = weightMap(path, index);
   const files = [...new Set(places.values())].sort();
   if (files.length > MOST_SHARDS) throw corrupt(path, `it names ${files.length} files; ${MOST_SHARDS} are the most`);
   const config = await readConfig(path);
@@ -106,8 +116,11 @@ export async function openSharded(path: string): Promise<Checkpoint> {
   };
   const tensors = new Map<string, TensorInfo>();
   for (const name of places.keys()) tensors.set(name, shardOf(name).tensors.get(name)!);
-  const strings = Object.assign({}, ...[...shards.values()].map((shard) => shard.metadata["safetensors"]));
-  return {
+  const strings = Object.assign(
+    stringsOf(index["metadata"]),
+    ...[...shards.values()].map((shard) => shard.metadata["safetensors"]),
+  );
+  return withAliases({
     path,
     format: "safetensors",
     metadata: { safetensors: strings, ...(config === undefined ? {} : { config }) },
@@ -117,5 +130,5 @@ export async function openSharded(path: string): Promise<Checkpoint> {
     readBf16: async (name) => shardOf(name).readBf16?.(name),
     digest: () => digestOf(shards),
     close,
-  };
+  });
 }

@@ -1,9 +1,21 @@
-import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { HeadscopeError } from "../../errors.ts";
-import { MOST_MERGES, MOST_TOKENS } from "./budgets.ts";
+import { Bpe } from "../tokenizers/bpe.ts";
+import {
+  BYTE_LEVEL,
+  CUTS,
+  cutBy,
+  MARK,
+  NFC,
+  type Step,
+  sentencePieceDecoder,
+  sequence,
+} from "../tokenizers/classes.ts";
+import { type OwnModel, Pipeline, type TokenizerDocument } from "../tokenizers/pipeline.ts";
+import { type Pieces, SentencePieceBpe } from "../tokenizers/sentence-piece.ts";
+import { damaged, Vocabulary } from "../tokenizers/token-model.ts";
+import { LONGEST_TOKEN, MOST_MERGES, MOST_TOKENS } from "./budgets.ts";
 import { mergeRanks } from "./sentence-piece.ts";
 import { buildTokenizer, type Settings, type Tokenizer } from "./tokenizer.ts";
-import { BYTE_LEVEL, cutBy, cutDigits, GPT2_CUT, type Step, sequence, stripsFirst } from "./tokenizer-pipeline.ts";
 
 type Metadata = Readonly<Record<string, unknown>>;
 
@@ -17,21 +29,14 @@ interface Preparation {
   readonly addsBos?: boolean;
 }
 
-const NFC: Step = { type: "NFC" };
-const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-const REST = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-const WORDS = String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|`;
-const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
-const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
-const BEFORE = String.raw`[^\r\n\p{L}\p{N}]?`;
-const TEKKEN = String.raw`${BEFORE}${UPPER}*${LOWER}+|${BEFORE}${UPPER}+${LOWER}*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-
-const gpt2 = sequence(cutBy(GPT2_CUT), BYTE_LEVEL);
+const byteLevelCut = (cut: string): Step => sequence(cutBy(cut), BYTE_LEVEL);
+const gpt2 = byteLevelCut(CUTS.gpt2);
 const neox: Preparation = { pre_tokenizer: gpt2, normalizer: NFC };
-const oneDigit: Preparation = { pre_tokenizer: sequence(cutDigits(true), cutBy(GPT2_CUT), BYTE_LEVEL) };
-const threeDigits = sequence(cutBy(`${WORDS}\\p{N}{1,3}${REST}`), BYTE_LEVEL);
+const digits: Step = { type: "Digits", individual_digits: true };
+const oneDigit: Preparation = { pre_tokenizer: sequence(digits, cutBy(CUTS.gpt2), BYTE_LEVEL) };
+const threeDigits = byteLevelCut(CUTS.llama3);
 const llama3: Preparation = { pre_tokenizer: threeDigits, ignore_merges: true, addsBos: true };
-const qwen2: Preparation = { pre_tokenizer: sequence(cutBy(`${WORDS}\\p{N}${REST}`), BYTE_LEVEL), normalizer: NFC };
+const qwen2: Preparation = { pre_tokenizer: byteLevelCut(CUTS.qwen2), normalizer: NFC };
 
 /** How each `tokenizer.ggml.pre` prepares a text for merging, in the terms of tokenizer.json. */
 const PREPARATIONS: Readonly<Record<string, Preparation>> = {
@@ -45,58 +50,69 @@ const PREPARATIONS: Readonly<Record<string, Preparation>> = {
   "llama-bpe": llama3,
   "llama-v3": llama3,
   llama3,
+  "gpt-4o": { pre_tokenizer: byteLevelCut(CUTS.gpt4o), ignore_merges: true },
   dbrx: { pre_tokenizer: threeDigits },
   qwen2,
   "deepseek-r1-qwen": qwen2,
-  tekken: { pre_tokenizer: sequence(cutBy(TEKKEN), BYTE_LEVEL), ignore_merges: true, addsBos: true },
+  tekken: { pre_tokenizer: byteLevelCut(CUTS.tekken), ignore_merges: true, addsBos: true },
 };
 
 /** `tokenizer.ggml.token_type`: control tokens are special; user-defined ones are only never split. */
 const [NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE] = [1, 2, 3, 4, 5, 6] as const;
 
-/** A tokenizer's pieces as the package takes them. */
-interface Description {
-  readonly model: object;
+/** One kind of tokenizer, `tokenizer.ggml.model`. */
+interface Kind {
   readonly normalizer: Step | null;
   readonly pre_tokenizer: Step | null;
   readonly decoder: Step;
+  /** Whether BOS comes first where the file does not say. */
   readonly addsBos: boolean;
-  /** Ranks of merges by the two tokens, where they are not those of a list. */
-  readonly ranks?: () => Map<string, number>;
+  /** The model as tokenizer.json would have it. */
+  readonly written: () => object;
+  /** The model itself. */
+  readonly own: () => OwnModel;
 }
 
 /** What every kind of tokenizer has. */
 interface Common {
   readonly metadata: Metadata;
   readonly tokens: readonly string[];
+  /** Of two tokens with one text the later one, as llama.cpp has it. */
   readonly ids: ReadonlyMap<string, number>;
   /** Token types; undefined where the file has none. */
   readonly types: ArrayLike<number> | undefined;
 }
 
-const KINDS: Readonly<Record<string, (common: Common) => Description>> = { gpt2: byteLevel, llama: sentencePiece };
+const KINDS: Readonly<Record<string, (common: Common) => Kind>> = { gpt2: byteLevel, llama: sentencePiece };
+
+/** Special tokens by the names that templates have for them, and GGUF's. */
+const SPECIAL = {
+  bos_token: "bos",
+  eos_token: "eos",
+  unk_token: "unknown",
+  sep_token: "seperator",
+  pad_token: "padding",
+  cls_token: "cls",
+  mask_token: "mask",
+} as const;
 
 /**
  * The tokenizer that a GGUF file carries: byte-level BPE from its tokens and merges, or a SentencePiece model of the BPE kind
- * from its tokens and scores.
+ * from its tokens and scores. Two tokens with one text and special ids outside the vocabulary are noted, not refused.
  * @param metadata the file's key-value pairs (`tokenizer.ggml.*`, `tokenizer.chat_template`)
  * @throws HeadscopeError "unsupported" for another kind of tokenizer, "corrupt" for a damaged one
  */
 export function tokenizerFromGguf(metadata: Metadata): Tokenizer {
-  const { document, ranks, size, settings } = describeGgufTokenizer(metadata);
-  const make = (): HuggingFaceTokenizer => {
-    const made = new HuggingFaceTokenizer(document, {});
-    if (ranks) (made as unknown as { model: { bpe_ranks: Map<string, number> } }).model.bpe_ranks = ranks();
-    return made;
-  };
-  return buildTokenizer(make, size, settings);
+  const { steps, own, size, settings } = describeGgufTokenizer(metadata);
+  return buildTokenizer(() => new Pipeline(steps, own()), size, settings);
 }
 
 /** A GGUF file's tokenizer as tokenizer.json has one, and what stands beside it. */
 export interface GgufTokenizer {
-  readonly document: { readonly model: object } & Readonly<Record<string, unknown>>;
-  /** Ranks of merges by the pair as JSON, where the document has none of them (a SentencePiece model). */
-  readonly ranks: (() => Map<string, number>) | undefined;
+  readonly steps: TokenizerDocument;
+  /** The model as tokenizer.json has it; a SentencePiece model's scores are a list of merges there. */
+  readonly written: () => object;
+  readonly own: () => OwnModel;
   readonly size: number;
   readonly settings: Settings;
 }
@@ -106,35 +122,61 @@ export interface GgufTokenizer {
  * @throws as `tokenizerFromGguf`
  */
 export function describeGgufTokenizer(metadata: Metadata): GgufTokenizer {
-  const kind = metadata["tokenizer.ggml.model"];
-  if (typeof kind !== "string" || !Object.hasOwn(KINDS, kind)) {
-    const found = kind === undefined ? "no tokenizer" : `a tokenizer of kind "${String(kind)}"`;
+  const name = metadata["tokenizer.ggml.model"];
+  if (typeof name !== "string" || !Object.hasOwn(KINDS, name)) {
+    const found = name === undefined ? "no tokenizer" : `a tokenizer of kind "${String(name)}"`;
     throw unsupported(`the GGUF file has ${found}; "gpt2" (byte-level BPE) and "llama" (SentencePiece) are read`);
   }
   const tokens = strings(metadata, "tokenizer.ggml.tokens", MOST_TOKENS);
-  const ids = vocabulary(tokens);
-  const types = numbers(metadata, "tokenizer.ggml.token_type", tokens.length);
-  const common = { metadata, tokens, ids, types };
-  const { addsBos, ranks, ...pipeline } = KINDS[kind]!(common);
-  const added_tokens = addedTokens(common);
-  const bos = tokenId(metadata, "tokenizer.ggml.bos_token_id", tokens.length);
+  const long = tokens.find((token) => token.length > LONGEST_TOKEN);
+  if (long !== undefined) throw damaged(`a token has ${long.length} characters; ${LONGEST_TOKEN} are the most`);
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const common = { metadata, tokens, ids, types: numbers(metadata, "tokenizer.ggml.token_type", tokens.length) };
+  const { addsBos, written, own, ...steps } = KINDS[name]!(common);
   const template = metadata["tokenizer.chat_template"];
+  const [bos, eos] = [tokenId(common, "bos"), tokenId(common, "eos")];
+  const flag = (key: string, otherwise: boolean) => (metadata[`tokenizer.ggml.${key}`] ?? otherwise) === true;
+  const one = (wanted: boolean, id: number | undefined) => (wanted && id !== undefined ? [id] : []);
   return {
-    document: { version: "1.0", post_processor: null, added_tokens, ...pipeline },
-    ranks,
+    steps: { ...steps, added_tokens: addedTokens(common) },
+    written,
+    own,
     size: tokens.length,
     settings: {
       bos,
-      eos: tokenId(metadata, "tokenizer.ggml.eos_token_id", tokens.length),
-      addsBos:
-        ((metadata["tokenizer.ggml.add_bos_token"] as boolean | undefined) ?? addsBos) === true && bos !== undefined,
+      eos,
+      front: one(flag("add_bos_token", addsBos), bos),
+      behind: one(flag("add_eos_token", false), eos),
       chatTemplate: typeof template === "string" ? template : undefined,
-      stripsFirst: stripsFirst(pipeline.decoder),
+      specialTokens: specialTokens(common),
+      notes: [...duplicates(common), ...strangers(common)],
     },
   };
 }
 
-function byteLevel({ metadata, ids }: Common): Description {
+function specialTokens(common: Common): Record<string, string> {
+  const entries = Object.entries(SPECIAL).map(([name, key]) => [name, tokenId(common, key)] as const);
+  return Object.fromEntries(entries.flatMap(([name, id]) => (id === undefined ? [] : [[name, common.tokens[id]!]])));
+}
+
+function duplicates({ tokens, ids }: Common): string[] {
+  const earlier = tokens.findIndex((token, id) => ids.get(token) !== id);
+  if (earlier < 0) return [];
+  const token = tokens[earlier]!;
+  const first = `ids ${earlier} and ${ids.get(token)} are both ${JSON.stringify(token.slice(0, 40))}`;
+  return [`tokens with the text of a later one, which counts: ${tokens.length - ids.size}; ${first}`];
+}
+
+function strangers({ metadata, tokens }: Common): string[] {
+  return Object.values(SPECIAL).flatMap((name) => {
+    const key = `tokenizer.ggml.${name}_token_id`;
+    const id = metadata[key];
+    if (id === undefined || isId(id, tokens.length)) return [];
+    return [`${key} is ${String(id).slice(0, 40)}, outside the ${tokens.length} tokens: it is left out`];
+  });
+}
+
+function byteLevel({ metadata, ids, tokens }: Common): Kind {
   const pre = metadata["tokenizer.ggml.pre"] ?? "gpt-2";
   if (typeof pre !== "string" || !Object.hasOwn(PREPARATIONS, pre)) {
     const known = Object.keys(PREPARATIONS).join(", ");
@@ -142,31 +184,41 @@ function byteLevel({ metadata, ids }: Common): Description {
   }
   const { pre_tokenizer, normalizer = null, ignore_merges = false, addsBos = false } = PREPARATIONS[pre]!;
   const merges = pairs(strings(metadata, "tokenizer.ggml.merges", MOST_MERGES), ids);
-  const decoder = { ...BYTE_LEVEL, use_regex: true };
-  return { model: bpe(ids, { merges, ignore_merges }), normalizer, pre_tokenizer, decoder, addsBos };
+  return {
+    normalizer,
+    pre_tokenizer,
+    decoder: { ...BYTE_LEVEL, use_regex: true },
+    addsBos,
+    written: () => bpe(ids, { merges, ignore_merges }),
+    own: () => {
+      const vocabulary = new Vocabulary(ids, tokens);
+      const settings = { ignore_merges, fuse_unk: false, byte_fallback: false };
+      return { vocabulary, model: new Bpe(vocabulary, merges, settings) };
+    },
+  };
 }
 
-function sentencePiece({ metadata, tokens, ids, types }: Common): Description {
+function sentencePiece(common: Common): Kind {
+  const { metadata, tokens, ids, types } = common;
   const scores = numbers(metadata, "tokenizer.ggml.scores", tokens.length);
   if (scores === undefined) throw damaged("tokenizer.ggml.scores is missing");
   const isPiece = (id: number) => types === undefined || types[id] === NORMAL || types[id] === UNUSED;
-  const bytes = types !== undefined && Array.prototype.includes.call(types, BYTE);
-  const unknown = tokenId(metadata, "tokenizer.ggml.unknown_token_id", tokens.length);
-  const unk_token = unknown === undefined ? null : tokens[unknown]!;
+  const byteFallback = types !== undefined && Array.prototype.includes.call(types, BYTE);
+  const unknown = tokenId(common, "unknown");
   const prefix = metadata["tokenizer.ggml.add_space_prefix"] !== false;
-  const mark = { type: "Replace", pattern: { String: " " }, content: "▁" };
-  const unmark = { type: "Replace", pattern: { String: "▁" }, content: " " };
-  const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
+  const pieces: Pieces = { tokens, scores, ids, isPiece, unknown, byteFallback };
   return {
-    model: bpe(ids, { merges: [], unk_token, fuse_unk: true, byte_fallback: bytes }),
-    normalizer: { type: "Sequence", normalizers: [...(prefix ? [{ type: "Prepend", prepend: "▁" }] : []), mark] },
+    normalizer: { type: "Sequence", normalizers: [...(prefix ? [{ type: "Prepend", prepend: "▁" }] : []), MARK] },
     pre_tokenizer: null,
-    decoder: {
-      type: "Sequence",
-      decoders: [unmark, { type: "ByteFallback" }, { type: "Fuse" }, ...(prefix ? [strip] : [])],
-    },
+    decoder: sentencePieceDecoder(prefix),
     addsBos: true,
-    ranks: () => mergeRanks(tokens, scores, isPiece),
+    written: () => {
+      const unk_token = unknown === undefined ? null : tokens[unknown]!;
+      const merges = [...mergeRanks(tokens, scores, isPiece)].sort(([, a], [, b]) => a - b);
+      const settings = { unk_token, fuse_unk: true, byte_fallback: byteFallback };
+      return bpe(ids, { ...settings, merges: merges.map(([pair]) => JSON.parse(pair) as unknown) });
+    },
+    own: () => ({ vocabulary: new Vocabulary(ids, tokens), model: new SentencePieceBpe(pieces) }),
   };
 }
 
@@ -197,12 +249,6 @@ function addedTokens({ metadata, tokens, types }: Common): object[] {
   });
 }
 
-function damaged(what: string): HeadscopeError {
-  return new HeadscopeError("corrupt", `the tokenizer in the GGUF file is damaged: ${what}`, {
-    remedy: "fetch the file again",
-  });
-}
-
 function unsupported(what: string): HeadscopeError {
   return new HeadscopeError("unsupported", what, { remedy: "give token ids instead of text" });
 }
@@ -223,26 +269,17 @@ function numbers(metadata: Metadata, key: string, length: number): ArrayLike<num
   if (!ArrayBuffer.isView(value)) return undefined;
   const found = value as Int32Array | Float32Array;
   if (found.length !== length) throw damaged(`${key} has ${found.length} entries for ${length} tokens`);
+  if (Array.prototype.some.call(found, Number.isNaN)) throw damaged(`${key} holds NaN`);
   return found;
 }
 
-function tokenId(metadata: Metadata, key: string, size: number): number | undefined {
-  const id = metadata[key];
-  if (id === undefined) return undefined;
-  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= size) {
-    throw damaged(`${key} is ${String(id)}, and the vocabulary has ${size} tokens`);
-  }
-  return id;
-}
+const isId = (id: unknown, size: number): id is number =>
+  typeof id === "number" && Number.isInteger(id) && id >= 0 && id < size;
 
-function vocabulary(tokens: readonly string[]): Map<string, number> {
-  const ids = new Map<string, number>();
-  for (const [id, token] of tokens.entries()) {
-    const before = ids.get(token);
-    if (before !== undefined) throw damaged(`ids ${before} and ${id} are the same token ${JSON.stringify(token)}`);
-    ids.set(token, id);
-  }
-  return ids;
+/** Id of a special token; undefined where the file names none, or one outside the vocabulary (see `strangers`). */
+function tokenId({ metadata, tokens }: Common, name: (typeof SPECIAL)[keyof typeof SPECIAL]): number | undefined {
+  const id = metadata[`tokenizer.ggml.${name}_token_id`];
+  return isId(id, tokens.length) ? id : undefined;
 }
 
 /** Merges as pairs. A byte-level token holds no space (byte 32 is written Ġ), so the first one divides the two. */

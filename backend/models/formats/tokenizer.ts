@@ -1,5 +1,5 @@
-import type { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { HeadscopeError } from "../../errors.ts";
+import type { Pipeline } from "../tokenizers/pipeline.ts";
 import { BUILD_MS, PATTERN_MS, PATTERN_MS_PER_CHARACTER } from "./budgets.ts";
 import { renderTemplate } from "./chat-template.ts";
 import { withinTime } from "./within-time.ts";
@@ -14,31 +14,43 @@ export interface ChatMessage {
 export interface Tokenizer {
   /**
    * Token ids of a text; special tokens written out in it ("<|im_start|>") become their own ids.
-   * @param options.prependBos begin with BOS; default: `addsBos`
+   * @param options.prependBos true: BOS in front, in place of what the tokenizer's rule puts there; false: the text alone,
+   *   with nothing around it; default: the rule, `front` and `behind`
    * @throws HeadscopeError "usage" when BOS is asked for and there is none, "unsupported" when its patterns take too long
    */
   encode(text: string, options?: { prependBos?: boolean }): number[];
   /**
-   * Text of token ids; bytes that are no UTF-8 become U+FFFD.
+   * Text of token ids; bytes that are no UTF-8 become U+FFFD. An id beyond the vocabulary (models have more rows than their
+   * tokenizers have tokens) has no text.
    * @param options.skipSpecial leave out special tokens, default false
-   * @throws HeadscopeError "input" for an id outside the vocabulary
+   * @throws HeadscopeError "input" for what is no id: a negative number or a fraction
    */
   decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string;
-  /** Text of one token as it stands in a text: " France", not "ĠFrance". Throws as `decode` does. */
+  /**
+   * A label of one token: its text as it stands in a text (" France", not "ĠFrance"), or the id in brackets ("[395]") where the
+   * tokenizer has no such token. Throws as `decode` does.
+   */
   token(id: number): string;
+  /** A token as the vocabulary spells it: "ĠFrance", "<0xE8>"; undefined for an id that it has not. */
+  spelling(id: number): string | undefined;
   /** Number of tokens, special ones included. */
   readonly size: number;
   readonly bos?: number;
   readonly eos?: number;
-  /** Whether the tokenizer's own settings put BOS before every text. */
+  /** Ids that the tokenizer's own rule puts before a whole text, and behind it. */
+  readonly front: readonly number[];
+  readonly behind: readonly number[];
+  /** Whether `front` begins with BOS. */
   readonly addsBos: boolean;
+  /** What was odd about the tokenizer's files, and what was made of it; one sentence each. */
+  readonly notes: readonly string[];
   /** Whether it has a chat template. */
   readonly chats: boolean;
   /**
    * A conversation as one text, by the model's chat template.
    * @param options.addGenerationPrompt end with the opening of the assistant's turn, default false
-   * @throws HeadscopeError "unsupported" without a chat template or with one that takes too long, "input" when the template
-   * refuses the messages
+   * @throws HeadscopeError "unsupported" without a chat template, or for one that uses what is not known here or takes too long; "input" when the
+   *   template refuses the messages
    */
   chat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
 }
@@ -47,72 +59,66 @@ export interface Tokenizer {
 export interface Settings {
   readonly bos: number | undefined;
   readonly eos: number | undefined;
-  readonly addsBos: boolean;
+  readonly front: readonly number[];
+  readonly behind: readonly number[];
   readonly chatTemplate: string | undefined;
-  /** Whether its decoder takes the space from before the first token of a text. */
-  readonly stripsFirst: boolean;
-  /** Whether its decoder uses regular expressions of the file, which may never end; default false. */
-  readonly decodesByPattern?: boolean;
+  /** Special tokens by the names that templates have for them, such as bos_token. */
+  readonly specialTokens: Readonly<Record<string, string>>;
+  readonly notes: readonly string[];
 }
 
 /**
- * A tokenizer over the package's.
- * @param make called at the first use: a vocabulary of 50,000 takes some 0.3 s, and much work is on ids alone
+ * A tokenizer over a pipeline.
+ * @param make called at the first use: much work is on ids alone
  * @param size number of tokens
  */
-export function buildTokenizer(make: () => HuggingFaceTokenizer, size: number, settings: Settings): Tokenizer {
-  const { bos, eos, addsBos, chatTemplate, stripsFirst, decodesByPattern = false } = settings;
-  let made: HuggingFaceTokenizer | undefined;
-  const tokenizer = () => {
-    made ??= keepingMarks(built(make));
+export function buildTokenizer(make: () => Pipeline, size: number, settings: Settings): Tokenizer {
+  const { bos, eos, front, behind, chatTemplate, specialTokens, notes } = settings;
+  let made: Pipeline | undefined;
+  const pipeline = (): Pipeline => {
+    made ??= built(make);
     return made;
   };
-  const text = (id: number | undefined) => (id === undefined ? "" : (tokenizer().id_to_token(id) ?? ""));
-  const known = (id: number) => Number.isInteger(id) && tokenizer().id_to_token(id) !== undefined;
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
-    const stranger = ids.find((id) => !known(id));
-    if (stranger !== undefined) {
-      throw new HeadscopeError("input", `token id ${stranger} is outside the vocabulary`, {
-        remedy: `ids go from 0 to ${size - 1}`,
-      });
-    }
+    const stranger = ids.find((id) => !Number.isInteger(id) || id < 0);
+    if (stranger !== undefined)
+      throw new HeadscopeError("input", `${stranger} is no token id`, { remedy: "give integers of at least 0" });
     if (ids.length === 0) return "";
-    const whole = tokenizer();
-    const settings = { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false };
-    const work = (): string => whole.decode([...ids], settings);
-    return decodesByPattern ? inTime(ids.length, work, "these tokens") : work();
+    const whole = pipeline();
+    const work = (): string => whole.decode(ids, skipSpecial);
+    return whole.decodesByPattern ? inTime(ids.length, work, "these tokens") : work();
   }
 
   return {
     size,
-    addsBos,
+    front,
+    behind,
+    addsBos: bos !== undefined && front[0] === bos,
+    notes,
     chats: chatTemplate !== undefined,
     ...(bos === undefined ? {} : { bos }),
     ...(eos === undefined ? {} : { eos }),
-    encode(input, { prependBos = addsBos } = {}) {
-      const whole = tokenizer();
-      const work = (): number[] => whole.encode(input, { add_special_tokens: false }).ids;
-      const ids = inTime(input.length, work, "this text");
-      if (!prependBos) return ids;
-      if (bos === undefined) {
+    encode(text, { prependBos } = {}) {
+      if (prependBos === true && bos === undefined)
         throw new HeadscopeError("usage", "this model's tokenizer has no BOS token", { remedy: "leave BOS out" });
-      }
-      return [bos, ...ids];
+      const whole = pipeline();
+      const ids = inTime(text.length, () => whole.encode(text), "this text");
+      if (prependBos === false) return ids;
+      return [...(prependBos ? [bos!] : front), ...ids, ...behind];
     },
     decode,
-    // Beside itself a token is no longer the first one, which may lose its space.
-    token: (id) => (stripsFirst ? decode([id, id]).slice(decode([id]).length) : decode([id])),
+    token(id) {
+      const alone = decode([id]);
+      if (pipeline().token(id) === undefined) return `[${id}]`;
+      // Beside itself a token is no longer the first one, which may lose its space.
+      return pipeline().firstDiffers ? decode([id, id]).slice(alone.length) : alone;
+    },
+    spelling: (id) => pipeline().token(id),
     chat(messages, { addGenerationPrompt = false } = {}) {
-      if (chatTemplate === undefined) {
+      if (chatTemplate === undefined)
         throw new HeadscopeError("unsupported", "this model has no chat template", { remedy: "give it plain text" });
-      }
-      return renderTemplate(chatTemplate, {
-        messages,
-        add_generation_prompt: addGenerationPrompt,
-        bos_token: text(bos),
-        eos_token: text(eos),
-      });
+      return renderTemplate(chatTemplate, { ...specialTokens, messages, add_generation_prompt: addGenerationPrompt });
     },
   };
 }
@@ -131,7 +137,7 @@ export function inTime<T>(length: number, work: () => T, input: string): T {
  * Builds a tokenizer out of its files.
  * @throws HeadscopeError "unsupported" when it takes too long
  */
-export function built(make: () => HuggingFaceTokenizer): HuggingFaceTokenizer {
+export function built(make: () => Pipeline): Pipeline {
   return withinTime(BUILD_MS, make, () => tooSlow("takes too long to be built"));
 }
 
@@ -139,20 +145,4 @@ function tooSlow(what: string): HeadscopeError {
   return new HeadscopeError("unsupported", `the model's tokenizer ${what}`, {
     remedy: "give token ids instead of text",
   });
-}
-
-/** A decoder of the package: those in a sequence, and the one that puts bytes together. */
-interface ByteDecoder {
-  decoders?: ByteDecoder[];
-  text_decoder?: unknown;
-}
-
-/** A text that begins with a byte order mark keeps it: the package's decoder of single bytes would drop it. */
-function keepingMarks(tokenizer: HuggingFaceTokenizer): HuggingFaceTokenizer {
-  const mend = (decoder: ByteDecoder | null): void => {
-    if (decoder?.text_decoder) decoder.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-    decoder?.decoders?.forEach(mend);
-  };
-  mend((tokenizer as unknown as { decoder: ByteDecoder | null }).decoder);
-  return tokenizer;
 }

@@ -22,7 +22,14 @@ let made: Definitions | undefined;
 /** Every registry as data; made once. */
 export function definitions(): Definitions {
   made ??= {
-    probes: documents(probes),
+    probes: documents(probes).map((document) => {
+      const { meanings = {} } = probes.get(document.name);
+      const said = Object.entries(meanings).map(([name, { meaning, range }]) => [
+        name,
+        { meaning, ...(range && { range }) },
+      ]);
+      return { ...document, meanings: Object.fromEntries(said) };
+    }),
     tasks: documents(tasks).map((document) => {
       const task = tasks.get(document.name);
       const own = new Set(document.flags.map(({ name }) => name));

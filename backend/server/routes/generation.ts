@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../heads/mask.ts";
+import { interventionSchema } from "../../hooks/interventions.ts";
+import { PREFILLS } from "../../inference/generate.ts";
 import { headList, modelRef, promptFields, seed } from "../fields.ts";
 import { answerLong } from "../long-answer.ts";
 import { route } from "../route.ts";
@@ -18,8 +20,18 @@ export const generationRoutes = [
         temperature: z.number().min(0).max(10).optional(),
         seed: seed.optional(),
         mask: headMaskSchema.optional(),
-        prefill: z.enum(["masked", "dense"]).optional(),
+        prefill: z.enum(PREFILLS).optional(),
+        stop: z
+          .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
+          .max(16)
+          .optional()
+          .describe("token ids and texts that end it, beside those that the model's own files name"),
         ablate: headList(limits).optional().describe("query heads, zeroed at every position"),
+        interventions: z
+          .array(interventionSchema)
+          .max(limits.entries)
+          .optional()
+          .describe("positions are those of the sequence: the prompt, then the new tokens"),
       };
       return z.union([z.strictObject({ ...common, ...text }), z.strictObject({ ...common, ...tokens })]);
     },

@@ -3,6 +3,7 @@ import { definitionRoutes } from "./definitions.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { exportRoutes } from "./exports.ts";
+import { folderRoutes } from "./folders.ts";
 import { generationRoutes } from "./generation.ts";
 import { healthRoutes } from "./health.ts";
 import { historyRoutes } from "./histories.ts";
@@ -19,6 +20,7 @@ export const routes: readonly Route[] = [
   ...healthRoutes,
   ...definitionRoutes,
   ...modelRoutes,
+  ...folderRoutes,
   ...runRoutes,
   ...jobRoutes,
   ...scoreRoutes,

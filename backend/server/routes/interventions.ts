@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
+import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
+import { METHODS } from "../../hooks/ablate.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import { headList, modelRef, seed, shortName, tokenRows } from "../fields.ts";
 import type { Limits } from "../limits.ts";
@@ -13,7 +15,7 @@ const topTokens = z.int().min(1).max(100).optional();
 function ablation(limits: Limits) {
   const common = {
     heads: headList(limits).describe("query heads, LAYER.HEAD"),
-    method: z.enum(["zero", "mean", "resample"]).optional(),
+    method: z.enum(METHODS).optional(),
     byPosition: z.boolean().optional().describe("mean: one for every position"),
     reference: tokenRows(limits).optional().describe("token rows for mean and resample"),
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
@@ -106,7 +108,8 @@ export const interventionRoutes = [
         by: z.enum(PATCH_PLACES).optional(),
         layers: z.array(z.int().min(0)).min(1).max(limits.entries).optional(),
         into: headList(limits).min(1).optional(),
-        through: z.enum(["q", "k", "v"]).optional(),
+        through: z.enum(PATH_ENDS).optional(),
+        form: z.enum(PATH_FORMS).optional().describe("of path patching; default direct"),
       }),
     answer: { description: "PatchResponse, or events progress, done, error" },
     async handle(call, context) {

@@ -7,7 +7,8 @@ export const modelRoutes = [
   route({
     method: "get",
     path: "/models",
-    summary: "The models of the catalogue, those in the Hugging Face cache, then the trained ones",
+    summary:
+      "The models of the catalogue, those in the Hugging Face cache, those opened by their path, then the trained ones",
     answer: { description: "A list of ModelEntry" },
     handle: (_, { models }) => models.list(),
   }),

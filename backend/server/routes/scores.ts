@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { compareScores } from "../../heads/compare.ts";
 import { headScoresSchema, parseScores } from "../../heads/scores.ts";
-import { documentId, modelRef } from "../fields.ts";
+import { documentId, modelRef, ordinal, shortName } from "../fields.ts";
 import { scoresId } from "../library.ts";
 import { route } from "../route.ts";
 
@@ -48,5 +49,19 @@ export const scoreRoutes = [
       await library.remove(params.id, "scores");
       watcher.changed();
     },
+  }),
+  route({
+    method: "get",
+    path: "/comparison",
+    summary: "Two models' heads by one metric of the same probe, by relative depth",
+    query: z.strictObject({
+      first: documentId.describe("score document"),
+      second: documentId.describe("score document of the same probe"),
+      metric: shortName.optional().describe("default: the main one"),
+      top: ordinal.optional().describe("best heads of each model"),
+    }),
+    answer: { description: "HeadComparison" },
+    handle: async ({ query: { first, second, metric, top } }, { library }) =>
+      compareScores(await library.readScores(first), await library.readScores(second), { metric, top }),
   }),
 ];

@@ -49,6 +49,7 @@ function written({
   clean,
   ablated,
   control,
+  noControl,
   nextToken,
 }: Ablation): Omit<AblateResult, "ms" | "reference"> {
   return {
@@ -60,6 +61,7 @@ function written({
     ...(control && {
       control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
     }),
+    ...(noControl === undefined ? {} : { noControl }),
     nextToken,
   };
 }

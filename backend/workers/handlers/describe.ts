@@ -14,9 +14,10 @@ export const handle: Handler = async (payload, { signal }) => {
 };
 
 function infoOf(model: Model): ModelInfo {
-  const { family, digest, config, tokenizer } = model;
-  const common = { ...headModel(model), family, digest, config };
-  if (!tokenizer) return common;
+  const { family, digest, config, tokenizer, tokenizerFault } = model;
+  const stops = model.stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) ?? String(stop.id) }));
+  const common = { ...headModel(model), family, digest, config, stops };
+  if (!tokenizer) return tokenizerFault === undefined ? common : { ...common, tokenizerFault };
   const { bos, addsBos, chats: chat } = tokenizer;
   return {
     ...common,

@@ -1,11 +1,11 @@
 import { HeadscopeError } from "../../errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
-import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
+import { parseInterventions } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";
-import { generate } from "../../inference/generate.ts";
-import { TextStream } from "../../inference/text-stream.ts";
-import { encodeText } from "../../models/encode.ts";
+import { type Generation, generate } from "../../inference/generate.ts";
+import { ownStops } from "../../inference/stop-rule.ts";
+import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
 import { progressTo } from "../progress.ts";
@@ -20,50 +20,53 @@ const LONG = 256;
 export const handle: Handler = async (payload, { emit, signal }): Promise<GenerateResult> => {
   const request = payload as GenerateRequest;
   const model = await session.models.open(request.model, signal);
-  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [] } = request;
+  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
   const tokens = promptIds(model, chat ? inChat(model, request) : request);
   const heads = ablate.map((head) => parseHead(head, shape));
-  const interventions = compileInterventions(model, zeroHeads(heads), { rows: 1, positions: 1 });
-  const text = new TextStream(model.tokenizer);
   let begun = tokens.length < LONG;
   const onLayer = (layer: number): void => {
     if (!begun) progressTo(emit)(layer, model.config.n_layers, "reading the prompt, layers");
     begun ||= layer === model.config.n_layers - 1;
   };
-  try {
-    const result = await generate(model, {
-      tokens,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(seed === undefined ? {} : { seed }),
-      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
-      forward: { interventions, onLayer },
-      onToken: (id, _, probability) =>
-        void emit({ event: "token", id, text: text.push(id), probability: probability() }),
-      signal,
-    });
-    return {
-      ids: result.ids,
-      tokens: tokenTexts(model, result.ids),
-      text: result.text ?? result.ids.join(" "),
-      promptTokens: result.promptTokens,
-      cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
-      prefillMs: result.prefillMs,
-      decodeMsPerToken: result.decodeMsPerToken,
-    };
-  } finally {
-    disposeInterventions(interventions);
-  }
+  const result = await generate(model, {
+    tokens,
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(seed === undefined ? {} : { seed }),
+    stop: ownStops(model, stop),
+    ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+    forward: { onLayer },
+    onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
+    signal,
+  });
+  return {
+    ids: result.ids,
+    tokens: shownTexts(model, result),
+    text: result.text ?? result.ids.join(" "),
+    stopped: result.stopped,
+    promptTokens: result.promptTokens,
+    cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
+    prefillMs: result.prefillMs,
+    decodeMsPerToken: result.decodeMsPerToken,
+  };
 };
+
+/** Each new token as text; of one that goes on in a stop text, what stands before it. */
+function shownTexts(model: Model, { ids, text, stopped }: Generation): string[] {
+  const texts = tokenTexts(model, ids);
+  if (stopped.by !== "text" || ids.length === 0) return texts;
+  const before = model.tokenizer!.decode(ids.slice(0, -1));
+  return [...texts.slice(0, -1), text!.slice(before.length)];
+}
 
 /** Ids of a text as a user's message in the model's chat template. */
 function inChat(model: Model, request: GenerateRequest): GenerateRequest {
   if (!("text" in request))
     throw new HeadscopeError("usage", "a chat needs a text", { remedy: "give `text`, or leave `chat` out" });
-  const { tokenizer } = model;
-  if (!tokenizer) return { model: request.model, tokens: encodeText(model, request.text) };
+  const tokenizer = requireTokenizer(model);
   const turn = tokenizer.chat([{ role: "user", content: request.text }], { addGenerationPrompt: true });
-  return { model: request.model, tokens: encodeText(model, turn, false) };
+  return { model: request.model, tokens: tokenizer.encode(turn, { prependBos: false }) };
 }

@@ -57,6 +57,7 @@ export const handlers: Handlers = {
   probe: () => import("./probe.ts"),
   history: () => import("./history.ts"),
   needle: () => import("./needle.ts"),
+  "mask-search": () => import("./mask-search.ts"),
   experiment: () => import("./experiment.ts"),
   pull: () => import("./pull.ts"),
 };

@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../errors.ts";
+import { refuseEnd } from "../../hooks/intervene.ts";
 import { compileInterventions, disposeInterventions, parseInterventions } from "../../hooks/interventions.ts";
 import { meanLoss, residLosses } from "../../hooks/loss.ts";
 import { forward } from "../../models/forward.ts";
 import type { Model } from "../../models/model.ts";
 import type { Affine } from "../../models/stage.ts";
 import type { InterveneRequest, InterveneResult } from "../../server/api.ts";
-import { nextTokens } from "../prompts.ts";
+import { nextTokens, type StreamRun } from "../prompts.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";
 
@@ -22,7 +22,7 @@ export const handle: Handler = async (payload, { signal }): Promise<InterveneRes
   try {
     refuseEnd(compiled);
     const clean = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
-      outcome(model, ids, stream, topTokens),
+      outcome(model, { ids }, stream, topTokens),
     );
     const first = firstLayer(compiled, model.config.n_layers);
     const run = (input: { tokens: [readonly number[]] } | { resid: Tensor; startLayer: number }): Tensor =>
@@ -36,7 +36,11 @@ export const handle: Handler = async (payload, { signal }): Promise<InterveneRes
         ? run({ tokens: [ids] })
         : session.runs.withStream(model, ids, first, signal, (stream) => run({ resid: stream, startLayer: first }));
     try {
-      return { clean, changed: outcome(model, ids, resid, topTokens), ms: performance.now() - began };
+      return {
+        clean,
+        changed: outcome(model, { ids, interventions: compiled }, resid, topTokens),
+        ms: performance.now() - began,
+      };
     } finally {
       resid.dispose();
     }
@@ -45,15 +49,6 @@ export const handle: Handler = async (payload, { signal }): Promise<InterveneRes
   }
 };
 
-/** The final norm's inputs are chosen positions, not all of them: losses are made in parts. */
-function refuseEnd(compiled: ReadonlyMap<string, Affine>): void {
-  const end = [...compiled.keys()].find((hook) => hook.startsWith("ln_final."));
-  if (end !== undefined)
-    throw new HeadscopeError("unsupported", `${end} can't be changed here`, {
-      remedy: "change the last block's hook_resid_post, which it reads",
-    });
-}
-
 /** First layer that is changed; undefined where the embedding is. */
 function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): number | undefined {
   const layers = [...compiled.keys()].map((hook) => /^blocks\.(\d+)\./.exec(hook)?.[1]);
@@ -61,7 +56,8 @@ function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): nu
 }
 
 /** @param stream after the last layer [1, positions, d_model] */
-function outcome(model: Model, ids: readonly number[], stream: Tensor, count: number): InterveneResult["clean"] {
-  const nll = ids.length < 2 ? [] : residLosses(model, stream, [ids])[0]!;
-  return { loss: nll.length === 0 ? null : meanLoss([nll]), nll, next: nextTokens(model, stream, count) };
+function outcome(model: Model, run: StreamRun, stream: Tensor, count: number): InterveneResult["clean"] {
+  const { ids, ...changes } = run;
+  const nll = ids.length < 2 ? [] : residLosses(model, stream, [ids], changes)[0]!;
+  return { loss: nll.length === 0 ? null : meanLoss([nll]), nll, next: nextTokens(model, stream, count, run) };
 }

@@ -1,4 +1,4 @@
-import { tokenPairs } from "../../circuits/patch.ts";
+import { tokenPairs } from "../../circuits/pairs.ts";
 import { HeadscopeError } from "../../errors.ts";
 import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
@@ -31,7 +31,7 @@ export const handle: Handler = async (payload, { signal }): Promise<PairAlignmen
     if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
       throw new HeadscopeError("input", `${JSON.stringify(given)} is no token`, { remedy: "give one token" });
     const probability = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
-      nextProbabilities(model, stream),
+      nextProbabilities(model, stream, { ids }),
     )[id]!;
     return candidate(model, id, probability);
   };
@@ -46,14 +46,12 @@ export const handle: Handler = async (payload, { signal }): Promise<PairAlignmen
   };
 };
 
-/** What patching would refuse, or what would make it meaningless. */
+/** What patching would refuse. */
 function problemOf(model: Model, pair: PairInput, bos: boolean | undefined): string | undefined {
   const given = { ...pair, clean: plain(pair.clean), corrupt: plain(pair.corrupt) };
   try {
-    const [found] = tokenPairs(model, [given], bos === undefined ? {} : { prependBos: bos });
-    const { clean, corrupt, answer, wrong } = found!;
-    if (clean.join() === corrupt.join()) return "the two prompts are the same; change what decides between the answers";
-    return answer === wrong ? "the answer and the wrong one are the same token; give two different ones" : undefined;
+    tokenPairs(model, given, bos === undefined ? {} : { prependBos: bos });
+    return undefined;
   } catch (error) {
     if (error instanceof HeadscopeError) return error.line;
     throw error;

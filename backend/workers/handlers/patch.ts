@@ -11,11 +11,21 @@ import type { Handler } from "./index.ts";
 /** Activation patching, or path patching where receivers are named. */
 export const handle: Handler = async (payload, { emit, signal }): Promise<PatchResponse> => {
   const began = performance.now();
-  const { model: ref, pairs: given, bos, node = "z", by = "head", layers, into, through } = payload as PatchRequest;
+  const {
+    model: ref,
+    pairs: given,
+    bos,
+    node = "z",
+    by = "head",
+    layers,
+    into,
+    through,
+    form,
+  } = payload as PatchRequest;
   const model = await session.models.open(ref, signal);
   const pairs = given.map(writable);
   const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), progress: progressTo(emit), signal };
-  if (into === undefined && through === undefined) {
+  if (into === undefined && through === undefined && form === undefined) {
     const result = await patch(model, { ...common, node, by, ...(layers ? { layers } : {}) });
     return { ...result, ms: performance.now() - began };
   }
@@ -24,7 +34,12 @@ export const handle: Handler = async (payload, { emit, signal }): Promise<PatchR
       remedy: "give both, and leave `node` and `by` out",
     });
   const shape = headModel(model);
-  const result = await patchPaths(model, { ...common, into: into.map((head) => parseHead(head, shape)), through });
+  const result = await patchPaths(model, {
+    ...common,
+    into: into.map((head) => parseHead(head, shape)),
+    through,
+    ...(form ? { form } : {}),
+  });
   return { ...result, ms: performance.now() - began };
 };
 

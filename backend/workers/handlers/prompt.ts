@@ -15,7 +15,7 @@ export const handle: Handler = async (payload, { later, signal }): Promise<Promp
   const ids = promptIds(model, input);
   const { nll } = session.runs.of(model, ids, signal);
   const next = session.runs.withStream(model, ids, model.config.n_layers, signal, (stream) =>
-    nextTokens(model, stream, NEXT),
+    nextTokens(model, stream, NEXT, { ids }),
   );
   later((stop) => prepare(model, ids, stop));
   return {

@@ -7,12 +7,12 @@ import type { Handler } from "./index.ts";
 
 /** Fetches a model of the catalogue or from the hub. */
 export const handle: Handler = async (payload, { emit, signal }): Promise<{ model: string; bytes: number }> => {
-  const { model } = payload as Extract<JobRequest, { kind: "pull" }>;
+  const { model, acceptLicence = false } = payload as Extract<JobRequest, { kind: "pull" }>;
   const progress = progressTo(emit);
   const onProgress = ({ stage, done = 0, total = 0 }: PullProgress) => progress(done, total, `${model}, ${stage}`);
   const { bytes } =
     parseReference(model, "none").kind === "hub"
       ? await pullHubModel(model, { signal, onProgress })
-      : (await pullModel(model, { signal, onProgress })).manifest;
+      : (await pullModel(model, { acceptLicence, signal, onProgress })).manifest;
   return { model, bytes };
 };

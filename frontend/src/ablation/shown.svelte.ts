@@ -47,6 +47,16 @@ class Shown {
     };
   });
 
+  /** What the numbers on the page are of. */
+  readonly settings: Readonly<Record<string, unknown>> = $derived({
+    text: promptText.value,
+    heads: asked.heads,
+    method: method.value,
+    seed: seed.value,
+    controls: controls.value,
+    ...(asked.activeExtras > 0 ? { interventions: asked.extras.filter(({ off }) => !off) } : {}),
+  });
+
   get table(): Table {
     return this.lines === undefined ? { columns: [], rows: [] } : lossTable(this.lines);
   }

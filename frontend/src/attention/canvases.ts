@@ -44,17 +44,6 @@ export function cellsAsPng(side: number, pyramid: Pyramid, table: ColourTable, m
   return sheet.toDataURL("image/png");
 }
 
-/** Cells with the axes around them, as a PNG. The cells are at the lower right. */
-export function snapshot(cells: HTMLCanvasElement, axes: HTMLCanvasElement, paper: string): Promise<Blob> {
-  const sheet = new OffscreenCanvas(axes.width, axes.height);
-  const context = sheet.getContext("2d")!;
-  context.fillStyle = paper;
-  context.fillRect(0, 0, sheet.width, sheet.height);
-  context.drawImage(cells, sheet.width - cells.width, sheet.height - cells.height);
-  context.drawImage(axes, 0, 0);
-  return sheet.convertToBlob({ type: "image/png" });
-}
-
 /** Makes a canvas as large as asked, empty, and its context count in CSS pixels; undefined where there is none. */
 export function freshContext(
   canvas: HTMLCanvasElement,

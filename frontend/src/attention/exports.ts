@@ -74,12 +74,37 @@ export function patternCommand(layer: number, request: PromptInput): string {
   return tokens ? `echo '[[${tokens.join(",")}]]' > tokens.json && ${line}` : line;
 }
 
+/** Colours of a matrix as SVG. */
+export interface MatrixLook {
+  readonly paper: string;
+  readonly ink: string;
+  /** Its colour bar: colours at even steps from 0 to the highest value. */
+  readonly scale?: {
+    readonly stops: readonly string[];
+    readonly high: number;
+    readonly contrast: string;
+    readonly unit: string;
+  };
+}
+
+function matrixScale(
+  { stops, high, contrast, unit }: NonNullable<MatrixLook["scale"]>,
+  left: number,
+  top: number,
+): string[] {
+  const points = stops.map((colour, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${colour}"/>`);
+  const words = escaped(contrast === "linear" ? unit : `${unit}, ${contrast} scale`);
+  return [
+    `<defs><linearGradient id="scale">${points.join("")}</linearGradient></defs>`,
+    `<rect class="scale" x="${left}" y="${top}" width="160" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
+    `<text x="${left}" y="${top + 24}">0</text>`,
+    `<text x="${left + 160}" y="${top + 24}" text-anchor="end">${rounded(high)}</text>`,
+    `<text x="${left + 172}" y="${top + 9}">${words}</text>`,
+  ];
+}
+
 /** A matrix as SVG: an image of one pixel a cell, kept sharp, with the tokens as text. @param image data URL of the PNG */
-export function matrixSvg(
-  { head, tokens }: NamedPattern,
-  image: string,
-  colours: { readonly paper: string; readonly ink: string },
-): string {
+export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper, ink, scale }: MatrixLook): string {
   const count = tokens.length;
   const cell = Math.max(10, 480 / count);
   const step = Math.ceil(12 / cell);
@@ -93,14 +118,15 @@ export function matrixSvg(
       `<text transform="translate(${left + at} ${top - 6}) rotate(-90)" dominant-baseline="central">${text}</text>`,
     ];
   });
-  const size = `width="${left + side + 16}" height="${top + side + 16}"`;
+  const size = `width="${left + side + 16}" height="${top + side + (scale ? 52 : 16)}"`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="monospace" font-size="11" fill="${colours.ink}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="monospace" font-size="11" fill="${ink}">`,
     `<title>Attention pattern of ${escaped(head)}</title>`,
-    `<rect width="100%" height="100%" fill="${colours.paper}"/>`,
+    `<rect width="100%" height="100%" fill="${paper}"/>`,
     `<image x="${left}" y="${top}" width="${side}" height="${side}" href="${image}" style="image-rendering:pixelated"/>`,
     `<text x="6" y="16">${escaped(head)}: query down, key across</text>`,
     ...labels,
+    ...(scale ? matrixScale(scale, left, top + side + 14) : []),
     "</svg>",
   ].join("\n");
 }

@@ -10,12 +10,12 @@ export interface Thumb {
 
 const SIZE = 120;
 const GAP = 12;
-const TOP = 40;
+const TOP = 8;
 const LABEL = 20;
 const MOST_A_ROW = 8;
 
 /** The heads of a layer as one SVG document on white: their pictures in rows, each over its name. */
-export function layerSvg(title: string, thumbs: readonly Thumb[]): string {
+export function layerSvg(thumbs: readonly Thumb[]): string {
   const columns = Math.min(MOST_A_ROW, thumbs.length);
   const width = GAP + Math.max(3, columns) * (SIZE + GAP);
   const height = TOP + Math.ceil(thumbs.length / MOST_A_ROW) * (SIZE + LABEL + GAP);
@@ -27,7 +27,6 @@ export function layerSvg(title: string, thumbs: readonly Thumb[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12" fill="#17202a">`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    `<text x="${GAP}" y="24" font-size="14" font-weight="600">${escaped(title)}</text>`,
     ...cells,
     "</svg>",
   ].join("\n");

@@ -9,13 +9,14 @@ const FORMULA = /^[=+\-@\t\r]/;
 
 /**
  * A table as RFC 4180 CSV. Numbers keep full precision; what is not finite stays empty. Text that a spreadsheet would run as a formula,
- * as a token or a name of a metric may look, gets an apostrophe in front.
+ * as a token or a name of a metric may look, gets an apostrophe in front. Text with "#" is quoted, so that it begins no
+ * comment where comments are read.
  */
 export function csvText({ columns, rows }: Table): string {
   const cell = (value: string | number): string => {
     if (typeof value === "number") return Number.isFinite(value) ? String(value) : "";
     const plain = FORMULA.test(value) && !isNumber(value) ? `'${value}` : value;
-    return /[",;\t\r\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+    return /[",;\t\r\n#]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
   };
   return [columns, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }

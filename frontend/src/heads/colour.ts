@@ -1,4 +1,4 @@
-import { diverging as divergingColour, HEAT, heat, inkOn } from "../colours.ts";
+import { diverging as divergingColour, heat, heatStops, inkOn } from "../colours.ts";
 import { share, type Table } from "./grid.ts";
 
 /** A cell's colour and the ink that can be read on it, both #rrggbb. */
@@ -26,5 +26,5 @@ export function cellColours(
 
 /** The colours of a legend, from the lowest value to the highest. */
 export function scaleStops(diverging: boolean): readonly string[] {
-  return diverging ? [-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1].map(divergingColour) : HEAT;
+  return diverging ? [-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1].map(divergingColour) : heatStops();
 }

@@ -31,21 +31,35 @@ export function valueIn(values: Table, name: string): number | undefined {
 export interface Ranked extends Place {
   readonly name: string;
   readonly value: number;
+  /** Its place in the order, which is no other head's. */
   readonly rank: number;
+  /** First and last place of the heads that have the same value. */
+  readonly ties: readonly [number, number];
+}
+
+/** A head's rank in words: "3", or "1 to 146" where others have the same value. */
+export function rankText({ ties: [first, last] }: Pick<Ranked, "ties">): string {
+  return first === last ? String(first) : `${first} to ${last}`;
 }
 
 /** All heads of a table, highest first, ties to the earlier layer, then head, as the command line ranks them; what is no number comes last. */
 export function rank(values: Table): Ranked[] {
   const height = (value: number): number => (Number.isNaN(value) ? -Infinity : value);
-  return values
+  const sorted = values
     .flatMap((row, layer) => row.map((value, head) => ({ layer, head, name: headName(layer, head), value })))
-    .sort((a, b) => (height(a.value) === height(b.value) ? 0 : height(b.value) - height(a.value)))
-    .map((entry, i) => ({ ...entry, rank: i + 1 }));
+    .sort((a, b) => (height(a.value) === height(b.value) ? 0 : height(b.value) - height(a.value)));
+  const last = new Map(sorted.map(({ value }, i) => [height(value), i + 1]));
+  const first = new Map(sorted.map(({ value }, i) => [height(value), i + 1] as const).toReversed());
+  return sorted.map((entry, i) => ({
+    ...entry,
+    rank: i + 1,
+    ties: [first.get(height(entry.value))!, last.get(height(entry.value))!],
+  }));
 }
 
-/** Rank by name. */
-export function ranksByName(ranked: readonly Ranked[]): ReadonlyMap<string, number> {
-  return new Map(ranked.map(({ name, rank: own }) => [name, own]));
+/** Rank in words by name. */
+export function ranksByName(ranked: readonly Ranked[]): ReadonlyMap<string, string> {
+  return new Map(ranked.map((each) => [each.name, rankText(each)]));
 }
 
 /**

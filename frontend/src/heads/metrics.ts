@@ -13,6 +13,10 @@ export interface Metric {
   readonly axis: "heads" | "kvHeads";
   /** [layers, heads or kvHeads]; NaN where it was not measured. */
   readonly values: Table;
+  /** Least and greatest value that a head can have, where the document says. */
+  readonly range?: readonly [number, number] | undefined;
+  /** The value of a head that attends evenly, where the document says. */
+  readonly chance?: number | undefined;
   /** The score document that it is of; absent for what was measured along training. */
   readonly document?: ScoresDocument & { readonly id: string };
 }
@@ -20,9 +24,19 @@ export interface Metric {
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
 export function documentMetrics(documents: readonly (ScoresDocument & { readonly id: string })[]): Metric[] {
   const all = documents.flatMap((document) =>
-    Object.entries(document.metrics).map(([name, { axis, values }]): Metric => {
+    Object.entries(document.metrics).map(([name, { axis, values, range, chance }]): Metric => {
       const label = name === document.probe ? name : `${document.probe}: ${name}`;
-      return { id: `${document.id}#${name}`, label, probe: document.probe, name, axis, values, document };
+      return {
+        id: `${document.id}#${name}`,
+        label,
+        probe: document.probe,
+        name,
+        axis,
+        values,
+        range,
+        chance,
+        document,
+      };
     }),
   );
   return all.map((metric) => {
@@ -130,7 +144,7 @@ const TELLING = ["retrieval", "previous-token"];
 /** The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any. */
 export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric {
   return (
-    metrics.find((other) => other.id === id) ??
+    metrics.find((other) => other.id === id && other.id !== metric.id) ??
     metrics.find((other) => other.probe !== metric.probe && TELLING.includes(other.name)) ??
     metrics.find((other) => other.probe !== metric.probe) ??
     metrics.find((other) => other.id !== metric.id) ??

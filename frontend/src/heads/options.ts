@@ -11,13 +11,20 @@ export function metricOptions(metrics: readonly Metric[]): { value: string; labe
   }));
 }
 
-/** A ranking as a table of text. */
+/** A ranking as a table of text; heads of one value have the rank of their first. @param total heads that were ranked, of which these may be some */
 export function rankedCsv(
   ranked: readonly Ranked[],
   metric: Metric,
+  total = ranked.length,
 ): { columns: string[]; rows: (string | number)[][] } {
   return {
     columns: ["layer", metric.axis === "heads" ? "head" : "kv_head", metric.name, "rank", "percentile"],
-    rows: ranked.map(({ layer, head, value, rank }) => [layer, head, value, rank, percentile(rank, ranked.length)]),
+    rows: ranked.map(({ layer, head, value, ties: [first, last] }) => [
+      layer,
+      head,
+      value,
+      first,
+      percentile(last, total),
+    ]),
   };
 }

@@ -1,34 +1,37 @@
 import { escaped } from "../components/text.ts";
 import { figure } from "../format.ts";
-import { cellColours } from "./colour.ts";
-import { extent, headName, type Table } from "./grid.ts";
+import { cellColours, scaleStops } from "./colour.ts";
+import { extent, headName, share, type Table } from "./grid.ts";
 
 /** What a picture of a grid says besides its cells. */
 export interface GridPicture {
-  readonly title: string;
-  /** Query heads that share a KV head; a gap parts the groups. */
+  /** Query heads that share a KV head; a bracket holds them together. */
   readonly groups: number;
   readonly selected: readonly string[];
   readonly diverging?: boolean;
   /** What stands before the number of a column of the table, default H for query heads. */
   readonly prefix?: string;
+  /** Of the colours, default the table's own. */
+  readonly range?: readonly [number, number] | undefined;
+  /** A value that says nothing, marked on the colour bar. */
+  readonly chance?: number | undefined;
+  /** What the values are, with their unit. */
+  readonly unit?: string | undefined;
+  /** What the frame around a selected head says, default "selected". */
+  readonly mark?: string | undefined;
 }
 
-const CELL = 24;
-const MARGIN = 44;
-const GAP = 4;
+const [CELL, GAP] = [24, 4];
+const [LEFT, TOP, BAR] = [76, 24, 160];
 
-/** The grid as an SVG document of its own, layers from left to right, on white. */
-export function gridSvg(
-  values: Table,
-  { title, groups, selected, diverging = false, prefix = "H" }: GridPicture,
-): string {
+/** The grid as an SVG document of its own on white, layers from left to right, over its colour bar. */
+export function gridSvg(values: Table, options: GridPicture): string {
+  const { groups, selected, diverging = false, prefix = "H", range = extent(values, diverging) } = options;
   const heads = values[0]?.length ?? 0;
-  const range = extent(values, diverging);
   const colours = cellColours(values, range, diverging);
   const chosen = new Set(selected);
-  const x = (layer: number): number => MARGIN + layer * CELL;
-  const y = (head: number): number => MARGIN + head * CELL + (groups > 1 ? GAP * Math.floor(head / groups) : 0);
+  const x = (layer: number): number => LEFT + layer * CELL;
+  const y = (head: number): number => TOP + head * CELL + (groups > 1 ? GAP * Math.floor(head / groups) : 0);
   const cells = values.flatMap((row, layer) =>
     row.map((value, head) => {
       const name = headName(layer, head);
@@ -37,43 +40,55 @@ export function gridSvg(
       return `<rect x="${x(layer) + 1}" y="${y(head) + 1}" width="${CELL - 2}" height="${CELL - 2}" rx="2" fill="${fill}"${stroke}><title>${name}: ${figure(value)}</title></rect>`;
     }),
   );
-  const text = (left: number, top: number, anchor: string, words: string): string =>
-    `<text x="${left}" y="${top}" text-anchor="${anchor}">${escaped(words)}</text>`;
   const labels = [
-    ...values.map((_, layer) => text(x(layer) + CELL / 2, MARGIN - 6, "middle", `L${layer}`)),
-    ...Array.from({ length: heads }, (_, head) => text(MARGIN - 6, y(head) + CELL / 2 + 4, "end", `${prefix}${head}`)),
+    ...values.map((_, layer) => text(x(layer) + CELL / 2, TOP - 6, "middle", `L${layer}`)),
+    ...Array.from({ length: heads }, (_, head) => text(LEFT - 6, y(head) + CELL / 2 + 4, "end", `${prefix}${head}`)),
   ];
-  const width = Math.max(x(values.length) + 12, 320);
-  const height = y(heads) + 32;
+  const foot = y(heads - 1) + CELL + 18;
+  const width = Math.max(x(values.length) + 12, 420);
+  const height = foot + 34;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11" fill="#17202a">`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    `<text x="12" y="18" font-size="14" font-weight="600">${escaped(title)}</text>`,
     ...labels,
+    ...(groups > 1
+      ? Array.from({ length: heads / groups }, (_, kv) => bracket(kv, y(kv * groups), y((kv + 1) * groups - 1) + CELL))
+      : []),
     ...cells,
-    text(MARGIN, height - 10, "start", `from ${figure(range[0])} to ${figure(range[1])}`),
+    ...colourBar(foot, range, options),
     "</svg>",
   ].join("\n");
 }
 
-/** A picture as PNG, at twice its size. @throws Error where the browser cannot draw it */
-export async function gridPng(svg: string): Promise<Blob> {
-  const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = 2 * image.naturalWidth;
-  canvas.height = 2 * image.naturalHeight;
-  canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve, reject) => {
-    canvas.toBlob(
-      (blob) => (blob === null ? reject(new Error("the picture could not be drawn")) : resolve(blob)),
-      "image/png",
-    );
-  });
+/** What holds the query heads of a KV head together. */
+function bracket(kv: number, top: number, bottom: number): string {
+  const [right, left] = [LEFT - 32, LEFT - 37];
+  const line = `<path class="kv" d="M${right} ${top + 2}H${left}V${bottom - 2}H${right}" fill="none" stroke="#7a8794"/>`;
+  return line + text(left - 5, (top + bottom) / 2 + 4, "end", `KV${kv}`);
 }
 
-/** What a card takes to hand out a picture in both formats. @param svg the picture, drawn when it is asked for */
-export function pictures(svg: () => string): { svg: () => Blob; png: () => Promise<Blob> } {
-  return { svg: () => new Blob([svg()], { type: "image/svg+xml" }), png: () => gridPng(svg()) };
+/** The scale of the colours with its ends, chance, and what a frame means. */
+function colourBar(top: number, range: readonly [number, number], options: GridPicture): string[] {
+  const { diverging = false, chance, unit = "", selected, mark = "selected" } = options;
+  const stops = scaleStops(diverging);
+  const marked = chance !== undefined && chance > range[0] && chance < range[1];
+  const at = LEFT + BAR * (marked ? share(chance, range) : 0);
+  const right = LEFT + BAR + 16;
+  return [
+    `<defs><linearGradient id="scale">${stops.map((colour, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${colour}"/>`).join("")}</linearGradient></defs>`,
+    `<rect class="scale" x="${LEFT}" y="${top}" width="${BAR}" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
+    text(LEFT, top + 24, "start", figure(range[0])),
+    text(LEFT + BAR, top + 24, "end", figure(range[1])),
+    ...(unit === "" ? [] : [text(right, top + 9, "start", unit)]),
+    ...(marked
+      ? [
+          `<path class="chance" d="M${at} ${top - 4}V${top + 14}" stroke="#d55e00" stroke-width="2"/>`,
+          text(right, top + 24, "start", `orange line: chance ${figure(chance)}`),
+        ]
+      : []),
+    ...(selected.length === 0 ? [] : [text(right + (marked ? 150 : 0), top + 24, "start", `orange frame: ${mark}`)]),
+  ];
+}
+
+function text(left: number, top: number, anchor: string, words: string): string {
+  return `<text x="${left}" y="${top}" text-anchor="${anchor}">${escaped(words)}</text>`;
 }

@@ -7,6 +7,7 @@ import { ORDERS, search, topCount } from "./finder.ts";
 import { type Ranked, rank, type SelectMode } from "./grid.ts";
 import { known } from "./known.svelte.ts";
 import { chosenMetric, type Metric } from "./metrics.ts";
+import { type Scale, scaleOf } from "./scale.ts";
 
 /** The metric that colours the grid and ranks the heads; "" for the best there is. */
 export const metricParam = urlParam("metric", text());
@@ -19,6 +20,8 @@ export const toParam = urlParam("to", number(-1, { least: -1, whole: true }));
 /** Least value that the finder shows; "" for all. */
 export const leastParam = urlParam("least", text());
 export const orderParam = urlParam("order", choice(ORDERS, "highest"));
+/** Whether colours span all values that a metric can have, or those that it has. */
+export const scaleParam = urlParam("scale", choice(["whole", "own"], "whole"));
 export const listParam = urlParam("list", choice(["heads", "layers"], "heads"));
 
 /** What the Heads page shows of the present model by the present choices. */
@@ -28,6 +31,15 @@ class HeadsView {
 
   readonly shape: Shape | undefined = $derived(workspace.info.value);
   readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
+  /** Of the metric's colours. */
+  readonly scale: Scale = $derived(
+    this.metric === undefined
+      ? { range: [0, 1] }
+      : scaleOf(this.metric, this.metric.values, {
+          own: scaleParam.value === "own",
+          definitions: workspace.definitions.value,
+        }),
+  );
   readonly ranked: readonly Ranked[] = $derived(this.metric === undefined ? [] : rank(this.metric.values));
 
   readonly found: readonly Ranked[] = $derived.by(() => {

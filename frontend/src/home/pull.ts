@@ -3,9 +3,9 @@ import { post } from "../api/client.ts";
 import { isActive } from "../state/status.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 
-/** Fetches a model of the catalogue. @throws ApiError */
-export function pull(model: string): Promise<JobSummary> {
-  return post<JobSummary>("/api/jobs", { kind: "pull", model });
+/** Fetches a model. @param acceptLicence whether the person accepts its terms, where it has some @throws ApiError */
+export function pull(model: string, acceptLicence = false): Promise<JobSummary> {
+  return post<JobSummary>("/api/jobs", { kind: "pull", model, ...(acceptLicence ? { acceptLicence } : {}) });
 }
 
 /** The job that fetches a model now, or will. */

@@ -18,6 +18,8 @@ export function resultOf({ kind, status, result }: JobSummary, runs: readonly st
       return { page: "heads", params: {}, label: "Scores" };
     case "history":
       return { page: "training", params: {}, label: "History" };
+    case "mask-search":
+      return { page: "inference", params: {}, label: "Mask" };
     case "needle":
       return { page: "inference", params: {}, label: "Answers" };
     case "experiment":

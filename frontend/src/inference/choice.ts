@@ -1,6 +1,6 @@
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { HeadMetric, HeadScores } from "../../../backend/heads/scores.ts";
-import type { MaskRequest } from "../../../backend/server/api.ts";
+import type { MaskEntry, MaskRequest } from "../../../backend/server/api.ts";
 import { command, quote } from "../command.ts";
 import { asKvHeads, type Shape } from "../heads/algebra.ts";
 import { headName } from "../heads/grid.ts";
@@ -62,6 +62,38 @@ export function askFor(choice: Choice, model: string, shape: Shape): MaskAsk {
 /** A quarter of the KV heads, as DuoAttention keeps of grouped heads; at least one. */
 export function defaultTop({ layers, kvHeads }: Pick<Shape, "layers" | "kvHeads">): number {
   return Math.max(1, Math.round((layers * kvHeads) / 4));
+}
+
+/** What so many KV heads, kept full, came to: of `answered` questions, and the loss of their texts in nats a token. */
+export interface CurvePoint {
+  readonly kvHeads: number;
+  readonly right: number;
+  readonly loss: number;
+}
+
+/** The curve by which a mask was found to be the smallest that answers. */
+export interface MaskCurve {
+  readonly asked: number;
+  readonly answered: number;
+  readonly lengths: readonly number[];
+  readonly points: readonly CurvePoint[];
+}
+
+/** The curve of a mask that was searched for; undefined of any other. */
+export function curveOf(source: unknown): MaskCurve | undefined {
+  return (source as { search?: MaskCurve } | null)?.search;
+}
+
+/** The newest mask that was searched for by a metric of a probe, with a window; undefined while there is none. */
+export function searchedMask(
+  masks: readonly MaskEntry[],
+  by: { probe: string; metric: string; sink: number; recent: number },
+): MaskEntry | undefined {
+  return masks.findLast(({ source, sink, recent }) => {
+    const { probe, metric } = (source ?? {}) as { probe?: unknown; metric?: unknown };
+    const same = probe === by.probe && metric === by.metric && sink === by.sink && recent === by.recent;
+    return same && curveOf(source) !== undefined;
+  });
 }
 
 /** First and latest tokens that a streaming head keeps, as the command line has it; in a short context an eighth of it, so that something is dropped. */

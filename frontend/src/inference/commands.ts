@@ -2,6 +2,7 @@ import type { GenerateRequest } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
 import { below, type MaskFile, withMask } from "./choice.ts";
 import type { ExportFormat, From } from "./formats.ts";
+import { stopFlag } from "./stops.ts";
 
 /** What the terminal needs to know of a mask. */
 export interface Masking {
@@ -28,6 +29,7 @@ export function generateCommand(
     "max-tokens": request.maxTokens,
     temperature: request.temperature || undefined,
     seed: request.seed || undefined,
+    stop: request.stop?.map(stopFlag),
     ablate: ablated.length > 0 ? ablated.join(",") : undefined,
   };
   const generate = (mask?: string) =>
@@ -57,6 +59,27 @@ export function needleCommand({ model, lengths, depths, needles, maxTokens, seed
       seed: seed || undefined,
     }),
   );
+}
+
+/** The line that finds the smallest mask that answers. */
+export function searchCommand(request: {
+  readonly scores: string;
+  readonly metric?: string;
+  readonly sink?: number;
+  readonly recent?: number;
+  readonly lengths: readonly number[];
+}): string {
+  const { scores, metric, sink, recent, lengths } = request;
+  const options = {
+    scores: below(scores),
+    metric,
+    smallest: true,
+    lengths: lengths.join(","),
+    sink,
+    recent,
+    out: "mask.json",
+  };
+  return command(["mask"], options);
 }
 
 /** What an export is made from. */

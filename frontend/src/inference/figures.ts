@@ -1,4 +1,5 @@
 import { lineColour, plotlyScale } from "../colours.ts";
+import type { MaskCurve } from "./choice.ts";
 import type { Curves } from "./kv.ts";
 import type { NeedleTable, Side } from "./needle.ts";
 
@@ -10,7 +11,7 @@ export interface Point {
 }
 
 const NAMES: Readonly<Record<Side, string>> = { full: "all heads full", masked: "with the mask" };
-const COLOURS: Readonly<Record<Side, string>> = { full: lineColour(6), masked: lineColour(0) };
+const COLOURS: Readonly<Record<Side, number>> = { full: 6, masked: 0 };
 
 /** Both curves of predicted memory, and what was measured as dots on them. */
 export function memoryFigure(curves: Curves, measured: readonly Point[]) {
@@ -20,7 +21,7 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
     name: NAMES[side],
     x: curves.tokens,
     y: curves[side],
-    line: { color: COLOURS[side], width: 2 },
+    line: { color: lineColour(COLOURS[side]), width: 2 },
     ...(side === "masked" ? { fill: "tozeroy" } : {}),
     hovertemplate: "%{x} tokens: %{y:.1f} MB",
   });
@@ -30,7 +31,7 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
     name: `measured, ${NAMES[side]}`,
     x: [tokens],
     y: [bytes / 1e6],
-    marker: { color: COLOURS[side], size: 9, symbol: "circle-open", line: { width: 2 } },
+    marker: { color: lineColour(COLOURS[side]), size: 9, symbol: "circle-open", line: { width: 2 } },
     hovertemplate: "%{x} tokens: %{y:.1f} MB measured",
     showlegend: false,
   }));
@@ -41,6 +42,50 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
       yaxis: { title: { text: "keys and values (MB)" }, rangemode: "tozero" },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hovermode: "x unified",
+    },
+  };
+}
+
+/** Needle answers and loss against KV heads kept; the smallest mask that loses no answer is marked. */
+export function curveFigure({ answered, points }: MaskCurve, smallest: number | undefined) {
+  const x = points.map(({ kvHeads }) => kvHeads);
+  const line = (name: string, y: readonly number[], colour: number) => ({
+    type: "scatter",
+    mode: "lines+markers",
+    name,
+    x,
+    y,
+    line: { color: lineColour(colour), width: 2 },
+    marker: { size: 7 },
+  });
+  const right = line(
+    `questions answered, of ${answered}`,
+    points.map((point) => point.right),
+    0,
+  );
+  const loss = line(
+    "loss (nats a token)",
+    points.map((point) => point.loss),
+    6,
+  );
+  const mark = {
+    type: "line",
+    x0: smallest,
+    x1: smallest,
+    yref: "paper",
+    y0: 0,
+    y1: 1,
+    line: { dash: "dot", width: 1 },
+  };
+  return {
+    data: [right, { ...loss, yaxis: "y2" }],
+    layout: {
+      xaxis: { title: { text: "KV heads kept" }, rangemode: "tozero" },
+      yaxis: { title: { text: "answered" }, rangemode: "tozero" },
+      yaxis2: { title: { text: "loss" }, overlaying: "y", side: "right", showgrid: false },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      hovermode: "x unified",
+      shapes: smallest === undefined ? [] : [mark],
     },
   };
 }

@@ -3,13 +3,13 @@ import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { GenerateRequest, GenerateResult } from "../../../backend/server/api.ts";
 import { stream } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
-import { choice, flag, number } from "../state/codecs.ts";
+import { choice, flag, number, text } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { ablated } from "./choice.ts";
 import { compareTokens } from "./differ.ts";
 import { longExample } from "./example.ts";
+import { readStops } from "./stops.ts";
 
 export const settings = {
   text: urlParam("generate-from", choice(["mine", "long"], "mine")),
@@ -19,6 +19,8 @@ export const settings = {
   maxTokens: urlParam("new-tokens", number(32, { least: 1, most: 512, whole: true })),
   temperature: urlParam("temperature", number(0, { least: 0, most: 4 })),
   seed: urlParam("generate-seed", number(0, { least: 0, whole: true })),
+  /** As a person writes them: see `readStops`. */
+  stop: urlParam("stop", text()),
   prefill: urlParam("prefill", choice(["masked", "dense"], "masked")),
 };
 
@@ -53,6 +55,7 @@ class Comparison {
   readonly request = $derived.by((): GenerateRequest | undefined => {
     const given = this.long ? { model: workspace.model, text: longExample(settings.sentences.value) } : prompt.request;
     if (given === undefined) return undefined;
+    const stop = readStops(settings.stop.value);
     const chat = settings.chat.value && workspace.info.value?.tokenizer?.chat === true;
     return {
       ...(given as { model: string; text: string }),
@@ -60,6 +63,7 @@ class Comparison {
       maxTokens: settings.maxTokens.value,
       temperature: settings.temperature.value,
       seed: settings.seed.value,
+      ...(stop.length > 0 ? { stop } : {}),
     };
   });
 
@@ -123,15 +127,9 @@ class Comparison {
   }
 }
 
-/** The request with what a mask says: its windows, and the heads that it ablates. */
+/** The request with a mask: the server knows what it says of windows and of ablated heads. */
 function withMask(request: GenerateRequest, mask: HeadMask | undefined): GenerateRequest {
-  if (mask === undefined) return request;
-  const heads = ablated(mask);
-  return {
-    ...request,
-    ...(mask.kvHeads === undefined ? {} : { mask, prefill: settings.prefill.value }),
-    ...(heads.length === 0 ? {} : { ablate: heads }),
-  };
+  return mask === undefined ? request : { ...request, mask, prefill: settings.prefill.value };
 }
 
 async function continued(
@@ -148,7 +146,8 @@ async function continued(
     }
     if (event !== "done") continue;
     const result = data as GenerateResult;
-    return { tokens: tokens.map((token, i) => ({ ...token, text: result.tokens[i] ?? token.text })), result };
+    // Tokens of a stop text were streamed, and are no part of the result.
+    return { tokens: result.tokens.map((text, i) => ({ ...tokens[i]!, text })), result };
   }
   throw signal.aborted
     ? new DOMException("cancelled", "AbortError")

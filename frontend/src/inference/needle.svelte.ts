@@ -78,10 +78,10 @@ class NeedleTest {
     return tested === undefined ? undefined : tested === key(mask);
   }
 
-  /** What is asked; undefined while it cannot be: without a mask of KV heads, or with numbers that make no sense. */
+  /** What is asked; undefined while it cannot be: without a mask, or with numbers that make no sense. */
   readonly request = $derived.by((): NeedleAsk | undefined => {
     const { lengths, depths, maxTokens } = this;
-    if (chosen.mask?.kvHeads === undefined || lengths === undefined || depths === undefined) return undefined;
+    if (chosen.mask === undefined || lengths === undefined || depths === undefined) return undefined;
     if (this.lengthsProblem !== undefined || this.depthsProblem !== undefined) return undefined;
     const { needles, seed } = needleParams;
     return { model: workspace.model, lengths, depths, needles: needles.value, maxTokens, seed: seed.value };
@@ -113,7 +113,7 @@ class NeedleTest {
 }
 
 function key(mask: HeadMask | undefined): string {
-  return JSON.stringify([mask?.kvHeads, mask?.sink, mask?.recent]);
+  return JSON.stringify([mask?.kvHeads, mask?.heads, mask?.sink, mask?.recent]);
 }
 
 export const needle = new NeedleTest();

@@ -23,6 +23,7 @@ import {
   maskFile,
   RULES,
   SOURCES,
+  searchedMask,
 } from "./choice.ts";
 import type { Masking } from "./commands.ts";
 
@@ -81,6 +82,13 @@ class MaskState {
   /** The KV heads of the model. */
   readonly total = $derived(
     workspace.info.value === undefined ? 0 : workspace.info.value.layers * workspace.info.value.kvHeads,
+  );
+
+  /** The smallest mask that answers, by this metric and window, where it has been searched for. */
+  readonly searched = $derived.by(() =>
+    this.document === undefined
+      ? undefined
+      : searchedMask(workspace.fittingMasks, { probe: this.document.probe, metric: this.metric, ...this.#window() }),
   );
 
   readonly choice = $derived.by(
@@ -143,7 +151,7 @@ class MaskState {
     if (rule.value === "threshold")
       return Number.isNaN(threshold.value) ? (this.range[0] + this.range[1]) / 2 : threshold.value;
     if (info === undefined) return 0;
-    return Number.isNaN(top.value) ? defaultTop(info) : Math.min(top.value, this.total);
+    return Number.isNaN(top.value) ? (this.searched?.full?.[0] ?? defaultTop(info)) : Math.min(top.value, this.total);
   }
 
   #window(): { sink: number; recent: number } {

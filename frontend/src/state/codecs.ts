@@ -2,6 +2,7 @@
 export const PAGES = {
   home: "/",
   heads: "/heads",
+  compare: "/compare",
   attention: "/attention",
   ablation: "/ablation",
   patching: "/patching",

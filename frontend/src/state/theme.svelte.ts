@@ -7,6 +7,7 @@ export type ThemeChoice = (typeof THEMES)[number];
 class Theme {
   #choice = $state<ThemeChoice>(THEMES.find((each) => each === localStorage.getItem(KEY)) ?? "auto");
   #systemDark = $state(false);
+  #printing = $state(false);
 
   constructor() {
     const query = matchMedia("(prefers-color-scheme: dark)");
@@ -29,12 +30,26 @@ class Theme {
 
   /** Whether the page is dark now. Reactive. */
   get dark(): boolean {
+    if (this.#printing) return false;
     return this.#choice === "auto" ? this.#systemDark : this.#choice === "dark";
   }
 
+  /** Draws something as on light ground, such as a figure that leaves the page; the page itself shows nothing of it. */
+  light<T>(draw: () => T): T {
+    this.#printing = true;
+    this.#apply();
+    try {
+      return draw();
+    } finally {
+      this.#printing = false;
+      this.#apply();
+    }
+  }
+
   #apply(): void {
-    if (this.#choice === "auto") delete document.documentElement.dataset["theme"];
-    else document.documentElement.dataset["theme"] = this.#choice;
+    const choice = this.#printing ? "light" : this.#choice;
+    if (choice === "auto") delete document.documentElement.dataset["theme"];
+    else document.documentElement.dataset["theme"] = choice;
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Codec, type PageName, pageOf, pathOf } from "./codecs.ts";
+import { type Codec, isPage, type PageName, pageOf, pathOf } from "./codecs.ts";
 
 /** Changes that follow each other this closely are one step of undo, in milliseconds. */
 const MERGE = 200;
@@ -20,7 +20,13 @@ class View {
   #place = $state.raw<Place>(read());
   #past = $state.raw<readonly Place[]>([]);
   #future = $state.raw<readonly Place[]>([]);
+  #lost = $state(!isPage(location.pathname));
   #lastChange = 0;
+
+  /** Whether the address is that of no page. */
+  get lost(): boolean {
+    return this.#lost;
+  }
 
   get page(): PageName {
     return this.#place.page;
@@ -50,7 +56,7 @@ class View {
   }
 
   #step(next: Place): void {
-    if (href(next) === href(this.#place)) return;
+    if (href(next) === href(this.#place) && !this.#lost) return;
     const now = Date.now();
     const merges = now - this.#lastChange < MERGE && next.page === this.#place.page && this.#past.length > 0;
     this.#lastChange = now;
@@ -85,6 +91,7 @@ class View {
   /** Takes over what the browser's own back and forward did. */
   follow(): void {
     const now = read();
+    this.#lost = !isPage(location.pathname);
     if (href(now) === href(this.#place)) return;
     this.#past = [...this.#past.slice(-99), this.#place];
     this.#future = [];
@@ -92,6 +99,7 @@ class View {
   }
 
   #go(place: Place, replace = false): void {
+    this.#lost = false;
     this.#place = place;
     if (replace) history.replaceState(null, "", href(place));
     else history.pushState(null, "", href(place));

@@ -17,6 +17,9 @@ import { urlParam } from "./url.svelte.ts";
 
 const chosenModel = urlParam("model", text());
 
+/** A score document with its id in the data folder. */
+export type KeptScores = ScoresDocument & { readonly id: string };
+
 /** What the server has: read once, kept true by its events. Every list is undefined until it has been read. */
 class Workspace {
   readonly health = new Latest<Health>();
@@ -49,16 +52,24 @@ class Workspace {
 
   /** The entries of the score documents of the present model's weights, newest last. */
   get fittingScores(): readonly ScoresEntry[] {
-    const info = this.info.value;
-    if (info === undefined) return [];
+    return this.info.value === undefined ? [] : this.scoresOf(this.info.value);
+  }
+
+  /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
+  get documents(): readonly KeptScores[] {
+    return this.info.value === undefined ? [] : this.documentsOf(this.info.value);
+  }
+
+  /** The entries of the score documents of a model's weights. */
+  scoresOf(info: Pick<ModelInfo, "ref" | "digest">): readonly ScoresEntry[] {
     return (this.scores.value ?? []).filter(({ model }) =>
       model.digest === undefined ? model.ref === info.ref : model.digest === info.digest,
     );
   }
 
-  /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
-  get documents(): readonly (ScoresDocument & { readonly id: string })[] {
-    return this.fittingScores.flatMap(({ id }) => {
+  /** Score documents of a model's weights; those not read yet are asked for. */
+  documentsOf(info: Pick<ModelInfo, "ref" | "digest">): readonly KeptScores[] {
+    return this.scoresOf(info).flatMap(({ id }) => {
       const found = this.#documents.get(id);
       return found === undefined ? [] : [{ ...found, id }];
     });

@@ -1,0 +1,126 @@
+import { z } from "zod";
+import { HeadscopeError } from "../errors.ts";
+import { encodeText } from "../models/encode.ts";
+import type { Model } from "../models/model.ts";
+
+const side = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
+const answer = z.union([z.string().min(1), z.int().min(0)]);
+
+/** Two prompts of one length that differ in what decides between two answers. */
+export const pairSchema = z.strictObject({
+  clean: side.describe("prompt as token ids or text"),
+  corrupt: side.describe("the other prompt, of as many tokens"),
+  answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
+  wrong: answer.describe("token that the corrupt prompt calls for"),
+});
+/** What a pair file holds: one pair or several. */
+export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
+export type Pair = z.input<typeof pairSchema>;
+
+/** A pair in token ids. */
+export interface TokenPair {
+  clean: number[];
+  corrupt: number[];
+  answer: number;
+  wrong: number;
+}
+
+/** How pairs are read. */
+export interface PairOptions {
+  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
+  prependBos?: boolean;
+  /** Where the pairs come from, such as a file's path; errors start with it. */
+  source?: string;
+}
+
+const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer": id or text, "wrong": id or text}';
+
+/**
+ * Pairs in token ids: every rule of pairs, for scripts, files and requests alike.
+ * @param given one pair or several
+ * @throws HeadscopeError (input) naming the pair: unknown or missing fields, sides of different lengths (both given) or beyond the
+ * context, texts without a tokenizer, an answer that is not one token, ids outside the vocabulary, and what leaves nothing to
+ * measure: two equal prompts or two equal answers
+ */
+export function tokenPairs(model: Model, given: unknown, options: PairOptions = {}): TokenPair[] {
+  const { source } = options;
+  const pairs: unknown[] = Array.isArray(given) ? given : [given];
+  if (pairs.length === 0)
+    throw new HeadscopeError("input", source ? `${source} holds no pair` : "there is no pair to patch", {
+      remedy: "give at least one",
+    });
+  return pairs.map((pair, p) => {
+    const label = [source, Array.isArray(given) && (pairs.length > 1 || source) ? `pair ${p}` : undefined]
+      .filter((part) => part !== undefined)
+      .join(": ");
+    return tokenPair(model, checked(pair, label), options, label === "" ? "" : `${label}: `);
+  });
+}
+
+function checked(pair: unknown, label: string): Pair {
+  const result = pairSchema.safeParse(pair);
+  if (result.success) return result.data;
+  const at = label === "" ? "the pair" : label;
+  if (pair === null || typeof pair !== "object" || Array.isArray(pair))
+    throw new HeadscopeError("input", `${at} is ${Array.isArray(pair) ? "an array" : JSON.stringify(pair)}`, {
+      remedy: SHAPE,
+    });
+  const issue = result.error.issues[0]!;
+  const where = issue.path.length === 0 ? "" : `${String(issue.path[0])}: `;
+  throw new HeadscopeError("input", `${at}: ${where}${problem(issue, pair)}`, { remedy: SHAPE });
+}
+
+function problem(issue: z.core.$ZodIssue, pair: object): string {
+  if (issue.code === "unrecognized_keys") return `unknown field ${issue.keys.map((key) => `"${key}"`).join(", ")}`;
+  const value = (pair as Record<string, unknown>)[String(issue.path[0])];
+  return value === undefined ? "it is missing" : `it cannot be ${JSON.stringify(value)}`;
+}
+
+function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label: string): TokenPair {
+  const { d_vocab, n_ctx } = model.config;
+  const refuse = (what: string, remedy: string) => new HeadscopeError("input", `${label}${what}`, { remedy });
+  const checkIds = (ids: readonly number[], what: string): void => {
+    const at = ids.findIndex((id) => id >= d_vocab);
+    if (at >= 0) throw refuse(`${what}: id ${ids[at]} is outside the vocabulary`, `ids go from 0 to ${d_vocab - 1}`);
+  };
+  const [clean, corrupt] = (["clean", "corrupt"] as const).map((name) => {
+    const given = pair[name];
+    const ids = typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
+    checkIds(ids, name);
+    if (ids.length > n_ctx)
+      throw refuse(`${name} has ${ids.length} tokens, more than the context of ${n_ctx}`, "shorten it");
+    return ids;
+  }) as [number[], number[]];
+  if (clean.length !== corrupt.length)
+    throw refuse(
+      `the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`,
+      "patching goes position by position: give two sides of one length",
+    );
+  const [right, wrong] = (["answer", "wrong"] as const).map((name) => {
+    const given = pair[name];
+    const ids = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
+    if (ids.length !== 1)
+      throw refuse(
+        `${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
+        "give one token: its id, or a text that is one token (mind the space in front)",
+      );
+    checkIds(ids, name);
+    return ids[0]!;
+  }) as [number, number];
+  if (clean.join() === corrupt.join())
+    throw refuse("the two prompts are the same", "change what decides between the answers");
+  if (right === wrong) throw refuse("the answer and the wrong one are the same token", "give two different ones");
+  return { clean, corrupt, answer: right, wrong };
+}
+
+/**
+ * What to bear in mind of a pair whose prompts have been run; undefined where all is well.
+ * @param clean logit(answer) - logit(wrong) after the clean prompt @param corrupt after the corrupt one
+ */
+export function doubtOf(clean: number, corrupt: number): string | undefined {
+  if (clean <= 0)
+    return "the clean prompt does not prefer its answer: are the answers swapped, or is a space in front missing?";
+  if (clean <= corrupt)
+    return "the corrupt prompt prefers the answer as much as the clean one: there is nothing to restore";
+  return undefined;
+}

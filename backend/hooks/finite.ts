@@ -1,0 +1,86 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../errors.ts";
+import { type ForwardOptions, forward } from "../models/forward.ts";
+import { blockHook, blockHookNames, isPattern } from "../models/hook-points.ts";
+import type { Model } from "../models/model.ts";
+import { tf } from "../runtime/tf.ts";
+
+/** Tokens up to which patterns are looked into as well: they grow with the square. */
+const PATTERNS = 1024;
+
+/** Whether all of some numbers are finite. */
+export function allFinite(values: ArrayLike<number>): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
+  return true;
+}
+
+/**
+ * The hook point of a run at which numbers that are none (NaN or infinite) first arise; undefined where there are none up to the
+ * last layer.
+ * @param tokens rows of token ids [rows][positions]
+ */
+export function firstNotFinite(
+  model: Model,
+  tokens: readonly (readonly number[])[],
+  options: Pick<ForwardOptions, "interventions" | "hooks"> = {},
+): string | undefined {
+  const { n_layers } = model.config;
+  let { resid } = forward(model, { tokens, stopLayer: 0 }, options);
+  try {
+    if (!finite(resid)) return "hook_embed";
+    for (let layer = 0; layer < n_layers; layer++) {
+      const input = { resid, startLayer: layer, stopLayer: layer + 1 };
+      const next = forward(model, input, options).resid;
+      if (!finite(next)) {
+        next.dispose();
+        return firstOfLayer(model, input, options);
+      }
+      resid.dispose();
+      resid = next;
+    }
+    return undefined;
+  } finally {
+    resid.dispose();
+  }
+}
+
+function firstOfLayer(
+  model: Model,
+  input: { resid: Tensor; startLayer: number; stopLayer: number },
+  options: Pick<ForwardOptions, "interventions" | "hooks">,
+): string {
+  const long = input.resid.shape[1]! > PATTERNS;
+  const names = blockHookNames(model.config)
+    .filter((name) => !long || !isPattern(name))
+    .map((name) => blockHook(input.startLayer, name));
+  const result = forward(model, input, { ...options, names });
+  const found = names.find((name) => !finite(result.activations.get(name)!));
+  result.dispose();
+  return found ?? blockHook(input.startLayer, "hook_resid_post");
+}
+
+function finite(t: Tensor): boolean {
+  return tf.tidy(() => tf.all(tf.isFinite(t)).dataSync()[0] === 1);
+}
+
+/**
+ * The error for results that are no numbers, with the place where they arose.
+ * @param what the results, such as "the losses"; the error starts with it
+ * @param tokens of the run; without its changes the place is looked for in the clean run
+ */
+export function notFinite(
+  model: Model,
+  what: string,
+  tokens: readonly (readonly number[])[],
+  options: Pick<ForwardOptions, "interventions" | "hooks"> = {},
+): HeadscopeError {
+  const place = firstNotFinite(model, tokens, options);
+  const changed = (options.interventions?.size ?? 0) + (options.hooks?.length ?? 0) > 0;
+  const where = place === undefined ? "" : `: the first NaN or infinity is at ${place}`;
+  return new HeadscopeError("input", `${what} in ${model.ref} are no numbers${where}`, {
+    remedy:
+      changed || place === undefined
+        ? "put smaller numbers where the run is changed"
+        : "look at the weights of that layer: the model is damaged, or its training diverged",
+  });
+}

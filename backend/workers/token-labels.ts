@@ -1,0 +1,103 @@
+import type { Tokenizer } from "../models/formats/tokenizer.ts";
+
+/** Stands in a decoded text for bytes that are no whole character. */
+const BROKEN = "\ufffd";
+/** Tokens that one run of characters may share; a character has four bytes at most. */
+const LONGEST_GROUP = 16;
+
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
+/** What a label is made from. */
+type Labelled = Pick<Tokenizer, "token" | "spelling">;
+
+/**
+ * Labels of the tokens of a text. A token that is a part of a character is labelled by the characters that it and its neighbours make
+ * up and its place among them, "茶(1/3)"; one whose bytes make up none by its bytes, "<E8>".
+ */
+export function tokenLabels(tokenizer: Labelled, ids: readonly number[]): string[] {
+  const parts = ids.map((id) => ({ text: tokenizer.token(id), bytes: partBytes(tokenizer, id) }));
+  const labels: string[] = [];
+  while (labels.length < parts.length) {
+    const rest = parts.slice(labels.length, labels.length + LONGEST_GROUP);
+    const { text, bytes } = rest[0]!;
+    const group = bytes === undefined ? undefined : characters(rest.map((part) => part.bytes));
+    if (group === undefined) labels.push(bytes === undefined ? text : hexLabel(bytes));
+    else for (let i = 1; i <= group.tokens; i++) labels.push(`${group.text}(${i}/${group.tokens})`);
+  }
+  return labels;
+}
+
+/** Label of one token by itself: its text, with bytes that are no whole character as "<E8>". */
+export function tokenLabel(tokenizer: Labelled, id: number): string {
+  const bytes = partBytes(tokenizer, id);
+  return bytes === undefined ? tokenizer.token(id) : hexLabel(bytes);
+}
+
+/** The bytes of a token that has parts of characters in it; undefined for one that reads as it is. */
+function partBytes(tokenizer: Labelled, id: number): readonly number[] | undefined {
+  if (!tokenizer.token(id).includes(BROKEN)) return undefined;
+  const spelling = tokenizer.spelling(id);
+  const bytes = spelling === undefined ? undefined : bytesOf(spelling);
+  return bytes === undefined || whole(bytes) !== undefined ? undefined : bytes;
+}
+
+/** Bytes of a token as byte-level vocabularies spell them (GPT-2), or as vocabularies that fall back to bytes do: <0xE8>. */
+function bytesOf(spelling: string): readonly number[] | undefined {
+  const fallback = /^<0x([0-9A-Fa-f]{2})>$/.exec(spelling)?.[1];
+  if (fallback !== undefined) return [Number.parseInt(fallback, 16)];
+  const bytes = [...spelling].map((character) => BYTES.get(character));
+  return bytes.includes(undefined) ? undefined : (bytes as number[]);
+}
+
+/** The byte that each character of byte-level vocabularies stands for: printable ones for themselves, others from U+0100 on. */
+const BYTES: ReadonlyMap<string, number> = byteCharacters();
+
+function byteCharacters(): Map<string, number> {
+  const bytes = new Map<string, number>();
+  let next = 0x100;
+  for (let byte = 0; byte < 256; byte++) {
+    const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
+    bytes.set(String.fromCodePoint(printable ? byte : next++), byte);
+  }
+  return bytes;
+}
+
+/** The characters that the first few of some tokens make up together; undefined where they make up none. */
+function characters(
+  parts: readonly (readonly number[] | undefined)[],
+): { readonly text: string; readonly tokens: number } | undefined {
+  const bytes: number[] = [];
+  for (const [i, part] of parts.entries()) {
+    if (part === undefined) return undefined;
+    bytes.push(...part);
+    const text = whole(bytes);
+    if (text !== undefined) return { text, tokens: i + 1 };
+  }
+  return undefined;
+}
+
+/** Text of bytes that are UTF-8 as a whole. */
+function whole(bytes: readonly number[]): string | undefined {
+  try {
+    return strict.decode(Uint8Array.from(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, "0");
+
+/** Whole characters as they are, other bytes as "<E8>". */
+function hexLabel(bytes: readonly number[]): string {
+  let label = "";
+  for (let at = 0; at < bytes.length; ) {
+    const length = [1, 2, 3, 4].find((count) => {
+      const some = bytes.slice(at, at + count);
+      return some.length === count && whole(some) !== undefined;
+    });
+    const some = bytes.slice(at, at + (length ?? 1));
+    label += length === undefined ? `<${hex(some[0]!)}>` : whole(some)!;
+    at += some.length;
+  }
+  return label;
+}
