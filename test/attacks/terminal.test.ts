@@ -111,8 +111,10 @@ describe("the command line", () => {
   });
 
   /** A file of tensors whose only one, of layer 0, has a hostile name. */
-  function hostileTensor(dtype = "F32"): Buffer {
-    const name = JSON.stringify({ [`model.layers.0.${HOSTILE}`]: { dtype, shape: [1], data_offsets: [0, 4] } });
+  function hostileTensor(bytes = 4): Buffer {
+    const name = JSON.stringify({
+      [`model.layers.0.${HOSTILE}`]: { dtype: "F32", shape: [1], data_offsets: [0, bytes] },
+    });
     const header = Buffer.from(name.padEnd(8 * Math.ceil(Buffer.byteLength(name) / 8)));
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(header.length));
@@ -137,7 +139,7 @@ describe("the command line", () => {
   test.each<[string, () => string]>([
     ["an architecture", () => folderOf({ "config.json": JSON.stringify({ ...llama, model_type: HOSTILE, architectures: [HOSTILE] }), "model.safetensors": hostileTensor() })],
     ["an activation", () => folderOf({ "config.json": JSON.stringify({ ...llama, hidden_act: HOSTILE }), "model.safetensors": hostileTensor() })],
-    ["a tensor", () => folderOf({ "config.json": JSON.stringify(llama), "model.safetensors": hostileTensor("F31") })],
+    ["a tensor", () => folderOf({ "config.json": JSON.stringify(llama), "model.safetensors": hostileTensor(8) })],
     ["an architecture in a GGUF file", () => join(folderOf({ "a.gguf": ggufHeader({ "general.architecture": HOSTILE }) }), "a.gguf")],
   ])("is not commanded by the name of %s in a model's files", async (_, path) => {
     const { code, stdout, stderr } = await run("models", "info", path());
@@ -169,7 +171,7 @@ describe("the source", () => {
     "backend/setup/terminal.mjs": "it is the exit",
     "backend/cli/bin.mjs": "it says one fixed line before there is an exit",
     "backend/setup/verify-native.cjs": "what it says is read by the set-up",
-    "backend/models/formats/chat-template.ts": "what its process says is read by it",
+    "backend/models/tokenizers/chat-template-program.ts": "what its process says is read by its parent",
   };
   const WRITES =
     /\bconsole\s*[.[]|\bprocess\s*(?:\?\.|\.|\[\s*["'])\s*(?:stdout|stderr)\b|\b(?:writeSync|writeFileSync|appendFileSync)\(\s*[12]\s*,|\bstd(?:out|err)\b[^=\n]*\}\s*=\s*process\b|\/dev\/(?:stdout|stderr|tty)/;
