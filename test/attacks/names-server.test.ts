@@ -266,7 +266,7 @@ describe("names that lead elsewhere", () => {
       .map((line) => line.slice(own.length + 1).split(/ /)[0]!)
       .filter(
         (name) =>
-          !/^(masks|scores|histories|exports|runs|start|imports|headscope\.db[-\w]*|server\.\w+|token)(\/|$)/.test(
+          !/^(masks|scores|histories|exports|runs|start|imports|headscope\.db[-\w]*|server\.\w+|token|opened\.json)(\/|$)/.test(
             name,
           ),
       );
