@@ -12,9 +12,9 @@ import { loopTurn, type Turn } from "../../backend/runtime/turn.ts";
 import { randomTokens, smallConfig } from "../helpers/models.ts";
 import { apart, ownDataFolder, saveRandomRun } from "../helpers/workers.ts";
 
-/** Longer than what runs in one go, at four layers of it. */
-const TOKENS = 1_400;
-const CONFIG = smallConfig({ n_layers: 4, n_ctx: 2_048 });
+/** Longer than what runs in one go, at eight layers of it. */
+const TOKENS = 600;
+const CONFIG = smallConfig({ n_layers: 8, n_ctx: 1_024 });
 
 ownDataFolder();
 let model: Model;
@@ -46,7 +46,7 @@ function givenUp(n: number): Turn {
 }
 
 describe("a forward in turns", () => {
-  const names = ["blocks.0.hook_resid_pre", "blocks.3.attn.hook_z"];
+  const names = ["blocks.0.hook_resid_pre", "blocks.7.attn.hook_z"];
 
   it("is a forward, to rounding, whoever has a turn between its layers", async () => {
     const whole = forward(model, { tokens: [long], logitsAt: "last" }, { names });

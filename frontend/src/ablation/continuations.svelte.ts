@@ -15,6 +15,8 @@ export interface Continuation {
 
 /** How long the choice stands before the continuations are written, in milliseconds: they take the worker for longer. */
 const REST = 350;
+/** Seconds that they may take unasked: they are told of token by token, and keep nobody waiting. */
+const PATIENCE = 60;
 
 /** The prompt's continuation with all heads and without those taken out, written one after the other, once the losses are there. */
 class Continuations {
@@ -28,12 +30,13 @@ class Continuations {
     const measured = effects.answer.state !== "loading";
     const question = idle || prompt.question === undefined ? undefined : [prompt.question, newTokens.value];
     const ask = (heads: readonly string[]) => (ids && measured ? continued(ids, heads) : undefined);
-    this.clean.follow(question, ask([]), { pause: REST, after: prompt.answer as Answer<unknown> });
+    this.clean.follow(question, ask([]), { pause: REST, patience: PATIENCE, after: prompt.answer as Answer<unknown> });
     const { heads } = asked;
     const written = this.clean.state !== "loading";
     const changed = question === undefined || heads.length === 0 ? undefined : [question, heads];
     this.changed.follow(changed, written ? ask(heads) : undefined, {
       pause: REST,
+      patience: PATIENCE,
       after: this.clean as Answer<unknown>,
     });
   }

@@ -5,7 +5,7 @@ import { problemOf } from "../api/latest.svelte.ts";
 import { events } from "./events.svelte.ts";
 
 /** Seconds that an answer may be expected to take before the reader is asked whether to go on, unless a page says otherwise. */
-const PATIENCE = 10;
+const PATIENCE = 20;
 
 /** Names this page's requests in the server's queue, apart from those of other tabs. */
 export const TAB = Math.random().toString(36).slice(2, 10);
@@ -26,7 +26,7 @@ export type Ask<T> = (call: Call<T>) => Promise<T>;
 export interface FollowOptions {
   /** Changes that follow each other faster than this are answered once, in milliseconds; default 0. */
   readonly pause?: number;
-  /** Seconds that it may be expected to take before the reader is asked whether to go on; default 10. */
+  /** Seconds that it may be expected to take before the reader is asked whether to go on; default 20. */
   readonly patience?: number;
   /** Whether the reader asks, by a button, and the change of the question alone does not. */
   readonly byHand?: boolean;
