@@ -4,10 +4,10 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildCli } from "../helpers/cli.ts";
+import { buildAll } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
-const PAGES = ["", "heads", "attention", "ablation", "patching", "inference", "training", "experiments"];
+const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
 const MODEL = "model=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
 
 describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", () => {
@@ -17,7 +17,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
   let watched: WatchedPage;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     home = mkdtempSync(join(tmpdir(), "headscope-narrow-"));
     serving = await startServing(home);
     browser = await launchBrowser();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Browser, Page, Route } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
-import { buildCli } from "../helpers/cli.ts";
+import { buildAll } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
 /** Milliseconds for what a loaded machine may take. */
@@ -49,7 +49,7 @@ describe.skipIf(chromiumPath === undefined)("numbers stand under their question 
   let page: Page;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     home = mkdtempSync(join(tmpdir(), "headscope-questions-"));
     serving = await startServing(home);
     browser = await launchBrowser();

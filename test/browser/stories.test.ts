@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Browser, Download, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { buildAll, headscope, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { havePulled } from "../helpers/pulled.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
@@ -24,7 +24,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
   let page: Page;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     mkdirSync(SHOTS, { recursive: true });
     home = mkdtempSync(join(tmpdir(), "headscope-story-"));
     serving = await startServing(home);
