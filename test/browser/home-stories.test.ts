@@ -247,7 +247,7 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
       await ids.fill("1 7 3 9 7 3");
       await ids.press("Control+Enter");
       await page.getByRole("application", { name: /6 queries by 6 keys/ }).waitFor();
-      const reason = page.getByText(/tokenizer cannot be used \(.*tokenizer\.json/);
+      const reason = page.getByText(/tokenizer cannot be used: .*tokenizer\.json/);
       await reason.waitFor();
       await shot("damaged-tokenizer");
 
