@@ -151,7 +151,7 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
       await begin();
       await page.getByRole("link", { name: "Where are the sinks?" }).click();
       await heading("Heads");
-      const probe = page.getByLabel("Probe", { exact: true });
+      const probe = card("Measure a probe").getByRole("combobox").first();
       await expect
         .poll(() => probe.evaluate((select: HTMLSelectElement) => select.selectedOptions[0]!.label))
         .toBe("Attention sinks");
