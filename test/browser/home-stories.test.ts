@@ -206,9 +206,13 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
       const before = await figure("Loss on your text", "all heads");
       await page.getByRole("button", { name: "Add…" }).click();
       const editor = page.getByRole("textbox", { name: "Add an intervention" });
+      const tokens = await loss
+        .getByRole("listbox", { name: /^Your text/ })
+        .getByRole("option")
+        .count();
       const blind = importance.map((_, layer) => ({
         at: `blocks.${layer}.attn.hook_attn_scores`,
-        positions: Array.from({ length: 8 }, (_, i) => i + 1),
+        positions: Array.from({ length: tokens - 1 }, (_, i) => i + 1),
         keys: [0],
         do: "patch",
         with: -1e9,
