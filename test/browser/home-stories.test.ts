@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
@@ -56,6 +56,19 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
     await heading(name);
   };
   const shot = (name: string) => page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
+  /** The text of a file that a card's menu gives. */
+  async function taken(title: string, kind: "CSV" | "JSON"): Promise<string> {
+    await page.getByRole("button", { name: `Command and data of ${title}` }).click();
+    const entry = page.locator("[popover]:popover-open").getByRole("button", { name: new RegExp(`^${kind}`) });
+    if (kind === "JSON") {
+      await entry.click();
+      const text = await page.locator("dialog[open] pre").textContent();
+      await page.keyboard.press("Escape");
+      return text!;
+    }
+    const [download] = await Promise.all([page.waitForEvent("download"), entry.click()]);
+    return readFileSync(await download.path(), "utf8");
+  }
   /** The figure under a term of a card, such as "all heads". */
   const figure = async (title: string | RegExp, term: string | RegExp): Promise<number> => {
     const entry = card(title)
@@ -164,6 +177,19 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
       await page.getByRole("grid", { name: /importance of each head/ }).waitFor();
       const scores = await inTerminal<Scores>(await shownCommand(page, "Grid of heads"), home);
       const importance = scores.metrics.importance.values;
+      // What leaves the page says where it comes from.
+      const csv = await taken("Grid of heads", "CSV");
+      expect(csv.split("\r\n").filter((line) => line.startsWith("# "))).toEqual([
+        "# Grid of heads",
+        expect.stringMatching(/^# model smollm2-135m \(sha256:[0-9a-f]{12}\), headscope /),
+        expect.stringMatching(/^# npx headscope probe attention-sink .*samples=4/),
+      ]);
+      expect(csv.split("\r\n").find((line) => !line.startsWith("# "))).toBe("layer,head,importance,rank,percentile");
+      const taking = JSON.parse(await taken("Grid of heads", "JSON")) as Scores & {
+        provenance: Record<string, unknown>;
+      };
+      expect(taking.metrics.importance.values).toEqual(importance);
+      expect(taking.provenance).toMatchObject({ title: "Grid of heads", model: "smollm2-135m" });
       const best = importance
         .flatMap((row, layer) => row.map((value, head) => ({ name: `${layer}.${head}`, value })))
         .sort((a, b) => b.value - a.value)[0]!;

@@ -8,7 +8,7 @@ import { buildAll } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
 const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
-const MODEL = "model=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
+const MODEL = "model=toy-induction&second=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
 
 describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", () => {
   let home = "";
@@ -27,6 +27,9 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       data: { kind: "probe", model: "toy-induction", probes: [{ name: "induction" }] },
     });
     expect(scored.ok(), await scored.text()).toBe(true);
+    await expect
+      .poll(async () => (await watched.page.request.get(`${serving.url}/api/jobs`)).json())
+      .toMatchObject([{ status: "done" }]);
   });
   afterAll(async () => {
     await browser?.close();
@@ -41,8 +44,9 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
     for (const card of ["", "&head=1.0&cards=heads,ablation,patching"]) {
       await page.goto(`${serving.url}/${name}?${MODEL}${card}`);
       await page.locator("h1").first().waitFor();
-      // The stream of events never ends, so that the network is never idle.
+      // The stream of events never ends, so that the network is never idle; what waits for the server says so.
       await page.waitForTimeout(500);
+      await expect.poll(() => page.locator('[aria-busy="true"]').count()).toBe(0);
       expect(await width()).toBeLessThanOrEqual(640);
     }
     expect(watched.complaints).toEqual([]);
