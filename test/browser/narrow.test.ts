@@ -27,9 +27,6 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       data: { kind: "probe", model: "toy-induction", probes: [{ name: "induction" }] },
     });
     expect(scored.ok(), await scored.text()).toBe(true);
-    await expect
-      .poll(async () => (await watched.page.request.get(`${serving.url}/api/jobs`)).json())
-      .toMatchObject([{ status: "done" }]);
   });
   afterAll(async () => {
     await browser?.close();
