@@ -7,7 +7,7 @@ import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../h
 import { buildCli } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
-const PAGES = ["", "heads", "attention", "ablation", "patching", "inference", "training", "experiments"];
+const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
 const MODEL = "model=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
 
 describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", () => {
