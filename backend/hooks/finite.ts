@@ -29,7 +29,7 @@ export function firstNotFinite(
   try {
     if (!finite(resid)) return "hook_embed";
     for (let layer = 0; layer < n_layers; layer++) {
-      const input = { resid, startLayer: layer, stopLayer: layer + 1 };
+      const input = { resid, startLayer: layer, stopLayer: layer + 1, logitsAt: "none" } as const;
       const next = forward(model, input, options).resid;
       if (!finite(next)) {
         next.dispose();
@@ -46,7 +46,7 @@ export function firstNotFinite(
 
 function firstOfLayer(
   model: Model,
-  input: { resid: Tensor; startLayer: number; stopLayer: number },
+  input: { resid: Tensor; startLayer: number; stopLayer: number; logitsAt: "none" },
   options: Pick<ForwardOptions, "interventions" | "hooks">,
 ): string {
   const long = input.resid.shape[1]! > PATTERNS;
