@@ -4,11 +4,11 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildCli } from "../helpers/cli.ts";
+import { buildAll } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
 const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
-const MODEL = "model=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
+const MODEL = "model=toy-induction&second=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
 
 describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", () => {
   let home = "";
@@ -17,7 +17,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
   let watched: WatchedPage;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     home = mkdtempSync(join(tmpdir(), "headscope-narrow-"));
     serving = await startServing(home);
     browser = await launchBrowser();
@@ -27,6 +27,9 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       data: { kind: "probe", model: "toy-induction", probes: [{ name: "induction" }] },
     });
     expect(scored.ok(), await scored.text()).toBe(true);
+    await expect
+      .poll(async () => (await watched.page.request.get(`${serving.url}/api/jobs`)).json())
+      .toMatchObject([{ status: "done" }]);
   });
   afterAll(async () => {
     await browser?.close();
@@ -52,8 +55,9 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
     for (const card of ["", "&head=1.0&cards=heads,ablation,patching"]) {
       await page.goto(`${serving.url}/${name}?${MODEL}${card}`);
       await page.locator("h1").first().waitFor();
-      // The stream of events never ends, so that the network is never idle.
+      // The stream of events never ends, so that the network is never idle; what waits for the server says so.
       await page.waitForTimeout(500);
+      await expect.poll(() => page.locator('[aria-busy="true"]').count()).toBe(0);
       expect(await width()).toBeLessThanOrEqual(640);
       expect(await cutOff()).toEqual([]);
     }

@@ -1,46 +1,17 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page, Route } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
-import { buildCli } from "../helpers/cli.ts";
+import { buildAll } from "../helpers/cli.ts";
+import { Held } from "../helpers/held.ts";
+import { patiently } from "../helpers/patience.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 
 /** Milliseconds for what a loaded machine may take. */
-const PATIENCE = 60_000;
-const STORY = 300_000;
+const STORY = patiently(300_000);
 const MODEL = "toy-induction";
-
-/** Holds back the answers to a kind of request until they are let go, one after the other. */
-class Held {
-  readonly #routes: Route[] = [];
-  readonly #page: Page;
-  readonly #path: string;
-
-  constructor(page: Page, path: string) {
-    this.#page = page;
-    this.#path = path;
-  }
-
-  async begin(): Promise<void> {
-    await this.#page.route(`**${this.#path}`, (route) => void this.#routes.push(route));
-  }
-
-  /** Waits until so many were asked. */
-  async asked(count: number): Promise<void> {
-    while (this.#routes.length < count) await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-
-  /** Lets one go; one that the page has given up is gone already. */
-  async release(at: number): Promise<void> {
-    await this.#routes[at]!.continue().catch(() => {});
-  }
-
-  async end(): Promise<void> {
-    await this.#page.unroute(`**${this.#path}`);
-  }
-}
 
 describe.skipIf(chromiumPath === undefined)("numbers stand under their question alone", () => {
   let home = "";
@@ -49,12 +20,11 @@ describe.skipIf(chromiumPath === undefined)("numbers stand under their question 
   let page: Page;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     home = mkdtempSync(join(tmpdir(), "headscope-questions-"));
     serving = await startServing(home);
     browser = await launchBrowser();
     page = (await watchedPage(browser, serving)).page;
-    page.setDefaultTimeout(PATIENCE);
   });
   afterAll(async () => {
     await browser?.close();

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import type { Browser, Download, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { buildAll, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { havePulled } from "../helpers/pulled.ts";
 import { type Serving, startServing } from "../helpers/serving.ts";
 import { seriousViolations } from "./accessibility.ts";
+import { inTerminal as inShell, shownCommand } from "./commands.ts";
 
 const SHOTS = join(ROOT, "headscope-out/screenshots");
 const SENTENCE =
@@ -24,7 +25,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
   let page: Page;
 
   beforeAll(async () => {
-    await buildCli();
+    await buildAll();
     mkdirSync(SHOTS, { recursive: true });
     home = mkdtempSync(join(tmpdir(), "headscope-story-"));
     serving = await startServing(home);
@@ -46,25 +47,9 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
     await page.getByRole("heading", { level: 1 }).waitFor();
   };
 
-  /** The command that a card shows. */
-  async function commandOf(title: string): Promise<string> {
-    await page.getByRole("button", { name: `Command and data of ${title}` }).click();
-    await page.getByRole("button", { name: "Command the same in the terminal" }).click();
-    const line = (await page.locator("dialog[open] pre").textContent())!.trim();
-    await page.keyboard.press("Escape");
-    return line;
-  }
-
-  /** Runs a command line of a page in the terminal, in the folder that holds the data folder. */
-  async function inTerminal(line: string): Promise<Record<string, never>> {
-    const words = shellWords(line.replace(/^npx headscope /, ""));
-    const run = await headscope([...words.map((word) => word.replace(/^\.headscope(?=\/)/, home)), "--json"], {
-      cwd: home,
-      env: { HEADSCOPE_HOME: home },
-    });
-    expect(run.stderr + run.stdout, line).not.toMatch(/^headscope: /m);
-    return run.json<Record<string, never>>();
-  }
+  const commandOf = (title: string) => shownCommand(page, title);
+  /** Runs a command line of a page in the terminal, on the data folder of the story. */
+  const inTerminal = (line: string) => inShell<Record<string, never>>(line, home);
 
   test.skipIf(!havePulled)(
     "find the heads of SmolLM2 that copy, prove it, and leave with a file",
@@ -231,11 +216,4 @@ interface Scores {
 
 async function textOf(download: Download): Promise<string> {
   return readFileSync(await download.path(), "utf8");
-}
-
-/** The words of a command line as a shell has them. */
-function shellWords(line: string): string[] {
-  return [...line.matchAll(/(?:'((?:[^']|'\\'')*)'|(\S+))/g)].map(
-    ([, quoted, plain]) => quoted?.replaceAll("'\\''", "'") ?? plain!,
-  );
 }

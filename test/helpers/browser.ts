@@ -13,6 +13,12 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+/** Presses "Go on" where a page asks whether to wait: whether it asks depends on how busy the machine is. */
+const GO_ON = {
+  content: `new MutationObserver(() => document.querySelector(".long[role=status] button")?.click())
+    .observe(document, { childList: true, subtree: true });`,
+};
+
 /** The Chromium of this machine (HEADSCOPE_CHROMIUM names another); undefined where there is none. */
 export const chromiumPath: string | undefined = [process.env["HEADSCOPE_CHROMIUM"] ?? "", ...PLACES].find(
   (path) => path !== "" && existsSync(path),
@@ -48,6 +54,7 @@ export async function watchedPage(
   });
   await context.request.get(entry);
   const page = await context.newPage();
+  await page.addInitScript(GO_ON);
   page.setDefaultTimeout(patiently(60_000));
   const complaints: string[] = [];
   page.on("console", (message) => {

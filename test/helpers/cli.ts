@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, buildNeeded } from "../../backend/setup/build.mjs";
+import { buildWeb, webNeeded } from "../../backend/setup/web.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const CLI = join(ROOT, "dist/cli/main.js");
@@ -18,6 +19,12 @@ export interface CliRun {
 /** Makes dist/ what the sources say. */
 export async function buildCli(): Promise<void> {
   if (buildNeeded(ROOT)) await build(ROOT);
+}
+
+/** Makes dist/ what the sources say, with the pages that a browser is served. */
+export async function buildAll(): Promise<void> {
+  await buildCli();
+  if (webNeeded(ROOT)) await buildWeb(ROOT);
 }
 
 export interface CliOptions {

@@ -91,6 +91,9 @@ describe("interventions as data", () => {
     expect(interventionWords({ at: "blocks.1.attn.hook_z", heads: [0, 2], positions: [5], do: "scale", with: 2 })).toBe(
       "scale by 2 at blocks.1.attn.hook_z, heads 0 2, positions 5",
     );
+    expect(
+      interventionWords({ at: "blocks.1.attn.hook_attn_scores", positions: [1, 2], keys: [0], do: "patch", with: -9 }),
+    ).toBe("patch -9 at blocks.1.attn.hook_attn_scores, positions 1 2, keys 0");
   });
 });
 

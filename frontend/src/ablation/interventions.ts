@@ -132,8 +132,9 @@ export function interventionWords(one: Intervention): string {
   const some = (name: string, which: Intervention["heads"]): string =>
     which === undefined || which === "all" ? "" : `, ${name} ${which.join(" ")}`;
   const at = one.layer === undefined ? one.at : `${one.at} of layer ${one.layer}`;
-  const by = typeof one.with === "number" ? ` by ${one.with}` : "";
-  return `${one.do}${by} at ${at}${some("heads", one.heads)}${some("positions", one.positions)}`;
+  const amount = typeof one.with === "number" ? ` ${one.do === "scale" ? "by " : ""}${one.with}` : "";
+  const where = `${some("heads", one.heads)}${some("positions", one.positions)}${some("keys", one.keys)}`;
+  return `${one.do}${amount} at ${at}${where}`;
 }
 
 /** Beginnings for the editor, by the name of what they show. @param positions tokens of the prompt */

@@ -11,6 +11,8 @@ import { type Scale, scaleOf } from "./scale.ts";
 
 /** The metric that colours the grid and ranks the heads; "" for the best there is. */
 export const metricParam = urlParam("metric", text());
+/** The probe that is to be measured. */
+export const probeParam = urlParam("probe", text("induction"));
 /** The metric across the scatter plot; "" for the second there is. */
 export const againstParam = urlParam("against", text());
 export const findParam = urlParam("find", text());
