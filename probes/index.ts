@@ -3,6 +3,7 @@ import { type Registry, registry } from "../backend/definitions/definition.ts";
 import { headModel } from "../backend/heads/model.ts";
 import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/options.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { duplicateToken } from "./duplicate-token.ts";
@@ -27,7 +28,7 @@ export { type Haystack, haystack } from "./haystack.ts";
  * Scores every head of a model by one probe.
  * @param name of the probe, or a definition of your own
  * @param params by name, as values or text; defaults are filled in
- * @throws HeadscopeError for an unknown probe or parameter (nearest names listed), or rows that do not suit the probe
+ * @throws HeadscopeError for an unknown probe, parameter or entry of the context (nearest names listed), or rows that do not suit the probe
  */
 export async function probe(
   model: Model,
@@ -35,10 +36,24 @@ export async function probe(
   params: Readonly<Record<string, unknown>> = {},
   context: ProbeContext = {},
 ): Promise<HeadScores> {
+  checkContext("probe", context);
   const known = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
   const definition = known.get(typeof name === "string" ? name : name.name);
   const parsed = known.parse(definition.name, params);
   return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
+}
+
+const CONTEXT: Rules<ProbeContext> = {
+  tokens: { wants: "rows of token ids", fits: Array.isArray },
+  cases: { wants: "a list of cases", fits: Array.isArray },
+  seed: whole(0),
+  progress: FUNCTION,
+  signal: ANYTHING,
+};
+
+/** @throws HeadscopeError (usage) for what no probe knows */
+function checkContext(what: string, context: ProbeContext): void {
+  checkOptions(what, context, CONTEXT);
 }
 
 /** A probe to be run with others, and its parameters. */
@@ -58,6 +73,7 @@ export async function probeMany(
   requests: readonly (string | ProbeRequest)[],
   context: ProbeContext = {},
 ): Promise<HeadScores[]> {
+  checkContext("probeMany", context);
   const asked = requests.map((request) => {
     const { name, params = {} } = typeof request === "string" ? { name: request } : request;
     return { definition: probes.get(name), params: probes.parse(name, params) };

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
 import { type ForwardOptions, forward } from "../models/forward.ts";
-import { blockHook, blockHookNames, isPattern } from "../models/hook-points.ts";
+import { blockHook, blockHookNames, hookNames, isPattern } from "../models/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 
@@ -15,8 +15,8 @@ export function allFinite(values: ArrayLike<number>): boolean {
 }
 
 /**
- * The hook point of a run at which numbers that are none (NaN or infinite) first arise; undefined where there are none up to the
- * last layer.
+ * The hook point of a run at which numbers that are none (NaN or infinite) first arise, "the logits" behind the last of them;
+ * undefined where there are none.
  * @param tokens rows of token ids [rows][positions]
  */
 export function firstNotFinite(
@@ -29,7 +29,7 @@ export function firstNotFinite(
   try {
     if (!finite(resid)) return "hook_embed";
     for (let layer = 0; layer < n_layers; layer++) {
-      const input = { resid, startLayer: layer, stopLayer: layer + 1 };
+      const input = { resid, startLayer: layer, stopLayer: layer + 1, logitsAt: "none" } as const;
       const next = forward(model, input, options).resid;
       if (!finite(next)) {
         next.dispose();
@@ -38,7 +38,7 @@ export function firstNotFinite(
       resid.dispose();
       resid = next;
     }
-    return undefined;
+    return firstAtTheEnd(model, resid, options);
   } finally {
     resid.dispose();
   }
@@ -46,7 +46,7 @@ export function firstNotFinite(
 
 function firstOfLayer(
   model: Model,
-  input: { resid: Tensor; startLayer: number; stopLayer: number },
+  input: { resid: Tensor; startLayer: number; stopLayer: number; logitsAt: "none" },
   options: Pick<ForwardOptions, "interventions" | "hooks">,
 ): string {
   const long = input.resid.shape[1]! > PATTERNS;
@@ -57,6 +57,20 @@ function firstOfLayer(
   const found = names.find((name) => !finite(result.activations.get(name)!));
   result.dispose();
   return found ?? blockHook(input.startLayer, "hook_resid_post");
+}
+
+/** The same behind the last layer: in the final norm, or in the logits. */
+function firstAtTheEnd(
+  model: Model,
+  resid: Tensor,
+  options: Pick<ForwardOptions, "interventions" | "hooks">,
+): string | undefined {
+  const names = hookNames(model.config).filter((name) => name.startsWith("ln_final."));
+  const result = forward(model, { resid, startLayer: model.config.n_layers, logitsAt: "last" }, { ...options, names });
+  const found = names.find((name) => !finite(result.activations.get(name)!));
+  const place = found ?? (finite(result.logits!) ? undefined : "the logits");
+  result.dispose();
+  return place;
 }
 
 function finite(t: Tensor): boolean {
@@ -81,6 +95,6 @@ export function notFinite(
     remedy:
       changed || place === undefined
         ? "put smaller numbers where the run is changed"
-        : "look at the weights of that layer: the model is damaged, or its training diverged",
+        : "look at the weights there: the model is damaged, or its training diverged",
   });
 }

@@ -1,14 +1,15 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
-import { forward } from "../models/forward.ts";
 import type { Model } from "../models/model.ts";
 import type { Affine } from "../models/stage.ts";
+import { forwardInTurns } from "../models/turns.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../options.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { type NextToken, nextTokens } from "./ablate.ts";
 import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";
-import { meanLoss, residLosses, type TokenLosses } from "./loss.ts";
+import { meanLoss, residLossesInTurns, type TokenLosses } from "./loss.ts";
 
 /** A run to change, and how. */
 export interface InterveneOptions {
@@ -21,6 +22,8 @@ export interface InterveneOptions {
   topTokens?: number;
   progress?: (done: number, total: number, label: string) => void;
   signal?: AbortSignal;
+  /** Lets others in between stretches of a long run. */
+  turn?: Turn;
 }
 
 const OPTIONS: Rules<InterveneOptions> = {
@@ -30,6 +33,7 @@ const OPTIONS: Rules<InterveneOptions> = {
   topTokens: whole(0),
   progress: FUNCTION,
   signal: ANYTHING,
+  turn: FUNCTION,
 };
 
 /** What interventions do. */
@@ -48,7 +52,7 @@ export interface Intervened {
  */
 export async function intervene(model: Model, options: InterveneOptions): Promise<Intervened> {
   checkOptions("intervene", options, OPTIONS, ["tokens", "interventions"]);
-  const { tokens, interventions, topTokens = 5, sources, progress, signal } = options;
+  const { tokens, interventions, topTokens = 5, sources, progress, signal, turn = loopTurn(signal) } = options;
   const short = tokens.findIndex((row) => row.length < 2);
   if (short >= 0)
     throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
@@ -58,14 +62,15 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
   const kept: Tensor[] = [];
   const { n_layers } = model.config;
-  const run = (changes: ReadonlyMap<string, Affine>, done: number): TokenLosses & { ends: Tensor } => {
+  const run = async (changes: ReadonlyMap<string, Affine>, done: number): Promise<TokenLosses & { ends: Tensor }> => {
     const onLayer = (layer: number): void => {
       signal?.throwIfAborted();
       progress?.(done * n_layers + layer, 2 * n_layers, "interventions, layers");
     };
-    const { resid } = forward(model, { tokens, logitsAt: "none" }, { interventions: changes, onLayer });
+    const options = { interventions: changes, onLayer };
+    const { resid } = await forwardInTurns(model, { tokens, logitsAt: "none" }, options, turn);
     kept.push(resid);
-    const nll = residLosses(model, resid, tokens, { interventions: changes });
+    const nll = await residLossesInTurns(model, resid, tokens, { turn, interventions: changes });
     const index = tokens.map((row, r) => r * positions + row.length - 1);
     const ends = tf.tidy(() => gatherRows(tf.reshape(resid, [-1, model.config.d_model]), tf.tensor1d(index, "int32")));
     kept.push(ends);
@@ -73,9 +78,9 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
   };
   try {
     refuseEnd(compiled);
-    const { ends: before, ...clean } = run(new Map(), 0);
-    await new Promise(setImmediate);
-    const { ends: after, ...changed } = run(compiled, 1);
+    const { ends: before, ...clean } = await run(new Map(), 0);
+    await turn();
+    const { ends: after, ...changed } = await run(compiled, 1);
     return {
       model: { ref: model.ref, digest: model.digest },
       clean,

@@ -162,11 +162,16 @@ export function disposeInterventions(compiled: ReadonlyMap<string, Affine>): voi
 
 /**
  * Interventions of two origins as one: at a point that both change, the first come first. Both keep their tensors.
+ * @throws HeadscopeError (usage) for interventions as data, which are still to be compiled
  */
 export function mergeInterventions(
   first: ReadonlyMap<string, Affine>,
   second: ReadonlyMap<string, Affine>,
 ): Map<string, Affine> {
+  if (!(second instanceof Map))
+    throw new HeadscopeError("usage", "compiled interventions are no map", {
+      remedy: "give what compileInterventions makes; a list of interventions goes into `interventions` of the function",
+    });
   const merged = new Map(first);
   for (const [hook, last] of second) {
     const before = first.get(hook);

@@ -58,7 +58,10 @@ export interface GenerateOptions {
    */
   onToken?: (id: number, text: string, probability: () => number) => void;
   signal?: AbortSignal;
-  /** Lets others in between parts of a long prompt, which is then read part after part, and between tokens. */
+  /**
+   * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
+   * hooks or reductions see is read whole.
+   */
   turn?: Turn;
 }
 
@@ -196,7 +199,8 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     const began = performance.now();
     const turn = options.turn ?? loopTurn(signal);
     let read = 0;
-    for (; options.turn && cache && prompt.length - read > PART; read += PART) {
+    const inParts = options.turn !== undefined && !seesWhole(options);
+    for (; inParts && cache && prompt.length - read > PART; read += PART) {
       const part = [prompt.slice(read, read + PART)];
       forward(model, { tokens: part, cache, logitsAt: "none" }, asked).dispose();
       await turn();
@@ -245,6 +249,11 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     cache?.dispose();
     disposeInterventions(compiled);
   }
+}
+
+/** Whether somebody sees the prompt's forward, which then is one. */
+function seesWhole({ onStep, forward: { names = [], hooks = [], reductions = [] } = {} }: GenerateOptions): boolean {
+  return Boolean(onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
 }
 
 function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly number[] {

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../errors.ts";
+import { ANYTHING, checkOptions, type Rules, whole } from "../options.ts";
 import { gatherRows, hasNative } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { readVariable, scatterRows, Variable } from "../runtime/variable.ts";
@@ -190,6 +191,24 @@ export interface KvCacheOptions {
   layers?: number;
 }
 
+const OPTIONS: Rules<KvCacheOptions> = { rows: whole(1), capacity: whole(1), layers: whole(1), windows: ANYTHING };
+
+const WINDOW: Rules<Window> = { sink: whole(0), recent: whole(1) };
+
+/** Insists on a window, or none, for every KV head of every layer. @throws HeadscopeError (usage) */
+export function checkWindows(
+  windows: readonly (readonly (Window | undefined)[])[] | undefined,
+  config: ModelConfig,
+): void {
+  if (windows === undefined) return;
+  const fits = windows.length === config.n_layers && windows.every((row) => row.length === config.n_key_value_heads);
+  if (!fits)
+    throw new HeadscopeError("usage", "windows are not one for every KV head of every layer", {
+      remedy: `give ${config.n_layers} rows of ${config.n_key_value_heads}, undefined for a head that keeps everything`,
+    });
+  for (const window of windows.flat()) if (window) checkOptions("a window", window, WINDOW);
+}
+
 /**
  * Keys and values of all tokens seen, a buffer for every layer, row and KV head: full heads hold every token,
  * streaming heads the first `sink` and the last `recent`. `bytes` is what is allocated.
@@ -207,6 +226,8 @@ export class KvCache {
   readonly #layouts = new Map<string, RowLayout>();
 
   constructor(config: ModelConfig, options: KvCacheOptions = {}) {
+    checkOptions("a KvCache", options, OPTIONS);
+    checkWindows(options.windows, config);
     this.#config = config;
     this.rows = options.rows ?? 1;
     this.capacity = options.capacity ?? config.n_ctx;

@@ -1,9 +1,8 @@
 import { HeadscopeError } from "../errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../options.ts";
-import type { Window } from "./attention.ts";
 import type { Access } from "./cache-access.ts";
 import type { ForwardInput, ForwardOptions } from "./forward.ts";
-import { KvCache, type RowLayout } from "./kv-cache.ts";
+import { checkWindows, KvCache, type RowLayout } from "./kv-cache.ts";
 import type { Reach } from "./long-decode.ts";
 import type { Model } from "./model.ts";
 
@@ -181,18 +180,6 @@ function checkRows(
 }
 
 /** @throws HeadscopeError (usage) for windows of another shape than the model's KV heads, or that hold nothing */
-function checkWindows(windows: ForwardInput["windows"], config: Model["config"]): void {
-  if (windows === undefined) return;
-  const fits = windows.length === config.n_layers && windows.every((row) => row.length === config.n_key_value_heads);
-  if (!fits)
-    throw new HeadscopeError("usage", "windows are not one for every KV head of every layer", {
-      remedy: `give ${config.n_layers} rows of ${config.n_key_value_heads}, undefined for a head that keeps everything`,
-    });
-  for (const window of windows.flat()) if (window) checkOptions("a window", window, WINDOW);
-}
-
-const WINDOW: Rules<Window> = { sink: whole(0), recent: whole(1) };
-
 /** Tokens of each row. */
 function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
   const given = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);

@@ -42,6 +42,6 @@ export async function existingFile(folders: readonly string[], given: string): P
 
 function outside(given: string, folders: readonly string[]): Refusal {
   return new Refusal(403, "forbidden", `${given} is not inside ${folders.join(" or ")}`, {
-    remedy: "move it there, or give its folder to headscope serve --root",
+    remedy: "add its folder on Home (Browse folders), or give it to headscope serve --root",
   });
 }

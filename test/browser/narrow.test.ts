@@ -36,6 +36,17 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
 
   const width = (): Promise<number> => watched.page.evaluate(() => document.documentElement.scrollWidth);
 
+  /** Choices that reach beyond their card, which would hide a part of them. */
+  const cutOff = (): Promise<(string | null)[]> =>
+    watched.page.evaluate(() =>
+      [...document.querySelectorAll(".card fieldset")]
+        .filter((each) => {
+          const edge = each.closest(".card")!.getBoundingClientRect().right;
+          return each.getBoundingClientRect().right > edge;
+        })
+        .map(({ textContent }) => textContent),
+    );
+
   test.each(PAGES)("/%s fits, also with the card of a head open", async (name) => {
     const { page } = watched;
     for (const card of ["", "&head=1.0&cards=heads,ablation,patching"]) {
@@ -45,6 +56,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       await page.waitForTimeout(500);
       await expect.poll(() => page.locator('[aria-busy="true"]').count()).toBe(0);
       expect(await width()).toBeLessThanOrEqual(640);
+      expect(await cutOff()).toEqual([]);
     }
     expect(watched.complaints).toEqual([]);
   });

@@ -145,9 +145,10 @@ describe("kill -9 of what runs an experiment", () => {
   const REQUEST = { kind: "experiment", name: "induction-emergence", preset: "quick", params: PARAMS };
   type Shown = { id: number; kind: string; status: string; error?: string; result?: { report: string } };
 
-  const jobsOf = async ({ url }: Serving): Promise<Shown[]> => (await (await fetch(`${url}/api/jobs`)).json()) as never;
-  const run = async ({ url }: Serving): Promise<Shown> => {
-    const headers = { "content-type": "application/json" };
+  const jobsOf = async ({ url, credentials }: Serving): Promise<Shown[]> =>
+    (await (await fetch(`${url}/api/jobs`, { headers: credentials })).json()) as never;
+  const run = async ({ url, credentials }: Serving): Promise<Shown> => {
+    const headers = { "content-type": "application/json", ...credentials };
     const answer = await fetch(`${url}/api/jobs`, { method: "POST", headers, body: JSON.stringify(REQUEST) });
     expect(answer.status).toBe(202);
     return (await answer.json()) as never;
@@ -186,6 +187,7 @@ describe("kill -9 of what runs an experiment", () => {
           expect(job).toMatchObject({ status: "done" });
           const answer = await fetch(
             `${second.url}/api/experiments/induction-emergence/report?id=${job.result!.report}`,
+            { headers: second.credentials },
           );
           expect(await answer.json()).toMatchObject({ parameters: { steps: 600, seeds: [0] } });
         }

@@ -129,7 +129,7 @@ test("an experiment that is cancelled keeps its runs, and goes on from there", a
   };
   const [stopped] = runs();
   expect(stopped).toMatchObject({ status: "cancelled" });
-  expect(await worker.request("experiment", job)).toEqual({ experiment: "induction-emergence", preset: "quick" });
+  expect(await worker.request("experiment", job)).toEqual({ experiment: "induction-emergence", preset: "quick", report: expect.stringMatching(/^induction-emergence-quick-/) });
   // The same run was trained further; the model of one layer came after it.
   expect(runs()[0]).toEqual({ id: stopped!.id, status: "done", step: 200 });
 }); // biome-ignore format: long lines

@@ -130,6 +130,8 @@ describe("is recognised, with a remedy of its own", () => {
     ["a wrapped module", /module\./, UNTIED, { tensors: renamed((name) => `module.${name}`) }],
     ["a sharded module", /_fsdp_wrapped_module/, UNTIED, { tensors: renamed((name) => `_fsdp_wrapped_module.${name}`) }],
     ["peft's wrapper", /base_model\.model/, UNTIED, { tensors: renamed((name) => `base_model.model.${name}`) }],
+    ["a model inside a module of its user's", /PREFIX/, UNTIED, { tensors: renamed((name) => `student.${name}`) }],
+    ["the language model of a model of images", /PREFIX/, UNTIED, { tensors: renamed((name) => name.replace(/^model\./, "model.language_model.")) }],
     ["layers of different widths", /layers/, UNTIED, { config: { intermediate_size: [40, 48] } }],
   ]; // biome-ignore format: a table
   const general = ["take weights and config from the same model", "fetch or convert the file again"];

@@ -82,6 +82,8 @@ describe("what is taken from a pattern", () => {
       expect(parsed.documentElement.textContent).toContain("&");
       expect(parsed.documentElement.textContent).toContain("<s>");
     }
+    // The strip says which of its colours is which.
+    for (const words of ["looks at", "seen by"]) expect(pictures[1]).toContain(words);
   });
 
   it("one head of a layer is its part of the layer's numbers", () => {

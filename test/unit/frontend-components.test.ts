@@ -9,6 +9,7 @@ import { choicesOf, problemOf } from "../../frontend/src/components/flags.ts";
 import NextTokens from "../../frontend/src/components/NextTokens.svelte";
 import Slider from "../../frontend/src/components/Slider.svelte";
 import State from "../../frontend/src/components/State.svelte";
+import { SUBJECT } from "../../frontend/src/components/subject.ts";
 import Tabs from "../../frontend/src/components/Tabs.svelte";
 import TextArea from "../../frontend/src/components/TextArea.svelte";
 import TokenStrip from "../../frontend/src/components/TokenStrip.svelte";
@@ -22,10 +23,14 @@ let close: (() => void) | undefined;
 afterEach(() => close?.());
 
 /** Puts a component on the page. */
-function show<P extends Record<string, unknown>>(component: Component<P>, props: P): HTMLElement {
+function show<P extends Record<string, unknown>>(
+  component: Component<P>,
+  props: P,
+  context = new Map<unknown, unknown>(),
+): HTMLElement {
   const target = document.createElement("div");
   document.body.append(target);
-  const shown = mount(component, { target, props });
+  const shown = mount(component, { target, props, context });
   flushSync();
   close = () => {
     unmount(shown);
@@ -187,6 +192,17 @@ describe("Card", () => {
     const { provenance, ...data } = JSON.parse(root.querySelector("dialog pre")!.textContent);
     expect(data).toEqual({ a: [1] });
     expect(provenance).toMatchObject({ title: "Scores", command: "npx headscope probe induction" });
+  });
+
+  it("names what its page is of in the provenance, not the model in use", () => {
+    const subject = () => ({ model: "run:induction-1@60" });
+    const props = { title: "Losses", json: () => [1], children: text("x") };
+    const root = show(Card, props, new Map([[SUBJECT, subject]]));
+    button(root, "JSON").click();
+    flushSync();
+    const { provenance } = JSON.parse(root.querySelector("dialog pre")!.textContent);
+    expect(provenance).toMatchObject({ title: "Losses", model: "run:induction-1@60" });
+    expect(provenance).not.toHaveProperty("digest");
   });
 
   it("hands out its table under its own name", async () => {

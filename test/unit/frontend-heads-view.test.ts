@@ -1,4 +1,6 @@
+import { flushSync, mount, unmount } from "svelte";
 import { beforeAll, describe, expect, it, vi } from "vitest";
+import TopHeads from "../../frontend/src/components/TopHeads.svelte";
 import { headsView, metricParam, orderParam } from "../../frontend/src/heads/view.svelte.ts";
 import { selection } from "../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../frontend/src/state/url.svelte.ts";
@@ -84,5 +86,18 @@ describe("the view of the Heads page", () => {
     expect(selection.value).toHaveLength(3);
     view.undo();
     expect(selection.value).toEqual(["1.0"]);
+  });
+});
+
+describe("the choice of a score's top heads", () => {
+  it("selects what it shows as soon as it opens, and leaves other heads to compare with", async () => {
+    selection.value = [];
+    const target = document.createElement("div");
+    const shown = mount(TopHeads, { target });
+    await vi.waitFor(() => expect(selection.value).toEqual(["0.1", "1.1"]), patiently(5_000));
+    flushSync();
+    expect(target.querySelector<HTMLInputElement>("input[type=range]")?.value).toBe("2");
+    expect(target.querySelector("[role=status]")?.textContent).toContain("2 heads");
+    await unmount(shown);
   });
 });

@@ -40,7 +40,7 @@ describe("texts from anywhere", () => {
     [
       "curves",
       panelFigure({
-        lines: [{ name: LINK, colour: "#000", steps: [1, 2], values: [1, 2], notes: [LINK, LINK] }],
+        lines: [{ name: LINK, colour: 0, steps: [1, 2], values: [1, 2], notes: [LINK, LINK] }],
         unit: LINK,
         levels: [{ value: 1, label: LINK }],
         logSteps: false,

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { headMetricName, parseHeadMetric as parseName } from "../../backend/training/head-metric.ts";
+import { lineColour } from "../../frontend/src/colours.ts";
+import { theme } from "../../frontend/src/state/theme.svelte.ts";
 import { parameterRows, riseRows, seriesOf, valueRows } from "../../frontend/src/training/compare.ts";
 import {
   bandOf,
@@ -183,7 +185,6 @@ describe("panels", () => {
     metrics: metricsOf(["loss", "in.loss", "in.accuracy"]),
     curves: (id) => curves.get(id),
     evaluations: () => ({ in: { title: "repeats", chance: { accuracy: 1 / 64 } } }),
-    colour: (n) => `#${n}`,
     smoothing: 0,
   });
 
@@ -268,7 +269,6 @@ describe("when something formed", () => {
       metrics,
       curves: () => measured(300),
       evaluations: () => undefined,
-      colour: (n) => `#${n}`,
       smoothing: 0.9,
     });
     expect(losses!.halves).toEqual([]);
@@ -282,7 +282,7 @@ describe("when something formed", () => {
 
 describe("the figure of a panel", () => {
   const options = {
-    lines: [{ name: "loss", colour: "#0072b2", steps: [0, 1, 100], values: [5, 4, null] }],
+    lines: [{ name: "loss", colour: 0, steps: [0, 1, 100], values: [5, 4, null] }],
     unit: "loss",
     logValues: false,
     legend: false,
@@ -296,6 +296,17 @@ describe("the figure of a panel", () => {
     expect(panelFigure({ ...options, logSteps: false }).layout["xaxis"]).toMatchObject({ range: [0, 100] });
     const running = panelFigure({ ...options, logSteps: false, until: 400 });
     expect(running.layout["xaxis"]).toMatchObject({ range: [0, 400] });
+  });
+
+  it("has the colours of light ground where it leaves a dark page", () => {
+    const colour = () => (panelFigure({ ...options, logSteps: false }).data[0]!["line"] as { color: string }).color;
+    theme.choice = "dark";
+    expect(colour()).toBe(lineColour(0));
+    const printed = theme.light(colour);
+    expect(colour()).not.toBe(printed);
+    theme.choice = "light";
+    expect(printed).toBe(lineColour(0));
+    theme.choice = "auto";
   });
 
   it("says so where only step 0 is measured, which a logarithmic axis has no place for", () => {

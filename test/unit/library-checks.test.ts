@@ -1,3 +1,4 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { patch } from "../../backend/circuits/patch.ts";
 import { patchPaths } from "../../backend/circuits/path.ts";
@@ -11,10 +12,12 @@ import { zeroHeads } from "../../backend/hooks/zero-heads.ts";
 import { generate } from "../../backend/inference/generate.ts";
 import { forward } from "../../backend/models/forward.ts";
 import { hookNames } from "../../backend/models/hook-points.ts";
+import { KvCache } from "../../backend/models/kv-cache.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { parameterNames } from "../../backend/models/weights.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { probe, probeMany } from "../../probes/index.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../helpers/models.ts";
 
 let model: Model;
@@ -67,6 +70,13 @@ describe("functions of the library refuse what they do not know", () => {
     ["a receiver that does not exist", () => patchPaths(model, { pairs: [pair], into: [{ layer: 1, head: 6 }], through: "q" })],
     ["a negative receiver", () => patchPaths(model, { pairs: [pair], into: [{ layer: 1, head: -1 }], through: "k" })],
     ["a form of path patching", () => patchPaths(model, { pairs: [pair], into: [head], through: "q", form: any("mlp") })],
+    ["interventions as data where compiled ones belong", () => generate(model, { tokens: ids, forward: any({ interventions: zeroHeads([head]) }) })],
+    ["an option of a cache", () => new KvCache(model.config, any({ capcity: 8 }))],
+    ["half a row of a cache", () => new KvCache(model.config, { rows: 1.5 })],
+    ["a cache of no tokens", () => new KvCache(model.config, { capacity: 0 })],
+    ["windows of another shape", () => new KvCache(model.config, { windows: [[{ sink: 1, recent: 1 }]] })],
+    ["a context that no probe knows", () => probe(model, "induction", {}, any({ sed: 3 }))],
+    ["a seed of a probe as text", () => probeMany(model, ["induction"], any({ seed: "3" }))],
     ["what is no model", () => hookNames(any({}))],
   ]; // biome-ignore format: a line a case
   it.each(cases)("%s", async (_, call) => expect(await kindOf(call)).toBe("usage"));
@@ -205,6 +215,19 @@ describe("numbers that are none", () => {
       message: expect.stringContaining("blocks.1.hook_mlp_out"),
     });
   });
+
+  it.each(["blocks.0.hook_resid_pre", "blocks.2.hook_mlp_out", "ln_final.hook_normalized"])(
+    "that a hook gives at %s are found there, and nothing is left of the search",
+    async (at) => {
+      const hooks = [[at, (t: Tensor) => tf.mul(t, tf.scalar(Number.NaN))]] as const;
+      const before = tf.memory().numTensors;
+      await expect(generate(model, { tokens: ids, stop: [], forward: { hooks } })).rejects.toMatchObject({
+        kind: "input",
+        message: expect.stringContaining(at),
+      });
+      expect(tf.memory().numTensors).toBe(before);
+    },
+  );
 
   it("stop the measuring of losses", async () => {
     const made = intervene(model, { tokens: rows, interventions: broken });

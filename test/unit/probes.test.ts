@@ -8,7 +8,7 @@ import { randomIds } from "../../backend/models/random-tokens.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { tf } from "../../backend/runtime/tf.ts";
-import { meanMetric, type Probe, patternProbe, repeatedRows, summarise } from "../../probes/base.ts";
+import { evenAttention, meanMetric, type Probe, patternProbe, repeatedRows, summarise } from "../../probes/base.ts";
 import { idHaystack } from "../../probes/haystack.ts";
 import { probe, probeMany, probes } from "../../probes/index.ts";
 import { randomModel, randomTokens, smallConfig } from "../helpers/models.ts";
@@ -208,6 +208,13 @@ describe("a probe of one's own", () => {
     description: "Mean attention from each token to itself on random tokens.",
     source: "an example",
     parameters: z.object({ tokens: z.int().min(1).default(32).describe("tokens of a row") }),
+    meanings: {
+      self: {
+        meaning: "Share of attention that goes from a token to itself, mean over the tokens of a row.",
+        range: [0, 1],
+        chance: ({ tokens: length }) => evenAttention(0, length - 1),
+      },
+    },
     rows: (model, { tokens: length }, { tokens, seed = 0 }) =>
       tokens ?? Array.from({ length: 4 }, () => randomIds(model, length, new Random(seed))),
     sums: ({ tokens }) => ({
@@ -229,6 +236,9 @@ describe("a probe of one's own", () => {
     expect(() => own.parse("self", { token: "3" })).toThrow(/did you mean|unknown parameter/);
     const tokens = randomTokens(2, 10, 96);
     const scores = await probe(model, self, { tokens: "10" }, { tokens });
+    // What its meanings say stands in the scores: chance of query i, which sees i + 1 keys, is 1 / (i + 1).
+    expect(scores.metrics["self"]).toMatchObject({ range: [0, 1] });
+    expect(scores.metrics["self"]!.chance).toBeCloseTo(mean(tokens[0]!.map((_, i) => 1 / (i + 1))), 10);
     patternsOf(tokens).forEach((rows, layer) => {
       for (let h = 0; h < 6; h++) {
         expect(scores.metrics["self"]!.values[layer]![h]).toBeCloseTo(

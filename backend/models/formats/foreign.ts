@@ -107,6 +107,13 @@ const SIGNATURES: readonly Signature[] = [
     inCheckpoint: every(/^base_model\.model\./),
   },
   {
+    what: "the state of a model inside another module: its tensors' names begin with that module's",
+    remedy: `where PREFIX is what stands in front of the model's own names, ${unwrap("PREFIX.")}`,
+    inCheckpoint: some(
+      /^.+\.((model|gpt_neox|model\.decoder)\.layers|transformer\.h)\.\d+\.|^(model\.)?language_model\.layers\.\d+\./,
+    ),
+  },
+  {
     what: "a GGUF file with the rotation longrope, whose factors change with the length of a text",
     remedy: "take the model's variant for short contexts, which has no such factors (of Phi-3, the 4k one)",
     inCheckpoint: some(/^rope_factors_(long|short)\.weight$/),

@@ -72,7 +72,7 @@ class Shown {
 
   /** What the numbers on the page are of. */
   readonly settings: Readonly<Record<string, unknown>> = $derived({
-    text: promptText.value,
+    text: prompt.shown,
     heads: asked.heads,
     method: method.value,
     seed: seed.value,

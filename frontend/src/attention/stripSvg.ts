@@ -12,7 +12,10 @@ interface Theme {
   readonly border: string;
 }
 
-/** A strip of tokens with its marks as SVG, all of it vectors. @param fills colours of tokens that have their own */
+/** Height and least width in pixels of the line below the strip that says which half of a token means what. */
+const [LEGEND, LEGEND_WIDTH] = [24, 340];
+
+/** A strip of tokens with its marks and their legend as SVG, all of it vectors. @param fills colours of tokens that have their own */
 export function stripSvg(
   head: string,
   tokens: readonly string[],
@@ -43,14 +46,27 @@ export function stripSvg(
   );
   const numbers = marks.numbers.map(({ x, y, text: value, kind }) => text(x, y, value, theme[kind], 10));
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="monospace">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.max(width, LEGEND_WIDTH)}" height="${height + LEGEND}" font-family="monospace">`,
     `<title>Attention of ${escaped(head)}</title>`,
     `<rect width="100%" height="100%" fill="${theme.paper}"/>`,
     ...lines,
     ...cells,
     ...numbers,
+    ...legend(height, theme),
     "</svg>",
   ].join("\n");
+}
+
+function legend(top: number, theme: Theme): string[] {
+  const y = top + LEGEND / 2;
+  const entries = [
+    [theme.outgoing, "upper half: looks at", 4],
+    [theme.incoming, "lower half: seen by", 184],
+  ] as const;
+  return entries.flatMap(([colour, words, x]) => [
+    rect({ x, y: y - 5, width: 10, height: 10 }, `fill="${colour}"`),
+    `<text x="${x + 16}" y="${y}" dominant-baseline="central" font-size="11" fill="${theme.ink}">${words}</text>`,
+  ]);
 }
 
 function rect({ x, y, width, height }: Box, rest: string): string {

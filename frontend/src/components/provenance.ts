@@ -1,11 +1,9 @@
 import { workspace } from "../state/workspace.svelte.ts";
+import type { Subject } from "./subject.ts";
 
 /** Where what leaves the page comes from: the same in figures, JSON and CSV. */
-export interface Provenance {
+export interface Provenance extends Subject {
   readonly title: string;
-  readonly model?: string;
-  /** Of the model's weights. */
-  readonly digest?: string;
   /** Version of headscope. */
   readonly headscope?: string;
   /** The command line that gives the same in the terminal; absent where there is none. */
@@ -16,17 +14,20 @@ export interface Provenance {
   readonly created: string;
 }
 
-/** The provenance of a card's content now. @param settings what the command does not say, such as the text and the method */
+/**
+ * The provenance of a card's content now.
+ * @param subject what it is of @param settings what the command does not say, such as the text and the method
+ */
 export function provenanceOf(
   title: string,
   command: string,
+  subject: Subject,
   settings?: Readonly<Record<string, unknown>> | undefined,
 ): Provenance {
-  const { info, health, model } = workspace;
+  const { health } = workspace;
   return {
     title,
-    ...(model === "" ? {} : { model }),
-    ...(info.value === undefined ? {} : { digest: info.value.digest }),
+    ...subject,
     ...(health.value === undefined ? {} : { headscope: health.value.version }),
     ...(command === "" ? {} : { command }),
     ...(settings === undefined ? {} : { settings }),
@@ -40,9 +41,9 @@ export function withProvenance(value: unknown, provenance: Provenance): unknown 
   return plain ? { ...value, provenance } : { provenance, data: value };
 }
 
-/** The lines of provenance, a fact each, in words; a digest to its first 12 digits. */
+/** The lines of provenance, a fact each, in words; digests to their first 12 digits. */
 export function provenanceLines({ model, digest, headscope, command, settings, created }: Provenance): string[] {
-  const short = digest?.replace(/^(sha256:)?([0-9a-f]{12})[0-9a-f]+$/, "$1$2");
+  const short = digest?.replace(/\b([0-9a-f]{12})[0-9a-f]+/g, "$1");
   const of = model === undefined ? [] : [`model ${model}${short === undefined ? "" : ` (${short})`}`];
   const by = `headscope${headscope === undefined ? "" : ` ${headscope}`}, ${created}`;
   const chosen =

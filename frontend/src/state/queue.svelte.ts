@@ -1,3 +1,4 @@
+import { counted } from "../../../backend/common/plural.ts";
 import type { QueueEntry } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { duration } from "../format.ts";
@@ -68,15 +69,13 @@ export function reasonOf(entries: readonly QueueEntry[], id: string, tab: string
 
 function nameOf({ kind, tokens }: QueueEntry): string {
   const noun = NOUNS[kind] ?? kind;
-  return tokens === undefined ? noun : `${noun} of ${tokens.toLocaleString("en")} tokens`;
+  return tokens === undefined ? noun : `${noun} of ${counted(tokens, "token")}`;
 }
 
 function progressWords(entry: QueueEntry): string {
   const { progress, tokens } = entry;
   const share = progress && progress.total > 0 ? `${Math.floor((100 * progress.done) / progress.total)}%` : "";
-  const words = [tokens === undefined ? "" : `${tokens.toLocaleString("en")} tokens`, share].filter(
-    (word) => word !== "",
-  );
+  const words = [tokens === undefined ? "" : counted(tokens, "token"), share].filter((word) => word !== "");
   return `${words.join(", ")}${left(entry)}`;
 }
 

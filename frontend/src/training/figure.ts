@@ -1,11 +1,13 @@
 import { type Mark, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
+import { lineColour } from "../colours.ts";
 import { plotTexts } from "../components/text.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
 export interface Line extends Curve {
   readonly name: string;
-  readonly colour: string;
+  /** Place in the order of colours; the theme has the colour when the line is drawn. */
+  readonly colour: number;
   readonly dashed?: boolean;
   /** Drawn faint behind the lines: what was measured, where a line is smoothed. */
   readonly raw?: Curve;
@@ -73,7 +75,9 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
   };
 }
 
-function traces({ name, steps, values, colour, dashed, raw, low, high, notes }: Line, n: number, legend: boolean) {
+function traces(line: Line, n: number, legend: boolean) {
+  const { name, steps, values, dashed, raw, low, high, notes } = line;
+  const colour = lineColour(line.colour);
   const common = { type: "scatter", mode: "lines", x: steps, legendgroup: String(n) };
   const hidden = { ...common, hoverinfo: "skip", showlegend: false };
   const edge = { ...hidden, line: { width: 0 } };

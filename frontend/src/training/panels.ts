@@ -29,7 +29,6 @@ export interface PanelSource {
   readonly metrics: readonly Metric[];
   curves(run: string): Curves | undefined;
   evaluations(run: string): RunDetail["evaluations"];
-  colour(n: number): string;
   /** Weight of the past, 0 for none. */
   readonly smoothing: number;
   /** Whether a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
@@ -73,7 +72,7 @@ function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Omit<
   const lines = metric.heads.flatMap(({ name, layer, head }, n) => {
     const curve = source.curves(run)?.get(name);
     if (curve === undefined) return [];
-    const look = { name: `${layer}.${head}`, colour: source.colour(n), dashed: n % 14 >= 7 };
+    const look = { name: `${layer}.${head}`, colour: n, dashed: n % 14 >= 7 };
     return [{ ...look, ...smoothed(curve, source.smoothing) }];
   });
   const title = `${measureTitle(metric.key)} heads`;
@@ -106,7 +105,7 @@ function lineOf(source: PanelSource, series: Series, metric: Metric, name: strin
   });
   const [first] = curves;
   if (first === undefined) return undefined;
-  const common = { name, colour: source.colour(n), dashed: n % 14 >= 7 };
+  const common = { name, colour: n, dashed: n % 14 >= 7 };
   if (curves.length > 1) {
     const { low, high, ...mean } = bandOf(curves);
     return { ...common, ...smoothed(mean, source.smoothing), low, high };

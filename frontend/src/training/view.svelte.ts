@@ -80,6 +80,11 @@ class TrainingView {
   /** The checkpoint that is looked at; undefined while there is none. */
   readonly step = $derived(this.data?.checkpoints[this.at]);
 
+  /** The checkpoint that is looked at as a model's reference. */
+  get checkpoint(): string {
+    return `run:${this.focus?.id}@${this.step}`;
+  }
+
   /** Measurements of heads, one for each probe and metric, of the run in focus. */
   readonly headMetrics = $derived(metricsOf(this.data?.curves?.keys() ?? []).filter(({ kind }) => kind === "heads"));
 
