@@ -136,7 +136,7 @@ function compared({ model, params, seed }: HeadScores, { axis, values }: HeadMet
 }
 
 /** Parameters, and the seed, in which two score documents differ, in the order of the first. */
-export function parameterDifferences(first: HeadScores, second: HeadScores): ParameterDifference[] {
+function parameterDifferences(first: HeadScores, second: HeadScores): ParameterDifference[] {
   const [a, b] = [first, second].map(({ params, seed }) => ({
     ...params,
     ...(seed === undefined ? {} : { seed }),
@@ -156,7 +156,7 @@ function differenceWords({ name, first = "none", second = "none" }: ParameterDif
 }
 
 /** A comparison's finding: at which depth the best heads of either model lie, and how high they score. */
-export function comparisonSentence(
+function comparisonSentence(
   metric: string,
   axis: HeadAxis,
   [first, second]: readonly [ComparedModel, ComparedModel],

@@ -19,7 +19,7 @@ export function allFinite(values: ArrayLike<number>): boolean {
  * undefined where there are none.
  * @param tokens rows of token ids [rows][positions]
  */
-export function firstNotFinite(
+function firstNotFinite(
   model: Model,
   tokens: readonly (readonly number[])[],
   options: Pick<ForwardOptions, "interventions" | "hooks"> = {},

@@ -59,9 +59,10 @@ export class Library {
   async start(): Promise<StartState | undefined> {
     const state = await readMainJob(this.#folder);
     if (state === undefined) return undefined;
-    const own = ({ id }: { id: string }) => dirname(id) === MAIN_JOB_FOLDER;
-    const scores = (await this.scores()).filter(own).map(({ id }) => id);
-    const mask = (await this.masks()).find(own)?.id;
+    await this.refresh();
+    const own = [...this.#known].filter(([id]) => dirname(id) === MAIN_JOB_FOLDER);
+    const scores = own.filter(([, known]) => known.scores !== undefined).map(([id]) => id);
+    const mask = own.find(([, known]) => known.mask !== undefined)?.[0];
     return { ...state, scores, ...(mask === undefined ? {} : { mask }) };
   }
 

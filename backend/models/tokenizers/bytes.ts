@@ -1,5 +1,5 @@
 /** Bytes as the printable characters that byte-level vocabularies are written in (GPT-2). */
-export const BYTE_CHARS: readonly string[] = byteChars();
+const BYTE_CHARS: readonly string[] = byteChars();
 
 /** The byte that each of these characters stands for. */
 export const CHAR_BYTES: ReadonlyMap<string, number> = new Map(BYTE_CHARS.map((char, byte) => [char, byte]));

@@ -25,7 +25,7 @@ export function str(value: Value): string {
 }
 
 /** A value as Python's repr() spells it. */
-export function repr(value: Value): string {
+function repr(value: Value): string {
   switch (value.type) {
     case "NullValue":
     case "UndefinedValue":

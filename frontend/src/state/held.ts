@@ -8,7 +8,7 @@ export interface Held {
 }
 
 /** A short name of a text, or of anything else that decides what stands at a position. */
-export function fingerprint(text: unknown): string {
+function fingerprint(text: unknown): string {
   // FNV-1a over UTF-16 units, twice with other beginnings.
   const data = JSON.stringify(text);
   const hash = (start: number): number => {
