@@ -3,7 +3,7 @@ import { mkdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
-import { HeadscopeError, unknownName } from "../backend/errors.ts";
+import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
 import { fileInside } from "../backend/files.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";

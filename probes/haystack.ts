@@ -1,5 +1,5 @@
-import { HeadscopeError } from "../backend/errors.ts";
-import type { Tokenizer } from "../backend/models/formats/tokenizer.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
+import type { Tokenizer } from "../backend/models/tokenizers/tokenizer.ts";
 import type { Model } from "../backend/models/model.ts";
 import { Random } from "../backend/runtime/random.ts";
 

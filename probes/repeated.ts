@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/errors.ts";
-import type { PatternSum } from "../backend/models/attention.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
+import type { PatternSum } from "../backend/models/transformer/attention.ts";
 import type { Model } from "../backend/models/model.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import { fitLength, type ProbeContext, refuse, repeatedRows } from "./base.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Definition } from "../definitions/definition.ts";
+import type { Definition } from "../common/definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel, HeadRef } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
-import { HeadscopeError } from "../errors.ts";
+import { atMostKeys } from "../common/definitions/bounded.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { formatJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
-import { HeadscopeError } from "../errors.ts";
+import { atMostKeys } from "../common/definitions/bounded.ts";
+import { HeadscopeError } from "../common/errors.ts";
 
 /** Keys of one object of a document, extra ones included. */
 export const MOST_KEYS = 1_024;

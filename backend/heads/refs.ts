@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { checkModel, type HeadAxis, type HeadModel, type HeadRef } from "./model.ts";
 import { type HeadScores, queryMetric, rankTable, readScores } from "./scores.ts";
 

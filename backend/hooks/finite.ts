@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { type ForwardOptions, forward } from "../models/forward.ts";
-import { blockHook, blockHookNames, hookNames, isPattern } from "../models/hook-points.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { blockHook, blockHookNames, hookNames, isPattern } from "../models/transformer/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 

@@ -1,5 +1,5 @@
-import { HeadscopeError } from "../errors.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import type { Model } from "./model.ts";
 
 /** A model as far as texts are concerned. */

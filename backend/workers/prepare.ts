@@ -1,6 +1,6 @@
-import { ablate } from "../hooks/ablate.ts";
-import { forward } from "../models/forward.ts";
-import { blockHook } from "../models/hook-points.ts";
+import { ablate } from "../circuits/ablate.ts";
+import { forward } from "../models/forward/forward.ts";
+import { blockHook } from "../models/transformer/hook-points.ts";
 import type { Model } from "../models/model.ts";
 import { session } from "./session.ts";
 

@@ -1,4 +1,4 @@
-import type { HandlerContext } from "./handlers/index.ts";
+import type { HandlerContext } from "./requests/index.ts";
 import { OpenModels } from "./open-models.ts";
 import { progressTo } from "./progress.ts";
 import { PromptRuns, type Way } from "./prompt-runs.ts";

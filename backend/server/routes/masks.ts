@@ -10,9 +10,9 @@ import {
 import type { HeadModel, HeadRef } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { ServerContext } from "../context.ts";
-import { documentId, modelRef, shortName } from "../fields.ts";
-import type { Limits } from "../limits.ts";
-import { route } from "../route.ts";
+import { documentId, modelRef, shortName } from "../http/fields.ts";
+import type { Limits } from "../http/limits.ts";
+import { route } from "../http/route.ts";
 
 const id = z.object({ id: documentId.describe('path below the data folder, such as "start/mask.json"') });
 
