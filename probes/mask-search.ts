@@ -1,7 +1,7 @@
+import { meanLoss, residLosses } from "../backend/circuits/loss.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import { type HeadMask, maskFromScores, meaningOf, type Window } from "../backend/heads/mask.ts";
 import type { HeadScores } from "../backend/heads/scores.ts";
-import { meanLoss, residLosses } from "../backend/circuits/loss.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";

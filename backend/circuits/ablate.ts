@@ -1,24 +1,19 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
-import type { Model } from "../models/model.ts";
+import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
+import { allFinite, notFinite } from "../hooks/finite.ts";
+import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
 import type { Turn } from "../runtime/turn.ts";
-import { allFinite, notFinite } from "../hooks/finite.ts";
-import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type CleanRun, METHODS, type Method, ModelRuns } from "./ablation-runs.ts";
+import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 
-export { nextTokenLosses, type TokenLosses } from "./loss.ts";
 export { type CleanRun, METHODS, type Method } from "./ablation-runs.ts";
-
-/** A query head, 0-based. */
-export interface Head {
-  readonly layer: number;
-  readonly head: number;
-}
+export { nextTokenLosses, type TokenLosses } from "./loss.ts";
 
 /** A token of a row, and another in its place. */
 export interface Contrast {

@@ -1,15 +1,16 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { blockHook } from "../models/transformer/hook-points.ts";
-import type { Model } from "../models/model.ts";
+import type { Head } from "../common/heads/head.ts";
+import { replaceWhere } from "../hooks/intervention-kinds.ts";
+import { meanOf, type Reference, resampleOf, type Target } from "../hooks/reference.ts";
 import type { Affine } from "../models/forward/stage.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
+import type { Model } from "../models/model.ts";
+import { blockHook } from "../models/transformer/hook-points.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import type { AblationInput, Head } from "./ablate.ts";
-import { replaceWhere } from "../hooks/intervention-kinds.ts";
+import type { AblationInput } from "./ablate.ts";
 import { BATCH_TOKENS, residLosses, residLossesInTurns } from "./loss.ts";
-import { meanOf, type Reference, resampleOf, type Target } from "../hooks/reference.ts";
 
 /** What can stand in for a head's output. */
 export const METHODS = ["zero", "mean", "resample"] as const;

@@ -1,14 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
-import type { Model } from "../models/model.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../common/options.ts";
+import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "../hooks/interventions.ts";
 import type { Affine } from "../models/forward/stage.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
-import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../common/options.ts";
+import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { type NextToken, nextTokens } from "./ablate.ts";
-import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "../hooks/interventions.ts";
 import { meanLoss, residLossesInTurns, type TokenLosses } from "./loss.ts";
 
 /** A run to change, and how. */

@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { allFinite, notFinite } from "../hooks/finite.ts";
 import { type ForwardOptions, forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import type { Turn } from "../runtime/turn.ts";
-import { allFinite, notFinite } from "../hooks/finite.ts";
 
 /** Loss of the next token, in nats. */
 export interface TokenLosses {

@@ -1,11 +1,11 @@
 import { type Registry, registry } from "../common/definitions/definition.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { type HeadMask, meaningOf } from "../heads/mask.ts";
-import { csv } from "./heads/csv.ts";
-import { duoAttention, duoAttentionImport } from "./heads/duo-attention.ts";
-import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
 import { hfPrune } from "./checkpoints/hf-prune.ts";
 import { prunedCheckpoint } from "./checkpoints/pruned-checkpoint.ts";
+import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
+import { csv } from "./heads/csv.ts";
+import { duoAttention, duoAttentionImport } from "./heads/duo-attention.ts";
 import { retrievalHead, retrievalHeadImport } from "./heads/retrieval-head.ts";
 import { safetensors } from "./heads/safetensors.ts";
 

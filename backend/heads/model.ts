@@ -45,12 +45,6 @@ export interface ModelShape {
 /** What the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
 export type HeadAxis = "heads" | "kvHeads";
 
-/** One head, 0-based. */
-export interface HeadRef {
-  readonly layer: number;
-  readonly head: number;
-}
-
 /** Describes a loaded model for the files about it. */
 export function headModel(model: {
   readonly ref: string;

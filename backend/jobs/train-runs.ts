@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
 import type { WorkerOptions } from "./client.ts";
-import { Queue } from "./queue.ts";
 import { type TrainEvent, trainEvent } from "./kinds/train.ts";
+import { Queue } from "./queue.ts";
 
 /** Milliseconds between looks at a training that another process does. */
 const LOOK = 250;

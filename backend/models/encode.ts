@@ -1,6 +1,6 @@
 import { HeadscopeError } from "../common/errors.ts";
-import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import type { Model } from "./model.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 
 /** A model as far as texts are concerned. */
 type Textual = Pick<Model, "ref" | "tokenizer" | "tokenizerFault">;

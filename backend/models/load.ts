@@ -4,21 +4,26 @@ import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { fileInside } from "../files.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
-import { toyInduction } from "./sources/constructed.ts";
 import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
 import { biasesIn, biasesOf, featuresOf } from "./features.ts";
 import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
-import type { Tokenizer } from "./tokenizers/tokenizer.ts";
-import { tokenizerOf } from "./tokenizers/files/files.ts";
-import { hubModelPath } from "./sources/hub/cache.ts";
-import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./weights/memory.ts";
 import { Model } from "./model.ts";
-import { PartReader } from "./weights/read.ts";
-import { type Processing, processModel } from "./weights/processing.ts";
+import { toyInduction } from "./sources/constructed.ts";
+import { hubModelPath } from "./sources/hub/cache.ts";
 import { pulledModel } from "./sources/pull.ts";
-import { type CatalogueReference, type ModelReference, parseReference, type RunReference } from "./sources/reference.ts";
+import {
+  type CatalogueReference,
+  type ModelReference,
+  parseReference,
+  type RunReference,
+} from "./sources/reference.ts";
 import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./sources/run-checkpoint.ts";
 import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
+import { tokenizerOf } from "./tokenizers/files/files.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
+import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./weights/memory.ts";
+import { type Processing, processModel } from "./weights/processing.ts";
+import { PartReader } from "./weights/read.ts";
 
 export interface LoadOptions {
   /**

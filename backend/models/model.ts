@@ -1,8 +1,8 @@
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
+import { NO_STOPS, type Stops } from "./stops.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import { type RotaryTables, rotaryTables } from "./transformer/rope.ts";
-import { NO_STOPS, type Stops } from "./stops.ts";
 import { type Weights, weightBytes, weightHandles } from "./weights/weights.ts";
 
 /** Positions of the first rotary tables; they double as longer inputs come, since a context of 128k tokens is rarely used. */

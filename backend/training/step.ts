@@ -1,6 +1,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
-import { compose } from "../models/transformer/training-forward.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { compose } from "../models/transformer/training-forward.ts";
 import { type ParameterPlace, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { Model } from "../models/model.ts";
-import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
 import { modelOfParameters } from "../models/sources/run-checkpoint.ts";
+import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";

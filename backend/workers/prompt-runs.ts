@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../common/errors.ts";
 import { residLossesInTurns } from "../circuits/loss.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { type ForwardInput, forward } from "../models/forward/forward.ts";
-import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
-import type { Model } from "../models/model.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
+import type { Model } from "../models/model.ts";
+import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
+import { logitsOf } from "../circuits/loss.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
-import { logitsOf } from "../circuits/loss.ts";
 import { encodeText } from "../models/encode.ts";
 import type { ForwardOptions } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";

@@ -5,8 +5,8 @@ import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
 import { fileError } from "../store/file-error.ts";
-import { type Handlers, type Idle, Reply } from "./requests/index.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
+import { type Handlers, type Idle, Reply } from "./requests/index.ts";
 
 /** Milliseconds between signs of life. */
 const HEARTBEAT = 1_000;

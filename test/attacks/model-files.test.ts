@@ -9,12 +9,12 @@ import type { Checkpoint } from "../../backend/models/formats/checkpoint.ts";
 import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
 import { parseGgufHeader } from "../../backend/models/formats/gguf/header.ts";
 import { encodeSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
-import { mergeRanks } from "../../backend/models/tokenizers/models/merge-ranks.ts";
+import { readRunCheckpoint } from "../../backend/models/sources/run-checkpoint.ts";
 import { tokenizerOf } from "../../backend/models/tokenizers/files/files.ts";
 import { tokenizerFromGguf } from "../../backend/models/tokenizers/files/gguf.ts";
 import { tokenizerFromJson } from "../../backend/models/tokenizers/files/json.ts";
+import { mergeRanks } from "../../backend/models/tokenizers/models/merge-ranks.ts";
 import { parameterCount, parameterLayout, parametersOf } from "../../backend/models/weights/trainable.ts";
-import { readRunCheckpoint } from "../../backend/models/sources/run-checkpoint.ts";
 import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/gguf-bytes.ts";
 
 let folder = "";

@@ -14,13 +14,13 @@ import {
 import { basename, dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { duoAttentionImport } from "../../backend/exports/heads/duo-attention.ts";
 import { writeHuggingFace } from "../../backend/exports/checkpoints/hugging-face.ts";
+import { duoAttentionImport } from "../../backend/exports/heads/duo-attention.ts";
 import { headModel } from "../../backend/heads/model.ts";
-import { cachedModels, hubModelPath, removeHubModel } from "../../backend/models/sources/hub/cache.ts";
-import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { describeModel, inspectModel, loadModel } from "../../backend/models/load.ts";
 import { readOracle } from "../../backend/models/oracle.ts";
+import { cachedModels, hubModelPath, removeHubModel } from "../../backend/models/sources/hub/cache.ts";
+import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { extract } from "../../backend/setup/native/wheel.mjs";
 import { COMMIT, type Hostile, type HostileHub, listed, startHostileHub } from "../helpers/hostile-hub.ts";
 import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/sandbox.ts";

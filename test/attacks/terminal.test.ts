@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bold, dim } from "../../backend/cli/text/format.ts";
 import { createProgress } from "../../backend/cli/progress.ts";
+import { bold, dim } from "../../backend/cli/text/format.ts";
 import { formatJson } from "../../backend/json.ts";
 import { Exit, printable, printableJson } from "../../backend/setup/terminal.mjs";
 import { buildCli, headscope, ROOT } from "../helpers/cli.ts";

@@ -1,5 +1,5 @@
-import type { CheckpointInput, NamedTensor } from "../../backend/exports/index.ts";
 import { llamaTensors } from "../../backend/exports/checkpoints/llama-checkpoint.ts";
+import type { CheckpointInput, NamedTensor } from "../../backend/exports/index.ts";
 import { type HeadMask, parseMask } from "../../backend/heads/mask.ts";
 import type { HeadModel } from "../../backend/heads/model.ts";
 import { type HeadScores, parseScores } from "../../backend/heads/scores.ts";

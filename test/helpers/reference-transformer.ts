@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { Window } from "../../backend/models/transformer/attention.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import type { Model } from "../../backend/models/model.ts";
+import type { Window } from "../../backend/models/transformer/attention.ts";
 import type { BlockWeights, NormWeights } from "../../backend/models/weights/weights.ts";
 
 type Vector = number[];

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { PRESETS, type Preset } from "../../common/presets.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { PRESETS, type Preset } from "../../common/presets.ts";
 import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 

@@ -6,7 +6,6 @@ import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
-import { bytes, dim, duration, plural } from "../text/format.ts";
 import {
   integer,
   interventionsOption,
@@ -18,6 +17,7 @@ import {
   type TokenOptions,
   tokenOptions,
 } from "../options.ts";
+import { bytes, dim, duration, plural } from "../text/format.ts";
 
 interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   chat?: boolean;

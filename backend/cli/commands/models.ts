@@ -110,7 +110,10 @@ export function register(program: Command): void {
   );
 
   runs(models.command("rm <ref>").description("remove a fetched model"), async (context, _, ref) => {
-    const [{ removeModel }, { bytes }] = await Promise.all([import("../../models/sources/pull.ts"), import("../text/format.ts")]);
+    const [{ removeModel }, { bytes }] = await Promise.all([
+      import("../../models/sources/pull.ts"),
+      import("../text/format.ts"),
+    ]);
     const freed = await removeModel(ref!);
     await context.print({ model: ref, freed }, () =>
       freed === 0 ? `${ref} was not here.` : `${ref} is removed: ${bytes(freed)} freed.`,
@@ -138,7 +141,10 @@ async function exportHuggingFace(
 }
 
 async function pullFromHub(context: Context, ref: string): Promise<void> {
-  const [{ pullHubModel }, { bytes }] = await Promise.all([import("../../models/sources/hub/pull.ts"), import("../text/format.ts")]);
+  const [{ pullHubModel }, { bytes }] = await Promise.all([
+    import("../../models/sources/hub/pull.ts"),
+    import("../text/format.ts"),
+  ]);
   const pulled = await pullHubModel(ref, { signal: context.signal, onProgress: showPull(context) });
   await context.print(pulled, () => `${ref} is here: ${pulled.path} (${bytes(pulled.bytes)}).`);
 }

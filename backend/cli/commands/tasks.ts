@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { runs } from "../context.ts";
-import { definitionDocument, definitionText, flagsTable } from "../text/definition.ts";
 import { integer, paramOption, seedOption } from "../options.ts";
+import { definitionDocument, definitionText, flagsTable } from "../text/definition.ts";
 
 interface SampleOptions {
   count: number;

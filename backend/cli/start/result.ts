@@ -1,8 +1,9 @@
 import type { Haystack } from "../../../probes/haystack.ts";
 import type { MaskSearch } from "../../../probes/mask-search.ts";
 import type { NeedleAnswer } from "../../../probes/needle.ts";
+import type { Head } from "../../common/heads/head.ts";
 import { type HeadMask, meaningOf } from "../../heads/mask.ts";
-import type { HeadRef } from "../../heads/model.ts";
+
 import { formatHead } from "../../heads/refs.ts";
 import { type HeadScores, ranking } from "../../heads/scores.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
@@ -90,7 +91,7 @@ export interface MainJobResult {
 
 /** The induction heads against others of the same layers. */
 export interface Ablation {
-  readonly heads: readonly HeadRef[];
+  readonly heads: readonly Head[];
   readonly clean: RepeatedLoss;
   readonly ablated: RepeatedLoss;
   readonly control: { readonly mean: RepeatedLoss; readonly range: readonly [number, number]; readonly draws: number };

@@ -3,12 +3,12 @@ import { haystackFor } from "../../../probes/haystack.ts";
 import { probe, probeMany } from "../../../probes/index.ts";
 import { type MaskSearch, searchMask } from "../../../probes/mask-search.ts";
 import { answerNeedle, answerTokens, type NeedleAnswer } from "../../../probes/needle.ts";
+import { ablate, type TokenLosses } from "../../circuits/ablate.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { Head } from "../../common/heads/head.ts";
 import { exportHeads } from "../../exports/index.ts";
 import { type HeadMask, maskFromScores, meaningOf, writeMask } from "../../heads/mask.ts";
-import type { HeadRef } from "../../heads/model.ts";
 import { type HeadScores, ranking, writeScores } from "../../heads/scores.ts";
-import { ablate, type TokenLosses } from "../../circuits/ablate.ts";
 import { generate } from "../../inference/generate.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
@@ -19,17 +19,10 @@ import { Random } from "../../runtime/random.ts";
 import { MainJobRecord, mainJobFolder } from "../../store/main-job.ts";
 import type { Context } from "../context.ts";
 import { lineOf } from "../errors.ts";
-import {
-  type Ablation,
-  type MainJobResult,
-  type RepeatedLoss,
-  SIZES,
-  type Sizes,
-  summaryOf,
-} from "./result.ts";
+import type { Progress } from "../progress.ts";
+import { type Ablation, type MainJobResult, type RepeatedLoss, SIZES, type Sizes, summaryOf } from "./result.ts";
 import { sections } from "./text.ts";
 import { trainToy } from "./training.ts";
-import type { Progress } from "../progress.ts";
 
 const MODEL = "smollm2-135m";
 const SUBSTITUTE = "toy-induction";
@@ -246,7 +239,7 @@ function average(values: readonly number[]): number {
  * The best heads of which each layer keeps at least as many others, so that a control can be drawn.
  * A small model gives fewer: one of eight.
  */
-function bestHeads(scores: HeadScores, most: number): HeadRef[] {
+function bestHeads(scores: HeadScores, most: number): Head[] {
   const { layers, heads } = scores.model;
   const wanted = Math.min(most, Math.ceil((layers * heads) / 8));
   const taken = new Map<number, number>();

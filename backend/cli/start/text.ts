@@ -3,11 +3,11 @@ import { meaningOf } from "../../heads/mask.ts";
 import { formatHead } from "../../heads/refs.ts";
 import { mainMetric } from "../../heads/scores.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "../text/format.ts";
-import type { MainJobResult, Sizes } from "./result.ts";
-import type { AblatedToy, ToyTraining } from "./training.ts";
 import { curveText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";
 import { topHeads } from "../text/scores.ts";
+import type { MainJobResult, Sizes } from "./result.ts";
+import type { AblatedToy, ToyTraining } from "./training.ts";
 
 const SHOWN = 6;
 const WIDTH = 44;

@@ -1,7 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { halfOfRise } from "../../common/rise.ts";
-import type { HeadRef } from "../../heads/model.ts";
 import { ablateSweep } from "../../circuits/ablate.ts";
+import type { Head } from "../../common/heads/head.ts";
+import { halfOfRise } from "../../common/rise.ts";
 import { runsFor } from "../../jobs/reuse.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
 import { loadModel } from "../../models/load.ts";
@@ -50,7 +50,7 @@ export interface ToyTraining {
   /** Step at which the in-context accuracy has made half of its rise; absent where it hardly rose. */
   readonly halfway?: number;
   /** Heads whose score says that they formed, by probe, best first. */
-  readonly formed: Readonly<Record<string, readonly (HeadRef & { readonly score: number })[]>>;
+  readonly formed: Readonly<Record<string, readonly (Head & { readonly score: number })[]>>;
   /** First of all heads, then without some. */
   readonly ablations: readonly AblatedToy[];
 }
@@ -58,7 +58,7 @@ export interface ToyTraining {
 /** The loss without some heads; `without` says which, and is empty for none. */
 export interface AblatedToy {
   readonly without: string;
-  readonly heads: readonly HeadRef[];
+  readonly heads: readonly Head[];
   readonly loss: number;
 }
 
@@ -109,7 +109,7 @@ export async function trainToy(
 
 function readCurves(metrics: ReadonlyMap<string, readonly MetricPoint[]>): Pick<ToyTraining, "curves" | "formed"> {
   const curves: Record<string, readonly MetricPoint[]> = { "in-context accuracy": metrics.get("in-context.accuracy")! };
-  const formed: Record<string, (HeadRef & { score: number })[]> = {};
+  const formed: Record<string, (Head & { score: number })[]> = {};
   for (const [name, points] of metrics) {
     const measured = parseHeadMetric(name);
     if (!measured || measured.probe !== measured.metric) continue;
@@ -145,7 +145,7 @@ async function ablateFormed(
       head: i % n_heads,
     })).filter(({ layer, head }) => !known.some((k) => k.layer === layer && k.head === head));
     const sets = [
-      { without: "", heads: [] as readonly HeadRef[] },
+      { without: "", heads: [] as readonly Head[] },
       ...Object.entries(formed).map(([probe, heads]) => ({ without: `${probe} heads`, heads })),
       { without: "all other heads", heads: others },
     ].filter(({ without, heads }) => without === "" || heads.length > 0);

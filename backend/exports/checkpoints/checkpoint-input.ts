@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { headModel } from "../../heads/model.ts";
 import { FAMILIES } from "../../models/families/index.ts";
-import type { Matrix } from "../../models/weights/matrix.ts";
 import type { Model } from "../../models/model.ts";
+import type { Matrix } from "../../models/weights/matrix.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { CheckpointInput, NamedTensor } from "../export.ts";
 import { writeHuggingFace } from "./hugging-face.ts";

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { Head } from "../../common/heads/head.ts";
 import { type HeadMask, meaningOf } from "../../heads/mask.ts";
-import type { HeadRef } from "../../heads/model.ts";
+
 import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter } from "../export.ts";
 import { refuseFolder } from "../folder.ts";
@@ -39,7 +40,7 @@ export const hfPrune: Exporter<typeof parameters> = {
  * The query heads that a mask ablates.
  * @throws HeadscopeError `input` when the mask chooses among KV heads only
  */
-export function headsToAblate(mask: HeadMask): readonly HeadRef[] {
+export function headsToAblate(mask: HeadMask): readonly Head[] {
   if (mask.heads === undefined)
     throw new HeadscopeError("input", "the mask ablates no query heads: it chooses among KV heads only", {
       remedy: "give the heads to ablate with --heads, or a mask whose heads are keep or ablate",

@@ -2,7 +2,8 @@ import { copyFile, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { HeadRef } from "../../heads/model.ts";
+import type { Head } from "../../common/heads/head.ts";
+
 import { formatHead } from "../../heads/refs.ts";
 import { formatJson, readText } from "../../json.ts";
 import type { Family, Parts } from "../../models/families/family.ts";
@@ -12,13 +13,13 @@ import { pieceRows } from "../../models/families/parts.ts";
 import type { Checkpoint } from "../../models/formats/checkpoint.ts";
 import { fileBeside } from "../../models/formats/model-folder.ts";
 import { withCheckpointOf } from "../../models/load.ts";
-import type { Matrix } from "../../models/weights/matrix.ts";
 import type { Model } from "../../models/model.ts";
+import type { Matrix } from "../../models/weights/matrix.ts";
 import { partTensors } from "../../models/weights/part-tensors.ts";
 import { tf } from "../../runtime/tf.ts";
-import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import type { ExportOptions, Written } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
+import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
 import { huggingFaceConfig } from "./hugging-face-config.ts";
 import { floatBytes, layoutSafetensors } from "./safetensors-header.ts";
@@ -38,7 +39,7 @@ const BESIDE = [
 
 export interface HuggingFaceOptions extends ExportOptions {
   /** Heads whose rows of W_O are written as zeros, so that they add nothing to the residual stream. */
-  readonly ablated?: readonly HeadRef[];
+  readonly ablated?: readonly Head[];
 }
 
 /**
@@ -186,12 +187,7 @@ async function floats(weight: Matrix | Tensor): Promise<Float32Array> {
 }
 
 /** A layer's W_O [d_model, heads * d_head] without the columns of the ablated heads; other parts as they are. */
-function withoutHeads(
-  part: string,
-  values: Float32Array,
-  ablated: readonly HeadRef[],
-  { config }: Model,
-): Float32Array {
+function withoutHeads(part: string, values: Float32Array, ablated: readonly Head[], { config }: Model): Float32Array {
   const layer = /^blocks\.(\d+)\.attn\.o$/.exec(part)?.[1];
   const heads = layer === undefined ? [] : ablated.filter((head) => head.layer === Number(layer));
   if (heads.length === 0) return values;

@@ -2,12 +2,13 @@ import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, type HeadRef } from "../../heads/model.ts";
+import type { Head } from "../../common/heads/head.ts";
+import { checkModel } from "../../heads/model.ts";
 import { formatHead } from "../../heads/refs.ts";
 import { formatJson } from "../../json.ts";
-import { formatConfig } from "./config-json.ts";
 import type { CheckpointInput, Exporter, NamedTensor } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
+import { formatConfig } from "./config-json.ts";
 import { headsToAblate } from "./hf-prune.ts";
 import { checkLlama, llamaConfig, llamaTensors } from "./llama-checkpoint.ts";
 import { floatBytes, layoutSafetensors } from "./safetensors-header.ts";
@@ -51,7 +52,7 @@ export const prunedCheckpoint: Exporter<typeof parameters> = {
 async function writeWeights(
   path: string,
   input: CheckpointInput,
-  ablated: readonly HeadRef[],
+  ablated: readonly Head[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const slots = new Map(llamaTensors(input.config).map((slot) => [slot.name, slot.shape]));
@@ -95,7 +96,7 @@ function noPlace(ref: string, tensor: NamedTensor, shape: readonly number[] | un
 }
 
 /** The tensor with the columns of the ablated heads zeroed if it is their layer's o_proj [d_model, heads * d_head]. */
-function withoutHeads({ name, shape, data }: NamedTensor, ablated: readonly HeadRef[], dHead: number): Float32Array {
+function withoutHeads({ name, shape, data }: NamedTensor, ablated: readonly Head[], dHead: number): Float32Array {
   const layer = /^model\.layers\.(\d+)\.self_attn\.o_proj\.weight$/.exec(name)?.[1];
   const heads = layer === undefined ? [] : ablated.filter((head) => head.layer === Number(layer));
   if (heads.length === 0) return data;

@@ -2,9 +2,9 @@ import { z } from "zod";
 import type { HeadMask } from "../../heads/mask.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
+import { floatBytes, layoutSafetensors } from "../checkpoints/safetensors-header.ts";
 import type { Exporter } from "../export.ts";
 import { refuseFolder } from "../folder.ts";
-import { floatBytes, layoutSafetensors } from "../checkpoints/safetensors-header.ts";
 import { headTables } from "./tables.ts";
 
 const parameters = z.object({});

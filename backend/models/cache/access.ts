@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
+import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import type { CachedCall } from "./captured-attention.ts";
-import type { ModelConfig } from "../config.ts";
 import { heldPositions, type RowLayout, slotOf, slotsUsed } from "./kv-cache.ts";
 
 /** A chunk of new tokens on its way through a layer: q [rows * tokens, heads, d_head], k and v [rows * tokens, kv heads, d_head]. */

@@ -3,9 +3,16 @@ import { type Captured, functions } from "../../runtime/capture.ts";
 import { gatherRows, type Handle, type RawTensor, reshapeOpen, sliceFrom } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { readVariable, scatterRows } from "../../runtime/variable.ts";
-import { additiveMask, joinReduced, type PatternReduction, reducePattern, softCap, type Window } from "../transformer/attention.ts";
-import { type Access, type Chunk, type HeadMask, partsOf } from "./access.ts";
 import type { ModelConfig } from "../config.ts";
+import {
+  additiveMask,
+  joinReduced,
+  type PatternReduction,
+  reducePattern,
+  softCap,
+  type Window,
+} from "../transformer/attention.ts";
+import { type Access, type Chunk, type HeadMask, partsOf } from "./access.ts";
 import { type KvCache, type NativeRow, slotOf, survivors } from "./kv-cache.ts";
 
 /**

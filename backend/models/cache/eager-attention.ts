@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
+import type { ModelConfig } from "../config.ts";
 import { additiveMask, attend, type PatternReduction, reducePattern } from "../transformer/attention.ts";
 import type { At } from "../transformer/block.ts";
 import { type Chunk, queryPositions, type Reaching, validity } from "./access.ts";
-import type { ModelConfig } from "../config.ts";
 import { heldPositions, type KvCache } from "./kv-cache.ts";
 
 /**

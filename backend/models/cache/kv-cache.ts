@@ -4,8 +4,8 @@ import { ANYTHING, checkOptions, type Rules, whole } from "../../common/options.
 import { gatherRows, hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { readVariable, scatterRows, Variable } from "../../runtime/variable.ts";
-import type { Window } from "../transformer/attention.ts";
 import type { ModelConfig } from "../config.ts";
+import type { Window } from "../transformer/attention.ts";
 
 /** The slot of a position in a streaming head's buffer: the first `sink` stay, the rest go round a ring of `recent`. */
 export function slotOf(position: number, window: Window | undefined): number {

@@ -3,10 +3,10 @@ import { functions } from "../../runtime/capture.ts";
 import { type Handle, type RawTensor, sliceFrom } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { readVariable, scatterRows } from "../../runtime/variable.ts";
-import { softCap } from "../transformer/attention.ts";
 import type { ModelConfig } from "../config.ts";
-import type { NativeRow, RowLayout } from "./kv-cache.ts";
 import type { Model } from "../model.ts";
+import { softCap } from "../transformer/attention.ts";
+import type { NativeRow, RowLayout } from "./kv-cache.ts";
 
 /** Cached rows from which compiled attention pays; below, its products are too small to matter. */
 export const LONG = 1024;

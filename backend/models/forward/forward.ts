@@ -2,18 +2,18 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { gatherRows, hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { Asked, NOTHING } from "./requests.ts";
+import type { KvCache } from "../cache/kv-cache.ts";
+import { outputWidth } from "../config.ts";
+import type { Model } from "../model.ts";
 import type { PatternReduction, Window } from "../transformer/attention.ts";
 import { unembed } from "../transformer/block.ts";
-import { chunkStarts, collect, joinChunks, sliceAffine, withoutPadding } from "./chunks.ts";
-import { outputWidth } from "../config.ts";
-import type { KvCache } from "../cache/kv-cache.ts";
 import type { Matrix } from "../weights/matrix.ts";
-import type { Model } from "../model.ts";
+import { type Flat, flatten, flattenEnd } from "../weights/weights.ts";
+import { chunkStarts, collect, joinChunks, sliceAffine, withoutPadding } from "./chunks.ts";
 import { bucket, checkForward, makePlan, type Plan } from "./plan.ts";
+import { Asked, NOTHING } from "./requests.ts";
 import { EMPTY, type Rotations, runLayer, type Stream } from "./run-block.ts";
 import { type Affine, type Extent, type HookFunction, runStage } from "./stage.ts";
-import { type Flat, flatten, flattenEnd } from "../weights/weights.ts";
 
 /** What goes into a forward: token ids, or a residual stream to go on from. */
 export interface ForwardInput {

@@ -1,10 +1,10 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import type { Access } from "../cache/access.ts";
-import type { ForwardInput, ForwardOptions } from "./forward.ts";
 import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
 import type { Reach } from "../cache/long-attention.ts";
 import type { Model } from "../model.ts";
+import type { ForwardInput, ForwardOptions } from "./forward.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
 export interface ChunkPlace {

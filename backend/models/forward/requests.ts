@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { Model } from "../model.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import { ATTENTION_NAMES } from "../transformer/block.ts";
-import type { ForwardOptions } from "./forward.ts";
 import { blockHook, checkHookName, hookNames } from "../transformer/hook-points.ts";
-import type { Model } from "../model.ts";
+import type { ForwardOptions } from "./forward.ts";
 import { type Affine, type HookFunction, hooked, type PointFunction, type Requests } from "./stage.ts";
 
 /** Nothing is asked. */

@@ -1,21 +1,28 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { type Asked, NOTHING } from "./requests.ts";
-import { attendAmong, joinReduced } from "../transformer/attention.ts";
-import { ATTENTION_NAMES, type At, attentionInput, blockOutput, INPUT_NAMES, OUTPUT_NAMES } from "../transformer/block.ts";
 import { describeAccess, type Reaching } from "../cache/access.ts";
 import { attendCached } from "../cache/captured-attention.ts";
-import { append, chunkStarts, cutPadding, sliceAffine } from "./chunks.ts";
-import { localWindow } from "../config.ts";
-import type { ForwardInput } from "./forward.ts";
-import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
-import { attendSlices, describeReach, type Reach, writeAndRead } from "../cache/long-attention.ts";
-import type { Model } from "../model.ts";
 import { attendPast } from "../cache/eager-attention.ts";
-import type { Plan } from "./plan.ts";
-import { type Affine, collectingAt, type Requests, runStage } from "./stage.ts";
+import { attendSlices, describeReach, type Reach, writeAndRead } from "../cache/long-attention.ts";
+import { localWindow } from "../config.ts";
+import type { Model } from "../model.ts";
+import { attendAmong, joinReduced } from "../transformer/attention.ts";
+import {
+  ATTENTION_NAMES,
+  type At,
+  attentionInput,
+  blockOutput,
+  INPUT_NAMES,
+  OUTPUT_NAMES,
+} from "../transformer/block.ts";
+import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
 import { type BlockWeights, type Flat, flatten, widenBlock } from "../weights/weights.ts";
+import { append, chunkStarts, cutPadding, sliceAffine } from "./chunks.ts";
+import type { ForwardInput } from "./forward.ts";
+import type { Plan } from "./plan.ts";
+import { type Asked, NOTHING } from "./requests.ts";
+import { type Affine, collectingAt, type Requests, runStage } from "./stage.ts";
 
 /** Cosines and sines of a chunk's positions [rows * tokens, 1, rotary_dim] for layers of either kind; none where the model does not rotate. */
 export interface Rotations {

@@ -1,7 +1,7 @@
 import { tf } from "../../runtime/tf.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import { type ForwardInput, type ForwardOptions, type ForwardResult, forward } from "./forward.ts";
 import type { Model } from "../model.ts";
+import { type ForwardInput, type ForwardOptions, type ForwardResult, forward } from "./forward.ts";
 
 /** Tokens times layers that run in one go: a large share of a second of a small model on two cores. */
 const STRETCH = 4_096;

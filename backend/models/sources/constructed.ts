@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { ModelConfig } from "../config.ts";
-import { Matrix } from "../weights/matrix.ts";
 import { Model } from "../model.ts";
+import { Matrix } from "../weights/matrix.ts";
 
 const VOCAB = 128;
 const CONTEXT = 512;

@@ -8,8 +8,8 @@ import type { ModelConfig } from "../config.ts";
 import { modelConfigSchema } from "../config-schema.ts";
 import { jsonFault } from "../formats/json-keys.ts";
 import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
-import { checkHolds } from "../weights/memory.ts";
 import { Model } from "../model.ts";
+import { checkHolds } from "../weights/memory.ts";
 import { parameterLayout, parametersOf, weightsOver } from "../weights/trainable.ts";
 
 const FORMAT = "headscope.checkpoint/1";

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Pipeline } from "./pipeline.ts";
 import { BUILD_MS, PATTERN_MS, PATTERN_MS_PER_CHARACTER } from "../formats/budgets.ts";
 import { renderTemplate } from "./chat/process.ts";
+import type { Pipeline } from "./pipeline.ts";
 import { withinTime } from "./within-time.ts";
 
 /** One turn of a conversation, for a chat template. */

@@ -1,8 +1,8 @@
 import type { Tensor, Tensor3D } from "@tensorflow/tfjs";
 import { reshapeOpen } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { At } from "./block.ts";
 import type { ModelConfig } from "../config.ts";
+import type { At } from "./block.ts";
 
 /** Which keys a head may attend to: all earlier ones, or (streaming) those among the first `sink` and the last `recent`. */
 export interface Window {

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import { softCap } from "./attention.ts";
 import type { ModelConfig } from "../config.ts";
 import type { BlockWeights, EndWeights, NormWeights } from "../weights/weights.ts";
+import { softCap } from "./attention.ts";
 
 /**
  * A hook point: gets an activation's name inside its block and the activation, and returns what the forward goes on with.

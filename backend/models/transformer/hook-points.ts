@@ -1,6 +1,6 @@
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
-import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 import { configOf, type ModelConfig } from "../config.ts";
+import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 
 const blockNames = new WeakMap<ModelConfig, readonly string[]>();
 

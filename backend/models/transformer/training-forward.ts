@@ -2,6 +2,8 @@ import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { embedRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
+import { localWindow, type ModelConfig } from "../config.ts";
+import { type BlockWeights, flattenEnd, type Weights } from "../weights/weights.ts";
 import { attend, attendAmong } from "./attention.ts";
 import {
   attentionInput,
@@ -13,8 +15,6 @@ import {
   UNHOOKED,
   unembed,
 } from "./block.ts";
-import { localWindow, type ModelConfig } from "../config.ts";
-import { type BlockWeights, flattenEnd, type Weights } from "../weights/weights.ts";
 
 /** What a composed forward reads. */
 export interface ComposedInput {

@@ -13,8 +13,8 @@ import {
 } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { NarrowRows } from "../formats/checkpoint.ts";
-import { bf16ToF32 } from "../formats/half.ts";
 import { widen } from "../formats/gguf/quantisation.ts";
+import { bf16ToF32 } from "../formats/half.ts";
 
 /** How 8-bit weights widen: w = (code - zero) * scale + min, with one scale (and min) for `block` consecutive inputs. */
 interface CodeLayout {

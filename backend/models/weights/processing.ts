@@ -3,8 +3,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import { Matrix } from "./matrix.ts";
 import { Model } from "../model.ts";
+import { Matrix } from "./matrix.ts";
 import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
 
 /**

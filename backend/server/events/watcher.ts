@@ -1,9 +1,9 @@
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, RunRecord, Store } from "../../store/store.ts";
-import type { EventHub } from "./hub.ts";
 import type { JobRunner } from "../jobs/runner.ts";
 import { runSummary } from "../jobs/summaries.ts";
 import type { Library } from "../library/library.ts";
+import type { EventHub } from "./hub.ts";
 
 /** Milliseconds between looks at what other processes did, while somebody listens. */
 const PERIOD = 1_000;

@@ -1,7 +1,7 @@
 import { report } from "../../setup/terminal.mjs";
 import type { ServerContext } from "../context.ts";
-import type { Effort } from "../interactive/effort.ts";
 import { EventStream } from "../events/stream.ts";
+import type { Effort } from "../interactive/effort.ts";
 import { answerOf } from "./problems.ts";
 import { type Call, SENT } from "./route.ts";
 

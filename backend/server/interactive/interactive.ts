@@ -1,9 +1,9 @@
 import { type Answer, modelIn, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
 import type { QueueEntry } from "../api.ts";
-import { DeadlyModels } from "./deadly-models.ts";
-import { type Effort, Speed } from "./effort.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";
+import { DeadlyModels } from "./deadly-models.ts";
+import { type Effort, Speed } from "./effort.ts";
 
 /** Milliseconds that the worker is given to end by itself. */
 const PATIENCE = 500;

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
-import { PRESETS } from "../../common/presets.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { PRESETS } from "../../common/presets.ts";
 import { headMaskSchema, maskFromScores, parseMask } from "../../heads/mask.ts";
 import { checkTerms, listModels } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";

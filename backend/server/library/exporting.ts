@@ -7,8 +7,8 @@ import { type HeadMask, writeMask } from "../../heads/mask.ts";
 import { type HeadScores, writeScores } from "../../heads/scores.ts";
 import type { ExportRequest, ExportResult } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { existingFile, pathOfId } from "./files.ts";
 import { notFound } from "../http/problems.ts";
+import { existingFile, pathOfId } from "./files.ts";
 
 /** Names of the files of formats that are one file, where it is not JSON. */
 const NAMES: Readonly<Record<string, string>> = { csv: "heads.csv", safetensors: "heads.safetensors" };

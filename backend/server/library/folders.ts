@@ -3,8 +3,8 @@ import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isInside, leadsInside } from "../../files.ts";
 import type { FolderListing } from "../api.ts";
-import { existingInside } from "./files.ts";
 import { notFound } from "../http/problems.ts";
+import { existingInside } from "./files.ts";
 
 /** Entries of a folder that are looked at, in the order of their names. */
 const MOST = 500;

@@ -6,9 +6,9 @@ import type { HeadScores } from "../../heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { ScoresEntry } from "../api.ts";
 import type { ServerContext } from "../context.ts";
+import { limited } from "../http/problems.ts";
 import { existingInside } from "./files.ts";
 import { scoresId } from "./library.ts";
-import { limited } from "../http/problems.ts";
 
 /** Most files of one import. */
 export const IMPORTED_FILES = 16;

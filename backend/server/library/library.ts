@@ -10,8 +10,8 @@ import { parseJson } from "../../json.ts";
 import { slug } from "../../paths.ts";
 import { MAIN_JOB_FOLDER, readMainJob } from "../../store/main-job.ts";
 import type { MaskEntry, ScoresEntry, StartState } from "../api.ts";
-import { pathOfId } from "./files.ts";
 import { notFound, type Refusal } from "../http/problems.ts";
+import { pathOfId } from "./files.ts";
 
 /** Folders of the data folder in which documents lie, with how deep to look. */
 const FOLDERS: ReadonlyMap<string, number> = new Map([

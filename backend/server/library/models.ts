@@ -5,11 +5,11 @@ import { parseReference } from "../../models/sources/reference.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { Store } from "../../store/store.ts";
 import type { Health, ModelEntry, ModelInfo } from "../api.ts";
-import { existingInside } from "./files.ts";
+import type { Refusal } from "../http/problems.ts";
 import type { Interactive } from "../interactive/interactive.ts";
 import { readsTokens } from "../jobs/summaries.ts";
+import { existingInside } from "./files.ts";
 import { Opened } from "./opened.ts";
-import type { Refusal } from "../http/problems.ts";
 import type { Roots } from "./roots.ts";
 
 /** What the worker says of a model. */

@@ -5,8 +5,8 @@ import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { shortName } from "../http/fields.ts";
-import { existingFile } from "../library/files.ts";
 import { route, SENT } from "../http/route.ts";
+import { existingFile } from "../library/files.ts";
 
 const name = z.object({ name: shortName });
 const reportId = shortName.describe("id of a report, as the list of experiments has it");

@@ -2,10 +2,10 @@ import { z } from "zod";
 import { atMostKeys } from "../../common/definitions/bounded.ts";
 import { headMaskSchema } from "../../heads/mask.ts";
 import { headScoresSchema } from "../../heads/scores.ts";
-import { exportedFile, makeExport } from "../library/exporting.ts";
 import { documentId, modelRef, parameters, shortName } from "../http/fields.ts";
-import { IMPORTED_FILES, readForeign } from "../library/importing.ts";
 import { route, SENT } from "../http/route.ts";
+import { exportedFile, makeExport } from "../library/exporting.ts";
+import { IMPORTED_FILES, readForeign } from "../library/importing.ts";
 
 const id = documentId.describe("id of a document in the data folder");
 

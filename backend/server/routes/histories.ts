@@ -4,9 +4,9 @@ import { z } from "zod";
 import { leadsInside } from "../../files.ts";
 import { readJson } from "../../json.ts";
 import { documentId } from "../http/fields.ts";
-import { existingFile, pathOfId } from "../library/files.ts";
 import { notFound } from "../http/problems.ts";
 import { route } from "../http/route.ts";
+import { existingFile, pathOfId } from "../library/files.ts";
 
 export const historyRoutes = [
   route({

@@ -2,8 +2,8 @@ import { z } from "zod";
 import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { ordinal } from "../http/fields.ts";
-import { checkJob, jobRequest } from "../jobs/requests.ts";
 import { route } from "../http/route.ts";
+import { checkJob, jobRequest } from "../jobs/requests.ts";
 
 const id = z.object({ id: ordinal });
 

@@ -9,8 +9,8 @@ import { makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { parameters, seed, shortName } from "../http/fields.ts";
-import { runSummary } from "../jobs/summaries.ts";
 import { route } from "../http/route.ts";
+import { runSummary } from "../jobs/summaries.ts";
 
 const id = z.object({ id: shortName });
 

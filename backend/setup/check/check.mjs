@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 import { dependencies, dependenciesNeeded } from "../dependencies.mjs";
 import { SetupError } from "../failure.mjs";
 import { cacheDir } from "../files.mjs";
-import { checkLayers } from "./layers.mjs";
 import { runProcess } from "../process.mjs";
 import { output, problems } from "../terminal.mjs";
+import { checkLayers } from "./layers.mjs";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const MODULES = join(ROOT, "node_modules");

@@ -11,7 +11,7 @@ import { filesBelow } from "../files.mjs";
 const FREE = ["backend/setup/"];
 const CORE = [...FREE, "backend/runtime/", "backend/models/", "backend/hooks/"];
 const METHODS = ["backend/training/", "backend/circuits/", "backend/inference/"];
-const SHARED = ["backend/heads/", "backend/definitions/"];
+const SHARED = ["backend/heads/"];
 const REGISTRIES = ["probes/", "synthetic-tasks/", "backend/exports/"];
 const KEPT = ["backend/store/", "backend/reports/"];
 const DOCTOR = ["backend/doctor.ts"];
@@ -37,8 +37,7 @@ export const LAYERS = [
   { path: "backend/runtime/", imports: FREE },
   { path: "backend/models/", imports: [...FREE, "backend/runtime/"] },
   { path: "backend/hooks/", imports: [...FREE, "backend/runtime/", "backend/models/"] },
-  { path: "backend/definitions/", imports: CORE },
-  { path: "backend/heads/", imports: [...CORE, "backend/definitions/"] },
+  { path: "backend/heads/", imports: CORE },
   { path: "backend/training/", imports: [...CORE, ...SHARED] },
   { path: "backend/circuits/", imports: [...CORE, ...SHARED] },
   { path: "backend/inference/", imports: [...CORE, ...SHARED] },

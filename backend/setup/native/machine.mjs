@@ -1,5 +1,5 @@
-import { findPip, PIP_REMEDY } from "./pip.mjs";
 import { isThere } from "../process.mjs";
+import { findPip, PIP_REMEDY } from "./pip.mjs";
 import { hasLibraries } from "./tensorflow.mjs";
 
 /**

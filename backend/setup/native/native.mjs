@@ -6,9 +6,9 @@ import { fileURLToPath } from "node:url";
 import { SetupError } from "../failure.mjs";
 import { filesBelow, partOf, readIfThere, removeLeftovers, sha256Files, sizeOf, writeAtomic } from "../files.mjs";
 import { withLock } from "../lock.mjs";
+import { isThere, lastLine, runProcess } from "../process.mjs";
 import { whyNotNative } from "./machine.mjs";
 import { fetchWheel } from "./pip.mjs";
-import { isThere, lastLine, runProcess } from "../process.mjs";
 import { chooseFromWheel, hasLibraries, LIBRARIES, libraryFolder, TENSORFLOW } from "./tensorflow.mjs";
 
 /** @import { Context, Step } from "../runner.mjs" */

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import type { Model } from "../../models/model.ts";
+import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { SliceQuery } from "../../server/api.ts";
 import type { Way } from "../prompt-runs.ts";

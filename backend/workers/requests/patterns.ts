@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import type { Model } from "../../models/model.ts";
+import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/weights.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";

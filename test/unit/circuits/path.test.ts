@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { patchPaths } from "../../../backend/circuits/path.ts";
-import { toyInduction } from "../../../backend/models/sources/constructed.ts";
 import type { Model } from "../../../backend/models/model.ts";
+import { toyInduction } from "../../../backend/models/sources/constructed.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { precedingPair, repeatedPair } from "../../../frontend/src/patching/pairs.ts";

@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { bold, bytes, colourful, count, duration, plural, quoted, signed, table } from "../../../backend/cli/text/format.ts";
+import {
+  bold,
+  bytes,
+  colourful,
+  count,
+  duration,
+  plural,
+  quoted,
+  signed,
+  table,
+} from "../../../backend/cli/text/format.ts";
 
 describe("figures for people", () => {
   test("bytes are rounded to three digits in decimal units", () => {

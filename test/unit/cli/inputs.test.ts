@@ -6,9 +6,9 @@ import { readCases, readInterventions, readPairFile } from "../../../backend/cli
 import { expandNames } from "../../../backend/cli/commands/forward.ts";
 import { readTokens, tokensOf } from "../../../backend/cli/inputs.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
+import type { Model } from "../../../backend/models/model.ts";
 import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
-import type { Model } from "../../../backend/models/model.ts";
 import { smallConfig } from "../../helpers/models.ts";
 
 const config = smallConfig({ d_vocab: 96, n_ctx: 12 });

@@ -5,7 +5,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settingText } from "../../../backend/common/presets.ts";
 import { openStore, type Store } from "../../../backend/store/store.ts";
-import { experimentParameters, experiments, findReport, keptReports, runExperiment } from "../../../experiments/index.ts";
+import {
+  experimentParameters,
+  experiments,
+  findReport,
+  keptReports,
+  runExperiment,
+} from "../../../experiments/index.ts";
 import { labelAttention } from "../../../experiments/label-attention.ts";
 import { buildCli } from "../../helpers/cli.ts";
 

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportHeads } from "../../../backend/exports/index.ts";
 import { maskFromHeads } from "../../../backend/heads/mask.ts";
-import oracle from "../../oracles/exports.json" with { type: "json" };
 import { checkpoint, mask, model, scores } from "../../helpers/heads-documents.ts";
+import oracle from "../../oracles/exports.json" with { type: "json" };
 
 /** Where test/oracles/exports.py is to read the files; without it they go to a temporary folder. */
 const kept = process.env["HEADSCOPE_EXPORTS_OUT"];

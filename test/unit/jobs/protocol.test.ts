@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
-import { encodeFrame, type Frame, FrameDecoder, fromWire, type Header, toWire } from "../../../backend/jobs/protocol.ts";
+import {
+  encodeFrame,
+  type Frame,
+  FrameDecoder,
+  fromWire,
+  type Header,
+  toWire,
+} from "../../../backend/jobs/protocol.ts";
 import { Random } from "../../../backend/runtime/random.ts";
 
 const bytesOf = (header: object, body?: Uint8Array) => Buffer.concat(encodeFrame(header as Header, body));

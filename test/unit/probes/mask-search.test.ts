@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maskFromScores, meaningOf } from "../../../backend/heads/mask.ts";
 import type { HeadScores } from "../../../backend/heads/scores.ts";
-import { forward } from "../../../backend/models/forward/forward.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { tf } from "../../../backend/runtime/tf.ts";

@@ -1,7 +1,7 @@
 import type { Scalar, Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { forward } from "../../../backend/models/forward/forward.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
 import { type BackendChoice, initBackend } from "../../../backend/runtime/backend.ts";
 import { capture, FunctionTable } from "../../../backend/runtime/capture.ts";
 import { embedRows, gatherRows, type Handle, native } from "../../../backend/runtime/ops.ts";

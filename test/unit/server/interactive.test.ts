@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
-import { Interactive } from "../../../backend/server/interactive/interactive.ts";
 import { LIMITS, type Limits } from "../../../backend/server/http/limits.ts";
 import { Refusal } from "../../../backend/server/http/problems.ts";
+import { Interactive } from "../../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { patiently } from "../../helpers/patience.ts";
 

@@ -9,10 +9,10 @@ import { SetupError } from "../../../backend/setup/failure.mjs";
 import { removeLeftovers } from "../../../backend/setup/files.mjs";
 import { compareVersions, whyNotNative } from "../../../backend/setup/native/machine.mjs";
 import { bindingPath, native } from "../../../backend/setup/native/native.mjs";
-import { OLDEST } from "../../../backend/setup/node-version.mjs";
 import { pipFailure } from "../../../backend/setup/native/pip.mjs";
-import { runSteps, Screen } from "../../../backend/setup/runner.mjs";
 import { chooseFromWheel, hasLibraries, libraryFolder, TENSORFLOW } from "../../../backend/setup/native/tensorflow.mjs";
+import { OLDEST } from "../../../backend/setup/node-version.mjs";
+import { runSteps, Screen } from "../../../backend/setup/runner.mjs";
 
 let folder = "";
 beforeEach(() => {

@@ -17,7 +17,9 @@ interface Case {
   y: number[];
   predictions: number[];
 }
-const oracle = JSON.parse(readFileSync(new URL("../../oracles/ridge.json", import.meta.url), "utf8")) as { cases: Case[] };
+const oracle = JSON.parse(readFileSync(new URL("../../oracles/ridge.json", import.meta.url), "utf8")) as {
+  cases: Case[];
+};
 
 /** Pairs as the task lays them out. */
 function batchOf({ dimension: d, examples, x, y }: Case): Batch {

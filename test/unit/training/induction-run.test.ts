@@ -1,10 +1,10 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ablate } from "../../../backend/circuits/ablate.ts";
 import type { Pair } from "../../../backend/circuits/pairs.ts";
 import { type PathEnd, patchPaths } from "../../../backend/circuits/path.ts";
-import type { HeadRef } from "../../../backend/heads/model.ts";
+import type { Head } from "../../../backend/common/heads/head.ts";
 import { mainMetric, ranking } from "../../../backend/heads/scores.ts";
-import { ablate } from "../../../backend/circuits/ablate.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { Random } from "../../../backend/runtime/random.ts";
@@ -26,8 +26,8 @@ function pairs(count: number): Pair[] {
 }
 
 let model: Model;
-let induction: HeadRef[];
-let previous: HeadRef[];
+let induction: Head[];
+let previous: Head[];
 beforeAll(async () => {
   model = await loadModel(RUN);
   const scores = await probeMany(model, ["induction", "previous-token"]);

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../../backend/models/config.ts";
-import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
+import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { parameter } from "../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { learningRateAt, optimiserVectors, stepScalars } from "../../../backend/training/optimiser.ts";

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { nextTokenLosses } from "../../../backend/circuits/loss.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
-import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
+import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { Random } from "../../../backend/runtime/random.ts";
 import { tf } from "../../../backend/runtime/tf.ts";

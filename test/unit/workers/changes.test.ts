@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { ablate } from "../../../backend/circuits/ablate.ts";
 import { patch } from "../../../backend/circuits/patch.ts";
 import { patchPaths } from "../../../backend/circuits/path.ts";
-import { ablate } from "../../../backend/circuits/ablate.ts";
 import { randomReference } from "../../../backend/hooks/reference.ts";
 import { runWithHooks } from "../../../backend/hooks/run.ts";
 import { loadModel } from "../../../backend/models/load.ts";

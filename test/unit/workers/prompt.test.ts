@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
 import { runWithCache } from "../../../backend/hooks/run.ts";
-import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
+import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
 import { parameter } from "../../../backend/models/weights/weights.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { ModelInfo, Prompt } from "../../../backend/server/api.ts";

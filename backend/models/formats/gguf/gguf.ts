@@ -1,7 +1,7 @@
 import { type ByteSource, corrupt, missingTensor } from "../bytes.ts";
 import type { Checkpoint, NarrowRows } from "../checkpoint.ts";
-import { type GgufHeader, LONGEST_HEADER, MoreBytes, parseGgufHeader } from "./header.ts";
 import { firstNonFinite } from "../half.ts";
+import { type GgufHeader, LONGEST_HEADER, MoreBytes, parseGgufHeader } from "./header.ts";
 import { decodeFloats, decodeNarrow, quantisationByName, widen } from "./quantisation.ts";
 
 /** Bytes read at first: the whole header of a vocabulary of 50,000 (1.8 MB). */

@@ -1,6 +1,6 @@
-import * as blocks from "./blocks.ts";
 import type { NarrowRows } from "../checkpoint.ts";
 import { bf16ToF32, f16ToF32 } from "../half.ts";
+import * as blocks from "./blocks.ts";
 
 /** How one tensor type lies in a file. Either `floats` (plain numbers) or `narrow` (blocks of small codes) is there. */
 export interface Quantisation {

@@ -1,21 +1,12 @@
 import { HeadscopeError } from "../../../common/errors.ts";
+import { LONGEST_TOKEN, MOST_MERGES, MOST_TOKENS } from "../../formats/budgets.ts";
 import { Bpe } from "../models/bpe.ts";
-import {
-  BYTE_LEVEL,
-  CUTS,
-  cutBy,
-  MARK,
-  NFC,
-  type Step,
-  sentencePieceDecoder,
-  sequence,
-} from "./classes.ts";
-import { type OwnModel, Pipeline, type TokenizerDocument } from "../pipeline.ts";
+import { mergeRanks } from "../models/merge-ranks.ts";
 import { type Pieces, SentencePieceBpe } from "../models/sentence-piece.ts";
 import { damaged, Vocabulary } from "../models/token-model.ts";
-import { LONGEST_TOKEN, MOST_MERGES, MOST_TOKENS } from "../../formats/budgets.ts";
-import { mergeRanks } from "../models/merge-ranks.ts";
+import { type OwnModel, Pipeline, type TokenizerDocument } from "../pipeline.ts";
 import { buildTokenizer, type Settings, type Tokenizer } from "../tokenizer.ts";
+import { BYTE_LEVEL, CUTS, cutBy, MARK, NFC, type Step, sentencePieceDecoder, sequence } from "./classes.ts";
 
 type Metadata = Readonly<Record<string, unknown>>;
 

@@ -1,10 +1,10 @@
 import { HeadscopeError } from "../../../common/errors.ts";
-import { type TokenizerClass, tokenizerClass } from "./classes.ts";
+import { LONGEST_TOKEN, MOST_MERGES, MOST_PIECES, MOST_TOKENS } from "../../formats/budgets.ts";
+import { damaged } from "../models/token-model.ts";
 import { type OwnModel, Pipeline, type TokenizerDocument } from "../pipeline.ts";
 import type { Around } from "../steps/post-processors.ts";
-import { damaged } from "../models/token-model.ts";
-import { LONGEST_TOKEN, MOST_MERGES, MOST_PIECES, MOST_TOKENS } from "../../formats/budgets.ts";
 import { buildTokenizer, built, type Tokenizer } from "../tokenizer.ts";
+import { type TokenizerClass, tokenizerClass } from "./classes.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 

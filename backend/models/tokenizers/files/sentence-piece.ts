@@ -1,17 +1,17 @@
 import protobuf from "protobufjs/light.js";
 import { HeadscopeError } from "../../../common/errors.ts";
-import { utf8 } from "../text/bytes.ts";
-import { sentencePieceDecoder } from "./classes.ts";
-import type { Normalize } from "../steps/normalizers.ts";
-import { Trie } from "../models/pair-table.ts";
-import { Charsmap } from "../steps/precompiled.ts";
-import { SentencePieceBpe } from "../models/sentence-piece.ts";
-import { notFollowed } from "../steps/steps.ts";
-import { damaged, type TokenIds, Vocabulary } from "../models/token-model.ts";
-import { Unigram } from "../models/unigram.ts";
 import { LONGEST_SENTENCE_PIECE, LONGEST_TOKEN, MOST_TOKENS } from "../../formats/budgets.ts";
 import { openBytes } from "../../formats/bytes.ts";
+import { Trie } from "../models/pair-table.ts";
+import { SentencePieceBpe } from "../models/sentence-piece.ts";
+import { damaged, type TokenIds, Vocabulary } from "../models/token-model.ts";
+import { Unigram } from "../models/unigram.ts";
+import type { Normalize } from "../steps/normalizers.ts";
+import { Charsmap } from "../steps/precompiled.ts";
+import { notFollowed } from "../steps/steps.ts";
+import { utf8 } from "../text/bytes.ts";
 import type { Tokenizer } from "../tokenizer.ts";
+import { sentencePieceDecoder } from "./classes.ts";
 import { folderTokenizer, type TokenizerSettings } from "./json.ts";
 
 /** What is read of sentencepiece_model.proto (proto2: a field that is false or 0 is not one that is absent). */

@@ -1,8 +1,8 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import { Bpe } from "../models/bpe.ts";
-import { tokenizerClass } from "./classes.ts";
 import { vocabularyOf } from "../models/token-model.ts";
 import type { Tokenizer } from "../tokenizer.ts";
+import { tokenizerClass } from "./classes.ts";
 import { folderTokenizer, type TokenizerSettings } from "./json.ts";
 
 /**

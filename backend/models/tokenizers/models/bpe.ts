@@ -1,8 +1,8 @@
 import { MOST_MERGES } from "../../formats/budgets.ts";
+import type { TokenModel } from "../steps/steps.ts";
 import { byteToken, utf8 } from "../text/bytes.ts";
 import { mergeAll } from "./merging.ts";
 import { PairTable } from "./pair-table.ts";
-import type { TokenModel } from "../steps/steps.ts";
 import { damaged, type TokenIds, type Vocabulary } from "./token-model.ts";
 
 /** Settings of a BPE model as tokenizer.json has them. */

@@ -1,9 +1,9 @@
 import { LONGEST_TOKEN } from "../../formats/budgets.ts";
-import type { Normalize } from "./normalizers.ts";
 import { Trie } from "../models/pair-table.ts";
-import type { AddedToken } from "./steps.ts";
 import { damaged, type Vocabulary } from "../models/token-model.ts";
 import { CLASSES } from "../text/unicode.ts";
+import type { Normalize } from "./normalizers.ts";
+import type { AddedToken } from "./steps.ts";
 
 /** A part of a text that is an added token, or one without any. */
 export interface Section {

@@ -1,9 +1,9 @@
+import { damaged } from "../models/token-model.ts";
 import { byteLevel } from "../text/bytes.ts";
+import { CLASSES, everywhere } from "../text/unicode.ts";
 import { expression, replaceAll } from "./cutting.ts";
 import { precompiled } from "./precompiled.ts";
 import type { Normalizer } from "./steps.ts";
-import { damaged } from "../models/token-model.ts";
-import { CLASSES, everywhere } from "../text/unicode.ts";
 
 /** A step of the normalizer. */
 export type Normalize = (text: string) => string;

@@ -1,8 +1,8 @@
 import { byteLevel } from "../text/bytes.ts";
-import { cut, expression } from "./cutting.ts";
 import { translate } from "../text/oniguruma.ts";
-import { notFollowed, type PreTokenizer } from "./steps.ts";
 import { CLASSES, everywhere } from "../text/unicode.ts";
+import { cut, expression } from "./cutting.ts";
+import { notFollowed, type PreTokenizer } from "./steps.ts";
 
 /**
  * A step of the pre-tokenizer.

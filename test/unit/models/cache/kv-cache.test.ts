@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Window } from "../../../../backend/models/transformer/attention.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
 import { heldPositions, KvCache, slotOf } from "../../../../backend/models/cache/kv-cache.ts";
 import { LONG, TRIAL } from "../../../../backend/models/cache/long-attention.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
+import type { Window } from "../../../../backend/models/transformer/attention.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";

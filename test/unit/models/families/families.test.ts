@@ -1,5 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { describeCheckpoint as described, readPart, readPartNarrow } from "../../../../backend/models/families/index.ts";
+import {
+  describeCheckpoint as described,
+  readPart,
+  readPartNarrow,
+} from "../../../../backend/models/families/index.ts";
 import { undoInterleaving } from "../../../../backend/models/families/parts.ts";
 import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";

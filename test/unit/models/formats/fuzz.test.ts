@@ -9,10 +9,10 @@ import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts
 import { loadModel } from "../../../../backend/models/load.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { patiently } from "../../../helpers/patience.ts";
 import { largestArray } from "../../../helpers/formats/arrays.ts";
 import { fixture, mutate, seeded } from "../../../helpers/formats/files.ts";
 import { LIES, mutateJson, pathsOf } from "../../../helpers/formats/json.ts";
+import { patiently } from "../../../helpers/patience.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
 const entries = (place: string) =>

@@ -2,7 +2,11 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
-import { encodeSafetensors, readSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
+import {
+  encodeSafetensors,
+  readSafetensors,
+  type SafeTensor,
+} from "../../../../backend/models/formats/safetensors/safetensors.ts";
 import { failure, fixture, mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
 
 const encode = (tensors: Record<string, SafeTensor>, metadata?: Record<string, string>) =>

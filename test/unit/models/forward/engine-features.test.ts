@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
-import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";

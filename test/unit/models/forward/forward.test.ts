@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { forward } from "../../../../backend/models/forward/forward.ts";
-import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
+import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

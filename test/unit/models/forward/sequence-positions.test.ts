@@ -4,11 +4,15 @@ import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ActivationCache } from "../../../../backend/hooks/activation-cache.ts";
-import { compileInterventions, disposeInterventions, type Intervention } from "../../../../backend/hooks/interventions.ts";
+import {
+  compileInterventions,
+  disposeInterventions,
+  type Intervention,
+} from "../../../../backend/hooks/interventions.ts";
 import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
-import { type ForwardInput, forward } from "../../../../backend/models/forward/forward.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
+import { type ForwardInput, forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

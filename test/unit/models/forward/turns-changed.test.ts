@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ablate, ablateSweep } from "../../../../backend/circuits/ablate.ts";
+import { intervene } from "../../../../backend/circuits/intervene.ts";
 import { patch } from "../../../../backend/circuits/patch.ts";
 import { patchPaths } from "../../../../backend/circuits/path.ts";
 import { maskFromKvHeads } from "../../../../backend/heads/mask.ts";
 import { headModel } from "../../../../backend/heads/model.ts";
-import { ablate, ablateSweep } from "../../../../backend/circuits/ablate.ts";
-import { intervene } from "../../../../backend/circuits/intervene.ts";
 import type { Intervention } from "../../../../backend/hooks/interventions.ts";
 import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
 import { loadModel } from "../../../../backend/models/load.ts";

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ablate } from "../../../../backend/circuits/ablate.ts";
 import { patch } from "../../../../backend/circuits/patch.ts";
 import { patchPaths } from "../../../../backend/circuits/path.ts";
-import { ablate } from "../../../../backend/circuits/ablate.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
+import { forwardInTurns } from "../../../../backend/models/forward/turns.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
-import { forwardInTurns } from "../../../../backend/models/forward/turns.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { loopTurn, type Turn } from "../../../../backend/runtime/turn.ts";
 import { randomTokens, smallConfig } from "../../../helpers/models.ts";

@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from "vitest";
-import { toyInduction } from "../../../../backend/models/sources/constructed.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { describeModel, loadModel } from "../../../../backend/models/load.ts";
+import { toyInduction } from "../../../../backend/models/sources/constructed.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 

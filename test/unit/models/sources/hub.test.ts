@@ -2,11 +2,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { describeModel } from "../../../../backend/models/load.ts";
 import { cachedModels, hubModelPath, removeHubModel } from "../../../../backend/models/sources/hub/cache.ts";
 import { pullHubModel } from "../../../../backend/models/sources/hub/pull.ts";
 import { formatHubRef, parseHubRef } from "../../../../backend/models/sources/hub/ref.ts";
 import { hubCacheDir, hubSettings } from "../../../../backend/models/sources/hub/settings.ts";
-import { describeModel } from "../../../../backend/models/load.ts";
 import { listHubModels, removeModel } from "../../../../backend/models/sources/pull.ts";
 import { type Fault, type HubServer, startHub } from "../../../helpers/hub-server.ts";
 

@@ -90,7 +90,13 @@ describe.skipIf(!hasPip)("pulling from a local index", () => {
     };
     catalogue = { toy: model, built: { kind: "constructed", title: "Built", licence: "MIT" } };
     const outfile = join(shared, "pull.cjs");
-    buildSync({ entryPoints: ["backend/models/sources/pull.ts"], bundle: true, platform: "node", format: "cjs", outfile });
+    buildSync({
+      entryPoints: ["backend/models/sources/pull.ts"],
+      bundle: true,
+      platform: "node",
+      format: "cjs",
+      outfile,
+    });
   });
   afterAll(() => rmSync(shared, { recursive: true, force: true }));
 

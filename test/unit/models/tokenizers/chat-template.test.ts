@@ -9,7 +9,9 @@ interface Oracle {
   readonly rows: readonly { readonly template: string; readonly texts: readonly (string | { error: string })[] }[];
 }
 
-const oracle: Oracle = JSON.parse(readFileSync(new URL("../../../oracles/chat_templates.json", import.meta.url), "utf8"));
+const oracle: Oracle = JSON.parse(
+  readFileSync(new URL("../../../oracles/chat_templates.json", import.meta.url), "utf8"),
+);
 /** Errors of Jinja that are the messages' fault. */
 const REFUSALS = ["TemplateError", "UndefinedError"];
 

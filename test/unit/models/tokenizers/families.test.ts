@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
-import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 import { tokenizerOf } from "../../../../backend/models/tokenizers/files/files.ts";
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
 import { tokenizerFromJson } from "../../../../backend/models/tokenizers/files/json.ts";
+import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 
 interface Row {
   readonly text: string;

@@ -9,7 +9,9 @@ import type { TokenizerSettings } from "../../../../backend/models/tokenizers/fi
 import { tokenizerFromSentencePiece } from "../../../../backend/models/tokenizers/files/sentence-piece.ts";
 
 const unzipped = (name: string) =>
-  JSON.parse(gunzipSync(readFileSync(new URL(`../../../fixtures/tokenizers/${name}.json.gz`, import.meta.url))).toString());
+  JSON.parse(
+    gunzipSync(readFileSync(new URL(`../../../fixtures/tokenizers/${name}.json.gz`, import.meta.url))).toString(),
+  );
 
 /** By test/oracles/tokenizer_sentence_piece.py: models, and digests of sentencepiece's ids for each hundred texts. */
 const oracle: { chunk: number; cases: { name: string; model: string; ids: string[] }[] } = unzipped("sentence-piece");

@@ -3,9 +3,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
-import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
 import { tokenizerFromJson } from "../../../../backend/models/tokenizers/files/json.ts";
+import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 import { cacheDir } from "../../../../backend/paths.ts";
 import { failure, fixture } from "../../../helpers/formats/files.ts";
 

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Intervention } from "../../../../backend/hooks/interventions.ts";
 import { runWithCache } from "../../../../backend/hooks/run.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

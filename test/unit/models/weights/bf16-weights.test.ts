@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { f32ToBf16, toBf16 } from "../../../../backend/models/formats/half.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
-import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
-import { Matrix } from "../../../../backend/models/weights/matrix.ts";
 import { Model } from "../../../../backend/models/model.ts";
+import { Matrix } from "../../../../backend/models/weights/matrix.ts";
 import type { BlockWeights } from "../../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";

@@ -18,8 +18,8 @@ import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
 import { Random } from "../../../../backend/runtime/random.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 import { failure } from "../../../helpers/formats/files.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 beforeAll(() => initBackend());
 afterAll(() => functions.clear());
