@@ -56,7 +56,7 @@ it("the made-up family of docs/add-a-family.md loads from its one file and compu
   const folder = mkdtempSync(join(ROOT, "test/.docs-"));
   const llama = await openCheckpoint(LLAMA);
   try {
-    const families = "../../../backend/models/families";
+    const families = "../../backend/models/families";
     writeFileSync(
       join(folder, "family.ts"),
       code.replaceAll('"../', `"${families}/../`).replaceAll('"./', `"${families}/`),
