@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
 import {
   availableMemory,
