@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readCases, readInterventions, readPairFile } from "../../../backend/cli/case-files.ts";
-import { expandNames } from "../../../backend/cli/commands/forward.ts";
+import { expandNames } from "../../../backend/cli/commands/forward.run.ts";
 import { readTokens, tokensOf } from "../../../backend/cli/inputs.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { Model } from "../../../backend/models/model.ts";

@@ -1,0 +1,47 @@
+import { HeadscopeError } from "../../common/errors.ts";
+import { verifyModel } from "../../inference/verify.ts";
+import { readOracle } from "../../models/oracle.ts";
+import type { Context } from "../context.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions } from "../options.ts";
+import { familiesPage, familiesText, familyRows } from "../text/families-table.ts";
+import { verificationText } from "../text/verify.ts";
+
+export interface VerifyOptions extends Pick<ModelOptions, "weights"> {
+  against: string;
+  tolerance: number;
+}
+
+export interface FamiliesOptions {
+  against?: string;
+  markdown?: boolean;
+}
+
+export async function verify(
+  context: Context,
+  { against, tolerance, ...options }: VerifyOptions,
+  ref: string,
+): Promise<void> {
+  const oracle = await readOracle(against);
+  const found = await withModel(context, { model: ref, ...options }, async (model) => {
+    const { signal } = context;
+    const { family, digest } = model;
+    return {
+      model: ref,
+      family,
+      digest,
+      against: oracle.path,
+      ...(await verifyModel(model, oracle, { tolerance, signal })),
+    };
+  });
+  await context.print(found, () => verificationText(found));
+  if (found.passed) return;
+  throw new HeadscopeError("mismatch", `${ref} differs from ${oracle.path} by more than ${tolerance}`, {
+    remedy: "do not trust its results; report the checkpoint",
+  });
+}
+
+export async function listFamilies(context: Context, { against, markdown }: FamiliesOptions): Promise<void> {
+  const rows = await familyRows(context, against);
+  await context.print(rows, () => (markdown ? familiesPage(rows) : familiesText(rows)));
+}
