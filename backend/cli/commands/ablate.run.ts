@@ -5,13 +5,14 @@ import type { AblationMethod } from "../../common/words.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
-import { readInterventions } from "../case-files.ts";
 import type { Context } from "../context.ts";
-import { readTokens, tokensOf } from "../inputs.ts";
+import { readInterventions } from "../inputs/case-files.ts";
+import { readTokens, tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
 
+/** Options of `headscope ablate`. */
 export interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
   interventions?: string;
@@ -22,6 +23,7 @@ export interface AblateCommandOptions extends ModelOptions, TokenOptions {
   seed: number;
 }
 
+/** Ablates heads beside as many others of the same layers, or applies the interventions of a file. */
 export async function ablateHeads(context: Context, options: AblateCommandOptions): Promise<void> {
   if ((options.heads === undefined) === (options.interventions === undefined))
     throw new HeadscopeError(
@@ -56,7 +58,7 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
   });
 }
 
-/** What the interventions of a file do. */
+/** Prints the effect of the interventions of a file. */
 async function interveneCommand(context: Context, options: AblateCommandOptions, path: string): Promise<void> {
   if (options.byPosition || options.referenceFile !== undefined || options.method !== "zero")
     throw new HeadscopeError("usage", "--method, --by-position and --reference-file are for --heads", {

@@ -3,11 +3,13 @@ import { readScores } from "../../heads/scores.ts";
 import type { Context } from "../context.ts";
 import { comparisonText } from "../text/compare.ts";
 
+/** Options of `headscope compare`. */
 export interface CompareOptions {
   metric?: string;
   top?: number;
 }
 
+/** Prints how two models' heads compare by relative depth. */
 export async function compareModels(
   context: Context,
   options: CompareOptions,

@@ -6,6 +6,7 @@ import { exporters, importers } from "../../exports/index.ts";
 import type { Context } from "../context.ts";
 import { definitionDocument, definitionText } from "../text/definition.ts";
 
+/** Prints everything that has a name, with the JSON Schemas of its parameters. */
 export async function printDefinitions(context: Context, _: object, kind: string): Promise<void> {
   const registries = { probes, tasks, experiments, exports: exporters, imports: importers };
   const kinds = Object.keys(registries) as (keyof typeof registries)[];

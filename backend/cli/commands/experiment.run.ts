@@ -15,6 +15,7 @@ import type { Context } from "../context.ts";
 import { definitionDocument } from "../text/definition.ts";
 import { comparisonText, historyText, listText, reportText } from "../text/experiment.ts";
 
+/** Options of `headscope experiment run`. */
 export interface RunOptions {
   preset: Preset;
   param?: string[];
@@ -22,11 +23,13 @@ export interface RunOptions {
   out?: string;
 }
 
+/** Options of `headscope experiment report`. */
 export interface ReportOptions {
   id?: string;
   preset?: Preset;
 }
 
+/** Prints every experiment with its claims and kept reports. */
 export async function listExperiments(context: Context): Promise<void> {
   const documents = await Promise.all(
     experiments.list().map(async (each) => {
@@ -37,6 +40,7 @@ export async function listExperiments(context: Context): Promise<void> {
   await context.print(documents, () => listText(documents));
 }
 
+/** Runs an experiment and writes its report; finished runs of an earlier call are used again. */
 export async function reproduce(context: Context, options: RunOptions, name: string): Promise<void> {
   const { preset, out, seeds } = options;
   const given: Record<string, string> = readPairs(options.param ?? []);
@@ -64,6 +68,7 @@ export async function reproduce(context: Context, options: RunOptions, name: str
   }
 }
 
+/** Prints one report of an experiment, and which others are kept. */
 export async function showReport(context: Context, choice: ReportOptions, name: string): Promise<void> {
   if (choice.id !== undefined && choice.preset !== undefined)
     throw new HeadscopeError("usage", "--id and --preset cannot go together", { remedy: "give one of them" });
@@ -75,6 +80,7 @@ export async function showReport(context: Context, choice: ReportOptions, name: 
   );
 }
 
+/** Prints two reports beside each other. @param ids of the first and the second */
 export async function compareTwoReports(context: Context, _: object, name: string, ...ids: string[]): Promise<void> {
   const reports = await Promise.all(ids.map((id) => findReport(experiments.get(name), { id })));
   const comparison = compareReports(reports[0]!.report, reports[1]!.report);

@@ -12,6 +12,7 @@ import { readScores } from "../../heads/scores.ts";
 import type { Context } from "../context.ts";
 import { headModelOf, withModel } from "../model.ts";
 
+/** Options of `headscope export`. */
 export interface ExportOptions {
   scores?: string;
   mask?: string;
@@ -23,6 +24,7 @@ export interface ExportOptions {
   param?: string[];
 }
 
+/** Writes scores or a mask in another project's format. */
 export async function exportDocument(context: Context, options: ExportOptions, format: string): Promise<void> {
   const exporter = exporters.get(format);
   const parameters = readPairs(options.param ?? []);

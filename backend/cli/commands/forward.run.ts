@@ -5,20 +5,22 @@ import { compileInterventions } from "../../hooks/interventions.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { forward } from "../../models/forward/forward.ts";
 import { hookNames } from "../../models/transformer/hook-points.ts";
-import { readInterventions } from "../case-files.ts";
 import type { Context } from "../context.ts";
-import { tokensOf } from "../inputs.ts";
+import { readInterventions } from "../inputs/case-files.ts";
+import { writeTensors } from "../inputs/tensor-file.ts";
+import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
-import { writeTensors } from "../tensor-file.ts";
 import * as format from "../text/format.ts";
 
+/** Options of `headscope forward`. */
 export interface ForwardCommandOptions extends ModelOptions, TokenOptions {
   names: string;
   out: string;
   interventions?: string;
 }
 
+/** Writes activations and logits to a safetensors file. */
 export async function writeActivations(context: Context, options: ForwardCommandOptions): Promise<void> {
   const changes = options.interventions === undefined ? [] : await readInterventions(options.interventions);
   await refuseFolder(options.out);

@@ -13,13 +13,14 @@ import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import { output } from "../../setup/terminal.mjs";
-import { readInterventions } from "../case-files.ts";
 import type { Context } from "../context.ts";
-import { tokensOf } from "../inputs.ts";
+import { readInterventions } from "../inputs/case-files.ts";
+import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration, plural } from "../text/format.ts";
 
+/** Options of `headscope generate`. */
 export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   chat?: boolean;
   maxTokens: number;
@@ -35,6 +36,7 @@ export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
 
 const PREFILL = ["masked", "dense"] as const;
 
+/** Continues a text or token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const parameters = await readParameters(options.param ?? []);
   if (options.param && options.mask === undefined)
@@ -106,7 +108,7 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
   return rows[0]!;
 }
 
-/** What `headscope generate --json` prints. */
+/** Document of `headscope generate --json`. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
   const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {

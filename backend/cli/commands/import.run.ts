@@ -5,12 +5,14 @@ import type { Context } from "../context.ts";
 import { headModelOf } from "../model.ts";
 import { scoresText } from "../text/scores.ts";
 
+/** Options of `headscope import`. */
 export interface ImportOptions {
   model: string;
   out: string;
   param?: string[];
 }
 
+/** Reads another project's head file as head scores. */
 export async function importScores(
   context: Context,
   { model: ref, out, param = [] }: ImportOptions,

@@ -2,22 +2,25 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { Queue } from "../../jobs/queue.ts";
 import type { Job } from "../../store/store.ts";
 import type { Context } from "../context.ts";
-import { withStore } from "../open-store.ts";
 import { integer } from "../options.ts";
+import { withStore } from "../store.ts";
 import { jobsText } from "../text/jobs.ts";
 
 const jobId = integer("a job's id", 1);
 
+/** Prints the jobs. */
 export async function listJobs(context: Context): Promise<void> {
   const shown = await withStore((store) => store.jobs().map((job) => ({ ...job, status: store.shownJobStatus(job) })));
   await context.print(shown, () => jobsText(shown));
 }
 
+/** Stops a job, which can be resumed. */
 export async function cancelJob(context: Context, _: object, id: string): Promise<void> {
   const job = await withStore((store) => new Queue(store).cancel(jobId(id)));
   await context.print(job, () => cancelText(job));
 }
 
+/** Goes on with a job here. */
 export async function resumeJob(context: Context, _: object, id: string): Promise<void> {
   const job = await withStore(async (store) => {
     const queue = new Queue(store);
@@ -35,6 +38,7 @@ export async function resumeJob(context: Context, _: object, id: string): Promis
   await context.print(job, () => `Job ${job.id} is ${job.status}.`);
 }
 
+/** Removes a job that has ended from the list. */
 export async function removeJob(context: Context, _: object, id: string): Promise<void> {
   const job = jobId(id);
   await withStore((store) => new Queue(store).remove(job));

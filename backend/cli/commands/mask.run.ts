@@ -10,6 +10,7 @@ import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 import { maskText } from "../text/mask.ts";
 
+/** Options of `headscope mask`. */
 export interface MaskOptions {
   scores: string;
   metric?: string;
@@ -29,6 +30,7 @@ export interface MaskOptions {
 /** Tokens of the questions that --smallest asks by default. */
 const LENGTHS = [1_000];
 
+/** Chooses the KV heads that keep everything. */
 export async function chooseHeads(context: Context, options: MaskOptions): Promise<void> {
   const { scores: scoresFile, out, smallest = false, model, lengths, depths, needles, ...rule } = options;
   if (!smallest) refuseQuestions({ model, lengths, depths, needles });

@@ -19,7 +19,7 @@ export function register(program: Command, runs: Runs): void {
 
   runs(
     models.command("info <ref>").description("describe a model: its shape, weights and identity"),
-    async () => (await import("./models.run.ts")).describe,
+    async () => (await import("./models-check.run.ts")).describe,
   );
 
   registerChecks(models, runs);
@@ -33,7 +33,7 @@ export function register(program: Command, runs: Runs): void {
         new Option("--format <name>", "who reads it").choices(["transformer-lens", "hf"]).default("transformer-lens"),
       )
       .option("--force", "replace a folder that an earlier export wrote"),
-    async () => (await import("./models.run.ts")).exportModel,
+    async () => (await import("./models-export.run.ts")).exportModel,
   );
 
   runs(

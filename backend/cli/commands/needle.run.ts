@@ -7,6 +7,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { needleText } from "../text/needle.ts";
 
+/** Options of `headscope needle`. */
 export interface NeedleCommandOptions extends ModelOptions {
   mask?: string;
   lengths: number[];
@@ -16,6 +17,7 @@ export interface NeedleCommandOptions extends ModelOptions {
   seed: number;
 }
 
+/** Asks about one sentence of long texts, with all heads full and with a mask. */
 export async function askNeedles(context: Context, options: NeedleCommandOptions): Promise<void> {
   const { lengths, depths, needles, maxTokens, seed } = options;
   const bad = lengths.find((length) => !Number.isInteger(length));

@@ -4,12 +4,13 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { PatchMetric, PatchNode, PatchPlace, PathEnd, PathForm } from "../../common/patching.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHeads } from "../../heads/refs.ts";
-import { readPairFile } from "../case-files.ts";
 import type { Context } from "../context.ts";
+import { readPairFile } from "../inputs/case-files.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { patchText } from "../text/patch.ts";
 
+/** Options of `headscope patch`. */
 export interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
@@ -21,6 +22,7 @@ export interface PatchCommandOptions extends ModelOptions {
   prependBos?: boolean;
 }
 
+/** Patches activations, or paths between heads. */
 export async function patchPrompts(context: Context, options: PatchCommandOptions): Promise<void> {
   const { into, through, form } = options;
   if (into !== undefined || through !== undefined || form !== undefined) return patchPathsCommand(context, options);

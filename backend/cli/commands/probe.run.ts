@@ -10,14 +10,15 @@ import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { checkpointSteps, runIds, writeFileAtomic } from "../../paths.ts";
-import { readCases } from "../case-files.ts";
 import type { Context } from "../context.ts";
-import { readTokens } from "../inputs.ts";
+import { readCases } from "../inputs/case-files.ts";
+import { readTokens } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { historyText } from "../text/history.ts";
 import { scoresText } from "../text/scores.ts";
 
+/** Options of `headscope probe`. */
 export interface ProbeCommandOptions extends ModelOptions {
   tokensFile?: string;
   casesFile?: string;
@@ -29,6 +30,7 @@ export interface ProbeCommandOptions extends ModelOptions {
 
 type Parameters = Readonly<Record<string, string>>;
 
+/** Scores the heads of a model, or of a run at each of its saved steps. */
 export async function scoreHeads(context: Context, options: ProbeCommandOptions, name: string): Promise<void> {
   const parameters = readPairs(options.param ?? []);
   probes.parse(name, parameters); // before the model is loaded, which takes seconds

@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import { definitionDocument, definitionText } from "../text/definition.ts";
 import { table } from "../text/format.ts";
 
+/** Prints the probes. */
 export async function listProbes(context: Context): Promise<void> {
   await context.print(
     probes.list().map((probe) => definitionDocument(probes, probe.name)),
@@ -14,6 +15,7 @@ export async function listProbes(context: Context): Promise<void> {
   );
 }
 
+/** Prints a probe with its parameters. */
 export async function showProbe(context: Context, _: object, name: string): Promise<void> {
   const document = definitionDocument(probes, name);
   await context.print(document, () => definitionText(document));

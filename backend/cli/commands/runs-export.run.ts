@@ -4,8 +4,9 @@ import { initBackend } from "../../runtime/backend.ts";
 import { curvesCsv } from "../../training/record/csv.ts";
 import { writeEvents } from "../../training/record/tensorboard.ts";
 import type { Context } from "../context.ts";
-import { withStore } from "../open-store.ts";
+import { withStore } from "../store.ts";
 
+/** Options of `headscope runs export`. */
 export interface RunsExportOptions {
   format: "csv" | "tensorboard";
   out: string;
@@ -16,6 +17,7 @@ type Curves = import("../../training/record/curves.ts").Curves;
 
 type Options = import("../../exports/index.ts").ExportOptions;
 
+/** Writes a run's curves as CSV or for TensorBoard. */
 export async function exportRun(
   context: Context,
   { format, out, force }: RunsExportOptions,

@@ -1,11 +1,12 @@
 import { checkpointSteps } from "../../paths.ts";
 import type { Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
-import { withStore } from "../open-store.ts";
+import { withStore } from "../store.ts";
 import { bytes } from "../text/format.ts";
 import type { RunDetails, ShownRun } from "../text/runs.ts";
 import { difference, differenceText, runsText, runText } from "../text/runs.ts";
 
+/** Prints the training runs. */
 export async function listRuns(context: Context): Promise<void> {
   const { shown, losses } = await withStore((store) => {
     const shown = store.runs().map((run) => shownRun(store, run.id));
@@ -21,6 +22,7 @@ export async function listRuns(context: Context): Promise<void> {
   await context.print(document, () => runsText(shown, losses));
 }
 
+/** Prints a run with its curves and checkpoints. */
 export async function showRun(context: Context, _: object, id: string): Promise<void> {
   const details = await withStore((store) => runDetails(store, id));
   const { run, checkpoints, curves } = details;
@@ -38,11 +40,13 @@ export async function showRun(context: Context, _: object, id: string): Promise<
   await context.print(document, () => runText(details));
 }
 
+/** Prints the parameters in which two runs differ, and their last measurements. */
 export async function compareRuns(context: Context, _: object, a: string, b: string): Promise<void> {
   const found = await withStore((store) => difference(runDetails(store, a), runDetails(store, b)));
   await context.print(found, () => differenceText(found));
 }
 
+/** Removes a run with its curves and checkpoints. */
 export async function removeRun(context: Context, _: object, id: string): Promise<void> {
   const freed = await withStore((store) => {
     const total = runDetails(store, id).checkpoints.reduce((sum, each) => sum + (each.missing ? 0 : each.bytes), 0);

@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { ChildFailure, lineOf } from "../errors.ts";
 import { hasBrowser, openWorkbench, removeEntryPage } from "../start/browser.ts";
 
-/** Where the workbench listens. */
+/** Address of the workbench, and what it lets in. */
 export interface ServeOptions {
   readonly host: string;
   readonly port: number;
@@ -15,11 +15,11 @@ export interface ServeOptions {
 /** Hosts that stand for every address of this machine. */
 const EVERYWHERE = ["0.0.0.0", "::"];
 
-/** What goes on beside serving. */
+/** Work beside serving. */
 export interface Serving {
   /** Is given the address, as a document and as a line. */
   announce(document: object, text: string): void | Promise<void>;
-  /** Whether the browser is opened, where there is one. */
+  /** Opens the browser, where there is one. */
   readonly open?: boolean | undefined;
   /** Work whose results the pages show as they come; when it fails they stay. @param url without the token */
   meanwhile?(url: string): Promise<void>;

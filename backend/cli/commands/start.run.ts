@@ -4,6 +4,7 @@ import { ChildFailure } from "../errors.ts";
 import { ENDS_WITH_PARENT } from "../second-signal.ts";
 import { type ServeOptions, serve } from "./serve.run.ts";
 
+/** Options of `headscope start`. */
 export interface StartOptions extends ServeOptions {
   readonly text: string;
   readonly out?: string;
@@ -11,6 +12,7 @@ export interface StartOptions extends ServeOptions {
   readonly open: boolean;
 }
 
+/** Serves while a process of its own does the main job; with --no-serve does the job here. */
 export async function startJob(context: Context, options: StartOptions): Promise<void> {
   const { text, out } = options;
   if (!options.serve) {

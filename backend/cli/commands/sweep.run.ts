@@ -8,10 +8,12 @@ import type { Context } from "../context.ts";
 import { sweepCsv, sweepText } from "../text/sweep.ts";
 import { valuesText } from "../text/train.ts";
 
+/** Options of `headscope sweep`. */
 export interface SweepOptions {
   out?: string;
 }
 
+/** Trains every point of a sweep file that is not trained yet. */
 export async function trainSweep(context: Context, { out }: SweepOptions, file: string): Promise<void> {
   const plan = planSweep(await readSweep(file), file);
   if (out !== undefined) await refuseFolder(out);

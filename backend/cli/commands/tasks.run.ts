@@ -5,12 +5,14 @@ import type { Context } from "../context.ts";
 import { definitionDocument, definitionText, flagsTable } from "../text/definition.ts";
 import { table } from "../text/format.ts";
 
+/** Options of `headscope tasks sample`. */
 export interface SampleOptions {
   count: number;
   seed: number;
   param?: string[];
 }
 
+/** Prints the synthetic tasks. */
 export async function listTasks(context: Context): Promise<void> {
   await context.print(
     tasks.list().map((task) => definitionDocument(tasks, task.name)),
@@ -22,6 +24,7 @@ export async function listTasks(context: Context): Promise<void> {
   );
 }
 
+/** Prints a task with its parameters and evaluations. */
 export async function showTask(context: Context, _: object, name: string): Promise<void> {
   const document = definitionDocument(tasks, name);
   const own = new Set(document.flags.map((flag) => flag.name));
@@ -40,6 +43,7 @@ export async function showTask(context: Context, _: object, name: string): Promi
   );
 }
 
+/** Prints sequences of a task as a model sees them. */
 export async function sampleTask(context: Context, { count, seed, param }: SampleOptions, name: string): Promise<void> {
   const params = tasks.parse(name, readPairs(param ?? []));
   const { samples, texts } = sampleRows(tasks.get(name), params, { count, seed });

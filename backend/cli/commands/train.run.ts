@@ -10,6 +10,7 @@ import type { Context } from "../context.ts";
 import { integer } from "../options.ts";
 import { trainDocument, trainText, valuesText } from "../text/train.ts";
 
+/** Options of `headscope train`. */
 export interface TrainCommandOptions {
   param?: string[];
   seed?: number;
@@ -19,6 +20,7 @@ export interface TrainCommandOptions {
   resume?: string;
 }
 
+/** Trains a toy transformer, or goes on with one. */
 export async function trainTask(context: Context, options: TrainCommandOptions, name: string): Promise<void> {
   const makeRuns = options.resume === undefined ? await newRuns(options, name) : undefined;
   if (!makeRuns) refuseBesideResume(options, name);
