@@ -4,8 +4,9 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { Model } from "../model.ts";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /**
  * Changes of the weights that leave the model's log-probabilities as they are and make its parts easier to read, in the
