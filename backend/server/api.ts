@@ -32,6 +32,8 @@ export interface Problem {
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
+  /** The parameter or field that cannot be as it is; several where they contradict each other. */
+  readonly field?: string | readonly string[];
   /** HeadscopeError's kind, or "limit", "forbidden", "busy", "long", "defect". */
   readonly kind: string;
   /** Of kind "long" (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer. */

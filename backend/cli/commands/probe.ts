@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { RetrievalCase } from "../../../probes/index.ts";
-import { HeadscopeError } from "../../common/errors.ts";
+import { errorAt, HeadscopeError } from "../../common/errors.ts";
 import type { Model } from "../../models/model.ts";
 import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, paramOption, seedOption } from "../options.ts";
@@ -144,11 +144,7 @@ async function naming<T>({ tokensFile, casesFile }: ProbeCommandOptions, work: (
     return await work();
   } catch (error) {
     if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
-    if (error.message.includes(path)) throw error; // the file's reader has said it already
-    const { message, remedy, kind } = error;
-    throw new HeadscopeError(kind, `${path}: ${message}`, {
-      cause: error,
-      ...(remedy === undefined ? {} : { remedy }),
-    });
+    if (error.subject === path) throw error; // the file's reader has said it already
+    throw errorAt(path, error);
   }
 }
