@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Processing, WeightType } from "../common/words.ts";
 import { fileInside } from "../files.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
@@ -21,8 +22,8 @@ import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } fro
 import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
 import { tokenizerOf } from "./tokenizers/files/files.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
-import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./weights/memory.ts";
-import { type Processing, processModel } from "./weights/processing.ts";
+import { availableMemory, checkFits, estimateMemory, type MemoryEstimate } from "./weights/memory.ts";
+import { processModel } from "./weights/processing.ts";
 import { PartReader } from "./weights/read.ts";
 
 export interface LoadOptions {
