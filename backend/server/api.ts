@@ -20,7 +20,7 @@ import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 /** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
-export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../common/api/documents.ts";
 export type { KeptReport, ReportComparison };
 
 /** RFC 9457: what every response with a status from 400 on holds. */

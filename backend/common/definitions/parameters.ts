@@ -1,18 +1,18 @@
 import { z } from "zod";
 import { HeadscopeError, nearest } from "../errors.ts";
 
-/** One parameter, as the CLI's help and a form show it. */
-export interface Flag {
-  readonly name: string;
-  /** What a value looks like: "integer", "number", "true or false", "text", "list of integers", or choices "a | b". */
-  readonly type: string;
-  /** Absent when the parameter may be left out without a value standing in. */
-  readonly default?: unknown;
-  /** What it means, with its unit. */
-  readonly description: string;
-  /** Allowed values in words, such as "from 1 to 4096"; empty when any value of the type will do. */
-  readonly range: string;
-}
+/** Schema of one parameter, as the CLI's help and a form show it. */
+export const flagSchema = z.object({
+  name: z.string(),
+  type: z.string().describe('how a value looks: "integer", "number", "true or false", "text", or choices "a | b"'),
+  default: z.unknown().optional().describe("absent when the parameter may be left out without a value standing in"),
+  description: z.string().describe("what it means, with its unit"),
+  range: z
+    .string()
+    .describe('allowed values in words, such as "from 1 to 4096"; empty when any value of the type will do'),
+});
+/** One parameter as data. */
+export type Flag = Readonly<z.output<typeof flagSchema>>;
 
 /** The part of JSON Schema (draft 2020-12) that parameters use. */
 export interface JsonSchema {
