@@ -7,7 +7,7 @@ import {
   type PlacedHead,
 } from "../common/api/documents.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { HeadAxis, HeadModel } from "./model.ts";
+import type { HeadAxis } from "./model.ts";
 import { headFormat } from "./refs.ts";
 import { type HeadMetric, type HeadScores, mainMetric, rankTable } from "./scores.ts";
 
