@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "../common/path-patching.ts";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadRef } from "../heads/model.ts";
 import { formatHead, formatKvHead } from "../heads/refs.ts";
@@ -17,18 +18,6 @@ import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
-
-/** Inputs of a head that a path can end in. */
-export const PATH_ENDS = ["q", "k", "v"] as const;
-export type PathEnd = (typeof PATH_ENDS)[number];
-
-/**
- * What lies between a sender and its receivers. direct: nothing, what the sender writes reaches them unchanged, and no MLP sees
- * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
- * both are the same.
- */
-export const PATH_FORMS = ["direct", "mlps"] as const;
-export type PathForm = (typeof PATH_FORMS)[number];
 
 export interface PathOptions {
   pairs: readonly Pair[];

@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Pair } from "../../backend/circuits/pairs.ts";
-import { type PathEnd, patchPaths } from "../../backend/circuits/path.ts";
+import { patchPaths } from "../../backend/circuits/path.ts";
+import type { PathEnd } from "../../backend/common/path-patching.ts";
 import type { HeadRef } from "../../backend/heads/model.ts";
 import { mainMetric, ranking } from "../../backend/heads/scores.ts";
 import { ablate } from "../../backend/hooks/ablate.ts";

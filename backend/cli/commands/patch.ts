@@ -1,12 +1,11 @@
 import type { Command } from "commander";
+import { PATH_ENDS, PATH_FORM_WORDS, PATH_FORMS, type PathEnd, type PathForm } from "../../common/path-patching.ts";
 import { HeadscopeError } from "../../errors.ts";
 import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, oneOf } from "../options.ts";
 
 const NODES = ["z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "attn_out", "mlp_out"] as const;
 const PLACES = ["head", "position", "layer"] as const;
-const ENDS = ["q", "k", "v"] as const;
-const FORMS = ["direct", "mlps"] as const;
 const METRICS = ["logit-diff"] as const;
 
 interface PatchCommandOptions extends ModelOptions {
@@ -15,8 +14,8 @@ interface PatchCommandOptions extends ModelOptions {
   by?: (typeof PLACES)[number];
   metric: (typeof METRICS)[number];
   into?: string;
-  through?: (typeof ENDS)[number];
-  form?: (typeof FORMS)[number];
+  through?: PathEnd;
+  form?: PathForm;
   prependBos?: boolean;
 }
 
@@ -38,13 +37,13 @@ export function register(program: Command): void {
     )
     .option(
       "--through <input>",
-      `with --into, what is computed from it: ${ENDS.join(", ")}; k and v are of KV heads, so all heads that read the same one move`,
-      oneOf("--through", ENDS),
+      `with --into, what is computed from it: ${PATH_ENDS.join(", ")}; k and v are of KV heads, so all heads that read the same one move`,
+      oneOf("--through", PATH_ENDS),
     )
     .option(
       "--form <form>",
       "with --into, direct: only the edge from sender to receivers (default); mlps: the MLPs between are computed again, as Wang et al. 2023 do",
-      oneOf("--form", FORMS),
+      oneOf("--form", PATH_FORMS),
     )
     .option("--metric <metric>", METRICS.join(", "), oneOf("--metric", METRICS), METRICS[0])
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
@@ -102,8 +101,7 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
     const pairs = await readPairFile(options.pairFile, model, options.prependBos);
     const { signal, progress } = context;
     const result = await patchPaths(model, { pairs, into: heads, through, form, signal, progress });
-    const edge = form === "direct" ? "direct edge" : "MLPs computed again";
-    const what = `z into ${result.receivers.join(", ")} through ${through} (${edge})`;
+    const what = `z into ${result.receivers.join(", ")} through ${through} (${PATH_FORM_WORDS[form]})`;
     await context.print(result, () =>
       patchText(result, { node: what, by: "head", metric: options.metric, model, pair: pairs[0]! }),
     );

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
+import { PATH_ENDS, PATH_FORMS } from "../../common/path-patching.ts";
 import { METHODS } from "../../hooks/ablate.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
