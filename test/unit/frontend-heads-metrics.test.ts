@@ -10,6 +10,9 @@ import {
   chosenMetric,
   documentMetrics,
   historyOf,
+  leadingMetric,
+  metricName,
+  namedMetric,
   perQueryHead,
   runOf,
   trainingMetrics,
@@ -75,6 +78,27 @@ describe("metrics of score documents", () => {
     expect(chosenMetric([], "")).toBeUndefined();
     expect(chosenAgainst(metrics, metrics[1]!, "").probe).toBe("sink");
     expect(chosenAgainst([metrics[0]!], metrics[0]!, "")).toBe(metrics[0]);
+  });
+
+  const sinks = { probe: "sink", name: "importance" };
+  const both = { sink: { axis: "heads", values: QUERY }, importance: { axis: "heads", values: QUERY } } as const;
+
+  it("can be named before they are measured, and are then the newest measurement", () => {
+    expect(namedMetric(metricName(sinks))).toEqual(sinks);
+    expect(namedMetric(metricName({ probe: "sink", name: "sink" }))).toEqual({ probe: "sink", name: "sink" });
+    expect(namedMetric("start/a.json#sink")).toBeUndefined();
+    const metrics = (ids: string[]) =>
+      documentMetrics([scores("i.json", "induction"), ...ids.map((id) => scores(id, "sink", { metrics: both }))]);
+    expect(chosenMetric(metrics([]), metricName(sinks))?.probe).toBe("induction");
+    expect(chosenMetric(metrics(["a.json", "b.json"]), metricName(sinks))?.id).toBe("b.json#importance");
+  });
+
+  it("of new documents are shown by what was asked, else by the first that the first has", () => {
+    const made = [scores("i.json", "induction"), scores("s.json", "sink", { metrics: both })];
+    expect(leadingMetric(made, sinks)).toBe("s.json#importance");
+    expect(leadingMetric(made, undefined)).toBe("i.json#induction");
+    expect(leadingMetric(made.slice(1), { probe: "induction", name: "induction" })).toBe("s.json#sink");
+    expect(leadingMetric([], sinks)).toBeUndefined();
   });
 
   it("gives every query head the score of the KV head that it reads", () => {
