@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, lstat, open, realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
-import { HeadscopeError } from "./errors.ts";
+import { HeadscopeError } from "./common/errors.ts";
 
 // Files that others made: in a model's folder, the hub's cache, a folder that is imported. A link in them may lead anywhere,
 // and what looks like a file may be a pipe.

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { HeadscopeError } from "./errors.ts";
+import { HeadscopeError } from "./common/errors.ts";
 import { readRegular } from "./files.ts";
 
 const TOKENS = {

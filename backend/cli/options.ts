@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
-import { HeadscopeError } from "../errors.ts";
-import type { WeightType } from "../models/memory.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { WeightType } from "../models/weights/memory.ts";
 
 /** Reads a whole number. @param least smallest that will do */
 export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {

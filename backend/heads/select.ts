@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { rankTable } from "./scores.ts";
 
 /** How scores become a choice; exactly one of the three. */

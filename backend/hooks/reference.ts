@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Model } from "../models/model.ts";
 import { firstToken, randomIds } from "../models/random-tokens.ts";
 import { Random } from "../runtime/random.ts";

@@ -1,4 +1,5 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
 import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
 import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
@@ -10,12 +11,11 @@ import {
   type Sources,
 } from "../hooks/interventions.ts";
 import { zeroHeads } from "../hooks/zero-heads.ts";
+import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { requireTokenizer } from "../models/encode.ts";
-import { type ForwardOptions, type ForwardResult, forward } from "../models/forward.ts";
-import { heldPositions, KvCache } from "../models/kv-cache.ts";
+import { type ForwardOptions, type ForwardResult, forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
-import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../options.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";

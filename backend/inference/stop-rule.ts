@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Model } from "../models/model.ts";
 
 /** What ends a continuation: a token, by its id, or a text. Neither is part of the result. */

@@ -1,4 +1,4 @@
-import type { Tokenizer } from "../models/formats/tokenizer.ts";
+import type { Tokenizer } from "../models/tokenizers/tokenizer.ts";
 
 /**
  * A text as it grows token by token: whole characters only, since a token may hold part of one, and nothing that may yet turn

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { forward } from "../models/forward.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import type { Oracle } from "../models/oracle.ts";
 import { generate } from "./generate.ts";

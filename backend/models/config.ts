@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 
 /**
  * How rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between two

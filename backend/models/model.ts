@@ -1,9 +1,9 @@
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
-import { type RotaryTables, rotaryTables } from "./rope.ts";
 import { NO_STOPS, type Stops } from "./stops.ts";
-import { type Weights, weightBytes, weightHandles } from "./weights.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
+import { type RotaryTables, rotaryTables } from "./transformer/rope.ts";
+import { type Weights, weightBytes, weightHandles } from "./weights/weights.ts";
 
 /** Positions of the first rotary tables; they double as longer inputs come, since a context of 128k tokens is rarely used. */
 const TABLE = 2048;

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { fileInside } from "../files.ts";
 import { readJson } from "../json.ts";
 

@@ -5,16 +5,16 @@
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
+import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
 import type { PathEnd, PathForm } from "../common/path-patching.ts";
 import type { Preset } from "../common/presets.ts";
-import type { Flag, JsonSchema } from "../definitions/definition.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
-import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
+import type { LicenceTerms } from "../models/sources/catalogue.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";

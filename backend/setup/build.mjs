@@ -4,7 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { SetupError } from "./failure.mjs";
 import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
-import { buildSecondSignal } from "./second-signal.mjs";
+import { buildSecondSignal } from "./native/second-signal.mjs";
 import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
@@ -14,8 +14,8 @@ const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",
   worker: "backend/workers/worker.ts",
-  "chat-template": "backend/models/tokenizers/chat-template-program.ts",
-  "models/pull": "backend/models/pull.ts",
+  "chat-template": "backend/models/tokenizers/chat/program.ts",
+  "models/pull": "backend/models/sources/pull.ts",
   bench: "test/bench/bench.ts",
   "bench-load": "test/bench/load.ts",
   "bench-ui": "test/bench/ui.ts",

@@ -10,7 +10,7 @@ import { errorCode, SetupError } from "./failure.mjs";
 import { cacheDir, removeLeftovers } from "./files.mjs";
 import { withLock } from "./lock.mjs";
 import { model } from "./model.mjs";
-import { native } from "./native.mjs";
+import { native } from "./native/native.mjs";
 import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
 import { problems, report } from "./terminal.mjs";

@@ -1,4 +1,4 @@
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Database, Row } from "./database.ts";
 import { type JobSubject, subjectOf } from "./job-subject.ts";
 import { isAlive, type Owner, self } from "./owner.ts";

@@ -1,6 +1,6 @@
 import { existsSync, rmSync } from "node:fs";
 import { relative, resolve } from "node:path";
-import { type HeadscopeError, unknownName } from "../errors.ts";
+import { type HeadscopeError, unknownName } from "../common/errors.ts";
 import { runFolder, runIds } from "../paths.ts";
 import type { Database, Row } from "./database.ts";
 import { fileError } from "./file-error.ts";

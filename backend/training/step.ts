@@ -1,7 +1,7 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
-import { compose } from "../models/compose.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { type ParameterPlace, weightsOver } from "../models/parameter-layout.ts";
+import { compose } from "../models/transformer/training-forward.ts";
+import { type ParameterPlace, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
 import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Definition } from "../definitions/definition.ts";
+import type { Definition } from "../common/definitions/definition.ts";
 import type { Random } from "../runtime/random.ts";
 
 /** What a task asks of a model: what goes in, what comes out, and where. */

@@ -1,7 +1,7 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { Model } from "../models/model.ts";
-import { initialParameters, parameterLayout } from "../models/parameter-layout.ts";
-import { modelOfParameters } from "../models/run-checkpoint.ts";
+import { modelOfParameters } from "../models/sources/run-checkpoint.ts";
+import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";

@@ -1,6 +1,6 @@
 import { loadModel, modelVersion } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
-import { parseReference } from "../models/reference.ts";
+import { parseReference } from "../models/sources/reference.ts";
 
 /** How much may stay open; the model that was asked for last stays whatever it takes. */
 export interface OpenLimits {

@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { residLossesInTurns } from "../hooks/loss.ts";
-import { type ForwardInput, forward } from "../models/forward.ts";
-import { blockHook, isPattern } from "../models/hook-points.ts";
+import { residLossesInTurns } from "../circuits/loss.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { type ForwardInput, forward } from "../models/forward/forward.ts";
+import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
-import { forwardInTurns } from "../models/turns.ts";
+import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 

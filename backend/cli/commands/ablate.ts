@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { type Context, runs } from "../context.ts";
 import {
   integer,
@@ -60,9 +60,9 @@ export function register(program: Command): void {
       import("../inputs.ts"),
       import("../../heads/model.ts"),
       import("../../heads/refs.ts"),
-      import("../../hooks/ablate.ts"),
+      import("../../circuits/ablate.ts"),
       import("../../hooks/reference.ts"),
-      import("../ablation-text.ts"),
+      import("../text/ablation.ts"),
     ]);
     if ((options.heads === undefined) === (options.interventions === undefined))
       throw new HeadscopeError(
@@ -108,8 +108,8 @@ async function interveneCommand(context: Context, options: AblateCommandOptions,
     import("../model.ts"),
     import("../inputs.ts"),
     import("../case-files.ts"),
-    import("../../hooks/intervene.ts"),
-    import("../ablation-text.ts"),
+    import("../../circuits/intervene.ts"),
+    import("../text/ablation.ts"),
   ]);
   const interventions = await readInterventions(path);
   await withModel(context, options, async (model) => {

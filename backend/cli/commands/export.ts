@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../heads/mask.ts";
 import type { HeadScores } from "../../heads/scores.ts";
-import type { WeightType } from "../../models/memory.ts";
+import type { WeightType } from "../../models/weights/memory.ts";
 import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 
@@ -35,7 +35,7 @@ export function register(program: Command): void {
   runs<ExportOptions>(command, async (context, options, format) => {
     const [{ exporters, exportHeads, leftOut }, { readPairs }, { readScores }, { readMask }] = await Promise.all([
       import("../../exports/index.ts"),
-      import("../../definitions/definition.ts"),
+      import("../../common/definitions/definition.ts"),
       import("../../heads/scores.ts"),
       import("../../heads/mask.ts"),
     ]);
@@ -58,7 +58,7 @@ export function register(program: Command): void {
     async function withCheckpoint(model: string) {
       const [{ withModel }, { checkpointInput }] = await Promise.all([
         import("../model.ts"),
-        import("../../exports/checkpoint-input.ts"),
+        import("../../exports/checkpoints/checkpoint-input.ts"),
       ]);
       return withModel(context, { model, ...(options.weights ? { weights: options.weights } : {}) }, async (loaded) => {
         context.progress(0, 1, "writing");

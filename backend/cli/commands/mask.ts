@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../heads/mask.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { type Context, runs } from "../context.ts";
@@ -56,7 +56,7 @@ export function register(program: Command): void {
     const [{ readScores }, { maskFromScores, writeMask }, { maskText }] = await Promise.all([
       import("../../heads/scores.ts"),
       import("../../heads/mask.ts"),
-      import("../mask-text.ts"),
+      import("../text/mask.ts"),
     ]);
     const scores = await readScores(scoresFile);
     const mask = smallest ? await search(context, scores, options) : maskFromScores(scores, { ...rule, scoresFile });

@@ -1,12 +1,12 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { type ByteSource, corrupt, openBytes } from "./bytes.ts";
 import { adapterFolder, foreignFile, SIGNATURE_BYTES } from "./foreign.ts";
-import { openGguf } from "./gguf.ts";
+import { openGguf } from "./gguf/gguf.ts";
 import { besidePath, fileBeside } from "./model-folder.ts";
-import { openSafetensors, readConfig, withAliases } from "./safetensors-checkpoint.ts";
-import { openSharded } from "./sharded.ts";
+import { openSafetensors, readConfig, withAliases } from "./safetensors/checkpoint.ts";
+import { openSharded } from "./safetensors/sharded.ts";
 
 /** One tensor of a checkpoint. */
 export interface TensorInfo {

@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 
 /** What is known of an opened checkpoint before anything in it is checked. */

@@ -1,14 +1,14 @@
 import { LONGEST_TOKEN } from "../formats/budgets.ts";
-import { AddedTokens } from "./added-tokens.ts";
-import { Bpe } from "./bpe.ts";
-import { decoder as buildDecoder, type Decode } from "./decoders.ts";
-import { normalizer as buildNormalizer, type Normalize } from "./normalizers.ts";
-import { type Around, around } from "./post-processors.ts";
-import { preTokenizer as buildPreTokenizer, looksAtStart, type PreTokenize } from "./pre-tokenizers.ts";
-import * as steps from "./steps.ts";
-import { damaged, type TokenIds, type Vocabulary, vocabularyOf } from "./token-model.ts";
-import { Unigram } from "./unigram.ts";
-import { WordLevel, WordPiece } from "./words.ts";
+import { Bpe } from "./models/bpe.ts";
+import { damaged, type TokenIds, type Vocabulary, vocabularyOf } from "./models/token-model.ts";
+import { Unigram } from "./models/unigram.ts";
+import { WordLevel, WordPiece } from "./models/words.ts";
+import { AddedTokens } from "./steps/added-tokens.ts";
+import { decoder as buildDecoder, type Decode } from "./steps/decoders.ts";
+import { normalizer as buildNormalizer, type Normalize } from "./steps/normalizers.ts";
+import { type Around, around } from "./steps/post-processors.ts";
+import { preTokenizer as buildPreTokenizer, looksAtStart, type PreTokenize } from "./steps/pre-tokenizers.ts";
+import * as steps from "./steps/steps.ts";
 
 /** What tokenizer.json says, or what another format says in its terms. */
 export interface TokenizerDocument {

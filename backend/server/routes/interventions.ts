@@ -1,15 +1,15 @@
 import { z } from "zod";
+import { METHODS } from "../../circuits/ablate.ts";
 import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
 import { PATH_ENDS, PATH_FORMS } from "../../common/path-patching.ts";
-import { METHODS } from "../../hooks/ablate.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
-import { Efforts } from "../efforts.ts";
-import { headList, modelRef, seed, shortName, tokenRows } from "../fields.ts";
-import type { Limits } from "../limits.ts";
-import { answerLong } from "../long-answer.ts";
-import { limited } from "../problems.ts";
-import { route } from "../route.ts";
+import { headList, modelRef, seed, shortName, tokenRows } from "../http/fields.ts";
+import type { Limits } from "../http/limits.ts";
+import { answerLong } from "../http/long-answer.ts";
+import { limited } from "../http/problems.ts";
+import { route } from "../http/route.ts";
+import { Efforts } from "../interactive/efforts.ts";
 
 const topTokens = z.int().min(1).max(100).optional();
 

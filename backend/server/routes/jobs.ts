@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { ordinal } from "../fields.ts";
-import { checkJob, jobRequest } from "../job-requests.ts";
-import { route } from "../route.ts";
+import { ordinal } from "../http/fields.ts";
+import { route } from "../http/route.ts";
+import { checkJob, jobRequest } from "../jobs/requests.ts";
 
 const id = z.object({ id: ordinal });
 

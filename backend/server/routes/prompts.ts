@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Prompt, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { Efforts } from "../efforts.ts";
-import { index, modelRef, promptFields, shortName } from "../fields.ts";
-import { type Call, route, SENT } from "../route.ts";
+import { index, modelRef, promptFields, shortName } from "../http/fields.ts";
+import { type Call, route, SENT } from "../http/route.ts";
+import { Efforts } from "../interactive/efforts.ts";
 
 const range = z
   .string()

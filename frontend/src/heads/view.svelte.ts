@@ -6,7 +6,7 @@ import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
 import { ORDERS, search, topCount } from "./finder.ts";
 import { type Ranked, rank, type SelectMode } from "./grid.ts";
 import { known } from "./known.svelte.ts";
-import { chosenMetric, type Metric, type NamedMetric, namedMetric } from "./metrics.ts";
+import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
 import { type Scale, scaleOf } from "./scale.ts";
 
 /** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
@@ -34,8 +34,8 @@ class HeadsView {
   readonly shape: Shape | undefined = $derived(workspace.info.value);
   readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
   /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
-  readonly awaited: NamedMetric | undefined = $derived.by(() => {
-    const named = namedMetric(metricParam.value);
+  readonly awaited: MetricName | undefined = $derived.by(() => {
+    const named = readMetricName(metricParam.value);
     return named?.probe === this.metric?.probe && named?.name === this.metric?.name ? undefined : named;
   });
   /** Of the metric's colours. */
