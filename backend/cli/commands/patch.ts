@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
-import { PATH_ENDS, PATH_FORM_WORDS, PATH_FORMS, type PathEnd, type PathForm } from "../../common/path-patching.ts";
+import { PATH_ENDS, PATH_FORM_WORDS, PATH_FORMS, type PathEnd, type PathForm } from "../../common/words.ts";
 import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, oneOf } from "../options.ts";
 

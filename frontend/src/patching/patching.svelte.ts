@@ -1,5 +1,5 @@
 import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
-import type { PathEnd, PathForm } from "../../../backend/common/path-patching.ts";
+import type { PathEnd, PathForm } from "../../../backend/common/words.ts";
 import type {
   Candidate,
   PairAlignment,
