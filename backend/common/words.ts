@@ -3,26 +3,6 @@ export const ABLATION_METHODS = ["zero", "mean", "resample"] as const;
 /** One of `ABLATION_METHODS`. */
 export type AblationMethod = (typeof ABLATION_METHODS)[number];
 
-/** Inputs of a head that a path can end in. */
-export const PATH_ENDS = ["q", "k", "v"] as const;
-/** One of `PATH_ENDS`. */
-export type PathEnd = (typeof PATH_ENDS)[number];
-
-/**
- * What lies between a sender and its receivers. direct: nothing, what the sender writes reaches them unchanged, and no MLP sees
- * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
- * both are the same.
- */
-export const PATH_FORMS = ["direct", "mlps"] as const;
-/** One of `PATH_FORMS`. */
-export type PathForm = (typeof PATH_FORMS)[number];
-
-/** The forms as results name them. */
-export const PATH_FORM_WORDS: Readonly<Record<PathForm, string>> = {
-  direct: "direct edge",
-  mlps: "MLPs computed again",
-};
-
 /** Rules by which scores become a choice of heads. */
 export const SELECTION_RULES = ["top", "quantile", "threshold"] as const;
 /** One of `SELECTION_RULES`. */

@@ -1,4 +1,4 @@
-import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/words.ts";
+import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/patching.ts";
 import type { PairInput } from "../../../backend/server/api.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";

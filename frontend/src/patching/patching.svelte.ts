@@ -1,5 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
-import type { PathEnd, PathForm } from "../../../backend/common/words.ts";
+import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
 import type {
   Candidate,
   PairAlignment,

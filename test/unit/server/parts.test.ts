@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../../backend/common/errors.ts";
-import type { PathForm } from "../../../backend/common/words.ts";
+import type { PathForm } from "../../../backend/common/patching.ts";
 import { isInside } from "../../../backend/files.ts";
 import { WorkerCrash } from "../../../backend/jobs/client.ts";
 import { Queue } from "../../../backend/jobs/queue.ts";
