@@ -82,7 +82,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
     }
   });
 
-  test("at 1280 pixels the values of runs that are compared are all within reach, each beside its metric's name", async () => {
+  test("at 1280 pixels the values of two runs are seen at once, and those of more are within reach", async () => {
     const { page } = watched;
     await page.setViewportSize({ width: 1280, height: 800 });
     const trained = await page.request.post(`${serving.url}/api/runs`, {
@@ -95,23 +95,29 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       return all.map(({ status }) => status);
     };
     await expect.poll(statuses, { timeout: patiently(120_000) }).toEqual(runs.map(() => "done"));
-    await page.goto(`${serving.url}/training?runs=${runs.map(({ id }) => id).join(",")}`);
-    const table = page.getByRole("region", { name: "Values compared" }).getByRole("region", { name: "Metric by run" });
-    await table.getByRole("columnheader", { name: runs.at(-1)!.id }).waitFor();
-    const { hidden, overflow, edges } = await table.evaluate((region) => {
-      const hidden = region.scrollWidth - region.clientWidth;
-      const { overflowX: overflow } = getComputedStyle(region);
-      region.scrollLeft = hidden;
-      const side = (of: Element): DOMRect => of.getBoundingClientRect();
-      const [name, last] = ["th", "td:last-child"].map((cell) => side(region.querySelector(`tbody ${cell}`)!));
-      const card = side(region.closest(".card")!);
-      return { hidden, overflow, edges: [card.left, name!.left, name!.right, last!.right, card.right, innerWidth] };
-    });
-    // Six runs are wider than the card: the table scrolls, and nothing else does.
-    expect(hidden).toBeGreaterThan(0);
-    expect(overflow).toBe("auto");
-    expect(edges).toEqual(edges.toSorted((a, b) => a - b));
-    expect(await width()).toBeLessThanOrEqual(1280);
+    for (const count of [1, 2, runs.length]) {
+      const shown = runs.slice(0, count).map(({ id }) => id);
+      await page.goto(`${serving.url}/training?runs=${shown.join(",")}`);
+      const values = page.getByRole("region", { name: count === 1 ? "Values" : "Values compared", exact: true });
+      const table = values.getByRole("region", { name: "Metric by run" });
+      await table.getByRole("columnheader", { name: shown.at(-1)! }).waitFor();
+      await table.getByRole("rowheader", { name: "induction, best head", exact: true }).waitFor();
+      const { hidden, overflow, edges } = await table.evaluate((region) => {
+        const hidden = region.scrollWidth - region.clientWidth;
+        const { overflowX: overflow } = getComputedStyle(region);
+        region.scrollLeft = hidden;
+        const side = (of: Element): DOMRect => of.getBoundingClientRect();
+        const [name, last] = ["th", "td:last-child"].map((cell) => side(region.querySelector(`tbody ${cell}`)!));
+        const card = side(region.closest(".card")!);
+        return { hidden, overflow, edges: [card.left, name!.left, name!.right, last!.right, card.right, innerWidth] };
+      });
+      // What is wider than its card scrolls there, and the names stay; a pair needs no scrolling.
+      if (count <= 2) expect(hidden).toBe(0);
+      else expect(hidden).toBeGreaterThan(0);
+      expect(overflow).toBe("auto");
+      expect(edges).toEqual(edges.toSorted((a, b) => a - b));
+      expect(await width()).toBeLessThanOrEqual(1280);
+    }
     expect(watched.complaints).toEqual([]);
   });
 

@@ -335,13 +335,13 @@ describe("the figure of a panel", () => {
     expect(layout["shapes"]).toMatchObject([{ y0: 1, y1: 1, name: "chance 1" }]);
   });
 
-  it("names levels in the legend alone: words on the plot would lie on the curves", () => {
+  it("names levels in the legend or not at all: words on the plot would lie on the curves", () => {
     const levels = [{ value: 4.1, label: "chance 4.1" }];
-    const shapes = (legend: boolean) =>
-      panelFigure({ ...options, logSteps: false, levels, legend }).layout["shapes"] as Record<string, unknown>[];
+    const shapes = (namedLevels: boolean) =>
+      panelFigure({ ...options, logSteps: false, levels, namedLevels }).layout["shapes"] as Record<string, unknown>[];
     expect(shapes(true)).toMatchObject([{ name: "chance 4.1", showlegend: true }]);
     expect(shapes(false)).toMatchObject([{ showlegend: false }]);
     for (const shape of [...shapes(true), ...shapes(false)]) expect(shape).not.toHaveProperty("label");
-    expect(panelFigure({ ...options, logSteps: false, levels, legend: true }).layout["annotations"]).toEqual([]);
+    expect(panelFigure({ ...options, logSteps: false, levels }).layout["annotations"]).toEqual([]);
   });
 }); // biome-ignore format: short lists

@@ -32,6 +32,8 @@ export interface PanelOptions {
   /** The step that is looked at. */
   readonly step?: number | undefined;
   readonly legend: boolean;
+  /** Whether the legend names the levels too; where it does not, whoever shows the figure does. Default false. */
+  readonly namedLevels?: boolean;
 }
 
 /** Traces and layout for plotly.js. */
@@ -45,7 +47,7 @@ const QUIET = "#808080";
 /** A panel of curves over steps for plotly.js; what has no place on a logarithmic axis is left out. */
 export function panelFigure(own: PanelOptions): PlotlyFigure {
   const options = plotTexts(own);
-  const { lines, unit, logSteps, logValues, legend } = options;
+  const { lines, unit, logSteps, logValues, legend, levels = [], namedLevels = false } = options;
   const steps = [...lines.flatMap((line) => line.steps), options.until ?? 0].filter((step) => !logSteps || step > 0);
   if (logSteps) steps.push(1);
   const marks = plotlyMarks(options.marks ?? [], { log: logSteps, span: spanOf(steps, logSteps) });
@@ -59,7 +61,7 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
         ...(logValues ? {} : { rangemode: "tozero" }),
       },
       shapes: [
-        ...levelShapes(options.levels ?? [], { log: logValues, legend }),
+        ...levelShapes(levels, { log: logValues, legend: namedLevels }),
         ...marks.shapes,
         ...stepShapes(options),
       ],
