@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 import { measuredPatience } from "./test/helpers/patience.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
-const FRONTEND = "test/unit/frontend-*.test.ts";
+const FRONTEND = "test/frontend/**/*.test.ts";
 
 /** What hostile requests, files and hubs may not do: a project of its own, so that it can be run alone. */
 const ATTACKS = "test/attacks/**/*.test.ts";

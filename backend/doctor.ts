@@ -3,13 +3,13 @@ import { readdir, stat } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
-import { HeadscopeError } from "./errors.ts";
-import { listModels, type ModelState } from "./models/pull.ts";
+import { HeadscopeError } from "./common/errors.ts";
+import { listModels, type ModelState } from "./models/sources/pull.ts";
 import { cacheDir, dataDir } from "./paths.ts";
 import { type BackendChoice, initBackend } from "./runtime/backend.ts";
-import { whyNotNative } from "./setup/machine.mjs";
-import { findPip, PIP_REMEDY } from "./setup/pip.mjs";
-import { hasLibraries, libraryFolder, TENSORFLOW } from "./setup/tensorflow.mjs";
+import { whyNotNative } from "./setup/native/machine.mjs";
+import { findPip, PIP_REMEDY } from "./setup/native/pip.mjs";
+import { hasLibraries, libraryFolder, TENSORFLOW } from "./setup/native/tensorflow.mjs";
 
 /** Something that should be mended, and how. */
 export interface Problem {

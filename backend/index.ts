@@ -7,10 +7,14 @@ export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { type NeedleTrial, needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
+export { ablate, ablateSweep } from "./circuits/ablate.ts";
+export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
+export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { PATCH_NODES, PATCH_PLACES, patch } from "./circuits/patch.ts";
 export { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm, type PathOptions, patchPaths } from "./circuits/path.ts";
-export { HeadscopeError } from "./errors.ts";
+export { HeadscopeError } from "./common/errors.ts";
+export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores, type HeadComparison } from "./heads/compare.ts";
 export {
@@ -25,33 +29,29 @@ export {
 export { headModel } from "./heads/model.ts";
 export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";
-export { ablate, ablateSweep } from "./hooks/ablate.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
-export { type Intervened, type InterveneOptions, intervene } from "./hooks/intervene.ts";
 export {
   compileInterventions,
   disposeInterventions,
   type Intervention,
   parseInterventions,
 } from "./hooks/interventions.ts";
-export { nextTokenLosses } from "./hooks/loss.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
 export { zeroHeads } from "./hooks/zero-heads.ts";
 export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
+export { KvCache } from "./models/cache/kv-cache.ts";
 export type { ModelConfig } from "./models/config.ts";
-export { forward } from "./models/forward.ts";
-export { hookNames } from "./models/hook-points.ts";
-export { pullHubModel } from "./models/hub/pull.ts";
-export { KvCache } from "./models/kv-cache.ts";
+export { forward } from "./models/forward/forward.ts";
 export { describeModel, inspectModel, loadModel } from "./models/load.ts";
 export type { Model } from "./models/model.ts";
 export { type Oracle, readOracle } from "./models/oracle.ts";
-export { PROCESSING, type Processing } from "./models/processing.ts";
-export { pullModel } from "./models/pull.ts";
-export { parameter, parameterNames } from "./models/weights.ts";
+export { pullHubModel } from "./models/sources/hub/pull.ts";
+export { pullModel } from "./models/sources/pull.ts";
+export { hookNames } from "./models/transformer/hook-points.ts";
+export { parameter, parameterNames } from "./models/weights/weights.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";

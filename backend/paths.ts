@@ -4,7 +4,7 @@ import { mkdir, open, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { HeadscopeError } from "./errors.ts";
+import { HeadscopeError } from "./common/errors.ts";
 
 /** Folder of what can be fetched again: the native library and pulled models. */
 export function cacheDir(): string {

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import type { Definition } from "../backend/common/definitions/definition.ts";
 import type { Preset } from "../backend/common/presets.ts";
-import type { Definition } from "../backend/definitions/definition.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Figure } from "../backend/reports/figure.ts";
 import type { Claim } from "../backend/reports/report.ts";

@@ -1,4 +1,4 @@
-import { type Registry, registry } from "../backend/definitions/definition.ts";
+import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { abruptLearning } from "./abrupt-learning.ts";
 import type { Experiment } from "./base.ts";
 import { inductionEmergence } from "./induction-emergence.ts";

@@ -1,4 +1,4 @@
-import { forward } from "../backend/models/forward.ts";
+import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { Random } from "../backend/runtime/random.ts";
 import { tf } from "../backend/runtime/tf.ts";

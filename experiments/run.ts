@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import type { Registry } from "../backend/common/definitions/definition.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Preset } from "../backend/common/presets.ts";
-import type { Registry } from "../backend/definitions/definition.ts";
-import { HeadscopeError } from "../backend/errors.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";

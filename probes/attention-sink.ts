@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/errors.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
 import { Random } from "../backend/runtime/random.ts";
 import { tf } from "../backend/runtime/tf.ts";

@@ -1,13 +1,13 @@
 import type { z } from "zod";
-import type { Definition } from "../backend/definitions/definition.ts";
-import { HeadscopeError } from "../backend/errors.ts";
+import type { Definition } from "../backend/common/definitions/definition.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import type { HeadMetric } from "../backend/heads/scores.ts";
 import { allFinite, notFinite } from "../backend/hooks/finite.ts";
-import type { PatternSum } from "../backend/models/attention.ts";
 import { localWindow } from "../backend/models/config.ts";
-import { forward } from "../backend/models/forward.ts";
+import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
+import type { PatternSum } from "../backend/models/transformer/attention.ts";
 import { Random } from "../backend/runtime/random.ts";
 
 /** One needle-in-a-haystack case. */

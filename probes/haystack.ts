@@ -1,6 +1,6 @@
-import { HeadscopeError } from "../backend/errors.ts";
-import type { Tokenizer } from "../backend/models/formats/tokenizer.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Model } from "../backend/models/model.ts";
+import type { Tokenizer } from "../backend/models/tokenizers/tokenizer.ts";
 import { Random } from "../backend/runtime/random.ts";
 
 /** A question about one sentence somewhere in a long text. */

@@ -1,11 +1,11 @@
 import type { z } from "zod";
-import { type Registry, registry } from "../backend/definitions/definition.ts";
-import { HeadscopeError } from "../backend/errors.ts";
+import { type Registry, registry } from "../backend/common/definitions/definition.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
 import { headModel } from "../backend/heads/model.ts";
 import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
-import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/options.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { duplicateToken } from "./duplicate-token.ts";

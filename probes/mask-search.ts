@@ -1,8 +1,8 @@
-import { HeadscopeError } from "../backend/errors.ts";
+import { meanLoss, residLosses } from "../backend/circuits/loss.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import { type HeadMask, maskFromScores, meaningOf, type Window } from "../backend/heads/mask.ts";
 import type { HeadScores } from "../backend/heads/scores.ts";
-import { meanLoss, residLosses } from "../backend/hooks/loss.ts";
-import { forward } from "../backend/models/forward.ts";
+import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 import { answerNeedle } from "./needle.ts";

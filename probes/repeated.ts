@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/errors.ts";
-import type { PatternSum } from "../backend/models/attention.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Model } from "../backend/models/model.ts";
+import type { PatternSum } from "../backend/models/transformer/attention.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import { fitLength, type ProbeContext, refuse, repeatedRows } from "./base.ts";
 

@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/errors.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import { allFinite, notFinite } from "../backend/hooks/finite.ts";
-import type { PatternMap } from "../backend/models/attention.ts";
-import { forward } from "../backend/models/forward.ts";
-import { KvCache } from "../backend/models/kv-cache.ts";
+import { KvCache } from "../backend/models/cache/kv-cache.ts";
+import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
+import type { PatternMap } from "../backend/models/transformer/attention.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import {
   fitLength,

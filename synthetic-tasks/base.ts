@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../backend/errors.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import type { SyntheticTask, TaskShape } from "../backend/training/task.ts";
 
 /** A task as it is written: its own types are inferred, so that the definition reads like the paper. */

@@ -1,4 +1,4 @@
-import { type Registry, registry } from "../backend/definitions/definition.ts";
+import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";

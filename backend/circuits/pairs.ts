@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
 

@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { blockHook, blockHookNames, checkLayer } from "../models/hook-points.ts";
+import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
-import { forwardInTurns } from "../models/turns.ts";
-import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../options.ts";
+import { blockHook, blockHookNames, checkLayer } from "../models/transformer/hook-points.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";

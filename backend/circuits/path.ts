@@ -1,20 +1,20 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import type { HeadRef } from "../heads/model.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Head } from "../common/heads/head.ts";
+import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../common/options.ts";
 import { formatHead, formatKvHead } from "../heads/refs.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { BATCH_TOKENS } from "../hooks/loss.ts";
-import { normalise, UNHOOKED } from "../models/block.ts";
-import { forward } from "../models/forward.ts";
-import { blockHook, checkLayer } from "../models/hook-points.ts";
+import { forward } from "../models/forward/forward.ts";
+import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
-import { forwardInTurns } from "../models/turns.ts";
-import { parameter } from "../models/weights.ts";
-import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../options.ts";
+import { normalise, UNHOOKED } from "../models/transformer/block.ts";
+import { blockHook, checkLayer } from "../models/transformer/hook-points.ts";
+import { parameter } from "../models/weights/weights.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
+import { BATCH_TOKENS } from "./loss.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
 
@@ -33,7 +33,7 @@ export type PathForm = (typeof PATH_FORMS)[number];
 export interface PathOptions {
   pairs: readonly Pair[];
   /** Receivers, all of one layer. */
-  into: readonly HeadRef[];
+  into: readonly Head[];
   /** Which of their inputs. Keys and values belong to KV heads: with a receiver move all heads that read the same one. */
   through: PathEnd;
   /** Default direct. */
@@ -91,12 +91,12 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
 }
 
 /** The heads whose inputs change: query heads, or the KV heads that they read. */
-function receiverHeads({ config }: Model, into: readonly HeadRef[], through: PathEnd): number[] {
+function receiverHeads({ config }: Model, into: readonly Head[], through: PathEnd): number[] {
   const { n_heads: H, n_key_value_heads: G } = config;
   return [...new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))))];
 }
 
-function receiverLayer({ config }: Model, into: readonly HeadRef[]): number {
+function receiverLayer({ config }: Model, into: readonly Head[]): number {
   const [first, ...others] = into;
   if (!first) throw new HeadscopeError("usage", "no head is named to receive", { remedy: "give at least one" });
   const unknown = into.find(({ head }) => !(Number.isInteger(head) && head >= 0 && head < config.n_heads));

@@ -1,5 +1,5 @@
 import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { type Intervention, parseInterventions } from "../hooks/interventions.ts";
 import { readJson } from "../json.ts";
 import type { Model } from "../models/model.ts";

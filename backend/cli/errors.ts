@@ -1,5 +1,5 @@
 import type { Command, CommanderError } from "commander";
-import { HeadscopeError, nearest, unknownName } from "../errors.ts";
+import { HeadscopeError, nearest, unknownName } from "../common/errors.ts";
 
 /** Exit code of a run that Ctrl-C ended: 128 and SIGINT's number. */
 export const INTERRUPTED = 130;

@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { readJson } from "../json.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { encodeText } from "../models/encode.ts";

@@ -11,7 +11,7 @@ export async function withModel<T>(
 ): Promise<T> {
   const [{ loadModel }, { processingOf }] = await Promise.all([
     import("../models/load.ts"),
-    import("../models/processing.ts"),
+    import("../models/weights/processing.ts"),
   ]);
   const { signal, progress } = context;
   const model = await loadModel(ref, {

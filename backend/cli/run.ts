@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { output, problems, report } from "../setup/terminal.mjs";
 import { type CommonOptions, type Context, useRunner } from "./context.ts";
 import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";

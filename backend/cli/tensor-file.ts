@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { floatBytes, layoutSafetensors } from "../exports/safetensors-header.ts";
+import { floatBytes, layoutSafetensors } from "../exports/checkpoints/safetensors-header.ts";
 import { writeFileAtomic } from "../paths.ts";
 
 /**

@@ -1,7 +1,8 @@
 import type { z } from "zod";
-import type { Definition } from "../definitions/definition.ts";
+import type { Definition } from "../common/definitions/definition.ts";
+import type { Head } from "../common/heads/head.ts";
 import type { HeadMask } from "../heads/mask.ts";
-import type { HeadModel, HeadRef } from "../heads/model.ts";
+import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { ModelConfig } from "../models/config.ts";
 
@@ -21,7 +22,7 @@ export interface CheckpointInput {
    * is written as a Llama, if it is one.
    * @param ablated heads whose rows of W_O become zeros
    */
-  write?(path: string, ablated: readonly HeadRef[], options: ExportOptions): Promise<Written>;
+  write?(path: string, ablated: readonly Head[], options: ExportOptions): Promise<Written>;
   /** Every tensor once, in any order, with the query and key rows in Hugging Face's half-split rotary order. */
   tensors(): AsyncIterable<NamedTensor>;
   /** Contents of tokenizer.json and tokenizer_config.json. */

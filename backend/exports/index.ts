@@ -1,13 +1,13 @@
-import { type Registry, registry } from "../definitions/definition.ts";
-import { HeadscopeError } from "../errors.ts";
+import { type Registry, registry } from "../common/definitions/definition.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { type HeadMask, meaningOf } from "../heads/mask.ts";
-import { csv } from "./csv.ts";
-import { duoAttention, duoAttentionImport } from "./duo-attention.ts";
+import { hfPrune } from "./checkpoints/hf-prune.ts";
+import { prunedCheckpoint } from "./checkpoints/pruned-checkpoint.ts";
 import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
-import { hfPrune } from "./hf-prune.ts";
-import { prunedCheckpoint } from "./pruned-checkpoint.ts";
-import { retrievalHead, retrievalHeadImport } from "./retrieval-head.ts";
-import { safetensors } from "./safetensors.ts";
+import { csv } from "./heads/csv.ts";
+import { duoAttention, duoAttentionImport } from "./heads/duo-attention.ts";
+import { retrievalHead, retrievalHeadImport } from "./heads/retrieval-head.ts";
+import { safetensors } from "./heads/safetensors.ts";
 
 /** Every format that headscope writes. */
 export const exporters: Registry<Exporter> = registry<Exporter>("export", [

@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { HeadAxis, HeadModel } from "./model.ts";
 import { headFormat } from "./refs.ts";
 import { type HeadMetric, type HeadScores, mainMetric, rankTable } from "./scores.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { readJson } from "../json.ts";
 
 /**

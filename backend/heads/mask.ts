@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
-import { HeadscopeError } from "../errors.ts";
+import { atMostKeys } from "../common/definitions/bounded.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Head } from "../common/heads/head.ts";
 import { formatJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
-import { type HeadModel, type HeadRef, headModelSchema, LONGEST_NAME, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
+import { type HeadModel, headModelSchema, LONGEST_NAME, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
 import { type HeadScores, kvTable, mainMetric } from "./scores.ts";
 import { choose, oneRule, type Rule } from "./select.ts";
 
@@ -89,7 +90,7 @@ export function maskFromScores(
 }
 
 /** A mask from KV heads named by the user: these keep everything, all others stream. */
-export function maskFromKvHeads(model: HeadModel, full: readonly HeadRef[], options: Window = {}): HeadMask {
+export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: Window = {}): HeadMask {
   const kvHeads = table(model, "kvHeads", full, "retrieval", "streaming");
   return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
 }
@@ -101,7 +102,7 @@ export function maskFromKvHeads(model: HeadModel, full: readonly HeadRef[], opti
  */
 export function maskFromHeads(
   model: HeadModel,
-  ablate: readonly HeadRef[],
+  ablate: readonly Head[],
   source: HeadMask["source"] = "user",
 ): HeadMask {
   const heads = table(model, "heads", ablate, "ablate", "keep");
@@ -111,7 +112,7 @@ export function maskFromHeads(
 function table<T extends string>(
   model: HeadModel,
   axis: "heads" | "kvHeads",
-  named: readonly HeadRef[],
+  named: readonly Head[],
   inside: T,
   outside: T,
 ): T[][] {
@@ -178,13 +179,13 @@ export async function writeMask(path: string, mask: HeadMask): Promise<void> {
 /** What a mask says of each head of its model: both of its tables, an absent one filled in. */
 export interface MaskMeaning {
   /** KV heads that keep everything: all where the mask says nothing of KV heads. */
-  readonly full: readonly HeadRef[];
+  readonly full: readonly Head[];
   /** KV heads that keep sink and recent tokens only. */
-  readonly streaming: readonly HeadRef[];
+  readonly streaming: readonly Head[];
   /** By layer and KV head, what a streaming head keeps; undefined where everything. */
   readonly windows: readonly (readonly ({ readonly sink: number; readonly recent: number } | undefined)[])[];
   /** Query heads whose output is 0 at every position: none where the mask says nothing of query heads. */
-  readonly ablated: readonly HeadRef[];
+  readonly ablated: readonly Head[];
 }
 
 /** Decides what a mask means, for whoever runs, exports or shows it. Heads are in order of layer and head. */
@@ -199,7 +200,7 @@ export function meaningOf({ model, kvHeads, heads, sink, recent }: HeadMask): Ma
   };
 }
 
-function places(rows: readonly (readonly string[])[], wanted: string): HeadRef[] {
+function places(rows: readonly (readonly string[])[], wanted: string): Head[] {
   return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])));
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
-import { HeadscopeError } from "../errors.ts";
+import { atMostKeys } from "../common/definitions/bounded.ts";
+import { HeadscopeError } from "../common/errors.ts";
 
 /** Keys of one object of a document, extra ones included. */
 export const MOST_KEYS = 1_024;
@@ -44,12 +44,6 @@ export interface ModelShape {
 
 /** What the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
 export type HeadAxis = "heads" | "kvHeads";
-
-/** One head, 0-based. */
-export interface HeadRef {
-  readonly layer: number;
-  readonly head: number;
-}
 
 /** Describes a loaded model for the files about it. */
 export function headModel(model: {

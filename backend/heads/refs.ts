@@ -1,22 +1,23 @@
-import { HeadscopeError } from "../errors.ts";
-import { checkModel, type HeadAxis, type HeadModel, type HeadRef } from "./model.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Head } from "../common/heads/head.ts";
+import { checkModel, type HeadAxis, type HeadModel } from "./model.ts";
 import { type HeadScores, queryMetric, rankTable, readScores } from "./scores.ts";
 
 /** The model whose heads are named; with `kvHeads` and `ref`, score files of another model are refused. */
 export type RefShape = Pick<HeadModel, "layers" | "heads"> & Partial<HeadModel>;
 
 /** A head as users write it: "18.6" is head 6 of layer 18, both 0-based. */
-export function formatHead({ layer, head }: HeadRef): string {
+export function formatHead({ layer, head }: Head): string {
   return `${layer}.${head}`;
 }
 
 /** A KV head as users read it: "KV 18.2" is KV head 2 of layer 18. Query heads alone are written without a word before them. */
-export function formatKvHead(head: HeadRef): string {
+export function formatKvHead(head: Head): string {
   return `KV ${formatHead(head)}`;
 }
 
 /** Heads of an axis as users read them. */
-export function headFormat(axis: HeadAxis): (head: HeadRef) => string {
+export function headFormat(axis: HeadAxis): (head: Head) => string {
   return axis === "heads" ? formatHead : formatKvHead;
 }
 
@@ -30,10 +31,10 @@ export async function parseHeads(
   text: string,
   shape: RefShape,
   read: (path: string) => Promise<HeadScores> = readScores,
-): Promise<HeadRef[]> {
+): Promise<Head[]> {
   const choice = /^(top|bottom):(.*)$/s.exec(text.trim());
   if (choice !== null) return fromScores(choice[1] as "top" | "bottom", choice[2]!, shape, read);
-  const heads = new Map<string, HeadRef>();
+  const heads = new Map<string, Head>();
   for (const part of text.split(",")) {
     const ref = parseHead(part.trim(), shape);
     heads.set(formatHead(ref), ref);
@@ -45,7 +46,7 @@ export async function parseHeads(
  * Reads one head, LAYER.HEAD.
  * @throws HeadscopeError `usage` naming the head and what is allowed
  */
-export function parseHead(text: string, { layers, heads }: RefShape): HeadRef {
+export function parseHead(text: string, { layers, heads }: RefShape): Head {
   const parts = /^(\d+)\.(\d+)$/.exec(text);
   if (parts === null)
     throw new HeadscopeError("usage", `"${text}" is not a head`, {
@@ -66,7 +67,7 @@ async function fromScores(
   rest: string,
   shape: RefShape,
   read: (path: string) => Promise<HeadScores>,
-): Promise<HeadRef[]> {
+): Promise<Head[]> {
   const parts = /^([^@]*)@(.+?)(?:#([^#]*))?$/s.exec(rest);
   if (parts === null)
     throw new HeadscopeError("usage", `"${side}:${rest}" names no score file`, {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
-import { atMostKeys } from "../definitions/bounded.ts";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { atMostKeys } from "../common/definitions/bounded.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { formatJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError, nearest, unknownName } from "../errors.ts";
-import { encodeSafetensors, readSafetensors, type SafeTensor } from "../models/formats/safetensors.ts";
-import { blockHook, isPattern } from "../models/hook-points.ts";
-import { checkOptions, type Rules, whole } from "../options.ts";
+import { HeadscopeError, nearest, unknownName } from "../common/errors.ts";
+import { checkOptions, type Rules, whole } from "../common/options.ts";
+import { encodeSafetensors, readSafetensors, type SafeTensor } from "../models/formats/safetensors/safetensors.ts";
+import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { type ForwardOptions, forward } from "../models/forward.ts";
-import { blockHook, blockHookNames, hookNames, isPattern } from "../models/hook-points.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { type ForwardOptions, forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
+import { blockHook, blockHookNames, hookNames, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 
 /** Tokens up to which patterns are looked into as well: they grow with the square. */

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { MASKED } from "../models/attention.ts";
-import { isPattern } from "../models/hook-points.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { MASKED } from "../models/transformer/attention.ts";
+import { isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 

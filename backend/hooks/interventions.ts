@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
+import { ANYTHING, checkOptions, type Rules, whole } from "../common/options.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { forward } from "../models/forward.ts";
-import { activationWidth, blockHook, checkHookName, isPattern } from "../models/hook-points.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { Affine } from "../models/forward/stage.ts";
 import type { Model } from "../models/model.ts";
-import type { Affine } from "../models/stage.ts";
-import { ANYTHING, checkOptions, type Rules, whole } from "../options.ts";
+import { activationWidth, blockHook, checkHookName, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 import {

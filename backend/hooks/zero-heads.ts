@@ -1,4 +1,4 @@
-import type { Head } from "./ablate.ts";
+import type { Head } from "../common/heads/head.ts";
 import type { Intervention } from "./interventions.ts";
 
 /** Heads whose output z is 0 at every position, as interventions. @returns one a layer */

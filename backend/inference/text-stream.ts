@@ -1,4 +1,4 @@
-import type { Tokenizer } from "../models/formats/tokenizer.ts";
+import type { Tokenizer } from "../models/tokenizers/tokenizer.ts";
 
 /**
  * A text as it grows token by token: whole characters only, since a token may hold part of one, and nothing that may yet turn
@@ -35,7 +35,7 @@ export class TextStream {
     return this.#show(this.#text.length - this.#mayBegin());
   }
 
-  /** What was held back, once no token follows. */
+  /** Gives the text held back, once no token follows. */
   end(): string {
     return this.#show(this.#text.length);
   }
@@ -64,7 +64,7 @@ export class TextStream {
     return grown;
   }
 
-  /** Where the first stop text begins. What is shown already can't be part of one. */
+  /** Finds the beginning of the first stop text; text that is shown already can't be part of one. */
   #firstStop(): number | undefined {
     let first: number | undefined;
     for (const stop of this.#stops) {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { setPriority } from "node:os";
 import type { Readable, Writable } from "node:stream";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { builtFile } from "../paths.ts";
 import { encodeFrame, FrameDecoder, type FromWorker, fromWire, type ToWorker } from "./protocol.ts";
 

@@ -1,4 +1,4 @@
-import { brief, HeadscopeError } from "../errors.ts";
+import { brief, HeadscopeError } from "../common/errors.ts";
 
 /**
  * Messages between a process and its worker, over pipes of their own: per frame the length of the header and the

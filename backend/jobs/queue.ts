@@ -1,9 +1,9 @@
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobEnd, JobEntry, JobProgress, Store } from "../store/store.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
-import { type JobKind, kinds as ownKinds } from "./kinds.ts";
+import { type JobKind, kinds as ownKinds } from "./kinds/index.ts";
 
 /** How often a running job gives a sign of life and looks whether it is to stop, in milliseconds. */
 const BEAT = 1_000;

@@ -1,6 +1,6 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
-import { HeadscopeError, nearest } from "../errors.ts";
+import { HeadscopeError, nearest } from "../common/errors.ts";
 import { parseJson, readText } from "../json.ts";
 import { Random } from "../runtime/random.ts";
 

@@ -1,6 +1,6 @@
 import { probes as probeRegistry } from "../../probes/index.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { JobProgress, RunRecord, Store } from "../store/store.ts";
 import { makeSpec, type TrainSpec } from "../training/spec.ts";
 import type { WorkerOptions } from "./client.ts";

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
 import type { WorkerOptions } from "./client.ts";
+import { type TrainEvent, trainEvent } from "./kinds/train.ts";
 import { Queue } from "./queue.ts";
-import { type TrainEvent, trainEvent } from "./train-kind.ts";
 
 /** Milliseconds between looks at a training that another process does. */
 const LOOK = 250;

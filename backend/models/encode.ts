@@ -1,6 +1,6 @@
-import { HeadscopeError } from "../errors.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Model } from "./model.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 
 /** A model as far as texts are concerned. */
 type Textual = Pick<Model, "ref" | "tokenizer" | "tokenizerFault">;

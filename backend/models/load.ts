@@ -1,24 +1,31 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Processing, WeightType } from "../common/words.ts";
 import { fileInside } from "../files.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
-import { toyInduction } from "./constructed.ts";
 import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
 import { biasesIn, biasesOf, featuresOf } from "./features.ts";
-import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
-import { tokenizerOf } from "./formats/tokenizer-files.ts";
-import { hubModelPath } from "./hub/cache.ts";
-import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./memory.ts";
+import type { Checkpoint } from "./formats/checkpoint.ts";
+import { openCheckpoint } from "./formats/open.ts";
 import { Model } from "./model.ts";
-import { PartReader } from "./part-reader.ts";
-import { type Processing, processModel } from "./processing.ts";
-import { pulledModel } from "./pull.ts";
-import { type CatalogueReference, type ModelReference, parseReference, type RunReference } from "./reference.ts";
-import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./run-checkpoint.ts";
+import { toyInduction } from "./sources/constructed.ts";
+import { hubModelPath } from "./sources/hub/cache.ts";
+import { pulledModel } from "./sources/pull.ts";
+import {
+  type CatalogueReference,
+  type ModelReference,
+  parseReference,
+  type RunReference,
+} from "./sources/reference.ts";
+import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } from "./sources/run-checkpoint.ts";
 import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
+import { tokenizerOf } from "./tokenizers/files/files.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
+import { availableMemory, checkFits, estimateMemory, type MemoryEstimate } from "./weights/memory.ts";
+import { processModel } from "./weights/processing.ts";
+import { PartReader } from "./weights/read.ts";
 
 export interface LoadOptions {
   /**

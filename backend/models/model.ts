@@ -1,16 +1,16 @@
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
-import { type RotaryTables, rotaryTables } from "./rope.ts";
 import { NO_STOPS, type Stops } from "./stops.ts";
-import { type Weights, weightBytes, weightHandles } from "./weights.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
+import { type RotaryTables, rotaryTables } from "./transformer/rope.ts";
+import { type Weights, weightBytes, weightHandles } from "./weights/weights.ts";
 
 /** Positions of the first rotary tables; they double as longer inputs come, since a context of 128k tokens is rarely used. */
 const TABLE = 2048;
 
 /** A loaded model: what it is, its weights, and the tables that its forward needs. */
 export class Model {
-  /** How the user named it. */
+  /** Name that the user gave it. */
   readonly ref: string;
   /** The family that its checkpoint belongs to, such as llama. */
   readonly family: string;
@@ -21,9 +21,9 @@ export class Model {
   readonly tokenizer: Tokenizer | undefined;
   /** The tokens at which its own files end a generation. */
   readonly stops: Stops;
-  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault: string | undefined;
-  /** What its captured functions depend on beside shapes. */
+  /** Key of its captured functions beside shapes. */
   readonly key: string;
   readonly #rotary = new Map<boolean, RotaryTables>();
 

@@ -1,10 +1,10 @@
 import { dirname } from "node:path";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Checkpoint } from "./formats/checkpoint.ts";
 import { readJsonObject } from "./formats/json-file.ts";
 import { fileBeside } from "./formats/model-folder.ts";
-import type { Tokenizer } from "./formats/tokenizer.ts";
+import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 
 /** A token that ends what the model writes. */
 export interface StopToken {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
+import { HeadscopeError } from "../common/errors.ts";
 import { VERDICTS } from "../common/verdicts.ts";
-import { HeadscopeError } from "../errors.ts";
 import { formatJson, readJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { figureSchema } from "./figure.ts";

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { type AttrValue, encodeGraph, type NodeDef, shapeProto } from "./graphdef.ts";
 import type { Binding, NativeBackend, OpAttr, TensorMetadata } from "./native.ts";
 import { DTYPES, type Handle, idOf, native, RawTensor } from "./ops.ts";

@@ -6,15 +6,16 @@ import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
 import type { PathForm } from "../circuits/path.ts";
+import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
 import type { Preset } from "../common/presets.ts";
-import type { Flag, JsonSchema } from "../definitions/definition.ts";
+import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
-import type { LicenceTerms } from "../models/catalogue.ts";
 import type { ModelConfig } from "../models/config.ts";
+import type { LicenceTerms } from "../models/sources/catalogue.ts";
 import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
@@ -159,8 +160,7 @@ export interface ModelInfo extends HeadModel {
 export interface RunSummary {
   readonly id: string;
   readonly task: string;
-  /** Also "interrupted". */
-  readonly status: string;
+  readonly status: ShownStatus;
   readonly step: number;
   readonly steps: number;
   readonly seed: number;
@@ -219,8 +219,7 @@ export interface JobSummary {
   readonly title: string;
   /** The model that it is about, as it was asked for; absent where there is none, or several. */
   readonly model?: string;
-  /** queued, running, done, failed, cancelled, interrupted. */
-  readonly status: string;
+  readonly status: ShownStatus;
   readonly progress?: {
     readonly done: number;
     readonly total: number;
@@ -371,7 +370,7 @@ export interface SliceQuery {
   readonly queries?: string;
   /** Keys [start, end), of patterns. */
   readonly keys?: string;
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: TensorType;
   readonly weighted?: "value";
 }
 
@@ -381,7 +380,7 @@ export interface AblateRequest {
   readonly model?: string;
   readonly rows?: readonly (readonly number[])[];
   readonly heads: readonly string[];
-  readonly method?: "zero" | "mean" | "resample";
+  readonly method?: AblationMethod;
   readonly byPosition?: boolean;
   /** Token rows for mean and resample; default the other rows, or for a single row eight rows of random tokens of its length, after BOS. */
   readonly reference?: readonly (readonly number[])[];

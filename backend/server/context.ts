@@ -1,14 +1,14 @@
 import type { Queue } from "../jobs/queue.ts";
 import type { Store } from "../store/store.ts";
-import type { EventHub } from "./event-hub.ts";
-import type { Interactive } from "./interactive.ts";
-import type { JobRunner } from "./job-runner.ts";
-import type { Library } from "./library.ts";
-import type { Limits } from "./limits.ts";
-import type { Models } from "./models.ts";
-import type { Prompts } from "./prompts.ts";
-import type { Roots } from "./roots.ts";
-import type { Watcher } from "./watcher.ts";
+import type { EventHub } from "./events/hub.ts";
+import type { Watcher } from "./events/watcher.ts";
+import type { Limits } from "./http/limits.ts";
+import type { Interactive } from "./interactive/interactive.ts";
+import type { Prompts } from "./interactive/prompts.ts";
+import type { JobRunner } from "./jobs/runner.ts";
+import type { Library } from "./library/library.ts";
+import type { Models } from "./library/models.ts";
+import type { Roots } from "./library/roots.ts";
 
 /** What the routes of one server share. */
 export interface ServerContext {

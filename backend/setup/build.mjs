@@ -4,18 +4,18 @@ import { join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { SetupError } from "./failure.mjs";
 import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
-import { buildSecondSignal } from "./second-signal.mjs";
+import { buildSecondSignal } from "./native/second-signal.mjs";
 import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
-/** What is bundled: name below dist/ (without .js) to source. */
+/** Bundles: name below dist/ (without .js) to source. */
 const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",
   worker: "backend/workers/worker.ts",
-  "chat-template": "backend/models/tokenizers/chat-template-program.ts",
-  "models/pull": "backend/models/pull.ts",
+  "chat-template": "backend/models/tokenizers/chat/program.ts",
+  "models/pull": "backend/models/sources/pull.ts",
   bench: "test/bench/bench.ts",
   "bench-load": "test/bench/load.ts",
   "bench-ui": "test/bench/ui.ts",

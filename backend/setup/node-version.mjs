@@ -1,5 +1,5 @@
 import { SetupError } from "./failure.mjs";
-import { compareVersions } from "./machine.mjs";
+import { compareVersions } from "./native/machine.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 

@@ -1,7 +1,7 @@
 import { mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import Libsql from "libsql";
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { FULL_REMEDY, fileError } from "./file-error.ts";
 import { APPLICATION_ID, MIGRATIONS } from "./schema.ts";
 

@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 
 /** What to do when a disk is full. */
 export const FULL_REMEDY = "make room and run again: nothing that was reported is lost";

@@ -1,4 +1,4 @@
-import { brief } from "../errors.ts";
+import { brief } from "../common/errors.ts";
 
 /** What a job is about: what lists show in place of its spec. */
 export interface JobSubject {

@@ -1,9 +1,9 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { type Flag, flagsOf, parseParameters } from "../definitions/parameters.ts";
-import { HeadscopeError } from "../errors.ts";
+import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { parameterCount, parameterLayout } from "../models/parameter-layout.ts";
+import { parameterCount, parameterLayout } from "../models/weights/trainable.ts";
 import { optimiserVectors } from "./optimiser.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
 import type { SyntheticTask, TaskShape } from "./task.ts";

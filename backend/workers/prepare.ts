@@ -1,7 +1,7 @@
-import { ablate } from "../hooks/ablate.ts";
-import { forward } from "../models/forward.ts";
-import { blockHook } from "../models/hook-points.ts";
+import { ablate } from "../circuits/ablate.ts";
+import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
+import { blockHook } from "../models/transformer/hook-points.ts";
 import { session } from "./session.ts";
 
 /** Tokens of a prompt whose ablation is compiled in advance; with longer ones the computation counts, not the compiling. */

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
+import { logitsOf } from "../circuits/loss.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
-import { logitsOf } from "../hooks/loss.ts";
 import { encodeText } from "../models/encode.ts";
-import type { ForwardOptions } from "../models/forward.ts";
+import type { ForwardOptions } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";

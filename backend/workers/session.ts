@@ -1,7 +1,7 @@
-import type { HandlerContext } from "./handlers/index.ts";
 import { OpenModels } from "./open-models.ts";
 import { progressTo } from "./progress.ts";
 import { PromptRuns, type Way } from "./prompt-runs.ts";
+import type { HandlerContext } from "./requests/index.ts";
 
 /** What this worker process keeps between requests. */
 export const session = { models: new OpenModels(), runs: new PromptRuns() };

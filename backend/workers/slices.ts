@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../errors.ts";
-import { encodeSafetensors } from "../models/formats/safetensors.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { encodeSafetensors } from "../models/formats/safetensors/safetensors.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import type { SliceQuery } from "../server/api.ts";
-import { Reply } from "./handlers/index.ts";
+import { Reply } from "./requests/index.ts";
 
 /** Where an activation of one row, its row axis dropped, has its heads, positions and keys. */
 export interface Axes {

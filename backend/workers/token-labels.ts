@@ -1,4 +1,4 @@
-import type { Tokenizer } from "../models/formats/tokenizer.ts";
+import type { Tokenizer } from "../models/tokenizers/tokenizer.ts";
 
 /** Stands in a decoded text for bytes that are no whole character. */
 const BROKEN = "\ufffd";

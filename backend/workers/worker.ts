@@ -1,12 +1,12 @@
 // A worker: a process that does what its parent asks for over the pipes 3 (in) and 4 (out), and ends with its parent.
 import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
-import { HeadscopeError, unknownName } from "../errors.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
 import { fileError } from "../store/file-error.ts";
-import { type Handlers, type Idle, Reply } from "./handlers/index.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
+import { type Handlers, type Idle, Reply } from "./requests/index.ts";
 
 /** Milliseconds between signs of life. */
 const HEARTBEAT = 1_000;
@@ -33,7 +33,7 @@ let resting: AbortController | undefined;
 /** Another module's handlers when its path is given, for tests and for programs with kinds of their own. */
 async function loadHandlers(): Promise<Handlers> {
   const [, , path] = process.argv;
-  const module = path === undefined ? await import("./handlers/index.ts") : await import(pathToFileURL(path).href);
+  const module = path === undefined ? await import("./requests/index.ts") : await import(pathToFileURL(path).href);
   return (module as { handlers: Handlers }).handlers;
 }
 

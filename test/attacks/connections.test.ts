@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { keepRoom } from "../../backend/server/connections.ts";
+import { keepRoom } from "../../backend/server/http/connections.ts";
 import { Listening, openServer, type TestServer } from "../helpers/api.ts";
 import { bearer, hold, send, sendBytes, statusesOf } from "./raw.ts";
 

@@ -3,8 +3,8 @@ import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } fr
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { maskFromHeads } from "../../backend/heads/mask.ts";
-import { pullHubModel } from "../../backend/models/hub/pull.ts";
-import { removeModel } from "../../backend/models/pull.ts";
+import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
+import { removeModel } from "../../backend/models/sources/pull.ts";
 import { checkpointFile, runFolder } from "../../backend/paths.ts";
 import type { ModelEntry, Problem } from "../../backend/server/api.ts";
 import { type Answered, openServer, type TestServer } from "../helpers/api.ts";

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { HeadscopeError } from "../../backend/errors.ts";
+import { HeadscopeError } from "../../backend/common/errors.ts";
 import type { Problem, Prompt } from "../../backend/server/api.ts";
-import { LIMITS } from "../../backend/server/limits.ts";
-import { openApi } from "../../backend/server/openapi.ts";
+import { LIMITS } from "../../backend/server/http/limits.ts";
+import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";

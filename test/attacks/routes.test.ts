@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LIMITS } from "../../backend/server/limits.ts";
-import { openApi } from "../../backend/server/openapi.ts";
+import { LIMITS } from "../../backend/server/http/limits.ts";
+import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { bearer, type RawAnswer, type RawOptions, send } from "./raw.ts";

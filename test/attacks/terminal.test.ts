@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bold, dim } from "../../backend/cli/format.ts";
 import { createProgress } from "../../backend/cli/progress.ts";
+import { bold, dim } from "../../backend/cli/text/format.ts";
 import { formatJson } from "../../backend/json.ts";
 import { Exit, printable, printableJson } from "../../backend/setup/terminal.mjs";
 import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
@@ -170,8 +170,8 @@ describe("the source", () => {
   const FREE: Readonly<Record<string, string>> = {
     "backend/setup/terminal.mjs": "it is the exit",
     "backend/cli/bin.mjs": "it says one fixed line before there is an exit",
-    "backend/setup/verify-native.cjs": "what it says is read by the set-up",
-    "backend/models/tokenizers/chat-template-program.ts": "what its process says is read by its parent",
+    "backend/setup/native/verify-native.cjs": "what it says is read by the set-up",
+    "backend/models/tokenizers/chat/program.ts": "what its process says is read by its parent",
   };
   const WRITES =
     /\bconsole\s*[.[]|\bprocess\s*(?:\?\.|\.|\[\s*["'])\s*(?:stdout|stderr)\b|\b(?:writeSync|writeFileSync|appendFileSync)\(\s*[12]\s*,|\bstd(?:out|err)\b[^=\n]*\}\s*=\s*process\b|\/dev\/(?:stdout|stderr|tty)/;

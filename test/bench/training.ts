@@ -1,5 +1,5 @@
 import { Model } from "../../backend/models/model.ts";
-import { initialParameters, parameterLayout } from "../../backend/models/parameter-layout.ts";
+import { initialParameters, parameterLayout } from "../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { optimiserVectors, stepScalars } from "../../backend/training/optimiser.ts";

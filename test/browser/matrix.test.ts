@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { forward } from "../../backend/models/forward.ts";
+import { forward } from "../../backend/models/forward/forward.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { heatColour } from "../../backend/reports/palette.ts";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";

@@ -3,7 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
-import { encodeSafetensors, readSafetensors, type SafeTensor } from "../../backend/models/formats/safetensors.ts";
+import {
+  encodeSafetensors,
+  readSafetensors,
+  type SafeTensor,
+} from "../../backend/models/formats/safetensors/safetensors.ts";
 
 /** A folder of test/fixtures. */
 export function fixture(name: string): string {

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { pulledModel } from "../../backend/models/pull.ts";
+import { pulledModel } from "../../backend/models/sources/pull.ts";
 
 /** Whether the real model is on this machine; `npm test` fetches it first. */
 export const havePulled = pulledModel("smollm2-135m") !== undefined;

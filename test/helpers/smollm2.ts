@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { type LoadOptions, loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
-import { modelFile } from "../../backend/models/pull.ts";
+import { modelFile } from "../../backend/models/sources/pull.ts";
 
 /** Why tests on the real model are skipped, or undefined where it is on this machine (npm test pulls it where pip can). */
 export const smollm2Missing: string | undefined = modelFile("smollm2-135m") ? undefined : "smollm2-135m is not pulled";

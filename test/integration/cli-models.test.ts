@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readSafetensors } from "../../backend/models/formats/safetensors.ts";
+import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FolderListing, ModelEntry } from "../../backend/server/api.ts";
-import { Opened } from "../../backend/server/opened.ts";
-import { Roots } from "../../backend/server/roots.ts";
+import { Opened } from "../../backend/server/library/opened.ts";
+import { Roots } from "../../backend/server/library/roots.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), "headscope-root-")));

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { pulledModel } from "../../backend/models/pull.ts";
+import { pulledModel } from "../../backend/models/sources/pull.ts";
 import type { JobSummary, ModelEntry, Problem, RunCurves, RunDetail, RunSummary } from "../../backend/server/api.ts";
 import { startServer } from "../../backend/server/server.ts";
 import { openStore } from "../../backend/store/store.ts";

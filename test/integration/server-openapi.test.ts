@@ -1,8 +1,8 @@
 import { tmpdir } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { LIMITS } from "../../backend/server/limits.ts";
-import { openApi } from "../../backend/server/openapi.ts";
+import { LIMITS } from "../../backend/server/http/limits.ts";
+import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";

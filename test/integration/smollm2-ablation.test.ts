@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep } from "../../backend/hooks/ablate.ts";
+import { ablate, ablateSweep } from "../../backend/circuits/ablate.ts";
 import { pairing } from "../../backend/hooks/reference.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate } from "../../backend/inference/generate.ts";
-import { forward } from "../../backend/models/forward.ts";
+import { forward } from "../../backend/models/forward/forward.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { maxDifference } from "../helpers/models.ts";
 import { loadSmollm2, oracle, smollm2Missing } from "../helpers/smollm2.ts";

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate } from "../../backend/inference/generate.ts";
-import { forward } from "../../backend/models/forward.ts";
+import { forward } from "../../backend/models/forward/forward.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
-import { pullModel } from "../../backend/models/pull.ts";
+import { pullModel } from "../../backend/models/sources/pull.ts";
 
 /** Logits of one text at some positions, for some ids of the vocabulary (test/oracles/gemma3.py). */
 interface Logits {

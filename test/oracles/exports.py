@@ -1,7 +1,7 @@
 """Independent check of backend/exports: NumPy, json, csv, safetensors and transformers against headscope.
 
     python exports.py fixtures                what these libraries write, into test/fixtures/exports
-    HEADSCOPE_EXPORTS_OUT=DIR npx vitest run test/unit/exports-oracle.test.ts
+    HEADSCOPE_EXPORTS_OUT=DIR npx vitest run test/unit/exports/oracle.test.ts
     python exports.py check DIR               reads what headscope wrote there; verdict into test/oracles/exports.json
 
 The verdict holds the sha256 of every file that was read and accepted; exports-oracle.test.ts insists on those bytes.

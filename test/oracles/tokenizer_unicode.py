@@ -2,7 +2,7 @@
 
     python test/oracles/tokenizer_unicode.py | node test/oracles/tokenizer_unicode.mjs
 
-prints the lists of backend/models/tokenizers/unicode.ts: where these tables differ from JavaScript's (of the Node that runs it).
+prints the lists of backend/models/tokenizers/text/unicode.ts: where these tables differ from JavaScript's (of the Node that runs it).
 Needs: tokenizers.
 """
 

@@ -1,6 +1,6 @@
 """TransformerLens 2 on models that headscope exported: its logits, for export-model-oracle.test.ts.
 
-    HEADSCOPE_EXPORTS_OUT=DIR npx vitest run test/unit/export-model-oracle.test.ts
+    HEADSCOPE_EXPORTS_OUT=DIR npx vitest run test/unit/exports/model-oracle.test.ts
     python transformer_lens_export.py DIR
 
 The first line writes each model of the test as DIR/NAME; this script opens it with numpy (safetensors.numpy) and in

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { ABLATION_METHODS, type AblationMethod } from "../../common/words.ts";
 import { type Context, runs } from "../context.ts";
 import {
   integer,
@@ -12,12 +13,10 @@ import {
   tokenOptions,
 } from "../options.ts";
 
-const METHODS = ["zero", "mean", "resample"] as const;
-
 interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
   interventions?: string;
-  method: (typeof METHODS)[number];
+  method: AblationMethod;
   byPosition?: boolean;
   referenceFile?: string;
   controls: number;
@@ -34,8 +33,8 @@ export function register(program: Command): void {
     .option("--heads <heads>", "heads to take out: 18.6,17.3 or top:8@scores.json#metric")
     .option(
       "--method <method>",
-      `what stands in for a head's output: ${METHODS.join(", ")}`,
-      oneOf("--method", METHODS),
+      `what stands in for a head's output: ${ABLATION_METHODS.join(", ")}`,
+      oneOf("--method", ABLATION_METHODS),
       "zero",
     )
     .option("--by-position", "mean: one mean a position instead of one over all positions")
@@ -60,9 +59,9 @@ export function register(program: Command): void {
       import("../inputs.ts"),
       import("../../heads/model.ts"),
       import("../../heads/refs.ts"),
-      import("../../hooks/ablate.ts"),
+      import("../../circuits/ablate.ts"),
       import("../../hooks/reference.ts"),
-      import("../ablation-text.ts"),
+      import("../text/ablation.ts"),
     ]);
     if ((options.heads === undefined) === (options.interventions === undefined))
       throw new HeadscopeError(
@@ -108,8 +107,8 @@ async function interveneCommand(context: Context, options: AblateCommandOptions,
     import("../model.ts"),
     import("../inputs.ts"),
     import("../case-files.ts"),
-    import("../../hooks/intervene.ts"),
-    import("../ablation-text.ts"),
+    import("../../circuits/intervene.ts"),
+    import("../text/ablation.ts"),
   ]);
   const interventions = await readInterventions(path);
   await withModel(context, options, async (model) => {

@@ -18,7 +18,7 @@ export function register(program: Command): void {
     const [{ readScores }, { compareScores }, { comparisonText }] = await Promise.all([
       import("../../heads/scores.ts"),
       import("../../heads/compare.ts"),
-      import("../compare-text.ts"),
+      import("../text/compare.ts"),
     ]);
     const comparison = compareScores(await readScores(first!), await readScores(second!), options);
     await context.print(comparison, () => comparisonText(comparison));

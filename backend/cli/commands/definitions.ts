@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { unknownName } from "../../errors.ts";
+import { unknownName } from "../../common/errors.ts";
 import { runs } from "../context.ts";
-import { definitionDocument, definitionText } from "../definition-text.ts";
+import { definitionDocument, definitionText } from "../text/definition.ts";
 
 /** `headscope definitions [kind]`: everything that has a name, with the JSON Schemas of its parameters. */
 export function register(program: Command): void {

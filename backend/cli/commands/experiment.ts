@@ -1,6 +1,6 @@
 import type { Command } from "commander";
+import { HeadscopeError } from "../../common/errors.ts";
 import { PRESETS, type Preset } from "../../common/presets.ts";
-import { HeadscopeError } from "../../errors.ts";
 import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 
@@ -33,8 +33,8 @@ function registerList(experiment: Command): void {
     async (context) => {
       const [{ experiments, keptReports }, { definitionDocument }, { listText }] = await Promise.all([
         import("../../../experiments/index.ts"),
-        import("../definition-text.ts"),
-        import("../experiment-text.ts"),
+        import("../text/definition.ts"),
+        import("../text/experiment.ts"),
       ]);
       const documents = await Promise.all(
         experiments.list().map(async (each) => {
@@ -70,9 +70,9 @@ function registerRun(experiment: Command): void {
       { reportText },
     ] = await Promise.all([
       import("../../../experiments/index.ts"),
-      import("../../definitions/definition.ts"),
+      import("../../common/definitions/definition.ts"),
       import("../../store/store.ts"),
-      import("../experiment-text.ts"),
+      import("../text/experiment.ts"),
     ]);
     const { preset, out, seeds } = options;
     const given: Record<string, string> = readPairs(options.param ?? []);
@@ -110,7 +110,7 @@ function registerReport(experiment: Command): void {
   runs<ReportOptions>(command, async (context, choice, name) => {
     const [{ experiments, findReport, keptReports }, { historyText, reportText }] = await Promise.all([
       import("../../../experiments/index.ts"),
-      import("../experiment-text.ts"),
+      import("../text/experiment.ts"),
     ]);
     if (choice.id !== undefined && choice.preset !== undefined)
       throw new HeadscopeError("usage", "--id and --preset cannot go together", { remedy: "give one of them" });
@@ -130,7 +130,7 @@ function registerCompare(experiment: Command): void {
   runs(command, async (context, _, name, first, second) => {
     const [{ compareReports, experiments, findReport }, { comparisonText }] = await Promise.all([
       import("../../../experiments/index.ts"),
-      import("../experiment-text.ts"),
+      import("../text/experiment.ts"),
     ]);
     const found = await Promise.all([first, second].map((id) => findReport(experiments.get(name!), { id })));
     const comparison = compareReports(found[0]!.report, found[1]!.report);

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError, unknownName } from "../../errors.ts";
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { runs } from "../context.ts";
 import { interventionsOption, type ModelOptions, modelOptions, type TokenOptions, tokenOptions } from "../options.ts";
@@ -29,9 +29,9 @@ export function register(program: Command): void {
       await Promise.all([
         import("../model.ts"),
         import("../inputs.ts"),
-        import("../../models/forward.ts"),
+        import("../../models/forward/forward.ts"),
         import("../tensor-file.ts"),
-        import("../format.ts"),
+        import("../text/format.ts"),
         import("../../hooks/activation-cache.ts"),
         import("../../hooks/interventions.ts"),
       ]);
@@ -40,7 +40,7 @@ export function register(program: Command): void {
     await (await import("../../exports/folder.ts")).refuseFolder(options.out);
     await withModel(context, options, async (model) => {
       const rows = await tokensOf(model, options);
-      const { hookNames } = await import("../../models/hook-points.ts");
+      const { hookNames } = await import("../../models/transformer/hook-points.ts");
       const names = expandNames(options.names, hookNames(model.config), model.config);
       const hooks = names.filter((name) => name !== "logits");
       const wantLogits = names.includes("logits");

@@ -1,12 +1,11 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { Intervention } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";
-import { bytes, dim, duration, plural } from "../format.ts";
 import {
   integer,
   interventionsOption,
@@ -18,6 +17,7 @@ import {
   type TokenOptions,
   tokenOptions,
 } from "../options.ts";
+import { bytes, dim, duration, plural } from "../text/format.ts";
 
 interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   chat?: boolean;
@@ -133,7 +133,7 @@ const PREFILL = ["masked", "dense"] as const;
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
 async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typeof PREFILL)[number] }> {
   const [{ parseParameters, readPairs }, { z }] = await Promise.all([
-    import("../../definitions/definition.ts"),
+    import("../../common/definitions/definition.ts"),
     import("zod"),
   ]);
   const schema = z.object({

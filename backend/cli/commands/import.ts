@@ -19,10 +19,10 @@ export function register(program: Command): void {
   runs<ImportOptions>(command, async (context, { model: ref, out, param = [] }, format, path) => {
     const [{ importers }, { readPairs }, { writeScores }, { headModelOf }, { scoresText }] = await Promise.all([
       import("../../exports/index.ts"),
-      import("../../definitions/definition.ts"),
+      import("../../common/definitions/definition.ts"),
       import("../../heads/scores.ts"),
       import("../model.ts"),
-      import("../scores-text.ts"),
+      import("../text/scores.ts"),
     ]);
     const importer = importers.get(format!);
     importers.parse(format!, readPairs(param));

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { Job } from "../../store/store.ts";
 import { runs } from "../context.ts";
 import { withStore } from "../open-store.ts";
@@ -10,7 +10,7 @@ export function register(program: Command): void {
   const command = program.command("jobs").description("list, cancel, resume and remove long work");
 
   runs(command.command("list").description("list the jobs"), async (context) => {
-    const { jobsText } = await import("../jobs-text.ts");
+    const { jobsText } = await import("../text/jobs.ts");
     const shown = await withStore((store) =>
       store.jobs().map((job) => ({ ...job, status: store.shownJobStatus(job) })),
     );

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { runs } from "../context.ts";
 import { type ModelOptions, real, weightsOption } from "../options.ts";
 
@@ -27,7 +27,7 @@ export function registerChecks(models: Command): void {
         import("../model.ts"),
         import("../../models/oracle.ts"),
         import("../../inference/verify.ts"),
-        import("../verify-text.ts"),
+        import("../text/verify.ts"),
       ]);
       const oracle = await readOracle(against);
       const found = await withModel(context, { model: ref!, ...options }, async (model) => {
@@ -56,7 +56,7 @@ export function registerChecks(models: Command): void {
       .option("--against <dir>", "folder of checkpoints that each have an oracle.json")
       .option("--markdown", "as the page docs/families.md"),
     async (context, { against, markdown }) => {
-      const { familiesPage, familiesText, familyRows } = await import("../families-table.ts");
+      const { familiesPage, familiesText, familyRows } = await import("../text/families-table.ts");
       const rows = await familyRows(context, against);
       await context.print(rows, () => (markdown ? familiesPage(rows) : familiesText(rows)));
     },

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { PullProgress } from "../../models/pull.ts";
+import type { PullProgress } from "../../models/sources/pull.ts";
 import { problems } from "../../setup/terminal.mjs";
 import { type Context, runs } from "../context.ts";
 import { registerChecks } from "./models-check.ts";
@@ -18,8 +18,8 @@ export function register(program: Command): void {
     models.command("list").description("list the models that have a name, and those in the Hugging Face cache"),
     async (context) => {
       const [{ listHubModels, listModels }, { bytes, table }] = await Promise.all([
-        import("../../models/pull.ts"),
-        import("../format.ts"),
+        import("../../models/sources/pull.ts"),
+        import("../text/format.ts"),
       ]);
       const found = [...listModels(), ...(await listHubModels())];
       await context.print(found, () =>
@@ -49,9 +49,9 @@ export function register(program: Command): void {
     .option("--accept-licence", "accept the terms that the model comes under, where it has some");
   runs<{ acceptLicence?: boolean }>(pull, async (context, { acceptLicence = false }, ref) => {
     const [{ pullModel }, { parseReference }, { bytes }] = await Promise.all([
-      import("../../models/pull.ts"),
-      import("../../models/reference.ts"),
-      import("../format.ts"),
+      import("../../models/sources/pull.ts"),
+      import("../../models/sources/reference.ts"),
+      import("../text/format.ts"),
     ]);
     if (parseReference(ref!, "none").kind === "hub") return pullFromHub(context, ref!);
     const { path, manifest } = await pullModel(ref!, {
@@ -71,7 +71,7 @@ export function register(program: Command): void {
   runs(
     models.command("info <ref>").description("describe a model: its shape, weights and identity"),
     async (context, _, ref) => {
-      const { infoText, modelInfo } = await import("../model-info.ts");
+      const { infoText, modelInfo } = await import("../text/model-info.ts");
       const info = await modelInfo(ref!);
       await context.print(info, () => infoText(info));
     },
@@ -92,7 +92,7 @@ export function register(program: Command): void {
       if (format === "hf") return exportHuggingFace(context, ref!, out, force);
       const [{ withModel }, { transformerLensLimits, writeTransformerLens }] = await Promise.all([
         import("../model.ts"),
-        import("../../exports/transformer-lens.ts"),
+        import("../../exports/checkpoints/transformer-lens.ts"),
       ]);
       await withModel(context, { model: ref! }, async (model) => {
         const { path, files } = await writeTransformerLens(model, out, { force, signal: context.signal });
@@ -110,7 +110,10 @@ export function register(program: Command): void {
   );
 
   runs(models.command("rm <ref>").description("remove a fetched model"), async (context, _, ref) => {
-    const [{ removeModel }, { bytes }] = await Promise.all([import("../../models/pull.ts"), import("../format.ts")]);
+    const [{ removeModel }, { bytes }] = await Promise.all([
+      import("../../models/sources/pull.ts"),
+      import("../text/format.ts"),
+    ]);
     const freed = await removeModel(ref!);
     await context.print({ model: ref, freed }, () =>
       freed === 0 ? `${ref} was not here.` : `${ref} is removed: ${bytes(freed)} freed.`,
@@ -126,7 +129,7 @@ async function exportHuggingFace(
 ): Promise<void> {
   const [{ withModel }, { writeHuggingFace }] = await Promise.all([
     import("../model.ts"),
-    import("../../exports/hugging-face.ts"),
+    import("../../exports/checkpoints/hugging-face.ts"),
   ]);
   await withModel(context, { model: ref }, async (model) => {
     const { path, files } = await writeHuggingFace(model, out, { force, signal: context.signal });
@@ -138,7 +141,10 @@ async function exportHuggingFace(
 }
 
 async function pullFromHub(context: Context, ref: string): Promise<void> {
-  const [{ pullHubModel }, { bytes }] = await Promise.all([import("../../models/hub/pull.ts"), import("../format.ts")]);
+  const [{ pullHubModel }, { bytes }] = await Promise.all([
+    import("../../models/sources/hub/pull.ts"),
+    import("../text/format.ts"),
+  ]);
   const pulled = await pullHubModel(ref, { signal: context.signal, onProgress: showPull(context) });
   await context.print(pulled, () => `${ref} is here: ${pulled.path} (${bytes(pulled.bytes)}).`);
 }

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { runs } from "../context.ts";
 import { integer, type ModelOptions, modelOptions, numbers, seedOption } from "../options.ts";
 
@@ -30,7 +30,7 @@ export function register(program: Command): void {
       import("../../heads/mask.ts"),
       import("../../heads/model.ts"),
       import("../../../probes/needle.ts"),
-      import("../needle-text.ts"),
+      import("../text/needle.ts"),
     ]);
     const { lengths, depths, needles, maxTokens, seed } = options;
     const bad = lengths.find((length) => !Number.isInteger(length));

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, oneOf } from "../options.ts";
 
@@ -54,7 +54,7 @@ export function register(program: Command): void {
       import("../model.ts"),
       import("../case-files.ts"),
       import("../../circuits/patch.ts"),
-      import("../patch-text.ts"),
+      import("../text/patch.ts"),
     ]);
     const { into, through, form } = options;
     if (into !== undefined || through !== undefined || form !== undefined) return patchPathsCommand(context, options);
@@ -93,7 +93,7 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
       import("../model.ts"),
       import("../case-files.ts"),
       import("../../circuits/path.ts"),
-      import("../patch-text.ts"),
+      import("../text/patch.ts"),
       import("../../heads/refs.ts"),
       import("../../heads/model.ts"),
     ]);

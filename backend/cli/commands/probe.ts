@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { RetrievalCase } from "../../../probes/index.ts";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { Model } from "../../models/model.ts";
 import { type Context, runs } from "../context.ts";
 import { type ModelOptions, modelOptions, paramOption, seedOption } from "../options.ts";
@@ -28,7 +28,7 @@ export function register(program: Command): void {
   runs<ProbeCommandOptions>(command, async (context, options, name) => {
     const [{ probes }, { readPairs }] = await Promise.all([
       import("../../../probes/index.ts"),
-      import("../../definitions/definition.ts"),
+      import("../../common/definitions/definition.ts"),
     ]);
     const parameters = readPairs(options.param ?? []);
     probes.parse(name!, parameters); // before the model is loaded, which takes seconds
@@ -54,7 +54,7 @@ async function probeModel(
     import("../../../probes/index.ts"),
     import("../model.ts"),
     import("../../heads/scores.ts"),
-    import("../scores-text.ts"),
+    import("../text/scores.ts"),
   ]);
   await withModel(context, options, async (model) => {
     const given = await inputsOf(options, model);
@@ -78,7 +78,7 @@ async function probeSteps(
   const [{ probeHistory }, { loadModel }, { historyText }, { formatJson }, { writeFileAtomic }] = await Promise.all([
     import("../../../probes/history.ts"),
     import("../../models/load.ts"),
-    import("../history-text.ts"),
+    import("../text/history.ts"),
     import("../../json.ts"),
     import("../../paths.ts"),
   ]);
@@ -100,8 +100,8 @@ async function probeSteps(
 async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
   const [{ checkpointSteps, runIds }, { unknownName }, { parseReference }] = await Promise.all([
     import("../../paths.ts"),
-    import("../../errors.ts"),
-    import("../../models/reference.ts"),
+    import("../../common/errors.ts"),
+    import("../../models/sources/reference.ts"),
   ]);
   const reference = parseReference(ref, "existing");
   if (reference.kind !== "run")

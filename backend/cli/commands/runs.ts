@@ -3,7 +3,7 @@ import { checkpointSteps } from "../../paths.ts";
 import type { Store } from "../../store/store.ts";
 import { runs } from "../context.ts";
 import { withStore } from "../open-store.ts";
-import type { RunDetails, ShownRun } from "../runs-text.ts";
+import type { RunDetails, ShownRun } from "../text/runs.ts";
 import { registerExport } from "./runs-export.ts";
 
 /** `headscope runs list | show | diff | export | rm`. */
@@ -11,7 +11,7 @@ export function register(program: Command): void {
   const command = program.command("runs").description("list, show, compare, export and remove training runs");
 
   runs(command.command("list").description("list the runs"), async (context) => {
-    const { runsText } = await import("../runs-text.ts");
+    const { runsText } = await import("../text/runs.ts");
     const { shown, losses } = await withStore((store) => {
       const shown = store.runs().map((run) => shownRun(store, run.id));
       const losses = new Map(
@@ -29,7 +29,7 @@ export function register(program: Command): void {
   runs(
     command.command("show <run>").description("show a run: parameters, curves and checkpoints"),
     async (context, _, id) => {
-      const { runText } = await import("../runs-text.ts");
+      const { runText } = await import("../text/runs.ts");
       const details = await withStore((store) => runDetails(store, id!));
       const { run, checkpoints, curves } = details;
       const document = {
@@ -50,7 +50,7 @@ export function register(program: Command): void {
   runs(
     command.command("diff <a> <b>").description("compare two runs: parameters that differ, and last measurements"),
     async (context, _, a, b) => {
-      const { difference, differenceText } = await import("../runs-text.ts");
+      const { difference, differenceText } = await import("../text/runs.ts");
       const found = await withStore((store) => difference(runDetails(store, a!), runDetails(store, b!)));
       await context.print(found, () => differenceText(found));
     },
@@ -61,7 +61,7 @@ export function register(program: Command): void {
   runs(
     command.command("rm <run>").description("remove a run with its curves and checkpoints"),
     async (context, _, id) => {
-      const { bytes } = await import("../format.ts");
+      const { bytes } = await import("../text/format.ts");
       const freed = await withStore((store) => {
         const total = runDetails(store, id!).checkpoints.reduce(
           (sum, each) => sum + (each.missing ? 0 : each.bytes),

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
-import { hasBrowser, openWorkbench, removeEntryPage } from "../browser.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { type Context, runs } from "../context.ts";
 import { ChildFailure, lineOf } from "../errors.ts";
 import { integer } from "../options.ts";
+import { hasBrowser, openWorkbench, removeEntryPage } from "../start/browser.ts";
 
 /** Where the workbench listens. */
 export interface ServeOptions {

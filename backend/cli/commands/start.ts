@@ -26,7 +26,7 @@ export function register(program: Command): void {
   runs<StartOptions>(serveOptions(command), async (context, options) => {
     const { text, out } = options;
     if (!options.serve) {
-      const { mainJob } = await import("../main-job.ts");
+      const { mainJob } = await import("../start/start.ts");
       return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
     }
     const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { runs } from "../context.ts";
 
 interface SweepOptions {
@@ -47,8 +47,8 @@ export function register(program: Command): void {
       import("../../jobs/sweep-file.ts"),
       import("../../jobs/sweep.ts"),
       import("../../store/store.ts"),
-      import("../sweep-text.ts"),
-      import("../train-text.ts"),
+      import("../text/sweep.ts"),
+      import("../text/train.ts"),
     ]);
     const plan = planSweep(await readSweep(file!), file!);
     if (out !== undefined) await (await import("../../exports/folder.ts")).refuseFolder(out);

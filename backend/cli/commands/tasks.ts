@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { runs } from "../context.ts";
-import { definitionDocument, definitionText, flagsTable } from "../definition-text.ts";
 import { integer, paramOption, seedOption } from "../options.ts";
+import { definitionDocument, definitionText, flagsTable } from "../text/definition.ts";
 
 interface SampleOptions {
   count: number;
@@ -15,7 +15,7 @@ export function register(program: Command): void {
   runs(command.command("list").description("list the tasks"), async (context) => {
     const [{ tasks }, { table }] = await Promise.all([
       import("../../../synthetic-tasks/index.ts"),
-      import("../format.ts"),
+      import("../text/format.ts"),
     ]);
     await context.print(
       tasks.list().map((task) => definitionDocument(tasks, task.name)),
@@ -55,7 +55,7 @@ export function register(program: Command): void {
   runs<SampleOptions>(sample, async (context, { count, seed, param }, name) => {
     const [{ tasks, sampleRows }, { readPairs }] = await Promise.all([
       import("../../../synthetic-tasks/index.ts"),
-      import("../../definitions/definition.ts"),
+      import("../../common/definitions/definition.ts"),
     ]);
     const params = tasks.parse(name!, readPairs(param ?? []));
     const { samples, texts } = sampleRows(tasks.get(name!), params, { count, seed });

@@ -8,7 +8,7 @@ export function register(program: Command): void {
     .description("print the token that the workbench of this data folder asks for, for its page or a program");
   runs(command, async (context) => {
     const [{ serverToken }, { dataDir }] = await Promise.all([
-      import("../../server/token.ts"),
+      import("../../server/http/token.ts"),
       import("../../paths.ts"),
     ]);
     const folder = dataDir();

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { RunRecord } from "../../store/store.ts";
 import { runs } from "../context.ts";
 import { integer, paramOption } from "../options.ts";
@@ -31,7 +31,7 @@ export function register(program: Command): void {
     const [{ openStore }, { trainRuns }, { trainDocument, trainText, valuesText }] = await Promise.all([
       import("../../store/store.ts"),
       import("../../jobs/train-runs.ts"),
-      import("../train-text.ts"),
+      import("../text/train.ts"),
     ]);
     const makeRuns = options.resume === undefined ? await newRuns(options, name) : undefined;
     if (!makeRuns) refuseBesideResume(options, name);
@@ -66,7 +66,7 @@ async function newRuns(
     import("../../../synthetic-tasks/index.ts"),
     import("../../../probes/index.ts"),
     import("../../training/spec.ts"),
-    import("../../definitions/definition.ts"),
+    import("../../common/definitions/definition.ts"),
   ]);
   if (name === undefined)
     throw new HeadscopeError("usage", "no task is given", { remedy: `give one of ${tasks.names().join(", ")}` });

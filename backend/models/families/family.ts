@@ -1,8 +1,8 @@
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { ModelConfig } from "../config.ts";
 import { missingTensor } from "../formats/bytes.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { FLOATS, isFloat } from "../formats/safetensors-checkpoint.ts";
+import { FLOATS, isFloat } from "../formats/safetensors/checkpoint.ts";
 
 /** What is done to a tensor's rows on reading: nothing, or GGUF's rotary interleaving undone over so many heads. */
 export type Permutation = "none" | { readonly rotaryHeads: number };

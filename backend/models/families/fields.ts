@@ -1,4 +1,4 @@
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 
 /** Reads typed fields from a checkpoint's metadata, with errors that name file, field, expected and found. */
 export class Fields {

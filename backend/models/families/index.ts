@@ -1,4 +1,4 @@
-import { HeadscopeError, nearest } from "../../errors.ts";
+import { HeadscopeError, nearest } from "../../common/errors.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { refuseForeign } from "../formats/foreign.ts";

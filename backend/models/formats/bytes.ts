@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { openRegular } from "../../files.ts";
 
 /** A file read by byte ranges: the edge at which the formats meet input and output. */

@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { EventStream } from "../event-stream.ts";
-import { clientOf } from "../guard.ts";
-import { limited } from "../problems.ts";
-import { route, SENT } from "../route.ts";
+import { EventStream } from "../events/stream.ts";
+import { clientOf } from "../http/guard.ts";
+import { limited } from "../http/problems.ts";
+import { route, SENT } from "../http/route.ts";
 
 export const eventRoutes = [
   route({

@@ -4,9 +4,9 @@ import { compareReports, experiments, findReport, keptReports } from "../../../e
 import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
 import type { ExperimentEntry, ReportComparison } from "../api.ts";
-import { shortName } from "../fields.ts";
-import { existingFile } from "../files.ts";
-import { route, SENT } from "../route.ts";
+import { shortName } from "../http/fields.ts";
+import { route, SENT } from "../http/route.ts";
+import { existingFile } from "../library/files.ts";
 
 const name = z.object({ name: shortName });
 const reportId = shortName.describe("id of a report, as the list of experiments has it");

@@ -1,11 +1,11 @@
 import { z } from "zod";
-import { atMostKeys } from "../../definitions/bounded.ts";
+import { atMostKeys } from "../../common/definitions/bounded.ts";
 import { headMaskSchema } from "../../heads/mask.ts";
 import { headScoresSchema } from "../../heads/scores.ts";
-import { exportedFile, makeExport } from "../exporting.ts";
-import { documentId, modelRef, parameters, shortName } from "../fields.ts";
-import { IMPORTED_FILES, readForeign } from "../importing.ts";
-import { route, SENT } from "../route.ts";
+import { documentId, modelRef, parameters, shortName } from "../http/fields.ts";
+import { route, SENT } from "../http/route.ts";
+import { exportedFile, makeExport } from "../library/exporting.ts";
+import { IMPORTED_FILES, readForeign } from "../library/importing.ts";
 
 const id = documentId.describe("id of a document in the data folder");
 

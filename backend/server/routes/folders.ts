@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { listFolder } from "../folders.ts";
-import { route } from "../route.ts";
+import { route } from "../http/route.ts";
+import { listFolder } from "../library/folders.ts";
 
 const folderPath = z.string().min(1).max(1_024);
 

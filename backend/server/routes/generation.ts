@@ -3,10 +3,10 @@ import { headMaskSchema } from "../../heads/mask.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";
-import { Efforts } from "../efforts.ts";
-import { headList, modelRef, promptFields, seed } from "../fields.ts";
-import { answerLong } from "../long-answer.ts";
-import { route } from "../route.ts";
+import { headList, modelRef, promptFields, seed } from "../http/fields.ts";
+import { answerLong } from "../http/long-answer.ts";
+import { route } from "../http/route.ts";
+import { Efforts } from "../interactive/efforts.ts";
 
 export const generationRoutes = [
   route({

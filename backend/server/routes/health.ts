@@ -1,6 +1,6 @@
 import packageJson from "../../../package.json" with { type: "json" };
 import type { Health } from "../api.ts";
-import { route } from "../route.ts";
+import { route } from "../http/route.ts";
 
 export const healthRoutes = [
   route({

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { z } from "zod";
 import { leadsInside } from "../../files.ts";
 import { readJson } from "../../json.ts";
-import { documentId } from "../fields.ts";
-import { existingFile, pathOfId } from "../files.ts";
-import { notFound } from "../problems.ts";
-import { route } from "../route.ts";
+import { documentId } from "../http/fields.ts";
+import { notFound } from "../http/problems.ts";
+import { route } from "../http/route.ts";
+import { existingFile, pathOfId } from "../library/files.ts";
 
 export const historyRoutes = [
   route({

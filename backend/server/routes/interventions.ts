@@ -1,15 +1,15 @@
 import { z } from "zod";
 import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
 import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
-import { METHODS } from "../../hooks/ablate.ts";
+import { ABLATION_METHODS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
-import { Efforts } from "../efforts.ts";
-import { headList, modelRef, seed, shortName, tokenRows } from "../fields.ts";
-import type { Limits } from "../limits.ts";
-import { answerLong } from "../long-answer.ts";
-import { limited } from "../problems.ts";
-import { route } from "../route.ts";
+import { headList, modelRef, seed, shortName, tokenRows } from "../http/fields.ts";
+import type { Limits } from "../http/limits.ts";
+import { answerLong } from "../http/long-answer.ts";
+import { limited } from "../http/problems.ts";
+import { route } from "../http/route.ts";
+import { Efforts } from "../interactive/efforts.ts";
 
 const topTokens = z.int().min(1).max(100).optional();
 
@@ -17,7 +17,7 @@ const topTokens = z.int().min(1).max(100).optional();
 function ablation(limits: Limits) {
   const common = {
     heads: headList(limits).describe("query heads, LAYER.HEAD"),
-    method: z.enum(METHODS).optional(),
+    method: z.enum(ABLATION_METHODS).optional(),
     byPosition: z.boolean().optional().describe("mean: one for every position"),
     reference: tokenRows(limits).optional().describe("token rows for mean and resample"),
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),

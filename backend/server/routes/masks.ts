@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Head } from "../../common/heads/head.ts";
 import {
   type HeadMask,
   headMaskSchema,
@@ -7,12 +8,12 @@ import {
   maskFromScores,
   parseMask,
 } from "../../heads/mask.ts";
-import type { HeadModel, HeadRef } from "../../heads/model.ts";
+import type { HeadModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { ServerContext } from "../context.ts";
-import { documentId, modelRef, shortName } from "../fields.ts";
-import type { Limits } from "../limits.ts";
-import { route } from "../route.ts";
+import { documentId, modelRef, shortName } from "../http/fields.ts";
+import type { Limits } from "../http/limits.ts";
+import { route } from "../http/route.ts";
 
 const id = z.object({ id: documentId.describe('path below the data folder, such as "start/mask.json"') });
 
@@ -107,6 +108,6 @@ async function makeMask(body: Request, { library, models }: ServerContext, signa
   return maskFromHeads(model, refs(given.ablate, model));
 }
 
-function refs(heads: readonly string[], shape: { layers: number; heads: number }): HeadRef[] {
+function refs(heads: readonly string[], shape: { layers: number; heads: number }): Head[] {
   return heads.map((head) => parseHead(head, shape));
 }

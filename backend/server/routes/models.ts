@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { removeModel } from "../../models/pull.ts";
-import { modelRef } from "../fields.ts";
-import { route } from "../route.ts";
+import { removeModel } from "../../models/sources/pull.ts";
+import { modelRef } from "../http/fields.ts";
+import { route } from "../http/route.ts";
 
 export const modelRoutes = [
   route({

@@ -1,5 +1,5 @@
 import type { QueueEntry } from "../api.ts";
-import { route } from "../route.ts";
+import { route } from "../http/route.ts";
 
 export const queueRoutes = [
   route({

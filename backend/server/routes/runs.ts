@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { evenScores, probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
@@ -10,9 +10,9 @@ import type { ModelParams } from "../../training/parameters.ts";
 import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { parameters, seed, shortName } from "../fields.ts";
-import { runSummary } from "../job-summaries.ts";
-import { route } from "../route.ts";
+import { parameters, seed, shortName } from "../http/fields.ts";
+import { route } from "../http/route.ts";
+import { runSummary } from "../jobs/summaries.ts";
 
 const id = z.object({ id: shortName });
 

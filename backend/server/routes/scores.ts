@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { compareScores } from "../../heads/compare.ts";
 import { headScoresSchema, parseScores } from "../../heads/scores.ts";
-import { documentId, modelRef, ordinal, shortName } from "../fields.ts";
-import { scoresId } from "../library.ts";
-import { route } from "../route.ts";
+import { documentId, modelRef, ordinal, shortName } from "../http/fields.ts";
+import { route } from "../http/route.ts";
+import { scoresId } from "../library/library.ts";
 
 const id = z.object({ id: documentId.describe('path below the data folder, such as "start/induction.json"') });
 

@@ -1,4 +1,4 @@
-import { type CsvCell, csvText } from "../../csv.ts";
+import { type CsvCell, csvText } from "../../common/csv.ts";
 import type { Curves } from "./curves.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Scalar } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../errors.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { hasNative, rawEffect } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Curves } from "./curves.ts";

@@ -1,4 +1,4 @@
-import type { Flag } from "../../../backend/definitions/definition.ts";
+import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { KeptScores } from "../state/workspace.svelte.ts";
 
 /** What is known of how scores were made. */

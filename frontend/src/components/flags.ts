@@ -1,4 +1,4 @@
-import type { Flag } from "../../../backend/definitions/definition.ts";
+import type { Flag } from "../../../backend/common/definitions/definition.ts";
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 

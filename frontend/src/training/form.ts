@@ -1,4 +1,4 @@
-import type { Flag } from "../../../backend/definitions/definition.ts";
+import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { Definitions, Problem, RunDetail, TrainRequest } from "../../../backend/server/api.ts";
 import type { ModelParams } from "../../../backend/training/parameters.ts";
 import { command } from "../command.ts";

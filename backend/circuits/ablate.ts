@@ -1,0 +1,353 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Head } from "../common/heads/head.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
+import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
+import { allFinite, notFinite } from "../hooks/finite.ts";
+import type { Model } from "../models/model.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { Random } from "../runtime/random.ts";
+import { tf } from "../runtime/tf.ts";
+import { topIndices } from "../runtime/top.ts";
+import type { Turn } from "../runtime/turn.ts";
+import { type CleanRun, ModelRuns } from "./ablation-runs.ts";
+import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
+
+export type { CleanRun } from "./ablation-runs.ts";
+export { nextTokenLosses, type TokenLosses } from "./loss.ts";
+
+/** A token of a row, and another in its place. */
+export interface Contrast {
+  /** Of the token, from 1 on: it is foretold at the position before. */
+  readonly position: number;
+  /** Id of the other token. */
+  readonly wrong: number;
+}
+
+/** What stands in for a head's output, on which rows. */
+export interface AblationInput {
+  /** Rows of token ids [rows][positions], at least two tokens each. */
+  tokens: readonly (readonly number[])[];
+  /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
+  method: AblationMethod;
+  /** mean: one mean a position instead of one over all. Default false. */
+  byPosition?: boolean;
+  /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
+  reference?: readonly (readonly number[])[];
+  /** A single row's token against a wrong one: `difference` of the result. */
+  contrast?: Contrast;
+  /** The clean run of the rows, where it is at hand. */
+  clean?: CleanRun;
+  /** Of the pairing of rows in resample and of the control's draws. Default 0. */
+  seed?: number;
+  /** Called as batches of variants are done. */
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+  /** Lets others in between stretches of a long run. */
+  turn?: Turn;
+}
+
+export interface AblateOptions extends AblationInput {
+  heads: readonly Head[];
+  /** Draws of as many other heads of the same layers; default 5, 0 for none. */
+  controls?: number;
+  /** Next tokens shown for each row. Default 5. */
+  topTokens?: number;
+}
+
+const ROWS = listOf({
+  wants: "a list of token ids",
+  fits: (row) => ArrayBuffer.isView(row) || (Array.isArray(row) && row.every((id) => typeof id === "number")),
+});
+
+const INPUT: Rules<AblationInput> = {
+  tokens: { wants: "rows of token ids", fits: (rows) => Array.isArray(rows) && (rows.length === 0 || ROWS.fits(rows)) },
+  method: oneOf(ABLATION_METHODS),
+  byPosition: YES_OR_NO,
+  reference: ROWS,
+  clean: ANYTHING,
+  seed: whole(0),
+  progress: FUNCTION,
+  signal: ANYTHING,
+  turn: FUNCTION,
+  contrast: { wants: "a position and a wrong token", fits: (value) => typeof value === "object" && value !== null },
+};
+
+const OPTIONS: Rules<AblateOptions> = {
+  ...INPUT,
+  heads: { wants: "a list of heads {layer, head}", fits: Array.isArray },
+  controls: whole(0),
+  topTokens: whole(0),
+};
+
+/** One draw of control heads. */
+export interface ControlDraw extends TokenLosses {
+  heads: Head[];
+}
+
+/** A token that may come next, and its probability in either run. */
+export interface NextToken {
+  id: number;
+  text?: string;
+  clean: number;
+  ablated: number;
+}
+
+/** What taking heads out does, beside other heads of the same layers. */
+export interface Ablation {
+  model: { ref: string; digest: string };
+  heads: Head[];
+  method: AblationMethod;
+  byPosition: boolean;
+  seed: number;
+  clean: TokenLosses;
+  ablated: TokenLosses;
+  /** Absent with `controls: 0`, or where no layer has a head to spare: then `noControl` says so. */
+  control?: {
+    /** As many as asked for; one where there is one set of heads to draw. */
+    draws: ControlDraw[];
+    /** Of the draws' losses. */
+    mean: number;
+    range: [number, number];
+    /** How many different sets there are to draw, where these are fewer than the draws asked for: then draws repeat. */
+    ways?: number;
+    /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
+    short?: { layer: number; wanted: number; others: number }[];
+  };
+  /** Why there is no control though it was asked for. */
+  noControl?: string;
+  /** With a contrast: logit of the token less that of the wrong one, in each run. */
+  difference?: { clean: number; ablated: number; draws: number[] };
+  /** By row: the likeliest tokens after its end, by the larger of the two probabilities. */
+  nextToken: NextToken[][];
+}
+
+const MOST_TOKENS_SHOWN = 64;
+
+/**
+ * Takes heads out and measures the loss and the next token's probabilities, beside a control of as many other heads of the same layers.
+ * Everything from the first changed layer on runs in batches of rows, in which every row has its own heads taken out.
+ * @throws HeadscopeError for heads that the model does not have, rows of fewer than two tokens, a mean or resample over a single row
+ */
+export async function ablate(model: Model, options: AblateOptions): Promise<Ablation> {
+  checkOptions("ablate", options, OPTIONS, ["tokens", "heads", "method"]);
+  const { heads, controls = 5, seed = 0, topTokens = 5, progress } = options;
+  checkInput(model, options.tokens, [heads]);
+  if (options.contrast) checkContrast(model, options.tokens, options.contrast);
+  const { draws, short, ways } = drawControls(model, heads, controls, seed);
+  const sets = [[], heads, ...draws];
+  const runs = new ModelRuns(model, options, sets);
+  try {
+    await runs.all((done, total) => progress?.(done, total, "ablation, rows"), options.signal);
+    const losses = runs.losses.map((nll): TokenLosses => ({ loss: meanLoss(nll), nll }));
+    const means = losses.slice(2).map(({ loss }) => loss);
+    return {
+      model: { ref: model.ref, digest: model.digest },
+      heads: heads.map(({ layer, head }) => ({ layer, head })),
+      method: options.method,
+      byPosition: options.byPosition ?? false,
+      seed,
+      clean: losses[0]!,
+      ablated: losses[1]!,
+      ...(means.length === 0
+        ? controls === 0
+          ? {}
+          : { noControl: "no layer of these heads has another head that could be taken out instead" }
+        : {
+            control: {
+              draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
+              mean: means.reduce((a, b) => a + b, 0) / means.length,
+              range: [Math.min(...means), Math.max(...means)] as [number, number],
+              ...(ways < controls ? { ways } : {}),
+              ...(short.length > 0 ? { short } : {}),
+            },
+          }),
+      ...(options.contrast ? { difference: differences(model, runs, sets.length, options) } : {}),
+      nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), {
+        tokens: options.tokens,
+        count: Math.min(topTokens, MOST_TOKENS_SHOWN),
+      }),
+    };
+  } finally {
+    runs.dispose();
+  }
+}
+
+/**
+ * Losses of many ablations of the same rows, each set of heads a set of rows in one batched call; each starts from the stored
+ * residual of its first changed layer.
+ * @param sets heads to take out together; an empty set is the clean run
+ * @returns losses in the order of the sets
+ */
+export async function ablateSweep(
+  model: Model,
+  options: AblationInput & { sets: readonly (readonly Head[])[] },
+): Promise<TokenLosses[]> {
+  checkOptions(
+    "ablateSweep",
+    options,
+    { ...INPUT, sets: { wants: "lists of heads", fits: (sets) => Array.isArray(sets) && sets.every(Array.isArray) } },
+    ["tokens", "method", "sets"],
+  );
+  checkInput(model, options.tokens, options.sets, true);
+  const runs = new ModelRuns(model, options, options.sets, { keepStreams: false });
+  try {
+    await runs.all((done, total) => options.progress?.(done, total, "ablation sweep, rows"), options.signal);
+    return runs.losses.map((nll) => ({ loss: meanLoss(nll), nll }));
+  } finally {
+    runs.dispose();
+  }
+}
+
+function checkInput(
+  { config }: Model,
+  tokens: AblationInput["tokens"],
+  sets: readonly (readonly Head[])[],
+  emptyToo = false,
+): void {
+  if (tokens.length === 0)
+    throw new HeadscopeError("input", "there are no rows to measure a loss on", {
+      remedy: "give at least one row of tokens",
+    });
+  const short = tokens.findIndex((row) => row.length < 2);
+  if (short >= 0)
+    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
+      remedy: "give rows of at least two tokens",
+    });
+  for (const set of sets) {
+    if (set.length === 0 && !emptyToo)
+      throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
+    for (const one of set) {
+      if (one === null || typeof one !== "object")
+        throw new HeadscopeError("usage", `${JSON.stringify(one)} is no head`, {
+          remedy: "give {layer, head}, or read it with parseHeads",
+        });
+      const { layer, head } = one;
+      const known =
+        Number.isInteger(layer) &&
+        Number.isInteger(head) &&
+        layer >= 0 &&
+        head >= 0 &&
+        layer < config.n_layers &&
+        head < config.n_heads;
+      if (!known) {
+        throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, {
+          remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}`,
+        });
+      }
+    }
+  }
+}
+
+function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { position, wrong }: Contrast): void {
+  const [row, ...others] = tokens;
+  if (others.length > 0)
+    throw new HeadscopeError("usage", "a contrast is of a single row", { remedy: "give one row, or leave it out" });
+  if (!(Number.isInteger(position) && position >= 1 && position < row!.length))
+    throw new HeadscopeError("usage", `no token at position ${position} is foretold in ${row!.length} tokens`, {
+      remedy: `choose a position from 1 to ${row!.length - 1}`,
+    });
+  if (!(Number.isInteger(wrong) && wrong >= 0 && wrong < config.d_vocab))
+    throw new HeadscopeError("usage", `the wrong token's id ${wrong} is outside the vocabulary`, {
+      remedy: `ids go from 0 to ${config.d_vocab - 1}`,
+    });
+}
+
+/** Logit of the contrast's token less that of the wrong one, of every set's run: clean, ablated, then the draws. */
+function differences(
+  model: Model,
+  runs: ModelRuns,
+  sets: number,
+  { tokens, contrast }: AblateOptions,
+): NonNullable<Ablation["difference"]> {
+  const { position, wrong } = contrast!;
+  const right = tokens[0]![position]!;
+  const [clean, ablated, ...draws] = tf.tidy(() => {
+    const { d_vocab } = model.config;
+    const logits = tf.reshape(logitsOf(model, runs.contrastStreams(sets)), [sets * d_vocab, 1]);
+    const pick = (id: number): Tensor =>
+      gatherRows(
+        logits,
+        tf.tensor1d(
+          Array.from({ length: sets }, (_, s) => s * d_vocab + id),
+          "int32",
+        ),
+      );
+    return [...tf.sub(pick(right), pick(wrong)).dataSync()];
+  });
+  return { clean: clean!, ablated: ablated!, draws };
+}
+
+/**
+ * Draws as many other heads of the same layers, `count` times; once where there is one set to draw.
+ * @returns the draws, layers that have too few other heads, and the number of different sets
+ */
+export function drawControls(
+  { config }: Model,
+  heads: readonly Head[],
+  count: number,
+  seed: number,
+): { draws: Head[][]; short: { layer: number; wanted: number; others: number }[]; ways: number } {
+  const random = new Random(seed, 2);
+  const layers = [...new Set(heads.map(({ layer }) => layer))]
+    .sort((a, b) => a - b)
+    .map((layer) => {
+      const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
+      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
+      return { layer, wanted: taken.size, others };
+    });
+  const draw = (): Head[] =>
+    layers.flatMap(({ layer, wanted, others }) =>
+      random
+        .permutation(others.length)
+        .slice(0, wanted)
+        .map((i) => others[i]!)
+        .sort((a, b) => a - b)
+        .map((head) => ({ layer, head })),
+    );
+  const ways = layers.reduce((all, { wanted, others }) => all * choices(others.length, wanted), 1);
+  const some = layers.some(({ others }) => others.length > 0);
+  const draws = some ? Array.from({ length: ways === 1 ? Math.min(count, 1) : count }, draw) : [];
+  const short = layers
+    .filter(({ wanted, others }) => others.length < wanted)
+    .map(({ layer, wanted, others }) => ({ layer, wanted, others: others.length }));
+  return { draws, short, ways };
+}
+
+/** Ways to choose `wanted` of `others`; the one way to take all where there are too few. */
+function choices(others: number, wanted: number): number {
+  let ways = 1;
+  for (let i = 0; i < Math.min(wanted, others - wanted); i++) ways = (ways * (others - i)) / (i + 1);
+  return Math.round(ways);
+}
+
+/**
+ * The likeliest tokens after each row, by the larger of two runs' probabilities.
+ * @param clean streams of the rows' last positions [rows, d_model] @param ablated alike
+ */
+export function nextTokens(
+  model: Model,
+  clean: Tensor,
+  ablated: Tensor,
+  { tokens, count }: { tokens: AblationInput["tokens"]; count: number },
+): NextToken[][] {
+  const rows = clean.shape[0]!;
+  return Array.from({ length: rows }, (_, r) => {
+    const probabilities = tf.tidy(() => {
+      const both = [clean, ablated].map((t) => gatherRows(t, tf.tensor1d([r], "int32")));
+      return tf.softmax(logitsOf(model, tf.concat(both, 0)));
+    });
+    // Read outside of tidy, which would look for tensors in every number of what it returns.
+    const values = probabilities.dataSync();
+    probabilities.dispose();
+    if (!allFinite(values)) throw notFinite(model, "the logits", tokens);
+    const [before, after] = [values.slice(0, values.length / 2), values.slice(values.length / 2)];
+    const larger = before.map((p, id) => Math.max(p, after[id]!));
+    return topIndices(larger, count).map((id) => ({
+      id,
+      ...(model.tokenizer ? { text: model.tokenizer.token(id) } : {}),
+      clean: before[id]!,
+      ablated: after[id]!,
+    }));
+  });
+}

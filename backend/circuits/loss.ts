@@ -1,0 +1,154 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { allFinite, notFinite } from "../hooks/finite.ts";
+import { type ForwardOptions, forward } from "../models/forward/forward.ts";
+import type { Model } from "../models/model.ts";
+import { functions } from "../runtime/capture.ts";
+import { gatherRows } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import type { Turn } from "../runtime/turn.ts";
+
+/** Loss of the next token, in nats. */
+export interface TokenLosses {
+  /** Mean over all predicted tokens of all rows. */
+  loss: number;
+  /** By row and position: -log p(token t + 1 | tokens up to t), [rows][length - 1]. */
+  nll: number[][];
+}
+
+/** Tokens whose logits are held at a time: 50 MB of them at 49,152 tokens of vocabulary. */
+const UNEMBED = 256;
+/** Tokens that go through a block together. */
+export const BATCH_TOKENS = 2048;
+
+/**
+ * Loss of every next token.
+ * @param tokens rows of token ids [rows][positions], of any lengths
+ * @throws HeadscopeError for ids outside the vocabulary or rows beyond the context
+ */
+export function nextTokenLosses(model: Model, tokens: readonly (readonly number[])[]): TokenLosses {
+  const longest = Math.max(...tokens.map((row) => row.length));
+  const batch = Math.max(1, Math.floor(BATCH_TOKENS / longest));
+  const nll: number[][] = [];
+  for (let first = 0; first < tokens.length; first += batch) {
+    const rows = tokens.slice(first, first + batch);
+    const { resid } = forward(model, { tokens: rows, logitsAt: "none" });
+    nll.push(...residLosses(model, resid, rows));
+    resid.dispose();
+  }
+  return { loss: meanLoss(nll), nll };
+}
+
+/** Mean over all entries; 0 where nothing was predicted. */
+export function meanLoss(nll: readonly (readonly number[])[]): number {
+  const all = nll.flat();
+  return all.length === 0 ? 0 : all.reduce((sum, x) => sum + x, 0) / all.length;
+}
+
+/**
+ * Loss of every next token from the residual stream after the last layer; logits are made and reduced in bounded chunks.
+ * @param resid [rows, positions, d_model] @param tokens the rows' ids
+ * @param options.onChunk called after each chunk; throwing from it ends the work
+ * @param options.interventions of the run that the stream comes from, to say where numbers that are none arose
+ * @returns nll by row and position
+ * @throws HeadscopeError (input) for losses that are no numbers
+ */
+export function residLosses(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  { onChunk, ...changes }: { onChunk?: () => void } & Changes = {},
+): number[][] {
+  const losses: number[] = [];
+  for (const part of lossChunks(model, resid, tokens, changes)) {
+    losses.push(...part);
+    onChunk?.();
+  }
+  return byRow(losses, tokens);
+}
+
+/** What was changed in the run that a stream comes from. */
+type Changes = Pick<ForwardOptions, "interventions">;
+
+/** As `residLosses`, with a turn for others after each chunk. @throws what `turn` throws */
+export async function residLossesInTurns(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  { turn, ...changes }: { turn: Turn } & Changes,
+): Promise<number[][]> {
+  const losses: number[] = [];
+  for (const part of lossChunks(model, resid, tokens, changes)) {
+    losses.push(...part);
+    if (part.length === UNEMBED) await turn();
+  }
+  return byRow(losses, tokens);
+}
+
+/** Losses one chunk after the other, each made when it is asked for. */
+function* lossChunks(
+  model: Model,
+  resid: Tensor,
+  tokens: readonly (readonly number[])[],
+  changes: Changes,
+): Generator<number[]> {
+  const { d_model, d_vocab } = model.config;
+  const positions = resid.shape[1]!;
+  const wanted = tokens.flatMap((row, r) => row.slice(1).map((target, t) => ({ from: r * positions + t, target })));
+  for (let first = 0; first < wanted.length; first += UNEMBED) {
+    const part = wanted.slice(first, first + UNEMBED);
+    // Filled up so that every chunk runs the same functions.
+    const size = wanted.length > UNEMBED ? UNEMBED : Math.ceil(part.length / 32) * 32;
+    const filled = Array.from({ length: size }, (_, i) => part[i] ?? part[0]!);
+    const values = tf.tidy(() => {
+      const index = tf.tensor1d(
+        filled.map(({ from }) => from),
+        "int32",
+      );
+      const streams = gatherRows(tf.reshape(resid, [-1, d_model]), index);
+      const logits = logitsOf(model, streams); // [size, d_vocab]
+      const target = tf.tensor1d(
+        filled.map((one, i) => i * d_vocab + one.target),
+        "int32",
+      );
+      const inputs = [logits, target];
+      const body = ([l, at]: Tensor[]): Tensor[] => [
+        tf.sub(tf.logSumExp(l!, 1), tf.reshape(gatherRows(tf.reshape(l!, [size * d_vocab, 1]), at!), [size])),
+      ];
+      return functions
+        .get(
+          `nll|${size}|${d_vocab}`,
+          (...args) => body(args as Tensor[]),
+          () => inputs,
+          () => ({ name: "nll" }),
+        )
+        .run(inputs)[0]!
+        .dataSync();
+    });
+    const found = [...values.slice(0, part.length)];
+    if (!allFinite(found)) throw notFinite(model, "the losses", tokens, changes);
+    yield found;
+  }
+}
+
+function byRow(losses: readonly number[], tokens: readonly (readonly number[])[]): number[][] {
+  let at = 0;
+  return tokens.map((row) => {
+    const first = at;
+    at += row.length - 1;
+    return losses.slice(first, at);
+  });
+}
+
+/** Logits of single streams, through the final norm. @param streams after the last layer [n, d_model] @returns [n, d_vocab] */
+export function logitsOf(model: Model, streams: Tensor): Tensor {
+  const { n_layers, d_model, d_vocab } = model.config;
+  const count = streams.shape[0]!;
+  // Each as a row of its own, so that the model's context does not limit how many there are.
+  const { logits, resid } = forward(model, {
+    resid: tf.reshape(streams, [count, 1, d_model]),
+    startLayer: n_layers,
+    logitsAt: "all",
+  });
+  resid.dispose();
+  return tf.reshape(logits!, [count, d_vocab]);
+}

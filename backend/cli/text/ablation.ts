@@ -1,0 +1,106 @@
+import type { Ablation, NextToken } from "../../circuits/ablate.ts";
+import type { Intervened } from "../../circuits/intervene.ts";
+import { formatHead } from "../../heads/refs.ts";
+import { bold, dim, number, plural, signed, table } from "./format.ts";
+
+const ROWS_SHOWN = 4;
+/** Tokens less likely than this in both runs are left out. */
+const UNLIKELY = 0.01;
+
+/** What `headscope ablate --json` prints: the ablation with heads as users write them. @param random rows that stood in for a reference */
+export function ablationDocument(
+  { heads, control, ...rest }: Ablation,
+  random?: readonly unknown[],
+): Record<string, unknown> {
+  return {
+    ...rest,
+    ...(random ? { reference: "random" } : {}),
+    heads: heads.map(formatHead),
+    ...(control === undefined
+      ? {}
+      : {
+          control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
+        }),
+  };
+}
+
+function likely({ clean, ablated }: NextToken): boolean {
+  return Math.max(clean, ablated) >= UNLIKELY;
+}
+
+/** An ablation for people: losses beside the control's, and what comes next before and after. */
+export function ablationText(result: Ablation, random?: readonly unknown[]): string {
+  const { clean, ablated, control, noControl, heads, method, model, nextToken } = result;
+  const row = (name: string, loss: number, note = "") => [
+    name,
+    number(loss),
+    loss === clean.loss ? "" : signed(loss - clean.loss),
+    note,
+  ];
+  const rows = [
+    row("all heads", clean.loss),
+    row(`${plural(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
+  ];
+  if (control !== undefined) {
+    const [low, high] = control.range;
+    const all =
+      control.ways === undefined
+        ? ""
+        : ` of the ${plural(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
+    const note = `${plural(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
+    rows.push(row("other heads of these layers", control.mean, note));
+  }
+  const short = (control?.short ?? []).map(({ layer, others }) =>
+    dim(`  layer ${layer} has only ${plural(others, "other head")}: its draws hold them all`),
+  );
+  return [
+    `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
+    table(LOSSES, rows, "  "),
+    ...short,
+    ...(noControl === undefined ? [] : [dim(`  no control: ${noControl}`)]),
+    ...(random
+      ? [dim(`  ${method} over ${random.length} rows of random tokens; --reference-file gives it rows of your own`)]
+      : []),
+    "",
+    ...nextTexts(nextToken, "ablated"),
+  ].join("\n");
+}
+
+const LOSSES = [
+  { head: "" },
+  { head: "loss", align: "right" as const },
+  { head: "", align: "right" as const },
+  { head: "" },
+];
+
+/** What comes next in either run, for the first rows. @param changed names the other run */
+function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
+  return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
+    dim(`after row ${r}`),
+    table(
+      [{ head: "token" }, { head: "all heads", align: "right" }, { head: changed, align: "right" }],
+      tokens
+        .filter(likely)
+        .map(({ id, text, clean: before, ablated: after }) => [
+          text === undefined ? String(id) : JSON.stringify(text),
+          number(before),
+          number(after),
+        ]),
+      "  ",
+    ),
+  ]);
+}
+
+/** What interventions do, for people. @param count of them */
+export function interventionText({ model, clean, changed, nextToken }: Intervened, count: number): string {
+  const rows = [
+    ["as it is", number(clean.loss), ""],
+    [`with ${plural(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
+  ];
+  return [
+    `${bold("Interventions")} in ${model.ref}, loss in nats a token`,
+    table(LOSSES.slice(0, 3), rows, "  "),
+    "",
+    ...nextTexts(nextToken, "changed"),
+  ].join("\n");
+}

@@ -1,0 +1,64 @@
+import { csvText } from "../../common/csv.ts";
+import { describeValues, type SweepPlan, type SweepResult, valueText } from "../../jobs/sweep.ts";
+import { plural, table } from "./format.ts";
+
+/**
+ * A sweep's results as CSV, a line a run: the varied parameters, seed, run, status, step, then the last value of the loss
+ * and of each evaluation; empty where a run has none.
+ */
+export function sweepCsv({ varied }: SweepPlan, results: readonly SweepResult[]): string {
+  const metrics = metricsOf(results);
+  const rows = results.flatMap(({ values, runs }) =>
+    runs.map(({ run, seed, status, step, metrics: own }) => [
+      ...varied.map((name) => valueText(values[name])),
+      ...[seed, run, status, step],
+      ...metrics.map((name) => own[name] ?? ""),
+    ]),
+  );
+  return csvText([[...varied, "seed", "run", "status", "step", ...metrics], ...rows]);
+}
+
+/** A sweep's results for people, a line a point: metrics are means over the seeds, with the range where there are several. */
+export function sweepText({ task, varied, seeds }: SweepPlan, results: readonly SweepResult[]): string {
+  const metrics = metricsOf(results);
+  const unfinished = results.some(({ runs }) => runs.some(({ status }) => status !== "done"));
+  const columns = [
+    ...varied.map((head) => ({ head, align: "right" as const })),
+    ...(unfinished ? [{ head: "status" }] : []),
+    ...metrics.map((head) => ({ head, align: "right" as const })),
+  ];
+  const rows = results.map((result) => [
+    ...varied.map((name) => valueText(result.values[name])),
+    ...(unfinished ? [statusText(result)] : []),
+    ...metrics.map((name) => rangeText(result.metrics[name])),
+  ]);
+  const over = seeds.length === 1 ? `seed ${seeds[0]}` : `mean (range) over ${plural(seeds.length, "seed")}`;
+  const failures = results.flatMap(({ values, runs }) =>
+    runs.flatMap(({ run, error }) =>
+      error === undefined ? [] : [`${[run, describeValues(values)].filter(Boolean).join(", ")}: ${error}`],
+    ),
+  );
+  return [`${task}: ${plural(results.length, "point")}, ${over}`, table(columns, rows, "  "), ...failures].join("\n");
+}
+
+function metricsOf(results: readonly SweepResult[]): string[] {
+  return [...new Set(results.flatMap(({ runs }) => runs.flatMap(({ metrics }) => Object.keys(metrics))))];
+}
+
+/** "done", or how many runs are in which state. */
+function statusText({ runs }: SweepResult): string {
+  const states = [...new Set(runs.map(({ status }) => status))];
+  if (states.length === 1) return states[0]!;
+  return states.map((state) => `${runs.filter(({ status }) => status === state).length} ${state}`).join(", ");
+}
+
+function rangeText(metric: SweepResult["metrics"][string] | undefined): string {
+  if (metric === undefined) return "";
+  const { mean, min, max } = metric;
+  return min === max ? digits(mean) : `${digits(mean)} (${digits(min)}–${digits(max)})`;
+}
+
+/** Three decimals, or as many digits for a small number. */
+function digits(value: number): string {
+  return value !== 0 && Math.abs(value) < 0.01 ? value.toPrecision(3) : value.toFixed(3);
+}

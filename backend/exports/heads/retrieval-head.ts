@@ -1,0 +1,110 @@
+import { basename } from "node:path";
+import { z } from "zod";
+import { HeadscopeError } from "../../common/errors.ts";
+import { type HeadModel, shapeWords } from "../../heads/model.ts";
+import { createScores, type HeadMetric, queryMetric } from "../../heads/scores.ts";
+import { readJson } from "../../json.ts";
+import { writeFileAtomic } from "../../paths.ts";
+import type { Exporter, Importer } from "../export.ts";
+import { refuseFolder } from "../folder.ts";
+
+const SOURCE = "Retrieval Head (Wu et al. 2024), nightdessert/Retrieval_Head; HeadKV reads the same file";
+
+const parameters = z.object({
+  metric: z.string().optional().describe("metric of the scores; by default the main one"),
+});
+
+/** A Retrieval_Head score file: the scores of each trial by query head, `{"LAYER-HEAD": [...]}` on one line. */
+export const retrievalHead: Exporter<typeof parameters> = {
+  name: "retrieval-head",
+  title: "Retrieval_Head score file",
+  description:
+    'One line of JSON, {"LAYER-HEAD": [score of each trial, ...], ...} over query heads; users average each list and ' +
+    "sort. Scores without trials become lists of one.",
+  source: SOURCE,
+  parameters,
+  from: ["scores"],
+  needsCheckpoint: false,
+  output: "file",
+  async write({ scores }, path, params) {
+    await refuseFolder(path);
+    const { values, trials = [values] } = queryMetric(scores!, params.metric, "a Retrieval_Head file");
+    const entries = values.flatMap((row, layer) =>
+      row.map((_, head) => {
+        const list = trials.map((trial) => trial[layer]![head]!);
+        return `"${layer}-${head}": [${list.join(", ")}]`;
+      }),
+    );
+    await writeFileAtomic(path, `{${entries.join(", ")}}`);
+    return { path, files: [path] };
+  },
+};
+
+const noParameters = z.object({});
+
+/** Reads a Retrieval_Head score file: metric `retrieval` over query heads, the mean of each head's trials. */
+export const retrievalHeadImport: Importer<typeof noParameters> = {
+  name: "retrieval-head",
+  title: "Retrieval_Head score file",
+  description:
+    "Reads head_score/MODEL.json of Retrieval_Head as head scores: metric retrieval over query heads, the mean of each " +
+    "head's trials, and the trials themselves where every head has as many.",
+  source: SOURCE,
+  parameters: noParameters,
+  async read(path, model) {
+    const lists = readLists(await readJson(path, "Retrieval_Head file"), model, path);
+    const metric = toMetric(lists);
+    const best = Math.max(...metric.values.flat());
+    return createScores({
+      model,
+      probe: "retrieval",
+      params: { imported: "retrieval-head", file: basename(path) },
+      metrics: { retrieval: metric },
+      summary: { max: best },
+    });
+  },
+};
+
+/** The trials of every head, [layers][heads][trials]. */
+function readLists(content: unknown, model: HeadModel, path: string): number[][][] {
+  const bad = (what: string) =>
+    new HeadscopeError("input", `${path}: ${what}`, { remedy: 'it should hold {"LAYER-HEAD": [scores], ...}' });
+  if (content === null || typeof content !== "object" || Array.isArray(content)) throw bad("it is not a JSON object");
+  const lists: number[][][] = Array.from({ length: model.layers }, () => []);
+  let [layers, heads, found] = [0, 0, 0];
+  for (const [key, list] of Object.entries(content)) {
+    const place = /^(\d+)-(\d+)$/.exec(key);
+    if (place === null) throw bad(`"${key}" is not LAYER-HEAD`);
+    if (!Array.isArray(list) || list.length === 0 || !list.every(Number.isFinite))
+      throw bad(`head ${key} has no list of finite numbers`);
+    const [layer, head] = [Number(place[1]), Number(place[2])];
+    [layers, heads, found] = [Math.max(layers, layer + 1), Math.max(heads, head + 1), found + 1];
+    if (layer < model.layers && head < model.heads) lists[layer]![head] = list;
+  }
+  if (layers !== model.layers || heads !== model.heads)
+    throw new HeadscopeError(
+      "mismatch",
+      `${path} has ${layers} layers of ${heads} heads, expected ${model.layers} of ${model.heads}: ${model.ref} has ${shapeWords(model)}`,
+      { remedy: "give the model that the scores were made for, with --model" },
+    );
+  if (found !== layers * heads) {
+    const [layer, head] = firstMissing(lists, heads);
+    throw bad(`it has ${found} heads, expected ${layers * heads}; the first missing is ${layer}-${head}`);
+  }
+  return lists;
+}
+
+function firstMissing(lists: readonly number[][][], heads: number): [number, number] {
+  for (const [layer, row] of lists.entries())
+    for (let head = 0; head < heads; head++) if (row[head] === undefined) return [layer, head];
+  throw new Error("no head is missing");
+}
+
+function toMetric(lists: readonly number[][][]): HeadMetric {
+  const mean = (list: readonly number[]) => list.reduce((sum, value) => sum + value, 0) / list.length;
+  const values = lists.map((row) => row.map(mean));
+  const count = lists[0]![0]!.length;
+  if (lists.some((row) => row.some((list) => list.length !== count))) return { axis: "heads", values };
+  const trials = Array.from({ length: count }, (_, trial) => lists.map((row) => row.map((list) => list[trial]!)));
+  return { axis: "heads", values, trials };
+}

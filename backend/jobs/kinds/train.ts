@@ -1,0 +1,143 @@
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { HeadscopeError } from "../../common/errors.ts";
+import { ENDED } from "../../common/words.ts";
+import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
+import type { Job, RunRecord, RunSpec, Store } from "../../store/store.ts";
+import { isWatched, type Measured } from "../../training/transition.ts";
+import type { JobKind } from "./index.ts";
+
+/** What the handler `train` is asked to do. */
+export interface TrainPayload {
+  readonly spec: RunSpec;
+  /**
+   * Runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`, and of runs that go on the
+   * measurements by which checkpoints are saved.
+   */
+  readonly runs: readonly {
+    readonly id: string;
+    readonly seed: number;
+    readonly folder: string;
+    readonly history?: readonly Measured[];
+  }[];
+  /** Whether to go on from the checkpoints of step `from`, which every run has and nothing lies after. */
+  readonly resume: boolean;
+  readonly from?: number;
+}
+
+const step = z.int().min(0);
+const value = z
+  .number()
+  .nullable()
+  .transform((number) => number ?? Number.NaN); // JSON has no NaN
+
+/**
+ * What the handler `train` tells of. The metrics of a step come before its checkpoint, and a checkpoint's file is
+ * whole before it is told of: a run that goes on from it then has its whole curve.
+ */
+export const trainEvent = z.discriminatedUnion("event", [
+  z.object({ event: z.literal("metrics"), run: z.string(), step, values: z.record(z.string(), value) }),
+  z.object({
+    event: z.literal("checkpoint"),
+    run: z.string(),
+    step,
+    file: z.string(),
+    bytes: step,
+    digest: z.string(),
+  }),
+  z.object({
+    event: z.literal("status"),
+    run: z.string(),
+    step,
+    status: z.enum(["running", ...ENDED]),
+    error: z.string().optional(),
+  }),
+]);
+
+/** An event of a training job. */
+export type TrainEvent = z.output<typeof trainEvent>;
+
+function runsOf(store: Store, job: Job): RunRecord[] {
+  // A run may have been removed since.
+  const { runs } = job.spec as { runs: readonly string[] };
+  return store.runs({ job: job.id }).filter(({ id }) => runs.includes(id));
+}
+
+/** What the store does for training jobs. */
+export const trainKind: JobKind = {
+  prepare(store, job): TrainPayload {
+    const runs = runsOf(store, job);
+    const [first] = runs;
+    if (first === undefined)
+      throw new HeadscopeError("missing", `job ${job.id} has no runs any more`, { remedy: "train anew" });
+    const from = lastCommonCheckpoint(store, runs);
+    store.transaction(() => {
+      for (const { id } of runs) {
+        store.truncate(id, from ?? -1);
+        store.updateRun(id, { status: "running", error: null });
+      }
+    });
+    for (const { id } of runs) removeFilesAfter(id, from ?? -1, store.folder);
+    return {
+      spec: first.spec,
+      runs: runs.map(({ id, seed }) => ({
+        ...{ id, seed, folder: store.folder },
+        ...(from === undefined ? {} : { history: watchedHistory(store, id) }),
+      })),
+      resume: from !== undefined,
+      ...(from === undefined ? {} : { from }),
+    };
+  },
+
+  apply(store, job, events) {
+    const { runs } = job.spec as { runs: readonly string[] };
+    for (const given of events) {
+      const event = trainEvent.parse(given);
+      if (!runs.includes(event.run)) throw new Error(`job ${job.id} told of run ${event.run}, which is not its own`);
+      if (event.event === "metrics") store.addMetrics(event.run, event.step, event.values);
+      else if (event.event === "checkpoint") store.addCheckpoint(event.run, event);
+      else store.updateRun(event.run, { status: event.status, step: event.step, error: event.error ?? null });
+    }
+  },
+
+  settle(store, job, { status, error }) {
+    for (const run of runsOf(store, job))
+      if (run.status === "running" || run.status === "queued")
+        store.updateRun(run.id, { status, error: status === "failed" ? (error ?? "unknown") : null });
+  },
+};
+
+/** What was measured of a run of the metrics that ask for checkpoints, ascending by step. */
+function watchedHistory(store: Store, id: string): Measured[] {
+  const steps = new Map<number, Record<string, number>>();
+  for (const { name, step, value } of store.metricsAfter(id, -1)) {
+    if (!isWatched(name) || !Number.isFinite(value)) continue;
+    const values = steps.get(step) ?? {};
+    values[name] = value;
+    steps.set(step, values);
+  }
+  return [...steps].map(([step, values]) => ({ step, values }));
+}
+
+/**
+ * The last step whose checkpoint every run has, as a row and as a file. A file without a row was written just before
+ * the end of a process: the measurements before it may be lost, so the run does not go on from it.
+ */
+function lastCommonCheckpoint(store: Store, runs: readonly RunRecord[]): number | undefined {
+  const [first, ...others] = runs.map(({ id }) =>
+    store
+      .checkpoints(id)
+      .map((row) => row.step)
+      .filter((each) => existsSync(checkpointFile(id, each, store.folder))),
+  );
+  return first!.filter((each) => others.every((steps) => steps.includes(each))).at(-1);
+}
+
+/** Takes away checkpoint files after a step, which training writes again, and files that a dead process half wrote. */
+function removeFilesAfter(id: string, last: number, folder: string): void {
+  for (const each of checkpointSteps(id, folder)) if (each > last) rmSync(checkpointFile(id, each, folder));
+  const path = runFolder(id, folder);
+  if (!existsSync(path)) return;
+  for (const name of readdirSync(path)) if (name.endsWith(".part")) rmSync(join(path, name));
+}

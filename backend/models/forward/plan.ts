@@ -1,0 +1,221 @@
+import { HeadscopeError } from "../../common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import type { Access } from "../cache/access.ts";
+import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
+import type { Reach } from "../cache/long-attention.ts";
+import type { Model } from "../model.ts";
+import type { ForwardInput, ForwardOptions } from "./forward.ts";
+
+/** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
+export interface ChunkPlace {
+  first: number;
+  real: number;
+  tokens: number;
+}
+
+/** Tokens of a row that go through a layer together. Longer inputs pass in chunks, layer by layer. */
+const CHUNK = 512;
+
+/** The padded length for n tokens: few lengths, so that a new prompt seldom needs a new function. */
+export function bucket(n: number): number {
+  if (n <= 16) return 2 ** Math.ceil(Math.log2(n));
+  const step = n <= 128 ? 8 : 32;
+  return Math.ceil(n / step) * step;
+}
+
+/** How an input passes through the model. */
+export interface Plan {
+  rows: number;
+  total: number;
+  lengths: number[];
+  chunks: ChunkPlace[];
+  starts: number[];
+  startLayer: number;
+  stopLayer: number;
+  cache: KvCache | undefined;
+  /** Buffers of one layer, used by each in turn: for long inputs without a cache. */
+  scratch: KvCache | undefined;
+  /** How chunks reach into the cache, by chunk and layout. */
+  accesses: Map<string, Access>;
+  /** The same for single tokens over long caches, by layout. */
+  reaches: Map<RowLayout, Reach | undefined>;
+}
+
+/**
+ * Checks an input and lays out its way.
+ * @param padded the length to which a chunk is padded
+ */
+export function makePlan(model: Model, input: ForwardInput, padded: (tokens: number) => number): Plan {
+  const { config } = model;
+  const { cache } = input;
+  const lengths = lengthsOf(input, config);
+  const rows = lengths.length;
+  const total = Math.max(0, ...lengths);
+  if (rows === 0 || Math.min(...lengths) === 0)
+    throw new HeadscopeError("input", "a row of tokens is empty", { remedy: "give every row at least one token" });
+  if (cache && cache.rows !== rows)
+    throw new HeadscopeError("usage", `the cache has ${cache.rows} rows, the input ${rows}`, {
+      remedy: "make a cache with as many rows",
+    });
+  const starts = cache ? [...cache.lengths] : new Array(rows).fill(0);
+  if (cache && total > 1 && new Set(starts).size > 1) {
+    throw new HeadscopeError(
+      "unsupported",
+      "rows of different cached lengths can be extended by one token at a time only",
+      { remedy: "feed single tokens" },
+    );
+  }
+  // Padding would push the shorter rows' keys out of their windows.
+  if (cache && new Set(lengths).size > 1 && cache.heads.some((_, layer) => cache.streams(layer))) {
+    throw new HeadscopeError("unsupported", "rows of different lengths can't go into a cache with streaming heads", {
+      remedy: "give rows of one length, or a cache for each row",
+    });
+  }
+  if (cache && (input.keyMask || input.windows))
+    throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
+      remedy: "give the cache windows of its own",
+    });
+  checkTokens(input.tokens, config.d_vocab);
+  checkRows("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
+  checkRows("keyMask", input.keyMask, lengths, whole(0, 1));
+  const blind = input.keyMask?.findIndex((row) => !row.includes(1)) ?? -1;
+  if (blind >= 0)
+    throw new HeadscopeError("usage", `keyMask of row ${blind} leaves no key to attend to`, {
+      remedy: "keep one at least",
+    });
+  checkWindows(input.windows, config);
+  const end = Math.max(...starts) + total;
+  if (end > config.n_ctx)
+    throw new HeadscopeError("input", `${end} tokens are more than the model's context of ${config.n_ctx}`, {
+      remedy: "shorten the input",
+    });
+  const long = total > CHUNK;
+  if (long && input.keyMask)
+    throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
+      remedy: `shorten the input to ${CHUNK} tokens, or pad on the right without a mask`,
+    });
+  const chunks = Array.from({ length: Math.ceil(total / CHUNK) }, (_, c) => {
+    const real = Math.min(CHUNK, total - c * CHUNK);
+    return { first: c * CHUNK, real, tokens: padded(real) };
+  });
+  const last = chunks.at(-1)!;
+  const slots = Math.max(...starts) + last.first + last.tokens;
+  cache?.reserve(total);
+  // Where the padding of the last chunk would not fit any more, it goes without.
+  if (cache && slots > cache.capacity) last.tokens = last.real;
+  return {
+    rows, total, lengths, chunks, starts, cache,
+    startLayer: input.startLayer ?? 0,
+    stopLayer: input.stopLayer ?? config.n_layers,
+    accesses: new Map(),
+    reaches: new Map(),
+    scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
+  }; // biome-ignore format: one object
+}
+
+const INPUTS: Rules<ForwardInput> = {
+  tokens: ANYTHING,
+  inputs: ANYTHING,
+  resid: ANYTHING,
+  positions: ANYTHING,
+  keyMask: ANYTHING,
+  cache: ANYTHING,
+  startLayer: whole(0),
+  stopLayer: whole(0),
+  logitsAt: {
+    wants: 'positions, "all", "last" or "none"',
+    fits: (at) => (Array.isArray(at) ? at.length > 0 : ["all", "last", "none"].includes(at as string)),
+  },
+  windows: ANYTHING,
+};
+
+const OPTIONS: Rules<ForwardOptions> = {
+  names: { wants: "hook names or a predicate on them", fits: (n) => Array.isArray(n) || typeof n === "function" },
+  hooks: { wants: "pairs of a hook name and a function", fits: arePairs },
+  interventions: { wants: "a map, as compileInterventions makes it", fits: (map) => map instanceof Map },
+  reductions: ANYTHING,
+  captured: YES_OR_NO,
+  onLayer: FUNCTION,
+};
+
+function arePairs(hooks: unknown): boolean {
+  return Array.isArray(hooks) && hooks.every((pair) => Array.isArray(pair) && typeof pair[1] === "function");
+}
+
+/** Checks the options of a forward. @throws HeadscopeError (usage) naming the option */
+export function checkForward({ config }: Model, input: ForwardInput, options: ForwardOptions): void {
+  checkOptions("forward", input, INPUTS);
+  checkOptions("forward", options, OPTIONS);
+  const { startLayer = 0, stopLayer = config.n_layers } = input;
+  if (startLayer > stopLayer || stopLayer > config.n_layers)
+    throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
+      remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
+    });
+}
+
+/** @throws HeadscopeError (usage) for a list by row and token of another shape than the input's, or an entry that does not fit */
+function checkRows(
+  name: "positions" | "keyMask",
+  rows: readonly (readonly number[])[] | undefined,
+  lengths: readonly number[],
+  entry: Rule,
+): void {
+  if (rows === undefined) return;
+  const refuse = (what: string, remedy: string): HeadscopeError =>
+    new HeadscopeError("usage", `${name} ${what}`, { remedy });
+  if (!Array.isArray(rows) || rows.length !== lengths.length)
+    throw refuse(
+      `is for ${Array.isArray(rows) ? rows.length : "no"} rows, the input has ${lengths.length}`,
+      "give a list for every row",
+    );
+  rows.forEach((row, r) => {
+    if (!Array.isArray(row) || row.length !== lengths[r])
+      throw refuse(
+        `of row ${r} has ${Array.isArray(row) ? row.length : "no"} entries, the row ${lengths[r]} tokens`,
+        "give one for every token",
+      );
+    const bad = row.findIndex((value) => !entry.fits(value));
+    if (bad >= 0) throw refuse(`of row ${r}, token ${bad} cannot be ${row[bad]}`, `give ${entry.wants}`);
+  });
+}
+
+/** @throws HeadscopeError (usage) for windows of another shape than the model's KV heads, or that hold nothing */
+/** Tokens of each row. */
+function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
+  const given = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
+  if (given.length !== 1) {
+    throw new HeadscopeError("usage", "a forward takes either tokens, vectors or a residual stream", {
+      remedy: "give one of `tokens`, `inputs` and `resid`",
+    });
+  }
+  if (input.tokens && d_input)
+    throw new HeadscopeError("usage", `this model reads vectors of ${d_input} numbers, not token ids`, {
+      remedy: "give `inputs`, or a model of tokens",
+    });
+  if (input.tokens) {
+    if (!Array.isArray(input.tokens) || input.tokens.some((row) => !Array.isArray(row) && !ArrayBuffer.isView(row)))
+      throw new HeadscopeError("usage", "tokens are no rows of ids", { remedy: "give [[id, id, ...], ...]" });
+    return input.tokens.map((row) => row.length);
+  }
+  const [rows, positions, width] = (input.inputs ?? input.resid)!.shape as [number, number, number];
+  if (input.inputs && width !== d_input)
+    throw new HeadscopeError(
+      "usage",
+      `the inputs have ${width} numbers a position, the model reads ${d_input ?? "token ids"}`,
+      {
+        remedy: d_input ? `give vectors of ${d_input}` : "give `tokens`",
+      },
+    );
+  return new Array<number>(rows).fill(positions);
+}
+
+function checkTokens(tokens: ForwardInput["tokens"], d_vocab: number): void {
+  tokens?.forEach((row, r) => {
+    const bad = row.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= d_vocab);
+    if (bad >= 0) {
+      throw new HeadscopeError("input", `token id ${row[bad]} (row ${r}, position ${bad}) is outside the vocabulary`, {
+        remedy: `ids go from 0 to ${d_vocab - 1}`,
+      });
+    }
+  });
+}

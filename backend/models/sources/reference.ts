@@ -1,0 +1,81 @@
+import { existsSync } from "node:fs";
+import { isAbsolute } from "node:path";
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { CATALOGUE, type Catalogue, type CatalogueModel } from "./catalogue.ts";
+import { type HubRef, parseHubRef } from "./hub/ref.ts";
+
+/** A model of the catalogue. */
+export interface CatalogueReference {
+  readonly kind: "catalogue";
+  readonly text: string;
+  readonly name: string;
+  readonly model: CatalogueModel;
+}
+
+/** A training run: `run:ID`, or `run:ID@STEP` for one of its checkpoints. */
+export interface RunReference {
+  readonly kind: "run";
+  readonly text: string;
+  readonly id: string;
+  /** Undefined for the last checkpoint. */
+  readonly step: number | undefined;
+}
+
+/** A checkpoint in the Hugging Face cache: `hf:ORG/NAME[/FILE.gguf][@REVISION]`. */
+export interface HubReference {
+  readonly kind: "hub";
+  readonly text: string;
+  readonly hub: HubRef;
+}
+
+/** A checkpoint file or folder. */
+export interface PathReference {
+  readonly kind: "path";
+  readonly text: string;
+}
+
+/** What a text that names a model means; `text` is what was written. */
+export type ModelReference = CatalogueReference | RunReference | HubReference | PathReference;
+
+/**
+ * Which texts are paths, for those that are no other kind of reference:
+ * - "existing": what has a slash or ends as a model's file does, and the name of anything in the working folder. For whoever
+ *   types a command or writes a script.
+ * - "slashed": what has a slash, and nothing else. For the API, whose callers don't know the working folder.
+ * - "absolute": absolute paths alone. For workers: the API hands them a path only after it has checked it, and as an absolute one.
+ * - "none".
+ */
+export type PathRule = "existing" | "slashed" | "absolute" | "none";
+
+const MODEL_FILE = /\.(gguf|safetensors)$/;
+
+const PATH_RULES: Readonly<Record<PathRule, (text: string) => boolean>> = {
+  existing: (text) => /[/\\]/.test(text) || MODEL_FILE.test(text) || existsSync(text),
+  slashed: (text) => /[/\\]/.test(text),
+  absolute: isAbsolute,
+  none: () => false,
+};
+
+/**
+ * Reads the reference of a model: the one place that decides what kind it is. `run:` and `hf:` come first, then the names of
+ * the catalogue, then paths; nothing is opened.
+ * @param paths which texts are paths
+ * @param catalogue default headscope's own
+ * @throws HeadscopeError "usage" for a malformed reference and for an unknown name
+ */
+export function parseReference(text: string, paths: PathRule, catalogue: Catalogue = CATALOGUE): ModelReference {
+  if (text.startsWith("run:")) return parseRun(text);
+  if (text.startsWith("hf:")) return { kind: "hub", text, hub: parseHubRef(text) };
+  const model = Object.hasOwn(catalogue, text) ? catalogue[text] : undefined;
+  if (model !== undefined) return { kind: "catalogue", text, name: text, model };
+  if (text !== "" && PATH_RULES[paths](text)) return { kind: "path", text };
+  const unknown = unknownName("model", text, Object.keys(catalogue));
+  if (paths !== "slashed" || !MODEL_FILE.test(text)) throw unknown;
+  throw new HeadscopeError(unknown.kind, unknown.message, { remedy: "give the whole path of the file" });
+}
+
+function parseRun(text: string): RunReference {
+  const found = /^run:(?<id>[A-Za-z0-9][A-Za-z0-9-]*)(?:@(?<step>\d{1,15}))?$/.exec(text)?.groups;
+  if (!found) throw new HeadscopeError("usage", `"${text}" names no run`, { remedy: "write run:ID or run:ID@step" });
+  return { kind: "run", text, id: found["id"]!, step: found["step"] === undefined ? undefined : Number(found["step"]) };
+}

@@ -1,0 +1,223 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { tf } from "../../runtime/tf.ts";
+import type { ModelConfig } from "../config.ts";
+import type { BlockWeights, EndWeights, NormWeights } from "../weights/weights.ts";
+import { softCap } from "./attention.ts";
+
+/**
+ * A hook point: gets an activation's name inside its block and the activation, and returns what the forward goes on with.
+ * `wants` tells whether anybody asked for a name, for the activations that cost extra; `changes` whether anybody may put
+ * something else there. `settle` puts right what was changed, before anybody is handed it.
+ */
+export interface At {
+  (name: string, activation: Tensor, settle?: (changed: Tensor) => Tensor): Tensor;
+  wants(name: string): boolean;
+  changes(name: string): boolean;
+}
+
+/** A hook point where nobody looks. */
+export const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, {
+  wants: () => false,
+  changes: () => false,
+});
+
+/** Rotation of the queries and keys of a chunk: cosines and sines [tokens, 1, rotary_dim]. */
+export interface Rotation {
+  cos: Tensor;
+  sin: Tensor;
+}
+
+/** The names of `attentionInput` in the order of the computation. */
+export const INPUT_NAMES = [
+  "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input", "ln1.hook_scale", "ln1.hook_normalized",
+  "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q", "attn.hook_rot_k",
+] as const; // biome-ignore format: a table
+/** The names of the attention itself. */
+export const ATTENTION_NAMES = ["attn.hook_attn_scores", "attn.hook_pattern"] as const;
+/** The names of `blockOutput`. */
+export const OUTPUT_NAMES = [
+  "attn.hook_z", "attn.hook_result", "ln1_post.hook_scale", "ln1_post.hook_normalized", "hook_attn_out", "hook_resid_mid",
+  "hook_mlp_in", "ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post",
+  "ln2_post.hook_scale", "ln2_post.hook_normalized", "hook_mlp_out", "hook_resid_post",
+] as const; // biome-ignore format: a table
+
+/**
+ * Normalises the last axis. Hooks: `{prefix}.hook_scale` [..., 1] and `{prefix}.hook_normalized`,
+ * before w for RMS norm and after w and b for layer norm, as TransformerLens has it.
+ */
+export function normalise(
+  x: Tensor,
+  weights: NormWeights | undefined,
+  prefix: string,
+  config: ModelConfig,
+  at: At,
+): Tensor {
+  if (config.normalization_type === null || !weights) return x;
+  const layerNorm = config.normalization_type === "LN";
+  const centred = layerNorm ? tf.sub(x, tf.mean(x, -1, true)) : x;
+  const variance = tf.add(tf.mean(tf.square(centred), -1, true), config.eps);
+  const scaled = at.wants(`${prefix}.hook_scale`)
+    ? tf.div(centred, at(`${prefix}.hook_scale`, tf.sqrt(variance)))
+    : tf.mul(centred, tf.rsqrt(variance));
+  if (!layerNorm) return tf.mul(at(`${prefix}.hook_normalized`, scaled), weights.w);
+  const affine = tf.mul(scaled, weights.w);
+  return at(`${prefix}.hook_normalized`, weights.b ? tf.add(affine, weights.b) : affine);
+}
+
+/** Rotates the first rotary_dim dimensions of every head, halves paired: (a, b) -> (a cos - b sin, b cos + a sin). */
+export function rotate(x: Tensor, { cos, sin }: Rotation, config: ModelConfig): Tensor {
+  const [tokens, heads, width] = x.shape as [number, number, number];
+  const rotary = config.rotary_dim;
+  const turned = rotary === width ? x : tf.slice(x, [0, 0, 0], [tokens, heads, rotary]);
+  const a = tf.slice(turned, [0, 0, 0], [tokens, heads, rotary / 2]);
+  const b = tf.slice(turned, [0, 0, rotary / 2], [tokens, heads, rotary / 2]);
+  const result = tf.add(tf.mul(turned, cos), tf.mul(tf.concat([tf.neg(b), a], -1), sin));
+  return rotary === width
+    ? result
+    : tf.concat([result, tf.slice(x, [0, 0, rotary], [tokens, heads, width - rotary])], -1);
+}
+
+/** RMS norm of queries or keys where the model has one: of each head, or of all heads as one vector. @param x [tokens, heads, d_head] */
+export function normaliseHeads(x: Tensor, w: Tensor | undefined, config: ModelConfig): Tensor {
+  if (!w) return x;
+  const [tokens, heads, width] = x.shape as [number, number, number];
+  const vectors = config.qk_norm === "all" ? tf.reshape(x, [tokens, heads * width]) : x;
+  const variance = tf.add(tf.mean(tf.square(vectors), -1, true), config.eps);
+  return tf.reshape(tf.mul(tf.mul(vectors, tf.rsqrt(variance)), w), x.shape);
+}
+
+/**
+ * The part of a block before attention: queries, keys and values, normalised and rotated where the model does so.
+ * @param x residual stream [tokens, d_model]
+ * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
+ */
+export function attentionInput(
+  x: Tensor,
+  rotation: Rotation | undefined,
+  weights: BlockWeights,
+  config: ModelConfig,
+  at: At,
+): [Tensor, Tensor, Tensor] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const split = at.wants("hook_attn_in") || ["q", "k", "v"].some((part) => at.wants(`hook_${part}_input`));
+  const [q, k, v] = split ? splitProjections(x, weights, config, at) : projections();
+  const query = normaliseHeads(at("attn.hook_q", q!), weights.qNorm, config);
+  const key = normaliseHeads(at("attn.hook_k", k!), weights.kNorm, config);
+  const value = at("attn.hook_v", v!);
+  if (!rotation) return [query, key, value];
+  return [
+    at("attn.hook_rot_q", rotate(query, rotation, config)),
+    at("attn.hook_rot_k", rotate(key, rotation, config)),
+    value,
+  ];
+
+  function projections(): Tensor[] {
+    const normed = normalise(x, weights.ln1, "ln1", config, at); // [tokens, d_model]
+    const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, (H + 2G) D]
+    const heads = tf.reshape(flat, [-1, H + 2 * G, D]);
+    const tokens = heads.shape[0]!;
+    return [
+      tf.slice(heads, [0, 0, 0], [tokens, H, D]),
+      tf.slice(heads, [0, H, 0], [tokens, G, D]),
+      tf.slice(heads, [0, H + G, 0], [tokens, G, D]),
+    ];
+  }
+}
+
+/** Queries, keys and values from a copy of the residual stream for every head: hook_{q,k,v}_input [tokens, heads, d_model]. */
+function splitProjections(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
+  const copies = (source: Tensor, heads: number): Tensor =>
+    tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
+  const shared = at.wants("hook_attn_in") ? at("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
+  const wide = weights.qkv.widen();
+  let first = 0;
+  return (["q", "k", "v"] as const).map((part) => {
+    const heads = part === "q" ? H : G;
+    const input = at(`hook_${part}_input`, shared ?? copies(x, heads));
+    const normed = normalise(input, weights.ln1, "ln1", config, at); // [tokens, heads, d_model]
+    const w = tf.reshape(tf.slice(wide, [first * D, 0], [heads * D, d_model]), [heads, D, d_model]);
+    const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, D]
+    const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first * D], [heads * D]), [heads, D]);
+    first += heads;
+    return bias ? tf.add(out, bias) : out;
+  });
+}
+
+/**
+ * The part of a block after attention: the heads' outputs to the residual stream, then the MLP.
+ * @param x residual stream before the block [tokens, d_model]
+ * @param z head outputs, heads side by side [tokens, heads * d_head]; looked at as [tokens, heads, d_head]
+ * @returns residual stream after the block [tokens, d_model]
+ */
+export function blockOutput(x: Tensor, z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+  const { attn_only } = config;
+  const parallel = config.parallel_attn_mlp === true && !attn_only;
+  const heads = headsOutput(z, weights, config, at);
+  const attnOut = at("hook_attn_out", normalise(heads, weights.ln1Post, "ln1_post", config, at));
+  const middle = parallel ? undefined : at("hook_resid_mid", tf.add(x, attnOut));
+  if (attn_only) return at("hook_resid_post", middle!);
+  const written = mlpOutput(at("hook_mlp_in", middle ?? x), weights, config, at);
+  const mlpOut = at("hook_mlp_out", normalise(written, weights.ln2Post, "ln2_post", config, at));
+  return at("hook_resid_post", tf.add(middle ?? tf.add(x, attnOut), mlpOut));
+}
+
+/** What the heads write together [tokens, d_model]. */
+function headsOutput(z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+  const { n_heads: H, d_head: D, d_model } = config;
+  // A reshape between z and its product keeps XLA from its fast path, so only those who look at heads pay for one.
+  const split = at.wants("attn.hook_z") || at.wants("attn.hook_result");
+  const heads = split ? at("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;
+  if (!at.wants("attn.hook_result"))
+    return withBias(weights.o.apply(split ? tf.reshape(heads, [-1, H * D]) : z), weights.oBias);
+  const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [H, d_model, D]
+  const result = tf.transpose(tf.matMul(tf.transpose(heads, [1, 0, 2]), w, false, true), [1, 0, 2]);
+  return withBias(tf.sum(at("attn.hook_result", result), 1), weights.oBias);
+}
+
+/** What the MLP makes of its input [tokens, d_model]. */
+function mlpOutput(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+  const { d_mlp, gated_mlp } = config;
+  const normed = normalise(x, weights.ln2, "ln2", config, at);
+  const hidden = withBias(weights.mlpIn!.apply(normed), weights.mlpInBias); // [tokens, d_mlp or 2 d_mlp]
+  const tokens = hidden.shape[0]!;
+  const pre = at("mlp.hook_pre", gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
+  const linear = gated_mlp ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp])) : undefined;
+  const active = activate(pre, config.act_fn);
+  const post = at("mlp.hook_post", linear ? tf.mul(active, linear) : active);
+  return withBias(weights.mlpOut!.apply(post), weights.mlpOutBias);
+}
+
+function withBias(x: Tensor, bias: Tensor | undefined): Tensor {
+  return bias ? tf.add(x, bias) : x;
+}
+
+function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
+  switch (name) {
+    case "silu":
+      return tf.mul(x, tf.sigmoid(x));
+    case "relu":
+      return tf.relu(x);
+    case "gelu":
+      return tf.mul(tf.mul(x, 0.5), tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))));
+    case "quick_gelu":
+      return tf.mul(x, tf.sigmoid(tf.mul(x, 1.702)));
+    case "gelu_new":
+    case "gelu_pytorch_tanh":
+      return tf.mul(
+        tf.mul(x, 0.5),
+        tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.pow(x, 3)))))),
+      );
+  }
+}
+
+/**
+ * The end of the model: final norm, readout layers, unembedding.
+ * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
+ * @returns logits [tokens, outputs]
+ */
+export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, at: At): Tensor {
+  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", config, at) : x;
+  const read = weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
+  return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
+}

@@ -1,0 +1,87 @@
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { configOf, type ModelConfig } from "../config.ts";
+import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
+
+const blockNames = new WeakMap<ModelConfig, readonly string[]>();
+
+/** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
+export function blockHookNames(config: ModelConfig): readonly string[] {
+  const known = blockNames.get(config) ?? listBlockHooks(config);
+  blockNames.set(config, known);
+  return known;
+}
+
+function listBlockHooks(config: ModelConfig): string[] {
+  const grouped = config.n_key_value_heads !== config.n_heads;
+  const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
+  const absent = (name: string): boolean =>
+    (/^ln[12]\./.test(name) && placement !== "pre" && placement !== "both") ||
+    (/^ln[12]_post\./.test(name) && placement !== "post" && placement !== "both") ||
+    // Where the MLP reads what attention reads, there is no middle.
+    (config.parallel_attn_mlp === true && !config.attn_only && name === "hook_resid_mid") ||
+    (config.positional_embedding_type !== "rotary" && name.includes("hook_rot_")) ||
+    (config.attn_only && /^(mlp\.|ln2(_post)?\.|hook_mlp_)/.test(name)) ||
+    (!config.gated_mlp && name === "mlp.hook_pre_linear") ||
+    // One copy of the stream a query head can't feed fewer key heads.
+    (grouped && name === "hook_attn_in");
+  return ["hook_resid_pre", ...INPUT_NAMES, ...ATTENTION_NAMES, ...OUTPUT_NAMES].filter((name) => !absent(name));
+}
+
+/** All hook names of a model, as TransformerLens has them. @param model or its config */
+export function hookNames(model: ModelConfig | { readonly config: ModelConfig }): string[] {
+  const config = configOf(model);
+  const block = blockHookNames(config);
+  const blocks = Array.from({ length: config.n_layers }, (_, l) => block.map((name) => `blocks.${l}.${name}`)).flat();
+  const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
+  const last =
+    config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
+  return ["hook_embed", ...position, ...blocks, ...last];
+}
+
+/** The full name of a block's hook point. */
+export function blockHook(layer: number, name: string): string {
+  return `blocks.${layer}.${name}`;
+}
+
+/** Shape of an activation without rows and positions in front: heads and width, or width. Patterns: heads. */
+export function activationWidth(config: ModelConfig, name: string): number[] {
+  const { n_heads: H, n_key_value_heads: G, d_head, d_model, d_mlp } = config;
+  const short = name.replace(/^blocks\.\d+\./, "");
+  if (/hook_(pattern|attn_scores)$/.test(short)) return [H];
+  if (/hook_scale$/.test(short)) return [1];
+  if (/^attn\.hook_(q|rot_q|z)$/.test(short)) return [H, d_head];
+  if (/^attn\.hook_(k|v|rot_k)$/.test(short)) return [G, d_head];
+  if (/^hook_(attn_in|q_input)$/.test(short) || short === "attn.hook_result") return [H, d_model];
+  if (/^hook_[kv]_input$/.test(short)) return [G, d_model];
+  return /^mlp\./.test(short) ? [d_mlp] : [d_model];
+}
+
+/** Whether a name is of the attention itself: [rows, heads, query, key] instead of [rows, position, ...]. */
+export function isPattern(name: string): boolean {
+  return ATTENTION_NAMES.some((n) => name.endsWith(n));
+}
+
+/** @throws HeadscopeError (usage) for a hook name that the model does not have, with the nearest names */
+export function checkHookName(config: ModelConfig, name: string): void {
+  const names = hookNames(config);
+  if (names.includes(name)) return;
+  const block = /^blocks\.(\d+)\./.exec(name);
+  if (block && Number(block[1]) >= config.n_layers) {
+    throw new HeadscopeError("usage", `hook name "${name}": the model has layers 0 to ${config.n_layers - 1}`, {
+      remedy: "choose a layer among them",
+    });
+  }
+  if (/^blocks\.\d+\.hook_attn_in$/.test(name) && config.n_key_value_heads !== config.n_heads)
+    throw new HeadscopeError(
+      "unsupported",
+      `${name} does not exist here: ${config.n_heads} query heads share ${config.n_key_value_heads} KV heads, and one copy of the stream for each query head can't feed fewer key heads`,
+      { remedy: "use hook_q_input, hook_k_input and hook_v_input" },
+    );
+  throw unknownName("hook name", name, names);
+}
+
+/** @throws HeadscopeError (usage) for a layer that the model does not have */
+export function checkLayer({ n_layers }: Pick<ModelConfig, "n_layers">, layer: number): void {
+  if (Number.isInteger(layer) && layer >= 0 && layer < n_layers) return;
+  throw new HeadscopeError("usage", `there is no layer ${layer}`, { remedy: `layers are 0 to ${n_layers - 1}` });
+}

@@ -1,0 +1,268 @@
+import { createHash } from "node:crypto";
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { PROCESSING, type Processing } from "../../common/words.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { ModelConfig } from "../config.ts";
+import { Model } from "../model.ts";
+import { Matrix } from "./matrix.ts";
+import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+
+/** A model's shape and weights while they are changed. */
+export interface ProcessedParts {
+  config: ModelConfig;
+  weights: Weights;
+}
+
+const STEPS: Readonly<
+  Record<
+    Processing,
+    { refusal(parts: ProcessedParts): string | undefined; apply(parts: ProcessedParts): ProcessedParts }
+  >
+> = {
+  fold_ln: { refusal: noFolding, apply: foldNorms },
+  center_writing_weights: { refusal: noCentring, apply: centreWriting },
+  center_unembed: { refusal: noCentredUnembed, apply: centreUnembed },
+  fold_value_biases: { refusal: noValueBiases, apply: foldValueBiases },
+};
+
+/**
+ * Reads names of switches, such as those of --process.
+ * @throws HeadscopeError (usage) for an unknown one
+ */
+export function processingOf(names: readonly string[]): Processing[] {
+  const unknown = names.find((name) => !(PROCESSING as readonly string[]).includes(name));
+  if (unknown !== undefined) throw unknownName("weight processing", unknown, PROCESSING);
+  return PROCESSING.filter((name) => names.includes(name));
+}
+
+/** The digest of a model whose weights were processed: other weights, so another identity. */
+export function processedDigest(digest: string, switches: readonly Processing[]): string {
+  const names = processingOf(switches);
+  if (names.length === 0) return digest;
+  return `sha256:${createHash("sha256")
+    .update(`${digest} ${names.join(",")}`)
+    .digest("hex")}`;
+}
+
+/**
+ * Processes weights. It takes them over: tensors that are replaced are freed, and the others go on in the result; when it
+ * throws, the weights are as they were.
+ * @param path named in errors
+ * @throws HeadscopeError "unsupported" with the reason where a switch would change the model or has nothing to do
+ */
+export function processWeights(
+  config: ModelConfig,
+  weights: Weights,
+  switches: readonly Processing[],
+  path: string,
+): ProcessedParts {
+  const chosen = processingOf(switches);
+  if (chosen.length > 0 && matricesOf(weights).some((matrix) => matrix.narrow !== undefined))
+    throw refused(
+      path,
+      chosen[0]!,
+      "its weights are kept in fewer bits, and changed ones would be rounded again",
+      "use --weights f32",
+    );
+  const before = { config, weights };
+  for (const name of chosen) {
+    // What fold_ln makes of a layer norm's offset are value biases too.
+    const made = name === "fold_value_biases" && chosen.includes("fold_ln") && weights.blocks.some((b) => b.ln1?.b);
+    const why = made ? undefined : STEPS[name].refusal(before);
+    if (why !== undefined) throw refused(path, name, why);
+  }
+  return chosen.reduce((parts, name) => STEPS[name].apply(parts), before);
+}
+
+/**
+ * Processes a model just loaded, which it takes over; without switches it is the model itself.
+ * @throws HeadscopeError as `processWeights` does; the model is then freed
+ */
+export function processModel(model: Model, switches: readonly Processing[]): Model {
+  if (switches.length === 0) return model;
+  const { ref, family, digest, tokenizer, tokenizerFault, stops } = model;
+  try {
+    const parts = processWeights(model.config, model.weights, switches, ref);
+    const known = { ref, family, tokenizer, tokenizerFault, stops };
+    return new Model({ ...known, digest: processedDigest(digest, switches), ...parts });
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+function refused(path: string, name: Processing, why: string, remedy = `leave ${name} out`): HeadscopeError {
+  return new HeadscopeError("unsupported", `${path}: ${name} does not apply: ${why}`, { remedy });
+}
+
+function noFolding({ config }: ProcessedParts): string | undefined {
+  if (config.normalization_type === null) return "the model has no norms";
+  if (config.norm_placement === "post")
+    return "its norms stand behind attention and MLP, and what they scale is added to the residual stream";
+  return undefined;
+}
+
+function noCentring({ config }: ProcessedParts): string | undefined {
+  if (config.normalization_type !== "LN")
+    return config.normalization_type === null
+      ? "the model has no norms that would subtract the mean"
+      : "RMSNorm does not subtract the mean of what it reads";
+  if (!config.final_norm) return "the output reads the residual stream without a norm, so its mean counts";
+  if ((config.norm_placement ?? "pre") !== "pre")
+    return "its norms stand behind attention and MLP, so what is written does not come from matrices alone";
+  return undefined;
+}
+
+function noCentredUnembed({ config }: ProcessedParts): string | undefined {
+  if (config.output_logits_soft_cap !== undefined)
+    return `its logits are soft-capped at ${config.output_logits_soft_cap}, and a shifted logit is capped otherwise`;
+  if (config.d_vocab_out !== undefined || config.d_input !== undefined)
+    return "its outputs need not be classes, and of a value the mean counts";
+  return undefined;
+}
+
+function noValueBiases({ weights }: ProcessedParts): string | undefined {
+  return weights.blocks.some((block) => block.qkvBias) ? undefined : "the model has no value biases";
+}
+
+function foldNorms({ config, weights }: ProcessedParts): ProcessedParts {
+  const blocks = weights.blocks.map((block) => {
+    const qkv = block.ln1 && folded(block.qkv, block.qkvBias, block.ln1);
+    const mlp = block.ln2 && block.mlpIn && folded(block.mlpIn, block.mlpInBias, block.ln2);
+    free(qkv && block.qkv, qkv && block.qkvBias, mlp && block.mlpIn, mlp && block.mlpInBias);
+    return {
+      ...block,
+      ...(qkv ? { ln1: plain(block.ln1!), qkv: qkv.matrix, ...bias("qkvBias", qkv.bias) } : {}),
+      ...(mlp ? { ln2: plain(block.ln2!), mlpIn: mlp.matrix, ...bias("mlpInBias", mlp.bias) } : {}),
+    };
+  });
+  return foldFinal({ config, weights: { ...weights, blocks } });
+}
+
+/** The final norm goes into the first matrix behind it: a readout layer or the unembedding. */
+function foldFinal({ config, weights }: ProcessedParts): ProcessedParts {
+  const { lnFinal, readout } = weights;
+  if (!config.final_norm || !lnFinal) return { config, weights };
+  const [first, ...later] = readout ?? [];
+  if (first) {
+    const { matrix, bias: offset } = folded(first.weight, first.bias, lnFinal);
+    free(first.weight, first.bias);
+    return {
+      config,
+      weights: { ...weights, lnFinal: plain(lnFinal), readout: [{ weight: matrix, bias: offset! }, ...later] },
+    };
+  }
+  const { matrix, bias: offset } = folded(weights.unembed, weights.unembedBias, lnFinal);
+  return withUnembed({ config, weights: { ...weights, lnFinal: plain(lnFinal) } }, matrix, offset);
+}
+
+/** A matrix that reads a norm's output without its scale and offset, and the bias that the offset makes. */
+function folded(
+  matrix: Matrix,
+  offset: Tensor | undefined,
+  norm: NormWeights,
+): { matrix: Matrix; bias: Tensor | undefined } {
+  const wide = matrix.widen(); // [out, d_model]
+  const [scaled, moved] = tf.tidy(() => {
+    const w = tf.mul(wide, norm.w);
+    const centred = norm.b ? tf.sub(w, tf.mean(w, 1, true)) : w;
+    const shift = norm.b && tf.sum(tf.mul(wide, norm.b), 1); // [out]
+    const total = shift && offset ? tf.add(offset, shift) : (shift ?? (offset && tf.clone(offset)));
+    return [centred, total] as [Tensor, Tensor | undefined];
+  });
+  return { matrix: Matrix.dense(scaled), bias: moved };
+}
+
+/** A norm whose scale is 1 and whose offset, where it has one, is 0. It frees the one that it replaces. */
+function plain(norm: NormWeights): NormWeights {
+  const made = { w: tf.onesLike(norm.w), ...(norm.b ? { b: tf.zerosLike(norm.b) } : {}) };
+  free(norm.w, norm.b);
+  return made;
+}
+
+function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
+  const vectors = config.d_input !== undefined;
+  const { embed, unembed, posEmbed, embedBias } = weights;
+  const tied = unembed === embed;
+  const blocks = weights.blocks.map((block): BlockWeights => {
+    const made = {
+      ...block,
+      o: centred(block.o, 0),
+      ...bias("oBias", centredBias(block.oBias)),
+      ...(block.mlpOut ? { mlpOut: centred(block.mlpOut, 0) } : {}),
+      ...bias("mlpOutBias", centredBias(block.mlpOutBias)),
+    };
+    free(block.o, block.oBias, block.mlpOut, block.mlpOutBias);
+    return made;
+  });
+  const made: Weights = {
+    ...weights,
+    blocks,
+    embed: centred(embed, vectors ? 0 : 1),
+    ...bias("embedBias", centredBias(embedBias)),
+    ...(posEmbed ? { posEmbed: centred(posEmbed, 1) } : {}),
+  };
+  free(tied ? undefined : embed, embedBias, posEmbed);
+  return { config: { ...config, tie_word_embeddings: false }, weights: made };
+}
+
+function centreUnembed(parts: ProcessedParts): ProcessedParts {
+  const { unembed, unembedBias } = parts.weights;
+  return withUnembed(parts, centred(unembed, 0), centredBias(unembedBias));
+}
+
+function foldValueBiases({ config, weights }: ProcessedParts): ProcessedParts {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const blocks = weights.blocks.map((block): BlockWeights => {
+    const { qkvBias, oBias, o } = block;
+    if (!qkvBias) return block;
+    const [kept, moved] = tf.tidy(() => {
+      const value = tf.reshape(tf.slice(qkvBias, [(H + G) * D], [G * D]), [G, 1, D]);
+      const heads = tf.reshape(tf.tile(value, [1, H / G, 1]), [1, H * D]); // each query head reads its KV head's
+      const output = tf.sum(tf.mul(o.widen(), heads), 1); // [d_model]
+      const rest = tf.concat([tf.slice(qkvBias, [0], [(H + G) * D]), tf.zeros([G * D])]);
+      return [rest, oBias ? tf.add(oBias, output) : output] as [Tensor, Tensor];
+    });
+    free(qkvBias, oBias);
+    return { ...block, qkvBias: kept, oBias: moved };
+  });
+  return { config, weights: { ...weights, blocks } };
+}
+
+/** The weights with another unembedding, untied from the embedding; it frees what it replaces. */
+function withUnembed({ config, weights }: ProcessedParts, unembed: Matrix, offset: Tensor | undefined): ProcessedParts {
+  free(weights.unembed === weights.embed ? undefined : weights.unembed, weights.unembedBias);
+  return {
+    config: { ...config, tie_word_embeddings: false },
+    weights: { ...weights, unembed, ...bias("unembedBias", offset) },
+  };
+}
+
+/** A matrix without its mean along an axis, as a new one. */
+function centred(matrix: Matrix, axis: 0 | 1): Matrix {
+  return Matrix.dense(
+    tf.tidy(() => {
+      const wide = matrix.widen();
+      return tf.sub(wide, tf.mean(wide, axis, true));
+    }),
+  );
+}
+
+function centredBias(offset: Tensor | undefined): Tensor | undefined {
+  return offset && tf.tidy(() => tf.sub(offset, tf.mean(offset)));
+}
+
+function bias<K extends string>(key: K, tensor: Tensor | undefined): { [P in K]?: Tensor } {
+  return (tensor ? { [key]: tensor } : {}) as { [P in K]?: Tensor };
+}
+
+function free(...held: ({ dispose(): void } | undefined)[]): void {
+  for (const one of held) one?.dispose();
+}
+
+function matricesOf({ blocks, readout = [], ...outer }: Weights): Matrix[] {
+  return [outer, ...blocks, ...readout].flatMap((group) =>
+    Object.values(group).filter((leaf) => leaf instanceof Matrix),
+  );
+}

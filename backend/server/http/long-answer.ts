@@ -1,0 +1,45 @@
+import { report } from "../../setup/terminal.mjs";
+import type { ServerContext } from "../context.ts";
+import { EventStream } from "../events/stream.ts";
+import type { Effort } from "../interactive/effort.ts";
+import { answerOf } from "./problems.ts";
+import { type Call, SENT } from "./route.ts";
+
+/**
+ * Answers with what the worker makes of a request: as JSON, or to one who accepts text/event-stream as its events on the way, then
+ * one `done` with the result or one `error` with a problem. What is refused before the first event is an ordinary problem.
+ */
+export async function answerLong(
+  {
+    request,
+    response,
+    signal,
+    caller,
+  }: Pick<Call<unknown, unknown, unknown>, "request" | "response" | "signal" | "caller">,
+  { interactive, limits }: ServerContext,
+  { kind, payload, effort }: { kind: string; payload: unknown; effort: Effort },
+): Promise<unknown> {
+  const options = { caller, effort, long: true };
+  if (request.accepts(["application/json", "text/event-stream"]) !== "text/event-stream")
+    return interactive.ask(kind, payload, { ...options, signal });
+  let stream: EventStream | undefined;
+  const open = (): EventStream => {
+    stream ??= new EventStream(response, limits);
+    return stream;
+  };
+  try {
+    const onEvent = (given: unknown): void => {
+      const { event, ...data } = given as { event: string };
+      open().send(event, data);
+    };
+    const result = await interactive.ask(kind, payload, { ...options, signal, onEvent });
+    open().send("done", result);
+  } catch (error) {
+    if (stream === undefined || signal.aborted) throw error;
+    const { problem, defect } = answerOf(error);
+    if (defect) report(`headscope: ${kind}:`, error);
+    stream.send("error", problem);
+  }
+  open().end();
+  return SENT;
+}

@@ -1,0 +1,187 @@
+import express, { type IRouter, type Request, type RequestHandler, type Response } from "express";
+import { z } from "zod";
+import type { ServerContext } from "../context.ts";
+import type { Caller } from "../interactive/interactive.ts";
+import type { Limits } from "./limits.ts";
+import { limited, Refusal } from "./problems.ts";
+
+/** What a route answers, in words and where there is one with its schema. */
+export interface Answer {
+  readonly status?: number;
+  readonly description: string;
+  /** Default application/json. */
+  readonly type?: string;
+  readonly schema?: z.ZodType;
+}
+
+/** What a handler is given: the parts of the request, checked and complete. */
+export interface Call<P, Q, B> {
+  readonly params: P;
+  readonly query: Q;
+  readonly body: B;
+  /** Aborted when the client has gone. */
+  readonly signal: AbortSignal;
+  /** What the headers `x-request-id` and `Prefer: wait=SECONDS` (RFC 7240) say. */
+  readonly caller: Caller;
+  readonly request: Request;
+  readonly response: Response;
+}
+
+/** One operation of the API: what is refused and what the OpenAPI document says come from the same schemas. */
+export interface Route<
+  P extends z.ZodObject = z.ZodObject,
+  Q extends z.ZodObject = z.ZodObject,
+  B extends z.ZodType = z.ZodType,
+> {
+  readonly method: "get" | "post" | "delete";
+  /** Below /api, as Express writes it: "/models/:ref", "/scores/*id" for the rest of the path. */
+  readonly path: string;
+  readonly summary: string;
+  readonly params?: P;
+  readonly query?: Q;
+  /** Given the server's limits, so that the document names them. */
+  readonly body?: (limits: Limits) => B;
+  /** Most bytes of the body, default `bodyBytes`. */
+  readonly size?: "bodyBytes" | "documentBytes";
+  readonly answer: Answer;
+  /** @returns JSON; `SENT` when it has answered by itself; undefined for 204 */
+  handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): unknown;
+}
+
+const EVENTS = "text/event-stream";
+
+/** Says that a handler has answered by itself. */
+export const SENT = Symbol("sent");
+
+/** Keeps the types of a route's parts together. */
+export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(own: Route<P, Q, B>): Route {
+  return own as unknown as Route;
+}
+
+/** Puts routes on a router; other methods of their paths are refused with 405. */
+export function mount(router: IRouter, routes: readonly Route[], context: ServerContext): void {
+  const methods = new Map<string, string[]>();
+  for (const each of routes) {
+    methods.set(each.path, [...(methods.get(each.path) ?? []), each.method.toUpperCase()]);
+    router[each.method](each.path, ...bodyReader(each, context.limits), handler(each, context));
+  }
+  for (const [path, allowed] of methods) router.all(path, refuseMethod(allowed));
+}
+
+function refuseMethod(allowed: readonly string[]): RequestHandler {
+  const allow = [...allowed, ...(allowed.includes("GET") ? ["HEAD"] : [])].join(", ");
+  return ({ method, path }) => {
+    throw new Refusal(405, "usage", `${path} has no ${method}`, { remedy: `use ${allow}`, headers: { allow } });
+  };
+}
+
+function handler(own: Route, context: ServerContext): RequestHandler {
+  const bodySchema = own.body?.(context.limits);
+  return async (request, response) => {
+    const params = check(own.params, joined(request.params), "the address");
+    const query = check(own.query ?? z.strictObject({}), request.query, "the query");
+    const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
+    // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
+    if (request.method === "HEAD" && own.answer.type === EVENTS) return void response.type(EVENTS).end();
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
+    const value = await own.handle(call as never, context);
+    if (value === SENT || gone.signal.aborted) return;
+    if (value === undefined) response.status(204).end();
+    else response.status(own.answer.status ?? 200).json(value);
+  };
+}
+
+function callerOf({ headers }: Request): Caller {
+  const id = headers["x-request-id"];
+  const wait = /(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])/.exec(String(headers["prefer"] ?? ""))?.[1];
+  return {
+    ...(typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? { id } : {}),
+    ...(wait === undefined ? {} : { wait: Number(wait) }),
+  };
+}
+
+/** Wildcards come in parts. */
+function joined(params: Readonly<Record<string, string | string[]>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(params).map(([name, value]) => [name, Array.isArray(value) ? value.join("/") : value]),
+  );
+}
+
+function check(schema: z.ZodType | undefined, value: unknown, what: string): unknown {
+  if (schema === undefined) return undefined;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const { path, message } = deepest(result.error.issues);
+  const at = path.map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`));
+  const field = at.length === 0 ? "" : `${at.join("")} `;
+  throw new Refusal(422, "usage", `${what} cannot be used: ${field}${lower(message)}`, {
+    remedy: "see /api/openapi.json for what is taken",
+  });
+}
+
+/** The issue that says most: of a union, that of the alternative which got furthest. */
+function deepest(issues: readonly z.core.$ZodIssue[]): { path: readonly PropertyKey[]; message: string } {
+  const [first] = issues as [z.core.$ZodIssue];
+  if (first.code !== "invalid_union" || first.errors.length === 0) return first;
+  const inner = first.errors.filter((each) => each.length > 0).map((each) => deepest(each));
+  const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
+  return best === undefined ? first : { path: [...first.path, ...best.path], message: best.message };
+}
+
+function lower(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
+
+/** Reads a JSON body within the limits. */
+function bodyReader({ method, body, size = "bodyBytes" }: Route, limits: Limits): RequestHandler[] {
+  if (method !== "post" || body === undefined) return [];
+  const requireJson: RequestHandler = (request, _, next) => {
+    if (request.is("application/json") === false || request.headers["content-type"] === undefined)
+      throw notJson("the body is not declared as JSON", "send content-type: application/json");
+    next();
+  };
+  const verify = (_: unknown, __: unknown, bytes: Buffer, encoding: string): void => {
+    // The bytes are looked at as what the parser will decode.
+    if (encoding !== "utf-8") throw notJson(`the body is in ${encoding}`, "send JSON in UTF-8");
+    checkJson(bytes, limits);
+  };
+  return [requireJson, express.json({ limit: limits[size], strict: true, verify })];
+}
+
+function notJson(detail: string, remedy: string): Refusal {
+  return new Refusal(415, "input", detail, { remedy });
+}
+
+/** What bounds the parts of a JSON body. */
+export type JsonLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
+const OPENING = [0x5b, 0x7b];
+const CLOSING = [0x5d, 0x7d];
+
+/**
+ * Looks at the bytes of JSON in UTF-8 before they are parsed: what follows costs time by values and keys, not by bytes, and holds
+ * everybody's requests meanwhile.
+ * @throws Refusal 422 for arrays and objects nested too deep, for too many values or too many keys
+ */
+export function checkJson(bytes: Uint8Array, { jsonDepth, jsonValues, jsonKeys }: JsonLimits): void {
+  let [depth, values, keys] = [0, 1, 0];
+  let inString = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i]!;
+    if (inString) {
+      if (byte === BACKSLASH) i++;
+      else if (byte === QUOTE) inString = false;
+    } else if (byte === QUOTE) inString = true;
+    else if (byte === COMMA) values++;
+    else if (byte === COLON) keys++;
+    else if (OPENING.includes(byte)) {
+      values++;
+      if (++depth > jsonDepth) throw limited(422, `the body nests deeper than ${jsonDepth}`, "send plainer JSON");
+    } else if (CLOSING.includes(byte)) depth--;
+  }
+  if (values > jsonValues) throw limited(422, `the body has more than ${jsonValues} values`, "send less at once");
+  if (keys > jsonKeys) throw limited(422, `the body has more than ${jsonKeys} keys`, "send less at once");
+}

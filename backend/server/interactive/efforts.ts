@@ -1,0 +1,130 @@
+import type { ModelConfig } from "../../models/config.ts";
+import type { PairInput, PatchRequest, PromptInput } from "../api.ts";
+import type { ServerContext } from "../context.ts";
+import { type Effort, forwardFlops } from "./effort.ts";
+
+/** A new token costs about as much as so many of a prompt: every weight is read for it alone. */
+const TOKEN_BY_TOKEN = 8;
+/** Rows that mean and resample draw from where none are given. */
+const REFERENCE_ROWS = 8;
+
+/** What decides how much an ablation computes. */
+interface AblationLike {
+  readonly heads: readonly string[];
+  readonly method?: string | undefined;
+  readonly controls?: number | undefined;
+  readonly reference?: readonly (readonly number[])[] | undefined;
+}
+
+/** How much requests of one caller compute, from the shapes of their models and the lengths of their texts. */
+export class Efforts {
+  readonly #context: Pick<ServerContext, "models" | "interactive">;
+  readonly #signal: AbortSignal;
+
+  /** Its methods take models as the worker takes them, and throw as opening them does. */
+  constructor(context: Pick<ServerContext, "models" | "interactive">, signal: AbortSignal) {
+    this.#context = context;
+    this.#signal = signal;
+  }
+
+  /** The shape of a model, from the worker at the first time. */
+  async #config(model: string): Promise<ModelConfig> {
+    return (await this.#context.models.describe(model, this.#signal)).config;
+  }
+
+  /**
+   * The tokens of a prompt.
+   * @param roughly takes the bytes of a short text for its tokens, of which it has no more
+   * @throws as the prompt itself would be refused
+   */
+  async #tokens(input: PromptInput, roughly = false): Promise<number> {
+    if ("tokens" in input) return input.tokens.length;
+    const bytes = Buffer.byteLength(input.text) + 1;
+    const config = await this.#config(input.model);
+    if (roughly && this.#context.interactive.isShort("prompt", forwardFlops(config, bytes))) return bytes;
+    const { model, text, bos } = input;
+    const payload = { model, text, ...(bos === undefined ? {} : { bos }) };
+    return (await this.#context.interactive.ask<{ tokens: number }>("count", payload, { signal: this.#signal })).tokens;
+  }
+
+  /** Of running a prompt. */
+  async prompt(input: PromptInput): Promise<Effort> {
+    const tokens = await this.#tokens(input, true);
+    return { tokens, flops: forwardFlops(await this.#config(input.model), tokens) };
+  }
+
+  /** Of looking at one layer of a prompt that was run: all of it again where that is no longer kept. */
+  async look(model: string, tokens: number): Promise<Effort> {
+    const config = await this.#config(model);
+    const most = forwardFlops(config, tokens);
+    return { tokens, flops: most / config.n_layers, most };
+  }
+
+  /** Of ablating heads on rows: the clean run, the heads' and each control's from the first changed layer on, and references. */
+  async ablation(
+    model: string,
+    rows: readonly (readonly number[])[],
+    { heads, method = "zero", controls = 5, reference }: AblationLike,
+  ): Promise<Effort> {
+    const config = await this.#config(model);
+    const runs = (some: readonly (readonly number[])[]): number =>
+      some.reduce((sum, row) => sum + forwardFlops(config, row.length), 0);
+    const first = Math.min(config.n_layers, ...heads.map((head) => Number(head.split(".")[0])));
+    const changed = (1 + controls) * (1 - first / config.n_layers);
+    const own = runs(rows);
+    const drawn = method === "zero" ? 0 : reference ? runs(reference) : REFERENCE_ROWS * own;
+    const tokens = rows.reduce((sum, row) => sum + row.length, 0);
+    return { tokens, flops: own * changed + drawn, most: own * (changed + 1) + drawn };
+  }
+
+  /** Of two runs of a prompt: with interventions and without. */
+  async intervention(model: string, tokens: number): Promise<Effort> {
+    const once = forwardFlops(await this.#config(model), tokens);
+    return { tokens, flops: once, most: 2 * once };
+  }
+
+  async #sides(model: string, pairs: readonly PairInput[], bos: boolean | undefined): Promise<number[]> {
+    const lengths: number[] = [];
+    for (const { clean, corrupt } of pairs)
+      for (const side of [clean, corrupt]) {
+        const common = { model, ...(bos === undefined ? {} : { bos }) };
+        const input = typeof side === "string" ? { ...common, text: side } : { model, tokens: side };
+        lengths.push(await this.#tokens(input));
+      }
+    return lengths;
+  }
+
+  /** Of aligning a pair, which runs both prompts for the probabilities of the answers. */
+  async pair(model: string, pair: PairInput, bos: boolean | undefined): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, [pair], bos);
+    return { tokens: Math.max(...lengths), flops: lengths.reduce((sum, n) => sum + forwardFlops(config, n), 0) };
+  }
+
+  /** Of patching: every place of a layer is a run from that layer on; of paths every earlier head is one from the receivers on. */
+  async patch(request: PatchRequest): Promise<Effort> {
+    const { model, pairs, bos, node = "z", by = "head", layers, into } = request;
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const { n_layers, n_heads, n_key_value_heads } = config;
+    const heads = node === "k" || node === "v" ? n_key_value_heads : n_heads;
+    const receivers = Math.min(n_layers, ...(into ?? []).map((head) => Number(head.split(".")[0])));
+    const runsOf = (length: number): number => {
+      if (into !== undefined) return receivers * n_heads * (1 - receivers / n_layers);
+      const places = by === "head" ? heads : by === "position" ? length : 1;
+      const patched = layers ?? Array.from({ length: n_layers }, (_, l) => l);
+      return places * patched.reduce((sum, layer) => sum + (1 - Math.min(1, layer / n_layers)), 0);
+    };
+    // Of the two sides of a pair one run each, and one of them patched at every place.
+    const flops = lengths.reduce((sum, n, i) => sum + (1 + (i % 2) * runsOf(n)) * forwardFlops(config, n, 1), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of continuing a prompt. */
+  async generation(input: PromptInput & { readonly maxTokens?: number | undefined }): Promise<Effort> {
+    const config = await this.#config(input.model);
+    const tokens = await this.#tokens(input);
+    const each = forwardFlops(config, 1) * TOKEN_BY_TOKEN;
+    return { tokens, flops: forwardFlops(config, tokens, 1) + (input.maxTokens ?? 32) * each };
+  }
+}

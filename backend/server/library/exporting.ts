@@ -1,0 +1,141 @@
+import { randomBytes } from "node:crypto";
+import { readdir, rm, stat } from "node:fs/promises";
+import { basename, extname, join, relative, resolve } from "node:path";
+import { exporters } from "../../exports/index.ts";
+import { isInside, openRegular, writablePath } from "../../files.ts";
+import { type HeadMask, writeMask } from "../../heads/mask.ts";
+import { type HeadScores, writeScores } from "../../heads/scores.ts";
+import type { ExportRequest, ExportResult } from "../api.ts";
+import type { ServerContext } from "../context.ts";
+import { notFound } from "../http/problems.ts";
+import { existingFile, pathOfId } from "./files.ts";
+
+/** Names of the files of formats that are one file, where it is not JSON. */
+const NAMES: Readonly<Record<string, string>> = { csv: "heads.csv", safetensors: "heads.safetensors" };
+const TEXT = [".json", ".csv", ".tsv", ".txt", ".md", ".py"];
+
+/** An export as it came, parameters and documents not yet checked. */
+type Given = { readonly [K in keyof ExportRequest]: ExportRequest[K] | undefined } & { readonly format: string };
+
+/**
+ * Has the worker write an export.
+ * @throws HeadscopeError for what the format cannot hold; nothing is left behind then
+ */
+export async function makeExport(request: Given, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
+  const { format, params = {} } = request;
+  const { folder, library, models, interactive } = context;
+  const { output } = exporters.get(format);
+  exporters.parse(format, params);
+  const [scores, mask] = [
+    typeof request.scores === "string" ? await library.readScores(request.scores) : request.scores,
+    typeof request.mask === "string" ? await library.readMask(request.mask) : request.mask,
+  ];
+  const model = request.model === undefined ? undefined : await models.allowed(request.model);
+  const id = `${format}-${Date.now().toString(36)}${randomBytes(3).toString("hex")}`;
+  const own = await writablePath(folder, `exports/${id}`);
+  const name = output === "folder" ? format : (NAMES[format] ?? `${format}.json`);
+  const out = join(own, name);
+  try {
+    const payload = { format, scores, mask, params, model, out };
+    await interactive.ask("export", payload, { signal, long: model !== undefined });
+    const source = await sourceFile(request, { scores, mask }, folder, own);
+    const files = output === "folder" ? await filesBelow(out) : [""];
+    return {
+      id,
+      format,
+      path: out,
+      files: await Promise.all(files.map((file) => described(context, id, file === "" ? name : `${name}/${file}`))),
+      command: command({ format, source, model, params, name }),
+    };
+  } catch (error) {
+    await rm(own, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** The path of an exported file. @throws Refusal 404 */
+export async function exportedFile(folder: string, id: string, name: string): Promise<string> {
+  const path = pathOfId(join(folder, "exports"), `${id}/${name}`);
+  if (path === undefined || id.includes("/")) throw notFound(`there is no file ${name} of export ${id}`);
+  return existingFile([folder], path);
+}
+
+/** The file that the command line starts from: the document's own, or one that is written beside the export. */
+async function sourceFile(
+  { scores: scoresId, mask: maskId }: Given,
+  { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
+  folder: string,
+  own: string,
+): Promise<readonly [option: string, path: string]> {
+  if (typeof scoresId === "string") return ["--scores", join(folder, scoresId)];
+  if (typeof maskId === "string") return ["--mask", join(folder, maskId)];
+  const path = join(own, scores === undefined ? "mask.source.json" : "scores.source.json");
+  if (scores !== undefined) await writeScores(path, scores);
+  else if (mask !== undefined) await writeMask(path, mask);
+  return [scores === undefined ? "--mask" : "--scores", path];
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+    .sort();
+}
+
+async function described(
+  { folder, limits }: ServerContext,
+  id: string,
+  name: string,
+): Promise<ExportResult["files"][number]> {
+  const path = join(folder, "exports", id, name);
+  const { size } = await stat(path);
+  const url = `/api/exports/${id}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
+  const text = TEXT.includes(extname(path)) ? { text: await beginning(path, limits.previewBytes) } : {};
+  return { name, bytes: size, url, ...text };
+}
+
+async function beginning(path: string, bytes: number): Promise<string> {
+  const { handle } = await openRegular(path, { what: "exported file", links: false, most: Number.POSITIVE_INFINITY });
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
+    // A character that the cut went through is left out.
+    return new TextDecoder().decode(buffer.subarray(0, bytesRead), { stream: true });
+  } finally {
+    await handle.close();
+  }
+}
+
+function command(given: {
+  format: string;
+  source: readonly [string, string];
+  model: string | undefined;
+  params: Readonly<Record<string, unknown>>;
+  name: string;
+}): string {
+  const { format, source, model, params, name } = given;
+  const text = (value: unknown): string =>
+    Array.isArray(value)
+      ? value.map(text).join(",")
+      : typeof value === "object"
+        ? JSON.stringify(value)
+        : String(value);
+  const words = [
+    ["npx headscope export", format],
+    [source[0], quote(shown(source[1]))],
+    ...(model !== undefined && exporters.get(format).needsCheckpoint ? [["--model", quote(model)]] : []),
+    ...Object.entries(params).map(([key, value]) => ["--param", quote(`${key}=${text(value)}`)]),
+    ["--out", quote(basename(name))],
+  ];
+  return words.flat().join(" ");
+}
+
+/** A path as one would type it here. */
+function shown(path: string): string {
+  const here = process.cwd();
+  return isInside(here, resolve(path)) ? relative(here, path) : path;
+}
+
+function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

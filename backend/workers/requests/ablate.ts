@@ -1,0 +1,70 @@
+import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import { headModel } from "../../heads/model.ts";
+import { formatHead, parseHead } from "../../heads/refs.ts";
+import { randomReference } from "../../hooks/reference.ts";
+import type { Model } from "../../models/model.ts";
+import type { AblateRequest, AblateResult } from "../../server/api.ts";
+import type { Way } from "../prompt-runs.ts";
+import { session, wayOf } from "../session.ts";
+import type { Handler } from "./index.ts";
+
+/** Takes heads out, and as many others of the same layers as a control. */
+export const handle: Handler = async (payload, context): Promise<AblateResult> => {
+  const began = performance.now();
+  const request = payload as AblateRequest & { model: string; rows: readonly (readonly number[])[] };
+  const model = await session.models.open(request.model, context.signal);
+  const shape = headModel(model);
+  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
+  const way = wayOf(context);
+  const alone = rows.length === 1 ? rows[0] : undefined;
+  const random = request.reference ? undefined : randomReference(model, rows, method, seed);
+  const reference = request.reference ?? random;
+  const result = await ablate(model, {
+    tokens: rows,
+    heads: heads.map((head) => parseHead(head, shape)),
+    method,
+    ...(byPosition ? { byPosition } : {}),
+    ...(reference ? { reference } : {}),
+    ...(controls === undefined ? {} : { controls }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(topTokens === undefined ? {} : { topTokens }),
+    ...(contrast === undefined ? {} : { contrast }),
+    ...(alone ? await cleanRun(model, alone, way) : {}),
+    ...way,
+  });
+  return { ...written(result), ...(random ? { reference: "random" as const } : {}), ms: performance.now() - began };
+};
+
+/** One prompt's clean run, where it is stored or can be. */
+async function cleanRun(model: Model, ids: readonly number[], way: Way): Promise<{ clean?: CleanRun }> {
+  if (ids.length < 2) return {};
+  const { streams, nll } = await session.runs.of(model, ids, way);
+  return streams ? { clean: { streams, nll: [nll] } } : {};
+}
+
+/** Heads as users write them. */
+function written({
+  model,
+  heads,
+  method,
+  clean,
+  ablated,
+  control,
+  noControl,
+  difference,
+  nextToken,
+}: Ablation): Omit<AblateResult, "ms" | "reference"> {
+  return {
+    model,
+    heads: heads.map(formatHead),
+    method,
+    clean,
+    ablated,
+    ...(control && {
+      control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
+    }),
+    ...(noControl === undefined ? {} : { noControl }),
+    ...(difference === undefined ? {} : { difference }),
+    nextToken,
+  };
+}

@@ -1,0 +1,55 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import type { Model } from "../../models/model.ts";
+import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
+import { parameter } from "../../models/weights/weights.ts";
+import { gatherRows } from "../../runtime/ops.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { SliceQuery } from "../../server/api.ts";
+import { session, wayOf } from "../session.ts";
+import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
+import type { Handler } from "./index.ts";
+
+interface PatternsPayload {
+  readonly model: string;
+  readonly ids: readonly number[];
+  readonly layer: number;
+  readonly slice: SliceQuery;
+  /** Bytes that the answer may have, default any number. */
+  readonly most?: number;
+}
+
+/** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
+export const handle: Handler = async (payload, context) => {
+  const { model: ref, ids, layer, slice, most } = payload as PatternsPayload;
+  const model = await session.models.open(ref, context.signal);
+  checkLayer(model.config, layer);
+  checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
+  const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
+  const names = slice.weighted ? [name, value] : [name];
+  const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
+    const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
+    if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
+    return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);
+  });
+  try {
+    return reply(name, part, slice.dtype, model.digest);
+  } finally {
+    part.dispose();
+  }
+};
+
+/**
+ * The norm of what each key's value writes into the residual stream through each query head's part of W_O.
+ * @param values [1, positions, kv heads, d_head]
+ * @returns [heads, 1, key]
+ * @see Kobayashi et al. 2020, Attention is Not Only a Weight
+ */
+function writtenNorms(model: Model, layer: number, values: Tensor): Tensor {
+  const { n_heads: H, n_key_value_heads: G, d_head } = model.config;
+  const positions = values.shape[1]!;
+  const byHead = tf.reshape(tf.transpose(values, [0, 2, 1, 3]), [G, positions * d_head]);
+  const group = Array.from({ length: H }, (_, h) => Math.floor((h * G) / H));
+  const shared = tf.reshape(gatherRows(byHead, tf.tensor1d(group, "int32")), [H, positions, d_head]);
+  const written = tf.matMul(shared, parameter(model, blockHook(layer, "attn.W_O"))); // [heads, key, d_model]
+  return tf.reshape(tf.sqrt(tf.sum(tf.square(written), 2)), [H, 1, positions]);
+}
