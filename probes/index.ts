@@ -46,7 +46,7 @@ export async function probe(
 }
 
 /**
- * What a head that attends evenly scores by a probe with its default parameters, as training measures it.
+ * Scores of a head that attends evenly, by a probe with its default parameters, as training measures it.
  * @param config of the model
  * @returns by metric, without those of which the probe does not tell; of a probe that fits its parameters as it runs, none
  * @throws HeadscopeError for an unknown probe

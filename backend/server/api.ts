@@ -192,7 +192,7 @@ export interface RunDetail extends RunSummary {
   readonly evaluations?: Readonly<
     Record<string, { readonly title: string; readonly chance?: { readonly accuracy?: number; readonly loss?: number } }>
   >;
-  /** What a head that attends evenly scores by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent. */
+  /** Scores of a head that attends evenly by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent. */
   readonly evenScores?: Readonly<Record<string, number>>;
 }
 

@@ -111,7 +111,7 @@ function runDetail({ store, folder }: ServerContext, run: RunRecord): RunDetail 
   };
 }
 
-/** What is known of a run's measurements where its task still is. */
+/** Titles and chance of a run's measurements; nothing where its task is no more. */
 function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluations" | "evenScores"> {
   if (!tasks.names().includes(name)) return {};
   const task = tasks.get(name);

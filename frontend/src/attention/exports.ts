@@ -81,11 +81,11 @@ export interface PatternScale {
   readonly stops: readonly string[];
   readonly high: number;
   readonly contrast: Contrast;
-  /** Whether weights are multiplied by the values' norms. */
+  /** Weights are multiplied by the values' norms. */
   readonly byValue: boolean;
 }
 
-/** What the numbers of a pattern are. */
+/** Name of the numbers of a pattern. */
 export function weightUnit(byValue: boolean): string {
   return byValue ? "weight × norm of value" : "attention weight";
 }

@@ -11,7 +11,7 @@ export interface ModelStyle {
   readonly colour: string;
 }
 
-/** What a head that attends evenly has in each model; named by the model where the two differ, as other parameters make them. */
+/** Levels of chance: one where both models have the same, else one by the name of each, as other parameters make them. */
 export function chanceLevels(models: readonly ComparedModel[]): Level[] {
   const known = models.flatMap(({ model, chance }) => (chance === undefined ? [] : [{ ref: model.ref, chance }]));
   const [first] = known;

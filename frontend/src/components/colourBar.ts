@@ -11,7 +11,7 @@ export interface ColourBar {
   readonly stops: readonly string[];
   /** The lowest and the highest value, as they are written. */
   readonly ends: readonly [string, string];
-  /** What the values are, with their unit; "" to say nothing. */
+  /** Name of the values, with their unit; "" to say nothing. */
   readonly words: string;
 }
 

@@ -32,7 +32,7 @@ export interface PanelOptions {
   /** The step that is looked at. */
   readonly step?: number | undefined;
   readonly legend: boolean;
-  /** Whether the legend names the levels too; where it does not, whoever shows the figure does. Default false. */
+  /** The legend names the levels too; where it does not, whoever shows the figure does. Default false. */
   readonly namedLevels?: boolean;
 }
 
