@@ -1,21 +1,21 @@
-import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import { type Intervention, parseInterventions } from "../hooks/interventions.ts";
-import { readJson } from "../json.ts";
-import type { Model } from "../models/model.ts";
-import { checkRow, describe, input } from "./inputs.ts";
+import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { type Intervention, parseInterventions } from "../../hooks/interventions.ts";
+import { readJson } from "../../json.ts";
+import type { Model } from "../../models/model.ts";
+import { checkRow, describe, input } from "./tokens.ts";
 
 /** One needle-in-a-haystack case of a cases file. */
 export interface RetrievalCase {
   /** The prompt. */
   ids: number[];
-  /** Where the needle stands in it: [start, end). */
+  /** Span of the needle in it: [start, end). */
   needleSpan: [number, number];
   /** Most tokens to generate, default 10. */
   maxNewTokens?: number;
   /** Token that ends the answer. */
   stopToken?: number;
-  /** What a right answer holds. */
+  /** Text that a right answer holds. */
   answer?: string;
 }
 

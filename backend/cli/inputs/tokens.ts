@@ -1,11 +1,11 @@
-import { HeadscopeError } from "../common/errors.ts";
-import { readJson } from "../json.ts";
-import type { ModelConfig } from "../models/config.ts";
-import { encodeText } from "../models/encode.ts";
-import type { Model } from "../models/model.ts";
-import type { TokenOptions } from "./options.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { readJson } from "../../json.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { encodeText } from "../../models/encode.ts";
+import type { Model } from "../../models/model.ts";
+import type { TokenOptions } from "../options.ts";
 
-/** What token rows must satisfy. */
+/** Demands on token rows. */
 export interface RowRules {
   /** The model's vocabulary and context. */
   readonly config: Pick<ModelConfig, "d_vocab" | "n_ctx">;
@@ -104,7 +104,7 @@ export function encode(model: Model, text: string, prependBos?: boolean): number
   return encodeText(model, text, prependBos, { remedy: "give token ids with --tokens-file" });
 }
 
-/** What an unexpected JSON value is, in a word or two. */
+/** Names an unexpected JSON value in a word or two. */
 export function describe(value: unknown): string {
   if (Array.isArray(value)) return "an array";
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "nothing";
