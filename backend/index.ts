@@ -13,11 +13,12 @@ export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/path.ts";
+export type { HeadComparison } from "./common/api/documents.ts";
 export { HeadscopeError } from "./common/errors.ts";
 export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
-export { compareScores, type HeadComparison } from "./heads/compare.ts";
+export { compareScores } from "./heads/compare.ts";
 export {
   type MaskMeaning,
   maskFromHeads,
