@@ -4,9 +4,8 @@
  */
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
-import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
-import type { PathForm } from "../circuits/path.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
+import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";
@@ -20,7 +19,7 @@ import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 /** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
-export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../common/api/documents.ts";
 export type { KeptReport, ReportComparison };
 
 /** RFC 9457: what every response with a status from 400 on holds. */
@@ -33,6 +32,8 @@ export interface Problem {
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
+  /** The parameter or field that cannot be as it is; several where they contradict each other. */
+  readonly field?: string | readonly string[];
   /** HeadscopeError's kind, or "limit", "forbidden", "busy", "long", "defect". */
   readonly kind: string;
   /** Of kind "long" (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer. */

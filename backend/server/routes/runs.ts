@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import { parameters, seed, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
@@ -8,7 +9,6 @@ import type { RunRecord } from "../../store/store.ts";
 import { makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { parameters, seed, shortName } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 import { runSummary } from "../jobs/summaries.ts";
 
