@@ -193,6 +193,8 @@ export interface RunDetail extends RunSummary {
   readonly evaluations?: Readonly<
     Record<string, { readonly title: string; readonly chance?: { readonly accuracy?: number; readonly loss?: number } }>
   >;
+  /** Scores of a head that attends evenly by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent. */
+  readonly evenScores?: Readonly<Record<string, number>>;
 }
 
 /** GET /api/runs/:id/metrics: by name, [step, value] ascending; null where a value was not a number. */

@@ -73,8 +73,14 @@ describe("metrics of score documents", () => {
     expect(chosenMetric(metrics, "a.json#sink")?.probe).toBe("sink");
     expect(chosenMetric(metrics, "gone.json#x")?.probe).toBe("induction");
     expect(chosenMetric([], "")).toBeUndefined();
-    expect(chosenAgainst(metrics, metrics[1]!, "").probe).toBe("sink");
-    expect(chosenAgainst([metrics[0]!], metrics[0]!, "")).toBe(metrics[0]);
+    expect(chosenAgainst(metrics, metrics[1]!, "")?.probe).toBe("sink");
+  });
+
+  it("shows no metric against itself, also where the address asks for that", () => {
+    const [sink, induction] = documentMetrics([scores("a.json", "sink"), scores("b.json", "induction")]);
+    expect(chosenAgainst([sink!], sink!, "")).toBeUndefined();
+    expect(chosenAgainst([sink!], sink!, sink!.id)).toBeUndefined();
+    expect(chosenAgainst([sink!, induction!], sink!, sink!.id)).toBe(induction);
   });
 
   it("gives every query head the score of the KV head that it reads", () => {
@@ -112,6 +118,11 @@ describe("metrics measured along training", () => {
     expect(at(-1)[1]![3]).toBeNaN();
     expect(at(20)[0]![0]).toBeNaN();
     expect(at(15)[1]![0]).toBeNaN();
+  });
+
+  it("have the chance that the run tells of, as scores have it", () => {
+    const even = { "induction.induction": 0.0133 };
+    expect(trainingMetrics(curves, SHAPE, 10, even).map(({ chance }) => chance)).toEqual([0.0133, undefined]);
   });
 
   it("know whether they are of query heads or KV heads, and leave other curves alone", () => {

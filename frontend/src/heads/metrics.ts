@@ -68,8 +68,16 @@ function headCurves(
   });
 }
 
-/** Metrics that a run measured along its training, as they were last measured at or before a step. */
-export function trainingMetrics(curves: RunCurves, shape: Shape, step: number): Metric[] {
+/**
+ * Metrics that a run measured along its training, as they were last measured at or before a step.
+ * @param even what a head that attends evenly has, by PROBE.METRIC
+ */
+export function trainingMetrics(
+  curves: RunCurves,
+  shape: Shape,
+  step: number,
+  even: Readonly<Record<string, number>> = {},
+): Metric[] {
   const byMeasure = groupBy(headCurves(curves), ({ measure }) => measure);
   return [...byMeasure].map(([measure, list]): Metric => {
     const { probe, name } = list[0]!;
@@ -82,7 +90,7 @@ export function trainingMetrics(curves: RunCurves, shape: Shape, step: number): 
       if (row !== undefined && column < row.length) row[column] = valueAt(curve, step);
     }
     const label = `${name === probe ? name : `${probe}: ${name}`} (in training)`;
-    return { id: `training#${measure}`, label, probe, name, axis, values };
+    return { id: `training#${measure}`, label, probe, name, axis, values, chance: even[measure] };
   });
 }
 
@@ -141,13 +149,15 @@ export function runOf(ref: string): { readonly id: string; readonly step?: numbe
 /** What most tells heads apart that score alike by another probe. */
 const TELLING = ["retrieval", "previous-token"];
 
-/** The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any. */
-export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric {
+/**
+ * The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any.
+ * @returns undefined where there is no other one: a metric against itself is a line
+ */
+export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric | undefined {
   return (
     metrics.find((other) => other.id === id && other.id !== metric.id) ??
     metrics.find((other) => other.probe !== metric.probe && TELLING.includes(other.name)) ??
     metrics.find((other) => other.probe !== metric.probe) ??
-    metrics.find((other) => other.id !== metric.id) ??
-    metric
+    metrics.find((other) => other.id !== metric.id)
   );
 }
