@@ -11,8 +11,8 @@ import {
   comparisonView,
   secondParam,
   secondScoresParam,
-  unscored,
 } from "../../frontend/src/comparison/view.svelte.ts";
+import { writeMetricName } from "../../frontend/src/heads/metrics.ts";
 import { metricParam } from "../../frontend/src/heads/view.svelte.ts";
 import Compare from "../../frontend/src/pages/Compare.svelte";
 import { view } from "../../frontend/src/state/url.svelte.ts";
@@ -252,7 +252,7 @@ describe("the page that compares two models", () => {
   });
 
   it("offers to score both where neither has been scored by a probe", async () => {
-    metricParam.value = unscored("retrieval");
+    metricParam.value = writeMetricName({ probe: "retrieval", name: "retrieval" });
     await settles(() => {
       for (const ref of ["shallow", "bare"]) expect(text()).toContain(`${ref} has not been scored by retrieval yet`);
     });

@@ -10,9 +10,12 @@ import {
   chosenMetric,
   documentMetrics,
   historyOf,
+  leadingMetric,
   perQueryHead,
+  readMetricName,
   runOf,
   trainingMetrics,
+  writeMetricName,
 } from "../../frontend/src/heads/metrics.ts";
 
 const SHAPE = { layers: 2, heads: 4, kvHeads: 2 };
@@ -81,6 +84,27 @@ describe("metrics of score documents", () => {
     expect(chosenAgainst([sink!], sink!, "")).toBeUndefined();
     expect(chosenAgainst([sink!], sink!, sink!.id)).toBeUndefined();
     expect(chosenAgainst([sink!, induction!], sink!, sink!.id)).toBe(induction);
+  });
+
+  const sinks = { probe: "sink", name: "importance" };
+  const both = { sink: { axis: "heads", values: QUERY }, importance: { axis: "heads", values: QUERY } } as const;
+
+  it("can be named before they are measured, and are then the newest measurement", () => {
+    expect(readMetricName(writeMetricName(sinks))).toEqual(sinks);
+    expect(readMetricName(writeMetricName({ probe: "sink", name: "sink" }))).toEqual({ probe: "sink", name: "sink" });
+    expect(readMetricName("start/a.json#sink")).toBeUndefined();
+    const metrics = (ids: string[]) =>
+      documentMetrics([scores("i.json", "induction"), ...ids.map((id) => scores(id, "sink", { metrics: both }))]);
+    expect(chosenMetric(metrics([]), writeMetricName(sinks))?.probe).toBe("induction");
+    expect(chosenMetric(metrics(["a.json", "b.json"]), writeMetricName(sinks))?.id).toBe("b.json#importance");
+  });
+
+  it("of new documents are shown by what was asked, else by the first probe's own", () => {
+    const made = [scores("i.json", "induction"), scores("s.json", "sink", { metrics: both })];
+    expect(leadingMetric(made, sinks)).toBe("s.json#importance");
+    expect(leadingMetric(made, undefined)).toBe("i.json#induction");
+    expect(leadingMetric(made.slice(1), { probe: "induction", name: "induction" })).toBe("s.json#sink");
+    expect(leadingMetric([], sinks)).toBeUndefined();
   });
 
   it("gives every query head the score of the KV head that it reads", () => {
