@@ -156,6 +156,22 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+describe("the score documents", () => {
+  it("that Home does not show are not read", async () => {
+    const entries = ["attention-sink", "induction", "retrieval"].map((probe) => ({
+      ...{ id: `start/${probe}.json`, model: scores.model, probe, metrics: [] },
+    }));
+    const { root } = await open({ ...full, "GET /api/scores": entries });
+    expect(root.querySelector('[data-head="1.3"]')).not.toBeNull();
+    expect(card(root, "Find the heads").textContent).toContain(
+      "3 files of scores: attention-sink, induction, retrieval",
+    );
+    expect(asked.filter(({ call }) => call.startsWith("GET /api/scores/"))).toEqual([
+      { call: "GET /api/scores/start/induction.json", body: undefined },
+    ]);
+  });
+});
+
 describe("Home of a fresh data folder", () => {
   it("says what is missing everywhere, and what to do", async () => {
     const { root } = await open(empty);
