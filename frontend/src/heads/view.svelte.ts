@@ -1,13 +1,13 @@
+import { asKvHeads, asQueryHeads, picked, type Shape } from "../components/head-choice/algebra.ts";
+import { type Ranked, rank, type SelectMode } from "../components/head-grid/grid.ts";
+import { type Scale, scaleOf } from "../components/head-grid/scale.ts";
 import { choice, number, text } from "../state/codecs.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { urlParam, view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
-import { ORDERS, search, topCount } from "./finder.ts";
-import { type Ranked, rank, type SelectMode } from "./grid.ts";
-import { known } from "./known.svelte.ts";
+import { ORDERS, search, topCount } from "./finder/finder.ts";
+import { headMetrics } from "./headMetrics.svelte.ts";
 import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
-import { type Scale, scaleOf } from "./scale.ts";
 
 /** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
 export const metricParam = urlParam("metric", text());
@@ -32,7 +32,7 @@ class HeadsView {
   draft = $state<number>();
 
   readonly shape: Shape | undefined = $derived(workspace.info.value);
-  readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
+  readonly metric: Metric | undefined = $derived(chosenMetric(headMetrics.metrics, metricParam.value));
   /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
   readonly awaited: MetricName | undefined = $derived.by(() => {
     const named = readMetricName(metricParam.value);

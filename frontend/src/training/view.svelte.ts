@@ -3,10 +3,10 @@ import type { JobSummary, RunSummary } from "../../../backend/server/api.ts";
 import { choice, flag, json, list, number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { seriesOf } from "./compare.ts";
-import { nearest } from "./curves.ts";
-import { bestOf, headTable } from "./heads.ts";
-import { metricsOf } from "./metrics.ts";
+import { bestOf, headTable } from "./checkpoint/heads.ts";
+import { seriesOf } from "./comparison/compare.ts";
+import { nearest } from "./curves/curves.ts";
+import { metricsOf } from "./curves/metrics.ts";
 import { type RunData, runsData } from "./runs.svelte.ts";
 
 /** Runs that are looked at; none given means the newest. */
