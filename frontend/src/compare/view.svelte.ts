@@ -1,11 +1,11 @@
 import type { HeadComparison, ModelInfo } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
 import { command } from "../command.ts";
 import { fileOf } from "../heads/commands.ts";
 import { headMetrics } from "../heads/headMetrics.svelte.ts";
 import type { Metric } from "../heads/metrics.ts";
 import { headsView } from "../heads/view.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { type KeptScores, workspace } from "../state/workspace.svelte.ts";
@@ -21,18 +21,10 @@ export const secondScoresParam = urlParam("second-scores", text());
 /** How many of the best heads are named. */
 export const bestParam = urlParam("best", number(BEST, { least: 1, most: 100, whole: true }));
 
-/** A comparison, and the address that it answers. */
-interface Answer {
-  readonly path: string;
-  readonly comparison: HeadComparison;
-}
-
 /** Two models' heads by one metric, by the present choices. */
 class ComparisonView {
-  readonly info = new Latest<ModelInfo>();
-  readonly #answer = new Latest<Answer>();
-  /** The model that `info` was asked for. */
-  #asked = "";
+  readonly info = new Answer<ModelInfo>();
+  readonly #answer = new Answer<HeadComparison>();
 
   /** The metric that both are compared by; its document is absent where the first model has none. */
   readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived(
@@ -40,7 +32,7 @@ class ComparisonView {
   );
 
   readonly #ofSecond: readonly KeptScores[] = $derived(
-    this.info.value === undefined || secondParam.value === "" ? [] : workspace.documentsOf(this.info.value),
+    this.info.value === undefined ? [] : workspace.documentsOf(this.info.value),
   );
 
   /** Score documents of the second model by the same probe that have the metric. */
@@ -73,21 +65,18 @@ class ComparisonView {
   });
 
   /** The comparison of the present choices alone; undefined while it is awaited. */
-  readonly comparison: HeadComparison | undefined = $derived(
-    this.path !== "" && this.#answer.value?.path === this.path ? this.#answer.value.comparison : undefined,
-  );
+  get comparison(): HeadComparison | undefined {
+    return this.#answer.value;
+  }
 
   get problem() {
-    return secondParam.value === ""
-      ? undefined
-      : (this.info.problem ?? (this.path === "" ? undefined : this.#answer.problem));
+    return this.info.problem ?? this.#answer.problem;
   }
 
   /** Whether every score document of both models has been read, so that "none" is an answer. */
   readonly settled = $derived(
     headMetrics.settled &&
       this.info.value !== undefined &&
-      !this.info.loading &&
       workspace.scoresOf(this.info.value).length === this.#ofSecond.length,
   );
 
@@ -98,20 +87,12 @@ class ComparisonView {
     return command(["compare", fileOf(first!.id), fileOf(second!.id)], { metric: metric.name, top });
   }
 
-  /** Keeps `info` on the second model; run in an effect. */
-  followModel(): void {
-    const ref = secondParam.value;
-    if (ref === this.#asked) return;
-    this.#asked = ref;
-    this.info.clear();
-    if (ref !== "") this.info.ask((signal) => get<ModelInfo>(`/api/models/${encodeURIComponent(ref)}`, signal));
-  }
-
-  /** Asks for the comparison of the present choices; run in an effect. */
-  followScores(): void {
+  /** Keeps to the second model and to the comparison of the present choices; run in an effect. */
+  follow(): void {
     const { path } = this;
-    if (path === "") this.#answer.cancel();
-    else this.#answer.ask(async (signal) => ({ path, comparison: await get<HeadComparison>(path, signal) }));
+    const ref = secondParam.value;
+    this.info.follow(ref || undefined, (call) => get<ModelInfo>(`/api/models/${encodeURIComponent(ref)}`, call));
+    this.#answer.follow(path || undefined, (call) => get<HeadComparison>(path, call));
   }
 }
 

@@ -1,6 +1,7 @@
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { RunCurves, RunDetail } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
+import { Documents } from "../api/documents.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { events } from "../state/events.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
@@ -13,8 +14,7 @@ class HeadMetrics {
   readonly detail = new Answer<RunDetail>();
   /** The step shown while the step slider is dragged; undefined otherwise. */
   scrub = $state<number>();
-  #masks = $state.raw<ReadonlyMap<string, HeadMask>>(new Map());
-  readonly #asked = new Set<string>();
+  readonly #masks = new Documents<HeadMask>((id) => get(`/api/masks/${id}`));
 
   readonly run = $derived(runOf(workspace.model));
 
@@ -48,22 +48,12 @@ class HeadMetrics {
     }),
   );
 
-  /** Reads the run's curves and the masks where the model has changed; run in an effect. */
+  /** Reads the run's curves where the model has changed; run in an effect. */
   follow(): void {
     const id = this.run?.id;
     const path = `/api/runs/${encodeURIComponent(id ?? "")}`;
     this.curves.follow(id, (call) => get<RunCurves>(`${path}/metrics`, call));
     this.detail.follow(id, (call) => get<RunDetail>(path, call));
-    for (const { id: mask } of workspace.fittingMasks) {
-      if (this.#asked.has(mask)) continue;
-      this.#asked.add(mask);
-      get<HeadMask>(`/api/masks/${mask}`).then(
-        (document) => {
-          this.#masks = new Map([...this.#masks, [mask, document]]);
-        },
-        () => this.#asked.delete(mask),
-      );
-    }
   }
 
   /** Reads the curves anew as a run that still trains writes checkpoints. @returns ends that */

@@ -4,6 +4,7 @@ import type { JobSummary, NeedleResult } from "../../../../backend/server/api.ts
 import { get, post } from "../../api/client.ts";
 import { Latest } from "../../api/latest.svelte.ts";
 import { cancelJob } from "../../state/action.svelte.ts";
+import { Answer } from "../../state/answer.svelte.ts";
 import { number, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
@@ -30,10 +31,9 @@ export const cellParam = urlParam("needle-cell", text());
 class NeedleTest {
   readonly posted = new Latest<JobSummary>();
   /** The answers of a job whose summary does not carry them. */
-  readonly read = new Latest<JobSummary>();
+  readonly read = new Answer<JobSummary>();
   /** Masks that were tested in this session, by job. */
   #masks = $state.raw<ReadonlyMap<number, string>>(new Map());
-  #asked = 0;
 
   readonly context = $derived(workspace.info.value?.config.n_ctx ?? 0);
   readonly offered = $derived(offeredLengths(this.context));
@@ -66,9 +66,7 @@ class NeedleTest {
 
   /** Answers for the present model; undefined while there are none. */
   readonly result = $derived.by((): NeedleResult | undefined => {
-    const result = (this.job?.result ?? (this.read.value?.id === this.job?.id ? this.read.value?.result : undefined)) as
-      | NeedleResult
-      | undefined;
+    const result = (this.job?.result ?? this.read.value?.result) as NeedleResult | undefined;
     return result?.model === workspace.info.value?.ref ? result : undefined;
   });
 
@@ -99,12 +97,10 @@ class NeedleTest {
     jobParam.value = outcome.value.id;
   }
 
-  /** Reads the answers of a finished job once, where the list of jobs does not hold them; run in an effect of the page. */
+  /** Reads the answers of a finished job, where the list of jobs does not hold them; run in an effect of the page. */
   follow(): void {
-    const { job } = this;
-    if (job?.status !== "done" || job.result !== undefined || job.id === this.#asked) return;
-    this.#asked = job.id;
-    this.read.ask((signal) => get<JobSummary>(`/api/jobs/${job.id}`, signal));
+    const id = this.job?.status === "done" && this.job.result === undefined ? this.job.id : undefined;
+    this.read.follow(id, (call) => get<JobSummary>(`/api/jobs/${id}`, call));
   }
 
   cancel(): void {
