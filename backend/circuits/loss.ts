@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { allFinite, notFinite } from "../hooks/finite.ts";
-import { type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";

@@ -8,7 +8,8 @@ import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forward } from "../models/forward/forward.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
-import { normalise, UNHOOKED } from "../models/transformer/block.ts";
+import { normalise } from "../models/transformer/block.ts";
+import { UNHOOKED } from "../models/transformer/hook.ts";
 import { blockHook, checkLayer } from "../models/transformer/hook-points.ts";
 import { parameter } from "../models/weights/weights.ts";
 import { gatherRows } from "../runtime/ops.ts";
@@ -262,7 +263,7 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
   const { ln1Post } = model.weights.blocks[layer]!;
   if (!ln1Post) return written;
   const sum = tf.add(tf.sum(tf.matMul(byHead(corrupt), W), 0, true), parameter(model, `blocks.${layer}.attn.b_O`));
-  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", model.config, UNHOOKED);
+  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", { config: model.config, hook: UNHOOKED });
   return tf.sub(after(tf.add(sum, written)), after(sum));
 }
 

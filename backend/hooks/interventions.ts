@@ -4,7 +4,7 @@ import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../common/options.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { forward } from "../models/forward/forward.ts";
-import type { Affine } from "../models/forward/stage.ts";
+import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { activationWidth, blockHook, checkHookName, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules } from "../common/options.ts";
-import { type ForwardInput, type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardInput, ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";

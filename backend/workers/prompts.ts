@@ -4,7 +4,7 @@ import { logitsOf } from "../circuits/loss.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import { encodeText } from "../models/encode.ts";
-import type { ForwardOptions } from "../models/forward/forward.ts";
+import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";

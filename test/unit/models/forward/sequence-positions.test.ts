@@ -12,7 +12,8 @@ import {
 import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
-import { type ForwardInput, forward } from "../../../../backend/models/forward/forward.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
+import type { ForwardInput } from "../../../../backend/models/forward/types.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
