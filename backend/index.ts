@@ -14,6 +14,7 @@ export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { PATCH_NODES, PATCH_PLACES, patch } from "./circuits/patch.ts";
 export { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm, type PathOptions, patchPaths } from "./circuits/path.ts";
 export { HeadscopeError } from "./common/errors.ts";
+export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores, type HeadComparison } from "./heads/compare.ts";
 export {
@@ -50,7 +51,6 @@ export { type Oracle, readOracle } from "./models/oracle.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
-export { PROCESSING, type Processing } from "./models/weights/processing.ts";
 export { parameter, parameterNames } from "./models/weights/weights.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";

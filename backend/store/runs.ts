@@ -1,12 +1,10 @@
 import { existsSync, rmSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { type HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Status } from "../common/words.ts";
 import { runFolder, runIds } from "../paths.ts";
 import type { Database, Row } from "./database.ts";
 import { fileError } from "./file-error.ts";
-
-/** Where a run is: it waits, trains, has ended well, has ended with an error, or was stopped and can go on. */
-export type RunStatus = "queued" | "running" | "done" | "failed" | "cancelled";
 
 /** What the store must know of a training specification; the rest goes in and out as it is. */
 export interface RunSpec {
@@ -22,7 +20,7 @@ export interface RunRecord {
   /** "<task>-<n>"; n counts up and is never used again. */
   readonly id: string;
   readonly task: string;
-  readonly status: RunStatus;
+  readonly status: Status;
   /** Last step that was told of. */
   readonly step: number;
   /** Steps that the run is to have. */
@@ -42,7 +40,7 @@ export interface RunRecord {
 
 /** What may change of a run; null takes a field away. */
 export interface RunChanges {
-  readonly status?: RunStatus;
+  readonly status?: Status;
   readonly step?: number;
   readonly steps?: number;
   readonly error?: string | null;
@@ -53,7 +51,7 @@ export interface RunChanges {
 /** Which runs are meant; all of them where nothing is said. */
 export interface RunFilter {
   readonly task?: string;
-  readonly status?: RunStatus;
+  readonly status?: Status;
   readonly group?: string;
   readonly seed?: number;
   readonly job?: number;
@@ -303,7 +301,7 @@ function record(row: Row): RunRecord {
   return {
     id: String(id),
     task: String(task),
-    status: status as RunStatus,
+    status: status as Status,
     step: Number(step),
     steps: Number(steps),
     seed: Number(seed),

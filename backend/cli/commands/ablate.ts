@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
+import { ABLATION_METHODS, type AblationMethod } from "../../common/words.ts";
 import { type Context, runs } from "../context.ts";
 import {
   integer,
@@ -12,12 +13,10 @@ import {
   tokenOptions,
 } from "../options.ts";
 
-const METHODS = ["zero", "mean", "resample"] as const;
-
 interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
   interventions?: string;
-  method: (typeof METHODS)[number];
+  method: AblationMethod;
   byPosition?: boolean;
   referenceFile?: string;
   controls: number;
@@ -34,8 +33,8 @@ export function register(program: Command): void {
     .option("--heads <heads>", "heads to take out: 18.6,17.3 or top:8@scores.json#metric")
     .option(
       "--method <method>",
-      `what stands in for a head's output: ${METHODS.join(", ")}`,
-      oneOf("--method", METHODS),
+      `what stands in for a head's output: ${ABLATION_METHODS.join(", ")}`,
+      oneOf("--method", ABLATION_METHODS),
       "zero",
     )
     .option("--by-position", "mean: one mean a position instead of one over all positions")

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
+import { WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
 import type { HeadMask } from "../../heads/mask.ts";
 import type { HeadScores } from "../../heads/scores.ts";
-import type { WeightType } from "../../models/weights/memory.ts";
 import { runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 
@@ -28,7 +28,7 @@ export function register(program: Command): void {
     .option("--mask <file>", "head mask to export")
     .option("--heads <heads>", "query heads to ablate instead of a mask (18.6,17.3 or top:8@scores.json#metric)")
     .option("--model <ref>", "the model: needed with --heads and by pruned-checkpoint")
-    .option("--weights <type>", "f32, bf16 or q8", oneOf("--weights", ["f32", "q8", "bf16"]))
+    .option("--weights <type>", "f32, bf16 or q8", oneOf("--weights", WEIGHT_TYPES))
     .requiredOption("--out <path>", "file or folder to write")
     .option("--force", "replace a folder that an earlier export wrote");
   paramOption(command, "a parameter of the format; may be repeated");

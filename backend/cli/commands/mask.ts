@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
+import { SELECTION_RULES } from "../../common/words.ts";
 import type { HeadMask } from "../../heads/mask.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { type Context, runs } from "../context.ts";
@@ -76,7 +77,7 @@ function refuseQuestions(given: Readonly<Record<string, unknown>>): void {
 
 /** The smallest mask that loses no answer. */
 async function search(context: Context, scores: HeadScores, options: MaskOptions): Promise<HeadMask> {
-  const rule = (["top", "quantile", "threshold"] as const).find((name) => options[name] !== undefined);
+  const rule = SELECTION_RULES.find((name) => options[name] !== undefined);
   if (rule !== undefined)
     throw new HeadscopeError("usage", `--smallest chooses how many KV heads stay, and so does --${rule}`, {
       remedy: "give one of them",

@@ -1,4 +1,5 @@
-import type { CheckpointRow, MetricPoint, RunRecord, ShownStatus } from "../../store/store.ts";
+import type { ShownStatus } from "../../common/words.ts";
+import type { CheckpointRow, MetricPoint, RunRecord } from "../../store/store.ts";
 import { parseHeadMetric } from "../../training/head-metric.ts";
 import { bold, bytes, count, dim, number, signed, table } from "./format.ts";
 

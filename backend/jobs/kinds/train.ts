@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
+import { ENDED } from "../../common/words.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import type { Job, RunRecord, RunSpec, Store } from "../../store/store.ts";
 import { isWatched, type Measured } from "../../training/transition.ts";
@@ -49,7 +50,7 @@ export const trainEvent = z.discriminatedUnion("event", [
     event: z.literal("status"),
     run: z.string(),
     step,
-    status: z.enum(["running", "done", "failed", "cancelled"]),
+    status: z.enum(["running", ...ENDED]),
     error: z.string().optional(),
   }),
 ]);
