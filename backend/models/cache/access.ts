@@ -100,11 +100,11 @@ export function describeAccess(
   });
   const looked = needPositions || limits.some((limit) => limit !== false);
   const tensors = new SharedTensors();
+  const row = { count, d_head: config.d_head, looked };
   const rows = starts.map((start): RowPlace => {
-    const places = new RowPlaces({ start, count, d_head: config.d_head, looked }, layout, reach, tensors);
     const query = looked ? tensors.once(`query ${start}`, () => queryPositions(count, start)) : undefined;
     const valid = looked ? tensors.once("valid", () => validity(tokens)) : undefined;
-    return { query, valid, slots: places.slots(), parts: places.parts() };
+    return { query, valid, ...describeRow({ ...row, start }, layout, reach, tensors) };
   });
   return { rows, limits, dispose: () => tensors.dispose() };
 }
@@ -132,47 +132,17 @@ class SharedTensors {
   }
 }
 
-/** The place of one row's new tokens, as it is described. */
-class RowPlaces {
-  readonly #tokens: { start: number; count: number; d_head: number; looked: boolean };
-  readonly #layout: RowLayout;
-  readonly #reach: Reach;
-  readonly #tensors: SharedTensors;
-
-  constructor(
-    tokens: { start: number; count: number; d_head: number; looked: boolean },
-    layout: RowLayout,
-    reach: Reach,
-    tensors: SharedTensors,
-  ) {
-    this.#tokens = tokens;
-    this.#layout = layout;
-    this.#reach = reach;
-    this.#tensors = tensors;
-  }
-
-  /** Slots of all heads together for one token, of each full head for several. */
-  slots(): Tensor[] {
-    const { start, count } = this.#tokens;
-    const { windows, offsets } = this.#layout;
-    const own = (g: number): number[] =>
-      Array.from({ length: count }, (_, t) => offsets[g]! + slotOf(start + t, windows[g]));
-    if (count === 1) return [this.#tensors.whole(`slots ${start}`, () => windows.flatMap((_, g) => own(g)))];
-    return windows.flatMap((window, g) => (window ? [] : [this.#tensors.whole(`slots ${start} ${g}`, () => own(g))]));
-  }
-
-  parts(): HeadPlace[][] {
-    return partsOf(this.#tokens.count).map(({ first, count }) =>
-      this.#layout.windows.map((_, g) => this.#head(g, first, first + count)),
-    );
-  }
-
+/** Slots to write and rows to read of `count` new tokens of a row, from `start` on. */
+function describeRow(
+  { start, count, d_head, looked }: { start: number; count: number; d_head: number; looked: boolean },
+  { windows, offsets, begins }: RowLayout,
+  { local, needPositions }: Reach,
+  tensors: SharedTensors,
+): Pick<RowPlace, "slots" | "parts"> {
+  const own = Array.from({ length: count }, (_, t) => start + t);
+  const slotsOf = (g: number): number[] => own.map((position) => offsets[g]! + slotOf(position, windows[g]));
   /** The rows of a head that the queries from `first` to `end` read. */
-  #head(g: number, first: number, end: number): HeadPlace {
-    const { start, count, d_head, looked } = this.#tokens;
-    const { local, needPositions } = this.#reach;
-    const { windows, offsets, begins } = this.#layout;
-    const window = windows[g];
+  const head = (window: Window | undefined, g: number, first: number, end: number): HeadPlace => {
     // A streaming head's chunk attends before it is written; everything else is written first.
     const ring = window !== undefined && count > 1;
     const length = ring ? start : start + end;
@@ -182,18 +152,23 @@ class RowPlaces {
     const held = slotsUsed(length, window) - skipped;
     const name = window ? `${window.sink},${window.recent}` : "full";
     const place = (keys: number): string => (local === undefined ? `${keys}` : `${start} ${end} ${name}`);
-    const begin = moves
-      ? this.#tensors.whole(`begin ${start} ${g} ${end}`, () => [offsets[g]! + skipped, 0])
-      : begins[g]!;
-    const size = this.#tensors.whole(`size ${place(held)}`, () => [held, d_head]);
+    const begin = moves ? tensors.whole(`begin ${start} ${g} ${end}`, () => [offsets[g]! + skipped, 0]) : begins[g]!;
+    const size = tensors.whole(`size ${place(held)}`, () => [held, d_head]);
     if (!looked) return { begin, size };
-    const keys = held + (ring ? count : 0);
-    const positions = this.#tensors.once(`positions ${start} ${name} ${place(keys)}`, () => {
-      const own = ring ? Array.from({ length: count }, (_, t) => start + t) : [];
-      return tf.tensor2d([[...heldPositions(length, window).slice(skipped), ...own]]);
-    });
+    const positions = tensors.once(`positions ${start} ${name} ${place(held + (ring ? count : 0))}`, () =>
+      tf.tensor2d([[...heldPositions(length, window).slice(skipped), ...(ring ? own : [])]]),
+    );
     return { begin, size, positions };
-  }
+  };
+  return {
+    slots:
+      count === 1
+        ? [tensors.whole(`slots ${start}`, () => windows.flatMap((_, g) => slotsOf(g)))]
+        : windows.flatMap((window, g) => (window ? [] : [tensors.whole(`slots ${start} ${g}`, () => slotsOf(g))])),
+    parts: partsOf(count).map((part) =>
+      windows.map((window, g) => head(window, g, part.first, part.first + part.count)),
+    ),
+  };
 }
 
 /** Positions of a row's tokens [tokens, 1]. */

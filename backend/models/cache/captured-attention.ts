@@ -68,7 +68,7 @@ function describeCall(tokens: number, layout: RowLayout, access: Access, cached:
     const [q, k, v] = args as [Tensor, Tensor, Tensor];
     const own = rows.map((row) => mapPlace(row, (i) => args[3 + i] as Tensor));
     const handles = args.slice(3 + place.length) as RawTensor[];
-    const store = new NativeStore({ k, v, handles }, own, { windows: layout.windows, limits });
+    const store = nativeStore({ k, v, handles }, own, { windows: layout.windows, limits });
     return attendRows(q, store, own, cached);
   };
   return { key, place, body };
@@ -111,82 +111,56 @@ function rowsOf(t: Tensor, first: number, count: number): Tensor {
   return count === t.shape[0] ? t : tf.slice(t, first, count);
 }
 
-/** A layer's keys and values in the native runtime's variables, as a captured function writes and reads them. */
-export class NativeStore implements AttentionStore {
-  readonly #inputs: { k: Tensor; v: Tensor; handles: RawTensor[] };
-  readonly #rows: readonly RowPlace[];
-  readonly #heads: Pick<RowLayout, "windows"> & Pick<Access, "limits">;
-  readonly #tokens: number;
-  readonly #masks = new Map<string, Tensor>();
-
-  /**
-   * @param inputs k and v of the new tokens [rows * tokens, kv heads, d_head], and the variables of keys and values by row
-   * @param rows the new tokens' places
-   */
-  constructor(
-    inputs: { k: Tensor; v: Tensor; handles: RawTensor[] },
-    rows: readonly RowPlace[],
-    heads: Pick<RowLayout, "windows"> & Pick<Access, "limits">,
-  ) {
-    this.#inputs = inputs;
-    this.#rows = rows;
-    this.#heads = heads;
-    this.#tokens = inputs.k.shape[0]! / rows.length;
-  }
-
-  update(r: number): KeysAndValues[][] {
-    const row = this.#rows[r]!;
-    const { k, v, handles } = this.#inputs;
-    const [keys, values] = [k, v].map((source, i) => this.#write(r, source, handles[2 * r + i]!)) as [Tensor, Tensor];
-    const parts = partsOf(this.#tokens);
-    return row.parts.map((heads, j) =>
-      heads.map(({ begin, size, positions }, g) => {
-        const limit = this.#heads.limits[g]!;
-        const read = (buffer: Tensor, source: Tensor): Tensor => {
-          const held = sliceFrom(buffer, begin, size);
-          return this.#isRing(g) ? tf.concat([held, this.#own(source, r, g)], 0) : held;
-        };
-        const mask = limit ? this.#mask(row.query!, positions!, parts[j]!, limit) : undefined;
-        return { keys: read(keys, k), values: read(values, v), mask };
-      }),
-    );
-  }
-
-  /** Whether a head's new tokens are written after their attention, which still needs the keys that they push out. */
-  #isRing(g: number): boolean {
-    return this.#heads.windows[g] !== undefined && this.#tokens > 1;
-  }
-
+/**
+ * A layer's keys and values in the native runtime's variables, as a captured function writes and reads them.
+ * @param inputs k and v of the new tokens [rows * tokens, kv heads, d_head], and the variables of keys and values by row
+ * @param rows the new tokens' places
+ */
+export function nativeStore(
+  { k, v, handles }: { k: Tensor; v: Tensor; handles: RawTensor[] },
+  rows: readonly RowPlace[],
+  { windows, limits }: Pick<RowLayout, "windows"> & Pick<Access, "limits">,
+): AttentionStore {
+  const [, G, D] = k.shape as [number, number, number];
+  const tokens = k.shape[0]! / rows.length;
+  const parts = partsOf(tokens);
+  const masks = new Map<string, Tensor>();
   /** A row's new keys or values of one head [tokens, d_head]. */
-  #own(source: Tensor, r: number, g: number): Tensor {
-    const [, , D] = source.shape as [number, number, number];
-    const tokens = this.#tokens;
-    return tf.reshape(tf.slice(source, [r * tokens, g, 0], [tokens, 1, D]), [tokens, D]);
-  }
-
-  /** The buffer with a row's new keys or values in it [slots, d_head]. */
-  #write(r: number, source: Tensor, handle: RawTensor): Tensor {
-    const [, G, D] = source.shape as [number, number, number];
-    const { slots } = this.#rows[r]!;
-    if (this.#tokens === 1) scatterRows(handle, slots[0]!, tf.reshape(rowsOf(source, r, 1), [G, D]));
-    else {
-      const full = this.#heads.windows.flatMap((window, g) => (window ? [] : [g]));
-      for (const [n, g] of full.entries()) scatterRows(handle, slots[n]!, this.#own(source, r, g));
-    }
+  const own = (source: Tensor, r: number, g: number): Tensor =>
+    tf.reshape(tf.slice(source, [r * tokens, g, 0], [tokens, 1, D]), [tokens, D]);
+  /** The buffer with a row's new keys or values in it [slots, d_head]; those of streaming heads are written after the attention. */
+  const write = (source: Tensor, r: number, handle: RawTensor): Tensor => {
+    const { slots } = rows[r]!;
+    const full = windows.flatMap((window, g) => (window ? [] : [g]));
+    if (tokens === 1) scatterRows(handle, slots[0]!, tf.reshape(rowsOf(source, r, 1), [G, D]));
+    else for (const [n, g] of full.entries()) scatterRows(handle, slots[n]!, own(source, r, g));
     return readVariable(handle);
-  }
-
-  #mask(
-    query: Tensor,
-    positions: Tensor,
-    { first, count }: { first: number; count: number },
-    limits: AttentionLimits,
-  ): Tensor {
-    const key = `${query.id} ${positions.id} ${first} ${JSON.stringify(limits.window)}`;
-    const mask = this.#masks.get(key) ?? additiveMask(rowsOf(query, first, count), positions, limits);
-    this.#masks.set(key, mask);
+  };
+  const maskOf = (query: Tensor, positions: Tensor, j: number, limit: AttentionLimits): Tensor => {
+    const { first, count } = parts[j]!;
+    const key = `${query.id} ${positions.id} ${first} ${JSON.stringify(limit.window)}`;
+    const mask = masks.get(key) ?? additiveMask(rowsOf(query, first, count), positions, limit);
+    masks.set(key, mask);
     return mask;
-  }
+  };
+  return {
+    update(r) {
+      const [keys, values] = [k, v].map((source, i) => write(source, r, handles[2 * r + i]!)) as [Tensor, Tensor];
+      const { query, parts } = rows[r]!;
+      return parts.map((heads, j) =>
+        heads.map(({ begin, size, positions }, g): KeysAndValues => {
+          const ring = windows[g] !== undefined && tokens > 1;
+          const read = (buffer: Tensor, source: Tensor): Tensor => {
+            const held = sliceFrom(buffer, begin, size);
+            return ring ? tf.concat([held, own(source, r, g)], 0) : held;
+          };
+          const limit = limits[g];
+          const mask = limit ? maskOf(query!, positions!, j, limit) : undefined;
+          return { keys: read(keys, k), values: read(values, v), mask };
+        }),
+      );
+    },
+  };
 }
 
 /** Streaming heads are written after the chunk's attention, which still needs the keys that the chunk pushes out. */

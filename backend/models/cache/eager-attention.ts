@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import { additiveMask, attend, type KeysAndValues, reducePattern } from "../transformer/attention.ts";
+import { additiveMask, attend, reducePattern } from "../transformer/attention.ts";
 import type { Hook } from "../transformer/hook.ts";
 import { type CachedLayer, queryPositions, validity } from "./access.ts";
 import { heldPositions } from "./kv-cache.ts";
@@ -15,7 +15,7 @@ export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook):
   const { n_heads: H, d_head: D } = cached.config;
   const { starts, tokens: C } = tokens;
   const length = Math.max(...starts) + C;
-  const store = new EagerStore(tokens, cached, length);
+  const store = eagerStore(tokens, cached, length);
   const rows = starts.map((_, r) => store.update(r)[0]!);
   const stacked = (part: "keys" | "values" | "mask", axis: number, copies: number): Tensor =>
     tf.stack(
@@ -36,50 +36,40 @@ export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook):
   return [tf.reshape(z, [rows.length * C, H * D]), ...reduceRows(pattern, tokens, cached, length)];
 }
 
-/** A layer's keys and values as plain tensors, each at its position of the sequence, also where other rows are further on. */
-class EagerStore implements AttentionStore {
-  readonly #tokens: NewTokens;
-  readonly #cached: CachedLayer;
-  readonly #positions: Tensor;
-  readonly #length: number;
-
-  /** @param length positions of the sequence */
-  constructor(tokens: NewTokens, cached: CachedLayer, length: number) {
-    this.#tokens = tokens;
-    this.#cached = cached;
-    this.#length = length;
-    this.#positions = sequence(length);
-  }
-
-  update(r: number): KeysAndValues[][] {
-    const { tokens: C, real, starts, k, v } = this.#tokens;
-    const { cache, layer, local, windows = [] } = this.#cached;
-    const start = starts[r]!;
-    const own = Array.from({ length: C }, (_, t) => start + t);
-    const heads = cache.heads[layer]![r]!.map((head, g) => {
-      const held = [...heldPositions(start, head.window), ...own];
-      const there = new Set(held);
-      const gone = tf.tensor2d([Array.from({ length: this.#length }, (_, p) => (there.has(p) ? 0 : -1e9))]);
-      const limits = { window: head.window ?? windows[g], local };
-      const [ownKeys, ownValues] = [k, v].map((t) => ownRows(t, r * C, g, C)) as [Tensor, Tensor];
-      const stored = head.read(start);
-      const read = {
-        keys: this.#spread(stored.keys, ownKeys, held),
-        values: this.#spread(stored.values, ownValues, held),
-        mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), this.#positions, limits), gone),
-      };
-      head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
-      return read;
-    });
-    return [heads];
-  }
-
+/**
+ * A layer's keys and values as plain tensors, each at its position of the sequence, also where other rows are further on.
+ * @param length positions of the sequence
+ */
+function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): AttentionStore {
+  const { tokens: C, real, starts, k, v } = tokens;
+  const { cache, layer, local, windows = [] } = cached;
+  const key = sequence(length);
   /** Earlier rows and new ones at their positions, zeros elsewhere [positions, d_head]. */
-  #spread(earlier: Tensor, own: Tensor, held: readonly number[]): Tensor {
+  const spread = (earlier: Tensor, own: Tensor, held: readonly number[]): Tensor => {
     const all = earlier.shape[0] === 0 ? own : tf.concat([earlier, own], 0);
-    const places = tf.tensor2d([...held], [held.length, 1], "int32");
-    return tf.scatterND(places, all, [this.#length, own.shape[1]!]);
-  }
+    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, own.shape[1]!]);
+  };
+  return {
+    update(r) {
+      const start = starts[r]!;
+      const own = Array.from({ length: C }, (_, t) => start + t);
+      const heads = cache.heads[layer]![r]!.map((head, g) => {
+        const held = [...heldPositions(start, head.window), ...own];
+        const there = new Set(held);
+        const gone = tf.tensor2d([Array.from({ length }, (_, p) => (there.has(p) ? 0 : -1e9))]);
+        const limits = { window: head.window ?? windows[g], local };
+        const stored = head.read(start);
+        const read = {
+          keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
+          values: spread(stored.values, ownRows(v, r * C, g, C), held),
+          mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), key, limits), gone),
+        };
+        head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
+        return read;
+      });
+      return [heads];
+    },
+  };
 }
 
 /** Rows of one KV head [count, d_head]. @param t [rows * tokens, kv heads, d_head] */

@@ -4,7 +4,7 @@ import type { Handle, RawTensor } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Model } from "../model.ts";
 import { attendHeads, type KeysAndValues } from "../transformer/attention.ts";
-import { NativeStore } from "./captured-attention.ts";
+import { nativeStore } from "./captured-attention.ts";
 import type { KvCache, NativeRow, RowLayout } from "./kv-cache.ts";
 import type { AttentionStore, StagedAttention } from "./store.ts";
 
@@ -106,7 +106,7 @@ function writeAndRead({ k, v }: LongToken, row: NativeRow, { slots, size, mask }
     const [k, v, slots, size, ...rest] = args as [Tensor, Tensor, Tensor, Tensor, ...Handle[]];
     const parts = [(rest.slice(0, G) as Tensor[]).map((begin) => ({ begin, size }))];
     const tokens = { k, v, handles: rest.slice(G) as RawTensor[] };
-    const store = new NativeStore(tokens, [{ slots: [slots], parts }], { windows, limits: windows.map(() => false) });
+    const store = nativeStore(tokens, [{ slots: [slots], parts }], { windows, limits: windows.map(() => false) });
     return store.update(0)[0]!.flatMap(({ keys, values }) => [keys, values]);
   };
   const slices = functions
