@@ -15,7 +15,7 @@ import { parameter } from "../models/weights/weights.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { BATCH_TOKENS } from "./loss.ts";
+import { evenBatches, type Stop } from "./batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
 
@@ -140,16 +140,14 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
   let corrupt: Run | undefined;
   try {
     corrupt = await run(model, pair, pair.corrupt, layer, { onLayer, turn });
-    const most = Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length));
     const values: number[] = [];
     // Batches of equal size, the last filled up, so that all run the same functions; where MLPs run again, of one layer each.
     const groups = receivers.form === "direct" ? [senders] : new Array<number>(layer).fill(H);
     for (const [group, count] of groups.entries()) {
-      const size = Math.ceil(count / Math.ceil(count / most));
-      for (let first = 0; first < count; first += size) {
-        const rows = Array.from({ length: size }, (_, i) => group * H + Math.min(first + i, count - 1));
+      for (const batch of evenBatches(count, pair.clean.length)) {
+        const rows = Array.from({ length: batch.size }, (_, i) => group * H + Math.min(batch.first + i, count - 1));
         const made = await patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers);
-        values.push(...made.slice(0, Math.min(size, count - first)));
+        values.push(...made.slice(0, batch.count));
         told(values.length);
         await between();
       }
@@ -268,13 +266,7 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
 }
 
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the streams before each and it. */
-async function run(
-  model: Model,
-  pair: TokenPair,
-  tokens: number[],
-  layer: number,
-  { onLayer, turn }: { onLayer: () => void; turn: Turn | undefined },
-) {
+async function run(model: Model, pair: TokenPair, tokens: number[], layer: number, { onLayer, turn }: Stop) {
   const before = Array.from({ length: layer + 1 }, (_, l) => blockHook(l, "hook_resid_pre"));
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
   const input = { tokens: [tokens], logitsAt: "last" } as const;

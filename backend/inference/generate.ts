@@ -3,14 +3,14 @@ import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_O
 import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
 import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import {
   compileInterventions,
   disposeInterventions,
-  type Intervention,
   mergeInterventions,
   type Sources,
+  zeroHeads,
 } from "../hooks/interventions.ts";
-import { zeroHeads } from "../hooks/zero-heads.ts";
 import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { requireTokenizer } from "../models/encode.ts";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Intervention } from "../../hooks/interventions.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
 import type { Generation } from "../../inference/generate.ts";
 import type { Stop, Stopped } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
@@ -109,7 +109,7 @@ export function register(program: Command): void {
 async function changesOf(model: Model, { ablate, interventions }: GenerateCommandOptions): Promise<Intervention[]> {
   const [{ readInterventions }, { zeroHeads }, { headModel }, { parseHeads }] = await Promise.all([
     import("../case-files.ts"),
-    import("../../hooks/zero-heads.ts"),
+    import("../../hooks/interventions.ts"),
     import("../../heads/model.ts"),
     import("../../heads/refs.ts"),
   ]);

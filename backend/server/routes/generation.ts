@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../heads/mask.ts";
-import { interventionSchema } from "../../hooks/interventions.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";
 import { headList, modelRef, promptFields, seed } from "../http/fields.ts";

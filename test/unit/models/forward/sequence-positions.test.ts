@@ -4,11 +4,8 @@ import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ActivationCache } from "../../../../backend/hooks/activation-cache.ts";
-import {
-  compileInterventions,
-  disposeInterventions,
-  type Intervention,
-} from "../../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../../../backend/hooks/interventions.ts";
 import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
