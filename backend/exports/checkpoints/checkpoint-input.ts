@@ -4,6 +4,7 @@ import { FAMILIES } from "../../models/families/index.ts";
 import type { Model } from "../../models/model.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";
 import { tf } from "../../runtime/tf.ts";
+import { pause } from "../../runtime/turn.ts";
 import type { CheckpointInput, NamedTensor } from "../export.ts";
 import { writeHuggingFace } from "./hugging-face.ts";
 
@@ -40,7 +41,7 @@ async function* tensors({ config, weights }: Model): AsyncGenerator<NamedTensor>
       yield named(`${prefix}.mlp.up_proj.weight`, block.mlpIn, [d_mlp, d_mlp]);
     }
     if (block.mlpOut) yield named(`${prefix}.mlp.down_proj.weight`, block.mlpOut);
-    await new Promise(setImmediate);
+    await pause();
   }
   if (weights.lnFinal) yield named("model.norm.weight", weights.lnFinal.w);
   if (!tie_word_embeddings) yield named("lm_head.weight", weights.unembed);
