@@ -121,7 +121,7 @@ export interface ModelInspection extends ModelDescription {
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
   readonly stored: readonly string[];
   readonly tokenizer: Tokenizer | undefined;
-  /** The tokens at which its own files end a generation. */
+  /** The tokens and texts at which its own files end a generation. */
   readonly stops: Stops;
   /** As in `Model`. */
   readonly tokenizerFault: string | undefined;
