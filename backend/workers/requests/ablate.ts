@@ -1,4 +1,5 @@
-import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import { type Ablation, ablate } from "../../circuits/ablate.ts";
+import type { CleanRun } from "../../circuits/ablation-runs.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";

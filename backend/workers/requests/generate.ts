@@ -1,8 +1,8 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
-import { parseInterventions } from "../../hooks/interventions.ts";
-import { zeroHeads } from "../../hooks/zero-heads.ts";
+import { parseInterventions } from "../../hooks/intervention-schema.ts";
+import { zeroHeads } from "../../hooks/interventions.ts";
 import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";

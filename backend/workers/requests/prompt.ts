@@ -1,7 +1,7 @@
 import { meanLoss } from "../../circuits/loss.ts";
 import type { Prompt, PromptInput } from "../../server/api.ts";
 import { prepare } from "../prepare.ts";
-import { nextTokens, promptId, promptIds, tokenTexts } from "../prompts.ts";
+import { candidates, promptId, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 
@@ -16,7 +16,7 @@ export const handle: Handler = async (payload, context): Promise<Prompt> => {
   const way = wayOf(context);
   const { nll } = await session.runs.of(model, ids, way);
   const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-    nextTokens(model, stream, NEXT, { ids }),
+    candidates(model, stream, NEXT, { ids }),
   );
   context.later((stop) => prepare(model, ids, stop));
   return {

@@ -1,6 +1,6 @@
 import type { HeadComparison } from "../../../backend/server/api.ts";
 import { placeOf } from "../components/head-grid/grid.ts";
-import { metricParam } from "../heads/view.svelte.ts";
+import { metricParam } from "../heads/params.ts";
 import { openHead, selection } from "../state/selection.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { groupStart } from "./finding.ts";

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { interventionSchema } from "../../../backend/hooks/interventions.ts";
+
+import { interventionSchema } from "../../../backend/hooks/intervention-schema.ts";
 import { ablateCommand, generateCommand } from "../../../frontend/src/ablation/commands.ts";
+
 import {
   activeInterventions,
   asInterventions,

@@ -14,7 +14,7 @@ import {
   secondScoresParam,
 } from "../../../frontend/src/compare/view.svelte.ts";
 import { writeMetricName } from "../../../frontend/src/heads/metrics.ts";
-import { metricParam } from "../../../frontend/src/heads/view.svelte.ts";
+import { metricParam } from "../../../frontend/src/heads/params.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
 import { patiently } from "../../helpers/patience.ts";

@@ -5,7 +5,8 @@ import TopHeads from "../../../frontend/src/components/head-choice/TopHeads.svel
 import FinderFilters from "../../../frontend/src/heads/finder/FinderFilters.svelte";
 import { headMetrics } from "../../../frontend/src/heads/headMetrics.svelte.ts";
 import Heads from "../../../frontend/src/heads/Page.svelte";
-import { headsView, metricParam } from "../../../frontend/src/heads/view.svelte.ts";
+import { metricParam } from "../../../frontend/src/heads/params.ts";
+import { headsView } from "../../../frontend/src/heads/view.svelte.ts";
 import { kind } from "../../../frontend/src/patching/params.ts";
 import WhatCard from "../../../frontend/src/patching/WhatCard.svelte";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";

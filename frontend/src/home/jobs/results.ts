@@ -1,7 +1,7 @@
 import type { JobSummary } from "../../../../backend/server/api.ts";
-import { chosenExperiment, shownReport } from "../../experiments/view.svelte.ts";
+import { chosenExperiment, shownReport } from "../../experiments/params.ts";
 import type { PageName } from "../../state/pages.ts";
-import { runsParam } from "../../training/view.svelte.ts";
+import { runsParam } from "../../training/params.ts";
 
 /** Where a job's result is seen. */
 export interface ResultLink {
