@@ -86,5 +86,13 @@ export function databaseFile(folder: string): string {
   return join(folder, "headscope.db");
 }
 
-export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobStatus, WAITING_JOBS } from "./jobs.ts";
-export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord, RunSpec, RunStatus } from "./runs.ts";
+export {
+  type Job,
+  type JobEnd,
+  type JobEntry,
+  type JobProgress,
+  type JobStatus,
+  type JobSubject,
+  WAITING_JOBS,
+} from "./jobs.ts";
+export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord, RunStatus } from "./runs.ts";
