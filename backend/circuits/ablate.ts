@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
+import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
@@ -9,10 +10,10 @@ import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
 import type { Turn } from "../runtime/turn.ts";
-import { type CleanRun, METHODS, type Method, ModelRuns } from "./ablation-runs.ts";
+import { type CleanRun, ModelRuns } from "./ablation-runs.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 
-export { type CleanRun, METHODS, type Method } from "./ablation-runs.ts";
+export type { CleanRun } from "./ablation-runs.ts";
 export { nextTokenLosses, type TokenLosses } from "./loss.ts";
 
 /** A token of a row, and another in its place. */
@@ -28,7 +29,7 @@ export interface AblationInput {
   /** Rows of token ids [rows][positions], at least two tokens each. */
   tokens: readonly (readonly number[])[];
   /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
-  method: Method;
+  method: AblationMethod;
   /** mean: one mean a position instead of one over all. Default false. */
   byPosition?: boolean;
   /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
@@ -61,7 +62,7 @@ const ROWS = listOf({
 
 const INPUT: Rules<AblationInput> = {
   tokens: { wants: "rows of token ids", fits: (rows) => Array.isArray(rows) && (rows.length === 0 || ROWS.fits(rows)) },
-  method: oneOf(METHODS),
+  method: oneOf(ABLATION_METHODS),
   byPosition: YES_OR_NO,
   reference: ROWS,
   clean: ANYTHING,
@@ -96,7 +97,7 @@ export interface NextToken {
 export interface Ablation {
   model: { ref: string; digest: string };
   heads: Head[];
-  method: Method;
+  method: AblationMethod;
   byPosition: boolean;
   seed: number;
   clean: TokenLosses;

@@ -12,10 +12,6 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { AblationInput } from "./ablate.ts";
 import { BATCH_TOKENS, residLosses, residLossesInTurns } from "./loss.ts";
 
-/** What can stand in for a head's output. */
-export const METHODS = ["zero", "mean", "resample"] as const;
-export type Method = (typeof METHODS)[number];
-
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
 export interface CleanRun {
   /** Residual stream [rows, positions, d_model] before each layer and after the last; the giver frees them. */

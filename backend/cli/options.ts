@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { HeadscopeError } from "../common/errors.ts";
-import type { WeightType } from "../models/weights/memory.ts";
+import { PROCESSING, WEIGHT_TYPES, type WeightType } from "../common/words.ts";
 
 /** Reads a whole number. @param least smallest that will do */
 export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
@@ -30,8 +30,6 @@ export function oneOf(name: string, choices: readonly string[]): (text: string) 
   };
 }
 
-const WEIGHTS: readonly WeightType[] = ["f32", "q8", "bf16"];
-
 /** Options of a command that loads a model. */
 export interface ModelOptions {
   readonly model: string;
@@ -47,17 +45,14 @@ export function modelOptions(command: Command): Command {
       "--model <ref>",
       "catalogue name, hf:org/name[@revision], run:ID or run:ID@step, or path to a .gguf file or checkpoint folder",
     ),
-  ).option(
-    "--process <switches>",
-    "fold_ln, center_writing_weights, center_unembed, fold_value_biases: change weights, not log-probabilities",
-  );
+  ).option("--process <switches>", `${PROCESSING.join(", ")}: change weights, not log-probabilities`);
 }
 
 /** Adds --weights. */
 export function weightsOption(command: Command): Command {
   return command.addOption(
     new Option("--weights <type>", "f32; bf16: half the memory; q8: keep 8-bit weights of a GGUF as they are")
-      .argParser(oneOf("--weights", WEIGHTS))
+      .argParser(oneOf("--weights", WEIGHT_TYPES))
       .default("f32"),
   );
 }

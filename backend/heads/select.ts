@@ -1,4 +1,5 @@
 import { HeadscopeError } from "../common/errors.ts";
+import { SELECTION_RULES, type SelectionRule } from "../common/words.ts";
 import { rankTable } from "./scores.ts";
 
 /** How scores become a choice; exactly one of the three. */
@@ -11,16 +12,14 @@ export interface Rule {
   readonly threshold?: number | undefined;
 }
 
-export type RuleName = keyof Rule;
-
 const CHOICES = "give exactly one of top, quantile and threshold";
 
 /**
  * The rule that is given.
  * @throws HeadscopeError `usage` when there is none, or more than one
  */
-export function oneRule(rule: Rule): { name: RuleName; value: number } {
-  const given = (["top", "quantile", "threshold"] as const).filter((name) => rule[name] !== undefined);
+export function oneRule(rule: Rule): { name: SelectionRule; value: number } {
+  const given = SELECTION_RULES.filter((name) => rule[name] !== undefined);
   const [name] = given;
   if (name === undefined || given.length > 1) {
     const what = given.length === 0 ? "no rule to choose heads by" : `${given.join(" and ")} cannot go together`;
@@ -48,7 +47,7 @@ export function choose(values: readonly (readonly number[])[], rule: Rule): bool
   return chosen;
 }
 
-function countChosen(name: RuleName, value: number, ranked: readonly { value: number }[]): number {
+function countChosen(name: SelectionRule, value: number, ranked: readonly { value: number }[]): number {
   const count = ranked.length;
   if (name === "top") {
     if (!Number.isInteger(value) || value < 0 || value > count)
@@ -65,6 +64,6 @@ function countChosen(name: RuleName, value: number, ranked: readonly { value: nu
   return count - Math.ceil(value * (count - 1) - 1e-9);
 }
 
-function outOfRange(name: RuleName, value: number, allowed: string): HeadscopeError {
+function outOfRange(name: SelectionRule, value: number, allowed: string): HeadscopeError {
   return new HeadscopeError("usage", `${name} cannot be ${value}`, { remedy: `give ${allowed}` });
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
+import type { AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
 import { firstToken, randomIds } from "../models/random-tokens.ts";
 import { Random } from "../runtime/random.ts";
@@ -35,7 +36,7 @@ const RANDOM_ROWS = 8;
 export function randomReference(
   model: Model,
   rows: readonly (readonly number[])[],
-  method: "zero" | "mean" | "resample",
+  method: AblationMethod,
   seed = 0,
 ): number[][] | undefined {
   const [row, ...others] = rows;

@@ -34,17 +34,17 @@ export interface GenerateOptions {
   /** Of the sampling, default 0. */
   seed?: number;
   /**
-   * What ends the generation: token ids and texts, none of which is part of the result. Default the model's own stops
+   * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
    * (`model.stops`), which `ownStops` joins with others; [] for none.
    */
   stop?: readonly Stop[];
   /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
   mask?: HeadMask;
-  /** Whether the mask's windows hold during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
+  /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
   prefill?: Prefill;
   /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
   interventions?: readonly Intervention[];
-  /** What `with` of the interventions refers to. */
+  /** Activations that `with` of the interventions refers to. */
   sources?: Sources;
   /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
   useCache?: boolean;
@@ -105,7 +105,7 @@ export interface Generation {
   cache: {
     /** Bytes allocated for keys and values; 0 where nothing is cached. */
     bytes: number;
-    /** What full attention allocates for the same tokens. */
+    /** Bytes that full attention allocates for the same tokens. */
     bytesFull: number;
     /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
     kept?: number[][][];
@@ -122,7 +122,7 @@ const CAPACITY_STEP = 32;
 /** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
 export const PART = 512;
 
-/** What a mask means for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
+/** Reads a mask for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
 export function maskFor(mask: HeadMask, model: Model): MaskMeaning {
   const { digest: _, ...shape } = headModel(model);
   const checked = parseMask(mask, "the mask");
@@ -251,7 +251,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   }
 }
 
-/** Whether somebody sees the prompt's forward, which then is one. */
+/** Tells whether somebody sees the prompt's forward, which then is one. */
 function seesWhole({ onStep, forward: { names = [], hooks = [], reductions = [] } = {} }: GenerateOptions): boolean {
   return Boolean(onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
 }

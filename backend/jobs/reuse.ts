@@ -1,8 +1,9 @@
+import type { Status } from "../common/words.ts";
 import type { RunRecord, Store } from "../store/store.ts";
 import type { TrainSpec } from "../training/spec.ts";
 
 /** Which of several runs of one specification and seed serves best: a finished one, one that is under way, one to come. */
-const PREFERENCE: readonly RunRecord["status"][] = ["done", "running", "cancelled", "queued", "failed"];
+const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued", "failed"];
 
 /**
  * The runs of each specification, one a seed: those that the store has (same task, parameters, probes and seed), and new ones,

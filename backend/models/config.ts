@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../common/errors.ts";
 
 /**
- * How rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between two
+ * Stretching of rotary frequencies for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between two
  * numbers of rotations, or each by a divisor of its own (GGUF stores Llama 3's so).
  */
 export type RotaryScaling =
@@ -26,7 +26,7 @@ export type RotaryScaling =
       readonly attention_factor?: number;
       readonly mscale?: number;
       readonly mscale_all_dim?: number;
-      /** Whether the ramp begins and ends at whole dimensions, default true. */
+      /** Begins and ends the ramp at whole dimensions, default true. */
       readonly truncate?: boolean;
     }
   | {
@@ -51,12 +51,12 @@ export interface ModelConfig {
   readonly n_ctx: number;
   readonly d_vocab: number;
   readonly act_fn: "silu" | "gelu" | "gelu_new" | "gelu_pytorch_tanh" | "quick_gelu" | "relu";
-  /** Whether the MLP multiplies act(gate) with a linear part (SwiGLU and its kin). */
+  /** Gated MLP: multiplies act(gate) with a linear part (SwiGLU and its kin). */
   readonly gated_mlp: boolean;
   readonly attn_only: boolean;
   readonly normalization_type: "RMS" | "LN" | null;
   readonly eps: number;
-  /** Whether a norm stands between the last residual and the unembedding. */
+  /** True with a norm between the last residual and the unembedding. */
   readonly final_norm: boolean;
   readonly positional_embedding_type: "rotary" | "standard" | "none";
   readonly rotary_base: number;
@@ -68,7 +68,7 @@ export interface ModelConfig {
   /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
   readonly parallel_attn_mlp?: boolean;
   /**
-   * Where a block's norms stand: before attention and MLP (default), after them, on what they add to the stream
+   * Places of a block's norms: before attention and MLP (default), after them, on what they add to the stream
    * (ln1_post and ln2_post), or both.
    */
   readonly norm_placement?: "pre" | "post" | "both";

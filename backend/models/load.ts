@@ -1,12 +1,14 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Processing, WeightType } from "../common/words.ts";
 import { fileInside } from "../files.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
 import { biasesIn, biasesOf, featuresOf } from "./features.ts";
-import { type Checkpoint, openCheckpoint } from "./formats/checkpoint.ts";
+import type { Checkpoint } from "./formats/checkpoint.ts";
+import { openCheckpoint } from "./formats/open.ts";
 import { Model } from "./model.ts";
 import { toyInduction } from "./sources/constructed.ts";
 import { hubModelPath } from "./sources/hub/cache.ts";
@@ -21,8 +23,8 @@ import { isRunFile, modelOfParameters, parametersDigest, readRunCheckpoint } fro
 import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
 import { tokenizerOf } from "./tokenizers/files/files.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
-import { availableMemory, checkFits, estimateMemory, type MemoryEstimate, type WeightType } from "./weights/memory.ts";
-import { type Processing, processModel } from "./weights/processing.ts";
+import { availableMemory, checkFits, estimateMemory, type MemoryEstimate } from "./weights/memory.ts";
+import { processModel } from "./weights/processing.ts";
 import { PartReader } from "./weights/read.ts";
 
 export interface LoadOptions {

@@ -4,10 +4,10 @@
  */
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
-import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
-import type { PathForm } from "../circuits/path.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
+import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
+import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
@@ -159,8 +159,7 @@ export interface ModelInfo extends HeadModel {
 export interface RunSummary {
   readonly id: string;
   readonly task: string;
-  /** Also "interrupted". */
-  readonly status: string;
+  readonly status: ShownStatus;
   readonly step: number;
   readonly steps: number;
   readonly seed: number;
@@ -217,8 +216,7 @@ export interface JobSummary {
   readonly title: string;
   /** The model that it is about, as it was asked for; absent where there is none, or several. */
   readonly model?: string;
-  /** queued, running, done, failed, cancelled, interrupted. */
-  readonly status: string;
+  readonly status: ShownStatus;
   readonly progress?: {
     readonly done: number;
     readonly total: number;
@@ -369,7 +367,7 @@ export interface SliceQuery {
   readonly queries?: string;
   /** Keys [start, end), of patterns. */
   readonly keys?: string;
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: TensorType;
   readonly weighted?: "value";
 }
 
@@ -379,7 +377,7 @@ export interface AblateRequest {
   readonly model?: string;
   readonly rows?: readonly (readonly number[])[];
   readonly heads: readonly string[];
-  readonly method?: "zero" | "mean" | "resample";
+  readonly method?: AblationMethod;
   readonly byPosition?: boolean;
   /** Token rows for mean and resample; default the other rows, or for a single row eight rows of random tokens of its length, after BOS. */
   readonly reference?: readonly (readonly number[])[];

@@ -5,14 +5,14 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundle } from "./build.mjs";
-import { dependencies } from "./dependencies.mjs";
 import { errorCode, SetupError } from "./failure.mjs";
 import { cacheDir, removeLeftovers } from "./files.mjs";
 import { withLock } from "./lock.mjs";
-import { model } from "./model.mjs";
 import { native } from "./native/native.mjs";
-import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { dependencies } from "./steps/dependencies.mjs";
+import { model } from "./steps/model.mjs";
+import { nodeVersion } from "./steps/node-version.mjs";
 import { problems, report } from "./terminal.mjs";
 import { web } from "./web.mjs";
 
@@ -24,7 +24,7 @@ const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
 /** The models that test/models compares are fetched by people who ask for it, never by npm test. */
 const ALL_BUT_MODELS = ["--project", "!models"];
 
-/** What each command runs once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
+/** Programs that the commands run once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
   test: (args) => [VITEST, "run", ...(args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS), ...args],

@@ -1,9 +1,7 @@
 import { HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Status } from "../common/words.ts";
 import type { Database, Row } from "./database.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
-
-/** Where a job is. */
-export type JobStatus = "queued" | "running" | "done" | "failed" | "cancelled";
 
 /** How far a job is: `done` of `total`, of the stage that `label` names. */
 export interface JobProgress {
@@ -33,7 +31,7 @@ export interface JobEntry extends JobSubject {
   readonly id: number;
   /** Which handler does it. */
   readonly kind: string;
-  readonly status: JobStatus;
+  readonly status: Status;
   readonly progress?: JobProgress;
   /** What the handler gave back. */
   readonly result?: unknown;
@@ -62,7 +60,7 @@ export interface Job extends JobEntry {
 /** How a job left its worker. */
 export interface JobEnd {
   /** `queued` puts it back to be worked on again. */
-  readonly status: Exclude<JobStatus, "running">;
+  readonly status: Exclude<Status, "running">;
   readonly result?: unknown;
   readonly error?: string;
 }
@@ -79,7 +77,7 @@ export interface JobStore {
   /** As `job`, without what it is to do. */
   jobEntry(id: number): JobEntry;
   /** Jobs in the order in which they were added; of those that have ended the latest `KEPT_JOBS`. */
-  jobs(filter?: { status?: JobStatus }): JobEntry[];
+  jobs(filter?: { status?: Status }): JobEntry[];
   /** Takes the next queued job for this process; undefined when there is none. @param only ids that will do */
   claimJob(only?: readonly number[]): Job | undefined;
   /**
@@ -167,7 +165,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
     );
   }
 
-  function jobs({ status }: { status?: JobStatus } = {}): JobEntry[] {
+  function jobs({ status }: { status?: Status } = {}): JobEntry[] {
     const rows =
       status === undefined
         ? database.all(`SELECT ${COLUMNS} FROM jobs ORDER BY id`)
@@ -325,7 +323,7 @@ function record(row: Row): JobEntry {
     id: Number(id),
     kind: String(kind),
     title: String(title ?? kind),
-    status: status as JobStatus,
+    status: status as Status,
     attempts: Number(attempts),
     cancel: cancel === 1,
     created: String(row["created"]),

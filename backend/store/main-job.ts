@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { ENDED } from "../common/words.ts";
 import { readJson } from "../json.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
@@ -18,7 +19,7 @@ const progressSchema = z.object({ done: z.number(), total: z.number(), label: z.
 
 const stateSchema = z.object({
   owner: z.object({ host: z.string(), pid: z.int(), start: z.string().optional() }),
-  status: z.enum(["running", "done", "failed", "cancelled"]),
+  status: z.enum(["running", ...ENDED]),
   /** The part that is done now, or was when it ended. */
   part: z.enum(MAIN_JOB_PARTS),
   progress: progressSchema.optional(),
@@ -81,7 +82,7 @@ export class MainJobRecord {
   }
 
   /** Notes how it ended. */
-  end(status: "done" | "failed" | "cancelled", error?: string): Promise<void> {
+  end(status: (typeof ENDED)[number], error?: string): Promise<void> {
     const { progress: _, ...before } = this.#state;
     this.#state = { ...before, status, ...(error === undefined ? {} : { error }) };
     return this.#write();

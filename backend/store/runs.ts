@@ -1,20 +1,18 @@
 import { existsSync, rmSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { type HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Status } from "../common/words.ts";
 import { runFolder, runIds } from "../paths.ts";
 import type { TrainSpec } from "../training/spec.ts";
 import type { Database, Row } from "./database.ts";
 import { fileError } from "./file-error.ts";
-
-/** Where a run is: it waits, trains, has ended well, has ended with an error, or was stopped and can go on. */
-export type RunStatus = "queued" | "running" | "done" | "failed" | "cancelled";
 
 /** One training of one seed. */
 export interface RunRecord {
   /** "<task>-<n>"; n counts up and is never used again. */
   readonly id: string;
   readonly task: string;
-  readonly status: RunStatus;
+  readonly status: Status;
   /** Last step that was told of. */
   readonly step: number;
   /** Steps that the run is to have. */
@@ -34,7 +32,7 @@ export interface RunRecord {
 
 /** What may change of a run; null takes a field away. */
 export interface RunChanges {
-  readonly status?: RunStatus;
+  readonly status?: Status;
   readonly step?: number;
   readonly steps?: number;
   readonly error?: string | null;
@@ -45,7 +43,7 @@ export interface RunChanges {
 /** Which runs are meant; all of them where nothing is said. */
 export interface RunFilter {
   readonly task?: string;
-  readonly status?: RunStatus;
+  readonly status?: Status;
   readonly group?: string;
   readonly seed?: number;
   readonly job?: number;
@@ -295,7 +293,7 @@ function record(row: Row): RunRecord {
   return {
     id: String(id),
     task: String(task),
-    status: status as RunStatus,
+    status: status as Status,
     step: Number(step),
     steps: Number(steps),
     seed: Number(seed),

@@ -1,12 +1,10 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import type { ShownStatus } from "../common/words.ts";
 import { dataDir } from "../paths.ts";
 import { openDatabase } from "./database.ts";
 import { busy, isWorkedOn, type JobEntry, type JobStore, jobStore } from "./jobs.ts";
 import { type RunRecord, type RunStore, runStore } from "./runs.ts";
-
-/** A run's or job's status as a reader sees it: `interrupted` is one whose process died without a word. */
-export type ShownStatus = RunRecord["status"] | "interrupted";
 
 /** Runs, curves, checkpoints and jobs of one data folder. Any number of processes may have it open. */
 export interface Store extends RunStore, JobStore {
@@ -86,13 +84,5 @@ export function databaseFile(folder: string): string {
   return join(folder, "headscope.db");
 }
 
-export {
-  type Job,
-  type JobEnd,
-  type JobEntry,
-  type JobProgress,
-  type JobStatus,
-  type JobSubject,
-  WAITING_JOBS,
-} from "./jobs.ts";
-export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord, RunStatus } from "./runs.ts";
+export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobSubject, WAITING_JOBS } from "./jobs.ts";
+export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord } from "./runs.ts";

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../backend/common/errors.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import type { Checkpoint } from "../../backend/models/formats/checkpoint.ts";
-import { openCheckpoint } from "../../backend/models/formats/checkpoint.ts";
 import { parseGgufHeader } from "../../backend/models/formats/gguf/header.ts";
+import { openCheckpoint } from "../../backend/models/formats/open.ts";
 import { encodeSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { readRunCheckpoint } from "../../backend/models/sources/run-checkpoint.ts";
 import { tokenizerOf } from "../../backend/models/tokenizers/files/files.ts";
@@ -15,7 +15,7 @@ import { tokenizerFromGguf } from "../../backend/models/tokenizers/files/gguf.ts
 import { tokenizerFromJson } from "../../backend/models/tokenizers/files/json.ts";
 import { mergeRanks } from "../../backend/models/tokenizers/models/merge-ranks.ts";
 import { parameterCount, parameterLayout, parametersOf } from "../../backend/models/weights/trainable.ts";
-import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/gguf-bytes.ts";
+import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/formats/gguf-bytes.ts";
 
 let folder = "";
 beforeAll(() => {

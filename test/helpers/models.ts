@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { Model } from "../../backend/models/model.ts";
+import type { BlockWeights, NormWeights } from "../../backend/models/weights/block-parts.ts";
 import { Matrix } from "../../backend/models/weights/matrix.ts";
-import type { BlockWeights, NormWeights } from "../../backend/models/weights/weights.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 

@@ -1,4 +1,5 @@
-import type { JobEntry, ShownStatus } from "../../store/store.ts";
+import type { ShownStatus } from "../../common/words.ts";
+import type { JobEntry } from "../../store/store.ts";
 import { table } from "./format.ts";
 import { time } from "./runs.ts";
 

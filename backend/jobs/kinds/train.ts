@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
+import { ENDED } from "../../common/words.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import type { Job, RunRecord, Store } from "../../store/store.ts";
 import type { TrainSpec } from "../../training/spec.ts";
@@ -57,7 +58,7 @@ export const trainEvent = z.discriminatedUnion("event", [
     event: z.literal("status"),
     run: z.string(),
     step,
-    status: z.enum(["running", "done", "failed", "cancelled"]),
+    status: z.enum(["running", ...ENDED]),
     error: z.string().optional(),
   }),
 ]);

@@ -1,14 +1,11 @@
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import { HeadscopeError } from "../../common/errors.ts";
+import { WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Part, Parts, Piece } from "../families/family.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { QUANTISATIONS } from "../formats/gguf/quantisation.ts";
-
-/** Ways to hold weights in memory. */
-export const WEIGHT_TYPES = ["f32", "q8", "bf16"] as const;
-export type WeightType = (typeof WEIGHT_TYPES)[number];
 
 /** What a model takes, in bytes, told from a checkpoint's header. */
 export interface MemoryEstimate {

@@ -1,23 +1,13 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { Model } from "../model.ts";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
-
-/**
- * Changes of the weights that leave the model's log-probabilities as they are and make its parts easier to read, in the
- * order in which they are done. Names and definitions are TransformerLens's:
- * - fold_ln: scale and offset of every norm go into the matrices that read it (of a layer norm also centred, since what
- *   they read has no mean); tied embeddings are untied by it
- * - center_writing_weights: what is written to the residual stream has no mean over d_model
- * - center_unembed: the logits of a position have no mean over the vocabulary
- * - fold_value_biases: value biases go into the bias of attention's output, as every row of a pattern sums to 1
- */
-export const PROCESSING = ["fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"] as const;
-export type Processing = (typeof PROCESSING)[number];
+import type { Weights } from "./weights.ts";
 
 /** A model's shape and weights while they are changed. */
 export interface ProcessedParts {

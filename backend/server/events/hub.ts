@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
+import type { EventName } from "../../common/words.ts";
 import type { Events } from "../api.ts";
 
 /** One event as it goes out; `id` is what Last-Event-ID brings back. */
 export interface HubEvent {
   readonly id: string;
-  readonly name: keyof Events;
+  readonly name: EventName;
   readonly data: unknown;
 }
 

@@ -1,7 +1,6 @@
 import { z } from "zod";
-import { METHODS } from "../../circuits/ablate.ts";
-import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
+import { ABLATION_METHODS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
 import { headList, modelRef, seed, shortName, tokenRows } from "../http/fields.ts";
@@ -17,7 +16,7 @@ const topTokens = z.int().min(1).max(100).optional();
 function ablation(limits: Limits) {
   const common = {
     heads: headList(limits).describe("query heads, LAYER.HEAD"),
-    method: z.enum(METHODS).optional(),
+    method: z.enum(ABLATION_METHODS).optional(),
     byPosition: z.boolean().optional().describe("mean: one for every position"),
     reference: tokenRows(limits).optional().describe("token rows for mean and resample"),
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),

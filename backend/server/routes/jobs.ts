@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { hasEnded } from "../../common/words.ts";
 import type { JobLimits, RequestedKind } from "../../jobs/kind.ts";
 import { requestedKinds } from "../../jobs/kinds/index.ts";
 import type { JobSummary } from "../api.ts";
@@ -52,7 +53,7 @@ export const jobRoutes = [
     params: id,
     answer: { status: 202, description: "JobSummary; nothing where the job had ended and is removed" },
     handle({ params }, context) {
-      if (ENDED.includes(context.store.jobEntry(params.id).status)) {
+      if (hasEnded(context.store.jobEntry(params.id).status)) {
         context.queue.remove(params.id);
         context.watcher.changed();
         return undefined;
@@ -81,8 +82,6 @@ export const jobRoutes = [
     },
   }),
 ];
-
-const ENDED: readonly string[] = ["done", "failed", "cancelled"];
 
 function cancel(id: number, { store, queue, jobs, watcher }: ServerContext): JobSummary {
   queue.cancel(id);

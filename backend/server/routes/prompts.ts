@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { TENSOR_TYPES } from "../../common/words.ts";
 import type { Prompt, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { index, modelRef, promptFields, shortName } from "../http/fields.ts";
@@ -18,7 +19,7 @@ const slice = {
     .optional()
     .describe("heads, such as 0,3, each once; default all. Of k and v KV heads"),
   queries: range.describe("positions or queries [start, end), such as 0:10"),
-  dtype: z.enum(["f32", "f16"]).optional().describe("of the tensor, default f32"),
+  dtype: z.enum(TENSOR_TYPES).optional().describe("of the tensor, default f32"),
 };
 const SAFETENSORS = { description: "safetensors with one tensor named as the hook", type: "application/octet-stream" };
 

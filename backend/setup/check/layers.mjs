@@ -21,10 +21,10 @@ const ALL = [
   ...["backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
 ];
 
-/** What every file of headscope may import, the front end too: small definitions that run anywhere. */
+/** Folder that every file of headscope may import, the front end too: small definitions that run anywhere. */
 const COMMON = "backend/common/";
 
-/** What every file of the back end may import. */
+/** Files that every file of the back end may import. */
 const EVERYBODY = [
   "backend/common/csv.ts",
   "backend/common/errors.ts",
@@ -92,7 +92,7 @@ function layerOf(path, layers) {
 }
 
 /**
- * What breaks the rules in one file.
+ * Finds what breaks the rules in one file.
  * @param {string} path of the file, from the root with forward slashes
  * @param {string} text
  * @param {readonly Layer[]} [layers]

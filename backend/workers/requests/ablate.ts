@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { type Ablation, ablate, type CleanRun, METHODS } from "../../circuits/ablate.ts";
+import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import { ABLATION_METHODS } from "../../common/words.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
@@ -16,7 +17,7 @@ export const request = handler({
     model: z.string(),
     rows: tokenRows,
     heads: z.array(z.string()),
-    method: z.enum(METHODS).optional(),
+    method: z.enum(ABLATION_METHODS).optional(),
     byPosition: z.boolean().optional(),
     reference: tokenRows.optional(),
     controls: z.number().optional(),

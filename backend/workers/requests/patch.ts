@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { pairSchema } from "../../circuits/pairs.ts";
-import { PATCH_NODES, PATCH_PLACES, patch } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS, patchPaths } from "../../circuits/path.ts";
+import { patch } from "../../circuits/patch.ts";
+import { patchPaths } from "../../circuits/path.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { PatchResponse } from "../../server/api.ts";

@@ -1,10 +1,7 @@
+import { ABLATION_METHODS, type AblationMethod } from "../../../backend/common/words.ts";
 import type { Intervention } from "../../../backend/hooks/interventions.ts";
 import { groupBy } from "../heads/grid.ts";
 import { sortHeads } from "../state/codecs.ts";
-
-/** What stands in for a head's output z. */
-export const METHODS = ["zero", "mean", "resample"] as const;
-export type Method = (typeof METHODS)[number];
 
 /** Token rows, [rows][positions]. */
 export type Rows = readonly (readonly number[])[];
@@ -13,7 +10,7 @@ export type Rows = readonly (readonly number[])[];
 export interface HeadAblation {
   /** LAYER.HEAD. */
   readonly heads: readonly string[];
-  readonly method: Method;
+  readonly method: AblationMethod;
   /** mean: one for every position. */
   readonly byPosition: boolean;
   /** Of resample's pairing. */
@@ -51,7 +48,7 @@ export function activeInterventions(ablation: HeadAblation, extras: readonly Ext
 export interface ReadInterventions {
   readonly heads: readonly string[];
   /** Absent where no entry takes out whole heads. */
-  readonly method?: Method;
+  readonly method?: AblationMethod;
   readonly byPosition: boolean;
   readonly seed: number;
   readonly extras: readonly Extra[];
@@ -105,7 +102,7 @@ export function parseEntries(text: string): Intervention[] {
 
 interface WholeHeads {
   readonly heads: string[];
-  readonly method: Method;
+  readonly method: AblationMethod;
   readonly byPosition: boolean;
   readonly seed: number;
   /** Equal for entries that one set of heads can stand for. */
@@ -114,7 +111,7 @@ interface WholeHeads {
 
 /** The heads that an entry takes out at every position, and how; undefined for any other entry. */
 function headsOf(entry: Intervention, reference: Rows): WholeHeads | undefined {
-  const method = METHODS.find((each) => each === entry.do);
+  const method = ABLATION_METHODS.find((each) => each === entry.do);
   const hook = /^(?:blocks\.(\d+)\.)?attn\.hook_z$/.exec(entry.at);
   const layer = hook?.[1] ?? entry.layer;
   if (method === undefined || hook === null || layer === undefined || !Array.isArray(entry.heads)) return undefined;

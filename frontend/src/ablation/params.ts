@@ -1,11 +1,12 @@
+import { ABLATION_METHODS } from "../../../backend/common/words.ts";
 import { choice, flag, json, list, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";
-import { type Extra, METHODS } from "./interventions.ts";
+import type { Extra } from "./interventions.ts";
 import { PARTS } from "./part.ts";
 
 /** What stands in for a head's output. */
-export const method = urlParam("method", choice(METHODS, "zero"));
+export const method = urlParam("method", choice(ABLATION_METHODS, "zero"));
 /** Of mean: one mean a position. */
 export const byPosition = urlParam("by-position", flag());
 /** Draws of other heads; 0 for no control. */

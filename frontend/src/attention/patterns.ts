@@ -1,3 +1,4 @@
+import type { TensorType } from "../../../backend/common/words.ts";
 import { bytes, type Caller } from "../api/client.ts";
 import { readSafetensors } from "../api/safetensors.ts";
 import { prompt } from "../state/prompt.svelte.ts";
@@ -18,7 +19,7 @@ export interface PatternOptions {
   /** Each key's weight times the norm of what its value writes through W_O (Kobayashi et al. 2020). */
   readonly weighted?: boolean;
   /** How the numbers travel; half precision by default: 11 significant bits, which no picture shows. */
-  readonly dtype?: "f32" | "f16";
+  readonly dtype?: TensorType;
 }
 
 /** Values that are kept: 16 Mi of them are 64 MiB. */

@@ -1,6 +1,6 @@
+import { isActive } from "../../../backend/common/words.ts";
 import type { JobSummary } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
-import { isActive } from "../state/status.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 
 /** Fetches a model. @param acceptLicence whether the person accepts its terms, where it has some @throws ApiError */

@@ -1,3 +1,4 @@
+import type { SelectionRule } from "../../../backend/common/words.ts";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { HeadMetric, HeadScores } from "../../../backend/heads/scores.ts";
 import type { MaskEntry, MaskRequest } from "../../../backend/server/api.ts";
@@ -9,9 +10,6 @@ export const SOURCES = ["score", "heads", "hand", "library"] as const;
 /** Where a mask comes from: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
 export type Source = (typeof SOURCES)[number];
 
-export const RULES = ["top", "quantile", "threshold"] as const;
-export type RuleName = (typeof RULES)[number];
-
 export const EFFECTS = ["keep", "ablate"] as const;
 /** What becomes of selected heads: their KV heads keep everything and the others stream, or they are ablated. */
 export type Effect = (typeof EFFECTS)[number];
@@ -22,7 +20,7 @@ export interface Choice {
   /** Id of the score document; "" where there is none. */
   readonly scores: string;
   readonly metric: string;
-  readonly rule: RuleName;
+  readonly rule: SelectionRule;
   readonly value: number;
   readonly effect: Effect;
   /** Query heads, LAYER.HEAD. */

@@ -1,10 +1,10 @@
+import { isActive } from "../../../backend/common/words.ts";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { JobSummary, NeedleResult } from "../../../backend/server/api.ts";
 import { get, post } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { cancelJob } from "../state/action.svelte.ts";
 import { number, text } from "../state/codecs.ts";
-import { isActive } from "../state/status.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import type { NeedleAsk } from "./commands.ts";

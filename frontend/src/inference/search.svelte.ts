@@ -1,7 +1,7 @@
+import { isActive } from "../../../backend/common/words.ts";
 import type { JobRequest, JobSummary } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
 import { Action, cancelJob } from "../state/action.svelte.ts";
-import { isActive } from "../state/status.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { chosen } from "./state.svelte.ts";
 

@@ -1,3 +1,4 @@
+import { SELECTION_RULES } from "../../../backend/common/words.ts";
 import type { HeadMask } from "../../../backend/heads/mask.ts";
 import { type Caller, get, post, remove } from "../api/client.ts";
 import { picked } from "../heads/algebra.ts";
@@ -20,7 +21,6 @@ import {
   type MaskAsk,
   mainMetricName,
   maskFile,
-  RULES,
   SOURCES,
   searchedMask,
 } from "./choice.ts";
@@ -33,7 +33,7 @@ export const params = {
   source: urlParam("mask-by", choiceOf(SOURCES, "score")),
   scores: urlParam("mask-scores", text()),
   metric: urlParam("mask-metric", text()),
-  rule: urlParam("mask-rule", choiceOf(RULES, "top")),
+  rule: urlParam("mask-rule", choiceOf(SELECTION_RULES, "top")),
   top: urlParam("mask-top", number(byModel, { least: 0, whole: true })),
   quantile: urlParam("mask-quantile", number(0.75, { least: 0, most: 1 })),
   threshold: urlParam("mask-threshold", number(byModel)),

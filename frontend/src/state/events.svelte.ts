@@ -1,9 +1,9 @@
+import { EVENTS } from "../../../backend/common/words.ts";
 import type { Events } from "../../../backend/server/api.ts";
 import { access } from "../api/access.svelte.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;
 
-const NAMES = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
 /** Until a connection that the browser has given up is tried again, in milliseconds. */
 const AGAIN = 3_000;
 
@@ -54,7 +54,7 @@ class ServerEvents {
       this.#lost = true;
       if (source.readyState === EventSource.CLOSED && !access.refused) setTimeout(() => this.#open(), AGAIN);
     };
-    for (const name of NAMES)
+    for (const name of EVENTS)
       source.addEventListener(name, (event) => {
         const { data, lastEventId } = event as MessageEvent<string>;
         heard ||= lastEventId !== "";

@@ -1,6 +1,6 @@
+import { isActive } from "../../../backend/common/words.ts";
 import type { JobSummary, RunSummary } from "../../../backend/server/api.ts";
 import { choice, flag, json, list, number, text } from "../state/codecs.ts";
-import { isActive } from "../state/status.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { seriesOf } from "./compare.ts";

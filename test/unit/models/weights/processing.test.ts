@@ -1,17 +1,12 @@
 import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PROCESSING, type Processing } from "../../../../backend/common/words.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
-import {
-  PROCESSING,
-  type Processing,
-  processedDigest,
-  processModel,
-  processWeights,
-} from "../../../../backend/models/weights/processing.ts";
+import { processedDigest, processModel, processWeights } from "../../../../backend/models/weights/processing.ts";
 import { parameter, type Weights } from "../../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";

@@ -1,0 +1,59 @@
+/** Stand-ins for a head's output z: nothing, its mean over reference rows, or that of another row. */
+export const ABLATION_METHODS = ["zero", "mean", "resample"] as const;
+/** One of `ABLATION_METHODS`. */
+export type AblationMethod = (typeof ABLATION_METHODS)[number];
+
+/** Rules by which scores become a choice of heads. */
+export const SELECTION_RULES = ["top", "quantile", "threshold"] as const;
+/** One of `SELECTION_RULES`. */
+export type SelectionRule = (typeof SELECTION_RULES)[number];
+
+/** Statuses of a run or a job that works no more; one that was cancelled or failed can go on. */
+export const ENDED = ["done", "failed", "cancelled"] as const;
+/** Statuses of a run or a job: it waits, works, or has ended. */
+export type Status = "queued" | "running" | (typeof ENDED)[number];
+/** A run's or job's status as a reader sees it: `interrupted` is one whose process died without a word. */
+export type ShownStatus = Status | "interrupted";
+
+/** Says of a run or job that it waits or works. */
+export function isActive(status: ShownStatus): boolean {
+  return status === "queued" || status === "running";
+}
+
+/** Says of a run or job that it has come to its end. */
+export function hasEnded(status: ShownStatus): boolean {
+  return (ENDED as readonly string[]).includes(status);
+}
+
+/** Says of a run or job that it was stopped on its way and can go on. */
+export function canResume(status: ShownStatus): boolean {
+  return status === "cancelled" || status === "interrupted" || status === "failed";
+}
+
+/** Ways to hold weights in memory: 32-bit floats, the 8-bit codes of a quantised file, or bfloat16. */
+export const WEIGHT_TYPES = ["f32", "q8", "bf16"] as const;
+/** One of `WEIGHT_TYPES`. */
+export type WeightType = (typeof WEIGHT_TYPES)[number];
+
+/** Number types of a tensor that the server sends. */
+export const TENSOR_TYPES = ["f32", "f16"] as const;
+/** One of `TENSOR_TYPES`. */
+export type TensorType = (typeof TENSOR_TYPES)[number];
+
+/**
+ * Changes of the weights that leave the model's log-probabilities as they are and make its parts easier to read, in the
+ * order in which they are done. Names and definitions are TransformerLens's:
+ * - fold_ln: scale and offset of every norm go into the matrices that read it (of a layer norm also centred, since what
+ *   they read has no mean); tied embeddings are untied by it
+ * - center_writing_weights: what is written to the residual stream has no mean over d_model
+ * - center_unembed: the logits of a position have no mean over the vocabulary
+ * - fold_value_biases: value biases go into the bias of attention's output, as every row of a pattern sums to 1
+ */
+export const PROCESSING = ["fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"] as const;
+/** One of `PROCESSING`. */
+export type Processing = (typeof PROCESSING)[number];
+
+/** Events of GET /api/events. */
+export const EVENTS = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
+/** One of `EVENTS`. */
+export type EventName = (typeof EVENTS)[number];
