@@ -17,7 +17,7 @@ import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 import { mountable } from "../../helpers/processes/small-disk.ts";
 import { trainSpec } from "../../helpers/specs.ts";
 
-const SPEC = trainSpec({ params: { length: 8 }, training: { steps: 100 } });
+const SPEC = trainSpec({ params: { length: 8 }, model: { d_model: 64 }, training: { steps: 100 } });
 const ROOT_USER = process.getuid?.() === 0;
 const NOBODY = 65_534;
 
