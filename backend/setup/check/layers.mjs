@@ -55,6 +55,8 @@ export const LAYERS = [
   { path: "backend/jobs/", imports: [...JOBS, "backend/jobs/kinds/train.ts"] },
   { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/"] },
   { path: "backend/doctor.ts", imports: CORE },
+  { path: "backend/server/http/limits.ts", imports: ["backend/store/"] },
+  { path: "backend/server/http/fields.ts", imports: ["backend/server/http/limits.ts"] },
   { path: "backend/jobs/kinds/", imports: [...ALL, "backend/workers/handler.ts", "backend/server/http/fields.ts"] },
   { path: "backend/index.ts", imports: ALL },
   { path: "backend/server/api.ts", imports: ALL },
@@ -62,8 +64,28 @@ export const LAYERS = [
     path: "backend/workers/",
     imports: [...ALL, "backend/jobs/kinds/", "backend/workers/handler.ts", "backend/server/api.ts"],
   },
-  { path: "backend/server/", imports: [...ALL, "backend/jobs/kinds/", "backend/workers/", "backend/server/api.ts"] },
-  { path: "backend/cli/", imports: [...ALL, "backend/jobs/kinds/", "backend/server/", "backend/server/api.ts"] },
+  {
+    path: "backend/server/",
+    imports: [
+      ...ALL,
+      "backend/jobs/kinds/",
+      "backend/workers/",
+      "backend/workers/handler.ts",
+      "backend/server/api.ts",
+      "backend/server/http/limits.ts",
+      "backend/server/http/fields.ts",
+    ],
+  },
+  {
+    path: "backend/cli/",
+    imports: [
+      ...ALL,
+      "backend/jobs/kinds/",
+      "backend/server/",
+      "backend/server/api.ts",
+      "backend/server/http/limits.ts",
+    ],
+  },
 ];
 
 const IMPORT =
