@@ -24,10 +24,12 @@ const SHAPE = "a tokens file is a JSON array of rows, each an array of token ids
  */
 export async function readTokens(path: string, rules: RowRules): Promise<number[][]> {
   const rows = await readJson(path, "tokens file");
-  if (!Array.isArray(rows)) throw input(`${path} is not an array of rows`, SHAPE);
-  if (rows.length === 0) throw input(`${path} holds no row`, SHAPE);
-  if (rows.every(Number.isInteger)) throw input(`${path} is one row without its outer brackets`, SHAPE);
-  return checkRows(rows, path, rules);
+  return about(path, () => {
+    if (!Array.isArray(rows)) throw input(`${path} is not an array of rows`, SHAPE);
+    if (rows.length === 0) throw input(`${path} holds no row`, SHAPE);
+    if (rows.every(Number.isInteger)) throw input(`${path} is one row without its outer brackets`, SHAPE);
+    return checkRows(rows, path, rules);
+  });
 }
 
 /**
@@ -109,6 +111,16 @@ export function describe(value: unknown): string {
   if (Array.isArray(value)) return "an array";
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "nothing";
   return "an object";
+}
+
+/** Does some work over a file's contents; its errors have the file's path as their subject. */
+export function about<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    throw new HeadscopeError(error.kind, error.message, { ...error, cause: error, subject: path });
+  }
 }
 
 /** An error in what the user has given. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { parameters, shortName } from "../../common/api/fields.ts";
 import { PRESETS } from "../../common/presets.ts";
-import { parameters, shortName } from "../../server/http/fields.ts";
 import { openStore } from "../../store/store.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind } from "../kind.ts";

@@ -1,6 +1,6 @@
+import { parameters, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { checkpointSteps, runIds } from "../../paths.ts";
-import { parameters, shortName } from "../../server/http/fields.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind, shortHash, writeResult } from "../kind.ts";
 

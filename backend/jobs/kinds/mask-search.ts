@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { documentId, modelRef, seed, shortName } from "../../common/api/fields.ts";
 import { maskFromScores } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { readScores } from "../../heads/scores.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { dataDir } from "../../paths.ts";
-import { documentId, modelRef, seed, shortName } from "../../server/http/fields.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind, shortHash, writeResult } from "../kind.ts";
 

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import type { NeedleTrial } from "../../../probes/needle.ts";
-import { headMaskSchema, parseMask } from "../../heads/mask.ts";
+import { headMaskSchema } from "../../common/api/documents.ts";
+import { modelRef, seed } from "../../common/api/fields.ts";
+import { parseMask } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import { modelRef, seed } from "../../server/http/fields.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind } from "../kind.ts";
 

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import type { ProbeRequest } from "../../../probes/index.ts";
+import { modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { slug } from "../../paths.ts";
-import { modelRef, parameters, seed, shortName } from "../../server/http/fields.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind, shortHash, writeResult } from "../kind.ts";
 

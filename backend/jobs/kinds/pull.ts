@@ -1,9 +1,9 @@
 import { z } from "zod";
+import { modelRef } from "../../common/api/fields.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { pullHubModel } from "../../models/sources/hub/pull.ts";
 import { checkTerms, listModels, type PullProgress, pullModel } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import { modelRef } from "../../server/http/fields.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind } from "../kind.ts";
 

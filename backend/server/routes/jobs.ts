@@ -1,18 +1,18 @@
 import { z } from "zod";
+import { type Bounds, ordinal } from "../../common/api/fields.ts";
 import { hasEnded } from "../../common/words.ts";
-import type { JobLimits, RequestedKind } from "../../jobs/kind.ts";
+import type { RequestedKind } from "../../jobs/kind.ts";
 import { requestedKinds } from "../../jobs/kinds/index.ts";
 import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { ordinal } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 
 const id = z.object({ id: ordinal });
 const kinds: readonly RequestedKind[] = requestedKinds;
 
 /** A request of one of the kinds of jobs. */
-function jobRequest(limits: JobLimits) {
-  const [first, ...others] = kinds.map((kind) => kind.request(limits));
+function jobRequest(bounds: Bounds) {
+  const [first, ...others] = kinds.map((kind) => kind.request(bounds));
   return z.discriminatedUnion("kind", [first!, ...others]);
 }
 

@@ -20,6 +20,7 @@ const ALL = [
   ...[...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT],
   ...["backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
 ];
+const KINDS = ["backend/jobs/kinds/", "backend/workers/handler.ts"];
 
 /** Folder that every file of headscope may import, the front end too: small definitions that run anywhere. */
 const COMMON = "backend/common/";
@@ -55,37 +56,12 @@ export const LAYERS = [
   { path: "backend/jobs/", imports: [...JOBS, "backend/jobs/kinds/train.ts"] },
   { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/"] },
   { path: "backend/doctor.ts", imports: CORE },
-  { path: "backend/server/http/limits.ts", imports: ["backend/store/"] },
-  { path: "backend/server/http/fields.ts", imports: ["backend/server/http/limits.ts"] },
-  { path: "backend/jobs/kinds/", imports: [...ALL, "backend/workers/handler.ts", "backend/server/http/fields.ts"] },
+  { path: "backend/jobs/kinds/", imports: [...ALL, "backend/workers/handler.ts"] },
   { path: "backend/index.ts", imports: ALL },
   { path: "backend/server/api.ts", imports: ALL },
-  {
-    path: "backend/workers/",
-    imports: [...ALL, "backend/jobs/kinds/", "backend/workers/handler.ts", "backend/server/api.ts"],
-  },
-  {
-    path: "backend/server/",
-    imports: [
-      ...ALL,
-      "backend/jobs/kinds/",
-      "backend/workers/",
-      "backend/workers/handler.ts",
-      "backend/server/api.ts",
-      "backend/server/http/limits.ts",
-      "backend/server/http/fields.ts",
-    ],
-  },
-  {
-    path: "backend/cli/",
-    imports: [
-      ...ALL,
-      "backend/jobs/kinds/",
-      "backend/server/",
-      "backend/server/api.ts",
-      "backend/server/http/limits.ts",
-    ],
-  },
+  { path: "backend/workers/", imports: [...ALL, ...KINDS, "backend/server/api.ts"] },
+  { path: "backend/server/", imports: [...ALL, ...KINDS, "backend/workers/", "backend/server/api.ts"] },
+  { path: "backend/cli/", imports: [...ALL, ...KINDS, "backend/server/", "backend/server/api.ts"] },
 ];
 
 const IMPORT =

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { headMaskSchema } from "../../common/api/documents.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { headMaskSchema } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import { parseInterventions } from "../../hooks/interventions.ts";
