@@ -11,12 +11,14 @@ export { ablate, ablateSweep } from "./circuits/ablate.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
-export { PATCH_NODES, PATCH_PLACES, patch } from "./circuits/patch.ts";
-export { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm, type PathOptions, patchPaths } from "./circuits/path.ts";
+export { patch } from "./circuits/patch.ts";
+export { type PathOptions, patchPaths } from "./circuits/path.ts";
+export type { HeadComparison } from "./common/api/documents.ts";
 export { HeadscopeError } from "./common/errors.ts";
+export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
-export { compareScores, type HeadComparison } from "./heads/compare.ts";
+export { compareScores } from "./heads/compare.ts";
 export {
   type MaskMeaning,
   maskFromHeads,
@@ -46,7 +48,7 @@ export { type Oracle, readOracle } from "./models/oracle.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
-export { parameter, parameterNames } from "./models/weights/weights.ts";
+export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";

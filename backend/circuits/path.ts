@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../common/options.ts";
+import { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "../common/patching.ts";
 import { formatHead, formatKvHead } from "../heads/refs.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
@@ -11,25 +12,13 @@ import type { Model } from "../models/model.ts";
 import { normalise } from "../models/transformer/block.ts";
 import { UNHOOKED } from "../models/transformer/hook.ts";
 import { blockHook, checkLayer } from "../models/transformer/hook-points.ts";
-import { parameter } from "../models/weights/weights.ts";
+import { parameter } from "../models/weights/parameters.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { evenBatches, type Stop } from "./batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
-
-/** Inputs of a head that a path can end in. */
-export const PATH_ENDS = ["q", "k", "v"] as const;
-export type PathEnd = (typeof PATH_ENDS)[number];
-
-/**
- * What lies between a sender and its receivers. direct: nothing, what the sender writes reaches them unchanged, and no MLP sees
- * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
- * both are the same.
- */
-export const PATH_FORMS = ["direct", "mlps"] as const;
-export type PathForm = (typeof PATH_FORMS)[number];
 
 export interface PathOptions {
   pairs: readonly Pair[];

@@ -1,8 +1,9 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/window.ts";
 import { fileInside } from "../../files.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK, meaningOf } from "../../heads/mask.ts";
+import { meaningOf } from "../../heads/mask.ts";
 import { type HeadModel, shapeWords } from "../../heads/model.ts";
 import { createScores, type HeadScores, kvTable, mainMetric } from "../../heads/scores.ts";
 import { readJson, readText } from "../../json.ts";

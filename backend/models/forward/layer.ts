@@ -16,7 +16,8 @@ import {
 } from "../transformer/block.ts";
 import type { Hook } from "../transformer/hook.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
-import { type BlockWeights, type Flat, flatten, widenBlock } from "../weights/weights.ts";
+import type { BlockWeights } from "../weights/block-parts.ts";
+import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
 import { chunkStarts } from "./chunks.ts";
 import type { ForwardPass, Stream } from "./pass.ts";
 import type { Chunk } from "./plan.ts";
@@ -237,10 +238,7 @@ function project(x: Tensor, [cos, sin]: Tensor[], block: Block): Tensor[] {
   return attentionInput(x, cos && sin ? { cos, sin } : undefined, block);
 }
 
-interface SplitWeights {
-  input: Flat<BlockWeights>;
-  output: Flat<BlockWeights>;
-}
+type SplitWeights = ReturnType<typeof flattenStages>;
 
 const splits = new WeakMap<BlockWeights, SplitWeights>();
 
@@ -248,15 +246,7 @@ const splits = new WeakMap<BlockWeights, SplitWeights>();
 function splitWeights(block: BlockWeights): SplitWeights {
   const known = splits.get(block);
   if (known) return known;
-  const { ln1, qkv, qkvBias, qNorm, kNorm, ...output } = block;
-  const input = {
-    ...(ln1 ? { ln1 } : {}),
-    qkv,
-    ...(qkvBias ? { qkvBias } : {}),
-    ...(qNorm ? { qNorm } : {}),
-    ...(kNorm ? { kNorm } : {}),
-  };
-  const made = { input: flatten(input as BlockWeights), output: flatten(output as BlockWeights) };
+  const made = flattenStages(block);
   splits.set(block, made);
   return made;
 }

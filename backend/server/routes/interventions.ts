@@ -1,10 +1,9 @@
 import { z } from "zod";
-import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
+import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
 import { ABLATION_METHODS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import type { PatchRequest } from "../api.ts";
-import { headList, modelRef, seed, shortName, tokenRows } from "../http/fields.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { limited } from "../http/problems.ts";
