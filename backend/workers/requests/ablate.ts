@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import { type Ablation, ablate } from "../../circuits/ablate.ts";
+import type { CleanRun } from "../../circuits/ablation-runs.ts";
 import { ABLATION_METHODS } from "../../common/words.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
