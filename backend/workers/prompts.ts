@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { nextProbabilities } from "../circuits/next-tokens.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeText } from "../models/encode.ts";
@@ -7,8 +8,25 @@ import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import type { Candidate, PromptInput } from "../server/api.ts";
+import type { Candidate } from "../server/api.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
+
+/** Token ids of one prompt, and rows of them. */
+export const tokenIds = z.array(z.number());
+export const tokenRows = z.array(tokenIds);
+
+/** The two ways to give a prompt. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export const promptFields = {
+  text: { text: z.string(), bos: z.boolean().optional() },
+  tokens: { tokens: tokenIds },
+};
+
+/** A prompt of a model. */
+export const promptInput = z.union([
+  z.object({ model: z.string(), ...promptFields.text }),
+  z.object({ model: z.string(), ...promptFields.tokens }),
+]);
+type PromptInput = z.output<typeof promptInput>;
 
 /**
  * The ids of a prompt.
@@ -50,8 +68,8 @@ export function candidate({ tokenizer }: Model, id: number, probability: number)
   return { id, text: tokenizer === undefined ? String(id) : tokenLabel(tokenizer, id), probability };
 }
 
-/** A prompt's run, to say where numbers that are none arose. */
-export interface PromptRun extends Pick<ForwardOptions, "interventions"> {
+/** The run that a stream comes from, to say where numbers that are none arose. */
+export interface StreamOrigin extends Pick<ForwardOptions, "interventions"> {
   readonly ids: readonly number[];
 }
 
@@ -60,7 +78,7 @@ export interface PromptRun extends Pick<ForwardOptions, "interventions"> {
  * @param stream after the last layer [1, positions, d_model]
  * @throws HeadscopeError (input) for logits that are no numbers
  */
-export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: PromptRun): Float32Array {
+export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: StreamOrigin): Float32Array {
   const [, positions, width] = stream.shape as [number, number, number];
   const last = tf.tidy(() => tf.reshape(tf.slice(stream, [0, positions - 1, 0], [1, 1, width]), [1, width]));
   try {
@@ -71,7 +89,7 @@ export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...chang
 }
 
 /** The likeliest tokens after a prompt, best first. @param stream after the last layer [1, positions, d_model] */
-export function candidates(model: Model, stream: Tensor, count: number, run: PromptRun): Candidate[] {
+export function candidates(model: Model, stream: Tensor, count: number, run: StreamOrigin): Candidate[] {
   const probabilities = probabilitiesAfter(model, stream, run);
   return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
 }
