@@ -11,7 +11,7 @@ import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
-import type { Intervention } from "../hooks/interventions.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { LicenceTerms } from "../models/sources/catalogue.ts";

@@ -4,6 +4,7 @@ import { pieceRows } from "../../models/families/parts.ts";
 import type { Model } from "../../models/model.ts";
 import { partTensors } from "../../models/weights/weights.ts";
 import { tf } from "../../runtime/tf.ts";
+import { pause } from "../../runtime/turn.ts";
 import type { CheckpointInput, NamedTensor } from "../export.ts";
 import { writeHuggingFace } from "./hugging-face.ts";
 import { llamaTensors } from "./llama-checkpoint.ts";
@@ -38,6 +39,6 @@ async function* tensors({ config, weights }: Model): AsyncGenerator<NamedTensor>
     const data = rows.dataSync() as Float32Array;
     rows.dispose();
     yield { name, shape: rows.shape, data };
-    await new Promise(setImmediate);
+    await pause();
   }
 }
