@@ -10,7 +10,7 @@ export interface Frame<H extends Header = Header> {
   readonly body: Uint8Array;
 }
 
-/** What every frame says: which request it belongs to (0: none) and what it is. */
+/** Fields of every frame's header: the request that it belongs to (0: none), and its type. */
 export interface Header {
   readonly id: number;
   readonly type: string;

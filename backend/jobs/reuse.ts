@@ -2,7 +2,7 @@ import type { Status } from "../common/words.ts";
 import type { RunRecord, Store } from "../store/store.ts";
 import type { TrainSpec } from "../training/spec.ts";
 
-/** Which of several runs of one specification and seed serves best: a finished one, one that is under way, one to come. */
+/** Order of preference among runs of one specification and seed: a finished one, one that is under way, one to come. */
 const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued", "failed"];
 
 /**

@@ -4,7 +4,7 @@ import { HeadscopeError, nearest } from "../common/errors.ts";
 import { parseJson, readText } from "../json.ts";
 import { Random } from "../runtime/random.ts";
 
-/** How a parameter is drawn: one of some values, evenly or log-evenly between two limits, or a whole number of a range. */
+/** A parameter's distribution: one of some values, evenly or log-evenly between two limits, or a whole number of a range. */
 const drawn = z.union(
   [
     z.strictObject({ choices: z.array(z.unknown()).min(1) }),
@@ -115,7 +115,7 @@ export function varied(sweep: Sweep): string[] {
   return Object.keys(sweep.grid ?? drawnOf(sweep));
 }
 
-/** Where a parameter stands in the file: "params.steps", "grid.n_heads". */
+/** The place of a parameter in the file: "params.steps", "grid.n_heads". */
 export function fieldOf({ params, grid, random }: Sweep, name: string): string | undefined {
   const at = Object.entries({ params, grid, random }).find(([, fields]) => fields && Object.hasOwn(fields, name))?.[0];
   return at && `${at}.${name}`;

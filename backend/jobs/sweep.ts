@@ -37,14 +37,14 @@ export interface SweepRun {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
-/** What came of a point: its runs, and over those that ended well the mean and the range of each metric. */
+/** Result of a point: its runs, and over those that ended well the mean and the range of each metric. */
 export interface SweepResult {
   readonly values: Readonly<Record<string, unknown>>;
   readonly runs: readonly SweepRun[];
   readonly metrics: Readonly<Record<string, { readonly mean: number; readonly min: number; readonly max: number }>>;
 }
 
-/** How a sweep is followed. */
+/** Options of a sweep's run. */
 export interface SweepOptions {
   /** Cancels it; run again, it goes on where it was. */
   readonly signal?: AbortSignal | undefined;
@@ -178,7 +178,7 @@ function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
   });
 }
 
-/** What the store has of a point. */
+/** A point's result from the store. */
 function resultOf(store: Store, values: SweepPoint["values"], records: readonly RunRecord[]): SweepResult {
   const runs = records.map(({ id }): SweepRun => {
     const { seed, status, step, error } = store.run(id);

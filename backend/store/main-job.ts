@@ -32,7 +32,7 @@ const stateSchema = z.object({
 });
 type State = z.output<typeof stateSchema>;
 
-/** How far the main job is, as its file says; a running one whose process is gone counts as cancelled. */
+/** State of the main job, as its file says; a running one whose process is gone counts as cancelled. */
 export type MainJobState = Omit<State, "owner">;
 
 /** The folder of the main job's results. @param folder data folder, default `dataDir()` */

@@ -30,7 +30,7 @@ export interface RunRecord {
   readonly updated: string;
 }
 
-/** What may change of a run; null takes a field away. */
+/** Changes of a run; null takes a field away. */
 export interface RunChanges {
   readonly status?: Status;
   readonly step?: number;
@@ -40,7 +40,7 @@ export interface RunChanges {
   readonly spec?: TrainSpec;
 }
 
-/** Which runs are meant; all of them where nothing is said. */
+/** Properties of the runs that are meant; all of them where nothing is said. */
 export interface RunFilter {
   readonly task?: string;
   readonly status?: Status;

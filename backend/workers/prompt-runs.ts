@@ -10,7 +10,7 @@ import { Recent } from "../runtime/recent.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 
-/** What is known of a model's run on one prompt. */
+/** A model's run on one prompt. */
 export interface PromptRun {
   /** Loss of each token given those before it, one fewer than the ids; empty for models that predict no tokens. */
   readonly nll: readonly number[];
@@ -22,7 +22,7 @@ export interface PromptRun {
   readonly bytes: number;
 }
 
-/** How long work is given up, tells how far it is, and lets others in. */
+/** Manners of long work: the signal that ends it, turns in which others get in, and its progress. */
 export interface Way {
   readonly signal?: AbortSignal;
   readonly turn?: Turn;
@@ -58,7 +58,7 @@ export class PromptRuns {
     return this.#runs.bytes;
   }
 
-  /** What is held now stays until the returned function is called, whatever others ask for meanwhile. */
+  /** Keeps all that is held now until the returned function is called, whatever others ask for meanwhile. */
   hold(): () => void {
     return this.#runs.hold();
   }

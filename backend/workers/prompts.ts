@@ -52,7 +52,7 @@ export function promptIds(model: Model, input: PromptInput): readonly number[] {
   return ids;
 }
 
-/** What names a prompt: the model's weights and the ids. */
+/** The name of a prompt, from the model's weights and the ids. */
 export function promptId(digest: string, ids: readonly number[]): string {
   const hash = createHash("sha256").update(`${digest} ${ids.join(",")}`);
   return `p${hash.digest("hex").slice(0, 24)}`;

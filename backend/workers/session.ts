@@ -7,10 +7,10 @@ import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
 import { PromptRuns, type Way } from "./prompt-runs.ts";
 
-/** What this worker process keeps between requests. */
+/** Models and runs that this worker process keeps between requests. */
 export const session = { models: new OpenModels(), runs: new PromptRuns() };
 
-/** How a handler's long work is given up, tells how far it is, and lets short requests in: what it works with stays meanwhile. */
+/** The manners of a handler's long work; what it works with stays while short requests are let in. */
 export function wayOf({ signal, turn, emit }: HandlerContext): Required<Way> {
   const hold = (): (() => void) => {
     const ends = [session.models.hold(), session.runs.hold()];

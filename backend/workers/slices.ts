@@ -25,7 +25,7 @@ export const looked = {
   most: z.number().optional().describe("bytes that the answer may have; default any number"),
 };
 
-/** Where an activation of one row, its row axis dropped, has its heads, positions and keys. */
+/** Axes of the heads, positions and keys of an activation of one row, its row axis dropped. */
 export interface Axes {
   readonly heads: number | undefined;
   readonly queries: number;

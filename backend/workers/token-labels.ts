@@ -7,7 +7,7 @@ const LONGEST_GROUP = 16;
 
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
-/** What a label is made from. */
+/** A tokenizer as far as labels need it. */
 type Labelled = Pick<Tokenizer, "token" | "spelling">;
 
 /**

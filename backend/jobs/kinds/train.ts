@@ -129,7 +129,7 @@ export const train: JobKind<TrainJob, TrainPayload> = {
   },
 };
 
-/** What was measured of a run of the metrics that ask for checkpoints, ascending by step. */
+/** Measurements of a run by the metrics that ask for checkpoints, ascending by step. */
 function watchedHistory(store: Store, id: string): Measured[] {
   const steps = new Map<number, Record<string, number>>();
   for (const { name, step, value } of store.metricsAfter(id, -1)) {
@@ -232,7 +232,7 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
   return values;
 }
 
-/** What is told of with the progress: the loss, the accuracies, the best score of each probe. */
+/** Values that are told of with the progress: the loss, the accuracies, the best score of each probe. */
 function highlights(loss: number, latest: Metrics): Record<string, number> {
   const shown: Record<string, number> = { loss };
   for (const [name, value] of Object.entries(latest)) {

@@ -44,7 +44,7 @@ export const request = handler({
   },
 });
 
-/** What patching would refuse. */
+/** The reason for which patching would refuse a pair. */
 function problemOf(model: Model, pair: Pair, bos: boolean | undefined): string | undefined {
   try {
     tokenPairs(model, pair, bos === undefined ? {} : { prependBos: bos });
