@@ -170,7 +170,7 @@ class Attempt {
   readonly #job: Job;
   readonly #options: WorkOptions & { signal: AbortSignal };
   readonly #stop = new AbortController();
-  #asked = false;
+  #cancelRequested = false;
   #events: unknown[] = [];
   #progress: JobProgress | undefined;
   #broken: { error: unknown } | undefined;
@@ -221,7 +221,7 @@ class Attempt {
   #beat(): void {
     const { cancel, lost } = this.#store.beat(this.#job.id, this.#progress);
     this.#progress = undefined;
-    if (cancel) this.#asked = true;
+    if (cancel) this.#cancelRequested = true;
     if (cancel || lost) this.#stop.abort();
   }
 
@@ -261,7 +261,7 @@ class Attempt {
   }
 
   #stoppedStatus(): "cancelled" | "queued" {
-    return this.#asked ? "cancelled" : (this.#options.whenStopped ?? "cancelled");
+    return this.#cancelRequested ? "cancelled" : (this.#options.whenStopped ?? "cancelled");
   }
 
   #end(end: JobEnd): void {

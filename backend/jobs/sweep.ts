@@ -160,21 +160,21 @@ async function trained(
   }
 }
 
-/** The runs of each point, found or made, and a job in the queue for those that are new, so that others see what is to come. */
+/** The runs of each point, new where there are none, and a job in the queue for those that are new, so that others see what is to come. */
 function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
   return store.transaction(() => {
-    const found = runsFor(
+    const groups = runsFor(
       store,
       plan.points.map(({ spec }) => spec),
       plan.seeds,
     );
-    for (const runs of found) {
+    for (const runs of groups) {
       const fresh = runs.filter(({ status, job }) => status === "queued" && job === undefined);
       if (fresh.length === 0) continue;
       const job = queue.add(train.name, { runs: fresh.map(({ id }) => id) }, { keep: true });
       for (const { id } of fresh) store.updateRun(id, { job: job.id });
     }
-    return found;
+    return groups;
   });
 }
 

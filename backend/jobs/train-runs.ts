@@ -75,12 +75,12 @@ function heldJob(store: Store, group: string): number | undefined {
 
 /** Tells how far another process's job is, until that process has ended it or has died, or the signal comes. */
 async function follow(store: Store, id: number, { signal, onProgress }: TrainRunsOptions): Promise<void> {
-  let told = "";
+  let last = "";
   while (signal?.aborted !== true && store.isHeld(id)) {
     const { progress } = store.jobEntry(id);
     const text = JSON.stringify(progress);
-    if (progress !== undefined && text !== told) onProgress?.(progress);
-    told = text;
+    if (progress !== undefined && text !== last) onProgress?.(progress);
+    last = text;
     await sleep(LOOK, undefined, { signal }).catch(() => {});
   }
 }

@@ -251,9 +251,9 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
 
     cancelJob: (id) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (isWorkedOn(found)) database.all("UPDATE jobs SET cancel = 1 WHERE id = ?", id);
-        else if (found.status === "queued" || found.status === "running")
+        const entry = jobEntry(id);
+        if (isWorkedOn(entry)) database.all("UPDATE jobs SET cancel = 1 WHERE id = ?", id);
+        else if (entry.status === "queued" || entry.status === "running")
           database.all("UPDATE jobs SET status = 'cancelled', owner = NULL, ended = ? WHERE id = ?", now(), id);
         trim();
         return job(id);
@@ -266,21 +266,21 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
 
     resumeJob: (id, { keep = false, spec, ...subject } = {}) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (found.status === "done")
+        const entry = jobEntry(id);
+        if (entry.status === "done")
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
-        if (held(found)) throw busy(`job ${id}`, found);
-        if (found.status !== "queued") admit(keep);
-        if (spec !== undefined) describe(id, spec, { title: found.title, ...subject });
+        if (held(entry)) throw busy(`job ${id}`, entry);
+        if (entry.status !== "queued") admit(keep);
+        if (spec !== undefined) describe(id, spec, { title: entry.title, ...subject });
         requeue(id, 0, keep ? mine : null);
         return job(id);
       }),
 
     removeJob: (id) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (isWorkedOn(found)) throw busy(`job ${id}`, found);
-        if (found.status === "queued" || found.status === "running")
+        const entry = jobEntry(id);
+        if (isWorkedOn(entry)) throw busy(`job ${id}`, entry);
+        if (entry.status === "queued" || entry.status === "running")
           throw new HeadscopeError("usage", `job ${id} has not ended`, {
             remedy: `stop it first: headscope jobs cancel ${id}`,
           });

@@ -85,4 +85,4 @@ export function databaseFile(folder: string): string {
 }
 
 export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobSubject, WAITING_JOBS } from "./jobs.ts";
-export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord } from "./runs.ts";
+export type { CheckpointRow, RunChanges, RunFilter, RunRecord } from "./runs.ts";

@@ -5,13 +5,13 @@ import { blockHook } from "../models/transformer/hook-points.ts";
 import { pause } from "../runtime/turn.ts";
 import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
-import { PromptRuns, type Way } from "./prompt-runs.ts";
+import { type Pacing, PromptRuns } from "./prompt-runs.ts";
 
 /** Models and runs that this worker process keeps between requests. */
 export const session = { models: new OpenModels(), runs: new PromptRuns() };
 
 /** The manners of a handler's long work; what it works with stays while short requests are let in. */
-export function wayOf({ signal, turn, emit }: HandlerContext): Required<Way> {
+export function pacingOf({ signal, turn, emit }: HandlerContext): Required<Pacing> {
   const hold = (): (() => void) => {
     const ends = [session.models.hold(), session.runs.hold()];
     return () => {

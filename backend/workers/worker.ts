@@ -70,8 +70,8 @@ async function perform({ header, body }: Request): Promise<void> {
     else await send({ id, type: "result", value: result });
   } catch (error) {
     const { path } = error as NodeJS.ErrnoException;
-    const told = path === undefined ? error : fileError(error, `${path} cannot be written`);
-    await send({ id, type: "error", error: toWire(told) });
+    const plain = path === undefined ? error : fileError(error, `${path} cannot be written`);
+    await send({ id, type: "error", error: toWire(plain) });
   } finally {
     running.delete(id);
   }

@@ -28,8 +28,8 @@ export const needle = jobKind({
     return { ...request, model: await models.allowed(request.model) };
   },
 
-  async run({ kind: _, model: ref, mask: given, ...questions }, { emit, signal }): Promise<NeedleResult> {
-    const mask = given === undefined ? undefined : parseMask(given, "the mask");
+  async run({ kind: _, model: ref, mask: document, ...questions }, { emit, signal }): Promise<NeedleResult> {
+    const mask = document === undefined ? undefined : parseMask(document, "the mask");
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {
       if (mask) checkModel(mask, headModel(model), "the mask");

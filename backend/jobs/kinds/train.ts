@@ -113,8 +113,8 @@ export const train: JobKind<TrainJob, TrainPayload> = {
 
   apply(store, job, events) {
     const { runs } = job.spec as TrainJob;
-    for (const given of events) {
-      const event = trainEvent.parse(given);
+    for (const emitted of events) {
+      const event = trainEvent.parse(emitted);
       if (!runs.includes(event.run)) throw new Error(`job ${job.id} told of run ${event.run}, which is not its own`);
       if (event.event === "metrics") store.addMetrics(event.run, event.step, event.values);
       else if (event.event === "checkpoint") store.addCheckpoint(event.run, event);
@@ -210,10 +210,10 @@ export async function trainTogether(
 }
 
 async function readState(file: string, config: unknown): Promise<TrainState> {
-  const found = await readRunCheckpoint(file);
-  if (JSON.stringify(found.config) !== JSON.stringify(config))
+  const checkpoint = await readRunCheckpoint(file);
+  if (JSON.stringify(checkpoint.config) !== JSON.stringify(config))
     throw new HeadscopeError("mismatch", `${file} is of another model than its run`, { remedy: "train the run anew" });
-  return { step: found.step, state: [found.parameters, ...found.vectors] };
+  return { step: checkpoint.step, state: [checkpoint.parameters, ...checkpoint.vectors] };
 }
 
 /** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */

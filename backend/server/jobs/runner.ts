@@ -39,7 +39,7 @@ export class JobRunner {
     return jobSummary(this.#store, job, {
       // Of another process's job the store knows the newest.
       progress: live?.own === true ? live.progress : undefined,
-      remaining: live?.remaining.at(Date.now()),
+      remaining: live?.remaining.milliseconds(Date.now()),
     });
   }
 

@@ -13,7 +13,7 @@ import type { GenerateResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import { LONG } from "../prompt-runs.ts";
 import { promptFields, promptIds, tokenTexts } from "../prompts.ts";
-import { session, wayOf } from "../session.ts";
+import { pacingOf, session } from "../session.ts";
 
 const common = z.object({
   model: z.string(),
@@ -35,7 +35,7 @@ export const request = handler({
   payload: generation,
   async run(request, context): Promise<GenerateResult> {
     const { emit } = context;
-    const { signal, turn, progress } = wayOf(context);
+    const { signal, turn, progress } = pacingOf(context);
     const model = await session.models.open(request.model, signal);
     const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
     const shape = headModel(model);

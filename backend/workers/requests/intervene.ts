@@ -11,7 +11,7 @@ import type { Turn } from "../../runtime/turn.ts";
 import type { InterveneResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import { candidates, type StreamOrigin, tokenIds } from "../prompts.ts";
-import { session, wayOf } from "../session.ts";
+import { pacingOf, session } from "../session.ts";
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
 export const request = handler({
@@ -24,7 +24,7 @@ export const request = handler({
   async run({ model: ref, ids, interventions, topTokens = 10 }, context): Promise<InterveneResult> {
     const began = performance.now();
     const model = await session.models.open(ref, context.signal);
-    const way = wayOf(context);
+    const pacing = pacingOf(context);
     const compiled = compileInterventions(model, parseInterventions(interventions), {
       rows: 1,
       positions: ids.length,
@@ -32,21 +32,26 @@ export const request = handler({
     });
     try {
       refuseEnd(compiled);
-      const clean = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-        outcome(model, { ids }, stream, { count: topTokens, turn: way.turn }),
+      const clean = await session.runs.withStream(model, ids, { layer: model.config.n_layers, ...pacing }, (stream) =>
+        outcome(model, { ids }, stream, { count: topTokens, turn: pacing.turn }),
       );
       const first = firstLayer(compiled, model.config.n_layers);
-      const options = { interventions: compiled, onLayer: () => way.signal.throwIfAborted() };
+      const options = { interventions: compiled, onLayer: () => pacing.signal.throwIfAborted() };
       const run = async (
         input: { tokens: [readonly number[]] } | { resid: Tensor; startLayer: number },
-      ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, way.turn)).resid;
+      ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, pacing.turn)).resid;
       const resid = await (first === undefined
         ? run({ tokens: [ids] })
-        : session.runs.withStream(model, ids, first, way, (stream) => run({ resid: stream, startLayer: first })));
+        : session.runs.withStream(model, ids, { layer: first, ...pacing }, (stream) =>
+            run({ resid: stream, startLayer: first }),
+          ));
       try {
         return {
           clean,
-          changed: await outcome(model, { ids, interventions: compiled }, resid, { count: topTokens, turn: way.turn }),
+          changed: await outcome(model, { ids, interventions: compiled }, resid, {
+            count: topTokens,
+            turn: pacing.turn,
+          }),
           ms: performance.now() - began,
         };
       } finally {

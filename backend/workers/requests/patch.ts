@@ -8,7 +8,7 @@ import { headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { PatchResponse } from "../../server/api.ts";
 import { handler } from "../handler.ts";
-import { session, wayOf } from "../session.ts";
+import { pacingOf, session } from "../session.ts";
 
 /** Activation patching, or path patching where receivers are named. */
 export const request = handler({
@@ -27,7 +27,7 @@ export const request = handler({
     const began = performance.now();
     const { model: ref, pairs, bos, node = "z", by = "head", layers, into, through, form } = payload;
     const model = await session.models.open(ref, context.signal);
-    const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), ...wayOf(context) };
+    const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), ...pacingOf(context) };
     if (into === undefined && through === undefined && form === undefined) {
       const result = await patch(model, { ...common, node, by, ...(layers ? { layers } : {}) });
       return { ...result, ms: performance.now() - began };

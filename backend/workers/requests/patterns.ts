@@ -6,7 +6,7 @@ import { parameter } from "../../models/weights/parameters.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
-import { session, wayOf } from "../session.ts";
+import { pacingOf, session } from "../session.ts";
 import { checkAnswer, cut, looked, PATTERN_AXES, reply } from "../slices.ts";
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
@@ -18,7 +18,7 @@ export const request = handler({
     checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
     const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
     const names = slice.weighted ? [name, value] : [name];
-    const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
+    const part = await session.runs.atLayer(model, ids, { layer, names, ...pacingOf(context) }, (activations) => {
       const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
       if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
       return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);

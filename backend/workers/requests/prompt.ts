@@ -2,7 +2,7 @@ import { meanLoss } from "../../circuits/loss.ts";
 import type { Prompt } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import { candidates, promptId, promptIds, promptInput, tokenTexts } from "../prompts.ts";
-import { prepare, session, wayOf } from "../session.ts";
+import { pacingOf, prepare, session } from "../session.ts";
 
 const NEXT = 10;
 
@@ -13,9 +13,9 @@ export const request = handler({
     const began = performance.now();
     const model = await session.models.open(input.model, context.signal);
     const ids = promptIds(model, input);
-    const way = wayOf(context);
-    const { nll } = await session.runs.of(model, ids, way);
-    const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
+    const pacing = pacingOf(context);
+    const { nll } = await session.runs.of(model, ids, pacing);
+    const next = await session.runs.withStream(model, ids, { layer: model.config.n_layers, ...pacing }, (stream) =>
       candidates(model, stream, NEXT, { ids }),
     );
     context.later((stop) => prepare(model, ids, stop));
