@@ -6,18 +6,18 @@ import { HeadscopeError } from "./common/errors.ts";
 // Files that others made: in a model's folder, the hub's cache, a folder that is imported. A link in them may lead anywhere,
 // and what looks like a file may be a pipe.
 
-/** Whether a path is a folder or lies below it, by their names alone; both absolute. */
+/** Tells whether a path is a folder or lies below it, by their names alone; both absolute. */
 export function isInside(folder: string, path: string): boolean {
   const way = relative(folder, path);
   return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way));
 }
 
-/** Whether a path is a link itself. */
+/** Tells whether a path is a link itself. */
 export function isLink(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
-/** Whether a path is a folder or lies below it after all links are followed; false where one of them is not there. */
+/** Tells whether a path is a folder or lies below it after all links are followed; false where one of them is not there. */
 export async function leadsInside(folder: string, path: string): Promise<boolean> {
   const [root, real] = await Promise.all([folder, path].map((each) => realpath(each).catch(() => undefined)));
   return root !== undefined && real !== undefined && isInside(root, real);
@@ -73,11 +73,11 @@ const LONGEST = 2 ** 28;
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 const NO_LINK = constants.O_NOFOLLOW ?? 0;
 
-/** What a reader wants of a file. */
+/** Demands of a reader on a file. */
 export interface RegularOptions {
-  /** What the file is, such as "scores file"; default "file". */
+  /** Name of the kind of file in errors, such as "scores file"; default "file". */
   readonly what?: string;
-  /** Whether a link to a file will do, default true. */
+  /** Takes a link to a file too, default true. */
   readonly links?: boolean;
   /** Bytes that it may have, default 256 MiB. */
   readonly most?: number;
@@ -144,7 +144,7 @@ function checkRegular(stats: Stats, path: string, what: string, most: number): v
   });
 }
 
-/** What stands under a name in place of a file. */
+/** Names the thing that stands in place of a file. */
 function kindOf(stats: Stats): string {
   const kind = stats.isDirectory() ? "folder" : stats.isFIFO() ? "pipe" : stats.isSocket() ? "socket" : "device";
   return stats.isSymbolicLink() ? "it is a link" : `it is a ${kind}`;

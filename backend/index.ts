@@ -11,11 +11,20 @@ export { ablate, ablateSweep } from "./circuits/ablate.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
-export { PATCH_NODES, PATCH_PLACES, patch } from "./circuits/patch.ts";
-export { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm, type PathOptions, patchPaths } from "./circuits/path.ts";
+export { patch } from "./circuits/patch.ts";
+export { type PathOptions, patchPaths } from "./circuits/path.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export { HeadscopeError } from "./common/errors.ts";
-export { PROCESSING, type Processing } from "./common/words.ts";
+export {
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_FORMS,
+  type PathEnd,
+  type PathForm,
+  PROCESSING,
+  type Processing,
+} from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export {

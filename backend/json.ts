@@ -17,7 +17,7 @@ function match(token: keyof typeof TOKENS, text: string, at: number): number | u
 }
 
 /**
- * Where a text stops being JSON; undefined when it is JSON.
+ * Finds where a text stops being JSON; undefined when it is JSON.
  * JSON.parse is the judge of every file and only some of its messages say where, so this is asked after it has refused.
  * @returns offset in UTF-16 units; the text's length when it ends too early
  */

@@ -32,12 +32,12 @@ interface World {
   labels: Float32Array;
 }
 
-/** How a sequence is drawn. */
+/** Rule by which a sequence is drawn. */
 interface Sequence {
   /** Classes drawn anew instead of the trained ones. */
   fresh: boolean;
   bursty: boolean;
-  /** Whether the query's class is kept out of the context. */
+  /** Keeps the query's class out of the context. */
   absent?: boolean;
   /** Added to every label of the context, modulo L. */
   shift?: number;
@@ -149,7 +149,7 @@ function batch(world: World, params: Params, random: Random, rows: number, kind:
   return { rows, inputs, classes, weights: new Float32Array(rows).fill(1), layout };
 }
 
-/** What a sequence is written of. */
+/** Parts that a sequence is written of. */
 interface Parts {
   from: Classes;
   /** Classes of items and query. */
@@ -159,7 +159,7 @@ interface Parts {
   world: World;
   /** Labels of the items. */
   labels: readonly number[];
-  /** Where the one-hot positions begin. */
+  /** Beginning of the one-hot positions. */
   first: number;
 }
 

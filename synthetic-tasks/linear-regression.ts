@@ -15,7 +15,7 @@ const parameters = z.object({
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
-/** How a sequence differs from those of training. */
+/** Difference of a sequence from those of training. */
 interface Shift {
   /** Standard deviation of x, 1 in training. */
   scale?: number;
@@ -80,7 +80,7 @@ function evaluation(
   };
 }
 
-/** What ridge regression predicts at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
+/** Predicts by ridge regression at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
 function ridge(params: Params, { rows, inputs, values }: Batch): Float64Array {
   const { dimension: d, examples } = params;
   const positions = positionsOf(params);

@@ -31,7 +31,7 @@ export function sampleRows(
   };
 }
 
-/** What goes in at every position, and the targets: null where a prediction counts for nothing. */
+/** Lists what goes in at every position, and the targets: null where a prediction counts for nothing. */
 function document(
   task: SyntheticTask,
   params: Readonly<Record<string, unknown>>,

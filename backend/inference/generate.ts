@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
+import { PREFILLS, type Prefill } from "../common/words.ts";
 import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
 import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
@@ -34,17 +35,17 @@ export interface GenerateOptions {
   /** Of the sampling, default 0. */
   seed?: number;
   /**
-   * What ends the generation: token ids and texts, none of which is part of the result. Default the model's own stops
+   * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
    * (`model.stops`), which `ownStops` joins with others; [] for none.
    */
   stop?: readonly Stop[];
   /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
   mask?: HeadMask;
-  /** Whether the mask's windows hold during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
+  /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
   prefill?: Prefill;
   /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
   interventions?: readonly Intervention[];
-  /** What `with` of the interventions refers to. */
+  /** Activations that `with` of the interventions refers to. */
   sources?: Sources;
   /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
   useCache?: boolean;
@@ -64,10 +65,6 @@ export interface GenerateOptions {
    */
   turn?: Turn;
 }
-
-/** When a mask's windows hold. */
-export const PREFILLS = ["masked", "dense"] as const;
-export type Prefill = (typeof PREFILLS)[number];
 
 const OPTIONS: Rules<GenerateOptions> = {
   tokens: {
@@ -105,7 +102,7 @@ export interface Generation {
   cache: {
     /** Bytes allocated for keys and values; 0 where nothing is cached. */
     bytes: number;
-    /** What full attention allocates for the same tokens. */
+    /** Bytes that full attention allocates for the same tokens. */
     bytesFull: number;
     /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
     kept?: number[][][];
@@ -122,7 +119,7 @@ const CAPACITY_STEP = 32;
 /** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
 export const PART = 512;
 
-/** What a mask means for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
+/** Reads a mask for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
 export function maskFor(mask: HeadMask, model: Model): MaskMeaning {
   const { digest: _, ...shape } = headModel(model);
   const checked = parseMask(mask, "the mask");
@@ -251,7 +248,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   }
 }
 
-/** Whether somebody sees the prompt's forward, which then is one. */
+/** Tells whether somebody sees the prompt's forward, which then is one. */
 function seesWhole({ onStep, forward: { names = [], hooks = [], reductions = [] } = {} }: GenerateOptions): boolean {
   return Boolean(onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
 }

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../common/errors.ts";
 import type { Model } from "../models/model.ts";
 
-/** What ends a continuation: a token, by its id, or a text. Neither is part of the result. */
+/** A token, by its id, or a text that ends a continuation; neither is part of the result. */
 export type Stop = number | string;
 
 /** Why a continuation ended: at a token, at a text, or because it had as many tokens as were asked for. */

@@ -35,7 +35,7 @@ export class TextStream {
     return this.#show(this.#text.length - this.#mayBegin());
   }
 
-  /** What was held back, once no token follows. */
+  /** Gives the text held back, once no token follows. */
   end(): string {
     return this.#show(this.#text.length);
   }
@@ -64,7 +64,7 @@ export class TextStream {
     return grown;
   }
 
-  /** Where the first stop text begins. What is shown already can't be part of one. */
+  /** Finds the beginning of the first stop text; text that is shown already can't be part of one. */
   #firstStop(): number | undefined {
     let first: number | undefined;
     for (const stop of this.#stops) {

@@ -5,7 +5,7 @@ import type { Model } from "../models/model.ts";
 import type { Oracle } from "../models/oracle.ts";
 import { generate } from "./generate.ts";
 
-/** How far one kind of a model's results is from the oracle's. */
+/** Distance of one kind of a model's results from the oracle's. */
 export interface Deviation {
   readonly what: "logits" | "attention of layer 1" | "hidden state after layer 0";
   /** Numbers compared. */
@@ -26,14 +26,14 @@ export interface GreedyComparison {
   readonly agree: number;
 }
 
-/** What `verifyModel` found. */
+/** Result of `verifyModel`. */
 export interface Verification {
   readonly deviations: readonly Deviation[];
   readonly greedy: readonly GreedyComparison[];
   /** Largest error of all deviations. */
   readonly error: number;
   readonly tolerance: number;
-  /** Whether every error is within the tolerance and every continuation the oracle's. */
+  /** True when every error is within the tolerance and every continuation the oracle's. */
   readonly passed: boolean;
 }
 

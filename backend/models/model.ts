@@ -10,7 +10,7 @@ const TABLE = 2048;
 
 /** A loaded model: what it is, its weights, and the tables that its forward needs. */
 export class Model {
-  /** How the user named it. */
+  /** Name that the user gave it. */
   readonly ref: string;
   /** The family that its checkpoint belongs to, such as llama. */
   readonly family: string;
@@ -21,9 +21,9 @@ export class Model {
   readonly tokenizer: Tokenizer | undefined;
   /** The tokens at which its own files end a generation. */
   readonly stops: Stops;
-  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault: string | undefined;
-  /** What its captured functions depend on beside shapes. */
+  /** Key of its captured functions beside shapes. */
   readonly key: string;
   readonly #rotary = new Map<boolean, RotaryTables>();
 

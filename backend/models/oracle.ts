@@ -17,7 +17,7 @@ const SCHEMA = z.object({
 });
 
 /**
- * What another implementation computed of a checkpoint, from the oracle.json beside it. All but `ids` may be absent.
+ * Results of another implementation on a checkpoint, from the oracle.json beside it. All but `ids` may be absent.
  * - `ids` rows of token ids of one length
  * - `logits` [rows, positions, d_vocab] at `logit_positions`
  * - `attention_l1` attention probabilities of layer 1 for the first row [1, heads, query, key]
@@ -69,7 +69,7 @@ export async function readOracle(folder: string): Promise<Oracle> {
   };
 }
 
-/** How many leading tokens two rows have in common. */
+/** Counts the leading tokens that two rows have in common. */
 function sharedStart(a: readonly number[], b: readonly number[]): number {
   const differs = a.findIndex((id, i) => id !== b[i]);
   return differs < 0 ? a.length : differs;

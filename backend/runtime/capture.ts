@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { type Handle, hasNative, idOf, native } from "./ops.ts";
+import { Recent } from "./recent.ts";
 import { forgetFunction, noteFunction, record } from "./record.ts";
 import { tf } from "./tf.ts";
 
@@ -78,21 +79,21 @@ function uncaptured(fn: TensorFunction, name: string): Captured {
   return { name, ops: 0, bytes: 0, run: (inputs) => tf.tidy(() => fn(...inputs)), dispose() {} };
 }
 
-/** Captured functions by key, the least recently used removed once their graphs exceed `limit` bytes. */
+/** Captured functions by key, the least recently used removed once their graphs exceed a limit. */
 export class FunctionTable {
   readonly limit: number;
-  #functions = new Map<string, Captured>();
-  #bytes = 0;
+  readonly #functions: Recent<Captured>;
   #captures = 0;
 
   /** @param limit in bytes, default 64 MiB */
   constructor(limit = 64 * 2 ** 20) {
     this.limit = limit;
+    this.#functions = new Recent({ bytes: limit, size: ({ bytes }) => bytes, free: (captured) => captured.dispose() });
   }
 
   /** Bytes of all graphs held. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#functions.bytes;
   }
 
   /** Functions held. */
@@ -112,37 +113,21 @@ export class FunctionTable {
 
   /** The function of this key, made where it is not there yet. @param make captures it, and perhaps others that it calls and disposes */
   obtain(key: string, make: () => Captured): Captured {
-    const held = this.#functions.get(key);
-    if (held) {
-      this.#functions.delete(key);
-      this.#functions.set(key, held);
-      return held;
-    }
-    const made = make();
-    this.#captures++;
-    this.#functions.set(key, made);
-    this.#bytes += made.bytes;
-    for (const [oldKey, old] of this.#functions) {
-      if (this.#bytes <= this.limit || old === made) break;
-      this.#remove(oldKey, old);
-    }
-    return made;
+    return this.#functions.obtain(key, () => {
+      const captured = make();
+      this.#captures++;
+      return captured;
+    });
   }
 
-  /** Whether a function of this key is held. */
+  /** Says that a function of this key is held. */
   has(key: string): boolean {
     return this.#functions.has(key);
   }
 
   /** Removes all functions, or those whose key starts with `prefix`. */
   clear(prefix = ""): void {
-    for (const [key, held] of [...this.#functions]) if (key.startsWith(prefix)) this.#remove(key, held);
-  }
-
-  #remove(key: string, held: Captured): void {
-    this.#functions.delete(key);
-    this.#bytes -= held.bytes;
-    held.dispose();
+    this.#functions.clear(prefix);
   }
 }
 

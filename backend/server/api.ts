@@ -4,11 +4,9 @@
  */
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
-import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
-import type { PathForm } from "../circuits/path.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
 import type { Preset } from "../common/presets.ts";
-import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
+import type { AblationMethod, PatchNode, PatchPlace, PathForm, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";

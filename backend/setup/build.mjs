@@ -9,7 +9,7 @@ import { problems } from "./terminal.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
-/** What is bundled: name below dist/ (without .js) to source. */
+/** Bundles: name below dist/ (without .js) to source. */
 const ENTRIES = {
   index: "backend/index.ts",
   "cli/main": "backend/cli/main.ts",

@@ -44,7 +44,7 @@ export function dependenciesNeeded(root) {
 }
 
 /**
- * How npm is called: as it called us, else by its name.
+ * Command of npm: as it called us, else by its name.
  * @param {NodeJS.ProcessEnv} env
  * @returns {[program: string, ...first: string[]]}
  */

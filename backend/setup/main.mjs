@@ -24,7 +24,7 @@ const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
 /** The models that test/models compares are fetched by people who ask for it, never by npm test. */
 const ALL_BUT_MODELS = ["--project", "!models"];
 
-/** What each command runs once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
+/** Programs that the commands run once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
   test: (args) => [VITEST, "run", ...(args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS), ...args],

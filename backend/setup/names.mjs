@@ -4,11 +4,11 @@
  */
 const LONGEST = { path: 1024, part: 200 };
 
-/** What no part of a path may hold: other systems' separators, control characters, halves of characters. */
+/** Characters that no part of a path may hold: other systems' separators, control characters, halves of characters. */
 const ODD = /[\\\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|^[A-Za-z]:/u;
 
 /**
- * Whether a value that came from outside (a hub's list, an index, an archive) is a relative path that stays below the folder
+ * Tells whether a value that came from outside (a hub's list, an index, an archive) is a relative path that stays below the folder
  * it is joined to: names with single slashes between them, none of them "." or "..". The one rule before anything is joined.
  * @param {unknown} value
  * @returns {value is string}
@@ -21,7 +21,7 @@ export function isPlainPath(value) {
 }
 
 /**
- * Whether a value that came from outside is the name of a file in a folder: a plain path without a slash.
+ * Tells whether a value that came from outside is the name of a file in a folder: a plain path without a slash.
  * @param {unknown} value
  * @returns {value is string}
  */

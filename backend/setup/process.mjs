@@ -43,7 +43,7 @@ export function runProcess(program, args, { cwd, env, signal, onOutput } = {}) {
 }
 
 /**
- * Whether a program answers.
+ * Tells whether a program answers.
  * @param {string} program
  * @param {readonly string[]} [args] default --version
  */

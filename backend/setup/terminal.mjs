@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { format } from "node:util";
 
 /**
- * What a terminal or a reader's eye acts on instead of showing it: C0 but line feed and tab, DEL and C1 (escape sequences);
+ * Characters that a terminal or a reader's eye acts on instead of showing them: C0 but line feed and tab, DEL and C1 (escape sequences);
  * marks, embeddings, overrides and isolates of bidirectional text; separators of lines and paragraphs; halves of characters.
  */
 const CONTROLS = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Cs}]/gu;
@@ -34,7 +34,7 @@ export function printableJson(json) {
   return json.replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** What headscope itself has a terminal do. */
+/** Sequences that headscope itself sends to a terminal. */
 const SEQUENCES = { bold: "\x1b[1m", dim: "\x1b[2m", plain: "\x1b[22m", newLine: "\r\x1b[2K" };
 
 /** Content cannot hold these marks: nobody outside knows the number, which is another in every process. */

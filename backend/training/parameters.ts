@@ -29,7 +29,7 @@ export const modelParameters = z.object({
 });
 export type ModelParams = z.output<typeof modelParameters>;
 
-/** How a run is trained, measured and saved. */
+/** Parameters by which a run is trained, measured and saved. */
 export const trainingParameters = z.object({
   steps: z.int().min(1).default(2000).describe("optimiser steps"),
   batch: z.int().min(1).default(32).describe("sequences of a step"),

@@ -8,7 +8,7 @@ import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimise
 import type { TrainingParams } from "./parameters.ts";
 import type { Batch, TaskShape } from "./task.ts";
 
-/** What every step of a run computes with. */
+/** Plan that every step of a run computes with. */
 export interface StepPlan {
   config: ModelConfig;
   places: readonly ParameterPlace[];
@@ -91,7 +91,7 @@ export class Stepper {
     return tf.tidy(() => tf.reshape(tf.slice(this.#state[0]!, [seed, 0], [1, -1]), [-1]));
   }
 
-  /** What is needed to go on, by seed. */
+  /** Gives the states that are needed to go on, by seed. */
   states(): SeedState[] {
     const read = this.#state.map((t) => t.dataSync() as Float32Array);
     return Array.from({ length: this.seeds }, (_, s) =>
@@ -141,12 +141,12 @@ export class Stepper {
   }
 }
 
-/** What the outputs of a model depend on beside the sizes of its inputs. */
+/** Key of everything that the outputs of a model depend on beside the sizes of its inputs. */
 function planKey({ config, shape }: StepPlan): string {
   return JSON.stringify([config, shape]);
 }
 
-/** What is frozen into a captured update. */
+/** Values that are frozen into a captured update. */
 function updateOptions(training: TrainingParams): unknown[] {
   const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip } = training;
   return [optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip];

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import type { Definition } from "../common/definitions/definition.ts";
 import type { Random } from "../runtime/random.ts";
 
-/** What a task asks of a model: what goes in, what comes out, and where. */
+/** Shape of a task: a model's inputs, its outputs, and their places. */
 export interface TaskShape {
   /** At each position a token id, or a vector. */
   readonly input:
@@ -14,7 +14,7 @@ export interface TaskShape {
     | { readonly kind: "values"; readonly width: number };
   /** Length of a sequence. */
   readonly positions: number;
-  /** Where outputs are computed: at every position, or at the last one only. */
+  /** Positions at which outputs are computed: every one, or the last one only. */
   readonly scored: "all" | "last";
 }
 
@@ -29,16 +29,16 @@ export interface Batch {
   readonly classes?: Int32Array;
   /** Target values [rows, scored, width]. */
   readonly values?: Float32Array;
-  /** How much each prediction counts [rows, scored]: the loss is sum(weight · loss) / sum(weight). */
+  /** Weight of each prediction [rows, scored]: the loss is sum(weight · loss) / sum(weight). */
   readonly weights: Float32Array;
-  /** What the rows were made of, in the task's own numbers: what `describe` reads; models never see it. */
+  /** Parts that the rows were made of, in the task's own numbers: `describe` reads them; models never see them. */
   readonly layout?: Int32Array;
 }
 
 /** A held-out split: what an ability is measured on. @typeParam P parameters @typeParam W the task's world */
 export interface Evaluation<P, W> {
   readonly title: string;
-  /** What guessing without the context reaches. */
+  /** Gives what guessing without the context reaches. */
   chance?(params: P): { accuracy?: number; loss?: number };
   sample(world: W, params: P, random: Random, rows: number): Batch;
 }
@@ -55,7 +55,7 @@ export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown>
   shape(params: z.output<S>): TaskShape;
   /** @throws HeadscopeError (usage) for parameters that contradict each other, naming the constraint */
   check(params: z.output<S>): void;
-  /** What is drawn once for a run, such as the means of classes. */
+  /** Draws what a run has once, such as the means of classes. */
   world(params: z.output<S>, seed: number): W;
   /** A training batch. */
   sample(world: W, params: z.output<S>, random: Random, rows: number): Batch;
@@ -66,7 +66,7 @@ export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown>
   describe(world: W, params: z.output<S>, batch: Batch, row: number): string;
   /** One row as data, where tokens or inputs and targets of every position would not say it plainly. */
   document?(world: W, params: z.output<S>, batch: Batch, row: number): Readonly<Record<string, unknown>>;
-  /** Which tokens of a prompt its models learn to foretell, where a rule says so; default all. */
+  /** Tokens of a prompt that its models learn to foretell, where a rule says so; default all. */
   readonly part?: "repeated";
   /** Model and training parameters that suit the task where the user says nothing. */
   readonly defaults?: {

@@ -24,17 +24,17 @@ export interface TrainState {
   readonly step: number;
   /** Parameters, then the optimiser's vectors. */
   readonly state: SeedState;
-  /** What was measured until here, of a run that goes on: it decides which further checkpoints are saved. */
+  /** Measurements until here, of a run that goes on: they decide which further checkpoints are saved. */
   readonly history?: readonly Measured[];
 }
 
-/** What a training run tells and asks. */
+/** Calls by which a training run tells and asks. */
 export interface TrainCallbacks {
   /** Metrics of a seed at a step of the schedule. */
   onMetrics(step: number, seed: number, values: Metrics): void | Promise<void>;
   /** A state from which the run can go on. */
   onCheckpoint(seed: number, state: TrainState): Promise<void>;
-  /** How far it is, a few times a second. @param values the mean loss of the seeds */
+  /** Tells how far it is, a few times a second. @param values the mean loss of the seeds */
   onProgress?(step: number, steps: number, values: Metrics): void;
   /** More metrics of a model, such as probes' scores. The model is disposed afterwards. */
   measure?(model: Model, step: number, seed: number): Promise<Metrics>;

@@ -1,15 +1,15 @@
 import { parseHeadMetric } from "./head-metric.ts";
 
-/** How far a watched metric moves before a further checkpoint is saved: a tenth of the range of a share. */
+/** Distance that a watched metric moves before a further checkpoint is saved: a tenth of the range of a share. */
 const MOVED = 0.1;
 
-/** What was measured of a seed at a step. */
+/** Measurement of a seed at a step. */
 export interface Measured {
   readonly step: number;
   readonly values: Readonly<Record<string, number>>;
 }
 
-/** Whether a metric says that an ability forms: an accuracy, or a probe's main score of a head. */
+/** Tells whether a metric says that an ability forms: an accuracy, or a probe's main score of a head. */
 export function isWatched(name: string): boolean {
   const head = parseHeadMetric(name);
   return head === undefined ? name.endsWith(".accuracy") : head.probe === head.metric;
@@ -41,7 +41,7 @@ export class TransitionWatch {
       }
   }
 
-  /** Whether what was measured last asks for a checkpoint. */
+  /** True when what was measured last asks for a checkpoint. */
   get asks(): boolean {
     if (this.#left === 0 || this.#base === undefined) return false;
     return [...this.#latest].some(([key, value]) => Math.abs(value - (this.#base!.get(key) ?? value)) > MOVED);

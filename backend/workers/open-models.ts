@@ -1,6 +1,7 @@
 import { loadModel, modelVersion } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { parseReference } from "../models/sources/reference.ts";
+import { Recent } from "../runtime/recent.ts";
 
 /** How much may stay open; the model that was asked for last stays whatever it takes. */
 export interface OpenLimits {
@@ -12,34 +13,21 @@ const LIMITS: OpenLimits = { models: 6, bytes: 4 * 2 ** 30 };
 
 /** Models that stay open between requests: those used least recently are freed where room is needed. */
 export class OpenModels {
-  readonly #limits: OpenLimits;
-  /** By what their references stand for, the one used last at the end. */
-  readonly #open = new Map<string, Model>();
-  /** How many hold a model. */
-  readonly #held = new WeakMap<Model, number>();
+  /** By what their references stand for. */
+  readonly #open: Recent<Model>;
 
-  constructor(limits: OpenLimits = LIMITS) {
-    this.#limits = limits;
+  constructor({ models, bytes }: OpenLimits = LIMITS) {
+    this.#open = new Recent({ entries: models, bytes, size: (model) => model.bytes, free: (model) => model.dispose() });
   }
 
   /** References of the open models, the one used last at the end. */
   get refs(): string[] {
-    return [...this.#open.values()].map(({ ref }) => ref);
+    return this.#open.values().map(({ ref }) => ref);
   }
 
   /** What is open now stays so until the returned function is called, whatever others ask for meanwhile. */
   hold(): () => void {
-    const models = [...this.#open];
-    for (const [, model] of models) this.#held.set(model, (this.#held.get(model) ?? 0) + 1);
-    return () => {
-      for (const [version, model] of models) {
-        this.#held.set(model, this.#held.get(model)! - 1);
-        // Used last again, so that what came meanwhile makes room first.
-        this.#open.delete(version);
-        this.#open.set(version, model);
-      }
-      this.#makeRoom();
-    };
+    return this.#open.hold();
   }
 
   /**
@@ -51,29 +39,11 @@ export class OpenModels {
   async open(ref: string, signal?: AbortSignal): Promise<Model> {
     const reference = parseReference(ref, "absolute");
     const version = await modelVersion(reference);
-    const model = this.#open.get(version) ?? (await loadModel(reference, signal ? { signal } : {}));
-    this.#open.delete(version);
-    this.#open.set(version, model);
-    this.#makeRoom();
-    return model;
+    return this.#open.get(version) ?? this.#open.set(version, await loadModel(reference, signal ? { signal } : {}));
   }
 
   /** Frees them all. */
   dispose(): void {
-    for (const model of this.#open.values()) model.dispose();
     this.#open.clear();
-  }
-
-  #makeRoom(): void {
-    const last = [...this.#open.values()].at(-1);
-    let bytes = [...this.#open.values()].reduce((sum, model) => sum + model.bytes, 0);
-    for (const [version, model] of this.#open) {
-      const fits = this.#open.size <= this.#limits.models && bytes <= this.#limits.bytes;
-      if (fits) return;
-      if (model === last || (this.#held.get(model) ?? 0) > 0) continue;
-      bytes -= model.bytes;
-      model.dispose();
-      this.#open.delete(version);
-    }
   }
 }

@@ -5,6 +5,7 @@ import { type ForwardInput, forward } from "../models/forward/forward.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
+import { Recent } from "../runtime/recent.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 
@@ -39,33 +40,26 @@ const MOST = 512 * 2 ** 20;
  */
 export class PromptRuns {
   readonly #most: number;
-  /** By model and ids, the one used last at the end. */
-  readonly #runs = new Map<string, PromptRun>();
-  /** How many hold a run. */
-  readonly #held = new WeakMap<PromptRun, number>();
+  /** By model and ids. */
+  readonly #runs: Recent<PromptRun>;
 
   constructor(most = MOST) {
     this.#most = most;
+    this.#runs = new Recent({
+      bytes: most,
+      size: ({ bytes }) => bytes,
+      free: ({ streams = [] }) => tf.dispose([...streams]),
+    });
   }
 
   /** Bytes of streams held. */
   get bytes(): number {
-    return [...this.#runs.values()].reduce((sum, run) => sum + run.bytes, 0);
+    return this.#runs.bytes;
   }
 
   /** What is held now stays until the returned function is called, whatever others ask for meanwhile. */
   hold(): () => void {
-    const runs = [...this.#runs];
-    for (const [, run] of runs) this.#held.set(run, (this.#held.get(run) ?? 0) + 1);
-    return () => {
-      for (const [key, run] of runs) {
-        this.#held.set(run, this.#held.get(run)! - 1);
-        // Used last again, so that what came meanwhile makes room first.
-        this.#runs.delete(key);
-        this.#runs.set(key, run);
-      }
-      this.#makeRoom();
-    };
+    return this.#runs.hold();
   }
 
   /**
@@ -75,11 +69,7 @@ export class PromptRuns {
    */
   async of(model: Model, ids: readonly number[], way: Way = {}): Promise<PromptRun> {
     const key = `${model.digest} ${ids.join(",")}`;
-    const run = this.#runs.get(key) ?? (await makeRun(model, ids, this.#most, way));
-    this.#runs.delete(key);
-    this.#runs.set(key, run);
-    this.#makeRoom();
-    return run;
+    return this.#runs.get(key) ?? this.#runs.set(key, await makeRun(model, ids, this.#most, way));
   }
 
   /**
@@ -127,19 +117,7 @@ export class PromptRuns {
 
   /** Frees them all. */
   dispose(): void {
-    for (const run of this.#runs.values()) tf.dispose([...(run.streams ?? [])]);
     this.#runs.clear();
-  }
-
-  #makeRoom(): void {
-    let { bytes } = this;
-    for (const [key, run] of this.#runs) {
-      if (bytes <= this.#most) return;
-      if ((this.#held.get(run) ?? 0) > 0) continue;
-      bytes -= run.bytes;
-      tf.dispose([...(run.streams ?? [])]);
-      this.#runs.delete(key);
-    }
   }
 }
 

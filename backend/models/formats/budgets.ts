@@ -1,5 +1,5 @@
 /**
- * What the files of a model may ask for. A file is small beside what it can make a reader do: each limit here leaves room over
+ * Limits of what the files of a model may ask for. A file is small beside what it can make a reader do: each limit here leaves room over
  * the largest models there are and bounds the time and memory that reading takes.
  */
 
@@ -49,7 +49,7 @@ export const PATTERN_MS_PER_CHARACTER = 0.05;
 export const BUILD_MS = 30_000;
 
 /**
- * What a GGUF header may hold altogether. Elements are those of all arrays: Gemma 3's tokens, scores, types and merges are 1.3
+ * Limits of a whole GGUF header. Elements are those of all arrays: Gemma 3's tokens, scores, types and merges are 1.3
  * million. An array costs much more than a number, and no model has arrays of arrays. Names are those of keys and tensors;
  * a model of experts that are not merged has some 50,000 tensors.
  */

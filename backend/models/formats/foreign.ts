@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 
-/** What is known of an opened checkpoint before anything in it is checked. */
+/** Facts about an opened checkpoint before anything in it is checked. */
 interface Evidence {
   readonly format: Checkpoint["format"];
   readonly tensors: readonly string[];
@@ -42,7 +42,7 @@ const FOR_ALL_LAYERS = [
   "n_inner",
 ];
 
-/** Whether a GGUF value is a list of numbers, one a layer, that differ. */
+/** Tells whether a GGUF value is a list of numbers, one a layer, that differ. */
 function differsByLayer(value: unknown, layers: unknown): boolean {
   if (!ArrayBuffer.isView(value)) return false;
   const entries = [...(value as unknown as Iterable<unknown>)];

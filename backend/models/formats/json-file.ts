@@ -5,7 +5,7 @@ import { DEEPEST_JSON, jsonFault } from "./json-keys.ts";
 /** Longest JSON file beside a checkpoint in bytes: an index of a million tensors has some hundred million. */
 const LONGEST_JSON = 2 ** 27;
 
-/** How much a JSON file may hold. */
+/** Limits of a JSON file. */
 export interface JsonLimits {
   /** Longest file in bytes. */
   readonly bytes: number;

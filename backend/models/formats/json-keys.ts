@@ -2,7 +2,7 @@
 export const DEEPEST_JSON = 64;
 
 /**
- * What makes a JSON text untrustworthy, or undefined: nesting that no description of a model has, or a key that stands
+ * Names what makes a JSON text untrustworthy, or undefined: nesting that no description of a model has, or a key that stands
  * twice in one object. JSON.parse keeps the last silently, and two programs that disagree on which one counts would read
  * different tensors from one file.
  * @param text valid JSON (JSON.parse accepted it)

@@ -10,7 +10,7 @@ import { type Around, around } from "./steps/post-processors.ts";
 import { preTokenizer as buildPreTokenizer, looksAtStart, type PreTokenize } from "./steps/pre-tokenizers.ts";
 import * as steps from "./steps/steps.ts";
 
-/** What tokenizer.json says, or what another format says in its terms. */
+/** Content of tokenizer.json, or of another format in its terms. */
 export interface TokenizerDocument {
   readonly added_tokens?: unknown;
   readonly normalizer?: unknown;
@@ -30,11 +30,11 @@ export interface OwnModel {
 
 /** Text to ids and back through the steps of a tokenizer.json, to the id of Rust's tokenizers. */
 export class Pipeline {
-  /** What its post-processor puts around a whole text. */
+  /** Tokens that its post-processor puts around a whole text. */
   readonly around: Around;
-  /** Whether the text of a token depends on its being the first one. */
+  /** True when the text of a token depends on its being the first one. */
   readonly firstDiffers: boolean;
-  /** Whether its decoder uses regular expressions of the file, which may never end. */
+  /** True when its decoder uses regular expressions of the file, which may never end. */
   readonly decodesByPattern: boolean;
   readonly #normalize: Normalize;
   readonly #cut: PreTokenize | undefined;
@@ -134,7 +134,7 @@ function addedTokens(value: unknown): steps.AddedToken[] {
   });
 }
 
-/** Whether a normalizer may take characters away from the beginning of a text. */
+/** Tells whether a normalizer may take characters away from the beginning of a text. */
 function shortens(step: steps.Normalizer): boolean {
   if (step.type === "Sequence") return step.normalizers.some(shortens);
   if (step.type === "Replace") return step.content === "";

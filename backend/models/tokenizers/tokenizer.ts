@@ -40,11 +40,11 @@ export interface Tokenizer {
   /** Ids that the tokenizer's own rule puts before a whole text, and behind it. */
   readonly front: readonly number[];
   readonly behind: readonly number[];
-  /** Whether `front` begins with BOS. */
+  /** True when `front` begins with BOS. */
   readonly addsBos: boolean;
-  /** What was odd about the tokenizer's files, and what was made of it; one sentence each. */
+  /** Oddities of the tokenizer's files and what was made of them; one sentence each. */
   readonly notes: readonly string[];
-  /** Whether it has a chat template. */
+  /** True with a chat template. */
   readonly chats: boolean;
   /**
    * A conversation as one text, by the model's chat template.
@@ -55,7 +55,7 @@ export interface Tokenizer {
   chat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
 }
 
-/** What is known of a tokenizer beside its pipeline. */
+/** Settings of a tokenizer beside its pipeline. */
 export interface Settings {
   readonly bos: number | undefined;
   readonly eos: number | undefined;

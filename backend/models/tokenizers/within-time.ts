@@ -1,6 +1,6 @@
 import { Script } from "node:vm";
 
-/** Where the script below finds what it is to do: only code that is started by node:vm can be ended. */
+/** Key by which the script below finds what it is to do: only code that is started by node:vm can be ended. */
 const WORK = Symbol.for("headscope.work");
 const script = new Script(`globalThis[Symbol.for(${JSON.stringify(WORK.description)})]()`);
 const place = globalThis as unknown as Record<symbol, () => void>;

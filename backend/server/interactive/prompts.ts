@@ -1,3 +1,4 @@
+import { Recent } from "../../runtime/recent.ts";
 import { notFound } from "../http/problems.ts";
 
 /** A prompt that was run: enough to run it again. */
@@ -8,24 +9,21 @@ export interface KnownPrompt {
 
 /** The latest prompts by id; those that were not asked about for longest make room. */
 export class Prompts {
-  readonly #known = new Map<string, KnownPrompt>();
-  readonly #most: number;
+  readonly #prompts: Recent<KnownPrompt>;
 
+  /** @param most prompts that are kept */
   constructor(most: number) {
-    this.#most = most;
+    this.#prompts = new Recent({ entries: most });
   }
 
   put(id: string, { model, ids }: KnownPrompt): void {
-    this.#known.delete(id);
-    this.#known.set(id, { model, ids });
-    if (this.#known.size > this.#most) this.#known.delete(this.#known.keys().next().value!);
+    this.#prompts.set(id, { model, ids });
   }
 
   /** @throws Refusal 404 */
   get(id: string): KnownPrompt {
-    const found = this.#known.get(id);
-    if (found === undefined) throw notFound(`prompt ${id} is not known here any more`, "POST /api/prompts again");
-    this.put(id, found);
-    return found;
+    const prompt = this.#prompts.get(id);
+    if (prompt === undefined) throw notFound(`prompt ${id} is not known here any more`, "POST /api/prompts again");
+    return prompt;
   }
 }

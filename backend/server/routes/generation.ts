@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { headList, modelRef, promptFields, seed } from "../../common/api/fields.ts";
+import { PREFILLS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
-import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";

@@ -1,8 +1,6 @@
 import { z } from "zod";
-import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
 import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
-import { ABLATION_METHODS } from "../../common/words.ts";
+import { ABLATION_METHODS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
 import type { Limits } from "../http/limits.ts";

@@ -17,10 +17,10 @@ const KEPT = ["backend/store/", "backend/reports/"];
 const DOCTOR = ["backend/doctor.ts"];
 const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/", "experiments/", ...DOCTOR];
 
-/** What every file of headscope may import, the front end too: small definitions that run anywhere. */
+/** Folder that every file of headscope may import, the front end too: small definitions that run anywhere. */
 const COMMON = "backend/common/";
 
-/** What every file of the back end may import. */
+/** Files that every file of the back end may import. */
 const EVERYBODY = [
   "backend/common/csv.ts",
   "backend/common/errors.ts",
@@ -82,7 +82,7 @@ function layerOf(path, layers) {
 }
 
 /**
- * What breaks the rules in one file.
+ * Finds what breaks the rules in one file.
  * @param {string} path of the file, from the root with forward slashes
  * @param {string} text
  * @param {readonly Layer[]} [layers]

@@ -29,7 +29,7 @@ function places(root) {
 }
 
 /**
- * Where the compiled binding (its loader) of these sources lives: another patch, package, library or folder is another binding.
+ * Path of the compiled binding (its loader) of these sources: another patch, package, library or folder is another binding.
  * @param {string} root
  * @param {string} cache
  */

@@ -14,14 +14,14 @@ import { isThere, lastLine, runProcess } from "../process.mjs";
  * @property {readonly string[]} [platform] pip arguments that choose the wheel whatever Python runs pip
  */
 
-/** What a person does who has no pip. */
+/** Remedy for a person who has no pip. */
 export const PIP_REMEDY = "install Python's pip (Debian, Ubuntu: apt-get install python3-pip)";
 
-/** How pip is called, best first. */
+/** Commands of pip, best first. */
 const CALLS = [["python3", "-m", "pip"], ["pip3"]];
 
 /**
- * How pip can be called here. When Python has none, a virtual environment in the cache may bring its own: the user's
+ * Finds the command of pip here. When Python has none, a virtual environment in the cache may bring its own: the user's
  * Python is not touched.
  * @param {string} cache folder for that environment
  * @param {{ make?: boolean }} [options] `make`: whether that environment may be made, default true
@@ -44,7 +44,7 @@ const NETWORK =
   /NewConnectionError|ConnectTimeout|Failed to establish|name resolution|Name or service not known|Max retries exceeded|timed out|ProxyError|SSLError|Connection (refused|reset|aborted|broken)|Network is unreachable|Could not fetch URL|IncompleteRead|HTTP error 5\d\d/i;
 
 /**
- * What pip's output says went wrong.
+ * Reads from pip's output what went wrong.
  * @param {string} output
  * @param {Wheel} wheel
  */

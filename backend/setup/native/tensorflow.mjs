@@ -15,7 +15,7 @@ export const TENSORFLOW = {
 export const LIBRARIES = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"];
 
 /**
- * Which files of the wheel are needed, of more than 15,000, and where they go.
+ * Chooses the files of the wheel that are needed, of more than 15,000, and where they go.
  * @param {string} name in the wheel
  * @returns {string | undefined} path below the library folder
  */
@@ -30,7 +30,7 @@ export function libraryFolder(cache) {
   return join(cache, `tensorflow-${TENSORFLOW.version}`);
 }
 
-/** Whether the libraries lie whole in the cache: the record that is written last names their sizes. @param {string} cache */
+/** Tells whether the libraries lie whole in the cache: the record that is written last names their sizes. @param {string} cache */
 export function hasLibraries(cache) {
   const folder = libraryFolder(cache);
   const record = readIfThere(join(folder, "contents.json"));

@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
+import type { PatchNode, PatchPlace } from "../../../backend/common/words.ts";
 import type {
   Candidate,
   PairAlignment,

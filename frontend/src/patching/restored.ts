@@ -1,5 +1,5 @@
-import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
 import { counted } from "../../../backend/common/plural.ts";
+import type { PatchNode, PatchPlace } from "../../../backend/common/words.ts";
 import type { PairAlignment, PatchResponse } from "../../../backend/server/api.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */

@@ -1,12 +1,15 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import type { Family } from "../../../backend/models/families/index.ts";
-import { type Checkpoint, openCheckpoint } from "../../../backend/models/formats/checkpoint.ts";
+import type { Checkpoint } from "../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../backend/models/formats/open.ts";
 import { encodeSafetensors, type SafeTensor } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../backend/models/load.ts";
+import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
 import { failure } from "../../helpers/formats/files.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -52,16 +55,10 @@ async function asOkapi(llama: Checkpoint): Promise<Record<string, SafeTensor>> {
 }
 
 it("the made-up family of docs/add-a-family.md loads from its one file and computes what the Llama does that it hides", async () => {
-  const code = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(ROOT, "docs/add-a-family.md"), "utf8"))![1]!;
-  const folder = mkdtempSync(join(ROOT, "test/.docs-"));
+  const { okapi } = await loadAsFile<{ okapi: Family }>(typescriptOf("docs/add-a-family.md"));
+  const folder = mkdtempSync(join(tmpdir(), "headscope-okapi-"));
   const llama = await openCheckpoint(LLAMA);
   try {
-    const families = "../../backend/models/families";
-    writeFileSync(
-      join(folder, "family.ts"),
-      code.replaceAll('"../', `"${families}/../`).replaceAll('"./', `"${families}/`),
-    );
-    const { okapi } = (await import(join(folder, "family.ts"))) as { okapi: Family };
     const config = llama.metadata["config"] as Record<string, unknown>;
     const model = join(folder, "okapi");
     mkdirSync(model);

@@ -1,10 +1,8 @@
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import * as headscope from "../../../backend/index.ts";
+import { blocksOf, readPage } from "../../helpers/docs.ts";
 
-const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
-const page = readFileSync(`${ROOT}docs/library.md`, "utf8");
+const page = readPage("docs/library.md");
 
 beforeAll(async () => void (await headscope.initBackend()));
 
@@ -20,9 +18,9 @@ async function run(code: string): Promise<unknown[][]> {
 }
 
 describe("docs/library.md", () => {
-  const blocks = [...page.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code!);
+  const blocks = blocksOf("docs/library.md").filter(({ language }) => language === "js");
 
-  it.each(blocks.map((code, i) => [i, code] as const))("block %i runs as it stands there", async (_, code) => {
+  it.each(blocks.map(({ code }, i) => [i, code] as const))("block %i runs as it stands there", async (_, code) => {
     const before = headscope.tf.memory().numTensors;
     const printed = await run(code);
     expect(printed.flat().length).toBeGreaterThan(0);

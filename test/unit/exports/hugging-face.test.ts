@@ -9,7 +9,7 @@ import { exportHeads } from "../../../backend/exports/index.ts";
 import { maskFromHeads } from "../../../backend/heads/mask.ts";
 import { headModel } from "../../../backend/heads/model.ts";
 import { describeCheckpoint } from "../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../backend/models/formats/open.ts";
 import { readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";

@@ -51,7 +51,7 @@ class Cursor {
   readonly bytes: Buffer;
   readonly size: number;
   readonly path: string;
-  /** What the header may still hold: elements of arrays, and bytes of names. */
+  /** Room that is left to the header: elements of arrays, and bytes of names. */
   #elements = GGUF_HEADER.elements;
   #nameBytes = GGUF_HEADER.nameBytes;
 

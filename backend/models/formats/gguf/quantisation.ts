@@ -2,7 +2,7 @@ import type { NarrowRows } from "../checkpoint.ts";
 import { bf16ToF32, f16ToF32 } from "../half.ts";
 import * as blocks from "./blocks.ts";
 
-/** How one tensor type lies in a file. Either `floats` (plain numbers) or `narrow` (blocks of small codes) is there. */
+/** Layout of one tensor type in a file. Either `floats` (plain numbers) or `narrow` (blocks of small codes) is there. */
 export interface Quantisation {
   readonly name: string;
   /** ggml's number for the type. */
@@ -109,7 +109,7 @@ const byName = new Map(QUANTISATIONS.map((type) => [type.name, type]));
 export const quantisationById = (id: number): Quantisation | undefined => byId.get(id);
 /** The type called `name`, or undefined. */
 export const quantisationByName = (name: string): Quantisation | undefined => byName.get(name);
-/** What to call a type in an error, known to headscope or not. */
+/** Names a type in an error, known to headscope or not. */
 export const typeLabel = (id: number): string => byId.get(id)?.name ?? UNREAD[id] ?? `number ${id}`;
 
 /**

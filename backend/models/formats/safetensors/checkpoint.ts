@@ -41,7 +41,7 @@ export function withAliases(checkpoint: Checkpoint): Checkpoint {
 /** Types of safetensors that hold weights as they are; others are codes of some quantisation. */
 export const FLOATS = ["F64", "F32", "F16", "BF16"] as const;
 
-/** Whether a type holds weights as they are. */
+/** Tells whether a type holds weights as they are. */
 export const isFloat = (dtype: string): dtype is (typeof FLOATS)[number] =>
   (FLOATS as readonly string[]).includes(dtype);
 

@@ -170,7 +170,7 @@ export function decodeTensor(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): Tens
   }
 }
 
-/** What a safetensors file says of itself before its tensors are read. */
+/** Header of a safetensors file, read before its tensors. */
 export type SafetensorsHeader = Awaited<ReturnType<typeof readSafetensorsHeader>>;
 
 /**

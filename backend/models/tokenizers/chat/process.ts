@@ -3,18 +3,18 @@ import { HeadscopeError } from "../../../common/errors.ts";
 import { builtFile } from "../../../paths.ts";
 import { LONGEST_CHAT, LONGEST_TEMPLATE, TEMPLATE_BYTES, TEMPLATE_MS } from "../../formats/budgets.ts";
 
-/** What the process says: the text, or why there is none. */
+/** Answer of the process: the text, or the reason why there is none. */
 export type Rendered =
   | { readonly text: string }
   | { readonly refusal: string }
   | { readonly unknown: string }
   | { readonly late: true };
 
-/** What the process is asked. */
+/** Request to the process. */
 export interface RenderRequest {
   readonly template: string;
   readonly variables: Readonly<Record<string, unknown>>;
-  /** How long it may take. */
+  /** Time that it may take. */
   readonly milliseconds: number;
 }
 

@@ -68,7 +68,7 @@ function quoted(text: string): string {
   return mark + result + mark;
 }
 
-/** Whether two values are equal to Python: lists and dictionaries by what they hold, True and 1 as well. */
+/** Tells whether two values are equal to Python: lists and dictionaries by what they hold, True and 1 as well. */
 export function equal(one: Value, other: Value): boolean {
   const [a, b] = [one.value, other.value];
   if (isNumber(one) && isNumber(other)) return Number(a) === Number(b);

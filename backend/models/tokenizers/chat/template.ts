@@ -32,10 +32,10 @@ interface OpenInterpreter {
   applyFilter(operand: Value, filter: Node, scope: Environment): Value;
 }
 
-/** What the template itself says by raise_exception. */
+/** Refusal by the template itself, through raise_exception. */
 class Refusal extends Error {}
 
-/** What the messages lack: a property of something that is not there. */
+/** Lack of the messages: a property of something that is not there. */
 class Lack extends Error {}
 
 /** The end of a turn of a loop before its last statement, and what the turn has written so far. */
@@ -132,7 +132,7 @@ const FILTERS: Readonly<Record<string, (operand: Value, args: Arguments) => unkn
 
 const lower = (key: Value): Value => (key.type === "StringValue" ? wrapped((key.value as string).toLowerCase()) : key);
 
-/** What a list is sorted by: the items, or one or more attributes of them, each a path with dots. */
+/** Keys that a list is sorted by: the items, or one or more attributes of them, each a path with dots. */
 function attributes(item: Value, path: Value | undefined): Value[] {
   if (path === undefined || path.type === "NullValue") return [item];
   return String(path.value)
@@ -189,7 +189,7 @@ class PythonInterpreter extends OpenBase {
     return { ...node, iterable: selects ? { ...iterable, lhs: known } : known };
   }
 
-  /** What a turn has written before a break or continue stays written; the package drops it. */
+  /** Keeps what a turn has written before a break or continue stays written; the package drops it. */
   override evaluateBlock(nodes: readonly Node[], scope: Environment): Value {
     const loop = this.#loops.at(-1);
     const turn = loop?.body === nodes ? loop : undefined;
@@ -329,7 +329,7 @@ function strftimeNow(format: string): string {
   });
 }
 
-/** What every template can use. */
+/** Names that every template can use. */
 const GLOBALS: Readonly<Record<string, unknown>> = {
   true: true,
   false: false,
@@ -344,7 +344,7 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
   },
 };
 
-/** What a template makes of a conversation: its text; or why the template refuses it, or what the template uses that is not known. */
+/** Outcome of a template on a conversation: its text; or why the template refuses it, or what the template uses that is not known. */
 export type TemplateResult = { readonly text: string } | { readonly refusal: string } | { readonly unknown: string };
 
 /**

@@ -52,11 +52,11 @@ export const CUTS = {
   llama3: `${WORDS}\\p{N}{1,3}${REST}`,
 } as const;
 
-/** What transformers 5 knows of a tokenizer class beside the folder's files. */
+/** Knowledge of transformers 5 about a tokenizer class beside the folder's files. */
 export interface TokenizerClass {
   /** Special tokens where the files name none; those that the vocabulary lacks are left out. */
   readonly tokens: Readonly<Record<string, string>>;
-  /** Whether its setting add_prefix_space (default false) replaces that of the byte-level step. */
+  /** True when its setting add_prefix_space (default false) replaces that of the byte-level step. */
   readonly setsPrefixSpace: boolean;
   /** The steps around vocab.json and merges.txt. */
   readonly steps: (addPrefixSpace: boolean) => Pick<TokenizerDocument, "normalizer" | "pre_tokenizer" | "decoder">;

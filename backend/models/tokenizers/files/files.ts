@@ -12,13 +12,13 @@ import { tokenizerFromVocab } from "./vocab.ts";
 /** A checkpoint's tokenizer, or why it has none that can be used. */
 export interface TokenizerResult {
   readonly tokenizer: Tokenizer | undefined;
-  /** What is wrong with the tokenizer that is there; undefined where it is used, or where there is none. */
+  /** Fault of the tokenizer that is there; undefined where it is used, or where there is none. */
   readonly tokenizerFault: string | undefined;
 }
 
-/** What a tokenizer can be made of; the first that a folder has is the one. */
+/** Files that a tokenizer can be made of; the first that a folder has is the one. */
 const VOCABULARIES = [["tokenizer.json"], ["vocab.json", "merges.txt"], ["tokenizer.model"]] as const;
-/** What stands beside it. */
+/** Settings beside it. */
 const SETTINGS = [
   "tokenizer_config.json",
   "special_tokens_map.json",

@@ -10,13 +10,13 @@ import { BYTE_LEVEL, CUTS, cutBy, MARK, NFC, type Step, sentencePieceDecoder, se
 
 type Metadata = Readonly<Record<string, unknown>>;
 
-/** What a GGUF file leaves to be known by a name, `tokenizer.ggml.pre`. */
+/** Preparation of a text that a GGUF file names only, by `tokenizer.ggml.pre`. */
 interface Preparation {
   readonly pre_tokenizer: Step;
   readonly normalizer?: Step;
   /** A word that is a token is not merged out of smaller ones. */
   readonly ignore_merges?: boolean;
-  /** Whether BOS comes first where the file does not say. */
+  /** Puts BOS first where the file does not say. */
   readonly addsBos?: boolean;
 }
 
@@ -29,7 +29,7 @@ const threeDigits = byteLevelCut(CUTS.llama3);
 const llama3: Preparation = { pre_tokenizer: threeDigits, ignore_merges: true, addsBos: true };
 const qwen2: Preparation = { pre_tokenizer: byteLevelCut(CUTS.qwen2), normalizer: NFC };
 
-/** How each `tokenizer.ggml.pre` prepares a text for merging, in the terms of tokenizer.json. */
+/** Preparations by `tokenizer.ggml.pre`: each prepares a text for merging, in the terms of tokenizer.json. */
 const PREPARATIONS: Readonly<Record<string, Preparation>> = {
   default: { pre_tokenizer: gpt2 },
   "gpt-2": { pre_tokenizer: gpt2 },
@@ -56,7 +56,7 @@ interface Kind {
   readonly normalizer: Step | null;
   readonly pre_tokenizer: Step | null;
   readonly decoder: Step;
-  /** Whether BOS comes first where the file does not say. */
+  /** Puts BOS first where the file does not say. */
   readonly addsBos: boolean;
   /** The model as tokenizer.json would have it. */
   readonly written: () => object;
@@ -64,7 +64,7 @@ interface Kind {
   readonly own: () => OwnModel;
 }
 
-/** What every kind of tokenizer has. */
+/** Parts that every kind of tokenizer has. */
 interface Common {
   readonly metadata: Metadata;
   readonly tokens: readonly string[];

@@ -69,7 +69,7 @@ function tooLarge(what: string): HeadscopeError {
   return new HeadscopeError("corrupt", `tokenizer.json ${what}`, { remedy: "fetch the model again" });
 }
 
-/** How a folder's tokenizer is put together from what is no tokenizer.json. */
+/** Recipe of a folder's tokenizer from files other than tokenizer.json. */
 export interface OtherFiles {
   readonly own?: OwnModel;
   /** Special tokens where no file names any. */

@@ -14,7 +14,7 @@ import type { Tokenizer } from "../tokenizer.ts";
 import { sentencePieceDecoder } from "./classes.ts";
 import { folderTokenizer, type TokenizerSettings } from "./json.ts";
 
-/** What is read of sentencepiece_model.proto (proto2: a field that is false or 0 is not one that is absent). */
+/** Fields that are read of sentencepiece_model.proto (proto2: a field that is false or 0 is not one that is absent). */
 const schema = protobuf.Root.fromJSON({
   nested: {
     Model: {

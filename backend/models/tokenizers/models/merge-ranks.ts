@@ -52,7 +52,7 @@ function* halves(token: string): Generator<[string, string]> {
   }
 }
 
-/** Whether a text can be one symbol while pieces are joined: a piece, or any single character. */
+/** Tells whether a text can be one symbol while pieces are joined: a piece, or any single character. */
 function canStand(text: string, pieces: ReadonlySet<string>): boolean {
   return pieces.has(text) || (text.length <= 2 && [...text].length === 1);
 }

@@ -43,7 +43,7 @@ export class PairTable {
     this.#value[slot] = value;
   }
 
-  /** Where a pair is, or the empty slot where it would be. */
+  /** Finds the slot of a pair, or the empty one where it would be. */
   #slot(left: number, right: number): number {
     const mask = this.#left.length - 1;
     let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);

@@ -10,9 +10,9 @@ export interface Pieces {
   /** Of the tokens; higher is better. */
   readonly scores: ArrayLike<number>;
   readonly ids: ReadonlyMap<string, number>;
-  /** Whether a token may come of a merge. */
+  /** True for a token that may come of a merge. */
   readonly isPiece: (id: number) => boolean;
-  /** Whether a token that comes of a merge is taken apart again. */
+  /** True for a token that is taken apart again when it comes of a merge. */
   readonly isUnused?: (id: number) => boolean;
   readonly unknown: number | undefined;
   readonly byteFallback: boolean;
@@ -46,7 +46,7 @@ export class SentencePieceBpe implements TokenIds {
       at = own !== undefined && own.value >= 0 ? own.end : at + (text.codePointAt(at)! > 0xffff ? 2 : 1);
       ends.push(at);
     }
-    /** Where an unused piece was put together from. */
+    /** Places at which unused pieces were put together. */
     const seams = new Map<string, number>();
     const places = mergeAll(starts.length, {
       rank: (left, right) => {

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import { LONGEST_TOKEN, MOST_TOKENS } from "../../formats/budgets.ts";
 
-/** What makes token ids of a piece of text. */
+/** Maker of token ids from a piece of text. */
 export interface TokenIds {
   /**
    * Appends the ids of a piece, which is not empty.

@@ -2,7 +2,7 @@ import { byteToken, utf8 } from "../text/bytes.ts";
 import { Trie } from "./pair-table.ts";
 import { damaged, type TokenIds, Vocabulary } from "./token-model.ts";
 
-/** How much less likely an unknown character is than the least likely token, in nats. */
+/** Nats by which an unknown character is less likely than the least likely token. */
 const UNKNOWN_PENALTY = 10;
 
 /** Settings of a Unigram model. */

@@ -10,7 +10,7 @@ export interface Section {
   readonly text: string;
   /** Id of the added token. */
   readonly id?: number;
-  /** Where it begins, in UTF-16 units. */
+  /** Its beginning, in UTF-16 units. */
   readonly start: number;
 }
 
@@ -73,7 +73,7 @@ export class AddedTokens {
     return this.#byId.keys();
   }
 
-  /** Whether a token is left out of texts on demand. */
+  /** Tells whether a token is left out of texts on demand. */
   isSpecial(id: number): boolean {
     return this.#special.has(this.#contents.get(id) ?? "");
   }

@@ -62,7 +62,7 @@ function spans(text: string, expression: RegExp, invert: boolean): Span[] {
   return result;
 }
 
-/** Which neighbours become one piece, by the behaviour: a span's match and that of the one before. */
+/** Rules of neighbours that become one piece, by the behaviour: a span's match and that of the one before. */
 const JOINS: Readonly<Record<Behavior, (match: boolean, before: boolean) => boolean>> = {
   Removed: () => false,
   Isolated: () => false,

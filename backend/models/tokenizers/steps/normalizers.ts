@@ -104,7 +104,7 @@ function withoutTrailing(text: string): string {
 
 const SPACE_CHAR = new RegExp(`^[${SPACE}]$`, "v");
 
-/** Whether a character is white space to Rust: U+0085 is, U+FEFF is not. */
+/** Tells whether a character is white space to Rust: U+0085 is, U+FEFF is not. */
 function isSpace(char: string): boolean {
   return SPACE_CHAR.test(char);
 }

@@ -7,7 +7,7 @@ export interface Around {
 }
 
 /**
- * What a post-processor puts around one text.
+ * Gives the tokens that a post-processor puts around one text.
  * @throws HeadscopeError "unsupported" for a template that has the text not once
  */
 export function around(step: PostProcessor | null): Around {

@@ -75,7 +75,7 @@ function runs(piece: string, length: number): string[] {
   );
 }
 
-/** Where Metaspace puts its mark before a text; older files say it by a flag. */
+/** Rule by which Metaspace puts its mark before a text; older files say it by a flag. */
 export function scheme(step: {
   readonly prepend_scheme?: "always" | "first" | "never" | undefined;
   readonly add_prefix_space?: boolean | undefined;
@@ -98,7 +98,7 @@ function metaspace(step: Extract<PreTokenizer, { type: "Metaspace" }>): PreToken
     });
 }
 
-/** Whether a pre-tokenizer looks at where in the text a piece begins. */
+/** Tells whether a pre-tokenizer looks at where in the text a piece begins. */
 export function looksAtStart(step: PreTokenizer): boolean {
   return step.type === "Sequence"
     ? step.pretokenizers.some(looksAtStart)

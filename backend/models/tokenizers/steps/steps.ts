@@ -8,7 +8,7 @@ import { HeadscopeError } from "../../../common/errors.ts";
 
 const bool = z.boolean();
 const text = z.string();
-/** What a step puts in: short, since a text may ask for it at each of its characters. */
+/** Text that a step puts in: short, since a text may ask for it at each of its characters. */
 const inserted = z.string().max(64);
 const count = z
   .number()
@@ -17,11 +17,11 @@ const count = z
   .max(2 ** 20);
 const char = z.string().refine((value) => [...value].length === 1, "is not one character");
 
-/** What is looked for in a text. */
+/** Pattern that is looked for in a text. */
 const Pattern = z.union([z.strictObject({ String: text.min(1) }), z.strictObject({ Regex: text })]);
 export type Pattern = z.infer<typeof Pattern>;
 
-/** What becomes of the matches that cut a text. */
+/** Fate of the matches that cut a text. */
 const Behavior = z.enum(["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]);
 export type Behavior = z.infer<typeof Behavior>;
 

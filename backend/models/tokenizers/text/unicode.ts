@@ -1,5 +1,5 @@
 /**
- * Where the Unicode tables behind Rust's tokenizers (0.23) differ from JavaScript's, by test/oracles/tokenizer_unicode.py.
+ * Differences of the Unicode tables behind Rust's tokenizers (0.23) from JavaScript's, by test/oracles/tokenizer_unicode.py.
  * Ranges of code points in hexadecimal. On a Node whose tables are older the characters of a list are unassigned there too.
  */
 
@@ -120,7 +120,7 @@ function categories(names: Readonly<Record<string, string>>): [string, string][]
   });
 }
 
-/** What `\p{name}` means to Oniguruma, as a class with the flag v; undefined for a name that is not taken. */
+/** Translates `\p{name}` of Oniguruma to a class with the flag v; undefined for a name that is not taken. */
 export function property(name: string): string | undefined {
   return PROPERTIES.get(name.toLowerCase().replace(/[ _-]/g, ""));
 }

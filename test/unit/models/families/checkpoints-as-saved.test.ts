@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
 import type { Checkpoint, TensorInfo } from "../../../../backend/models/formats/checkpoint.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { readSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";

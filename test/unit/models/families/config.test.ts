@@ -2,7 +2,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { describeCheckpoint, readPart } from "../../../../backend/models/families/index.ts";
-import { type Checkpoint, openCheckpoint, type TensorInfo } from "../../../../backend/models/formats/checkpoint.ts";
+import type { Checkpoint, TensorInfo } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { failure } from "../../../helpers/formats/files.ts";
 
 const NAMES = {

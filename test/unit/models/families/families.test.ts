@@ -6,8 +6,8 @@ import {
 } from "../../../../backend/models/families/index.ts";
 import { undoInterleaving } from "../../../../backend/models/families/parts.ts";
 import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
 import { widen } from "../../../../backend/models/formats/gguf/quantisation.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { failure, fixture } from "../../../helpers/formats/files.ts";
 
 const gguf = await openCheckpoint(fixture("llama-tiny.gguf"));

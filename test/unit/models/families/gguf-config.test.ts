@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { describeCheckpoint, familyOf } from "../../../../backend/models/families/index.ts";
-import { type Checkpoint, openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { failure } from "../../../helpers/formats/files.ts";
 
 const FOLDER = fileURLToPath(new URL("../../../fixtures/families-gguf", import.meta.url));

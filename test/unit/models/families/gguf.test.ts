@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { describeCheckpoint, readPart } from "../../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { describeCheckpoint, readPart, readPartNarrow } from "../../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

@@ -3,7 +3,7 @@ import { gguf } from "@huggingface/gguf";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
 import { failure, fixture, mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
 

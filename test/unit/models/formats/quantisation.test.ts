@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
 import { QUANTISATIONS, widen } from "../../../../backend/models/formats/gguf/quantisation.ts";
 import { f16Table, toBf16, toF16 } from "../../../../backend/models/formats/half.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { readSafetensors } from "../../../../backend/models/formats/safetensors/safetensors.ts";
 import { fixture } from "../../../helpers/formats/files.ts";
 

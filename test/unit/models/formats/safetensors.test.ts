@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import {
   encodeSafetensors,
   readSafetensors,

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
 import { tokenizerFromJson } from "../../../../backend/models/tokenizers/files/json.ts";
 import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";

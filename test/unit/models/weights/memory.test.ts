@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { WeightType } from "../../../../backend/common/words.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
-import { openCheckpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
 import { availableMemory, checkFits, estimateMemory } from "../../../../backend/models/weights/memory.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";

@@ -1,0 +1,56 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { useRunner } from "../../../backend/cli/context.ts";
+import { createProgram } from "../../../backend/cli/program.ts";
+import { blocksOf, readPage } from "../../helpers/docs.ts";
+
+const ROOT = join(import.meta.dirname, "../../..");
+const PAGES = ["README.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`)];
+
+/** The command lines of a page's blocks, fenced or indented, up to a #, a pipe or a redirection. */
+function commandLines(page: string): string[] {
+  const fenced = blocksOf(page).flatMap(({ language, code }) =>
+    language === "" || /^(ba)?sh$/.test(language) ? code : [],
+  );
+  const indented =
+    readPage(page)
+      .replace(/^```[\s\S]*?^```/gm, "")
+      .match(/^ {4}\S.*$/gm) ?? [];
+  return [...fenced.flatMap((code) => code.replace(/\\\n\s*/g, " ").split("\n")), ...indented]
+    .map((line) => line.trim().replace(/\s+([#|>]).*$/, ""))
+    .filter((line) => /^(npx )?headscope /.test(line));
+}
+
+/** The words of a command line, as a shell splits it. */
+function words(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+    ([, double, single, plain]) => double ?? single ?? plain!,
+  );
+}
+
+beforeAll(() => useRunner(async () => {}));
+
+describe("the documents", () => {
+  it.each(PAGES.filter((page) => blocksOf(page).some(({ language }) => /^(ts|js)$/.test(language))))(
+    "%s has its code run by a test",
+    (page) => {
+      const tests = ["test/unit/docs", "test/integration"].flatMap((folder) =>
+        readdirSync(join(ROOT, folder)).map((name) => [folder, name].join("/")),
+      );
+      const naming = tests.filter(
+        (path) => !path.endsWith("pages.test.ts") && readFileSync(join(ROOT, path), "utf8").includes(page),
+      );
+      expect(naming).not.toEqual([]);
+    },
+  );
+
+  it.each(PAGES.flatMap((page) => commandLines(page).map((line) => [page, line] as const)))(
+    "%s: the command line takes %s",
+    async (_, line) => {
+      const args = words(line.replace(/^(npx )?headscope /, ""));
+      // Names of the pages' own examples stand for any: only the command and its options are looked at.
+      await createProgram(args).parseAsync(args, { from: "user" });
+    },
+  );
+});
