@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
 import { logitsOf } from "../circuits/loss.ts";
+import type { Candidate, PromptInput } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import { encodeText } from "../models/encode.ts";
@@ -9,7 +10,6 @@ import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import type { Candidate, PromptInput } from "../server/api.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
 
 /**

@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { SliceQuery } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeSafetensors } from "../models/formats/safetensors/safetensors.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import type { SliceQuery } from "../server/api.ts";
 import { Reply } from "./requests/index.ts";
 
 /** Where an activation of one row, its row axis dropped, has its heads, positions and keys. */

@@ -1,6 +1,6 @@
 import { flushSync, mount } from "svelte";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Definitions } from "../../backend/server/api.ts";
+import type { Definitions } from "../../backend/common/api/definitions.ts";
 import { figure, isSentence, like } from "../../frontend/src/format.ts";
 import GridLegend from "../../frontend/src/heads/GridLegend.svelte";
 import { rank, ranksByName, rankText } from "../../frontend/src/heads/grid.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
+import type { Events } from "../../common/api/events.ts";
 import type { EventName } from "../../common/words.ts";
-import type { Events } from "../api.ts";
 
 /** One event as it goes out; `id` is what Last-Event-ID brings back. */
 export interface HubEvent {

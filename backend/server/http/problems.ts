@@ -1,6 +1,6 @@
+import type { Problem } from "../../common/api/problem.ts";
 import { brief, type ErrorKind, type ErrorParts, HeadscopeError, isUnknownName } from "../../common/errors.ts";
 import { fileError } from "../../store/file-error.ts";
-import type { Problem } from "../api.ts";
 
 /** Titles by status: what the API answers besides 200, 201, 202, 204 and 304. */
 const TITLES: Readonly<Record<number, string>> = {

@@ -1,5 +1,6 @@
+import type { PairInput, PatchRequest } from "../../common/api/patching.ts";
+import type { PromptInput } from "../../common/api/prompts.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import type { PairInput, PatchRequest, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { type Effort, forwardFlops } from "./effort.ts";
 

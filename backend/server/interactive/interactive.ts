@@ -1,5 +1,5 @@
+import type { QueueEntry } from "../../common/api/health.ts";
 import { type Answer, modelIn, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
-import type { QueueEntry } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";
 import { DeadlyModels } from "./deadly-models.ts";

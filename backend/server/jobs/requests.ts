@@ -2,7 +2,7 @@ import { z } from "zod";
 import { experimentParameters, experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
-import { documentId, modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
+import { documentId, type Given, modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { maskFromScores, parseMask } from "../../heads/mask.ts";
@@ -109,3 +109,6 @@ export async function checkJob(job: CheckedJob, { store, models, library }: Serv
     }
   }
 }
+
+/** A request for a job, as POST /api/jobs takes it. */
+export type JobRequest = Given<typeof jobRequest>;

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { JobSummary } from "../../common/api/jobs.ts";
 import type { Queue } from "../../jobs/queue.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../../store/store.ts";
-import type { JobSummary } from "../api.ts";
 import { jobSummary, Remaining } from "./summaries.ts";
 
 /** Milliseconds after which an empty queue is looked at again. */

@@ -1,6 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { JobSummary } from "../../common/api/jobs.ts";
+import type { RunSummary } from "../../common/api/runs.ts";
 import type { JobEntry, JobProgress, RunRecord, Store } from "../../store/store.ts";
-import type { JobSummary, RunSummary } from "../api.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
 export class Remaining {

@@ -1,8 +1,8 @@
 import type { Dirent } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { FolderListing } from "../../common/api/models.ts";
 import { isInside, leadsInside } from "../../files.ts";
-import type { FolderListing } from "../api.ts";
 import { notFound } from "../http/problems.ts";
 import { existingInside } from "./files.ts";
 

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { ScoresEntry } from "../../common/api/heads.ts";
 import { importers } from "../../exports/index.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
-import type { ScoresEntry } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { limited } from "../http/problems.ts";
 import { existingInside } from "./files.ts";

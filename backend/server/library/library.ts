@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { MaskEntry, ScoresEntry } from "../../common/api/heads.ts";
+import type { StartState } from "../../common/api/health.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { isInside, leadsInside, readRegular, writablePath } from "../../files.ts";
 import { type HeadMask, meaningOf, parseMask, writeMask } from "../../heads/mask.ts";
@@ -9,7 +11,6 @@ import { type HeadScores, parseScores, writeScores } from "../../heads/scores.ts
 import { parseJson } from "../../json.ts";
 import { slug } from "../../paths.ts";
 import { MAIN_JOB_FOLDER, readMainJob } from "../../store/main-job.ts";
-import type { MaskEntry, ScoresEntry, StartState } from "../api.ts";
 import { notFound, type Refusal } from "../http/problems.ts";
 import { pathOfId } from "./files.ts";
 

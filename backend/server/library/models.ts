@@ -1,10 +1,11 @@
 import { basename } from "node:path";
+import type { Health } from "../../common/api/health.ts";
+import type { ModelEntry, ModelInfo } from "../../common/api/models.ts";
 import { hubModelPath } from "../../models/sources/hub/cache.ts";
 import { listHubModels, listModels } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { Store } from "../../store/store.ts";
-import type { Health, ModelEntry, ModelInfo } from "../api.ts";
 import type { Refusal } from "../http/problems.ts";
 import type { Interactive } from "../interactive/interactive.ts";
 import { readsTokens } from "../jobs/summaries.ts";

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
+import type { ExperimentEntry, ReportComparison } from "../../common/api/experiments.ts";
 import { shortName } from "../../common/api/fields.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
-import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { route, SENT } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 

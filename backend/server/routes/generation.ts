@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { headList, modelRef, promptFields, seed } from "../../common/api/fields.ts";
+import type { GenerateRequest } from "../../common/api/generation.ts";
 import { PREFILLS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
-import type { GenerateRequest } from "../api.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";

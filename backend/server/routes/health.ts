@@ -1,5 +1,5 @@
 import packageJson from "../../../package.json" with { type: "json" };
-import type { Health } from "../api.ts";
+import type { Health } from "../../common/api/health.ts";
 import { route } from "../http/route.ts";
 
 export const healthRoutes = [

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
+import type { PatchRequest } from "../../common/api/patching.ts";
 import { ABLATION_METHODS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
-import type { PatchRequest } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { limited } from "../http/problems.ts";

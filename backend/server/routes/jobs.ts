@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ordinal } from "../../common/api/fields.ts";
+import type { JobSummary } from "../../common/api/jobs.ts";
 import { hasEnded } from "../../common/words.ts";
-import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 import { checkJob, jobRequest } from "../jobs/requests.ts";

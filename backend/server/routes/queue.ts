@@ -1,4 +1,4 @@
-import type { QueueEntry } from "../api.ts";
+import type { QueueEntry } from "../../common/api/health.ts";
 import { route } from "../http/route.ts";
 
 export const queueRoutes = [

@@ -1,9 +1,9 @@
 import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import type { AblateRequest, AblateResult } from "../../common/api/interventions.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
-import type { AblateRequest, AblateResult } from "../../server/api.ts";
 import type { Way } from "../prompt-runs.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { SliceQuery } from "../../common/api/prompts.ts";
 import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { SliceQuery } from "../../server/api.ts";
 import type { Way } from "../prompt-runs.ts";
 import { withForward } from "../prompt-runs.ts";
 import { session, wayOf } from "../session.ts";

@@ -1,4 +1,4 @@
-import type { PromptInput } from "../../server/api.ts";
+import type { PromptInput } from "../../common/api/prompts.ts";
 import { promptIds } from "../prompts.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";

@@ -1,7 +1,7 @@
+import type { ModelInfo } from "../../common/api/models.ts";
 import { headModel } from "../../heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import type { ModelInfo } from "../../server/api.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";
 

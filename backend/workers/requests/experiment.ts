@@ -1,5 +1,5 @@
 import { experimentCommand, experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
-import type { JobRequest } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { openStore } from "../../store/store.ts";
 import { progressTo } from "../progress.ts";
 import type { Handler } from "./index.ts";

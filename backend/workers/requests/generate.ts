@@ -1,3 +1,4 @@
+import type { GenerateRequest, GenerateResult } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
@@ -7,7 +8,6 @@ import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
-import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
 import { LONG } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";

@@ -3,7 +3,7 @@ import { probes } from "../../../probes/index.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { loadModel } from "../../models/load.ts";
 import { checkpointSteps, runIds } from "../../paths.ts";
-import type { JobRequest } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { progressTo } from "../progress.ts";
 import { shortHash, writeResult } from "../result-files.ts";
 import type { Handler } from "./index.ts";

@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { refuseEnd } from "../../circuits/intervene.ts";
 import { meanLoss, residLossesInTurns } from "../../circuits/loss.ts";
+import type { InterveneRequest, InterveneResult } from "../../common/api/interventions.ts";
 import { compileInterventions, disposeInterventions, parseInterventions } from "../../hooks/interventions.ts";
 import type { Affine } from "../../models/forward/stage.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import type { InterveneRequest, InterveneResult } from "../../server/api.ts";
 import { nextTokens, type StreamRun } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";

@@ -5,7 +5,7 @@ import { readScores } from "../../heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { dataDir } from "../../paths.ts";
-import type { JobRequest } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { progressTo } from "../progress.ts";
 import { shortHash, writeResult } from "../result-files.ts";
 import type { Handler } from "./index.ts";

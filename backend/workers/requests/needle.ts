@@ -1,9 +1,10 @@
 import { needleTest } from "../../../probes/needle.ts";
+import type { NeedleResult } from "../../common/api/jobs.ts";
 import { parseMask } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import type { JobRequest, NeedleResult } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { progressTo } from "../progress.ts";
 import type { Handler } from "./index.ts";
 

@@ -1,8 +1,8 @@
 import { tokenPairs } from "../../circuits/pairs.ts";
+import type { PairAlignment, PairInput } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
-import type { PairAlignment, PairInput } from "../../server/api.ts";
 import { candidate, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";

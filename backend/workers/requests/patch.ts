@@ -1,9 +1,9 @@
 import { patch } from "../../circuits/patch.ts";
 import { patchPaths } from "../../circuits/path.ts";
+import type { PairInput, PatchRequest, PatchResponse } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
-import type { PairInput, PatchRequest, PatchResponse } from "../../server/api.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";
 

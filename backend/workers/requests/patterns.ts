@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { SliceQuery } from "../../common/api/prompts.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/weights.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { SliceQuery } from "../../server/api.ts";
 import { session, wayOf } from "../session.ts";
 import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
 import type { Handler } from "./index.ts";

@@ -4,7 +4,7 @@ import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { slug } from "../../paths.ts";
-import type { JobRequest } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { progressTo } from "../progress.ts";
 import { shortHash, writeResult } from "../result-files.ts";
 import type { Handler } from "./index.ts";

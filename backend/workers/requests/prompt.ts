@@ -1,5 +1,5 @@
 import { meanLoss } from "../../circuits/loss.ts";
-import type { Prompt, PromptInput } from "../../server/api.ts";
+import type { Prompt, PromptInput } from "../../common/api/prompts.ts";
 import { prepare } from "../prepare.ts";
 import { nextTokens, promptId, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";

@@ -1,7 +1,7 @@
 import { pullHubModel } from "../../models/sources/hub/pull.ts";
 import { type PullProgress, pullModel } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import type { JobRequest } from "../../server/api.ts";
+import type { JobRequest } from "../../server/jobs/requests.ts";
 import { progressTo } from "../progress.ts";
 import type { Handler } from "./index.ts";
 

@@ -1,4 +1,4 @@
-import type { PromptInput } from "../../../backend/server/api.ts";
+import type { PromptInput } from "../../../backend/common/api/prompts.ts";
 import { command } from "../command.ts";
 import type { Table } from "../components/files.ts";
 import { escaped } from "../components/text.ts";

@@ -1,4 +1,4 @@
-import type { ComparedModel } from "../../../backend/server/api.ts";
+import type { ComparedModel } from "../../../backend/common/api/documents.ts";
 import type { Figure } from "../components/figure.ts";
 import { plotText } from "../components/text.ts";
 

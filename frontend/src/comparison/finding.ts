@@ -1,4 +1,4 @@
-import type { ComparedModel, HeadComparison } from "../../../backend/server/api.ts";
+import type { ComparedModel, HeadComparison } from "../../../backend/common/api/documents.ts";
 import type { Table } from "../components/files.ts";
 import { asQueryHeads } from "../heads/algebra.ts";
 import { headName, type Place } from "../heads/grid.ts";

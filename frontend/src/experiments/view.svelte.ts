@@ -1,6 +1,8 @@
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
+import type { ExperimentEntry, ReportComparison } from "../../../backend/common/api/experiments.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import { PRESETS } from "../../../backend/common/presets.ts";
 import type { Report } from "../../../backend/reports/report.ts";
-import type { Definitions, ExperimentEntry, JobSummary, ReportComparison } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { choice, json, text } from "../state/codecs.ts";

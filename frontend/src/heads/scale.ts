@@ -1,4 +1,4 @@
-import type { Definitions } from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import { figure } from "../format.ts";
 import { extent, type Table } from "./grid.ts";
 import type { Metric } from "./metrics.ts";

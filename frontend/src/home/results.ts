@@ -1,4 +1,4 @@
-import type { JobSummary } from "../../../backend/server/api.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import { chosenExperiment, shownReport } from "../experiments/view.svelte.ts";
 import type { PageName } from "../state/codecs.ts";
 import { runsParam } from "../training/view.svelte.ts";

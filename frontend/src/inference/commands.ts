@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../../../backend/server/api.ts";
+import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
 import { command } from "../command.ts";
 import { below, type MaskFile, withMask } from "./choice.ts";
 import type { ExportFormat, From } from "./formats.ts";

@@ -1,4 +1,5 @@
-import type { Candidate, PairInput } from "../../../backend/server/api.ts";
+import type { PairInput } from "../../../backend/common/api/patching.ts";
+import type { Candidate } from "../../../backend/common/api/prompts.ts";
 
 /** Pairs that SmolLM2-135M tells apart, each with what it shows. */
 export const EXAMPLES: Readonly<Record<string, PairInput>> = {

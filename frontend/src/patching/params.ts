@@ -1,4 +1,4 @@
-import type { PairInput } from "../../../backend/server/api.ts";
+import type { PairInput } from "../../../backend/common/api/patching.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";

@@ -1,14 +1,10 @@
-import type {
-  Definitions,
-  Health,
-  JobSummary,
-  MaskEntry,
-  ModelEntry,
-  ModelInfo,
-  RunSummary,
-  ScoresDocument,
-  ScoresEntry,
-} from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
+import type { MaskEntry, ScoresEntry } from "../../../backend/common/api/heads.ts";
+import type { Health } from "../../../backend/common/api/health.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
+import type { RunSummary } from "../../../backend/common/api/runs.ts";
+import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { Answer } from "./answer.svelte.ts";
@@ -19,7 +15,7 @@ import { urlParam } from "./url.svelte.ts";
 const chosenModel = urlParam("model", text());
 
 /** A score document with its id in the data folder. */
-export type KeptScores = ScoresDocument & { readonly id: string };
+export type KeptScores = HeadScores & { readonly id: string };
 
 /** What the server has: read once, kept true by its events. Every list is undefined until it has been read. */
 class Workspace {
@@ -32,7 +28,7 @@ class Workspace {
   readonly masks = new Latest<MaskEntry[]>();
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
-  #documents = $state.raw<ReadonlyMap<string, ScoresDocument>>(new Map());
+  #documents = $state.raw<ReadonlyMap<string, HeadScores>>(new Map());
   readonly #asked = new Set<string>();
 
   /** The model that is worked with: the URL's, else the one that `npm start` scored, else the first that is ready. "" until known. */
@@ -130,7 +126,7 @@ class Workspace {
     for (const { id } of this.scores.value ?? []) {
       if (this.#asked.has(id)) continue;
       this.#asked.add(id);
-      get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
+      get<HeadScores>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
         (document) => {
           this.#documents = new Map([...this.#documents, [id, document]]);
         },

@@ -1,5 +1,6 @@
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { RunSummary } from "../../../backend/common/api/runs.ts";
 import { isActive } from "../../../backend/common/words.ts";
-import type { JobSummary, RunSummary } from "../../../backend/server/api.ts";
 import { choice, flag, json, list, number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
