@@ -10,8 +10,8 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
 ] as unknown as Experiment[]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
-export { compareReports, type ReportComparison } from "./compare.ts";
-export { findReport, type KeptReport, keptReports } from "./history.ts";
+export { compareReports } from "./compare.ts";
+export { findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,
   experimentCommand,

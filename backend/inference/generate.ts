@@ -1,3 +1,4 @@
+import type { Stopped } from "../common/api/generation.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
 import { PREFILLS, type Prefill } from "../common/words.ts";
@@ -20,7 +21,7 @@ import type { Model } from "../models/model.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { ownStops, type Stop, type Stopped, stopRule } from "./stop-rule.ts";
+import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
 export interface GenerateOptions {

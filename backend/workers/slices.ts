@@ -4,7 +4,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { encodeSafetensors } from "../models/formats/safetensors/safetensors.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { Reply } from "./requests/index.ts";
+import { Reply } from "./handler.ts";
 
 /** Where an activation of one row, its row axis dropped, has its heads, positions and keys. */
 export interface Axes {

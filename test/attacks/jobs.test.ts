@@ -5,6 +5,7 @@ import type { Problem } from "../../backend/common/api/problem.ts";
 import type { RunSummary } from "../../backend/common/api/runs.ts";
 import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
+import { trainSpec } from "../helpers/specs.ts";
 
 const HANDLERS = join(import.meta.dirname, "../helpers/handlers.mjs");
 
@@ -79,7 +80,7 @@ describe("a queue that takes no more", () => {
   beforeAll(async () => {
     server = await openServer({ limits: { queuedJobs: 0 } });
     const { store } = server.server.context;
-    const spec = { task: "induction", params: {}, model: {}, training: { steps: 10 }, probes: [] };
+    const spec = trainSpec({ training: { steps: 10 } });
     run = store.createRuns(spec, [0])[0]!.id;
     store.updateRun(run, { status: "cancelled" });
     job = store.addJob(

@@ -9,7 +9,7 @@ import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { Worker } from "../../backend/jobs/client.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { openStore } from "../../backend/store/store.ts";
-import type { Reply } from "../../backend/workers/requests/index.ts";
+import type { Reply } from "../../backend/workers/handler.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
 import { smollm2Missing } from "../helpers/smollm2.ts";
 import { apart, tensorOf } from "../helpers/workers.ts";

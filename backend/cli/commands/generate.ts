@@ -1,8 +1,9 @@
 import type { Command } from "commander";
+import type { Stopped } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Intervention } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
-import type { Stop, Stopped } from "../../inference/stop-rule.ts";
+import type { Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { output } from "../../setup/terminal.mjs";
 import { runs } from "../context.ts";

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Job } from "../../store/store.ts";
+import type { Queue } from "../../jobs/queue.ts";
+import type { Job, Store } from "../../store/store.ts";
 import { runs } from "../context.ts";
 import { withStore } from "../open-store.ts";
 import { integer } from "../options.ts";
@@ -18,17 +19,14 @@ export function register(program: Command): void {
   });
 
   runs(command.command("cancel <id>").description("stop a job; it can be resumed"), async (context, _, id) => {
-    const { Queue } = await import("../../jobs/queue.ts");
-    const job = await withStore((store) => new Queue(store).cancel(jobId(id!)));
+    const job = await withQueue((queue) => queue.cancel(jobId(id!)));
     await context.print(job, () => cancelText(job));
   });
 
   runs(
     command.command("resume <id>").description("go on with a job that failed, was cancelled or interrupted"),
     async (context, _, id) => {
-      const { Queue } = await import("../../jobs/queue.ts");
-      const job = await withStore(async (store) => {
-        const queue = new Queue(store);
+      const job = await withQueue(async (queue, store) => {
         const resumed = queue.resume(jobId(id!), { keep: true });
         await queue.workOn(resumed.id, {
           signal: context.signal,
@@ -47,12 +45,17 @@ export function register(program: Command): void {
   runs(
     command.command("rm <id>").description("remove a job that has ended from the list; what it made stays"),
     async (context, _, id) => {
-      const { Queue } = await import("../../jobs/queue.ts");
       const job = jobId(id!);
-      await withStore((store) => new Queue(store).remove(job));
+      await withQueue((queue) => queue.remove(job));
       await context.print({ removed: job }, () => `Job ${job} is removed.`);
     },
   );
+}
+
+async function withQueue<T>(work: (queue: Queue, store: Store) => T | Promise<T>): Promise<T> {
+  const { Queue } = await import("../../jobs/queue.ts");
+  const { kinds } = await import("../../jobs/kinds/index.ts");
+  return withStore((store) => work(new Queue(store, { kinds }), store));
 }
 
 const jobId = integer("a job's id", 1);

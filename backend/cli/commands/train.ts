@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { RunRecord } from "../../store/store.ts";
+import type { RunRecord, Store } from "../../store/store.ts";
 import { runs } from "../context.ts";
 import { integer, paramOption } from "../options.ts";
 
@@ -61,7 +61,7 @@ export function register(program: Command): void {
 async function newRuns(
   options: TrainCommandOptions,
   name: string | undefined,
-): Promise<(store: { createRuns(spec: never, seeds: readonly number[]): RunRecord[] }) => RunRecord[]> {
+): Promise<(store: Pick<Store, "createRuns">) => RunRecord[]> {
   const [{ tasks }, { probes }, { makeSpec }, { readPairs }] = await Promise.all([
     import("../../../synthetic-tasks/index.ts"),
     import("../../../probes/index.ts"),
@@ -80,7 +80,7 @@ async function newRuns(
   for (const probe of wanted) probes.get(probe);
   const params = { ...pairs, ...(options.steps === undefined ? {} : { steps: options.steps }) };
   const spec = makeSpec(task, params, { seeds: seeds.length, probes: wanted });
-  return (store) => store.createRuns(spec as never, seeds);
+  return (store) => store.createRuns(spec, seeds);
 }
 
 function readSeeds({ seed, seeds }: TrainCommandOptions): number[] {

@@ -18,6 +18,9 @@ export const exportRequest = z.strictObject({
 });
 export type ExportRequest = Given<typeof exportRequest>;
 
+/** Schema of what a worker has written: a file, or a folder with the names of its files. */
+export const written = z.object({ path: z.string(), files: z.array(z.string()) });
+
 /** Schema of what an export has written. */
 export const exportResult = z.object({
   id: z.string(),

@@ -46,8 +46,8 @@ export const interventionForm = z.strictObject({
   seed: z.int().min(0).default(0).describe("of resample's pairing"),
 });
 
-/** Schema of one intervention: the form, with whatever kinds there are. */
-export type InterventionSchema = z.ZodType<z.output<typeof interventionForm>, z.input<typeof interventionForm>>;
+/** An intervention before its defaults are filled in; `do` is any word. */
+export type InterventionInput = Given<typeof interventionForm>;
 
 const topTokens = z.int().min(1).max(100).optional();
 
@@ -119,14 +119,14 @@ export const ablateResult = z.object({
 export type AblateResult = Data<typeof ablateResult>;
 
 /** Schema of any interventions on a prompt, as data. @param intervention the kinds that there are */
-export function interveneRequest({ entries }: Bounds, intervention: InterventionSchema = interventionForm) {
+export function interveneRequest<I extends z.ZodType>({ entries }: Bounds, intervention: I) {
   return z.strictObject({
     prompt: shortName.describe("a prompt's id"),
     interventions: z.array(intervention).max(entries),
     topTokens,
   });
 }
-export type InterveneRequest = Given<typeof interveneRequest>;
+export type InterveneRequest = Given<typeof interveneRequest<typeof interventionForm>>;
 
 /** Schema of what interventions come to. */
 export const interveneResult = z.object({ clean: z.object(runLosses), changed: z.object(runLosses), ms: z.number() });

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { headModelSchema } from "./documents.ts";
-import { type Data, modelRef } from "./fields.ts";
-import { backendState } from "./health.ts";
+import type { Data } from "./fields.ts";
 import { modelConfigSchema } from "./model-config.ts";
 
 const licenceTerms = z.object({
@@ -61,12 +60,5 @@ export const modelInfo = headModelSchema.safeExtend({
 });
 export type ModelInfo = Data<typeof modelInfo>;
 
-/** Schema of what a worker says of a model that it has opened. */
-export const modelDescription = z.object({ info: modelInfo, backend: backendState });
-export type ModelDescription = Data<typeof modelDescription>;
-
 /** Schema of what the removal of a fetched model answers. */
 export const removedModel = z.object({ freed: z.number().describe("bytes") });
-
-/** Schema of a request that names a model alone. */
-export const modelRequest = z.strictObject({ model: modelRef });

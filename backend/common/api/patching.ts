@@ -7,7 +7,12 @@ import { candidate } from "./prompts.ts";
 export function pairInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
   const side = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
   const answer = z.union([z.string().min(1).max(256), z.int().min(0)]);
-  return z.strictObject({ clean: side, corrupt: side, answer, wrong: answer });
+  return z.strictObject({
+    clean: side.describe("prompt as token ids or text"),
+    corrupt: side.describe("the other prompt, of as many tokens"),
+    answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
+    wrong: answer.describe("token that the corrupt prompt calls for"),
+  });
 }
 export type PairInput = Given<typeof pairInput>;
 
@@ -19,12 +24,12 @@ export function pairRequest(bounds: Bounds) {
 }
 export type PairRequest = Given<typeof pairRequest>;
 
-const side = z.object({ ids: z.array(z.int()), tokens: z.array(z.string()) });
+const aligned = z.object({ ids: z.array(z.int()), tokens: z.array(z.string()) });
 
 /** Schema of a pair with its tokens beside each other. */
 export const pairAlignment = z.object({
-  clean: side,
-  corrupt: side,
+  clean: aligned,
+  corrupt: aligned,
   differ: z.array(z.int()).describe("positions where both have a token and the ids differ"),
   answer: candidate.describe("with its probability after the clean prompt; of a text of several tokens the first"),
   wrong: candidate.describe("with its probability after the corrupt prompt"),

@@ -65,9 +65,3 @@ export const patternSlice = z.strictObject({
 });
 /** A part of an activation or of a pattern. */
 export type SliceQuery = Given<typeof patternSlice>;
-
-/** Schema of what the worker says of a tensor beside its bytes. */
-export const tensorShape = z.object({ shape: z.array(z.int()) });
-
-/** Schema of how many tokens a prompt has. */
-export const tokenCount = z.object({ tokens: z.int() });

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
-import type { ExportRequest, ExportResult } from "../../common/api/exports.ts";
+import type { z } from "zod";
+import type { ExportResult, exportRequest } from "../../common/api/exports.ts";
 import { exporters } from "../../exports/index.ts";
 import { isInside, openRegular, writablePath } from "../../files.ts";
 import { type HeadMask, writeMask } from "../../heads/mask.ts";
@@ -14,14 +15,14 @@ import { existingFile, pathOfId } from "./files.ts";
 const NAMES: Readonly<Record<string, string>> = { csv: "heads.csv", safetensors: "heads.safetensors" };
 const TEXT = [".json", ".csv", ".tsv", ".txt", ".md", ".py"];
 
-/** An export as it came, parameters and documents not yet checked. */
-type Given = { readonly [K in keyof ExportRequest]: ExportRequest[K] | undefined } & { readonly format: string };
+/** A request for an export, its parameters and documents not yet checked. */
+type Request = z.output<typeof exportRequest>;
 
 /**
  * Has the worker write an export.
  * @throws HeadscopeError for what the format cannot hold; nothing is left behind then
  */
-export async function makeExport(request: Given, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
+export async function makeExport(request: Request, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
   const { format, params = {} } = request;
   const { folder, library, models, interactive } = context;
   const { output } = exporters.get(format);
@@ -62,7 +63,7 @@ export async function exportedFile(folder: string, id: string, name: string): Pr
 
 /** The file that the command line starts from: the document's own, or one that is written beside the export. */
 async function sourceFile(
-  { scores: scoresId, mask: maskId }: Given,
+  { scores: scoresId, mask: maskId }: Request,
   { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
   folder: string,
   own: string,

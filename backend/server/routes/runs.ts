@@ -112,7 +112,7 @@ function runDetail({ store, folder }: ServerContext, run: RunRecord): RunDetail 
 function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluations"> {
   if (!tasks.names().includes(name)) return {};
   const list = Object.entries(tasks.get(name).evaluations).map(([key, { title, chance }]) => {
-    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params as never) }) }];
+    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params) }) }];
   });
   return { evaluations: Object.fromEntries(list) };
 }

@@ -1,39 +1,42 @@
 import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
-import type { AblateRequest, AblateResult } from "../../common/api/interventions.ts";
+import type { AblateResult } from "../../common/api/interventions.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
+import { handler } from "../handler.ts";
 import type { Way } from "../prompt-runs.ts";
 import { session, wayOf } from "../session.ts";
-import type { Handler } from "./index.ts";
 
 /** Takes heads out, and as many others of the same layers as a control. */
-export const handle: Handler = async (payload, context): Promise<AblateResult> => {
-  const began = performance.now();
-  const request = payload as AblateRequest & { model: string; rows: readonly (readonly number[])[] };
-  const model = await session.models.open(request.model, context.signal);
-  const shape = headModel(model);
-  const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
-  const way = wayOf(context);
-  const alone = rows.length === 1 ? rows[0] : undefined;
-  const random = request.reference ? undefined : randomReference(model, rows, method, seed);
-  const reference = request.reference ?? random;
-  const result = await ablate(model, {
-    tokens: rows,
-    heads: heads.map((head) => parseHead(head, shape)),
-    method,
-    ...(byPosition ? { byPosition } : {}),
-    ...(reference ? { reference } : {}),
-    ...(controls === undefined ? {} : { controls }),
-    ...(seed === undefined ? {} : { seed }),
-    ...(topTokens === undefined ? {} : { topTokens }),
-    ...(contrast === undefined ? {} : { contrast }),
-    ...(alone ? await cleanRun(model, alone, way) : {}),
-    ...way,
-  });
-  return { ...written(result), ...(random ? { reference: "random" as const } : {}), ms: performance.now() - began };
-};
+export const request = handler({
+  payload: workerRequests.ablate.payload,
+  async run(request, context): Promise<AblateResult> {
+    const began = performance.now();
+    const model = await session.models.open(request.model, context.signal);
+    const shape = headModel(model);
+    const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
+    const way = wayOf(context);
+    const alone = rows.length === 1 ? rows[0] : undefined;
+    const random = request.reference ? undefined : randomReference(model, rows, method, seed);
+    const reference = request.reference ?? random;
+    const result = await ablate(model, {
+      tokens: rows,
+      heads: heads.map((head) => parseHead(head, shape)),
+      method,
+      ...(byPosition ? { byPosition } : {}),
+      ...(reference ? { reference } : {}),
+      ...(controls === undefined ? {} : { controls }),
+      ...(seed === undefined ? {} : { seed }),
+      ...(topTokens === undefined ? {} : { topTokens }),
+      ...(contrast === undefined ? {} : { contrast }),
+      ...(alone ? await cleanRun(model, alone, way) : {}),
+      ...way,
+    });
+    return { ...written(result), ...(random ? { reference: "random" as const } : {}), ms: performance.now() - began };
+  },
+});
 
 /** One prompt's clean run, where it is stored or can be. */
 async function cleanRun(model: Model, ids: readonly number[], way: Way): Promise<{ clean?: CleanRun }> {

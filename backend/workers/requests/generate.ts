@@ -1,4 +1,6 @@
-import type { GenerateRequest, GenerateResult } from "../../common/api/generation.ts";
+import type { z } from "zod";
+import type { GenerateResult } from "../../common/api/generation.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
@@ -8,52 +10,56 @@ import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
+import { handler } from "../handler.ts";
 import { LONG } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
-import type { Handler } from "./index.ts";
+
+type GenerateRequest = z.output<typeof workerRequests.generate.payload>;
 
 /** Continues a prompt; every token is told of as it comes. */
-export const handle: Handler = async (payload, context): Promise<GenerateResult> => {
-  const request = payload as GenerateRequest;
-  const { emit } = context;
-  const { signal, turn, progress } = wayOf(context);
-  const model = await session.models.open(request.model, signal);
-  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
-  const shape = headModel(model);
-  if (mask) checkModel(mask, shape, "the mask");
-  const tokens = promptIds(model, chat ? inChat(model, request) : request);
-  const heads = ablate.map((head) => parseHead(head, shape));
-  const { n_layers } = model.config;
-  const parts = Math.ceil(tokens.length / PART);
-  let layers = tokens.length < LONG ? parts * n_layers : 0;
-  const onLayer = (): void => {
-    if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
-  };
-  const result = await generate(model, {
-    tokens,
-    ...(maxTokens === undefined ? {} : { maxTokens }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(seed === undefined ? {} : { seed }),
-    stop: ownStops(model, stop),
-    ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
-    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
-    forward: { onLayer },
-    onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
-    signal,
-    turn,
-  });
-  return {
-    ids: result.ids,
-    tokens: shownTexts(model, result),
-    text: result.text ?? result.ids.join(" "),
-    stopped: result.stopped,
-    promptTokens: result.promptTokens,
-    cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
-    prefillMs: result.prefillMs,
-    decodeMsPerToken: result.decodeMsPerToken,
-  };
-};
+export const request = handler({
+  payload: workerRequests.generate.payload,
+  async run(request, context): Promise<GenerateResult> {
+    const { emit } = context;
+    const { signal, turn, progress } = wayOf(context);
+    const model = await session.models.open(request.model, signal);
+    const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
+    const shape = headModel(model);
+    if (mask) checkModel(mask, shape, "the mask");
+    const tokens = promptIds(model, chat ? inChat(model, request) : request);
+    const heads = ablate.map((head) => parseHead(head, shape));
+    const { n_layers } = model.config;
+    const parts = Math.ceil(tokens.length / PART);
+    let layers = tokens.length < LONG ? parts * n_layers : 0;
+    const onLayer = (): void => {
+      if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
+    };
+    const result = await generate(model, {
+      tokens,
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(seed === undefined ? {} : { seed }),
+      stop: ownStops(model, stop),
+      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+      interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+      forward: { onLayer },
+      onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
+      signal,
+      turn,
+    });
+    return {
+      ids: result.ids,
+      tokens: shownTexts(model, result),
+      text: result.text ?? result.ids.join(" "),
+      stopped: result.stopped,
+      promptTokens: result.promptTokens,
+      cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
+      prefillMs: result.prefillMs,
+      decodeMsPerToken: result.decodeMsPerToken,
+    };
+  },
+});
 
 /** Each new token as text; of one that goes on in a stop text, what stands before it. */
 function shownTexts(model: Model, { ids, text, stopped }: Generation): string[] {

@@ -7,9 +7,10 @@ import type { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { TrainEvent } from "../../../backend/jobs/kinds/train.ts";
 import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-runs.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
-import { openStore, type RunRecord, type RunSpec, type Store } from "../../../backend/store/store.ts";
+import { openStore, type RunRecord, type Store } from "../../../backend/store/store.ts";
 import { buildCli, headscope, ROOT } from "../../helpers/cli.ts";
 import { bundleScript, startScript } from "../../helpers/script.ts";
+import { trainSpec } from "../../helpers/specs.ts";
 
 // The trainer here is a stand-in whose curve is chaotic (test/helpers/handlers.mjs): a wrong state shows at once.
 const worker = { handlers: join(ROOT, "test/helpers/handlers.mjs") };
@@ -32,13 +33,7 @@ function newStore(): Store {
   return store;
 }
 
-const spec = (params: object = {}): RunSpec => ({
-  task: "logistic",
-  params,
-  model: { d_model: 1 },
-  training: { steps: STEPS },
-  probes: [],
-});
+const spec = (params: object = {}) => trainSpec({ task: "logistic", params, training: { steps: STEPS } });
 
 const train = (store: Store, runs: readonly RunRecord[], options: TrainRunsOptions = {}) =>
   trainRuns(store, runs, { worker, ...options });

@@ -11,7 +11,7 @@ import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { functions } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { prepare } from "../../../backend/workers/prepare.ts";
+import { prepare } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
 

@@ -8,7 +8,7 @@ import type { Model } from "../../../backend/models/model.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
 import { parameter } from "../../../backend/models/weights/weights.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import type { Reply } from "../../../backend/workers/requests/index.ts";
+import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/workers.ts";
