@@ -27,6 +27,14 @@ export const modelEntry = z.object({
 });
 export type ModelEntry = Data<typeof modelEntry>;
 
+const folderPath = z.string().min(1).max(1_024);
+/** Schema of the query for a folder's contents. */
+export const folderQuery = z.strictObject({
+  path: folderPath.optional().describe("absolute, or from the data folder"),
+});
+/** Schema of a folder to be named from now on. */
+export const rootRequest = z.strictObject({ path: folderPath.describe("absolute") });
+
 const folderPlace = z.object({ name: z.string(), path: z.string() });
 
 /** Schema of what of a folder may be opened. */

@@ -7,12 +7,17 @@ import { backendState } from "./health.ts";
 import { ablateResult, interveneRequest, interveneResult, rowsAblation } from "./interventions.ts";
 import { modelInfo } from "./models.ts";
 import { pairAlignment, pairRequest, patchRequest, patchResponse } from "./patching.ts";
-import { activationSlice, patternSlice, prompt, promptRequest } from "./prompts.ts";
+import { patternSlice, prompt } from "./prompts.ts";
 
 /** A model as a worker takes it: paths, and nothing else, are absolute. */
 const model = z.string();
 const ids = z.array(z.number());
-const anyPrompt = promptRequest(UNBOUNDED);
+const input = z.union([
+  z.strictObject({ model, text: z.string(), bos: z.boolean().optional() }),
+  z.strictObject({ model, tokens: ids }),
+]);
+const text = z.string().optional();
+const slice = patternSlice.extend({ heads: text, queries: text, keys: text });
 const most = z.number().optional().describe("bytes that the answer may have; default any number");
 const tensor = z.object({ shape: z.array(z.int()) });
 
@@ -25,13 +30,10 @@ export const workerRequests = {
     payload: z.strictObject({ model }),
     answer: z.object({ info: modelInfo, backend: backendState }),
   },
-  count: { payload: anyPrompt, answer: z.object({ tokens: z.int() }) },
-  prompt: { payload: anyPrompt, answer: prompt },
-  activations: {
-    payload: z.strictObject({ model, ids, hook: z.string(), slice: activationSlice, most }),
-    answer: tensor,
-  },
-  patterns: { payload: z.strictObject({ model, ids, layer: z.int(), slice: patternSlice, most }), answer: tensor },
+  count: { payload: input, answer: z.object({ tokens: z.int() }) },
+  prompt: { payload: input, answer: prompt },
+  activations: { payload: z.strictObject({ model, ids, hook: z.string(), slice, most }), answer: tensor },
+  patterns: { payload: z.strictObject({ model, ids, layer: z.int(), slice, most }), answer: tensor },
   ablate: { payload: rowsAblation(UNBOUNDED), answer: ablateResult },
   intervene: {
     payload: interveneRequest(UNBOUNDED, z.unknown()).omit({ prompt: true }).extend({ model, ids }),
@@ -62,9 +64,10 @@ export const workerRequests = {
   },
 } as const;
 
-/** One of the requests. */
-export type WorkerRequest = keyof typeof workerRequests;
-/** Payload of a request, as its sender gives it. */
-export type WorkerPayload<K extends WorkerRequest> = Given<(typeof workerRequests)[K]["payload"]>;
-/** Answer to a request. */
-export type WorkerAnswer<K extends WorkerRequest> = Data<(typeof workerRequests)[K]["answer"]>;
+/** Payload, as its sender gives it, and answer of each kind of request. */
+export type WorkerRequests = {
+  readonly [K in keyof typeof workerRequests]: {
+    readonly payload: Given<(typeof workerRequests)[K]["payload"]>;
+    readonly answer: Data<(typeof workerRequests)[K]["answer"]>;
+  };
+};

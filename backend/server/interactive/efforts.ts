@@ -45,7 +45,7 @@ export class Efforts {
     if (roughly && this.#context.interactive.isShort("prompt", forwardFlops(config, bytes))) return bytes;
     const { model, text, bos } = input;
     const payload = { model, text, ...(bos === undefined ? {} : { bos }) };
-    return (await this.#context.interactive.ask<{ tokens: number }>("count", payload, { signal: this.#signal })).tokens;
+    return (await this.#context.interactive.ask("count", payload, { signal: this.#signal })).tokens;
   }
 
   /** Of running a prompt. */

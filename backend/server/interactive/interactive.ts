@@ -1,4 +1,5 @@
 import type { QueueEntry } from "../../common/api/health.ts";
+import type { WorkerRequests } from "../../common/api/worker.ts";
 import { type Answer, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
 import { modelIn } from "../../jobs/protocol.ts";
 import type { Limits } from "../http/limits.ts";
@@ -52,6 +53,9 @@ interface Reopening {
   readonly controller: AbortController;
 }
 
+/** Payloads and answers of the kinds of requests that a worker takes. */
+type RequestTypes = { readonly [K in string]: { readonly payload: unknown; readonly answer: unknown } };
+
 /** Models that are opened again after a crash, those used last. */
 const MOST_REOPENED = 6;
 
@@ -62,7 +66,7 @@ const MOST_REOPENED = 6;
  * computed. When the process dies, the models that were open are opened again as soon as nobody waits, but for the one that it
  * died of.
  */
-export class Interactive {
+export class Interactive<R extends RequestTypes = WorkerRequests> {
   readonly #worker: Worker;
   readonly #limits: Limits;
   readonly #speed = new Speed();
@@ -111,8 +115,12 @@ export class Interactive {
   }
 
   /** As `exchange`, without the binary part. */
-  async ask<T>(kind: string, payload: unknown, options: AskOptions): Promise<T> {
-    return (await this.exchange<T>(kind, payload, options)).value;
+  async ask<K extends keyof R & string>(
+    kind: K,
+    payload: R[K]["payload"],
+    options: AskOptions,
+  ): Promise<R[K]["answer"]> {
+    return (await this.exchange(kind, payload, options)).value;
   }
 
   /**
@@ -121,7 +129,11 @@ export class Interactive {
    *   Refusal 428 where it takes longer than the caller waits, 429 where too many wait, 503 where it took too long; the signal's
    *   reason
    */
-  async exchange<T>(kind: string, payload: unknown, options: AskOptions): Promise<Answer<T>> {
+  async exchange<K extends keyof R & string>(
+    kind: K,
+    payload: R[K]["payload"],
+    options: AskOptions,
+  ): Promise<Answer<R[K]["answer"]>> {
     const { signal, caller = {}, effort, long = false } = options;
     const model = modelIn(payload);
     if (model !== undefined) this.#deadly.check(model);
@@ -138,7 +150,7 @@ export class Interactive {
     const most = long || !short ? this.#limits.longComputeMs : this.#limits.computeMs;
     const late = AbortSignal.timeout(most);
     const stop = AbortSignal.any([signal, late]);
-    const answer = this.#compute<T>(lane, entry, payload, { ...options, signal: stop });
+    const answer = this.#compute<R[K]["answer"]>(lane, entry, payload, { ...options, signal: stop });
     if (model !== undefined) answer.then(() => this.#answered(model)).catch(() => {});
     // The worker is free for the next one when it has ended, or given up, this one.
     answer.catch(() => {}).finally(() => this.#next(lane));

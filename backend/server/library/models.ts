@@ -13,12 +13,6 @@ import { existingInside } from "./files.ts";
 import { Opened } from "./opened.ts";
 import type { Roots } from "./roots.ts";
 
-/** What the worker says of a model. */
-interface Description {
-  readonly info: ModelInfo;
-  readonly backend: NonNullable<Health["backend"]>;
-}
-
 /** The models that may be asked for, and what the worker has said of them. */
 export class Models {
   readonly #store: Store;
@@ -93,7 +87,7 @@ export class Models {
     const key = await this.#keyOf(model);
     const known = this.#described.get(key);
     if (known !== undefined) return known;
-    const { info, backend } = await this.#interactive.ask<Description>("describe", { model }, { signal });
+    const { info, backend } = await this.#interactive.ask("describe", { model }, { signal });
     this.backend = backend;
     this.#described.set(key, info);
     if (parseReference(model, "absolute").kind === "path") await this.#opened.add(model);

@@ -2,6 +2,7 @@ import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import type { DefinitionDocument, Definitions } from "../../common/api/definitions.ts";
+import { definitions as definitionsSchema } from "../../common/api/definitions.ts";
 import type { Definition, Registry } from "../../common/definitions/definition.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import { trainFlags } from "../../training/spec.ts";
@@ -12,7 +13,7 @@ export const definitionRoutes = [
     method: "get",
     path: "/definitions",
     summary: "Probes, tasks, experiments, exports and imports, with the parameters of each",
-    answer: { description: "Definitions" },
+    answer: { description: "Definitions", schema: definitionsSchema },
     handle: () => definitions(),
   }),
 ];

@@ -1,8 +1,15 @@
 import { z } from "zod";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { parameters, seed, shortName } from "../../common/api/fields.ts";
+import { shortName } from "../../common/api/fields.ts";
 import type { RunCurves, RunDetail } from "../../common/api/runs.ts";
+import {
+  runCurves,
+  runDetail as runDetailSchema,
+  runSummary as runSummarySchema,
+  training,
+  trainRequest,
+} from "../../common/api/runs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
@@ -19,21 +26,15 @@ export const runRoutes = [
     method: "get",
     path: "/runs",
     summary: "Training runs, in the order in which they were made",
-    answer: { description: "A list of RunSummary" },
+    answer: { description: "A list of RunSummary", schema: z.array(runSummarySchema) },
     handle: (_, { store }) => store.runs().map((run) => runSummary(store, run)),
   }),
   route({
     method: "post",
     path: "/runs",
     summary: "Trains: one run a seed, together in one job",
-    body: ({ seeds }) =>
-      z.strictObject({
-        task: shortName,
-        params: parameters.optional(),
-        seeds: z.array(seed).min(1).max(seeds).optional().describe("default 0"),
-        probes: z.array(shortName).max(16).optional().describe("measured along; default as the task has them"),
-      }),
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    body: trainRequest,
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
     handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
       const { store } = context;
       const task = tasks.get(name);
@@ -50,7 +51,7 @@ export const runRoutes = [
     path: "/runs/:id/resume",
     summary: "Goes on with a run that was stopped, and with those that are trained together with it",
     params: id,
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
     handle: ({ params }, context) => train(context, context.store.run(params.id).group),
   }),
   route({
@@ -58,7 +59,7 @@ export const runRoutes = [
     path: "/runs/:id",
     summary: "Removes a run with its curves and checkpoints",
     params: id,
-    answer: { description: "Nothing" },
+    answer: { status: 204, description: "Nothing" },
     handle({ params }, { store, watcher }) {
       store.removeRun(params.id);
       watcher.changed();
@@ -69,7 +70,7 @@ export const runRoutes = [
     path: "/runs/:id",
     summary: "One run: its specification, checkpoints and last measurements",
     params: id,
-    answer: { description: "RunDetail" },
+    answer: { description: "RunDetail", schema: runDetailSchema },
     handle: ({ params }, context) => runDetail(context, context.store.run(params.id)),
   }),
   route({
@@ -77,7 +78,10 @@ export const runRoutes = [
     path: "/runs/:id/metrics",
     summary: "The curves of a run",
     params: id,
-    answer: { description: "RunCurves: by name, [step, value] ascending; null where a value was not a number" },
+    answer: {
+      description: "RunCurves: by name, [step, value] ascending; null where a value was not a number",
+      schema: runCurves,
+    },
     handle: ({ params }, { store }): RunCurves =>
       Object.fromEntries(
         [...store.metrics(params.id)].map(([name, points]) => [
