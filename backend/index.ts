@@ -16,16 +16,8 @@ export { type PathOptions, patchPaths } from "./circuits/path.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";
-export {
-  PATCH_NODES,
-  PATCH_PLACES,
-  PATH_ENDS,
-  PATH_FORMS,
-  type PathEnd,
-  type PathForm,
-  PROCESSING,
-  type Processing,
-} from "./common/words.ts";
+export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
+export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export {
@@ -62,7 +54,7 @@ export { type Oracle, readOracle } from "./models/oracle.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
-export { parameter, parameterNames } from "./models/weights/weights.ts";
+export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";

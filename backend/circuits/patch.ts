@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
-import { PATCH_PLACES, type PatchNode, type PatchPlace } from "../common/words.ts";
+import { PATCH_METRICS, PATCH_NODES, PATCH_PLACES, type PatchNode, type PatchPlace } from "../common/patching.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
@@ -25,8 +25,6 @@ const NODES = {
   mlp_out: { hook: "hook_mlp_out" },
 } as const satisfies Record<PatchNode, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
 
-export const PATCH_METRICS = ["logit-diff"] as const;
-
 export interface PatchOptions {
   pairs: readonly Pair[];
   node: PatchNode;
@@ -46,7 +44,7 @@ export interface PatchOptions {
 
 const OPTIONS: Rules<PatchOptions> = {
   pairs: ANYTHING,
-  node: oneOf(Object.keys(NODES)),
+  node: oneOf(PATCH_NODES),
   by: oneOf(PATCH_PLACES),
   layers: listOf(whole(0)),
   metric: oneOf(PATCH_METRICS),

@@ -61,30 +61,6 @@ export type EventName = (typeof EVENTS)[number];
 /** Statuses of a run or a job as a reader sees it. */
 export const SHOWN_STATUSES = ["queued", "running", ...ENDED, "interrupted"] as const;
 
-/** Parts of a block whose activations patching puts in place. */
-export const PATCH_NODES = ["z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "attn_out", "mlp_out"] as const;
-/** One of `PATCH_NODES`. */
-export type PatchNode = (typeof PATCH_NODES)[number];
-
-/** Units of patching: one head at all positions, all heads (or the stream) at one position, of patterns one query, or the whole node. */
-export const PATCH_PLACES = ["head", "position", "layer"] as const;
-/** One of `PATCH_PLACES`. */
-export type PatchPlace = (typeof PATCH_PLACES)[number];
-
-/** Inputs of a head that a path can end in. */
-export const PATH_ENDS = ["q", "k", "v"] as const;
-/** One of `PATH_ENDS`. */
-export type PathEnd = (typeof PATH_ENDS)[number];
-
-/**
- * Ways from a sender to its receivers. direct: nothing lies between, the sender's output reaches them unchanged, and no MLP sees
- * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
- * both are the same.
- */
-export const PATH_FORMS = ["direct", "mlps"] as const;
-/** One of `PATH_FORMS`. */
-export type PathForm = (typeof PATH_FORMS)[number];
-
 /** Times from which a mask's windows hold: in the prompt too, or only after it. */
 export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import type { Bounds } from "../common/api/fields.ts";
 import { brief } from "../common/errors.ts";
 import { writablePath } from "../files.ts";
 import type { HeadScores } from "../heads/scores.ts";
@@ -27,12 +28,6 @@ export interface JobKind<Spec = unknown, Payload = unknown, R = unknown>
   extends QueuedKind<Spec, Payload>,
     Handler<z.ZodType<Payload>, R> {}
 
-/** Limits of a server that requests for jobs keep, in tokens. */
-export interface JobLimits {
-  readonly promptTokens: number;
-  readonly newTokens: number;
-}
-
 /** The surroundings in which a request is checked: what its server has. */
 export interface JobPremises {
   readonly store: Store;
@@ -56,8 +51,8 @@ type Spec<N extends string, F extends z.ZodRawShape> = z.output<RequestSchema<N,
 export interface RequestedKind<N extends string = string, F extends z.ZodRawShape = z.ZodRawShape, R = unknown>
   extends JobKind<Spec<N, F>, Spec<N, F>, R> {
   readonly name: N;
-  /** Schema of the request under a server's limits. */
-  request(limits: JobLimits): RequestSchema<N, F>;
+  /** Schema of the request within a server's bounds. */
+  request(bounds: Bounds): RequestSchema<N, F>;
   /**
    * Refuses at once what the job would fail with after a while.
    * @returns the spec as the worker takes it
@@ -69,14 +64,14 @@ export interface RequestedKind<N extends string = string, F extends z.ZodRawShap
 /** A kind of job from its parts; `fields` are those of the request beside `kind`. */
 export function jobKind<const N extends string, F extends z.ZodRawShape, R>(definition: {
   readonly name: N;
-  fields(limits: JobLimits): F;
+  fields(bounds: Bounds): F;
   title(spec: Spec<N, F>): string;
   check(request: Spec<N, F>, premises: JobPremises): Promise<Spec<N, F>>;
   run(payload: Spec<N, F>, context: HandlerContext): Promise<R>;
 }): RequestedKind<N, F, R> {
   const { name, fields, title, check, run } = definition;
-  const payload = z.custom<Spec<N, F>>(); // checked when it was asked for, under the limits of that time
-  const request = (limits: JobLimits) => z.strictObject({ kind: z.literal(name), ...fields(limits) });
+  const payload = z.custom<Spec<N, F>>(); // checked when it was asked for, within the bounds of that time
+  const request = (bounds: Bounds) => z.strictObject({ kind: z.literal(name), ...fields(bounds) });
   return { name, request, payload, title, check, run };
 }
 

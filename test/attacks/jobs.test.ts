@@ -3,11 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobSummary } from "../../backend/common/api/jobs.ts";
 import type { Problem } from "../../backend/common/api/problem.ts";
 import type { RunSummary } from "../../backend/common/api/runs.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { trainSpec } from "../helpers/specs.ts";
 
-const HANDLERS = join(import.meta.dirname, "../helpers/handlers.mjs");
+const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");
 
 /** A mask document of so many layers, with 8 heads each. */
 function mask(layers: number): object {

@@ -10,8 +10,8 @@ import { Random } from "../../backend/runtime/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
-import { mountable } from "../helpers/small-disk.ts";
+import { mountable } from "../helpers/processes/small-disk.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const STEPS = 3_000;
 const KILLS = 10;

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Problem } from "../../backend/common/api/problem.ts";
 import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { startServer } from "../../backend/server/server.ts";
-import { Listening, openServer, rawRequest, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { Listening, openServer, rawRequest, type TestServer } from "../helpers/servers/api.ts";
 
 const MODEL = "toy-induction";
 const outside = mkdtempSync(join(tmpdir(), "headscope-outside-"));

@@ -8,8 +8,8 @@ import type { RunCurves, RunDetail, RunSummary } from "../../backend/common/api/
 import { pulledModel } from "../../backend/models/sources/pull.ts";
 import { startServer } from "../../backend/server/server.ts";
 import { openStore } from "../../backend/store/store.ts";
-import { Listening, openServer, type Sent, type TestServer } from "../helpers/api.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
+import { Listening, openServer, type Sent, type TestServer } from "../helpers/servers/api.ts";
 
 const SMALL = { d_model: 16, n_heads: 2, vocabulary: 16, batch: 8, evaluation_rows: 8, points: 3, checkpoints: 3 };
 let server: TestServer;
@@ -79,6 +79,8 @@ describe("a training", () => {
     expect(json.checkpoints.at(-1)).toBe(6);
     expect(json.command).toMatch(/^npx headscope train induction .*--param steps=6/);
     expect(json.evaluations?.["in-context"]?.chance?.accuracy).toBeGreaterThan(0);
+    expect(json.evenScores?.["induction.induction"]).toBeGreaterThan(0);
+    expect(json.evenScores?.["induction.induction"]).toBeLessThan(0.5);
     const curves = (await server.get<RunCurves>("/api/runs/induction-1/metrics")).json;
     expect(curves["loss"]!.at(-1)).toEqual([6, json.last["loss"]]);
     const models = (await server.get<ModelEntry[]>("/api/models")).json;

@@ -55,8 +55,10 @@ export const modelInfo = headModelSchema.safeExtend({
   digest: z.string(),
   config: modelConfigSchema,
   stops: z
-    .array(z.object({ ...tokenText, sources: z.array(z.string()) }))
-    .describe("tokens at which the model's own files end a generation, and which files say so"),
+    .array(z.object({ id: z.int().optional(), text: z.string(), sources: z.array(z.string()) }))
+    .describe(
+      "tokens and texts (without `id`) at which the model's own files end a generation, and which files say so",
+    ),
   tokenizer: z
     .object({ bos: z.object(tokenText).optional(), addsBos: z.boolean(), chat: z.boolean() })
     .optional()

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../words.ts";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../patching.ts";
 import { type Bounds, type Data, type Given, headList, modelRef } from "./fields.ts";
 import { candidate } from "./prompts.ts";
 

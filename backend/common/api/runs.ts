@@ -44,6 +44,12 @@ export const runDetail = runSummary.extend({
     )
     .optional()
     .describe("what its evaluations are measured on, by name, and what guessing reaches there"),
+  evenScores: z
+    .record(z.string(), z.number())
+    .optional()
+    .describe(
+      "scores of a head that attends evenly by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent",
+    ),
 });
 export type RunDetail = Data<typeof runDetail>;
 

@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { ordinal } from "../../common/api/fields.ts";
+import { type Bounds, ordinal } from "../../common/api/fields.ts";
 import type { JobSummary } from "../../common/api/jobs.ts";
 import { jobSummary } from "../../common/api/jobs.ts";
 import { hasEnded } from "../../common/words.ts";
-import type { JobLimits, RequestedKind } from "../../jobs/kind.ts";
+import type { RequestedKind } from "../../jobs/kind.ts";
 import { requestedKinds } from "../../jobs/kinds/index.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
@@ -12,8 +12,8 @@ const id = z.object({ id: ordinal });
 const kinds: readonly RequestedKind[] = requestedKinds;
 
 /** A request of one of the kinds of jobs. */
-function jobRequest(limits: JobLimits) {
-  const [first, ...others] = kinds.map((kind) => kind.request(limits));
+function jobRequest(bounds: Bounds) {
+  const [first, ...others] = kinds.map((kind) => kind.request(bounds));
   return z.discriminatedUnion("kind", [first!, ...others]);
 }
 

@@ -20,6 +20,7 @@ const ALL = [
   ...[...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT],
   ...["backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
 ];
+const KINDS = ["backend/jobs/kinds/", "backend/workers/handler.ts"];
 
 /** Folder that every file of headscope may import, the front end too: small definitions that run anywhere. */
 const COMMON = "backend/common/";
@@ -60,9 +61,9 @@ export const LAYERS = [
   { path: "backend/doctor.ts", imports: CORE },
   { path: "backend/jobs/kinds/", imports: [...ALL, "backend/workers/handler.ts"] },
   { path: "backend/index.ts", imports: ALL },
-  { path: "backend/workers/", imports: [...ALL, "backend/jobs/kinds/", "backend/workers/handler.ts"] },
-  { path: "backend/server/", imports: [...ALL, "backend/jobs/kinds/", "backend/workers/"] },
-  { path: "backend/cli/", imports: [...ALL, "backend/jobs/kinds/", "backend/server/"] },
+  { path: "backend/workers/", imports: [...ALL, ...KINDS] },
+  { path: "backend/server/", imports: [...ALL, ...KINDS, "backend/workers/"] },
+  { path: "backend/cli/", imports: [...ALL, ...KINDS, "backend/server/"] },
 ];
 
 const IMPORT =

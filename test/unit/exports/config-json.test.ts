@@ -6,7 +6,7 @@ import { formatConfig } from "../../../backend/exports/checkpoints/config-json.t
 import { writeHuggingFace } from "../../../backend/exports/checkpoints/hugging-face.ts";
 import { inspectModel, loadModel } from "../../../backend/models/load.ts";
 import { Model } from "../../../backend/models/model.ts";
-import { copyOf, fixture, removeCopies } from "../../helpers/checkpoint-copy.ts";
+import { copyOf, fixture, removeCopies } from "../../helpers/formats/checkpoint-copy.ts";
 
 removeCopies();
 const out = mkdtempSync(join(tmpdir(), "headscope-config-"));
@@ -31,7 +31,7 @@ const written = (text: string, field: string) =>
 it("the ends of a GGUF file's turns are in the exported generation_config.json", async () => {
   const model = await loadModel(fixture("formats/llama-tiny.gguf"));
   const ends = [2, 5].map((id) => ({ id, sources: ["eot"] }));
-  const chatty = new Model({ ...model, stops: { tokens: ends, notes: [] } });
+  const chatty = new Model({ ...model, stops: { tokens: ends, texts: [], notes: [] } });
   await writeHuggingFace(chatty, join(out, "chatty"));
   model.dispose();
   const again = await inspectModel(join(out, "chatty"));

@@ -9,7 +9,7 @@ import { Interactive } from "../../../backend/server/interactive/interactive.ts"
 import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { patiently } from "../../helpers/patience.ts";
 
-const handlers = join(ROOT, "test/helpers/handlers.mjs");
+const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
 /** Requests to a worker with handlers of its own. */
 type TestInteractive = Interactive<Record<string, { payload: unknown; answer: unknown }>>;
 

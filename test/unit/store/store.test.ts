@@ -13,11 +13,11 @@ import { KEPT_JOBS } from "../../../backend/store/jobs.ts";
 import { isAlive, self } from "../../../backend/store/owner.ts";
 import { APPLICATION_ID, MIGRATIONS } from "../../../backend/store/schema.ts";
 import { databaseFile, openStore, type Store } from "../../../backend/store/store.ts";
-import { bundleScript, startScript } from "../../helpers/script.ts";
-import { mountable } from "../../helpers/small-disk.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
+import { mountable } from "../../helpers/processes/small-disk.ts";
 import { trainSpec } from "../../helpers/specs.ts";
 
-const SPEC = trainSpec({ params: { length: 8 }, training: { steps: 100 } });
+const SPEC = trainSpec({ params: { length: 8 }, model: { d_model: 64 }, training: { steps: 100 } });
 const ROOT_USER = process.getuid?.() === 0;
 const NOBODY = 65_534;
 

@@ -4,7 +4,7 @@ import { ablate } from "../../../backend/circuits/ablate.ts";
 import type { Pair } from "../../../backend/circuits/pairs.ts";
 import { patchPaths } from "../../../backend/circuits/path.ts";
 import type { Head } from "../../../backend/common/heads/head.ts";
-import type { PathEnd } from "../../../backend/common/words.ts";
+import type { PathEnd } from "../../../backend/common/patching.ts";
 import { mainMetric, ranking } from "../../../backend/heads/scores.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";

@@ -13,7 +13,7 @@ import { functions } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { prepare } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
-import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
+import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 
 const MODEL = "run:grouped-1@0";
 const CONFIG = smallConfig();

@@ -6,12 +6,12 @@ import { runWithCache } from "../../../backend/hooks/run.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
-import { parameter } from "../../../backend/models/weights/weights.ts";
+import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
-import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/workers.ts";
+import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/processes/workers.ts";
 
 const MODEL = "run:grouped-1@0";
 const CONFIG = smallConfig();
