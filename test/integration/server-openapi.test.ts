@@ -160,7 +160,11 @@ describe("answers are as their schemas say", () => {
       scores: first.id,
     });
     await ask("GET", exported.files[0]!.url);
-    const files = { "heads.json": JSON.stringify({ "0-1": [0.5], "1-0": [0.25] }) };
+    const files = {
+      "heads.json": JSON.stringify(
+        Object.fromEntries([0, 1].flatMap((l) => [0, 1, 2, 3].map((h) => [`${l}-${h}`, [0.5]]))),
+      ),
+    };
     await ask("POST", "/api/imports", { format: "retrieval-head", model, files });
     await ask("DELETE", `/api/masks/${mask.id}`);
     await ask("DELETE", `/api/scores/${second.id}`);
