@@ -7,7 +7,7 @@ import { inductionEmergence } from "./induction-emergence.ts";
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
-] as unknown as Experiment[]);
+]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
 export { compareReports } from "./compare.ts";
