@@ -2,6 +2,7 @@ import { ablate } from "../circuits/ablate.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook } from "../models/transformer/hook-points.ts";
+import { pause } from "../runtime/turn.ts";
 import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
 import { PromptRuns, type Way } from "./prompt-runs.ts";
@@ -35,7 +36,7 @@ export async function prepare(model: Model, ids: readonly number[], signal: Abor
   const range = { startLayer: 0, stopLayer: 1, logitsAt: "none" as const };
   forward(model, { resid: streams[0]!, ...range }, { names, onLayer }).dispose();
   if (ids.length > MOST_ABLATED) return;
-  await new Promise(setImmediate);
+  await pause();
   // The changed layer, two untouched ones after each other, the end.
   const layer = Math.max(0, model.config.n_layers - 3);
   const clean = { streams, nll: [nll] };

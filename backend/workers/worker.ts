@@ -1,9 +1,11 @@
 // A worker: a process that does what its parent asks for over the pipes 3 (in) and 4 (out), and ends with its parent.
+
 import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
+import { pause } from "../runtime/turn.ts";
 import { fileError } from "../store/file-error.ts";
 import { answer, type Handlers, type Idle, Reply } from "./handler.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
@@ -88,7 +90,7 @@ async function doAside(): Promise<void> {
 
 /** Lets the event loop run, and requests aside be done, between two steps of one. */
 async function turn(signal: AbortSignal, hold?: () => () => void): Promise<void> {
-  await new Promise(setImmediate);
+  await pause();
   signal.throwIfAborted();
   if (aside.length === 0 || between) return;
   between = true;

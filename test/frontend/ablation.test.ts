@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { interventionSchema } from "../../backend/hooks/interventions.ts";
+import { interventionSchema } from "../../backend/hooks/intervention-schema.ts";
 import { ablateCommand, generateCommand } from "../../frontend/src/ablation/commands.ts";
 import { band, changes, controlLosses, shade, signed, verdictOf } from "../../frontend/src/ablation/effect.ts";
 import {

@@ -1,5 +1,5 @@
 import { generateRequest, generateResult } from "../../common/api/generation.ts";
-import { interventionSchema } from "../../hooks/interventions.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";

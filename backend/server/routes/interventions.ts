@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
 import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
-import { interventionSchema } from "../../hooks/interventions.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { limited } from "../http/problems.ts";

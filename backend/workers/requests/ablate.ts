@@ -1,4 +1,5 @@
-import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
+import { type Ablation, ablate } from "../../circuits/ablate.ts";
+import type { CleanRun } from "../../circuits/ablation-runs.ts";
 import type { AblateResult } from "../../common/api/interventions.ts";
 import { workerRequests } from "../../common/api/worker.ts";
 import { headModel } from "../../heads/model.ts";

@@ -3,13 +3,14 @@ import { refuseEnd } from "../../circuits/intervene.ts";
 import { meanLoss, residLossesInTurns } from "../../circuits/loss.ts";
 import type { InterveneResult } from "../../common/api/interventions.ts";
 import { workerRequests } from "../../common/api/worker.ts";
-import { compileInterventions, disposeInterventions, parseInterventions } from "../../hooks/interventions.ts";
-import type { Affine } from "../../models/forward/stage.ts";
+import { parseInterventions } from "../../hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
 import { handler } from "../handler.ts";
-import { nextTokens, type StreamRun } from "../prompts.ts";
+import { candidates, type PromptRun } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
@@ -61,11 +62,11 @@ function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): nu
 /** @param stream after the last layer [1, positions, d_model] */
 async function outcome(
   model: Model,
-  run: StreamRun,
+  run: PromptRun,
   stream: Tensor,
   { count, turn }: { count: number; turn: Turn },
 ): Promise<InterveneResult["clean"]> {
   const { ids, ...changes } = run;
   const nll = ids.length < 2 ? [] : (await residLossesInTurns(model, stream, [ids], { turn, ...changes }))[0]!;
-  return { loss: nll.length === 0 ? null : meanLoss([nll]), nll, next: nextTokens(model, stream, count, run) };
+  return { loss: nll.length === 0 ? null : meanLoss([nll]), nll, next: candidates(model, stream, count, run) };
 }

@@ -5,7 +5,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
 import { handler } from "../handler.ts";
-import { candidate, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
+import { candidate, probabilitiesAfter, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 
 /** Aligns the two prompts of a pair, and says why they could not be patched. */
@@ -28,7 +28,7 @@ export const request = handler({
       if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
         throw new HeadscopeError("input", `${JSON.stringify(given)} is no token`, { remedy: "give one token" });
       const probabilities = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-        nextProbabilities(model, stream, { ids }),
+        probabilitiesAfter(model, stream, { ids }),
       );
       return candidate(model, id, probabilities[id]!);
     };

@@ -2,7 +2,7 @@ import { meanLoss } from "../../circuits/loss.ts";
 import type { Prompt } from "../../common/api/prompts.ts";
 import { workerRequests } from "../../common/api/worker.ts";
 import { handler } from "../handler.ts";
-import { nextTokens, promptId, promptIds, tokenTexts } from "../prompts.ts";
+import { candidates, promptId, promptIds, tokenTexts } from "../prompts.ts";
 import { prepare, session, wayOf } from "../session.ts";
 
 const NEXT = 10;
@@ -17,7 +17,7 @@ export const request = handler({
     const way = wayOf(context);
     const { nll } = await session.runs.of(model, ids, way);
     const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-      nextTokens(model, stream, NEXT, { ids }),
+      candidates(model, stream, NEXT, { ids }),
     );
     context.later((stop) => prepare(model, ids, stop));
     return {

@@ -1,5 +1,5 @@
 import { ABLATION_METHODS, type AblationMethod } from "../../../backend/common/words.ts";
-import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { groupBy } from "../heads/grid.ts";
 import { sortHeads } from "../state/codecs.ts";
 
