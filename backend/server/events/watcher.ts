@@ -19,7 +19,7 @@ export class Watcher {
   readonly #library: Library;
   readonly #hub: EventHub;
   readonly #jobs: () => JobRunner;
-  /** What was told last, as JSON. */
+  /** Jobs as they were told last, as JSON. */
   readonly #toldJobs = new Map<number, string>();
   readonly #toldRuns = new Map<string, { text: string; step: number; checkpoint: number }>();
   readonly #period: NodeJS.Timeout;

@@ -8,7 +8,7 @@ import { limited, notFound, Refusal } from "./problems.ts";
 import { checkGiven } from "./token.ts";
 
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
-/** How long a browser stays let in, in milliseconds. */
+/** Milliseconds for which a browser stays let in. */
 const COOKIE_AGE = 30 * 24 * 3_600_000;
 
 /** Who is let in. */
@@ -16,7 +16,7 @@ export interface GuardOptions {
   /** The address that the server listens on. */
   readonly host: string;
   readonly port: number;
-  /** What everybody must show; undefined lets every process of this machine in. */
+  /** Secret that everybody must show; undefined lets every process of this machine in. */
   readonly token: string | undefined;
   readonly limits: Limits;
 }
@@ -33,7 +33,7 @@ export interface Guard {
   readonly entry: RequestHandler;
 }
 
-/** Whether only this machine reaches a host. */
+/** Says of a host that only this machine reaches it. */
 export function isLoopback(host: string): boolean {
   return LOOPBACK.includes(host.replace(/^\[(.*)\]$/, "$1")) || /^127(\.\d{1,3}){3}$/.test(host);
 }
@@ -103,7 +103,7 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
   };
 }
 
-/** How often an address may be encoded over and over and is still read. */
+/** Layers of encoding through which an address is still read. */
 const MOST_LAYERS = 4;
 const CLIENT = "client";
 
@@ -125,7 +125,7 @@ function checkHost(request: Request, hosts: ReadonlySet<string>): void {
 }
 
 /**
- * Whether a reader less exact than the router would take a path for one of the API's: in other letters, encoded once or more, with
+ * Says that a reader less exact than the router would take a path for one of the API's: in other letters, encoded once or more, with
  * other slashes, by way of dots. A page would be no answer to it.
  */
 function looksLikeApi(path: string): boolean {
@@ -148,7 +148,7 @@ function foreignPage(of: string): Refusal {
   });
 }
 
-/** What lets a request in; undefined for nothing. */
+/** The credential that lets a request in; undefined for none. */
 function credentialOf(request: Request, cookie: string, token: string): "bearer" | "cookie" | undefined {
   const bearer = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
   if (bearer !== undefined && same(bearer, token)) return "bearer";

@@ -190,7 +190,7 @@ function notJson(detail: string, remedy: string): Refusal {
   return new Refusal(415, "input", detail, { remedy });
 }
 
-/** What bounds the parts of a JSON body. */
+/** Bounds of the parts of a JSON body. */
 export type JsonLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];

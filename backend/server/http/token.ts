@@ -5,11 +5,11 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { openRegular } from "../../files.ts";
 import { fileError } from "../../store/file-error.ts";
 
-/** What a token may be: it travels in an address and in a header. */
+/** Form of a token: it travels in an address and in a header. */
 const TOKEN = /^[\x21-\x7e]{16,512}$/;
 /** Bytes of a new token. */
 const BYTES = 32;
-/** What file systems say that know no hard links. */
+/** Codes of file systems that know no hard links. */
 const NO_LINKS = ["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
 /** More than a token file can have. */
 const MOST_BYTES = 1024;

@@ -1,6 +1,6 @@
 import type { ModelConfig } from "../../models/config.ts";
 
-/** How much a request computes. */
+/** Amount of computing that a request takes. */
 export interface Effort {
   /** Tokens that it is about: of its text, or of all its rows. */
   readonly tokens: number;
@@ -27,7 +27,7 @@ const TELLING = 5e10;
 /** Weight of the newest measurement. */
 const NEWEST = 0.5;
 
-/** How fast this machine computes, learned from what it has answered. */
+/** Speed of this machine, learned from what it has answered. */
 export class Speed {
   /** Operations a second by kind of request; they use the machine to different degrees. */
   readonly #rates = new Map<string, number>();

@@ -9,7 +9,7 @@ const TOKEN_BY_TOKEN = 8;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
-/** What decides how much an ablation computes. */
+/** Parts of an ablation that decide how much it computes. */
 interface AblationLike {
   readonly heads: readonly string[];
   readonly method?: string | undefined;
@@ -17,7 +17,7 @@ interface AblationLike {
   readonly reference?: readonly (readonly number[])[] | undefined;
 }
 
-/** How much requests of one caller compute, from the shapes of their models and the lengths of their texts. */
+/** Efforts of the requests of one caller, from the shapes of their models and the lengths of their texts. */
 export class Efforts {
   readonly #context: Pick<ServerContext, "models" | "interactive">;
   readonly #signal: AbortSignal;

@@ -18,14 +18,14 @@ export interface Caller {
   readonly wait?: number;
 }
 
-/** How one interactive request is followed. */
+/** Options of one interactive request. */
 export interface AskOptions {
   /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
-  /** Whether it may compute for `longComputeMs`, and waits for other long ones where `effort` does not say otherwise. */
+  /** Lets it compute for `longComputeMs`, and has it wait for other long ones where `effort` does not say otherwise. */
   readonly long?: boolean;
   readonly caller?: Caller;
-  /** How much it computes; a request that does not say is taken for a short one unless it is `long`. */
+  /** Amount that it computes; a request that does not say is taken for a short one unless it is `long`. */
   readonly effort?: Effort | undefined;
   readonly onEvent?: (event: unknown) => void | Promise<void>;
 }
@@ -41,7 +41,7 @@ interface Entry {
   /** When it began to be computed, in milliseconds; undefined while it waits. */
   began?: number;
   progress?: { done: number; total: number };
-  /** Whether another was computed meanwhile, so that its time says nothing. */
+  /** True where another was computed meanwhile, so that its time says nothing. */
   shared: boolean;
   /** Begins it. */
   start: () => void;
@@ -101,7 +101,7 @@ export class Interactive<R extends RequestTypes = WorkerRequests> {
     return this.#lines.short.length + this.#lines.long.length;
   }
 
-  /** What is computed and what waits, the long ones first, each line in its order. */
+  /** Requests that are computed or wait, the long ones first, each line in its order. */
   get queue(): QueueEntry[] {
     return (["long", "short"] as const).flatMap((lane) => {
       const now = this.#computing[lane];
@@ -109,7 +109,7 @@ export class Interactive<R extends RequestTypes = WorkerRequests> {
     });
   }
 
-  /** Whether a request of a kind counts as short, at worst. */
+  /** Says that a request of a kind counts as short, at worst. */
   isShort(kind: string, flops: number): boolean {
     return 1_000 * this.#speed.seconds(kind, flops) <= this.#limits.shortMs;
   }

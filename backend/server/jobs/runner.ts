@@ -12,9 +12,9 @@ const PAUSE = 5_000;
 /** Jobs at a time, each in a process of its own. */
 const CONCURRENCY = 2;
 
-/** What is known of a job at work beyond the store. */
+/** State of a job at work beyond what the store has. */
 interface Live {
-  /** Whether this process works on it, and knows more than the store. */
+  /** True where this process works on it, and knows more than the store. */
   readonly own: boolean;
   progress: JobProgress;
   readonly remaining: Remaining;

@@ -28,7 +28,7 @@ interface Known {
   readonly mask?: MaskEntry;
 }
 
-/** What has changed since the library was last looked at. */
+/** Document that has changed since the library was last looked at. */
 export interface LibraryChange {
   readonly scores?: string;
   readonly mask?: string;
@@ -56,7 +56,7 @@ export class Library {
     return [...this.#known.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
   }
 
-  /** How far the main job is, and which of these documents it has left; undefined where it never ran. */
+  /** State of the main job, and the documents that it has left; undefined where it never ran. */
   async start(): Promise<StartState | undefined> {
     const state = await readMainJob(this.#folder);
     if (state === undefined) return undefined;
@@ -144,7 +144,7 @@ export class Library {
     return lists.flat();
   }
 
-  /** What a file is; nothing where it is no document of headscope. */
+  /** Entry of a file; nothing where it is no document of headscope. */
   async #describe(id: string): Promise<Omit<Known, "stamp">> {
     try {
       const value = parseJson(await this.#text(id), id) as { format?: unknown };
@@ -211,7 +211,7 @@ export function maskEntry(id: string, mask: HeadMask): MaskEntry {
   };
 }
 
-/** Where a score document is kept: by model and probe, the same document in the same place. */
+/** The id under which a score document is kept: by model and probe, the same document in the same place. */
 export function scoresId({ model, probe, ...rest }: HeadScores): string {
   const hash = createHash("sha256")
     .update(JSON.stringify([model, probe, rest]))

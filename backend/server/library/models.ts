@@ -20,7 +20,7 @@ export class Models {
   readonly #roots: Roots;
   readonly #opened: Opened;
   readonly #described = new Map<string, ModelInfo>();
-  /** What the worker computes on; undefined until it has said so. */
+  /** Backend that the worker computes on; undefined until it has said so. */
   backend: Health["backend"];
 
   /** @param roots in which models named by their path may lie */
@@ -81,7 +81,7 @@ export class Models {
     return reference.kind === "path" ? existingInside(this.#roots.folders, ref) : ref;
   }
 
-  /** What a model is, from the worker at the first time. */
+  /** Describes a model; the worker is asked at the first time. */
   async describe(ref: string, signal: AbortSignal): Promise<ModelInfo> {
     const model = await this.allowed(ref);
     const key = await this.#keyOf(model);

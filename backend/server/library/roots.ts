@@ -18,7 +18,7 @@ export class Roots {
     return this.#folders;
   }
 
-  /** Whether `add` takes any. */
+  /** True where `add` takes any. */
   get open(): boolean {
     return this.#open;
   }
