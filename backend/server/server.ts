@@ -124,10 +124,10 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
 }
 
 /** @returns undefined for none */
-async function tokenFor(host: string, folder: string, given: string | false | undefined): Promise<string | undefined> {
-  const own = given ?? environmentToken();
-  checkToken(host, own);
-  return own === false ? undefined : (own ?? serverToken(folder));
+async function tokenFor(host: string, folder: string, option: string | false | undefined): Promise<string | undefined> {
+  const token = option ?? environmentToken();
+  checkToken(host, token);
+  return token === false ? undefined : (token ?? serverToken(folder));
 }
 
 /** The API and the pages, behind what guards them. What is API is decided once: by what the application routes to its router. */

@@ -36,7 +36,7 @@ export type Frozen<T> = unknown extends T ? T : T extends object ? { readonly [K
 export type Data<S extends z.ZodType> = Frozen<z.output<S>>;
 
 /** Values that a schema, or a schema within bounds, takes: defaults may be left out. */
-export type Given<S> = Frozen<z.input<SchemaOf<S>>>;
+export type Input<S> = Frozen<z.input<SchemaOf<S>>>;
 type SchemaOf<S> = S extends (...bounds: never) => infer R ? SchemaOf<R> : S extends z.ZodType ? S : never;
 
 /** A model by name; a path must lie in the data folder or a given root. */

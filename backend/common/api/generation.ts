@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PREFILLS } from "../words.ts";
 import { headMaskSchema } from "./documents.ts";
-import { type Bounds, type Data, type Given, headList, modelRef, promptFields, seed } from "./fields.ts";
+import { type Bounds, type Data, headList, type Input, modelRef, promptFields, seed } from "./fields.ts";
 import type { interventionForm } from "./interventions.ts";
 
 /** Schema of a prompt to continue, also with a mask or without some heads. @param intervention the kinds that there are */
@@ -29,7 +29,7 @@ export function generateRequest<I extends z.ZodType>(bounds: Bounds, interventio
   };
   return z.union([z.strictObject({ ...common, ...text }), z.strictObject({ ...common, ...tokens })]);
 }
-export type GenerateRequest = Given<typeof generateRequest<typeof interventionForm>>;
+export type GenerateRequest = Input<typeof generateRequest<typeof interventionForm>>;
 
 /** Schema of why a continuation ended: at a token, at a text, or because it had as many tokens as were asked for. */
 export const stopped = z.discriminatedUnion("by", [

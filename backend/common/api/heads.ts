@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { headAxis, headMaskSchema, headModelSchema } from "./documents.ts";
-import { type Bounds, type Data, documentId, type Given, modelRef, shortName } from "./fields.ts";
+import { type Bounds, type Data, documentId, type Input, modelRef, shortName } from "./fields.ts";
 
 /** Schema of a score document without its numbers; the id is the path below the data folder: "start/induction.json". */
 export const scoresEntry = z.object({
@@ -57,7 +57,7 @@ export function maskRequest({ entries }: Bounds) {
     z.strictObject({ ...common, mask: headMaskSchema.describe("a mask document") }),
   ]);
 }
-export type MaskRequest = Given<typeof maskRequest>;
+export type MaskRequest = Input<typeof maskRequest>;
 
 /** Schema of what a request for a mask answers. */
 export const maskAnswer = z.object({

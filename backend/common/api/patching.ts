@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../patching.ts";
-import { type Bounds, type Data, type Given, headList, modelRef } from "./fields.ts";
+import { type Bounds, type Data, headList, type Input, modelRef } from "./fields.ts";
 import { candidate } from "./prompts.ts";
 
 /** Schema of two prompts of one length, as texts or ids, that differ in what decides between two answers. */
@@ -14,7 +14,7 @@ export function pairInput({ textCharacters, promptTokens }: Pick<Bounds, "textCh
     wrong: answer.describe("token that the corrupt prompt calls for"),
   });
 }
-export type PairInput = Given<typeof pairInput>;
+export type PairInput = Input<typeof pairInput>;
 
 const bos = z.boolean().optional();
 
@@ -22,7 +22,7 @@ const bos = z.boolean().optional();
 export function pairRequest(bounds: Bounds) {
   return z.strictObject({ model: modelRef, pair: pairInput(bounds), bos });
 }
-export type PairRequest = Given<typeof pairRequest>;
+export type PairRequest = Input<typeof pairRequest>;
 
 const aligned = z.object({ ids: z.array(z.int()), tokens: z.array(z.string()) });
 
@@ -51,7 +51,7 @@ export function patchRequest(bounds: Bounds) {
     form: z.enum(PATH_FORMS).optional().describe("of path patching; default direct"),
   });
 }
-export type PatchRequest = Given<typeof patchRequest>;
+export type PatchRequest = Input<typeof patchRequest>;
 
 /** Schema of what a patching comes to: metric values, means over the pairs. */
 export const patchResponse = z.object({

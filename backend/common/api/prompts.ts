@@ -1,13 +1,13 @@
 import { z } from "zod";
 import { TENSOR_TYPES } from "../words.ts";
-import { type Bounds, type Data, type Given, modelRef, promptFields } from "./fields.ts";
+import { type Bounds, type Data, type Input, modelRef, promptFields } from "./fields.ts";
 
 /** Schema of a text, or token ids, for a model. */
 export function promptRequest(bounds: Bounds) {
   const { text, tokens } = promptFields(bounds);
   return z.union([z.strictObject({ model: modelRef, ...text }), z.strictObject({ model: modelRef, ...tokens })]);
 }
-export type PromptInput = Given<typeof promptRequest>;
+export type PromptInput = Input<typeof promptRequest>;
 
 /** Schema of a token that may come next. */
 export const candidate = z.object({ id: z.int(), text: z.string(), probability: z.number() });
@@ -64,4 +64,4 @@ export const patternSlice = z.strictObject({
     .describe("multiplies each key by the norm of what its value writes through W_O"),
 });
 /** A part of an activation or of a pattern. */
-export type SliceQuery = Given<typeof patternSlice>;
+export type SliceQuery = Input<typeof patternSlice>;

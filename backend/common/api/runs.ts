@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { SHOWN_STATUSES } from "../words.ts";
-import { type Bounds, type Data, documentId, type Given, parameters, seed, shortName } from "./fields.ts";
+import { type Bounds, type Data, documentId, type Input, parameters, seed, shortName } from "./fields.ts";
 import { jobSummary } from "./jobs.ts";
 
 /** Schema of a training run as lists have it. */
@@ -68,7 +68,7 @@ export function trainRequest({ seeds }: Bounds) {
     probes: z.array(shortName).max(16).optional().describe("measured along; default as the task has them"),
   });
 }
-export type TrainRequest = Given<typeof trainRequest>;
+export type TrainRequest = Input<typeof trainRequest>;
 
 /** Schema of what a request to train answers. */
 export const training = z.object({ job: jobSummary, runs: z.array(runSummary) });

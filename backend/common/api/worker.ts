@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { headScoresSchema } from "./documents.ts";
 import { written } from "./exports.ts";
-import { type Data, type Given, parameters, UNBOUNDED } from "./fields.ts";
+import { type Data, type Input, parameters, UNBOUNDED } from "./fields.ts";
 import { generateRequest, generateResult } from "./generation.ts";
 import { backendState } from "./health.ts";
 import { ablateResult, interveneRequest, interveneResult, rowsAblation } from "./interventions.ts";
@@ -67,7 +67,7 @@ export const workerRequests = {
 /** Payload, as its sender gives it, and answer of each kind of request. */
 export type WorkerRequests = {
   readonly [K in keyof typeof workerRequests]: {
-    readonly payload: Given<(typeof workerRequests)[K]["payload"]>;
+    readonly payload: Input<(typeof workerRequests)[K]["payload"]>;
     readonly answer: Data<(typeof workerRequests)[K]["answer"]>;
   };
 };

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type { Input } from "../../common/api/fields.ts";
 import { experiment } from "./experiment.ts";
 import { history } from "./history.ts";
 import { maskSearch } from "./mask-search.ts";
@@ -14,6 +14,4 @@ export const requestedKinds = [probe, history, needle, maskSearch, experiment, p
 export const kinds = [train, ...requestedKinds] as const;
 
 /** POST /api/jobs: long work. The result of each kind is what its `run` gives. */
-export type JobRequest = ReadonlyDeep<z.input<ReturnType<(typeof requestedKinds)[number]["request"]>>>;
-
-type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> } : T;
+export type JobRequest = Input<(typeof requestedKinds)[number]["request"]>;

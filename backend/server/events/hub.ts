@@ -73,7 +73,7 @@ export class EventHub {
    * Makes room for one more listener. Where all seats are taken, the oldest listener of the client that has the most makes room; for
    * a client that has as many itself, only after its turn. So nobody keeps others out for good; a page whose connection is
    * ended comes back by itself and misses nothing.
-   * @param most seats @param turn milliseconds
+   * @param most seats @param turn milliseconds @returns false where there is none
    */
   makeRoom(client: string, most: number, turn: number): boolean {
     if (this.#listeners.size < most) return true;

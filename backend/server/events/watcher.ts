@@ -113,9 +113,9 @@ export class Watcher {
     if (before?.text === text) return;
     // A run that goes on from a checkpoint has left what came after it behind.
     const [step, checkpoint] = [Math.min(before?.step ?? -1, run.step), Math.min(before?.checkpoint ?? -1, run.step)];
-    const told = this.#tellMetrics(run.id, step);
+    const last = this.#tellMetrics(run.id, step);
     const saved = this.#tellCheckpoints(run.id, checkpoint);
-    this.#toldRuns.set(run.id, { text, step: told, checkpoint: saved });
+    this.#toldRuns.set(run.id, { text, step: last, checkpoint: saved });
     this.#hub.emit("run", summary);
   }
 

@@ -5,7 +5,7 @@ import type { Request, RequestHandler, Response } from "express";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Limits } from "./limits.ts";
 import { limited, notFound, Refusal } from "./problems.ts";
-import { checkGiven } from "./token.ts";
+import { checkTokenForm } from "./token.ts";
 
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
 /** Milliseconds for which a browser stays let in. */
@@ -44,7 +44,7 @@ export function isLoopback(host: string): boolean {
  * @throws HeadscopeError `usage` with the remedy
  */
 export function checkToken(host: string, token: string | false | undefined): void {
-  if (typeof token === "string") checkGiven(token);
+  if (typeof token === "string") checkTokenForm(token);
   if (typeof token === "string" || isLoopback(host)) return;
   const what = token === false ? "no token is asked for" : "HEADSCOPE_TOKEN is not set";
   throw new HeadscopeError("usage", `host ${host} is open to other machines, and ${what}`, {
@@ -90,9 +90,9 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
       });
     },
     entry(request, response, next) {
-      const given = request.query["token"];
-      if (given === undefined || (request.method !== "GET" && request.method !== "HEAD")) return next();
-      if (token !== undefined && typeof given === "string" && same(given, token)) {
+      const secret = request.query["token"];
+      if (secret === undefined || (request.method !== "GET" && request.method !== "HEAD")) return next();
+      if (token !== undefined && typeof secret === "string" && same(secret, token)) {
         const value = cookieValue(request, token);
         // Nothing but the API asks for it.
         response.cookie(cookie, value, { httpOnly: true, sameSite: "strict", path: "/api", maxAge: COOKIE_AGE });
@@ -199,7 +199,7 @@ function hostsOf(host: string, port: number): Set<string> {
 }
 
 /** Compares without telling by the time how much is right. */
-function same(given: string, token: string): boolean {
+function same(secret: string, token: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(token));
+  return timingSafeEqual(digest(secret), digest(token));
 }

@@ -29,8 +29,8 @@ export async function answerLong<K extends keyof WorkerRequests>(
     return stream;
   };
   try {
-    const onEvent = (given: unknown): void => {
-      const { event, ...data } = given as { event: string };
+    const onEvent = (workerEvent: unknown): void => {
+      const { event, ...data } = workerEvent as { event: string };
       open().send(event, data);
     };
     const result = await interactive.ask(kind, payload, { ...options, signal, onEvent });

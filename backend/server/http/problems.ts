@@ -100,8 +100,8 @@ export function answerOf(error: unknown): ErrorAnswer {
   }
   const refused = httpProblem(error);
   if (refused !== undefined) return { problem: refused, headers: ownHeaders(error), defect: false };
-  const told = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
-  if (told !== error) return answerOf(told);
+  const refusal = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
+  if (refusal !== error) return answerOf(refusal);
   return {
     problem: problem(500, "defect", "something went wrong inside headscope", {
       remedy: "see what the server printed, and report it",
@@ -150,8 +150,8 @@ function problem(status: number, kind: string, detail: string, { remedy, field }
     title: TITLES[status] ?? "Failed",
     status,
     detail: brief(detail, DETAIL),
-    ...(remedy === undefined ? {} : { remedy: brief(remedy, DETAIL) }),
-    ...(field === undefined ? {} : { field }),
+    remedy: remedy && brief(remedy, DETAIL),
+    field,
     kind,
   };
 }

@@ -93,9 +93,9 @@ export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.
 /** Puts routes on a router; other methods of their paths are refused with 405. */
 export function mount(router: IRouter, routes: readonly Route[], context: ServerContext): void {
   const methods = new Map<string, string[]>();
-  for (const each of routes) {
-    methods.set(each.path, [...(methods.get(each.path) ?? []), each.method.toUpperCase()]);
-    router[each.method](each.path, ...bodyReader(each, context.limits), handler(each, context));
+  for (const definition of routes) {
+    methods.set(definition.path, [...(methods.get(definition.path) ?? []), definition.method.toUpperCase()]);
+    router[definition.method](definition.path, ...bodyReader(definition, context.limits), handler(definition, context));
   }
   for (const [path, allowed] of methods) router.all(path, refuseMethod(allowed));
 }
@@ -107,12 +107,12 @@ function refuseMethod(allowed: readonly string[]): RequestHandler {
   };
 }
 
-function handler(own: Route, context: ServerContext): RequestHandler {
-  const { answer } = own;
-  const bodySchema = own.body?.(context.limits);
+function handler(definition: Route, context: ServerContext): RequestHandler {
+  const { answer } = definition;
+  const bodySchema = definition.body?.(context.limits);
   return async (request, response) => {
-    const params = check(own.params, joined(request.params), "the address");
-    const query = check(own.query ?? z.strictObject({}), request.query, "the query");
+    const params = check(definition.params, joined(request.params), "the address");
+    const query = check(definition.query ?? z.strictObject({}), request.query, "the query");
     const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
     // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
     if (request.method === "HEAD" && "type" in answer && answer.type === EVENTS)
@@ -120,7 +120,7 @@ function handler(own: Route, context: ServerContext): RequestHandler {
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
-    const value = await own.handle(call as Parameters<Route["handle"]>[0], context);
+    const value = await definition.handle(call as Parameters<Route["handle"]>[0], context);
     if (value === SENT || gone.signal.aborted) return;
     if (value === undefined) response.status(204).end();
     else response.status("status" in answer ? (answer.status ?? 200) : 200).json(value);
@@ -161,7 +161,7 @@ function check(schema: z.ZodType | undefined, value: unknown, what: string): unk
 function deepest(issues: readonly z.core.$ZodIssue[]): { path: readonly PropertyKey[]; message: string } {
   const [first] = issues as [z.core.$ZodIssue];
   if (first.code !== "invalid_union" || first.errors.length === 0) return first;
-  const inner = first.errors.filter((each) => each.length > 0).map((each) => deepest(each));
+  const inner = first.errors.filter((issues) => issues.length > 0).map(deepest);
   const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
   return best === undefined ? first : { path: [...first.path, ...best.path], message: best.message };
 }

@@ -31,10 +31,10 @@ export function environmentToken(): string | undefined {
  * written, or that cannot be made
  */
 export async function serverToken(folder: string): Promise<string> {
-  const given = environmentToken();
-  if (given !== undefined) {
-    checkGiven(given);
-    return given;
+  const own = environmentToken();
+  if (own !== undefined) {
+    checkTokenForm(own);
+    return own;
   }
   const path = tokenFile(folder);
   try {
@@ -45,7 +45,7 @@ export async function serverToken(folder: string): Promise<string> {
 }
 
 /** @throws HeadscopeError `usage` for a token that somebody chose and that cannot serve as one; it is not quoted */
-export function checkGiven(token: string): void {
+export function checkTokenForm(token: string): void {
   if (TOKEN.test(token)) return;
   const why =
     token.length < 16

@@ -34,8 +34,8 @@ export class Speed {
 
   /** Seconds that a request of a kind is likely to take. */
   seconds(kind: string, flops: number): number {
-    const known = this.#rates.get(kind) ?? this.#rates.get("prompt") ?? PRIOR;
-    return flops / known;
+    const rate = this.#rates.get(kind) ?? this.#rates.get("prompt") ?? PRIOR;
+    return flops / rate;
   }
 
   /** Takes in how long an answer took. */

@@ -275,14 +275,14 @@ export class Interactive<R extends RequestTypes = WorkerRequests> {
 
 function described({ kind, caller, effort, seconds, began, progress }: Entry, lane: Lane): QueueEntry {
   return {
-    ...(caller.id === undefined ? {} : { id: caller.id }),
+    id: caller.id,
     kind,
     lane,
     state: began === undefined ? "waiting" : "computing",
-    ...(effort === undefined ? {} : { tokens: effort.tokens }),
-    ...(seconds === undefined ? {} : { seconds }),
-    ...(began === undefined ? {} : { ms: performance.now() - began }),
-    ...(progress === undefined ? {} : { progress }),
+    tokens: effort?.tokens,
+    seconds,
+    ms: began && performance.now() - began,
+    progress,
   };
 }
 

@@ -16,11 +16,11 @@ import { scoresId } from "./library.ts";
 type Request = z.output<ReturnType<typeof importRequest>>;
 
 /** Has the worker read a foreign head file, and keeps it as scores. */
-export async function readForeign(given: Request, context: ServerContext, signal: AbortSignal): Promise<ScoresEntry> {
-  const { format, params = {} } = given;
+export async function readForeign(request: Request, context: ServerContext, signal: AbortSignal): Promise<ScoresEntry> {
+  const { format, params = {} } = request;
   const { folder, roots, models, interactive, library, watcher } = context;
   importers.parse(format, params);
-  const model = await models.allowed(given.model);
+  const model = await models.allowed(request.model);
   const read = async (path: string): Promise<ScoresEntry> => {
     const answer = await interactive.ask("import", { format, model, path, params }, { signal });
     const scores = parseScores(answer, path);
@@ -28,12 +28,12 @@ export async function readForeign(given: Request, context: ServerContext, signal
     watcher.changed();
     return entry;
   };
-  if ("path" in given) return read(await existingInside(roots.folders, given.path));
-  const own = join(folder, "imports", randomBytes(6).toString("hex"));
+  if ("path" in request) return read(await existingInside(roots.folders, request.path));
+  const importFolder = join(folder, "imports", randomBytes(6).toString("hex"));
   try {
-    return await read(await written(given.files, join(own, format)));
+    return await read(await written(request.files, join(importFolder, format)));
   } finally {
-    await rm(own, { recursive: true, force: true });
+    await rm(importFolder, { recursive: true, force: true });
   }
 }
 

@@ -39,9 +39,9 @@ export class Models {
         title,
         kind,
         ready,
-        ...(licence === undefined ? {} : { licence }),
-        ...(terms === undefined ? {} : { terms }),
-        ...(bytes === undefined ? {} : { bytes }),
+        licence,
+        terms,
+        bytes,
       }),
     );
     const trained = this.#store
@@ -85,8 +85,8 @@ export class Models {
   async describe(ref: string, signal: AbortSignal): Promise<ModelInfo> {
     const model = await this.allowed(ref);
     const key = await this.#keyOf(model);
-    const known = this.#described.get(key);
-    if (known !== undefined) return known;
+    const description = this.#described.get(key);
+    if (description !== undefined) return description;
     const { info, backend } = await this.#interactive.ask("describe", { model }, { signal });
     this.backend = backend;
     this.#described.set(key, info);

@@ -18,24 +18,21 @@ export const definitionRoutes = [
   }),
 ];
 
-let made: Definitions | undefined;
+let cache: Definitions | undefined;
 
 /** Every registry as data; made once. */
 export function definitions(): Definitions {
-  made ??= {
+  cache ??= {
     probes: documents(probes).map((document) => {
       const { meanings = {} } = probes.get(document.name);
-      const said = Object.entries(meanings).map(([name, { meaning, range }]) => [
-        name,
-        { meaning, ...(range && { range }) },
-      ]);
+      const said = Object.entries(meanings).map(([name, { meaning, range }]) => [name, { meaning, range }]);
       return { ...document, meanings: Object.fromEntries(said) };
     }),
     tasks: documents(tasks).map((document) => {
       const task = tasks.get(document.name);
-      const own = new Set(document.flags.map(({ name }) => name));
-      const train = trainFlags(task).filter(({ name }) => !own.has(name));
-      return { ...document, train, probes: task.defaults?.probes ?? [], ...(task.part && { part: task.part }) };
+      const taskFlags = new Set(document.flags.map(({ name }) => name));
+      const train = trainFlags(task).filter(({ name }) => !taskFlags.has(name));
+      return { ...document, train, probes: task.defaults?.probes ?? [], part: task.part };
     }),
     experiments: documents(experiments).map((document) => {
       const { claims, presets } = experiments.get(document.name);
@@ -47,7 +44,7 @@ export function definitions(): Definitions {
     }),
     imports: documents(importers),
   };
-  return made;
+  return cache;
 }
 
 function documents<D extends Definition>(registry: Registry<D>): DefinitionDocument[] {

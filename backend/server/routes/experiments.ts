@@ -68,8 +68,8 @@ export const experimentRoutes = [
     query: choice,
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
-      const found = await findReport(experiments.get(params.name), query, folder);
-      const path = await existingFile([folder], join(found.folder, REPORT_HTML));
+      const report = await findReport(experiments.get(params.name), query, folder);
+      const path = await existingFile([folder], join(report.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
         response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),

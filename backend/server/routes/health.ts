@@ -13,9 +13,9 @@ export const healthRoutes = [
       const start = await library.start();
       return {
         version: packageJson.version,
-        ...(models.backend === undefined ? {} : { backend: models.backend }),
+        backend: models.backend,
         folder,
-        ...(start === undefined ? {} : { start }),
+        start,
       };
     },
   }),

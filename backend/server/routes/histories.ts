@@ -19,9 +19,9 @@ export const historyRoutes = [
     query: z.strictObject({ run: runId }),
     answer: { description: "A list of { id, run, probe }", schema: z.array(historyEntry) },
     async handle({ query: { run } }, { folder }) {
-      const own = join(folder, "histories", run);
-      const inside = await leadsInside(folder, own);
-      const entries = inside ? await readdir(own, { withFileTypes: true }).catch(() => []) : [];
+      const histories = join(folder, "histories", run);
+      const inside = await leadsInside(folder, histories);
+      const entries = inside ? await readdir(histories, { withFileTypes: true }).catch(() => []) : [];
       return entries
         .filter((each) => each.isFile() && each.name.endsWith(".json"))
         .map((each) => each.name)

@@ -31,10 +31,10 @@ export const maskRoutes = [
     async handle({ body, signal }, context) {
       const mask = await makeMask(body, context, signal);
       if (body.name === undefined) return { mask };
-      const kept = `masks/${body.name}.json`;
-      await context.library.writeMask(kept, mask);
+      const place = `masks/${body.name}.json`;
+      await context.library.writeMask(place, mask);
       context.watcher.changed();
-      return { mask, id: kept };
+      return { mask, id: place };
     },
   }),
   route({
@@ -60,15 +60,15 @@ export const maskRoutes = [
 
 async function makeMask(body: Request, { library, models }: ServerContext, signal: AbortSignal): Promise<HeadMask> {
   if ("mask" in body) return parseMask(body.mask, "the mask");
-  const { name: _, ...given } = body;
-  if ("scores" in given) {
-    const { scores: id, ...rule } = given;
+  const { name: _, ...choice } = body;
+  if ("scores" in choice) {
+    const { scores: id, ...rule } = choice;
     return maskFromScores(await library.readScores(id), { ...rule, scoresFile: id });
   }
-  const { layers, heads, kvHeads, ref, family, digest } = await models.describe(given.model, signal);
+  const { layers, heads, kvHeads, ref, family, digest } = await models.describe(choice.model, signal);
   const model: HeadModel = { ref, family, digest, layers, heads, kvHeads };
-  if ("kvHeads" in given) return maskFromKvHeads(model, refs(given.kvHeads, { layers, heads: kvHeads }), given);
-  return maskFromHeads(model, refs(given.ablate, model));
+  if ("kvHeads" in choice) return maskFromKvHeads(model, refs(choice.kvHeads, { layers, heads: kvHeads }), choice);
+  return maskFromHeads(model, refs(choice.ablate, model));
 }
 
 function refs(heads: readonly string[], shape: { layers: number; heads: number }): Head[] {

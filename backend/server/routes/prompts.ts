@@ -64,8 +64,8 @@ async function tensor(
   const key = JSON.stringify([params.id, kind, place, Object.entries(query).sort()]);
   const etag = `"${createHash("sha256").update(key).digest("hex").slice(0, 32)}"`;
   const headers = { etag, "cache-control": "private, no-cache" };
-  const known = (request.headers["if-none-match"] ?? "").split(",").map((each) => each.trim().replace(/^W\//, ""));
-  if (known.includes(etag)) {
+  const etags = (request.headers["if-none-match"] ?? "").split(",").map((each) => each.trim().replace(/^W\//, ""));
+  if (etags.includes(etag)) {
     response.status(304).set(headers).end();
     return SENT;
   }

@@ -40,7 +40,7 @@ export const runRoutes = [
       const { store } = context;
       const task = tasks.get(name);
       const wanted = asked ?? task.defaults?.probes ?? [];
-      for (const each of wanted) probes.get(each);
+      for (const probe of wanted) probes.get(probe);
       const distinct = [...new Set(seeds)];
       const spec = makeSpec(task, params, { seeds: distinct.length, probes: wanted });
       // Together: where the queue takes no more, no run is left behind that nobody trains.
@@ -119,7 +119,7 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
   if (!tasks.names().includes(name)) return {};
   const task = tasks.get(name);
   const list = Object.entries(task.evaluations).map(([key, { title, chance }]) => {
-    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params) }) }];
+    return [key, { title, chance: chance?.(spec.params) }];
   });
   const config = configOf(spec.model, task.shape(spec.params));
   const even = spec.probes
@@ -133,10 +133,10 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
 /** The command line that trains a run again: what differs from the task's defaults. */
 export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
   const words = [`npx headscope train ${task}`];
-  const given = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
+  const settings = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
   const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
   const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(settings)) {
     if (value === undefined || JSON.stringify(value) === JSON.stringify(defaults.get(name))) continue;
     const text = Array.isArray(value)
       ? value.join(",")
