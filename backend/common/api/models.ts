@@ -6,7 +6,7 @@ import { modelConfigSchema } from "./model-config.ts";
 const licenceTerms = z.object({
   name: z.string(),
   url: z.string(),
-  meaning: z.string().describe("what they come to, in a sentence"),
+  meaning: z.string().describe("their meaning, in a sentence"),
 });
 /** Terms that a person accepts before a model is fetched, since they ask more than a usual licence of open software. */
 export type LicenceTerms = Data<typeof licenceTerms>;

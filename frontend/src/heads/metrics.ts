@@ -1,7 +1,7 @@
 import type { RunCurves } from "../../../backend/common/api/runs.ts";
 import type { HeadScores } from "../../../backend/heads/scores.ts";
-import { kvHeadOf, type Shape } from "./algebra.ts";
-import { groupBy, headName, placeOf, type Table } from "./grid.ts";
+import { kvHeadOf, type Shape } from "../components/head-choice/algebra.ts";
+import { groupBy, headName, placeOf, type Table } from "../components/head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {
@@ -155,7 +155,7 @@ function measured(metrics: readonly Metric[], named: MetricName | undefined): Me
  * own, which is named like the probe.
  */
 export function leadingMetric(
-  documents: readonly (Pick<ScoresDocument, "probe" | "metrics"> & { readonly id: string })[],
+  documents: readonly (Pick<HeadScores, "probe" | "metrics"> & { readonly id: string })[],
   named: MetricName | undefined,
 ): string | undefined {
   const asked = documents.find(({ probe, metrics }) => probe === named?.probe && Object.hasOwn(metrics, named.name));

@@ -6,6 +6,7 @@ import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.t
 import type { RunSummary } from "../../../backend/common/api/runs.ts";
 import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { get } from "../api/client.ts";
+import { Documents } from "../api/documents.svelte.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { Answer } from "./answer.svelte.ts";
 import { text } from "./codecs.ts";
@@ -28,9 +29,11 @@ class Workspace {
   readonly masks = new Latest<MaskEntry[]>();
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
-  #documents = $state.raw<ReadonlyMap<string, KeptScores>>(new Map());
-  /** Ids of the documents whose reading was begun. */
-  readonly #requested = new Set<string>();
+  /** Score documents. */
+  readonly #documents = new Documents<KeptScores>(async (id) => ({
+    ...(await get<HeadScores>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`)),
+    id,
+  }));
 
   /** The model that is worked with: the URL's, else the one that `npm start` scored, else the first that is ready. "" until known. */
   get model(): string {
@@ -70,17 +73,8 @@ class Workspace {
     return this.scoresOf(info).flatMap(({ id }) => this.document(id) ?? []);
   }
 
-  /** A score document, which is read when somebody wants it first: it is large. Undefined until it is here. */
+  /** A score document; undefined until it has been read. */
   document(id: string): KeptScores | undefined {
-    if (!this.#requested.has(id)) {
-      this.#requested.add(id);
-      get<HeadScores>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
-        (document) => {
-          this.#documents = new Map([...this.#documents, [id, { ...document, id }]]);
-        },
-        () => this.#requested.delete(id),
-      );
-    }
     return this.#documents.get(id);
   }
 
@@ -101,7 +95,7 @@ class Workspace {
     this.refresh();
     events.on("reset", () => this.refresh());
     events.on("library", ({ scores }) => {
-      if (scores !== undefined) this.#requested.delete(scores);
+      if (scores !== undefined) this.#documents.renew(scores);
       read(this.scores, "/api/scores");
       read(this.masks, "/api/masks");
     });
@@ -117,7 +111,7 @@ class Workspace {
   /** Reads everything anew. */
   refresh(): void {
     this.info.again();
-    this.#requested.clear();
+    this.#documents.renew();
     read(this.health, "/api/health");
     read(this.definitions, "/api/definitions");
     read(this.models, "/api/models");
