@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { type NeedleTrial, needleTest } from "../../../probes/needle.ts";
+import { needleTest } from "../../../probes/needle.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { modelRef, seed } from "../../common/api/fields.ts";
+import type { NeedleResult } from "../../common/api/jobs.ts";
 import { parseMask } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { loadModel } from "../../models/load.ts";
@@ -40,9 +41,3 @@ export const needle = jobKind({
     }
   },
 });
-
-/** Every question and its answers. */
-export interface NeedleResult {
-  readonly model: string;
-  readonly trials: readonly NeedleTrial[];
-}

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { JobSummary } from "../../common/api/jobs.ts";
 import type { Queue } from "../../jobs/queue.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../../store/store.ts";
-import type { JobSummary } from "../api.ts";
 import { jobSummary, Remaining } from "./summaries.ts";
 
 /** Milliseconds after which an empty queue is looked at again. */
@@ -12,7 +12,7 @@ const PAUSE = 5_000;
 /** Jobs at a time, each in a process of its own. */
 const CONCURRENCY = 2;
 
-/** State of a job at work beyond the store's. */
+/** State of a job at work beyond what the store has. */
 interface Live {
   /** True where this process works on it, and knows more than the store. */
   readonly own: boolean;

@@ -1,6 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { JobSummary } from "../../common/api/jobs.ts";
+import type { RunSummary } from "../../common/api/runs.ts";
 import type { JobEntry, JobProgress, RunRecord, Store } from "../../store/store.ts";
-import type { JobSummary, RunSummary } from "../api.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
 export class Remaining {
@@ -74,7 +75,7 @@ export function runSummary(store: Pick<Store, "shownStatus">, run: RunRecord): R
   };
 }
 
-/** Tells whether a run's model reads tokens; false for a task that this version no longer has. */
+/** Says that a run's model reads tokens; false for a task that this version no longer has. */
 export function readsTokens({ task, spec }: RunRecord): boolean {
   if (!tasks.names().includes(task)) return false;
   return tasks.get(task).shape(spec.params).input.kind === "tokens";

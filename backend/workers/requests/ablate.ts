@@ -1,31 +1,18 @@
-import { z } from "zod";
 import { type Ablation, ablate } from "../../circuits/ablate.ts";
 import type { CleanRun } from "../../circuits/ablation-runs.ts";
-import { ABLATION_METHODS } from "../../common/words.ts";
+import type { AblateResult } from "../../common/api/interventions.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { headModel } from "../../heads/model.ts";
 import { formatHead, parseHead } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
-import type { AblateResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import type { Pacing } from "../prompt-runs.ts";
-import { tokenRows } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
 /** Takes heads out, and as many others of the same layers as a control. */
 export const request = handler({
-  payload: z.object({
-    model: z.string(),
-    rows: tokenRows,
-    heads: z.array(z.string()),
-    method: z.enum(ABLATION_METHODS).optional(),
-    byPosition: z.boolean().optional(),
-    reference: tokenRows.optional(),
-    controls: z.number().optional(),
-    seed: z.number().optional(),
-    topTokens: z.number().optional(),
-    contrast: z.object({ position: z.number(), wrong: z.number() }).optional(),
-  }),
+  payload: workerRequests.ablate.payload,
   async run(request, context): Promise<AblateResult> {
     const began = performance.now();
     const model = await session.models.open(request.model, context.signal);
