@@ -156,7 +156,7 @@ describe("comparison", () => {
   });
 
   it("tells which parameters differ, also those that one run does not have", () => {
-    const spec = (params: object, d_model: number) => ({
+    const spec = (params: Record<string, unknown>, d_model: number) => ({
       task: "t",
       params,
       model: { d_model, readout_hidden: [8, 4] },
