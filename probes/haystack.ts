@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../backend/common/errors.ts";
+import { Random } from "../backend/common/random.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Tokenizer } from "../backend/models/tokenizers/tokenizer.ts";
-import { Random } from "../backend/runtime/random.ts";
 
 /** A question about one sentence somewhere in a long text. */
 export interface Haystack {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
-import { Random } from "../../backend/runtime/random.ts";
+import { Random } from "../../backend/common/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";

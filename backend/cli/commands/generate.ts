@@ -146,7 +146,7 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
   const { tokensOf } = await import("../inputs.ts");
   if (options.chat) {
     if (options.text === undefined) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
-    const { requireTokenizer } = await import("../../models/encode.ts");
+    const { requireTokenizer } = await import("../../models/tokens.ts");
     const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
     return tokenizer.encode(tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }), {
       prependBos: false,

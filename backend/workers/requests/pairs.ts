@@ -1,7 +1,7 @@
 import { tokenPairs } from "../../circuits/pairs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
+import { encodeText } from "../../models/tokens.ts";
 import type { PairAlignment, PairInput } from "../../server/api.ts";
 import { candidate, nextProbabilities, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
