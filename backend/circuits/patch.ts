@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
+import { PATCH_METRICS, PATCH_NODES, PATCH_PLACES, type PatchNode, type PatchPlace } from "../common/patching.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
@@ -22,14 +23,7 @@ const NODES = {
   resid_mid: { hook: "hook_resid_mid" },
   attn_out: { hook: "hook_attn_out" },
   mlp_out: { hook: "hook_mlp_out" },
-} as const satisfies Record<string, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
-
-export const PATCH_NODES = Object.keys(NODES) as PatchNode[];
-export type PatchNode = keyof typeof NODES;
-export const PATCH_PLACES = ["head", "position", "layer"] as const;
-export type PatchPlace = (typeof PATCH_PLACES)[number];
-
-export const PATCH_METRICS = ["logit-diff"] as const;
+} as const satisfies Record<PatchNode, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
 
 export interface PatchOptions {
   pairs: readonly Pair[];
@@ -50,7 +44,7 @@ export interface PatchOptions {
 
 const OPTIONS: Rules<PatchOptions> = {
   pairs: ANYTHING,
-  node: oneOf(Object.keys(NODES)),
+  node: oneOf(PATCH_NODES),
   by: oneOf(PATCH_PLACES),
   layers: listOf(whole(0)),
   metric: oneOf(PATCH_METRICS),

@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../common/options.ts";
+import { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "../common/patching.ts";
 import { formatHead, formatKvHead } from "../heads/refs.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
@@ -17,18 +18,6 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { BATCH_TOKENS } from "./loss.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
-
-/** Inputs of a head that a path can end in. */
-export const PATH_ENDS = ["q", "k", "v"] as const;
-export type PathEnd = (typeof PATH_ENDS)[number];
-
-/**
- * What lies between a sender and its receivers. direct: nothing, what the sender writes reaches them unchanged, and no MLP sees
- * it. mlps: the MLPs on the way (and none of the heads) are computed again with it, as Wang et al. do. In a model without MLPs
- * both are the same.
- */
-export const PATH_FORMS = ["direct", "mlps"] as const;
-export type PathForm = (typeof PATH_FORMS)[number];
 
 export interface PathOptions {
   pairs: readonly Pair[];

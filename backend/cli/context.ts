@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import type { Progress } from "./progress.ts";
 
-/** What every command is given beside its own options. */
+/** Surroundings of a command beside its own options. */
 export interface Context {
-  /** Whether standard output holds one JSON document and nothing else. */
+  /** True when standard output holds one JSON document and nothing else. */
   readonly json: boolean;
-  /** Whether errors show their stack. */
+  /** True when errors show their stack. */
   readonly verbose: boolean;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
@@ -25,30 +25,27 @@ export interface CommonOptions {
 }
 
 /**
- * What a command does. Whatever is slow to load it imports itself, so that --help need not wait for it.
+ * Does the work of a command.
  * @param args the command's positional arguments
  */
 export type Implementation<O> = (context: Context, options: O, ...args: string[]) => Promise<void>;
 
-/** Runs an implementation with a context; `main.ts` supplies it. */
+/** Runs an implementation with a context of this process. */
 export type Runner = (options: CommonOptions, work: (context: Context) => Promise<void>) => Promise<void>;
 
-let runner: Runner | undefined;
+/** Finishes a command: the options that all commands have, and its implementation, which is imported when it runs. */
+export type Runs = <O extends object>(command: Command, load: () => Promise<Implementation<O>>) => Command;
 
-/** Sets what runs the actions of this process's commands. */
-export function useRunner(run: Runner): void {
-  runner = run;
-}
-
-/** Finishes a command: the options that all commands have, and what it does. */
-export function runs<O extends object>(command: Command, implementation: Implementation<O>): Command {
-  return command
-    .option("--json", "print one JSON document")
-    .option("--verbose", "show where errors come from")
-    .action(async (...received: unknown[]) => {
-      const args = received.slice(0, command.registeredArguments.length) as string[];
-      const options = command.optsWithGlobals<O & CommonOptions>();
-      if (!runner) throw new Error("no runner for commands");
-      await runner(options, (context) => implementation(context, options, ...args));
-    });
+/** Gives commands their actions. */
+export function runsWith(runner: Runner): Runs {
+  return <O extends object>(command: Command, load: () => Promise<Implementation<O>>) =>
+    command
+      .option("--json", "print one JSON document")
+      .option("--verbose", "show where errors come from")
+      .action(async (...received: unknown[]) => {
+        const args = received.slice(0, command.registeredArguments.length) as string[];
+        const options = command.optsWithGlobals<O & CommonOptions>();
+        const implementation = await load();
+        await runner(options, (context) => implementation(context, options, ...args));
+      });
 }

@@ -14,14 +14,14 @@ export class ChildFailure extends Error {
   }
 }
 
-/** Whether an error says only that the user has cancelled. */
+/** Tells whether an error says only that the user has cancelled. */
 export function isCancelled(error: unknown): boolean {
   if (error instanceof HeadscopeError) return error.kind === "cancelled";
   return error instanceof Error && error.name === "AbortError";
 }
 
 /**
- * What commander has to say of a wrong call, as an error of ours with the nearest names.
+ * Turns commander's word on a wrong call into an error of ours with the nearest names.
  * @param command the command that was being parsed
  * @param args the whole command line
  * @returns undefined where the help or the version was shown instead

@@ -30,7 +30,7 @@ export async function withModel<T>(
   }
 }
 
-/** What the files about a model say of it; its weights are not read. */
+/** Describes a model as the files about it do; its weights are not read. */
 export async function headModelOf(ref: string): Promise<HeadModel> {
   const [{ describeModel }, { headModel }] = await Promise.all([
     import("../models/load.ts"),

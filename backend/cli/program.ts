@@ -17,13 +17,14 @@ import { register as needle } from "./commands/needle.ts";
 import { register as patch } from "./commands/patch.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
-import { register as runs } from "./commands/runs.ts";
+import { register as trainingRuns } from "./commands/runs.ts";
 import { register as serve } from "./commands/serve.ts";
 import { register as start } from "./commands/start.ts";
 import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
 import { register as token } from "./commands/token.ts";
 import { register as train } from "./commands/train.ts";
+import { type Runner, runsWith } from "./context.ts";
 import { usageError } from "./errors.ts";
 
 /** Every command, in the order of the help: one file each. */
@@ -35,7 +36,7 @@ const COMMANDS = [
   models,
   tasks,
   train,
-  runs,
+  trainingRuns,
   jobs,
   sweep,
   experiment,
@@ -63,8 +64,9 @@ Examples:
 /**
  * The whole command line: names and options only, implementations are imported when they run.
  * @param args what will be parsed: errors look at it
+ * @param runner runs the implementation of the command that is named
  */
-export function createProgram(args: readonly string[] = []): Command {
+export function createProgram(args: readonly string[], runner: Runner): Command {
   const program = new Command("headscope")
     .description("Find attention heads, prove them by ablation, and take the choice to an inference engine.")
     .version(packageJson.version)
@@ -74,7 +76,8 @@ export function createProgram(args: readonly string[] = []): Command {
     .enablePositionalOptions()
     .helpCommand(true)
     .showSuggestionAfterError(true);
-  for (const register of COMMANDS) register(program);
+  const runs = runsWith(runner);
+  for (const register of COMMANDS) register(program, runs);
   prepare(program, args);
   return program;
 }

@@ -1,7 +1,7 @@
 import { CommanderError } from "commander";
 import { HeadscopeError } from "../common/errors.ts";
 import { output, problems, report } from "../setup/terminal.mjs";
-import { type CommonOptions, type Context, useRunner } from "./context.ts";
+import type { CommonOptions, Context, Runner } from "./context.ts";
 import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 import type { Progress } from "./progress.ts";
@@ -25,15 +25,15 @@ export async function run(args: readonly string[]): Promise<number> {
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
   endAtSecondSignal();
-  useRunner(async (options, work) => {
+  const runner: Runner = async (options, work) => {
     verbose = options.verbose === true;
     const context = await createContext(options, controller.signal);
     end = context.progress.end;
     await work(context);
     end();
-  });
+  };
   try {
-    await createProgram(args).parseAsync(args as string[], { from: "user" });
+    await createProgram(args, runner).parseAsync(args as string[], { from: "user" });
     return 0;
   } catch (error) {
     end();

@@ -1,6 +1,6 @@
 import type { ModelConfig } from "./config.ts";
 import type { Parts } from "./families/family.ts";
-import type { BlockWeights } from "./weights/weights.ts";
+import type { BlockWeights } from "./weights/block-parts.ts";
 
 /** Groups of a block's biases. */
 export type BiasGroup = "query, key and value" | "attention output" | "MLP";

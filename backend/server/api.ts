@@ -4,9 +4,8 @@
  */
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
-import type { PatchNode, PatchPlace } from "../circuits/patch.ts";
-import type { PathForm } from "../circuits/path.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
+import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";

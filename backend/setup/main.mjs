@@ -5,14 +5,14 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundle } from "./build.mjs";
-import { dependencies } from "./dependencies.mjs";
 import { errorCode, SetupError } from "./failure.mjs";
 import { cacheDir, removeLeftovers } from "./files.mjs";
 import { withLock } from "./lock.mjs";
-import { model } from "./model.mjs";
 import { native } from "./native/native.mjs";
-import { nodeVersion } from "./node-version.mjs";
 import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { dependencies } from "./steps/dependencies.mjs";
+import { model } from "./steps/model.mjs";
+import { nodeVersion } from "./steps/node-version.mjs";
 import { problems, report } from "./terminal.mjs";
 import { web } from "./web.mjs";
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { keepRoom } from "../../backend/server/http/connections.ts";
-import { Listening, openServer, type TestServer } from "../helpers/api.ts";
+import { Listening, openServer, type TestServer } from "../helpers/servers/api.ts";
 import { bearer, hold, send, sendBytes, statusesOf } from "./raw.ts";
 
 /** Those who take connections and seats do not keep others out. */

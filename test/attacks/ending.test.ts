@@ -11,7 +11,7 @@ import { LIMITS } from "../../backend/server/http/limits.ts";
 import { Interactive } from "../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { bundleScript } from "../helpers/script.ts";
+import { bundleScript } from "../helpers/processes/script.ts";
 
 let home = "";
 beforeAll(async () => {
@@ -35,7 +35,8 @@ async function startCommand(
   args: readonly string[],
   { until, hold }: { until: string; hold?: string },
 ): Promise<{ child: ChildProcess; ended: Promise<Ended> }> {
-  const before = hold === undefined ? [] : ["--import", pathToFileURL(join(ROOT, "test/helpers/hold-loop.mjs")).href];
+  const before =
+    hold === undefined ? [] : ["--import", pathToFileURL(join(ROOT, "test/helpers/processes/hold-loop.mjs")).href];
   const child = spawn(process.execPath, [...before, join(ROOT, "backend/cli/bin.mjs"), ...args], {
     env: { ...process.env, HEADSCOPE_HOME: home, ...(hold === undefined ? {} : { HOLD: hold }) },
     stdio: ["ignore", "pipe", "pipe"],
@@ -108,7 +109,7 @@ describe("a worker that is ended by a request", () => {
     writeFileSync(log, "");
     const interactive = new Interactive(
       LIMITS,
-      { handlers: join(ROOT, "test/helpers/deadly-handlers.mjs"), environment: { LOG: log } },
+      { handlers: join(ROOT, "test/helpers/processes/deadly-handlers.mjs"), environment: { LOG: log } },
       (model) => readFileSync(model, "utf8"),
     );
     opened.push(interactive);

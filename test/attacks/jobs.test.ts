@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobSummary, Problem, RunSummary } from "../../backend/server/api.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
-const HANDLERS = join(import.meta.dirname, "../helpers/handlers.mjs");
+const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");
 
 /** A mask document of so many layers, with 8 heads each. */
 function mask(layers: number): object {

@@ -7,11 +7,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readText } from "../../backend/json.ts";
 import { openStore } from "../../backend/store/store.ts";
 import { experiments } from "../../experiments/index.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { makeSandbox, type Sandbox } from "../helpers/sandbox.ts";
-import { startServing } from "../helpers/serving.ts";
+import { makeSandbox, type Sandbox } from "../helpers/processes/sandbox.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { startServing } from "../helpers/servers/serving.ts";
 
 const SCORES = {
   format: "headscope.head-scores/1",

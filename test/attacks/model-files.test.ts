@@ -15,7 +15,7 @@ import { tokenizerFromGguf } from "../../backend/models/tokenizers/files/gguf.ts
 import { tokenizerFromJson } from "../../backend/models/tokenizers/files/json.ts";
 import { mergeRanks } from "../../backend/models/tokenizers/models/merge-ranks.ts";
 import { parameterCount, parameterLayout, parametersOf } from "../../backend/models/weights/trainable.ts";
-import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/gguf-bytes.ts";
+import { ggufArray, ggufHeader, ggufStart, ggufString } from "../helpers/formats/gguf-bytes.ts";
 
 let folder = "";
 beforeAll(() => {

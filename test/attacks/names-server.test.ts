@@ -7,9 +7,9 @@ import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { removeModel } from "../../backend/models/sources/pull.ts";
 import { checkpointFile, runFolder } from "../../backend/paths.ts";
 import type { ModelEntry, Problem } from "../../backend/server/api.ts";
-import { type Answered, openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
-import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/sandbox.ts";
+import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/processes/sandbox.ts";
+import { type Answered, openServer, type TestServer } from "../helpers/servers/api.ts";
 
 const TOY = "toy-induction";
 const TINY = "test/fixtures/formats/llama-tiny";

@@ -22,9 +22,9 @@ import { readOracle } from "../../backend/models/oracle.ts";
 import { cachedModels, hubModelPath, removeHubModel } from "../../backend/models/sources/hub/cache.ts";
 import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { extract } from "../../backend/setup/native/wheel.mjs";
-import { COMMIT, type Hostile, type HostileHub, listed, startHostileHub } from "../helpers/hostile-hub.ts";
-import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/sandbox.ts";
-import { zipOf } from "../helpers/zip.ts";
+import { zipOf } from "../helpers/formats/zip.ts";
+import { makeSandbox, photo, type Sandbox, SECRET } from "../helpers/processes/sandbox.ts";
+import { COMMIT, type Hostile, type HostileHub, listed, startHostileHub } from "../helpers/servers/hostile-hub.ts";
 
 const TINY = "test/fixtures/formats/llama-tiny";
 const SHARDED = "test/fixtures/families/qwen2";

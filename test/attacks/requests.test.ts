@@ -4,10 +4,10 @@ import type { Problem, Prompt } from "../../backend/server/api.ts";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { unboundedParts } from "../helpers/schemas.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { unboundedParts } from "../helpers/servers/schemas.ts";
 
 const MODEL = "toy-induction";
 const MOST = 2_000; // characters of a problem's detail
@@ -203,7 +203,7 @@ describe("a server", () => {
   });
 
   test("odd values in every operation are refused, or taken, and are never a defect", async () => {
-    const { seeded, fuzz } = await import("../helpers/odd-requests.ts");
+    const { seeded, fuzz } = await import("../helpers/servers/odd-requests.ts");
     const random = seeded(20_260_714);
     const defects: string[] = [];
     const taken = new Set<string>();

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { bearer, type RawAnswer, type RawOptions, send } from "./raw.ts";
 
 /**

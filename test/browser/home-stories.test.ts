@@ -5,10 +5,10 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll, ROOT } from "../helpers/cli.ts";
-import { Held } from "../helpers/held.ts";
 import { patiently } from "../helpers/patience.ts";
+import { Held } from "../helpers/processes/held.ts";
 import { havePulled } from "../helpers/pulled.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 import { inTerminal, shownCommand } from "./commands.ts";
 
 const SHOTS = join(ROOT, "headscope-out/screenshots");

@@ -8,7 +8,7 @@ import { loadModel } from "../../backend/models/load.ts";
 import { heatColour } from "../../backend/reports/palette.ts";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 /** viridis (van der Walt and Smith 2015) at nine even steps, which pages on dark ground draw with. */
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];

@@ -5,7 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
 const MODEL = "model=toy-induction&second=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";

@@ -5,9 +5,9 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
-import { Held } from "../helpers/held.ts";
 import { patiently } from "../helpers/patience.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { Held } from "../helpers/processes/held.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 /** Milliseconds for what a loaded machine may take. */
 const STORY = patiently(300_000);

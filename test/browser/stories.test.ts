@@ -7,7 +7,7 @@ import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../h
 import { buildAll, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { havePulled } from "../helpers/pulled.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 import { seriousViolations } from "./accessibility.ts";
 import { inTerminal as inShell, shownCommand } from "./commands.ts";
 

@@ -1,8 +1,8 @@
+import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { Model } from "../../backend/models/model.ts";
+import type { BlockWeights, NormWeights } from "../../backend/models/weights/block-parts.ts";
 import { Matrix } from "../../backend/models/weights/matrix.ts";
-import type { BlockWeights, NormWeights } from "../../backend/models/weights/weights.ts";
-import { Random } from "../../backend/common/random.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 
 /** A small Llama-shaped config: 3 layers, 6 query heads on 2 key-value heads. */

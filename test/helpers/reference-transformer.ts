@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import type { Model } from "../../backend/models/model.ts";
 import type { Window } from "../../backend/models/transformer/attention.ts";
-import type { BlockWeights, NormWeights } from "../../backend/models/weights/weights.ts";
+import type { BlockWeights, NormWeights } from "../../backend/models/weights/block-parts.ts";
 
 type Vector = number[];
 /** Angles that one position adds to each pair of dimensions, and the factor on cosines and sines. */

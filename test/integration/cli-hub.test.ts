@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildCli, headscope } from "../helpers/cli.ts";
-import { type HubServer, startHub } from "../helpers/hub-server.ts";
+import { type HubServer, startHub } from "../helpers/servers/hub-server.ts";
 
 let hub: HubServer;
 let home = "";

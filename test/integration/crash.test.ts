@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
 import { Random } from "../../backend/common/random.ts";
+import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
-import { mountable } from "../helpers/small-disk.ts";
+import { mountable } from "../helpers/processes/small-disk.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const STEPS = 3_000;
 const KILLS = 10;

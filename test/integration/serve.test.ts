@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildCli, headscope } from "../helpers/cli.ts";
-import { type Serving, startServing } from "../helpers/serving.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const home = mkdtempSync(join(tmpdir(), "headscope-serve-"));
 const env = { HEADSCOPE_HOME: home };

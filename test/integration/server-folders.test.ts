@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FolderListing, ModelEntry } from "../../backend/server/api.ts";
 import { Opened } from "../../backend/server/library/opened.ts";
 import { Roots } from "../../backend/server/library/roots.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), "headscope-root-")));
 const outside = realpathSync(mkdtempSync(join(tmpdir(), "headscope-outside-")));

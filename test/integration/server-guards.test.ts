@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Problem, Prompt } from "../../backend/server/api.ts";
 import { startServer } from "../../backend/server/server.ts";
-import { Listening, openServer, rawRequest, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { Listening, openServer, rawRequest, type TestServer } from "../helpers/servers/api.ts";
 
 const MODEL = "toy-induction";
 const outside = mkdtempSync(join(tmpdir(), "headscope-outside-"));

@@ -4,8 +4,8 @@ import { z } from "zod";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
 interface Operation {
   readonly operationId: string;

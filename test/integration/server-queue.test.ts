@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { AblateResult, Problem, Prompt, QueueEntry } from "../../backend/server/api.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { smallConfig } from "../helpers/models.ts";
-import { ownDataFolder, saveRandomRun } from "../helpers/workers.ts";
+import { ownDataFolder, saveRandomRun } from "../helpers/processes/workers.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
 /** Deep enough that a long text takes many stretches. */
 const CONFIG = smallConfig({ n_layers: 12, n_ctx: 4_096 });

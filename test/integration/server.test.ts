@@ -23,8 +23,8 @@ import type {
 } from "../../backend/server/api.ts";
 import { self } from "../../backend/store/owner.ts";
 import { readSafetensors } from "../../frontend/src/api/safetensors.ts";
-import { openServer, type TestServer } from "../helpers/api.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
 const MODEL = "toy-induction";
 const IDS = [7, 3, 9, 4, 7, 3, 9];

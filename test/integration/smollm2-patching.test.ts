@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { TokenPair } from "../../backend/circuits/pairs.ts";
-import { type PatchNode, type PatchPlace, patch } from "../../backend/circuits/patch.ts";
+import { patch } from "../../backend/circuits/patch.ts";
+import type { PatchNode, PatchPlace } from "../../backend/common/patching.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { havePulled, onSmolLm2, oracle, worst } from "../helpers/pulled.ts";

@@ -8,8 +8,8 @@ import type { AblateResult, GenerateResult, NeedleResult, Prompt } from "../../b
 import { openStore } from "../../backend/store/store.ts";
 import type { Reply } from "../../backend/workers/requests/index.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
+import { apart, tensorOf } from "../helpers/processes/workers.ts";
 import { smollm2Missing } from "../helpers/smollm2.ts";
-import { apart, tensorOf } from "../helpers/workers.ts";
 
 // A real worker on the model whose weights are written by hand, beside the command line.
 const TOY = "toy-induction";

@@ -1,17 +1,9 @@
 import type { Command } from "commander";
-import { HeadscopeError, unknownName } from "../../common/errors.ts";
-import type { ModelConfig } from "../../models/config.ts";
-import { runs } from "../context.ts";
-import { interventionsOption, type ModelOptions, modelOptions, type TokenOptions, tokenOptions } from "../options.ts";
-
-interface ForwardCommandOptions extends ModelOptions, TokenOptions {
-  names: string;
-  out: string;
-  interventions?: string;
-}
+import type { Runs } from "../context.ts";
+import { interventionsOption, modelOptions, tokenOptions } from "../options.ts";
 
 /** `headscope forward`: activations and logits to a safetensors file. */
-export function register(program: Command): void {
+export function register(program: Command, runs: Runs): void {
   const command = program.command("forward").description("run the model and write activations to a safetensors file");
   modelOptions(command);
   tokenOptions(command)
@@ -24,112 +16,5 @@ export function register(program: Command): void {
       "safetensors file to write; rows of different lengths are filled up with zeros, headscope.lengths says where they end",
     );
   interventionsOption(command, "what to change in the run");
-  runs<ForwardCommandOptions>(command, async (context, options) => {
-    const [{ withModel }, { tokensOf }, { forward }, { writeTensors }, format, { LENGTHS }, { compileInterventions }] =
-      await Promise.all([
-        import("../model.ts"),
-        import("../inputs.ts"),
-        import("../../models/forward/forward.ts"),
-        import("../tensor-file.ts"),
-        import("../text/format.ts"),
-        import("../../hooks/activation-cache.ts"),
-        import("../../hooks/interventions.ts"),
-      ]);
-    const { readInterventions } = await import("../case-files.ts");
-    const changes = options.interventions === undefined ? [] : await readInterventions(options.interventions);
-    await (await import("../../exports/folder.ts")).refuseFolder(options.out);
-    await withModel(context, options, async (model) => {
-      const rows = await tokensOf(model, options);
-      const { hookNames } = await import("../../models/transformer/hook-points.ts");
-      const names = expandNames(options.names, hookNames(model.config), model.config);
-      const hooks = names.filter((name) => name !== "logits");
-      const wantLogits = names.includes("logits");
-      // A few numbers, which live as long as the process.
-      const interventions = compileInterventions(model, changes, {
-        rows: rows.length,
-        positions: Math.max(...rows.map((row) => row.length)),
-        tokens: rows,
-      });
-      const result = forward(
-        model,
-        { tokens: rows, logitsAt: wantLogits ? "all" : "none" },
-        {
-          names: hooks,
-          interventions,
-          onLayer: (layer) => {
-            context.signal.throwIfAborted();
-            context.progress(layer + 1, model.config.n_layers, "forward");
-          },
-        },
-      );
-      try {
-        const tensors = names.map((name) => ({
-          name,
-          tensor: name === "logits" ? result.logits! : result.activations.get(name)!,
-        }));
-        const written = await writeTensors(options.out, tensors, {
-          "headscope.model": model.ref,
-          "headscope.digest": model.digest,
-          [LENGTHS]: result.lengths.join(","),
-          ...(changes.length > 0 ? { "headscope.interventions": JSON.stringify(changes) } : {}),
-        });
-        const summary = {
-          out: options.out,
-          bytes: written,
-          model: model.ref,
-          lengths: result.lengths,
-          tensors: Object.fromEntries(tensors.map(({ name, tensor }) => [name, tensor.shape])),
-        };
-        await context.print(summary, () =>
-          [
-            format.table(
-              [{ head: "activation" }, { head: "shape" }],
-              tensors.map(({ name, tensor }) => [name, `[${tensor.shape.join(", ")}]`]),
-            ),
-            "",
-            `Written to ${options.out} (${format.bytes(written)}).`,
-            ...(new Set(result.lengths).size > 1
-              ? [`Rows have ${result.lengths.join(", ")} tokens; what lies behind them is 0.`]
-              : []),
-          ].join("\n"),
-        );
-      } finally {
-        result.dispose();
-      }
-    });
-  });
-}
-
-/**
- * The names that a list with globs stands for, each once, in the order of the list.
- * @param list names with commas between; * stands for any text without a dot
- * @param known the model's hook names
- * @throws HeadscopeError `usage` for a name or glob that stands for nothing
- */
-export function expandNames(list: string, known: readonly string[], config: Pick<ModelConfig, "n_layers">): string[] {
-  const all = [...known, "logits"];
-  const names = list
-    .split(",")
-    .map((name) => name.trim())
-    .filter((name) => name !== "");
-  if (names.length === 0)
-    throw new HeadscopeError("usage", "--names is empty", {
-      remedy: "give hook names, such as blocks.0.attn.hook_z, or logits",
-    });
-  const found = names.flatMap((name) => {
-    const pattern = new RegExp(`^${name.split("*").map(literal).join("[^.]*")}$`);
-    const matches = name.includes("*") ? all.filter((each) => pattern.test(each)) : all.filter((each) => each === name);
-    if (matches.length > 0) return matches;
-    const layer = /^blocks\.(\d+)\./.exec(name)?.[1];
-    if (layer !== undefined && Number(layer) >= config.n_layers)
-      throw new HeadscopeError("usage", `there is no hook name "${name}": the model has no layer ${layer}`, {
-        remedy: `layers are 0 to ${config.n_layers - 1}`,
-      });
-    throw unknownName("hook name", name, all);
-  });
-  return [...new Set(found)];
-}
-
-function literal(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  runs(command, async () => (await import("./forward.run.ts")).writeActivations);
 }

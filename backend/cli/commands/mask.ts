@@ -1,32 +1,9 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../common/errors.ts";
-import { SELECTION_RULES } from "../../common/words.ts";
-import type { HeadMask } from "../../heads/mask.ts";
-import type { HeadScores } from "../../heads/scores.ts";
-import { type Context, runs } from "../context.ts";
+import type { Runs } from "../context.ts";
 import { integer, numbers, real } from "../options.ts";
 
-interface MaskOptions {
-  scores: string;
-  metric?: string;
-  top?: number;
-  quantile?: number;
-  threshold?: number;
-  sink?: number;
-  recent?: number;
-  out?: string;
-  smallest?: boolean;
-  model?: string;
-  lengths?: number[];
-  depths?: number[];
-  needles?: number;
-}
-
-/** Tokens of the questions that --smallest asks by default. */
-const LENGTHS = [1_000];
-
 /** `headscope mask`: from head scores to the KV heads that keep everything. */
-export function register(program: Command): void {
+export function register(program: Command, runs: Runs): void {
   const command = program
     .command("mask")
     .description("choose the KV heads that keep everything; the others keep first and recent tokens only")
@@ -51,47 +28,5 @@ export function register(program: Command): void {
       integer("--needles", 1),
     )
     .option("--out <file>", "where to write the mask");
-  runs<MaskOptions>(command, async (context, options) => {
-    const { scores: scoresFile, out, smallest = false, model, lengths, depths, needles, ...rule } = options;
-    if (!smallest) refuseQuestions({ model, lengths, depths, needles });
-    const [{ readScores }, { maskFromScores, writeMask }, { maskText }] = await Promise.all([
-      import("../../heads/scores.ts"),
-      import("../../heads/mask.ts"),
-      import("../text/mask.ts"),
-    ]);
-    const scores = await readScores(scoresFile);
-    const mask = smallest ? await search(context, scores, options) : maskFromScores(scores, { ...rule, scoresFile });
-    if (out !== undefined) await writeMask(out, mask);
-    await context.print(mask, () => maskText(mask, out));
-  });
-}
-
-/** @throws HeadscopeError `usage` for options that mean nothing without --smallest */
-function refuseQuestions(given: Readonly<Record<string, unknown>>): void {
-  const [name] = Object.entries(given).find(([, value]) => value !== undefined) ?? [];
-  if (name === undefined) return;
-  throw new HeadscopeError("usage", `--${name} is about needle questions, which only --smallest asks`, {
-    remedy: "add --smallest, or leave it out",
-  });
-}
-
-/** The smallest mask that loses no answer. */
-async function search(context: Context, scores: HeadScores, options: MaskOptions): Promise<HeadMask> {
-  const rule = SELECTION_RULES.find((name) => options[name] !== undefined);
-  if (rule !== undefined)
-    throw new HeadscopeError("usage", `--smallest chooses how many KV heads stay, and so does --${rule}`, {
-      remedy: "give one of them",
-    });
-  const [{ withModel }, { checkModel, headModel }, { searchMask }] = await Promise.all([
-    import("../model.ts"),
-    import("../../heads/model.ts"),
-    import("../../../probes/mask-search.ts"),
-  ]);
-  const { metric, sink, recent, depths, needles, scores: scoresFile, lengths = LENGTHS } = options;
-  return withModel(context, { model: options.model ?? scores.model.ref }, async (model) => {
-    checkModel(scores, headModel(model), `scores ${scoresFile}`);
-    const { signal, progress } = context;
-    const asked = { metric, sink, recent, lengths, depths, needles, scoresFile, signal, progress };
-    return (await searchMask(model, scores, asked)).mask;
-  });
+  runs(command, async () => (await import("./mask.run.ts")).chooseHeads);
 }

@@ -1,21 +1,9 @@
 import type { Command } from "commander";
-import type { RetrievalCase } from "../../../probes/index.ts";
-import { HeadscopeError } from "../../common/errors.ts";
-import type { Model } from "../../models/model.ts";
-import { type Context, runs } from "../context.ts";
-import { type ModelOptions, modelOptions, paramOption, seedOption } from "../options.ts";
-
-interface ProbeCommandOptions extends ModelOptions {
-  tokensFile?: string;
-  casesFile?: string;
-  param?: string[];
-  seed: number;
-  out?: string;
-  allSteps?: boolean;
-}
+import type { Runs } from "../context.ts";
+import { modelOptions, paramOption, seedOption } from "../options.ts";
 
 /** `headscope probe NAME`: scores every head of a model. */
-export function register(program: Command): void {
+export function register(program: Command, runs: Runs): void {
   const command = program
     .command("probe <name>")
     .description("score every head of a model (headscope probes list names the probes)");
@@ -25,130 +13,5 @@ export function register(program: Command): void {
     .option("--all-steps", "of a run: score every saved step, for the heads' history")
     .option("--out <file>", "where to write the head scores");
   seedOption(paramOption(command, "a parameter of the probe; may be repeated"));
-  runs<ProbeCommandOptions>(command, async (context, options, name) => {
-    const [{ probes }, { readPairs }] = await Promise.all([
-      import("../../../probes/index.ts"),
-      import("../../common/definitions/definition.ts"),
-    ]);
-    const parameters = readPairs(options.param ?? []);
-    probes.parse(name!, parameters); // before the model is loaded, which takes seconds
-    if (options.tokensFile !== undefined && options.casesFile !== undefined)
-      throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
-        remedy: "give one of them",
-      });
-    if (options.out !== undefined) await (await import("../../exports/folder.ts")).refuseFolder(options.out);
-    await (options.allSteps === true ? probeSteps : probeModel)(context, options, name!, parameters);
-  });
-}
-
-type Parameters = Readonly<Record<string, string>>;
-
-/** Scores the heads of one model. */
-async function probeModel(
-  context: Context,
-  options: ProbeCommandOptions,
-  name: string,
-  parameters: Parameters,
-): Promise<void> {
-  const [{ probe }, { withModel }, { writeScores }, { scoresText }] = await Promise.all([
-    import("../../../probes/index.ts"),
-    import("../model.ts"),
-    import("../../heads/scores.ts"),
-    import("../text/scores.ts"),
-  ]);
-  await withModel(context, options, async (model) => {
-    const given = await inputsOf(options, model);
-    const { seed } = options;
-    const { signal, progress } = context;
-    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
-    signal.throwIfAborted();
-    if (options.out !== undefined) await writeScores(options.out, scores);
-    await context.print(scores, () => withPlace(scoresText(scores), options));
-  });
-}
-
-/** Scores the heads of a run at each of its saved steps. */
-async function probeSteps(
-  context: Context,
-  options: ProbeCommandOptions,
-  name: string,
-  parameters: Parameters,
-): Promise<void> {
-  const { run, steps } = await savedSteps(options.model);
-  const [{ probeHistory }, { loadModel }, { historyText }, { formatJson }, { writeFileAtomic }] = await Promise.all([
-    import("../../../probes/history.ts"),
-    import("../../models/load.ts"),
-    import("../text/history.ts"),
-    import("../../json.ts"),
-    import("../../paths.ts"),
-  ]);
-  const { signal, progress } = context;
-  const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
-  const inputs = (model: Model) => inputsOf(options, model);
-  const { seed } = options;
-  const history = await naming(options, () =>
-    probeHistory(name, parameters, { run, steps, load, inputs }, { seed, signal, progress }),
-  );
-  if (options.out !== undefined) await writeFileAtomic(options.out, `${formatJson(history)}\n`);
-  await context.print(history, () => withPlace(historyText(history), options));
-}
-
-/**
- * The run that a reference names, and its saved steps.
- * @throws HeadscopeError for what is no run, for one of its steps, or where nothing is saved
- */
-async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
-  const [{ checkpointSteps, runIds }, { unknownName }, { parseReference }] = await Promise.all([
-    import("../../paths.ts"),
-    import("../../common/errors.ts"),
-    import("../../models/sources/reference.ts"),
-  ]);
-  const reference = parseReference(ref, "existing");
-  if (reference.kind !== "run")
-    throw new HeadscopeError("usage", `--all-steps is for runs, and ${ref} is not one`, {
-      remedy: "give --model run:ID, or leave --all-steps out",
-    });
-  const { id: run, step } = reference;
-  if (step !== undefined)
-    throw new HeadscopeError("usage", `--all-steps and the step of ${ref} cannot go together`, {
-      remedy: `give --model run:${run}`,
-    });
-  const steps = checkpointSteps(run);
-  if (steps.length > 0) return { run, steps };
-  if (!runIds().includes(run)) throw unknownName("run", run, runIds());
-  throw new HeadscopeError("missing", `run ${run} has no saved step yet`, {
-    remedy: `train it further: headscope train --resume ${run}`,
-  });
-}
-
-/** The rows or cases that the user gave. */
-async function inputsOf(
-  { tokensFile, casesFile }: ProbeCommandOptions,
-  model: Model,
-): Promise<{ tokens?: number[][]; cases?: RetrievalCase[] }> {
-  const [{ readTokens }, { readCases }] = await Promise.all([import("../inputs.ts"), import("../case-files.ts")]);
-  return {
-    ...(tokensFile === undefined ? {} : { tokens: await readTokens(tokensFile, model) }),
-    ...(casesFile === undefined ? {} : { cases: await readCases(casesFile, model) }),
-  };
-}
-
-function withPlace(text: string, { out }: ProbeCommandOptions): string {
-  return [text, "", out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`].join("\n");
-}
-
-/** Puts a file's path before what a probe has to say of the rows that came from it. */
-async function naming<T>({ tokensFile, casesFile }: ProbeCommandOptions, work: () => Promise<T>): Promise<T> {
-  const path = tokensFile ?? casesFile;
-  try {
-    return await work();
-  } catch (error) {
-    if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
-    if (error.message.includes(path)) throw error; // the file's reader has said it already
-    const { message, remedy, kind } = error;
-    throw new HeadscopeError(kind, `${path}: ${message}`, {
-      cause: error,
-      ...(remedy === undefined ? {} : { remedy }),
-    });
-  }
+  runs(command, async () => (await import("./probe.run.ts")).scoreHeads);
 }

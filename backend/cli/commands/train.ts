@@ -1,20 +1,9 @@
 import type { Command } from "commander";
-import { HeadscopeError } from "../../common/errors.ts";
-import type { RunRecord } from "../../store/store.ts";
-import { runs } from "../context.ts";
+import type { Runs } from "../context.ts";
 import { integer, paramOption } from "../options.ts";
 
-interface TrainCommandOptions {
-  param?: string[];
-  seed?: number;
-  seeds?: string;
-  steps?: number;
-  probes?: string;
-  resume?: string;
-}
-
 /** `headscope train TASK`: trains a toy transformer, measured and saved as it learns. */
-export function register(program: Command): void {
+export function register(program: Command, runs: Runs): void {
   const command = program
     .command("train [task]")
     .description("train a toy transformer on a synthetic task (headscope tasks list names the tasks)")
@@ -27,84 +16,5 @@ export function register(program: Command): void {
     command,
     "a parameter of the task, the model or the training (headscope tasks show TASK); may be repeated",
   );
-  runs<TrainCommandOptions>(command, async (context, options, name) => {
-    const [{ openStore }, { trainRuns }, { trainDocument, trainText, valuesText }] = await Promise.all([
-      import("../../store/store.ts"),
-      import("../../jobs/train-runs.ts"),
-      import("../text/train.ts"),
-    ]);
-    const makeRuns = options.resume === undefined ? await newRuns(options, name) : undefined;
-    if (!makeRuns) refuseBesideResume(options, name);
-    const store = openStore();
-    try {
-      const chosen = makeRuns ? makeRuns(store) : store.runs({ group: store.run(options.resume!).group });
-      const ids = chosen.map(({ id }) => id).join(", ");
-      context.note(`  ${makeRuns ? "training" : "going on with"} ${ids}`);
-      const trained = await trainRuns(store, chosen, {
-        signal: context.signal,
-        onProgress: ({ done, total, label, values }) => context.progress(done, total, label, valuesText(values)),
-      });
-      if (context.signal.aborted)
-        context.note(
-          `  ${ids} ${trained.length === 1 ? "is" : "are"} saved at step ${trained[0]!.step}; go on with: headscope train --resume ${trained[0]!.id}`,
-        );
-      context.signal.throwIfAborted();
-      const document = trainDocument(store, trained);
-      await context.print(document, () => trainText(store, trained));
-    } finally {
-      store.close();
-    }
-  });
-}
-
-/** Checks everything before the store is touched. @returns makes the runs */
-async function newRuns(
-  options: TrainCommandOptions,
-  name: string | undefined,
-): Promise<(store: { createRuns(spec: never, seeds: readonly number[]): RunRecord[] }) => RunRecord[]> {
-  const [{ tasks }, { probes }, { makeSpec }, { readPairs }] = await Promise.all([
-    import("../../../synthetic-tasks/index.ts"),
-    import("../../../probes/index.ts"),
-    import("../../training/spec.ts"),
-    import("../../common/definitions/definition.ts"),
-  ]);
-  if (name === undefined)
-    throw new HeadscopeError("usage", "no task is given", { remedy: `give one of ${tasks.names().join(", ")}` });
-  const task = tasks.get(name);
-  const pairs = readPairs(options.param ?? []);
-  if (options.steps !== undefined && pairs["steps"] !== undefined)
-    throw new HeadscopeError("usage", "steps are given twice", { remedy: "give --steps or --param steps" });
-  const seeds = readSeeds(options);
-  const asked = options.probes === undefined ? task.defaults?.probes : splitList(options.probes);
-  const wanted = (asked ?? []).filter((probe) => probe !== "none");
-  for (const probe of wanted) probes.get(probe);
-  const params = { ...pairs, ...(options.steps === undefined ? {} : { steps: options.steps }) };
-  const spec = makeSpec(task, params, { seeds: seeds.length, probes: wanted });
-  return (store) => store.createRuns(spec as never, seeds);
-}
-
-function readSeeds({ seed, seeds }: TrainCommandOptions): number[] {
-  if (seeds === undefined) return [seed ?? 0];
-  if (seed !== undefined)
-    throw new HeadscopeError("usage", "--seed and --seeds cannot go together", { remedy: "give one of them" });
-  const list = splitList(seeds).map(integer("--seeds", 0));
-  if (list.length === 0 || new Set(list).size !== list.length)
-    throw new HeadscopeError("usage", `--seeds cannot be "${seeds}"`, { remedy: "give each seed once: 0,1,2,3" });
-  return list;
-}
-
-function splitList(text: string): string[] {
-  return text
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
-}
-
-function refuseBesideResume(options: TrainCommandOptions, name: string | undefined): void {
-  const { param, seed, seeds, steps, probes } = options;
-  const beside = [name, param, seed, seeds, steps, probes].some((value) => value !== undefined);
-  if (beside)
-    throw new HeadscopeError("usage", "--resume goes on as the run began, and takes no task or parameters", {
-      remedy: "leave them out",
-    });
+  runs(command, async () => (await import("./train.run.ts")).trainTask);
 }

@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 import type { RunningServer } from "../../server/server.ts";
 
 /**
- * Whether a person sits before a browser of this machine: not in CI, not at the end of an SSH connection, and on Linux only
+ * Tells whether a person sits before a browser of this machine: not in CI, not at the end of an SSH connection, and on Linux only
  * where a display is named.
  */
 export function hasBrowser(
@@ -16,7 +16,7 @@ export function hasBrowser(
   return Boolean(env["DISPLAY"] || env["WAYLAND_DISPLAY"]);
 }
 
-/** What is opened, and of which server. */
+/** Page that is opened, and the server that it is of. */
 type Opened = Pick<RunningServer, "entry" | "token" | "port"> & { readonly context: { readonly folder: string } };
 
 /** The page that leads to the address with the token. */

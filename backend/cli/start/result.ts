@@ -9,7 +9,7 @@ import { type HeadScores, ranking } from "../../heads/scores.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
 import type { ToyTraining } from "./training.ts";
 
-/** How much is done, by backend: what two cores do in about a minute. Lengths in tokens. */
+/** Sizes of the main job by backend: what two cores do in about a minute. Lengths in tokens. */
 export const SIZES = {
   tensorflow: {
     rows: 4,
@@ -58,7 +58,7 @@ export interface RepeatedLoss {
   readonly secondCopy: number;
 }
 
-/** What the main job has found. Times in milliseconds, sizes in bytes, losses in nats. */
+/** Findings of the main job. Times in milliseconds, sizes in bytes, losses in nats. */
 export interface MainJobResult {
   readonly backend: BackendChoice;
   readonly sizes: Sizes;

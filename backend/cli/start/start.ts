@@ -34,11 +34,11 @@ const INDUCTION_HEADS = 6;
 const DRAWS = 5;
 /** Tokens of a row over which a sink is told, as Gu et al. do. */
 const SINK_TOKENS = 64;
-/** Where the needle of the long question stands: 0 at the start, 1 at the end. */
+/** Depth of the needle in the long question: 0 at the start, 1 at the end. */
 const DEPTH = 0.35;
 const NEW_TOKENS = 24;
 
-/** What the main job is asked for. */
+/** Options of the main job. */
 interface MainJobOptions {
   /** Sentence to be continued. */
   readonly text: string;

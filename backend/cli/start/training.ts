@@ -15,7 +15,7 @@ import type { Context } from "../context.ts";
 import { valuesText } from "../text/train.ts";
 
 const TASK = "induction";
-/** What differs from the task's defaults: on wasm, where nothing compiles, a smaller model on shorter sequences. */
+/** Differences from the task's defaults: on wasm, where nothing compiles, a smaller model on shorter sequences. */
 const SIZES = {
   tensorflow: {},
   wasm: {

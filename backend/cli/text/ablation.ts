@@ -7,7 +7,7 @@ const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
 const UNLIKELY = 0.01;
 
-/** What `headscope ablate --json` prints: the ablation with heads as users write them. @param random rows that stood in for a reference */
+/** Makes the document of `headscope ablate --json`: the ablation with heads as users write them. @param random rows that stood in for a reference */
 export function ablationDocument(
   { heads, control, ...rest }: Ablation,
   random?: readonly unknown[],
@@ -73,7 +73,7 @@ const LOSSES = [
   { head: "" },
 ];
 
-/** What comes next in either run, for the first rows. @param changed names the other run */
+/** Shows what comes next in either run, for the first rows. @param changed names the other run */
 function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
   return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
     dim(`after row ${r}`),
@@ -91,7 +91,7 @@ function nextTexts(nextToken: readonly NextToken[][], changed: string): string[]
   ]);
 }
 
-/** What interventions do, for people. @param count of them */
+/** Shows people what interventions do. @param count of them */
 export function interventionText({ model, clean, changed, nextToken }: Intervened, count: number): string {
   const rows = [
     ["as it is", number(clean.loss), ""],

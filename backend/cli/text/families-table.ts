@@ -15,7 +15,7 @@ export interface MeasuredCheckpoint {
   readonly features: readonly string[];
   /** Worst absolute error by what was compared. */
   readonly errors: Readonly<Record<string, number>>;
-  /** Whether the greedy continuations, with and without the cache, are the oracle's; absent where it has none. */
+  /** True when the greedy continuations, with and without the cache, are the oracle's; absent where it has none. */
   readonly greedy?: boolean;
 }
 

@@ -1,9 +1,9 @@
 import { mark, output } from "../../setup/terminal.mjs";
 
-/** How a column's cells stand: text to the left, numbers to the right. */
+/** Alignment of a column's cells: text to the left, numbers to the right. */
 export type Align = "left" | "right";
 
-/** What a table needs to know of a column. */
+/** Head and alignment of a table's column. */
 export interface Column {
   readonly head: string;
   /** Default left. */
@@ -12,7 +12,7 @@ export interface Column {
 
 const GAP = "  ";
 
-/** Whether text for this stream may hold colours: a terminal, and NO_COLOR is not set. */
+/** Tells whether text for this stream may hold colours: a terminal, and NO_COLOR is not set. */
 export function colourful(stream: { readonly isTTY?: boolean | undefined }, env = process.env): boolean {
   return stream.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
 }

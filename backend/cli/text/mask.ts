@@ -3,7 +3,7 @@ import { type HeadMask, meaningOf } from "../../heads/mask.ts";
 import { formatKvHead } from "../../heads/refs.ts";
 import { dim, number, plural, table } from "./format.ts";
 
-/** What a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */
+/** Shows what a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */
 export function maskText(mask: HeadMask, out: string | undefined): string {
   const full = meaningOf(mask).full;
   const { layers, kvHeads, ref } = mask.model;

@@ -5,7 +5,7 @@ import { parseReference } from "../../models/sources/reference.ts";
 import type { StopToken } from "../../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
-/** What `headscope models info` prints. Sizes in bytes. */
+/** Document of `headscope models info`. Sizes in bytes. */
 export interface ModelInfo {
   readonly ref: string;
   readonly title?: string;
@@ -15,7 +15,7 @@ export interface ModelInfo {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
-  /** What the model is made of, in words. */
+  /** Parts that the model is made of, in words. */
   readonly features: readonly string[];
   readonly parameters: number;
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
@@ -33,11 +33,11 @@ export interface ModelInfo {
     readonly behind: readonly number[];
     readonly notes: readonly string[];
   } | null;
-  /** What is wrong with the tokenizer that its files hold, where it cannot be used. */
+  /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault?: string;
   /** Tokens at which the model's own files end a generation, and which files say so. */
   readonly stops: readonly (StopToken & { readonly text?: string })[];
-  /** What the files say and cannot be followed. */
+  /** Statements of the files that cannot be followed. */
   readonly notes?: readonly string[];
 }
 

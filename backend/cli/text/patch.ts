@@ -7,12 +7,12 @@ import { bold, dim, number, table } from "./format.ts";
 
 const PLACES_SHOWN = 12;
 
-/** What a patching table is about. */
+/** Subject of a patching table. */
 export interface PatchedPlaces {
   /** The activation, or the path. */
   readonly node: string;
   readonly by: "head" | "position" | "layer";
-  /** Whether its columns are KV heads. */
+  /** True when its columns are KV heads. */
   readonly kv?: boolean;
   readonly metric: string;
   readonly model: Model;

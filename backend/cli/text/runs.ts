@@ -128,7 +128,7 @@ export function runParameters({ spec, task, seed, steps }: ShownRun): Record<str
   return { task, ...spec.params, ...spec.model, ...spec.training, steps, seed, probes: spec.probes };
 }
 
-/** How two runs differ: parameters and last measurements, each as [of the first, of the second]; null where absent. */
+/** Difference of two runs: parameters and last measurements, each as [of the first, of the second]; null where absent. */
 export interface RunDifference {
   readonly runs: readonly [string, string];
   readonly parameters: Readonly<Record<string, readonly [unknown, unknown]>>;

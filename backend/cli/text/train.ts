@@ -5,7 +5,7 @@ import { bold, count, dim, number, table } from "./format.ts";
 
 const HEADS_SHOWN = 4;
 
-/** What `train` prints of a run. */
+/** Document of `headscope train` about a run. */
 export interface TrainDocument {
   readonly run: string;
   readonly status: string;
@@ -40,7 +40,7 @@ export function valuesText(values: Readonly<Record<string, number>> | undefined)
     .join("  ");
 }
 
-/** What `train` shows: how far each run came, its last measurements, its strongest heads. */
+/** Shows of a training how far each run came, its last measurements, its strongest heads. */
 export function trainText(store: Store, trained: readonly RunRecord[]): string {
   const all = trained.map((run) => ({ run, last: store.lastMetrics(run.id) }));
   const names = [

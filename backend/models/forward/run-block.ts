@@ -17,7 +17,8 @@ import {
   OUTPUT_NAMES,
 } from "../transformer/block.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
-import { type BlockWeights, type Flat, flatten, widenBlock } from "../weights/weights.ts";
+import type { BlockWeights } from "../weights/block-parts.ts";
+import { type Flat, flatten, flattenStages, widenBlock } from "../weights/weights.ts";
 import { append, chunkStarts, cutPadding, sliceAffine } from "./chunks.ts";
 import type { ForwardInput } from "./forward.ts";
 import type { Plan } from "./plan.ts";
@@ -77,10 +78,7 @@ export function runLayer(
 /** No weights. */
 export const EMPTY: Flat<object> = flatten({});
 
-interface SplitWeights {
-  input: Flat<BlockWeights>;
-  output: Flat<BlockWeights>;
-}
+type SplitWeights = ReturnType<typeof flattenStages>;
 
 const splits = new WeakMap<BlockWeights, SplitWeights>();
 
@@ -88,15 +86,7 @@ const splits = new WeakMap<BlockWeights, SplitWeights>();
 function splitWeights(block: BlockWeights): SplitWeights {
   const known = splits.get(block);
   if (known) return known;
-  const { ln1, qkv, qkvBias, qNorm, kNorm, ...output } = block;
-  const input = {
-    ...(ln1 ? { ln1 } : {}),
-    qkv,
-    ...(qkvBias ? { qkvBias } : {}),
-    ...(qNorm ? { qNorm } : {}),
-    ...(kNorm ? { kNorm } : {}),
-  };
-  const made = { input: flatten(input as BlockWeights), output: flatten(output as BlockWeights) };
+  const made = flattenStages(block);
   splits.set(block, made);
   return made;
 }

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import type { BlockWeights, EndWeights, NormWeights } from "../weights/weights.ts";
+import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
+import type { EndWeights } from "../weights/weights.ts";
 import { softCap } from "./attention.ts";
 
 /**

@@ -3,7 +3,8 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { embedRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { localWindow, type ModelConfig } from "../config.ts";
-import { type BlockWeights, flattenEnd, type Weights } from "../weights/weights.ts";
+import type { BlockWeights } from "../weights/block-parts.ts";
+import { flattenEnd, type Weights } from "../weights/weights.ts";
 import { attend, attendAmong } from "./attention.ts";
 import {
   attentionInput,

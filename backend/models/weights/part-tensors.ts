@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import type { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /** A model's weights by the names of the families' parts (families/family.ts): what loading put where. */
 export function partTensors(weights: Weights): Map<string, Matrix | Tensor> {

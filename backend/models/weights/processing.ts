@@ -5,8 +5,9 @@ import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { Model } from "../model.ts";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /** A model's shape and weights while they are changed. */
 export interface ProcessedParts {

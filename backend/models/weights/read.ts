@@ -4,8 +4,9 @@ import { type Parts, readPart, readPartBf16, readPartNarrow } from "../families/
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { f32ToBf16 } from "../formats/half.ts";
 import type { LoadOptions } from "../load.ts";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /** Reads the parts of a checkpoint into tensors, and frees them again where one fails. */
 export class PartReader {

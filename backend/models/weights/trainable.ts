@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../common/random.ts";
 import { type ModelConfig, outputWidth } from "../config.ts";
+import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { BlockWeights, NormWeights, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /** A trainable parameter and its place in the vector of all of them. */
 export interface ParameterPlace {

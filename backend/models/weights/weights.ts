@@ -3,39 +3,8 @@ import { unknownName } from "../../common/errors.ts";
 import { type Handle, handleBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { configOf, type ModelConfig, outputWidth } from "../config.ts";
+import { BLOCK_PARTS, type BlockPart, type BlockWeights, type NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-
-/** Scale and, for layer norm, offset of a normalisation: [d_model] each. */
-export interface NormWeights {
-  w: Tensor;
-  b?: Tensor;
-}
-
-/** The weights of one block. Matrices are [out, in]; rows of heads lie one head after the other. */
-export interface BlockWeights {
-  ln1?: NormWeights;
-  /** On attention's output, before it is added to the stream. */
-  ln1Post?: NormWeights;
-  /** [(n_heads + 2 n_key_value_heads) * d_head, d_model]: queries, then keys, then values. */
-  qkv: Matrix;
-  qkvBias?: Tensor;
-  /** Scale of the queries' RMS norm: [d_head], or [n_heads * d_head] over all heads together. */
-  qNorm?: Tensor;
-  /** The same of the keys: [d_head] or [n_key_value_heads * d_head]. */
-  kNorm?: Tensor;
-  /** [d_model, n_heads * d_head] */
-  o: Matrix;
-  oBias?: Tensor;
-  ln2?: NormWeights;
-  /** On the MLP's output. */
-  ln2Post?: NormWeights;
-  /** [2 d_mlp, d_model] with the gate first where the MLP is gated, else [d_mlp, d_model]; absent in attention-only models. */
-  mlpIn?: Matrix;
-  mlpInBias?: Tensor;
-  /** [d_model, d_mlp] */
-  mlpOut?: Matrix;
-  mlpOutBias?: Tensor;
-}
 
 /** A layer between the last residual and the output: relu(x · weightᵀ + bias). */
 export interface ReadoutLayer {
@@ -103,6 +72,15 @@ function rebuild(entries: [string, Leaf][], handles: Handle[]): object {
     else out[name] = take() as Tensor;
   }
   return out;
+}
+
+/** Flattens a block's weights by stage, so that the function of either half takes only what it reads. */
+export function flattenStages(block: BlockWeights): Readonly<Record<BlockPart["stage"], Flat<BlockWeights>>> {
+  const half = (stage: BlockPart["stage"]): Flat<BlockWeights> => {
+    const fields = BLOCK_PARTS.filter((row) => row.stage === stage).map(({ field }) => field as keyof BlockWeights);
+    return flatten(Object.fromEntries(fields.map((field) => [field, block[field]])) as unknown as BlockWeights);
+  };
+  return { input: half("input"), output: half("output") };
 }
 
 /** The weights of the model's end: norm, readout layers, output. */

@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { PATCH_NODES, PATCH_PLACES } from "../../circuits/patch.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../circuits/path.ts";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
 import { ABLATION_METHODS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";

@@ -1,10 +1,10 @@
 // npm run check: every static check, side by side. Exit code 0 when all pass.
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dependencies, dependenciesNeeded } from "../dependencies.mjs";
 import { SetupError } from "../failure.mjs";
 import { cacheDir } from "../files.mjs";
 import { runProcess } from "../process.mjs";
+import { dependencies, dependenciesNeeded } from "../steps/dependencies.mjs";
 import { output, problems } from "../terminal.mjs";
 import { checkLayers } from "./layers.mjs";
 

@@ -11,6 +11,7 @@ const MOST_PARAMETERS = 4;
 /** Folders of entries of one shape, listed once: they may have as many as there are. */
 const REGISTRIES = [
   "backend/cli/commands",
+  "backend/cli/text",
   "backend/jobs/kinds",
   "backend/models/families",
   "backend/server/routes",

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { PATCH_NODES, patch } from "../../../backend/circuits/patch.ts";
+import { patch } from "../../../backend/circuits/patch.ts";
+import { PATCH_NODES } from "../../../backend/common/patching.ts";
 import { runWithCache, runWithHooks } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
-import { useRunner } from "../../../backend/cli/context.ts";
+import { describe, expect, it } from "vitest";
 import { createProgram } from "../../../backend/cli/program.ts";
 import { blocksOf, readPage } from "../../helpers/docs.ts";
 
@@ -29,8 +28,6 @@ function words(line: string): string[] {
   );
 }
 
-beforeAll(() => useRunner(async () => {}));
-
 describe("the documents", () => {
   it.each(PAGES.filter((page) => blocksOf(page).some(({ language }) => /^(ts|js)$/.test(language))))(
     "%s has its code run by a test",
@@ -50,7 +47,7 @@ describe("the documents", () => {
     async (_, line) => {
       const args = words(line.replace(/^(npx )?headscope /, ""));
       // Names of the pages' own examples stand for any: only the command and its options are looked at.
-      await createProgram(args).parseAsync(args, { from: "user" });
+      await createProgram(args, async () => {}).parseAsync(args, { from: "user" });
     },
   );
 });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { savetxt } from "../../../backend/exports/heads/duo-attention.ts";
 import { exportHeads, importers, leftOut } from "../../../backend/exports/index.ts";
 import { kvTable } from "../../../backend/heads/scores.ts";
-import { mask, model, scores } from "../../helpers/heads-documents.ts";
+import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
 const fixtures = join(import.meta.dirname, "../../fixtures/exports");
 const fixture = (name: string) => readFile(join(fixtures, name), "utf8");

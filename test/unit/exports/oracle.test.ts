@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportHeads } from "../../../backend/exports/index.ts";
 import { maskFromHeads } from "../../../backend/heads/mask.ts";
-import { checkpoint, mask, model, scores } from "../../helpers/heads-documents.ts";
+import { checkpoint, mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 import oracle from "../../oracles/exports.json" with { type: "json" };
 
 /** Where test/oracles/exports.py is to read the files; without it they go to a temporary folder. */

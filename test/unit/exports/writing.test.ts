@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { exporters, exportHeads, importers, type NamedTensor } from "../../../backend/exports/index.ts";
 import { maskFromHeads } from "../../../backend/heads/mask.ts";
-import { readSafetensorsHeader } from "../../helpers/exports-header.ts";
-import { checkpoint, config, mask, model, scores } from "../../helpers/heads-documents.ts";
+import { readSafetensorsHeader } from "../../helpers/formats/exports-header.ts";
+import { checkpoint, config, mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
 let folder: string;
 let out: string;

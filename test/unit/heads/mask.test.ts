@@ -15,7 +15,7 @@ import {
 import { parseScores } from "../../../backend/heads/scores.ts";
 import { choose } from "../../../backend/heads/select.ts";
 import sparsity from "../../fixtures/exports/sparsity.json" with { type: "json" };
-import { mask, model, scores } from "../../helpers/heads-documents.ts";
+import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
 const tied = parseScores(
   {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { formatHead, parseHeads } from "../../../backend/heads/refs.ts";
 import { ranking } from "../../../backend/heads/scores.ts";
-import { model, scores } from "../../helpers/heads-documents.ts";
+import { model, scores } from "../../helpers/formats/heads-documents.ts";
 
 const shape = { layers: 30, heads: 9 };
 const read = async (path: string) => {

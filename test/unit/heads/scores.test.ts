@@ -12,7 +12,7 @@ import {
   tokensDigest,
   writeScores,
 } from "../../../backend/heads/scores.ts";
-import { model, scores } from "../../helpers/heads-documents.ts";
+import { model, scores } from "../../helpers/formats/heads-documents.ts";
 
 let folder: string;
 beforeAll(async () => {

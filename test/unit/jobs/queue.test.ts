@@ -5,9 +5,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Queue } from "../../../backend/jobs/queue.ts";
 import { type Job, type JobProgress, openStore, type Store } from "../../../backend/store/store.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
-import { bundleScript, startScript } from "../../helpers/script.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
-const worker = { handlers: join(ROOT, "test/helpers/handlers.mjs") };
+const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
 let script = "";
 let folder = "";
 let base = "";

@@ -9,10 +9,10 @@ import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-ru
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
 import { openStore, type RunRecord, type RunSpec, type Store } from "../../../backend/store/store.ts";
 import { buildCli, headscope, ROOT } from "../../helpers/cli.ts";
-import { bundleScript, startScript } from "../../helpers/script.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
-// The trainer here is a stand-in whose curve is chaotic (test/helpers/handlers.mjs): a wrong state shows at once.
-const worker = { handlers: join(ROOT, "test/helpers/handlers.mjs") };
+// The trainer here is a stand-in whose curve is chaotic (test/helpers/processes/handlers.mjs): a wrong state shows at once.
+const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
 const STEPS = 37;
 let base = "";
 let count = 0;

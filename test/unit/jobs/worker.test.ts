@@ -7,9 +7,9 @@ import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../../backend/jobs/client.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { patiently } from "../../helpers/patience.ts";
-import { bundleScript, startScript } from "../../helpers/script.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
-const handlers = join(ROOT, "test/helpers/handlers.mjs");
+const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
 /** Milliseconds after which a worker counts as hung; one that starts must be quicker. */
 const SILENCE = patiently(500);
 const workers: Worker[] = [];

@@ -9,7 +9,7 @@ import { Interactive } from "../../../backend/server/interactive/interactive.ts"
 import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { patiently } from "../../helpers/patience.ts";
 
-const handlers = join(ROOT, "test/helpers/handlers.mjs");
+const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
 const opened: Interactive[] = [];
 beforeAll(buildCli);
 afterEach(() => Promise.all(opened.splice(0).map((each) => each.close())));

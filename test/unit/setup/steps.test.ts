@@ -4,15 +4,15 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { build, buildNeeded } from "../../../backend/setup/build.mjs";
-import { dependenciesNeeded, npmFailure } from "../../../backend/setup/dependencies.mjs";
 import { SetupError } from "../../../backend/setup/failure.mjs";
 import { removeLeftovers } from "../../../backend/setup/files.mjs";
 import { compareVersions, whyNotNative } from "../../../backend/setup/native/machine.mjs";
 import { bindingPath, native } from "../../../backend/setup/native/native.mjs";
 import { pipFailure } from "../../../backend/setup/native/pip.mjs";
 import { chooseFromWheel, hasLibraries, libraryFolder, TENSORFLOW } from "../../../backend/setup/native/tensorflow.mjs";
-import { OLDEST } from "../../../backend/setup/node-version.mjs";
 import { runSteps, Screen } from "../../../backend/setup/runner.mjs";
+import { dependenciesNeeded, npmFailure } from "../../../backend/setup/steps/dependencies.mjs";
+import { OLDEST } from "../../../backend/setup/steps/node-version.mjs";
 
 let folder = "";
 beforeEach(() => {

@@ -12,8 +12,8 @@ import { KEPT_JOBS } from "../../../backend/store/jobs.ts";
 import { isAlive, self } from "../../../backend/store/owner.ts";
 import { APPLICATION_ID, MIGRATIONS } from "../../../backend/store/schema.ts";
 import { databaseFile, openStore, type RunSpec, type Store } from "../../../backend/store/store.ts";
-import { bundleScript, startScript } from "../../helpers/script.ts";
-import { mountable } from "../../helpers/small-disk.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
+import { mountable } from "../../helpers/processes/small-disk.ts";
 
 const SPEC: RunSpec = {
   task: "induction",

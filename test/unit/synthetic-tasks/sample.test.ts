@@ -1,7 +1,7 @@
 import { Command } from "commander";
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { register } from "../../../backend/cli/commands/tasks.ts";
-import { type Context, useRunner } from "../../../backend/cli/context.ts";
+import { type Context, runsWith } from "../../../backend/cli/context.ts";
 import { Random } from "../../../backend/common/random.ts";
 import { RidgePosterior, tasks } from "../../../synthetic-tasks/index.ts";
 
@@ -12,20 +12,16 @@ interface Samples {
   samples: { tokens?: number[]; inputs?: number[][]; targets: (number | null)[]; reference?: number[] }[];
 }
 
-let printed: { document: unknown; text: string };
-beforeEach(() => {
-  useRunner(async (_, work) => {
-    await work({
-      async print(document, text) {
-        printed = { document, text: text() };
-      },
-    } as Partial<Context> as Context);
-  });
-});
-
 async function headscope(...args: string[]): Promise<{ document: Samples; text: string }> {
+  let printed: { document: unknown; text: string } | undefined;
+  const print: Context["print"] = async (document, text) => {
+    printed = { document, text: text() };
+  };
   const program = new Command().exitOverride();
-  register(program);
+  register(
+    program,
+    runsWith((_, work) => work({ print } as Partial<Context> as Context)),
+  );
   await program.parseAsync(args, { from: "user" });
   return printed as { document: Samples; text: string };
 }

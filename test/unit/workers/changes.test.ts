@@ -12,7 +12,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import type { AblateResult, InterveneResult, PairAlignment, PatchResponse } from "../../../backend/server/api.ts";
 import { prepare } from "../../../backend/workers/prepare.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
-import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
+import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 
 const MODEL = "run:grouped-1@0";
 const CONFIG = smallConfig();

@@ -11,8 +11,8 @@ import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { GenerateResult } from "../../../backend/server/api.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
+import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 import { loadSmollm2, smollm2Missing } from "../../helpers/smollm2.ts";
-import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
 
 const MODEL = "run:grouped-1@0";
 const CONFIG = smallConfig();

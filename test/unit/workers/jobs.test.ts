@@ -14,7 +14,7 @@ import { haystackFor } from "../../../probes/haystack.ts";
 import { type HeadHistory, probeHistory } from "../../../probes/history.ts";
 import { probe } from "../../../probes/index.ts";
 import { smallConfig } from "../../helpers/models.ts";
-import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
+import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 
 const CONFIG = smallConfig({ n_layers: 2, n_ctx: 200 });
 const TOY = "toy-induction";

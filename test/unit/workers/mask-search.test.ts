@@ -7,7 +7,7 @@ import { loadModel } from "../../../backend/models/load.ts";
 import { curveOf, searchedMask } from "../../../frontend/src/inference/choice.ts";
 import { probe } from "../../../probes/index.ts";
 import { searchMask } from "../../../probes/mask-search.ts";
-import { handled, ownDataFolder } from "../../helpers/workers.ts";
+import { handled, ownDataFolder } from "../../helpers/processes/workers.ts";
 
 const folder = ownDataFolder();
 const ASKED = { sink: 1, recent: 8, lengths: [64] };

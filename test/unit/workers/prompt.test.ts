@@ -10,7 +10,7 @@ import type { ModelInfo, Prompt } from "../../../backend/server/api.ts";
 import type { Reply } from "../../../backend/workers/requests/index.ts";
 import { session } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
-import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/workers.ts";
+import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/processes/workers.ts";
 
 const MODEL = "run:grouped-1@0";
 const CONFIG = smallConfig();

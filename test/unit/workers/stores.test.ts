@@ -6,7 +6,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import { OpenModels } from "../../../backend/workers/open-models.ts";
 import { PromptRuns } from "../../../backend/workers/prompt-runs.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
-import { apart, ownDataFolder, saveRandomRun } from "../../helpers/workers.ts";
+import { apart, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 
 const CONFIG = smallConfig({ n_layers: 2 });
 /** Bytes of the streams of so many tokens: before both layers and after the last. */

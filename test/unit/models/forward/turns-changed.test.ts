@@ -12,7 +12,7 @@ import type { Model } from "../../../../backend/models/model.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import type { Turn } from "../../../../backend/runtime/turn.ts";
 import { randomTokens, smallConfig } from "../../../helpers/models.ts";
-import { apart, ownDataFolder, saveRandomRun } from "../../../helpers/workers.ts";
+import { apart, ownDataFolder, saveRandomRun } from "../../../helpers/processes/workers.ts";
 
 /** Longer than the part of a prompt that is read in one go, and in several stretches of four layers. */
 const TOKENS = 1_030;

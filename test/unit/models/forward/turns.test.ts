@@ -10,7 +10,7 @@ import type { Model } from "../../../../backend/models/model.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { loopTurn, type Turn } from "../../../../backend/runtime/turn.ts";
 import { randomTokens, smallConfig } from "../../../helpers/models.ts";
-import { apart, ownDataFolder, saveRandomRun } from "../../../helpers/workers.ts";
+import { apart, ownDataFolder, saveRandomRun } from "../../../helpers/processes/workers.ts";
 
 /** Longer than what runs in one go, at eight layers of it. */
 const TOKENS = 600;

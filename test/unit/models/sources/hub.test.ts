@@ -8,7 +8,7 @@ import { pullHubModel } from "../../../../backend/models/sources/hub/pull.ts";
 import { formatHubRef, parseHubRef } from "../../../../backend/models/sources/hub/ref.ts";
 import { hubCacheDir, hubSettings } from "../../../../backend/models/sources/hub/settings.ts";
 import { listHubModels, removeModel } from "../../../../backend/models/sources/pull.ts";
-import { type Fault, type HubServer, startHub } from "../../../helpers/hub-server.ts";
+import { type Fault, type HubServer, startHub } from "../../../helpers/servers/hub-server.ts";
 
 const FORMATS = "test/fixtures/formats";
 const TINY = join(FORMATS, "llama-tiny");

@@ -3,8 +3,8 @@ import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { f32ToBf16, toBf16 } from "../../../../backend/models/formats/half.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { Model } from "../../../../backend/models/model.ts";
+import type { BlockWeights, NormWeights } from "../../../../backend/models/weights/block-parts.ts";
 import { Matrix } from "../../../../backend/models/weights/matrix.ts";
-import type { BlockWeights } from "../../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
@@ -38,7 +38,7 @@ function remade(model: Model, make: (values: Float32Array, shape: readonly [numb
           Object.fromEntries(
             Object.entries(block).map(([name, leaf]) => [
               name,
-              leaf instanceof Matrix ? matrix(leaf) : { w: tf.clone((leaf as { w: typeof embed }).w as never) },
+              leaf instanceof Matrix ? matrix(leaf) : { w: tf.clone((leaf as NormWeights).w) },
             ]),
           ) as unknown as BlockWeights,
       ),

@@ -1,7 +1,7 @@
-import { SetupError } from "./failure.mjs";
-import { compareVersions } from "./native/machine.mjs";
+import { SetupError } from "../failure.mjs";
+import { compareVersions } from "../native/machine.mjs";
 
-/** @import { Step } from "./runner.mjs" */
+/** @import { Step } from "../runner.mjs" */
 
 /** Oldest Node.js that headscope runs on; the same as `engines` in package.json. */
 export const OLDEST = "20.19.0";

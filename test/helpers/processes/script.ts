@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { afterAll } from "vitest";
-import { ROOT } from "./cli.ts";
+import { ROOT } from "../cli.ts";
 
 /**
  * Bundles a script of test/helpers so that plain Node runs it; removed after the file's tests.
@@ -13,7 +13,7 @@ import { ROOT } from "./cli.ts";
 export async function bundleScript(name: string): Promise<string> {
   const outfile = join(ROOT, "dist", `test-${name}-${process.pid}.mjs`);
   await build({
-    entryPoints: [join(ROOT, "test/helpers", `${name}.ts`)],
+    entryPoints: [join(ROOT, "test/helpers/processes", `${name}.ts`)],
     outfile,
     bundle: true,
     platform: "node",

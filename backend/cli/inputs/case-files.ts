@@ -1,11 +1,11 @@
-import type { RetrievalCase } from "../../probes/base.ts";
-import { type TokenPair, tokenPairs } from "../circuits/pairs.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import { type Intervention, parseInterventions } from "../hooks/interventions.ts";
-import { describeJson, readJson } from "../json.ts";
-import type { Model } from "../models/model.ts";
-import { checkId, checkRow } from "../models/tokens.ts";
-import { input } from "./inputs.ts";
+import type { RetrievalCase } from "../../../probes/base.ts";
+import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { type Intervention, parseInterventions } from "../../hooks/interventions.ts";
+import { describeJson, readJson } from "../../json.ts";
+import type { Model } from "../../models/model.ts";
+import { checkId, checkRow } from "../../models/tokens.ts";
+import { input } from "./tokens.ts";
 
 const FIELDS = ["ids", "needleSpan", "maxNewTokens", "stopToken", "answer"];
 const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { SetupError } from "./failure.mjs";
-import { readIfThere } from "./files.mjs";
-import { lastLine, runProcess } from "./process.mjs";
+import { SetupError } from "../failure.mjs";
+import { readIfThere } from "../files.mjs";
+import { lastLine, runProcess } from "../process.mjs";
 
-/** @import { Context, Step } from "./runner.mjs" */
+/** @import { Context, Step } from "../runner.mjs" */
 
 /**
  * @typedef {{ version?: string, integrity?: string, optional?: boolean }} Locked

@@ -1,8 +1,8 @@
-import { HeadscopeError } from "../common/errors.ts";
-import { readJson } from "../json.ts";
-import type { Model } from "../models/model.ts";
-import { checkRows, encodeText, type RowRules } from "../models/tokens.ts";
-import type { TokenOptions } from "./options.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { readJson } from "../../json.ts";
+import type { Model } from "../../models/model.ts";
+import { checkRows, encodeText, type RowRules } from "../../models/tokens.ts";
+import type { TokenOptions } from "../options.ts";
 
 const SHAPE = "a tokens file is a JSON array of rows, each an array of token ids, such as [[1, 2, 3]]";
 

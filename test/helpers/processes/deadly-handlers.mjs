@@ -2,7 +2,7 @@
 import { appendFileSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** @import { Handler, Handlers } from "../../backend/workers/requests/index.ts" */
+/** @import { Handler, Handlers } from "../../../backend/workers/requests/index.ts" */
 
 async function die() {
   process.kill(process.pid, "SIGKILL");

@@ -7,11 +7,11 @@ import {
   encodeSafetensors,
   readSafetensors,
   type SafeTensor,
-} from "../../backend/models/formats/safetensors/safetensors.ts";
+} from "../../../backend/models/formats/safetensors/safetensors.ts";
 
 /** A folder of test/fixtures. */
 export function fixture(name: string): string {
-  return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+  return fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 }
 
 /** What a copy of a checkpoint has instead. */

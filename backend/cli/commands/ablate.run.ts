@@ -1,0 +1,74 @@
+import { ablate } from "../../circuits/ablate.ts";
+import { intervene } from "../../circuits/intervene.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { AblationMethod } from "../../common/words.ts";
+import { headModel } from "../../heads/model.ts";
+import { parseHeads } from "../../heads/refs.ts";
+import { randomReference } from "../../hooks/reference.ts";
+import type { Context } from "../context.ts";
+import { readInterventions } from "../inputs/case-files.ts";
+import { readTokens, tokensOf } from "../inputs/tokens.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions, TokenOptions } from "../options.ts";
+import { ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
+
+/** Options of `headscope ablate`. */
+export interface AblateCommandOptions extends ModelOptions, TokenOptions {
+  heads?: string;
+  interventions?: string;
+  method: AblationMethod;
+  byPosition?: boolean;
+  referenceFile?: string;
+  controls: number;
+  seed: number;
+}
+
+/** Ablates heads beside as many others of the same layers, or applies the interventions of a file. */
+export async function ablateHeads(context: Context, options: AblateCommandOptions): Promise<void> {
+  if ((options.heads === undefined) === (options.interventions === undefined))
+    throw new HeadscopeError(
+      "usage",
+      options.heads === undefined ? "nothing is named to take out" : "--heads and --interventions cannot go together",
+      { remedy: "give one of --heads and --interventions" },
+    );
+  if (options.interventions !== undefined) return interveneCommand(context, options, options.interventions);
+  if (options.byPosition && options.method !== "mean")
+    throw new HeadscopeError("usage", "--by-position is for --method mean", {
+      remedy: "leave it out, or choose mean",
+    });
+  await withModel(context, options, async (model) => {
+    const heads = await parseHeads(options.heads!, headModel(model));
+    const tokens = await tokensOf(model, options, { least: 2 });
+    const { referenceFile, method, seed } = options;
+    const given = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+    const random = given ? undefined : randomReference(model, tokens, method, seed);
+    const reference = given ?? random;
+    const result = await ablate(model, {
+      tokens,
+      heads,
+      method,
+      controls: options.controls,
+      seed,
+      ...(options.byPosition ? { byPosition: true } : {}),
+      ...(reference === undefined ? {} : { reference }),
+      signal: context.signal,
+      progress: context.progress,
+    });
+    await context.print(ablationDocument(result, random), () => ablationText(result, random));
+  });
+}
+
+/** Prints the effect of the interventions of a file. */
+async function interveneCommand(context: Context, options: AblateCommandOptions, path: string): Promise<void> {
+  if (options.byPosition || options.referenceFile !== undefined || options.method !== "zero")
+    throw new HeadscopeError("usage", "--method, --by-position and --reference-file are for --heads", {
+      remedy: 'say it in the file: {"do": "mean", "byPosition": true, "with": {"tokens": rows}}',
+    });
+  const interventions = await readInterventions(path);
+  await withModel(context, options, async (model) => {
+    const tokens = await tokensOf(model, options, { least: 2 });
+    const { signal, progress } = context;
+    const result = await intervene(model, { tokens, interventions, signal, progress });
+    await context.print({ ...result, interventions }, () => interventionText(result, interventions.length));
+  });
+}

@@ -1,0 +1,21 @@
+import { compareScores } from "../../heads/compare.ts";
+import { readScores } from "../../heads/scores.ts";
+import type { Context } from "../context.ts";
+import { comparisonText } from "../text/compare.ts";
+
+/** Options of `headscope compare`. */
+export interface CompareOptions {
+  metric?: string;
+  top?: number;
+}
+
+/** Prints how two models' heads compare by relative depth. */
+export async function compareModels(
+  context: Context,
+  options: CompareOptions,
+  first: string,
+  second: string,
+): Promise<void> {
+  const comparison = compareScores(await readScores(first), await readScores(second), options);
+  await context.print(comparison, () => comparisonText(comparison));
+}

@@ -1,0 +1,26 @@
+import { experiments } from "../../../experiments/index.ts";
+import { probes } from "../../../probes/index.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
+import { unknownName } from "../../common/errors.ts";
+import { exporters, importers } from "../../exports/index.ts";
+import type { Context } from "../context.ts";
+import { definitionDocument, definitionText } from "../text/definition.ts";
+
+/** Prints everything that has a name, with the JSON Schemas of its parameters. */
+export async function printDefinitions(context: Context, _: object, kind: string): Promise<void> {
+  const registries = { probes, tasks, experiments, exports: exporters, imports: importers };
+  const kinds = Object.keys(registries) as (keyof typeof registries)[];
+  const chosen = kind === undefined ? kinds : kinds.filter((name) => name === kind || name === `${kind}s`);
+  if (chosen.length === 0) throw unknownName("kind of definition", kind, kinds);
+  const document = Object.fromEntries(
+    chosen.map((name) => {
+      const registry = registries[name] as unknown as typeof probes;
+      return [name, Object.fromEntries(registry.names().map((each) => [each, definitionDocument(registry, each)]))];
+    }),
+  );
+  await context.print(document, () =>
+    Object.values(document)
+      .flatMap((definitions) => Object.values(definitions).map(definitionText))
+      .join("\n\n\n"),
+  );
+}

@@ -1,0 +1,89 @@
+import {
+  compareReports,
+  experimentCommand,
+  experimentParameters,
+  experiments,
+  findReport,
+  keptReports,
+  runExperiment,
+} from "../../../experiments/index.ts";
+import { readPairs } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { Preset } from "../../common/presets.ts";
+import { openStore } from "../../store/store.ts";
+import type { Context } from "../context.ts";
+import { definitionDocument } from "../text/definition.ts";
+import { comparisonText, historyText, listText, reportText } from "../text/experiment.ts";
+
+/** Options of `headscope experiment run`. */
+export interface RunOptions {
+  preset: Preset;
+  param?: string[];
+  seeds?: string;
+  out?: string;
+}
+
+/** Options of `headscope experiment report`. */
+export interface ReportOptions {
+  id?: string;
+  preset?: Preset;
+}
+
+/** Prints every experiment with its claims and kept reports. */
+export async function listExperiments(context: Context): Promise<void> {
+  const documents = await Promise.all(
+    experiments.list().map(async (each) => {
+      const { name, claims, presets } = each;
+      return { ...definitionDocument(experiments, name), claims, presets, reports: await keptReports(each) };
+    }),
+  );
+  await context.print(documents, () => listText(documents));
+}
+
+/** Runs an experiment and writes its report; finished runs of an earlier call are used again. */
+export async function reproduce(context: Context, options: RunOptions, name: string): Promise<void> {
+  const { preset, out, seeds } = options;
+  const given: Record<string, string> = readPairs(options.param ?? []);
+  if (seeds !== undefined) {
+    if (given["seeds"] !== undefined)
+      throw new HeadscopeError("usage", "seeds are given twice", { remedy: "give --seeds or --param seeds" });
+    given["seeds"] = seeds;
+  }
+  const params = experimentParameters(experiments, name, preset, given);
+  const store = openStore();
+  try {
+    const { report, folder, id } = await runExperiment(experiments.get(name), {
+      store,
+      preset,
+      params,
+      command: experimentCommand(name, preset, given),
+      signal: context.signal,
+      progress: context.progress,
+      ...(out === undefined ? {} : { out }),
+    });
+    await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
+  } finally {
+    store.close();
+    if (context.signal.aborted) context.note("  finished runs are kept: run the experiment again, and it goes on");
+  }
+}
+
+/** Prints one report of an experiment, and which others are kept. */
+export async function showReport(context: Context, choice: ReportOptions, name: string): Promise<void> {
+  if (choice.id !== undefined && choice.preset !== undefined)
+    throw new HeadscopeError("usage", "--id and --preset cannot go together", { remedy: "give one of them" });
+  const { report, folder, entry } = await findReport(experiments.get(name), choice);
+  const { id, changed } = entry;
+  const history = await keptReports(experiments.get(name));
+  await context.print({ ...report, id, changed, history }, () =>
+    [reportText(report, folder, changed), "", historyText(history, id)].join("\n"),
+  );
+}
+
+/** Prints two reports beside each other. @param ids of the first and the second */
+export async function compareTwoReports(context: Context, _: object, name: string, ...ids: string[]): Promise<void> {
+  const reports = await Promise.all(ids.map((id) => findReport(experiments.get(name), { id })));
+  const comparison = compareReports(reports[0]!.report, reports[1]!.report);
+  const entries = reports.map(({ entry }) => entry);
+  await context.print({ reports: entries, ...comparison }, () => comparisonText(entries, comparison));
+}

@@ -1,0 +1,79 @@
+import { readPairs } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { WeightType } from "../../common/words.ts";
+import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
+import { exporters, exportHeads, leftOut } from "../../exports/index.ts";
+import type { HeadMask } from "../../heads/mask.ts";
+import { maskFromHeads, readMask } from "../../heads/mask.ts";
+import { checkModel } from "../../heads/model.ts";
+import { parseHeads } from "../../heads/refs.ts";
+import type { HeadScores } from "../../heads/scores.ts";
+import { readScores } from "../../heads/scores.ts";
+import type { Context } from "../context.ts";
+import { headModelOf, withModel } from "../model.ts";
+
+/** Options of `headscope export`. */
+export interface ExportOptions {
+  scores?: string;
+  mask?: string;
+  heads?: string;
+  model?: string;
+  weights?: WeightType;
+  out: string;
+  force?: boolean;
+  param?: string[];
+}
+
+/** Writes scores or a mask in another project's format. */
+export async function exportDocument(context: Context, options: ExportOptions, format: string): Promise<void> {
+  const exporter = exporters.get(format);
+  const parameters = readPairs(options.param ?? []);
+  exporters.parse(format, parameters);
+  if (options.mask !== undefined && options.heads !== undefined)
+    throw new HeadscopeError("usage", "--mask and --heads cannot go together", { remedy: "give one of them" });
+  const scores = options.scores === undefined ? undefined : await readScores(options.scores);
+  let mask = options.mask === undefined ? undefined : await readMask(options.mask);
+  if (options.heads !== undefined) mask = await maskOfHeads(options.heads, options.model);
+  else if (options.model !== undefined) await checkModelOf(options, { scores, mask });
+  const written = await (exporter.needsCheckpoint && options.model !== undefined
+    ? withCheckpoint(options.model)
+    : exportHeads(format, { scores, mask }, options.out, parameters, {
+        force: options.force,
+        signal: context.signal,
+      }));
+
+  async function withCheckpoint(model: string) {
+    return withModel(context, { model, ...(options.weights ? { weights: options.weights } : {}) }, async (loaded) => {
+      context.progress(0, 1, "writing");
+      const checkpoint = checkpointInput(loaded);
+      const input = { scores, mask, checkpoint };
+      return exportHeads(format, input, options.out, parameters, { force: options.force, signal: context.signal });
+    });
+  }
+
+  const half = mask && leftOut(format, mask);
+  const place =
+    written.files.length === 1 && written.files[0] === written.path
+      ? `Written to ${written.path}.`
+      : `Written to ${written.path}: ${written.files.join(", ")}.`;
+  await context.print({ format, ...written, ...(half === undefined ? {} : { leftOut: half }) }, () =>
+    half === undefined ? place : `${place}\nLeft out: ${half}.`,
+  );
+}
+
+async function maskOfHeads(heads: string, ref: string | undefined) {
+  if (ref === undefined)
+    throw new HeadscopeError("usage", "--heads needs the model whose heads they are", { remedy: "give --model" });
+  const model = await headModelOf(ref);
+  return maskFromHeads(model, await parseHeads(heads, model));
+}
+
+/** Refuses scores or a mask of another model than --model. */
+async function checkModelOf(
+  options: ExportOptions,
+  { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
+): Promise<void> {
+  const model = await headModelOf(options.model!);
+  if (scores) checkModel(scores, model, `scores file ${options.scores}`);
+  if (mask) checkModel(mask, model, `mask ${options.mask}`);
+}

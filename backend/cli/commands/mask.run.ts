@@ -1,0 +1,66 @@
+import { searchMask } from "../../../probes/mask-search.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { SELECTION_RULES } from "../../common/words.ts";
+import type { HeadMask } from "../../heads/mask.ts";
+import { maskFromScores, writeMask } from "../../heads/mask.ts";
+import { checkModel, headModel } from "../../heads/model.ts";
+import type { HeadScores } from "../../heads/scores.ts";
+import { readScores } from "../../heads/scores.ts";
+import type { Context } from "../context.ts";
+import { withModel } from "../model.ts";
+import { maskText } from "../text/mask.ts";
+
+/** Options of `headscope mask`. */
+export interface MaskOptions {
+  scores: string;
+  metric?: string;
+  top?: number;
+  quantile?: number;
+  threshold?: number;
+  sink?: number;
+  recent?: number;
+  out?: string;
+  smallest?: boolean;
+  model?: string;
+  lengths?: number[];
+  depths?: number[];
+  needles?: number;
+}
+
+/** Tokens of the questions that --smallest asks by default. */
+const LENGTHS = [1_000];
+
+/** Chooses the KV heads that keep everything. */
+export async function chooseHeads(context: Context, options: MaskOptions): Promise<void> {
+  const { scores: scoresFile, out, smallest = false, model, lengths, depths, needles, ...rule } = options;
+  if (!smallest) refuseQuestions({ model, lengths, depths, needles });
+  const scores = await readScores(scoresFile);
+  const mask = smallest ? await search(context, scores, options) : maskFromScores(scores, { ...rule, scoresFile });
+  if (out !== undefined) await writeMask(out, mask);
+  await context.print(mask, () => maskText(mask, out));
+}
+
+/** @throws HeadscopeError `usage` for options that mean nothing without --smallest */
+function refuseQuestions(given: Readonly<Record<string, unknown>>): void {
+  const [name] = Object.entries(given).find(([, value]) => value !== undefined) ?? [];
+  if (name === undefined) return;
+  throw new HeadscopeError("usage", `--${name} is about needle questions, which only --smallest asks`, {
+    remedy: "add --smallest, or leave it out",
+  });
+}
+
+/** The smallest mask that loses no answer. */
+async function search(context: Context, scores: HeadScores, options: MaskOptions): Promise<HeadMask> {
+  const rule = SELECTION_RULES.find((name) => options[name] !== undefined);
+  if (rule !== undefined)
+    throw new HeadscopeError("usage", `--smallest chooses how many KV heads stay, and so does --${rule}`, {
+      remedy: "give one of them",
+    });
+  const { metric, sink, recent, depths, needles, scores: scoresFile, lengths = LENGTHS } = options;
+  return withModel(context, { model: options.model ?? scores.model.ref }, async (model) => {
+    checkModel(scores, headModel(model), `scores ${scoresFile}`);
+    const { signal, progress } = context;
+    const asked = { metric, sink, recent, lengths, depths, needles, scoresFile, signal, progress };
+    return (await searchMask(model, scores, asked)).mask;
+  });
+}

@@ -1,0 +1,41 @@
+import { needleTest } from "../../../probes/needle.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { readMask } from "../../heads/mask.ts";
+import { checkModel, headModel } from "../../heads/model.ts";
+import type { Context } from "../context.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions } from "../options.ts";
+import { needleText } from "../text/needle.ts";
+
+/** Options of `headscope needle`. */
+export interface NeedleCommandOptions extends ModelOptions {
+  mask?: string;
+  lengths: number[];
+  depths: number[];
+  needles: number;
+  maxTokens?: number;
+  seed: number;
+}
+
+/** Asks about one sentence of long texts, with all heads full and with a mask. */
+export async function askNeedles(context: Context, options: NeedleCommandOptions): Promise<void> {
+  const { lengths, depths, needles, maxTokens, seed } = options;
+  const bad = lengths.find((length) => !Number.isInteger(length));
+  if (bad !== undefined)
+    throw new HeadscopeError("usage", `--lengths cannot be ${bad}`, { remedy: "give whole numbers of tokens" });
+  const mask = options.mask === undefined ? undefined : await readMask(options.mask);
+  await withModel(context, options, async (model) => {
+    if (mask) checkModel(mask, headModel(model), `mask ${options.mask}`);
+    const trials = await needleTest(model, {
+      lengths,
+      depths,
+      needles,
+      seed,
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(mask ? { mask } : {}),
+      signal: context.signal,
+      progress: context.progress,
+    });
+    await context.print({ model: model.ref, trials }, () => needleText(trials));
+  });
+}

@@ -1,0 +1,134 @@
+import { probeHistory } from "../../../probes/history.ts";
+import type { RetrievalCase } from "../../../probes/index.ts";
+import { probe, probes } from "../../../probes/index.ts";
+import { readPairs } from "../../common/definitions/definition.ts";
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { refuseFolder } from "../../exports/folder.ts";
+import { writeScores } from "../../heads/scores.ts";
+import { formatJson } from "../../json.ts";
+import { loadModel } from "../../models/load.ts";
+import type { Model } from "../../models/model.ts";
+import { parseReference } from "../../models/sources/reference.ts";
+import { checkpointSteps, runIds, writeFileAtomic } from "../../paths.ts";
+import type { Context } from "../context.ts";
+import { readCases } from "../inputs/case-files.ts";
+import { readTokens } from "../inputs/tokens.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions } from "../options.ts";
+import { historyText } from "../text/history.ts";
+import { scoresText } from "../text/scores.ts";
+
+/** Options of `headscope probe`. */
+export interface ProbeCommandOptions extends ModelOptions {
+  tokensFile?: string;
+  casesFile?: string;
+  param?: string[];
+  seed: number;
+  out?: string;
+  allSteps?: boolean;
+}
+
+type Parameters = Readonly<Record<string, string>>;
+
+/** Scores the heads of a model, or of a run at each of its saved steps. */
+export async function scoreHeads(context: Context, options: ProbeCommandOptions, name: string): Promise<void> {
+  const parameters = readPairs(options.param ?? []);
+  probes.parse(name, parameters); // before the model is loaded, which takes seconds
+  if (options.tokensFile !== undefined && options.casesFile !== undefined)
+    throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
+      remedy: "give one of them",
+    });
+  if (options.out !== undefined) await refuseFolder(options.out);
+  await (options.allSteps === true ? probeSteps : probeModel)(context, options, name, parameters);
+}
+
+/** Scores the heads of one model. */
+async function probeModel(
+  context: Context,
+  options: ProbeCommandOptions,
+  name: string,
+  parameters: Parameters,
+): Promise<void> {
+  await withModel(context, options, async (model) => {
+    const given = await inputsOf(options, model);
+    const { seed } = options;
+    const { signal, progress } = context;
+    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
+    signal.throwIfAborted();
+    if (options.out !== undefined) await writeScores(options.out, scores);
+    await context.print(scores, () => withPlace(scoresText(scores), options));
+  });
+}
+
+/** Scores the heads of a run at each of its saved steps. */
+async function probeSteps(
+  context: Context,
+  options: ProbeCommandOptions,
+  name: string,
+  parameters: Parameters,
+): Promise<void> {
+  const { run, steps } = await savedSteps(options.model);
+  const { signal, progress } = context;
+  const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
+  const inputs = (model: Model) => inputsOf(options, model);
+  const { seed } = options;
+  const history = await naming(options, () =>
+    probeHistory(name, parameters, { run, steps, load, inputs }, { seed, signal, progress }),
+  );
+  if (options.out !== undefined) await writeFileAtomic(options.out, `${formatJson(history)}\n`);
+  await context.print(history, () => withPlace(historyText(history), options));
+}
+
+/**
+ * The run that a reference names, and its saved steps.
+ * @throws HeadscopeError for what is no run, for one of its steps, or where nothing is saved
+ */
+async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
+  const reference = parseReference(ref, "existing");
+  if (reference.kind !== "run")
+    throw new HeadscopeError("usage", `--all-steps is for runs, and ${ref} is not one`, {
+      remedy: "give --model run:ID, or leave --all-steps out",
+    });
+  const { id: run, step } = reference;
+  if (step !== undefined)
+    throw new HeadscopeError("usage", `--all-steps and the step of ${ref} cannot go together`, {
+      remedy: `give --model run:${run}`,
+    });
+  const steps = checkpointSteps(run);
+  if (steps.length > 0) return { run, steps };
+  if (!runIds().includes(run)) throw unknownName("run", run, runIds());
+  throw new HeadscopeError("missing", `run ${run} has no saved step yet`, {
+    remedy: `train it further: headscope train --resume ${run}`,
+  });
+}
+
+/** The rows or cases that the user gave. */
+async function inputsOf(
+  { tokensFile, casesFile }: ProbeCommandOptions,
+  model: Model,
+): Promise<{ tokens?: number[][]; cases?: RetrievalCase[] }> {
+  return {
+    ...(tokensFile === undefined ? {} : { tokens: await readTokens(tokensFile, model) }),
+    ...(casesFile === undefined ? {} : { cases: await readCases(casesFile, model) }),
+  };
+}
+
+function withPlace(text: string, { out }: ProbeCommandOptions): string {
+  return [text, "", out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`].join("\n");
+}
+
+/** Puts a file's path before what a probe has to say of the rows that came from it. */
+async function naming<T>({ tokensFile, casesFile }: ProbeCommandOptions, work: () => Promise<T>): Promise<T> {
+  const path = tokensFile ?? casesFile;
+  try {
+    return await work();
+  } catch (error) {
+    if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
+    if (error.message.includes(path)) throw error; // the file's reader has said it already
+    const { message, remedy, kind } = error;
+    throw new HeadscopeError(kind, `${path}: ${message}`, {
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
+}
