@@ -14,23 +14,18 @@ export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/path.ts";
 export { HeadscopeError } from "./common/errors.ts";
+export { formatHead, formatKvHead } from "./common/heads/head.ts";
+export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/mask.ts";
+export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
+export { ranking } from "./common/heads/metric.ts";
+export { headModel } from "./common/heads/model.ts";
 export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores, type HeadComparison } from "./heads/compare.ts";
-export {
-  type MaskMeaning,
-  maskFromHeads,
-  maskFromKvHeads,
-  maskFromScores,
-  meaningOf,
-  readMask,
-  writeMask,
-} from "./heads/mask.ts";
-export { headModel } from "./heads/model.ts";
-export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
-export { ranking, readScores, writeScores } from "./heads/scores.ts";
+export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
+export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
 export {
   compileInterventions,

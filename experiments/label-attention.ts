@@ -1,6 +1,6 @@
+import { Random } from "../backend/common/random.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
-import { Random } from "../backend/common/random.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import type { Batch } from "../synthetic-tasks/index.ts";
 import { tasks } from "../synthetic-tasks/index.ts";

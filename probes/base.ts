@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Definition } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
-import type { HeadMetric } from "../backend/heads/scores.ts";
+import type { HeadMetric } from "../backend/common/heads/scores.ts";
 import { allFinite, notFinite } from "../backend/hooks/finite.ts";
 import { localWindow } from "../backend/models/config.ts";
 import { forward } from "../backend/models/forward/forward.ts";

@@ -1,5 +1,6 @@
-import type { HeadAxis, HeadModel } from "../backend/heads/model.ts";
-import type { HeadScores } from "../backend/heads/scores.ts";
+import type { HeadAxis } from "../backend/common/heads/head.ts";
+import type { HeadModel } from "../backend/common/heads/model.ts";
+import type { HeadScores } from "../backend/common/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type ProbeContext, probe } from "./index.ts";
 

@@ -1,7 +1,10 @@
 import { HeadscopeError } from "../common/errors.ts";
-import type { HeadAxis, HeadModel } from "./model.ts";
-import { headFormat } from "./refs.ts";
-import { type HeadMetric, type HeadScores, mainMetric, rankTable } from "./scores.ts";
+import type { HeadAxis } from "../common/heads/head.ts";
+import { headFormat } from "../common/heads/head.ts";
+import { mainMetric } from "../common/heads/metric.ts";
+import type { HeadModel } from "../common/heads/model.ts";
+import type { HeadMetric, HeadScores } from "../common/heads/scores.ts";
+import { rankTable } from "../common/heads/table.ts";
 
 /** Heads of each model that a comparison names, where nothing else is asked. */
 export const TOP = 5;

@@ -1,8 +1,9 @@
 import { HeadscopeError } from "../common/errors.ts";
+import { type HeadMask, parseMask } from "../common/heads/mask.ts";
+import { type MaskMeaning, meaningOf } from "../common/heads/meaning.ts";
+import { checkModel, headModel } from "../common/heads/model.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
 import { Random } from "../common/random.ts";
-import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
-import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import {
   compileInterventions,

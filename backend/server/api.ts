@@ -5,12 +5,12 @@
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
+import type { HeadModel } from "../common/heads/model.ts";
+import type { HeadScores } from "../common/heads/scores.ts";
 import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
-import type { HeadMask } from "../heads/mask.ts";
-import type { HeadModel } from "../heads/model.ts";
-import type { HeadScores } from "../heads/scores.ts";
 import type { Intervention } from "../hooks/interventions.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
 import type { ModelConfig } from "../models/config.ts";

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { maskFromHeads } from "../../backend/heads/mask.ts";
+import { maskFromHeads } from "../../backend/common/heads/mask.ts";
 import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { removeModel } from "../../backend/models/sources/pull.ts";
 import { checkpointFile, runFolder } from "../../backend/paths.ts";

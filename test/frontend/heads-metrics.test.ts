@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { HeadScores } from "../../backend/common/heads/scores.ts";
 import { parseHeads } from "../../backend/heads/refs.ts";
-import type { HeadScores } from "../../backend/heads/scores.ts";
 import type { AblateResult, RunCurves } from "../../backend/server/api.ts";
 import { ablateCommand, finderCommand, headsOption, metricCommand } from "../../frontend/src/heads/commands.ts";
 import { ablationEffect } from "../../frontend/src/heads/effect.ts";

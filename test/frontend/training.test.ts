@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { headMetricName, parseHeadMetric as parseName } from "../../backend/training/head-metric.ts";
 import { lineColour } from "../../frontend/src/colours.ts";
 import { theme } from "../../frontend/src/state/theme.svelte.ts";
 import { parameterRows, riseRows, seriesOf, valueRows } from "../../frontend/src/training/compare.ts";
@@ -15,7 +14,7 @@ import {
 } from "../../frontend/src/training/curves.ts";
 import { panelFigure } from "../../frontend/src/training/figure.ts";
 import { bestOf, headTable } from "../../frontend/src/training/heads.ts";
-import { evaluationOf, metricsOf, parseHeadMetric } from "../../frontend/src/training/metrics.ts";
+import { evaluationOf, metricsOf } from "../../frontend/src/training/metrics.ts";
 import { type PanelSource, panelsOf } from "../../frontend/src/training/panels.ts";
 
 const NAMES = [
@@ -30,13 +29,6 @@ const NAMES = [
 ];
 
 describe("metrics", () => {
-  it("reads the names of heads' measurements as the trainer writes them", () => {
-    const name = headMetricName("attention-sink", "importance", 12, 7);
-    const { measure, layer, head } = parseName(name)!;
-    expect(parseHeadMetric(name)).toEqual({ name, measure, layer, head });
-    expect(parseHeadMetric("in-context.loss")).toBeUndefined();
-  });
-
   it("groups losses, the training loss first, then accuracies, then heads by probe and metric", () => {
     const found = metricsOf(NAMES);
     expect(found.map(({ key, kind }) => `${kind} ${key}`)).toEqual([

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { readMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";

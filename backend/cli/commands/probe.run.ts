@@ -4,7 +4,7 @@ import { probe, probes } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
-import { writeScores } from "../../heads/scores.ts";
+import { writeScores } from "../../heads/files.ts";
 import { formatJson } from "../../json.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";

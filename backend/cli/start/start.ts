@@ -6,11 +6,14 @@ import { answerNeedle, answerTokens, type NeedleAnswer } from "../../../probes/n
 import { ablate, type TokenLosses } from "../../circuits/ablate.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
+import { type HeadMask, maskFromScores } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import { ranking } from "../../common/heads/metric.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { Random } from "../../common/random.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { exportHeads } from "../../exports/index.ts";
-import { type HeadMask, maskFromScores, meaningOf, writeMask } from "../../heads/mask.ts";
-import { type HeadScores, ranking, writeScores } from "../../heads/scores.ts";
+import { writeMask, writeScores } from "../../heads/files.ts";
 import { generate } from "../../inference/generate.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";

@@ -1,6 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { ablateSweep } from "../../circuits/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
+import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { Random } from "../../common/random.ts";
 import { halfOfRise } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
@@ -9,7 +10,6 @@ import { trainRuns } from "../../jobs/train-runs.ts";
 import { loadModel } from "../../models/load.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
 import { type MetricPoint, openStore, type RunRecord } from "../../store/store.ts";
-import { parseHeadMetric } from "../../training/head-metric.ts";
 import { makeSpec } from "../../training/spec.ts";
 import type { Context } from "../context.ts";
 import { valuesText } from "../text/train.ts";

@@ -1,6 +1,6 @@
 import type { Ablation, NextToken } from "../../circuits/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
-import { formatHead } from "../../heads/refs.ts";
+import { formatHead } from "../../common/heads/head.ts";
 import { bold, dim, number, plural, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;

@@ -1,21 +1,15 @@
 import { z } from "zod";
-import { atMostKeys } from "../common/definitions/bounded.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import type { Head } from "../common/heads/head.ts";
-import { formatJson } from "../json.ts";
-import { writeFileAtomic } from "../paths.ts";
-import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
+import { atMostKeys } from "../definitions/bounded.ts";
+import { HeadscopeError } from "../errors.ts";
+import { checkTable, columnNoun, parseDocument } from "./document.ts";
+import type { Head, HeadAxis } from "./head.ts";
+import { kvTable, mainMetric } from "./metric.ts";
 import { type HeadModel, headModelSchema, LONGEST_NAME, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
-import { type HeadScores, kvTable, mainMetric } from "./scores.ts";
-import { choose, oneRule, type Rule } from "./select.ts";
+import type { HeadScores } from "./scores.ts";
+import { choose, DEFAULT_RECENT, DEFAULT_SINK, oneRule, type Rule, type Window } from "./select.ts";
 
 const FORMAT = "headscope.head-mask/1";
 const REMEDY = "write it again with headscope mask";
-
-/** First tokens that a streaming head keeps, in tokens, unless told otherwise. */
-export const DEFAULT_SINK = 64;
-/** Latest tokens that a streaming head keeps, itself included, unless told otherwise. */
-export const DEFAULT_RECENT = 256;
 
 /**
  * The file `headscope.head-mask/1`: which KV heads keep everything and which only sink and recent tokens, and which
@@ -47,14 +41,6 @@ export const headMaskSchema = atMostKeys(
 
 /** A checked mask file. */
 export type HeadMask = z.output<typeof headMaskSchema>;
-
-/** How much a streaming head keeps. */
-export interface Window {
-  /** First tokens, default 64. */
-  readonly sink?: number | undefined;
-  /** Latest tokens, default 256. */
-  readonly recent?: number | undefined;
-}
 
 /**
  * Turns scores into a mask over KV heads; the score of a KV head is the maximum over its group of query heads.
@@ -111,7 +97,7 @@ export function maskFromHeads(
 
 function table<T extends string>(
   model: HeadModel,
-  axis: "heads" | "kvHeads",
+  axis: HeadAxis,
   named: readonly Head[],
   inside: T,
   outside: T,
@@ -162,46 +148,3 @@ export function parseMask(value: unknown, label: string): HeadMask {
   }
   return mask;
 }
-
-/**
- * Reads and checks a mask file.
- * @throws HeadscopeError `missing` or `input`, starting with the path
- */
-export function readMask(path: string): Promise<HeadMask> {
-  return readDocument(path, "mask file", parseMask);
-}
-
-/** Checks and writes a mask file, whole or not at all. */
-export async function writeMask(path: string, mask: HeadMask): Promise<void> {
-  await writeFileAtomic(path, `${formatJson(parseMask(mask, path))}\n`);
-}
-
-/** What a mask says of each head of its model: both of its tables, an absent one filled in. */
-export interface MaskMeaning {
-  /** KV heads that keep everything: all where the mask says nothing of KV heads. */
-  readonly full: readonly Head[];
-  /** KV heads that keep sink and recent tokens only. */
-  readonly streaming: readonly Head[];
-  /** By layer and KV head, what a streaming head keeps; undefined where everything. */
-  readonly windows: readonly (readonly ({ readonly sink: number; readonly recent: number } | undefined)[])[];
-  /** Query heads whose output is 0 at every position: none where the mask says nothing of query heads. */
-  readonly ablated: readonly Head[];
-}
-
-/** Decides what a mask means, for whoever runs, exports or shows it. Heads are in order of layer and head. */
-export function meaningOf({ model, kvHeads, heads, sink, recent }: HeadMask): MaskMeaning {
-  const choices =
-    kvHeads ?? Array.from({ length: model.layers }, () => new Array<"retrieval">(model.kvHeads).fill("retrieval"));
-  return {
-    full: places(choices, "retrieval"),
-    streaming: places(choices, "streaming"),
-    windows: choices.map((row) => row.map((choice) => (choice === "streaming" ? { sink, recent } : undefined))),
-    ablated: places(heads ?? [], "ablate"),
-  };
-}
-
-function places(rows: readonly (readonly string[])[], wanted: string): Head[] {
-  return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])));
-}
-
-export { checkModel } from "./model.ts";

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { atMostKeys } from "../common/definitions/bounded.ts";
-import { HeadscopeError } from "../common/errors.ts";
+import { atMostKeys } from "../definitions/bounded.ts";
+import { HeadscopeError } from "../errors.ts";
+import type { HeadShape } from "./head.ts";
 
 /** Keys of one object of a document, extra ones included. */
 export const MOST_KEYS = 1_024;
@@ -33,17 +34,10 @@ export const headModelSchema = atMostKeys(
 export type HeadModel = z.output<typeof headModelSchema>;
 
 /** The model that a file must belong to. */
-export interface ModelShape {
+export interface ModelShape extends HeadShape {
   readonly ref: string;
   readonly digest?: string | undefined;
-  readonly layers: number;
-  /** Query heads of a layer. */
-  readonly heads: number;
-  readonly kvHeads: number;
 }
-
-/** What the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
-export type HeadAxis = "heads" | "kvHeads";
 
 /** Describes a loaded model for the files about it. */
 export function headModel(model: {
@@ -58,7 +52,7 @@ export function headModel(model: {
 }
 
 /** "30 layers of 9 heads and 3 KV heads". */
-export function shapeWords({ layers, heads, kvHeads }: Omit<ModelShape, "ref">): string {
+export function shapeWords({ layers, heads, kvHeads }: HeadShape): string {
   return `${layers} layers of ${heads} heads and ${kvHeads} KV heads`;
 }
 

@@ -1,14 +1,11 @@
-import { createHash } from "node:crypto";
 import { z } from "zod";
-import packageJson from "../../package.json" with { type: "json" };
-import { atMostKeys } from "../common/definitions/bounded.ts";
-import { HeadscopeError, unknownName } from "../common/errors.ts";
-import { formatJson } from "../json.ts";
-import { writeFileAtomic } from "../paths.ts";
-import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
-import { type HeadAxis, type HeadModel, headModelSchema, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
+import { atMostKeys } from "../definitions/bounded.ts";
+import { HeadscopeError } from "../errors.ts";
+import { checkTable, columnNoun, parseDocument } from "./document.ts";
+import { headModelSchema, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
 
-const FORMAT = "headscope.head-scores/1";
+/** Tag of score files. */
+export const SCORES_FORMAT = "headscope.head-scores/1";
 const REMEDY = "write it again with headscope probe";
 
 const table = z.array(z.array(z.number()).max(MOST_ENTRIES)).max(MOST_ENTRIES);
@@ -34,7 +31,7 @@ const metricSchema = atMostKeys(
  */
 export const headScoresSchema = atMostKeys(
   z.looseObject({
-    format: z.literal(FORMAT),
+    format: z.literal(SCORES_FORMAT),
     model: headModelSchema,
     /** Name of the probe; the metric of the same name is the main one. */
     probe: z.string().min(1).max(200),
@@ -59,64 +56,13 @@ export type HeadScores = z.output<typeof headScoresSchema>;
 /** One table of scores: values [layers, heads] or [layers, kvHeads], by `axis`. */
 export type HeadMetric = z.output<typeof metricSchema>;
 
-/** What a probe has to say; `createScores` adds the rest. */
-export interface ScoresInput {
-  readonly model: HeadModel;
-  readonly probe: string;
-  readonly params: Record<string, unknown>;
-  /** Token rows that were scored, [rows][positions] of ids; only their digest is kept. */
-  readonly tokens?: readonly (readonly number[])[];
-  readonly seed?: number;
-  readonly metrics: Record<string, HeadMetric>;
-  readonly summary?: Record<string, number>;
-  readonly perCase?: unknown;
-  readonly notes?: string[];
-}
-
-/**
- * Makes a complete score document, with the time and headscope's version.
- * @throws HeadscopeError `input` for a table of another shape or a number that is not finite
- */
-export function createScores({
-  model,
-  probe,
-  params,
-  tokens,
-  seed,
-  metrics,
-  summary,
-  perCase,
-  notes,
-}: ScoresInput): HeadScores {
-  const document = {
-    format: FORMAT,
-    model,
-    probe,
-    params,
-    ...(tokens === undefined ? {} : { tokens: tokensDigest(tokens) }),
-    ...(seed === undefined ? {} : { seed }),
-    created: new Date().toISOString(),
-    headscope: packageJson.version,
-    metrics,
-    summary: summary ?? {},
-    ...(perCase === undefined ? {} : { perCase }),
-    ...(notes === undefined ? {} : { notes }),
-  };
-  return parseScores(document, `scores of ${probe}`);
-}
-
-/** "sha256:…" of token rows: the hash of their JSON without spaces. */
-export function tokensDigest(rows: readonly (readonly number[])[]): string {
-  return `sha256:${createHash("sha256").update(JSON.stringify(rows)).digest("hex")}`;
-}
-
 /**
  * Checks a score document: its tag, its fields, and that every table has one row a layer and one column a head.
  * @param label where it comes from, usually a path; errors start with it
  * @throws HeadscopeError `input` naming the field
  */
 export function parseScores(value: unknown, label: string): HeadScores {
-  const scores = parseDocument(headScoresSchema, value, { format: FORMAT, label, remedy: REMEDY });
+  const scores = parseDocument(headScoresSchema, value, { format: SCORES_FORMAT, label, remedy: REMEDY });
   const { layers, heads, kvHeads } = scores.model;
   if (heads % kvHeads !== 0)
     throw new HeadscopeError("input", `${label}: ${heads} heads cannot share ${kvHeads} KV heads`, { remedy: REMEDY });
@@ -161,93 +107,3 @@ export function checkTrials({ values, trials }: HeadMetric, label: string): void
     });
   });
 }
-
-/**
- * Reads and checks a score file.
- * @throws HeadscopeError `missing` or `input`, starting with the path
- */
-export function readScores(path: string): Promise<HeadScores> {
-  return readDocument(path, "scores file", parseScores);
-}
-
-/** Checks and writes a score file, whole or not at all. */
-export async function writeScores(path: string, scores: HeadScores): Promise<void> {
-  await writeFileAtomic(path, `${formatJson(parseScores(scores, path))}\n`);
-}
-
-/** A metric with its name. */
-export interface NamedMetric extends HeadMetric {
-  readonly name: string;
-}
-
-/**
- * The metric of that name; without a name the main one: the probe's own, or the only one.
- * @throws HeadscopeError `usage` listing the nearest names
- */
-export function mainMetric(scores: HeadScores, name?: string): NamedMetric {
-  const names = Object.keys(scores.metrics);
-  const wanted = name ?? (names.includes(scores.probe) || names.length !== 1 ? scores.probe : names[0]!);
-  const metric = Object.hasOwn(scores.metrics, wanted) ? scores.metrics[wanted] : undefined;
-  if (metric === undefined) throw unknownName(`metric of the ${scores.probe} scores`, wanted, names);
-  return { ...metric, name: wanted };
-}
-
-/** A head with its score; rank 1 is the highest. */
-export interface RankedHead {
-  readonly layer: number;
-  readonly head: number;
-  readonly value: number;
-  readonly rank: number;
-}
-
-/** All heads of a table, highest score first; equal scores in the order of layer, then head. */
-export function rankTable(values: readonly (readonly number[])[]): RankedHead[] {
-  return values
-    .flatMap((row, layer) => row.map((value, head) => ({ layer, head, value })))
-    .sort((a, b) => b.value - a.value || a.layer - b.layer || a.head - b.head)
-    .map((entry, i) => ({ ...entry, rank: i + 1 }));
-}
-
-/**
- * All heads by one metric, highest first (KV heads if that is the metric's axis).
- * @param metric default: the main one
- */
-export function ranking(scores: HeadScores, metric?: string): RankedHead[] {
-  return rankTable(mainMetric(scores, metric).values);
-}
-
-/**
- * Scores of KV heads from those of query heads: the maximum over each group, since a KV head must serve all of it.
- * @param values [layers, heads]
- * @param heads query heads of a layer, a multiple of `kvHeads`
- * @returns [layers, kvHeads]
- */
-export function toKvHeads(values: readonly (readonly number[])[], heads: number, kvHeads: number): number[][] {
-  const group = heads / kvHeads;
-  return values.map((row) =>
-    Array.from({ length: kvHeads }, (_, kv) => Math.max(...row.slice(kv * group, (kv + 1) * group))),
-  );
-}
-
-/** A metric over KV heads, [layers, kvHeads], whatever its own axis. */
-export function kvTable(scores: HeadScores, metric: HeadMetric): number[][] {
-  const { heads, kvHeads } = scores.model;
-  return metric.axis === "kvHeads" ? metric.values : toKvHeads(metric.values, heads, kvHeads);
-}
-
-/**
- * Insists on a metric over query heads.
- * @param what what needs it; the error names it
- * @throws HeadscopeError `usage` when the metric scores KV heads
- */
-export function queryMetric(scores: HeadScores, name: string | undefined, what: string): NamedMetric {
-  const metric = mainMetric(scores, name);
-  if (metric.axis === "heads") return metric;
-  const others = Object.keys(scores.metrics).filter((other) => scores.metrics[other]!.axis === "heads");
-  const remedy = others.length > 0 ? `choose ${others.join(" or ")}` : "use scores of a probe over query heads";
-  throw new HeadscopeError("usage", `${what} needs scores of query heads, and metric ${metric.name} scores KV heads`, {
-    remedy,
-  });
-}
-
-export type { HeadAxis, HeadModel };

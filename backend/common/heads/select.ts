@@ -1,6 +1,6 @@
-import { HeadscopeError } from "../common/errors.ts";
-import { SELECTION_RULES, type SelectionRule } from "../common/words.ts";
-import { rankTable } from "./scores.ts";
+import { HeadscopeError } from "../errors.ts";
+import { SELECTION_RULES, type SelectionRule } from "../words.ts";
+import { rankTable } from "./table.ts";
 
 /** How scores become a choice; exactly one of the three. */
 export interface Rule {
@@ -10,6 +10,19 @@ export interface Rule {
   readonly quantile?: number | undefined;
   /** Every KV head that scores at least this. */
   readonly threshold?: number | undefined;
+}
+
+/** First tokens that a streaming head keeps, in tokens, unless told otherwise. */
+export const DEFAULT_SINK = 64;
+/** Latest tokens that a streaming head keeps, itself included, unless told otherwise. */
+export const DEFAULT_RECENT = 256;
+
+/** Tokens that a streaming head keeps. */
+export interface Window {
+  /** First tokens, default 64. */
+  readonly sink?: number | undefined;
+  /** Latest tokens, default 256. */
+  readonly recent?: number | undefined;
 }
 
 const CHOICES = "give exactly one of top, quantile and threshold";

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { headModel } from "../../heads/model.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { FAMILIES } from "../../models/families/index.ts";
 import type { Model } from "../../models/model.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";

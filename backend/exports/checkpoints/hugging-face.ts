@@ -4,7 +4,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
 
-import { formatHead } from "../../heads/refs.ts";
+import { formatHead } from "../../common/heads/head.ts";
 import { formatJson, readText } from "../../json.ts";
 import type { Family, Parts } from "../../models/families/family.ts";
 import { FAMILIES } from "../../models/families/index.ts";

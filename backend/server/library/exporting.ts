@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { exporters } from "../../exports/index.ts";
 import { isInside, openRegular, writablePath } from "../../files.ts";
-import { type HeadMask, writeMask } from "../../heads/mask.ts";
-import { type HeadScores, writeScores } from "../../heads/scores.ts";
+import { writeMask, writeScores } from "../../heads/files.ts";
 import type { ExportRequest, ExportResult } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { notFound } from "../http/problems.ts";

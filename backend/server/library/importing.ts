@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { importers } from "../../exports/index.ts";
-import type { HeadScores } from "../../heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { ScoresEntry } from "../api.ts";
 import type { ServerContext } from "../context.ts";

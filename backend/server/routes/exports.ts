@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { atMostKeys } from "../../common/definitions/bounded.ts";
-import { headMaskSchema } from "../../heads/mask.ts";
-import { headScoresSchema } from "../../heads/scores.ts";
+import { headMaskSchema } from "../../common/heads/mask.ts";
+import { headScoresSchema } from "../../common/heads/scores.ts";
 import { documentId, modelRef, parameters, shortName } from "../http/fields.ts";
 import { route, SENT } from "../http/route.ts";
 import { exportedFile, makeExport } from "../library/exporting.ts";

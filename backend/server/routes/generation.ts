@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { headMaskSchema } from "../../heads/mask.ts";
+import { headMaskSchema } from "../../common/heads/mask.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Head } from "../../common/heads/head.ts";
+import { parseHead } from "../../common/heads/head.ts";
 import {
   type HeadMask,
   headMaskSchema,
@@ -7,9 +8,8 @@ import {
   maskFromKvHeads,
   maskFromScores,
   parseMask,
-} from "../../heads/mask.ts";
-import type { HeadModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+} from "../../common/heads/mask.ts";
+import type { HeadModel } from "../../common/heads/model.ts";
 import type { ServerContext } from "../context.ts";
 import { documentId, modelRef, shortName } from "../http/fields.ts";
 import type { Limits } from "../http/limits.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { headScoresSchema, parseScores } from "../../common/heads/scores.ts";
 import { compareScores } from "../../heads/compare.ts";
-import { headScoresSchema, parseScores } from "../../heads/scores.ts";
 import { documentId, modelRef, ordinal, shortName } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 import { scoresId } from "../library/library.ts";

@@ -1,6 +1,6 @@
 import { type Ablation, ablate, type CleanRun } from "../../circuits/ablate.ts";
-import { headModel } from "../../heads/model.ts";
-import { formatHead, parseHead } from "../../heads/refs.ts";
+import { formatHead, parseHead } from "../../common/heads/head.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
 import type { AblateRequest, AblateResult } from "../../server/api.ts";

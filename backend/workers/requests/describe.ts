@@ -1,4 +1,4 @@
-import { headModel } from "../../heads/model.ts";
+import { headModel } from "../../common/heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { ModelInfo } from "../../server/api.ts";

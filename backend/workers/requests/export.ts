@@ -1,8 +1,8 @@
+import { parseMask } from "../../common/heads/mask.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import { parseScores } from "../../common/heads/scores.ts";
 import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
 import { exporters, exportHeads, type Written } from "../../exports/index.ts";
-import { parseMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import { parseScores } from "../../heads/scores.ts";
 import { session } from "../session.ts";
 import type { Handler } from "./index.ts";
 

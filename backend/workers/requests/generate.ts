@@ -1,6 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { parseHead } from "../../common/heads/head.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
 import { parseInterventions } from "../../hooks/interventions.ts";
 import { zeroHeads } from "../../hooks/zero-heads.ts";
 import { type Generation, generate, PART } from "../../inference/generate.ts";

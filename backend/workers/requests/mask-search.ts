@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { searchMask } from "../../../probes/mask-search.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import { readScores } from "../../heads/scores.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import { readScores } from "../../heads/files.ts";
 import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { dataDir } from "../../paths.ts";

@@ -1,6 +1,6 @@
 import { needleTest } from "../../../probes/needle.ts";
-import { parseMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
+import { parseMask } from "../../common/heads/mask.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
 import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import type { JobRequest, NeedleResult } from "../../server/api.ts";

@@ -1,8 +1,8 @@
 import { patch } from "../../circuits/patch.ts";
 import { patchPaths } from "../../circuits/path.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { headModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { parseHead } from "../../common/heads/head.ts";
+import { headModel } from "../../common/heads/model.ts";
 import type { PairInput, PatchRequest, PatchResponse } from "../../server/api.ts";
 import { session, wayOf } from "../session.ts";
 import type { Handler } from "./index.ts";

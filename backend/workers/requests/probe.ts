@@ -1,5 +1,5 @@
 import { type ProbeRequest, probeMany, probes as registry } from "../../../probes/index.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";

@@ -1,12 +1,12 @@
 import { probeMany } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { headMetricName, parseHeadMetric } from "../../common/heads/head-metric.ts";
 import type { TrainPayload } from "../../jobs/kinds/train.ts";
 import type { Model } from "../../models/model.ts";
 import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-checkpoint.ts";
 import { checkpointFile } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import { headMetricName, parseHeadMetric } from "../../training/head-metric.ts";
 import { configOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train } from "../../training/train.ts";
 import type { Handler } from "./index.ts";

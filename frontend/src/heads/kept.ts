@@ -1,7 +1,7 @@
+import type { Head } from "../../../backend/common/heads/head.ts";
+import { type HeadShape, kvHeadOf } from "../../../backend/common/heads/head.ts";
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { counted } from "../../../backend/common/plural.ts";
-import type { HeadMask } from "../../../backend/heads/mask.ts";
-import { kvHeadOf, type Shape } from "./algebra.ts";
-import type { Place } from "./grid.ts";
 
 /** What a mask leaves of a query head. */
 export interface Kept {
@@ -10,7 +10,7 @@ export interface Kept {
 }
 
 /** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
-export function keptBy({ heads, kvHeads, sink, recent }: HeadMask, place: Place, shape: Shape): Kept {
+export function keptBy({ heads, kvHeads, sink, recent }: HeadMask, place: Head, shape: HeadShape): Kept {
   if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
   const kv = kvHeadOf(place, shape);
   if (kvHeads?.[kv.layer]?.[kv.head] === "streaming")

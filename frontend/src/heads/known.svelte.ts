@@ -1,4 +1,4 @@
-import type { HeadMask } from "../../../backend/heads/mask.ts";
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import type { RunCurves, RunDetail } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";

@@ -1,8 +1,9 @@
+import type { HeadShape } from "../../../backend/common/heads/head.ts";
 import { choice, number, text } from "../state/codecs.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { urlParam, view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
+import { asKvHeads, asQueryHeads, picked } from "./algebra.ts";
 import { ORDERS, search, topCount } from "./finder.ts";
 import { type Ranked, rank, type SelectMode } from "./grid.ts";
 import { known } from "./known.svelte.ts";
@@ -31,7 +32,7 @@ class HeadsView {
   /** How many heads from the top are marked while the slider is dragged; undefined otherwise. */
   draft = $state<number>();
 
-  readonly shape: Shape | undefined = $derived(workspace.info.value);
+  readonly shape: HeadShape | undefined = $derived(workspace.info.value);
   readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
   /** Of the metric's colours. */
   readonly scale: Scale = $derived(

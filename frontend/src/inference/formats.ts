@@ -1,5 +1,5 @@
-import type { HeadMask } from "../../../backend/heads/mask.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import type { Definitions } from "../../../backend/server/api.ts";
 
 export type ExportFormat = Definitions["exports"][number];

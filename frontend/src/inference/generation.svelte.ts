@@ -1,4 +1,4 @@
-import type { HeadMask } from "../../../backend/heads/mask.ts";
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import type { GenerateRequest, GenerateResult } from "../../../backend/server/api.ts";
 import { ApiError, stream } from "../api/client.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";

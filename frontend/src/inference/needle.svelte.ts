@@ -1,5 +1,5 @@
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { isActive } from "../../../backend/common/words.ts";
-import type { HeadMask } from "../../../backend/heads/mask.ts";
 import type { JobSummary, NeedleResult } from "../../../backend/server/api.ts";
 import { get, post } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";

@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
+import type { PatchNode, PatchPlace } from "../../../backend/common/patching.ts";
 
 /** Activations that can be patched, in the order of the computation, with what each is. */
 export const NODES: Readonly<Record<PatchNode, string>> = {

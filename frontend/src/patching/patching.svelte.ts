@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/circuits/patch.ts";
+import type { PatchNode, PatchPlace } from "../../../backend/common/patching.ts";
 import type {
   Candidate,
   PairAlignment,

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { registry } from "../../../backend/common/definitions/definition.ts";
+import { parseScores } from "../../../backend/common/heads/scores.ts";
 import { Random } from "../../../backend/common/random.ts";
 import { randomIds, randomRows, repeatedRows } from "../../../backend/common/token-rows.ts";
-import { parseScores } from "../../../backend/heads/scores.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { tokenPool } from "../../../backend/models/tokens.ts";

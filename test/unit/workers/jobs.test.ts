@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads } from "../../../backend/heads/mask.ts";
-import { headModel } from "../../../backend/heads/model.ts";
-import { readScores } from "../../../backend/heads/scores.ts";
+import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../backend/common/heads/model.ts";
+import { readScores } from "../../../backend/heads/files.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
