@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { Definition } from "../backend/common/definitions/definition.ts";
+import type { Figure } from "../backend/common/figures/figure.ts";
+import type { Claim } from "../backend/common/figures/report.ts";
 import type { Preset } from "../backend/common/presets.ts";
 import type { Model } from "../backend/models/model.ts";
-import type { Figure } from "../backend/reports/figure.ts";
-import type { Claim } from "../backend/reports/report.ts";
 import type { Curve } from "./curves.ts";
 import type { Stage } from "./progress.ts";
 

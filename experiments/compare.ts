@@ -1,5 +1,5 @@
+import type { Claim, Report } from "../backend/common/figures/report.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
-import type { Claim, Report } from "../backend/reports/report.ts";
 
 /** One side of a claim in a comparison; null where that report does not have the claim. */
 export type ComparedClaim = Pick<Claim, "verdict" | "why" | "measured">;

@@ -1,5 +1,5 @@
+import type { LineFigure } from "../backend/common/figures/figure.ts";
 import { type Curve, mean } from "../backend/common/rise.ts";
-import type { LineFigure } from "../backend/reports/figure.ts";
 
 export { type Curve, crossing, finalValue, mean, type Rise, rise } from "../backend/common/rise.ts";
 

@@ -3,11 +3,12 @@ import { mkdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
+import type { Report } from "../backend/common/figures/report.ts";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { fileInside } from "../backend/files.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
-import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
+import { createReport, REPORT_JSON, readReport } from "../backend/reports/report.ts";
 import type { Experiment } from "./base.ts";
 
 /** A report that is kept, as lists have it. */

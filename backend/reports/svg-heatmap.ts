@@ -1,8 +1,11 @@
+import type { HeatmapFigure } from "../common/figures/figure.ts";
+import { colourAt, inkOn, PALETTES } from "../common/figures/palette.ts";
+import { decimalsOf, heatRange } from "../common/figures/range.ts";
+import { textWidth } from "../common/figures/text.ts";
 import { scale } from "./axis.ts";
-import { type HeatmapFigure, heatRange } from "./figure.ts";
-import { HEAT, heatColour, inkOn } from "./palette.ts";
 import { type Box, element, HEIGHT, INK, label, picture, pixel, sideTitle, title, WIDTH, widest } from "./svg-parts.ts";
-import { decimalsOf, textWidth } from "./text.ts";
+
+const HEAT = PALETTES.light.heat;
 
 /** Draws a table of numbers as colours, the numbers themselves where they fit, and a bar that explains the colours. */
 export function heatmapSvg(figure: HeatmapFigure): string {
@@ -55,7 +58,7 @@ function drawCell(
   [low, high]: readonly [number, number],
 ): string {
   const known = value !== null && Number.isFinite(value);
-  const fill = known ? heatColour((value - low) / (high - low)) : INK.grid;
+  const fill = known ? colourAt(HEAT, (value - low) / (high - low)) : INK.grid;
   const square = element("rect", { class: "cell", x, y, width: width + 0.3, height: height + 0.3, fill });
   const text = known ? value.toFixed(decimalsOf([low, high])) : "–";
   if (textWidth(text, 11) + 4 > width || height < 14) return square;

@@ -1,6 +1,8 @@
+import type { LineFigure } from "../common/figures/figure.ts";
+import { isSecondRound, lineColour, PALETTES } from "../common/figures/palette.ts";
+import { extent } from "../common/figures/range.ts";
+import { textWidth } from "../common/figures/text.ts";
 import { type Scale, scale } from "./axis.ts";
-import { extent, type LineFigure } from "./figure.ts";
-import { isSecondRound, lineColour } from "./palette.ts";
 import {
   type Box,
   bottomAxis,
@@ -15,7 +17,6 @@ import {
   WIDTH,
   widest,
 } from "./svg-parts.ts";
-import { textWidth } from "./text.ts";
 
 type Line = LineFigure["lines"][number];
 type Point = readonly [x: number, y: number];
@@ -70,10 +71,10 @@ function rectangle({ left, top, right, bottom }: Box, attributes: Record<string,
 }
 
 function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
-  const stroke = lineColour(n);
+  const stroke = lineColour(PALETTES.light, n);
   const points = (values: readonly (number | null)[]) =>
     stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const));
-  const dashed = line.dashed === true || isSecondRound(n);
+  const dashed = line.dashed === true || isSecondRound(PALETTES.light, n);
   const look = {
     fill: "none",
     stroke,
@@ -93,7 +94,7 @@ function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigur
     .filter((stretch) => line.points === true || line.joined === false || stretch.length === 1)
     .flat()
     .filter(([a, b]) => inside(a, x) && inside(b, y))
-    .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(n)))
+    .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(PALETTES.light, n)))
     .join("");
 }
 
@@ -139,13 +140,13 @@ function drawLegend(lines: readonly Line[], top: number): { svg: string; bottom:
       x = 16;
       y += 18;
     }
-    const dashed = line.dashed === true || isSecondRound(n);
+    const dashed = line.dashed === true || isSecondRound(PALETTES.light, n);
     const key = element("line", {
       x1: x,
       x2: x + 22,
       y1: y - 4,
       y2: y - 4,
-      stroke: lineColour(n),
+      stroke: lineColour(PALETTES.light, n),
       "stroke-width": 2.5,
       "stroke-dasharray": dashed ? DASHES : undefined,
     });

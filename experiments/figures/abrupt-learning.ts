@@ -1,5 +1,5 @@
+import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/plural.ts";
-import type { LineFigure } from "../../backend/reports/figure.ts";
 import type { SweepPoint, Sweeps, Transition } from "../abrupt-learning.ts";
 import type { TrainedRun } from "../base.ts";
 import { meanLine, median, rise } from "../curves.ts";

@@ -1,7 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createReport, type Report, writeReport } from "../../backend/reports/report.ts";
+import type { Report } from "../../backend/common/figures/report.ts";
+import { createReport, writeReport } from "../../backend/reports/report.ts";
 import type {
   AblateResult,
   Definitions,

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
+import { reportSchema } from "../../common/figures/report.ts";
 import { PRESETS } from "../../common/presets.ts";
-import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
+import { REPORT_HTML } from "../../reports/report.ts";
 import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { shortName } from "../http/fields.ts";
 import { route, SENT } from "../http/route.ts";

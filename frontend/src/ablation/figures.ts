@@ -1,7 +1,7 @@
+import { plotTexts } from "../../../backend/common/figures/text.ts";
 import { lineColour } from "../colours.ts";
 import type { Figure } from "../components/figure.ts";
 import type { Table } from "../components/files.ts";
-import { plotTexts } from "../components/text.ts";
 import { band } from "./effect.ts";
 
 /** Losses at each place of a row, of one row or means over several. */

@@ -1,7 +1,7 @@
+import { escapeXml } from "../../../backend/common/figures/text.ts";
 import type { PromptInput } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
 import type { Table } from "../components/files.ts";
-import { escaped } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
 import { largest } from "./statistics.ts";
 
@@ -93,7 +93,7 @@ function matrixScale(
   top: number,
 ): string[] {
   const points = stops.map((colour, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${colour}"/>`);
-  const words = escaped(contrast === "linear" ? unit : `${unit}, ${contrast} scale`);
+  const words = escapeXml(contrast === "linear" ? unit : `${unit}, ${contrast} scale`);
   return [
     `<defs><linearGradient id="scale">${points.join("")}</linearGradient></defs>`,
     `<rect class="scale" x="${left}" y="${top}" width="160" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
@@ -111,7 +111,7 @@ export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper
   const [left, top, side] = [120, 120, count * cell];
   const labels = tokens.flatMap((token, i) => {
     if (i % step !== 0) return [];
-    const text = escaped(`${i}: ${visible(token)}`);
+    const text = escapeXml(`${i}: ${visible(token)}`);
     const at = (i + 0.5) * cell;
     return [
       `<text x="${left - 6}" y="${top + at}" text-anchor="end" dominant-baseline="central">${text}</text>`,
@@ -121,10 +121,10 @@ export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper
   const size = `width="${left + side + 16}" height="${top + side + (scale ? 52 : 16)}"`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="monospace" font-size="11" fill="${ink}">`,
-    `<title>Attention pattern of ${escaped(head)}</title>`,
+    `<title>Attention pattern of ${escapeXml(head)}</title>`,
     `<rect width="100%" height="100%" fill="${paper}"/>`,
     `<image x="${left}" y="${top}" width="${side}" height="${side}" href="${image}" style="image-rendering:pixelated"/>`,
-    `<text x="6" y="16">${escaped(head)}: query down, key across</text>`,
+    `<text x="6" y="16">${escapeXml(head)}: query down, key across</text>`,
     ...labels,
     ...(scale ? matrixScale(scale, left, top + side + 14) : []),
     "</svg>",

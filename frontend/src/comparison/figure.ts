@@ -1,6 +1,6 @@
+import { plotText } from "../../../backend/common/figures/text.ts";
 import type { ComparedModel } from "../../../backend/server/api.ts";
 import type { Figure } from "../components/figure.ts";
-import { plotText } from "../components/text.ts";
 
 /** How a model is told from the other in a figure. */
 export interface ModelStyle {

@@ -1,5 +1,5 @@
+import type { Report } from "../../../backend/common/figures/report.ts";
 import { PRESETS } from "../../../backend/common/presets.ts";
-import type { Report } from "../../../backend/reports/report.ts";
 import type { Definitions, ExperimentEntry, JobSummary, ReportComparison } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";

@@ -1,5 +1,6 @@
+import { inkOn } from "../../../backend/common/figures/palette.ts";
 import type { HeadTable } from "../../../backend/common/heads/table.ts";
-import { diverging as divergingColour, heat, heatStops, inkOn } from "../colours.ts";
+import { diverging as divergingColour, heat, heatStops } from "../colours.ts";
 import { share } from "./grid.ts";
 
 /** A cell's colour and the ink that can be read on it, both #rrggbb. */

@@ -1,6 +1,6 @@
+import { escapeXml } from "../../../backend/common/figures/text.ts";
 import { formatHead } from "../../../backend/common/heads/head.ts";
 import type { HeadTable } from "../../../backend/common/heads/table.ts";
-import { escaped } from "../components/text.ts";
 import { figure } from "../format.ts";
 import { cellColours, scaleStops } from "./colour.ts";
 import { extent, share } from "./grid.ts";
@@ -92,5 +92,5 @@ function colourBar(top: number, range: readonly [number, number], options: GridP
 }
 
 function text(left: number, top: number, anchor: string, words: string): string {
-  return `<text x="${left}" y="${top}" text-anchor="${anchor}">${escaped(words)}</text>`;
+  return `<text x="${left}" y="${top}" text-anchor="${anchor}">${escapeXml(words)}</text>`;
 }

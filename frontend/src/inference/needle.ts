@@ -1,6 +1,6 @@
+import { plotText } from "../../../backend/common/figures/text.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import type { NeedleAnswer, NeedleTrial } from "../../../backend/server/api.ts";
-import { plotText } from "../components/text.ts";
 
 export type Side = "full" | "masked";
 

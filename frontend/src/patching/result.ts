@@ -1,9 +1,9 @@
+import { plotText } from "../../../backend/common/figures/text.ts";
 import { formatHead, groupOf, type HeadShape } from "../../../backend/common/heads/head.ts";
 import { signed } from "../ablation/effect.ts";
 import { lineColour, plotlyScale } from "../colours.ts";
 import type { Figure } from "../components/figure.ts";
 import type { Table } from "../components/files.ts";
-import { plotText } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
 import type { Patched } from "./patching.svelte.ts";
 import { canMatter, type Found, ofKvHeads, rawOf, restored, scaleEnd, unionOfDiffer } from "./restored.ts";

@@ -1,6 +1,7 @@
+import type { PlotlyFigure } from "../../../backend/common/figures/plotly.ts";
+import { plotTexts } from "../../../backend/common/figures/text.ts";
 import { type Mark, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { lineColour } from "../colours.ts";
-import { plotTexts } from "../components/text.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
@@ -37,12 +38,6 @@ export interface PanelOptions {
   /** The step that is looked at. */
   readonly step?: number | undefined;
   readonly legend: boolean;
-}
-
-/** Traces and layout for plotly.js. */
-export interface PlotlyFigure {
-  readonly data: Record<string, unknown>[];
-  readonly layout: Record<string, unknown>;
 }
 
 const QUIET = "#808080";

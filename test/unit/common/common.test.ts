@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { PALETTES } from "../../../backend/common/figures/palette.ts";
+import { toPlotly } from "../../../backend/common/figures/plotly.ts";
 import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import { settingText } from "../../../backend/common/presets.ts";
 import { rise } from "../../../backend/common/rise.ts";
-import { toPlotly } from "../../../backend/reports/plotly.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
 import { firstCopyCaption } from "../../../experiments/figures/induction-emergence.ts";
 import { WholeProgress } from "../../../experiments/progress.ts";
@@ -61,7 +62,7 @@ describe("a figure of one value a seed", () => {
   };
 
   test("joins no seeds: there is nothing between them", () => {
-    expect(toPlotly(figure).data).toMatchObject([{ mode: "markers" }]);
+    expect(toPlotly(figure, PALETTES.light).data).toMatchObject([{ mode: "markers" }]);
     const svg = toSvg(figure);
     expect(svg.match(/<circle/g)).toHaveLength(3);
     expect(svg).not.toMatch(/<path[^>]*stroke-linejoin/);
