@@ -140,6 +140,7 @@ function checkRegular(stats: Stats, path: string, what: string, most: number): v
   if (stats.size <= most) return;
   throw new HeadscopeError("input", `the ${what} ${path} has ${stats.size} bytes; ${most} are the most that are read`, {
     remedy: "check the path",
+    subject: path,
   });
 }
 
@@ -159,7 +160,11 @@ const REASONS: Readonly<Record<string, string>> = {
 function openError(path: string, what: string, error: unknown): HeadscopeError {
   if (error instanceof HeadscopeError) return error;
   if (!isMissing(error)) return unreadable(path, what, REASONS[codeOf(error)] ?? (error as Error).message, error);
-  return new HeadscopeError("missing", `there is no ${what} ${path}`, { remedy: "check the path", cause: error });
+  return new HeadscopeError("missing", `there is no ${what} ${path}`, {
+    remedy: "check the path",
+    cause: error,
+    subject: path,
+  });
 }
 
 function codeOf(error: unknown): string {
@@ -174,5 +179,6 @@ function unreadable(path: string, what: string, why: string, cause?: unknown): H
   return new HeadscopeError("input", `cannot read the ${what} ${path}: ${why}`, {
     remedy: "give the path of a plain file that you may read",
     cause,
+    subject: path,
   });
 }

@@ -76,7 +76,11 @@ export function parseJson(text: string, label: string): unknown {
     const remedy = /^-?(NaN|Infinity)/.test(found)
       ? "JSON has no NaN or infinity: give finite numbers"
       : "mend the file or write it again";
-    throw new HeadscopeError("input", `${label} is not JSON at ${place} (character ${at}): ${what}`, { remedy, cause });
+    throw new HeadscopeError("input", `${label} is not JSON at ${place} (character ${at}): ${what}`, {
+      remedy,
+      cause,
+      subject: label,
+    });
   }
 }
 

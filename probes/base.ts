@@ -82,7 +82,7 @@ export interface PatternSums<S extends z.ZodObject> {
   /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
   readonly reach?: ((params: z.output<S>) => number) | undefined;
   /** Parameters as they are used on this model. Default: as given. */
-  adapt?(model: Model, params: z.output<S>, context: ProbeContext): z.output<S>;
+  adapt?(model: Pick<Model, "config">, params: z.output<S>, context: ProbeContext): z.output<S>;
 }
 
 /** Rows of which a table each is kept in a score file. */

@@ -1,31 +1,11 @@
-import type { HeadAxis } from "../backend/common/heads/head.ts";
-import type { HeadModel } from "../backend/common/heads/model.ts";
+import { HISTORY_FORMAT, type headHistorySchema } from "../backend/common/api/documents.ts";
+import type { Data } from "../backend/common/api/fields.ts";
 import type { HeadScores } from "../backend/common/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type ProbeContext, probe } from "./index.ts";
 
-/** The file `headscope.head-history/1`: what a probe says about every head at every saved step of a run. */
-export interface HeadHistory {
-  readonly format: "headscope.head-history/1";
-  /** The run's id. */
-  readonly run: string;
-  /** The model at the last step. */
-  readonly model: HeadModel;
-  readonly probe: string;
-  readonly params: Record<string, unknown>;
-  /** Digest of the token rows, the same at every step. */
-  readonly tokens?: string;
-  readonly seed?: number;
-  /** ISO 8601 time. */
-  readonly created?: string;
-  /** Version of headscope that wrote it. */
-  readonly headscope?: string;
-  readonly steps: readonly number[];
-  /** By metric, tables in the order of `steps`: [steps][layers][heads or kvHeads]. */
-  readonly metrics: Record<string, { readonly axis: HeadAxis; readonly values: number[][][] }>;
-  /** By name, in the order of `steps`. */
-  readonly summary: Record<string, number[]>;
-}
+/** What a probe says about every head at every saved step of a run. */
+export type HeadHistory = Data<typeof headHistorySchema>;
 
 /** The saved steps of a run, and how to come by their models. */
 export interface SavedSteps {
@@ -65,7 +45,7 @@ export async function probeHistory(
   }
   const { model, params: used, tokens, seed, created, headscope, metrics, summary } = documents.at(-1)!;
   return {
-    format: "headscope.head-history/1",
+    format: HISTORY_FORMAT,
     run,
     model,
     probe: name,

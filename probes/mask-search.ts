@@ -3,7 +3,7 @@ import { HeadscopeError } from "../backend/common/errors.ts";
 import { type HeadMask, maskFromScores } from "../backend/common/heads/mask.ts";
 import { meaningOf } from "../backend/common/heads/meaning.ts";
 import type { HeadScores } from "../backend/common/heads/scores.ts";
-import type { Window } from "../backend/common/heads/select.ts";
+import type { Window } from "../backend/common/heads/window.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";

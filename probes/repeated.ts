@@ -19,7 +19,7 @@ type Params = z.output<typeof repeatedParameters>;
 
 /** The rows and lengths of the probes on BOS r r; the same for all of them, so that they share one pass. */
 export const repeated = {
-  adapt(model: Model, params: Params, context: ProbeContext): Params {
+  adapt(model: Pick<Model, "config">, params: Params, context: ProbeContext): Params {
     const length = context.tokens
       ? params.length
       : fitLength("length", params.length, LENGTH, Math.floor((model.config.n_ctx - 1) / 2));

@@ -106,12 +106,14 @@ export const associativeRecall = task({
     if (placesOf(params) < pairs)
       throw impossible(
         "associative-recall",
+        ["pairs", "context"],
         `pairs ${pairs} do not fit context ${context}: a pair and its query take two tokens each, ${4 * pairs} together`,
         `give a context of at least ${4 * pairs}, or at most ${Math.floor(context / 4)} pairs`,
       );
     if (halfOf(params) - 1 < pairs)
       throw impossible(
         "associative-recall",
+        ["vocabulary", "pairs"],
         `vocabulary ${vocabulary} has ${halfOf(params) - 1} keys, fewer than pairs ${pairs}`,
         `give a vocabulary of at least ${2 * pairs + 2}, or fewer pairs`,
       );

@@ -17,9 +17,9 @@ export function tokenShape({ context, vocabulary }: { context: number; vocabular
   };
 }
 
-/** Refuses parameters that contradict each other. @param constraint what must hold, with the values that break it */
-export function impossible(task: string, constraint: string, remedy: string): HeadscopeError {
-  return new HeadscopeError("usage", `${task}: ${constraint}`, { remedy });
+/** Refuses parameters that contradict each other. @param field their names @param constraint what must hold, with the values that break it */
+export function impossible(task: string, field: readonly string[], constraint: string, remedy: string): HeadscopeError {
+  return new HeadscopeError("usage", `${task}: ${constraint}`, { remedy, field });
 }
 
 /** Numbers for people, in columns of one width: two decimals. */

@@ -207,22 +207,30 @@ export const gaussianClassification = task({
     scored: "last",
   }),
   check({ K, L, B, N, N_max }) {
-    const refuse = (constraint: string, remedy: string) => impossible("gaussian-classification", constraint, remedy);
+    const refuse = (field: readonly string[], constraint: string, remedy: string) =>
+      impossible("gaussian-classification", field, constraint, remedy);
     if (K % L !== 0)
       throw refuse(
+        ["K", "L"],
         `K ${K} is not a multiple of L ${L}: every label has equally many classes`,
         `give K ${Math.max(L, K - (K % L))} or ${K - (K % L) + L}`,
       );
     if (B > 0 && N % B !== 0)
-      throw refuse(`N ${N} is not divisible by B ${B}: a context has N / B classes`, "give a B that divides N, or 0");
+      throw refuse(
+        ["N", "B"],
+        `N ${N} is not divisible by B ${B}: a context has N / B classes`,
+        "give a B that divides N, or 0",
+      );
     const different = N / Math.max(B, 1);
     if (different > K)
       throw refuse(
+        ["K", "N", "B"],
         `a context of ${different} different classes needs as many: K is ${K}`,
         `give K ${different} or more, or a larger B`,
       );
     if (N > N_max)
       throw refuse(
+        ["N", "N_max"],
         `N ${N} pairs do not fit the positions of N_max ${N_max}`,
         `give N_max ${N} or more, or a smaller N`,
       );

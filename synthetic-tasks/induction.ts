@@ -100,6 +100,7 @@ export const induction = task({
     if (segment_min > segment_max)
       throw impossible(
         "induction",
+        ["segment_min", "segment_max"],
         `segment_min ${segment_min} is more than segment_max ${segment_max}`,
         "make segment_min the smaller one",
       );
@@ -107,6 +108,7 @@ export const induction = task({
     if (longest > context)
       throw impossible(
         "induction",
+        ["segment_max", "gap_max", "context"],
         `two segments of segment_max ${segment_max} with gap_max ${gap_max} between them${bos ? " after BOS" : ""} take ` +
           `${longest} tokens, more than context ${context}`,
         `give a context of at least ${longest}, or shorter segments and gaps`,

@@ -11,7 +11,7 @@ import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
 import { normalise, UNHOOKED } from "../models/transformer/block.ts";
 import { blockHook, checkLayer } from "../models/transformer/hook-points.ts";
-import { parameter } from "../models/weights/weights.ts";
+import { parameter } from "../models/weights/parameters.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";

@@ -27,20 +27,35 @@ export function brief(text: string, most = NAME): string {
   return `${text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
+/** Parts of an error beside its kind and message. */
+export interface ErrorParts {
+  /** What to do about it, for whoever reads the message. */
+  readonly remedy?: string | undefined;
+  readonly cause?: unknown;
+  /** Parameter, option or field of a request that cannot be as it is; several where they contradict each other. */
+  readonly field?: string | readonly string[] | undefined;
+  /** Name of the thing that the error is about: the path of a file; of a `usage` error a name that nothing goes by. */
+  readonly subject?: string | undefined;
+}
+
 /**
  * An error written for the person who must act on it: one line that names the thing, and a remedy.
  * Everything that headscope throws on purpose is one of these; anything else is a defect. What is longer than a person
- * reads is cut, whoever it came from.
+ * reads is cut, whoever it came from. Programs decide by kind, field and subject, never by the message.
  */
 export class HeadscopeError extends Error {
   readonly kind: ErrorKind;
   readonly remedy: string | undefined;
+  readonly field: string | readonly string[] | undefined;
+  readonly subject: string | undefined;
 
-  constructor(kind: ErrorKind, message: string, options: { remedy?: string; cause?: unknown } = {}) {
-    super(brief(message, LINE), options.cause === undefined ? undefined : { cause: options.cause });
+  constructor(kind: ErrorKind, message: string, { remedy, cause, field, subject }: ErrorParts = {}) {
+    super(brief(message, LINE), cause === undefined ? undefined : { cause });
     this.name = "HeadscopeError";
     this.kind = kind;
-    this.remedy = options.remedy === undefined ? undefined : brief(options.remedy, LINE);
+    this.remedy = remedy === undefined ? undefined : brief(remedy, LINE);
+    this.field = typeof field === "object" ? field.map((name) => brief(name)) : field && brief(field);
+    this.subject = subject && brief(subject, LINE);
   }
 
   /** Process exit code: 2 for a wrong call, 1 for everything else. */
@@ -71,14 +86,20 @@ export function nearest(name: string, candidates: readonly string[], most = 3): 
     .map(({ candidate }) => candidate);
 }
 
-/** Whether an error is one of `unknownName`'s, also after it came through a pipe. */
-export function isUnknownName({ kind, message }: HeadscopeError): boolean {
-  return kind === "usage" && /^unknown [^"]+ "[^"]*"$/.test(message);
+/** Says of an error that it is one of `unknownName`'s, also after it came through a pipe. */
+export function isUnknownName({ kind, subject }: HeadscopeError): boolean {
+  return kind === "usage" && subject !== undefined;
 }
 
 /** The error for a name that no registry knows: it lists the nearest names. */
 export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
   const near = nearest(name, candidates);
   const remedy = near.length > 0 ? `did you mean ${near.join(", ")}?` : `there is no ${what} to choose from`;
-  return new HeadscopeError("usage", `unknown ${what} "${brief(name)}"`, { remedy });
+  return new HeadscopeError("usage", `unknown ${what} "${brief(name)}"`, { remedy, subject: brief(name) });
+}
+
+/** The same error with a place before its message, such as the file and field that it comes from. */
+export function errorAt(place: string, error: HeadscopeError): HeadscopeError {
+  const { kind, message, remedy, field, subject } = error;
+  return new HeadscopeError(kind, `${place}: ${message}`, { remedy, cause: error, field, subject });
 }

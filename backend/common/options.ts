@@ -66,12 +66,16 @@ export function checkOptions<T extends object>(
     if (!Object.hasOwn(rules, name)) throw unknownName(`option of ${what}`, name, Object.keys(rules));
     const rule = rules[name as keyof T];
     if (value === undefined || rule.fits(value)) continue;
-    throw new HeadscopeError("usage", `${what}: ${name} cannot be ${shown(value)}`, { remedy: `give ${rule.wants}` });
+    throw new HeadscopeError("usage", `${what}: ${name} cannot be ${shown(value)}`, {
+      remedy: `give ${rule.wants}`,
+      field: name,
+    });
   }
   const missing = required.find((name) => options[name] === undefined);
   if (missing !== undefined)
     throw new HeadscopeError("usage", `${what}: ${String(missing)} is missing`, {
       remedy: `give ${rules[missing].wants}`,
+      field: String(missing),
     });
 }
 

@@ -1,72 +1,20 @@
+import {
+  COMPARISON_FORMAT,
+  type ComparedModel,
+  type HeadComparison,
+  type LayerProfile,
+  type ParameterDifference,
+  type PlacedHead,
+} from "../common/api/documents.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { HeadAxis } from "../common/heads/head.ts";
 import { headFormat } from "../common/heads/head.ts";
 import { mainMetric } from "../common/heads/metric.ts";
-import type { HeadModel } from "../common/heads/model.ts";
 import type { HeadMetric, HeadScores } from "../common/heads/scores.ts";
 import { rankTable } from "../common/heads/table.ts";
 
 /** Heads of each model that a comparison names, where nothing else is asked. */
 export const TOP = 5;
-
-/** One layer of a model by a metric. */
-export interface LayerProfile {
-  readonly layer: number;
-  /** Relative depth, from 0, the first layer, to 1, the last. */
-  readonly depth: number;
-  /** Score of the layer's best head. */
-  readonly best: number;
-  /** That head, LAYER.HEAD, or KV LAYER.HEAD. */
-  readonly head: string;
-  /** Mean score of the layer's heads. */
-  readonly mean: number;
-}
-
-/** A head with its place among the model's layers; rank 1 is the highest score. */
-export interface PlacedHead {
-  /** LAYER.HEAD, or KV LAYER.HEAD. */
-  readonly head: string;
-  /** Relative depth, from 0, the first layer, to 1, the last. */
-  readonly depth: number;
-  readonly value: number;
-  readonly rank: number;
-}
-
-/** One of two compared models. */
-export interface ComparedModel {
-  readonly model: HeadModel;
-  /** Of the probe, as they were used. */
-  readonly params: Readonly<Record<string, unknown>>;
-  readonly seed?: number;
-  /** [layers, heads or kvHeads] */
-  readonly values: readonly (readonly number[])[];
-  /** From the first layer to the last. */
-  readonly layers: readonly LayerProfile[];
-  /** The best heads, best first. */
-  readonly top: readonly PlacedHead[];
-}
-
-/** A parameter that two score documents do not share; a side without it is absent. */
-export interface ParameterDifference {
-  readonly name: string;
-  readonly first?: unknown;
-  readonly second?: unknown;
-}
-
-/** Two models' heads by one metric, on the common scale of relative depth. */
-export interface HeadComparison {
-  readonly format: "headscope.head-comparison/1";
-  readonly probe: string;
-  readonly metric: string;
-  readonly axis: HeadAxis;
-  /** The finding in numbers. */
-  readonly sentence: string;
-  /** Parameters that differ, in words; absent where all are the same. */
-  readonly caveat?: string;
-  /** Parameters of the probe, its seed among them, that were not the same for both. */
-  readonly differences: readonly ParameterDifference[];
-  readonly models: readonly [ComparedModel, ComparedModel];
-}
 
 /** A layer's place in its model: layer / (layers - 1), so that models of any depth share a scale; 0 in a model of one layer. */
 export function relativeDepth(layer: number, layers: number): number {
@@ -115,7 +63,7 @@ export function compareScores(
   const models = [compared(first, main, count), compared(second, other, count)] as const;
   const differences = parameterDifferences(first, second);
   return {
-    format: "headscope.head-comparison/1",
+    format: COMPARISON_FORMAT,
     probe: first.probe,
     metric: main.name,
     axis: main.axis,
@@ -128,14 +76,23 @@ export function compareScores(
   };
 }
 
-function compared({ model, params, seed }: HeadScores, { axis, values }: HeadMetric, count: number): ComparedModel {
+function compared(
+  { model, params, seed }: HeadScores,
+  { axis, values, range, chance }: HeadMetric,
+  count: number,
+): ComparedModel {
   const top = rankTable(values)
     .slice(0, count)
     .map(({ layer, head, value, rank }): PlacedHead => {
       return { head: headFormat(axis)({ layer, head }), depth: relativeDepth(layer, values.length), value, rank };
     });
   const layers = layerProfiles(values, axis);
-  return { model, params, ...(seed === undefined ? {} : { seed }), values, layers, top };
+  const known = {
+    ...(seed !== undefined && { seed }),
+    ...(range && { range }),
+    ...(chance !== undefined && { chance }),
+  };
+  return { model, params, ...known, values, layers, top };
 }
 
 /** Parameters, and the seed, in which two score documents differ, in the order of the first. */

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import packageJson from "../../package.json" with { type: "json" };
+import { SCORES_FORMAT } from "../common/api/documents.ts";
 import { type HeadMask, parseMask } from "../common/heads/mask.ts";
 import type { HeadModel } from "../common/heads/model.ts";
-import { type HeadMetric, type HeadScores, parseScores, SCORES_FORMAT } from "../common/heads/scores.ts";
+import { type HeadMetric, type HeadScores, parseScores } from "../common/heads/scores.ts";
 import { formatJson, readJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 

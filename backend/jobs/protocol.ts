@@ -187,7 +187,9 @@ export interface WireError {
   readonly stack?: string;
   /** Of a HeadscopeError. */
   readonly kind?: HeadscopeError["kind"];
-  readonly remedy?: string;
+  readonly remedy?: string | undefined;
+  readonly field?: string | readonly string[] | undefined;
+  readonly subject?: string | undefined;
   /** Of a system error. */
   readonly code?: string;
   readonly path?: string;
@@ -206,18 +208,20 @@ export function toWire(error: unknown): WireError {
     message: text(message),
     name: text(name),
     ...(stack === undefined ? {} : { stack: text(stack) }),
-    ...(error instanceof HeadscopeError ? { kind: error.kind } : {}),
-    ...(error instanceof HeadscopeError && error.remedy !== undefined ? { remedy: error.remedy } : {}),
+    ...(error instanceof HeadscopeError ? headscopeParts(error) : {}),
     ...(typeof code === "string" ? { code: text(code) } : {}),
     ...(typeof path === "string" ? { path: text(path) } : {}),
   };
 }
 
+function headscopeParts({ kind, remedy, field, subject }: HeadscopeError): Partial<WireError> {
+  return { kind, remedy, field, subject };
+}
+
 /** The error that `toWire` took apart, with the worker's stack. */
 export function fromWire(wire: WireError): Error {
-  const { message, kind, remedy, stack, code, path } = wire;
-  const error =
-    kind === undefined ? new Error(message) : new HeadscopeError(kind, message, remedy === undefined ? {} : { remedy });
+  const { message, kind, stack, code, path } = wire;
+  const error = kind === undefined ? new Error(message) : new HeadscopeError(kind, message, wire);
   if (stack !== undefined) error.stack = stack;
   return Object.assign(error, code === undefined ? {} : { code }, path === undefined ? {} : { path });
 }

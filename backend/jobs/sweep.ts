@@ -1,6 +1,6 @@
 import { probes as probeRegistry } from "../../probes/index.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
-import { HeadscopeError } from "../common/errors.ts";
+import { errorAt, HeadscopeError } from "../common/errors.ts";
 import type { JobProgress, RunRecord, Store } from "../store/store.ts";
 import { makeSpec, type TrainSpec } from "../training/spec.ts";
 import type { WorkerOptions } from "./client.ts";
@@ -86,19 +86,14 @@ function within<T>(place: string, work: () => T): T {
 
 /** An error about a parameter, with the place where the file has it; one about several, with the point that has them. */
 function atField(error: unknown, sweep: Sweep, label: string, values: SweepPoint["values"]): unknown {
-  const name = error instanceof HeadscopeError ? /parameter "?(\w+)"?/.exec(error.message)?.[1] : undefined;
-  const field = name === undefined ? undefined : fieldOf(sweep, name);
+  const name = error instanceof HeadscopeError ? error.field : undefined;
+  const field = typeof name === "string" ? fieldOf(sweep, name) : undefined;
   const point = describeValues(values);
   return placed(error, field !== undefined ? `${label}: ${field}` : point === "" ? label : `${label}: at ${point}`);
 }
 
 function placed(error: unknown, place: string): unknown {
-  if (!(error instanceof HeadscopeError)) return error;
-  const { kind, message, remedy } = error;
-  return new HeadscopeError(kind, `${place}: ${message}`, {
-    cause: error,
-    ...(remedy === undefined ? {} : { remedy }),
-  });
+  return error instanceof HeadscopeError ? errorAt(place, error) : error;
 }
 
 /** "n_heads=4 learning_rate=0.003"; empty where nothing varies. */

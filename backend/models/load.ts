@@ -6,7 +6,7 @@ import { fileInside } from "../files.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { describeCheckpoint, FAMILIES, type Family } from "./families/index.ts";
-import { biasesIn, biasesOf, featuresOf } from "./features.ts";
+import { biasesOf, featuresOf } from "./features.ts";
 import type { Checkpoint } from "./formats/checkpoint.ts";
 import { openCheckpoint } from "./formats/open.ts";
 import { Model } from "./model.ts";
@@ -24,8 +24,9 @@ import { NO_STOPS, type Stops, stopsOf } from "./stops.ts";
 import { tokenizerOf } from "./tokenizers/files/files.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import { availableMemory, checkFits, estimateMemory, type MemoryEstimate } from "./weights/memory.ts";
-import { processModel } from "./weights/processing.ts";
-import { PartReader } from "./weights/read.ts";
+import { processedDigest, processWeights } from "./weights/processing.ts";
+import { readWeights } from "./weights/read.ts";
+import { partTensors } from "./weights/weights.ts";
 
 export interface LoadOptions {
   /**
@@ -56,6 +57,23 @@ export interface LoadOptions {
 export async function loadModel(ref: string | ModelReference, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
   return processModel(await readSource(ref, options), options.process ?? []);
+}
+
+/**
+ * Processes a model just loaded, which it takes over; without switches it is the model itself.
+ * @throws HeadscopeError as `processWeights` does; the model is then freed
+ */
+export function processModel(model: Model, switches: readonly Processing[]): Model {
+  if (switches.length === 0) return model;
+  const { ref, family, tokenizer, tokenizerFault, stops } = model;
+  const digest = processedDigest(model.digest, switches);
+  try {
+    const processed = processWeights(model.config, model.weights, switches, ref);
+    return new Model({ ref, family, digest, tokenizer, tokenizerFault, stops, ...processed });
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
 }
 
 async function readSource(ref: string | ModelReference, options: LoadOptions): Promise<Model> {
@@ -103,7 +121,7 @@ export interface ModelInspection extends ModelDescription {
   /** Types in which the checkpoint stores its weights, that of most bytes first. */
   readonly stored: readonly string[];
   readonly tokenizer: Tokenizer | undefined;
-  /** The tokens at which its own files end a generation. */
+  /** The tokens and texts at which its own files end a generation. */
   readonly stops: Stops;
   /** As in `Model`. */
   readonly tokenizerFault: string | undefined;
@@ -119,7 +137,7 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
   if (source.kind !== "checkpoint") {
     const model = await loadModel(ref);
     const { family, digest, config, bytes, tokenizer, tokenizerFault, weights } = model;
-    const features = featuresOf(config, biasesOf(weights.blocks[0]!));
+    const features = featuresOf(config, biasesOf(partTensors(weights).keys()));
     model.dispose();
     const all = { f32: bytes, q8: bytes, bf16: bytes };
     const memory = { parameters: bytes / 4, weights: all, peak: all };
@@ -135,7 +153,7 @@ export async function inspectModel(ref: string | ModelReference): Promise<ModelI
       digest: source.digest ?? (await checkpoint.digest()),
       config,
       memory: estimateMemory(config, parts, checkpoint),
-      features: featuresOf(config, biasesIn(parts)),
+      features: featuresOf(config, biasesOf(Object.keys(parts))),
       stored: storedTypes(checkpoint),
       ...read,
       stops: await stopsOf(checkpoint, config, read.tokenizer),
@@ -250,20 +268,14 @@ async function readModel(
   const { family, config, parts } = describeCheckpoint(checkpoint, [...(options.families ?? []), ...FAMILIES]);
   const estimate = estimateMemory(config, parts, checkpoint);
   checkFits(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
-  const reader = new PartReader(checkpoint, parts, options);
-  try {
-    const read = await tokenizerOf(checkpoint);
-    return new Model({
-      ref,
-      family: family.name,
-      digest: digest ?? (await checkpoint.digest()),
-      config,
-      weights: await reader.weights(config),
-      ...read,
-      stops: await stopsOf(checkpoint, config, read.tokenizer),
-    });
-  } catch (error) {
-    reader.dispose();
-    throw error;
-  }
+  const tokenizer = await tokenizerOf(checkpoint);
+  return new Model({
+    ref,
+    family: family.name,
+    digest: digest ?? (await checkpoint.digest()),
+    config,
+    ...tokenizer,
+    stops: await stopsOf(checkpoint, config, tokenizer.tokenizer),
+    weights: await readWeights(checkpoint, config, parts, options),
+  });
 }

@@ -8,7 +8,7 @@ import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
 import type { HeadMask } from "../common/heads/mask.ts";
 import type { HeadModel } from "../common/heads/model.ts";
 import type { HeadScores } from "../common/heads/scores.ts";
-import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
+import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { Intervention } from "../hooks/interventions.ts";
@@ -19,7 +19,7 @@ import type { MainJobState } from "../store/main-job.ts";
 
 export type { NeedleAnswer, NeedleTrial } from "../../probes/needle.ts";
 /** GET /api/comparison?first=ID&second=ID&metric=NAME&top=N: two score documents of one probe by relative depth. */
-export type { ComparedModel, HeadComparison, ParameterDifference } from "../heads/compare.ts";
+export type { ComparedModel, HeadComparison, ParameterDifference } from "../common/api/documents.ts";
 export type { KeptReport, ReportComparison };
 
 /** RFC 9457: what every response with a status from 400 on holds. */
@@ -32,6 +32,8 @@ export interface Problem {
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
+  /** The parameter or field that cannot be as it is; several where they contradict each other. */
+  readonly field?: string | readonly string[];
   /** HeadscopeError's kind, or "limit", "forbidden", "busy", "long", "defect". */
   readonly kind: string;
   /** Of kind "long" (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer. */
@@ -143,8 +145,8 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
-  /** Tokens at which the model's own files end a generation, and which files say so. */
-  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
+  /** Tokens and texts (without `id`) at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id?: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
@@ -191,6 +193,8 @@ export interface RunDetail extends RunSummary {
   readonly evaluations?: Readonly<
     Record<string, { readonly title: string; readonly chance?: { readonly accuracy?: number; readonly loss?: number } }>
   >;
+  /** Scores of a head that attends evenly by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent. */
+  readonly evenScores?: Readonly<Record<string, number>>;
 }
 
 /** GET /api/runs/:id/metrics: by name, [step, value] ascending; null where a value was not a number. */
@@ -469,7 +473,7 @@ export interface PatchRequest {
   readonly by?: PatchPlace;
   readonly layers?: readonly number[];
   readonly into?: readonly string[];
-  readonly through?: "q" | "k" | "v";
+  readonly through?: PathEnd;
   /** Of path patching: the direct edge (default), or the MLPs between computed again. */
   readonly form?: PathForm;
 }

@@ -62,9 +62,7 @@ export function makeSpec(
     throw new HeadscopeError(
       "usage",
       `probe ${probes[0]} reads tokens, and the sequences of ${task.name} are vectors`,
-      {
-        remedy: "leave the probes out",
-      },
+      { remedy: "leave the probes out", field: "probes" },
     );
   checkMemory(configOf(spec.model, shape), shape, spec.training, seeds);
   return spec;
@@ -79,12 +77,14 @@ export function configOf(model: ModelParams, shape: TaskShape): ModelConfig {
   if (model.d_head === undefined && d_model % n_heads !== 0) {
     throw new HeadscopeError("usage", `d_model ${d_model} is not a multiple of n_heads ${n_heads}`, {
       remedy: "change one of them, or give d_head",
+      field: ["d_model", "n_heads"],
     });
   }
   const d_head = model.d_head ?? d_model / n_heads;
   if (model.positional_embedding_type === "rotary" && d_head % 2 === 1) {
     throw new HeadscopeError("usage", `rotary positions need an even d_head, and it is ${d_head}`, {
       remedy: "change d_model, n_heads or d_head",
+      field: "d_head",
     });
   }
   const { input, output, positions } = shape;
@@ -124,6 +124,9 @@ function checkMemory(config: ModelConfig, shape: TaskShape, training: TrainingPa
   throw new HeadscopeError(
     "usage",
     `a training step of ${training.batch} sequences of ${shape.positions} positions needs about ${gib(needed)}, and this machine has ${gib(totalmem())}`,
-    { remedy: "make batch, positions, evaluation_rows or the model smaller, or train fewer seeds together" },
+    {
+      remedy: "make batch, positions, evaluation_rows or the model smaller, or train fewer seeds together",
+      field: ["batch", "evaluation_rows"],
+    },
   );
 }

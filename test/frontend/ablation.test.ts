@@ -35,7 +35,7 @@ describe("interventions as data", () => {
       ...asInterventions(zero),
       ...asInterventions({ ...zero, method: "mean", byPosition: true, reference }),
       ...asInterventions({ ...zero, method: "resample", seed: 3, reference }),
-      ...Object.values(templates(30, 12)),
+      ...Object.values(templates(30, 12)).flat(),
     ];
     for (const one of made) expect(interventionSchema.safeParse(one).error).toBeUndefined();
   });

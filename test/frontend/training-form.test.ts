@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { HeadscopeError } from "../../backend/common/errors.ts";
+import { answerOf } from "../../backend/server/http/problems.ts";
 import { definitions } from "../../backend/server/routes/definitions.ts";
 import { modelParameters, trainingParameters } from "../../backend/training/parameters.ts";
 import { makeSpec } from "../../backend/training/spec.ts";
@@ -70,8 +70,7 @@ describe("problems of the server", () => {
     try {
       makeSpec(induction, params);
     } catch (error) {
-      const { message, remedy } = error as HeadscopeError;
-      return { type: "", title: "", status: 422, kind: "usage", detail: message, ...(remedy ? { remedy } : {}) };
+      return answerOf(error).problem;
     }
     throw new Error("nothing was refused");
   };

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { HeadComparison } from "../../backend/heads/compare.ts";
+import type { HeadComparison } from "../../backend/common/api/documents.ts";
 import { buildCli, type CliRun, headscope, ROOT } from "../helpers/cli.ts";
 
 let folder = "";

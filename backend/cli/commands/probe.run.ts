@@ -2,7 +2,7 @@ import { probeHistory } from "../../../probes/history.ts";
 import type { RetrievalCase } from "../../../probes/index.ts";
 import { probe, probes } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
-import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeScores } from "../../heads/files.ts";
 import { formatJson } from "../../json.ts";
@@ -124,11 +124,7 @@ async function naming<T>({ tokensFile, casesFile }: ProbeCommandOptions, work: (
     return await work();
   } catch (error) {
     if (path === undefined || !(error instanceof HeadscopeError) || error.kind !== "input") throw error;
-    if (error.message.includes(path)) throw error; // the file's reader has said it already
-    const { message, remedy, kind } = error;
-    throw new HeadscopeError(kind, `${path}: ${message}`, {
-      cause: error,
-      ...(remedy === undefined ? {} : { remedy }),
-    });
+    if (error.subject === path) throw error; // the file's reader has said it already
+    throw errorAt(path, error);
   }
 }

@@ -1,11 +1,11 @@
 import type { RetrievalCase } from "../../../probes/base.ts";
 import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
-import { HeadscopeError } from "../../common/errors.ts";
+import { errorAt, HeadscopeError } from "../../common/errors.ts";
 import { type Intervention, parseInterventions } from "../../hooks/interventions.ts";
 import { describeJson, readJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { checkId, checkRow } from "../../models/tokens.ts";
-import { input } from "./tokens.ts";
+import { about, input } from "./tokens.ts";
 
 const FIELDS = ["ids", "needleSpan", "maxNewTokens", "stopToken", "answer"];
 const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';
@@ -16,8 +16,10 @@ const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [sta
  */
 export async function readCases(path: string, model: Model): Promise<RetrievalCase[]> {
   const cases = await readJson(path, "cases file");
-  if (!Array.isArray(cases) || cases.length === 0) throw input(`${path} is not an array of cases`, CASES);
-  return cases.map((value, c) => checkCase(value, `${path}: case ${c}`, model));
+  return about(path, () => {
+    if (!Array.isArray(cases) || cases.length === 0) throw input(`${path} is not an array of cases`, CASES);
+    return cases.map((value, c) => checkCase(value, `${path}: case ${c}`, model));
+  });
 }
 
 function checkCase(value: unknown, label: string, { config }: Model): RetrievalCase {
@@ -75,12 +77,7 @@ export async function readInterventions(path: string): Promise<Intervention[]> {
   try {
     return parseInterventions(content);
   } catch (error) {
-    if (!(error instanceof HeadscopeError)) throw error;
-    const { kind, message, remedy } = error;
-    throw new HeadscopeError(kind, `${path}: ${message}`, {
-      cause: error,
-      ...(remedy === undefined ? {} : { remedy }),
-    });
+    throw error instanceof HeadscopeError ? errorAt(path, error) : error;
   }
 }
 

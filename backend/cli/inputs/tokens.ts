@@ -13,11 +13,13 @@ const SHAPE = "a tokens file is a JSON array of rows, each an array of token ids
  */
 export async function readTokens(path: string, rules: RowRules): Promise<number[][]> {
   const rows = await readJson(path, "tokens file");
-  if (!Array.isArray(rows)) throw input(`${path} is not an array of rows`, SHAPE);
-  if (rows.length > 0 && rows.every(Number.isInteger))
-    throw input(`${path} is one row without its outer brackets`, SHAPE);
-  checkRows(rows, path, rules);
-  return rows as number[][];
+  return about(path, () => {
+    if (!Array.isArray(rows)) throw input(`${path} is not an array of rows`, SHAPE);
+    if (rows.length > 0 && rows.every(Number.isInteger))
+      throw input(`${path} is one row without its outer brackets`, SHAPE);
+    checkRows(rows, path, rules);
+    return rows as number[][];
+  });
 }
 
 /**
@@ -56,6 +58,16 @@ export function encode(model: Model, text: string, prependBos?: boolean): number
       remedy: "leave --prepend-bos out",
     });
   return encodeText(model, text, prependBos, { remedy: "give token ids with --tokens-file" });
+}
+
+/** Does some work over a file's contents; its errors have the file's path as their subject. */
+export function about<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    throw new HeadscopeError(error.kind, error.message, { ...error, cause: error, subject: path });
+  }
 }
 
 /** An error in what the user has given. */

@@ -1,4 +1,4 @@
-import type { ComparedModel, HeadComparison, LayerProfile } from "../../heads/compare.ts";
+import type { ComparedModel, HeadComparison, LayerProfile } from "../../common/api/documents.ts";
 import { bold, dim, number, table } from "./format.ts";
 
 /** Equal parts of the depth that layers are gathered in: models of any number of layers then share their rows. */

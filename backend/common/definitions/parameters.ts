@@ -1,18 +1,18 @@
 import { z } from "zod";
 import { HeadscopeError, nearest } from "../errors.ts";
 
-/** One parameter, as the CLI's help and a form show it. */
-export interface Flag {
-  readonly name: string;
-  /** What a value looks like: "integer", "number", "true or false", "text", "list of integers", or choices "a | b". */
-  readonly type: string;
-  /** Absent when the parameter may be left out without a value standing in. */
-  readonly default?: unknown;
-  /** What it means, with its unit. */
-  readonly description: string;
-  /** Allowed values in words, such as "from 1 to 4096"; empty when any value of the type will do. */
-  readonly range: string;
-}
+/** Schema of one parameter, as the CLI's help and a form show it. */
+export const flagSchema = z.object({
+  name: z.string(),
+  type: z.string().describe('how a value looks: "integer", "number", "true or false", "text", or choices "a | b"'),
+  default: z.unknown().optional().describe("absent when the parameter may be left out without a value standing in"),
+  description: z.string().describe("what it means, with its unit"),
+  range: z
+    .string()
+    .describe('allowed values in words, such as "from 1 to 4096"; empty when any value of the type will do'),
+});
+/** One parameter as data. */
+export type Flag = Readonly<z.output<typeof flagSchema>>;
 
 /** The part of JSON Schema (draft 2020-12) that parameters use. */
 export interface JsonSchema {
@@ -68,7 +68,7 @@ export function readPairs(pairs: readonly string[]): Record<string, string> {
     if (at < 1) throw new HeadscopeError("usage", `"${pair}" is not a parameter`, { remedy: "write it as name=value" });
     const name = pair.slice(0, at);
     if (values.has(name))
-      throw new HeadscopeError("usage", `parameter ${name} is given twice`, { remedy: "give it once" });
+      throw new HeadscopeError("usage", `parameter ${name} is given twice`, { remedy: "give it once", field: name });
     values.set(name, pair.slice(at + 1));
   }
   return Object.fromEntries(values);
@@ -100,7 +100,7 @@ export function parseParameters<S extends z.ZodObject>(
 
 function unknownParameter(owner: string, name: string, known: readonly string[]): HeadscopeError {
   const remedy = known.length > 0 ? `did you mean ${nearest(name, known).join(", ")}?` : "it takes none: leave it out";
-  return new HeadscopeError("usage", `unknown parameter "${name}" of ${owner}`, { remedy });
+  return new HeadscopeError("usage", `unknown parameter "${name}" of ${owner}`, { remedy, field: name });
 }
 
 function badValue(
@@ -115,10 +115,13 @@ function badValue(
     return new HeadscopeError("usage", `parameters of ${owner}: ${issue.message}`, { remedy: "change them" });
   const value = raw[name];
   if (value === undefined)
-    return new HeadscopeError("usage", `${owner} needs parameter ${name}`, { remedy: `give ${allowed(field)}` });
+    return new HeadscopeError("usage", `${owner} needs parameter ${name}`, {
+      remedy: `give ${allowed(field)}`,
+      field: name,
+    });
   const remedy = issue.code === "custom" ? issue.message : `give ${allowed(field)}`;
   const shown = typeof value === "number" ? String(value) : JSON.stringify(value); // JSON would show NaN as null
-  return new HeadscopeError("usage", `parameter ${name} of ${owner} cannot be ${shown}`, { remedy });
+  return new HeadscopeError("usage", `parameter ${name} of ${owner} cannot be ${shown}`, { remedy, field: name });
 }
 
 function allowed(field: JsonSchema): string {

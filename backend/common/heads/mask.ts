@@ -1,43 +1,15 @@
-import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
+import type { z } from "zod";
+import { MASK_FORMAT as FORMAT, headMaskSchema } from "../api/documents.ts";
 import { HeadscopeError } from "../errors.ts";
 import { checkTable, columnNoun, parseDocument } from "./document.ts";
 import type { Head, HeadAxis } from "./head.ts";
 import { kvTable, mainMetric } from "./metric.ts";
-import { type HeadModel, headModelSchema, LONGEST_NAME, MOST_ENTRIES, MOST_KEYS } from "./model.ts";
+import type { HeadModel } from "./model.ts";
 import type { HeadScores } from "./scores.ts";
-import { choose, DEFAULT_RECENT, DEFAULT_SINK, oneRule, type Rule, type Window } from "./select.ts";
+import { choose, oneRule, type Rule } from "./select.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK, type Window } from "./window.ts";
 
-const FORMAT = "headscope.head-mask/1";
 const REMEDY = "write it again with headscope mask";
-
-/**
- * The file `headscope.head-mask/1`: which KV heads keep everything and which only sink and recent tokens, and which
- * query heads are ablated. Either table may be absent, not both.
- */
-export const headMaskSchema = atMostKeys(
-  z.looseObject({
-    format: z.literal(FORMAT),
-    model: headModelSchema,
-    /** [layers, kvHeads]: "retrieval" heads attend to everything, "streaming" heads to sink and recent tokens. */
-    kvHeads: z
-      .array(z.array(z.enum(["retrieval", "streaming"])).max(MOST_ENTRIES))
-      .max(MOST_ENTRIES)
-      .optional(),
-    /** [layers, heads] */
-    heads: z
-      .array(z.array(z.enum(["keep", "ablate"])).max(MOST_ENTRIES))
-      .max(MOST_ENTRIES)
-      .optional(),
-    /** First tokens that a streaming head keeps. */
-    sink: z.int().min(0).default(DEFAULT_SINK),
-    /** Latest tokens that a streaming head keeps; at least the query's own. */
-    recent: z.int().min(1).default(DEFAULT_RECENT),
-    /** Where the choice comes from: a score file and rule, or "user". */
-    source: z.union([z.string().max(LONGEST_NAME), atMostKeys(z.looseObject({}), MOST_KEYS)]).default("user"),
-  }),
-  MOST_KEYS,
-);
 
 /** A checked mask file. */
 export type HeadMask = z.output<typeof headMaskSchema>;

@@ -1,34 +1,7 @@
-import { z } from "zod";
-import { atMostKeys } from "../definitions/bounded.ts";
+import type { z } from "zod";
+import type { headModelSchema } from "../api/documents.ts";
 import { HeadscopeError } from "../errors.ts";
 import type { HeadShape } from "./head.ts";
-
-/** Keys of one object of a document, extra ones included. */
-export const MOST_KEYS = 1_024;
-/** Characters of a name or path in a document. */
-export const LONGEST_NAME = 4_096;
-/** Most layers, heads of a layer, and trials, of which a document has one entry each: several times what any model has. */
-export const MOST_ENTRIES = 4_096;
-
-/** Which model the numbers of a file are about, and how many heads it has. */
-export const headModelSchema = atMostKeys(
-  z.looseObject({
-    /** The name or path it was loaded by; not its identity. */
-    ref: z.string().min(1).max(LONGEST_NAME),
-    family: z.string().max(200).optional(),
-    /** Its identity: "sha256:…" of the weights. Files from elsewhere may lack it. */
-    digest: z
-      .string()
-      .regex(/^sha256:[0-9a-f]{64}$/, "must be sha256: and 64 hexadecimal digits")
-      .optional(),
-    layers: z.int().min(1),
-    /** Query heads of a layer. */
-    heads: z.int().min(1),
-    /** Key and value heads of a layer. */
-    kvHeads: z.int().min(1),
-  }),
-  MOST_KEYS,
-);
 
 /** The model that a score or mask file belongs to. */
 export type HeadModel = z.output<typeof headModelSchema>;

@@ -5,7 +5,7 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import { kvTable, mainMetric } from "../../common/heads/metric.ts";
 import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/select.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/window.ts";
 import { fileInside } from "../../files.ts";
 import { createScores } from "../../heads/files.ts";
 import { readJson, readText } from "../../json.ts";

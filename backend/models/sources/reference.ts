@@ -71,7 +71,8 @@ export function parseReference(text: string, paths: PathRule, catalogue: Catalog
   if (text !== "" && PATH_RULES[paths](text)) return { kind: "path", text };
   const unknown = unknownName("model", text, Object.keys(catalogue));
   if (paths !== "slashed" || !MODEL_FILE.test(text)) throw unknown;
-  throw new HeadscopeError(unknown.kind, unknown.message, { remedy: "give the whole path of the file" });
+  const { kind, message, subject } = unknown;
+  throw new HeadscopeError(kind, message, { remedy: "give the whole path of the file", subject });
 }
 
 function parseRun(text: string): RunReference {

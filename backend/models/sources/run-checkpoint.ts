@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { closeSync, readSync } from "node:fs";
+import { modelConfigSchema } from "../../common/api/model-config.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { openRegularSync } from "../../files.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import { modelConfigSchema } from "../config-schema.ts";
 import { jsonFault } from "../formats/json-keys.ts";
 import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
 import { Model } from "../model.ts";

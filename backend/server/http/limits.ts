@@ -1,7 +1,8 @@
+import type { Bounds } from "../../common/api/fields.ts";
 import { WAITING_JOBS } from "../../store/store.ts";
 
 /** How much one server takes and gives: each limit once, with its default. */
-export interface Limits {
+export interface Limits extends Bounds {
   /** Characters of a URL (414). */
   readonly urlCharacters: number;
   /** Bytes of all headers of a request (431). */
@@ -11,28 +12,16 @@ export interface Limits {
   readonly receiveMs: number;
   /** Connections at a time; near the limit those that have asked for nothing yet make room. */
   readonly connections: number;
-  /** Bytes of a body (413), and of one that holds a whole document, such as scores (413). */
+  /** Bytes of a body (413). */
   readonly bodyBytes: number;
-  readonly documentBytes: number;
   /** Arrays and objects inside each other in a body, and how many values and keys it has in all (422). */
   readonly jsonDepth: number;
   readonly jsonValues: number;
   readonly jsonKeys: number;
   /** Bytes of a tensor in an answer (422). */
   readonly answerBytes: number;
-  /** Characters of a text, and tokens of a prompt (422). */
-  readonly textCharacters: number;
-  readonly promptTokens: number;
-  /** Prompts in one request: rows of an ablation or its reference, pairs of a patching (422). */
-  readonly rows: number;
   /** Tokens of all rows of one request together (422). */
   readonly rowTokens: number;
-  /** Entries of a list of heads or interventions (422). */
-  readonly entries: number;
-  /** Tokens that one generation may make (422). */
-  readonly newTokens: number;
-  /** Seeds that one training may have (422). */
-  readonly seeds: number;
   /** Prompts whose tokens are remembered; older ones answer 404. */
   readonly prompts: number;
   /** Interactive requests that may wait for the one that is computed (429). */

@@ -14,6 +14,7 @@ const PROBLEM: Schema = {
     status: { type: "integer" },
     detail: { type: "string" },
     remedy: { type: "string" },
+    field: { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }] },
     kind: { type: "string" },
     estimate: { type: "object", properties: { tokens: { type: "integer" }, seconds: { type: "number" } } },
   },

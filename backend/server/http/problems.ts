@@ -1,4 +1,4 @@
-import { brief, type ErrorKind, HeadscopeError, isUnknownName } from "../../common/errors.ts";
+import { brief, type ErrorKind, type ErrorParts, HeadscopeError, isUnknownName } from "../../common/errors.ts";
 import { fileError } from "../../store/file-error.ts";
 import type { Problem } from "../api.ts";
 
@@ -53,11 +53,11 @@ export class Refusal extends Error {
     status: number,
     kind: Problem["kind"],
     detail: string,
-    { remedy, headers = {} }: { remedy?: string; headers?: Readonly<Record<string, string>> } = {},
+    { headers = {}, ...parts }: ProblemParts & { headers?: Readonly<Record<string, string>> } = {},
   ) {
     super(detail);
     this.name = "Refusal";
-    this.problem = problem(status, kind, detail, remedy);
+    this.problem = problem(status, kind, detail, parts);
     this.headers = headers;
   }
 }
@@ -77,7 +77,7 @@ export function asksFirst({ tokens, seconds }: NonNullable<Problem["estimate"]>)
 
 /** The refusal of an address that names nothing. */
 export function notFound(detail: string, remedy?: string): Refusal {
-  return new Refusal(404, "missing", detail, remedy === undefined ? {} : { remedy });
+  return new Refusal(404, "missing", detail, { remedy });
 }
 
 /** What an error answers: a problem and headers beside it; `defect` says that it must be logged. */
@@ -93,7 +93,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof HeadscopeError) {
     const status = isUnknownName(error) ? 404 : STATUS[error.kind];
     return {
-      problem: problem(status, error.kind, error.message, error.remedy),
+      problem: problem(status, error.kind, error.message, error),
       headers: status === 429 || status === 503 ? { "retry-after": "1" } : {},
       defect: false,
     };
@@ -103,12 +103,9 @@ export function answerOf(error: unknown): ErrorAnswer {
   const told = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
   if (told !== error) return answerOf(told);
   return {
-    problem: problem(
-      500,
-      "defect",
-      "something went wrong inside headscope",
-      "see what the server printed, and report it",
-    ),
+    problem: problem(500, "defect", "something went wrong inside headscope", {
+      remedy: "see what the server printed, and report it",
+    }),
     headers: {},
     defect: true,
   };
@@ -126,13 +123,16 @@ const SENDING: Readonly<Record<number, readonly [kind: string, detail: string, r
 function httpProblem(error: unknown): Problem | undefined {
   const { type, status, limit } = error as { type?: string; status?: number; limit?: number };
   if (type === "entity.too.large")
-    return problem(413, "limit", `the body is larger than ${limit} bytes`, "send less at once");
-  if (type === "entity.parse.failed") return problem(400, "input", "the body is not JSON", "send one JSON document");
+    return problem(413, "limit", `the body is larger than ${limit} bytes`, { remedy: "send less at once" });
+  if (type === "entity.parse.failed")
+    return problem(400, "input", "the body is not JSON", { remedy: "send one JSON document" });
   if (type === "encoding.unsupported" || type === "charset.unsupported")
-    return problem(415, "input", "the body's encoding is not known here", "send JSON in UTF-8");
+    return problem(415, "input", "the body's encoding is not known here", { remedy: "send JSON in UTF-8" });
   if (type?.startsWith("request.") || status === 400)
-    return problem(400, "input", "the request cannot be read", "mend it and send it again");
-  return status !== undefined && status in SENDING ? problem(status, ...SENDING[status]!) : undefined;
+    return problem(400, "input", "the request cannot be read", { remedy: "mend it and send it again" });
+  if (status === undefined || !(status in SENDING)) return undefined;
+  const [kind, detail, remedy] = SENDING[status]!;
+  return problem(status, kind, detail, { remedy });
 }
 
 /** What Express would have answered beside it, such as how long the file is. */
@@ -141,13 +141,17 @@ function ownHeaders(error: unknown): Record<string, string> {
   return Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === "string")) as never;
 }
 
-function problem(status: number, kind: string, detail: string, remedy?: string): Problem {
+/** Parts of a problem that not every one has. */
+type ProblemParts = Pick<ErrorParts, "remedy" | "field">;
+
+function problem(status: number, kind: string, detail: string, { remedy, field }: ProblemParts): Problem {
   return {
     type: `/problems/${kind}`,
     title: TITLES[status] ?? "Failed",
     status,
     detail: brief(detail, DETAIL),
     ...(remedy === undefined ? {} : { remedy: brief(remedy, DETAIL) }),
+    ...(field === undefined ? {} : { field }),
     kind,
   };
 }

@@ -114,10 +114,12 @@ function check(schema: z.ZodType | undefined, value: unknown, what: string): unk
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { path, message } = deepest(result.error.issues);
-  const at = path.map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`));
-  const field = at.length === 0 ? "" : `${at.join("")} `;
-  throw new Refusal(422, "usage", `${what} cannot be used: ${field}${lower(message)}`, {
+  const field = path
+    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
+    .join("");
+  throw new Refusal(422, "usage", `${what} cannot be used: ${field && `${field} `}${lower(message)}`, {
     remedy: "see /api/openapi.json for what is taken",
+    field: field || undefined,
   });
 }
 

@@ -1,13 +1,14 @@
 import { z } from "zod";
 import { experimentParameters, experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
+import { headMaskSchema } from "../../common/api/documents.ts";
+import { documentId, modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { headMaskSchema, maskFromScores, parseMask } from "../../common/heads/mask.ts";
+import { maskFromScores, parseMask } from "../../common/heads/mask.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { checkTerms, listModels } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import type { ServerContext } from "../context.ts";
-import { documentId, modelRef, parameters, seed, shortName } from "../http/fields.ts";
 import type { Limits } from "../http/limits.ts";
 
 /** What POST /api/jobs takes: JobRequest. */

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
+import { shortName } from "../../common/api/fields.ts";
 import { reportSchema } from "../../common/figures/report.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
 import type { ExperimentEntry, ReportComparison } from "../api.ts";
-import { shortName } from "../http/fields.ts";
 import { route, SENT } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 

@@ -1,8 +1,7 @@
 import { z } from "zod";
+import { headMaskSchema, headScoresSchema } from "../../common/api/documents.ts";
+import { documentId, modelRef, parameters, shortName } from "../../common/api/fields.ts";
 import { atMostKeys } from "../../common/definitions/bounded.ts";
-import { headMaskSchema } from "../../common/heads/mask.ts";
-import { headScoresSchema } from "../../common/heads/scores.ts";
-import { documentId, modelRef, parameters, shortName } from "../http/fields.ts";
 import { route, SENT } from "../http/route.ts";
 import { exportedFile, makeExport } from "../library/exporting.ts";
 import { IMPORTED_FILES, readForeign } from "../library/importing.ts";

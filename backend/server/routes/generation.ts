@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { headMaskSchema } from "../../common/heads/mask.ts";
+import { headMaskSchema } from "../../common/api/documents.ts";
+import { headList, modelRef, promptFields, seed } from "../../common/api/fields.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";
-import { headList, modelRef, promptFields, seed } from "../http/fields.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";

@@ -1,9 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { documentId } from "../../common/api/fields.ts";
 import { leadsInside } from "../../files.ts";
 import { readJson } from "../../json.ts";
-import { documentId } from "../http/fields.ts";
 import { notFound } from "../http/problems.ts";
 import { route } from "../http/route.ts";
 import { existingFile, pathOfId } from "../library/files.ts";

@@ -1,9 +1,9 @@
 import { z } from "zod";
+import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
 import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
 import { ABLATION_METHODS } from "../../common/words.ts";
 import { interventionSchema } from "../../hooks/interventions.ts";
 import type { PatchRequest } from "../api.ts";
-import { headList, modelRef, seed, shortName, tokenRows } from "../http/fields.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { limited } from "../http/problems.ts";

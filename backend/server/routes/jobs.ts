@@ -1,8 +1,8 @@
 import { z } from "zod";
+import { ordinal } from "../../common/api/fields.ts";
 import { hasEnded } from "../../common/words.ts";
 import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { ordinal } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 import { checkJob, jobRequest } from "../jobs/requests.ts";
 

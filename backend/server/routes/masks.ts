@@ -1,17 +1,11 @@
 import { z } from "zod";
+import { headMaskSchema } from "../../common/api/documents.ts";
+import { documentId, modelRef, shortName } from "../../common/api/fields.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { parseHead } from "../../common/heads/head.ts";
-import {
-  type HeadMask,
-  headMaskSchema,
-  maskFromHeads,
-  maskFromKvHeads,
-  maskFromScores,
-  parseMask,
-} from "../../common/heads/mask.ts";
+import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../common/heads/mask.ts";
 import type { HeadModel } from "../../common/heads/model.ts";
 import type { ServerContext } from "../context.ts";
-import { documentId, modelRef, shortName } from "../http/fields.ts";
 import type { Limits } from "../http/limits.ts";
 import { route } from "../http/route.ts";
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { modelRef } from "../../common/api/fields.ts";
 import { removeModel } from "../../models/sources/pull.ts";
-import { modelRef } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 
 export const modelRoutes = [

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { index, modelRef, promptFields, shortName } from "../../common/api/fields.ts";
 import { TENSOR_TYPES } from "../../common/words.ts";
 import type { Prompt, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
-import { index, modelRef, promptFields, shortName } from "../http/fields.ts";
 import { type Call, route, SENT } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";
 

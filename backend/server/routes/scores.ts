@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { headScoresSchema, parseScores } from "../../common/heads/scores.ts";
+import { headScoresSchema } from "../../common/api/documents.ts";
+import { documentId, modelRef, ordinal, shortName } from "../../common/api/fields.ts";
+import { parseScores } from "../../common/heads/scores.ts";
 import { compareScores } from "../../heads/compare.ts";
-import { documentId, modelRef, ordinal, shortName } from "../http/fields.ts";
 import { route } from "../http/route.ts";
 import { scoresId } from "../library/library.ts";
 

@@ -15,7 +15,8 @@ export const handle: Handler = async (payload, { signal }) => {
 
 function infoOf(model: Model): ModelInfo {
   const { family, digest, config, tokenizer, tokenizerFault } = model;
-  const stops = model.stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) ?? String(stop.id) }));
+  const tokens = model.stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) ?? String(stop.id) }));
+  const stops = [...tokens, ...model.stops.texts];
   const common = { ...headModel(model), family, digest, config, stops };
   if (!tokenizer) return tokenizerFault === undefined ? common : { ...common, tokenizerFault };
   const { bos, addsBos, chats: chat } = tokenizer;

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
-import { parameter } from "../../models/weights/weights.ts";
+import { parameter } from "../../models/weights/parameters.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { SliceQuery } from "../../server/api.ts";

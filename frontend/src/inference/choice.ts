@@ -2,7 +2,7 @@ import type { HeadShape } from "../../../backend/common/heads/head.ts";
 import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { kvTable } from "../../../backend/common/heads/metric.ts";
 import type { HeadScores } from "../../../backend/common/heads/scores.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../backend/common/heads/select.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../backend/common/heads/window.ts";
 import type { SelectionRule } from "../../../backend/common/words.ts";
 import type { MaskEntry, MaskRequest } from "../../../backend/server/api.ts";
 import { command, quote } from "../command.ts";

@@ -2,6 +2,7 @@ import type { PlotlyFigure } from "../../../backend/common/figures/plotly.ts";
 import { plotTexts } from "../../../backend/common/figures/text.ts";
 import { type Mark, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { lineColour } from "../colours.ts";
+import { type Level, levelShapes } from "../components/levels.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
@@ -18,12 +19,6 @@ export interface Line extends Curve {
   readonly notes?: readonly string[];
 }
 
-/** A level to compare with: chance. */
-export interface Level {
-  readonly value: number;
-  readonly label: string;
-}
-
 /** What a panel of curves shows. */
 export interface PanelOptions {
   readonly lines: readonly Line[];
@@ -38,6 +33,8 @@ export interface PanelOptions {
   /** The step that is looked at. */
   readonly step?: number | undefined;
   readonly legend: boolean;
+  /** The legend names the levels too; where it does not, whoever shows the figure does. Default false. */
+  readonly namedLevels?: boolean;
 }
 
 const QUIET = "#808080";
@@ -45,7 +42,7 @@ const QUIET = "#808080";
 /** A panel of curves over steps for plotly.js; what has no place on a logarithmic axis is left out. */
 export function panelFigure(own: PanelOptions): PlotlyFigure {
   const options = plotTexts(own);
-  const { lines, unit, logSteps, logValues, legend } = options;
+  const { lines, unit, logSteps, logValues, legend, levels = [], namedLevels = false } = options;
   const steps = [...lines.flatMap((line) => line.steps), options.until ?? 0].filter((step) => !logSteps || step > 0);
   if (logSteps) steps.push(1);
   const marks = plotlyMarks(options.marks ?? [], { log: logSteps, span: spanOf(steps, logSteps) });
@@ -58,7 +55,11 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
         type: logValues ? "log" : "linear",
         ...(logValues ? {} : { rangemode: "tozero" }),
       },
-      shapes: [...levelShapes(options), ...marks.shapes, ...stepShapes(options)],
+      shapes: [
+        ...levelShapes(levels, { log: logValues, legend: namedLevels }),
+        ...marks.shapes,
+        ...stepShapes(options),
+      ],
       annotations: [...noteOfNone(lines, logSteps), ...marks.annotations],
       showlegend: legend,
       legend: { orientation: "h", x: 0, y: 1, yref: "container", yanchor: "top", font: { size: 11 } },
@@ -110,16 +111,6 @@ function range(steps: readonly number[], log: boolean): { range?: [number, numbe
   const high = steps.reduce((a, b) => Math.max(a, b), -Infinity);
   if (low >= high) return {};
   return { range: log ? [Math.log10(low), Math.log10(high)] : [low, high] };
-}
-
-function levelShapes({ levels = [], logValues }: PanelOptions) {
-  return levels
-    .filter(({ value }) => !logValues || value > 0)
-    .map(({ value, label }) => ({
-      type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, layer: "below",
-      line: { width: 1, dash: "dot", color: QUIET },
-      label: { text: label, textposition: "end", yanchor: "bottom", font: { size: 11, color: QUIET } },
-    })); // biome-ignore format: a shape a few lines
 }
 
 /** Where the first measurement has no place on the axis, says so: an empty plot would look broken. */

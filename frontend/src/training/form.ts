@@ -97,11 +97,11 @@ export function trainCommand({ task, params, probes }: Draft, seeds: readonly nu
   });
 }
 
-/** Puts a problem beside the parameters that it names: those in its detail, else none. */
-export function problemsByField({ detail, remedy }: Problem, names: readonly string[]): Record<string, string> {
-  const named = /^(?:unknown )?parameter "?([\w-]+)"?/.exec(detail)?.[1];
-  const words = new Set(detail.match(/[\w-]+/g));
-  const fields = named !== undefined && names.includes(named) ? [named] : names.filter((name) => words.has(name));
+/** Puts a problem beside the parameters that it is about. @param names of all parameters */
+export function problemsByField(
+  { detail, remedy, field = [] }: Problem,
+  names: readonly string[],
+): Record<string, string> {
   const text = remedy === undefined ? detail : `${detail}: ${remedy}`;
-  return Object.fromEntries(fields.map((name) => [name, text]));
+  return Object.fromEntries([field].flat().flatMap((name) => (names.includes(name) ? [[name, text]] : [])));
 }

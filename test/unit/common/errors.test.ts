@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { brief, HeadscopeError, isUnknownName, nearest, unknownName } from "../../../backend/common/errors.ts";
+import { brief, errorAt, HeadscopeError, isUnknownName, nearest, unknownName } from "../../../backend/common/errors.ts";
 import { encodeFrame, fromWire, toWire } from "../../../backend/jobs/protocol.ts";
 
 const LONG = "x".repeat(20 << 20);
@@ -36,5 +36,14 @@ describe("an error", () => {
       expect(frame!.length).toBeLessThan(100_000);
     }
     expect(fromWire(toWire(new HeadscopeError("missing", "gone")))).toMatchObject({ kind: "missing", message: "gone" });
+  });
+
+  test("is of the same field and subject after its way, and with a place before it", () => {
+    const parts = { field: ["d_model", "n_heads"], subject: "runs/a.json" };
+    const error = new HeadscopeError("input", "they contradict each other", parts);
+    expect(fromWire(toWire(error))).toMatchObject(parts);
+    expect(errorAt("sweep.yaml", error)).toMatchObject({ ...parts, kind: "input" });
+    expect(isUnknownName(fromWire(toWire(unknownName("run", 'a"b', []))) as HeadscopeError)).toBe(true);
+    expect(isUnknownName(new HeadscopeError("usage", 'unknown probe "a"'))).toBe(false);
   });
 });

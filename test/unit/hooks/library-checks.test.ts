@@ -14,7 +14,7 @@ import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
-import { parameterNames } from "../../../backend/models/weights/weights.ts";
+import { parameterNames } from "../../../backend/models/weights/parameters.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { probe, probeMany } from "../../../probes/index.ts";

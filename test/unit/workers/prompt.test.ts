@@ -4,7 +4,7 @@ import { runWithCache } from "../../../backend/hooks/run.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
-import { parameter } from "../../../backend/models/weights/weights.ts";
+import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { ModelInfo, Prompt } from "../../../backend/server/api.ts";
 import type { Reply } from "../../../backend/workers/requests/index.ts";

@@ -1,6 +1,32 @@
 import { z } from "zod";
-import { atMostCharacters } from "../../common/definitions/bounded.ts";
-import type { Limits } from "./limits.ts";
+import { atMostCharacters } from "../definitions/bounded.ts";
+
+/** Bounds of what one request may hold (422 beyond them). */
+export interface Bounds {
+  /** Bytes of a body that holds a whole document, such as scores (413). */
+  readonly documentBytes: number;
+  /** Characters of a text, and tokens of a prompt. */
+  readonly textCharacters: number;
+  readonly promptTokens: number;
+  /** Prompts in one request: rows of an ablation or its reference, pairs of a patching. */
+  readonly rows: number;
+  /** Entries of a list of heads or interventions. */
+  readonly entries: number;
+  /** Tokens that one generation may make. */
+  readonly newTokens: number;
+  /** Seeds that one training may have. */
+  readonly seeds: number;
+}
+
+/** A type that is only read: nothing of it can be changed, at any depth. */
+export type Frozen<T> = unknown extends T ? T : T extends object ? { readonly [K in keyof T]: Frozen<T[K]> } : T;
+
+/** Values that a schema lets through, as whoever reads them has them. */
+export type Data<S extends z.ZodType> = Frozen<z.output<S>>;
+
+/** Values that a schema, or a schema within bounds, takes: defaults may be left out. */
+export type Given<S extends z.ZodType | ((bounds: Bounds) => z.ZodType)> = Frozen<z.input<SchemaOf<S>>>;
+type SchemaOf<S> = S extends (...bounds: never) => infer R ? SchemaOf<R> : S extends z.ZodType ? S : never;
 
 /** A model by name; a path must lie in the data folder or a given root. */
 export const modelRef = z
@@ -39,12 +65,12 @@ export const seed = z
   .max(2 ** 32 - 1);
 
 /** Heads as users write them. */
-export function headList({ entries }: Limits) {
+export function headList({ entries }: Bounds) {
   return z.array(z.string().regex(/^\d{1,4}\.\d{1,4}$/, "must be LAYER.HEAD")).max(entries);
 }
 
 /** Token rows. */
-export function tokenRows({ rows, promptTokens }: Limits) {
+export function tokenRows({ rows, promptTokens }: Bounds) {
   return z
     .array(z.array(z.int().min(0)).min(1).max(promptTokens))
     .min(1)
@@ -52,7 +78,7 @@ export function tokenRows({ rows, promptTokens }: Limits) {
 }
 
 /** The fields of the two ways to give a prompt. */
-export function promptFields({ textCharacters, promptTokens }: Limits) {
+export function promptFields({ textCharacters, promptTokens }: Bounds) {
   return {
     text: {
       text: z.string().max(textCharacters),

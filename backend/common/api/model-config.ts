@@ -1,5 +1,4 @@
 import { z } from "zod";
-import type { ModelConfig } from "./config.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
 const size = z
@@ -9,29 +8,39 @@ const size = z
 const number = z.number();
 const positive = z.number().positive();
 
-/** A bound for every field alone; what they come to together is compared with the tensors. */
-const rotaryScaling = z.discriminatedUnion("type", [
+/**
+ * Schema of how rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between
+ * two numbers of rotations, or each by a divisor of its own (GGUF stores Llama 3's so). A bound for every field alone; what
+ * they come to together is compared with the tensors.
+ */
+export const rotaryScaling = z.discriminatedUnion("type", [
   z.object({ type: z.literal("linear"), factor: positive }),
   z.object({
     type: z.literal("llama3"),
     factor: positive,
     low_freq_factor: positive,
     high_freq_factor: positive,
+    /** Tokens of the context that the frequencies were trained on. */
     original_context: positive,
   }),
   z.object({
     type: z.literal("yarn"),
     factor: positive,
     original_context: positive,
+    /** Rotations over the original context above which a frequency is kept, default 32. */
     beta_fast: positive.exactOptional(),
+    /** Rotations below which a frequency is divided by the whole factor, default 1. */
     beta_slow: positive.exactOptional(),
+    /** Factor on cosines and sines; by default it follows from factor and, where both are given, the two mscales. */
     attention_factor: positive.exactOptional(),
     mscale: number.exactOptional(),
     mscale_all_dim: number.exactOptional(),
+    /** Whether the ramp begins and ends at whole dimensions, default true. */
     truncate: z.boolean().exactOptional(),
   }),
   z.object({
     type: z.literal("factors"),
+    /** A divisor for every frequency [rotary_dim / 2]. */
     factors: z.array(positive).max(4_096),
     attention_factor: positive.exactOptional(),
   }),
@@ -41,7 +50,9 @@ const rotaryScaling = z.discriminatedUnion("type", [
 export const modelConfigSchema = z
   .object({
     n_layers: z.int().min(1).max(4_096),
+    /** Query heads of a layer. */
     n_heads: z.int().min(1).max(65_536),
+    /** Key and value heads of a layer; `n_heads` is a multiple of it (grouped-query attention when smaller). */
     n_key_value_heads: z.int().min(1).max(65_536),
     d_model: size,
     d_head: size,
@@ -49,40 +60,60 @@ export const modelConfigSchema = z
       .int()
       .min(0)
       .max(2 ** 24),
+    /** Longest sequence in tokens. */
     n_ctx: z
       .int()
       .min(1)
       .max(2 ** 20),
     d_vocab: size,
     act_fn: z.enum(["silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu"]),
+    /** Whether the MLP multiplies act(gate) with a linear part (SwiGLU and its kin). */
     gated_mlp: z.boolean(),
     attn_only: z.boolean(),
     normalization_type: z.enum(["RMS", "LN"]).nullable(),
     eps: z.number().min(0).max(1),
+    /** Whether a norm stands between the last residual and the unembedding. */
     final_norm: z.boolean(),
     positional_embedding_type: z.enum(["rotary", "standard", "none"]),
     rotary_base: positive,
+    /** Leading dimensions of a head that are rotated, in half-split order; `d_head` for all. */
     rotary_dim: z
       .int()
       .min(0)
       .max(2 ** 24),
     tie_word_embeddings: z.boolean(),
+    /** Factor on query · key, usually 1 / sqrt(d_head). */
     attn_scale: number,
+    /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
     parallel_attn_mlp: z.boolean().exactOptional(),
+    /**
+     * Where a block's norms stand: before attention and MLP (default), after them, on what they add to the stream
+     * (ln1_post and ln2_post), or both.
+     */
     norm_placement: z.enum(["pre", "post", "both"]).exactOptional(),
+    /** RMS norm of queries and keys before the rotation: over each head's d_head, or over all heads together. */
     qk_norm: z.enum(["head", "all"]).exactOptional(),
+    /** Attention scores become cap * tanh(score / cap) before the mask. */
     attn_scores_soft_cap: positive.exactOptional(),
+    /** Logits become cap * tanh(logit / cap). */
     output_logits_soft_cap: positive.exactOptional(),
+    /** Keys that a query of a local layer reaches, its own included. */
     window_size: size.exactOptional(),
+    /** By layer; default all local where window_size is given, else all global. */
     attn_types: z
       .array(z.enum(["global", "local"]))
       .max(4_096)
       .exactOptional(),
+    /** Factor on the embedding of a token; hook_embed is after it. */
     embed_scale: number.exactOptional(),
     rotary_scaling: rotaryScaling.exactOptional(),
+    /** Rotation of local layers where it differs from the global ones'. */
     rotary_local: z.object({ base: positive, scaling: rotaryScaling.exactOptional() }).exactOptional(),
+    /** Width of the vectors that go in at each position, in a model that reads vectors instead of token ids. */
     d_input: size.exactOptional(),
+    /** Outputs at a position where they are not the d_vocab tokens (TransformerLens's d_vocab_out): other classes, or values. */
     d_vocab_out: size.exactOptional(),
+    /** Widths of the ReLU layers between the last residual and the output. */
     readout_hidden: z.array(size).max(64).exactOptional(),
   })
   .refine(({ n_heads, n_key_value_heads }) => n_heads % n_key_value_heads === 0, {
@@ -97,4 +128,4 @@ export const modelConfigSchema = z
   .refine(({ attn_types, n_layers }) => attn_types === undefined || attn_types.length === n_layers, {
     path: ["attn_types"],
     message: "it does not name every layer",
-  }) satisfies z.ZodType<ModelConfig>;
+  });

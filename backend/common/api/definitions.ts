@@ -1,0 +1,51 @@
+import { z } from "zod";
+import { flagSchema, type JsonSchema } from "../definitions/parameters.ts";
+import type { Data } from "./fields.ts";
+
+const definition = z.object({
+  name: z.string(),
+  title: z.string(),
+  description: z.string(),
+  source: z.string(),
+  flags: z.array(flagSchema),
+  schema: z
+    .custom<JsonSchema>((value) => typeof value === "object" && value !== null)
+    .meta({ type: "object", description: "JSON Schema (draft 2020-12) of the parameters" }),
+});
+export type DefinitionDocument = Data<typeof definition>;
+
+/** Schema of what GET /api/definitions answers: every registry, with what forms need. */
+export const definitions = z.object({
+  probes: z.array(
+    definition.extend({
+      meanings: z
+        .record(z.string(), z.object({ meaning: z.string(), range: z.tuple([z.number(), z.number()]).optional() }))
+        .describe("of each metric, by name; empty where the probe does not say"),
+    }),
+  ),
+  tasks: z.array(
+    definition.extend({
+      train: z.array(flagSchema).describe("the model's and training's parameters, with the task's defaults"),
+      probes: z.array(z.string()),
+      part: z
+        .literal("repeated")
+        .optional()
+        .describe("tokens of a prompt that its models learn to foretell, where a rule says so; absent for all"),
+    }),
+  ),
+  experiments: z.array(
+    definition.extend({
+      claims: z.array(z.object({ id: z.string(), statement: z.string(), source: z.string(), check: z.string() })),
+      presets: z.array(z.string()),
+    }),
+  ),
+  exports: z.array(
+    definition.extend({
+      from: z.array(z.enum(["scores", "mask"])),
+      needsCheckpoint: z.boolean(),
+      output: z.enum(["file", "folder"]),
+    }),
+  ),
+  imports: z.array(definition),
+});
+export type Definitions = Data<typeof definitions>;
