@@ -1,5 +1,5 @@
+import { parameterText } from "../backend/common/command-line.ts";
 import type { Claim, Report } from "../backend/common/figures/report.ts";
-import { valueText } from "../backend/jobs/sweep.ts";
 
 /** One side of a claim in a comparison; null where that report does not have the claim. */
 export type ComparedClaim = Pick<Claim, "verdict" | "why" | "measured">;
@@ -26,7 +26,10 @@ export function compareReports(first: Report, second: Report): ReportComparison 
   const ids = [...new Set(both.flatMap(({ claims }) => claims.map(({ id }) => id)))];
   return {
     parameters: names
-      .map((name) => ({ name, values: settings.map((each) => (each.has(name) ? valueText(each.get(name)) : null)) }))
+      .map((name) => ({
+        name,
+        values: settings.map((each) => (each.has(name) ? parameterText(each.get(name)) : null)),
+      }))
       .filter(({ values: [a, b] }) => a !== b),
     claims: ids.map((id) => {
       const found = both.map(({ claims }) => claims.find((claim) => claim.id === id));

@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import { mkdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parameterText } from "../backend/common/command-line.ts";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { fileInside } from "../backend/files.ts";
-import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, readReport } from "../backend/reports/report.ts";
 import type { Experiment } from "./base.ts";
@@ -46,7 +46,7 @@ export function changedParameters(
   const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   return Object.entries(parameters)
     .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(own[name]))
-    .map(([name, value]) => ({ name, value: valueText(value) }));
+    .map(([name, value]) => ({ name, value: parameterText(value) }));
 }
 
 /**

@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import { command, parameterPairs } from "../backend/common/command-line.ts";
 import type { Registry } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
@@ -58,12 +59,7 @@ export function experimentParameters(
 
 /** The command line that makes a report again. @param given parameters beside the preset's */
 export function experimentCommand(name: string, preset: Preset, given: Readonly<Record<string, unknown>>): string {
-  const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
-  const params = Object.entries(given).map(([key, value]) => {
-    const list = Array.isArray(value) ? value.map(text).join(",") : text(value);
-    return ` --param '${`${key}=${list}`.replaceAll("'", "'\\''")}'`;
-  });
-  return `npx headscope experiment run ${name} --preset ${preset}${params.join("")}`;
+  return command(["experiment", "run", name], { preset, param: parameterPairs(given) });
 }
 
 /**

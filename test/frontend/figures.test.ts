@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { heat, heatStops, lineColour } from "../../frontend/src/colours.ts";
-import { csvText } from "../../frontend/src/components/files.ts";
+import { tableCsv } from "../../frontend/src/components/files.ts";
 import { leaving } from "../../frontend/src/components/picture.ts";
 import { csvWithProvenance, type Provenance, withProvenance } from "../../frontend/src/components/provenance.ts";
 import { gridSvg } from "../../frontend/src/heads/svg.ts";
@@ -75,7 +75,7 @@ describe("provenance", () => {
   });
 
   it("stands above a CSV in lines that begin with #, whatever the text holds", () => {
-    const text = csvText({ columns: ["token", "loss"], rows: [["# not a comment", 1]] });
+    const text = tableCsv({ columns: ["token", "loss"], rows: [["# not a comment", 1]] });
     const lines = csvWithProvenance(text, provenance).split("\r\n");
     const head = lines.filter((line) => line.startsWith("#"));
     expect(head.join(" ")).toContain("smollm2-135m");

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { PALETTES } from "../../backend/common/figures/palette.ts";
 import { escapeXml, plotText } from "../../backend/common/figures/text.ts";
 import { lossFigure } from "../../frontend/src/ablation/figures.ts";
-import { csvText } from "../../frontend/src/components/files.ts";
+import { tableCsv } from "../../frontend/src/components/files.ts";
 import { cardFigure } from "../../frontend/src/experiments/figure.ts";
 import { answerWords } from "../../frontend/src/inference/needle.ts";
 import { panelFigure } from "../../frontend/src/training/figure.ts";
@@ -84,7 +84,7 @@ describe("texts from anywhere", () => {
   });
 
   it("are no formulas in CSV files, and numbers stay numbers", () => {
-    const text = csvText({
+    const text = tableCsv({
       columns: ["=1+1", "step"],
       rows: [
         ["@SUM(A1)", -1],

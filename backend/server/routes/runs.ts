@@ -2,6 +2,7 @@ import { z } from "zod";
 import { evenScores, probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { parameters, seed, shortName } from "../../common/api/fields.ts";
+import { command, parameterPairs } from "../../common/command-line.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { measureName } from "../../common/heads/head-metric.ts";
 import { enlist } from "../../jobs/train-runs.ts";
@@ -129,25 +130,17 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
 
 /** The command line that trains a run again: what differs from the task's defaults. */
 export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
-  const words = [`npx headscope train ${task}`];
-  const given = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
   const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
   const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
-  for (const [name, value] of Object.entries(given)) {
-    if (value === undefined || JSON.stringify(value) === JSON.stringify(defaults.get(name))) continue;
-    const text = Array.isArray(value)
-      ? value.join(",")
-      : typeof value === "object"
-        ? JSON.stringify(value)
-        : `${value}`;
-    words.push(
-      `--param ${/^[\w.,+-]*$/.test(text) ? `${name}=${text}` : `'${name}=${text.replaceAll("'", "'\\''")}'`}`,
-    );
-  }
-  if (seed !== 0) words.push(`--seed ${seed}`);
+  const given = Object.entries({ ...spec.params, ...spec.model, ...spec.training }).filter(
+    ([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(defaults.get(name)),
+  );
   const usual = tasks.names().includes(task) ? (tasks.get(task).defaults?.probes ?? []) : [];
-  if (spec.probes.join() !== usual.join()) words.push(`--probes ${spec.probes.join(",") || "none"}`);
-  return words.join(" ");
+  return command(["train", task], {
+    param: parameterPairs(Object.fromEntries(given)),
+    seed: seed === 0 ? undefined : seed,
+    probes: spec.probes.join() === usual.join() ? undefined : spec.probes.join(",") || "none",
+  });
 }
 
 function finite(value: number): number | null {

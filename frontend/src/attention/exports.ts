@@ -1,6 +1,6 @@
+import { command } from "../../../backend/common/command-line.ts";
 import { escapeXml } from "../../../backend/common/figures/text.ts";
 import type { PromptInput } from "../../../backend/server/api.ts";
-import { command } from "../command.ts";
 import { type ColourBar, colourBarSvg } from "../components/colourBar.ts";
 import type { Table } from "../components/files.ts";
 import { visible } from "../components/tokens.ts";

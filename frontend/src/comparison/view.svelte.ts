@@ -1,7 +1,7 @@
+import { command } from "../../../backend/common/command-line.ts";
 import type { HeadComparison, ModelInfo } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
-import { command } from "../command.ts";
 import { fileOf } from "../heads/commands.ts";
 import { known } from "../heads/known.svelte.ts";
 import type { Metric } from "../heads/metrics.ts";

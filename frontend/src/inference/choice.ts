@@ -1,3 +1,4 @@
+import { command, quote } from "../../../backend/common/command-line.ts";
 import type { HeadShape } from "../../../backend/common/heads/head.ts";
 import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { kvTable } from "../../../backend/common/heads/metric.ts";
@@ -5,7 +6,6 @@ import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../backend/common/heads/window.ts";
 import type { SelectionRule } from "../../../backend/common/words.ts";
 import type { MaskEntry, MaskRequest } from "../../../backend/server/api.ts";
-import { command, quote } from "../command.ts";
 import { asKvHeads } from "../heads/algebra.ts";
 
 export const SOURCES = ["score", "heads", "hand", "library"] as const;

@@ -1,5 +1,5 @@
+import { command } from "../../../backend/common/command-line.ts";
 import type { GenerateRequest } from "../../../backend/server/api.ts";
-import { command } from "../command.ts";
 import { below, type MaskFile, withMask } from "./choice.ts";
 import type { ExportFormat, From } from "./formats.ts";
 import { stopFlag } from "./stops.ts";

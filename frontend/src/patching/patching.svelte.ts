@@ -1,3 +1,4 @@
+import { command } from "../../../backend/common/command-line.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
 import type {
   Candidate,
@@ -9,7 +10,6 @@ import type {
 } from "../../../backend/server/api.ts";
 import { fileLine } from "../ablation/commands.ts";
 import { ApiError, type Caller, post, stream } from "../api/client.ts";
-import { command } from "../command.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { heldIn, hold } from "../state/held.ts";
 import { promptBos } from "../state/prompt.svelte.ts";

@@ -1,8 +1,7 @@
+import { command, parameterText } from "../../../backend/common/command-line.ts";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { Definitions, Problem, RunDetail, TrainRequest } from "../../../backend/server/api.ts";
 import type { ModelParams } from "../../../backend/training/parameters.ts";
-import { command } from "../command.ts";
-import { parameterText } from "./compare.ts";
 
 // As a record, so that the compiler finds a parameter that is missing or has gone.
 const MODEL: Readonly<Record<keyof ModelParams, true>> = {
