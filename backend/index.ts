@@ -28,14 +28,9 @@ export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
-export {
-  compileInterventions,
-  disposeInterventions,
-  type Intervention,
-  parseInterventions,
-} from "./hooks/interventions.ts";
+export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
+export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
-export { zeroHeads } from "./hooks/zero-heads.ts";
 export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";

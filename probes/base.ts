@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { evenBatches } from "../backend/circuits/batches.ts";
 import type { Definition } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import type { HeadMetric } from "../backend/common/heads/scores.ts";
@@ -8,6 +9,7 @@ import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { checkRows } from "../backend/models/tokens.ts";
 import type { PatternSum } from "../backend/models/transformer/attention.ts";
+import { pause } from "../backend/runtime/turn.ts";
 
 /** One needle-in-a-haystack case. */
 export interface RetrievalCase {
@@ -87,8 +89,6 @@ export interface PatternSums<S extends z.ZodObject> {
 
 /** Rows of which a table each is kept in a score file. */
 const MOST_TRIALS = 32;
-/** Tokens that go through a layer together. */
-const BATCH_TOKENS = 2048;
 
 /** A probe that is sums over patterns, as one writes it. */
 export interface PatternProbe<S extends z.ZodObject>
@@ -187,12 +187,9 @@ async function sumPatterns(
 ): Promise<Map<string, number[][][]>> {
   const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
   const found = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
-  const most = Math.max(1, Math.floor(BATCH_TOKENS / rows[0]!.length));
-  // As even as they go, so that the batches share their functions.
-  const size = Math.ceil(rows.length / Math.ceil(rows.length / most));
   const { n_layers } = model.config;
-  for (let first = 0; first < rows.length; first += size) {
-    const tokens = rows.slice(first, first + size);
+  for (const { first, count } of evenBatches(rows.length, rows[0]!.length)) {
+    const tokens = rows.slice(first, first + count);
     const result = forward(
       model,
       { tokens, logitsAt: "none" },
@@ -223,11 +220,6 @@ async function sumPatterns(
   }
   context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
   return found;
-}
-
-/** Lets signals and timers through: native work blocks them. */
-export function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A metric over query heads: the mean over the rows, and each row's table where there are not many. @param tables [rows][layers][heads] */

@@ -7,8 +7,7 @@ import {
   type PlacedHead,
 } from "../common/api/documents.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { HeadAxis } from "../common/heads/head.ts";
-import { headFormat } from "../common/heads/head.ts";
+import { type HeadAxis, headFormat } from "../common/heads/head.ts";
 import { mainMetric } from "../common/heads/metric.ts";
 import type { HeadMetric, HeadScores } from "../common/heads/scores.ts";
 import { rankTable } from "../common/heads/table.ts";

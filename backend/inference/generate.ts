@@ -5,17 +5,18 @@ import { checkModel, headModel } from "../common/heads/model.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
 import { Random } from "../common/random.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import {
   compileInterventions,
   disposeInterventions,
-  type Intervention,
   mergeInterventions,
   type Sources,
+  zeroHeads,
 } from "../hooks/interventions.ts";
-import { zeroHeads } from "../hooks/zero-heads.ts";
 import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { type ForwardOptions, type ForwardResult, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";

@@ -11,7 +11,7 @@ import type { HeadScores } from "../common/heads/scores.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
-import type { Intervention } from "../hooks/interventions.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { LicenceTerms } from "../models/sources/catalogue.ts";

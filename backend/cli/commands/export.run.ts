@@ -1,7 +1,6 @@
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { HeadMask } from "../../common/heads/mask.ts";
-import { maskFromHeads } from "../../common/heads/mask.ts";
+import { type HeadMask, maskFromHeads } from "../../common/heads/mask.ts";
 import { checkModel } from "../../common/heads/model.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import type { WeightType } from "../../common/words.ts";

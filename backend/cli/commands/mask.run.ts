@@ -1,7 +1,6 @@
 import { searchMask } from "../../../probes/mask-search.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { HeadMask } from "../../common/heads/mask.ts";
-import { maskFromScores } from "../../common/heads/mask.ts";
+import { type HeadMask, maskFromScores } from "../../common/heads/mask.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { SELECTION_RULES } from "../../common/words.ts";

@@ -1,6 +1,5 @@
 import { probeHistory } from "../../../probes/history.ts";
-import type { RetrievalCase } from "../../../probes/index.ts";
-import { probe, probes } from "../../../probes/index.ts";
+import { probe, probes, type RetrievalCase } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";

@@ -1,7 +1,7 @@
 import type { RetrievalCase } from "../../../probes/base.ts";
 import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
 import { errorAt, HeadscopeError } from "../../common/errors.ts";
-import { type Intervention, parseInterventions } from "../../hooks/interventions.ts";
+import { type Intervention, parseInterventions } from "../../hooks/intervention-schema.ts";
 import { describeJson, readJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { checkId, checkRow } from "../../models/tokens.ts";

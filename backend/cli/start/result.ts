@@ -1,8 +1,7 @@
 import type { Haystack } from "../../../probes/haystack.ts";
 import type { MaskSearch } from "../../../probes/mask-search.ts";
 import type { NeedleAnswer } from "../../../probes/needle.ts";
-import type { Head } from "../../common/heads/head.ts";
-import { formatHead } from "../../common/heads/head.ts";
+import { formatHead, type Head } from "../../common/heads/head.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { ranking } from "../../common/heads/metric.ts";

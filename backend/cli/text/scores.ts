@@ -1,5 +1,4 @@
-import type { HeadAxis } from "../../common/heads/head.ts";
-import { headFormat } from "../../common/heads/head.ts";
+import { type HeadAxis, headFormat } from "../../common/heads/head.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { rankTable } from "../../common/heads/table.ts";

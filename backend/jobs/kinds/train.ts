@@ -1,29 +1,45 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { probeMany } from "../../../probes/index.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { headMetricName, parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { ENDED } from "../../common/words.ts";
+import type { Model } from "../../models/model.ts";
+import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-checkpoint.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
-import type { Job, RunRecord, RunSpec, Store } from "../../store/store.ts";
+import { initBackend } from "../../runtime/backend.ts";
+import type { Job, RunRecord, Store } from "../../store/store.ts";
+import { configOf, type TrainSpec } from "../../training/spec.ts";
+import { type Metrics, type TrainState, train as trainSeeds } from "../../training/train.ts";
 import { isWatched, type Measured } from "../../training/transition.ts";
-import type { JobKind } from "./index.ts";
+import type { HandlerContext } from "../../workers/handler.ts";
+import type { JobKind } from "../kind.ts";
 
-/** What the handler `train` is asked to do. */
-export interface TrainPayload {
-  readonly spec: RunSpec;
-  /**
-   * Runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`, and of runs that go on the
-   * measurements by which checkpoints are saved.
-   */
-  readonly runs: readonly {
-    readonly id: string;
-    readonly seed: number;
-    readonly folder: string;
-    readonly history?: readonly Measured[];
-  }[];
-  /** Whether to go on from the checkpoints of step `from`, which every run has and nothing lies after. */
-  readonly resume: boolean;
-  readonly from?: number;
+/**
+ * Form of what the worker's part takes: runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`.
+ * With `resume` they go on from the checkpoints of step `from`, which every run has and nothing lies after; `history` then holds
+ * the measurements by which checkpoints are saved.
+ */
+const payload = z.object({
+  spec: z.custom<TrainSpec>(),
+  runs: z.array(
+    z.object({
+      id: z.string(),
+      seed: z.number(),
+      folder: z.string(),
+      history: z.array(z.object({ step: z.number(), values: z.record(z.string(), z.number()) })).optional(),
+    }),
+  ),
+  resume: z.boolean(),
+  from: z.number().optional(),
+});
+export type TrainPayload = z.output<typeof payload>;
+
+/** A training job: runs of one group. */
+export interface TrainJob {
+  readonly runs: readonly string[];
 }
 
 const step = z.int().min(0);
@@ -33,7 +49,7 @@ const value = z
   .transform((number) => number ?? Number.NaN); // JSON has no NaN
 
 /**
- * What the handler `train` tells of. The metrics of a step come before its checkpoint, and a checkpoint's file is
+ * Events of a training, as its worker tells of them. The metrics of a step come before its checkpoint, and a checkpoint's file is
  * whole before it is told of: a run that goes on from it then has its whole curve.
  */
 export const trainEvent = z.discriminatedUnion("event", [
@@ -60,12 +76,17 @@ export type TrainEvent = z.output<typeof trainEvent>;
 
 function runsOf(store: Store, job: Job): RunRecord[] {
   // A run may have been removed since.
-  const { runs } = job.spec as { runs: readonly string[] };
+  const { runs } = job.spec as TrainJob;
   return store.runs({ job: job.id }).filter(({ id }) => runs.includes(id));
 }
 
-/** What the store does for training jobs. */
-export const trainKind: JobKind = {
+/** Trains the runs of a group together; they go on where an earlier attempt left them. */
+export const train: JobKind<TrainJob, TrainPayload> = {
+  name: "train",
+  title: ({ runs }) => `training ${runs.join(", ")}`,
+  payload,
+  run: trainTogether,
+
   prepare(store, job): TrainPayload {
     const runs = runsOf(store, job);
     const [first] = runs;
@@ -83,15 +104,15 @@ export const trainKind: JobKind = {
       spec: first.spec,
       runs: runs.map(({ id, seed }) => ({
         ...{ id, seed, folder: store.folder },
-        ...(from === undefined ? {} : { history: watchedHistory(store, id) }),
+        history: from === undefined ? undefined : watchedHistory(store, id),
       })),
       resume: from !== undefined,
-      ...(from === undefined ? {} : { from }),
+      from,
     };
   },
 
   apply(store, job, events) {
-    const { runs } = job.spec as { runs: readonly string[] };
+    const { runs } = job.spec as TrainJob;
     for (const given of events) {
       const event = trainEvent.parse(given);
       if (!runs.includes(event.run)) throw new Error(`job ${job.id} told of run ${event.run}, which is not its own`);
@@ -140,4 +161,85 @@ function removeFilesAfter(id: string, last: number, folder: string): void {
   const path = runFolder(id, folder);
   if (!existsSync(path)) return;
   for (const name of readdirSync(path)) if (name.endsWith(".part")) rmSync(join(path, name));
+}
+
+/** Trains the runs of a group in a worker and writes their checkpoints; what the store must know it tells. */
+export async function trainTogether(
+  { spec, runs, resume, from }: TrainPayload,
+  { emit, signal }: HandlerContext,
+): Promise<{ step: number; status: "done" | "cancelled" }> {
+  const task = tasks.get(spec.task);
+  await initBackend();
+  const config = configOf(spec.model, task.shape(spec.params));
+  const bySeed = new Map(runs.map((run) => [run.seed, run]));
+  const states = resume
+    ? await Promise.all(
+        runs.map(async ({ id, folder, history = [] }) => ({
+          ...(await readState(checkpointFile(id, from!, folder), config)),
+          history,
+        })),
+      )
+    : undefined;
+  let latest: Metrics = {};
+  const { step, status } = await trainSeeds(
+    task,
+    spec,
+    runs.map(({ seed }) => seed),
+    {
+      async onMetrics(step, seed, values) {
+        latest = { ...latest, ...values };
+        await emit({ event: "metrics", run: bySeed.get(seed)!.id, step, values });
+      },
+      async onCheckpoint(seed, { step, state }) {
+        const { id, folder } = bySeed.get(seed)!;
+        const file = checkpointFile(id, step, folder);
+        const [parameters, ...vectors] = state as [Float32Array, ...Float32Array[]];
+        const written = await writeRunCheckpoint(file, { step, seed, config, spec, parameters, vectors });
+        await emit({ event: "checkpoint", run: id, step, file, ...written });
+      },
+      onProgress(done, total, { loss }) {
+        void emit({ event: "progress", done, total, label: "training", values: highlights(loss!, latest) });
+      },
+      measure: (model) => scores(model, spec.probes),
+      signal,
+    },
+    states,
+  );
+  for (const { id } of runs) await emit({ event: "status", run: id, status, step });
+  return { step, status };
+}
+
+async function readState(file: string, config: unknown): Promise<TrainState> {
+  const found = await readRunCheckpoint(file);
+  if (JSON.stringify(found.config) !== JSON.stringify(config))
+    throw new HeadscopeError("mismatch", `${file} is of another model than its run`, { remedy: "train the run anew" });
+  return { step: found.step, state: [found.parameters, ...found.vectors] };
+}
+
+/** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */
+async function scores(model: Model, probes: readonly string[]): Promise<Metrics> {
+  if (probes.length === 0) return {};
+  const values: Record<string, number> = {};
+  for (const { probe, metrics } of await probeMany(model, probes)) {
+    for (const [metric, { values: table }] of Object.entries(metrics)) {
+      table.forEach((row, layer) => {
+        row.forEach((value, head) => {
+          values[headMetricName(probe, metric, layer, head)] = value;
+        });
+      });
+    }
+  }
+  return values;
+}
+
+/** What is told of with the progress: the loss, the accuracies, the best score of each probe. */
+function highlights(loss: number, latest: Metrics): Record<string, number> {
+  const shown: Record<string, number> = { loss };
+  for (const [name, value] of Object.entries(latest)) {
+    const measured = parseHeadMetric(name);
+    if (measured && measured.probe === measured.metric)
+      shown[measured.probe] = Math.max(shown[measured.probe] ?? 0, value);
+    else if (name.endsWith(".accuracy")) shown[name.replace(".", " ")] = value;
+  }
+  return shown;
 }

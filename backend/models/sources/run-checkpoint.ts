@@ -9,8 +9,10 @@ import type { ModelConfig } from "../config.ts";
 import { jsonFault } from "../formats/json-keys.ts";
 import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
 import { Model } from "../model.ts";
-import { checkHolds } from "../weights/memory.ts";
 import { parameterLayout, parametersOf, weightsOver } from "../weights/trainable.ts";
+import { versionOf } from "./checkpoint.ts";
+import { checkHolds } from "./memory.ts";
+import { inspectLoaded, type ModelSource } from "./source.ts";
 
 const FORMAT = "headscope.checkpoint/1";
 
@@ -19,7 +21,7 @@ export interface RunCheckpoint {
   step: number;
   seed: number;
   config: ModelConfig;
-  /** What the run was made of, for whoever finds the file. */
+  /** The run's spec, for whoever finds the file. */
   spec: unknown;
   /** Parameters in the order of `parameterLayout` [parameters]. */
   parameters: Float32Array;
@@ -56,7 +58,7 @@ export async function writeRunCheckpoint(
   };
 }
 
-/** Whether a file begins as a checkpoint of a run does, of whatever version; false for what can't be read. */
+/** Tells whether a file begins as a checkpoint of a run does, of whatever version; false for what can't be read. */
 export function isRunFile(path: string): boolean {
   const head = Buffer.alloc(65_536);
   try {
@@ -90,7 +92,7 @@ export async function readRunCheckpoint(path: string): Promise<RunCheckpoint> {
   return { ...description, parameters: parameters!, vectors: rest };
 }
 
-/** What a checkpoint's header says, once it is known to fit its tensors. */
+/** The description in a checkpoint's header, once it fits the tensors. */
 function describe(
   path: string,
   { metadata, tensors }: SafetensorsHeader,
@@ -163,4 +165,22 @@ export function modelOfParameters(ref: string, config: ModelConfig, parameters: 
     tf.tensor(parameters.slice(offset, offset + size), [...shape]),
   );
   return new Model({ ref, family: "toy", digest: parametersDigest(config, parameters), config, weights });
+}
+
+/** A run's checkpoint as a model's source. @param ref the reference with its step, or the path */
+export function runSource(path: string, ref: string): ModelSource {
+  const load = async (): Promise<Model> => {
+    const { config, parameters } = await readRunCheckpoint(path);
+    return modelOfParameters(ref, config, parameters);
+  };
+  return {
+    ref,
+    load,
+    async describe() {
+      const { config, parameters } = await readRunCheckpoint(path);
+      return { ref, family: "toy", digest: parametersDigest(config, parameters), config };
+    },
+    inspect: () => inspectLoaded(load),
+    version: () => versionOf(ref, path),
+  };
 }

@@ -1,8 +1,7 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { documentId, modelRef, shortName } from "../../common/api/fields.ts";
-import type { Head } from "../../common/heads/head.ts";
-import { parseHead } from "../../common/heads/head.ts";
+import { type Head, parseHead } from "../../common/heads/head.ts";
 import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../common/heads/mask.ts";
 import type { HeadModel } from "../../common/heads/model.ts";
 import type { ServerContext } from "../context.ts";

@@ -1,6 +1,6 @@
 import { formatHead, readHead } from "../../../backend/common/heads/head.ts";
 import type { Prompt } from "../../../backend/server/api.ts";
-import { rank } from "../heads/grid.ts";
+import { rank } from "../components/head-grid/grid.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";

@@ -1,9 +1,9 @@
 import { command } from "../../../backend/common/command-line.ts";
 import { escapeXml } from "../../../backend/common/figures/text.ts";
 import type { PromptInput } from "../../../backend/server/api.ts";
-import { type ColourBar, colourBarSvg } from "../components/colourBar.ts";
-import type { Table } from "../components/files.ts";
-import { visible } from "../components/tokens.ts";
+import type { Table } from "../components/card/files.ts";
+import { type ColourBar, colourBarSvg } from "../components/plot/colourBar.ts";
+import { visible } from "../components/tokens/tokens.ts";
 import type { Contrast } from "./contrast.ts";
 import { largest } from "./statistics.ts";
 

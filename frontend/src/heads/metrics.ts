@@ -2,7 +2,7 @@ import { type HeadShape, kvHeadOf, readHead } from "../../../backend/common/head
 import { type HeadMeasurement, parseHeadMetric } from "../../../backend/common/heads/head-metric.ts";
 import type { HeadTable } from "../../../backend/common/heads/table.ts";
 import type { RunCurves, ScoresDocument } from "../../../backend/server/api.ts";
-import { groupBy } from "./grid.ts";
+import { groupBy } from "../components/head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {

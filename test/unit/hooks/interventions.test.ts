@@ -3,13 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ActivationCache } from "../../../backend/hooks/activation-cache.ts";
-import { compileInterventions, type Intervention, parseInterventions } from "../../../backend/hooks/interventions.ts";
+import { type Intervention, parseInterventions } from "../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions } from "../../../backend/hooks/interventions.ts";
 import { pairing } from "../../../backend/hooks/reference.ts";
 import { runWithCache, runWithHooks } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { templates } from "../../../frontend/src/ablation/interventions.ts";
+import { templates } from "../../../frontend/src/ablation/interventions/interventions.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
 const Z = "blocks.1.attn.hook_z";
