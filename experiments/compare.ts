@@ -12,7 +12,7 @@ export interface ReportComparison {
   readonly claims: readonly {
     readonly id: string;
     readonly statement: string;
-    /** Whether the two came to the same verdict. */
+    /** The two came to the same verdict. */
     readonly same: boolean;
     readonly results: readonly (ComparedClaim | null)[];
   }[];

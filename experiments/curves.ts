@@ -17,7 +17,7 @@ export function medianOf(values: readonly (number | undefined)[]): number | null
 }
 
 /**
- * Whether one event comes before another: true or false where at least two measurements lie between them, undefined
+ * Tells if one event comes before another: true or false where at least two measurements lie between them, undefined
  * where fewer do or one of them never comes.
  * @param steps at which both curves were measured
  */

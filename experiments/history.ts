@@ -16,7 +16,7 @@ export interface KeptReport {
   /** Name of its folder; tells it from every other one. */
   readonly id: string;
   readonly preset: string;
-  /** What it was made with beside the preset. */
+  /** Parameters that differ from the preset's. */
   readonly changed: readonly ParameterChange[];
   /** ISO time. */
   readonly created: string;
@@ -25,7 +25,7 @@ export interface KeptReport {
   readonly verdicts: Readonly<Record<string, number>>;
 }
 
-/** Which report: by its id, or the newest of all or of a preset. */
+/** A choice of a report: by its id, or the newest of all or of a preset. */
 export interface ReportChoice {
   readonly id?: string | undefined;
   readonly preset?: Preset | undefined;
@@ -136,7 +136,7 @@ function entryOf(experiment: Experiment, id: string, report: Report): KeptReport
   return { id, preset, changed: changedParameters(experiment, preset, parameters), created, summary, verdicts };
 }
 
-/** What was read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
+/** Entries that were read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
 const known = new Map<string, { readonly version: string; readonly entry: KeptReport }>();
 
 async function shortened(experiment: Experiment, id: string, data: string): Promise<KeptReport | undefined> {

@@ -3,9 +3,8 @@ import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import { type Batch, tasks } from "../synthetic-tasks/index.ts";
-import type { ExperimentContext, TrainedRun } from "./base.ts";
+import type { ExperimentContext, Stage, TrainedRun } from "./base.ts";
 import { type Curve, finalValue, mean } from "./curves.ts";
-import type { Stage } from "./progress.ts";
 
 /** Sequences on which attention is measured. */
 const ROWS = 256;
@@ -20,7 +19,7 @@ export interface ProgressMeasures {
   readonly queryLabel: Curve;
   /** Of the query to the items of its class, all copies together, that same head. */
   readonly queryItem: Curve;
-  /** What even attention over the tokens so far would give. */
+  /** The values of even attention over the tokens so far. */
   readonly chance: { readonly itemLabel: number; readonly queryLabel: number };
 }
 

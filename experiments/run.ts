@@ -19,13 +19,13 @@ import { placeReport, reportsFolder } from "./history.ts";
 import { WholeProgress } from "./progress.ts";
 import { tally, weighed } from "./verdicts.ts";
 
-/** How an experiment is run. */
+/** Options of a run of an experiment. */
 export interface ExperimentOptions {
   readonly store: Store;
   readonly preset: Preset;
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** Where the report goes, default a new folder among those of the data folder. */
+  /** Folder of the report, default a new one among those of the data folder. */
   readonly out?: string;
   /** The command line that the report names. */
   readonly command: string;
@@ -39,7 +39,7 @@ export interface ExperimentOptions {
 export interface FinishedExperiment {
   readonly report: Report;
   readonly folder: string;
-  /** Which of the kept reports it is; absent where it went to `out`. */
+  /** Its id among the kept reports; absent where it went to `out`. */
   readonly id?: string;
   readonly files: readonly string[];
 }

@@ -3,10 +3,10 @@ import { generate } from "../backend/inference/generate.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 
-/** How a model answered a needle question, and what it took. */
+/** A model's answer to a needle question, and its cost. */
 export interface NeedleAnswer {
   readonly text: string;
-  /** Whether it holds the answer. */
+  /** The text holds the answer. */
   readonly right: boolean;
   /** Bytes allocated for keys and values. */
   readonly bytes: number;
@@ -20,9 +20,9 @@ export interface NeedleAnswer {
 export interface NeedleTrial {
   /** Tokens of the prompt. */
   readonly length: number;
-  /** Where the needle stands: 0 at the start of the text, 1 at its end. */
+  /** Place of the needle: 0 at the start of the text, 1 at its end. */
   readonly depth: number;
-  /** Which one of this length and depth, from 0. */
+  /** Its number among those of this length and depth, from 0. */
   readonly needle: number;
   readonly question: string;
   readonly expected: string;

@@ -7,7 +7,7 @@ import { type HeadMetric, type HeadScores, parseScores } from "../common/heads/s
 import { formatJson, readJson } from "../json.ts";
 import { writeFileAtomic } from "../paths.ts";
 
-/** What a probe has to say; `createScores` adds the rest. */
+/** A probe's part of a score document; `createScores` adds the rest. */
 export interface ScoresInput {
   readonly model: HeadModel;
   readonly probe: string;

@@ -38,7 +38,7 @@ export function heatmapSvg(figure: HeatmapFigure): string {
   return picture(figure.title, [head.svg, cells.join("\n"), ...names, colourBar(figure.scale.title, range, box)]);
 }
 
-/** Whether the column names are too wide to stand side by side. */
+/** Says that the column names are too wide to stand side by side. */
 function slant({ x, y }: HeatmapFigure): boolean {
   const room = (WIDTH - 96 - 42 - widest(y.labels, 12)) / Math.max(1, x.labels.length);
   return widest(x.labels, 12) + 6 > room;

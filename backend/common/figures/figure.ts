@@ -64,7 +64,7 @@ export const heatmapFigureSchema = z
     y: z.object({ title: z.string(), labels: z.array(z.string()) }),
     /** [rows][columns] */
     z: z.array(values),
-    /** What the colours mean, and the values of the first and last colour. */
+    /** Meaning of the colours, and the values of the first and last colour. */
     scale: z.object({ title: z.string(), range: z.tuple([z.number(), z.number()]).optional() }),
   })
   .refine(
@@ -79,5 +79,5 @@ export const figureSchema = z.discriminatedUnion("kind", [lineFigureSchema, heat
 export type LineFigure = z.output<typeof lineFigureSchema>;
 /** A table of numbers as colours. */
 export type HeatmapFigure = z.output<typeof heatmapFigureSchema>;
-/** What a report draws, as data: `toPlotly` and `toSvg` make pictures of it. */
+/** A drawing of a report, as data: `toPlotly` and `toSvg` make pictures of it. */
 export type Figure = z.output<typeof figureSchema>;

@@ -1,10 +1,10 @@
-import { plotlyMarks, spanOf } from "../marks.ts";
 import type { Figure, HeatmapFigure, LineFigure } from "./figure.ts";
+import { plotlyMarks, spanOf } from "./marks.ts";
 import { isSecondRound, lineColour, type Palette, plotlyScale } from "./palette.ts";
 import { decimalsOf, heatRange } from "./range.ts";
 import { plotTexts } from "./text.ts";
 
-/** What plotly.js draws: traces and a layout, as JSON. Colours of the paper are the page's matter. */
+/** Traces and a layout that plotly.js draws, as JSON. Colours of the paper are the page's matter. */
 export interface PlotlyFigure {
   readonly data: readonly Readonly<Record<string, unknown>>[];
   readonly layout: Readonly<Record<string, unknown>>;

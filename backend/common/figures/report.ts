@@ -5,7 +5,7 @@ import { figureSchema } from "./figure.ts";
 /** Schema of a claim with what was measured. */
 export const claimSchema = z.object({
   id: z.string(),
-  /** What the paper says, in one sentence. */
+  /** The paper's claim, in one sentence. */
   statement: z.string(),
   /** The paper, and where it says so. */
   source: z.string(),

@@ -6,10 +6,10 @@ export interface Head {
   readonly head: number;
 }
 
-/** What the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
+/** Axis of a table's columns: query heads, or the KV heads that groups of them share. */
 export type HeadAxis = "heads" | "kvHeads";
 
-/** How many heads a model has. */
+/** Numbers of layers and heads of a model. */
 export interface HeadShape {
   readonly layers: number;
   /** Query heads of a layer. */

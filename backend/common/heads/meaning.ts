@@ -1,7 +1,7 @@
 import type { Head } from "./head.ts";
 import type { HeadMask } from "./mask.ts";
 
-/** What a mask says of each head of its model: both of its tables, an absent one filled in. */
+/** The meaning of a mask for each head of its model: both of its tables, an absent one filled in. */
 export interface MaskMeaning {
   /** KV heads that keep everything: all where the mask says nothing of KV heads. */
   readonly full: readonly Head[];

@@ -38,7 +38,7 @@ export function parseScores(value: unknown, label: string): HeadScores {
   return scores;
 }
 
-/** How far a value may be from its trials' mean, of the larger of 1 and itself: files round. */
+/** Most that a value may be from its trials' mean, as a share of the larger of 1 and itself: files round. */
 const ROUNDING = 1e-3;
 
 /**

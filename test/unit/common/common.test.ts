@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../backend/common/figures/marks.ts";
 import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { toPlotly } from "../../../backend/common/figures/plotly.ts";
-import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import { settingText } from "../../../backend/common/presets.ts";
 import { rise } from "../../../backend/common/rise.ts";

@@ -1,6 +1,6 @@
+import { type Mark, plotlyMarks, spanOf } from "../../../../backend/common/figures/marks.ts";
 import type { PlotlyFigure } from "../../../../backend/common/figures/plotly.ts";
 import { plotTexts } from "../../../../backend/common/figures/text.ts";
-import { type Mark, plotlyMarks, spanOf } from "../../../../backend/common/marks.ts";
 import { lineColour } from "../../colours.ts";
 import { type Level, levelShapes } from "../../components/plot/levels.ts";
 import type { Curve } from "./curves.ts";
