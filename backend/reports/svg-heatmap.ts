@@ -18,7 +18,9 @@ export function heatmapSvg(figure: HeatmapFigure): string {
   const range = heatRange(figure);
   const cell = { width: (box.right - box.left) / x.labels.length, height: (box.bottom - box.top) / y.labels.length };
   const cells = z.flatMap((row, r) =>
-    row.map((value, c) => drawCell(value, box.left + c * cell.width, box.top + r * cell.height, cell, range)),
+    row.map((value, c) =>
+      drawCell(value, { x: box.left + c * cell.width, y: box.top + r * cell.height, ...cell }, range),
+    ),
   );
   const names = [
     ...every(x.labels, slanted ? 14 / cell.width : 1).map(([name, c]) => {
@@ -52,9 +54,7 @@ function every(labels: readonly string[], step: number): [string, number][] {
 
 function drawCell(
   value: number | null,
-  x: number,
-  y: number,
-  { width, height }: { width: number; height: number },
+  { x, y, width, height }: Readonly<Record<"x" | "y" | "width" | "height", number>>,
   [low, high]: readonly [number, number],
 ): string {
   const known = value !== null && Number.isFinite(value);

@@ -28,7 +28,7 @@ export function linesSvg(figure: LineFigure): string {
   const head = title(figure.title);
   const legend = drawLegend(figure.lines, head.bottom + 14);
   const { x, y, box } = axes(figure, legend.bottom + 12);
-  const drawn = figure.lines.map((line, n) => drawLine(line, n, x, y, figure));
+  const drawn = figure.lines.map((line, n) => drawLine(line, n, { x, y }, figure));
   const clip = element("clipPath", { id: "area" }, rectangle(box, {}));
   return picture(figure.title, [
     element("defs", {}, clip),
@@ -37,7 +37,7 @@ export function linesSvg(figure: LineFigure): string {
     leftAxis(y, box, figure.y.title),
     rectangle(box, { class: "area", fill: "none", stroke: INK.frame }),
     element("g", { "clip-path": "url(#area)" }, drawn.join("\n")),
-    ...figure.lines.map((line, n) => drawPoints(line, n, x, y, figure)),
+    ...figure.lines.map((line, n) => drawPoints(line, n, { x, y }, figure)),
     drawMarks(figure, x, box),
     legend.svg,
   ]);
@@ -70,7 +70,14 @@ function rectangle({ left, top, right, bottom }: Box, attributes: Record<string,
   return element("rect", { x: left, y: top, width: right - left, height: bottom - top, ...attributes });
 }
 
-function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
+/** Scales of both axes. */
+interface Scales {
+  readonly x: Scale;
+  readonly y: Scale;
+}
+
+function drawLine(line: Line, n: number, scales: Scales, figure: LineFigure): string {
+  const { x, y } = scales;
   const stroke = lineColour(PALETTES.light, n);
   const points = (values: readonly (number | null)[]) =>
     stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const));
@@ -84,11 +91,11 @@ function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure)
   };
   const joined = line.joined === false ? [] : points(line.y);
   const parts = joined.map((stretch) => element("path", { d: path(stretch), ...look }));
-  return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts].join("");
+  return [line.band ? drawBand(line, scales, figure, stroke) : "", ...parts].join("");
 }
 
 /** Every value of a line with points, and those of other lines that have no neighbour to be joined to; whole at the edges. */
-function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
+function drawPoints(line: Line, n: number, { x, y }: Scales, figure: LineFigure): string {
   const inside = (value: number, { domain }: Scale) => value >= domain[0] && value <= domain[1];
   return stretches(line.x, line.y, figure)
     .filter((stretch) => line.points === true || line.joined === false || stretch.length === 1)
@@ -98,7 +105,7 @@ function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigur
     .join("");
 }
 
-function drawBand({ x: xs, band }: Line, x: Scale, y: Scale, figure: LineFigure, fill: string): string {
+function drawBand({ x: xs, band }: Line, { x, y }: Scales, figure: LineFigure, fill: string): string {
   const both = band!.low.map((low, i) => (low === null || band!.high[i] === null ? null : low));
   return stretches(xs, both, figure)
     .map((low) => {

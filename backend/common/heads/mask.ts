@@ -49,7 +49,7 @@ export function maskFromScores(
 
 /** A mask from KV heads named by the user: these keep everything, all others stream. */
 export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: Window = {}): HeadMask {
-  const kvHeads = table(model, "kvHeads", full, "retrieval", "streaming");
+  const kvHeads = table(model, "kvHeads", full, ["retrieval", "streaming"]);
   return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
 }
 
@@ -63,7 +63,7 @@ export function maskFromHeads(
   ablate: readonly Head[],
   source: HeadMask["source"] = "user",
 ): HeadMask {
-  const heads = table(model, "heads", ablate, "ablate", "keep");
+  const heads = table(model, "heads", ablate, ["ablate", "keep"]);
   return parseMask({ format: FORMAT, model, heads, ...window({}), source }, "the mask");
 }
 
@@ -71,8 +71,7 @@ function table<T extends string>(
   model: HeadModel,
   axis: HeadAxis,
   named: readonly Head[],
-  inside: T,
-  outside: T,
+  [inside, outside]: readonly [T, T],
 ): T[][] {
   const rows = Array.from({ length: model.layers }, () => Array.from({ length: model[axis] }, () => outside));
   for (const { layer, head } of named) {
