@@ -4,8 +4,7 @@ import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
-import type { Way } from "../prompt-runs.ts";
-import { withForward } from "../prompt-runs.ts";
+import { type Way, withForward } from "../prompt-runs.ts";
 import { session, wayOf } from "../session.ts";
 import { checkAnswer, cut, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
 

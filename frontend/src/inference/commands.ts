@@ -1,6 +1,6 @@
 import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
+import { command } from "../../../backend/common/command-line.ts";
 import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
-import { command } from "../command.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { below, type MaskFile, withMask } from "./mask/choice.ts";
 import { stopFlag } from "./text/stops.ts";
