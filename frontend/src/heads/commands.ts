@@ -1,5 +1,5 @@
 import { command, parameterPairs } from "../../../backend/common/command-line.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import type { Metric } from "./metrics.ts";
 
 /** Where a file of the data folder is, for a command line that is run beside it. */
