@@ -2,8 +2,8 @@ import { z } from "zod";
 import { UNBOUNDED } from "../common/api/fields.ts";
 import { pairInput } from "../common/api/patching.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
+import { checkId, checkRow, encodeText } from "../models/tokens.ts";
 
 const pairSchema = pairInput(UNBOUNDED);
 /** Schema of a pair file: one pair or several. */
@@ -71,18 +71,12 @@ function problem(issue: z.core.$ZodIssue, pair: object): string {
 }
 
 function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label: string): TokenPair {
-  const { d_vocab, n_ctx } = model.config;
+  const { config } = model;
   const refuse = (what: string, remedy: string) => new HeadscopeError("input", `${label}${what}`, { remedy });
-  const checkIds = (ids: readonly number[], what: string): void => {
-    const at = ids.findIndex((id) => id >= d_vocab);
-    if (at >= 0) throw refuse(`${what}: id ${ids[at]} is outside the vocabulary`, `ids go from 0 to ${d_vocab - 1}`);
-  };
   const [clean, corrupt] = (["clean", "corrupt"] as const).map((name) => {
     const given = pair[name];
     const ids = typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
-    checkIds(ids, name);
-    if (ids.length > n_ctx)
-      throw refuse(`${name} has ${ids.length} tokens, more than the context of ${n_ctx}`, "shorten it");
+    checkRow(ids, `${label}${name}`, { config });
     return ids;
   }) as [number[], number[]];
   if (clean.length !== corrupt.length)
@@ -98,7 +92,7 @@ function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label:
         `${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
         "give one token: its id, or a text that is one token (mind the space in front)",
       );
-    checkIds(ids, name);
+    checkId(ids[0], `${label}${name}`, config);
     return ids[0]!;
   }) as [number, number];
   if (clean.join() === corrupt.join())

@@ -1,9 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
-import type { Head } from "../common/heads/head.ts";
+import { formatHead, formatKvHead, type Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../common/options.ts";
 import { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "../common/patching.ts";
-import { formatHead, formatKvHead } from "../heads/refs.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forward } from "../models/forward/forward.ts";

@@ -1,9 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
+import { Random } from "../common/random.ts";
+import { randomRows } from "../common/token-rows.ts";
 import type { AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
-import { firstToken, randomIds } from "../models/random-tokens.ts";
-import { Random } from "../runtime/random.ts";
+import { tokenPool } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 
 /** Activations that stand in for a run's own: what `mean` averages and `resample` draws from. */
@@ -41,8 +42,7 @@ export function randomReference(
 ): number[][] | undefined {
   const [row, ...others] = rows;
   if (method === "zero" || row === undefined || others.length > 0) return undefined;
-  const random = new Random(seed, 4);
-  return Array.from({ length: RANDOM_ROWS }, () => [firstToken(model), ...randomIds(model, row.length - 1, random)]);
+  return randomRows(tokenPool(model), RANDOM_ROWS, row.length, new Random(seed, 4));
 }
 
 const MORE_ROWS = "give reference rows (other prompts), or an input of at least two rows";

@@ -1,6 +1,6 @@
 import type { ModelInfo } from "../../common/api/models.ts";
 import { workerRequests } from "../../common/api/worker.ts";
-import { headModel } from "../../heads/model.ts";
+import { headModel } from "../../common/heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import { handler } from "../handler.ts";

@@ -1,9 +1,9 @@
 import { workerRequests } from "../../common/api/worker.ts";
+import { parseMask } from "../../common/heads/mask.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import { parseScores } from "../../common/heads/scores.ts";
 import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
 import { exporters, exportHeads, type Written } from "../../exports/index.ts";
-import { parseMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import { parseScores } from "../../heads/scores.ts";
 import { handler } from "../handler.ts";
 import { session } from "../session.ts";
 

@@ -1,7 +1,7 @@
 import { workerRequests } from "../../common/api/worker.ts";
+import { headModel } from "../../common/heads/model.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { importers } from "../../exports/index.ts";
-import { headModel } from "../../heads/model.ts";
-import type { HeadScores } from "../../heads/scores.ts";
 import { describeModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { handler } from "../handler.ts";

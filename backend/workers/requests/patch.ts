@@ -3,8 +3,8 @@ import { patchPaths } from "../../circuits/path.ts";
 import type { PatchResponse } from "../../common/api/patching.ts";
 import { workerRequests } from "../../common/api/worker.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { headModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { parseHead } from "../../common/heads/head.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";
 

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../../backend/common/api/generation.ts";
-import { maskFromKvHeads } from "../../../backend/heads/mask.ts";
-import { headModel } from "../../../backend/heads/model.ts";
+import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../backend/common/heads/model.ts";
 import { runWithHooks } from "../../../backend/hooks/run.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { TextStream } from "../../../backend/inference/text-stream.ts";

@@ -1,5 +1,5 @@
-import { counted } from "../../../../backend/common/plural.ts";
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
+import { counted } from "../../../../backend/common/plural.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 

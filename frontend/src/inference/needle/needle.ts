@@ -1,6 +1,6 @@
-import { counted } from "../../../../backend/common/plural.ts";
 import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
-import { plotText } from "../../components/plot/text.ts";
+import { plotText } from "../../../../backend/common/figures/text.ts";
+import { counted } from "../../../../backend/common/plural.ts";
 
 export type Side = "full" | "masked";
 
