@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { nextProbabilities } from "../circuits/next-tokens.ts";
 import type { Candidate, PromptInput } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
@@ -9,6 +10,15 @@ import { checkRow, encodeText } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
+
+/** Schema of the token ids of one prompt. */
+export const tokenIds = z.array(z.number());
+
+/** Schema of a prompt of a model: a text, or ids. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export const promptInput = z.union([
+  z.strictObject({ model: z.string(), text: z.string(), bos: z.boolean().optional() }),
+  z.strictObject({ model: z.string(), tokens: tokenIds }),
+]);
 
 /**
  * The ids of a prompt.

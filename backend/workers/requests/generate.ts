@@ -1,6 +1,7 @@
-import type { z } from "zod";
+import { z } from "zod";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { GenerateResult } from "../../common/api/generation.ts";
-import { workerRequests } from "../../common/api/worker.ts";
+import { generateRequest } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseHead } from "../../common/heads/head.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
@@ -15,11 +16,12 @@ import { LONG } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
-type GenerateRequest = z.output<typeof workerRequests.generate.payload>;
+const payload = generateRequest(UNBOUNDED, z.unknown());
+type GenerateRequest = z.output<typeof payload>;
 
 /** Continues a prompt; every token is told of as it comes. */
 export const request = handler({
-  payload: workerRequests.generate.payload,
+  payload,
   async run(request, context): Promise<GenerateResult> {
     const { emit } = context;
     const { signal, turn, progress } = pacingOf(context);
