@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobSummary, Problem, RunSummary } from "../../backend/server/api.ts";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
 
 const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");

@@ -8,7 +8,8 @@ import type { TrainEvent } from "../../../backend/jobs/kinds/train.ts";
 import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-runs.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
 import { openStore, type RunRecord, type RunSpec, type Store } from "../../../backend/store/store.ts";
-import { buildCli, headscope, ROOT } from "../../helpers/cli.ts";
+import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
 // The trainer here is a stand-in whose curve is chaotic (test/helpers/processes/handlers.mjs): a wrong state shows at once.
