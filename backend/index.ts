@@ -32,14 +32,9 @@ export { headModel } from "./heads/model.ts";
 export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
 export { ranking, readScores, writeScores } from "./heads/scores.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
-export {
-  compileInterventions,
-  disposeInterventions,
-  type Intervention,
-  parseInterventions,
-} from "./hooks/interventions.ts";
+export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
+export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
-export { zeroHeads } from "./hooks/zero-heads.ts";
 export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
@@ -53,7 +48,7 @@ export { type Oracle, readOracle } from "./models/oracle.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
-export { parameter, parameterNames } from "./models/weights/weights.ts";
+export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";

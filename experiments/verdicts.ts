@@ -1,3 +1,4 @@
+import { counted } from "../backend/common/plural.ts";
 import type { Verdict } from "../backend/common/verdicts.ts";
 import type { ClaimResult } from "./base.ts";
 
@@ -22,11 +23,12 @@ export const TOO_CLOSE = "the two come too close together to tell";
 export function vote(votes: readonly Vote[], what: string, missing: string): { verdict: Verdict; why: string } {
   const passed = votes.filter((each) => each === true).length;
   const silent = votes.filter((each) => each === undefined).length;
-  const counted = `${passed} of ${votes.length} seeds: ${what}`;
-  if (votes.length > 0 && passed >= QUORUM * votes.length) return { verdict: "reproduced", why: `${counted}.` };
+  const all = counted(votes.length, "seed");
+  const borne = `${passed} of ${all}: ${what}`;
+  if (votes.length > 0 && passed >= QUORUM * votes.length) return { verdict: "reproduced", why: `${borne}.` };
   if (votes.length === 0 || silent > (1 - QUORUM) * votes.length)
-    return { verdict: "inconclusive at this scale", why: `In ${silent} of ${votes.length} seeds ${missing}.` };
-  return { verdict: "not reproduced", why: `Only ${counted}${silent > 0 ? `; in ${silent} ${missing}` : ""}.` };
+    return { verdict: "inconclusive at this scale", why: `In ${silent} of ${all} ${missing}.` };
+  return { verdict: "not reproduced", why: `Only ${borne}${silent > 0 ? `; in ${silent} ${missing}` : ""}.` };
 }
 
 /** A count of what a run had, and what its preset asks for. */

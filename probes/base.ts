@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { evenBatches } from "../backend/circuits/batches.ts";
 import type { Definition } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import type { HeadMetric } from "../backend/heads/scores.ts";
@@ -9,6 +10,7 @@ import type { Model } from "../backend/models/model.ts";
 import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
 import type { PatternSum } from "../backend/models/transformer/attention.ts";
 import { Random } from "../backend/runtime/random.ts";
+import { pause } from "../backend/runtime/turn.ts";
 
 /** One needle-in-a-haystack case. */
 export interface RetrievalCase {
@@ -83,13 +85,11 @@ export interface PatternSums<S extends z.ZodObject> {
   /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
   reach?(params: z.output<S>): number;
   /** Parameters as they are used on this model. Default: as given. */
-  adapt?(model: Model, params: z.output<S>, context: ProbeContext): z.output<S>;
+  adapt?(model: Pick<Model, "config">, params: z.output<S>, context: ProbeContext): z.output<S>;
 }
 
 /** Rows of which a table each is kept in a score file. */
 const MOST_TRIALS = 32;
-/** Tokens that go through a layer together. */
-const BATCH_TOKENS = 2048;
 
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
 export function patternProbe<S extends z.ZodObject>(
@@ -163,12 +163,9 @@ async function sumPatterns(
 ): Promise<Map<string, number[][][]>> {
   const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
   const found = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
-  const most = Math.max(1, Math.floor(BATCH_TOKENS / rows[0]!.length));
-  // As even as they go, so that the batches share their functions.
-  const size = Math.ceil(rows.length / Math.ceil(rows.length / most));
   const { n_layers } = model.config;
-  for (let first = 0; first < rows.length; first += size) {
-    const tokens = rows.slice(first, first + size);
+  for (const { first, count } of evenBatches(rows.length, rows[0]!.length)) {
+    const tokens = rows.slice(first, first + count);
     const result = forward(
       model,
       { tokens, logitsAt: "none" },
@@ -199,11 +196,6 @@ async function sumPatterns(
   }
   context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
   return found;
-}
-
-/** Lets signals and timers through: native work blocks them. */
-export function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function checkRows(model: Model, rows: number[][]): void {

@@ -1,8 +1,10 @@
 import type { z } from "zod";
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
+import { HeadscopeError } from "../backend/common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
 import { headModel } from "../backend/heads/model.ts";
 import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
+import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
 import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
@@ -43,6 +45,38 @@ export async function probe(
   return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
 }
 
+/**
+ * Scores of a head that attends evenly, by a probe with its default parameters, as training measures it.
+ * @param config of the model
+ * @returns by metric, without those of which the probe does not tell; of a probe that fits its parameters as it runs, none
+ * @throws HeadscopeError for an unknown probe
+ */
+export function evenScores(name: string, config: ModelConfig): Record<string, number> {
+  const { meanings = {}, sums } = probes.get(name);
+  const params = sums && parametersOn(sums, probes.parse(name, {}), config);
+  if (params === undefined) return {};
+  return Object.fromEntries(
+    Object.entries(meanings).flatMap(([metric, { chance }]) => {
+      const even = chance?.(params);
+      return even === undefined ? [] : [[metric, even]];
+    }),
+  );
+}
+
+/** A probe's parameters as it uses them on a model; undefined where they do not fit it, so that it has no scores either. */
+function parametersOn(
+  { adapt }: PatternSums<z.ZodObject>,
+  params: Record<string, unknown>,
+  config: ModelConfig,
+): Record<string, unknown> | undefined {
+  try {
+    return adapt?.({ config }, params, {}) ?? params;
+  } catch (error) {
+    if (error instanceof HeadscopeError) return undefined;
+    throw error;
+  }
+}
+
 const CONTEXT: Rules<ProbeContext> = {
   tokens: { wants: "rows of token ids", fits: Array.isArray },
   cases: { wants: "a list of cases", fits: Array.isArray },
@@ -59,7 +93,7 @@ function checkContext(what: string, context: ProbeContext): void {
 /** A probe to be run with others, and its parameters. */
 export interface ProbeRequest {
   name: string;
-  params?: Readonly<Record<string, unknown>>;
+  params?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**

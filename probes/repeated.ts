@@ -16,7 +16,7 @@ type Params = z.output<typeof repeatedParameters>;
 
 /** The rows and lengths of the probes on BOS r r; the same for all of them, so that they share one pass. */
 export const repeated = (probe: string) => ({
-  adapt(model: Model, params: Params, context: ProbeContext): Params {
+  adapt(model: Pick<Model, "config">, params: Params, context: ProbeContext): Params {
     refuse(context, probe, "cases");
     const length = context.tokens
       ? params.length

@@ -6,16 +6,8 @@ import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { PatternMap } from "../backend/models/transformer/attention.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import {
-  fitLength,
-  meanTable,
-  type Probe,
-  type ProbeContext,
-  pause,
-  type RetrievalCase,
-  refuse,
-  summarise,
-} from "./base.ts";
+import { pause } from "../backend/runtime/turn.ts";
+import { fitLength, meanTable, type Probe, type ProbeContext, type RetrievalCase, refuse, summarise } from "./base.ts";
 import { haystackFor } from "./haystack.ts";
 
 const LENGTH = 512;

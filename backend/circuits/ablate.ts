@@ -3,50 +3,15 @@ import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
 import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
-import { allFinite, notFinite } from "../hooks/finite.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
-import { topIndices } from "../runtime/top.ts";
-import type { Turn } from "../runtime/turn.ts";
-import { type CleanRun, ModelRuns } from "./ablation-runs.ts";
+import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs.ts";
 import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
+import { type NextToken, nextTokens } from "./next-tokens.ts";
 
-export type { CleanRun } from "./ablation-runs.ts";
-export { nextTokenLosses, type TokenLosses } from "./loss.ts";
-
-/** A token of a row, and another in its place. */
-export interface Contrast {
-  /** Of the token, from 1 on: it is foretold at the position before. */
-  readonly position: number;
-  /** Id of the other token. */
-  readonly wrong: number;
-}
-
-/** What stands in for a head's output, on which rows. */
-export interface AblationInput {
-  /** Rows of token ids [rows][positions], at least two tokens each. */
-  tokens: readonly (readonly number[])[];
-  /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
-  method: AblationMethod;
-  /** mean: one mean a position instead of one over all. Default false. */
-  byPosition?: boolean;
-  /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
-  reference?: readonly (readonly number[])[];
-  /** A single row's token against a wrong one: `difference` of the result. */
-  contrast?: Contrast;
-  /** The clean run of the rows, where it is at hand. */
-  clean?: CleanRun;
-  /** Of the pairing of rows in resample and of the control's draws. Default 0. */
-  seed?: number;
-  /** Called as batches of variants are done. */
-  progress?: (done: number, total: number, label: string) => void;
-  signal?: AbortSignal;
-  /** Lets others in between stretches of a long run. */
-  turn?: Turn;
-}
-
+/** An ablation and what is shown of it. */
 export interface AblateOptions extends AblationInput {
   heads: readonly Head[];
   /** Draws of as many other heads of the same layers; default 5, 0 for none. */
@@ -83,14 +48,6 @@ const OPTIONS: Rules<AblateOptions> = {
 /** One draw of control heads. */
 export interface ControlDraw extends TokenLosses {
   heads: Head[];
-}
-
-/** A token that may come next, and its probability in either run. */
-export interface NextToken {
-  id: number;
-  text?: string;
-  clean: number;
-  ablated: number;
 }
 
 /** What taking heads out does, beside other heads of the same layers. */
@@ -136,7 +93,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
   if (options.contrast) checkContrast(model, options.tokens, options.contrast);
   const { draws, short, ways } = drawControls(model, heads, controls, seed);
   const sets = [[], heads, ...draws];
-  const runs = new ModelRuns(model, options, sets);
+  const runs = new AblationRuns(model, options, sets);
   try {
     await runs.all((done, total) => progress?.(done, total, "ablation, rows"), options.signal);
     const losses = runs.losses.map((nll): TokenLosses => ({ loss: meanLoss(nll), nll }));
@@ -190,7 +147,7 @@ export async function ablateSweep(
     ["tokens", "method", "sets"],
   );
   checkInput(model, options.tokens, options.sets, true);
-  const runs = new ModelRuns(model, options, options.sets, { keepStreams: false });
+  const runs = new AblationRuns(model, options, options.sets, { keepStreams: false });
   try {
     await runs.all((done, total) => options.progress?.(done, total, "ablation sweep, rows"), options.signal);
     return runs.losses.map((nll) => ({ loss: meanLoss(nll), nll }));
@@ -256,7 +213,7 @@ function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { pos
 /** Logit of the contrast's token less that of the wrong one, of every set's run: clean, ablated, then the draws. */
 function differences(
   model: Model,
-  runs: ModelRuns,
+  runs: AblationRuns,
   sets: number,
   { tokens, contrast }: AblateOptions,
 ): NonNullable<Ablation["difference"]> {
@@ -319,35 +276,4 @@ function choices(others: number, wanted: number): number {
   let ways = 1;
   for (let i = 0; i < Math.min(wanted, others - wanted); i++) ways = (ways * (others - i)) / (i + 1);
   return Math.round(ways);
-}
-
-/**
- * The likeliest tokens after each row, by the larger of two runs' probabilities.
- * @param clean streams of the rows' last positions [rows, d_model] @param ablated alike
- */
-export function nextTokens(
-  model: Model,
-  clean: Tensor,
-  ablated: Tensor,
-  { tokens, count }: { tokens: AblationInput["tokens"]; count: number },
-): NextToken[][] {
-  const rows = clean.shape[0]!;
-  return Array.from({ length: rows }, (_, r) => {
-    const probabilities = tf.tidy(() => {
-      const both = [clean, ablated].map((t) => gatherRows(t, tf.tensor1d([r], "int32")));
-      return tf.softmax(logitsOf(model, tf.concat(both, 0)));
-    });
-    // Read outside of tidy, which would look for tensors in every number of what it returns.
-    const values = probabilities.dataSync();
-    probabilities.dispose();
-    if (!allFinite(values)) throw notFinite(model, "the logits", tokens);
-    const [before, after] = [values.slice(0, values.length / 2), values.slice(values.length / 2)];
-    const larger = before.map((p, id) => Math.max(p, after[id]!));
-    return topIndices(larger, count).map((id) => ({
-      id,
-      ...(model.tokenizer ? { text: model.tokenizer.token(id) } : {}),
-      clean: before[id]!,
-      ablated: after[id]!,
-    }));
-  });
 }

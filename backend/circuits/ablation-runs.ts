@@ -1,16 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Head } from "../common/heads/head.ts";
+import type { AblationMethod } from "../common/words.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "../hooks/reference.ts";
-import type { Affine } from "../models/forward/stage.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
+import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook } from "../models/transformer/hook-points.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import type { AblationInput } from "./ablate.ts";
-import { BATCH_TOKENS, residLosses, residLossesInTurns } from "./loss.ts";
+import { evenBatches, type Stop } from "./batches.ts";
+import { residLosses, residLossesInTurns } from "./loss.ts";
 
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
 export interface CleanRun {
@@ -20,10 +21,35 @@ export interface CleanRun {
   readonly nll: readonly (readonly number[])[];
 }
 
-/** How the work is given up, and lets others in. */
-interface Stop {
-  readonly onLayer: () => void;
-  readonly turn: Turn | undefined;
+/** A token of a row, and another in its place. */
+export interface Contrast {
+  /** Of the token, from 1 on: it is foretold at the position before. */
+  readonly position: number;
+  /** Id of the other token. */
+  readonly wrong: number;
+}
+
+/** Rows to run, and the stand-in for the output of heads that are taken out. */
+export interface AblationInput {
+  /** Rows of token ids [rows][positions], at least two tokens each. */
+  tokens: readonly (readonly number[])[];
+  /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
+  method: AblationMethod;
+  /** mean: one mean a position instead of one over all. Default false. */
+  byPosition?: boolean;
+  /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
+  reference?: readonly (readonly number[])[];
+  /** A single row's token against a wrong one: `difference` of the result. */
+  contrast?: Contrast;
+  /** The clean run of the rows, where it is at hand. */
+  clean?: CleanRun;
+  /** Of the pairing of rows in resample and of the control's draws. Default 0. */
+  seed?: number;
+  /** Called as batches of variants are done. */
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+  /** Lets others in between stretches of a long run. */
+  turn?: Turn;
 }
 
 /** A row of the input with one set of heads taken out. */
@@ -33,7 +59,7 @@ interface Item {
 }
 
 /** Runs of the same rows with other heads taken out in each: variants share batches, and start where they first differ. */
-export class ModelRuns {
+export class AblationRuns {
   /** By set and row: loss of the next tokens. Filled by `all`. */
   readonly losses: number[][][];
   readonly #model: Model;
@@ -49,6 +75,8 @@ export class ModelRuns {
   readonly #last = new Map<string, Float32Array>();
   /** Streams where the contrast's token is foretold, by set [d_model], read out. */
   readonly #contrast = new Map<number, Float32Array>();
+  /** Tensors handed out, freed with the rest. */
+  readonly #owned: Tensor[] = [];
 
   constructor(model: Model, input: AblationInput, sets: readonly (readonly Head[])[], { keepStreams = true } = {}) {
     this.#model = model;
@@ -70,7 +98,6 @@ export class ModelRuns {
     this.#owned.push(made);
     return made;
   }
-  readonly #owned: Tensor[] = [];
 
   /** Streams where the contrast's token is foretold, of so many sets' runs [sets, d_model]; a new tensor. */
   contrastStreams(sets: number): Tensor {
@@ -96,13 +123,11 @@ export class ModelRuns {
     const total = [...groups.values()].flat().length;
     let done = 0;
     for (const [first, items] of groups) {
-      const most = Math.max(1, Math.floor(BATCH_TOKENS / this.#positions));
-      // As even as they go, so that batches of one size share their functions.
-      const size = Math.ceil(items.length / Math.ceil(items.length / most));
-      for (let at = 0; at < items.length; at += size) {
-        const batch = items.slice(at, at + size);
-        await this.#run(first, [...batch, ...new Array<Item>(size - batch.length).fill(batch[0]!)], batch.length, stop);
-        done += batch.length;
+      for (const batch of evenBatches(items.length, this.#positions)) {
+        const own = items.slice(batch.first, batch.first + batch.count);
+        const fillers = new Array<Item>(batch.size - batch.count).fill(own[0]!);
+        await this.#run(first, [...own, ...fillers], own.length, stop);
+        done += own.length;
         progress(done, total);
         await between();
       }
@@ -227,7 +252,7 @@ export class ModelRuns {
     const { contrast } = this.#input;
     items.forEach(({ set, row }, i) => {
       if (contrast) this.#contrast.set(set, streamAt(resid, i, contrast.position - 1));
-      if (set < 2) this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
+      this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
     });
     kept.dispose();
   }
@@ -273,11 +298,10 @@ async function inParts(
   { onLayer, turn }: Stop,
 ): Promise<Map<string, Tensor>> {
   const positions = Math.max(...tokens.map((row) => row.length));
-  const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
   const parts: Map<string, Tensor>[] = [];
   try {
-    for (let first = 0; first < tokens.length; first += most) {
-      const input = { tokens: tokens.slice(first, first + most), stopLayer, logitsAt: "none" } as const;
+    for (const { first, count } of evenBatches(tokens.length, positions)) {
+      const input = { tokens: tokens.slice(first, first + count), stopLayer, logitsAt: "none" } as const;
       const { resid, activations } = await forwardInTurns(model, input, { names, onLayer }, turn);
       resid.dispose();
       parts.push(activations);

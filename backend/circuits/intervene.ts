@@ -1,15 +1,16 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../common/options.ts";
-import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "../hooks/interventions.ts";
-import type { Affine } from "../models/forward/stage.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions, type Sources } from "../hooks/interventions.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
+import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { type NextToken, nextTokens } from "./ablate.ts";
 import { meanLoss, residLossesInTurns, type TokenLosses } from "./loss.ts";
+import { type NextToken, nextTokens } from "./next-tokens.ts";
 
 /** A run to change, and how. */
 export interface InterveneOptions {

@@ -1,11 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { allFinite, notFinite } from "../hooks/finite.ts";
-import { type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import type { Turn } from "../runtime/turn.ts";
+import { evenBatches } from "./batches.ts";
 
 /** Loss of the next token, in nats. */
 export interface TokenLosses {
@@ -17,8 +19,6 @@ export interface TokenLosses {
 
 /** Tokens whose logits are held at a time: 50 MB of them at 49,152 tokens of vocabulary. */
 const UNEMBED = 256;
-/** Tokens that go through a block together. */
-export const BATCH_TOKENS = 2048;
 
 /**
  * Loss of every next token.
@@ -27,10 +27,9 @@ export const BATCH_TOKENS = 2048;
  */
 export function nextTokenLosses(model: Model, tokens: readonly (readonly number[])[]): TokenLosses {
   const longest = Math.max(...tokens.map((row) => row.length));
-  const batch = Math.max(1, Math.floor(BATCH_TOKENS / longest));
   const nll: number[][] = [];
-  for (let first = 0; first < tokens.length; first += batch) {
-    const rows = tokens.slice(first, first + batch);
+  for (const { first, count } of evenBatches(tokens.length, longest)) {
+    const rows = tokens.slice(first, first + count);
     const { resid } = forward(model, { tokens: rows, logitsAt: "none" });
     nll.push(...residLosses(model, resid, rows));
     resid.dispose();

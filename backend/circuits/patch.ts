@@ -10,6 +10,7 @@ import { blockHook, blockHookNames, checkLayer } from "../models/transformer/hoo
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
+import { evenBatches, type Stop } from "./batches.ts";
 import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 
 /** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
@@ -63,9 +64,6 @@ export interface PatchResult {
   /** What to bear in mind, such as a clean prompt that does not prefer its answer; absent where all is well. */
   notes?: string[];
 }
-
-/** Tokens that go through a layer together. */
-const BATCH_TOKENS = 2048;
 
 /**
  * Activation patching: runs the corrupt prompt with the clean prompt's activation at one place at a time.
@@ -162,12 +160,6 @@ interface Base {
   streams: Tensor[];
 }
 
-/** How the work is given up, and lets others in. */
-interface Stop {
-  readonly onLayer: () => void;
-  readonly turn: Turn | undefined;
-}
-
 /** Both prompts, unpatched. */
 async function run(model: Model, pair: TokenPair, hook: string, { onLayer, turn }: Stop): Promise<Base> {
   const layers = Array.from({ length: model.config.n_layers }, (_, l) => l);
@@ -201,36 +193,39 @@ async function patchLayer(
   base: Base,
   { layer, node, by, onLayer, turn }: Stop & { layer: number; node: PatchNode; by: PatchPlace },
 ): Promise<number[]> {
-  const place = NODES[node];
   const positions = pair.corrupt.length;
   const source = base.sources[layer]!;
-  const axis = by === "head" ? ("headAxis" in place ? place.headAxis : 0) : node === "pattern" ? 2 : 1;
-  const places = by === "layer" ? 1 : by === "position" ? positions : source.shape[axis]!;
-  const batches = Math.ceil(places / Math.max(1, Math.floor(BATCH_TOKENS / positions)));
-  // As even as they go; the last is filled up, so that all run the same functions.
-  const size = Math.ceil(places / batches);
+  const axis = axisOf(node, by);
+  const places = axis === undefined ? 1 : source.shape[axis]!;
   const values: number[] = [];
-  for (let first = 0; first < places; first += size) {
-    const given = tf.tidy(() => {
-      const mask = new Float32Array(size * (by === "layer" ? 1 : places));
-      const width = mask.length / size;
-      for (let i = 0; i < size; i++) mask[i * width + Math.min(first + i, width - 1)] = 1;
-      const shape = source.shape.map((_, a) => (a === 0 ? size : a === axis ? width : 1));
+  for (const { first, count, size } of evenBatches(places, positions)) {
+    if (first > 0) await turn?.();
+    const tensors = tf.tidy(() => {
+      const mask = new Float32Array(size * places);
+      for (let i = 0; i < size; i++) mask[i * places + Math.min(first + i, places - 1)] = 1;
+      const shape = source.shape.map((_, a) => (a === 0 ? size : a === axis ? places : 1));
       const change = replaceWhere(tf.tensor(mask, shape), source);
       return { change, resid: tf.tile(base.streams[layer]!, [size, 1, 1]) };
     });
     try {
-      const input = { resid: given.resid, startLayer: layer, logitsAt: "last" } as const;
-      const interventions = new Map([[blockHook(layer, place.hook), given.change]]);
+      const input = { resid: tensors.resid, startLayer: layer, logitsAt: "last" } as const;
+      const interventions = new Map([[blockHook(layer, NODES[node].hook), tensors.change]]);
       const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
-      values.push(...logitDifference(result.logits!, pair).slice(0, Math.min(size, places - first)));
+      values.push(...logitDifference(result.logits!, pair).slice(0, count));
       result.dispose();
     } finally {
-      tf.dispose([given.resid, given.change.gain, given.change.bias]);
+      tf.dispose([tensors.resid, tensors.change.gain, tensors.change.bias]);
     }
-    if (first + size < places) await turn?.();
   }
   return values;
+}
+
+/** The axis of an activation along which one place is patched at a time; undefined where the whole is. */
+function axisOf(node: PatchNode, by: PatchPlace): number | undefined {
+  if (by === "layer") return undefined;
+  if (by === "position") return node === "pattern" ? 2 : 1;
+  const place = NODES[node];
+  return "headAxis" in place ? place.headAxis : undefined;
 }
 
 /** logit(answer) - logit(wrong). @param logits [rows, 1, d_vocab] @returns one a row */

@@ -9,13 +9,14 @@ import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forward } from "../models/forward/forward.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
-import { normalise, UNHOOKED } from "../models/transformer/block.ts";
+import { normalise } from "../models/transformer/block.ts";
+import { UNHOOKED } from "../models/transformer/hook.ts";
 import { blockHook, checkLayer } from "../models/transformer/hook-points.ts";
-import { parameter } from "../models/weights/weights.ts";
+import { parameter } from "../models/weights/parameters.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { BATCH_TOKENS } from "./loss.ts";
+import { evenBatches, type Stop } from "./batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 import { logitDifference, meanResult, notesOf, type PatchResult } from "./patch.ts";
 
@@ -128,16 +129,14 @@ async function patchPair(model: Model, pair: TokenPair, layer: number, receivers
   let corrupt: Run | undefined;
   try {
     corrupt = await run(model, pair, pair.corrupt, layer, { onLayer, turn });
-    const most = Math.max(1, Math.floor(BATCH_TOKENS / pair.clean.length));
     const values: number[] = [];
     // Batches of equal size, the last filled up, so that all run the same functions; where MLPs run again, of one layer each.
     const groups = receivers.form === "direct" ? [senders] : new Array<number>(layer).fill(H);
     for (const [group, count] of groups.entries()) {
-      const size = Math.ceil(count / Math.ceil(count / most));
-      for (let first = 0; first < count; first += size) {
-        const rows = Array.from({ length: size }, (_, i) => group * H + Math.min(first + i, count - 1));
+      for (const batch of evenBatches(count, pair.clean.length)) {
+        const rows = Array.from({ length: batch.size }, (_, i) => group * H + Math.min(batch.first + i, count - 1));
         const made = await patchSenders(model, pair, layer, rows, { clean, corrupt }, receivers);
-        values.push(...made.slice(0, Math.min(size, count - first)));
+        values.push(...made.slice(0, batch.count));
         told(values.length);
         await between();
       }
@@ -251,18 +250,12 @@ function changesOf(model: Model, layer: number, clean: Tensor, corrupt: Tensor):
   const { ln1Post } = model.weights.blocks[layer]!;
   if (!ln1Post) return written;
   const sum = tf.add(tf.sum(tf.matMul(byHead(corrupt), W), 0, true), parameter(model, `blocks.${layer}.attn.b_O`));
-  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", model.config, UNHOOKED);
+  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", { config: model.config, hook: UNHOOKED });
   return tf.sub(after(tf.add(sum, written)), after(sum));
 }
 
 /** A prompt's metric, the head outputs z [1, positions, heads, d_head] of the layers before one, and the streams before each and it. */
-async function run(
-  model: Model,
-  pair: TokenPair,
-  tokens: number[],
-  layer: number,
-  { onLayer, turn }: { onLayer: () => void; turn: Turn | undefined },
-) {
+async function run(model: Model, pair: TokenPair, tokens: number[], layer: number, { onLayer, turn }: Stop) {
   const before = Array.from({ length: layer + 1 }, (_, l) => blockHook(l, "hook_resid_pre"));
   const names = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
   const input = { tokens: [tokens], logitsAt: "last" } as const;

@@ -1,5 +1,6 @@
 import type { HeadModel } from "../heads/model.ts";
 import type { Model } from "../models/model.ts";
+import { pause } from "../runtime/turn.ts";
 import type { Context } from "./context.ts";
 import type { ModelOptions } from "./options.ts";
 
@@ -37,9 +38,4 @@ export async function headModelOf(ref: string): Promise<HeadModel> {
     import("../heads/model.ts"),
   ]);
   return headModel(await describeModel(ref));
-}
-
-/** Lets signals and timers through: native work blocks them. */
-function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -26,3 +26,9 @@ export type PathEnd = (typeof PATH_ENDS)[number];
 export const PATH_FORMS = ["direct", "mlps"] as const;
 /** One of `PATH_FORMS`. */
 export type PathForm = (typeof PATH_FORMS)[number];
+
+/** The forms as results name them. */
+export const PATH_FORM_WORDS: Readonly<Record<PathForm, string>> = {
+  direct: "direct edge",
+  mlps: "MLPs computed again",
+};

@@ -74,14 +74,23 @@ export function compareScores(
   };
 }
 
-function compared({ model, params, seed }: HeadScores, { axis, values }: HeadMetric, count: number): ComparedModel {
+function compared(
+  { model, params, seed }: HeadScores,
+  { axis, values, range, chance }: HeadMetric,
+  count: number,
+): ComparedModel {
   const top = rankTable(values)
     .slice(0, count)
     .map(({ layer, head, value, rank }): PlacedHead => {
       return { head: headFormat(axis)({ layer, head }), depth: relativeDepth(layer, values.length), value, rank };
     });
   const layers = layerProfiles(values, axis);
-  return { model, params, ...(seed === undefined ? {} : { seed }), values, layers, top };
+  const known = {
+    ...(seed !== undefined && { seed }),
+    ...(range && { range }),
+    ...(chance !== undefined && { chance }),
+  };
+  return { model, params, ...known, values, layers, top };
 }
 
 /** Parameters, and the seed, in which two score documents differ, in the order of the first. */

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
-import { type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook, blockHookNames, hookNames, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";

@@ -1,69 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
+import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../common/options.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { forward } from "../models/forward/forward.ts";
-import type { Affine } from "../models/forward/stage.ts";
+import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { activationWidth, blockHook, checkHookName, isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
-import {
-  checkKind,
-  INTERVENTION_KINDS,
-  type InterventionKind,
-  type InterventionName,
-  type KindInput,
-} from "./intervention-kinds.ts";
-import type { Reference, Target } from "./reference.ts";
-
-/** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
-const MOST_VALUES = 2 ** 20;
-const MOST_ROWS = 4_096;
-
-/** Numbers in nested arrays, or one number. */
-export type Values = number | readonly Values[];
-const valuesSchema: z.ZodType<Values> = z.lazy(() =>
-  z.union([z.number(), z.array(valuesSchema).min(1).max(MOST_VALUES)]),
-);
-const some = z.union([z.literal("all"), z.array(z.int().min(0)).min(1).max(MOST_VALUES)]);
-
-/** An intervention as data: the same words in a script, in a file for --interventions and in a request. */
-export const interventionSchema = z.strictObject({
-  at: z.string().max(200).describe("hook name, such as blocks.5.attn.hook_z; or attn.hook_z with `layer`"),
-  layer: z.int().min(0).optional().describe("layer, for a hook name without one"),
-  heads: some.default("all").describe('heads (of k and v: KV heads), or "all"; streams have none'),
-  positions: some.default("all").describe('positions of the sequence (of patterns and scores: queries), or "all"'),
-  keys: some.default("all").describe('of patterns and scores: positions of the keys, or "all"'),
-  rows: some.default("all").describe('batch rows, or "all": one call can change something else in every row'),
-  do: z.enum(Object.keys(INTERVENTION_KINDS) as [InterventionName, ...InterventionName[]]).describe("what is done"),
-  with: z
-    .union([
-      valuesSchema,
-      z.strictObject({
-        tokens: z
-          .array(z.array(z.int().min(0)).min(1).max(MOST_VALUES))
-          .min(1)
-          .max(MOST_ROWS),
-      }),
-      z.strictObject({
-        cache: z.string().max(200),
-        name: z.string().max(200).optional(),
-        row: z.int().min(0).optional(),
-      }),
-    ])
-    .optional()
-    .describe(
-      "numbers that broadcast to the activation, {tokens: reference rows}, or {cache, name, row} of a kept activation",
-    ),
-  byPosition: z.boolean().default(false).describe("mean: one for every position"),
-  seed: z.int().min(0).default(0).describe("of resample's pairing"),
-});
-
-/** An intervention before its defaults are filled in. */
-export type Intervention = z.input<typeof interventionSchema>;
-type Parsed = z.output<typeof interventionSchema>;
+import { checkKind, INTERVENTION_KINDS, type InterventionKind, type KindInput } from "./intervention-kinds.ts";
+import { type Intervention, type ParsedIntervention, parseInterventions, type Values } from "./intervention-schema.ts";
+import type { Target } from "./reference.ts";
+import { ReferenceRuns } from "./reference-runs.ts";
 
 /** What `with` may refer to by name. */
 export interface Sources {
@@ -95,27 +43,6 @@ interface Run extends Target {
 }
 
 /**
- * Checks interventions from a file or a request.
- * @throws HeadscopeError (usage) naming the entry and the field
- */
-export function parseInterventions(value: unknown): Intervention[] {
-  const result = z.array(interventionSchema).safeParse(Array.isArray(value) ? value : [value]);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const [entry, ...field] = issue.path;
-  const given = (Array.isArray(value) ? value : [value])[Number(entry)] as { do?: unknown } | undefined;
-  if (field[0] === "do" && typeof given?.do === "string")
-    throw unknownName("intervention", given.do, Object.keys(INTERVENTION_KINDS));
-  throw new HeadscopeError(
-    "usage",
-    `intervention ${String(entry ?? 0)}${field.length ? `, ${field.join(".")}` : ""}: ${issue.message}`,
-    {
-      remedy: 'write it as {"at": "blocks.5.attn.hook_z", "heads": [1, 4], "do": "zero"}',
-    },
-  );
-}
-
-/**
  * Turns interventions into what the forward computes: t' = gain · t + bias at each hook point.
  * Several at one point are done one after the other, in the order of the list. Positions are those of the sequence, also over a
  * cache; what `with` has no position for is left as it is.
@@ -136,8 +63,11 @@ export function compileInterventions(
     });
   const positions = Math.max(...lengths);
   const target: Run = { rows: options.rows, positions, lengths, sequence: Math.max(positions, options.positions) };
-  const list = (parseInterventions([...interventions]) as Parsed[]).map((one) => ({ ...one, at: hookOf(config, one) }));
-  const references = new References(model, list, options.tokens);
+  const list = (parseInterventions([...interventions]) as ParsedIntervention[]).map((one) => ({
+    ...one,
+    at: hookOf(config, one),
+  }));
+  const references = new ReferenceRuns(model, list, options.tokens);
   const compiled = new Map<string, Affine>();
   try {
     for (const one of list) {
@@ -152,6 +82,13 @@ export function compileInterventions(
   } finally {
     references.dispose();
   }
+}
+
+/** Heads whose output z is 0 at every position, as interventions. @returns one a layer */
+export function zeroHeads(heads: readonly Head[]): Intervention[] {
+  const byLayer = new Map<number, number[]>();
+  for (const { layer, head } of heads) byLayer.set(layer, [...(byLayer.get(layer) ?? []), head]);
+  return [...byLayer].map(([layer, list]) => ({ at: "attn.hook_z", layer, heads: list, do: "zero" }));
 }
 
 /** Frees what `compileInterventions` made. */
@@ -216,10 +153,10 @@ function joined(next: Affine, before: Affine, hook: string): Affine {
 
 function compileOne(
   config: ModelConfig,
-  one: Parsed,
+  one: ParsedIntervention,
   target: Run,
   { caches = {} }: Sources,
-  references: References,
+  references: ReferenceRuns,
 ): Affine {
   checkKind(one.do, one.at);
   const shape = activationShape(config, one.at, target);
@@ -274,7 +211,7 @@ function compileOne(
 
 /** An intervention where it holds: gain 1 and bias 0 elsewhere, and at positions that its tables do not have. */
 function placed(
-  one: Parsed,
+  one: ParsedIntervention,
   gain: Tensor,
   bias: Tensor,
   { shape, target, ofRun }: { shape: number[]; target: Run; ofRun: boolean },
@@ -326,7 +263,7 @@ function onesAt(axis: number, length: number, rank: number, holds: (place: numbe
 }
 
 /** @throws HeadscopeError (usage) where a row would be given the padding of a shorter one */
-function checkLengths(one: Parsed, lengths: readonly number[], target: Target): void {
+function checkLengths(one: ParsedIntervention, lengths: readonly number[], target: Target): void {
   if (lengths.length < 2) return;
   const rows = one.rows === "all" ? target.lengths.map((_, r) => r) : one.rows;
   const short = rows.find((r) => (lengths[r] ?? 0) < (target.lengths[r] ?? 0) && one.positions === "all");
@@ -339,7 +276,7 @@ function checkLengths(one: Parsed, lengths: readonly number[], target: Target): 
 }
 
 /** The full hook name. */
-function hookOf(config: ModelConfig, { at, layer }: Parsed): string {
+function hookOf(config: ModelConfig, { at, layer }: ParsedIntervention): string {
   const name = layer === undefined ? at : blockHook(layer, at);
   checkHookName(config, name);
   return name;
@@ -352,7 +289,7 @@ function activationShape(config: ModelConfig, hook: string, { rows, positions }:
 }
 
 /** 1 where an intervention holds, 0 elsewhere, with 1 in the place of axes that it takes whole. */
-function maskOf(one: Parsed, shape: number[], target: Run): Tensor {
+function maskOf(one: ParsedIntervention, shape: number[], target: Run): Tensor {
   const pattern = isPattern(one.at);
   if (one.heads !== "all" && shape.length < 4) {
     throw new HeadscopeError("usage", `${one.at} has no heads to choose`, {
@@ -396,7 +333,7 @@ function maskOf(one: Parsed, shape: number[], target: Run): Tensor {
   return mask;
 }
 
-function literal(values: Values, shape: number[], one: Parsed, sequence: number): Tensor {
+function literal(values: Values, shape: number[], one: ParsedIntervention, sequence: number): Tensor {
   let made: Tensor;
   try {
     made = tf.tensor(values as number[]);
@@ -409,7 +346,7 @@ function literal(values: Values, shape: number[], one: Parsed, sequence: number)
 }
 
 /** A source in the activation's rank; refused unless it broadcasts. @param sequence positions that it may have instead of the run's */
-function fitted(source: Tensor, shape: number[], one: Parsed, sequence: number): Tensor {
+function fitted(source: Tensor, shape: number[], one: ParsedIntervention, sequence: number): Tensor {
   const padded = source.rank > shape.length ? undefined : lift(source, shape.length);
   const places = isPattern(one.at) ? [2, 3] : [1];
   const fits = (n: number, axis: number) => n === 1 || n === shape[axis] || (places.includes(axis) && n === sequence);
@@ -423,60 +360,4 @@ function fitted(source: Tensor, shape: number[], one: Parsed, sequence: number):
 
 function lift(t: Tensor, rank: number): Tensor {
   return t.rank === rank ? t : tf.reshape(t, [...new Array(rank - t.rank).fill(1), ...t.shape]);
-}
-
-/** Clean activations that interventions refer to by tokens: one run for each set of rows, made when first needed. */
-class References {
-  readonly #model: Model;
-  readonly #list: readonly Parsed[];
-  readonly #own: readonly (readonly number[])[] | undefined;
-  readonly #runs = new Map<string, { activations: Map<string, Tensor>; dispose(): void }>();
-
-  constructor(model: Model, list: readonly Parsed[], own: readonly (readonly number[])[] | undefined) {
-    this.#model = model;
-    this.#list = list;
-    this.#own = own;
-  }
-
-  of(one: Parsed): Reference {
-    const given = givenTokens(one);
-    const tokens = given ?? this.#own;
-    if (!tokens) {
-      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} has no rows to draw from`, {
-        remedy: "give them as `with: {tokens: rows}`",
-      });
-    }
-    const key = JSON.stringify(tokens);
-    let run = this.#runs.get(key);
-    if (!run) {
-      const names = [
-        ...new Set(
-          this.#list
-            .filter((other) => JSON.stringify(givenTokens(other) ?? this.#own) === key)
-            .map((other) => other.at),
-        ),
-      ];
-      // Kept beyond the tidy in which an intervention is compiled.
-      const { activations, resid } = forward(this.#model, { tokens, logitsAt: "none" }, { names });
-      for (const t of activations.values()) tf.keep(t);
-      resid.dispose();
-      run = { activations, dispose: () => tf.dispose([...activations.values()]) };
-      this.#runs.set(key, run);
-    }
-    return {
-      activation: run.activations.get(one.at)!,
-      lengths: tokens.map((row) => row.length),
-      own: given === undefined,
-    };
-  }
-
-  dispose(): void {
-    for (const run of this.#runs.values()) run.dispose();
-  }
-}
-
-function givenTokens({ with: given }: Parsed): number[][] | undefined {
-  return given !== undefined && typeof given === "object" && "tokens" in given
-    ? (given as { tokens: number[][] }).tokens
-    : undefined;
 }

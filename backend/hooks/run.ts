@@ -1,10 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules } from "../common/options.ts";
-import { type ForwardInput, type ForwardOptions, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardInput, ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { ActivationCache } from "./activation-cache.ts";
-import { compileInterventions, disposeInterventions, type Intervention, type Sources } from "./interventions.ts";
+import type { Intervention } from "./intervention-schema.ts";
+import { compileInterventions, disposeInterventions, type Sources } from "./interventions.ts";
 
 /** What both runs take beside the tokens. */
 export interface RunOptions {

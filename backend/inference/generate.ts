@@ -3,18 +3,19 @@ import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_O
 import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
 import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import {
   compileInterventions,
   disposeInterventions,
-  type Intervention,
   mergeInterventions,
   type Sources,
+  zeroHeads,
 } from "../hooks/interventions.ts";
-import { zeroHeads } from "../hooks/zero-heads.ts";
 import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { requireTokenizer } from "../models/encode.ts";
-import { type ForwardOptions, type ForwardResult, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";

@@ -18,7 +18,7 @@ export interface StopRule {
 
 /** The stops that a model's own files name, and others beside them. */
 export function ownStops({ stops }: Pick<Model, "stops">, others: readonly Stop[] = []): Stop[] {
-  return [...stops.tokens.map(({ id }) => id), ...others];
+  return [...stops.tokens.map(({ id }) => id), ...stops.texts.map(({ text }) => text), ...others];
 }
 
 /**

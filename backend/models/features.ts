@@ -1,9 +1,12 @@
 import type { ModelConfig } from "./config.ts";
-import type { Parts } from "./families/family.ts";
-import type { BlockWeights } from "./weights/block-parts.ts";
 
-/** Groups of a block's biases. */
-export type BiasGroup = "query, key and value" | "attention output" | "MLP";
+/** Groups of a block's biases, each with the part that tells whether the block has them. */
+const BIASES = {
+  "query, key and value": "attn.qkv_bias",
+  "attention output": "attn.o_bias",
+  MLP: "mlp.in_bias",
+} as const;
+export type BiasGroup = keyof typeof BIASES;
 
 /**
  * What a model is made of, in words: "3 KV heads for 9 query heads", "window of 4,096 tokens in 13 of 26 layers".
@@ -71,21 +74,8 @@ function rounded(value: number): string {
   return String(Number(value.toPrecision(4)));
 }
 
-/** Biases of a block's weights. */
-export function biasesOf({ qkvBias, oBias, mlpInBias }: BlockWeights): BiasGroup[] {
-  return biasGroups(qkvBias !== undefined, oBias !== undefined, mlpInBias !== undefined);
-}
-
-/** Biases that a checkpoint's parts hold, told by the first block. */
-export function biasesIn(parts: Parts): BiasGroup[] {
-  const has = (name: string): boolean => Object.hasOwn(parts, `blocks.0.${name}`);
-  return biasGroups(has("attn.qkv_bias"), has("attn.o_bias"), has("mlp.in_bias"));
-}
-
-function biasGroups(qkv: boolean, output: boolean, mlp: boolean): BiasGroup[] {
-  return [
-    ...(qkv ? (["query, key and value"] as const) : []),
-    ...(output ? (["attention output"] as const) : []),
-    ...(mlp ? (["MLP"] as const) : []),
-  ];
+/** Groups of biases that a model's first block has. @param parts names of the model's parts */
+export function biasesOf(parts: Iterable<string>): BiasGroup[] {
+  const names = new Set(parts);
+  return (Object.keys(BIASES) as BiasGroup[]).filter((group) => names.has(`blocks.0.${BIASES[group]}`));
 }

@@ -19,7 +19,7 @@ export class Model {
   readonly config: ModelConfig;
   readonly weights: Weights;
   readonly tokenizer: Tokenizer | undefined;
-  /** The tokens at which its own files end a generation. */
+  /** The tokens and texts at which its own files end a generation. */
   readonly stops: Stops;
   /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault: string | undefined;

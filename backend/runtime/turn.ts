@@ -5,10 +5,15 @@
  */
 export type Turn = () => Promise<void>;
 
+/** Lets signals, timers and others' work through, which native work blocks. */
+export function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** The turn of work that nobody else waits for: the event loop's. @param signal gives the work up */
 export function loopTurn(signal?: AbortSignal): Turn {
   return async () => {
-    await new Promise(setImmediate);
+    await pause();
     signal?.throwIfAborted();
   };
 }

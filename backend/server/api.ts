@@ -5,13 +5,13 @@
 import type { KeptReport, ReportComparison } from "../../experiments/index.ts";
 import type { NeedleTrial } from "../../probes/needle.ts";
 import type { Flag, JsonSchema } from "../common/definitions/definition.ts";
-import type { PatchNode, PatchPlace, PathForm } from "../common/patching.ts";
+import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../common/patching.ts";
 import type { Preset } from "../common/presets.ts";
 import type { AblationMethod, ShownStatus, TensorType } from "../common/words.ts";
 import type { HeadMask } from "../heads/mask.ts";
 import type { HeadModel } from "../heads/model.ts";
 import type { HeadScores } from "../heads/scores.ts";
-import type { Intervention } from "../hooks/interventions.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import type { Stop, Stopped } from "../inference/stop-rule.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { LicenceTerms } from "../models/sources/catalogue.ts";
@@ -145,8 +145,8 @@ export interface ModelInfo extends HeadModel {
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
-  /** Tokens at which the model's own files end a generation, and which files say so. */
-  readonly stops: readonly { readonly id: number; readonly text: string; readonly sources: readonly string[] }[];
+  /** Tokens and texts (without `id`) at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly { readonly id?: number; readonly text: string; readonly sources: readonly string[] }[];
   /** Absent for models that take token ids only. */
   readonly tokenizer?: {
     readonly bos?: { readonly id: number; readonly text: string };
@@ -193,6 +193,8 @@ export interface RunDetail extends RunSummary {
   readonly evaluations?: Readonly<
     Record<string, { readonly title: string; readonly chance?: { readonly accuracy?: number; readonly loss?: number } }>
   >;
+  /** Scores of a head that attends evenly by the probes that are measured along, by PROBE.METRIC; those that do not tell are absent. */
+  readonly evenScores?: Readonly<Record<string, number>>;
 }
 
 /** GET /api/runs/:id/metrics: by name, [step, value] ascending; null where a value was not a number. */
@@ -471,7 +473,7 @@ export interface PatchRequest {
   readonly by?: PatchPlace;
   readonly layers?: readonly number[];
   readonly into?: readonly string[];
-  readonly through?: "q" | "k" | "v";
+  readonly through?: PathEnd;
   /** Of path patching: the direct edge (default), or the MLPs between computed again. */
   readonly form?: PathForm;
 }

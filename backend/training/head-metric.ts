@@ -8,9 +8,14 @@ export interface HeadMeasurement {
   readonly head: number;
 }
 
+/** The name of a probe's metric among a run's measurements, without the head: `PROBE.METRIC`. */
+export function measureName(probe: string, metric: string): string {
+  return `${probe}.${metric}`;
+}
+
 /** The name under which a run keeps a head's score: `PROBE.METRIC[LAYER.HEAD]`. */
 export function headMetricName(probe: string, metric: string, layer: number, head: number): string {
-  return `${probe}.${metric}[${layer}.${head}]`;
+  return `${measureName(probe, metric)}[${layer}.${head}]`;
 }
 
 /** Reads such a name; undefined for the name of any other measurement. */

@@ -1,6 +1,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../models/config.ts";
-import { compose } from "../models/transformer/training-forward.ts";
+import { trainingForward } from "../models/transformer/training-forward.ts";
 import { type ParameterPlace, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
@@ -211,7 +211,7 @@ function outputs(plan: StepPlan, values: readonly Tensor[], read: Tensor, tables
   const weights = weightsOver(config, places, (place) => at.get(place)!);
   const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [shape.positions, 1, config.rotary_dim]), [rows, 1, 1]));
   const rotation = cos && sin ? { cos, sin } : undefined;
-  return compose(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
+  return trainingForward(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
 }
 
 /** Losses of outputs: cross-entropy in nats, or the mean squared error of a position. @returns [rows * scored] */

@@ -4,6 +4,7 @@ import { modelOfParameters } from "../models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
+import { pause } from "../runtime/turn.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import { configOf, type TrainSpec } from "./spec.ts";
@@ -147,7 +148,7 @@ export async function train(
       }
       if (measured.has(step)) await measure(losses);
       await saveWhereDue();
-      await new Promise((resolve) => setImmediate(resolve));
+      await pause();
     }
     return { step, status: "done" };
   } finally {

@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { residLossesInTurns } from "../circuits/loss.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { type ForwardInput, forward } from "../models/forward/forward.ts";
+import { forward } from "../models/forward/forward.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
+import type { ForwardInput } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { Recent } from "../runtime/recent.ts";

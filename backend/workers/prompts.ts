@@ -1,16 +1,32 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
-import { logitsOf } from "../circuits/loss.ts";
+import { z } from "zod";
+import { nextProbabilities } from "../circuits/next-tokens.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { allFinite, notFinite } from "../hooks/finite.ts";
 import { encodeText } from "../models/encode.ts";
-import type { ForwardOptions } from "../models/forward/forward.ts";
+import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
-import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import type { Candidate, PromptInput } from "../server/api.ts";
+import type { Candidate } from "../server/api.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
+
+/** Token ids of one prompt, and rows of them. */
+export const tokenIds = z.array(z.number());
+export const tokenRows = z.array(tokenIds);
+
+/** The two ways to give a prompt. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export const promptFields = {
+  text: { text: z.string(), bos: z.boolean().optional() },
+  tokens: { tokens: tokenIds },
+};
+
+/** A prompt of a model. */
+export const promptInput = z.union([
+  z.object({ model: z.string(), ...promptFields.text }),
+  z.object({ model: z.string(), ...promptFields.tokens }),
+]);
+type PromptInput = z.output<typeof promptInput>;
 
 /**
  * The ids of a prompt.
@@ -52,31 +68,28 @@ export function candidate({ tokenizer }: Model, id: number, probability: number)
   return { id, text: tokenizer === undefined ? String(id) : tokenLabel(tokenizer, id), probability };
 }
 
-/** The run that a stream comes from: to say where numbers that are none arose. */
-export interface StreamRun extends Pick<ForwardOptions, "interventions"> {
+/** A prompt's run, to say where numbers that are none arose. */
+export interface PromptRun extends Pick<ForwardOptions, "interventions"> {
   readonly ids: readonly number[];
 }
 
 /**
- * Probability of every next token [d_vocab].
+ * Probability of every token after a prompt [d_vocab].
  * @param stream after the last layer [1, positions, d_model]
  * @throws HeadscopeError (input) for logits that are no numbers
  */
-export function nextProbabilities(model: Model, stream: Tensor, { ids, ...changes }: StreamRun): Float32Array {
-  const probabilities = tf.tidy(() => {
-    const [, positions, width] = stream.shape as [number, number, number];
-    const last = gatherRows(tf.reshape(stream, [positions, width]), tf.tensor1d([positions - 1], "int32"));
-    return tf.softmax(logitsOf(model, last));
-  });
-  // Read outside of tidy, which would look for tensors in every number of what it returns.
-  const values = probabilities.dataSync() as Float32Array;
-  probabilities.dispose();
-  if (!allFinite(values)) throw notFinite(model, "the logits", [ids], changes);
-  return values;
+export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: PromptRun): Float32Array {
+  const [, positions, width] = stream.shape as [number, number, number];
+  const last = tf.tidy(() => tf.reshape(tf.slice(stream, [0, positions - 1, 0], [1, 1, width]), [1, width]));
+  try {
+    return nextProbabilities(model, last, { tokens: [ids], ...changes })[0]!;
+  } finally {
+    last.dispose();
+  }
 }
 
-/** The likeliest next tokens, best first. @param stream after the last layer [1, positions, d_model] */
-export function nextTokens(model: Model, stream: Tensor, count: number, run: StreamRun): Candidate[] {
-  const probabilities = nextProbabilities(model, stream, run);
+/** The likeliest tokens after a prompt, best first. @param stream after the last layer [1, positions, d_model] */
+export function candidates(model: Model, stream: Tensor, count: number, run: PromptRun): Candidate[] {
+  const probabilities = probabilitiesAfter(model, stream, run);
   return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
 }

@@ -1,12 +1,14 @@
 // A worker: a process that does what its parent asks for over the pipes 3 (in) and 4 (out), and ends with its parent.
+
 import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
+import { pause } from "../runtime/turn.ts";
 import { fileError } from "../store/file-error.ts";
+import { answer, type Handlers, type Idle, Reply } from "./handler.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
-import { type Handlers, type Idle, Reply } from "./requests/index.ts";
 
 /** Milliseconds between signs of life. */
 const HEARTBEAT = 1_000;
@@ -60,8 +62,8 @@ async function perform({ header, body }: Request): Promise<void> {
     const known = await handlers;
     const load = known[kind];
     if (load === undefined) throw unknownName("kind of job", kind, Object.keys(known));
-    const { handle } = await load();
-    const result = await handle(payload, {
+    const { request } = await load();
+    const result = await answer(kind, request, payload, {
       emit: (event, eventBody) => send({ id, type: "event", event }, eventBody),
       later: (work) => {
         idle = work;
@@ -88,7 +90,7 @@ async function doAside(): Promise<void> {
 
 /** Lets the event loop run, and requests aside be done, between two steps of one. */
 async function turn(signal: AbortSignal, hold?: () => () => void): Promise<void> {
-  await new Promise(setImmediate);
+  await pause();
   signal.throwIfAborted();
   if (aside.length === 0 || between) return;
   between = true;

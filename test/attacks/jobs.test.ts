@@ -4,6 +4,7 @@ import type { JobSummary, Problem, RunSummary } from "../../backend/server/api.t
 import { buildCli } from "../helpers/cli.ts";
 import { headscope } from "../helpers/headscope.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { trainSpec } from "../helpers/specs.ts";
 
 const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");
 
@@ -78,7 +79,7 @@ describe("a queue that takes no more", () => {
   beforeAll(async () => {
     server = await openServer({ limits: { queuedJobs: 0 } });
     const { store } = server.server.context;
-    const spec = { task: "induction", params: {}, model: {}, training: { steps: 10 }, probes: [] };
+    const spec = trainSpec({ training: { steps: 10 } });
     run = store.createRuns(spec, [0])[0]!.id;
     store.updateRun(run, { status: "cancelled" });
     job = store.addJob(

@@ -56,10 +56,16 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
     await heading(name);
   };
   const shot = (name: string) => page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
-  /** The CSV file that a card's menu gives. */
-  async function csvOf(title: string): Promise<string> {
+  /** The text that a card's menu gives: a CSV file, or the JSON that it shows. */
+  async function taken(title: string, kind: "CSV" | "JSON"): Promise<string> {
     await page.getByRole("button", { name: `Command and data of ${title}` }).click();
-    const entry = page.locator("[popover]:popover-open").getByRole("button", { name: /^CSV/ });
+    const entry = page.locator("[popover]:popover-open").getByRole("button", { name: new RegExp(`^${kind}`) });
+    if (kind === "JSON") {
+      await entry.click();
+      const text = await page.locator("dialog[open] pre").textContent();
+      await page.keyboard.press("Escape");
+      return text!;
+    }
     const [download] = await Promise.all([page.waitForEvent("download"), entry.click()]);
     return readFileSync(await download.path(), "utf8");
   }
@@ -172,13 +178,18 @@ describe.skipIf(chromiumPath === undefined)("from a question of the Home page, c
       const scores = await inTerminal<Scores>(await shownCommand(page, "Grid of heads"), home);
       const importance = scores.metrics.importance.values;
       // What leaves the page says where it comes from.
-      const csv = await csvOf("Grid of heads");
+      const csv = await taken("Grid of heads", "CSV");
       expect(csv.split("\r\n").filter((line) => line.startsWith("# "))).toEqual([
         "# Grid of heads",
         expect.stringMatching(/^# model smollm2-135m \(sha256:[0-9a-f]{12}\), headscope /),
         expect.stringMatching(/^# npx headscope probe attention-sink .*samples=4/),
       ]);
       expect(csv.split("\r\n").find((line) => !line.startsWith("# "))).toBe("layer,head,importance,rank,percentile");
+      const taking = JSON.parse(await taken("Grid of heads", "JSON")) as Scores & {
+        provenance: Record<string, unknown>;
+      };
+      expect(taking.metrics.importance.values).toEqual(importance);
+      expect(taking.provenance).toMatchObject({ title: "Grid of heads", model: "smollm2-135m" });
       const best = importance
         .flatMap((row, layer) => row.map((value, head) => ({ name: `${layer}.${head}`, value })))
         .sort((a, b) => b.value - a.value)[0]!;

@@ -5,6 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
+import { patiently } from "../helpers/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
@@ -79,6 +80,51 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
       expect(apart).toBe(true);
       await page.keyboard.press("Escape");
     }
+  });
+
+  test("at 1280 pixels the values of compared runs are seen at once, and on narrower pages within reach", async () => {
+    const { page } = watched;
+    await page.setViewportSize({ width: 1280, height: 800 });
+    const trained = await page.request.post(`${serving.url}/api/runs`, {
+      data: { task: "induction", params: { steps: 2, points: 2, d_model: 16, n_heads: 2 }, seeds: [0, 1, 2, 3, 4, 5] },
+    });
+    expect(trained.ok(), await trained.text()).toBe(true);
+    const { runs } = (await trained.json()) as { runs: { id: string }[] };
+    const statuses = async (): Promise<string[]> => {
+      const all = (await (await page.request.get(`${serving.url}/api/runs`)).json()) as { status: string }[];
+      return all.map(({ status }) => status);
+    };
+    await expect.poll(statuses, { timeout: patiently(120_000) }).toEqual(runs.map(() => "done"));
+    for (const [count, wide] of [
+      [1, 1280],
+      [2, 1280],
+      [runs.length, 1280],
+      [runs.length, 640],
+    ] as const) {
+      await page.setViewportSize({ width: wide, height: 800 });
+      const shown = runs.slice(0, count).map(({ id }) => id);
+      await page.goto(`${serving.url}/training?runs=${shown.join(",")}`);
+      const values = page.getByRole("region", { name: count === 1 ? "Values" : "Values compared", exact: true });
+      const table = values.getByRole("region", { name: "Metric by run" });
+      await table.getByRole("columnheader", { name: shown.at(-1)! }).waitFor();
+      await table.getByRole("rowheader", { name: "induction, best head", exact: true }).waitFor();
+      const { hidden, overflow, edges } = await table.evaluate((region) => {
+        const hidden = region.scrollWidth - region.clientWidth;
+        const { overflowX: overflow } = getComputedStyle(region);
+        region.scrollLeft = hidden;
+        const side = (of: Element): DOMRect => of.getBoundingClientRect();
+        const [name, last] = ["th", "td:last-child"].map((cell) => side(region.querySelector(`tbody ${cell}`)!));
+        const card = side(region.closest(".card")!);
+        return { hidden, overflow, edges: [card.left, name!.left, name!.right, last!.right, card.right, innerWidth] };
+      });
+      // What is wider than its card scrolls there, and the names stay.
+      if (wide === 1280) expect(hidden).toBe(0);
+      else expect(hidden).toBeGreaterThan(0);
+      expect(overflow).toBe("auto");
+      expect(edges).toEqual(edges.toSorted((a, b) => a - b));
+      expect(await width()).toBeLessThanOrEqual(wide);
+    }
+    expect(watched.complaints).toEqual([]);
   });
 
   test("an address of no page says so", async () => {

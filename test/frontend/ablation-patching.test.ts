@@ -1,5 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { pairFileSchema } from "../../backend/circuits/pairs.ts";
+import { heldToken, partParam, wrongToken } from "../../frontend/src/ablation/params.ts";
+import { ablationOf } from "../../frontend/src/patching/ablation.ts";
 import {
   answerText,
   EXAMPLES,
@@ -21,6 +23,12 @@ import {
   strongest,
   unionOfDiffer,
 } from "../../frontend/src/patching/restored.ts";
+import { heldIn } from "../../frontend/src/state/held.ts";
+import { prompt, promptText } from "../../frontend/src/state/prompt.svelte.ts";
+import { selection } from "../../frontend/src/state/selection.svelte.ts";
+import { view } from "../../frontend/src/state/url.svelte.ts";
+import { workspace } from "../../frontend/src/state/workspace.svelte.ts";
+import { patiently } from "../helpers/patience.ts";
 
 describe("what patching restores", () => {
   const response = { clean: 6, corrupt: -4, patched: [[-4, 6, 1], [-6, 8, -4]] }; // biome-ignore format: rows
@@ -125,5 +133,57 @@ describe("pairs", () => {
 
   it("together differ where any of them does", () => {
     expect(unionOfDiffer([{ differ: [4, 9] }, { differ: [2, 4] }])).toEqual([2, 4, 9]);
+  });
+});
+
+describe("the link from the strongest places to the Ablation page", () => {
+  const candidate = (id: number, text: string) => ({ id, text, probability: 0.5 });
+  const model = (ref: string) => ({ ref, family: "llama", digest: `sha256:${ref}`, layers: 2, heads: 4, kvHeads: 4 });
+  const ANSWERS: Record<string, unknown> = {
+    "/api/models": ["words", "ids"].map((ref) => ({ ref, title: ref, kind: "constructed", ready: true })),
+    "/api/models/words": { ...model("words"), config: { d_vocab: 100, n_ctx: 64 }, tokenizer: { addsBos: false } },
+    "/api/models/ids": { ...model("ids"), config: { d_vocab: 100, n_ctx: 64 } },
+  };
+
+  beforeAll(() => {
+    vi.stubGlobal("fetch", (path: string) => Promise.resolve(Response.json(ANSWERS[path] ?? [])));
+    workspace.open();
+  });
+
+  it.each([
+    [
+      "words",
+      { clean: "Mary and John: John gave to", corrupt: "Mary and John: Mary gave to" },
+      "Mary and John: John gave to Mary",
+    ],
+    ["ids", { clean: [0, 5, 9, 5], corrupt: [0, 5, 7, 5] }, "0 5 9 5 9"],
+  ])("asks the question of the pair, with its heads out, in a model of %s", async (ref, sides, text) => {
+    workspace.model = ref;
+    await vi.waitFor(() => {
+      workspace.follow();
+      expect(workspace.info.value?.ref).toBe(ref);
+    }, patiently(5_000));
+    promptText.value = "another story's text";
+    selection.value = [];
+    const ids = [0, 5, 9, 5];
+    const tokens = { ids, tokens: ids.map(String) };
+    const alignment = {
+      clean: tokens,
+      corrupt: tokens,
+      differ: [2],
+      answer: candidate(9, " Mary"),
+      wrong: candidate(7, " John"),
+    };
+    const question = ablationOf({ ...sides, answer: 9, wrong: 7 }, alignment);
+    const { pathname } = new URL(view.href("ablation", question), location.href);
+    expect(pathname).toBe("/ablation");
+
+    view.change({ ...selection.to(["1.0", "1.2"]), ...question }, "ablation");
+    expect(promptText.value).toBe(text);
+    // The answer follows the clean prompt, is held there in this very text, and is set against the wrong one.
+    expect(heldIn(heldToken.value, prompt.request)).toBe(ids.length);
+    expect(wrongToken.value).toBe(7);
+    expect(partParam.value).toBe("auto");
+    expect(selection.value).toEqual(["1.0", "1.2"]);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { interventionSchema } from "../../backend/hooks/interventions.ts";
+import { interventionSchema } from "../../backend/hooks/intervention-schema.ts";
 import { ablateCommand, generateCommand } from "../../frontend/src/ablation/commands.ts";
 import { band, changes, controlLosses, shade, signed, verdictOf } from "../../frontend/src/ablation/effect.ts";
 import {
@@ -35,7 +35,7 @@ describe("interventions as data", () => {
       ...asInterventions(zero),
       ...asInterventions({ ...zero, method: "mean", byPosition: true, reference }),
       ...asInterventions({ ...zero, method: "resample", seed: 3, reference }),
-      ...Object.values(templates(30, 12)),
+      ...Object.values(templates(30, 12)).flat(),
     ];
     for (const one of made) expect(interventionSchema.safeParse(one).error).toBeUndefined();
   });

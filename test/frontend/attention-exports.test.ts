@@ -6,6 +6,7 @@ import {
   patternJson,
   patternTable,
 } from "../../frontend/src/attention/exports.ts";
+import { layerSvg } from "../../frontend/src/attention/layerSvg.ts";
 import { pick } from "../../frontend/src/attention/patterns.ts";
 import { Shared } from "../../frontend/src/attention/shared.ts";
 import { stripSvg } from "../../frontend/src/attention/stripSvg.ts";
@@ -84,6 +85,29 @@ describe("what is taken from a pattern", () => {
     }
     // The strip says which of its colours is which.
     for (const words of ["looks at", "seen by"]) expect(pictures[1]).toContain(words);
+  });
+
+  it("pictures say what their colours are, those of a layer as those of one head", () => {
+    const scale = { stops: ["#ffffff", "#888888", "#000000"], high: 2.5, contrast: "log", byValue: true } as const;
+    const image = "data:image/png;base64,AAAA";
+    const pictures = [
+      matrixSvg(named, image, { paper: "#fff", ink: "#000", scale }),
+      layerSvg([{ head: "3.0", image }, { head: "3.1", image }], scale),
+    ]; // biome-ignore format: two pictures
+    for (const picture of pictures) {
+      const { documentElement: svg } = new DOMParser().parseFromString(picture, "image/svg+xml");
+      const bar = svg.querySelector("rect.scale")!;
+      const side = (element: Element, name: string): number => Number(element.getAttribute(name));
+      expect([...svg.querySelectorAll("stop")].map((stop) => stop.getAttribute("stop-color"))).toEqual(scale.stops);
+      const words = [...svg.querySelectorAll("text")].map(({ textContent }) => textContent);
+      expect(words.slice(-3)).toEqual(["0", "2.5", "weight × norm of value, log scale"]);
+      // Below the patterns, and within the picture.
+      const lowest = Math.max(
+        ...[...svg.querySelectorAll("image")].map((each) => side(each, "y") + side(each, "height")),
+      );
+      expect(side(bar, "y")).toBeGreaterThan(lowest);
+      expect(side([...svg.querySelectorAll("text")].at(-2)!, "y")).toBeLessThan(side(svg, "height"));
+    }
   });
 
   it("one head of a layer is its part of the layer's numbers", () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { compareScores } from "../../backend/heads/compare.ts";
 import { parseScores } from "../../backend/heads/scores.ts";
 import { closest, probeParams } from "../../frontend/src/comparison/documents.ts";
-import { depthFigure } from "../../frontend/src/comparison/figure.ts";
+import { chanceLevels, depthFigure } from "../../frontend/src/comparison/figure.ts";
 import { headsCsv, layersCsv, topCsv } from "../../frontend/src/comparison/finding.ts";
 import { sideBySide } from "../../frontend/src/comparison/svg.ts";
 import {
@@ -11,8 +11,8 @@ import {
   comparisonView,
   secondParam,
   secondScoresParam,
-  unscored,
 } from "../../frontend/src/comparison/view.svelte.ts";
+import { writeMetricName } from "../../frontend/src/heads/metrics.ts";
 import { metricParam } from "../../frontend/src/heads/view.svelte.ts";
 import Compare from "../../frontend/src/pages/Compare.svelte";
 import { view } from "../../frontend/src/state/url.svelte.ts";
@@ -32,7 +32,7 @@ function scoresOf(ref: string, n: number, values: number[][], more: object = {})
       params: { length: 50, samples: 4 },
       seed: 0,
       created: "2026-01-01T00:00:00.000Z",
-      metrics: { induction: { axis: "heads", values } },
+      metrics: { induction: { axis: "heads", values, range: [0, 1], chance: 0.02 } },
       ...more,
     },
     ref,
@@ -54,6 +54,7 @@ const DOCUMENTS = {
   "scores/deep/short.json": scoresOf("deep", 2, DEEP, {
     params: { length: 20, samples: 4 },
     created: "2026-02-01T00:00:00.000Z",
+    metrics: { induction: { axis: "heads", values: DEEP, range: [0, 1], chance: 0.05 } },
   }),
 };
 const kept = Object.entries(DOCUMENTS).map(([id, document]) => ({ ...document, id }));
@@ -88,6 +89,26 @@ describe("figures and files of a comparison", () => {
     ]); // biome-ignore format: a line a trace
     expect(data[0]!["customdata"]).toEqual(["0.1", "1.0"]);
     expect(data[0]!["name"]).toBe("a&#37;{x}: best");
+  });
+
+  it("mark chance once where it is the same for both, else of each model by its name", () => {
+    const [first, second] = comparison.models;
+    expect(chanceLevels([first, second])).toEqual([{ value: 0.02, label: "chance 0.020" }]);
+    expect(chanceLevels([first, { ...second, chance: 0.05 }])).toEqual([
+      { value: 0.02, label: "chance of shallow 0.020" },
+      { value: 0.05, label: "chance of deep 0.050" },
+    ]);
+    const { chance: _, ...unknown } = second;
+    expect(chanceLevels([unknown, unknown])).toEqual([]);
+    const { layout } = depthFigure(
+      [first, second],
+      [
+        { name: "a", colour: "#000000" },
+        { name: "b", colour: "#ffffff" },
+      ],
+      "x",
+    );
+    expect(layout!["shapes"]).toMatchObject([{ y0: 0.02, y1: 0.02, name: "chance 0.020", showlegend: true }]);
   });
 
   it("name the model of every row", () => {
@@ -179,6 +200,9 @@ describe("the page that compares two models", () => {
     expect(grids).toEqual(["induction of each head of shallow", "induction of each head of deep"]);
     // What a share can be, not what the better model reaches.
     expect(page.querySelectorAll('[aria-label^="colours from 0 to 1"]')).toHaveLength(1);
+    expect(page.querySelector('[aria-label^="colours from 0 to 1"]')?.getAttribute("aria-label")).toContain(
+      "chance 0.02",
+    );
     const paint = (head: string): string[] =>
       [...page.querySelectorAll<HTMLElement>(`[data-head="${head}"]`)].map(({ style }) => style.backgroundColor);
     // 0 in the deep one; 0.1 in the shallow one and in the deep one's 1.1.
@@ -190,6 +214,8 @@ describe("the page that compares two models", () => {
     expect(comparisonView.second?.id).toBe("scores/deep/long.json");
     secondScoresParam.value = "scores/deep/short.json";
     await settles(() => expect(text()).toContain("Not the same for both: length 50 and 20."));
+    const legends = [...page.querySelectorAll("figure [role=img]")].map((each) => each.getAttribute("aria-label"));
+    expect(legends).toEqual([expect.stringContaining("chance 0.02"), expect.stringContaining("chance 0.05")]);
     expect(comparisonView.command()).toBe(
       "npx headscope compare .headscope/start/shallow.json .headscope/scores/deep/short.json --metric induction --top 2",
     );
@@ -226,7 +252,7 @@ describe("the page that compares two models", () => {
   });
 
   it("offers to score both where neither has been scored by a probe", async () => {
-    metricParam.value = unscored("retrieval");
+    metricParam.value = writeMetricName({ probe: "retrieval", name: "retrieval" });
     await settles(() => {
       for (const ref of ["shallow", "bare"]) expect(text()).toContain(`${ref} has not been scored by retrieval yet`);
     });

@@ -194,6 +194,50 @@ describe("Card", () => {
     expect(provenance).toMatchObject({ title: "Scores", command: "npx headscope probe induction" });
   });
 
+  it("shows a text also while the one before is closing, after a download too", async () => {
+    // Browsers close a dialog at once, and tell of it in a later task.
+    const closing = vi.spyOn(HTMLDialogElement.prototype, "close").mockImplementation(function (
+      this: HTMLDialogElement,
+    ) {
+      this.removeAttribute("open");
+      setTimeout(() => this.dispatchEvent(new Event("close")));
+    });
+    const blobs = vi.spyOn(URL, "createObjectURL").mockReturnValue("blob:of-a-table");
+    const table = () => ({ columns: ["head"], rows: [["1.0"]] });
+    const root = show(Card, {
+      title: "Scores",
+      command: "npx headscope",
+      json: () => [1],
+      csv: table,
+      children: text("x"),
+    });
+    const open = () => [...root.querySelectorAll("dialog[open] pre")].map(({ textContent }) => textContent);
+    const choose = (entry: string) => {
+      button(root.querySelector("ul")!, entry).click();
+      flushSync();
+    };
+    const leave = () => root.querySelector<HTMLDialogElement>("dialog[open]")!.close();
+    const settle = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      flushSync();
+    };
+    choose("Command");
+    leave();
+    choose("CSV");
+    choose("JSON");
+    await settle();
+    expect(open()).toEqual([expect.stringContaining('"data"')]);
+    leave();
+    choose("JSON");
+    await settle();
+    expect(open()).toHaveLength(1);
+    leave();
+    await settle();
+    expect(root.querySelector("dialog")).toBeNull();
+    closing.mockRestore();
+    blobs.mockRestore();
+  });
+
   it("names what its page is of in the provenance, not the model in use", () => {
     const subject = () => ({ model: "run:induction-1@60" });
     const props = { title: "Losses", json: () => [1], children: text("x") };

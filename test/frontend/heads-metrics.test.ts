@@ -10,9 +10,12 @@ import {
   chosenMetric,
   documentMetrics,
   historyOf,
+  leadingMetric,
   perQueryHead,
+  readMetricName,
   runOf,
   trainingMetrics,
+  writeMetricName,
 } from "../../frontend/src/heads/metrics.ts";
 
 const SHAPE = { layers: 2, heads: 4, kvHeads: 2 };
@@ -73,8 +76,35 @@ describe("metrics of score documents", () => {
     expect(chosenMetric(metrics, "a.json#sink")?.probe).toBe("sink");
     expect(chosenMetric(metrics, "gone.json#x")?.probe).toBe("induction");
     expect(chosenMetric([], "")).toBeUndefined();
-    expect(chosenAgainst(metrics, metrics[1]!, "").probe).toBe("sink");
-    expect(chosenAgainst([metrics[0]!], metrics[0]!, "")).toBe(metrics[0]);
+    expect(chosenAgainst(metrics, metrics[1]!, "")?.probe).toBe("sink");
+  });
+
+  it("shows no metric against itself, also where the address asks for that", () => {
+    const [sink, induction] = documentMetrics([scores("a.json", "sink"), scores("b.json", "induction")]);
+    expect(chosenAgainst([sink!], sink!, "")).toBeUndefined();
+    expect(chosenAgainst([sink!], sink!, sink!.id)).toBeUndefined();
+    expect(chosenAgainst([sink!, induction!], sink!, sink!.id)).toBe(induction);
+  });
+
+  const sinks = { probe: "sink", name: "importance" };
+  const both = { sink: { axis: "heads", values: QUERY }, importance: { axis: "heads", values: QUERY } } as const;
+
+  it("can be named before they are measured, and are then the newest measurement", () => {
+    expect(readMetricName(writeMetricName(sinks))).toEqual(sinks);
+    expect(readMetricName(writeMetricName({ probe: "sink", name: "sink" }))).toEqual({ probe: "sink", name: "sink" });
+    expect(readMetricName("start/a.json#sink")).toBeUndefined();
+    const metrics = (ids: string[]) =>
+      documentMetrics([scores("i.json", "induction"), ...ids.map((id) => scores(id, "sink", { metrics: both }))]);
+    expect(chosenMetric(metrics([]), writeMetricName(sinks))?.probe).toBe("induction");
+    expect(chosenMetric(metrics(["a.json", "b.json"]), writeMetricName(sinks))?.id).toBe("b.json#importance");
+  });
+
+  it("of new documents are shown by what was asked, else by the first probe's own", () => {
+    const made = [scores("i.json", "induction"), scores("s.json", "sink", { metrics: both })];
+    expect(leadingMetric(made, sinks)).toBe("s.json#importance");
+    expect(leadingMetric(made, undefined)).toBe("i.json#induction");
+    expect(leadingMetric(made.slice(1), { probe: "induction", name: "induction" })).toBe("s.json#sink");
+    expect(leadingMetric([], sinks)).toBeUndefined();
   });
 
   it("gives every query head the score of the KV head that it reads", () => {
@@ -112,6 +142,11 @@ describe("metrics measured along training", () => {
     expect(at(-1)[1]![3]).toBeNaN();
     expect(at(20)[0]![0]).toBeNaN();
     expect(at(15)[1]![0]).toBeNaN();
+  });
+
+  it("have the chance that the run tells of, as scores have it", () => {
+    const even = { "induction.induction": 0.0133 };
+    expect(trainingMetrics(curves, SHAPE, 10, even).map(({ chance }) => chance)).toEqual([0.0133, undefined]);
   });
 
   it("know whether they are of query heads or KV heads, and leave other curves alone", () => {

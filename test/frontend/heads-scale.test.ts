@@ -35,6 +35,11 @@ describe("the scale of a metric", () => {
     expect(scaleOf(metric, [[0.5, 1.5]], { own: false, definitions }).range).toEqual([0.5, 1.5]);
   });
 
+  it("lets no rounding of a perfect head narrow the colours", () => {
+    const values = [[0.2, Math.fround(1 + 2 ** -23)]];
+    expect(scaleOf(metric, values, { own: false, definitions }).range).toEqual([0, 1]);
+  });
+
   it("says that noise is noise, and nothing of a head that copies", () => {
     expect(nothingFound([[0.013, 0.045]], 0.0133)).toContain("0.045");
     expect(nothingFound([[0.013, 0.881]], 0.0133)).toBeUndefined();

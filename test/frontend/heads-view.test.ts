@@ -1,7 +1,8 @@
 import { flushSync, mount, unmount } from "svelte";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import TopHeads from "../../frontend/src/components/TopHeads.svelte";
-import { headsView, metricParam, orderParam } from "../../frontend/src/heads/view.svelte.ts";
+import ProbeRunner from "../../frontend/src/heads/ProbeRunner.svelte";
+import { headsView, metricParam, orderParam, probeParam } from "../../frontend/src/heads/view.svelte.ts";
 import { selection } from "../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../frontend/src/state/workspace.svelte.ts";
@@ -88,6 +89,30 @@ describe("the view of the Heads page", () => {
     expect(selection.value).toEqual(["1.0"]);
   });
 });
+
+describe("a probe that is measured for a question", () => {
+  it("is shown by the metric that the question named, not by the probe's own", async () => {
+    const sinks = { ...scores, probe: "sink", metrics: { sink: metrics.induction, importance: metrics.alpha } };
+    const done = { id: 9, kind: "probe", title: "sink", status: "done", result: { scores: ["scores/s.json"] }, created: "" };
+    const definition = { name: "sink", title: "Sinks", description: "", source: "", flags: [] };
+    ANSWERS["/api/definitions"] = { probes: [definition], tasks: [], experiments: [], exports: [], imports: [] };
+    ANSWERS["/api/scores/scores/s.json"] = sinks;
+    ANSWERS["/api/jobs"] = [];
+    workspace.refresh();
+    view.change({ ...metricParam.to("probe:sink#importance"), ...probeParam.to("sink") });
+    await vi.waitFor(() => expect(workspace.definitions.value?.probes).toHaveLength(1), patiently(5_000));
+    expect(headsView.awaited).toEqual({ probe: "sink", name: "importance" });
+    const target = document.createElement("div");
+    const shown = mount(ProbeRunner, { target });
+    flushSync();
+    ANSWERS["/api/jobs"] = done;
+    const measure = [...target.querySelectorAll("button")].find((each) => each.textContent.trim() === "Measure")!;
+    measure.click();
+    await vi.waitFor(() => expect(metricParam.value).toBe("scores/s.json#importance"), patiently(5_000));
+    await unmount(shown);
+    metricParam.value = "";
+  });
+}); // biome-ignore format: long lines
 
 describe("the choice of a score's top heads", () => {
   it("selects what it shows as soon as it opens, and leaves other heads to compare with", async () => {

@@ -1,6 +1,6 @@
 import type * as Svelte from "svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Events, JobSummary, ModelEntry, RunSummary } from "../../backend/server/api.ts";
+import type { Events, JobSummary, ModelEntry, PairInput, RunSummary } from "../../backend/server/api.ts";
 import type * as Selection from "../../frontend/src/state/selection.svelte.ts";
 import type * as Url from "../../frontend/src/state/url.svelte.ts";
 
@@ -154,6 +154,22 @@ afterEach(() => {
   shown?.close();
   shown = undefined;
   vi.unstubAllGlobals();
+});
+
+describe("the score documents", () => {
+  it("that Home does not show are not read", async () => {
+    const entries = ["attention-sink", "induction", "retrieval"].map((probe) => ({
+      ...{ id: `start/${probe}.json`, model: scores.model, probe, metrics: [] },
+    }));
+    const { root } = await open({ ...full, "GET /api/scores": entries });
+    expect(root.querySelector('[data-head="1.3"]')).not.toBeNull();
+    expect(card(root, "Find the heads").textContent).toContain(
+      "3 files of scores: attention-sink, induction, retrieval",
+    );
+    expect(asked.filter(({ call }) => call.startsWith("GET /api/scores/"))).toEqual([
+      { call: "GET /api/scores/start/induction.json", body: undefined },
+    ]);
+  });
 });
 
 describe("Home of a fresh data folder", () => {
@@ -318,7 +334,6 @@ describe("the job of npm start", () => {
 
   it("leads from questions to pages, and a head of the small grid to its card", async () => {
     const { root, view } = await open(full);
-    expect(control(root, "Who moves the name?").getAttribute("href")).toBe("/patching");
     expect(control(root, "Bring a model").getAttribute("href")).toBe("#models");
     const cell = root.querySelector<HTMLElement>("[data-head]")!;
     cell.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true, button: 0 }));
@@ -326,6 +341,39 @@ describe("the job of npm start", () => {
     expect(view.page).toBe("heads");
   });
 });
+
+describe("a question of Home", () => {
+  const address = (root: HTMLElement, title: string): URL =>
+    new URL(control(root, title).getAttribute("href")!, "http://localhost");
+  const tokensOnly = full["GET /api/models/smol"] as object;
+  const reading = { ...tokensOnly, tokenizer: { addsBos: false, chat: false } };
+
+  it("opens the names' pair, head by head, in the model that is worked with where it reads text", async () => {
+    const { root } = await open({ ...full, "GET /api/models/smol": reading });
+    const { pathname, searchParams, hash } = address(root, "Who moves the name?");
+    expect([pathname, searchParams.get("model"), searchParams.get("patch"), hash]).toEqual(["/patching", null, null, ""]);
+    const [pair] = JSON.parse(searchParams.get("pairs")!) as PairInput[];
+    expect(pair).toMatchObject({ clean: expect.stringContaining("John gave"), answer: " Mary", wrong: " John" });
+  });
+
+  it("goes to a model that reads text from one that takes token ids only, or to where one is fetched", async () => {
+    const other = { ...smol, ref: "reader" };
+    const models = [ofRun, smol, absent, other];
+    const { root } = await open({ ...full, "GET /api/models": models, "GET /api/health": { start: { model: "smol" } } });
+    expect(address(root, "Who moves the name?").searchParams.get("model")).toBe("reader");
+    shown!.close();
+    const bare = await open({ ...full, "GET /api/models": [ofRun, absent] });
+    expect(address(bare.root, "Who moves the name?").hash).toBe("#models");
+  });
+
+  it("names the metric that answers it, measured or not", async () => {
+    const { root } = await open(full);
+    const { pathname, searchParams } = address(root, "Where are the sinks?");
+    expect(pathname).toBe("/heads");
+    expect([searchParams.get("metric"), searchParams.get("probe")]).toEqual(["probe:attention-sink#importance", "attention-sink"]);
+    expect(address(root, "Which heads copy?").searchParams.get("metric")).toBe("probe:induction");
+  });
+}); // biome-ignore format: long lines
 
 describe("the selection", () => {
   it("puts in what is missing, and takes out what is all there", async () => {

@@ -39,7 +39,7 @@ describe("two continuations", () => {
   it("name the first difference", () => {
     const difference = compareTokens([1, 2], [1, 3]);
     expect(differenceWords(difference, { left: ["a", " b"], right: ["a", " c"] })).toBe(
-      'First difference at new token 2: " b" full, " c" masked. 1 of 2 masked tokens are not in the full continuation.',
+      'First difference at new token 2: " b" full, " c" masked. 1 of 2 masked tokens is not in the full continuation.',
     );
     expect(differenceWords(compareTokens([1, 2], [1]), { left: ["a", "b"], right: ["a"] })).toContain("the end masked");
     expect(differenceWords(compareTokens([1, 2], [1, 2]), { left: [], right: [] })).toBe(

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Definitions } from "../../backend/server/api.ts";
 import { headMetricName, parseHeadMetric as parseName } from "../../backend/training/head-metric.ts";
 import { lineColour } from "../../frontend/src/colours.ts";
 import { theme } from "../../frontend/src/state/theme.svelte.ts";
@@ -14,7 +15,7 @@ import {
   withMeasurements,
 } from "../../frontend/src/training/curves.ts";
 import { panelFigure } from "../../frontend/src/training/figure.ts";
-import { bestOf, headTable } from "../../frontend/src/training/heads.ts";
+import { bestOf, headScale, headTable } from "../../frontend/src/training/heads.ts";
 import { evaluationOf, metricsOf, parseHeadMetric } from "../../frontend/src/training/metrics.ts";
 import { type PanelSource, panelsOf } from "../../frontend/src/training/panels.ts";
 
@@ -93,9 +94,19 @@ describe("curves", () => {
     expect(table.step).toBe(20);
     expect(table.values).toEqual([[0.3, 0.9], [0.8, -0.5]]); // biome-ignore format: a table
     expect(bestOf(table)).toBe("0.1");
-    // From the least value of all of training, so that a colour means the same at every step.
-    expect(headTable(curves, metric!, 0)!.range).toEqual([-0.5, 1]);
     expect(headTable(new Map(), metric!, 0)).toBeUndefined();
+  });
+
+  it("colours heads over all that the metric can be, else over all of training, and knows their chance", () => {
+    const probes = (range: readonly [number, number]) =>
+      ({ probes: [{ name: "p", meanings: { p: { meaning: "", range } } }] }) as unknown as Definitions;
+    const even = { "p.p": 0.25 };
+    const scale = (definitions: Definitions | undefined) => headScale(curves, metric!, { definitions, even });
+    expect(scale(probes([-1, 1]))).toEqual({ range: [-1, 1], chance: 0.25 });
+    // From the least to the largest value of all steps, so that a colour means the same at every step.
+    expect(scale(undefined).range).toEqual([-0.5, 0.9]);
+    expect(scale(probes([0, 1])).range).toEqual([-0.5, 0.9]);
+    expect(headScale(curves, metric!, { definitions: undefined }).chance).toBeUndefined();
   });
 
   it("leaves heads without a value at that step empty", () => {
@@ -321,6 +332,16 @@ describe("the figure of a panel", () => {
     const levels = [{ value: 0, label: "nothing" }, { value: 1, label: "chance 1" }];
     const { data, layout } = panelFigure({ ...options, lines: [banded], logSteps: false, logValues: true, levels });
     expect(data.map((trace) => trace["fill"])).toEqual([undefined, "tonexty", undefined]);
-    expect(layout["shapes"]).toMatchObject([{ y0: 1, label: { text: "chance 1" } }]);
+    expect(layout["shapes"]).toMatchObject([{ y0: 1, y1: 1, name: "chance 1" }]);
+  });
+
+  it("names levels in the legend or not at all: words on the plot would lie on the curves", () => {
+    const levels = [{ value: 4.1, label: "chance 4.1" }];
+    const shapes = (namedLevels: boolean) =>
+      panelFigure({ ...options, logSteps: false, levels, namedLevels }).layout["shapes"] as Record<string, unknown>[];
+    expect(shapes(true)).toMatchObject([{ name: "chance 4.1", showlegend: true }]);
+    expect(shapes(false)).toMatchObject([{ showlegend: false }]);
+    for (const shape of [...shapes(true), ...shapes(false)]) expect(shape).not.toHaveProperty("label");
+    expect(panelFigure({ ...options, logSteps: false, levels }).layout["annotations"]).toEqual([]);
   });
 }); // biome-ignore format: short lists

@@ -1,7 +1,7 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { Model } from "../../backend/models/model.ts";
-import type { BlockWeights, NormWeights } from "../../backend/models/weights/block-parts.ts";
-import { Matrix } from "../../backend/models/weights/matrix.ts";
+import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { Random } from "../../backend/runtime/random.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 
@@ -15,53 +15,36 @@ export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
   return { ...base, ...changes };
 }
 
-/** A model of this config with seeded random weights, large enough that attention is far from uniform. */
+/** The order in which weights are drawn: blocks first, the matrices of an MLP behind its norms. */
+function drawingOrder({ name }: ParameterPlace): number {
+  const [, layer, mlp] = /^blocks\.(\d+)\.(mlp)?/.exec(name) ?? [];
+  return layer === undefined ? Number.MAX_SAFE_INTEGER : 2 * Number(layer) + (mlp ? 1 : 0);
+}
+
+/** A model of this config with seeded random weights, large enough that attention is far from uniform, and no biases. */
 export function randomModel(config: ModelConfig, seed = 1): Model {
   const random = new Random(seed);
-  const values = (n: number, scale: number, mean = 0): Float32Array =>
-    Float32Array.from({ length: n }, () => mean + scale * random.normal());
-  const matrix = (out: number, width: number, gain = 1.5): Matrix =>
-    Matrix.fromValues(values(out * width, gain / Math.sqrt(width)), [out, width]);
-  const norm = (): NormWeights => ({
-    w: tf.tensor1d(values(config.d_model, 0.2, 1)),
-    ...(config.normalization_type === "LN" ? { b: tf.tensor1d(values(config.d_model, 0.2)) } : {}),
-  });
-  const { n_heads: H, n_key_value_heads: G, d_head: D, d_model, d_mlp, d_vocab } = config;
-  const blocks = Array.from({ length: config.n_layers }, (): BlockWeights => {
-    const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
-    const [before, after] = [placement === "pre" || placement === "both", placement === "post" || placement === "both"];
-    const scales = (heads: number) => tf.tensor1d(values(config.qk_norm === "all" ? heads * D : D, 0.2, 1.5));
-    const attention = {
-      ...(before ? { ln1: norm() } : {}),
-      qkv: matrix((H + 2 * G) * D, d_model, 2.5),
-      ...(config.qk_norm ? { qNorm: scales(H), kNorm: scales(G) } : {}),
-      o: matrix(d_model, H * D),
-      ...(after ? { ln1Post: norm() } : {}),
-    };
-    if (config.attn_only) return attention;
-    return {
-      ...attention,
-      ...(before ? { ln2: norm() } : {}),
-      ...(after ? { ln2Post: norm() } : {}),
-      mlpIn: matrix(config.gated_mlp ? 2 * d_mlp : d_mlp, d_model),
-      mlpOut: matrix(d_model, d_mlp),
-    };
-  });
-  const embed = matrix(d_vocab, d_model, Math.sqrt(d_model));
+  const gains: Record<string, number> = {
+    qkv: 2.5,
+    embed: Math.sqrt(config.d_model),
+    pos_embed: Math.sqrt(config.d_model),
+  };
+  const drawn = ({ name, kind, shape, size }: ParameterPlace): Tensor => {
+    const mean = kind === "matrix" || name.endsWith(".b") ? 0 : kind === "scale" ? 1.5 : 1;
+    const scale = kind === "matrix" ? (gains[name.split(".").at(-1)!] ?? 1.5) / Math.sqrt(shape[1]!) : 0.2;
+    return tf.tensor(
+      Float32Array.from({ length: size }, () => mean + scale * random.normal()),
+      [...shape],
+    );
+  };
+  const places = parameterLayout(config).filter(({ kind }) => kind !== "bias");
+  const sorted = places.toSorted((a, b) => drawingOrder(a) - drawingOrder(b));
   return new Model({
     ref: "random",
     family: "llama",
     digest: `sha256:${"0".repeat(63)}${seed}`,
     config,
-    weights: {
-      embed,
-      ...(config.positional_embedding_type === "standard"
-        ? { posEmbed: matrix(config.n_ctx, d_model, Math.sqrt(d_model)) }
-        : {}),
-      blocks,
-      ...(config.final_norm && config.normalization_type ? { lnFinal: norm() } : {}),
-      unembed: config.tie_word_embeddings ? embed : matrix(d_vocab, d_model),
-    },
+    weights: weightsOver(config, sorted, drawn),
   });
 }
 

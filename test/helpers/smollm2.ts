@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { type LoadOptions, loadModel } from "../../backend/models/load.ts";
+import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { pulledModel } from "../../backend/models/sources/pull.ts";
+import type { LoadOptions } from "../../backend/models/sources/source.ts";
 
 const NAME = "smollm2-135m";
 

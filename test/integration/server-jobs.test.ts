@@ -77,6 +77,8 @@ describe("a training", () => {
     expect(json.checkpoints.at(-1)).toBe(6);
     expect(json.command).toMatch(/^npx headscope train induction .*--param steps=6/);
     expect(json.evaluations?.["in-context"]?.chance?.accuracy).toBeGreaterThan(0);
+    expect(json.evenScores?.["induction.induction"]).toBeGreaterThan(0);
+    expect(json.evenScores?.["induction.induction"]).toBeLessThan(0.5);
     const curves = (await server.get<RunCurves>("/api/runs/induction-1/metrics")).json;
     expect(curves["loss"]!.at(-1)).toEqual([6, json.last["loss"]]);
     const models = (await server.get<ModelEntry[]>("/api/models")).json;

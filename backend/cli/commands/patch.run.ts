@@ -1,7 +1,14 @@
 import { patch } from "../../circuits/patch.ts";
 import { patchPaths } from "../../circuits/path.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { PatchMetric, PatchNode, PatchPlace, PathEnd, PathForm } from "../../common/patching.ts";
+import {
+  PATH_FORM_WORDS,
+  type PatchMetric,
+  type PatchNode,
+  type PatchPlace,
+  type PathEnd,
+  type PathForm,
+} from "../../common/patching.ts";
 import { headModel } from "../../heads/model.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Context } from "../context.ts";
@@ -60,8 +67,7 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
     const pairs = await readPairFile(options.pairFile, model, options.prependBos);
     const { signal, progress } = context;
     const result = await patchPaths(model, { pairs, into: heads, through, form, signal, progress });
-    const edge = form === "direct" ? "direct edge" : "MLPs computed again";
-    const what = `z into ${result.receivers.join(", ")} through ${through} (${edge})`;
+    const what = `z into ${result.receivers.join(", ")} through ${through} (${PATH_FORM_WORDS[form]})`;
     await context.print(result, () =>
       patchText(result, { node: what, by: "head", metric: options.metric, model, pair: pairs[0]! }),
     );

@@ -1,6 +1,6 @@
 import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
 import { errorAt, HeadscopeError } from "../../common/errors.ts";
-import { type Intervention, parseInterventions } from "../../hooks/interventions.ts";
+import { type Intervention, parseInterventions } from "../../hooks/intervention-schema.ts";
 import { readJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { about, checkRow, describe, input } from "./tokens.ts";

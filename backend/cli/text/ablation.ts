@@ -1,5 +1,6 @@
-import type { Ablation, NextToken } from "../../circuits/ablate.ts";
+import type { Ablation } from "../../circuits/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
+import type { NextToken } from "../../circuits/next-tokens.ts";
 import { formatHead } from "../../heads/refs.ts";
 import { bold, dim, number, plural, signed, table } from "./format.ts";
 

@@ -2,7 +2,7 @@ import type { ModelConfig } from "../../models/config.ts";
 import { inspectModel } from "../../models/load.ts";
 import { type Manifest, pulledModel } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import type { StopToken } from "../../models/stops.ts";
+import type { StopText, StopToken } from "../../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** Document of `headscope models info`. Sizes in bytes. */
@@ -35,8 +35,8 @@ export interface ModelInfo {
   } | null;
   /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault?: string;
-  /** Tokens at which the model's own files end a generation, and which files say so. */
-  readonly stops: readonly (StopToken & { readonly text?: string })[];
+  /** Tokens and texts (without `id`) at which the model's own files end a generation, and which files say so. */
+  readonly stops: readonly ((StopToken & { readonly text?: string }) | (StopText & { readonly id?: never }))[];
   /** Statements of the files that cannot be followed. */
   readonly notes?: readonly string[];
 }
@@ -71,7 +71,10 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
         }
       : null,
     ...(tokenizerFault === undefined ? {} : { tokenizerFault }),
-    stops: stops.tokens.map((stop) => ({ ...stop, ...(tokenizer ? { text: tokenizer.token(stop.id) } : {}) })),
+    stops: [
+      ...stops.tokens.map((stop) => ({ ...stop, ...(tokenizer ? { text: tokenizer.token(stop.id) } : {}) })),
+      ...stops.texts,
+    ],
     ...(stops.notes.length === 0 ? {} : { notes: stops.notes }),
   };
 }
@@ -106,7 +109,8 @@ export function infoText(info: ModelInfo): string {
 }
 
 function stopText({ id, text, sources }: ModelInfo["stops"][number]): string {
-  return `${id}${text === undefined ? "" : ` ${JSON.stringify(text)}`} (${sources.join(", ")})`;
+  const words = [...(id === undefined ? [] : [id]), ...(text === undefined ? [] : [JSON.stringify(text)])];
+  return `${words.join(" ")} (${sources.join(", ")})`;
 }
 
 /** The tokenizer in words: "BOS 1 in front, 2 behind, end 2". */

@@ -153,6 +153,8 @@ const comparedModel = z.object({
   params: parameters.describe("of the probe, as they were used"),
   seed: z.number().exactOptional(),
   values: table.describe("[layers, heads or kvHeads]"),
+  range: z.tuple([z.number(), z.number()]).exactOptional().describe("least and greatest value that a head can have"),
+  chance: z.number().exactOptional().describe("the value of a head that attends evenly"),
   layers: z.array(layerProfile).describe("from the first layer to the last"),
   top: z.array(placedHead).describe("the best heads, best first"),
 });

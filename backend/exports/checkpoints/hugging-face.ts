@@ -15,7 +15,7 @@ import { fileBeside } from "../../models/formats/model-folder.ts";
 import { withCheckpointOf } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";
-import { partTensors } from "../../models/weights/part-tensors.ts";
+import { partTensors } from "../../models/weights/weights.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ExportOptions, Written } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { formatJson } from "../../json.ts";
 import { localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
-import { parameter, parameterNames } from "../../models/weights/weights.ts";
+import { parameter, parameterShapes } from "../../models/weights/parameters.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ExportOptions, Written } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
@@ -12,7 +12,7 @@ import { floatBytes, layoutSafetensors, type TensorSlot } from "./safetensors-he
 /** A parameter of a model, and what TransformerLens calls it. */
 interface ExportedParameter extends TensorSlot {
   /** Its name in headscope; undefined for zeros that TransformerLens needs and the model does without. */
-  readonly own: string | undefined;
+  readonly parameter: string | undefined;
 }
 
 /**
@@ -49,9 +49,9 @@ async function writeParameters(path: string, model: Model, signal: AbortSignal |
   const file = await open(path, "wx");
   try {
     await file.writeFile(header);
-    for (const { own, shape } of parameters) {
+    for (const exported of parameters) {
       signal?.throwIfAborted();
-      await file.writeFile(floatBytes(await valuesOf(model, own, shape)));
+      await file.writeFile(floatBytes(await valuesOf(model, exported)));
     }
     await file.sync();
   } finally {
@@ -59,14 +59,14 @@ async function writeParameters(path: string, model: Model, signal: AbortSignal |
   }
 }
 
-async function valuesOf(model: Model, own: string | undefined, shape: readonly number[]): Promise<Float32Array> {
-  if (own === undefined) return new Float32Array(tf.util.sizeFromShape([...shape]));
-  const tensor = parameter(model, own);
+async function valuesOf(model: Model, { parameter: name, shape }: ExportedParameter): Promise<Float32Array> {
+  if (name === undefined) return new Float32Array(tf.util.sizeFromShape([...shape]));
+  const tensor = parameter(model, name);
   try {
     const values = (await tensor.data()) as Float32Array;
     // TransformerLens keeps the factor on embeddings in the embeddings.
     const { embed_scale = 1 } = model.config;
-    return own === "embed.W_E" && embed_scale !== 1 ? values.map((value) => value * embed_scale) : values;
+    return name === "embed.W_E" && embed_scale !== 1 ? values.map((value) => value * embed_scale) : values;
   } finally {
     tensor.dispose();
   }
@@ -75,48 +75,13 @@ async function valuesOf(model: Model, own: string | undefined, shape: readonly n
 /** Every parameter in the order of the file. */
 function exportedParameters(config: ModelConfig): ExportedParameter[] {
   const grouped = config.n_key_value_heads !== config.n_heads;
-  const parameters = parameterNames(config).map((own) => ({
-    own,
-    name: grouped ? own.replace(/\.([Wb]_[KV])$/, "._$1") : own,
-    shape: parameterShape(config, own),
+  const parameters = [...parameterShapes(config)].map(([parameter, shape]) => ({
+    parameter,
+    name: grouped ? parameter.replace(/\.([Wb]_[KV])$/, "._$1") : parameter,
+    shape,
   }));
   if (config.positional_embedding_type !== "none") return parameters;
-  return [...parameters, { own: undefined, name: "pos_embed.W_pos", shape: [config.n_ctx, config.d_model] }];
-}
-
-/** Shape of a parameter as `parameter` gives it. */
-function parameterShape(config: ModelConfig, name: string): number[] {
-  const { d_model, d_head, d_mlp, d_vocab, n_heads, n_key_value_heads, n_ctx, readout_hidden = [] } = config;
-  const [, layer, part = ""] = /^readout\.(\d+)\.(\w+)$/.exec(name) ?? [];
-  if (layer !== undefined) {
-    const out = readout_hidden[Number(layer)]!;
-    return part === "b" ? [out] : [readout_hidden[Number(layer) - 1] ?? d_model, out];
-  }
-  const norm = /attn\.([qk])_norm\.w$/.exec(name)?.[1];
-  if (norm) return [config.qk_norm === "all" ? (norm === "q" ? n_heads : n_key_value_heads) * d_head : d_head];
-  const shapes: Record<string, number[]> = {
-    W_E: [config.d_input ?? d_vocab, d_model],
-    b_E: [d_model],
-    W_pos: [n_ctx, d_model],
-    W_Q: [n_heads, d_model, d_head],
-    W_K: [n_key_value_heads, d_model, d_head],
-    W_V: [n_key_value_heads, d_model, d_head],
-    W_O: [n_heads, d_head, d_model],
-    b_Q: [n_heads, d_head],
-    b_K: [n_key_value_heads, d_head],
-    b_V: [n_key_value_heads, d_head],
-    b_O: [d_model],
-    W_gate: [d_model, d_mlp],
-    W_in: [d_model, d_mlp],
-    W_out: [d_mlp, d_model],
-    b_in: [d_mlp],
-    b_out: [d_model],
-    w: [d_model],
-    b: [d_model],
-    W_U: [readout_hidden.at(-1) ?? d_model, outputWidth(config)],
-    b_U: [outputWidth(config)],
-  };
-  return shapes[name.slice(name.lastIndexOf(".") + 1)]!;
+  return [...parameters, { parameter: undefined, name: "pos_embed.W_pos", shape: [config.n_ctx, config.d_model] }];
 }
 
 /**

@@ -1,101 +1,95 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import type { ModelConfig } from "../config.ts";
-import { additiveMask, attend, type PatternReduction, reducePattern } from "../transformer/attention.ts";
-import type { At } from "../transformer/block.ts";
-import { type Chunk, queryPositions, type Reaching, validity } from "./access.ts";
-import { heldPositions, type KvCache } from "./kv-cache.ts";
+import { additiveMask, attend, reducePattern } from "../transformer/attention.ts";
+import type { Hook } from "../transformer/hook.ts";
+import { type CachedLayer, queryPositions, validity } from "./access.ts";
+import { heldPositions } from "./kv-cache.ts";
+import type { AttentionStore, NewTokens } from "./store.ts";
 
 /**
- * Attention over a cache from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute positions.
- * @returns z [rows, tokens, heads, d_head], the pattern's key positions are 0 … longest start + tokens - 1
+ * Attention over a cache from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute
+ * positions: their keys are 0 … longest start + tokens - 1.
+ * @returns z [rows * tokens, heads * d_head], then the reductions
  */
-export function attendPast(
-  chunk: Chunk,
-  cache: KvCache,
-  layer: number,
-  config: ModelConfig,
-  reductions: readonly PatternReduction[],
-  { local, windows = [] }: Pick<Reaching, "local" | "windows">,
-  at: At,
-): Tensor[] {
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const { tokens: C, starts } = chunk;
-  const rows = cache.heads[layer]!;
-  const past = Math.max(...starts);
-  const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows.length, C, heads, D]);
-  const [q, k, v] = [view(chunk.q, H), view(chunk.k, G), view(chunk.v, G)];
-  const key = tf.tensor2d([Array.from({ length: past + C }, (_, p) => p)]);
-  const masks: Tensor[] = [];
-  const keys: Tensor[] = [];
-  const values: Tensor[] = [];
-  rows.forEach((row, r) => {
-    const own = Array.from({ length: C }, (_, t) => starts[r]! + t);
-    const perHead = row.map((head, g) => {
-      const held = [...heldPositions(starts[r]!, head.window), ...own];
-      const stored = head.read(starts[r]!);
-      // Each key at its position of the sequence, also where other rows are further on.
-      const spread = (earlier: Tensor, chunkRows: Tensor): Tensor => {
-        const mine = tf.reshape(tf.slice(chunkRows, [r, 0, g, 0], [1, C, 1, D]), [C, D]);
-        const all = earlier.shape[0] === 0 ? mine : tf.concat([earlier, mine], 0);
-        const places = tf.tensor2d(held, [held.length, 1], "int32");
-        return tf.reshape(tf.scatterND(places, all, [past + C, D]), [past + C, 1, D]);
-      };
-      const there = new Set(held);
-      const gone = tf.tensor2d([Array.from({ length: past + C }, (_, p) => (there.has(p) ? 0 : -1e9))]);
-      const mine = tf.tensor2d(own, [C, 1]);
-      const mask = tf.reshape(tf.add(additiveMask(mine, key, head.window ?? windows[g], local), gone), [
-        1,
-        1,
-        C,
-        past + C,
-      ]);
-      return {
-        keys: spread(stored.keys, k!),
-        values: spread(stored.values, v!),
-        mask: tf.tile(mask, [1, H / G, 1, 1]),
-      };
-    });
-    keys.push(
-      tf
-        .concat(
-          perHead.map((p) => p.keys),
-          1,
-        )
-        .expandDims(0),
-    );
-    values.push(
-      tf
-        .concat(
-          perHead.map((p) => p.values),
-          1,
-        )
-        .expandDims(0),
-    );
-    masks.push(
-      tf.concat(
-        perHead.map((p) => p.mask),
-        1,
+export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook): Tensor[] {
+  const { n_heads: H, d_head: D } = cached.config;
+  const { starts, tokens: C } = tokens;
+  const length = Math.max(...starts) + C;
+  const store = eagerStore(tokens, cached, length);
+  const rows = starts.map((_, r) => store.update(r)[0]!);
+  const stacked = (part: "keys" | "values" | "mask", axis: number, copies: number): Tensor =>
+    tf.stack(
+      rows.map((heads) =>
+        tf.stack(
+          heads.flatMap((head) => new Array<Tensor>(copies).fill(head[part]!)),
+          axis,
+        ),
       ),
     );
-  });
-  const part = attend(q!, tf.concat(keys, 0), tf.concat(values, 0), tf.concat(masks, 0), config, at);
-  rows.forEach((row, r) => {
-    row.forEach((head, g) => {
-      const own = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [r, 0, g, 0], [1, chunk.real, 1, D]), [chunk.real, D]);
-      const [ownKeys, ownValues] = [own(k!), own(v!)];
-      head.append(starts[r]!, ownKeys, ownValues);
-    });
-  });
-  return [tf.reshape(part.z, [rows.length * C, H * D]), ...reduceRows(part.pattern, reductions, chunk, key)];
+  const inputs = {
+    q: tf.reshape(tokens.q, [rows.length, C, H, D]),
+    k: stacked("keys", 1, 1),
+    v: stacked("values", 1, 1),
+    mask: stacked("mask", 0, H / rows[0]!.length),
+  };
+  const { z, pattern } = attend(inputs, cached.config, hook);
+  return [tf.reshape(z, [rows.length * C, H * D]), ...reduceRows(pattern, tokens, cached, length)];
 }
 
-/** Reductions of rows that may begin at different positions. @param key positions of the keys [1, key] */
-function reduceRows(pattern: Tensor, reductions: readonly PatternReduction[], chunk: Chunk, key: Tensor): Tensor[] {
+/**
+ * A layer's keys and values as plain tensors, each at its position of the sequence, also where other rows are further on.
+ * @param length positions of the sequence
+ */
+function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): AttentionStore {
+  const { tokens: C, real, starts, k, v } = tokens;
+  const { cache, layer, local, windows = [] } = cached;
+  const key = sequence(length);
+  /** Earlier rows and new ones at their positions, zeros elsewhere [positions, d_head]. */
+  const spread = (earlier: Tensor, own: Tensor, held: readonly number[]): Tensor => {
+    const all = earlier.shape[0] === 0 ? own : tf.concat([earlier, own], 0);
+    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, own.shape[1]!]);
+  };
+  return {
+    update(r) {
+      const start = starts[r]!;
+      const own = Array.from({ length: C }, (_, t) => start + t);
+      const heads = cache.heads[layer]![r]!.map((head, g) => {
+        const held = [...heldPositions(start, head.window), ...own];
+        const there = new Set(held);
+        const gone = tf.tensor2d([Array.from({ length }, (_, p) => (there.has(p) ? 0 : -1e9))]);
+        const limits = { window: head.window ?? windows[g], local };
+        const stored = head.read(start);
+        const read = {
+          keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
+          values: spread(stored.values, ownRows(v, r * C, g, C), held),
+          mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), key, limits), gone),
+        };
+        head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
+        return read;
+      });
+      return [heads];
+    },
+  };
+}
+
+/** Rows of one KV head [count, d_head]. @param t [rows * tokens, kv heads, d_head] */
+function ownRows(t: Tensor, first: number, g: number, count: number): Tensor {
+  const width = t.shape[2]!;
+  return tf.reshape(tf.slice(t, [first, g, 0], [count, 1, width]), [count, width]);
+}
+
+/** Positions 0 … length - 1 [1, length]. */
+function sequence(length: number): Tensor {
+  return tf.tensor2d([Array.from({ length }, (_, p) => p)]);
+}
+
+/** Reductions of rows that may begin at different positions. */
+function reduceRows(pattern: Tensor, tokens: NewTokens, { reductions }: CachedLayer, length: number): Tensor[] {
   if (reductions.length === 0) return [];
-  const { starts, tokens } = chunk;
+  const { starts } = tokens;
+  const key = sequence(length);
   const reduce = (part: Tensor, start: number): Tensor[] =>
-    reducePattern(part, reductions, queryPositions({ tokens, starts: [start] }), key, validity(chunk));
+    reducePattern(part, reductions, { query: queryPositions(tokens.tokens, start), key, valid: validity(tokens) });
   if (starts.every((start) => start === starts[0])) return reduce(pattern, starts[0]!);
   const rows = starts.map((start, r) => reduce(tf.slice(pattern, r, 1), start));
   return reductions.map((_, i) =>

@@ -1,12 +1,12 @@
-import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
+import type { Tensor } from "@tensorflow/tfjs";
 import { functions } from "../../runtime/capture.ts";
-import { type Handle, type RawTensor, sliceFrom } from "../../runtime/ops.ts";
+import type { Handle, RawTensor } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { readVariable, scatterRows } from "../../runtime/variable.ts";
-import type { ModelConfig } from "../config.ts";
 import type { Model } from "../model.ts";
-import { softCap } from "../transformer/attention.ts";
-import type { NativeRow, RowLayout } from "./kv-cache.ts";
+import { attendHeads, type KeysAndValues } from "../transformer/attention.ts";
+import { nativeStore } from "./captured-attention.ts";
+import type { KvCache, NativeRow, RowLayout } from "./kv-cache.ts";
+import type { AttentionStore, StagedAttention } from "./store.ts";
 
 /** Cached rows from which compiled attention pays; below, its products are too small to matter. */
 export const LONG = 1024;
@@ -15,8 +15,8 @@ const STEP = 512;
 /** Tokens of a step that go the plain way before its function is compiled, which costs as much as it saves in dozens. */
 export const TRIAL = 32;
 
-/** Where one new token reaches into full heads: made once a forward, shared by its layers. */
-export interface Reach {
+/** The place of one new token in full heads, and the rows that it reads: made once a forward, shared by its layers. */
+export interface LongAccess {
   /** Row of the token in each head's buffer, int32 [kv heads]. */
   slots: Tensor;
   /** Number of rows to read and their width, int32 [2]. */
@@ -26,19 +26,61 @@ export interface Reach {
   dispose(): void;
 }
 
-const tried = new Map<string, number>();
+/** One new token: its key and value [1, kv heads, d_head] and its position. */
+export interface LongToken {
+  k: Tensor;
+  v: Tensor;
+  position: number;
+}
+
+/** A layer of a cache, and the accesses of a forward's layers by layout. */
+export interface LongLayer {
+  cache: KvCache;
+  layer: number;
+  longAccesses: Map<RowLayout, LongAccess | undefined>;
+}
 
 /**
- * Describes the reach of a token, or undefined where the plain way serves better: short caches, streaming heads, and the
- * first tokens of every step.
- * @param position of the token @param capacity tokens that a head holds
+ * The store of one row's one new token in a long cache. It reads outside of a captured function, so that XLA can compile the
+ * attention; what it reads shares the cache's memory, so that must be gone before the next token is written.
+ * @returns undefined where the plain way serves better: without native buffers, in short caches, with streaming heads, and for the
+ * first tokens of every step
  */
-export function describeReach(
+export function longStore(
+  token: LongToken,
+  { cache, layer, longAccesses }: LongLayer,
+  model: Pick<Model, "key" | "config">,
+): AttentionStore | undefined {
+  const row = cache.native?.[layer]?.[0];
+  if (!row) return undefined;
+  const { layout } = row;
+  if (!longAccesses.has(layout)) longAccesses.set(layout, describeLong(token.position, layout, cache.capacity, model));
+  const access = longAccesses.get(layout);
+  return access && { update: () => [writeAndRead(token, row, access)] };
+}
+
+/** Attention over a long cache as a part of a function that XLA compiles. @param q [1, heads, d_head] */
+export function longAttention(q: Tensor, store: AttentionStore, { config }: Pick<Model, "config">): StagedAttention {
+  const held = store.update(0)[0]!;
+  return {
+    key: "long",
+    tensors: [q, held[0]!.mask!, ...held.flatMap(({ keys, values }) => [keys, values])],
+    z: ([q, mask, ...slices]) => {
+      const read = held.map((_, g) => ({ keys: slices[2 * g]!, values: slices[2 * g + 1]!, mask }));
+      return attendHeads(q!, read, config).z;
+    },
+  };
+}
+
+const tried = new Map<string, number>();
+
+/** @param capacity tokens that a head holds */
+function describeLong(
   position: number,
   layout: RowLayout,
   capacity: number,
   { key, config }: Pick<Model, "key" | "config">,
-): Reach | undefined {
+): LongAccess | undefined {
   const used = position + 1;
   if (used < LONG || layout.windows.some((window) => window !== undefined)) return undefined;
   const rows = Math.min(Math.ceil(used / STEP) * STEP, capacity);
@@ -55,28 +97,19 @@ export function describeReach(
   return { slots, size, mask, dispose: () => tf.dispose([slots, size, mask]) };
 }
 
-/**
- * Writes a token's keys and values [1, kv heads, d_head] and hands out what its heads read: keys, then values, of each head
- * [rows, d_head]. They share the cache's memory, so they must be gone before the next token is written.
- */
-export function writeAndRead(k: Tensor, v: Tensor, row: NativeRow, reach: Reach, config: ModelConfig): Tensor[] {
-  const { n_key_value_heads: G, d_head: D } = config;
-  const inputs: Handle[] = [k, v, reach.slots, reach.size, ...row.layout.begins, row.keys.handle, row.values.handle];
+/** Writes a token's key and value and reads by KV head what its queries reach. */
+function writeAndRead({ k, v }: LongToken, row: NativeRow, { slots, size, mask }: LongAccess): KeysAndValues[] {
+  const [, G, D] = k.shape as [number, number, number];
+  const { windows, begins } = row.layout;
+  const inputs: Handle[] = [k, v, slots, size, ...begins, row.keys.handle, row.values.handle];
   const body = (...args: Handle[]): Tensor[] => {
-    const [k, v, slots, size] = args as [Tensor, Tensor, Tensor, Tensor];
-    const begins = args.slice(4, 4 + G) as Tensor[];
-    const [keys, values] = (
-      [
-        [k, args.at(-2)!],
-        [v, args.at(-1)!],
-      ] as [Tensor, RawTensor][]
-    ).map(([rows, handle]) => {
-      scatterRows(handle, slots, tf.reshape(rows, [G, D]));
-      return readVariable(handle);
-    });
-    return begins.flatMap((begin) => [sliceFrom(keys!, begin, size), sliceFrom(values!, begin, size)]);
+    const [k, v, slots, size, ...rest] = args as [Tensor, Tensor, Tensor, Tensor, ...Handle[]];
+    const parts = [(rest.slice(0, G) as Tensor[]).map((begin) => ({ begin, size }))];
+    const tokens = { k, v, handles: rest.slice(G) as RawTensor[] };
+    const store = nativeStore(tokens, [{ slots: [slots], parts }], { windows, limits: windows.map(() => false) });
+    return store.update(0)[0]!.flatMap(({ keys, values }) => [keys, values]);
   };
-  return functions
+  const slices = functions
     .get(
       `write and read|${G}x${D}`,
       body,
@@ -84,23 +117,5 @@ export function writeAndRead(k: Tensor, v: Tensor, row: NativeRow, reach: Reach,
       () => ({ name: "write and read the cache" }),
     )
     .run(inputs);
-}
-
-/**
- * Attention of one token over what its heads read, for a function that XLA compiles.
- * @param q [1, heads, d_head] @param slices keys and values of each KV head [rows, d_head] @param mask [1, rows]
- * @returns z [1, heads * d_head]
- */
-export function attendSlices(q: Tensor, slices: Tensor[], mask: Tensor, config: ModelConfig): Tensor {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
-  const group = H / G;
-  const scaled = tf.mul(q, attn_scale);
-  const outputs = Array.from({ length: G }, (_, g) => {
-    const [keys, values] = [slices[2 * g]!, slices[2 * g + 1]!];
-    const queries = tf.reshape(tf.slice(scaled, [0, g * group, 0], [1, group, D]), [group, D]);
-    const products = tf.transpose(tf.matMul(keys as Tensor2D, queries as Tensor2D, false, true)); // [group, rows]
-    const scores = tf.add(softCap(products, attn_scores_soft_cap), mask);
-    return tf.matMul(tf.softmax(scores) as Tensor2D, values as Tensor2D);
-  });
-  return tf.reshape(tf.concat(outputs, 0), [1, H * D]);
+  return begins.map((_, g) => ({ keys: slices[2 * g]!, values: slices[2 * g + 1]!, mask }));
 }

@@ -25,7 +25,7 @@ export interface Piece {
 /** A matrix or vector of the engine: its pieces, one under the other along rows. */
 export type Part = readonly Piece[];
 
-/** Parts by name; `Family` lists the names. */
+/** Parts by the names of `slotsOf` (weights/weights.ts). */
 export type Parts = Readonly<Record<string, Part>>;
 
 /** How one format keeps a family's models. */
@@ -49,17 +49,10 @@ export interface Side {
 }
 
 /**
- * A checkpoint family: how its metadata gives a config and its tensors the engine's parts. Data and names only: no
- * family holds forward code. Parts (matrices are [out, in], H query heads, G key-value heads, l a layer):
- * - `embed` [d_vocab, d_model]; `pos_embed` [n_ctx, d_model]; `unembed` [d_vocab, d_model], absent when tied;
- *   `unembed_bias` [d_vocab]; `ln_final.w` [d_model]
- * - `blocks.l.ln1.w`, `blocks.l.ln2.w`, and after attention and MLP `…ln1_post.w`, `…ln2_post.w` [d_model] (`.b` for a
- *   LayerNorm's bias)
- * - `blocks.l.attn.qkv` [(H + 2G) * d_head, d_model]: query heads, then key heads, then value heads, with rotary
- *   dimensions in half-split order; `blocks.l.attn.o` [d_model, H * d_head]; `…qkv_bias` and `…o_bias` where there are;
- *   `…q_norm.w` and `…k_norm.w`: [d_head], or [H * d_head] and [G * d_head] over all heads together
- * - `blocks.l.mlp.in` [2 * d_mlp, d_model]: gate rows, then linear rows ([d_mlp, d_model] without gate);
- *   `blocks.l.mlp.out` [d_model, d_mlp]; `…in_bias`, `…out_bias`
+ * A checkpoint family gives a config from its metadata and the engine's parts from its tensors. Data and names only: no
+ * family holds forward code. The parts are those of weights/weights.ts, and of every block those of
+ * weights/block-parts.ts: `embed`, `blocks.0.attn.qkv`, `ln_final.w`; `unembed` is absent when tied. Rotary dimensions of
+ * queries and keys are in half-split order.
  */
 export interface Family {
   readonly name: string;

@@ -107,9 +107,7 @@ export class Fields {
   }
 
   /** Two facts of a checkpoint that contradict each other. */
-  contradiction(what: string): HeadscopeError {
-    return new HeadscopeError("mismatch", `${this.path}: ${what}`, {
-      remedy: "take weights and config from the same model",
-    });
+  contradiction(what: string, remedy = "take weights and config from the same model"): HeadscopeError {
+    return new HeadscopeError("mismatch", `${this.path}: ${what}`, { remedy });
   }
 }

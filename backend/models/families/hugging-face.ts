@@ -84,15 +84,31 @@ function checkBiases(checkpoint: Checkpoint, fields: Fields, { block, qkv, biase
 const LAYERS = ["num_hidden_layers", "n_layer", "num_layers"];
 
 /**
- * Checks the number of layers against the tensors, before anything is made for each layer.
+ * Checks the number of layers against the tensors, before anything is made for each layer. A config with fewer than the tensors
+ * make is refused too, though transformers loads the first ones and warns: a model is known by the digest of its weights, and
+ * the whole one and its beginning would have the same.
  * @throws HeadscopeError "mismatch"
  */
 export function checkLayers(fields: Fields, checkpoint: Checkpoint, table: TensorTable): void {
   const found = layersFound(checkpoint, table);
   for (const key of LAYERS.filter((name) => fields.values[name] != null)) {
     const said = fields.count(key);
-    if (said !== found) throw fields.contradiction(`its config says ${said} layers, and its tensors make ${found}`);
+    if (said === found) continue;
+    const remedy = checkpoint.format === "gguf" ? CONVERT_AGAIN : layersRemedy(key, said, found);
+    throw fields.contradiction(`its config says ${said} layers, and its tensors make ${found}`, remedy);
   }
+}
+
+const CONVERT_AGAIN = "fetch or convert the file again";
+
+/** What to do where config.json and the tensors of its folder count different layers. */
+function layersRemedy(key: string, said: number, found: number): string {
+  const all = `say ${key}: ${found} in config.json`;
+  if (said > found) return `fetch the weights again, or ${all} where the model has no more`;
+  return (
+    `for the whole model ${all}; for its first ${said === 1 ? "layer" : `${said} layers`} make a model of them in ` +
+    "transformers, AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other), and load that folder"
+  );
 }
 
 /**

@@ -1,14 +1,19 @@
 import type { ModelConfig } from "../config.ts";
-import type { Part, Parts, Permutation, Piece } from "./family.ts";
+import { BLOCK_PARTS, type BlockField, type BlockPart } from "../weights/block-parts.ts";
+import type { Part, Parts, Piece } from "./family.ts";
 
 /** Which biases a kind of matrix has: none, one always, or one in every layer where layer 0 has one. */
 export type Biases = "never" | "always" | "optional";
 
+/** Weights of a block that a table names: all but biases, which go by their matrices' names. */
+type NamedField = Exclude<BlockField, `${string}Bias`>;
+
 /**
- * Where a format keeps a family's tensors: names without `.weight` and `.bias`. Those of a block stand behind `block`, in
+ * Names of a family's tensors in a format: without `.weight` and `.bias`. Those of a block stand behind `block`, in
  * which {l} is the layer. A name that is absent is a part that the family lacks.
  */
-export interface TensorTable {
+export interface TensorTable
+  extends Readonly<Partial<Record<Exclude<NamedField, "qkv" | "o" | "mlpIn" | "mlpOut">, string>>> {
   /** Before every name but `unembed`'s; without its first word where the checkpoint was saved from the bare model. */
   readonly prefix?: string;
   readonly embed: string;
@@ -17,16 +22,10 @@ export interface TensorTable {
   readonly unembed: string;
   readonly final?: string;
   readonly block: string;
-  readonly ln1?: string;
-  readonly ln1Post?: string;
-  readonly ln2?: string;
-  readonly ln2Post?: string;
   /** Query, key and value, or all in one tensor. */
   readonly qkv: readonly [query: string, key: string, value: string] | string;
   /** In a fused tensor: its row for each row of queries, keys and values; in order without it. */
   readonly qkvRows?: (config: ModelConfig) => readonly number[];
-  readonly qNorm?: string;
-  readonly kNorm?: string;
   readonly o: string;
   /** Gate and linear part, or one tensor (both fused, or an MLP without gate). */
   readonly mlpIn: readonly [gate: string, linear: string] | string;
@@ -46,11 +45,11 @@ export function prefixesOf({ prefix = "" }: Pick<TensorTable, "prefix">): readon
   return [prefix, prefix.replace(/^[^.]*\./, "")];
 }
 
-/** The parts of a model whose tensors a table names. @param has whether the checkpoint holds a tensor */
+/** The parts of a model whose tensors a table names. @param has tells whether the checkpoint holds a tensor */
 export function partsOf(table: TensorTable, config: ModelConfig, has: (tensor: string) => boolean): Parts {
   const [usual, bare] = prefixesOf(table);
   const prefix = !has(`${usual}${table.embed}.weight`) && has(`${bare}${table.embed}.weight`) ? bare : usual;
-  const { d_model, d_vocab, n_ctx } = config;
+  const { d_model, d_vocab, n_ctx, n_layers } = config;
   const out: Record<string, Part> = {};
   out["embed"] = [{ tensor: `${prefix}${table.embed}.weight`, shape: [d_vocab, d_model] }];
   if (table.positions) {
@@ -58,105 +57,73 @@ export function partsOf(table: TensorTable, config: ModelConfig, has: (tensor: s
     const rows = skip > 0 ? { rows: Array.from({ length: n_ctx }, (_, i) => i + skip) } : {};
     out["pos_embed"] = [{ tensor: `${prefix}${tensor}.weight`, shape: [n_ctx + skip, d_model], ...rows }];
   }
-  const makers = { table, prefix, config, has, rows: table.qkvRows?.(config) };
-  if (config.final_norm && table.final) norm(out, "ln_final", `${prefix}${table.final}`, d_model, makers);
+  const source = { table, prefix, config, has, qkvRows: table.qkvRows?.(config) };
+  if (config.final_norm && table.final) Object.assign(out, norm("ln_final", prefix + table.final, [d_model], source));
   if (!config.tie_word_embeddings) out["unembed"] = [{ tensor: `${table.unembed}.weight`, shape: [d_vocab, d_model] }];
-  const bias = `${table.unembed}.bias`;
-  if (wanted(table.biases?.unembed, [bias], has)) out["unembed_bias"] = [{ tensor: bias, shape: [d_vocab] }];
-  for (let l = 0; l < config.n_layers; l++) block(out, l, makers);
+  const bias = [{ tensor: `${table.unembed}.bias`, shape: [d_vocab] }];
+  if (wanted(table.biases?.unembed, bias, has)) out["unembed_bias"] = bias;
+  for (let l = 0; l < n_layers; l++) for (const row of BLOCK_PARTS) Object.assign(out, blockPart(row, l, source));
   return out;
 }
 
-interface Makers {
+/** A checkpoint and the table that names its tensors. */
+interface Source {
   readonly table: TensorTable;
   readonly prefix: string;
   readonly config: ModelConfig;
   readonly has: (tensor: string) => boolean;
   /** The fused tensor's rows, shared by the layers. */
-  readonly rows: readonly number[] | undefined;
+  readonly qkvRows: readonly number[] | undefined;
 }
 
-/** Whether a bias is demanded. @param tensors its pieces of layer 0: an optional one is there or not in all layers at once */
-const wanted = (biases: Biases = "never", tensors: readonly string[], has: Makers["has"]): boolean =>
-  biases === "always" || (biases === "optional" && tensors.some(has));
+/** Tells whether a bias is demanded. @param pieces of layer 0: an optional one is there or not in all layers at once */
+const wanted = (biases: Biases = "never", pieces: Part, has: Source["has"]): boolean =>
+  biases === "always" || (biases === "optional" && pieces.some(({ tensor }) => has(tensor)));
 
-const startOf = ({ prefix, table }: Makers, layer: number) => prefix + table.block.replace("{l}", String(layer));
-
-function norm(out: Record<string, Part>, part: string, tensor: string, width: number, { table, config }: Makers): void {
-  const add = table.normAdd === undefined ? {} : { add: table.normAdd };
-  out[`${part}.w`] = [{ tensor: `${tensor}.weight`, shape: [width], ...add }];
-  if (config.normalization_type === "LN") out[`${part}.b`] = [{ tensor: `${tensor}.bias`, shape: [width] }];
+function scale(tensor: string, shape: readonly number[], { normAdd }: TensorTable): Part {
+  return [{ tensor: `${tensor}.weight`, shape, ...(normAdd === undefined ? {} : { add: normAdd }) }];
 }
 
-function block(out: Record<string, Part>, layer: number, makers: Makers): void {
-  const { table, config } = makers;
-  const { n_heads, n_key_value_heads, d_model, d_head, d_mlp } = config;
-  const [queries, keys] = [n_heads * d_head, n_key_value_heads * d_head];
-  const start = startOf(makers, layer);
-  const at = `blocks.${layer}`;
-  const normed = (part: string, name: string | undefined, width = d_model) =>
-    name === undefined ? undefined : norm(out, `${at}.${part}`, start + name, width, makers);
-  normed("ln1", table.ln1);
-  qkv(out, layer, makers);
-  const all = config.qk_norm === "all";
-  normed("attn.q_norm", table.qNorm, all ? queries : d_head);
-  normed("attn.k_norm", table.kNorm, all ? keys : d_head);
-  linear(out, layer, "attn.o", [table.o], [d_model, queries], table.biases?.o, makers);
-  normed("ln1_post", table.ln1Post);
-  normed("ln2", table.ln2);
-  const mlpIn = typeof table.mlpIn === "string" ? [table.mlpIn] : table.mlpIn;
-  const rows = mlpIn.length === 1 && config.gated_mlp ? 2 * d_mlp : d_mlp;
-  linear(out, layer, "mlp.in", mlpIn, [rows, d_model], table.biases?.mlp, makers);
-  linear(out, layer, "mlp.out", [table.mlpOut], [d_model, d_mlp], table.biases?.mlp, makers);
-  normed("ln2_post", table.ln2Post);
+function norm(part: string, tensor: string, shape: readonly number[], { table, config }: Source): Parts {
+  const w = { [`${part}.w`]: scale(tensor, shape, table) };
+  return config.normalization_type === "LN" ? { ...w, [`${part}.b`]: [{ tensor: `${tensor}.bias`, shape }] } : w;
 }
 
-/** A matrix of one or more tensors of the same shape [out, in], and its bias. */
-function linear(
-  out: Record<string, Part>,
-  layer: number,
-  name: string,
-  tensors: readonly string[],
-  [rows, columns]: readonly [number, number],
-  biases: Biases | undefined,
-  makers: Makers,
-): void {
-  const { table, has } = makers;
-  const start = startOf(makers, layer);
-  const part = `blocks.${layer}.${name}`;
-  const weight = table.transpose ? { shape: [columns, rows], transpose: true as const } : { shape: [rows, columns] };
-  out[part] = tensors.map((tensor) => ({ tensor: `${start}${tensor}.weight`, ...weight }));
-  const first = tensors.map((tensor) => `${startOf(makers, 0)}${tensor}.bias`);
-  if (wanted(biases, first, has))
-    out[`${part}_bias`] = tensors.map((tensor) => ({ tensor: `${start}${tensor}.bias`, shape: [rows] }));
+/** The parts of one weight of a block; none where the family lacks it. */
+function blockPart({ field, part, kind, ...row }: BlockPart, layer: number, source: Source): Parts {
+  const { table, config, has } = source;
+  const matrix = kind === "bias" ? field.replace(/Bias$/, "") : field;
+  const names = [table[matrix as NamedField] ?? []].flat();
+  if (names.length === 0) return {};
+  const start = (l: number): string => source.prefix + table.block.replace("{l}", String(l));
+  const name = `blocks.${layer}.${part}`;
+  const shape = row.shape(config, 0);
+  const tensor = start(layer) + names[0]!;
+  if (kind === "norm") return norm(name, tensor, shape, source);
+  if (kind === "scale") return { [name]: scale(tensor, shape, table) };
+  if (kind === "vector") return { [name]: [{ tensor: `${tensor}.weight`, shape }] };
+  const pieces = (l: number): Piece[] =>
+    shares(matrix, names.length, shape, source).map((share, i) => {
+      if (kind === "bias") return { tensor: `${start(l)}${names[i]}.bias`, ...share };
+      const turned = table.transpose && { shape: share.shape.toReversed(), transpose: table.transpose };
+      return { tensor: `${start(l)}${names[i]}.weight`, ...share, ...turned };
+    });
+  const biases = table.biases?.[matrix.startsWith("mlp") ? "mlp" : (matrix as "qkv" | "o")];
+  return kind === "matrix" || wanted(biases, pieces(0), has) ? { [name]: pieces(layer) } : {};
 }
 
-function qkv(out: Record<string, Part>, layer: number, makers: Makers): void {
-  const { table, config, has, rows } = makers;
-  const start = startOf(makers, layer);
-  const part = `blocks.${layer}.attn.qkv`;
-  const { n_heads, n_key_value_heads, d_model, d_head } = config;
-  const permute = (rotaryHeads: number): { permute?: Permutation } =>
-    table.interleaved ? { permute: { rotaryHeads } } : {};
-  const tensors =
-    typeof table.qkv === "string"
-      ? [{ name: table.qkv, count: (n_heads + 2 * n_key_value_heads) * d_head, ...(rows ? { rows } : {}) }]
-      : [
-          { name: table.qkv[0], count: n_heads * d_head, ...permute(n_heads) },
-          { name: table.qkv[1], count: n_key_value_heads * d_head, ...permute(n_key_value_heads) },
-          { name: table.qkv[2], count: n_key_value_heads * d_head },
-        ];
-  out[part] = tensors.map(({ name, count, ...rest }): Piece => {
-    const tensor = `${start}${name}.weight`;
-    return table.transpose
-      ? { tensor, shape: [d_model, count], transpose: true, ...rest }
-      : { tensor, shape: [count, d_model], ...rest };
-  });
-  const first = tensors.map(({ name }) => `${startOf(makers, 0)}${name}.bias`);
-  if (!wanted(table.biases?.qkv, first, has)) return;
-  out[`${part}_bias`] = tensors.map(({ name, count, ...rest }) => ({
-    tensor: `${start}${name}.bias`,
-    shape: [count],
-    ...rest,
+/** The shares of a matrix [out, in], or of its bias [out], that its tensors hold. @param count of tensors */
+function shares(
+  field: string,
+  count: number,
+  [out, ...width]: readonly number[],
+  { table, config, qkvRows }: Source,
+): Omit<Piece, "tensor">[] {
+  if (field !== "qkv") return Array.from({ length: count }, () => ({ shape: [out! / count, ...width] }));
+  if (count === 1) return [{ shape: [out!, ...width], ...(qkvRows && { rows: qkvRows }) }];
+  const { n_heads, n_key_value_heads: groups, d_head } = config;
+  return [n_heads, groups, groups].map((heads, i) => ({
+    shape: [heads * d_head, ...width],
+    ...(table.interleaved && i < 2 && { permute: { rotaryHeads: heads } }),
   }));
 }

@@ -26,6 +26,10 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const some = (pattern: RegExp) => (evidence: Evidence) => evidence.tensors.some((name) => pattern.test(name));
 const every = (pattern: RegExp) => (evidence: Evidence) =>
   evidence.tensors.length > 0 && evidence.tensors.every((name) => pattern.test(name));
+/** Heads that score labels, and the layers of a decoder that such a head may stand on; encoders name theirs otherwise. */
+const LABELS = /^(score|classifier|qa_outputs|cls)\./;
+const DECODER = /(^|\.)(layers|h|blk)\.\d+\./;
+const LANGUAGE_HEAD = /^(lm_head|embed_out|output)\.weight$/;
 const save = (change: string) =>
   `in Python: from safetensors.torch import load_file, save_file; save_file({${change}: tensor for name, tensor in ` +
   `load_file("model.safetensors").items()}, "plain.safetensors", {"format": "pt"})`;
@@ -80,11 +84,18 @@ const SIGNATURES: readonly Signature[] = [
       (metadata["format"] === "mlx" && tensors.some((name) => name.endsWith(".scales"))),
   },
   {
-    what: "a model with a value head, as TRL trains it",
+    what: "a language model with a second head, such as the value head that TRL trains",
     remedy:
       "take the language model out of it with transformers, AutoModelForCausalLM.from_pretrained(folder)" +
       ".save_pretrained(other), and load that folder",
-    inCheckpoint: some(/^(v_head|value_head)\./),
+    inCheckpoint: (evidence) =>
+      some(/^(v_head|value_head|multiple_choice_head)\./)(evidence) ||
+      [LABELS, DECODER, LANGUAGE_HEAD].every((pattern) => some(pattern)(evidence)),
+  },
+  {
+    what: "a classifier: its head scores labels, and none gives logits over the vocabulary",
+    remedy: "take the language model that it was trained from",
+    inCheckpoint: (evidence) => some(LABELS)(evidence) && some(DECODER)(evidence),
   },
   {
     what: "the state of a compiled module: its tensors are named after torch.compile's wrapper",

@@ -2,15 +2,15 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import { isPattern } from "../transformer/hook-points.ts";
-import type { ChunkPlace, Plan } from "./plan.ts";
-import type { Affine } from "./stage.ts";
+import type { Chunk, Plan } from "./plan.ts";
+import type { Affine } from "./types.ts";
 
 /**
  * The part of an intervention that concerns a chunk, padded like the chunk; undefined where the chunk lies outside of it.
  * @param name full hook name
  * @throws HeadscopeError (usage) for a query that a frozen or patched pattern does not have
  */
-export function sliceAffine(affine: Affine, name: string, chunk: ChunkPlace, plan: Plan): Affine | undefined {
+export function sliceAffine(affine: Affine, name: string, chunk: Chunk, plan: Plan): Affine | undefined {
   const before = affine.before && sliceAffine(affine.before, name, chunk, plan);
   const pattern = isPattern(name);
   const axis = pattern ? 2 : 1;
@@ -25,7 +25,7 @@ export function sliceAffine(affine: Affine, name: string, chunk: ChunkPlace, pla
   if (held > 1 && Math.min(...firsts) >= held) return before;
   const keys = Math.max(...firsts) + chunk.tokens;
   const cut = (t: Tensor, outside: number): Tensor => {
-    const part = (t.shape[axis] ?? 1) > 1 ? positionsOf(t, axis, firsts, chunk, outside) : t;
+    const part = (t.shape[axis] ?? 1) > 1 ? positionsOf(t, { axis, outside }, firsts, chunk) : t;
     return pattern && part.shape[3]! > 1 ? widened(part, 3, keys, outside) : part;
   };
   const [gain, bias] = [cut(affine.gain, 1), cut(affine.bias, 0)];
@@ -33,12 +33,17 @@ export function sliceAffine(affine: Affine, name: string, chunk: ChunkPlace, pla
 }
 
 /** By row, the position of the sequence at which a chunk begins. */
-export function chunkStarts(chunk: ChunkPlace, plan: Plan): number[] {
+export function chunkStarts(chunk: Chunk, plan: Plan): number[] {
   return plan.starts.map((start) => start + chunk.first);
 }
 
 /** A chunk's positions of a table over the sequence, and `outside` where the table has none. */
-function positionsOf(t: Tensor, axis: number, firsts: number[], chunk: ChunkPlace, outside: number): Tensor {
+function positionsOf(
+  t: Tensor,
+  { axis, outside }: { axis: number; outside: number },
+  firsts: number[],
+  chunk: Chunk,
+): Tensor {
   const from = (rows: Tensor, first: number): Tensor => {
     const count = Math.max(0, Math.min(chunk.real, rows.shape[axis]! - first));
     const size = rows.shape.map((n, a) => (a === axis ? count : n));
@@ -77,7 +82,7 @@ function widened(t: Tensor, axis: number, length: number, filler: number): Tenso
 }
 
 /** Drops padded positions (for patterns: queries, and keys that only padding could attend to). */
-export function cutPadding(t: Tensor, name: string, chunk: ChunkPlace): Tensor {
+export function cutPadding(t: Tensor, name: string, chunk: Chunk): Tensor {
   if (chunk.real === chunk.tokens) return t;
   const size = [...t.shape];
   if (isPattern(name)) {
@@ -93,38 +98,13 @@ export function cutPadding(t: Tensor, name: string, chunk: ChunkPlace): Tensor {
   );
 }
 
-/** Adds the activations of a chunk. */
-export function collect(
-  into: Map<string, Tensor>,
-  prefix: string,
-  names: readonly string[],
-  made: Tensor[],
-  chunk: ChunkPlace,
-  plan: Plan,
-): void {
-  names.forEach((name, i) => {
-    append(into, prefix + name, cutPadding(made[i]!, name, chunk), plan);
-  });
-}
-
-/** Adds a chunk's activation behind the earlier chunks'. */
-export function append(into: Map<string, Tensor>, name: string, part: Tensor, plan: Plan): void {
-  const earlier = into.get(name);
-  const pattern = isPattern(name);
-  const joined = tf.tidy(() => {
-    if (!pattern) return earlier ? tf.concat([earlier, part], 1) : tf.clone(part);
-    const keys = Math.max(...plan.starts) + plan.total;
-    const wide = tf.pad(part, [
-      [0, 0],
-      [0, 0],
-      [0, 0],
-      [0, keys - part.shape[3]!],
-    ]);
+/** A chunk's activation behind those of earlier chunks; a new tensor. */
+export function behindEarlier(earlier: Tensor | undefined, part: Tensor, name: string, plan: Plan): Tensor {
+  return tf.tidy(() => {
+    if (!isPattern(name)) return earlier ? tf.concat([earlier, part], 1) : tf.clone(part);
+    const wide = widened(part, 3, Math.max(...plan.starts) + plan.total, 0);
     return earlier ? tf.concat([earlier, wide], 2) : tf.clone(wide);
   });
-  part.dispose();
-  earlier?.dispose();
-  into.set(name, tf.keep(joined));
 }
 
 /** The residual stream of all chunks, without padding [rows, positions, width]. */

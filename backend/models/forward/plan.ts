@@ -2,12 +2,12 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import type { Access } from "../cache/access.ts";
 import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
-import type { Reach } from "../cache/long-attention.ts";
+import type { LongAccess } from "../cache/long-attention.ts";
 import type { Model } from "../model.ts";
-import type { ForwardInput, ForwardOptions } from "./forward.ts";
+import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
-export interface ChunkPlace {
+export interface Chunk {
   first: number;
   real: number;
   tokens: number;
@@ -23,22 +23,22 @@ export function bucket(n: number): number {
   return Math.ceil(n / step) * step;
 }
 
-/** How an input passes through the model. */
+/** The way of an input through the model. */
 export interface Plan {
   rows: number;
   total: number;
   lengths: number[];
-  chunks: ChunkPlace[];
+  chunks: Chunk[];
   starts: number[];
   startLayer: number;
   stopLayer: number;
   cache: KvCache | undefined;
   /** Buffers of one layer, used by each in turn: for long inputs without a cache. */
   scratch: KvCache | undefined;
-  /** How chunks reach into the cache, by chunk and layout. */
+  /** The places of chunks in the cache, by chunk and layout. */
   accesses: Map<string, Access>;
   /** The same for single tokens over long caches, by layout. */
-  reaches: Map<RowLayout, Reach | undefined>;
+  longAccesses: Map<RowLayout, LongAccess | undefined>;
 }
 
 /**
@@ -108,7 +108,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     startLayer: input.startLayer ?? 0,
     stopLayer: input.stopLayer ?? config.n_layers,
     accesses: new Map(),
-    reaches: new Map(),
+    longAccesses: new Map(),
     scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
   }; // biome-ignore format: one object
 }
@@ -124,7 +124,7 @@ const INPUTS: Rules<ForwardInput> = {
   stopLayer: whole(0),
   logitsAt: {
     wants: 'positions, "all", "last" or "none"',
-    fits: (at) => (Array.isArray(at) ? at.length > 0 : ["all", "last", "none"].includes(at as string)),
+    fits: (wanted) => (Array.isArray(wanted) ? wanted.length > 0 : ["all", "last", "none"].includes(wanted as string)),
   },
   windows: ANYTHING,
 };
@@ -179,11 +179,10 @@ function checkRows(
   });
 }
 
-/** @throws HeadscopeError (usage) for windows of another shape than the model's KV heads, or that hold nothing */
 /** Tokens of each row. */
 function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
-  const given = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
-  if (given.length !== 1) {
+  const sources = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
+  if (sources.length !== 1) {
     throw new HeadscopeError("usage", "a forward takes either tokens, vectors or a residual stream", {
       remedy: "give one of `tokens`, `inputs` and `resid`",
     });

@@ -3,33 +3,48 @@ import type { Model } from "../model.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import { ATTENTION_NAMES } from "../transformer/block.ts";
 import { blockHook, checkHookName, hookNames } from "../transformer/hook-points.ts";
-import type { ForwardOptions } from "./forward.ts";
-import { type Affine, type HookFunction, hooked, type PointFunction, type Requests } from "./stage.ts";
+import { hooked, type PointFunction, type StageRequests } from "./stage.ts";
+import type { Affine, ForwardOptions, HookFunction } from "./types.ts";
 
-/** Nothing is asked. */
-export const NOTHING: Requests = { wanted: [], affine: new Map(), hooks: new Map() };
+/** No requests at any hook point. */
+export const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
 
-/** What is asked at each point, resolved once for a forward. */
-export class Asked {
+/** Hook points of one stage: their names in order, and the block's prefix `blocks.{l}.` (none at the model's ends). */
+export interface StagePoints {
+  prefix: string;
+  names: readonly string[];
+}
+
+/** The stretch of positions that a stage runs on. */
+export interface StageStretch {
+  /** By row, the position of the first token. */
+  starts: readonly number[];
+  /** The part of an intervention that concerns the stretch, or nothing. */
+  slice(affine: Affine, name: string): Affine | undefined;
+}
+
+/** The requests of a forward at each hook point, resolved once: activations to hand out, interventions and hooks. */
+export class HookRequests {
   readonly captured: boolean;
   readonly reductions: readonly PatternReduction[];
   readonly #wanted: Set<string>;
   readonly #affine: ReadonlyMap<string, Affine>;
   readonly #hooks = new Map<string, HookFunction[]>();
-  /** Prefixes (`blocks.{l}.`, or none) under which anything is asked. */
+  /** Prefixes (`blocks.{l}.`, or none) under which there is any. */
   readonly #touched = new Set<string>();
 
   constructor(model: Model, options: ForwardOptions) {
     const { config } = model;
     const { names = [], hooks = [], interventions = new Map() } = options;
-    const all = typeof names === "function" || hooks.some(([at]) => typeof at === "function") ? hookNames(config) : [];
+    const predicates = typeof names === "function" || hooks.some(([point]) => typeof point === "function");
+    const all = predicates ? hookNames(config) : [];
     if (typeof names !== "function") for (const name of names) checkHookName(config, name);
     for (const name of interventions.keys()) checkHookName(config, name);
     this.#wanted = new Set(typeof names === "function" ? all.filter(names) : names);
     this.#affine = interventions;
-    for (const [at, hook] of hooks) {
-      if (typeof at === "string") checkHookName(config, at);
-      for (const name of typeof at === "string" ? [at] : all.filter(at))
+    for (const [point, hook] of hooks) {
+      if (typeof point === "string") checkHookName(config, point);
+      for (const name of typeof point === "string" ? [point] : all.filter(point))
         this.#hooks.set(name, [...(this.#hooks.get(name) ?? []), hook]);
     }
     for (const name of [...this.#wanted, ...this.#affine.keys(), ...this.#hooks.keys()])
@@ -38,45 +53,31 @@ export class Asked {
     this.reductions = options.reductions ?? [];
   }
 
-  /**
-   * Requests for the given short names of a block (prefix `blocks.{l}.`) or, without prefix, of the model's ends.
-   * @param slice the part of an intervention that concerns the chunk at hand, or nothing
-   * @param starts by row, the position of the chunk's first token
-   */
-  of(
-    prefix: string,
-    names: readonly string[],
-    slice: (affine: Affine, name: string) => Affine | undefined,
-    starts: readonly number[],
-  ): Requests {
-    if (!this.#touched.has(prefix)) return NOTHING;
-    const pick = names.filter((n) => this.#wanted.has(prefix + n));
+  /** Requests at the hook points of one stage. */
+  ofStage({ prefix, names }: StagePoints, { starts, slice }: StageStretch): StageRequests {
+    if (!this.#touched.has(prefix)) return NO_REQUESTS;
     const affine = new Map<string, Affine>();
     const hooks = new Map<string, PointFunction[]>();
-    for (const n of names) {
-      const change = this.#affine.get(prefix + n);
-      const here = change && slice(change, prefix + n);
-      if (here) affine.set(n, here);
-      const functions = this.#hooks.get(prefix + n);
-      if (functions)
-        hooks.set(
-          n,
-          functions.map((f) => (t: Tensor) => hooked(f, t, prefix + n, starts)),
-        );
+    for (const name of names) {
+      const full = prefix + name;
+      const change = this.#affine.get(full);
+      const part = change && slice(change, full);
+      if (part) affine.set(name, part);
+      const functions = this.#hooks.get(full);
+      const checked = functions?.map((f) => (t: Tensor) => hooked(f, t, full, starts));
+      if (checked) hooks.set(name, checked);
     }
-    return { wanted: pick, affine, hooks };
+    return { wanted: names.filter((name) => this.#wanted.has(prefix + name)), affine, hooks };
   }
 
-  /** Whether anything is asked of a layer. */
+  /** Whether there are requests in a layer. */
   touches(layer: number): boolean {
     return this.#touched.has(blockHook(layer, ""));
   }
 
-  /** Whether anything looks at or changes the whole pattern of a layer. */
+  /** Whether any request looks at or changes the whole pattern of a layer. */
   touchesPattern(layer: number): boolean {
-    return (
-      this.touches(layer) &&
-      ATTENTION_NAMES.some((n) => [this.#wanted, this.#affine, this.#hooks].some((s) => s.has(blockHook(layer, n))))
-    );
+    const points = ATTENTION_NAMES.map((name) => blockHook(layer, name));
+    return points.some((name) => [this.#wanted, this.#affine, this.#hooks].some((some) => some.has(name)));
   }
 }

@@ -1,7 +1,8 @@
 import { tf } from "../../runtime/tf.ts";
 import type { Turn } from "../../runtime/turn.ts";
 import type { Model } from "../model.ts";
-import { type ForwardInput, type ForwardOptions, type ForwardResult, forward } from "./forward.ts";
+import { forward } from "./forward.ts";
+import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
 
 /** Tokens times layers that run in one go: a large share of a second of a small model on two cores. */
 const STRETCH = 4_096;

@@ -1,13 +1,21 @@
-import type { Tensor, Tensor3D } from "@tensorflow/tfjs";
+import type { Tensor } from "@tensorflow/tfjs";
 import { reshapeOpen } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import type { At } from "./block.ts";
+import { type Hook, UNHOOKED } from "./hook.ts";
 
-/** Which keys a head may attend to: all earlier ones, or (streaming) those among the first `sink` and the last `recent`. */
+/** The keys of a streaming head: of all earlier ones the first `sink` and the last `recent`. */
 export interface Window {
   sink: number;
   recent: number;
+}
+
+/** Limits of a head's attention beside causality. */
+export interface AttentionLimits {
+  /** Of a streaming head. */
+  window?: Window | undefined;
+  /** Keys that a query reaches, its own included, in a layer of local attention. */
+  local?: number | undefined;
 }
 
 /**
@@ -30,23 +38,22 @@ export interface PatternMap {
   map(pattern: Tensor, key: Tensor): Tensor;
 }
 
-/** What a probe needs of a pattern, computed where the pattern is, so that the pattern itself need not be kept. */
+/** A function of a pattern, computed where the pattern is, so that the pattern itself need not be kept. */
 export type PatternReduction = PatternSum | PatternMap;
 
 const FAR = 1e9;
 /**
- * What hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. Whatever is put
- * there at or below it takes the key away too.
+ * The number that hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. Whatever
+ * is put there at or below it takes the key away too.
  */
 export const MASKED = -FAR / 2;
 
 /**
  * Additive mask: 0 where a query may attend, a very large negative number elsewhere.
- * @param query positions [query, 1] @param key positions [1, key] @param window of a streaming head
- * @param local keys that the layer's queries reach, their own included, where its attention is local
+ * @param query positions [query, 1] @param key positions [1, key]
  * @returns [query, key]
  */
-export function additiveMask(query: Tensor, key: Tensor, window?: Window, local?: number): Tensor {
+export function additiveMask(query: Tensor, key: Tensor, { window, local }: AttentionLimits = {}): Tensor {
   const age = tf.sub(query, key); // 0 for the query's own key
   let inside = tf.minimum(age, 0);
   if (local !== undefined) inside = tf.minimum(inside, tf.sub(local - 1, age));
@@ -59,13 +66,25 @@ export function softCap(x: Tensor, cap: number | undefined): Tensor {
   return cap === undefined ? x : tf.mul(tf.tanh(tf.div(x, cap)), cap);
 }
 
-/** Applies reductions to a pattern. @param valid 1 for real queries, 0 for padding [query, 1] @returns sums [rows, heads] each, maps [rows, heads, query] each, in order */
+/** The positions along a pattern's last two axes. */
+export interface PatternAxes {
+  /** [query, 1] */
+  query: Tensor;
+  /** [1, key] */
+  key: Tensor;
+  /** 1 for real queries, 0 for padding [query, 1]. */
+  valid: Tensor;
+}
+
+/**
+ * Applies reductions to a pattern.
+ * @param pattern [rows, heads, query, key]
+ * @returns sums [rows, heads] each, maps [rows, heads, query] each, in order
+ */
 export function reducePattern(
   pattern: Tensor,
   reductions: readonly PatternReduction[],
-  query: Tensor,
-  key: Tensor,
-  valid: Tensor,
+  { query, key, valid }: PatternAxes,
 ): Tensor[] {
   const sums = reductions.filter((r) => r.kind === "sum");
   const [rows, heads, queries] = pattern.shape as [number, number, number];
@@ -85,31 +104,103 @@ export function reducePattern(
   });
 }
 
+/** Keys and values of a KV head, or of several stacked in front. */
+export interface KeysAndValues {
+  /** [..., keys, d_head] */
+  keys: Tensor;
+  /** [..., keys, d_head] */
+  values: Tensor;
+  /** Additive, broadcastable to the scores; left out where every query may attend to every key. */
+  mask?: Tensor | undefined;
+}
+
+/** Queries, and the keys and values that they read. */
+export interface HeadInputs extends KeysAndValues {
+  /** Times attn_scale [..., queries, d_head]; the queries of all heads that read the same keys stand one after the other. */
+  queries: Tensor;
+}
+
 /**
- * Softmax attention over keys and values that are at hand.
- * Query head h reads key-value head floor(h / group).
- * @param q [rows, query, heads, d_head] @param k [rows, key, kv heads, d_head] @param v as k
- * @param mask additive, broadcastable to [rows, heads, query, key]
+ * Attention, softmax(cap(q k) + mask) v: the one place where it is written, for whole prompts and for every way of caching.
+ * @param view shape in which the mask and hooks see scores and pattern, such as [rows, heads, query, key]; a last -1 is a number of
+ * keys that may differ at each call of a captured function. Left out for the queries of one token [queries, keys]
+ * @returns z [..., queries, d_head] and the pattern in its view
+ */
+export function attendHead(
+  { queries, keys, values, mask }: HeadInputs,
+  { attn_scores_soft_cap }: Pick<ModelConfig, "attn_scores_soft_cap">,
+  view?: number[],
+  hook: Hook = UNHOOKED,
+): { z: Tensor; pattern: Tensor } {
+  // Few queries over many keys are multiplied faster the other way round.
+  const products = view ? tf.matMul(queries, keys, false, true) : tf.transpose(tf.matMul(keys, queries, false, true));
+  const scores = softCap(view ? shaped(products, view) : products, attn_scores_soft_cap);
+  const pattern = patternOf(mask ? tf.add(scores, mask) : scores, mask, hook);
+  const flat = view ? shaped(pattern, [...products.shape.slice(0, -1), view.at(-1)!]) : pattern;
+  return { z: tf.matMul(flat, values), pattern };
+}
+
+/** A reshape; with a -1 in the shape one that a captured function resolves at the call. */
+function shaped(x: Tensor, shape: number[]): Tensor {
+  return shape.includes(-1) ? reshapeOpen(x, shape) : tf.reshape(x, shape);
+}
+
+/**
+ * Attention of tokens of one row over what each KV head holds for them. Query head h reads KV head floor(h / group).
+ * @param q [tokens, heads, d_head] @param held by KV head
+ * @returns z [tokens, heads * d_head] and by KV head the pattern of its query heads [group, tokens, keys], of one token [group, keys]
+ */
+export function attendHeads(
+  q: Tensor,
+  held: readonly KeysAndValues[],
+  config: ModelConfig,
+): { z: Tensor; patterns: Tensor[] } {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const group = H / G;
+  const tokens = q.shape[0]!;
+  const scaled = tf.mul(q, attn_scale);
+  const heads = held.map((head, g) => {
+    const own = tf.slice(scaled, [0, g * group, 0], [tokens, group, D]);
+    if (tokens === 1) return attendHead({ queries: tf.reshape(own, [group, D]), ...head }, config);
+    const queries = tf.reshape(tf.transpose(own, [1, 0, 2]), [group * tokens, D]);
+    const { z, pattern } = attendHead({ queries, ...head }, config, [group, tokens, -1]);
+    return { z: tf.reshape(z, [group, tokens, D]), pattern };
+  });
+  const all = tf.concat(
+    heads.map(({ z }) => z),
+    0,
+  ); // [H, tokens, D], of one token [H, D]
+  const z = tf.reshape(tokens === 1 ? all : tf.transpose(all, [1, 0, 2]), [tokens, H * D]);
+  return { z, patterns: heads.map(({ pattern }) => pattern) };
+}
+
+/** Queries of several rows, and the keys and values that they read. */
+export interface RowInputs {
+  /** [rows, query, heads, d_head] */
+  q: Tensor;
+  /** [rows, key, kv heads, d_head], as is v */
+  k: Tensor;
+  v: Tensor;
+  /** Additive, broadcastable to [rows, heads, query, key]. */
+  mask: Tensor;
+}
+
+/**
+ * Attention of all heads of several rows at once, with the hook points of scores and pattern.
  * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
-export function attend(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  mask: Tensor,
-  config: ModelConfig,
-  at: At,
-): { z: Tensor; pattern: Tensor } {
+export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: Hook): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
-  const query = tf.reshape(tf.transpose(tf.mul(q, attn_scale), [0, 2, 1, 3]), [B * G, (H / G) * C, D]);
-  const key = tf.reshape(tf.transpose(k, [0, 2, 1, 3]), [B * G, n, D]);
-  const value = tf.reshape(tf.transpose(v, [0, 2, 1, 3]), [B * G, n, D]);
-  const products = tf.reshape(tf.matMul(query as Tensor3D, key as Tensor3D, false, true), [B, H, C, n]);
-  const masked = tf.add(softCap(products, attn_scores_soft_cap), mask);
-  const pattern = patternOf(masked, mask, at);
-  const z = tf.matMul(tf.reshape(pattern, [B * G, (H / G) * C, n]) as Tensor3D, value as Tensor3D);
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const byHead = (t: Tensor, tokens: number): Tensor => tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * G, tokens, D]);
+  const queries = byHead(tf.mul(q, attn_scale), (H / G) * C);
+  const { z, pattern } = attendHead(
+    { queries, keys: byHead(k, n), values: byHead(v, n), mask },
+    config,
+    [B, H, C, n],
+    hook,
+  );
   return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };
 }
 
@@ -119,15 +210,17 @@ export function attend(
  * lowered to MASKED attends to nothing.
  * @param masked scores with the mask added [rows, heads, query, key] @param mask broadcastable to them
  */
-function patternOf(masked: Tensor, mask: Tensor, at: At): Tensor {
+function patternOf(masked: Tensor, mask: Tensor | undefined, hook: Hook): Tensor {
   const [SCORES, PATTERN] = ["attn.hook_attn_scores", "attn.hook_pattern"];
-  const changed = at.changes(SCORES);
+  const changed = hook.changes(SCORES);
   // Whoever looks at scores finds one number at every masked key, whatever its distance.
-  const scores = at.wants(SCORES)
-    ? at(SCORES, tf.maximum(masked, MASKED), (s) => where(seen(s, mask), s, MASKED))
+  const scores = hook.wants(SCORES)
+    ? hook(SCORES, tf.maximum(masked, MASKED), (s) => where(seen(s, mask), s, MASKED))
     : masked;
-  const made = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
-  return at(PATTERN, made, (pattern) => where(tf.greater(tf.add(mask, tf.zerosLike(pattern)), MASKED), pattern, 0));
+  const pattern = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
+  return hook(PATTERN, pattern, (set) =>
+    mask ? where(tf.greater(tf.add(mask, tf.zerosLike(set)), MASKED), set, 0) : set,
+  );
 }
 
 /** Where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
@@ -144,12 +237,7 @@ function where(condition: Tensor, x: Tensor, otherwise: number): Tensor {
 const QUERY_CHUNK = 128;
 
 /** Tokens that attend among themselves. */
-export interface Among {
-  /** [rows, tokens, heads, d_head] */
-  q: Tensor;
-  /** [rows, tokens, kv heads, d_head], as is v */
-  k: Tensor;
-  v: Tensor;
+export interface Prefill extends Omit<RowInputs, "mask"> {
   /** Place of each token [tokens, 1]. */
   position: Tensor;
   /** 1 for real tokens, 0 for padding [tokens, 1]. */
@@ -166,55 +254,48 @@ export interface Among {
  * Causal attention of tokens among themselves, in chunks of queries so that no work is done above the diagonal's blocks.
  * @returns z [rows, tokens, heads, d_head], then the reductions
  */
-export function attendAmong(
-  tokens: Among,
+export function attendPrefill(
+  tokens: Prefill,
   reductions: readonly PatternReduction[],
   config: ModelConfig,
-  at: At,
+  hook: Hook,
 ): [Tensor, ...Tensor[]] {
-  const { q, k, v, position, valid, keyMask, windows, local } = tokens;
+  const { q, k, v, position, valid, keyMask } = tokens;
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const G = config.n_key_value_heads;
-  const whole = at.wants("attn.hook_pattern") || at.wants("attn.hook_attn_scores");
+  const whole = hook.wants("attn.hook_pattern") || hook.wants("attn.hook_attn_scores");
   const chunk = whole || T <= QUERY_CHUNK * 1.5 ? T : QUERY_CHUNK;
-  const zs: Tensor[] = [];
-  const reduced: Tensor[][] = reductions.map(() => []);
-  for (let first = 0; first < T; first += chunk) {
+  const parts = Array.from({ length: Math.ceil(T / chunk) }, (_, i) => {
+    const first = i * chunk;
     const C = Math.min(chunk, T - first);
     const n = first + C;
     const query = tf.slice(position, [first, 0], [C, 1]);
     const key = tf.transpose(tf.slice(position, [0, 0], [n, 1]));
-    const causal = windows ? headMasks(query, key, windows, H / G, local) : additiveMask(query, key, undefined, local);
+    const causal = causalMask(query, key, tokens, H / G);
     const mask = keyMask ? tf.add(causal, tf.slice(keyMask, [0, 0, 0, 0], [B, 1, 1, n])) : causal;
     const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, G, D]));
-    const part = attend(tf.slice(q, [0, first, 0, 0], [B, C, H, D]), until(k), until(v), mask, config, at);
-    zs.push(part.z);
-    reducePattern(part.pattern, reductions, query, key, tf.slice(valid, [first, 0], [C, 1])).forEach((r, i) => {
-      reduced[i]!.push(r);
-    });
-  }
+    const queries = tf.slice(q, [0, first, 0, 0], [B, C, H, D]);
+    const { z, pattern } = attend({ q: queries, k: until(k), v: until(v), mask }, config, hook);
+    return [z, ...reducePattern(pattern, reductions, { query, key, valid: tf.slice(valid, [first, 0], [C, 1]) })];
+  });
+  const column = (i: number): Tensor[] => parts.map((part) => part[i]!);
   return [
-    zs.length === 1 ? zs[0]! : tf.concat(zs, 1),
-    ...reduced.map((parts, i) => joinReduced(reductions[i]!, parts)),
+    parts.length === 1 ? parts[0]![0]! : tf.concat(column(0), 1),
+    ...reductions.map((reduction, i) => joinReduced(reduction, column(i + 1))),
   ];
 }
 
-/** Masks of the query heads where KV heads differ [1, heads, query, key]. */
-function headMasks(
+/** Mask of all heads [query, key], or of each where KV heads differ [1, heads, query, key]. @param group query heads of a KV head */
+function causalMask(
   query: Tensor,
   key: Tensor,
-  windows: readonly (Window | undefined)[],
+  { windows, local }: Pick<Prefill, "windows" | "local">,
   group: number,
-  local: number | undefined,
 ): Tensor {
-  const masks = windows.map((w) => tf.expandDims(additiveMask(query, key, w, local), 0));
-  return tf.expandDims(
-    tf.concat(
-      masks.flatMap((m) => new Array<Tensor>(group).fill(m)),
-      0,
-    ),
-    0,
-  );
+  if (!windows) return additiveMask(query, key, { local });
+  const masks = windows.map((window) => tf.expandDims(additiveMask(query, key, { window, local }), 0));
+  const heads = masks.flatMap((mask) => new Array<Tensor>(group).fill(mask));
+  return tf.expandDims(tf.concat(heads, 0), 0);
 }
 
 /** Puts together what a reduction gave for consecutive chunks of queries. */

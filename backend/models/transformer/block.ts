@@ -4,23 +4,14 @@ import type { ModelConfig } from "../config.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import type { EndWeights } from "../weights/weights.ts";
 import { softCap } from "./attention.ts";
+import type { Hook } from "./hook.ts";
 
-/**
- * A hook point: gets an activation's name inside its block and the activation, and returns what the forward goes on with.
- * `wants` tells whether anybody asked for a name, for the activations that cost extra; `changes` whether anybody may put
- * something else there. `settle` puts right what was changed, before anybody is handed it.
- */
-export interface At {
-  (name: string, activation: Tensor, settle?: (changed: Tensor) => Tensor): Tensor;
-  wants(name: string): boolean;
-  changes(name: string): boolean;
+/** A block of the transformer: its weights, the model's config and the hook points of its activations. */
+export interface Block {
+  weights: BlockWeights;
+  config: ModelConfig;
+  hook: Hook;
 }
-
-/** A hook point where nobody looks. */
-export const UNHOOKED: At = Object.assign((_: string, activation: Tensor) => activation, {
-  wants: () => false,
-  changes: () => false,
-});
 
 /** Rotation of the queries and keys of a chunk: cosines and sines [tokens, 1, rotary_dim]. */
 export interface Rotation {
@@ -50,19 +41,18 @@ export function normalise(
   x: Tensor,
   weights: NormWeights | undefined,
   prefix: string,
-  config: ModelConfig,
-  at: At,
+  { config, hook }: Pick<Block, "config" | "hook">,
 ): Tensor {
   if (config.normalization_type === null || !weights) return x;
   const layerNorm = config.normalization_type === "LN";
   const centred = layerNorm ? tf.sub(x, tf.mean(x, -1, true)) : x;
   const variance = tf.add(tf.mean(tf.square(centred), -1, true), config.eps);
-  const scaled = at.wants(`${prefix}.hook_scale`)
-    ? tf.div(centred, at(`${prefix}.hook_scale`, tf.sqrt(variance)))
+  const scaled = hook.wants(`${prefix}.hook_scale`)
+    ? tf.div(centred, hook(`${prefix}.hook_scale`, tf.sqrt(variance)))
     : tf.mul(centred, tf.rsqrt(variance));
-  if (!layerNorm) return tf.mul(at(`${prefix}.hook_normalized`, scaled), weights.w);
+  if (!layerNorm) return tf.mul(hook(`${prefix}.hook_normalized`, scaled), weights.w);
   const affine = tf.mul(scaled, weights.w);
-  return at(`${prefix}.hook_normalized`, weights.b ? tf.add(affine, weights.b) : affine);
+  return hook(`${prefix}.hook_normalized`, weights.b ? tf.add(affine, weights.b) : affine);
 }
 
 /** Rotates the first rotary_dim dimensions of every head, halves paired: (a, b) -> (a cos - b sin, b cos + a sin). */
@@ -92,28 +82,23 @@ export function normaliseHeads(x: Tensor, w: Tensor | undefined, config: ModelCo
  * @param x residual stream [tokens, d_model]
  * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
  */
-export function attentionInput(
-  x: Tensor,
-  rotation: Rotation | undefined,
-  weights: BlockWeights,
-  config: ModelConfig,
-  at: At,
-): [Tensor, Tensor, Tensor] {
+export function attentionInput(x: Tensor, rotation: Rotation | undefined, block: Block): [Tensor, Tensor, Tensor] {
+  const { weights, config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const split = at.wants("hook_attn_in") || ["q", "k", "v"].some((part) => at.wants(`hook_${part}_input`));
-  const [q, k, v] = split ? splitProjections(x, weights, config, at) : projections();
-  const query = normaliseHeads(at("attn.hook_q", q!), weights.qNorm, config);
-  const key = normaliseHeads(at("attn.hook_k", k!), weights.kNorm, config);
-  const value = at("attn.hook_v", v!);
+  const split = hook.wants("hook_attn_in") || ["q", "k", "v"].some((part) => hook.wants(`hook_${part}_input`));
+  const [q, k, v] = split ? splitProjections(x, block) : projections();
+  const query = normaliseHeads(hook("attn.hook_q", q!), weights.qNorm, config);
+  const key = normaliseHeads(hook("attn.hook_k", k!), weights.kNorm, config);
+  const value = hook("attn.hook_v", v!);
   if (!rotation) return [query, key, value];
   return [
-    at("attn.hook_rot_q", rotate(query, rotation, config)),
-    at("attn.hook_rot_k", rotate(key, rotation, config)),
+    hook("attn.hook_rot_q", rotate(query, rotation, config)),
+    hook("attn.hook_rot_k", rotate(key, rotation, config)),
     value,
   ];
 
   function projections(): Tensor[] {
-    const normed = normalise(x, weights.ln1, "ln1", config, at); // [tokens, d_model]
+    const normed = normalise(x, weights.ln1, "ln1", block); // [tokens, d_model]
     const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, (H + 2G) D]
     const heads = tf.reshape(flat, [-1, H + 2 * G, D]);
     const tokens = heads.shape[0]!;
@@ -126,17 +111,18 @@ export function attentionInput(
 }
 
 /** Queries, keys and values from a copy of the residual stream for every head: hook_{q,k,v}_input [tokens, heads, d_model]. */
-function splitProjections(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor[] {
+function splitProjections(x: Tensor, block: Block): Tensor[] {
+  const { weights, config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
   const copies = (source: Tensor, heads: number): Tensor =>
     tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
-  const shared = at.wants("hook_attn_in") ? at("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
+  const shared = hook.wants("hook_attn_in") ? hook("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
   const wide = weights.qkv.widen();
   let first = 0;
   return (["q", "k", "v"] as const).map((part) => {
     const heads = part === "q" ? H : G;
-    const input = at(`hook_${part}_input`, shared ?? copies(x, heads));
-    const normed = normalise(input, weights.ln1, "ln1", config, at); // [tokens, heads, d_model]
+    const input = hook(`hook_${part}_input`, shared ?? copies(x, heads));
+    const normed = normalise(input, weights.ln1, "ln1", block); // [tokens, heads, d_model]
     const w = tf.reshape(tf.slice(wide, [first * D, 0], [heads * D, d_model]), [heads, D, d_model]);
     const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, D]
     const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first * D], [heads * D]), [heads, D]);
@@ -151,41 +137,43 @@ function splitProjections(x: Tensor, weights: BlockWeights, config: ModelConfig,
  * @param z head outputs, heads side by side [tokens, heads * d_head]; looked at as [tokens, heads, d_head]
  * @returns residual stream after the block [tokens, d_model]
  */
-export function blockOutput(x: Tensor, z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+export function blockOutput(x: Tensor, z: Tensor, block: Block): Tensor {
+  const { weights, config, hook } = block;
   const { attn_only } = config;
   const parallel = config.parallel_attn_mlp === true && !attn_only;
-  const heads = headsOutput(z, weights, config, at);
-  const attnOut = at("hook_attn_out", normalise(heads, weights.ln1Post, "ln1_post", config, at));
-  const middle = parallel ? undefined : at("hook_resid_mid", tf.add(x, attnOut));
-  if (attn_only) return at("hook_resid_post", middle!);
-  const written = mlpOutput(at("hook_mlp_in", middle ?? x), weights, config, at);
-  const mlpOut = at("hook_mlp_out", normalise(written, weights.ln2Post, "ln2_post", config, at));
-  return at("hook_resid_post", tf.add(middle ?? tf.add(x, attnOut), mlpOut));
+  const heads = headsOutput(z, block);
+  const attnOut = hook("hook_attn_out", normalise(heads, weights.ln1Post, "ln1_post", block));
+  const middle = parallel ? undefined : hook("hook_resid_mid", tf.add(x, attnOut));
+  if (attn_only) return hook("hook_resid_post", middle!);
+  const written = mlpOutput(hook("hook_mlp_in", middle ?? x), block);
+  const mlpOut = hook("hook_mlp_out", normalise(written, weights.ln2Post, "ln2_post", block));
+  return hook("hook_resid_post", tf.add(middle ?? tf.add(x, attnOut), mlpOut));
 }
 
-/** What the heads write together [tokens, d_model]. */
-function headsOutput(z: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+/** The sum of what the heads write [tokens, d_model]. */
+function headsOutput(z: Tensor, { weights, config, hook }: Block): Tensor {
   const { n_heads: H, d_head: D, d_model } = config;
   // A reshape between z and its product keeps XLA from its fast path, so only those who look at heads pay for one.
-  const split = at.wants("attn.hook_z") || at.wants("attn.hook_result");
-  const heads = split ? at("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;
-  if (!at.wants("attn.hook_result"))
+  const split = hook.wants("attn.hook_z") || hook.wants("attn.hook_result");
+  const heads = split ? hook("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;
+  if (!hook.wants("attn.hook_result"))
     return withBias(weights.o.apply(split ? tf.reshape(heads, [-1, H * D]) : z), weights.oBias);
   const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [H, d_model, D]
   const result = tf.transpose(tf.matMul(tf.transpose(heads, [1, 0, 2]), w, false, true), [1, 0, 2]);
-  return withBias(tf.sum(at("attn.hook_result", result), 1), weights.oBias);
+  return withBias(tf.sum(hook("attn.hook_result", result), 1), weights.oBias);
 }
 
-/** What the MLP makes of its input [tokens, d_model]. */
-function mlpOutput(x: Tensor, weights: BlockWeights, config: ModelConfig, at: At): Tensor {
+/** The output of the MLP [tokens, d_model]. */
+function mlpOutput(x: Tensor, block: Block): Tensor {
+  const { weights, config, hook } = block;
   const { d_mlp, gated_mlp } = config;
-  const normed = normalise(x, weights.ln2, "ln2", config, at);
+  const normed = normalise(x, weights.ln2, "ln2", block);
   const hidden = withBias(weights.mlpIn!.apply(normed), weights.mlpInBias); // [tokens, d_mlp or 2 d_mlp]
   const tokens = hidden.shape[0]!;
-  const pre = at("mlp.hook_pre", gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
-  const linear = gated_mlp ? at("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp])) : undefined;
+  const pre = hook("mlp.hook_pre", gated_mlp ? tf.slice(hidden, [0, 0], [tokens, d_mlp]) : hidden);
+  const linear = gated_mlp ? hook("mlp.hook_pre_linear", tf.slice(hidden, [0, d_mlp], [tokens, d_mlp])) : undefined;
   const active = activate(pre, config.act_fn);
-  const post = at("mlp.hook_post", linear ? tf.mul(active, linear) : active);
+  const post = hook("mlp.hook_post", linear ? tf.mul(active, linear) : active);
   return withBias(weights.mlpOut!.apply(post), weights.mlpOutBias);
 }
 
@@ -217,8 +205,8 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
  * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
  * @returns logits [tokens, outputs]
  */
-export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, at: At): Tensor {
-  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", config, at) : x;
+export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
+  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
   const read = weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
   return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
 }

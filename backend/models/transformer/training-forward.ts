@@ -3,22 +3,22 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { embedRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { localWindow, type ModelConfig } from "../config.ts";
-import type { BlockWeights } from "../weights/block-parts.ts";
 import { flattenEnd, type Weights } from "../weights/weights.ts";
-import { attend, attendAmong } from "./attention.ts";
+import { attend, attendPrefill } from "./attention.ts";
 import {
   attentionInput,
+  type Block,
   blockOutput,
   normalise,
   normaliseHeads,
   type Rotation,
   rotate,
-  UNHOOKED,
   unembed,
 } from "./block.ts";
+import { UNHOOKED } from "./hook.ts";
 
-/** What a composed forward reads. */
-export interface ComposedInput {
+/** Input of a training forward. */
+export interface TrainingInput {
   /** Token ids int32 [rows * positions], or vectors [rows * positions, d_input]. */
   read: Tensor;
   rows: number;
@@ -35,7 +35,7 @@ export interface ComposedInput {
  * The whole forward as one expression of tensors, from the same parts as `forward`: what a training step differentiates.
  * @returns logits [rows * scored, outputs]
  */
-export function compose(config: ModelConfig, weights: Weights, input: ComposedInput): Tensor {
+export function trainingForward(config: ModelConfig, weights: Weights, input: TrainingInput): Tensor {
   const { rows, positions: T, rotation, rotationLocal = rotation } = input;
   if (config.rotary_local && !input.rotationLocal)
     throw new HeadscopeError("unsupported", "local layers of this model rotate in their own way, which is not given", {
@@ -50,11 +50,12 @@ export function compose(config: ModelConfig, weights: Weights, input: ComposedIn
     const own = tf.slice(weights.posEmbed.widen(), [0, 0], [T, d_model]);
     x = tf.reshape(tf.add(tf.reshape(x, [rows, T, d_model]), own), [rows * T, d_model]);
   }
-  weights.blocks.forEach((block, l) => {
+  weights.blocks.forEach((own, l) => {
+    const block = { weights: own, config, hook: UNHOOKED };
     const last = input.scored === "last" && l === weights.blocks.length - 1;
     const local = localWindow(config, l);
     const turn = local === undefined ? rotation : rotationLocal;
-    x = (last ? lastBlock : wholeBlock)(x, turn, block, config, { rows, positions: T, local });
+    x = (last ? lastBlock : wholeBlock)(x, turn, block, { rows, positions: T, local });
   });
   const end = flattenEnd(weights);
   return unembed(x, end.over(end.handles), config, UNHOOKED);
@@ -71,13 +72,13 @@ interface Tokens {
 function wholeBlock(
   x: Tensor,
   rotation: Rotation | undefined,
-  block: BlockWeights,
-  config: ModelConfig,
+  block: Block,
   { rows, positions: T, local }: Tokens,
 ): Tensor {
+  const { config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const [q, k, v] = attentionInput(x, rotation, block, config, UNHOOKED);
-  const among = {
+  const [q, k, v] = attentionInput(x, rotation, block);
+  const tokens = {
     q: tf.reshape(q, [rows, T, H, D]),
     k: tf.reshape(k, [rows, T, G, D]),
     v: tf.reshape(v, [rows, T, G, D]),
@@ -85,8 +86,8 @@ function wholeBlock(
     valid: tf.ones([T, 1]),
     local,
   };
-  const [z] = attendAmong(among, [], config, UNHOOKED);
-  return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block, config, UNHOOKED);
+  const [z] = attendPrefill(tokens, [], config, hook);
+  return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block);
 }
 
 /**
@@ -96,37 +97,36 @@ function wholeBlock(
 function lastBlock(
   x: Tensor,
   rotation: Rotation | undefined,
-  block: BlockWeights,
-  config: ModelConfig,
+  block: Block,
   { rows, positions: T, local }: Tokens,
 ): Tensor {
+  const { weights, config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
   const lastOf = (t: Tensor): Tensor => {
     const rest = t.shape.slice(1);
     const all = tf.reshape(t, [rows, T, ...rest]);
     return tf.reshape(tf.slice(all, [0, T - 1, ...rest.map(() => 0)], [rows, 1, ...rest]), [rows, ...rest]);
   };
-  const normed = normalise(x, block.ln1, "ln1", config, UNHOOKED);
+  const normed = normalise(x, weights.ln1, "ln1", block);
   const project = (from: Tensor, first: number, heads: number): Tensor => {
-    const weight = tf.slice(block.qkv.widen(), [first * D, 0], [heads * D, d_model]);
+    const weight = tf.slice(weights.qkv.widen(), [first * D, 0], [heads * D, d_model]);
     const out = tf.matMul(from as Tensor2D, weight as Tensor2D, false, true);
-    const biased = block.qkvBias ? tf.add(out, tf.slice(block.qkvBias, [first * D], [heads * D])) : out;
+    const biased = weights.qkvBias ? tf.add(out, tf.slice(weights.qkvBias, [first * D], [heads * D])) : out;
     return tf.reshape(biased, [-1, heads, D]);
   };
   const turn = (t: Tensor, by: Rotation | undefined): Tensor => (by ? rotate(t, by, config) : t);
   const own = rotation && { cos: lastOf(rotation.cos), sin: lastOf(rotation.sin) };
   const keysAndValues = project(normed, H, 2 * G); // [rows * positions, 2 kv heads, d_head]
   const [k, v] = [0, G].map((first) => tf.slice(keysAndValues, [0, first, 0], [rows * T, G, D]));
-  const query = normaliseHeads(project(lastOf(normed), 0, H), block.qNorm, config);
-  const key = normaliseHeads(k!, block.kNorm, config);
+  const query = normaliseHeads(project(lastOf(normed), 0, H), weights.qNorm, config);
+  const key = normaliseHeads(k!, weights.kNorm, config);
   const reached = Array.from({ length: T }, (_, t) => (local === undefined || T - 1 - t < local ? 0 : -1e9));
-  const { z } = attend(
-    tf.reshape(turn(query, own), [rows, 1, H, D]),
-    tf.reshape(turn(key, rotation), [rows, T, G, D]),
-    tf.reshape(v!, [rows, T, G, D]),
-    tf.tensor2d([reached]),
-    config,
-    UNHOOKED,
-  );
-  return blockOutput(lastOf(x), tf.reshape(z, [rows, H * D]), block, config, UNHOOKED);
+  const inputs = {
+    q: tf.reshape(turn(query, own), [rows, 1, H, D]),
+    k: tf.reshape(turn(key, rotation), [rows, T, G, D]),
+    v: tf.reshape(v!, [rows, T, G, D]),
+    mask: tf.tensor2d([reached]),
+  };
+  const { z } = attend(inputs, config, hook);
+  return blockOutput(lastOf(x), tf.reshape(z, [rows, H * D]), block);
 }

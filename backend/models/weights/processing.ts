@@ -4,10 +4,9 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import { Model } from "../model.ts";
 import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
-import type { Weights } from "./weights.ts";
+import { partTensors, type Weights } from "./weights.ts";
 
 /** A model's shape and weights while they are changed. */
 export interface ProcessedParts {
@@ -58,39 +57,22 @@ export function processWeights(
   switches: readonly Processing[],
   path: string,
 ): ProcessedParts {
-  const chosen = processingOf(switches);
-  if (chosen.length > 0 && matricesOf(weights).some((matrix) => matrix.narrow !== undefined))
+  const steps = processingOf(switches);
+  if (steps.length > 0 && [...partTensors(weights).values()].some((part) => part instanceof Matrix && part.narrow))
     throw refused(
       path,
-      chosen[0]!,
+      steps[0]!,
       "its weights are kept in fewer bits, and changed ones would be rounded again",
       "use --weights f32",
     );
   const before = { config, weights };
-  for (const name of chosen) {
+  for (const name of steps) {
     // What fold_ln makes of a layer norm's offset are value biases too.
-    const made = name === "fold_value_biases" && chosen.includes("fold_ln") && weights.blocks.some((b) => b.ln1?.b);
-    const why = made ? undefined : STEPS[name].refusal(before);
+    const folds = name === "fold_value_biases" && steps.includes("fold_ln") && weights.blocks.some((b) => b.ln1?.b);
+    const why = folds ? undefined : STEPS[name].refusal(before);
     if (why !== undefined) throw refused(path, name, why);
   }
-  return chosen.reduce((parts, name) => STEPS[name].apply(parts), before);
-}
-
-/**
- * Processes a model just loaded, which it takes over; without switches it is the model itself.
- * @throws HeadscopeError as `processWeights` does; the model is then freed
- */
-export function processModel(model: Model, switches: readonly Processing[]): Model {
-  if (switches.length === 0) return model;
-  const { ref, family, digest, tokenizer, tokenizerFault, stops } = model;
-  try {
-    const parts = processWeights(model.config, model.weights, switches, ref);
-    const known = { ref, family, tokenizer, tokenizerFault, stops };
-    return new Model({ ...known, digest: processedDigest(digest, switches), ...parts });
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
+  return steps.reduce((parts, name) => STEPS[name].apply(parts), before);
 }
 
 function refused(path: string, name: Processing, why: string, remedy = `leave ${name} out`): HeadscopeError {
@@ -134,8 +116,8 @@ function foldNorms({ config, weights }: ProcessedParts): ProcessedParts {
     free(qkv && block.qkv, qkv && block.qkvBias, mlp && block.mlpIn, mlp && block.mlpInBias);
     return {
       ...block,
-      ...(qkv ? { ln1: plain(block.ln1!), qkv: qkv.matrix, ...bias("qkvBias", qkv.bias) } : {}),
-      ...(mlp ? { ln2: plain(block.ln2!), mlpIn: mlp.matrix, ...bias("mlpInBias", mlp.bias) } : {}),
+      ...(qkv && { ln1: plain(block.ln1!), qkv: qkv.matrix, qkvBias: qkv.bias }),
+      ...(mlp && { ln2: plain(block.ln2!), mlpIn: mlp.matrix, mlpInBias: mlp.bias }),
     };
   });
   return foldFinal({ config, weights: { ...weights, blocks } });
@@ -177,9 +159,9 @@ function folded(
 
 /** A norm whose scale is 1 and whose offset, where it has one, is 0. It frees the one that it replaces. */
 function plain(norm: NormWeights): NormWeights {
-  const made = { w: tf.onesLike(norm.w), ...(norm.b ? { b: tf.zerosLike(norm.b) } : {}) };
+  const identity = { w: tf.onesLike(norm.w), b: norm.b && tf.zerosLike(norm.b) };
   free(norm.w, norm.b);
-  return made;
+  return identity;
 }
 
 function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
@@ -187,25 +169,22 @@ function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
   const { embed, unembed, posEmbed, embedBias } = weights;
   const tied = unembed === embed;
   const blocks = weights.blocks.map((block): BlockWeights => {
-    const made = {
-      ...block,
+    const written = {
       o: centred(block.o, 0),
-      ...bias("oBias", centredBias(block.oBias)),
-      ...(block.mlpOut ? { mlpOut: centred(block.mlpOut, 0) } : {}),
-      ...bias("mlpOutBias", centredBias(block.mlpOutBias)),
+      oBias: centredBias(block.oBias),
+      mlpOut: block.mlpOut && centred(block.mlpOut, 0),
+      mlpOutBias: centredBias(block.mlpOutBias),
     };
     free(block.o, block.oBias, block.mlpOut, block.mlpOutBias);
-    return made;
+    return { ...block, ...written };
   });
-  const made: Weights = {
-    ...weights,
-    blocks,
+  const embedded = {
     embed: centred(embed, vectors ? 0 : 1),
-    ...bias("embedBias", centredBias(embedBias)),
-    ...(posEmbed ? { posEmbed: centred(posEmbed, 1) } : {}),
+    embedBias: centredBias(embedBias),
+    posEmbed: posEmbed && centred(posEmbed, 1),
   };
   free(tied ? undefined : embed, embedBias, posEmbed);
-  return { config: { ...config, tie_word_embeddings: false }, weights: made };
+  return { config: { ...config, tie_word_embeddings: false }, weights: { ...weights, ...embedded, blocks } };
 }
 
 function centreUnembed(parts: ProcessedParts): ProcessedParts {
@@ -236,7 +215,7 @@ function withUnembed({ config, weights }: ProcessedParts, unembed: Matrix, offse
   free(weights.unembed === weights.embed ? undefined : weights.unembed, weights.unembedBias);
   return {
     config: { ...config, tie_word_embeddings: false },
-    weights: { ...weights, unembed, ...bias("unembedBias", offset) },
+    weights: { ...weights, unembed, unembedBias: offset },
   };
 }
 
@@ -254,16 +233,6 @@ function centredBias(offset: Tensor | undefined): Tensor | undefined {
   return offset && tf.tidy(() => tf.sub(offset, tf.mean(offset)));
 }
 
-function bias<K extends string>(key: K, tensor: Tensor | undefined): { [P in K]?: Tensor } {
-  return (tensor ? { [key]: tensor } : {}) as { [P in K]?: Tensor };
-}
-
-function free(...held: ({ dispose(): void } | undefined)[]): void {
-  for (const one of held) one?.dispose();
-}
-
-function matricesOf({ blocks, readout = [], ...outer }: Weights): Matrix[] {
-  return [outer, ...blocks, ...readout].flatMap((group) =>
-    Object.values(group).filter((leaf) => leaf instanceof Matrix),
-  );
+function free(...weights: ({ dispose(): void } | undefined)[]): void {
+  for (const weight of weights) weight?.dispose();
 }

@@ -1,9 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { unknownName } from "../../common/errors.ts";
 import { type Handle, handleBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { configOf, type ModelConfig, outputWidth } from "../config.ts";
-import { BLOCK_PARTS, type BlockPart, type BlockWeights, type NormWeights } from "./block-parts.ts";
+import { type ModelConfig, outputWidth } from "../config.ts";
+import { BLOCK_PARTS, type BlockPart, type BlockWeights, type NormWeights, type WeightPart } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
 
 /** A layer between the last residual and the output: relu(x · weightᵀ + bias). */
@@ -14,20 +13,120 @@ export interface ReadoutLayer {
   bias: Tensor;
 }
 
-/** All weights of a model in the layout that the forward computes with; `parameter` gives TransformerLens's view of them. */
+/** All weights of a model in the layout that the forward computes with; parameters.ts gives TransformerLens's view. */
 export interface Weights {
   /** [d_vocab, d_model]; in a model that reads vectors the map of its inputs [d_model, d_input]. */
   embed: Matrix;
   /** [d_model], in a model that reads vectors. */
-  embedBias?: Tensor;
+  embedBias?: Tensor | undefined;
   /** [n_ctx, d_model], with learned positions. */
-  posEmbed?: Matrix;
+  posEmbed?: Matrix | undefined;
   blocks: BlockWeights[];
-  lnFinal?: NormWeights;
-  readout?: ReadoutLayer[];
+  lnFinal?: NormWeights | undefined;
+  readout?: ReadoutLayer[] | undefined;
   /** [outputs, d_model or the last readout layer's width]; the very object of `embed` where the two are tied. */
   unembed: Matrix;
-  unembedBias?: Tensor;
+  unembedBias?: Tensor | undefined;
+}
+
+const BEFORE_BLOCKS: readonly WeightPart[] = [
+  { field: "embed", part: "embed", kind: "matrix", shape: (c) => (c.d_input ? [c.d_model, c.d_input] : [c.d_vocab, c.d_model]), has: () => true },
+  { field: "embedBias", part: "embed_bias", kind: "bias", shape: (c) => [c.d_model], has: (c) => c.d_input !== undefined },
+  { field: "posEmbed", part: "pos_embed", kind: "matrix", shape: (c) => [c.n_ctx, c.d_model], has: (c) => c.positional_embedding_type === "standard" },
+]; // biome-ignore format: a table
+const AFTER_BLOCKS: readonly WeightPart[] = [
+  { field: "lnFinal", part: "ln_final", kind: "norm", shape: (c) => [c.d_model], has: (c) => c.final_norm && c.normalization_type !== null },
+]; // biome-ignore format: a table
+const READOUT: readonly WeightPart[] = [
+  { field: "weight", part: "weight", kind: "matrix", shape: (c, i) => [c.readout_hidden![i]!, readoutWidth(c, i)], has: () => true },
+  { field: "bias", part: "bias", kind: "bias", shape: (c, i) => [c.readout_hidden![i]!], has: () => true },
+]; // biome-ignore format: a table
+const OUTPUT: readonly WeightPart[] = [
+  { field: "unembed", part: "unembed", kind: "matrix", shape: (c) => [outputWidth(c), readoutWidth(c)], has: (c) => !c.tie_word_embeddings },
+  { field: "unembedBias", part: "unembed_bias", kind: "bias", shape: (c) => [outputWidth(c)], has: (c) => hasReadout(c) || c.d_input !== undefined },
+]; // biome-ignore format: a table
+
+const hasReadout = ({ readout_hidden = [] }: ModelConfig): boolean => readout_hidden.length > 0;
+
+/** Numbers that go into a readout layer, by default into the unembedding behind the last one. */
+function readoutWidth({ readout_hidden = [], d_model }: ModelConfig, index = readout_hidden.length): number {
+  return readout_hidden[index - 1] ?? d_model;
+}
+
+/** A tensor that a model can have. */
+export interface Slot extends Required<Pick<WeightPart, "kind" | "initial">> {
+  /** `blocks.0.attn.qkv`, `ln_final.w`: the name of its part in families and in the vector of parameters. */
+  readonly name: string;
+  /** The name behind its block's or readout layer's prefix. */
+  readonly part: string;
+  readonly prefix: string;
+  readonly shape: readonly number[];
+  /** As `WeightPart.has`. */
+  readonly has: boolean;
+}
+
+/** The tensors of models of a config, in the order of the vector of all trainable parameters. */
+export function slotsOf(config: ModelConfig): Slot[] {
+  const { n_layers, readout_hidden = [], normalization_type } = config;
+  const group = (parts: readonly WeightPart[], prefix = "", index = 0): Slot[] =>
+    parts.flatMap(({ part, kind, initial = kind === "scale" ? 1 : 0, ...row }) => {
+      const slot = { kind, prefix, shape: row.shape(config, index), has: row.has(config), initial };
+      if (kind !== "norm") return [{ ...slot, name: prefix + part, part }];
+      const [scale, offset] = [`${part}.w`, `${part}.b`];
+      return [
+        { ...slot, name: prefix + scale, part: scale, initial: 1 },
+        { ...slot, name: prefix + offset, part: offset, has: slot.has && normalization_type === "LN" },
+      ];
+    });
+  return [
+    ...group(BEFORE_BLOCKS),
+    ...Array.from({ length: n_layers }, (_, layer) => group(BLOCK_PARTS, `blocks.${layer}.`)).flat(),
+    ...group(AFTER_BLOCKS),
+    ...readout_hidden.flatMap((_, i) => group(READOUT, `readout.${i}.`, i)),
+    ...group(OUTPUT),
+  ];
+}
+
+/** The tensors of a model by the names of `slotsOf`, tied embeddings once. */
+export type PartTensors = ReadonlyMap<string, Matrix | Tensor>;
+
+/** A model's weights over the tensors of its parts; without an unembedding it is tied. */
+export function weightsOf({ n_layers, readout_hidden = [] }: ModelConfig, tensors: PartTensors): Weights {
+  const leaf = ({ part, kind }: WeightPart, prefix: string): Leaf => {
+    if (kind !== "norm") return tensors.get(prefix + part);
+    const [w, b] = [tensors.get(`${prefix}${part}.w`), tensors.get(`${prefix}${part}.b`)] as (Tensor | undefined)[];
+    return w && (b ? { w, b } : { w });
+  };
+  const group = (parts: readonly WeightPart[], prefix = ""): unknown =>
+    Object.fromEntries(parts.map((row) => [row.field, leaf(row, prefix)]).filter(([, held]) => held !== undefined));
+  const readout = readout_hidden.map((_, i) => group(READOUT, `readout.${i}.`) as ReadoutLayer);
+  const outer = group([...BEFORE_BLOCKS, ...AFTER_BLOCKS, ...OUTPUT]) as Omit<Weights, "blocks">;
+  return {
+    ...outer,
+    unembed: outer.unembed ?? outer.embed,
+    blocks: Array.from({ length: n_layers }, (_, layer) => group(BLOCK_PARTS, `blocks.${layer}.`) as BlockWeights),
+    ...(readout.length > 0 && { readout }),
+  };
+}
+
+/** The tensors of a model's weights by their parts: the way back from `weightsOf`. */
+export function partTensors(weights: Weights): PartTensors {
+  const tensors = new Map<string, Matrix | Tensor>();
+  const group = (parts: readonly WeightPart[], held: object, prefix = ""): void => {
+    for (const { field, part } of parts) {
+      const leaf = (held as Record<string, Leaf>)[field];
+      const named =
+        leaf && "w" in leaf ? Object.entries(leaf).map(([key, t]) => [`${part}.${key}`, t]) : [[part, leaf]];
+      for (const [name, tensor] of named) if (tensor) tensors.set(prefix + name, tensor);
+    }
+  };
+  const { embed, unembed, blocks, readout = [], ...rest } = weights;
+  group(BEFORE_BLOCKS, weights);
+  for (const [layer, block] of blocks.entries()) group(BLOCK_PARTS, block, `blocks.${layer}.`);
+  group(AFTER_BLOCKS, weights);
+  for (const [i, layer] of readout.entries()) group(READOUT, layer, `readout.${i}.`);
+  group(OUTPUT, unembed === embed ? rest : weights);
+  return tensors;
 }
 
 /** The tensors of a group of weights in a fixed order, and the way back over other tensors of the same shapes. */
@@ -118,98 +217,6 @@ export function weightHandles(weights: Weights): Handle[] {
   const { blocks, unembed, readout = [], ...rest } = weights;
   const outer = unembed === weights.embed ? rest : { ...rest, unembed };
   return [outer, ...blocks, ...readout].flatMap((group) => flatten(group).handles);
-}
-
-/** Names of a model's parameters as TransformerLens has them. @param model or its config */
-export function parameterNames(model: ModelConfig | { readonly config: ModelConfig }): string[] {
-  const config = configOf(model);
-  const names = [
-    "embed.W_E",
-    ...(config.d_input ? ["embed.b_E"] : []),
-    ...(config.positional_embedding_type === "standard" ? ["pos_embed.W_pos"] : []),
-  ];
-  const norm = (prefix: string): string[] =>
-    config.normalization_type === null
-      ? []
-      : [`${prefix}.w`, ...(config.normalization_type === "LN" ? [`${prefix}.b`] : [])];
-  const placement = config.norm_placement ?? "pre";
-  const before = (prefix: string): string[] => (placement === "post" ? [] : norm(prefix));
-  const after = (prefix: string): string[] => (placement === "pre" ? [] : norm(prefix));
-  for (let l = 0; l < config.n_layers; l++) {
-    const block = `blocks.${l}`;
-    names.push(
-      ...before(`${block}.ln1`),
-      ...["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"].map((p) => `${block}.attn.${p}`),
-      ...(config.qk_norm ? [`${block}.attn.q_norm.w`, `${block}.attn.k_norm.w`] : []),
-      ...after(`${block}.ln1_post`),
-    );
-    if (config.attn_only) continue;
-    const mlp = config.gated_mlp ? ["W_gate", "W_in", "W_out", "b_in", "b_out"] : ["W_in", "W_out", "b_in", "b_out"];
-    names.push(...before(`${block}.ln2`), ...mlp.map((p) => `${block}.mlp.${p}`), ...after(`${block}.ln2_post`));
-  }
-  const readout = (config.readout_hidden ?? []).flatMap((_, i) => [`readout.${i}.W`, `readout.${i}.b`]);
-  return [...names, ...(config.final_norm ? norm("ln_final") : []), ...readout, "unembed.W_U", "unembed.b_U"];
-}
-
-/**
- * A parameter in TransformerLens's shape, as a new tensor that the caller disposes: W_Q [heads, d_model, d_head],
- * W_K and W_V [kv heads, d_model, d_head], W_O [heads, d_head, d_model], MLP matrices [in, out], W_E [d_vocab, d_model],
- * W_U [d_model, outputs]. Biases that the model lacks are zeros. Of a model that reads vectors W_E is [d_input, d_model];
- * readout layers are readout.{i}.W [in, out] and .b.
- * @throws HeadscopeError (usage) for a name that the model does not have
- */
-export function parameter(model: { config: ModelConfig; weights: Weights }, name: string): Tensor {
-  const { config, weights } = model;
-  if (!parameterNames(config).includes(name)) throw unknownName("parameter", name, parameterNames(config));
-  return tf.tidy(() => {
-    const block = /^blocks\.(\d+)\.(\w+)\.([\w.]+)$/.exec(name);
-    if (block) return tf.clone(blockParameter(config, weights.blocks[Number(block[1])]!, block[2]!, block[3]!));
-    if (name === "embed.W_E")
-      return config.d_input ? tf.transpose(weights.embed.widen()) : tf.clone(weights.embed.widen());
-    if (name === "embed.b_E") return tf.clone(weights.embedBias!);
-    const layer = /^readout\.(\d+)\.(W|b)$/.exec(name);
-    if (layer) {
-      const { weight, bias } = weights.readout![Number(layer[1])]!;
-      return layer[2] === "W" ? tf.transpose(weight.widen()) : tf.clone(bias);
-    }
-    if (name === "pos_embed.W_pos") return tf.clone(weights.posEmbed!.widen());
-    if (name === "unembed.W_U") return tf.transpose(weights.unembed.widen());
-    if (name === "unembed.b_U")
-      return weights.unembedBias ? tf.clone(weights.unembedBias) : tf.zeros([outputWidth(config)]);
-    return tf.clone(weights.lnFinal![name.endsWith(".b") ? "b" : "w"]!);
-  });
-}
-
-function blockParameter(config: ModelConfig, block: BlockWeights, part: string, name: string): Tensor {
-  const { n_heads, n_key_value_heads, d_head, d_model, d_mlp } = config;
-  const norms: Record<string, NormWeights | undefined> = {
-    ln1: block.ln1,
-    ln1_post: block.ln1Post,
-    ln2: block.ln2,
-    ln2_post: block.ln2Post,
-  };
-  if (part in norms) return norms[part]![name as "w" | "b"]!;
-  if (name === "q_norm.w") return block.qNorm!;
-  if (name === "k_norm.w") return block.kNorm!;
-  if (part === "mlp") {
-    if (name === "W_out") return tf.transpose(block.mlpOut!.widen());
-    if (name === "b_out") return block.mlpOutBias ?? tf.zeros([d_model]);
-    if (name === "b_in") return block.mlpInBias ?? tf.zeros([d_mlp]);
-    const gate = config.gated_mlp && name === "W_in" ? d_mlp : 0;
-    return tf.transpose(tf.slice(block.mlpIn!.widen(), [gate, 0], [d_mlp, d_model]));
-  }
-  if (name === "W_O") return tf.transpose(tf.reshape(block.o.widen(), [d_model, n_heads, d_head]), [1, 2, 0]);
-  if (name === "b_O") return block.oBias ?? tf.zeros([d_model]);
-  const which = "QKV".indexOf(name.slice(-1));
-  const heads = which === 0 ? n_heads : n_key_value_heads;
-  const first = [0, n_heads, n_heads + n_key_value_heads][which]! * d_head;
-  if (name.startsWith("W_")) {
-    const rows = tf.slice(block.qkv.widen(), [first, 0], [heads * d_head, d_model]);
-    return tf.transpose(tf.reshape(rows, [heads, d_head, d_model]), [0, 2, 1]);
-  }
-  return block.qkvBias
-    ? tf.reshape(tf.slice(block.qkvBias, [first], [heads * d_head]), [heads, d_head])
-    : tf.zeros([heads, d_head]);
 }
 
 /** Bytes of a model's weights as they are held. */

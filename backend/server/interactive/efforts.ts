@@ -101,16 +101,22 @@ export class Efforts {
     return { tokens: Math.max(...lengths), flops: lengths.reduce((sum, n) => sum + forwardFlops(config, n), 0) };
   }
 
-  /** Of patching: every place of a layer is a run from that layer on; of paths every earlier head is one from the receivers on. */
+  /**
+   * Of patching: every place of a layer is a run from that layer on; of paths every earlier head is one from the receivers on, or
+   * from its own layer on where the MLPs between are computed again.
+   */
   async patch(request: PatchRequest): Promise<Effort> {
-    const { model, pairs, bos, node = "z", by = "head", layers, into } = request;
+    const { model, pairs, bos, node = "z", by = "head", layers, into, form = "direct" } = request;
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
     const { n_layers, n_heads, n_key_value_heads } = config;
     const heads = node === "k" || node === "v" ? n_key_value_heads : n_heads;
     const receivers = Math.min(n_layers, ...(into ?? []).map((head) => Number(head.split(".")[0])));
     const runsOf = (length: number): number => {
-      if (into !== undefined) return receivers * n_heads * (1 - receivers / n_layers);
+      if (into !== undefined) {
+        const between = form === "mlps" ? (receivers + 1) / 2 : 0; // layers, of a sender on average
+        return (receivers * n_heads * (n_layers - receivers + between)) / n_layers;
+      }
       const places = by === "head" ? heads : by === "position" ? length : 1;
       const patched = layers ?? Array.from({ length: n_layers }, (_, l) => l);
       return places * patched.reduce((sum, layer) => sum + (1 - Math.min(1, layer / n_layers)), 0);

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { headList, modelRef, promptFields, seed } from "../../common/api/fields.ts";
-import { interventionSchema } from "../../hooks/interventions.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { PREFILLS } from "../../inference/generate.ts";
 import type { GenerateRequest } from "../api.ts";
 import { answerLong } from "../http/long-answer.ts";

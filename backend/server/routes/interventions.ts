@@ -2,7 +2,7 @@ import { z } from "zod";
 import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
 import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
 import { ABLATION_METHODS } from "../../common/words.ts";
-import { interventionSchema } from "../../hooks/interventions.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import type { PatchRequest } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";

@@ -1,12 +1,13 @@
 import { z } from "zod";
-import { probes } from "../../../probes/index.ts";
+import { evenScores, probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { parameters, seed, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
-import { makeSpec, trainFlags } from "../../training/spec.ts";
+import { measureName } from "../../training/head-metric.ts";
+import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
@@ -109,12 +110,20 @@ function runDetail({ store, folder }: ServerContext, run: RunRecord): RunDetail 
   };
 }
 
-function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluations"> {
+/** Titles and chance of a run's measurements; nothing where its task is no more. */
+function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluations" | "evenScores"> {
   if (!tasks.names().includes(name)) return {};
-  const list = Object.entries(tasks.get(name).evaluations).map(([key, { title, chance }]) => {
-    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params as never) }) }];
+  const task = tasks.get(name);
+  const list = Object.entries(task.evaluations).map(([key, { title, chance }]) => {
+    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params) }) }];
   });
-  return { evaluations: Object.fromEntries(list) };
+  const config = configOf(spec.model, task.shape(spec.params));
+  const even = spec.probes
+    .filter((probe) => probes.names().includes(probe))
+    .flatMap((probe) =>
+      Object.entries(evenScores(probe, config)).map(([metric, value]) => [measureName(probe, metric), value]),
+    );
+  return { evaluations: Object.fromEntries(list), evenScores: Object.fromEntries(even) };
 }
 
 /** The command line that trains a run again: what differs from the task's defaults. */

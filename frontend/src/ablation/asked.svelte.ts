@@ -1,4 +1,4 @@
-import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { heldIn, hold } from "../state/held.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";

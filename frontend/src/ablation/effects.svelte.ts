@@ -1,5 +1,6 @@
 import type { AblateResult, Candidate, InterveneResult, Prompt } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
+import { afterFrame } from "../components/frame.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { asked } from "./asked.svelte.ts";
@@ -55,13 +56,14 @@ class Effects {
   }
 }
 
-/** The heads alone: first without the control, which takes several times as long. */
+/** The heads alone: first without the control, which takes several times as long and begins once the losses are on screen. */
 async function ablate(own: Prompt, request: object, draws: number, call: Call<Effect>): Promise<Effect> {
   const ask = (controls: number): Promise<AblateResult> =>
     prompt.about((id) => post<AblateResult>("/api/ablate", { ...request, prompt: id, controls }, call));
   const first = effectOf(own, await ask(0), draws > 0);
   if (draws === 0) return first;
   call.update(first);
+  await new Promise<void>(afterFrame);
   return effectOf(own, await ask(draws), false);
 }
 

@@ -1,5 +1,5 @@
 import { ABLATION_METHODS, type AblationMethod } from "../../../backend/common/words.ts";
-import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { groupBy } from "../heads/grid.ts";
 import { sortHeads } from "../state/codecs.ts";
 
@@ -134,8 +134,16 @@ export function interventionWords(one: Intervention): string {
   return `${one.do}${amount} at ${at}${where}`;
 }
 
-/** Beginnings for the editor, by the name of what they show. @param positions tokens of the prompt */
-export function templates(layers: number, positions: number): Readonly<Record<string, Intervention>> {
+/** Takes the first token away from every query of a layer; the first itself then attends to nothing. */
+function withoutFirst(layer: number): Intervention {
+  return { at: `blocks.${layer}.attn.hook_attn_scores`, keys: [0], do: "knock-out" };
+}
+
+/** Beginnings for the editor, by the name of what they show: one intervention or several. @param positions tokens of the prompt */
+export function templates(
+  layers: number,
+  positions: number,
+): Readonly<Record<string, Intervention | readonly Intervention[]>> {
   const middle = Math.floor(layers / 2);
   const last = Math.max(0, positions - 1);
   return {
@@ -145,5 +153,7 @@ export function templates(layers: number, positions: number): Readonly<Record<st
     "Add to the residual stream": { at: `blocks.${middle}.hook_resid_pre`, positions: [last], do: "add", with: 0.1 },
     "Put a number in place": { at: `blocks.${middle}.attn.hook_z`, heads: [0], do: "patch", with: 0 },
     "Keep a layer's attention as it was": { at: `blocks.${middle}.attn.hook_pattern`, do: "freeze-pattern" },
+    "No attention to the first token in a layer": withoutFirst(middle),
+    "No attention to the first token": Array.from({ length: layers }, (_, layer) => withoutFirst(layer)),
   };
 }

@@ -1,8 +1,10 @@
 import type { PromptInput } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
+import { type ColourBar, colourBarSvg } from "../components/colourBar.ts";
 import type { Table } from "../components/files.ts";
 import { escaped } from "../components/text.ts";
 import { visible } from "../components/tokens.ts";
+import type { Contrast } from "./contrast.ts";
 import { largest } from "./statistics.ts";
 
 /** A head's pattern with what names it. */
@@ -74,33 +76,36 @@ export function patternCommand(layer: number, request: PromptInput): string {
   return tokens ? `echo '[[${tokens.join(",")}]]' > tokens.json && ${line}` : line;
 }
 
+/** The colours of patterns: at even steps of the scale from 0 to the highest value. */
+export interface PatternScale {
+  readonly stops: readonly string[];
+  readonly high: number;
+  readonly contrast: Contrast;
+  /** Weights are multiplied by the values' norms. */
+  readonly byValue: boolean;
+}
+
+/** Name of the numbers of a pattern. */
+export function weightUnit(byValue: boolean): string {
+  return byValue ? "weight × norm of value" : "attention weight";
+}
+
+/** The colour bar of a picture of patterns. */
+export function patternBar({ stops, high, contrast, byValue }: PatternScale): ColourBar {
+  const words = weightUnit(byValue);
+  return {
+    stops,
+    ends: ["0", String(rounded(high))],
+    words: contrast === "linear" ? words : `${words}, ${contrast} scale`,
+  };
+}
+
 /** Colours of a matrix as SVG. */
 export interface MatrixLook {
   readonly paper: string;
   readonly ink: string;
-  /** Its colour bar: colours at even steps from 0 to the highest value. */
-  readonly scale?: {
-    readonly stops: readonly string[];
-    readonly high: number;
-    readonly contrast: string;
-    readonly unit: string;
-  };
-}
-
-function matrixScale(
-  { stops, high, contrast, unit }: NonNullable<MatrixLook["scale"]>,
-  left: number,
-  top: number,
-): string[] {
-  const points = stops.map((colour, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${colour}"/>`);
-  const words = escaped(contrast === "linear" ? unit : `${unit}, ${contrast} scale`);
-  return [
-    `<defs><linearGradient id="scale">${points.join("")}</linearGradient></defs>`,
-    `<rect class="scale" x="${left}" y="${top}" width="160" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
-    `<text x="${left}" y="${top + 24}">0</text>`,
-    `<text x="${left + 160}" y="${top + 24}" text-anchor="end">${rounded(high)}</text>`,
-    `<text x="${left + 172}" y="${top + 9}">${words}</text>`,
-  ];
+  /** Of its colour bar. */
+  readonly scale?: PatternScale;
 }
 
 /** A matrix as SVG: an image of one pixel a cell, kept sharp, with the tokens as text. @param image data URL of the PNG */
@@ -126,7 +131,7 @@ export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper
     `<image x="${left}" y="${top}" width="${side}" height="${side}" href="${image}" style="image-rendering:pixelated"/>`,
     `<text x="6" y="16">${escaped(head)}: query down, key across</text>`,
     ...labels,
-    ...(scale ? matrixScale(scale, left, top + side + 14) : []),
+    ...(scale ? colourBarSvg(patternBar(scale), [left, top + side + 14]) : []),
     "</svg>",
   ].join("\n");
 }

@@ -1,6 +1,8 @@
 import type { ComparedModel } from "../../../backend/server/api.ts";
 import type { Figure } from "../components/figure.ts";
+import { type Level, levelShapes } from "../components/levels.ts";
 import { plotText } from "../components/text.ts";
+import { figure } from "../format.ts";
 
 /** How a model is told from the other in a figure. */
 export interface ModelStyle {
@@ -9,13 +11,28 @@ export interface ModelStyle {
   readonly colour: string;
 }
 
-/** The best and the mean score of every layer of two models over relative depth: best solid, mean dashed. */
+/** Levels of chance: one where both models have the same, else one by the name of each, as other parameters make them. */
+export function chanceLevels(models: readonly ComparedModel[]): Level[] {
+  const known = models.flatMap(({ model, chance }) => (chance === undefined ? [] : [{ ref: model.ref, chance }]));
+  const [first] = known;
+  if (first === undefined) return [];
+  const shared = known.length === models.length && known.every(({ chance }) => chance === first.chance);
+  return shared
+    ? [{ value: first.chance, label: `chance ${figure(first.chance)}` }]
+    : known.map(({ ref, chance }) => ({ value: chance, label: `chance of ${ref} ${figure(chance)}` }));
+}
+
+/** The best and the mean score of every layer of two models over relative depth: best solid, mean dashed, chance dotted. */
 export function depthFigure(models: readonly ComparedModel[], styles: readonly ModelStyle[], metric: string): Figure {
   return {
     data: models.flatMap((model, i) => [line(model, styles[i]!, "best", i), line(model, styles[i]!, "mean", i)]),
     layout: {
       xaxis: { title: { text: "relative depth, layer / (layers - 1)" }, range: [-0.03, 1.03], zeroline: false },
       yaxis: { title: { text: plotText(metric) }, rangemode: "tozero" },
+      shapes: levelShapes(
+        chanceLevels(models).map(({ value, label }) => ({ value, label: plotText(label) })),
+        { legend: true },
+      ),
       showlegend: true,
     },
   };

@@ -5,7 +5,7 @@ import { command } from "../command.ts";
 import { fileOf } from "../heads/commands.ts";
 import { known } from "../heads/known.svelte.ts";
 import type { Metric } from "../heads/metrics.ts";
-import { headsView, metricParam } from "../heads/view.svelte.ts";
+import { headsView } from "../heads/view.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { type KeptScores, workspace } from "../state/workspace.svelte.ts";
@@ -21,13 +21,6 @@ export const secondScoresParam = urlParam("second-scores", text());
 /** How many of the best heads are named. */
 export const bestParam = urlParam("best", number(BEST, { least: 1, most: 100, whole: true }));
 
-const PROBE = "probe:";
-
-/** What `metricParam` says of a probe that the present model was not scored by yet. */
-export function unscored(probe: string): string {
-  return `${PROBE}${probe}`;
-}
-
 /** A comparison, and the address that it answers. */
 interface Answer {
   readonly path: string;
@@ -42,14 +35,9 @@ class ComparisonView {
   #asked = "";
 
   /** The metric that both are compared by; its document is absent where the first model has none. */
-  readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived.by(() => {
-    const given = metricParam.value;
-    if (given.startsWith(PROBE)) {
-      const probe = given.slice(PROBE.length);
-      return { probe, name: probe };
-    }
-    return headsView.metric ?? { probe: "induction", name: "induction" };
-  });
+  readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived(
+    headsView.awaited ?? headsView.metric ?? { probe: "induction", name: "induction" },
+  );
 
   readonly #ofSecond: readonly KeptScores[] = $derived(
     this.info.value === undefined || secondParam.value === "" ? [] : workspace.documentsOf(this.info.value),

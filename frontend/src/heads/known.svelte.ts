@@ -28,7 +28,7 @@ class Known {
     const curves = this.run === undefined ? undefined : this.curves.value;
     return [
       ...documentMetrics(workspace.documents),
-      ...(curves === undefined ? [] : trainingMetrics(curves, info, this.step)),
+      ...(curves === undefined ? [] : trainingMetrics(curves, info, this.step, this.detail.value?.evenScores)),
     ];
   });
 

@@ -68,8 +68,16 @@ function headCurves(
   });
 }
 
-/** Metrics that a run measured along its training, as they were last measured at or before a step. */
-export function trainingMetrics(curves: RunCurves, shape: Shape, step: number): Metric[] {
+/**
+ * Metrics that a run measured along its training, as they were last measured at or before a step.
+ * @param even what a head that attends evenly has, by PROBE.METRIC
+ */
+export function trainingMetrics(
+  curves: RunCurves,
+  shape: Shape,
+  step: number,
+  even: Readonly<Record<string, number>> = {},
+): Metric[] {
   const byMeasure = groupBy(headCurves(curves), ({ measure }) => measure);
   return [...byMeasure].map(([measure, list]): Metric => {
     const { probe, name } = list[0]!;
@@ -82,7 +90,7 @@ export function trainingMetrics(curves: RunCurves, shape: Shape, step: number): 
       if (row !== undefined && column < row.length) row[column] = valueAt(curve, step);
     }
     const label = `${name === probe ? name : `${probe}: ${name}`} (in training)`;
-    return { id: `training#${measure}`, label, probe, name, axis, values };
+    return { id: `training#${measure}`, label, probe, name, axis, values, chance: even[measure] };
   });
 }
 
@@ -115,10 +123,52 @@ export function historyOf(curves: RunCurves, head: string, shape: Shape): Histor
     }));
 }
 
-/** The metric of an id; without one, or for one that is gone, the best to begin with: induction, else the first. */
+const NAMED = "probe:";
+
+/** A metric that may be still to be measured, by its probe and its name there. */
+export interface MetricName {
+  readonly probe: string;
+  readonly name: string;
+}
+
+/** What stands for a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
+export function writeMetricName({ probe, name }: MetricName): string {
+  return `${NAMED}${probe}${name === probe ? "" : `#${name}`}`;
+}
+
+/** The metric that such a text names; undefined for an id. */
+export function readMetricName(text: string): MetricName | undefined {
+  if (!text.startsWith(NAMED)) return undefined;
+  const [probe, name = probe] = text.slice(NAMED.length).split("#") as [string, string?];
+  return { probe, name };
+}
+
+/** The newest measurement of a named metric, of score documents before those of training. */
+function measured(metrics: readonly Metric[], named: MetricName | undefined): Metric | undefined {
+  const all = metrics.filter(({ probe, name }) => probe === named?.probe && name === named.name);
+  return all.findLast(({ document }) => document !== undefined) ?? all.at(-1);
+}
+
+/**
+ * The id of the metric that new documents are shown by: the one that was asked for where they have it, else the first document's
+ * own, which is named like the probe.
+ */
+export function leadingMetric(
+  documents: readonly (Pick<ScoresDocument, "probe" | "metrics"> & { readonly id: string })[],
+  named: MetricName | undefined,
+): string | undefined {
+  const asked = documents.find(({ probe, metrics }) => probe === named?.probe && Object.hasOwn(metrics, named.name));
+  const shown = asked ?? documents[0];
+  if (shown === undefined) return undefined;
+  const own = Object.hasOwn(shown.metrics, shown.probe) ? shown.probe : Object.keys(shown.metrics)[0];
+  return `${shown.id}#${asked ? named!.name : own}`;
+}
+
+/** The metric of an id or a name; without one, or for one that is gone, the best to begin with: induction, else the first. */
 export function chosenMetric(metrics: readonly Metric[], id: string): Metric | undefined {
   return (
     metrics.find((metric) => metric.id === id) ??
+    measured(metrics, readMetricName(id)) ??
     metrics.find(({ probe, name }) => probe === "induction" && name === "induction") ??
     metrics[0]
   );
@@ -141,13 +191,15 @@ export function runOf(ref: string): { readonly id: string; readonly step?: numbe
 /** What most tells heads apart that score alike by another probe. */
 const TELLING = ["retrieval", "previous-token"];
 
-/** The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any. */
-export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric {
+/**
+ * The metric across a scatter plot of another: that of the id, else one that tells heads apart, else of another probe, else any.
+ * @returns undefined where there is no other one: a metric against itself is a line
+ */
+export function chosenAgainst(metrics: readonly Metric[], metric: Metric, id: string): Metric | undefined {
   return (
     metrics.find((other) => other.id === id && other.id !== metric.id) ??
     metrics.find((other) => other.probe !== metric.probe && TELLING.includes(other.name)) ??
     metrics.find((other) => other.probe !== metric.probe) ??
-    metrics.find((other) => other.id !== metric.id) ??
-    metric
+    metrics.find((other) => other.id !== metric.id)
   );
 }

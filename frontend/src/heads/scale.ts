@@ -26,6 +26,9 @@ export function wholeRange(
   return metric.range ?? meaningOf(metric, definitions)?.range;
 }
 
+/** Share of a range by which rounding, of a mean in single precision, may take a value out of it. */
+const ROUNDING = 1e-5;
+
 /**
  * The scale of a metric: all values that it can have, so that noise looks like nothing; its own from lowest to highest where that is
  * asked for, is not known, or leaves out a value.
@@ -38,7 +41,8 @@ export function scaleOf(
 ): Scale {
   const whole = wholeRange(metric, definitions);
   const covered = extent(values);
-  const fits = whole !== undefined && covered[0] >= whole[0] && covered[1] <= whole[1];
+  const slack = whole === undefined ? 0 : ROUNDING * (whole[1] - whole[0]);
+  const fits = whole !== undefined && covered[0] >= whole[0] - slack && covered[1] <= whole[1] + slack;
   return { range: fits && !own ? whole : covered, chance: metric.chance };
 }
 

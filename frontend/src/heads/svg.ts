@@ -1,3 +1,4 @@
+import { BAR_WIDTH, colourBarSvg } from "../components/colourBar.ts";
 import { escaped } from "../components/text.ts";
 import { figure } from "../format.ts";
 import { cellColours, scaleStops } from "./colour.ts";
@@ -22,7 +23,7 @@ export interface GridPicture {
 }
 
 const [CELL, GAP] = [24, 4];
-const [LEFT, TOP, BAR] = [76, 24, 160];
+const [LEFT, TOP] = [76, 24];
 
 /** The grid as an SVG document of its own on white, layers from left to right, over its colour bar. */
 export function gridSvg(values: Table, options: GridPicture): string {
@@ -69,16 +70,14 @@ function bracket(kv: number, top: number, bottom: number): string {
 /** The scale of the colours with its ends, chance, and what a frame means. */
 function colourBar(top: number, range: readonly [number, number], options: GridPicture): string[] {
   const { diverging = false, chance, unit = "", selected, mark = "selected" } = options;
-  const stops = scaleStops(diverging);
   const marked = chance !== undefined && chance > range[0] && chance < range[1];
-  const at = LEFT + BAR * (marked ? share(chance, range) : 0);
-  const right = LEFT + BAR + 16;
+  const at = LEFT + BAR_WIDTH * (marked ? share(chance, range) : 0);
+  const right = LEFT + BAR_WIDTH + 16;
   return [
-    `<defs><linearGradient id="scale">${stops.map((colour, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${colour}"/>`).join("")}</linearGradient></defs>`,
-    `<rect class="scale" x="${LEFT}" y="${top}" width="${BAR}" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
-    text(LEFT, top + 24, "start", figure(range[0])),
-    text(LEFT + BAR, top + 24, "end", figure(range[1])),
-    ...(unit === "" ? [] : [text(right, top + 9, "start", unit)]),
+    ...colourBarSvg({ stops: scaleStops(diverging), ends: [figure(range[0]), figure(range[1])], words: unit }, [
+      LEFT,
+      top,
+    ]),
     ...(marked
       ? [
           `<path class="chance" d="M${at} ${top - 4}V${top + 14}" stroke="#d55e00" stroke-width="2"/>`,

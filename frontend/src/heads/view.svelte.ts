@@ -6,10 +6,10 @@ import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
 import { ORDERS, search, topCount } from "./finder.ts";
 import { type Ranked, rank, type SelectMode } from "./grid.ts";
 import { known } from "./known.svelte.ts";
-import { chosenMetric, type Metric } from "./metrics.ts";
+import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
 import { type Scale, scaleOf } from "./scale.ts";
 
-/** The metric that colours the grid and ranks the heads; "" for the best there is. */
+/** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
 export const metricParam = urlParam("metric", text());
 /** The probe that is to be measured. */
 export const probeParam = urlParam("probe", text("induction"));
@@ -33,6 +33,11 @@ class HeadsView {
 
   readonly shape: Shape | undefined = $derived(workspace.info.value);
   readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
+  /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
+  readonly awaited: MetricName | undefined = $derived.by(() => {
+    const named = readMetricName(metricParam.value);
+    return named?.probe === this.metric?.probe && named?.name === this.metric?.name ? undefined : named;
+  });
   /** Of the metric's colours. */
   readonly scale: Scale = $derived(
     this.metric === undefined

@@ -1,3 +1,5 @@
+import { counted } from "../../../backend/common/plural.ts";
+
 /** How two continuations differ. */
 export interface Difference {
   /** Position of the first new token that is not the same; undefined where both are. */
@@ -51,6 +53,9 @@ export function differenceWords(
     return left.length === 1 ? "The one new token is the same." : `All ${left.length} new tokens are the same.`;
   const name = (token: string | undefined) => (token === undefined ? "the end" : JSON.stringify(token));
   const count = right.filter(Boolean).length;
-  const marked = count === 0 ? "" : ` ${count} of ${right.length} masked tokens are not in the full continuation.`;
+  const marked =
+    count === 0
+      ? ""
+      : ` ${count} of ${counted(right.length, "masked token")} ${count === 1 ? "is" : "are"} not in the full continuation.`;
   return `First difference at new token ${first + 1}: ${name(tokens.left[first])} full, ${name(tokens.right[first])} masked.${marked}`;
 }

@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/common/patching.ts";
+import type { PatchNode, PatchPlace, PathForm } from "../../../backend/common/patching.ts";
 
 /** Activations that can be patched, in the order of the computation, with what each is. */
 export const NODES: Readonly<Record<PatchNode, string>> = {
@@ -18,5 +18,8 @@ export const PATCH_LIST = Object.keys(NODES) as PatchNode[];
 export const PLACES: Readonly<Record<PatchPlace, string>> = { head: "Head", position: "Position", layer: "Layer" };
 export const PLACE_LIST = Object.keys(PLACES) as PatchPlace[];
 
-/** Inputs of a head that a path can end in. */
-export const THROUGH = ["q", "k", "v"] as const;
+/** The forms of path patching, with what each does to what lies between two heads. */
+export const FORMS: Readonly<Record<PathForm, string>> = {
+  direct: "What the earlier head writes reaches these heads as it is; the MLPs between stay as in the corrupt run",
+  mlps: "The MLPs between are computed again with what the earlier head writes, as Wang et al. 2023 do; the heads between stay",
+};

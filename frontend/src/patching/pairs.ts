@@ -1,5 +1,13 @@
 import type { Candidate, PairInput } from "../../../backend/server/api.ts";
 
+/** The question of Wang et al. 2023: which heads move the name that receives? */
+export const INDIRECT_OBJECT: PairInput = {
+  clean: "When Mary and John went to the store, John gave a drink to",
+  corrupt: "When Mary and John went to the store, Mary gave a drink to",
+  answer: " Mary",
+  wrong: " John",
+};
+
 /** Pairs that SmolLM2-135M tells apart, each with what it shows. */
 export const EXAMPLES: Readonly<Record<string, PairInput>> = {
   "Copying a name (induction)": {
@@ -8,12 +16,7 @@ export const EXAMPLES: Readonly<Record<string, PairInput>> = {
     answer: " Brown",
     wrong: " Green",
   },
-  "Who receives (indirect object)": {
-    clean: "When Mary and John went to the store, John gave a drink to",
-    corrupt: "When Mary and John went to the store, Mary gave a drink to",
-    answer: " Mary",
-    wrong: " John",
-  },
+  "Who receives (indirect object)": INDIRECT_OBJECT,
   "A fact (capital)": {
     clean: "The capital of France is",
     corrupt: "The capital of Italy is",

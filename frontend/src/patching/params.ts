@@ -1,8 +1,9 @@
+import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/patching.ts";
 import type { PairInput } from "../../../backend/server/api.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";
-import { PATCH_LIST, PLACE_LIST, THROUGH } from "./choices.ts";
+import { PATCH_LIST, PLACE_LIST } from "./choices.ts";
 
 /** The pairs; none for the example that fits the model. */
 export const pairsParam = urlParam("pairs", json<readonly PairInput[]>([]));
@@ -14,6 +15,8 @@ export const node = urlParam("node", choice(PATCH_LIST, "z"));
 export const by = urlParam("by", choice(PLACE_LIST, "head"));
 /** Receivers of path patching, of one layer. */
 export const into = urlParam("into", heads());
-export const through = urlParam("through", choice(THROUGH, "k"));
+export const through = urlParam("through", choice(PATH_ENDS, "k"));
+/** What lies on a path: nothing, or the MLPs between. */
+export const form = urlParam("form", choice(PATH_FORMS, "direct"));
 /** Position that is marked in the shown pair. */
 export const positionParam = urlParam("position", heldCodec);

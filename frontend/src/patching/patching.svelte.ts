@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace } from "../../../backend/common/patching.ts";
+import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
 import type {
   Candidate,
   PairAlignment,
@@ -15,7 +15,7 @@ import { heldIn, hold } from "../state/held.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pairs.ts";
-import { by, into, kind, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
+import { by, form, into, kind, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
 import { oddLength, placesOf } from "./restored.ts";
 
 /** A finished patching, with what it was asked. */
@@ -26,7 +26,7 @@ export interface Patched {
   readonly node: PatchNode;
   readonly by: PatchPlace;
   /** Absent where nodes were patched. */
-  readonly path?: { readonly into: readonly string[]; readonly through: "q" | "k" | "v" };
+  readonly path?: { readonly into: readonly string[]; readonly through: PathEnd; readonly form: PathForm };
 }
 
 /** The likeliest next tokens of both prompts. */
@@ -93,7 +93,8 @@ class Patching {
     if (this.pairs.length === 0) return undefined;
     const common = { model: workspace.model, pairs: this.pairs, ...this.#bos };
     if (kind.value === "node") return { ...common, node: node.value, by: this.by };
-    return into.value.length === 0 ? undefined : { ...common, into: into.value, through: through.value };
+    if (into.value.length === 0) return undefined;
+    return { ...common, into: into.value, through: through.value, form: form.value };
   });
 
   /** Why nothing can be patched, with the pair that is to blame; undefined where it can. */
@@ -114,6 +115,7 @@ class Patching {
       by: path ? undefined : this.by,
       into: path && into.value.length > 0 ? into.value.join(",") : undefined,
       through: path ? through.value : undefined,
+      form: path ? form.value : undefined,
       "prepend-bos": this.textual && promptBos.value === "on",
       "no-prepend-bos": this.textual && promptBos.value === "off",
     });
@@ -208,7 +210,7 @@ class Patching {
   }
 
   async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: Caller): Promise<Patched> {
-    const path = request.into && { into: request.into, through: request.through! };
+    const path = request.into && { into: request.into, through: request.through!, form: request.form! };
     const { signal } = call;
     for await (const { event, data } of stream("/api/patch", request, call)) {
       if (signal?.aborted) break;

@@ -32,8 +32,9 @@ class Workspace {
   readonly masks = new Latest<MaskEntry[]>();
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
-  #documents = $state.raw<ReadonlyMap<string, ScoresDocument>>(new Map());
-  readonly #asked = new Set<string>();
+  #documents = $state.raw<ReadonlyMap<string, KeptScores>>(new Map());
+  /** Ids of the documents whose reading was begun. */
+  readonly #requested = new Set<string>();
 
   /** The model that is worked with: the URL's, else the one that `npm start` scored, else the first that is ready. "" until known. */
   get model(): string {
@@ -70,10 +71,21 @@ class Workspace {
 
   /** Score documents of a model's weights; those not read yet are asked for. */
   documentsOf(info: Pick<ModelInfo, "ref" | "digest">): readonly KeptScores[] {
-    return this.scoresOf(info).flatMap(({ id }) => {
-      const found = this.#documents.get(id);
-      return found === undefined ? [] : [{ ...found, id }];
-    });
+    return this.scoresOf(info).flatMap(({ id }) => this.document(id) ?? []);
+  }
+
+  /** A score document, which is read when somebody wants it first: it is large. Undefined until it is here. */
+  document(id: string): KeptScores | undefined {
+    if (!this.#requested.has(id)) {
+      this.#requested.add(id);
+      get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
+        (document) => {
+          this.#documents = new Map([...this.#documents, [id, { ...document, id }]]);
+        },
+        () => this.#requested.delete(id),
+      );
+    }
+    return this.#documents.get(id);
   }
 
   /** Masks that fit the present model. */
@@ -93,7 +105,7 @@ class Workspace {
     this.refresh();
     events.on("reset", () => this.refresh());
     events.on("library", ({ scores }) => {
-      if (scores !== undefined) this.#asked.delete(scores);
+      if (scores !== undefined) this.#requested.delete(scores);
       read(this.scores, "/api/scores");
       read(this.masks, "/api/masks");
     });
@@ -109,7 +121,7 @@ class Workspace {
   /** Reads everything anew. */
   refresh(): void {
     this.info.again();
-    this.#asked.clear();
+    this.#requested.clear();
     read(this.health, "/api/health");
     read(this.definitions, "/api/definitions");
     read(this.models, "/api/models");
@@ -119,7 +131,7 @@ class Workspace {
     read(this.masks, "/api/masks");
   }
 
-  /** Keeps `info` on the model that is worked with, and reads its score documents; run in an effect of the app. */
+  /** Keeps `info` on the model that is worked with; run in an effect of the app. */
   follow(): void {
     const { model } = this;
     const entry = this.models.value?.find(({ ref }) => ref === model);
@@ -127,16 +139,6 @@ class Workspace {
     this.info.follow(known ? model : undefined, (call) =>
       get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, call),
     );
-    for (const { id } of this.scores.value ?? []) {
-      if (this.#asked.has(id)) continue;
-      this.#asked.add(id);
-      get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
-        (document) => {
-          this.#documents = new Map([...this.#documents, [id, document]]);
-        },
-        () => this.#asked.delete(id),
-      );
-    }
   }
 
   #put<T>(list: Latest<T[]>, item: T, same: (other: T) => boolean): void {

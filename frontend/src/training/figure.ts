@@ -1,5 +1,6 @@
 import { type Mark, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import { lineColour } from "../colours.ts";
+import { type Level, levelShapes } from "../components/levels.ts";
 import { plotTexts } from "../components/text.ts";
 import type { Curve } from "./curves.ts";
 
@@ -17,12 +18,6 @@ export interface Line extends Curve {
   readonly notes?: readonly string[];
 }
 
-/** A level to compare with: chance. */
-export interface Level {
-  readonly value: number;
-  readonly label: string;
-}
-
 /** What a panel of curves shows. */
 export interface PanelOptions {
   readonly lines: readonly Line[];
@@ -37,6 +32,8 @@ export interface PanelOptions {
   /** The step that is looked at. */
   readonly step?: number | undefined;
   readonly legend: boolean;
+  /** The legend names the levels too; where it does not, whoever shows the figure does. Default false. */
+  readonly namedLevels?: boolean;
 }
 
 /** Traces and layout for plotly.js. */
@@ -50,7 +47,7 @@ const QUIET = "#808080";
 /** A panel of curves over steps for plotly.js; what has no place on a logarithmic axis is left out. */
 export function panelFigure(own: PanelOptions): PlotlyFigure {
   const options = plotTexts(own);
-  const { lines, unit, logSteps, logValues, legend } = options;
+  const { lines, unit, logSteps, logValues, legend, levels = [], namedLevels = false } = options;
   const steps = [...lines.flatMap((line) => line.steps), options.until ?? 0].filter((step) => !logSteps || step > 0);
   if (logSteps) steps.push(1);
   const marks = plotlyMarks(options.marks ?? [], { log: logSteps, span: spanOf(steps, logSteps) });
@@ -63,7 +60,11 @@ export function panelFigure(own: PanelOptions): PlotlyFigure {
         type: logValues ? "log" : "linear",
         ...(logValues ? {} : { rangemode: "tozero" }),
       },
-      shapes: [...levelShapes(options), ...marks.shapes, ...stepShapes(options)],
+      shapes: [
+        ...levelShapes(levels, { log: logValues, legend: namedLevels }),
+        ...marks.shapes,
+        ...stepShapes(options),
+      ],
       annotations: [...noteOfNone(lines, logSteps), ...marks.annotations],
       showlegend: legend,
       legend: { orientation: "h", x: 0, y: 1, yref: "container", yanchor: "top", font: { size: 11 } },
@@ -115,16 +116,6 @@ function range(steps: readonly number[], log: boolean): { range?: [number, numbe
   const high = steps.reduce((a, b) => Math.max(a, b), -Infinity);
   if (low >= high) return {};
   return { range: log ? [Math.log10(low), Math.log10(high)] : [low, high] };
-}
-
-function levelShapes({ levels = [], logValues }: PanelOptions) {
-  return levels
-    .filter(({ value }) => !logValues || value > 0)
-    .map(({ value, label }) => ({
-      type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, layer: "below",
-      line: { width: 1, dash: "dot", color: QUIET },
-      label: { text: label, textposition: "end", yanchor: "bottom", font: { size: 11, color: QUIET } },
-    })); // biome-ignore format: a shape a few lines
 }
 
 /** Where the first measurement has no place on the axis, says so: an empty plot would look broken. */

@@ -1,5 +1,7 @@
+import type { Definitions } from "../../../backend/server/api.ts";
+import { type Scale, scaleOf } from "../heads/scale.ts";
 import { type Curves, nearest } from "./curves.ts";
-import type { Metric } from "./metrics.ts";
+import { type Metric, measureParts } from "./metrics.ts";
 
 /** The heads' values of a metric at a step. */
 export interface HeadTable {
@@ -7,8 +9,6 @@ export interface HeadTable {
   readonly step: number;
   /** [layers][heads]; NaN where there is none. */
   readonly values: number[][];
-  /** Smallest and largest value over all of training, so that a colour means the same at every step. */
-  readonly range: readonly [number, number];
 }
 
 /** The table of a metric's heads at the step measured nearest to `step`; undefined before anything was measured. */
@@ -24,16 +24,23 @@ export function headTable(curves: Curves, { heads }: Metric, step: number): Head
     const curve = curves.get(name);
     values[layer]![head] = curve?.values[curve.steps.indexOf(found)] ?? Number.NaN;
   }
-  return { step: found, values, range: rangeOf(curves, heads) };
+  return { step: found, values };
 }
 
-/** Shares have the range 0 to 1; anything else what it covers. */
-function rangeOf(curves: Curves, heads: Metric["heads"]): [number, number] {
-  let [low, high] = [0, 1];
-  for (const { name } of heads)
-    for (const value of curves.get(name)?.values ?? [])
-      if (value !== null && Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
-  return [low, high];
+/**
+ * The scale of a metric's heads, by their values over all of training, so that a colour means the same at every step.
+ * @param known `even`: what a head that attends evenly has, by PROBE.METRIC
+ */
+export function headScale(
+  curves: Curves,
+  { key, heads }: Metric,
+  {
+    definitions,
+    even = {},
+  }: { readonly definitions: Definitions | undefined; readonly even?: Readonly<Record<string, number>> | undefined },
+): Scale {
+  const values = heads.map(({ name }) => (curves.get(name)?.values ?? []).map((value) => value ?? Number.NaN));
+  return scaleOf({ ...measureParts(key), chance: even[key] }, values, { own: false, definitions });
 }
 
 /** The head with the largest value of a table, LAYER.HEAD. */

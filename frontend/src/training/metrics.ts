@@ -68,11 +68,16 @@ function titleOf(name: string): string {
   return name === "loss" ? "training loss" : name.replace(/\.(loss|accuracy)$/, " $1");
 }
 
+/** The probe and the metric that PROBE.METRIC names. */
+export function measureParts(measure: string): { readonly probe: string; readonly name: string } {
+  const dot = measure.indexOf(".");
+  return { probe: measure.slice(0, dot), name: measure.slice(dot + 1) };
+}
+
 /** "induction.induction" is the probe's main metric: "induction"; any other is "attention-sink: importance". */
 export function measureTitle(measure: string): string {
-  const at = measure.indexOf(".");
-  const [probe, metric] = [measure.slice(0, at), measure.slice(at + 1)];
-  return probe === metric ? probe : `${probe}: ${metric}`;
+  const { probe, name } = measureParts(measure);
+  return probe === name ? probe : `${probe}: ${name}`;
 }
 
 /** The evaluation that a metric is measured on: "in-context" of "in-context.accuracy". */

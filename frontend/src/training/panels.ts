@@ -1,8 +1,9 @@
 import { halfOfRise } from "../../../backend/common/rise.ts";
 import type { RunDetail } from "../../../backend/server/api.ts";
+import type { Level } from "../components/levels.ts";
 import type { Series } from "./compare.ts";
 import { bandOf, type Curve, type Curves, curveOf, smooth } from "./curves.ts";
-import type { Level, Line } from "./figure.ts";
+import type { Line } from "./figure.ts";
 import { evaluationOf, KIND_WORDS, type Metric, measureTitle, rises } from "./metrics.ts";
 
 /** A panel of curves: of one series all metrics of a kind, of several one metric. */

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep, drawControls, nextTokenLosses } from "../../../backend/circuits/ablate.ts";
+import { ablate, ablateSweep, drawControls } from "../../../backend/circuits/ablate.ts";
+import { nextTokenLosses } from "../../../backend/circuits/loss.ts";
 import type { Head } from "../../../backend/common/heads/head.ts";
 import { runWithHooks } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";

@@ -5,7 +5,8 @@ import { settingText } from "../../../backend/common/presets.ts";
 import { rise } from "../../../backend/common/rise.ts";
 import { toPlotly } from "../../../backend/reports/plotly.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
-import { firstCopyCaption } from "../../../experiments/figures/induction-emergence.ts";
+import type { TrainedRun } from "../../../experiments/base.ts";
+import { firstCopyCaption, lossFigure } from "../../../experiments/figures/induction-emergence.ts";
 import { WholeProgress } from "../../../experiments/progress.ts";
 
 describe("a count with its noun", () => {
@@ -79,6 +80,18 @@ describe("the caption of the first copy's loss follows its curve", () => {
     const caption = firstCopyCaption([curve(...values)], 4.14);
     expect(caption).toMatch(said);
     expect(caption).not.toMatch(unsaid);
+  });
+
+  test("that the figure draws", () => {
+    const firstCopy = curve(4.1, 6, 9.5, 9.5, 9.5);
+    const curves = new Map([
+      ["in-context.loss", curve(4.1, 3, 0, 0, 0)],
+      ["first-copy.loss", firstCopy],
+    ]);
+    const { caption, lines } = lossFigure([{ curves } as unknown as TrainedRun], 4.14);
+    expect(lines.find(({ name }) => name === "first copy")!.y).toEqual(firstCopy.values);
+    expect(caption).toBe(firstCopyCaption([firstCopy], 4.14));
+    expect(caption).toContain("from 4.10 to 9.50");
   });
 });
 

@@ -1,5 +1,5 @@
 import { beforeAll, expect, it, vi } from "vitest";
-import type { Intervention } from "../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";

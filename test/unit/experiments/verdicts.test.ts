@@ -76,6 +76,8 @@ describe("rules", () => {
     expect(vote([true, false, undefined], "it does", "it did not happen").why).toContain(
       "In 1 of 3 seeds it did not happen",
     );
+    const one = [true, false, undefined].map((only) => vote([only], "it does", "it did not happen").why);
+    expect(one).toEqual(["1 of 1 seed: it does.", "Only 0 of 1 seed: it does.", "In 1 of 1 seed it did not happen."]);
   });
 
   test("fewer seeds or steps than the preset's decide nothing, whatever they say", () => {

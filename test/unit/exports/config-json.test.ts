@@ -31,7 +31,7 @@ const written = (text: string, field: string) =>
 it("the ends of a GGUF file's turns are in the exported generation_config.json", async () => {
   const model = await loadModel(fixture("formats/llama-tiny.gguf"));
   const ends = [2, 5].map((id) => ({ id, sources: ["eot"] }));
-  const chatty = new Model({ ...model, stops: { tokens: ends, notes: [] } });
+  const chatty = new Model({ ...model, stops: { tokens: ends, texts: [], notes: [] } });
   await writeHuggingFace(chatty, join(out, "chatty"));
   model.dispose();
   const again = await inspectModel(join(out, "chatty"));

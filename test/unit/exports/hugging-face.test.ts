@@ -13,7 +13,7 @@ import { openCheckpoint } from "../../../backend/models/formats/open.ts";
 import { readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { partTensors } from "../../../backend/models/weights/part-tensors.ts";
+import { partTensors } from "../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { failure, fixture } from "../../helpers/formats/files.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { writeTransformerLens } from "../../../backend/exports/checkpoints/transformer-lens.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { parameter, parameterNames } from "../../../backend/models/weights/weights.ts";
+import { parameter, parameterNames } from "../../../backend/models/weights/parameters.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { randomModel, smallConfig } from "../../helpers/models.ts";

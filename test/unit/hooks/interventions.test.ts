@@ -3,12 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ActivationCache } from "../../../backend/hooks/activation-cache.ts";
-import { compileInterventions, type Intervention, parseInterventions } from "../../../backend/hooks/interventions.ts";
+import { type Intervention, parseInterventions } from "../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions } from "../../../backend/hooks/interventions.ts";
 import { pairing } from "../../../backend/hooks/reference.ts";
 import { runWithCache, runWithHooks } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
+import { templates } from "../../../frontend/src/ablation/interventions.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
 const Z = "blocks.1.attn.hook_z";
@@ -33,6 +35,24 @@ function zOf(interventions: Intervention[], row: number, head: number, rows = to
   cache.dispose();
   return values;
 }
+
+describe("the ready-made end of attention to the first token", () => {
+  it("leaves no query of any layer any of it, and shares it among the others", () => {
+    const names = [0, 1, 2].map((layer) => `blocks.${layer}.attn.hook_pattern`);
+    const interventions = [templates(3, 12)["No attention to the first token"]!].flat();
+    const { logits, cache } = runWithCache(model, tokens, { names, interventions });
+    for (const name of names) {
+      const pattern = cache.get(name).arraySync() as number[][][][];
+      for (const queries of pattern.flat()) {
+        expect(queries.every((keys) => keys[0] === 0)).toBe(true);
+        expect(queries[0]!.every((weight) => weight === 0)).toBe(true); // it has no other key
+        for (const keys of queries.slice(1)) expect(keys.reduce((sum, weight) => sum + weight)).toBeCloseTo(1, 4);
+      }
+    }
+    logits!.dispose();
+    cache.dispose();
+  });
+});
 
 describe("interventions", () => {
   it("change nothing when there are none", () => {

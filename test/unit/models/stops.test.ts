@@ -55,6 +55,28 @@ describe("a model's own stops", () => {
     ]);
   });
 
+  it("are texts too, where generation_config.json names some: one or a list, each once", async () => {
+    const folderOf = (stop_strings: unknown) => copyOf(TALKING, { files: { "generation_config.json": { stop_strings } } });
+    const texts = async (stop_strings: unknown) => (await inspectModel(await folderOf(stop_strings))).stops.texts;
+    const sources = ["generation_config.json"];
+    expect(await texts(["\nUser:", "###", "###"])).toEqual([{ text: "\nUser:", sources }, { text: "###", sources }]);
+    expect(await texts("###")).toEqual([{ text: "###", sources }]);
+    expect(await texts(null)).toEqual([]);
+    const { stops } = await inspectModel(await folderOf(["", 7, "x".repeat(5_000), "ok"]));
+    expect(stops.texts).toEqual([{ text: "ok", sources }]);
+    expect(stops.notes).toHaveLength(1);
+  }); // biome-ignore format: long lines
+
+  it("leave texts out where there is no tokenizer to find them with, say so, and generate", async () => {
+    const folder = await copyOf(TOKENLESS, { files: { "generation_config.json": { stop_strings: ["###"] } } });
+    const { stops } = await inspectModel(folder);
+    expect([stops.texts.length, stops.notes.length]).toEqual([0, 1]);
+    const model = await loadModel(folder);
+    const { ids: made } = await generate(model, { tokens: [3, 17, 5, 9], maxTokens: 2 });
+    expect(made.length).toBeLessThanOrEqual(2);
+    model.dispose();
+  });
+
   it("leave out what is no token of the model, and say so", async () => {
     const listed = { eos_token_id: [2, 4_294_967_295, -1, "</s>", 1.5] };
     const folder = await copyOf(TOKENLESS, { config: { eos_token_id: null }, files: { "generation_config.json": listed } });
@@ -179,6 +201,17 @@ describe("a stop text", () => {
       expect(made).toBe(text.slice(0, Math.min(text.indexOf(early), text.indexOf(late))));
     }
   });
+
+  it("of the model's own files ends a generation that names no stops", async () => {
+    const border = tokens.slice(0, 4).join("").length;
+    const stop = text.slice(border - 1, border + 1);
+    const own = await loadModel(await copyOf(TALKING, { files: { "generation_config.json": { stop_strings: [stop] } } }));
+    const { stopped, text: made } = await generate(own, { tokens: prompt, maxTokens: 12 });
+    expect(stopped).toEqual({ by: "text", text: stop });
+    expect(made).toBe(text.slice(0, text.indexOf(stop)));
+    expect(ownStops(own, ["x"])).toEqual([...ids(own), stop, "x"]);
+    own.dispose();
+  }); // biome-ignore format: long lines
 
   it("must have a character", async () => {
     await expect(run([""])).rejects.toMatchObject({ kind: "input" });

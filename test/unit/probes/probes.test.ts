@@ -10,7 +10,7 @@ import { Random } from "../../../backend/runtime/random.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { evenAttention, meanMetric, type Probe, patternProbe, repeatedRows, summarise } from "../../../probes/base.ts";
 import { idHaystack } from "../../../probes/haystack.ts";
-import { probe, probeMany, probes } from "../../../probes/index.ts";
+import { evenScores, probe, probeMany, probes } from "../../../probes/index.ts";
 import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
 let model: Model;
@@ -260,5 +260,15 @@ describe("chance", () => {
     const sink = await probe(model, "attention-sink", { tokens: 8, samples: 2 });
     expect(sink.metrics["importance"]!.chance).toBeCloseTo(mean([1, 2, 3, 4, 5, 6, 7, 8].map((keys) => 1 / keys)), 10);
     expect(Object.keys(sink.metrics)[0]).toBe("importance");
+  });
+
+  it("of what training measures along is that of the same probes' documents, with lengths that fit the model", async () => {
+    const names = probes.list().flatMap(({ name, sums }) => (sums === undefined ? [] : [name]));
+    for (const { probe: name, metrics } of await probeMany(model, names)) {
+      const even = Object.entries(metrics).map(([metric, { chance }]) => [metric, chance]);
+      expect(evenScores(name, model.config)).toEqual(Object.fromEntries(even));
+    }
+    // A model that the probe does not fit has no scores, and no chance.
+    expect(evenScores("induction", { ...model.config, n_ctx: 2 })).toEqual({});
   });
 });

@@ -3,20 +3,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../../backend/common/errors.ts";
+import type { PathForm } from "../../../backend/common/patching.ts";
 import { isInside } from "../../../backend/files.ts";
 import { WorkerCrash } from "../../../backend/jobs/client.ts";
+import { subjectOf } from "../../../backend/jobs/kind.ts";
+import { kinds } from "../../../backend/jobs/kinds/index.ts";
 import { Queue } from "../../../backend/jobs/queue.ts";
 import { EventHub } from "../../../backend/server/events/hub.ts";
 import { checkToken, isLoopback } from "../../../backend/server/http/guard.ts";
 import { answerOf, limited, notFound, Refusal } from "../../../backend/server/http/problems.ts";
 import { checkJson } from "../../../backend/server/http/route.ts";
+import { forwardFlops } from "../../../backend/server/interactive/effort.ts";
+import { Efforts } from "../../../backend/server/interactive/efforts.ts";
 import { Prompts } from "../../../backend/server/interactive/prompts.ts";
 import { JobRunner } from "../../../backend/server/jobs/runner.ts";
 import { Remaining } from "../../../backend/server/jobs/summaries.ts";
 import { existingInside, pathOfId } from "../../../backend/server/library/files.ts";
 import { trainCommand } from "../../../backend/server/routes/runs.ts";
-import { subjectOf } from "../../../backend/store/job-subject.ts";
 import { openStore } from "../../../backend/store/store.ts";
+import { smallConfig } from "../../helpers/models.ts";
 
 describe("a job that another process works on", () => {
   test("is shown as far as that process last said, however often it was looked at before", async () => {
@@ -24,7 +29,7 @@ describe("a job that another process works on", () => {
     const store = openStore({ folder });
     const { id } = store.addJob("train", { runs: [] }, { keep: true });
     store.claimJob([id]);
-    const runner = new JobRunner(store, new Queue(store), () => {});
+    const runner = new JobRunner(store, new Queue(store, { kinds }), () => {});
     try {
       for (const done of [0, 3, 88]) {
         store.beat(id, { done, total: 100, label: "training" });
@@ -243,7 +248,11 @@ describe("the time that a job takes yet", () => {
 });
 
 test("a job's title says what it does", () => {
-  const title = (kind: string, spec: object) => subjectOf(kind, { kind, ...spec }).title;
+  const title = (kind: string, spec: object) =>
+    subjectOf(
+      kinds.find(({ name }) => name === kind),
+      { kind, ...spec },
+    ).title;
   expect(title("probe", { model: "m", probes: [{ name: "induction" }, { name: "retrieval" }] })).toBe(
     "induction, retrieval on m",
   );
@@ -287,5 +296,21 @@ describe("a host that others reach", () => {
       checkToken(host, undefined);
     }
     expect(isLoopback("127.0.0.1.example.org")).toBe(false);
+  });
+});
+
+describe("how much a path patching computes", () => {
+  test("grows where the MLPs between are computed again: every sender then begins at its own layer", async () => {
+    const config = smallConfig({ n_layers: 4 });
+    const context = { models: { describe: async () => ({ config }) }, interactive: {} };
+    const efforts = new Efforts(context as never, new AbortController().signal);
+    const pairs = [{ clean: [1, 2, 3], corrupt: [1, 4, 3], answer: 5, wrong: 6 }];
+    const runs = async (form: PathForm): Promise<number> => {
+      const { flops } = await efforts.patch({ model: "m", pairs, into: ["3.0"], through: "q", form });
+      return flops / forwardFlops(config, 3, 1) - 2; // the clean and the corrupt run apart
+    };
+    // Six senders in each of three layers: a quarter of the model behind them, and the layers before it.
+    expect(await runs("direct")).toBeCloseTo(6 * (3 / 4), 6);
+    expect(await runs("mlps")).toBeCloseTo(6 * (4 / 4 + 3 / 4 + 2 / 4), 6);
   });
 });

@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
+import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
-import { parameter } from "../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { learningRateAt, optimiserVectors, stepScalars } from "../../../backend/training/optimiser.ts";
 import { type TrainingParams, trainingParameters } from "../../../backend/training/parameters.ts";
@@ -63,13 +63,13 @@ function ourVector(): Float32Array {
   };
   const element: Record<string, (i: number) => number> = {
     embed: (i) => initial("embed.W_E", i),
-    posEmbed: (i) => initial("pos_embed.W_pos", i),
+    pos_embed: (i) => initial("pos_embed.W_pos", i),
     "blocks.0.ln1.w": (i) => initial("blocks.0.ln1.w", i),
     "blocks.0.ln1.b": (i) => initial("blocks.0.ln1.b", i),
-    "blocks.0.qkv": (i) => attention(Math.floor(i / D), i % D),
-    "blocks.0.o": (i) => initial("blocks.0.attn.W_O", (i % (H * E)) * D + Math.floor(i / (H * E))),
-    "lnFinal.w": (i) => initial("ln_final.w", i),
-    "lnFinal.b": (i) => initial("ln_final.b", i),
+    "blocks.0.attn.qkv": (i) => attention(Math.floor(i / D), i % D),
+    "blocks.0.attn.o": (i) => initial("blocks.0.attn.W_O", (i % (H * E)) * D + Math.floor(i / (H * E))),
+    "ln_final.w": (i) => initial("ln_final.w", i),
+    "ln_final.b": (i) => initial("ln_final.b", i),
     unembed: (i) => initial("unembed.W_U", (i % D) * V + Math.floor(i / D)),
   };
   const vector = new Float32Array(parameterCount(places));

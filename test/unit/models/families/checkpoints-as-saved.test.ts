@@ -116,8 +116,26 @@ it("an untied model saved from AutoModel lacks its head, and is told so", async 
   expect(error.remedy).toMatch(/AutoModelForCausalLM/);
 });
 
+describe("a config that counts other layers than the weights", () => {
+  it("is refused with both ways out where it has fewer: whole, or the first layers as a model of their own", async () => {
+    const error = await inspectModel(await copyOf(UNTIED, { config: { num_hidden_layers: 1 } })).catch((caught) => caught);
+    expect(error).toMatchObject({ kind: "mismatch" });
+    expect(error.remedy).toMatch(/num_hidden_layers: 2 .*first layer .*save_pretrained/);
+  });
+
+  it("is refused with the weights to fetch where it has more, by the name that the family has for the count", async () => {
+    const error = await inspectModel(await copyOf(TIED, { config: { n_layer: 5 } })).catch((caught) => caught);
+    expect(error).toMatchObject({ kind: "mismatch" });
+    expect(error.remedy).toMatch(/fetch the weights again.*n_layer: 2/);
+  });
+}); // biome-ignore format: long lines
+
 describe("is recognised, with a remedy of its own", () => {
   const lora = (name: string) => `base_model.model.model.layers.0.self_attn.q_proj.${name}.weight`;
+  const headless = (more: Record<string, SafeTensor>) => (own: Record<string, SafeTensor>) => {
+    const { "lm_head.weight": _, ...others } = own;
+    return { ...others, ...more };
+  };
   const LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 269060552\n";
   const cases: [string, RegExp, string, Changes][] = [
     ["a git-lfs pointer for weights", /git-lfs/, UNTIED, { files: { "model.safetensors": LFS } }],
@@ -130,6 +148,12 @@ describe("is recognised, with a remedy of its own", () => {
     ["a LoRA adapter of a named kind", /LoRA/, UNTIED, { tensors: () => ({ [lora("lora_A.default")]: some }) }],
     ["MLX's quantised weights", /MLX/, UNTIED, { config: { quantization: { group_size: 64, bits: 4 } } }],
     ["a value head", /value head/, TIED, { tensors: added({ "v_head.summary.weight": some }) }],
+    ["a classifier in a language model's place", /classifier/, UNTIED, { tensors: headless({ "score.weight": some }) }],
+    ["a classifier with a tied embedding", /classifier/, TIED, { tensors: added({ "score.weight": some }) }],
+    ["a classifier by its own name", /classifier/, TIED, { config: { architectures: ["GPT2ForSequenceClassification"] }, tensors: added({ "score.weight": some }) }],
+    ["a tagger of tokens", /classifier/, TIED, { tensors: added({ "classifier.weight": some, "classifier.bias": some }) }],
+    ["a finder of answers", /classifier/, UNTIED, { tensors: headless({ "qa_outputs.weight": some }) }],
+    ["a language model with a head of labels beside its own", /second head/, UNTIED, { tensors: added({ "score.weight": some }) }],
     ["a compiled module", /_orig_mod/, UNTIED, { tensors: renamed((name) => `_orig_mod.${name}`) }],
     ["a module with compiled layers", /_orig_mod/, UNTIED, { tensors: renamed((name) => name.replace(/layers\.\d+\./, "$&_orig_mod.")) }],
     ["a compiled module in a wrapper", /_orig_mod/, UNTIED, { tensors: renamed((name) => `module._orig_mod.${name}`) }],

@@ -7,9 +7,9 @@ import { LONG, TRIAL } from "../../../../backend/models/cache/long-attention.ts"
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { PatternReduction } from "../../../../backend/models/transformer/attention.ts";
 import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
-import { compose } from "../../../../backend/models/transformer/training-forward.ts";
+import { trainingForward } from "../../../../backend/models/transformer/training-forward.ts";
+import { parameter, parameterNames } from "../../../../backend/models/weights/parameters.ts";
 import { initialParameters, parameterLayout, weightsOver } from "../../../../backend/models/weights/trainable.ts";
-import { parameter, parameterNames } from "../../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
@@ -238,7 +238,7 @@ describe("training's forward", () => {
       const rotation = model.rotary!;
       const turn = (t: Tensor): Tensor =>
         tf.tile(tf.reshape(tf.slice(t, [0, 0], [12, own.rotary_dim]), [12, 1, own.rotary_dim]), [2, 1, 1]);
-      const logits = compose(own, weights, {
+      const logits = trainingForward(own, weights, {
         read: tf.tensor1d(tokens.flat(), "int32"),
         rows: 2,
         positions: 12,

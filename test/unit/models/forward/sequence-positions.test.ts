@@ -4,15 +4,13 @@ import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ActivationCache } from "../../../../backend/hooks/activation-cache.ts";
-import {
-  compileInterventions,
-  disposeInterventions,
-  type Intervention,
-} from "../../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../../../backend/hooks/interventions.ts";
 import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
-import { type ForwardInput, forward } from "../../../../backend/models/forward/forward.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
+import type { ForwardInput } from "../../../../backend/models/forward/types.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

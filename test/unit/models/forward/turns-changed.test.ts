@@ -5,7 +5,7 @@ import { patch } from "../../../../backend/circuits/patch.ts";
 import { patchPaths } from "../../../../backend/circuits/path.ts";
 import { maskFromKvHeads } from "../../../../backend/heads/mask.ts";
 import { headModel } from "../../../../backend/heads/model.ts";
-import type { Intervention } from "../../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";
 import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Intervention } from "../../../../backend/hooks/interventions.ts";
+import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";
 import { runWithCache } from "../../../../backend/hooks/run.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";

@@ -1,0 +1,168 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../../common/errors.ts";
+import { gatherRows, hasNative } from "../../runtime/ops.ts";
+import { tf } from "../../runtime/tf.ts";
+import { outputWidth } from "../config.ts";
+import { unembed } from "../transformer/block.ts";
+import type { Matrix } from "../weights/matrix.ts";
+import { type Flat, flatten, flattenEnd } from "../weights/weights.ts";
+import { sliceAffine } from "./chunks.ts";
+import type { ForwardPass, Rotations, Stream } from "./pass.ts";
+import { bucket, type Chunk } from "./plan.ts";
+import { NO_WEIGHTS, runStage } from "./stage.ts";
+import type { Affine, ForwardInput } from "./types.ts";
+
+type LogitsAt = NonNullable<ForwardInput["logitsAt"]>;
+
+/** The residual stream at the start of a chunk [rows * tokens, d_model], and the rotation of its positions. */
+export function embed(pass: ForwardPass, chunk: Chunk): Stream {
+  const { model, input } = pass;
+  const { config, weights } = model;
+  const { positions, length } = positionsOf(pass, chunk);
+  const rotation = rotationsAt(pass, chunk, positions, length);
+  if (input.resid) return { x: chunkOf(input.resid, pass, chunk), rotation };
+  const { posEmbed, embedBias } = weights;
+  const read = input.inputs
+    ? chunkOf(input.inputs, pass, chunk)
+    : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t] ?? 0);
+  const parts = { embed: weights.embed, ...(embedBias ? { bias: embedBias } : {}), ...(posEmbed ? { posEmbed } : {}) };
+  const [x] = pass.stage(
+    {
+      key: `embed|${config.embed_scale ?? 1}|${posEmbed ? "learned" : ""}${input.inputs ? "|vectors" : ""}`,
+      tensors: [read, ...(posEmbed ? [positions] : [])],
+      weights: flatten(parts) as Flat<{ embed: Matrix; bias?: Tensor; posEmbed?: Matrix }>,
+      xla: false,
+      body: ([ids, positions], w, hook) => {
+        const vectors = w.bias ? tf.add(w.embed.apply(ids!), w.bias) : w.embed.rows(ids!);
+        const x = hook("hook_embed", config.embed_scale === undefined ? vectors : tf.mul(vectors, config.embed_scale));
+        return [w.posEmbed ? tf.add(x, hook("hook_pos_embed", w.posEmbed.rows(positions!))) : x];
+      },
+    },
+    chunk,
+    { prefix: "", names: ["hook_embed", "hook_pos_embed"] },
+  );
+  return { x: x!, rotation };
+}
+
+/** A number for every token of a chunk, padding included, int32 [rows * tokens]. */
+function tokenGrid({ plan }: ForwardPass, chunk: Chunk, value: (row: number, position: number) => number): Tensor {
+  const flat = Int32Array.from({ length: plan.rows * chunk.tokens }, (_, i) =>
+    value(Math.floor(i / chunk.tokens), chunk.first + (i % chunk.tokens)),
+  );
+  return tf.tensor1d(flat, "int32");
+}
+
+/** Positions of a chunk's tokens in the sequence, int32 [rows * tokens], and how many positions that takes. */
+function positionsOf(pass: ForwardPass, chunk: Chunk): { positions: Tensor; length: number } {
+  const { model, input, plan } = pass;
+  let length = 0;
+  const positions = tokenGrid(pass, chunk, (r, t) => {
+    const position = Math.min(input.positions?.[r]?.[t] ?? plan.starts[r]! + t, model.config.n_ctx - 1);
+    length = Math.max(length, position + 1);
+    return position;
+  });
+  return { positions, length };
+}
+
+/** A chunk of vectors over all positions, padded. @param whole [rows, positions, width] @returns [rows * tokens, width] */
+function chunkOf(whole: Tensor, { plan: { rows } }: ForwardPass, { first, real, tokens }: Chunk): Tensor {
+  const width = whole.shape[2]!;
+  const padded = tf.pad(tf.slice(whole, [0, first, 0], [rows, real, width]), [
+    [0, 0],
+    [0, tokens - real],
+    [0, 0],
+  ]);
+  return tf.reshape(padded, [rows * tokens, width]);
+}
+
+/** Rotations of the positions. @param length positions that the tables must hold */
+function rotationsAt(pass: ForwardPass, chunk: Chunk, positions: Tensor, length: number): Rotations {
+  const { model } = pass;
+  const { rotary_dim, rotary_local } = model.config;
+  const rotation = (local: boolean): Tensor[] => {
+    const tables = model.rotaryUpTo(length, local);
+    if (!tables) return [];
+    const stage = {
+      key: `rotation|${rotary_dim}`,
+      tensors: [positions, tables.cos, tables.sin],
+      weights: NO_WEIGHTS,
+      xla: false,
+      body: ([index, cos, sin]: Tensor[]) =>
+        [cos!, sin!].map((table) => tf.reshape(gatherRows(table, index!), [-1, 1, rotary_dim])),
+    };
+    return pass.stage(stage, chunk);
+  };
+  const global = rotation(false);
+  return { global, local: rotary_local ? rotation(true) : global };
+}
+
+/** Positions of one row whose logits are wanted. @throws HeadscopeError (usage) for one that the row does not have */
+function logitPositions(
+  wanted: Exclude<LogitsAt, "none">,
+  length: number,
+  { row, total }: { row: number; total: number },
+): number[] {
+  // Of all positions those behind a row's end come out as zeros.
+  if (wanted === "all") return Array.from({ length: total }, (_, t) => t);
+  if (wanted === "last") return [length - 1];
+  const beyond = wanted.find((p) => !Number.isInteger(p) || p < -length || p >= length);
+  if (beyond === undefined) return wanted.map((p) => (p < 0 ? length + p : p));
+  throw new HeadscopeError(
+    "usage",
+    `logits are asked at position ${beyond} of row ${row}, which has ${length} tokens`,
+    {
+      remedy: `choose positions from 0 to ${length - 1}, or -1 for the last`,
+    },
+  );
+}
+
+/** An intervention at the final norm, which sees the positions whose logits are wanted. */
+function endAffine(affine: Affine, name: string, { input, plan }: ForwardPass): Affine | undefined {
+  const tables = [affine.gain, affine.bias].some((t) => (t.shape[1] ?? 1) > 1) || affine.before !== undefined;
+  if (!tables) return affine;
+  if ((input.logitsAt ?? "all") === "all")
+    return sliceAffine(affine, name, { first: 0, real: plan.total, tokens: plan.total }, plan);
+  throw new HeadscopeError("usage", `${name} is changed by position, and sees only positions whose logits are wanted`, {
+    remedy: "change the last block's hook_resid_post there, or ask for all logits",
+  });
+}
+
+/** Logits of the wanted positions [rows, positions, outputs]; undefined where none are. @param resid [rows, positions, d_model] */
+export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
+  const { model, input, plan, requests } = pass;
+  const { config, weights } = model;
+  const { rows, total } = plan;
+  const { logitsAt = "all" } = input;
+  if (logitsAt === "none") return undefined;
+  const wanted = plan.lengths.map((length, row) => logitPositions(logitsAt, length, { row, total }));
+  const count = wanted[0]!.length;
+  const index = wanted.flatMap((row, r) => row.map((p) => r * total + p));
+  const padded = bucket(index.length);
+  const streams = gatherRows(
+    tf.reshape(resid, [rows * total, config.d_model]),
+    tf.tensor1d([...index, ...new Array(padded - index.length).fill(0)], "int32"),
+  );
+  const names =
+    config.final_norm && config.normalization_type ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
+  const own = requests.ofStage(
+    { prefix: "", names },
+    { starts: plan.starts, slice: (affine, name) => endAffine(affine, name, pass) },
+  );
+  const looked = own.wanted.length + own.affine.size + own.hooks.size > 0;
+  const exact = looked ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
+  const tokens = exact.shape[0]!;
+  const dense = tokens > 8 && weights.unembed.narrow ? weights.unembed.widen() : undefined;
+  const { out, activations } = runStage({
+    key: `unembed|${model.key}`,
+    extent: looked ? { rows, tokens: count } : { rows: 1, tokens },
+    tensors: [exact],
+    weights: flattenEnd(weights, dense ? weights.unembed.dense(dense) : weights.unembed),
+    requests: own,
+    xla: hasNative(),
+    captured: requests.captured,
+    body: ([x], w, hook) => [unembed(x!, w, config, hook)],
+  });
+  pass.collect("", own.wanted, activations, { first: 0, real: count, tokens: count });
+  const width = outputWidth(config);
+  return tf.reshape(tf.slice(out[0]!, [0, 0], [index.length, width]), [rows, count, width]);
+}
