@@ -1,4 +1,4 @@
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { access } from "./access.svelte.ts";
 
 /** What the server refused, or why it was not reached. */

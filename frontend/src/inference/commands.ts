@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../../../backend/server/api.ts";
+import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
 import { command } from "../command.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { below, type MaskFile, withMask } from "./mask/choice.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Definitions } from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import { headMetricName, parseHeadMetric as parseName } from "../../../backend/training/head-metric.ts";
 import { lineColour } from "../../../frontend/src/colours.ts";
 import { theme } from "../../../frontend/src/state/theme.svelte.ts";

@@ -1,5 +1,5 @@
 import { counted } from "../../../../backend/common/plural.ts";
-import type { AblateResult } from "../../../../backend/server/api.ts";
+import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 

@@ -1,6 +1,6 @@
 import type { HeadMask } from "../../../../backend/heads/mask.ts";
 import type { HeadScores } from "../../../../backend/heads/scores.ts";
-import type { Definitions } from "../../../../backend/server/api.ts";
+import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 
 export type ExportFormat = Definitions["exports"][number];
 export type From = "scores" | "mask";
