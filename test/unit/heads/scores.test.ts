@@ -137,7 +137,9 @@ describe("the main metric", () => {
     expect(() => mainMetric(scores, "retreival")).toThrow(
       expect.objectContaining({ remedy: "did you mean retrieval, gate?" }),
     );
-    expect(() => mainMetric(scores, "constructor")).toThrow("unknown metric");
+    expect(() => mainMetric(scores, "constructor")).toThrow(
+      expect.objectContaining({ kind: "usage", subject: "constructor" }),
+    );
   });
 });
 

@@ -56,7 +56,7 @@ describe("a probe job", () => {
 
   it("is refused before the model is loaded for a parameter that there is not, and frees it when it is cancelled", async () => {
     const wrong = { kind: "probe", model: "no-such-model", probes: [{ name: "induction", params: { lenght: 5 } }] };
-    await expect(handled("probe", wrong)).rejects.toThrow(/lenght/);
+    await expect(handled("probe", wrong)).rejects.toMatchObject({ kind: "usage", field: "lenght" });
     const before = tf.memory().numTensors;
     const stop = new AbortController();
     const job = { kind: "probe", model: TOY, probes: [{ name: "induction", params: { length: 20 } }] };

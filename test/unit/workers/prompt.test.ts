@@ -162,7 +162,10 @@ describe("one layer from the stored residual stream", () => {
     const hook = (name: string, slice: object) => handled("activations", { model: MODEL, ids, hook: name, slice });
     await expect(hook("blocks.0.hook_mlp_out", { heads: "0" })).rejects.toThrow("this activation has no heads");
     await expect(hook("blocks.0.attn.hook_z", { keys: "0:1" })).rejects.toThrow("this activation has no keys");
-    await expect(hook("blocks.0.attn.hook_zz", {})).rejects.toThrow(/unknown hook name/);
+    await expect(hook("blocks.0.attn.hook_zz", {})).rejects.toMatchObject({
+      kind: "usage",
+      subject: "blocks.0.attn.hook_zz",
+    });
     await expect(handled("patterns", { model: MODEL, ids, layer: 3, slice: {} })).rejects.toThrow(
       "there is no layer 3",
     );
