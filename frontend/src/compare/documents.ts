@@ -1,7 +1,7 @@
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { KeptScores } from "../state/workspace.svelte.ts";
 
-/** What is known of how scores were made. */
+/** Origin of scores. */
 type Made = Pick<KeptScores, "params" | "seed">;
 
 /**
@@ -27,7 +27,7 @@ export function probeParams(document: Made | undefined, flags: readonly Flag[]):
   return Object.fromEntries(Object.entries(document?.params ?? {}).filter(([name]) => names.has(name)));
 }
 
-/** What tells documents of one model and probe apart: parameters, and when it was made. */
+/** Label that tells documents of one model and probe apart: parameters, and when it was made. */
 export function documentLabel({ params, created, id }: KeptScores): string {
   const words = Object.entries(params).map(
     ([name, value]) => `${name} ${Array.isArray(value) ? value.join(",") : value}`,

@@ -3,10 +3,10 @@ import type { Figure, HeatmapFigure, LineFigure } from "../../../backend/reports
 import { plotTexts } from "../components/plot/text.ts";
 import type { PlotlyFigure } from "../training/curves/figure.ts";
 
-/** What a figure's colours are: of lines in order, and of a heatmap from its lowest to its highest value. */
+/** Colours of a figure: of lines in order, and of a heatmap from its lowest to its highest value. */
 export interface Palette {
   line(n: number): string;
-  /** Whether the n-th line is dashed, where colours come a second time. */
+  /** True if the n-th line is dashed, where colours come a second time. */
   dashed(n: number): boolean;
   readonly heat: readonly string[];
 }

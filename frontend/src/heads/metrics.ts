@@ -4,7 +4,7 @@ import { groupBy, headName, placeOf, type Table } from "../components/head-grid/
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {
-  /** What the URL says: "start/induction.json#induction", or "training#induction.induction". */
+  /** Its name in the URL: "start/induction.json#induction", or "training#induction.induction". */
   readonly id: string;
   readonly label: string;
   readonly probe: string;
@@ -105,7 +105,7 @@ export interface History {
   readonly values: readonly (number | null)[];
 }
 
-/** What a run measured of one query head along training; of a metric over KV heads the one that it reads. */
+/** The measurements of a run on one query head along training; of a metric over KV heads the one that it reads. */
 export function historyOf(curves: RunCurves, head: string, shape: Shape): History[] {
   const place = placeOf(head);
   if (place === undefined) return [];
@@ -131,7 +131,7 @@ export interface MetricName {
   readonly name: string;
 }
 
-/** What stands for a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
+/** The name of a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
 export function writeMetricName({ probe, name }: MetricName): string {
   return `${NAMED}${probe}${name === probe ? "" : `#${name}`}`;
 }
@@ -188,7 +188,7 @@ export function runOf(ref: string): { readonly id: string; readonly step?: numbe
   return { id: found[1]!, ...(found[2] === undefined ? {} : { step: Number(found[2]) }) };
 }
 
-/** What most tells heads apart that score alike by another probe. */
+/** Metrics that tell heads apart that score alike by another probe. */
 const TELLING = ["retrieval", "previous-token"];
 
 /**

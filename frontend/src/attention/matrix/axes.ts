@@ -7,7 +7,7 @@ export interface Tick {
   readonly at: number;
 }
 
-/** Which cells of an axis get a label, so that labels are at least `apart` pixels from each other: every one, or each 2nd, 5th, 10th, ... */
+/** The cells of an axis that get a label, so that labels are at least `apart` pixels from each other: every one, or each 2nd, 5th, 10th, ... */
 export function thinned(start: number, cell: number, size: number, count: number, apart: number): Tick[] {
   const step = roundStep(apart / cell);
   const [first, end] = seen(start, cell, size, count);
@@ -23,13 +23,13 @@ function roundStep(least: number): number {
   for (let power = 1; ; power *= 10) for (const factor of [1, 2, 5]) if (factor * power >= least) return factor * power;
 }
 
-/** How the axes and marks of a matrix are drawn. */
+/** Measures and colours of a matrix's axes and marks. */
 export interface Drawing {
   readonly viewport: Viewport;
   readonly frame: Frame;
   /** Pixels left of and above the cells. */
   readonly margin: { readonly left: number; readonly top: number };
-  /** What is written at a position. */
+  /** Text at a position. */
   readonly label: (index: number) => string;
   readonly font: string;
   readonly colours: Readonly<Record<"quiet" | "text" | "accent" | "locked" | "outgoing" | "incoming", string>>;

@@ -1,6 +1,6 @@
 import { type Cell, cellAt, type Frame, isWhole, pan, reveal, type Viewport, whole, zoom } from "./viewport.ts";
 
-/** What a matrix shows and marks; each input gives the next one. */
+/** The part of a matrix that is shown, and its marks; each input gives the next one. */
 export interface MatrixState {
   readonly viewport: Viewport;
   /** The cell under the pointer or the keyboard's cursor. */
@@ -17,7 +17,7 @@ const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
 };
 
 /**
- * What a key does: arrows read the next cell (with Shift they move the view), + and - zoom at it, 0 shows everything, Enter
+ * Takes a key: arrows read the next cell (with Shift they move the view), + and - zoom at it, 0 shows everything, Enter
  * keeps the cell, Escape lets it go. @returns undefined for keys that mean nothing here
  */
 export function onKey(

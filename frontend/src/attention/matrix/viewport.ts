@@ -1,4 +1,4 @@
-/** What part of a matrix is seen: cells are squares. */
+/** The part of a matrix that is seen: cells are squares. */
 export interface Viewport {
   /** Position at the left edge, in keys, and at the upper edge, in queries; 1.5 is the middle of the second. */
   readonly key: number;
@@ -27,7 +27,7 @@ export function whole({ size, queries, keys }: Frame): Viewport {
   return { key: 0, query: 0, cell: size / Math.max(queries, keys, 1) };
 }
 
-/** Whether the whole matrix is seen. */
+/** Says whether the whole matrix is seen. */
 export function isWhole(viewport: Viewport, frame: Frame): boolean {
   return viewport.cell <= whole(frame).cell * 1.0001;
 }

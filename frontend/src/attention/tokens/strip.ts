@@ -2,7 +2,7 @@ import { type Box, type Connector, connector, middle, type Point } from "../matr
 import { strongest } from "../statistics.ts";
 import { weightText } from "../weightText.ts";
 
-/** What is drawn behind a strip of tokens. */
+/** Colour and height behind a strip of tokens. */
 export interface StripMarks {
   /** Behind the upper and lower half of each token, from 0 to 1. */
   readonly upper: readonly number[];
@@ -30,7 +30,7 @@ const LEAST = 0.005;
 /** Width of a digit of the numbers, in pixels. */
 const DIGIT = 6;
 
-/** How strongly a weight is shown: the root of its share, so that weak ones next to a sink can be told from none. */
+/** Strength in which a weight is shown: the root of its share, so that weak ones next to a sink can be told from none. */
 export function strength(weight: number, largest: number): number {
   return largest > 0 ? Math.sqrt(Math.min(1, weight / largest)) : 0;
 }

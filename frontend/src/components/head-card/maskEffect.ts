@@ -3,13 +3,13 @@ import type { HeadMask } from "../../../../backend/heads/mask.ts";
 import { kvHeadOf, type Shape } from "../head-choice/algebra.ts";
 import type { Place } from "../head-grid/grid.ts";
 
-/** What a mask leaves of a query head. */
+/** The part that a mask leaves of a query head. */
 export interface MaskEffect {
   readonly kind: "full" | "streaming" | "ablated";
   readonly words: string;
 }
 
-/** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
+/** Reads off a mask what it leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
 export function maskEffect({ heads, kvHeads, sink, recent }: HeadMask, place: Place, shape: Shape): MaskEffect {
   if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
   const kv = kvHeadOf(place, shape);

@@ -1,7 +1,7 @@
 import { sortHeads } from "../../state/codecs.ts";
 import { headName, type Place, placeOf, type SelectMode } from "../head-grid/grid.ts";
 
-/** How many heads a model has. */
+/** Number of layers and heads of a model. */
 export interface Shape {
   readonly layers: number;
   /** Query heads of a layer. */

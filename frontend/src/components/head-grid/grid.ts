@@ -7,7 +7,7 @@ export interface Place {
   readonly head: number;
 }
 
-/** Which way the layers run: down the page, or from left to right. */
+/** Direction in which the layers run: down the page, or from left to right. */
 export type Orientation = "layers-down" | "layers-across";
 
 /** LAYER.HEAD, as everywhere. */
@@ -82,7 +82,7 @@ export function extent(values: Table, diverging = false): readonly [number, numb
   return [-far, far];
 }
 
-/** Where a value lies in a range, from 0 to 1; the middle of a range of no length. */
+/** The place of a value in a range, from 0 to 1; the middle of a range of no length. */
 export function share(value: number, [low, high]: readonly [number, number]): number {
   return high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
 }
@@ -98,7 +98,7 @@ export function rectangle(a: Place, b: Place): string[] {
 }
 
 /**
- * Where a key leads from a place of the grid: arrows by one as the eye sees it, Home and End along the line, PageUp and PageDown
+ * The place that a key leads to in the grid: arrows by one as the eye sees it, Home and End along the line, PageUp and PageDown
  * to the first and last line. At an edge it stays.
  * @returns undefined for a key that does not move
  */
@@ -136,7 +136,7 @@ export function moved(place: Place, key: string, values: Table, orientation: Ori
   }
 }
 
-/** How the selection takes in heads. */
+/** The way in which the selection takes in heads. */
 export type SelectMode = "replace" | "toggle" | "add";
 
 /** The mode that the keys held during a click or drag ask for. */

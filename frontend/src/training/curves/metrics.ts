@@ -1,4 +1,4 @@
-/** What is measured of a run, for its plots: a measurement of the model, or one of its heads. */
+/** A measurement of a run, for its plots: a measurement of the model, or one of its heads. */
 export interface Metric {
   /** A run's own name of it, or of a probe's heads PROBE.METRIC without the head. */
   readonly key: string;
@@ -54,7 +54,7 @@ export function metricsOf(names: Iterable<string>): Metric[] {
   return [...plain, ...measures].sort((a, b) => place(a).localeCompare(place(b), "en", { numeric: true }));
 }
 
-/** Whether a metric rises as an ability forms. */
+/** Says whether a metric rises as an ability forms. */
 export function rises({ kind }: Pick<Metric, "kind">): boolean {
   return kind === "accuracy" || kind === "heads";
 }

@@ -14,7 +14,7 @@ export interface Panel {
   readonly kind: Metric["kind"];
   readonly lines: readonly Line[];
   readonly levels: readonly Level[];
-  /** Where lines have made half of their rise, of accuracies and scores. */
+  /** Steps at which lines have made half of their rise, of accuracies and scores. */
   readonly halves: readonly Half[];
 }
 
@@ -24,7 +24,7 @@ export interface Half {
   readonly step: number;
 }
 
-/** What panels are made of. */
+/** Curves and choices that panels are made of. */
 export interface PanelSource {
   readonly series: readonly Series[];
   readonly metrics: readonly Metric[];
@@ -32,7 +32,7 @@ export interface PanelSource {
   evaluations(run: string): RunDetail["evaluations"];
   /** Weight of the past, 0 for none. */
   readonly smoothing: number;
-  /** Whether a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
+  /** True if a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
   readonly everyHead?: boolean;
 }
 
@@ -119,7 +119,7 @@ function smoothed(curve: Curve, weight: number): Curve & { raw?: Curve } {
   return weight === 0 ? { steps, values } : { ...smooth(curve, weight), raw: { steps, values } };
 }
 
-/** What guessing reaches, once for each value; where evaluations differ in it, with their names. */
+/** Levels that guessing reaches, once for each value; where evaluations differ in it, with their names. */
 function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly Metric[]): Level[] {
   const names = new Map<string, Set<string>>();
   for (const metric of metrics) {
