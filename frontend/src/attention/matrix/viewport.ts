@@ -32,8 +32,14 @@ export function isWhole(viewport: Viewport, frame: Frame): boolean {
   return viewport.cell <= whole(frame).cell * 1.0001;
 }
 
-/** Grows cells by a factor; the place under the pixel (x, y) stays where it is. */
-export function zoom(viewport: Viewport, factor: number, x: number, y: number, frame: Frame): Viewport {
+/** A pixel of a frame, from its upper left corner. */
+export interface Pixel {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** Grows cells by a factor; the place under a pixel stays where it is. */
+export function zoom(viewport: Viewport, factor: number, { x, y }: Pixel, frame: Frame): Viewport {
   const least = whole(frame).cell;
   const cell = Math.min(Math.max(viewport.cell * factor, least), Math.max(LARGEST_CELL, least));
   const key = viewport.key + x / viewport.cell - x / cell;

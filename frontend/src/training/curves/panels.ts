@@ -64,7 +64,9 @@ function halvesOf(panel: Omit<Panel, "halves">): Half[] {
 
 function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Omit<Panel, "halves"> {
   const metrics = source.metrics.filter((metric) => metric.kind === kind);
-  const lines = metrics.flatMap((metric, n) => lineOf(source, series, metric, shortName(metric), n) ?? []);
+  const lines = metrics.flatMap(
+    (metric, n) => lineOf(source, series, metric, { name: shortName(metric), colour: n }) ?? [],
+  );
   const help = [...new Set(metrics.map((metric) => helpOf(source, [series], metric)))].join(" ");
   return { key: kind, title: KIND_WORDS[kind].title, help, kind, lines, levels: levelsOf(source, [series], metrics) };
 }
@@ -92,13 +94,18 @@ function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves">
     title: metric.title,
     help: helpOf(source, series, metric),
     kind: metric.kind,
-    lines: series.flatMap((each) => lineOf(source, each, metric, each.title, each.colour) ?? []),
+    lines: series.flatMap((each) => lineOf(source, each, metric, { name: each.title, colour: each.colour }) ?? []),
     levels: levelsOf(source, series, [metric]),
   };
 }
 
 /** A series' line: a run's curve, or the mean and range of several. */
-function lineOf(source: PanelSource, series: Series, metric: Metric, name: string, n: number): Line | undefined {
+function lineOf(
+  source: PanelSource,
+  series: Series,
+  metric: Metric,
+  { name, colour }: Pick<Line, "name" | "colour">,
+): Line | undefined {
   const curves = series.runs.flatMap((run) => {
     const own = source.curves(run);
     const curve = own && curveOf(own, metric);
@@ -106,7 +113,7 @@ function lineOf(source: PanelSource, series: Series, metric: Metric, name: strin
   });
   const [first] = curves;
   if (first === undefined) return undefined;
-  const common = { name, colour: n, dashed: n % 14 >= 7 };
+  const common = { name, colour, dashed: colour % 14 >= 7 };
   if (curves.length > 1) {
     const { low, high, ...mean } = bandOf(curves);
     return { ...common, ...smoothed(mean, source.smoothing), low, high };
