@@ -5,7 +5,7 @@
 
 export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
-export { type NeedleTrial, needleTest } from "../probes/needle.ts";
+export { needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablate.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
@@ -14,6 +14,7 @@ export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/path.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
+export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";
 export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
@@ -52,7 +53,8 @@ export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";
-export { type MetricPoint, openStore, type RunRecord, type Store } from "./store/store.ts";
+export { openStore, type RunRecord, type Store } from "./store/store.ts";
+export type { MetricPoint } from "./training/record/curves.ts";
 export { makeSpec, type TrainSpec } from "./training/spec.ts";
 export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";
 export { type Metrics, type TrainCallbacks, type TrainState, train } from "./training/train.ts";

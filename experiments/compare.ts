@@ -1,22 +1,6 @@
+import type { ComparedClaim, ReportComparison } from "../backend/common/api/experiments.ts";
 import { valueText } from "../backend/jobs/sweep.ts";
-import type { Claim, Report } from "../backend/reports/report.ts";
-
-/** One side of a claim in a comparison; null where that report does not have the claim. */
-export type ComparedClaim = Pick<Claim, "verdict" | "why" | "measured">;
-
-/** Two reports of one experiment beside each other. */
-export interface ReportComparison {
-  /** Parameters that differ, the preset among them; null where a report has none. */
-  readonly parameters: readonly { readonly name: string; readonly values: readonly (string | null)[] }[];
-  /** Every claim of either, in the order of the first. */
-  readonly claims: readonly {
-    readonly id: string;
-    readonly statement: string;
-    /** Whether the two came to the same verdict. */
-    readonly same: boolean;
-    readonly results: readonly (ComparedClaim | null)[];
-  }[];
-}
+import type { Report } from "../backend/reports/report.ts";
 
 /** Compares two reports: the parameters that differ, and what became of every claim. */
 export function compareReports(first: Report, second: Report): ReportComparison {

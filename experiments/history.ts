@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { KeptReport } from "../backend/common/api/experiments.ts";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { fileInside } from "../backend/files.ts";
@@ -9,20 +10,6 @@ import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
 import type { Experiment } from "./base.ts";
-
-/** A report that is kept, as lists have it. */
-export interface KeptReport {
-  /** Name of its folder; tells it from every other one. */
-  readonly id: string;
-  readonly preset: string;
-  /** What it was made with beside the preset. */
-  readonly changed: readonly ParameterChange[];
-  /** ISO time. */
-  readonly created: string;
-  readonly summary: string;
-  /** Claims by verdict. */
-  readonly verdicts: Readonly<Record<string, number>>;
-}
 
 /** Which report: by its id, or the newest of all or of a preset. */
 export interface ReportChoice {

@@ -7,11 +7,11 @@ import { inductionEmergence } from "./induction-emergence.ts";
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
-] as unknown as Experiment[]);
+]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
-export { compareReports, type ReportComparison } from "./compare.ts";
-export { findReport, type KeptReport, keptReports } from "./history.ts";
+export { compareReports } from "./compare.ts";
+export { findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,
   experimentCommand,

@@ -20,7 +20,7 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   previousToken,
   attentionSink,
   retrieval,
-] as unknown as Probe[]);
+]);
 
 export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";
 export { patternProbe } from "./base.ts";

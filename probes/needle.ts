@@ -1,35 +1,8 @@
+import type { NeedleAnswer, NeedleTrial } from "../backend/common/api/jobs.ts";
 import type { HeadMask } from "../backend/heads/mask.ts";
 import { generate } from "../backend/inference/generate.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
-
-/** How a model answered a needle question, and what it took. */
-export interface NeedleAnswer {
-  readonly text: string;
-  /** Whether it holds the answer. */
-  readonly right: boolean;
-  /** Bytes allocated for keys and values. */
-  readonly bytes: number;
-  /** The same with every head full. */
-  readonly bytesFull: number;
-  readonly prefillMs: number;
-  readonly decodeMsPerToken: number;
-}
-
-/** One needle question, answered in both ways. */
-export interface NeedleTrial {
-  /** Tokens of the prompt. */
-  readonly length: number;
-  /** Where the needle stands: 0 at the start of the text, 1 at its end. */
-  readonly depth: number;
-  /** Which one of this length and depth, from 0. */
-  readonly needle: number;
-  readonly question: string;
-  readonly expected: string;
-  readonly full: NeedleAnswer;
-  /** Absent without a mask. */
-  readonly masked?: NeedleAnswer;
-}
 
 export interface AnswerOptions {
   /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */

@@ -11,7 +11,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
-] as unknown as SyntheticTask[]);
+]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
 export { RidgePosterior } from "./ridge.ts";

@@ -1,20 +1,14 @@
 import { z } from "zod";
+import { UNBOUNDED } from "../common/api/fields.ts";
+import { pairInput } from "../common/api/patching.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
 
-const side = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
-const answer = z.union([z.string().min(1), z.int().min(0)]);
-
-/** Two prompts of one length that differ in what decides between two answers. */
-export const pairSchema = z.strictObject({
-  clean: side.describe("prompt as token ids or text"),
-  corrupt: side.describe("the other prompt, of as many tokens"),
-  answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
-  wrong: answer.describe("token that the corrupt prompt calls for"),
-});
-/** What a pair file holds: one pair or several. */
+const pairSchema = pairInput(UNBOUNDED);
+/** Schema of a pair file: one pair or several. */
 export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
+/** Two prompts of one length that differ in what decides between two answers. */
 export type Pair = z.input<typeof pairSchema>;
 
 /** A pair in token ids. */

@@ -1,7 +1,7 @@
 /** A cell: a number, or text. */
 export type CsvCell = string | number;
 
-/** What spreadsheets take for the beginning of a formula. */
+/** Beginning of a text that spreadsheets take for a formula. */
 const FORMULA = /^[=+\-@\t\r]/;
 
 /**

@@ -1,6 +1,6 @@
 import { distance } from "fastest-levenshtein";
 
-/** What went wrong, by who can mend it: `usage` is a wrong call (exit code 2), the others are exit code 1. */
+/** Kinds of errors, by who can mend them: `usage` is a wrong call (exit code 2), the others are exit code 1. */
 export type ErrorKind =
   | "usage"
   | "input"
@@ -29,7 +29,7 @@ export function brief(text: string, most = NAME): string {
 
 /** Parts of an error beside its kind and message. */
 export interface ErrorParts {
-  /** What to do about it, for whoever reads the message. */
+  /** Advice for whoever reads the message. */
   readonly remedy?: string | undefined;
   readonly cause?: unknown;
   /** Parameter, option or field of a request that cannot be as it is; several where they contradict each other. */

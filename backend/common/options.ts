@@ -1,8 +1,8 @@
 import { HeadscopeError, unknownName } from "./errors.ts";
 
-/** What an option takes. */
+/** Rule that the values of an option follow. */
 export interface Rule {
-  /** What to give, for the remedy: "a whole number from 1". */
+  /** Words for what fits, for the remedy: "a whole number from 1". */
   readonly wants: string;
   fits(value: unknown): boolean;
 }

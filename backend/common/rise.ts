@@ -4,7 +4,7 @@ export interface Curve {
   readonly values: readonly number[];
 }
 
-/** How many of the last measurements make the final value. */
+/** Number of the last measurements that make the final value. */
 const LAST = 3;
 
 /** The value that training ends with: the mean of the last three measurements. */
@@ -36,7 +36,7 @@ export function crossing({ steps, values }: Curve, level: number): number | unde
 
 /** When a curve makes its rise. */
 export interface Rise {
-  /** Where it starts from. */
+  /** Value that it starts from. */
   readonly base: number;
   readonly final: number;
   /** Steps at which a quarter, a half and three quarters of the rise are made; undefined where it does not rise so far. */

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { Values } from "../common/api/interventions.ts";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../common/options.ts";
@@ -9,7 +10,7 @@ import { activationWidth, blockHook, checkHookName, isPattern } from "../models/
 import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 import { checkKind, INTERVENTION_KINDS, type InterventionKind, type KindInput } from "./intervention-kinds.ts";
-import { type Intervention, type ParsedIntervention, parseInterventions, type Values } from "./intervention-schema.ts";
+import { type Intervention, type ParsedIntervention, parseInterventions } from "./intervention-schema.ts";
 import type { Target } from "./reference.ts";
 import { ReferenceRuns } from "./reference-runs.ts";
 

@@ -1,5 +1,7 @@
+import type { Stopped } from "../common/api/generation.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
+import { PREFILLS, type Prefill } from "../common/words.ts";
 import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
 import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
@@ -20,7 +22,7 @@ import type { Model } from "../models/model.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { ownStops, type Stop, type Stopped, stopRule } from "./stop-rule.ts";
+import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
 export interface GenerateOptions {
@@ -65,10 +67,6 @@ export interface GenerateOptions {
    */
   turn?: Turn;
 }
-
-/** When a mask's windows hold. */
-export const PREFILLS = ["masked", "dense"] as const;
-export type Prefill = (typeof PREFILLS)[number];
 
 const OPTIONS: Rules<GenerateOptions> = {
   tokens: {

@@ -4,12 +4,6 @@ import type { Model } from "../models/model.ts";
 /** A token, by its id, or a text that ends a continuation; neither is part of the result. */
 export type Stop = number | string;
 
-/** Why a continuation ended: at a token, at a text, or because it had as many tokens as were asked for. */
-export type Stopped =
-  | { readonly by: "token"; readonly id: number }
-  | { readonly by: "text"; readonly text: string }
-  | { readonly by: "limit"; readonly tokens: number };
-
 /** Stops sorted by their kind. */
 export interface StopRule {
   readonly ids: ReadonlySet<number>;

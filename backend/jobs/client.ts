@@ -5,7 +5,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { builtFile } from "../paths.ts";
 import { encodeFrame, FrameDecoder, type FromWorker, fromWire, modelIn, type ToWorker } from "./protocol.ts";
 
-/** How a worker process is started and watched. */
+/** Options of a worker process: its start, and what it is watched for. */
 export interface WorkerOptions {
   /** Module that exports `handlers`, in place of headscope's own. */
   readonly handlers?: string;
@@ -25,7 +25,7 @@ export interface WorkerOptions {
   readonly onOutput?: (text: string) => void;
 }
 
-/** How a request is followed. */
+/** Options of a request. */
 export interface RequestOptions {
   /**
    * Called for every event, in order; the request ends after the last call has. When it throws, the request is
@@ -40,7 +40,7 @@ export interface RequestOptions {
   readonly aside?: boolean;
 }
 
-/** What a request gives back. */
+/** A request's result. */
 export interface Answer<T> {
   readonly value: T;
   /** Binary part; empty for most. */
@@ -71,7 +71,7 @@ export class WorkerCrash extends HeadscopeError {
   }
 }
 
-/** What a worker does. */
+/** The work of a worker. */
 export interface Doing {
   /** Name of the handler. */
   readonly kind: string;
@@ -83,13 +83,13 @@ export interface Doing {
 interface Current {
   readonly id: number;
   readonly doing: Doing;
-  /** The how manieth the process has said to be at work on; 0 until it has. */
+  /** Its number among those that the process has said to be at work on; 0 until it has. */
   begun: number;
   readonly onEvent: RequestOptions["onEvent"];
   readonly settle: (outcome: { value: unknown; body: Uint8Array } | { error: unknown }) => void;
   /** The calls of `onEvent` so far. */
   events: Promise<void>;
-  /** What `onEvent` threw first. */
+  /** The first error of `onEvent`. */
   failure: { error: unknown } | undefined;
   cancelled: boolean;
 }
@@ -175,7 +175,7 @@ export class Worker {
 /** One life of a worker process. */
 class Running {
   readonly child: ChildProcess;
-  /** Whether it can take no more requests. */
+  /** True where it can take no more requests. */
   ended = false;
   readonly #input: Writable;
   readonly #decoder = new FrameDecoder();
@@ -183,7 +183,7 @@ class Running {
   readonly #silence: number;
   readonly #onDeath: WorkerOptions["onDeath"];
   readonly #gone: Promise<void>;
-  /** What it is doing, by id. */
+  /** Its requests, by id. */
   readonly #current = new Map<number, Current>();
   #begun = 0;
   #watch: NodeJS.Timeout | undefined;
@@ -378,7 +378,7 @@ function lower({ pid }: ChildProcess, priority: number): void {
   }
 }
 
-/** What TensorFlow and its libraries read of their pools' sizes. */
+/** Variables by which TensorFlow and its libraries size their pools. */
 function threadsEnvironment(threads: number): Record<string, string> {
   const count = String(threads);
   return { TF_NUM_INTRAOP_THREADS: count, TF_NUM_INTEROP_THREADS: count, OMP_NUM_THREADS: count };

@@ -13,7 +13,7 @@ import { modelIn } from "./protocol.ts";
 /** The parent's part of a kind of job. */
 export interface QueuedKind<Spec = unknown, Payload = unknown> {
   readonly name: string;
-  /** What a job does, in words: "induction on smollm2-135m". */
+  /** A job's work in words: "induction on smollm2-135m". */
   title(spec: Spec): string;
   /** Called in the parent before every attempt. @returns the worker's payload, default the job's spec */
   prepare?(store: Store, job: Job): Payload;

@@ -10,7 +10,7 @@ export interface Frame<H extends Header = Header> {
   readonly body: Uint8Array;
 }
 
-/** What every frame says: which request it belongs to (0: none) and what it is. */
+/** Fields of every frame's header: the request that it belongs to (0: none), and its type. */
 export interface Header {
   readonly id: number;
   readonly type: string;
@@ -64,7 +64,7 @@ export type FromWorker = HeartbeatHeader | BegunHeader | EventHeader | ResultHea
 const LENGTHS = 8;
 
 /** Longest header and body that a decoder takes, in bytes. */
-export interface Limits {
+export interface FrameLimits {
   /** Default 16 MiB. */
   readonly header?: number;
   /** Default 2 GiB. */
@@ -94,12 +94,12 @@ export function encodeFrame(header: Header, body: Uint8Array = NOTHING): Uint8Ar
 
 /** Cuts a stream of bytes, however it arrives, into frames. */
 export class FrameDecoder {
-  readonly #limits: Required<Limits>;
+  readonly #limits: Required<FrameLimits>;
   #chunks: Uint8Array[] = [];
   #length = 0;
   #lengths: { header: number; body: number } | undefined;
 
-  constructor(limits: Limits = {}) {
+  constructor(limits: FrameLimits = {}) {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
   }
 
@@ -144,13 +144,13 @@ export class FrameDecoder {
   /** The first bytes that wait, in memory of their own, so that typed arrays over them are aligned. */
   #take(count: number): Uint8Array {
     const taken = new Uint8Array(count);
-    let at = 0;
+    let filled = 0;
     let used = 0;
-    while (at < count) {
+    while (filled < count) {
       const chunk = this.#chunks[used]!;
-      const part = chunk.subarray(0, count - at);
-      taken.set(part, at);
-      at += part.length;
+      const part = chunk.subarray(0, count - filled);
+      taken.set(part, filled);
+      filled += part.length;
       if (part.length === chunk.length) used++;
       else this.#chunks[used] = chunk.subarray(part.length);
     }

@@ -5,7 +5,7 @@ import type { Job, JobEnd, JobEntry, JobProgress, Store } from "../store/store.t
 import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
 import { type QueuedKind, subjectOf } from "./kind.ts";
 
-/** How often a running job gives a sign of life and looks whether it is to stop, in milliseconds. */
+/** Milliseconds between a running job's signs of life, at which it also looks whether it is to stop. */
 const BEAT = 1_000;
 /**
  * Jobs train, and oneDNN makes the products of wide models faster. It is set whatever the parent has, so that a run that goes
@@ -21,7 +21,7 @@ const ATTEMPTS = 2;
 export interface QueueOptions {
   /** The kinds of the jobs that it may add, work on or end; a job of another kind is its name and what its worker does. */
   readonly kinds: readonly QueuedKind[];
-  /** How its worker processes are started; `threads` defaults to all cores shared out among them. */
+  /** Options of its worker processes; `threads` defaults to all cores shared out among them. */
   readonly worker?: WorkerOptions | undefined;
 }
 
@@ -35,7 +35,7 @@ export interface WorkOptions {
   readonly poll?: number;
   /** Stops the jobs that run and ends the work. */
   readonly signal?: AbortSignal | undefined;
-  /** What becomes of jobs that `signal` stops, default "cancelled"; "queued" leaves them to whoever works next. */
+  /** Status of jobs that `signal` stops, default "cancelled"; "queued" leaves them to whoever works next. */
   readonly whenStopped?: "cancelled" | "queued";
   readonly onProgress?: (job: Job, progress: JobProgress) => void;
   /** Called with every other event of a job, after the store has it. */
@@ -170,7 +170,7 @@ class Attempt {
   readonly #job: Job;
   readonly #options: WorkOptions & { signal: AbortSignal };
   readonly #stop = new AbortController();
-  #asked = false;
+  #cancelRequested = false;
   #events: unknown[] = [];
   #progress: JobProgress | undefined;
   #broken: { error: unknown } | undefined;
@@ -221,7 +221,7 @@ class Attempt {
   #beat(): void {
     const { cancel, lost } = this.#store.beat(this.#job.id, this.#progress);
     this.#progress = undefined;
-    if (cancel) this.#asked = true;
+    if (cancel) this.#cancelRequested = true;
     if (cancel || lost) this.#stop.abort();
   }
 
@@ -261,7 +261,7 @@ class Attempt {
   }
 
   #stoppedStatus(): "cancelled" | "queued" {
-    return this.#asked ? "cancelled" : (this.#options.whenStopped ?? "cancelled");
+    return this.#cancelRequested ? "cancelled" : (this.#options.whenStopped ?? "cancelled");
   }
 
   #end(end: JobEnd): void {

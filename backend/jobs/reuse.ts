@@ -2,7 +2,7 @@ import type { Status } from "../common/words.ts";
 import type { RunRecord, Store } from "../store/store.ts";
 import type { TrainSpec } from "../training/spec.ts";
 
-/** Which of several runs of one specification and seed serves best: a finished one, one that is under way, one to come. */
+/** Order of preference among runs of one specification and seed: a finished one, one that is under way, one to come. */
 const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued", "failed"];
 
 /**
@@ -11,20 +11,21 @@ const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued",
  * @returns by specification, in the order of the seeds
  */
 export function runsFor(store: Store, specs: readonly TrainSpec[], seeds: readonly number[]): RunRecord[][] {
-  const known = new Map<string, RunRecord>();
+  const runByKey = new Map<string, RunRecord>();
   for (const task of new Set(specs.map((spec) => spec.task))) {
     for (const run of store.runs({ task })) {
       const key = keyOf(run.spec, run.seed);
       const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
-      const before = known.get(key);
-      if (before === undefined || rank(run) < rank(before)) known.set(key, run);
+      const before = runByKey.get(key);
+      if (before === undefined || rank(run) < rank(before)) runByKey.set(key, run);
     }
   }
   return store.transaction(() =>
     specs.map((spec) => {
-      const missing = seeds.filter((seed) => !known.has(keyOf(spec, seed)));
-      if (missing.length > 0) for (const run of store.createRuns(spec, missing)) known.set(keyOf(spec, run.seed), run);
-      return seeds.map((seed) => known.get(keyOf(spec, seed))!);
+      const missing = seeds.filter((seed) => !runByKey.has(keyOf(spec, seed)));
+      if (missing.length > 0)
+        for (const run of store.createRuns(spec, missing)) runByKey.set(keyOf(spec, run.seed), run);
+      return seeds.map((seed) => runByKey.get(keyOf(spec, seed))!);
     }),
   );
 }

@@ -4,7 +4,7 @@ import { HeadscopeError, nearest } from "../common/errors.ts";
 import { parseJson, readText } from "../json.ts";
 import { Random } from "../runtime/random.ts";
 
-/** How a parameter is drawn: one of some values, evenly or log-evenly between two limits, or a whole number of a range. */
+/** A parameter's distribution: one of some values, evenly or log-evenly between two limits, or a whole number of a range. */
 const drawn = z.union(
   [
     z.strictObject({ choices: z.array(z.unknown()).min(1) }),
@@ -92,15 +92,15 @@ export function parseSweep(value: unknown, label: string): Sweep {
 }
 
 function badField(issue: z.core.$ZodIssue, label: string): HeadscopeError {
-  const at = issue.path.map((part, i) =>
+  const path = issue.path.map((part, i) =>
     typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`,
   );
-  const place = at.length === 0 ? label : `${label}: ${at.join("")}`;
+  const place = path.length === 0 ? label : `${label}: ${path.join("")}`;
   if (issue.code !== "unrecognized_keys")
     return new HeadscopeError("input", `${place}: ${issue.message}`, { remedy: REMEDY });
   const near = nearest(issue.keys[0]!, Object.keys(sweepSchema.shape), 1);
   return new HeadscopeError("input", `${place}: there is no field "${issue.keys[0]}" in a sweep`, {
-    remedy: at.length === 0 ? `did you mean ${near[0]}? Parameters stand under params, grid or random` : REMEDY,
+    remedy: path.length === 0 ? `did you mean ${near[0]}? Parameters stand under params, grid or random` : REMEDY,
   });
 }
 
@@ -115,10 +115,12 @@ export function varied(sweep: Sweep): string[] {
   return Object.keys(sweep.grid ?? drawnOf(sweep));
 }
 
-/** Where a parameter stands in the file: "params.steps", "grid.n_heads". */
+/** The place of a parameter in the file: "params.steps", "grid.n_heads". */
 export function fieldOf({ params, grid, random }: Sweep, name: string): string | undefined {
-  const at = Object.entries({ params, grid, random }).find(([, fields]) => fields && Object.hasOwn(fields, name))?.[0];
-  return at && `${at}.${name}`;
+  const section = Object.entries({ params, grid, random }).find(
+    ([, fields]) => fields && Object.hasOwn(fields, name),
+  )?.[0];
+  return section && `${section}.${name}`;
 }
 
 /**

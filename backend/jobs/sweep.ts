@@ -37,14 +37,14 @@ export interface SweepRun {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
-/** What came of a point: its runs, and over those that ended well the mean and the range of each metric. */
+/** Result of a point: its runs, and over those that ended well the mean and the range of each metric. */
 export interface SweepResult {
   readonly values: Readonly<Record<string, unknown>>;
   readonly runs: readonly SweepRun[];
   readonly metrics: Readonly<Record<string, { readonly mean: number; readonly min: number; readonly max: number }>>;
 }
 
-/** How a sweep is followed. */
+/** Options of a sweep's run. */
 export interface SweepOptions {
   /** Cancels it; run again, it goes on where it was. */
   readonly signal?: AbortSignal | undefined;
@@ -160,25 +160,25 @@ async function trained(
   }
 }
 
-/** The runs of each point, found or made, and a job in the queue for those that are new, so that others see what is to come. */
+/** The runs of each point, new where there are none, and a job in the queue for those that are new, so that others see what is to come. */
 function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
   return store.transaction(() => {
-    const found = runsFor(
+    const groups = runsFor(
       store,
       plan.points.map(({ spec }) => spec),
       plan.seeds,
     );
-    for (const runs of found) {
+    for (const runs of groups) {
       const fresh = runs.filter(({ status, job }) => status === "queued" && job === undefined);
       if (fresh.length === 0) continue;
       const job = queue.add(train.name, { runs: fresh.map(({ id }) => id) }, { keep: true });
       for (const { id } of fresh) store.updateRun(id, { job: job.id });
     }
-    return found;
+    return groups;
   });
 }
 
-/** What the store has of a point. */
+/** A point's result from the store. */
 function resultOf(store: Store, values: SweepPoint["values"], records: readonly RunRecord[]): SweepResult {
   const runs = records.map(({ id }): SweepRun => {
     const { seed, status, step, error } = store.run(id);

@@ -9,7 +9,7 @@ import { Queue } from "./queue.ts";
 /** Milliseconds between looks at a training that another process does. */
 const LOOK = 250;
 
-/** How a training is followed. */
+/** Options of a training. */
 export interface TrainRunsOptions {
   /** Cancels it: a checkpoint of the present step is written, and the runs can go on from it. */
   readonly signal?: AbortSignal | undefined;
@@ -18,7 +18,7 @@ export interface TrainRunsOptions {
   readonly onEvent?: (event: TrainEvent) => void;
   readonly worker?: WorkerOptions;
   /**
-   * What becomes of runs that a living process trains already, default "refuse". "wait" follows that training to its end, and
+   * Treatment of runs that a living process trains already, default "refuse". "wait" follows that training to its end, and
    * goes on with it where its process dies: for work whose runs may have been taken over by whoever came after a crash.
    */
   readonly whenBusy?: "refuse" | "wait";
@@ -75,12 +75,12 @@ function heldJob(store: Store, group: string): number | undefined {
 
 /** Tells how far another process's job is, until that process has ended it or has died, or the signal comes. */
 async function follow(store: Store, id: number, { signal, onProgress }: TrainRunsOptions): Promise<void> {
-  let told = "";
+  let last = "";
   while (signal?.aborted !== true && store.isHeld(id)) {
     const { progress } = store.jobEntry(id);
     const text = JSON.stringify(progress);
-    if (progress !== undefined && text !== told) onProgress?.(progress);
-    told = text;
+    if (progress !== undefined && text !== last) onProgress?.(progress);
+    last = text;
     await sleep(LOOK, undefined, { signal }).catch(() => {});
   }
 }

@@ -2,7 +2,7 @@ import type { Data } from "../common/api/fields.ts";
 import type { modelConfigSchema, rotaryScaling } from "../common/api/model-config.ts";
 import { HeadscopeError } from "../common/errors.ts";
 
-/** How rotary frequencies are stretched for longer contexts. */
+/** Stretching of rotary frequencies for longer contexts. */
 export type RotaryScaling = Data<typeof rotaryScaling>;
 
 /** The shape of a transformer, with TransformerLens's field names. One forward serves every value of these fields. */

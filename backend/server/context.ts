@@ -10,7 +10,7 @@ import type { Library } from "./library/library.ts";
 import type { Models } from "./library/models.ts";
 import type { Roots } from "./library/roots.ts";
 
-/** What the routes of one server share. */
+/** Services that the routes of one server share. */
 export interface ServerContext {
   /** The data folder, absolute. */
   readonly folder: string;

@@ -32,7 +32,7 @@ import { routes } from "./routes/index.ts";
 export const DEFAULT_HOST = "127.0.0.1";
 export const DEFAULT_PORT = 4747;
 
-/** How a server is opened. */
+/** Options of a server. */
 export interface ServerOptions {
   /** Default 127.0.0.1; any that is not this machine's own needs `token` or HEADSCOPE_TOKEN. */
   readonly host?: string;
@@ -50,7 +50,7 @@ export interface ServerOptions {
   /** Folder of the pages, default the built ones. */
   readonly web?: string;
   readonly limits?: Partial<Limits>;
-  /** How worker processes are started. */
+  /** Start of worker processes. */
   readonly worker?: WorkerOptions;
 }
 
@@ -60,7 +60,7 @@ export interface RunningServer {
   readonly url: string;
   /** The address that lets a browser in: `url` with the token. */
   readonly entry: string;
-  /** What programs send as Authorization: Bearer; undefined where none is asked for. */
+  /** Secret that programs send as Authorization: Bearer; undefined where none is asked for. */
   readonly token: string | undefined;
   readonly host: string;
   readonly port: number;
@@ -73,7 +73,7 @@ export interface RunningServer {
 
 /** Nice value of the processes that do jobs: what a person waits for comes first. */
 const JOB_PRIORITY = 10;
-/** How often connections are looked at for requests that do not come, in milliseconds: Node's own half a minute is as long as their limits. */
+/** Milliseconds between two looks at connections for requests that do not come: Node's own half a minute is as long as their limits. */
 const LOOK = 1_000;
 
 /**
@@ -124,10 +124,10 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
 }
 
 /** @returns undefined for none */
-async function tokenFor(host: string, folder: string, given: string | false | undefined): Promise<string | undefined> {
-  const own = given ?? environmentToken();
-  checkToken(host, own);
-  return own === false ? undefined : (own ?? serverToken(folder));
+async function tokenFor(host: string, folder: string, option: string | false | undefined): Promise<string | undefined> {
+  const token = option ?? environmentToken();
+  checkToken(host, token);
+  return token === false ? undefined : (token ?? serverToken(folder));
 }
 
 /** The API and the pages, behind what guards them. What is API is decided once: by what the application routes to its router. */
@@ -230,7 +230,7 @@ const answerErrors: ErrorRequestHandler = (error, request, response, _next) => {
   response.status(problem.status).set(headers).type("application/problem+json").send(JSON.stringify(problem));
 };
 
-/** What is no HTTP, is too slow or has too many headers never gets to Express. */
+/** Answers what is no HTTP, is too slow or has too many headers: it never gets to Express. */
 function answerBroken(server: Server): void {
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();

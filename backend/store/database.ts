@@ -5,7 +5,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { FULL_REMEDY, fileError } from "./file-error.ts";
 import { APPLICATION_ID, MIGRATIONS } from "./schema.ts";
 
-/** What SQLite stores; other types abort the process inside the library, so nothing else gets past `Database`. */
+/** A value that SQLite stores; other types abort the process inside the library, so nothing else gets past `Database`. */
 export type SqlValue = number | string | null;
 
 /** A row, by the names of its columns. */
@@ -177,7 +177,7 @@ function migrate(database: Database, path: string): void {
   });
 }
 
-/** What SQLite says, as one line for the person who must act; anything that is no database error stays as it is. */
+/** An error of SQLite as one line for the person who must act; anything that is no database error stays as it is. */
 function databaseError(error: unknown, path: string): unknown {
   if (error instanceof HeadscopeError || !(error instanceof Error)) return error;
   const { code = "" } = error as { code?: string };

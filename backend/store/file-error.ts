@@ -1,6 +1,6 @@
 import { HeadscopeError } from "../common/errors.ts";
 
-/** What to do when a disk is full. */
+/** Remedy where a disk is full. */
 export const FULL_REMEDY = "make room and run again: nothing that was reported is lost";
 
 const REASONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {

@@ -3,18 +3,18 @@ import type { Status } from "../common/words.ts";
 import type { Database, Row } from "./database.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
-/** How far a job is: `done` of `total`, of the stage that `label` names. */
+/** Progress of a job: `done` of `total`, of the stage that `label` names. */
 export interface JobProgress {
   readonly done: number;
   readonly total: number;
   readonly label: string;
-  /** What a person may want to see beside it, such as the loss. */
+  /** Figures beside it, such as the loss. */
   readonly values?: Readonly<Record<string, number>>;
 }
 
 /** The subject of a job: what lists show in place of its spec. */
 export interface JobSubject {
-  /** What it does, in words. */
+  /** Its work in words. */
   readonly title?: string;
   /** The model that it is about, where there is one. */
   readonly model?: string;
@@ -29,17 +29,17 @@ export const WAITING_JOBS = 100;
 export interface JobEntry extends JobSubject {
   readonly title: string;
   readonly id: number;
-  /** Which handler does it. */
+  /** Name of its kind, and of the handler that does it. */
   readonly kind: string;
   readonly status: Status;
   readonly progress?: JobProgress;
-  /** What the handler gave back. */
+  /** The handler's result. */
   readonly result?: unknown;
   /** Why it failed, as one line. */
   readonly error?: string;
-  /** How often it was begun since it was added or resumed. */
+  /** Number of times that it was begun since it was added or resumed. */
   readonly attempts: number;
-  /** Whether somebody has asked for its end. */
+  /** True once somebody has asked for its end. */
   readonly cancel: boolean;
   /** Process that works on it, or that a queued job is kept for; none once it has ended. */
   readonly owner?: Owner;
@@ -53,11 +53,11 @@ export interface JobEntry extends JobSubject {
 
 /** One piece of long work. */
 export interface Job extends JobEntry {
-  /** What it is to do, as its kind defines. */
+  /** Its work, as its kind defines it. */
   readonly spec: unknown;
 }
 
-/** How a job left its worker. */
+/** The end of a worker's work on a job. */
 export interface JobEnd {
   /** `queued` puts it back to be worked on again. */
   readonly status: Exclude<Status, "running">;
@@ -89,7 +89,7 @@ export interface JobStore {
   endJob(id: number, end: JobEnd): boolean;
   /** Asks for a job's end: at once when it waits or its process is dead, else its process is told by its next beat. */
   cancelJob(id: number): Job;
-  /** Whether a living process works on a job or keeps it for itself; not so of one kept for this process, or one that is gone. */
+  /** Tells whether a living process works on a job or keeps it for itself; not so of one kept for this process, or one that is gone. */
   isHeld(id: number): boolean;
   /**
    * Puts a job that failed, was cancelled or lost its process back into the queue.
@@ -109,7 +109,7 @@ export interface JobStore {
 const COLUMNS =
   "id, kind, title, model, status, progress, result, error, attempts, cancel, owner, heartbeat, created, started, ended";
 
-/** Whether a living process works on the job. */
+/** Tells whether a living process works on the job. */
 export function isWorkedOn(job: Pick<JobEntry, "status" | "owner" | "heartbeat">): boolean {
   return job.status === "running" && ownerLives(job);
 }
@@ -118,7 +118,7 @@ function ownerLives({ owner, heartbeat }: Pick<JobEntry, "owner" | "heartbeat">)
   return owner !== undefined && isAlive(owner, heartbeat ?? 0);
 }
 
-/** How a store of jobs is made. */
+/** Options of a store of jobs. */
 export interface JobStoreOptions {
   /** Jobs that may wait for any process, default `WAITING_JOBS`. */
   readonly waiting?: number | undefined;
@@ -251,9 +251,9 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
 
     cancelJob: (id) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (isWorkedOn(found)) database.all("UPDATE jobs SET cancel = 1 WHERE id = ?", id);
-        else if (found.status === "queued" || found.status === "running")
+        const entry = jobEntry(id);
+        if (isWorkedOn(entry)) database.all("UPDATE jobs SET cancel = 1 WHERE id = ?", id);
+        else if (entry.status === "queued" || entry.status === "running")
           database.all("UPDATE jobs SET status = 'cancelled', owner = NULL, ended = ? WHERE id = ?", now(), id);
         trim();
         return job(id);
@@ -266,21 +266,21 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
 
     resumeJob: (id, { keep = false, spec, ...subject } = {}) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (found.status === "done")
+        const entry = jobEntry(id);
+        if (entry.status === "done")
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
-        if (held(found)) throw busy(`job ${id}`, found);
-        if (found.status !== "queued") admit(keep);
-        if (spec !== undefined) describe(id, spec, { title: found.title, ...subject });
+        if (held(entry)) throw busy(`job ${id}`, entry);
+        if (entry.status !== "queued") admit(keep);
+        if (spec !== undefined) describe(id, spec, { title: entry.title, ...subject });
         requeue(id, 0, keep ? mine : null);
         return job(id);
       }),
 
     removeJob: (id) =>
       database.transaction(() => {
-        const found = jobEntry(id);
-        if (isWorkedOn(found)) throw busy(`job ${id}`, found);
-        if (found.status === "queued" || found.status === "running")
+        const entry = jobEntry(id);
+        if (isWorkedOn(entry)) throw busy(`job ${id}`, entry);
+        if (entry.status === "queued" || entry.status === "running")
           throw new HeadscopeError("usage", `job ${id} has not ended`, {
             remedy: `stop it first: headscope jobs cancel ${id}`,
           });

@@ -1,13 +1,10 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { ENDED } from "../common/words.ts";
+import { MAIN_JOB_PARTS, type MainJobPart, type MainJobState, mainJobState } from "../common/api/health.ts";
+import type { ENDED } from "../common/words.ts";
 import { readJson } from "../json.ts";
 import { dataDir, writeFileAtomic } from "../paths.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
-
-/** The parts of the main job of `npm start`, in the order in which they are done. */
-export const MAIN_JOB_PARTS = ["training", "model", "scores", "ablation", "sentence", "needle", "files"] as const;
-export type MainJobPart = (typeof MAIN_JOB_PARTS)[number];
 
 /** Folder below the data folder in which the main job leaves its results, and where it says how far it is. */
 export const MAIN_JOB_FOLDER = "start";
@@ -15,25 +12,10 @@ const FILE = "state.json";
 /** Milliseconds between two notes of progress. */
 const PERIOD = 1_000;
 
-const progressSchema = z.object({ done: z.number(), total: z.number(), label: z.string() });
-
-const stateSchema = z.object({
+const stateSchema = mainJobState.extend({
   owner: z.object({ host: z.string(), pid: z.int(), start: z.string().optional() }),
-  status: z.enum(["running", ...ENDED]),
-  /** The part that is done now, or was when it ended. */
-  part: z.enum(MAIN_JOB_PARTS),
-  progress: progressSchema.optional(),
-  /** Id of the run that is trained. */
-  run: z.string().optional(),
-  /** Reference of the model that is scored. */
-  model: z.string().optional(),
-  /** Why it failed, as one line. */
-  error: z.string().optional(),
 });
 type State = z.output<typeof stateSchema>;
-
-/** How far the main job is, as its file says; a running one whose process is gone counts as cancelled. */
-export type MainJobState = Omit<State, "owner">;
 
 /** The folder of the main job's results. @param folder data folder, default `dataDir()` */
 export function mainJobFolder(folder = dataDir()): string {

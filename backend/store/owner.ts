@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 
-/** Which process does a piece of work: enough to tell later whether it still lives. */
+/** The process that does a piece of work: enough to tell later whether it still lives. */
 export interface Owner {
   readonly host: string;
   readonly pid: number;
@@ -19,7 +19,7 @@ export function self(): Owner {
 }
 
 /**
- * Whether the process that owns a piece of work still lives.
+ * Tells whether the process that owns a piece of work still lives.
  * @param heartbeat when it last gave a sign, milliseconds since 1970; decides only for another host's process
  */
 export function isAlive(owner: Owner, heartbeat: number, now = Date.now()): boolean {

@@ -3,6 +3,7 @@ import { relative, resolve } from "node:path";
 import { type HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Status } from "../common/words.ts";
 import { runFolder, runIds } from "../paths.ts";
+import type { MetricPoint } from "../training/record/curves.ts";
 import type { TrainSpec } from "../training/spec.ts";
 import type { Database, Row } from "./database.ts";
 import { fileError } from "./file-error.ts";
@@ -30,7 +31,7 @@ export interface RunRecord {
   readonly updated: string;
 }
 
-/** What may change of a run; null takes a field away. */
+/** Changes of a run; null takes a field away. */
 export interface RunChanges {
   readonly status?: Status;
   readonly step?: number;
@@ -40,20 +41,13 @@ export interface RunChanges {
   readonly spec?: TrainSpec;
 }
 
-/** Which runs are meant; all of them where nothing is said. */
+/** Properties of the runs that are meant; all of them where nothing is said. */
 export interface RunFilter {
   readonly task?: string;
   readonly status?: Status;
   readonly group?: string;
   readonly seed?: number;
   readonly job?: number;
-}
-
-/** A measurement of a run. */
-export interface MetricPoint {
-  readonly step: number;
-  /** NaN where it was not a number. */
-  readonly value: number;
 }
 
 /** A measurement with its name. */
@@ -163,17 +157,17 @@ export function runStore(database: Database, folder: string, refuse: (id: string
     },
 
     runs(filter = {}) {
-      const given = FILTERS.filter((name) => filter[name] !== undefined);
-      const where = given.length === 0 ? "" : `WHERE ${given.map((name) => `"${name}" = ?`).join(" AND ")}`;
-      const values = given.map((name) => filter[name]!);
+      const names = FILTERS.filter((name) => filter[name] !== undefined);
+      const where = names.length === 0 ? "" : `WHERE ${names.map((name) => `"${name}" = ?`).join(" AND ")}`;
+      const values = names.map((name) => filter[name]!);
       return database.all(`SELECT ${COLUMNS} FROM runs ${where} ORDER BY key`, ...values).map(record);
     },
 
     updateRun: (id, changes) =>
       database.transaction(() => {
-        const given = CHANGES.filter((name) => changes[name] !== undefined);
-        const set = [...given, "updated"].map((name) => `"${name}" = ?`).join(", ");
-        const values = given.map((name) => (name === "spec" ? JSON.stringify(changes.spec) : changes[name]!));
+        const names = CHANGES.filter((name) => changes[name] !== undefined);
+        const set = [...names, "updated"].map((name) => `"${name}" = ?`).join(", ");
+        const values = names.map((name) => (name === "spec" ? JSON.stringify(changes.spec) : changes[name]!));
         database.all(`UPDATE runs SET ${set} WHERE key = ?`, ...values, new Date().toISOString(), key(id));
       }),
 

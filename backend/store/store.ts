@@ -10,9 +10,9 @@ import { type RunRecord, type RunStore, runStore } from "./runs.ts";
 export interface Store extends RunStore, JobStore {
   /** The data folder. */
   readonly folder: string;
-  /** What a reader should be told of a run. */
+  /** A run's status for a reader. */
   shownStatus(run: RunRecord): ShownStatus;
-  /** What a reader should be told of a job. */
+  /** A job's status for a reader. */
   shownJobStatus(job: JobEntry): ShownStatus;
   /** The job that a living process works on for this run, if there is one. */
   liveJob(run: RunRecord): JobEntry | undefined;
@@ -23,12 +23,12 @@ export interface Store extends RunStore, JobStore {
   close(): void;
 }
 
-/** What `openStore` may be told. */
+/** Options of a store. */
 export interface StoreOptions {
   /** Data folder, default `dataDir()`. */
   readonly folder?: string;
   /**
-   * Whether to make the folder and the database where they are missing, default true. Reading commands say false
+   * Makes the folder and the database where they are missing, default true. Reading commands say false
    * and are given an empty store in memory instead.
    */
   readonly create?: boolean;
@@ -69,7 +69,7 @@ export function openStore({ folder = dataDir(), create = true, waiting }: StoreO
   };
 }
 
-/** Whether there is something at a path; one that cannot be looked at counts, so that opening it says why. */
+/** Tells whether there is something at a path; one that cannot be looked at counts, so that opening it says why. */
 function isThere(path: string): boolean {
   try {
     statSync(path);
@@ -85,4 +85,4 @@ export function databaseFile(folder: string): string {
 }
 
 export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobSubject, WAITING_JOBS } from "./jobs.ts";
-export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord } from "./runs.ts";
+export type { CheckpointRow, RunChanges, RunFilter, RunRecord } from "./runs.ts";

@@ -3,7 +3,7 @@ import type { Model } from "../models/model.ts";
 import { parseReference } from "../models/sources/reference.ts";
 import { Recent } from "../runtime/recent.ts";
 
-/** How much may stay open; the model that was asked for last stays whatever it takes. */
+/** Room for open models; the one that was asked for last stays whatever it takes. */
 export interface OpenLimits {
   readonly models: number;
   readonly bytes: number;
@@ -25,7 +25,7 @@ export class OpenModels {
     return this.#open.values().map(({ ref }) => ref);
   }
 
-  /** What is open now stays so until the returned function is called, whatever others ask for meanwhile. */
+  /** Keeps all that is open now until the returned function is called, whatever others ask for meanwhile. */
   hold(): () => void {
     return this.#open.hold();
   }

@@ -10,7 +10,7 @@ import { Recent } from "../runtime/recent.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 
-/** What is known of a model's run on one prompt. */
+/** A model's run on one prompt. */
 export interface PromptRun {
   /** Loss of each token given those before it, one fewer than the ids; empty for models that predict no tokens. */
   readonly nll: readonly number[];
@@ -22,8 +22,8 @@ export interface PromptRun {
   readonly bytes: number;
 }
 
-/** How long work is given up, tells how far it is, and lets others in. */
-export interface Way {
+/** Manners of long work: the signal that ends it, turns in which others get in, and its progress. */
+export interface Pacing {
   readonly signal?: AbortSignal;
   readonly turn?: Turn;
   readonly progress?: (done: number, total: number, label: string) => void;
@@ -58,37 +58,37 @@ export class PromptRuns {
     return this.#runs.bytes;
   }
 
-  /** What is held now stays until the returned function is called, whatever others ask for meanwhile. */
+  /** Keeps all that is held now until the returned function is called, whatever others ask for meanwhile. */
   hold(): () => void {
     return this.#runs.hold();
   }
 
   /**
    * The run of a model on a prompt, from the store or made now. Its streams live at least until the next call.
-   * @param way how a run that must be made is given up, and lets others in
+   * @param pacing of a run that must be made
    * @throws HeadscopeError for ids outside the vocabulary or beyond the context; what the work was given up with
    */
-  async of(model: Model, ids: readonly number[], way: Way = {}): Promise<PromptRun> {
+  async of(model: Model, ids: readonly number[], pacing: Pacing = {}): Promise<PromptRun> {
     const key = `${model.digest} ${ids.join(",")}`;
-    return this.#runs.get(key) ?? this.#runs.set(key, await makeRun(model, ids, this.#most, way));
+    return this.#runs.get(key) ?? this.#runs.set(key, await makeRun(model, ids, this.#most, pacing));
   }
 
   /**
    * Uses the residual stream before a layer (n_layers: after the last): a stored one, or one made for this.
+   * @param look layer, and the manner of a run that must be made
    * @param use takes the stream [1, positions, d_model] and does not dispose it
    */
   async withStream<T>(
     model: Model,
     ids: readonly number[],
-    layer: number,
-    way: Way,
+    { layer, ...pacing }: Pacing & { layer: number },
     use: (stream: Tensor) => T | Promise<T>,
   ): Promise<T> {
-    const { streams } = await this.of(model, ids, way);
+    const { streams } = await this.of(model, ids, pacing);
     if (streams) return use(streams[layer]!);
-    const onLayer = () => way.signal?.throwIfAborted();
+    const onLayer = () => pacing.signal?.throwIfAborted();
     const input = { tokens: [ids], stopLayer: layer, logitsAt: "none" } as const;
-    const { resid } = await forwardInTurns(model, input, { onLayer }, way.turn);
+    const { resid } = await forwardInTurns(model, input, { onLayer }, pacing.turn);
     try {
       return await use(resid);
     } finally {
@@ -98,20 +98,19 @@ export class PromptRuns {
 
   /**
    * Looks at activations of one block of a prompt's run: only that block runs, from the stream before it.
-   * @param names hook names of the block
+   * @param look layer of the block, hook names of it, and the manner of a run that must be made
    * @param use takes the activations by name [1, ...], which are freed afterwards, as is all that it makes but its result
    * @throws HeadscopeError (input) for patterns over 1 GiB
    */
   async atLayer(
     model: Model,
     ids: readonly number[],
-    layer: number,
-    names: readonly string[],
-    way: Way,
+    { names, ...look }: Pacing & { layer: number; names: readonly string[] },
     use: (activations: ReadonlyMap<string, Tensor>) => Tensor,
   ): Promise<Tensor> {
     if (names.some(isPattern)) checkPatternBytes(model, ids.length);
-    return this.withStream(model, ids, layer, way, (resid) =>
+    const { layer } = look;
+    return this.withStream(model, ids, look, (resid) =>
       withForward(model, { resid, startLayer: layer, stopLayer: layer + 1, logitsAt: "none" }, names, use),
     );
   }
@@ -148,17 +147,17 @@ export function withForward(
   }
 }
 
-async function makeRun(model: Model, ids: readonly number[], most: number, way: Way): Promise<PromptRun> {
+async function makeRun(model: Model, ids: readonly number[], most: number, pacing: Pacing): Promise<PromptRun> {
   const { n_layers, d_model } = model.config;
   const bytes = (n_layers + 1) * ids.length * d_model * 4;
   const keep = bytes <= most;
   const names = keep ? Array.from({ length: n_layers }, (_, l) => blockHook(l, "hook_resid_pre")) : [];
-  const { turn = loopTurn(way.signal) } = way;
+  const { turn = loopTurn(pacing.signal) } = pacing;
   const onLayer = (layer: number) => {
-    way.signal?.throwIfAborted();
-    if (ids.length >= LONG) way.progress?.(layer, n_layers, "reading the text, layers");
+    pacing.signal?.throwIfAborted();
+    if (ids.length >= LONG) pacing.progress?.(layer, n_layers, "reading the text, layers");
   };
-  const result = await forwardInTurns(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer }, way.turn);
+  const result = await forwardInTurns(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer }, pacing.turn);
   let nll: readonly number[];
   try {
     nll = ids.length < 2 ? [] : (await residLossesInTurns(model, result.resid, [ids], { turn }))[0]!;

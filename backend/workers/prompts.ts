@@ -1,32 +1,14 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
 import { nextProbabilities } from "../circuits/next-tokens.ts";
+import type { Candidate, PromptInput } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeText } from "../models/encode.ts";
 import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import type { Candidate } from "../server/api.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
-
-/** Token ids of one prompt, and rows of them. */
-export const tokenIds = z.array(z.number());
-export const tokenRows = z.array(tokenIds);
-
-/** The two ways to give a prompt. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
-export const promptFields = {
-  text: { text: z.string(), bos: z.boolean().optional() },
-  tokens: { tokens: tokenIds },
-};
-
-/** A prompt of a model. */
-export const promptInput = z.union([
-  z.object({ model: z.string(), ...promptFields.text }),
-  z.object({ model: z.string(), ...promptFields.tokens }),
-]);
-type PromptInput = z.output<typeof promptInput>;
 
 /**
  * The ids of a prompt.
@@ -52,7 +34,7 @@ export function promptIds(model: Model, input: PromptInput): readonly number[] {
   return ids;
 }
 
-/** What names a prompt: the model's weights and the ids. */
+/** The name of a prompt, from the model's weights and the ids. */
 export function promptId(digest: string, ids: readonly number[]): string {
   const hash = createHash("sha256").update(`${digest} ${ids.join(",")}`);
   return `p${hash.digest("hex").slice(0, 24)}`;

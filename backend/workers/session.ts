@@ -5,13 +5,13 @@ import { blockHook } from "../models/transformer/hook-points.ts";
 import { pause } from "../runtime/turn.ts";
 import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
-import { PromptRuns, type Way } from "./prompt-runs.ts";
+import { type Pacing, PromptRuns } from "./prompt-runs.ts";
 
-/** What this worker process keeps between requests. */
+/** Models and runs that this worker process keeps between requests. */
 export const session = { models: new OpenModels(), runs: new PromptRuns() };
 
-/** How a handler's long work is given up, tells how far it is, and lets short requests in: what it works with stays meanwhile. */
-export function wayOf({ signal, turn, emit }: HandlerContext): Required<Way> {
+/** The manners of a handler's long work; what it works with stays while short requests are let in. */
+export function pacingOf({ signal, turn, emit }: HandlerContext): Required<Pacing> {
   const hold = (): (() => void) => {
     const ends = [session.models.hold(), session.runs.hold()];
     return () => {

@@ -7,7 +7,7 @@ const LONGEST_GROUP = 16;
 
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
-/** What a label is made from. */
+/** A tokenizer as far as labels need it. */
 type Labelled = Pick<Tokenizer, "token" | "spelling">;
 
 /**
@@ -90,14 +90,14 @@ const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2
 /** Whole characters as they are, other bytes as "<E8>". */
 function hexLabel(bytes: readonly number[]): string {
   let label = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let first = 0; first < bytes.length; ) {
     const length = [1, 2, 3, 4].find((count) => {
-      const some = bytes.slice(at, at + count);
+      const some = bytes.slice(first, first + count);
       return some.length === count && whole(some) !== undefined;
     });
-    const some = bytes.slice(at, at + (length ?? 1));
+    const some = bytes.slice(first, first + (length ?? 1));
     label += length === undefined ? `<${hex(some[0]!)}>` : whole(some)!;
-    at += some.length;
+    first += some.length;
   }
   return label;
 }

@@ -25,9 +25,9 @@ const running = new Map<number, AbortController>();
 let last: Promise<void> = Promise.resolve();
 /** Requests that may be done between two steps of another, in the order of their coming. */
 const aside: Request[] = [];
-/** Whether one of them is being done so. */
+/** True while one of them is being done so. */
 let between = false;
-/** What the last request left for when nobody waits, and what ends it once it has begun. */
+/** Work that the last request left for when nobody waits, and what ends it once it has begun. */
 let idle: Idle | undefined;
 let resting: AbortController | undefined;
 
@@ -70,8 +70,8 @@ async function perform({ header, body }: Request): Promise<void> {
     else await send({ id, type: "result", value: result });
   } catch (error) {
     const { path } = error as NodeJS.ErrnoException;
-    const told = path === undefined ? error : fileError(error, `${path} cannot be written`);
-    await send({ id, type: "error", error: toWire(told) });
+    const plain = path === undefined ? error : fileError(error, `${path} cannot be written`);
+    await send({ id, type: "error", error: toWire(plain) });
   } finally {
     running.delete(id);
   }

@@ -99,7 +99,7 @@ test("one signal lets a command tidy up", async () => {
 
 describe("a worker that is ended by a request", () => {
   let names = 0;
-  const opened: Interactive[] = [];
+  const opened: { close(): Promise<void> }[] = [];
   afterAll(() => Promise.all(opened.map((each) => each.close())));
   const never = new AbortController().signal;
 
@@ -107,7 +107,7 @@ describe("a worker that is ended by a request", () => {
   function resident() {
     const log = join(home, `log-${names++}`);
     writeFileSync(log, "");
-    const interactive = new Interactive(
+    const interactive = new Interactive<Record<string, { payload: unknown; answer: unknown }>>(
       LIMITS,
       { handlers: join(ROOT, "test/helpers/processes/deadly-handlers.mjs"), environment: { LOG: log } },
       (model) => readFileSync(model, "utf8"),

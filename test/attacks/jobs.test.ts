@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JobSummary, Problem, RunSummary } from "../../backend/server/api.ts";
+import type { JobSummary } from "../../backend/common/api/jobs.ts";
+import type { Problem } from "../../backend/common/api/problem.ts";
+import type { RunSummary } from "../../backend/common/api/runs.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { trainSpec } from "../helpers/specs.ts";

@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { connect, type Socket } from "node:net";
-import type { Problem } from "../../backend/server/api.ts";
+import type { Problem } from "../../backend/common/api/problem.ts";
 import type { RunningServer } from "../../backend/server/server.ts";
 
 /**

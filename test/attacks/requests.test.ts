@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Problem } from "../../backend/common/api/problem.ts";
+import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { HeadscopeError } from "../../backend/common/errors.ts";
-import type { Problem, Prompt } from "../../backend/server/api.ts";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";

@@ -1,8 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { JobSummary } from "../../backend/common/api/jobs.ts";
+import type { ModelEntry } from "../../backend/common/api/models.ts";
+import type { Problem } from "../../backend/common/api/problem.ts";
+import type { RunCurves, RunDetail, RunSummary } from "../../backend/common/api/runs.ts";
 import { pulledModel } from "../../backend/models/sources/pull.ts";
-import type { JobSummary, ModelEntry, Problem, RunCurves, RunDetail, RunSummary } from "../../backend/server/api.ts";
 import { startServer } from "../../backend/server/server.ts";
 import { openStore } from "../../backend/store/store.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";

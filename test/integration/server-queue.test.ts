@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { AblateResult, Problem, Prompt, QueueEntry } from "../../backend/server/api.ts";
+import type { QueueEntry } from "../../backend/common/api/health.ts";
+import type { AblateResult } from "../../backend/common/api/interventions.ts";
+import type { Problem } from "../../backend/common/api/problem.ts";
+import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { smallConfig } from "../helpers/models.ts";
 import { ownDataFolder, saveRandomRun } from "../helpers/processes/workers.ts";

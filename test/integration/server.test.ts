@@ -1,26 +1,19 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Definitions } from "../../backend/common/api/definitions.ts";
+import type { HeadComparison } from "../../backend/common/api/documents.ts";
+import type { ExperimentEntry, ReportComparison } from "../../backend/common/api/experiments.ts";
+import type { ExportResult } from "../../backend/common/api/exports.ts";
+import type { GenerateResult } from "../../backend/common/api/generation.ts";
+import type { MaskEntry, ScoresEntry } from "../../backend/common/api/heads.ts";
+import type { Health } from "../../backend/common/api/health.ts";
+import type { AblateResult, InterveneResult } from "../../backend/common/api/interventions.ts";
+import type { ModelEntry, ModelInfo } from "../../backend/common/api/models.ts";
+import type { PairAlignment, PatchResponse } from "../../backend/common/api/patching.ts";
+import type { Problem } from "../../backend/common/api/problem.ts";
+import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { createReport, type Report, writeReport } from "../../backend/reports/report.ts";
-import type {
-  AblateResult,
-  Definitions,
-  ExperimentEntry,
-  ExportResult,
-  GenerateResult,
-  HeadComparison,
-  Health,
-  InterveneResult,
-  MaskEntry,
-  ModelEntry,
-  ModelInfo,
-  PairAlignment,
-  PatchResponse,
-  Problem,
-  Prompt,
-  ReportComparison,
-  ScoresEntry,
-} from "../../backend/server/api.ts";
 import { self } from "../../backend/store/owner.ts";
 import { readSafetensors } from "../../frontend/src/api/safetensors.ts";
 import { buildCli } from "../helpers/cli.ts";

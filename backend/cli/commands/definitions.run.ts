@@ -1,6 +1,7 @@
 import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { Definition, Registry } from "../../common/definitions/definition.ts";
 import { unknownName } from "../../common/errors.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import type { Context } from "../context.ts";
@@ -14,7 +15,7 @@ export async function printDefinitions(context: Context, _: object, kind: string
   if (chosen.length === 0) throw unknownName("kind of definition", kind, kinds);
   const document = Object.fromEntries(
     chosen.map((name) => {
-      const registry = registries[name] as unknown as typeof probes;
+      const registry: Registry<Definition> = registries[name];
       return [name, Object.fromEntries(registry.names().map((each) => [each, definitionDocument(registry, each)]))];
     }),
   );

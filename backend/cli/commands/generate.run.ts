@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { readMask } from "../../heads/mask.ts";
@@ -8,7 +9,7 @@ import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
 import type { Generation } from "../../inference/generate.ts";
 import { generate } from "../../inference/generate.ts";
-import type { Stop, Stopped } from "../../inference/stop-rule.ts";
+import type { Stop } from "../../inference/stop-rule.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";

@@ -1,7 +1,7 @@
 import { refuseFolder, writeFolder } from "../../exports/folder.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import { curvesCsv } from "../../training/record/csv.ts";
+import { type Curves, curvesCsv } from "../../training/record/curves.ts";
 import { writeEvents } from "../../training/record/tensorboard.ts";
 import type { Context } from "../context.ts";
 import { withStore } from "../store.ts";
@@ -12,8 +12,6 @@ export interface RunsExportOptions {
   out: string;
   force?: boolean;
 }
-
-type Curves = import("../../training/record/curves.ts").Curves;
 
 type Options = import("../../exports/index.ts").ExportOptions;
 

@@ -1,6 +1,6 @@
 import type { Haystack } from "../../../probes/haystack.ts";
 import type { MaskSearch } from "../../../probes/mask-search.ts";
-import type { NeedleAnswer } from "../../../probes/needle.ts";
+import type { NeedleAnswer } from "../../common/api/jobs.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { type HeadMask, meaningOf } from "../../heads/mask.ts";
 

@@ -7,8 +7,9 @@ import { trainRuns } from "../../jobs/train-runs.ts";
 import { loadModel } from "../../models/load.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
 import { Random } from "../../runtime/random.ts";
-import { type MetricPoint, openStore, type RunRecord } from "../../store/store.ts";
+import { openStore, type RunRecord } from "../../store/store.ts";
 import { parseHeadMetric } from "../../training/head-metric.ts";
+import type { Curves, MetricPoint } from "../../training/record/curves.ts";
 import { makeSpec } from "../../training/spec.ts";
 import type { Context } from "../context.ts";
 import { valuesText } from "../text/train.ts";
@@ -107,7 +108,7 @@ export async function trainToy(
   }
 }
 
-function readCurves(metrics: ReadonlyMap<string, readonly MetricPoint[]>): Pick<ToyTraining, "curves" | "formed"> {
+function readCurves(metrics: Curves): Pick<ToyTraining, "curves" | "formed"> {
   const curves: Record<string, readonly MetricPoint[]> = { "in-context accuracy": metrics.get("in-context.accuracy")! };
   const formed: Record<string, (Head & { score: number })[]> = {};
   for (const [name, points] of metrics) {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { KeptReport, ReportComparison } from "../../../experiments/index.ts";
+import type { KeptReport, ReportComparison } from "../../common/api/experiments.ts";
 import { type ParameterChange, settingText } from "../../common/presets.ts";
 import { measuredText } from "../../reports/html.ts";
 import type { Claim, Report } from "../../reports/report.ts";

@@ -1,4 +1,4 @@
-import type { NeedleAnswer, NeedleTrial } from "../../../probes/needle.ts";
+import type { NeedleAnswer, NeedleTrial } from "../../common/api/jobs.ts";
 import { bold, bytes, dim, duration, table } from "./format.ts";
 
 /** Needle questions for people: a line for every length and depth, then what the answers took. */

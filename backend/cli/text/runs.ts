@@ -1,6 +1,7 @@
 import type { ShownStatus } from "../../common/words.ts";
-import type { CheckpointRow, MetricPoint, RunRecord } from "../../store/store.ts";
+import type { CheckpointRow, RunRecord } from "../../store/store.ts";
 import { parseHeadMetric } from "../../training/head-metric.ts";
+import type { Curves, MetricPoint } from "../../training/record/curves.ts";
 import { bold, bytes, count, dim, number, signed, table } from "./format.ts";
 
 /** A run as a reader sees it. */
@@ -10,7 +11,7 @@ export type ShownRun = Omit<RunRecord, "status"> & { readonly status: ShownStatu
 export interface RunDetails {
   readonly run: ShownRun;
   readonly checkpoints: readonly (CheckpointRow & { readonly missing?: true })[];
-  readonly curves: ReadonlyMap<string, readonly MetricPoint[]>;
+  readonly curves: Curves;
 }
 
 const BARS = "▁▂▃▄▅▆▇█";
@@ -77,7 +78,7 @@ function resumePoint(checkpoints: RunDetails["checkpoints"]): string {
   return last === undefined ? "the start" : `step ${count(last.step)}`;
 }
 
-function curvesText(curves: ReadonlyMap<string, readonly MetricPoint[]>): string {
+function curvesText(curves: Curves): string {
   const whole = [...curves].filter(([name]) => parseHeadMetric(name) === undefined);
   return table(
     [{ head: "" }, { head: "first", align: "right" }, { head: "last", align: "right" }, { head: "" }],
@@ -92,7 +93,7 @@ function curvesText(curves: ReadonlyMap<string, readonly MetricPoint[]>): string
 }
 
 /** Of each measurement that heads have, the head that ends highest. */
-function bestHeads(curves: ReadonlyMap<string, readonly MetricPoint[]>): [string, readonly MetricPoint[]][] {
+function bestHeads(curves: Curves): [string, readonly MetricPoint[]][] {
   const best = new Map<string, [string, readonly MetricPoint[]]>();
   for (const entry of curves) {
     const [name, points] = entry;

@@ -35,7 +35,18 @@ export const definitions = z.object({
   ),
   experiments: z.array(
     definition.extend({
-      claims: z.array(z.object({ id: z.string(), statement: z.string(), source: z.string(), check: z.string() })),
+      claims: z.array(
+        z.object({
+          id: z.string(),
+          statement: z.string(),
+          source: z.string(),
+          check: z.string(),
+          seeds: z
+            .string()
+            .optional()
+            .describe("the parameter that lists the seeds which decide about it, default seeds"),
+        }),
+      ),
       presets: z.array(z.string()),
     }),
   ),

@@ -79,7 +79,7 @@ export const headScoresSchema = atMostKeys(
     headscope: z.string().max(64).optional(),
     metrics: atMostKeys(z.record(z.string().max(200), metricSchema), MOST_KEYS),
     summary: atMostKeys(z.record(z.string().max(200), z.number()), MOST_KEYS).default({}),
-    /** What a reader should know, a sentence each. */
+    /** Notes for a reader, a sentence each. */
     notes: z.array(z.string().max(1000)).max(100).optional(),
   }),
   MOST_KEYS,
@@ -107,7 +107,7 @@ export const headMaskSchema = atMostKeys(
     sink: z.int().min(0).default(DEFAULT_SINK),
     /** Latest tokens that a streaming head keeps; at least the query's own. */
     recent: z.int().min(1).default(DEFAULT_RECENT),
-    /** Where the choice comes from: a score file and rule, or "user". */
+    /** Origin of the choice: a score file and rule, or "user". */
     source: z.union([z.string().max(LONGEST_NAME), atMostKeys(z.looseObject({}), MOST_KEYS)]).default("user"),
   }),
   MOST_KEYS,

@@ -18,6 +18,17 @@ export interface Bounds {
   readonly seeds: number;
 }
 
+/** Bounds of what has passed a server's already. */
+export const UNBOUNDED: Bounds = {
+  documentBytes: Number.POSITIVE_INFINITY,
+  textCharacters: Number.POSITIVE_INFINITY,
+  promptTokens: Number.POSITIVE_INFINITY,
+  rows: Number.POSITIVE_INFINITY,
+  entries: Number.POSITIVE_INFINITY,
+  newTokens: Number.POSITIVE_INFINITY,
+  seeds: Number.POSITIVE_INFINITY,
+};
+
 /** A type that is only read: nothing of it can be changed, at any depth. */
 export type Frozen<T> = unknown extends T ? T : T extends object ? { readonly [K in keyof T]: Frozen<T[K]> } : T;
 
@@ -25,7 +36,7 @@ export type Frozen<T> = unknown extends T ? T : T extends object ? { readonly [K
 export type Data<S extends z.ZodType> = Frozen<z.output<S>>;
 
 /** Values that a schema, or a schema within bounds, takes: defaults may be left out. */
-export type Given<S extends z.ZodType | ((bounds: Bounds) => z.ZodType)> = Frozen<z.input<SchemaOf<S>>>;
+export type Input<S> = Frozen<z.input<SchemaOf<S>>>;
 type SchemaOf<S> = S extends (...bounds: never) => infer R ? SchemaOf<R> : S extends z.ZodType ? S : never;
 
 /** A model by name; a path must lie in the data folder or a given root. */

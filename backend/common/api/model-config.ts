@@ -9,7 +9,7 @@ const number = z.number();
 const positive = z.number().positive();
 
 /**
- * Schema of how rotary frequencies are stretched for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between
+ * Schema of the stretching of rotary frequencies for longer contexts: evenly, by Llama 3's three bands, by YaRN's ramp between
  * two numbers of rotations, or each by a divisor of its own (GGUF stores Llama 3's so). A bound for every field alone; what
  * they come to together is compared with the tensors.
  */
@@ -35,7 +35,7 @@ export const rotaryScaling = z.discriminatedUnion("type", [
     attention_factor: positive.exactOptional(),
     mscale: number.exactOptional(),
     mscale_all_dim: number.exactOptional(),
-    /** Whether the ramp begins and ends at whole dimensions, default true. */
+    /** Begins and ends the ramp at whole dimensions, default true. */
     truncate: z.boolean().exactOptional(),
   }),
   z.object({
@@ -67,12 +67,12 @@ export const modelConfigSchema = z
       .max(2 ** 20),
     d_vocab: size,
     act_fn: z.enum(["silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu"]),
-    /** Whether the MLP multiplies act(gate) with a linear part (SwiGLU and its kin). */
+    /** Gated MLP: multiplies act(gate) with a linear part (SwiGLU and its kin). */
     gated_mlp: z.boolean(),
     attn_only: z.boolean(),
     normalization_type: z.enum(["RMS", "LN"]).nullable(),
     eps: z.number().min(0).max(1),
-    /** Whether a norm stands between the last residual and the unembedding. */
+    /** True with a norm between the last residual and the unembedding. */
     final_norm: z.boolean(),
     positional_embedding_type: z.enum(["rotary", "standard", "none"]),
     rotary_base: positive,
@@ -87,7 +87,7 @@ export const modelConfigSchema = z
     /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
     parallel_attn_mlp: z.boolean().exactOptional(),
     /**
-     * Where a block's norms stand: before attention and MLP (default), after them, on what they add to the stream
+     * Places of a block's norms: before attention and MLP (default), after them, on what they add to the stream
      * (ln1_post and ln2_post), or both.
      */
     norm_placement: z.enum(["pre", "post", "both"]).exactOptional(),

@@ -1,13 +1,12 @@
 import { z } from "zod";
 import { headModelSchema } from "./documents.ts";
-import { type Data, modelRef } from "./fields.ts";
-import { backendState } from "./health.ts";
+import type { Data } from "./fields.ts";
 import { modelConfigSchema } from "./model-config.ts";
 
 const licenceTerms = z.object({
   name: z.string(),
   url: z.string(),
-  meaning: z.string().describe("what they come to, in a sentence"),
+  meaning: z.string().describe("their meaning, in a sentence"),
 });
 /** Terms that a person accepts before a model is fetched, since they ask more than a usual licence of open software. */
 export type LicenceTerms = Data<typeof licenceTerms>;
@@ -27,6 +26,14 @@ export const modelEntry = z.object({
   bytes: z.int().optional(),
 });
 export type ModelEntry = Data<typeof modelEntry>;
+
+const folderPath = z.string().min(1).max(1_024);
+/** Schema of the query for a folder's contents. */
+export const folderQuery = z.strictObject({
+  path: folderPath.optional().describe("absolute, or from the data folder"),
+});
+/** Schema of a folder to be named from now on. */
+export const rootRequest = z.strictObject({ path: folderPath.describe("absolute") });
 
 const folderPlace = z.object({ name: z.string(), path: z.string() });
 
@@ -48,8 +55,10 @@ export const modelInfo = headModelSchema.safeExtend({
   digest: z.string(),
   config: modelConfigSchema,
   stops: z
-    .array(z.object({ ...tokenText, sources: z.array(z.string()) }))
-    .describe("tokens at which the model's own files end a generation, and which files say so"),
+    .array(z.object({ id: z.int().optional(), text: z.string(), sources: z.array(z.string()) }))
+    .describe(
+      "tokens and texts (without `id`) at which the model's own files end a generation, and which files say so",
+    ),
   tokenizer: z
     .object({ bos: z.object(tokenText).optional(), addsBos: z.boolean(), chat: z.boolean() })
     .optional()
@@ -61,12 +70,5 @@ export const modelInfo = headModelSchema.safeExtend({
 });
 export type ModelInfo = Data<typeof modelInfo>;
 
-/** Schema of what a worker says of a model that it has opened. */
-export const modelDescription = z.object({ info: modelInfo, backend: backendState });
-export type ModelDescription = Data<typeof modelDescription>;
-
 /** Schema of what the removal of a fetched model answers. */
 export const removedModel = z.object({ freed: z.number().describe("bytes") });
-
-/** Schema of a request that names a model alone. */
-export const modelRequest = z.strictObject({ model: modelRef });

@@ -18,12 +18,12 @@ export interface Definition<S extends z.ZodObject = z.ZodObject> {
   readonly parameters: S;
 }
 
-/** What `run` or `write` receives: the parameters of a definition, checked and complete. */
+/** Parameters of a definition, checked and complete: those that `run` or `write` receives. */
 export type ParametersOf<D extends Definition> = z.output<D["parameters"]>;
 
 /** The definitions of one kind, found by name. */
 export interface Registry<D extends Definition> {
-  /** What the definitions are, such as "probe"; errors use it. */
+  /** Noun for one of the definitions, such as "probe"; errors use it. */
   readonly kind: string;
   list(): readonly D[];
   names(): string[];

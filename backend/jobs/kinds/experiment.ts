@@ -19,11 +19,11 @@ export const experiment = jobKind({
 
   /** @returns `report`: its id */
   async run(
-    { name, preset, params: given = {} },
+    { name, preset, params: changes = {} },
     { emit, signal },
   ): Promise<{ experiment: string; preset: string; report: string }> {
-    const params = experimentParameters(experiments, name, preset, given);
-    const command = experimentCommand(name, preset, given);
+    const params = experimentParameters(experiments, name, preset, changes);
+    const command = experimentCommand(name, preset, changes);
     const store = openStore();
     try {
       const options = { store, preset, params, command, signal, progress: progressTo(emit) };

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type { Input } from "../../common/api/fields.ts";
 import { experiment } from "./experiment.ts";
 import { history } from "./history.ts";
 import { maskSearch } from "./mask-search.ts";
@@ -13,7 +13,5 @@ export const requestedKinds = [probe, history, needle, maskSearch, experiment, p
 /** Every kind of job that headscope has; trainings come with their runs, by POST /api/runs. */
 export const kinds = [train, ...requestedKinds] as const;
 
-/** POST /api/jobs: long work. The result of each kind is what its `run` gives. */
-export type JobRequest = ReadonlyDeep<z.input<ReturnType<(typeof requestedKinds)[number]["request"]>>>;
-
-type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> } : T;
+/** A request for a job; the result of each kind is what its `run` gives. */
+export type JobRequest = Input<(typeof requestedKinds)[number]["request"]>;

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { type NeedleTrial, needleTest } from "../../../probes/needle.ts";
+import { needleTest } from "../../../probes/needle.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { modelRef, seed } from "../../common/api/fields.ts";
+import type { NeedleResult } from "../../common/api/jobs.ts";
 import { parseMask } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { loadModel } from "../../models/load.ts";
@@ -28,8 +29,8 @@ export const needle = jobKind({
     return { ...request, model: await models.allowed(request.model) };
   },
 
-  async run({ kind: _, model: ref, mask: given, ...questions }, { emit, signal }): Promise<NeedleResult> {
-    const mask = given === undefined ? undefined : parseMask(given, "the mask");
+  async run({ kind: _, model: ref, mask: document, ...questions }, { emit, signal }): Promise<NeedleResult> {
+    const mask = document === undefined ? undefined : parseMask(document, "the mask");
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {
       if (mask) checkModel(mask, headModel(model), "the mask");
@@ -40,9 +41,3 @@ export const needle = jobKind({
     }
   },
 });
-
-/** Every question and its answers. */
-export interface NeedleResult {
-  readonly model: string;
-  readonly trials: readonly NeedleTrial[];
-}

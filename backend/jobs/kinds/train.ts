@@ -113,8 +113,8 @@ export const train: JobKind<TrainJob, TrainPayload> = {
 
   apply(store, job, events) {
     const { runs } = job.spec as TrainJob;
-    for (const given of events) {
-      const event = trainEvent.parse(given);
+    for (const emitted of events) {
+      const event = trainEvent.parse(emitted);
       if (!runs.includes(event.run)) throw new Error(`job ${job.id} told of run ${event.run}, which is not its own`);
       if (event.event === "metrics") store.addMetrics(event.run, event.step, event.values);
       else if (event.event === "checkpoint") store.addCheckpoint(event.run, event);
@@ -129,7 +129,7 @@ export const train: JobKind<TrainJob, TrainPayload> = {
   },
 };
 
-/** What was measured of a run of the metrics that ask for checkpoints, ascending by step. */
+/** Measurements of a run by the metrics that ask for checkpoints, ascending by step. */
 function watchedHistory(store: Store, id: string): Measured[] {
   const steps = new Map<number, Record<string, number>>();
   for (const { name, step, value } of store.metricsAfter(id, -1)) {
@@ -210,10 +210,10 @@ export async function trainTogether(
 }
 
 async function readState(file: string, config: unknown): Promise<TrainState> {
-  const found = await readRunCheckpoint(file);
-  if (JSON.stringify(found.config) !== JSON.stringify(config))
+  const checkpoint = await readRunCheckpoint(file);
+  if (JSON.stringify(checkpoint.config) !== JSON.stringify(config))
     throw new HeadscopeError("mismatch", `${file} is of another model than its run`, { remedy: "train the run anew" });
-  return { step: found.step, state: [found.parameters, ...found.vectors] };
+  return { step: checkpoint.step, state: [checkpoint.parameters, ...checkpoint.vectors] };
 }
 
 /** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */
@@ -232,7 +232,7 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
   return values;
 }
 
-/** What is told of with the progress: the loss, the accuracies, the best score of each probe. */
+/** Values that are told of with the progress: the loss, the accuracies, the best score of each probe. */
 function highlights(loss: number, latest: Metrics): Record<string, number> {
   const shown: Record<string, number> = { loss };
   for (const [name, value] of Object.entries(latest)) {

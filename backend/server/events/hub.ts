@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
+import type { Events } from "../../common/api/events.ts";
 import type { EventName } from "../../common/words.ts";
-import type { Events } from "../api.ts";
 
 /** One event as it goes out; `id` is what Last-Event-ID brings back. */
 export interface HubEvent {
@@ -46,7 +46,7 @@ export class EventHub {
   }
 
   /**
-   * What was missed since an event: nothing for a first visit; undefined where it is no longer kept, or another server's.
+   * The events after one: nothing for a first visit; undefined where it is no longer kept, or another server's.
    * @param last Last-Event-ID
    */
   since(last: string | undefined): readonly HubEvent[] | undefined {
@@ -70,10 +70,10 @@ export class EventHub {
   }
 
   /**
-   * Whether one more may listen. Where all seats are taken, the oldest listener of the client that has the most makes room; for
+   * Makes room for one more listener. Where all seats are taken, the oldest listener of the client that has the most makes room; for
    * a client that has as many itself, only after its turn. So nobody keeps others out for good; a page whose connection is
    * ended comes back by itself and misses nothing.
-   * @param most seats @param turn milliseconds
+   * @param most seats @param turn milliseconds @returns false where there is none
    */
   makeRoom(client: string, most: number, turn: number): boolean {
     if (this.#listeners.size < most) return true;

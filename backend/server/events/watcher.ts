@@ -19,7 +19,7 @@ export class Watcher {
   readonly #library: Library;
   readonly #hub: EventHub;
   readonly #jobs: () => JobRunner;
-  /** What was told last, as JSON. */
+  /** Jobs as they were told last, as JSON. */
   readonly #toldJobs = new Map<number, string>();
   readonly #toldRuns = new Map<string, { text: string; step: number; checkpoint: number }>();
   readonly #period: NodeJS.Timeout;
@@ -113,9 +113,9 @@ export class Watcher {
     if (before?.text === text) return;
     // A run that goes on from a checkpoint has left what came after it behind.
     const [step, checkpoint] = [Math.min(before?.step ?? -1, run.step), Math.min(before?.checkpoint ?? -1, run.step)];
-    const told = this.#tellMetrics(run.id, step);
+    const last = this.#tellMetrics(run.id, step);
     const saved = this.#tellCheckpoints(run.id, checkpoint);
-    this.#toldRuns.set(run.id, { text, step: told, checkpoint: saved });
+    this.#toldRuns.set(run.id, { text, step: last, checkpoint: saved });
     this.#hub.emit("run", summary);
   }
 

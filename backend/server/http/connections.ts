@@ -32,7 +32,7 @@ export function keepRoom(server: Server, most: number): void {
 
 function dispensable(open: ReadonlyMap<Socket, number>): Socket | undefined {
   const connections = [...open];
-  const found =
+  const spare =
     connections.find(([, requests]) => requests === 0) ?? connections.find(([socket]) => socket.writableLength > 0);
-  return found?.[0];
+  return spare?.[0];
 }

@@ -5,10 +5,10 @@ import type { Request, RequestHandler, Response } from "express";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Limits } from "./limits.ts";
 import { limited, notFound, Refusal } from "./problems.ts";
-import { checkGiven } from "./token.ts";
+import { checkTokenForm } from "./token.ts";
 
 const LOOPBACK = ["localhost", "127.0.0.1", "::1"];
-/** How long a browser stays let in, in milliseconds. */
+/** Milliseconds for which a browser stays let in. */
 const COOKIE_AGE = 30 * 24 * 3_600_000;
 
 /** Who is let in. */
@@ -16,7 +16,7 @@ export interface GuardOptions {
   /** The address that the server listens on. */
   readonly host: string;
   readonly port: number;
-  /** What everybody must show; undefined lets every process of this machine in. */
+  /** Secret that everybody must show; undefined lets every process of this machine in. */
   readonly token: string | undefined;
   readonly limits: Limits;
 }
@@ -33,7 +33,7 @@ export interface Guard {
   readonly entry: RequestHandler;
 }
 
-/** Whether only this machine reaches a host. */
+/** Says of a host that only this machine reaches it. */
 export function isLoopback(host: string): boolean {
   return LOOPBACK.includes(host.replace(/^\[(.*)\]$/, "$1")) || /^127(\.\d{1,3}){3}$/.test(host);
 }
@@ -44,7 +44,7 @@ export function isLoopback(host: string): boolean {
  * @throws HeadscopeError `usage` with the remedy
  */
 export function checkToken(host: string, token: string | false | undefined): void {
-  if (typeof token === "string") checkGiven(token);
+  if (typeof token === "string") checkTokenForm(token);
   if (typeof token === "string" || isLoopback(host)) return;
   const what = token === false ? "no token is asked for" : "HEADSCOPE_TOKEN is not set";
   throw new HeadscopeError("usage", `host ${host} is open to other machines, and ${what}`, {
@@ -90,9 +90,9 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
       });
     },
     entry(request, response, next) {
-      const given = request.query["token"];
-      if (given === undefined || (request.method !== "GET" && request.method !== "HEAD")) return next();
-      if (token !== undefined && typeof given === "string" && same(given, token)) {
+      const secret = request.query["token"];
+      if (secret === undefined || (request.method !== "GET" && request.method !== "HEAD")) return next();
+      if (token !== undefined && typeof secret === "string" && same(secret, token)) {
         const value = cookieValue(request, token);
         // Nothing but the API asks for it.
         response.cookie(cookie, value, { httpOnly: true, sameSite: "strict", path: "/api", maxAge: COOKIE_AGE });
@@ -103,7 +103,7 @@ export function guard({ host, port, token, limits }: GuardOptions): Guard {
   };
 }
 
-/** How often an address may be encoded over and over and is still read. */
+/** Layers of encoding through which an address is still read. */
 const MOST_LAYERS = 4;
 const CLIENT = "client";
 
@@ -125,7 +125,7 @@ function checkHost(request: Request, hosts: ReadonlySet<string>): void {
 }
 
 /**
- * Whether a reader less exact than the router would take a path for one of the API's: in other letters, encoded once or more, with
+ * Says that a reader less exact than the router would take a path for one of the API's: in other letters, encoded once or more, with
  * other slashes, by way of dots. A page would be no answer to it.
  */
 function looksLikeApi(path: string): boolean {
@@ -148,7 +148,7 @@ function foreignPage(of: string): Refusal {
   });
 }
 
-/** What lets a request in; undefined for nothing. */
+/** The credential that lets a request in; undefined for none. */
 function credentialOf(request: Request, cookie: string, token: string): "bearer" | "cookie" | undefined {
   const bearer = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
   if (bearer !== undefined && same(bearer, token)) return "bearer";
@@ -199,7 +199,7 @@ function hostsOf(host: string, port: number): Set<string> {
 }
 
 /** Compares without telling by the time how much is right. */
-function same(given: string, token: string): boolean {
+function same(secret: string, token: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(token));
+  return timingSafeEqual(digest(secret), digest(token));
 }

@@ -1,7 +1,7 @@
 import type { Bounds } from "../../common/api/fields.ts";
 import { WAITING_JOBS } from "../../store/store.ts";
 
-/** How much one server takes and gives: each limit once, with its default. */
+/** Limits of what one server takes and gives. */
 export interface Limits extends Bounds {
   /** Characters of a URL (414). */
   readonly urlCharacters: number;

@@ -1,3 +1,4 @@
+import type { WorkerRequests } from "../../common/api/worker.ts";
 import { report } from "../../setup/terminal.mjs";
 import type { ServerContext } from "../context.ts";
 import { EventStream } from "../events/stream.ts";
@@ -9,7 +10,7 @@ import { type Call, SENT } from "./route.ts";
  * Answers with what the worker makes of a request: as JSON, or to one who accepts text/event-stream as its events on the way, then
  * one `done` with the result or one `error` with a problem. What is refused before the first event is an ordinary problem.
  */
-export async function answerLong(
+export async function answerLong<K extends keyof WorkerRequests>(
   {
     request,
     response,
@@ -17,8 +18,8 @@ export async function answerLong(
     caller,
   }: Pick<Call<unknown, unknown, unknown>, "request" | "response" | "signal" | "caller">,
   { interactive, limits }: ServerContext,
-  { kind, payload, effort }: { kind: string; payload: unknown; effort: Effort },
-): Promise<unknown> {
+  { kind, payload, effort }: { kind: K; payload: WorkerRequests[K]["payload"]; effort: Effort },
+): Promise<WorkerRequests[K]["answer"] | typeof SENT> {
   const options = { caller, effort, long: true };
   if (request.accepts(["application/json", "text/event-stream"]) !== "text/event-stream")
     return interactive.ask(kind, payload, { ...options, signal });
@@ -28,8 +29,8 @@ export async function answerLong(
     return stream;
   };
   try {
-    const onEvent = (given: unknown): void => {
-      const { event, ...data } = given as { event: string };
+    const onEvent = (workerEvent: unknown): void => {
+      const { event, ...data } = workerEvent as { event: string };
       open().send(event, data);
     };
     const result = await interactive.ask(kind, payload, { ...options, signal, onEvent });

@@ -1,25 +1,10 @@
 import { z } from "zod";
 import packageJson from "../../../package.json" with { type: "json" };
+import { problem } from "../../common/api/problem.ts";
 import type { Limits } from "./limits.ts";
-import type { Route } from "./route.ts";
+import { type Answer, EVENTS, type Route } from "./route.ts";
 
 type Schema = Record<string, unknown>;
-
-const PROBLEM: Schema = {
-  type: "object",
-  description: "RFC 9457: what every response with a status from 400 on holds.",
-  properties: {
-    type: { type: "string" },
-    title: { type: "string" },
-    status: { type: "integer" },
-    detail: { type: "string" },
-    remedy: { type: "string" },
-    field: { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }] },
-    kind: { type: "string" },
-    estimate: { type: "object", properties: { tokens: { type: "integer" }, seconds: { type: "number" } } },
-  },
-  required: ["type", "title", "status", "detail", "kind"],
-};
 
 const TOKEN: Schema = {
   type: "http",
@@ -42,15 +27,13 @@ export function openApi(routes: readonly Route[], limits: Limits): Schema {
       description: "Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes.",
     },
     paths,
-    components: { schemas: { Problem: PROBLEM }, securitySchemes: { token: TOKEN } },
+    components: { schemas: { Problem: schemaOf(problem, "output") }, securitySchemes: { token: TOKEN } },
     security: [{ token: [] }],
   };
 }
 
 function operation(route: Route, limits: Limits): Schema {
   const { summary, answer, body } = route;
-  const { status = route.answer.type === undefined && /^Nothing/.test(answer.description) ? 204 : 200 } = answer;
-  const content = answer.schema === undefined ? {} : { schema: schemaOf(answer.schema, "output") };
   return {
     summary,
     operationId: operationId(route),
@@ -61,16 +44,23 @@ function operation(route: Route, limits: Limits): Schema {
           requestBody: { required: true, content: { "application/json": { schema: schemaOf(body(limits), "input") } } },
         }),
     responses: {
-      [status]: {
-        description: answer.description,
-        ...(status === 204 ? {} : { content: { [answer.type ?? "application/json"]: content } }),
-      },
+      ...successes(answer),
       default: {
         description: "A problem.",
         content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
       },
     },
   };
+}
+
+/** The responses of an operation that has done what it was asked for, by status. */
+function successes(answer: Answer): Schema {
+  const { description } = answer;
+  if ("type" in answer) return { 200: { description, content: { [answer.type]: {} } } };
+  if (!("schema" in answer)) return { [answer.status]: { description } };
+  const { schema, status = 200, events, empty } = answer;
+  const content = { "application/json": { schema: schemaOf(schema, "output") }, ...(events && { [EVENTS]: {} }) };
+  return { [status]: { description, content }, ...(empty === undefined ? {} : { 204: { description: empty } }) };
 }
 
 /** "getModelsRef". */

@@ -1,6 +1,6 @@
+import type { Problem } from "../../common/api/problem.ts";
 import { brief, type ErrorKind, type ErrorParts, HeadscopeError, isUnknownName } from "../../common/errors.ts";
 import { fileError } from "../../store/file-error.ts";
-import type { Problem } from "../api.ts";
 
 /** Titles by status: what the API answers besides 200, 201, 202, 204 and 304. */
 const TITLES: Readonly<Record<number, string>> = {
@@ -26,7 +26,7 @@ const TITLES: Readonly<Record<number, string>> = {
   503: "Not now",
 };
 
-/** What the kinds of HeadscopeError answer: 422 is well-formed JSON whose values headscope refuses. */
+/** Statuses of the kinds of HeadscopeError: 422 is well-formed JSON whose values headscope refuses. */
 const STATUS: Readonly<Record<ErrorKind, number>> = {
   usage: 422,
   input: 422,
@@ -80,7 +80,7 @@ export function notFound(detail: string, remedy?: string): Refusal {
   return new Refusal(404, "missing", detail, { remedy });
 }
 
-/** What an error answers: a problem and headers beside it; `defect` says that it must be logged. */
+/** Answer to an error: a problem and headers beside it; `defect` says that it must be logged. */
 export interface ErrorAnswer {
   readonly problem: Problem;
   readonly headers: Readonly<Record<string, string>>;
@@ -100,8 +100,8 @@ export function answerOf(error: unknown): ErrorAnswer {
   }
   const refused = httpProblem(error);
   if (refused !== undefined) return { problem: refused, headers: ownHeaders(error), defect: false };
-  const told = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
-  if (told !== error) return answerOf(told);
+  const refusal = fileError(error, `${(error as NodeJS.ErrnoException).path ?? "a file"} cannot be used`);
+  if (refusal !== error) return answerOf(refusal);
   return {
     problem: problem(500, "defect", "something went wrong inside headscope", {
       remedy: "see what the server printed, and report it",
@@ -111,7 +111,7 @@ export function answerOf(error: unknown): ErrorAnswer {
   };
 }
 
-/** What Express refuses of a file that it sends, by its status. */
+/** Express's refusals of a file that it sends, by their status. */
 const SENDING: Readonly<Record<number, readonly [kind: string, detail: string, remedy: string]>> = {
   403: ["forbidden", "this file is not sent", "see /api/openapi.json for what there is"],
   404: ["missing", "there is no such file", "it may have been removed: look again"],
@@ -119,7 +119,7 @@ const SENDING: Readonly<Record<number, readonly [kind: string, detail: string, r
   416: ["input", "the range lies outside the file", "ask for bytes that it has, or leave the range out"],
 };
 
-/** What the reader of bodies and addresses refuses, by the `type` or status that it gives its errors. */
+/** The problem of a body or an address that its reader refused, by the `type` or status that it gives its errors. */
 function httpProblem(error: unknown): Problem | undefined {
   const { type, status, limit } = error as { type?: string; status?: number; limit?: number };
   if (type === "entity.too.large")
@@ -135,7 +135,7 @@ function httpProblem(error: unknown): Problem | undefined {
   return problem(status, kind, detail, { remedy });
 }
 
-/** What Express would have answered beside it, such as how long the file is. */
+/** Headers that Express would have sent beside it, such as how long the file is. */
 function ownHeaders(error: unknown): Record<string, string> {
   const { headers } = error as { headers?: Readonly<Record<string, unknown>> };
   return Object.fromEntries(Object.entries(headers ?? {}).filter(([, value]) => typeof value === "string")) as never;
@@ -150,8 +150,8 @@ function problem(status: number, kind: string, detail: string, { remedy, field }
     title: TITLES[status] ?? "Failed",
     status,
     detail: brief(detail, DETAIL),
-    ...(remedy === undefined ? {} : { remedy: brief(remedy, DETAIL) }),
-    ...(field === undefined ? {} : { field }),
+    remedy: remedy && brief(remedy, DETAIL),
+    field,
     kind,
   };
 }

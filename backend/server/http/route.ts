@@ -1,37 +1,70 @@
 import express, { type IRouter, type Request, type RequestHandler, type Response } from "express";
 import { z } from "zod";
+import type { Data } from "../../common/api/fields.ts";
 import type { ServerContext } from "../context.ts";
 import type { Caller } from "../interactive/interactive.ts";
 import type { Limits } from "./limits.ts";
 import { limited, Refusal } from "./problems.ts";
 
-/** What a route answers, in words and where there is one with its schema. */
-export interface Answer {
-  readonly status?: number;
+/** Answer in JSON. */
+export interface JsonAnswer<S extends z.ZodType = z.ZodType> {
+  /** Default 200. */
+  readonly status?: 200 | 201 | 202;
   readonly description: string;
-  /** Default application/json. */
-  readonly type?: string;
-  readonly schema?: z.ZodType;
+  readonly schema: S;
+  /** Streamed as events instead to one who accepts text/event-stream. */
+  readonly events?: true;
+  /** Describes the case in which it is 204 instead. */
+  readonly empty?: string;
 }
 
-/** What a handler is given: the parts of the request, checked and complete. */
+/** Answer without a body. */
+export interface EmptyAnswer {
+  readonly status: 204;
+  readonly description: string;
+}
+
+/** Answer of another media type, which the handler sends by itself. */
+export interface SentAnswer {
+  readonly description: string;
+  readonly type: string;
+}
+
+/** Answer of an operation. */
+export type Answer = JsonAnswer | EmptyAnswer | SentAnswer;
+
+class Sent {
+  readonly sent = true;
+}
+/** Says that a handler has answered by itself. */
+export const SENT = new Sent();
+
+/** Values that the handler of an operation gives back: data of its schema, `SENT`, or undefined for 204. */
+export type Returned<A extends Answer> =
+  // biome-ignore lint/suspicious/noConfusingVoidType: a handler without an answer has no return
+  | (A extends JsonAnswer<infer S> ? Data<S> : A extends EmptyAnswer ? void : Sent)
+  | (A extends { readonly events: true } ? Sent : never)
+  | (A extends { readonly empty: string } ? undefined : never);
+
+/** A request as its handler has it: its parts checked and complete. */
 export interface Call<P, Q, B> {
   readonly params: P;
   readonly query: Q;
   readonly body: B;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
-  /** What the headers `x-request-id` and `Prefer: wait=SECONDS` (RFC 7240) say. */
+  /** Of the headers `x-request-id` and `Prefer: wait=SECONDS` (RFC 7240). */
   readonly caller: Caller;
   readonly request: Request;
   readonly response: Response;
 }
 
-/** One operation of the API: what is refused and what the OpenAPI document says come from the same schemas. */
+/** One operation of the API: its schemas check what it takes and gives, and make the OpenAPI document. */
 export interface Route<
   P extends z.ZodObject = z.ZodObject,
   Q extends z.ZodObject = z.ZodObject,
   B extends z.ZodType = z.ZodType,
+  A extends Answer = Answer,
 > {
   readonly method: "get" | "post" | "delete";
   /** Below /api, as Express writes it: "/models/:ref", "/scores/*id" for the rest of the path. */
@@ -43,27 +76,26 @@ export interface Route<
   readonly body?: (limits: Limits) => B;
   /** Most bytes of the body, default `bodyBytes`. */
   readonly size?: "bodyBytes" | "documentBytes";
-  readonly answer: Answer;
-  /** @returns JSON; `SENT` when it has answered by itself; undefined for 204 */
-  handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): unknown;
+  readonly answer: A;
+  handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): Returned<A> | Promise<Returned<A>>;
 }
 
-const EVENTS = "text/event-stream";
+/** Media type of a stream of events. */
+export const EVENTS = "text/event-stream";
 
-/** Says that a handler has answered by itself. */
-export const SENT = Symbol("sent");
-
-/** Keeps the types of a route's parts together. */
-export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(own: Route<P, Q, B>): Route {
-  return own as unknown as Route;
+/** Keeps the types of a route's parts together: a handler that gives what its answer's schema does not say is no route. */
+export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType, const A extends Answer>(
+  definition: Route<P, Q, B, A>,
+): Route {
+  return definition;
 }
 
 /** Puts routes on a router; other methods of their paths are refused with 405. */
 export function mount(router: IRouter, routes: readonly Route[], context: ServerContext): void {
   const methods = new Map<string, string[]>();
-  for (const each of routes) {
-    methods.set(each.path, [...(methods.get(each.path) ?? []), each.method.toUpperCase()]);
-    router[each.method](each.path, ...bodyReader(each, context.limits), handler(each, context));
+  for (const definition of routes) {
+    methods.set(definition.path, [...(methods.get(definition.path) ?? []), definition.method.toUpperCase()]);
+    router[definition.method](definition.path, ...bodyReader(definition, context.limits), handler(definition, context));
   }
   for (const [path, allowed] of methods) router.all(path, refuseMethod(allowed));
 }
@@ -75,21 +107,23 @@ function refuseMethod(allowed: readonly string[]): RequestHandler {
   };
 }
 
-function handler(own: Route, context: ServerContext): RequestHandler {
-  const bodySchema = own.body?.(context.limits);
+function handler(definition: Route, context: ServerContext): RequestHandler {
+  const { answer } = definition;
+  const bodySchema = definition.body?.(context.limits);
   return async (request, response) => {
-    const params = check(own.params, joined(request.params), "the address");
-    const query = check(own.query ?? z.strictObject({}), request.query, "the query");
+    const params = check(definition.params, joined(request.params), "the address");
+    const query = check(definition.query ?? z.strictObject({}), request.query, "the query");
     const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
     // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
-    if (request.method === "HEAD" && own.answer.type === EVENTS) return void response.type(EVENTS).end();
+    if (request.method === "HEAD" && "type" in answer && answer.type === EVENTS)
+      return void response.type(EVENTS).end();
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
-    const value = await own.handle(call as never, context);
+    const value = await definition.handle(call as Parameters<Route["handle"]>[0], context);
     if (value === SENT || gone.signal.aborted) return;
     if (value === undefined) response.status(204).end();
-    else response.status(own.answer.status ?? 200).json(value);
+    else response.status("status" in answer ? (answer.status ?? 200) : 200).json(value);
   };
 }
 
@@ -127,7 +161,7 @@ function check(schema: z.ZodType | undefined, value: unknown, what: string): unk
 function deepest(issues: readonly z.core.$ZodIssue[]): { path: readonly PropertyKey[]; message: string } {
   const [first] = issues as [z.core.$ZodIssue];
   if (first.code !== "invalid_union" || first.errors.length === 0) return first;
-  const inner = first.errors.filter((each) => each.length > 0).map((each) => deepest(each));
+  const inner = first.errors.filter((issues) => issues.length > 0).map(deepest);
   const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
   return best === undefined ? first : { path: [...first.path, ...best.path], message: best.message };
 }
@@ -156,7 +190,7 @@ function notJson(detail: string, remedy: string): Refusal {
   return new Refusal(415, "input", detail, { remedy });
 }
 
-/** What bounds the parts of a JSON body. */
+/** Bounds of the parts of a JSON body. */
 export type JsonLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];

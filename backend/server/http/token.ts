@@ -5,11 +5,11 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { openRegular } from "../../files.ts";
 import { fileError } from "../../store/file-error.ts";
 
-/** What a token may be: it travels in an address and in a header. */
+/** Form of a token: it travels in an address and in a header. */
 const TOKEN = /^[\x21-\x7e]{16,512}$/;
 /** Bytes of a new token. */
 const BYTES = 32;
-/** What file systems say that know no hard links. */
+/** Codes of file systems that know no hard links. */
 const NO_LINKS = ["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
 /** More than a token file can have. */
 const MOST_BYTES = 1024;
@@ -31,10 +31,10 @@ export function environmentToken(): string | undefined {
  * written, or that cannot be made
  */
 export async function serverToken(folder: string): Promise<string> {
-  const given = environmentToken();
-  if (given !== undefined) {
-    checkGiven(given);
-    return given;
+  const own = environmentToken();
+  if (own !== undefined) {
+    checkTokenForm(own);
+    return own;
   }
   const path = tokenFile(folder);
   try {
@@ -45,7 +45,7 @@ export async function serverToken(folder: string): Promise<string> {
 }
 
 /** @throws HeadscopeError `usage` for a token that somebody chose and that cannot serve as one; it is not quoted */
-export function checkGiven(token: string): void {
+export function checkTokenForm(token: string): void {
   if (TOKEN.test(token)) return;
   const why =
     token.length < 16

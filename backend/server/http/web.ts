@@ -7,8 +7,8 @@ import helmet from "helmet";
 
 /** Folder of the built front end: HEADSCOPE_WEB, else dist/web beside the bundle. */
 export function webFolder(): string {
-  const given = process.env["HEADSCOPE_WEB"];
-  if (given) return resolve(given);
+  const override = process.env["HEADSCOPE_WEB"];
+  if (override) return resolve(override);
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
     if (existsSync(join(folder, "dist", "built.json"))) return join(folder, "dist", "web");
     if (folder === dirname(folder)) return join(process.cwd(), "dist", "web");

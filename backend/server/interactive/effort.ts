@@ -1,6 +1,6 @@
 import type { ModelConfig } from "../../models/config.ts";
 
-/** How much a request computes. */
+/** Amount of computing that a request takes. */
 export interface Effort {
   /** Tokens that it is about: of its text, or of all its rows. */
   readonly tokens: number;
@@ -27,15 +27,15 @@ const TELLING = 5e10;
 /** Weight of the newest measurement. */
 const NEWEST = 0.5;
 
-/** How fast this machine computes, learned from what it has answered. */
+/** Speed of this machine, learned from what it has answered. */
 export class Speed {
   /** Operations a second by kind of request; they use the machine to different degrees. */
   readonly #rates = new Map<string, number>();
 
   /** Seconds that a request of a kind is likely to take. */
   seconds(kind: string, flops: number): number {
-    const known = this.#rates.get(kind) ?? this.#rates.get("prompt") ?? PRIOR;
-    return flops / known;
+    const rate = this.#rates.get(kind) ?? this.#rates.get("prompt") ?? PRIOR;
+    return flops / rate;
   }
 
   /** Takes in how long an answer took. */

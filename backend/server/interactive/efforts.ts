@@ -1,5 +1,6 @@
+import type { PairInput, PatchRequest } from "../../common/api/patching.ts";
+import type { PromptInput } from "../../common/api/prompts.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import type { PairInput, PatchRequest, PromptInput } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { type Effort, forwardFlops } from "./effort.ts";
 
@@ -8,7 +9,7 @@ const TOKEN_BY_TOKEN = 8;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
-/** What decides how much an ablation computes. */
+/** Parts of an ablation that decide how much it computes. */
 interface AblationLike {
   readonly heads: readonly string[];
   readonly method?: string | undefined;
@@ -16,7 +17,7 @@ interface AblationLike {
   readonly reference?: readonly (readonly number[])[] | undefined;
 }
 
-/** How much requests of one caller compute, from the shapes of their models and the lengths of their texts. */
+/** Efforts of the requests of one caller, from the shapes of their models and the lengths of their texts. */
 export class Efforts {
   readonly #context: Pick<ServerContext, "models" | "interactive">;
   readonly #signal: AbortSignal;
@@ -43,8 +44,8 @@ export class Efforts {
     const config = await this.#config(input.model);
     if (roughly && this.#context.interactive.isShort("prompt", forwardFlops(config, bytes))) return bytes;
     const { model, text, bos } = input;
-    const payload = { model, text, ...(bos === undefined ? {} : { bos }) };
-    return (await this.#context.interactive.ask<{ tokens: number }>("count", payload, { signal: this.#signal })).tokens;
+    const payload = { model, text, bos };
+    return (await this.#context.interactive.ask("count", payload, { signal: this.#signal })).tokens;
   }
 
   /** Of running a prompt. */
@@ -71,10 +72,10 @@ export class Efforts {
       some.reduce((sum, row) => sum + forwardFlops(config, row.length), 0);
     const first = Math.min(config.n_layers, ...heads.map((head) => Number(head.split(".")[0])));
     const changed = (1 + controls) * (1 - first / config.n_layers);
-    const own = runs(rows);
-    const drawn = method === "zero" ? 0 : reference ? runs(reference) : REFERENCE_ROWS * own;
+    const once = runs(rows);
+    const drawn = method === "zero" ? 0 : reference ? runs(reference) : REFERENCE_ROWS * once;
     const tokens = rows.reduce((sum, row) => sum + row.length, 0);
-    return { tokens, flops: own * changed + drawn, most: own * (changed + 1) + drawn };
+    return { tokens, flops: once * changed + drawn, most: once * (changed + 1) + drawn };
   }
 
   /** Of two runs of a prompt: with interventions and without. */
@@ -87,7 +88,7 @@ export class Efforts {
     const lengths: number[] = [];
     for (const { clean, corrupt } of pairs)
       for (const side of [clean, corrupt]) {
-        const common = { model, ...(bos === undefined ? {} : { bos }) };
+        const common = { model, bos };
         const input = typeof side === "string" ? { ...common, text: side } : { model, tokens: side };
         lengths.push(await this.#tokens(input));
       }
@@ -130,7 +131,7 @@ export class Efforts {
   async generation(input: PromptInput & { readonly maxTokens?: number | undefined }): Promise<Effort> {
     const config = await this.#config(input.model);
     const tokens = await this.#tokens(input);
-    const each = forwardFlops(config, 1) * TOKEN_BY_TOKEN;
-    return { tokens, flops: forwardFlops(config, tokens, 1) + (input.maxTokens ?? 32) * each };
+    const perToken = forwardFlops(config, 1) * TOKEN_BY_TOKEN;
+    return { tokens, flops: forwardFlops(config, tokens, 1) + (input.maxTokens ?? 32) * perToken };
   }
 }

@@ -1,6 +1,7 @@
+import type { QueueEntry } from "../../common/api/health.ts";
+import type { WorkerRequests } from "../../common/api/worker.ts";
 import { type Answer, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
 import { modelIn } from "../../jobs/protocol.ts";
-import type { QueueEntry } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";
 import { DeadlyModels } from "./deadly-models.ts";
@@ -17,14 +18,14 @@ export interface Caller {
   readonly wait?: number;
 }
 
-/** How one interactive request is followed. */
+/** Options of one interactive request. */
 export interface AskOptions {
   /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
-  /** Whether it may compute for `longComputeMs`, and waits for other long ones where `effort` does not say otherwise. */
+  /** Lets it compute for `longComputeMs`, and has it wait for other long ones where `effort` does not say otherwise. */
   readonly long?: boolean;
   readonly caller?: Caller;
-  /** How much it computes; a request that does not say is taken for a short one unless it is `long`. */
+  /** Amount that it computes; a request that does not say is taken for a short one unless it is `long`. */
   readonly effort?: Effort | undefined;
   readonly onEvent?: (event: unknown) => void | Promise<void>;
 }
@@ -40,7 +41,7 @@ interface Entry {
   /** When it began to be computed, in milliseconds; undefined while it waits. */
   began?: number;
   progress?: { done: number; total: number };
-  /** Whether another was computed meanwhile, so that its time says nothing. */
+  /** True where another was computed meanwhile, so that its time says nothing. */
   shared: boolean;
   /** Begins it. */
   start: () => void;
@@ -52,6 +53,9 @@ interface Reopening {
   readonly controller: AbortController;
 }
 
+/** Payloads and answers of the kinds of requests that a worker takes. */
+type RequestTypes = { readonly [K in string]: { readonly payload: unknown; readonly answer: unknown } };
+
 /** Models that are opened again after a crash, those used last. */
 const MOST_REOPENED = 6;
 
@@ -62,7 +66,7 @@ const MOST_REOPENED = 6;
  * computed. When the process dies, the models that were open are opened again as soon as nobody waits, but for the one that it
  * died of.
  */
-export class Interactive {
+export class Interactive<R extends RequestTypes = WorkerRequests> {
   readonly #worker: Worker;
   readonly #limits: Limits;
   readonly #speed = new Speed();
@@ -97,7 +101,7 @@ export class Interactive {
     return this.#lines.short.length + this.#lines.long.length;
   }
 
-  /** What is computed and what waits, the long ones first, each line in its order. */
+  /** Requests that are computed or wait, the long ones first, each line in its order. */
   get queue(): QueueEntry[] {
     return (["long", "short"] as const).flatMap((lane) => {
       const now = this.#computing[lane];
@@ -105,14 +109,18 @@ export class Interactive {
     });
   }
 
-  /** Whether a request of a kind counts as short, at worst. */
+  /** Says that a request of a kind counts as short, at worst. */
   isShort(kind: string, flops: number): boolean {
     return 1_000 * this.#speed.seconds(kind, flops) <= this.#limits.shortMs;
   }
 
   /** As `exchange`, without the binary part. */
-  async ask<T>(kind: string, payload: unknown, options: AskOptions): Promise<T> {
-    return (await this.exchange<T>(kind, payload, options)).value;
+  async ask<K extends keyof R & string>(
+    kind: K,
+    payload: R[K]["payload"],
+    options: AskOptions,
+  ): Promise<R[K]["answer"]> {
+    return (await this.exchange(kind, payload, options)).value;
   }
 
   /**
@@ -121,7 +129,11 @@ export class Interactive {
    *   Refusal 428 where it takes longer than the caller waits, 429 where too many wait, 503 where it took too long; the signal's
    *   reason
    */
-  async exchange<T>(kind: string, payload: unknown, options: AskOptions): Promise<Answer<T>> {
+  async exchange<K extends keyof R & string>(
+    kind: K,
+    payload: R[K]["payload"],
+    options: AskOptions,
+  ): Promise<Answer<R[K]["answer"]>> {
     const { signal, caller = {}, effort, long = false } = options;
     const model = modelIn(payload);
     if (model !== undefined) this.#deadly.check(model);
@@ -138,7 +150,7 @@ export class Interactive {
     const most = long || !short ? this.#limits.longComputeMs : this.#limits.computeMs;
     const late = AbortSignal.timeout(most);
     const stop = AbortSignal.any([signal, late]);
-    const answer = this.#compute<T>(lane, entry, payload, { ...options, signal: stop });
+    const answer = this.#compute<R[K]["answer"]>(lane, entry, payload, { ...options, signal: stop });
     if (model !== undefined) answer.then(() => this.#answered(model)).catch(() => {});
     // The worker is free for the next one when it has ended, or given up, this one.
     answer.catch(() => {}).finally(() => this.#next(lane));
@@ -263,14 +275,14 @@ export class Interactive {
 
 function described({ kind, caller, effort, seconds, began, progress }: Entry, lane: Lane): QueueEntry {
   return {
-    ...(caller.id === undefined ? {} : { id: caller.id }),
+    id: caller.id,
     kind,
     lane,
     state: began === undefined ? "waiting" : "computing",
-    ...(effort === undefined ? {} : { tokens: effort.tokens }),
-    ...(seconds === undefined ? {} : { seconds }),
-    ...(began === undefined ? {} : { ms: performance.now() - began }),
-    ...(progress === undefined ? {} : { progress }),
+    tokens: effort?.tokens,
+    seconds,
+    ms: began && performance.now() - began,
+    progress,
   };
 }
 

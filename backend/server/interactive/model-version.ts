@@ -6,7 +6,7 @@ import { parseReference } from "../../models/sources/reference.ts";
 import { namesIn, runFolder } from "../../paths.ts";
 
 /**
- * What the files of a model are now, as a text that changes when one of them is written anew. Nothing of them is read.
+ * The version of the files of a model: a text that changes when one of them is written anew. Nothing of them is read.
  * @param ref catalogue name, run:ID or run:ID@STEP, hf:ORG/NAME, or a path
  * @param folder data folder
  */

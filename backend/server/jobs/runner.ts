@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { JobSummary } from "../../common/api/jobs.ts";
 import type { Queue } from "../../jobs/queue.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../../store/store.ts";
-import type { JobSummary } from "../api.ts";
 import { jobSummary, Remaining } from "./summaries.ts";
 
 /** Milliseconds after which an empty queue is looked at again. */
@@ -12,9 +12,9 @@ const PAUSE = 5_000;
 /** Jobs at a time, each in a process of its own. */
 const CONCURRENCY = 2;
 
-/** What is known of a job at work beyond the store. */
+/** State of a job at work beyond what the store has. */
 interface Live {
-  /** Whether this process works on it, and knows more than the store. */
+  /** True where this process works on it, and knows more than the store. */
   readonly own: boolean;
   progress: JobProgress;
   readonly remaining: Remaining;
@@ -39,7 +39,7 @@ export class JobRunner {
     return jobSummary(this.#store, job, {
       // Of another process's job the store knows the newest.
       progress: live?.own === true ? live.progress : undefined,
-      remaining: live?.remaining.at(Date.now()),
+      remaining: live?.remaining.milliseconds(Date.now()),
     });
   }
 

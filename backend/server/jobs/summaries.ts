@@ -1,32 +1,33 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { JobSummary } from "../../common/api/jobs.ts";
+import type { RunSummary } from "../../common/api/runs.ts";
 import type { JobEntry, JobProgress, RunRecord, Store } from "../../store/store.ts";
-import type { JobSummary, RunSummary } from "../api.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
 export class Remaining {
   #label: string | undefined;
-  #began = { at: 0, done: 0 };
+  #began = { time: 0, done: 0 };
   #latest: JobProgress | undefined;
-  #at = 0;
+  #time = 0;
 
   /** @param now milliseconds of any clock */
   push(progress: JobProgress, now: number): void {
     if (progress.label !== this.#label || progress.done < this.#began.done) {
       this.#label = progress.label;
-      this.#began = { at: now, done: progress.done };
+      this.#began = { time: now, done: progress.done };
     }
     this.#latest = progress;
-    this.#at = now;
+    this.#time = now;
   }
 
   /** Milliseconds; undefined before it can be told: a second in, with something done. */
-  at(now: number): number | undefined {
+  milliseconds(now: number): number | undefined {
     if (this.#latest === undefined) return undefined;
     const { done, total } = this.#latest;
-    const made = done - this.#began.done;
-    const took = this.#at - this.#began.at;
-    if (made <= 0 || took < 1_000) return undefined;
-    return Math.max(0, Math.round((took / made) * (total - done) - (now - this.#at)));
+    const progressed = done - this.#began.done;
+    const took = this.#time - this.#began.time;
+    if (progressed <= 0 || took < 1_000) return undefined;
+    return Math.max(0, Math.round((took / progressed) * (total - done) - (now - this.#time)));
   }
 }
 
@@ -74,7 +75,7 @@ export function runSummary(store: Pick<Store, "shownStatus">, run: RunRecord): R
   };
 }
 
-/** Whether a run's model reads tokens; false for a task that this version no longer has. */
+/** Says that a run's model reads tokens; false for a task that this version no longer has. */
 export function readsTokens({ task, spec }: RunRecord): boolean {
   if (!tasks.names().includes(task)) return false;
   return tasks.get(task).shape(spec.params).input.kind === "tokens";

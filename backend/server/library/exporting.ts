@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
+import type { z } from "zod";
+import type { ExportResult, exportRequest } from "../../common/api/exports.ts";
 import { exporters } from "../../exports/index.ts";
 import { isInside, openRegular, writablePath } from "../../files.ts";
 import { type HeadMask, writeMask } from "../../heads/mask.ts";
 import { type HeadScores, writeScores } from "../../heads/scores.ts";
-import type { ExportRequest, ExportResult } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { notFound } from "../http/problems.ts";
 import { existingFile, pathOfId } from "./files.ts";
@@ -14,14 +15,14 @@ import { existingFile, pathOfId } from "./files.ts";
 const NAMES: Readonly<Record<string, string>> = { csv: "heads.csv", safetensors: "heads.safetensors" };
 const TEXT = [".json", ".csv", ".tsv", ".txt", ".md", ".py"];
 
-/** An export as it came, parameters and documents not yet checked. */
-type Given = { readonly [K in keyof ExportRequest]: ExportRequest[K] | undefined } & { readonly format: string };
+/** A request for an export, its parameters and documents not yet checked. */
+type Request = z.output<typeof exportRequest>;
 
 /**
  * Has the worker write an export.
  * @throws HeadscopeError for what the format cannot hold; nothing is left behind then
  */
-export async function makeExport(request: Given, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
+export async function makeExport(request: Request, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
   const { format, params = {} } = request;
   const { folder, library, models, interactive } = context;
   const { output } = exporters.get(format);
@@ -32,13 +33,13 @@ export async function makeExport(request: Given, context: ServerContext, signal:
   ];
   const model = request.model === undefined ? undefined : await models.allowed(request.model);
   const id = `${format}-${Date.now().toString(36)}${randomBytes(3).toString("hex")}`;
-  const own = await writablePath(folder, `exports/${id}`);
+  const exportFolder = await writablePath(folder, `exports/${id}`);
   const name = output === "folder" ? format : (NAMES[format] ?? `${format}.json`);
-  const out = join(own, name);
+  const out = join(exportFolder, name);
   try {
     const payload = { format, scores, mask, params, model, out };
     await interactive.ask("export", payload, { signal, long: model !== undefined });
-    const source = await sourceFile(request, { scores, mask }, folder, own);
+    const source = await sourceFile(request, { scores, mask }, folder, exportFolder);
     const files = output === "folder" ? await filesBelow(out) : [""];
     return {
       id,
@@ -48,7 +49,7 @@ export async function makeExport(request: Given, context: ServerContext, signal:
       command: command({ format, source, model, params, name }),
     };
   } catch (error) {
-    await rm(own, { recursive: true, force: true });
+    await rm(exportFolder, { recursive: true, force: true });
     throw error;
   }
 }
@@ -62,14 +63,14 @@ export async function exportedFile(folder: string, id: string, name: string): Pr
 
 /** The file that the command line starts from: the document's own, or one that is written beside the export. */
 async function sourceFile(
-  { scores: scoresId, mask: maskId }: Given,
+  { scores: scoresId, mask: maskId }: Request,
   { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
   folder: string,
-  own: string,
+  exportFolder: string,
 ): Promise<readonly [option: string, path: string]> {
   if (typeof scoresId === "string") return ["--scores", join(folder, scoresId)];
   if (typeof maskId === "string") return ["--mask", join(folder, maskId)];
-  const path = join(own, scores === undefined ? "mask.source.json" : "scores.source.json");
+  const path = join(exportFolder, scores === undefined ? "mask.source.json" : "scores.source.json");
   if (scores !== undefined) await writeScores(path, scores);
   else if (mask !== undefined) await writeMask(path, mask);
   return [scores === undefined ? "--mask" : "--scores", path];
@@ -106,14 +107,14 @@ async function beginning(path: string, bytes: number): Promise<string> {
   }
 }
 
-function command(given: {
+function command(parts: {
   format: string;
   source: readonly [string, string];
   model: string | undefined;
   params: Readonly<Record<string, unknown>>;
   name: string;
 }): string {
-  const { format, source, model, params, name } = given;
+  const { format, source, model, params, name } = parts;
   const text = (value: unknown): string =>
     Array.isArray(value)
       ? value.map(text).join(",")
@@ -122,7 +123,7 @@ function command(given: {
         : String(value);
   const words = [
     ["npx headscope export", format],
-    [source[0], quote(shown(source[1]))],
+    [source[0], quote(typedPath(source[1]))],
     ...(model !== undefined && exporters.get(format).needsCheckpoint ? [["--model", quote(model)]] : []),
     ...Object.entries(params).map(([key, value]) => ["--param", quote(`${key}=${text(value)}`)]),
     ["--out", quote(basename(name))],
@@ -131,7 +132,7 @@ function command(given: {
 }
 
 /** A path as one would type it here. */
-function shown(path: string): string {
+function typedPath(path: string): string {
   const here = process.cwd();
   return isInside(here, resolve(path)) ? relative(here, path) : path;
 }

@@ -14,18 +14,18 @@ export function pathOfId(folder: string, id: string): string | undefined {
 
 /**
  * The path of an existing file or folder below one of some folders, also after links are followed.
- * @param given absolute, or from the first folder
+ * @param name absolute, or from the first folder
  * @throws Refusal 403 for one that lies elsewhere, 404 for one that is not there, or is a pipe or device
  */
-export async function existingInside(folders: readonly string[], given: string): Promise<string> {
-  const path = resolve(folders[0]!, given);
-  if (given.includes("\0") || !folders.some((folder) => isInside(folder, path))) throw outside(given, folders);
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) throw notFound(`there is no ${given}`, "check the path");
+export async function existingInside(folders: readonly string[], name: string): Promise<string> {
+  const path = resolve(folders[0]!, name);
+  if (name.includes("\0") || !folders.some((folder) => isInside(folder, path))) throw outside(name, folders);
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) throw notFound(`there is no ${name}`, "check the path");
   const inside = await Promise.all(folders.map((folder) => leadsInside(folder, path)));
-  if (!inside.includes(true)) throw outside(given, folders);
-  if (!found.isFile() && !found.isDirectory())
-    throw notFound(`${given} is neither a file nor a folder`, "check the path");
+  if (!inside.includes(true)) throw outside(name, folders);
+  if (!stats.isFile() && !stats.isDirectory())
+    throw notFound(`${name} is neither a file nor a folder`, "check the path");
   return path;
 }
 
@@ -33,15 +33,15 @@ export async function existingInside(folders: readonly string[], given: string):
  * As `existingInside`, of a plain file that can be sent.
  * @throws Refusal as it does; 404 for a folder, a pipe or a device
  */
-export async function existingFile(folders: readonly string[], given: string): Promise<string> {
-  const path = await existingInside(folders, given);
+export async function existingFile(folders: readonly string[], name: string): Promise<string> {
+  const path = await existingInside(folders, name);
   const stats = await stat(path).catch(() => undefined);
-  if (stats?.isFile() !== true) throw notFound(`there is no file ${given}`, "check the path");
+  if (stats?.isFile() !== true) throw notFound(`there is no file ${name}`, "check the path");
   return path;
 }
 
-function outside(given: string, folders: readonly string[]): Refusal {
-  return new Refusal(403, "forbidden", `${given} is not inside ${folders.join(" or ")}`, {
+function outside(name: string, folders: readonly string[]): Refusal {
+  return new Refusal(403, "forbidden", `${name} is not inside ${folders.join(" or ")}`, {
     remedy: "add its folder on Home (Browse folders), or give it to headscope serve --root",
   });
 }

@@ -1,8 +1,8 @@
 import type { Dirent } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { FolderListing } from "../../common/api/models.ts";
 import { isInside, leadsInside } from "../../files.ts";
-import type { FolderListing } from "../api.ts";
 import { notFound } from "../http/problems.ts";
 import { existingInside } from "./files.ts";
 
@@ -12,13 +12,13 @@ const MODEL_FILE = /\.(gguf|safetensors)$/i;
 
 /**
  * Folders and models in a folder; nothing else of it is told.
- * @param folders that may be looked into, the data folder first @param given default: these folders themselves
+ * @param folders that may be looked into, the data folder first @param name default: these folders themselves
  * @throws Refusal 403 for a folder that lies elsewhere, also by a link; 404 for one that is not there
  */
-export async function listFolder(folders: readonly string[], given?: string): Promise<FolderListing> {
-  if (given === undefined) return { folders: folders.map((path) => ({ name: path, path })), models: [], more: false };
-  const path = await existingInside(folders, given);
-  if (!(await stat(path)).isDirectory()) throw notFound(`${given} is no folder`, "check the path");
+export async function listFolder(folders: readonly string[], name?: string): Promise<FolderListing> {
+  if (name === undefined) return { folders: folders.map((path) => ({ name: path, path })), models: [], more: false };
+  const path = await existingInside(folders, name);
+  if (!(await stat(path)).isDirectory()) throw notFound(`${name} is no folder`, "check the path");
   const entries = (await readdir(path, { withFileTypes: true }))
     .filter(({ name }) => !name.startsWith("."))
     .sort((a, b) => a.name.localeCompare(b.name));
@@ -49,9 +49,9 @@ async function kindOf(
     const inside = await Promise.all(folders.map((each) => leadsInside(each, path)));
     if (!inside.includes(true)) return undefined;
   } else if (!entry.isDirectory() && !entry.isFile()) return undefined;
-  const found = await stat(path).catch(() => undefined);
-  if (found?.isFile()) return MODEL_FILE.test(entry.name) ? "models" : undefined;
-  if (found?.isDirectory() !== true) return undefined;
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isFile()) return MODEL_FILE.test(entry.name) ? "models" : undefined;
+  if (stats?.isDirectory() !== true) return undefined;
   const names = await readdir(path).catch((): string[] => []);
   return names.includes("config.json") && names.some((name) => MODEL_FILE.test(name)) ? "models" : "folders";
 }

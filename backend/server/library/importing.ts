@@ -1,42 +1,39 @@
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { z } from "zod";
+import { IMPORTED_FILES, type importRequest } from "../../common/api/exports.ts";
+import type { ScoresEntry } from "../../common/api/heads.ts";
 import { importers } from "../../exports/index.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import { parseScores } from "../../heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
-import type { ScoresEntry } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { limited } from "../http/problems.ts";
 import { existingInside } from "./files.ts";
 import { scoresId } from "./library.ts";
 
-/** Most files of one import. */
-export const IMPORTED_FILES = 16;
-
-/** What is read: contents by file name, or a path. */
-type Given = { readonly format: string; readonly model: string; readonly params?: object | undefined } & (
-  | { readonly files: Readonly<Record<string, string>> }
-  | { readonly path: string }
-);
+/** Another project's head file: its contents by name, or its path. */
+type Request = z.output<ReturnType<typeof importRequest>>;
 
 /** Has the worker read a foreign head file, and keeps it as scores. */
-export async function readForeign(given: Given, context: ServerContext, signal: AbortSignal): Promise<ScoresEntry> {
-  const { format, params = {} } = given;
+export async function readForeign(request: Request, context: ServerContext, signal: AbortSignal): Promise<ScoresEntry> {
+  const { format, params = {} } = request;
   const { folder, roots, models, interactive, library, watcher } = context;
-  importers.parse(format, params as Record<string, unknown>);
-  const model = await models.allowed(given.model);
+  importers.parse(format, params);
+  const model = await models.allowed(request.model);
   const read = async (path: string): Promise<ScoresEntry> => {
-    const scores = await interactive.ask<HeadScores>("import", { format, model, path, params }, { signal });
+    const answer = await interactive.ask("import", { format, model, path, params }, { signal });
+    const scores = parseScores(answer, path);
     const entry = await library.writeScores(scoresId(scores), scores);
     watcher.changed();
     return entry;
   };
-  if ("path" in given) return read(await existingInside(roots.folders, given.path));
-  const own = join(folder, "imports", randomBytes(6).toString("hex"));
+  if ("path" in request) return read(await existingInside(roots.folders, request.path));
+  const importFolder = join(folder, "imports", randomBytes(6).toString("hex"));
   try {
-    return await read(await written(given.files, join(own, format)));
+    return await read(await written(request.files, join(importFolder, format)));
   } finally {
-    await rm(own, { recursive: true, force: true });
+    await rm(importFolder, { recursive: true, force: true });
   }
 }
 

@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { MaskEntry, ScoresEntry } from "../../common/api/heads.ts";
+import type { StartState } from "../../common/api/health.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { isInside, leadsInside, readRegular, writablePath } from "../../files.ts";
 import { type HeadMask, meaningOf, parseMask, writeMask } from "../../heads/mask.ts";
@@ -9,7 +11,6 @@ import { type HeadScores, parseScores, writeScores } from "../../heads/scores.ts
 import { parseJson } from "../../json.ts";
 import { slug } from "../../paths.ts";
 import { MAIN_JOB_FOLDER, readMainJob } from "../../store/main-job.ts";
-import type { MaskEntry, ScoresEntry, StartState } from "../api.ts";
 import { notFound, type Refusal } from "../http/problems.ts";
 import { pathOfId } from "./files.ts";
 
@@ -21,13 +22,13 @@ const FOLDERS: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** A document that was read, and the file as it was then. */
-interface Known {
+interface Entry {
   readonly stamp: string;
   readonly scores?: ScoresEntry;
   readonly mask?: MaskEntry;
 }
 
-/** What has changed since the library was last looked at. */
+/** Document that has changed since the library was last looked at. */
 export interface LibraryChange {
   readonly scores?: string;
   readonly mask?: string;
@@ -36,7 +37,7 @@ export interface LibraryChange {
 /** The score and mask documents below the data folder; an id is the path below it. */
 export class Library {
   readonly #folder: string;
-  #known = new Map<string, Known>();
+  #entries = new Map<string, Entry>();
   #reading: Promise<LibraryChange[]> | undefined;
 
   constructor(folder: string) {
@@ -46,24 +47,24 @@ export class Library {
   /** Every score document, by id. */
   async scores(): Promise<ScoresEntry[]> {
     await this.refresh();
-    return [...this.#known.values()].flatMap(({ scores }) => (scores === undefined ? [] : [scores]));
+    return [...this.#entries.values()].flatMap(({ scores }) => (scores === undefined ? [] : [scores]));
   }
 
   /** Every mask, by id. */
   async masks(): Promise<MaskEntry[]> {
     await this.refresh();
-    return [...this.#known.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
+    return [...this.#entries.values()].flatMap(({ mask }) => (mask === undefined ? [] : [mask]));
   }
 
-  /** How far the main job is, and which of these documents it has left; undefined where it never ran. */
+  /** State of the main job, and the documents that it has left; undefined where it never ran. */
   async start(): Promise<StartState | undefined> {
     const state = await readMainJob(this.#folder);
     if (state === undefined) return undefined;
     await this.refresh();
-    const own = [...this.#known].filter(([id]) => dirname(id) === MAIN_JOB_FOLDER);
-    const scores = own.filter(([, known]) => known.scores !== undefined).map(([id]) => id);
-    const mask = own.find(([, known]) => known.mask !== undefined)?.[0];
-    return { ...state, scores, ...(mask === undefined ? {} : { mask }) };
+    const left = [...this.#entries].filter(([id]) => dirname(id) === MAIN_JOB_FOLDER);
+    const scores = left.filter(([, entry]) => entry.scores !== undefined).map(([id]) => id);
+    const mask = left.find(([, entry]) => entry.mask !== undefined)?.[0];
+    return { ...state, scores, mask };
   }
 
   /** @throws Refusal 404; HeadscopeError `input` for what is no such document */
@@ -103,21 +104,21 @@ export class Library {
   }
 
   async #look(): Promise<LibraryChange[]> {
-    const before = this.#known;
+    const before = this.#entries;
     const ids: [string, Stats][] = [];
     for (const [folder, depth] of FOLDERS)
       if (await leadsInside(this.#folder, join(this.#folder, folder))) ids.push(...(await this.#list(folder, depth)));
-    const found = await Promise.all(
-      ids.map(async ([id, { mtimeMs, size, ino }]): Promise<[string, Known]> => {
+    const entries = await Promise.all(
+      ids.map(async ([id, { mtimeMs, size, ino }]): Promise<[string, Entry]> => {
         const stamp = `${mtimeMs} ${size} ${ino}`;
-        const known = before.get(id);
-        return [id, known?.stamp === stamp ? known : { stamp, ...(await this.#describe(id)) }];
+        const old = before.get(id);
+        return [id, old?.stamp === stamp ? old : { stamp, ...(await this.#describe(id)) }];
       }),
     );
-    this.#known = new Map(found);
-    const all = new Set([...before.keys(), ...this.#known.keys()]);
+    this.#entries = new Map(entries);
+    const all = new Set([...before.keys(), ...this.#entries.keys()]);
     return [...all].flatMap((id) => {
-      const [old, now] = [before.get(id), this.#known.get(id)];
+      const [old, now] = [before.get(id), this.#entries.get(id)];
       if (old === now) return [];
       return [
         ...(old?.scores || now?.scores ? [{ scores: id }] : []),
@@ -143,8 +144,8 @@ export class Library {
     return lists.flat();
   }
 
-  /** What a file is; nothing where it is no document of headscope. */
-  async #describe(id: string): Promise<Omit<Known, "stamp">> {
+  /** Entry of a file; nothing where it is no document of headscope. */
+  async #describe(id: string): Promise<Omit<Entry, "stamp">> {
     try {
       const value = parseJson(await this.#text(id), id) as { format?: unknown };
       if (value.format === "headscope.head-scores/1") return { scores: scoresEntry(id, parseScores(value, id)) };
@@ -156,8 +157,8 @@ export class Library {
   }
 
   async #read(id: string, kind: "scores" | "mask"): Promise<unknown> {
-    const known = FOLDERS.has(id.split("/")[0]!) && id.endsWith(".json");
-    const path = known ? pathOfId(this.#folder, id) : undefined;
+    const allowed = FOLDERS.has(id.split("/")[0]!) && id.endsWith(".json");
+    const path = allowed ? pathOfId(this.#folder, id) : undefined;
     const real = path === undefined ? undefined : await realpath(path).catch(() => undefined);
     const inside = real !== undefined && isInside(await realpath(this.#folder), real);
     if (path === undefined || !inside || !(await isFile(path))) throw notThere(id, kind);
@@ -191,7 +192,7 @@ export function scoresEntry(id: string, { model, probe, metrics, created }: Head
     model,
     probe,
     metrics: Object.entries(metrics).map(([name, { axis }]) => ({ name, axis })),
-    ...(created === undefined ? {} : { created }),
+    created,
   };
 }
 
@@ -202,7 +203,7 @@ export function maskEntry(id: string, mask: HeadMask): MaskEntry {
   return {
     id,
     model,
-    ...(mask.kvHeads === undefined ? {} : { full: [full.length, model.layers * model.kvHeads] as const }),
+    full: mask.kvHeads && ([full.length, model.layers * model.kvHeads] as const),
     ablated: ablated.length,
     sink,
     recent,
@@ -210,7 +211,7 @@ export function maskEntry(id: string, mask: HeadMask): MaskEntry {
   };
 }
 
-/** Where a score document is kept: by model and probe, the same document in the same place. */
+/** The id under which a score document is kept: by model and probe, the same document in the same place. */
 export function scoresId({ model, probe, ...rest }: HeadScores): string {
   const hash = createHash("sha256")
     .update(JSON.stringify([model, probe, rest]))

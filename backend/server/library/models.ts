@@ -1,22 +1,17 @@
 import { basename } from "node:path";
+import type { Health } from "../../common/api/health.ts";
+import type { ModelEntry, ModelInfo } from "../../common/api/models.ts";
 import { hubModelPath } from "../../models/sources/hub/cache.ts";
 import { listHubModels, listModels } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { Store } from "../../store/store.ts";
-import type { Health, ModelEntry, ModelInfo } from "../api.ts";
 import type { Refusal } from "../http/problems.ts";
 import type { Interactive } from "../interactive/interactive.ts";
 import { readsTokens } from "../jobs/summaries.ts";
 import { existingInside } from "./files.ts";
 import { Opened } from "./opened.ts";
 import type { Roots } from "./roots.ts";
-
-/** What the worker says of a model. */
-interface Description {
-  readonly info: ModelInfo;
-  readonly backend: NonNullable<Health["backend"]>;
-}
 
 /** The models that may be asked for, and what the worker has said of them. */
 export class Models {
@@ -25,7 +20,7 @@ export class Models {
   readonly #roots: Roots;
   readonly #opened: Opened;
   readonly #described = new Map<string, ModelInfo>();
-  /** What the worker computes on; undefined until it has said so. */
+  /** Backend that the worker computes on; undefined until it has said so. */
   backend: Health["backend"];
 
   /** @param roots in which models named by their path may lie */
@@ -44,9 +39,9 @@ export class Models {
         title,
         kind,
         ready,
-        ...(licence === undefined ? {} : { licence }),
-        ...(terms === undefined ? {} : { terms }),
-        ...(bytes === undefined ? {} : { bytes }),
+        licence,
+        terms,
+        bytes,
       }),
     );
     const trained = this.#store
@@ -86,13 +81,13 @@ export class Models {
     return reference.kind === "path" ? existingInside(this.#roots.folders, ref) : ref;
   }
 
-  /** What a model is, from the worker at the first time. */
+  /** Describes a model; the worker is asked at the first time. */
   async describe(ref: string, signal: AbortSignal): Promise<ModelInfo> {
     const model = await this.allowed(ref);
     const key = await this.#keyOf(model);
-    const known = this.#described.get(key);
-    if (known !== undefined) return known;
-    const { info, backend } = await this.#interactive.ask<Description>("describe", { model }, { signal });
+    const description = this.#described.get(key);
+    if (description !== undefined) return description;
+    const { info, backend } = await this.#interactive.ask("describe", { model }, { signal });
     this.backend = backend;
     this.#described.set(key, info);
     if (parseReference(model, "absolute").kind === "path") await this.#opened.add(model);

@@ -18,7 +18,7 @@ export class Roots {
     return this.#folders;
   }
 
-  /** Whether `add` takes any. */
+  /** True where `add` takes any. */
   get open(): boolean {
     return this.#open;
   }
@@ -35,8 +35,8 @@ export class Roots {
       });
     if (!isAbsolute(path) || path.includes("\0"))
       throw new Refusal(422, "usage", "the folder's path is not absolute", { remedy: "begin it with a slash" });
-    const found = await stat(path).catch(() => undefined);
-    if (found?.isDirectory() !== true) throw notFound(`there is no folder ${path}`, "check the path");
+    const stats = await stat(path).catch(() => undefined);
+    if (stats?.isDirectory() !== true) throw notFound(`there is no folder ${path}`, "check the path");
     const real = await realpath(path);
     if (dirname(real) === real)
       throw new Refusal(403, "forbidden", "the whole file system is no folder of models", {

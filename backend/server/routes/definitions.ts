@@ -1,10 +1,11 @@
 import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import type { DefinitionDocument, Definitions } from "../../common/api/definitions.ts";
+import { definitions as definitionsSchema } from "../../common/api/definitions.ts";
 import type { Definition, Registry } from "../../common/definitions/definition.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import { trainFlags } from "../../training/spec.ts";
-import type { DefinitionDocument, Definitions } from "../api.ts";
 import { route } from "../http/route.ts";
 
 export const definitionRoutes = [
@@ -12,29 +13,26 @@ export const definitionRoutes = [
     method: "get",
     path: "/definitions",
     summary: "Probes, tasks, experiments, exports and imports, with the parameters of each",
-    answer: { description: "Definitions" },
+    answer: { description: "Definitions", schema: definitionsSchema },
     handle: () => definitions(),
   }),
 ];
 
-let made: Definitions | undefined;
+let cache: Definitions | undefined;
 
 /** Every registry as data; made once. */
 export function definitions(): Definitions {
-  made ??= {
+  cache ??= {
     probes: documents(probes).map((document) => {
       const { meanings = {} } = probes.get(document.name);
-      const said = Object.entries(meanings).map(([name, { meaning, range }]) => [
-        name,
-        { meaning, ...(range && { range }) },
-      ]);
+      const said = Object.entries(meanings).map(([name, { meaning, range }]) => [name, { meaning, range }]);
       return { ...document, meanings: Object.fromEntries(said) };
     }),
     tasks: documents(tasks).map((document) => {
       const task = tasks.get(document.name);
-      const own = new Set(document.flags.map(({ name }) => name));
-      const train = trainFlags(task).filter(({ name }) => !own.has(name));
-      return { ...document, train, probes: task.defaults?.probes ?? [], ...(task.part && { part: task.part }) };
+      const taskFlags = new Set(document.flags.map(({ name }) => name));
+      const train = trainFlags(task).filter(({ name }) => !taskFlags.has(name));
+      return { ...document, train, probes: task.defaults?.probes ?? [], part: task.part };
     }),
     experiments: documents(experiments).map((document) => {
       const { claims, presets } = experiments.get(document.name);
@@ -46,7 +44,7 @@ export function definitions(): Definitions {
     }),
     imports: documents(importers),
   };
-  return made;
+  return cache;
 }
 
 function documents<D extends Definition>(registry: Registry<D>): DefinitionDocument[] {

@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
+import type { ExperimentEntry, ReportComparison } from "../../common/api/experiments.ts";
+import { experimentEntry, reportComparison } from "../../common/api/experiments.ts";
 import { shortName } from "../../common/api/fields.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
-import type { ExperimentEntry, ReportComparison } from "../api.ts";
 import { route, SENT } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 
@@ -25,7 +26,7 @@ export const experimentRoutes = [
     method: "get",
     path: "/experiments",
     summary: "The experiments, each with its reports, newest first",
-    answer: { description: "A list of ExperimentEntry" },
+    answer: { description: "A list of ExperimentEntry", schema: z.array(experimentEntry) },
     handle: (_, { folder }): Promise<ExperimentEntry[]> =>
       Promise.all(
         experiments.list().map(async (each) => {
@@ -50,7 +51,7 @@ export const experimentRoutes = [
     summary: "Two reports beside each other: the parameters that differ, and what became of every claim",
     params: name,
     query: z.strictObject({ first: reportId, second: reportId }),
-    answer: { description: "ReportComparison" },
+    answer: { description: "ReportComparison", schema: reportComparison },
     async handle({ params, query }, { folder }): Promise<ReportComparison> {
       const experiment = experiments.get(params.name);
       const [first, second] = await Promise.all(
@@ -67,8 +68,8 @@ export const experimentRoutes = [
     query: choice,
     answer: { description: "One file with everything in it", type: "text/html" },
     async handle({ params, query, response }, { folder }) {
-      const found = await findReport(experiments.get(params.name), query, folder);
-      const path = await existingFile([folder], join(found.folder, REPORT_HTML));
+      const report = await findReport(experiments.get(params.name), query, folder);
+      const path = await existingFile([folder], join(report.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
       await new Promise<void>((done, fail) =>
         response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),

@@ -1,28 +1,19 @@
 import { z } from "zod";
-import { headMaskSchema, headScoresSchema } from "../../common/api/documents.ts";
-import { documentId, modelRef, parameters, shortName } from "../../common/api/fields.ts";
-import { atMostKeys } from "../../common/definitions/bounded.ts";
+import { exportRequest, exportResult, importRequest } from "../../common/api/exports.ts";
+import { documentId, shortName } from "../../common/api/fields.ts";
+import { scoresEntry } from "../../common/api/heads.ts";
 import { route, SENT } from "../http/route.ts";
 import { exportedFile, makeExport } from "../library/exporting.ts";
-import { IMPORTED_FILES, readForeign } from "../library/importing.ts";
-
-const id = documentId.describe("id of a document in the data folder");
+import { readForeign } from "../library/importing.ts";
 
 export const exportRoutes = [
   route({
     method: "post",
     path: "/exports",
     summary: "Writes scores or a mask in another project's format, below the data folder's exports/",
-    body: () =>
-      z.strictObject({
-        format: shortName,
-        scores: z.union([id, headScoresSchema]).optional(),
-        mask: z.union([id, headMaskSchema]).optional(),
-        params: parameters.optional(),
-        model: modelRef.optional().describe("needed by formats that write weights"),
-      }),
+    body: () => exportRequest,
     size: "documentBytes",
-    answer: { status: 201, description: "ExportResult" },
+    answer: { status: 201, description: "ExportResult", schema: exportResult },
     handle: ({ body, signal }, context) => makeExport(body, context, signal),
   }),
   route({
@@ -45,24 +36,9 @@ export const exportRoutes = [
     path: "/imports",
     summary:
       "Another project's head file becomes scores: its contents by name, or a path in the data folder or a given root",
-    body: ({ documentBytes }) => {
-      const common = { format: shortName, model: modelRef, params: parameters.optional() };
-      return z.union([
-        z.strictObject({
-          ...common,
-          files: atMostKeys(
-            z.record(
-              z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, "must be a plain file name"),
-              z.string().max(documentBytes),
-            ),
-            IMPORTED_FILES,
-          ),
-        }),
-        z.strictObject({ ...common, path: z.string().min(1).max(4096) }),
-      ]);
-    },
+    body: importRequest,
     size: "documentBytes",
-    answer: { status: 201, description: "ScoresEntry" },
+    answer: { status: 201, description: "ScoresEntry", schema: scoresEntry },
     handle: ({ body, signal }, context) => readForeign(body, context, signal),
   }),
 ];

@@ -1,9 +1,12 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import type { HeadHistory } from "../../../probes/history.ts";
+import { HISTORY_FORMAT, headHistorySchema } from "../../common/api/documents.ts";
 import { documentId } from "../../common/api/fields.ts";
+import { historyEntry, runId } from "../../common/api/runs.ts";
 import { leadsInside } from "../../files.ts";
-import { readJson } from "../../json.ts";
+import { parseDocument, readDocument } from "../../heads/document.ts";
 import { notFound } from "../http/problems.ts";
 import { route } from "../http/route.ts";
 import { existingFile, pathOfId } from "../library/files.ts";
@@ -13,17 +16,12 @@ export const historyRoutes = [
     method: "get",
     path: "/histories",
     summary: "What probes said over the checkpoints of runs: ids by run",
-    query: z.strictObject({
-      run: z
-        .string()
-        .max(200)
-        .regex(/^[a-z0-9][a-z0-9-]*$/i, "must be a run's id"),
-    }),
-    answer: { description: "A list of { id, run, probe }" },
+    query: z.strictObject({ run: runId }),
+    answer: { description: "A list of { id, run, probe }", schema: z.array(historyEntry) },
     async handle({ query: { run } }, { folder }) {
-      const own = join(folder, "histories", run);
-      const inside = await leadsInside(folder, own);
-      const entries = inside ? await readdir(own, { withFileTypes: true }).catch(() => []) : [];
+      const histories = join(folder, "histories", run);
+      const inside = await leadsInside(folder, histories);
+      const entries = inside ? await readdir(histories, { withFileTypes: true }).catch(() => []) : [];
       return entries
         .filter((each) => each.isFile() && each.name.endsWith(".json"))
         .map((each) => each.name)
@@ -36,11 +34,16 @@ export const historyRoutes = [
     path: "/histories/*id",
     summary: "One of them",
     params: z.object({ id: documentId.describe("path below the data folder, as a job of kind history gives it") }),
-    answer: { description: "headscope.head-history/1" },
+    answer: { description: "headscope.head-history/1", schema: headHistorySchema },
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
       if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
-      return readJson(await existingFile([folder], path), "history");
+      return readDocument(await existingFile([folder], path), "history", parseHistory);
     },
   }),
 ];
+
+function parseHistory(value: unknown, label: string): HeadHistory {
+  const remedy = "score the run's checkpoints again";
+  return parseDocument(headHistorySchema, value, { format: HISTORY_FORMAT, label, remedy });
+}

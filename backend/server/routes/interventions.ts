@@ -1,45 +1,12 @@
-import { z } from "zod";
-import { headList, modelRef, seed, shortName, tokenRows } from "../../common/api/fields.ts";
-import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
-import { ABLATION_METHODS } from "../../common/words.ts";
+import type { z } from "zod";
+import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
+import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
-import type { PatchRequest } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { limited } from "../http/problems.ts";
 import { route } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";
-
-const topTokens = z.int().min(1).max(100).optional();
-
-/** What POST /api/ablate takes: AblateRequest. */
-function ablation(limits: Limits) {
-  const common = {
-    heads: headList(limits).describe("query heads, LAYER.HEAD"),
-    method: z.enum(ABLATION_METHODS).optional(),
-    byPosition: z.boolean().optional().describe("mean: one for every position"),
-    reference: tokenRows(limits).optional().describe("token rows for mean and resample"),
-    controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
-    seed: seed.optional(),
-    topTokens,
-    contrast: z
-      .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })
-      .optional()
-      .describe("a token of the single row against a wrong one: logit difference in each run"),
-  };
-  return z.union([
-    z.strictObject({ prompt: shortName.describe("a prompt's id"), ...common }),
-    z.strictObject({ model: modelRef, rows: tokenRows(limits), ...common }),
-  ]);
-}
-
-function pair({ textCharacters, promptTokens }: Limits) {
-  const side = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
-  const answer = z.union([z.string().min(1).max(256), z.int().min(0)]);
-  return z.strictObject({ clean: side, corrupt: side, answer, wrong: answer });
-}
-
-const bos = z.boolean().optional();
 
 /** Refuses more tokens than one request may have, whatever they are for. @throws Refusal 422 */
 function checkTokens(rows: readonly (readonly number[])[], { rowTokens }: Limits): void {
@@ -58,8 +25,8 @@ export const interventionRoutes = [
     method: "post",
     path: "/ablate",
     summary: "Losses and next tokens without some heads, beside as many others of the same layers",
-    body: ablation,
-    answer: { description: "AblateResult" },
+    body: ablateRequest,
+    answer: { description: "AblateResult", schema: ablateResult },
     async handle({ body, signal, caller }, context) {
       const { prompts, models, interactive, limits } = context;
       if (!("prompt" in body)) {
@@ -79,13 +46,8 @@ export const interventionRoutes = [
     method: "post",
     path: "/intervene",
     summary: "Losses and next tokens of a prompt with any interventions, given as data",
-    body: ({ entries }) =>
-      z.strictObject({
-        prompt: shortName.describe("a prompt's id"),
-        interventions: z.array(interventionSchema).max(entries),
-        topTokens,
-      }),
-    answer: { description: "InterveneResult" },
+    body: (limits) => interveneRequest(limits, interventionSchema),
+    answer: { description: "InterveneResult", schema: interveneResult },
     async handle({ body: { prompt, ...rest }, signal, caller }, context) {
       const { prompts, interactive, limits } = context;
       checkTokens(rest.interventions.flatMap(referenceRows), limits);
@@ -98,8 +60,8 @@ export const interventionRoutes = [
     method: "post",
     path: "/pairs",
     summary: "Aligns a clean and a corrupt prompt, and says why they could not be patched",
-    body: (limits) => z.strictObject({ model: modelRef, pair: pair(limits), bos }),
-    answer: { description: "PairAlignment" },
+    body: pairRequest,
+    answer: { description: "PairAlignment", schema: pairAlignment },
     async handle({ body, signal, caller }, context) {
       const model = await context.models.allowed(body.model);
       const effort = await new Efforts(context, signal).pair(model, body.pair, body.bos);
@@ -111,19 +73,8 @@ export const interventionRoutes = [
     path: "/patch",
     summary:
       "Activation patching; with `into` and `through` path patching. Streams where text/event-stream is accepted",
-    body: (limits) =>
-      z.strictObject({
-        model: modelRef,
-        pairs: z.array(pair(limits)).min(1).max(limits.rows),
-        bos,
-        node: z.enum(PATCH_NODES).optional(),
-        by: z.enum(PATCH_PLACES).optional(),
-        layers: z.array(z.int().min(0)).min(1).max(limits.entries).optional(),
-        into: headList(limits).min(1).optional(),
-        through: z.enum(PATH_ENDS).optional(),
-        form: z.enum(PATH_FORMS).optional().describe("of path patching; default direct"),
-      }),
-    answer: { description: "PatchResponse, or events progress, done, error" },
+    body: patchRequest,
+    answer: { description: "PatchResponse, or events progress, done, error", schema: patchResponse, events: true },
     async handle(call, context) {
       const sides = call.body.pairs.flatMap(({ clean, corrupt }) => [clean, corrupt]);
       checkTokens(
@@ -131,7 +82,7 @@ export const interventionRoutes = [
         context.limits,
       );
       const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model } as PatchRequest;
+      const payload = { ...call.body, model };
       const effort = await new Efforts(context, call.signal).patch(payload);
       return answerLong(call, context, { kind: "patch", payload, effort });
     },

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { type Bounds, ordinal } from "../../common/api/fields.ts";
+import type { JobSummary } from "../../common/api/jobs.ts";
+import { jobSummary } from "../../common/api/jobs.ts";
 import { hasEnded } from "../../common/words.ts";
 import type { RequestedKind } from "../../jobs/kind.ts";
 import { requestedKinds } from "../../jobs/kinds/index.ts";
-import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 
@@ -21,7 +22,10 @@ export const jobRoutes = [
     method: "get",
     path: "/jobs",
     summary: "Long work: waiting, running and ended",
-    answer: { description: "A list of JobSummary, in the order in which they were added" },
+    answer: {
+      description: "A list of JobSummary, in the order in which they were added",
+      schema: z.array(jobSummary),
+    },
     handle: (_, { store, jobs }) => store.jobs().map((job) => jobs.summary(job)),
   }),
   route({
@@ -29,7 +33,7 @@ export const jobRoutes = [
     path: "/jobs",
     summary: "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an experiment, a model",
     body: jobRequest,
-    answer: { status: 202, description: "JobSummary" },
+    answer: { status: 202, description: "JobSummary", schema: jobSummary },
     async handle({ body }, context) {
       const { queue, jobs, watcher } = context;
       const kind = kinds.find(({ name }) => name === body.kind)!;
@@ -43,7 +47,7 @@ export const jobRoutes = [
     path: "/jobs/:id",
     summary: "One job",
     params: id,
-    answer: { description: "JobSummary" },
+    answer: { description: "JobSummary", schema: jobSummary },
     handle: ({ params }, { store, jobs }) => jobs.summary(store.jobEntry(params.id)),
   }),
   route({
@@ -51,7 +55,12 @@ export const jobRoutes = [
     path: "/jobs/:id",
     summary: "Stops a job that waits or runs (202), as POST …/cancel does; removes one that has ended (204)",
     params: id,
-    answer: { status: 202, description: "JobSummary; nothing where the job had ended and is removed" },
+    answer: {
+      status: 202,
+      description: "JobSummary; nothing where the job had ended and is removed",
+      schema: jobSummary,
+      empty: "Nothing: the job had ended, and is removed",
+    },
     handle({ params }, context) {
       if (hasEnded(context.store.jobEntry(params.id).status)) {
         context.queue.remove(params.id);
@@ -66,7 +75,7 @@ export const jobRoutes = [
     path: "/jobs/:id/cancel",
     summary: "Stops a job: at once where it waits, else at its next good point; it can be resumed",
     params: id,
-    answer: { status: 202, description: "JobSummary" },
+    answer: { status: 202, description: "JobSummary", schema: jobSummary },
     handle: ({ params }, context) => cancel(params.id, context),
   }),
   route({
@@ -74,7 +83,7 @@ export const jobRoutes = [
     path: "/jobs/:id/resume",
     summary: "Goes on with a job that failed, was cancelled or interrupted",
     params: id,
-    answer: { status: 202, description: "JobSummary" },
+    answer: { status: 202, description: "JobSummary", schema: jobSummary },
     handle({ params }, { store, queue, jobs, watcher }) {
       queue.resume(params.id);
       watcher.changed();

@@ -1,71 +1,40 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
-import { documentId, modelRef, shortName } from "../../common/api/fields.ts";
+import { documentId } from "../../common/api/fields.ts";
+import { maskAnswer, maskEntry, maskRequest } from "../../common/api/heads.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../heads/mask.ts";
 import type { HeadModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import type { ServerContext } from "../context.ts";
-import type { Limits } from "../http/limits.ts";
 import { route } from "../http/route.ts";
 
 const id = z.object({ id: documentId.describe('path below the data folder, such as "start/mask.json"') });
 
-/** What POST takes: MaskRequest. */
-function request({ entries }: Limits) {
-  const heads = z.array(z.string().max(16)).max(entries);
-  const common = {
-    name: z
-      .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "must be a plain file name")
-      .optional()
-      .describe("keeps it as masks/NAME.json"),
-    sink: z.int().min(0).optional().describe("first tokens that a streaming head keeps, default 64"),
-    recent: z.int().min(1).optional().describe("latest tokens that it keeps, default 256"),
-  };
-  return z.union([
-    z.strictObject({
-      ...common,
-      scores: documentId.describe("id of a score document"),
-      metric: shortName.optional(),
-      top: z.int().min(0).optional(),
-      quantile: z.number().min(0).max(1).optional(),
-      threshold: z.number().optional(),
-    }),
-    z.strictObject({
-      ...common,
-      model: modelRef,
-      kvHeads: heads.describe("KV heads that keep everything, LAYER.HEAD"),
-    }),
-    z.strictObject({ ...common, model: modelRef, ablate: heads.describe("query heads, LAYER.HEAD") }),
-    z.strictObject({ ...common, mask: headMaskSchema.describe("a mask document") }),
-  ]);
-}
-
-type Request = z.output<ReturnType<typeof request>>;
+type Request = z.output<ReturnType<typeof maskRequest>>;
 
 export const maskRoutes = [
   route({
     method: "get",
     path: "/masks",
     summary: "The masks in the data folder",
-    answer: { description: "A list of MaskEntry" },
+    answer: { description: "A list of MaskEntry", schema: z.array(maskEntry) },
     handle: (_, { library }) => library.masks(),
   }),
   route({
     method: "post",
     path: "/masks",
     summary: "Makes a mask from scores, heads or a document, and keeps it where it is given a name",
-    body: request,
+    body: maskRequest,
     size: "documentBytes",
-    answer: { status: 201, description: "{ mask, id? }" },
+    answer: { status: 201, description: "{ mask, id? }", schema: maskAnswer },
     async handle({ body, signal }, context) {
       const mask = await makeMask(body, context, signal);
       if (body.name === undefined) return { mask };
-      const kept = `masks/${body.name}.json`;
-      await context.library.writeMask(kept, mask);
+      const place = `masks/${body.name}.json`;
+      await context.library.writeMask(place, mask);
       context.watcher.changed();
-      return { mask, id: kept };
+      return { mask, id: place };
     },
   }),
   route({
@@ -81,7 +50,7 @@ export const maskRoutes = [
     path: "/masks/*id",
     summary: "Removes a mask",
     params: id,
-    answer: { description: "Nothing" },
+    answer: { status: 204, description: "Nothing" },
     async handle({ params }, { library, watcher }) {
       await library.remove(params.id, "mask");
       watcher.changed();
@@ -91,15 +60,15 @@ export const maskRoutes = [
 
 async function makeMask(body: Request, { library, models }: ServerContext, signal: AbortSignal): Promise<HeadMask> {
   if ("mask" in body) return parseMask(body.mask, "the mask");
-  const { name: _, ...given } = body;
-  if ("scores" in given) {
-    const { scores: id, ...rule } = given;
+  const { name: _, ...choice } = body;
+  if ("scores" in choice) {
+    const { scores: id, ...rule } = choice;
     return maskFromScores(await library.readScores(id), { ...rule, scoresFile: id });
   }
-  const { layers, heads, kvHeads, ref, family, digest } = await models.describe(given.model, signal);
+  const { layers, heads, kvHeads, ref, family, digest } = await models.describe(choice.model, signal);
   const model: HeadModel = { ref, family, digest, layers, heads, kvHeads };
-  if ("kvHeads" in given) return maskFromKvHeads(model, refs(given.kvHeads, { layers, heads: kvHeads }), given);
-  return maskFromHeads(model, refs(given.ablate, model));
+  if ("kvHeads" in choice) return maskFromKvHeads(model, refs(choice.kvHeads, { layers, heads: kvHeads }), choice);
+  return maskFromHeads(model, refs(choice.ablate, model));
 }
 
 function refs(heads: readonly string[], shape: { layers: number; heads: number }): Head[] {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { modelRef } from "../../common/api/fields.ts";
+import { modelEntry, modelInfo, removedModel } from "../../common/api/models.ts";
 import { removeModel } from "../../models/sources/pull.ts";
 import { route } from "../http/route.ts";
 
@@ -9,7 +10,7 @@ export const modelRoutes = [
     path: "/models",
     summary:
       "The models of the catalogue, those in the Hugging Face cache, those opened by their path, then the trained ones",
-    answer: { description: "A list of ModelEntry" },
+    answer: { description: "A list of ModelEntry", schema: z.array(modelEntry) },
     handle: (_, { models }) => models.list(),
   }),
   route({
@@ -17,7 +18,7 @@ export const modelRoutes = [
     path: "/models/:ref",
     summary: "What a model is: its shape, weights and tokenizer",
     params: z.object({ ref: modelRef }),
-    answer: { description: "ModelInfo" },
+    answer: { description: "ModelInfo", schema: modelInfo },
     handle: ({ params, signal }, { models }) => models.describe(params.ref, signal),
   }),
   route({
@@ -25,7 +26,7 @@ export const modelRoutes = [
     path: "/models/:ref",
     summary: "Removes a fetched model; it can be fetched again",
     params: z.object({ ref: modelRef.describe("catalogue name, or hf:ORG/NAME[@REVISION]") }),
-    answer: { description: "{ freed }, in bytes" },
+    answer: { description: "{ freed }, in bytes", schema: removedModel },
     handle: async ({ params }) => ({ freed: await removeModel(params.ref) }),
   }),
 ];

@@ -1,14 +1,21 @@
 import { z } from "zod";
 import { evenScores, probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { parameters, seed, shortName } from "../../common/api/fields.ts";
+import { shortName } from "../../common/api/fields.ts";
+import type { RunCurves, RunDetail } from "../../common/api/runs.ts";
+import {
+  runCurves,
+  runDetail as runDetailSchema,
+  runSummary as runSummarySchema,
+  training,
+  trainRequest,
+} from "../../common/api/runs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
 import { measureName } from "../../training/head-metric.ts";
 import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
-import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 import { runSummary } from "../jobs/summaries.ts";
@@ -20,26 +27,20 @@ export const runRoutes = [
     method: "get",
     path: "/runs",
     summary: "Training runs, in the order in which they were made",
-    answer: { description: "A list of RunSummary" },
+    answer: { description: "A list of RunSummary", schema: z.array(runSummarySchema) },
     handle: (_, { store }) => store.runs().map((run) => runSummary(store, run)),
   }),
   route({
     method: "post",
     path: "/runs",
     summary: "Trains: one run a seed, together in one job",
-    body: ({ seeds }) =>
-      z.strictObject({
-        task: shortName,
-        params: parameters.optional(),
-        seeds: z.array(seed).min(1).max(seeds).optional().describe("default 0"),
-        probes: z.array(shortName).max(16).optional().describe("measured along; default as the task has them"),
-      }),
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    body: trainRequest,
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
     handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
       const { store } = context;
       const task = tasks.get(name);
       const wanted = asked ?? task.defaults?.probes ?? [];
-      for (const each of wanted) probes.get(each);
+      for (const probe of wanted) probes.get(probe);
       const distinct = [...new Set(seeds)];
       const spec = makeSpec(task, params, { seeds: distinct.length, probes: wanted });
       // Together: where the queue takes no more, no run is left behind that nobody trains.
@@ -51,7 +52,7 @@ export const runRoutes = [
     path: "/runs/:id/resume",
     summary: "Goes on with a run that was stopped, and with those that are trained together with it",
     params: id,
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }" },
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
     handle: ({ params }, context) => train(context, context.store.run(params.id).group),
   }),
   route({
@@ -59,7 +60,7 @@ export const runRoutes = [
     path: "/runs/:id",
     summary: "Removes a run with its curves and checkpoints",
     params: id,
-    answer: { description: "Nothing" },
+    answer: { status: 204, description: "Nothing" },
     handle({ params }, { store, watcher }) {
       store.removeRun(params.id);
       watcher.changed();
@@ -70,7 +71,7 @@ export const runRoutes = [
     path: "/runs/:id",
     summary: "One run: its specification, checkpoints and last measurements",
     params: id,
-    answer: { description: "RunDetail" },
+    answer: { description: "RunDetail", schema: runDetailSchema },
     handle: ({ params }, context) => runDetail(context, context.store.run(params.id)),
   }),
   route({
@@ -78,7 +79,10 @@ export const runRoutes = [
     path: "/runs/:id/metrics",
     summary: "The curves of a run",
     params: id,
-    answer: { description: "RunCurves: by name, [step, value] ascending; null where a value was not a number" },
+    answer: {
+      description: "RunCurves: by name, [step, value] ascending; null where a value was not a number",
+      schema: runCurves,
+    },
     handle: ({ params }, { store }): RunCurves =>
       Object.fromEntries(
         [...store.metrics(params.id)].map(([name, points]) => [
@@ -115,7 +119,7 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
   if (!tasks.names().includes(name)) return {};
   const task = tasks.get(name);
   const list = Object.entries(task.evaluations).map(([key, { title, chance }]) => {
-    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params) }) }];
+    return [key, { title, chance: chance?.(spec.params) }];
   });
   const config = configOf(spec.model, task.shape(spec.params));
   const even = spec.probes
@@ -129,10 +133,10 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
 /** The command line that trains a run again: what differs from the task's defaults. */
 export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
   const words = [`npx headscope train ${task}`];
-  const given = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
+  const settings = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
   const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
   const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(settings)) {
     if (value === undefined || JSON.stringify(value) === JSON.stringify(defaults.get(name))) continue;
     const text = Array.isArray(value)
       ? value.join(",")

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { headScoresSchema } from "../../common/api/documents.ts";
+import { headComparisonSchema, headScoresSchema } from "../../common/api/documents.ts";
 import { documentId, modelRef, ordinal, shortName } from "../../common/api/fields.ts";
+import { scoresEntry } from "../../common/api/heads.ts";
 import { compareScores } from "../../heads/compare.ts";
 import { parseScores } from "../../heads/scores.ts";
 import { route } from "../http/route.ts";
@@ -14,7 +15,7 @@ export const scoreRoutes = [
     path: "/scores",
     summary: "The score documents in the data folder",
     query: z.strictObject({ model: modelRef.optional().describe("only those made with this model") }),
-    answer: { description: "A list of ScoresEntry" },
+    answer: { description: "A list of ScoresEntry", schema: z.array(scoresEntry) },
     handle: async ({ query: { model } }, { library }) =>
       (await library.scores()).filter((each) => model === undefined || each.model.ref === model),
   }),
@@ -24,7 +25,7 @@ export const scoreRoutes = [
     summary: "Keeps a score document",
     body: () => headScoresSchema,
     size: "documentBytes",
-    answer: { status: 201, description: "ScoresEntry" },
+    answer: { status: 201, description: "ScoresEntry", schema: scoresEntry },
     async handle({ body }, { library, watcher }) {
       const scores = parseScores(body, "the document");
       const entry = await library.writeScores(scoresId(scores), scores);
@@ -45,7 +46,7 @@ export const scoreRoutes = [
     path: "/scores/*id",
     summary: "Removes a score document",
     params: id,
-    answer: { description: "Nothing" },
+    answer: { status: 204, description: "Nothing" },
     async handle({ params }, { library, watcher }) {
       await library.remove(params.id, "scores");
       watcher.changed();
@@ -61,7 +62,7 @@ export const scoreRoutes = [
       metric: shortName.optional().describe("default: the main one"),
       top: ordinal.optional().describe("best heads of each model"),
     }),
-    answer: { description: "HeadComparison" },
+    answer: { description: "HeadComparison", schema: headComparisonSchema },
     handle: async ({ query: { first, second, metric, top } }, { library }) =>
       compareScores(await library.readScores(first), await library.readScores(second), { metric, top }),
   }),

@@ -12,6 +12,7 @@ const MOST_PARAMETERS = 4;
 const REGISTRIES = [
   "backend/cli/commands",
   "backend/cli/text",
+  "backend/common/api",
   "backend/jobs/kinds",
   "backend/models/families",
   "backend/server/routes",

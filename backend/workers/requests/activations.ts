@@ -1,17 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
+import { workerRequests } from "../../common/api/worker.ts";
 import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
-import type { Way } from "../prompt-runs.ts";
+import type { Pacing } from "../prompt-runs.ts";
 import { withForward } from "../prompt-runs.ts";
-import { session, wayOf } from "../session.ts";
-import { checkAnswer, cut, looked, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
+import { pacingOf, session } from "../session.ts";
+import { checkAnswer, cut, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
 
 /** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */
 export const request = handler({
-  payload: z.object({ ...looked, hook: z.string() }),
+  payload: workerRequests.activations.payload,
   async run({ model: ref, ids, hook, slice, most }, context) {
     const model = await session.models.open(ref, context.signal);
     checkHookName(model.config, hook);
@@ -19,7 +19,7 @@ export const request = handler({
     const shape = isPattern(hook) ? [...width, ids.length, ids.length] : [ids.length, ...width];
     const axes = isPattern(hook) ? PATTERN_AXES : streamAxes(shape.length);
     checkAnswer(shape, axes, slice, most);
-    const part = await activation(model, ids, hook, wayOf(context), (whole) => {
+    const part = await activation(model, ids, { hook, ...pacingOf(context) }, (whole) => {
       return cut(tf.reshape(whole, whole.shape.slice(1)), axes, slice);
     });
     try {
@@ -37,17 +37,17 @@ const ENDS = 256;
 async function activation(
   model: Model,
   ids: readonly number[],
-  hook: string,
-  way: Way,
+  { hook, ...pacing }: Pacing & { hook: string },
   use: (whole: Tensor) => Tensor,
 ): Promise<Tensor> {
   const { n_layers, d_model } = model.config;
   const whole = (activations: ReadonlyMap<string, Tensor>): Tensor => use(activations.get(hook)!);
   const block = /^blocks\.(\d+)\./.exec(hook)?.[1];
-  if (block !== undefined) return session.runs.atLayer(model, ids, Number(block), [hook], way, whole);
+  if (block !== undefined)
+    return session.runs.atLayer(model, ids, { layer: Number(block), names: [hook], ...pacing }, whole);
   if (!hook.startsWith("ln_final."))
     return withForward(model, { tokens: [ids], stopLayer: 0, logitsAt: "none" }, [hook], whole);
-  return session.runs.withStream(model, ids, n_layers, way, (resid) =>
+  return session.runs.withStream(model, ids, { layer: n_layers, ...pacing }, (resid) =>
     tf.tidy(() => {
       const parts: Tensor[] = [];
       for (let first = 0; first < ids.length; first += ENDS) {

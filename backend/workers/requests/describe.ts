@@ -1,14 +1,14 @@
-import { z } from "zod";
+import type { ModelInfo } from "../../common/api/models.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { headModel } from "../../heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import type { ModelInfo } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import { session } from "../session.ts";
 
 /** Opens a model and says what it is, and what this worker computes on. */
 export const request = handler({
-  payload: z.object({ model: z.string() }),
+  payload: workerRequests.describe.payload,
   async run({ model: ref }, { signal }) {
     const { name, why, threads } = await initBackend();
     const model = await session.models.open(ref, signal);

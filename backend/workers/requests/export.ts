@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { workerRequests } from "../../common/api/worker.ts";
 import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
 import { exporters, exportHeads, type Written } from "../../exports/index.ts";
 import { parseMask } from "../../heads/mask.ts";
@@ -9,14 +9,7 @@ import { session } from "../session.ts";
 
 /** Writes scores or a mask in a foreign format. */
 export const request = handler({
-  payload: z.object({
-    format: z.string(),
-    scores: z.unknown().optional().describe("a document"),
-    mask: z.unknown().optional().describe("a document"),
-    params: z.record(z.string(), z.unknown()).optional(),
-    model: z.string().optional(),
-    out: z.string().describe("file or folder to write"),
-  }),
+  payload: workerRequests.export.payload,
   async run({ format, params = {}, model: ref, out, ...documents }, { signal }): Promise<Written> {
     const scores = documents.scores === undefined ? undefined : parseScores(documents.scores, "the scores");
     const mask = documents.mask === undefined ? undefined : parseMask(documents.mask, "the mask");

@@ -1,41 +1,28 @@
-import { z } from "zod";
-import { headMaskSchema } from "../../common/api/documents.ts";
+import type { z } from "zod";
+import type { GenerateResult } from "../../common/api/generation.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
-import { type Generation, generate, PART, PREFILLS } from "../../inference/generate.ts";
+import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
-import type { GenerateResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
 import { LONG } from "../prompt-runs.ts";
-import { promptFields, promptIds, tokenTexts } from "../prompts.ts";
-import { session, wayOf } from "../session.ts";
+import { promptIds, tokenTexts } from "../prompts.ts";
+import { pacingOf, session } from "../session.ts";
 
-const common = z.object({
-  model: z.string(),
-  chat: z.boolean().optional(),
-  maxTokens: z.number().optional(),
-  temperature: z.number().optional(),
-  seed: z.number().optional(),
-  mask: headMaskSchema.optional(),
-  prefill: z.enum(PREFILLS).optional(),
-  ablate: z.array(z.string()).optional(),
-  stop: z.array(z.union([z.string(), z.number()])).optional(),
-  interventions: z.array(z.unknown()).optional(),
-});
-const generation = z.union([common.extend(promptFields.text), common.extend(promptFields.tokens)]);
-type GenerateRequest = z.output<typeof generation>;
+type GenerateRequest = z.output<typeof workerRequests.generate.payload>;
 
 /** Continues a prompt; every token is told of as it comes. */
 export const request = handler({
-  payload: generation,
+  payload: workerRequests.generate.payload,
   async run(request, context): Promise<GenerateResult> {
     const { emit } = context;
-    const { signal, turn, progress } = wayOf(context);
+    const { signal, turn, progress } = pacingOf(context);
     const model = await session.models.open(request.model, signal);
     const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
     const shape = headModel(model);

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { workerRequests } from "../../common/api/worker.ts";
 import { importers } from "../../exports/index.ts";
 import { headModel } from "../../heads/model.ts";
 import type { HeadScores } from "../../heads/scores.ts";
@@ -8,12 +8,7 @@ import { handler } from "../handler.ts";
 
 /** Another project's head file as head scores. */
 export const request = handler({
-  payload: z.object({
-    format: z.string(),
-    model: z.string(),
-    path: z.string().describe("file or folder"),
-    params: z.record(z.string(), z.unknown()).optional(),
-  }),
+  payload: workerRequests.import.payload,
   async run({ format, model, path, params = {} }): Promise<HeadScores> {
     const importer = importers.get(format);
     importers.parse(format, params);

@@ -1,30 +1,25 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
 import { refuseEnd } from "../../circuits/intervene.ts";
 import { meanLoss, residLossesInTurns } from "../../circuits/loss.ts";
+import type { InterveneResult } from "../../common/api/interventions.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
 import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import type { InterveneResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
-import { candidates, type StreamOrigin, tokenIds } from "../prompts.ts";
-import { session, wayOf } from "../session.ts";
+import { candidates, type StreamOrigin } from "../prompts.ts";
+import { pacingOf, session } from "../session.ts";
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
 export const request = handler({
-  payload: z.object({
-    model: z.string(),
-    ids: tokenIds,
-    interventions: z.array(z.unknown()),
-    topTokens: z.number().optional(),
-  }),
+  payload: workerRequests.intervene.payload,
   async run({ model: ref, ids, interventions, topTokens = 10 }, context): Promise<InterveneResult> {
     const began = performance.now();
     const model = await session.models.open(ref, context.signal);
-    const way = wayOf(context);
+    const pacing = pacingOf(context);
     const compiled = compileInterventions(model, parseInterventions(interventions), {
       rows: 1,
       positions: ids.length,
@@ -32,21 +27,26 @@ export const request = handler({
     });
     try {
       refuseEnd(compiled);
-      const clean = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-        outcome(model, { ids }, stream, { count: topTokens, turn: way.turn }),
+      const clean = await session.runs.withStream(model, ids, { layer: model.config.n_layers, ...pacing }, (stream) =>
+        outcome(model, { ids }, stream, { count: topTokens, turn: pacing.turn }),
       );
       const first = firstLayer(compiled, model.config.n_layers);
-      const options = { interventions: compiled, onLayer: () => way.signal.throwIfAborted() };
+      const options = { interventions: compiled, onLayer: () => pacing.signal.throwIfAborted() };
       const run = async (
         input: { tokens: [readonly number[]] } | { resid: Tensor; startLayer: number },
-      ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, way.turn)).resid;
+      ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, pacing.turn)).resid;
       const resid = await (first === undefined
         ? run({ tokens: [ids] })
-        : session.runs.withStream(model, ids, first, way, (stream) => run({ resid: stream, startLayer: first })));
+        : session.runs.withStream(model, ids, { layer: first, ...pacing }, (stream) =>
+            run({ resid: stream, startLayer: first }),
+          ));
       try {
         return {
           clean,
-          changed: await outcome(model, { ids, interventions: compiled }, resid, { count: topTokens, turn: way.turn }),
+          changed: await outcome(model, { ids, interventions: compiled }, resid, {
+            count: topTokens,
+            turn: pacing.turn,
+          }),
           ms: performance.now() - began,
         };
       } finally {

@@ -1,24 +1,24 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { z } from "zod";
+import { workerRequests } from "../../common/api/worker.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/parameters.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
-import { session, wayOf } from "../session.ts";
-import { checkAnswer, cut, looked, PATTERN_AXES, reply } from "../slices.ts";
+import { pacingOf, session } from "../session.ts";
+import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
 export const request = handler({
-  payload: z.object({ ...looked, layer: z.number() }),
+  payload: workerRequests.patterns.payload,
   async run({ model: ref, ids, layer, slice, most }, context) {
     const model = await session.models.open(ref, context.signal);
     checkLayer(model.config, layer);
     checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
     const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
     const names = slice.weighted ? [name, value] : [name];
-    const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
+    const part = await session.runs.atLayer(model, ids, { layer, names, ...pacingOf(context) }, (activations) => {
       const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
       if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
       return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);

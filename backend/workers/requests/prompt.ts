@@ -1,21 +1,22 @@
 import { meanLoss } from "../../circuits/loss.ts";
-import type { Prompt } from "../../server/api.ts";
+import type { Prompt } from "../../common/api/prompts.ts";
+import { workerRequests } from "../../common/api/worker.ts";
 import { handler } from "../handler.ts";
-import { candidates, promptId, promptIds, promptInput, tokenTexts } from "../prompts.ts";
-import { prepare, session, wayOf } from "../session.ts";
+import { candidates, promptId, promptIds, tokenTexts } from "../prompts.ts";
+import { pacingOf, prepare, session } from "../session.ts";
 
 const NEXT = 10;
 
 /** Runs a prompt and keeps its residual streams for what is asked of it later. */
 export const request = handler({
-  payload: promptInput,
+  payload: workerRequests.prompt.payload,
   async run(input, context): Promise<Prompt> {
     const began = performance.now();
     const model = await session.models.open(input.model, context.signal);
     const ids = promptIds(model, input);
-    const way = wayOf(context);
-    const { nll } = await session.runs.of(model, ids, way);
-    const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
+    const pacing = pacingOf(context);
+    const { nll } = await session.runs.of(model, ids, pacing);
+    const next = await session.runs.withStream(model, ids, { layer: model.config.n_layers, ...pacing }, (stream) =>
       candidates(model, stream, NEXT, { ids }),
     );
     context.later((stop) => prepare(model, ids, stop));

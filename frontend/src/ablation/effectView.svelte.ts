@@ -1,5 +1,5 @@
+import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { counted } from "../../../backend/common/plural.ts";
-import type { Prompt } from "../../../backend/server/api.ts";
 import type { Table } from "../components/card/files.ts";
 import { visible } from "../components/tokens/tokens.ts";
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";

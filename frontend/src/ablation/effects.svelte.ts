@@ -1,4 +1,5 @@
-import type { AblateResult, Candidate, InterveneResult, Prompt } from "../../../backend/server/api.ts";
+import type { AblateResult, InterveneResult } from "../../../backend/common/api/interventions.ts";
+import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { post } from "../api/client.ts";
 import { afterFrame } from "../components/plot/frame.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";

@@ -1,4 +1,4 @@
-import type { AblateResult } from "../../../backend/server/api.ts";
+import type { AblateResult } from "../../../backend/common/api/interventions.ts";
 import { post } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";

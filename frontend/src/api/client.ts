@@ -1,4 +1,4 @@
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { access } from "./access.svelte.ts";
 
 /** A request that the server refused or that did not reach it. */

@@ -1,5 +1,5 @@
 import { untrack } from "svelte";
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { ApiError, isAbort } from "./client.ts";
 
 /** State of the latest of several requests for the same thing. */

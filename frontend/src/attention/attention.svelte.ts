@@ -1,4 +1,4 @@
-import type { Prompt } from "../../../backend/server/api.ts";
+import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { headName, placeOf, rank } from "../components/head-grid/grid.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";

@@ -1,4 +1,4 @@
-import type { PromptInput } from "../../../backend/server/api.ts";
+import type { PromptInput } from "../../../backend/common/api/prompts.ts";
 import { command } from "../command.ts";
 import type { Table } from "../components/card/files.ts";
 import { type ColourBar, colourBarSvg } from "../components/plot/colourBar.ts";

@@ -1,4 +1,4 @@
-import type { ComparedModel } from "../../../backend/server/api.ts";
+import type { ComparedModel } from "../../../backend/common/api/documents.ts";
 import type { Figure } from "../components/plot/figure.ts";
 import { type Level, levelShapes } from "../components/plot/levels.ts";
 import { plotText } from "../components/plot/text.ts";

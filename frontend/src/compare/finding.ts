@@ -1,4 +1,4 @@
-import type { ComparedModel, HeadComparison } from "../../../backend/server/api.ts";
+import type { ComparedModel, HeadComparison } from "../../../backend/common/api/documents.ts";
 import type { Table } from "../components/card/files.ts";
 import { asQueryHeads } from "../components/head-choice/algebra.ts";
 import { headName, type Place } from "../components/head-grid/grid.ts";

@@ -1,4 +1,4 @@
-import type { HeadComparison } from "../../../backend/server/api.ts";
+import type { HeadComparison } from "../../../backend/common/api/documents.ts";
 import { placeOf } from "../components/head-grid/grid.ts";
 import { metricParam } from "../heads/params.ts";
 import { openHead, selection } from "../state/selection.svelte.ts";

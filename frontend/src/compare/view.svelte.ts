@@ -1,4 +1,5 @@
-import type { HeadComparison, ModelInfo } from "../../../backend/server/api.ts";
+import type { HeadComparison } from "../../../backend/common/api/documents.ts";
+import type { ModelInfo } from "../../../backend/common/api/models.ts";
 import { get } from "../api/client.ts";
 import { command } from "../command.ts";
 import { fileOf } from "../heads/commands.ts";

@@ -1,6 +1,6 @@
+import type { ReportComparison } from "../../../backend/common/api/experiments.ts";
 import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
 import type { Report } from "../../../backend/reports/report.ts";
-import type { ReportComparison } from "../../../backend/server/api.ts";
 import { parameterText } from "../training/comparison/compare.ts";
 
 /** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */

@@ -1,4 +1,4 @@
-import type { ScoresDocument } from "../../../backend/server/api.ts";
+import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { command } from "../command.ts";
 import type { Metric } from "./metrics.ts";
 
@@ -15,7 +15,7 @@ export function pairs(params: Readonly<Record<string, unknown>>): string[] {
 }
 
 /** The command that measures a score document again. */
-export function probeCommand(document: ScoresDocument, model: string): string {
+export function probeCommand(document: HeadScores, model: string): string {
   const { probe, params, seed } = document;
   return command(["probe", probe], { model, param: pairs(params), ...(seed ? { seed } : {}) });
 }

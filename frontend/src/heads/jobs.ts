@@ -1,4 +1,4 @@
-import type { JobSummary } from "../../../backend/server/api.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 
 /** The state of a job in words. */
 export function jobWords({ status, title, error }: Pick<JobSummary, "status" | "title" | "error">): string {

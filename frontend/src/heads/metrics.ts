@@ -1,4 +1,5 @@
-import type { RunCurves, ScoresDocument } from "../../../backend/server/api.ts";
+import type { RunCurves } from "../../../backend/common/api/runs.ts";
+import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { kvHeadOf, type Shape } from "../components/head-choice/algebra.ts";
 import { groupBy, headName, placeOf, type Table } from "../components/head-grid/grid.ts";
 
@@ -18,11 +19,11 @@ export interface Metric {
   /** The value of a head that attends evenly, where the document says. */
   readonly chance?: number | undefined;
   /** The score document that it is of; absent for what was measured along training. */
-  readonly document?: ScoresDocument & { readonly id: string };
+  readonly document?: HeadScores & { readonly id: string };
 }
 
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
-export function documentMetrics(documents: readonly (ScoresDocument & { readonly id: string })[]): Metric[] {
+export function documentMetrics(documents: readonly (HeadScores & { readonly id: string })[]): Metric[] {
   const all = documents.flatMap((document) =>
     Object.entries(document.metrics).map(([name, { axis, values, range, chance }]): Metric => {
       const label = name === document.probe ? name : `${document.probe}: ${name}`;
@@ -154,7 +155,7 @@ function measured(metrics: readonly Metric[], named: MetricName | undefined): Me
  * own, which is named like the probe.
  */
 export function leadingMetric(
-  documents: readonly (Pick<ScoresDocument, "probe" | "metrics"> & { readonly id: string })[],
+  documents: readonly (Pick<HeadScores, "probe" | "metrics"> & { readonly id: string })[],
   named: MetricName | undefined,
 ): string | undefined {
   const asked = documents.find(({ probe, metrics }) => probe === named?.probe && Object.hasOwn(metrics, named.name));

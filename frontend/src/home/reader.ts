@@ -1,4 +1,4 @@
-import type { ModelEntry, ModelInfo } from "../../../backend/server/api.ts";
+import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
 
 /** Lists of models and runs as the workspace has it. */
 interface Models {

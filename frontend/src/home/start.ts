@@ -1,4 +1,4 @@
-import type { StartState } from "../../../backend/server/api.ts";
+import type { StartState } from "../../../backend/common/api/health.ts";
 
 type Part = StartState["part"];
 

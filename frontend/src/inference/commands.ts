@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../../../backend/server/api.ts";
+import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
 import { command } from "../command.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { below, type MaskFile, withMask } from "./mask/choice.ts";
@@ -64,9 +64,9 @@ export function needleCommand({ model, lengths, depths, needles, maxTokens, seed
 /** The line that finds the smallest mask that answers. */
 export function searchCommand(request: {
   readonly scores: string;
-  readonly metric?: string;
-  readonly sink?: number;
-  readonly recent?: number;
+  readonly metric?: string | undefined;
+  readonly sink?: number | undefined;
+  readonly recent?: number | undefined;
   readonly lengths: readonly number[];
 }): string {
   const { scores, metric, sink, recent, lengths } = request;

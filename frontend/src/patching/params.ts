@@ -1,5 +1,5 @@
+import type { PairInput } from "../../../backend/common/api/patching.ts";
 import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/patching.ts";
-import type { PairInput } from "../../../backend/server/api.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";

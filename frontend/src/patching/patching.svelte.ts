@@ -1,12 +1,6 @@
+import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../../../backend/common/api/patching.ts";
+import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
-import type {
-  Candidate,
-  PairAlignment,
-  PairInput,
-  PatchRequest,
-  PatchResponse,
-  Prompt,
-} from "../../../backend/server/api.ts";
 import { fileLine } from "../ablation/commands.ts";
 import { ApiError, type Caller, post, stream } from "../api/client.ts";
 import { command } from "../command.ts";

@@ -1,4 +1,4 @@
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { ApiError, post, remove } from "../api/client.ts";
 
 /** Something that a button asks the server to do: whether it is under way, and why it was refused. */

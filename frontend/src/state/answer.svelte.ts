@@ -1,5 +1,5 @@
 import { untrack } from "svelte";
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { type Caller, isAbort } from "../api/client.ts";
 import { problemOf } from "../api/latest.svelte.ts";
 import { events } from "./events.svelte.ts";

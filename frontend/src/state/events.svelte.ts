@@ -1,5 +1,5 @@
+import type { Events } from "../../../backend/common/api/events.ts";
 import { EVENTS } from "../../../backend/common/words.ts";
-import type { Events } from "../../../backend/server/api.ts";
 import { access } from "../api/access.svelte.ts";
 
 type Listener<K extends keyof Events> = (data: Events[K]) => void;

@@ -1,4 +1,4 @@
-import type { Prompt, PromptInput } from "../../../backend/server/api.ts";
+import type { Prompt, PromptInput } from "../../../backend/common/api/prompts.ts";
 import { ApiError, type Caller, post } from "../api/client.ts";
 import { Answer } from "./answer.svelte.ts";
 import { choice, text } from "./codecs.ts";

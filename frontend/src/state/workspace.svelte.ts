@@ -1,14 +1,10 @@
-import type {
-  Definitions,
-  Health,
-  JobSummary,
-  MaskEntry,
-  ModelEntry,
-  ModelInfo,
-  RunSummary,
-  ScoresDocument,
-  ScoresEntry,
-} from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
+import type { MaskEntry, ScoresEntry } from "../../../backend/common/api/heads.ts";
+import type { Health } from "../../../backend/common/api/health.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
+import type { RunSummary } from "../../../backend/common/api/runs.ts";
+import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { get } from "../api/client.ts";
 import { Documents } from "../api/documents.svelte.ts";
 import { Latest } from "../api/latest.svelte.ts";
@@ -20,7 +16,7 @@ import { urlParam } from "./url.svelte.ts";
 const chosenModel = urlParam("model", text());
 
 /** A score document with its id in the data folder. */
-export type KeptScores = ScoresDocument & { readonly id: string };
+export type KeptScores = HeadScores & { readonly id: string };
 
 /** The server's lists: read once, kept true by its events. Every list is undefined until it has been read. */
 class Workspace {
@@ -35,7 +31,7 @@ class Workspace {
   readonly info = new Answer<ModelInfo>();
   /** Score documents. */
   readonly #documents = new Documents<KeptScores>(async (id) => ({
-    ...(await get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`)),
+    ...(await get<HeadScores>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`)),
     id,
   }));
 

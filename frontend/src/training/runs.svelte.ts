@@ -1,4 +1,5 @@
-import type { Events, RunCurves, RunDetail } from "../../../backend/server/api.ts";
+import type { Events } from "../../../backend/common/api/events.ts";
+import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { events } from "../state/events.svelte.ts";

@@ -1,5 +1,6 @@
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { RunSummary } from "../../../backend/common/api/runs.ts";
 import { isActive } from "../../../backend/common/words.ts";
-import type { JobSummary, RunSummary } from "../../../backend/server/api.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { bestOf, headTable } from "./checkpoint/heads.ts";
 import { seriesOf } from "./comparison/compare.ts";

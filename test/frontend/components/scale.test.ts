@@ -1,6 +1,6 @@
 import { flushSync, mount } from "svelte";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Definitions } from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import GridLegend from "../../../frontend/src/components/head-grid/GridLegend.svelte";
 import { rank, ranksByName, rankText } from "../../../frontend/src/components/head-grid/grid.ts";
 import { nothingFound, scaleOf } from "../../../frontend/src/components/head-grid/scale.ts";

@@ -1,6 +1,10 @@
 import type * as Svelte from "svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Events, JobSummary, ModelEntry, PairInput, RunSummary } from "../../../backend/server/api.ts";
+import type { Events } from "../../../backend/common/api/events.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { ModelEntry } from "../../../backend/common/api/models.ts";
+import type { PairInput } from "../../../backend/common/api/patching.ts";
+import type { RunSummary } from "../../../backend/common/api/runs.ts";
 import type * as Selection from "../../../frontend/src/state/selection.svelte.ts";
 import type * as Url from "../../../frontend/src/state/url.svelte.ts";
 

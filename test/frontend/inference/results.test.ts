@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { NeedleTrial } from "../../../backend/server/api.ts";
+import type { NeedleTrial } from "../../../backend/common/api/jobs.ts";
 import { defaultFrom, type ExportFormat, given, refusal } from "../../../frontend/src/inference/export/formats.ts";
 import {
   answerWords,

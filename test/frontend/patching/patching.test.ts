@@ -1,6 +1,6 @@
 import { mount, unmount } from "svelte";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import type { PatchRequest } from "../../../backend/server/api.ts";
+import type { PatchRequest } from "../../../backend/common/api/patching.ts";
 import Patching from "../../../frontend/src/patching/Page.svelte";
 import { form, into, kind, through } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";

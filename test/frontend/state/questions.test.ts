@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Candidate, QueueEntry } from "../../../backend/server/api.ts";
+import type { QueueEntry } from "../../../backend/common/api/health.ts";
+import type { Candidate } from "../../../backend/common/api/prompts.ts";
 import { controlLosses, verdictOf } from "../../../frontend/src/ablation/loss/effect.ts";
 import { meanAt, partFor, partsOf, positionsOf, repeatedPositions } from "../../../frontend/src/ablation/loss/part.ts";
 import { meantToken, precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Definitions } from "../../../backend/server/api.ts";
+import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import { headMetricName, parseHeadMetric as parseName } from "../../../backend/training/head-metric.ts";
 import { lineColour } from "../../../frontend/src/colours.ts";
 import { theme } from "../../../frontend/src/state/theme.svelte.ts";
@@ -156,7 +156,7 @@ describe("comparison", () => {
   });
 
   it("tells which parameters differ, also those that one run does not have", () => {
-    const spec = (params: object, d_model: number) => ({
+    const spec = (params: Record<string, unknown>, d_model: number) => ({
       task: "t",
       params,
       model: { d_model, readout_hidden: [8, 4] },

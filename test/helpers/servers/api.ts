@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Problem } from "../../../backend/server/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../../backend/server/server.ts";
+import { checkAnswer } from "./answers.ts";
 
 /** What a request was answered. */
 export interface Answered<T = unknown> {
@@ -44,13 +45,10 @@ export async function openServer(options: Omit<ServerOptions, "port"> = {}): Pro
       headers: { ...credentials, ...init.headers },
     });
     const text = await response.text();
-    const isJson = /json/.test(response.headers.get("content-type") ?? "");
-    return {
-      status: response.status,
-      headers: response.headers,
-      text,
-      json: (isJson && text !== "" ? JSON.parse(text) : text) as never,
-    };
+    const isJson = /json/.test(response.headers.get("content-type") ?? "") && text !== "";
+    const json = isJson ? JSON.parse(text) : text;
+    if (isJson) checkAnswer(init.method ?? "GET", path, response.status, json);
+    return { status: response.status, headers: response.headers, text, json: json as never };
   };
   return {
     server,

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import type { RequestedKind } from "../../../backend/jobs/kind.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { parameter } from "../../../backend/models/weights/parameters.ts";
-import type { JobSummary } from "../../../backend/server/api.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import { buildCli } from "../../helpers/cli.ts";
 import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
 import { bundleCode } from "../../helpers/processes/script.ts";

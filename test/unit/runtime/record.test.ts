@@ -5,8 +5,7 @@ import protobuf from "protobufjs";
 import { beforeEach, describe, expect, it } from "vitest";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { curvesCsv } from "../../../backend/training/record/csv.ts";
-import type { Curves } from "../../../backend/training/record/curves.ts";
+import { type Curves, curvesCsv } from "../../../backend/training/record/curves.ts";
 import { writeEvents } from "../../../backend/training/record/tensorboard.ts";
 
 const CURVES: Curves = new Map([

@@ -10,12 +10,15 @@ import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { patiently } from "../../helpers/patience.ts";
 
 const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
-const opened: Interactive[] = [];
+/** Requests to a worker with handlers of its own. */
+type TestInteractive = Interactive<Record<string, { payload: unknown; answer: unknown }>>;
+
+const opened: TestInteractive[] = [];
 beforeAll(buildCli);
 afterEach(() => Promise.all(opened.splice(0).map((each) => each.close())));
 
-function open(limits: Partial<Limits> = {}): Interactive {
-  const interactive = new Interactive({ ...LIMITS, ...limits }, { handlers });
+function open(limits: Partial<Limits> = {}): TestInteractive {
+  const interactive: TestInteractive = new Interactive({ ...LIMITS, ...limits }, { handlers });
   opened.push(interactive);
   return interactive;
 }
@@ -28,7 +31,7 @@ const errorOf = (request: Promise<unknown>): Promise<Error> =>
   );
 
 /** A request that is computed until it is given up; resolves once it has begun. */
-async function begun(interactive: Interactive): Promise<{ controller: AbortController; ended: Promise<Error> }> {
+async function begun(interactive: TestInteractive): Promise<{ controller: AbortController; ended: Promise<Error> }> {
   const controller = new AbortController();
   let ended!: Promise<Error>;
   await new Promise<void>((resolve) => {
@@ -53,7 +56,7 @@ describe("a long one", () => {
   const flag = (): string => join(mkdtempSync(join(tmpdir(), "headscope-queue-")), "flag");
 
   /** A long request that goes on until its file is written; resolves once it has begun. */
-  async function stepping(interactive: Interactive, payload: { file: string; die?: boolean }, caller = {}) {
+  async function stepping(interactive: TestInteractive, payload: { file: string; die?: boolean }, caller = {}) {
     const controller = new AbortController();
     let ended!: Promise<unknown>;
     await new Promise<void>((resolve) => {

@@ -229,11 +229,11 @@ describe("the time that a job takes yet", () => {
   test("is that of what is left at the speed so far, less what has passed since", () => {
     const remaining = new Remaining();
     remaining.push(at(0), 0);
-    expect(remaining.at(500)).toBeUndefined();
+    expect(remaining.milliseconds(500)).toBeUndefined();
     remaining.push(at(20), 2_000);
-    expect(remaining.at(2_000)).toBe(8_000);
-    expect(remaining.at(3_000)).toBe(7_000);
-    expect(remaining.at(60_000)).toBe(0);
+    expect(remaining.milliseconds(2_000)).toBe(8_000);
+    expect(remaining.milliseconds(3_000)).toBe(7_000);
+    expect(remaining.milliseconds(60_000)).toBe(0);
   });
 
   test("is told anew for another stage, and from where a job went on", () => {
@@ -241,9 +241,9 @@ describe("the time that a job takes yet", () => {
     remaining.push(at(0), 0);
     remaining.push(at(50), 5_000);
     remaining.push(at(10, "measuring"), 6_000);
-    expect(remaining.at(6_000)).toBeUndefined();
+    expect(remaining.milliseconds(6_000)).toBeUndefined();
     remaining.push(at(20, "measuring"), 8_000);
-    expect(remaining.at(8_000)).toBe(16_000);
+    expect(remaining.milliseconds(8_000)).toBe(16_000);
   });
 });
 

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import type { GenerateResult } from "../../../backend/common/api/generation.ts";
 import { maskFromKvHeads } from "../../../backend/heads/mask.ts";
 import { headModel } from "../../../backend/heads/model.ts";
 import { runWithHooks } from "../../../backend/hooks/run.ts";
@@ -9,7 +10,6 @@ import type { Model } from "../../../backend/models/model.ts";
 import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import type { GenerateResult } from "../../../backend/server/api.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 import { loadSmollm2, smollm2Missing } from "../../helpers/smollm2.ts";

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { NeedleResult } from "../../../backend/common/api/jobs.ts";
 import { maskFromKvHeads } from "../../../backend/heads/mask.ts";
 import { headModel } from "../../../backend/heads/model.ts";
 import { readScores } from "../../../backend/heads/scores.ts";
@@ -9,7 +10,6 @@ import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { slug } from "../../../backend/paths.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import type { NeedleResult } from "../../../backend/server/api.ts";
 import { haystackFor } from "../../../probes/haystack.ts";
 import { type HeadHistory, probeHistory } from "../../../probes/history.ts";
 import { probe } from "../../../probes/index.ts";

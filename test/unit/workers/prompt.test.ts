@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { ModelInfo } from "../../../backend/common/api/models.ts";
+import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
 import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import type { ModelInfo, Prompt } from "../../../backend/server/api.ts";
 import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";

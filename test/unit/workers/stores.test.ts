@@ -117,7 +117,7 @@ describe("runs of prompts", () => {
     expect(await runs.of(model, first)).toMatchObject({ streams: undefined, bytes: 0 });
     const before = tf.memory().numTensors;
     for (const layer of [0, 1, 2]) {
-      const found = await runs.withStream(model, first, layer, {}, (stream) => stream.dataSync());
+      const found = await runs.withStream(model, first, { layer }, (stream) => stream.dataSync());
       const { resid } = forward(model, { tokens: [first], stopLayer: layer, logitsAt: "none" });
       expect(apart(found, resid.dataSync())).toBeLessThan(1e-5);
       resid.dispose();

@@ -1,4 +1,4 @@
-import type { GenerateRequest, GenerateResult } from "../../../../backend/server/api.ts";
+import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
 import { stream } from "../../api/client.ts";
 import { Answer, type Ask } from "../../state/answer.svelte.ts";
 import { prompt } from "../../state/prompt.svelte.ts";

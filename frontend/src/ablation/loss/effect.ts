@@ -1,5 +1,5 @@
+import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 import { counted } from "../../../../backend/common/plural.ts";
-import type { AblateResult } from "../../../../backend/server/api.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 

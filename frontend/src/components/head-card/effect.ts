@@ -1,4 +1,4 @@
-import type { AblateResult } from "../../../../backend/server/api.ts";
+import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 import { type Verdict, verdictOf } from "../../ablation/loss/effect.ts";
 
 /** The effect of taking heads out on one row of tokens; losses in nats a token. */

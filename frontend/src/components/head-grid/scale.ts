@@ -1,4 +1,4 @@
-import type { Definitions } from "../../../../backend/server/api.ts";
+import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 import { figure } from "../../format.ts";
 import type { Metric } from "../../heads/metrics.ts";
 import { extent, type Table } from "./grid.ts";

@@ -1,4 +1,4 @@
-import type { JobSummary } from "../../../../backend/server/api.ts";
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import { chosenExperiment, shownReport } from "../../experiments/params.ts";
 import type { PageName } from "../../state/pages.ts";
 import { runsParam } from "../../training/params.ts";

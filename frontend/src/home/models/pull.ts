@@ -1,5 +1,5 @@
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import { isActive } from "../../../../backend/common/words.ts";
-import type { JobSummary } from "../../../../backend/server/api.ts";
 import { post } from "../../api/client.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 

@@ -1,4 +1,5 @@
-import type { ExportResult, ScoresEntry } from "../../../../backend/server/api.ts";
+import type { ExportResult } from "../../../../backend/common/api/exports.ts";
+import type { ScoresEntry } from "../../../../backend/common/api/heads.ts";
 import { type Caller, post } from "../../api/client.ts";
 import { Latest } from "../../api/latest.svelte.ts";
 import { Answer } from "../../state/answer.svelte.ts";

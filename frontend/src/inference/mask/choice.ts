@@ -1,7 +1,7 @@
+import type { MaskEntry, MaskRequest } from "../../../../backend/common/api/heads.ts";
 import type { SelectionRule } from "../../../../backend/common/words.ts";
 import type { HeadMask } from "../../../../backend/heads/mask.ts";
 import type { HeadMetric, HeadScores } from "../../../../backend/heads/scores.ts";
-import type { MaskEntry, MaskRequest } from "../../../../backend/server/api.ts";
 import { command, quote } from "../../command.ts";
 import { asKvHeads, type Shape } from "../../components/head-choice/algebra.ts";
 import { headName } from "../../components/head-grid/grid.ts";

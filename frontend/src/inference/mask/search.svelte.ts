@@ -1,5 +1,6 @@
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import { isActive } from "../../../../backend/common/words.ts";
-import type { JobRequest, JobSummary } from "../../../../backend/server/api.ts";
+import type { JobRequest } from "../../../../backend/jobs/kinds/index.ts";
 import { post } from "../../api/client.ts";
 import { Action, cancelJob } from "../../state/action.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";

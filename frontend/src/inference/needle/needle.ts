@@ -1,5 +1,5 @@
+import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
 import { counted } from "../../../../backend/common/plural.ts";
-import type { NeedleAnswer, NeedleTrial } from "../../../../backend/server/api.ts";
 import { plotText } from "../../components/plot/text.ts";
 
 export type Side = "full" | "masked";

@@ -1,5 +1,5 @@
+import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
 import type { HeadMask } from "../../../../backend/heads/mask.ts";
-import type { GenerateRequest, GenerateResult } from "../../../../backend/server/api.ts";
 import { ApiError, stream } from "../../api/client.ts";
 import { Answer, type Call } from "../../state/answer.svelte.ts";
 import { choice, flag, number, text } from "../../state/codecs.ts";

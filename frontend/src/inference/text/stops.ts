@@ -1,5 +1,6 @@
+import type { GenerateResult } from "../../../../backend/common/api/generation.ts";
+import type { ModelInfo } from "../../../../backend/common/api/models.ts";
 import type { Stop } from "../../../../backend/inference/stop-rule.ts";
-import type { GenerateResult, ModelInfo } from "../../../../backend/server/api.ts";
 
 /**
  * Reads what a person wrote: token ids and quoted texts with commas between, `"\n\n", 106`, or one text as it is.

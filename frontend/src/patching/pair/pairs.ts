@@ -1,4 +1,5 @@
-import type { Candidate, PairInput } from "../../../../backend/server/api.ts";
+import type { PairInput } from "../../../../backend/common/api/patching.ts";
+import type { Candidate } from "../../../../backend/common/api/prompts.ts";
 
 /** The question of Wang et al. 2023: which heads move the name that receives? */
 export const INDIRECT_OBJECT: PairInput = {

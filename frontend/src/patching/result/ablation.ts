@@ -1,4 +1,4 @@
-import type { PairAlignment, PairInput } from "../../../../backend/server/api.ts";
+import type { PairAlignment, PairInput } from "../../../../backend/common/api/patching.ts";
 import { heldToken, partParam, wrongToken } from "../../ablation/params.ts";
 import { hold } from "../../state/held.ts";
 import { prompt, promptText } from "../../state/prompt.svelte.ts";

@@ -1,4 +1,5 @@
-import type { ModelInfo, Prompt } from "../../../../backend/server/api.ts";
+import type { ModelInfo } from "../../../../backend/common/api/models.ts";
+import type { Prompt } from "../../../../backend/common/api/prompts.ts";
 import { bytes, post } from "../../api/client.ts";
 import { readSafetensors } from "../../api/safetensors.ts";
 

@@ -1,5 +1,5 @@
+import type { RunDetail, RunSummary } from "../../../../backend/common/api/runs.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
-import type { RunDetail, RunSummary } from "../../../../backend/server/api.ts";
 import { figure } from "../../format.ts";
 import { type Curves, curveOf, valueAt } from "../curves/curves.ts";
 import { type Metric, rises } from "../curves/metrics.ts";

@@ -1,4 +1,4 @@
-import type { RunCurves } from "../../../../backend/server/api.ts";
+import type { RunCurves } from "../../../../backend/common/api/runs.ts";
 import type { Metric } from "./metrics.ts";
 
 /** A measurement over training: values at ascending steps, null where one was not a number. */

@@ -1,5 +1,5 @@
+import type { RunDetail } from "../../../../backend/common/api/runs.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
-import type { RunDetail } from "../../../../backend/server/api.ts";
 import type { Level } from "../../components/plot/levels.ts";
 import type { Series } from "../comparison/compare.ts";
 import { bandOf, type Curve, type Curves, curveOf, smooth } from "./curves.ts";

@@ -1,5 +1,7 @@
+import type { Definitions } from "../../../../backend/common/api/definitions.ts";
+import type { Problem } from "../../../../backend/common/api/problem.ts";
+import type { RunDetail, TrainRequest } from "../../../../backend/common/api/runs.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
-import type { Definitions, Problem, RunDetail, TrainRequest } from "../../../../backend/server/api.ts";
 import type { ModelParams } from "../../../../backend/training/parameters.ts";
 import { command } from "../../command.ts";
 import { parameterText } from "../comparison/compare.ts";

@@ -1,4 +1,5 @@
-import type { JobSummary, RunSummary, TrainRequest } from "../../../../backend/server/api.ts";
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
+import type { RunSummary, TrainRequest } from "../../../../backend/common/api/runs.ts";
 import { get, post, remove } from "../../api/client.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { runsData } from "../runs.svelte.ts";

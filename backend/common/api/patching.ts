@@ -1,0 +1,73 @@
+import { z } from "zod";
+import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../patching.ts";
+import { type Bounds, type Data, headList, type Input, modelRef } from "./fields.ts";
+import { candidate } from "./prompts.ts";
+
+/** Schema of two prompts of one length, as texts or ids, that differ in what decides between two answers. */
+export function pairInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
+  const side = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
+  const answer = z.union([z.string().min(1).max(256), z.int().min(0)]);
+  return z.strictObject({
+    clean: side.describe("prompt as token ids or text"),
+    corrupt: side.describe("the other prompt, of as many tokens"),
+    answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
+    wrong: answer.describe("token that the corrupt prompt calls for"),
+  });
+}
+export type PairInput = Input<typeof pairInput>;
+
+const bos = z.boolean().optional();
+
+/** Schema of a request that checks a pair and aligns its tokens, without patching. Lengths may differ here. */
+export function pairRequest(bounds: Bounds) {
+  return z.strictObject({ model: modelRef, pair: pairInput(bounds), bos });
+}
+export type PairRequest = Input<typeof pairRequest>;
+
+const aligned = z.object({ ids: z.array(z.int()), tokens: z.array(z.string()) });
+
+/** Schema of a pair with its tokens beside each other. */
+export const pairAlignment = z.object({
+  clean: aligned,
+  corrupt: aligned,
+  differ: z.array(z.int()).describe("positions where both have a token and the ids differ"),
+  answer: candidate.describe("with its probability after the clean prompt; of a text of several tokens the first"),
+  wrong: candidate.describe("with its probability after the corrupt prompt"),
+  problem: z.string().optional().describe("why it cannot be patched, such as lengths that differ; absent when it can"),
+});
+export type PairAlignment = Data<typeof pairAlignment>;
+
+/** Schema of a patching; `into` and `through` make it path patching (z by head). */
+export function patchRequest(bounds: Bounds) {
+  return z.strictObject({
+    model: modelRef,
+    pairs: z.array(pairInput(bounds)).min(1).max(bounds.rows),
+    bos,
+    node: z.enum(PATCH_NODES).optional(),
+    by: z.enum(PATCH_PLACES).optional(),
+    layers: z.array(z.int().min(0)).min(1).max(bounds.entries).optional(),
+    into: headList(bounds).min(1).optional(),
+    through: z.enum(PATH_ENDS).optional(),
+    form: z.enum(PATH_FORMS).optional().describe("of path patching; default direct"),
+  });
+}
+export type PatchRequest = Input<typeof patchRequest>;
+
+/** Schema of what a patching comes to: metric values, means over the pairs. */
+export const patchResponse = z.object({
+  clean: z.number(),
+  corrupt: z.number(),
+  patched: z.array(z.array(z.number())).describe("[layers][heads, positions, or 1]; of k and v the KV heads"),
+  notes: z
+    .array(z.string())
+    .optional()
+    .describe("what to bear in mind, such as a clean prompt that does not prefer its answer"),
+  form: z.enum(PATH_FORMS).optional().describe("of path patching"),
+  through: z.enum(PATH_ENDS).optional().describe("of path patching"),
+  receivers: z
+    .array(z.string())
+    .optional()
+    .describe('of path patching: whose inputs were changed, query heads as "1.2", KV heads as "KV 1.1"'),
+  ms: z.number(),
+});
+export type PatchResponse = Data<typeof patchResponse>;
