@@ -46,7 +46,7 @@ export function like(value: number, largest: number): string {
   return `${value < 0 ? ">-" : "<"}${(10 ** -decimals).toFixed(decimals)}`;
 }
 
-/** Whether a message begins with a word, which takes a capital letter, and not with a path or a name, which has its own spelling. */
+/** Says whether a message begins with a word, which takes a capital letter, and not with a path or a name, which has its own spelling. */
 export function isSentence(message: string): boolean {
   return /^[a-z]+(?=[\s,;'’]|:\s|$)/.test(message);
 }

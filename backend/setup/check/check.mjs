@@ -31,6 +31,12 @@ const CHECKS = [
     mend: "npx biome check --write mends most of it",
     run: () => tool("@biomejs/biome/bin/biome", "check", "--colors=off"),
   },
+  {
+    name: "format of components",
+    mend: 'npx prettier --write "frontend/**/*.svelte" mends it',
+    run: () =>
+      tool("prettier/bin/prettier.cjs", "--check", "--log-level=warn", "frontend/**/*.svelte", "test/helpers/*.svelte"),
+  },
   { name: "types", mend: "npx tsc shows them", run: () => tool("typescript/bin/tsc", "--noEmit", "--pretty", "false") },
   {
     name: "components",

@@ -12,7 +12,7 @@ import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wro
 /** Rows that mean and resample draw from. */
 const REFERENCE_ROWS = 8;
 
-/** What the page is asked to do: read from the URL, as every part of the page needs it. */
+/** The work that the page asks for, read from the URL, as every part of the page needs it. */
 class AblationRequest {
   /** Selected heads that the model has and that are not switched off. */
   readonly heads: readonly string[] = $derived.by(() => {
@@ -41,7 +41,7 @@ class AblationRequest {
     view.change({ ...heldToken.to(hold(position, prompt.request)), ...wrongToken.to(-1) });
   }
 
-  /** What the held token is compared with. */
+  /** The token that the held one is compared with. */
   readonly contrast: { readonly position: number; readonly wrong: number } | undefined = $derived(
     this.held !== undefined && this.held >= 1 && wrongToken.value >= 0
       ? { position: this.held, wrong: wrongToken.value }
@@ -79,7 +79,7 @@ class AblationRequest {
   /** Everything that is switched on, as data. */
   readonly interventions: readonly Intervention[] = $derived(activeInterventions(this.ablation, this.extras));
 
-  /** What POST /api/ablate takes, without the prompt or rows. @param reference rows of at least the measured rows' length */
+  /** The body of POST /api/ablate, without the prompt or rows. @param reference rows of at least the measured rows' length */
   request(reference: Rows = this.reference): Record<string, unknown> {
     const { heads, byPosition } = this.ablation;
     return {

@@ -1,7 +1,7 @@
 import { command, quote } from "../../../backend/common/command-line.ts";
 import type { Rows } from "./interventions/interventions.ts";
 
-/** What the command lines of the page depend on. */
+/** Model, input and heads of the page's command lines. */
 export interface Setting {
   readonly model: string;
   /** A text, or rows of token ids, which go by a file. */
@@ -9,7 +9,7 @@ export interface Setting {
   readonly heads: readonly string[];
 }
 
-/** How heads are taken out. */
+/** The method by which heads are taken out, with its control. */
 export interface Way {
   readonly method: string;
   readonly byPosition: boolean;

@@ -21,11 +21,11 @@ export function withoutHeads(heads: readonly string[]): string {
 export interface Measured {
   readonly prompt: Prompt;
   readonly effect: Effect | undefined;
-  /** Whether it answers another question than the present one. */
+  /** True if it answers another question than the present one. */
   readonly stale: boolean;
 }
 
-/** What the cards show of the effect on the prompt. */
+/** The effect on the prompt as the cards show it. */
 class EffectView {
   /** Token under the pointer. */
   pointed = $state<number>();
@@ -35,7 +35,7 @@ class EffectView {
     return effects.answer.value;
   }
 
-  /** What there is to show: the effect, else the text alone, else what answered the question before. */
+  /** The losses to show: the effect, else the text alone, else what answered the question before. */
   readonly measured: Measured | undefined = $derived.by(() => {
     const { value, before } = effects.answer;
     if (value) return { prompt: value.prompt, effect: value, stale: false };
@@ -44,7 +44,7 @@ class EffectView {
     return prompt.answer.before && { prompt: prompt.answer.before, effect: undefined, stale: true };
   });
 
-  /** What an outdated answer is called. */
+  /** Name of an outdated answer. */
   readonly of: string = $derived(prompt.value === undefined ? "of the text before" : "of the choice before");
 
   /** The heads that are taken out, in words. */
@@ -70,7 +70,7 @@ class EffectView {
     };
   });
 
-  /** What the numbers on the page are of. */
+  /** The choices that the numbers on the page are of. */
   readonly settings: Readonly<Record<string, unknown>> = $derived({
     text: prompt.shown,
     heads: ablationRequest.heads,
@@ -84,7 +84,7 @@ class EffectView {
     return this.lines === undefined ? { columns: [], rows: [] } : lossTable(this.lines);
   }
 
-  /** What the command lines of the prompt take. */
+  /** Setting of the prompt's command lines. */
   readonly setting: Setting = $derived.by(() => ({
     model: workspace.model,
     input:

@@ -14,7 +14,7 @@ export interface Line {
   readonly nll: readonly number[];
 }
 
-/** What the interventions do to the user's prompt. */
+/** The effect of the interventions on the user's prompt. */
 export interface Effect {
   readonly prompt: Prompt;
   /** Heads that are taken out, LAYER.HEAD. */
@@ -27,7 +27,7 @@ export interface Effect {
   readonly next: { readonly before: readonly Candidate[]; readonly after: readonly Candidate[] };
   /** Logit of the held token less that of the wrong answer, where one was asked for. */
   readonly difference?: AblateResult["difference"];
-  /** Whether the control is yet to come. */
+  /** True if the control is yet to come. */
   readonly pending: boolean;
   readonly ms: number;
 }

@@ -5,7 +5,7 @@ import { urlParam } from "../state/url.svelte.ts";
 import type { Extra } from "./interventions/interventions.ts";
 import { PARTS } from "./loss/part.ts";
 
-/** What stands in for a head's output. */
+/** Values that stand in for a head's output. */
 export const method = urlParam("method", choice(ABLATION_METHODS, "zero"));
 /** Of mean: one mean a position. */
 export const byPosition = urlParam("by-position", flag());

@@ -1,4 +1,4 @@
-/** Whether the server lets this browser in; it says so by its answers. */
+/** True if the server lets this browser in; it says so by its answers. */
 class Access {
   /** The server has asked for its token. */
   refused = $state(false);

@@ -1,7 +1,7 @@
 import type { Problem } from "../../../backend/common/api/problem.ts";
 import { access } from "./access.svelte.ts";
 
-/** What the server refused, or why it was not reached. */
+/** A request that the server refused or that did not reach it. */
 export class ApiError extends Error {
   readonly problem: Problem;
 
@@ -12,12 +12,12 @@ export class ApiError extends Error {
   }
 }
 
-/** Whether an error only says that a request was given up. */
+/** Says whether an error only says that a request was given up. */
 export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
-/** How a request is followed. */
+/** Ways to give up, name and limit a request. */
 export interface Caller {
   /** Gives it up. */
   readonly signal?: AbortSignal;
@@ -53,7 +53,7 @@ export function tokenIn(pasted: string): string {
   return (URL.canParse(text) && new URL(text).searchParams.get("token")) || text;
 }
 
-/** Whether the server lets in who shows this token. @throws TypeError where it does not answer */
+/** Says whether the server lets in who shows this token. @throws TypeError where it does not answer */
 export async function isToken(token: string): Promise<boolean> {
   if (!/^[\x21-\x7e]+$/.test(token)) return false; // no header could carry it
   return (await fetch("/api/health", { headers: { authorization: `Bearer ${token}` } })).ok;

@@ -2,7 +2,7 @@ import { untrack } from "svelte";
 import type { Problem } from "../../../backend/common/api/problem.ts";
 import { ApiError, isAbort } from "./client.ts";
 
-/** What has become of the latest of several requests for the same thing. */
+/** State of the latest of several requests for the same thing. */
 export type Outcome<T> =
   | { readonly state: "empty" }
   | { readonly state: "loading"; readonly value?: T }

@@ -11,7 +11,7 @@ import { CONTRASTS } from "./contrast.ts";
 import { loadPattern, type Patterns, pick } from "./patterns.ts";
 
 export const contrast = urlParam("contrast", choice(CONTRASTS, "linear"));
-/** Whether weights are multiplied by the norm of what the key's value writes. */
+/** True if weights are multiplied by the norm of what the key's value writes. */
 export const weighted = urlParam("weighted", flag());
 export const background = urlParam("behind", choice(["attention", "loss"], "attention"));
 export const showIds = urlParam("ids", flag());
@@ -31,7 +31,7 @@ export interface Shown {
   readonly patterns: Patterns;
 }
 
-/** What the Attention page shows: a head, its pattern on the user's prompt, and those of the other heads of its layer. */
+/** The Attention page's view: a head, its pattern on the user's prompt, and those of the other heads of its layer. */
 class Attention {
   readonly head = new Answer<Shown & { readonly head: number }>();
   readonly layer = new Answer<Shown>();
@@ -54,7 +54,7 @@ class Attention {
 
   readonly tooLong = $derived((prompt.value?.ids.length ?? 0) > MOST_TOKENS);
 
-  /** How many weights the layer has on this prompt. */
+  /** Number of weights that the layer has on this prompt. */
   readonly layerSize = $derived((workspace.info.value?.heads ?? 0) * (prompt.value?.ids.length ?? 0) ** 2);
 
   /** Keeps to the head, the prompt and the weighting; run in an effect. */

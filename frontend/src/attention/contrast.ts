@@ -1,4 +1,4 @@
-/** How values are spread over the colour scale. */
+/** Spread of values over the colour scale. */
 export const CONTRASTS = ["linear", "arcsinh", "log"] as const;
 export type Contrast = (typeof CONTRASTS)[number];
 
@@ -9,7 +9,7 @@ export const LOG_DECADES = 4;
 export interface Scale {
   readonly low: number;
   readonly high: number;
-  /** Where the arcsinh scale turns from straight to logarithmic: the median of the values that are not masked. */
+  /** The value at which the arcsinh scale turns from straight to logarithmic: the median of the values that are not masked. */
   readonly knee: number;
 }
 

@@ -19,7 +19,7 @@ export interface NamedPattern {
 
 /** Longest prompts whose whole pattern goes into a CSV or a JSON file; of longer ones only what is not negligible does. */
 export const MOST_DENSE = 512;
-/** What counts as negligible, as a share of the largest weight. */
+/** Weight that counts as negligible, as a share of the largest weight. */
 export const NEGLIGIBLE = 0.001;
 
 /** Every weight that a query can have, or for long prompts those that are not negligible: query, key, both tokens, weight. */

@@ -6,7 +6,7 @@ import { Shared } from "./matrix/shared.ts";
 
 /** Attention of some heads of a layer on the user's prompt. */
 export interface Patterns {
-  /** How many heads are held. */
+  /** Number of heads that are held. */
   readonly heads: number;
   readonly tokens: number;
   /** [heads, query, key], row-major; 0 where the key comes after the query. */
@@ -18,7 +18,7 @@ export interface PatternOptions {
   readonly heads?: readonly number[];
   /** Each key's weight times the norm of what its value writes through W_O (Kobayashi et al. 2020). */
   readonly weighted?: boolean;
-  /** How the numbers travel; half precision by default: 11 significant bits, which no picture shows. */
+  /** Precision in which the numbers travel; half precision by default: 11 significant bits, which no picture shows. */
   readonly dtype?: TensorType;
 }
 

@@ -12,7 +12,7 @@ export function strongest(weights: Float32Array, count: number): Weight[] {
     .slice(0, count);
 }
 
-/** Where a token looks: its weight on every key. @param pattern [tokens, tokens] @returns [tokens], a view */
+/** The weight of a token on every key. @param pattern [tokens, tokens] @returns [tokens], a view */
 export function outgoing(pattern: Float32Array, tokens: number, query: number): Float32Array {
   return pattern.subarray(query * tokens, (query + 1) * tokens);
 }
@@ -37,13 +37,13 @@ export function meanIncoming(pattern: Float32Array, tokens: number): Float32Arra
   return Float32Array.from(sums, (sum, key) => sum / (tokens - key));
 }
 
-/** What share of a head's attention goes to a kind of key, on average over the queries that have such a key. */
+/** The share of a head's attention that goes to a kind of key, on average over the queries that have such a key. */
 export interface Average {
   readonly name: string;
   readonly definition: string;
   /** Undefined where no query has such a key. */
   readonly value: number | undefined;
-  /** How many queries it is the mean over. */
+  /** Number of queries it is the mean over. */
   readonly queries: number;
 }
 

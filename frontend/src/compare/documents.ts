@@ -2,7 +2,7 @@ import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { KeptScores } from "../state/workspace.svelte.ts";
 
-/** What is known of how scores were made. */
+/** Origin of scores. */
 type Made = Pick<KeptScores, "params" | "seed">;
 
 /**
@@ -28,7 +28,7 @@ export function probeParams(document: Made | undefined, flags: readonly Flag[]):
   return Object.fromEntries(Object.entries(document?.params ?? {}).filter(([name]) => names.has(name)));
 }
 
-/** What tells documents of one model and probe apart: parameters, and when it was made. */
+/** Label that tells documents of one model and probe apart: parameters, and when it was made. */
 export function documentLabel({ params, created, id }: KeptScores): string {
   const words = Object.entries(params).map(([name, value]) => `${name} ${parameterText(value)}`);
   const made = created === undefined ? [] : [created.slice(0, 16).replace("T", " ")];

@@ -4,7 +4,7 @@ import type { Figure } from "../components/plot/figure.ts";
 import { type Level, levelShapes } from "../components/plot/levels.ts";
 import { figure } from "../format.ts";
 
-/** How a model is told from the other in a figure. */
+/** The look of a model, to tell it from the other, in a figure. */
 export interface ModelStyle {
   readonly name: string;
   /** #rrggbb */

@@ -6,7 +6,7 @@ import { workspace } from "../state/workspace.svelte.ts";
 import { groupStart } from "./finding.ts";
 import { comparisonView, secondParam, secondScoresParam } from "./view.svelte.ts";
 
-/** What `view.href` takes to open the card of a compared head on the Heads page, with its model and metric. @param side 0 or 1 @param head LAYER.HEAD or KV LAYER.HEAD */
+/** Parameters for `view.href` to open the card of a compared head on the Heads page, with its model and metric. @param side 0 or 1 @param head LAYER.HEAD or KV LAYER.HEAD */
 export function headLink(comparison: HeadComparison, side: number, head: string): Record<string, string | undefined> {
   const { axis, metric, models } = comparison;
   const name = head.replace(/^KV /, "");

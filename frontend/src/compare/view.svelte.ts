@@ -19,7 +19,7 @@ const BEST = 5;
 export const secondParam = urlParam("second", text());
 /** Its score document; "" for the one that was made most like the first model's. */
 export const secondScoresParam = urlParam("second-scores", text());
-/** How many of the best heads are named. */
+/** Number of the best heads that are named. */
 export const bestParam = urlParam("best", number(BEST, { least: 1, most: 100, whole: true }));
 
 /** Two models' heads by one metric, by the present choices. */
@@ -74,7 +74,7 @@ class ComparisonView {
     return this.info.problem ?? this.#answer.problem;
   }
 
-  /** Whether every score document of both models has been read, so that "none" is an answer. */
+  /** True if every score document of both models has been read, so that "none" is an answer. */
   readonly settled = $derived(
     headMetrics.settled &&
       this.info.value !== undefined &&

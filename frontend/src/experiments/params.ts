@@ -8,6 +8,6 @@ export const chosenExperiment = urlParam("experiment", text());
 export const shownReport = urlParam("report", text());
 /** Id of the report that is laid beside it; "" for none. */
 export const comparedReport = urlParam("against", text());
-/** What the next run is made with. */
+/** Preset of the next run. */
 export const runPreset = urlParam("preset", choice(PRESETS, "quick"));
 export const runParams = urlParam("given", json<Readonly<Record<string, string>>>({}));

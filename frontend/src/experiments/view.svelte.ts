@@ -9,7 +9,7 @@ import { chosenExperiment, comparedReport, shownReport } from "./params.ts";
 
 export type ExperimentDefinition = Definitions["experiments"][number];
 
-/** What the experiments page looks at. */
+/** The experiment, report and comparison of the experiments page. */
 class ExperimentsView {
   /** Reports that there are, by experiment. */
   readonly entries = new Answer<ExperimentEntry[]>();
@@ -41,7 +41,7 @@ class ExperimentsView {
   /** The job that works on the chosen experiment, or the last one that did. */
   readonly job: JobSummary | undefined = $derived(jobOf(this.definition?.name));
 
-  /** Where the shown report is, as JSON or as a page. */
+  /** Address of the shown report, as JSON or as a page. */
   reportPath(kind: "report" | "report.html"): string {
     return `/api/experiments/${this.definition?.name}/${kind}?id=${this.shown?.id}`;
   }

@@ -2,7 +2,7 @@ import { command, parameterPairs } from "../../../backend/common/command-line.ts
 import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import type { Metric } from "./metrics.ts";
 
-/** Where a file of the data folder is, for a command line that is run beside it. */
+/** Path of a file of the data folder, for a command line that is run beside it. */
 export function fileOf(id: string): string {
   return `.headscope/${id}`;
 }
@@ -22,7 +22,7 @@ export function metricCommand(metric: Metric, model: string, run: string | undef
   return probeCommand(metric.document, model);
 }
 
-/** What `--heads` takes: "top:8@FILE#METRIC" for the best of a score file over query heads, else the heads by name. */
+/** The value of `--heads`: "top:8@FILE#METRIC" for the best of a score file over query heads, else the heads by name. */
 export function headsOption(heads: readonly string[], metric: Metric | undefined, top: number): string {
   if (top === 0 || metric?.document === undefined || metric.axis !== "heads") return heads.join(",");
   return `top:${top}@${fileOf(metric.document.id)}#${metric.name}`;
@@ -41,7 +41,7 @@ export function finderCommand(
   return command(["mask"], { scores: fileOf(metric.document.id), metric: metric.name, top, out: "mask.json" });
 }
 
-/** What POST /api/prompts takes; undefined while the model is unknown. */
+/** The body of POST /api/prompts; undefined while the model is unknown. */
 type PromptRequest = Readonly<Record<string, unknown>> | undefined;
 
 /** The command that ablates heads on the user's prompt. */

@@ -7,7 +7,7 @@ import { events } from "../state/events.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { documentMetrics, type Metric, runOf, trainingMetrics } from "./metrics.ts";
 
-/** What is known of the heads of the present model, for the Heads page and for the card of a head on any page. */
+/** Scores, masks and training of the heads of the present model, for the Heads page and for the card of a head on any page. */
 class HeadMetrics {
   /** Of the run that the model is a checkpoint of. */
   readonly curves = new Answer<RunCurves>();
@@ -32,7 +32,7 @@ class HeadMetrics {
     ];
   });
 
-  /** Whether everything that there is to read has been read, so that "nothing" is an answer. */
+  /** True if everything that there is to read has been read, so that "nothing" is an answer. */
   readonly settled = $derived(
     workspace.info.value !== undefined &&
       workspace.scores.value !== undefined &&

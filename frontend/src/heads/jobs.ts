@@ -1,6 +1,6 @@
 import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 
-/** What has become of a job, in words. */
+/** The state of a job in words. */
 export function jobWords({ status, title, error }: Pick<JobSummary, "status" | "title" | "error">): string {
   switch (status) {
     case "queued":

@@ -7,7 +7,7 @@ import { groupBy } from "../components/head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {
-  /** What the URL says: "start/induction.json#induction", or "training#induction.induction". */
+  /** Its name in the URL: "start/induction.json#induction", or "training#induction.induction". */
   readonly id: string;
   readonly label: string;
   readonly probe: string;
@@ -132,7 +132,7 @@ export interface MetricName {
   readonly name: string;
 }
 
-/** What stands for a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
+/** The name of a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
 export function writeMetricName({ probe, name }: MetricName): string {
   return `${NAMED}${probe}${name === probe ? "" : `#${name}`}`;
 }
@@ -189,7 +189,7 @@ export function runOf(ref: string): { readonly id: string; readonly step?: numbe
   return { id: found[1]!, ...(found[2] === undefined ? {} : { step: Number(found[2]) }) };
 }
 
-/** What most tells heads apart that score alike by another probe. */
+/** Metrics that tell heads apart that score alike by another probe. */
 const TELLING = ["retrieval", "previous-token"];
 
 /**

@@ -15,6 +15,6 @@ export const toParam = urlParam("to", number(-1, { least: -1, whole: true }));
 /** Least value that the finder shows; "" for all. */
 export const leastParam = urlParam("least", text());
 export const orderParam = urlParam("order", choice(ORDERS, "highest"));
-/** Whether colours span all values that a metric can have, or those that it has. */
+/** Span of the colours: all values that a metric can have, or those that it has. */
 export const scaleParam = urlParam("scale", choice(["whole", "own"], "whole"));
 export const listParam = urlParam("list", choice(["heads", "layers"], "heads"));

@@ -10,9 +10,9 @@ import { headMetrics } from "./headMetrics.svelte.ts";
 import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
 import { findParam, fromParam, leastParam, metricParam, orderParam, scaleParam, toParam } from "./params.ts";
 
-/** What the Heads page shows of the present model by the present choices. */
+/** The Heads page's view of the present model by the present choices. */
 class HeadsView {
-  /** How many heads from the top are marked while the slider is dragged; undefined otherwise. */
+  /** Number of heads from the top that are marked while the slider is dragged; undefined otherwise. */
   draft = $state<number>();
 
   readonly shape: HeadShape | undefined = $derived(workspace.info.value);
@@ -58,7 +58,7 @@ class HeadsView {
     return asKvHeads(selection.value, this.shape);
   });
 
-  /** How many of the found heads, best first, are exactly what is selected; 0 for another choice. */
+  /** Number of the found heads, best first, that are exactly the selected ones; 0 for another choice. */
   readonly top = $derived(this.draft ?? topCount(this.best, this.chosen));
 
   /** As `top`, of all heads, highest first: what the command line's top:N@FILE stands for. */

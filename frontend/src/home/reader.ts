@@ -1,6 +1,6 @@
 import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
 
-/** What is known of the models, as the workspace has it. */
+/** Lists of models and runs as the workspace has it. */
 interface Models {
   /** The one that is worked with; "" until known. */
   readonly model: string;

@@ -5,9 +5,9 @@ import type { ExportFormat, From } from "./export/formats.ts";
 import { below, type MaskFile, withMask } from "./mask/choice.ts";
 import { stopFlag } from "./text/stops.ts";
 
-/** What the terminal needs to know of a mask. */
+/** A mask as the terminal needs it. */
 export interface Masking {
-  /** Whether KV heads stream: the mask's file is needed then. */
+  /** True if KV heads stream: the mask's file is needed then. */
   readonly streams: boolean;
   readonly file: MaskFile;
   /** Query heads, LAYER.HEAD. */
@@ -38,7 +38,7 @@ export function generateCommand(
   return [...ids, streams ? withMask(file, generate) : generate()].join("\n");
 }
 
-/** What a needle test is asked with. */
+/** Settings of a needle test. */
 export interface NeedleAsk {
   readonly model: string;
   readonly lengths: readonly number[];
@@ -77,7 +77,7 @@ export function searchCommand(request: Omit<Extract<JobRequest, { kind: "mask-se
   return command(["mask"], options);
 }
 
-/** What an export is made from. */
+/** Contents of an export. */
 export interface ExportAsk {
   readonly format: ExportFormat;
   readonly from: From;

@@ -7,7 +7,7 @@ import { PATCH_LIST, PLACE_LIST } from "./choices.ts";
 
 /** The pairs; none for the example that fits the model. */
 export const pairsParam = urlParam("pairs", json<readonly PairInput[]>([]));
-/** Which pair is shown, from 0. */
+/** Number of the pair that is shown, from 0. */
 export const shownPair = urlParam("pair", number(0, { least: 0, whole: true }));
 /** One activation at a time, or the path from earlier heads into chosen ones. */
 export const kind = urlParam("patch", choice(["node", "path"], "node"));
@@ -16,7 +16,7 @@ export const by = urlParam("by", choice(PLACE_LIST, "head"));
 /** Receivers of path patching, of one layer. */
 export const into = urlParam("into", heads());
 export const through = urlParam("through", choice(PATH_ENDS, "k"));
-/** What lies on a path: nothing, or the MLPs between. */
+/** Modules on a path: nothing, or the MLPs between. */
 export const form = urlParam("form", choice(PATH_FORMS, "direct"));
 /** Position that is marked in the shown pair. */
 export const positionParam = urlParam("position", heldCodec);

@@ -82,7 +82,7 @@ class Patching {
 
   readonly #bos = $derived(this.textual && promptBos.value !== "auto" ? { bos: promptBos.value === "on" } : {});
 
-  /** What POST /api/patch takes; undefined while there is nothing to ask. */
+  /** The body of POST /api/patch; undefined while there is nothing to ask. */
   readonly request: PatchRequest | undefined = $derived.by(() => {
     if (this.pairs.length === 0) return undefined;
     const common = { model: workspace.model, pairs: this.pairs, ...this.#bos };
@@ -116,7 +116,7 @@ class Patching {
     return `${fileLine("pair.json", this.pairs.length === 1 ? this.pairs[0] : this.pairs)} && ${line}`;
   });
 
-  /** What the result of another question is called. */
+  /** Name of the result of another question. */
   readonly before: string = $derived.by(() => {
     const old = this.result.before;
     return old !== undefined && JSON.stringify(old.pairs) !== JSON.stringify(this.pairs)
@@ -124,7 +124,7 @@ class Patching {
       : "of the choice before";
   });
 
-  /** How far the patching of the present question is; undefined where that is not known. */
+  /** Progress of the patching of the present question; undefined where that is not known. */
   get progress(): { done: number; total: number } | undefined {
     return this.#progress !== undefined && this.#progress.id === this.result.id ? this.#progress : undefined;
   }

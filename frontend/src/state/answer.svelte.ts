@@ -11,7 +11,7 @@ const PATIENCE = 20;
 export const TAB = Math.random().toString(36).slice(2, 10);
 let count = 0;
 
-/** How one request is made. */
+/** The means by which one request is made. */
 export interface Call<T> extends Caller {
   readonly signal: AbortSignal;
   readonly id: string;
@@ -22,20 +22,20 @@ export interface Call<T> extends Caller {
 /** Makes the request that answers a question. */
 export type Ask<T> = (call: Call<T>) => Promise<T>;
 
-/** How a question is followed. */
+/** Pace and conditions of following a question. */
 export interface FollowOptions {
   /** Changes that follow each other faster than this are answered once, in milliseconds; default 0. */
   readonly pause?: number;
   /** Seconds that it may be expected to take before the reader is asked whether to go on; default 20. */
   readonly patience?: number;
-  /** Whether the reader asks, by a button, and the change of the question alone does not. */
+  /** True if the reader asks, by a button, and the change of the question alone does not. */
   readonly byHand?: boolean;
   /** The answer that this one needs first: while it is not there, what has become of it is said here. */
   readonly after?: Answer<unknown>;
 }
 
 /**
- * What has become of a question: "empty" without one, "due" where the reader has not asked yet, "loading" also before the request
+ * State of a question: "empty" without one, "due" where the reader has not asked yet, "loading" also before the request
  * could be made, "long" where the reader is to say whether it is worth the time.
  */
 export type Standing = "empty" | "due" | "loading" | "ready" | "failed" | "cancelled" | "long";
@@ -52,14 +52,14 @@ export class Answer<T> {
   #problem = $state.raw<Problem>();
   #after = $state.raw<Answer<unknown>>();
   #id = $state.raw("");
-  /** Whether the request of the present question was made, or is about to be. */
+  /** True if the request of the present question was made, or is about to be. */
   #asked = $state.raw(false);
   #ask: Ask<T> | undefined;
   #current: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #changed = -Infinity;
   #rested = true;
-  /** Whether the reader waits for it however long it takes. */
+  /** True if the reader waits for it however long it takes. */
   #patient = false;
   #patience = PATIENCE;
 

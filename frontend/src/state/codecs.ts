@@ -1,4 +1,4 @@
-/** How a choice is written in the URL. */
+/** The form of a choice in the URL. */
 export interface Codec<T> {
   readonly default: T;
   encode(value: T): string;

@@ -7,9 +7,9 @@ type Listener<K extends keyof Events> = (data: Events[K]) => void;
 /** Until a connection that the browser has given up is tried again, in milliseconds. */
 const AGAIN = 3_000;
 
-/** What the server tells of jobs, runs and files as it happens. The browser reconnects by itself and misses nothing. */
+/** The server's news of jobs, runs and files as it happens. The browser reconnects by itself and misses nothing. */
 class ServerEvents {
-  /** Whether the connection stands. */
+  /** True if the connection stands. */
   connected = $state(false);
   readonly #listeners = new Map<keyof Events, Set<Listener<never>>>();
   readonly #returns = new Set<() => void>();

@@ -7,7 +7,7 @@ interface PageRow {
   readonly key: string;
   /** The open head's card is a part of the page or stands beside it, or the page itself is about the head; absent elsewhere. */
   readonly head?: "within" | "beside" | "subject";
-  /** Whether the page is about the user's prompt, which is run while it is open. */
+  /** True if the page is about the user's prompt, which is run while it is open. */
   readonly prompt?: boolean;
 }
 

@@ -11,14 +11,14 @@ export const DEFAULT_TEXT =
 
 /** The user's own text; of models without a tokenizer token ids with spaces between. */
 export const promptText = urlParam("text", text(DEFAULT_TEXT));
-/** Whether BOS comes before it: as the tokenizer does, on, or off. */
+/** BOS before it: as the tokenizer does, on, or off. */
 export const promptBos = urlParam("bos", choice(["auto", "on", "off"], "auto"));
 
 /** A text that a page is about in place of the user's own. */
 export interface Lent {
   /** The text; token ids with spaces between for models without a tokenizer. */
   readonly text: string;
-  /** What it is, such as "the clean prompt". */
+  /** Its name, such as "the clean prompt". */
   readonly name: string;
 }
 
@@ -39,7 +39,7 @@ class PromptState {
     return request && [workspace.info.value?.digest, request];
   });
 
-  /** What the user's text is in the present model: the text itself, or the ids that a model without a tokenizer is given. */
+  /** The user's text as the present model takes it: the text itself, or the ids that a model without a tokenizer is given. */
   get shown(): string {
     const { request } = this;
     return request !== undefined && "tokens" in request
@@ -60,17 +60,17 @@ class PromptState {
     };
   }
 
-  /** What `view.href` takes so that another page is about the text of this one. */
+  /** Parameters for `view.href` so that another page is about the text of this one. */
   carried(): Record<string, string | undefined> {
     return this.#lent === undefined ? {} : promptText.to(this.#lent.text);
   }
 
-  /** What POST /api/prompts takes; undefined while the model is unknown. */
+  /** The body of POST /api/prompts; undefined while the model is unknown. */
   get request(): PromptInput | undefined {
     return this.requestFor(this.#lent?.text ?? promptText.value);
   }
 
-  /** What POST /api/prompts takes for a text; undefined while the model is unknown. */
+  /** The body of POST /api/prompts for a text; undefined while the model is unknown. */
   requestFor(given: string): PromptInput | undefined {
     const info = workspace.info.value;
     if (info === undefined || info.ref === "") return undefined;

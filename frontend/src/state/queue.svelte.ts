@@ -7,7 +7,7 @@ import { TAB } from "./answer.svelte.ts";
 /** Milliseconds between looks at the server's queue, while somebody waits. */
 const PERIOD = 1_000;
 
-/** What is asked, in words, by kind of request. */
+/** The work in words, by kind of request. */
 const NOUNS: Readonly<Record<string, string>> = {
   prompt: "a text",
   patterns: "patterns",
@@ -20,7 +20,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   describe: "the opening of a model",
 };
 
-/** What the server's worker computes and what waits for it; looked at while somebody waits. */
+/** The queue of the server's worker; looked at while somebody waits. */
 class ServerQueue {
   #entries = $state.raw<readonly QueueEntry[]>([]);
   #watchers = 0;
@@ -38,7 +38,7 @@ class ServerQueue {
     };
   }
 
-  /** What a request waits for, in words; "" while that is not known. @param id its name in the queue */
+  /** Words for what a request waits for; "" while that is not known. @param id its name in the queue */
   reason(id: string): string {
     return reasonOf(this.#entries, id, TAB);
   }
@@ -54,7 +54,7 @@ class ServerQueue {
   }
 }
 
-/** What a request waits for, in words. @param tab beginning of the names of one's own requests */
+/** Words for what a request waits for. @param tab beginning of the names of one's own requests */
 export function reasonOf(entries: readonly QueueEntry[], id: string, tab: string): string {
   const own = entries.find((entry) => entry.id === id);
   if (own === undefined) return "";
@@ -79,7 +79,7 @@ function progressWords(entry: QueueEntry): string {
   return `${words.join(", ")}${left(entry)}`;
 }
 
-/** How long one takes yet: by how far it is, else by the estimate. */
+/** Time that one takes yet: by how far it is, else by the estimate. */
 function left({ seconds, ms = 0, progress }: QueueEntry): string {
   const share = progress && progress.total > 0 ? progress.done / progress.total : 0;
   const rest = share > 0.1 ? (ms * (1 - share)) / share : seconds === undefined ? undefined : 1_000 * seconds - ms;

@@ -28,7 +28,7 @@ class Theme {
     this.#apply();
   }
 
-  /** Whether the page is dark now. Reactive. */
+  /** True if the page is dark now. Reactive. */
   get dark(): boolean {
     if (this.#printing) return false;
     return this.#choice === "auto" ? this.#systemDark : this.#choice === "dark";

@@ -14,7 +14,7 @@ interface Place {
 }
 
 /**
- * Where the user is: the page, and every choice that makes up the view. It lives in the URL, non-defaults only, so that
+ * The user's place: the page, and every choice that makes up the view. It lives in the URL, non-defaults only, so that
  * a view can be linked; undo and redo act on it. Parameters are shared by name between pages.
  */
 class View {
@@ -24,7 +24,7 @@ class View {
   #lost = $state(pageAt(location.pathname) === undefined);
   #lastChange = 0;
 
-  /** Whether the address is that of no page. */
+  /** True if the address is that of no page. */
   get lost(): boolean {
     return this.#lost;
   }
@@ -134,7 +134,7 @@ export interface UrlParam<T> {
   readonly name: string;
   /** Reactive; setting it is a step of undo. */
   value: T;
-  /** What `view.change` and `view.href` take to set it. */
+  /** Parameters for `view.change` and `view.href` that set it. */
   to(value: T): Record<string, string | undefined>;
 }
 

@@ -18,7 +18,7 @@ const chosenModel = urlParam("model", text());
 /** A score document with its id in the data folder. */
 export type KeptScores = HeadScores & { readonly id: string };
 
-/** What the server has: read once, kept true by its events. Every list is undefined until it has been read. */
+/** The server's lists: read once, kept true by its events. Every list is undefined until it has been read. */
 class Workspace {
   readonly health = new Latest<Health>();
   readonly definitions = new Latest<Definitions>();
@@ -46,7 +46,7 @@ class Workspace {
     chosenModel.value = ref;
   }
 
-  /** What `view.href` takes to go somewhere with another model. */
+  /** Parameters for `view.href` to go somewhere with another model. */
   withModel(ref: string): Record<string, string | undefined> {
     return chosenModel.to(ref);
   }

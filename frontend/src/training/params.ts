@@ -13,15 +13,15 @@ export const stepsScale = urlParam("steps", choice(["log", "linear"], "log"));
 export const lossScale = urlParam("losses", choice(["linear", "log"], "linear"));
 /** Weight of the past in the smoothed curves; 0 smooths nothing. */
 export const smoothing = urlParam("smooth", number(0, { least: 0, most: 0.99 }));
-/** Whether the runs of a group are drawn as their mean and range. */
+/** True if the runs of a group are drawn as their mean and range. */
 export const together = urlParam("together", flag());
-/** Whether every head of a single run has its line, not only the best one. */
+/** True if every head of a single run has its line, not only the best one. */
 export const everyHead = urlParam("every", flag());
 /** Head whose pattern is shown, LAYER.HEAD; "" for the best one. */
 export const patternHead = urlParam("attend", text());
 /** Token ids that the pattern is shown on; "" for an example. */
 export const patternTokens = urlParam("tokens", text());
-/** Whether the form of a new run is open, and what is set in it. */
+/** True if the form of a new run is open, and what is set in it. */
 export const drafting = urlParam("new", flag());
 export const draftTask = urlParam("task", text("induction"));
 export const draftParams = urlParam("set", json<Readonly<Record<string, string>>>({}));

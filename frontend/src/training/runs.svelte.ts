@@ -8,7 +8,7 @@ import { type Curves, curvesOf, type Measurement, withMeasurements } from "./cur
 /** Measurements of a running run are shown at most this often, in milliseconds: plots of many lines then stay smooth. */
 const FLUSH = 400;
 
-/** What is known of one run: its parameters, checkpoints and curves, which grow while it trains. */
+/** One run: its parameters, checkpoints and curves, which grow while it trains. */
 export class RunData {
   readonly id: string;
   readonly detail = new Latest<RunDetail>();

@@ -9,7 +9,7 @@ import { metricsOf } from "./curves/metrics.ts";
 import { curvesParam, focusParam, patternHead, runsParam, stepParam, together } from "./params.ts";
 import { type RunData, runsData } from "./runs.svelte.ts";
 
-/** What the training page looks at. */
+/** The runs, metrics and checkpoint of the training page. */
 class TrainingView {
   /** While the slider moves or plays; the URL has the step once it rests. */
   preview = $state<number>();

@@ -75,7 +75,10 @@ describe("what is taken from a pattern", () => {
     const theme = { outgoing: "#00f", incoming: "#f60", paper: "#fff", ink: "#000", border: "#ccc" };
     const pictures = [
       matrixSvg(named, "data:image/png;base64,AAAA", { paper: "#fff", ink: "#000" }),
-      stripSvg("3.1", named.tokens, [box, box, box], marks, [], { width: 100, height: 40 }, theme),
+      stripSvg({
+        ...{ head: "3.1", tokens: named.tokens, boxes: [box, box, box], marks, fills: [] },
+        ...{ size: { width: 100, height: 40 }, theme },
+      }),
     ];
     for (const picture of pictures) {
       const parsed = new DOMParser().parseFromString(picture, "image/svg+xml");

@@ -48,7 +48,10 @@ describe("colours of cells", () => {
         { key: 20.25, query: 24.5, cell: 64 },
       ]) {
         const pixels = new Uint32Array(side * side);
-        expect(paintCells(pixels, side, new Pyramid(pattern, tokens, tokens), viewport, table, MASKED).factor).toBe(1);
+        expect(
+          paintCells(pixels, side, { pyramid: new Pyramid(pattern, tokens, tokens), viewport, table, masked: MASKED })
+            .factor,
+        ).toBe(1);
         for (let y = 0; y < side; y += 3)
           for (let x = 0; x < side; x++) {
             const key = Math.floor(viewport.key + (x + 0.5) / viewport.cell);
@@ -69,7 +72,10 @@ describe("colours of cells", () => {
     const pixels = new Uint32Array(side * side);
     const table = colourTable((value) => value, 1, heatStops(), NONE);
     const viewport = { key: 0, query: 0, cell: 0.25 };
-    expect(paintCells(pixels, side, new Pyramid(pattern, tokens, tokens), viewport, table, MASKED).factor).toBe(4);
+    expect(
+      paintCells(pixels, side, { pyramid: new Pyramid(pattern, tokens, tokens), viewport, table, masked: MASKED })
+        .factor,
+    ).toBe(4);
     for (let y = 0; y < side; y++)
       for (let x = 0; x <= y; x++) {
         const square = [0, 1, 2, 3].flatMap((dq) =>
@@ -85,14 +91,8 @@ describe("colours of cells", () => {
     pattern[901 * tokens + 333] = 1;
     const pixels = new Uint32Array(300 * 300);
     const table = colourTable((value) => value, 1, heatStops(), NONE);
-    paintCells(
-      pixels,
-      300,
-      new Pyramid(pattern, tokens, tokens),
-      { key: 0, query: 0, cell: 300 / tokens },
-      table,
-      MASKED,
-    );
+    const pyramid = new Pyramid(pattern, tokens, tokens);
+    paintCells(pixels, 300, { pyramid, viewport: { key: 0, query: 0, cell: 300 / tokens }, table, masked: MASKED });
     expect([...pixels].filter((pixel) => pixel === packed(heat(1))).length).toBeGreaterThan(0);
   });
 
@@ -146,17 +146,17 @@ describe("what is seen of a matrix", () => {
   const frame = { size: 600, queries: 100, keys: 100 };
 
   it("zooming keeps the place under the pointer", () => {
-    const before = zoom(whole(frame), 4, 250, 130, frame);
-    const after = zoom(before, 1.7, 401, 333, frame);
+    const before = zoom(whole(frame), 4, { x: 250, y: 130 }, frame);
+    const after = zoom(before, 1.7, { x: 401, y: 333 }, frame);
     expect(before.key + 401 / before.cell).toBeCloseTo(after.key + 401 / after.cell, 10);
     expect(before.query + 333 / before.cell).toBeCloseTo(after.query + 333 / after.cell, 10);
   });
 
   it("the view never leaves the matrix, and shows all of it at least", () => {
-    let viewport = zoom(whole(frame), 3, 0, 0, frame);
+    let viewport = zoom(whole(frame), 3, { x: 0, y: 0 }, frame);
     viewport = pan(viewport, 5000, -5000, frame);
     expect(viewport).toEqual({ key: 0, query: 100 - 600 / 18, cell: 18 });
-    expect(zoom(viewport, 0.01, 300, 300, frame)).toEqual(whole(frame));
+    expect(zoom(viewport, 0.01, { x: 300, y: 300 }, frame)).toEqual(whole(frame));
     expect(seen(viewport.query, viewport.cell, 600, 100)).toEqual([66, 100]);
   });
 
@@ -173,10 +173,12 @@ describe("what is seen of a matrix", () => {
   });
 
   it("labels are far enough apart, at round positions, and every one where there is room", () => {
-    const ticks = thinned(0, 0.6, 600, 1000, 13);
+    const ticks = thinned({ start: 0, cell: 0.6, size: 600, count: 1000 }, 13);
     expect(ticks.map(({ index }) => index)).toEqual(Array.from({ length: 20 }, (_, i) => 50 * i));
     expect(ticks[1]!.at).toBeCloseTo(50.5 * 0.6, 10);
-    expect(thinned(2.5, 60, 600, 100, 13).map(({ index }) => index)).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    expect(thinned({ start: 2.5, cell: 60, size: 600, count: 100 }, 13).map(({ index }) => index)).toEqual([
+      2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+    ]);
   });
 });
 
@@ -206,7 +208,7 @@ describe("keys and wheel", () => {
   });
 
   it("the page may scroll where there is nothing to zoom out of", () => {
-    expect(onWheel(whole(frame), 100, 10, 10, frame)).toBeUndefined();
-    expect(onWheel(whole(frame), -100, 10, 10, frame)!.cell).toBeGreaterThan(10);
+    expect(onWheel(whole(frame), 100, { x: 10, y: 10 }, frame)).toBeUndefined();
+    expect(onWheel(whole(frame), -100, { x: 10, y: 10 }, frame)!.cell).toBeGreaterThan(10);
   });
 });

@@ -106,7 +106,11 @@ describe("finding tokens", () => {
 
 describe("marks of a token", () => {
   it("upper halves are where it looks, lower ones who looks at it, on the head's own scale", () => {
-    const marks = marksOf(1, BOXES, outgoing(PATTERN, 4, 1), incoming(PATTERN, 4, 1), 1);
+    const marks = marksOf(1, BOXES, {
+      outgoing: outgoing(PATTERN, 4, 1),
+      incoming: incoming(PATTERN, 4, 1),
+      largest: 1,
+    });
     expect(marks.upper).toEqual([0.5, 0.5, 0, 0].map(Math.sqrt));
     expect(marks.lower).toEqual([0, 0.5, 0.5, 0.625].map(Math.sqrt));
     expect(marks.lines.map(({ kind }) => kind)).toEqual(["outgoing", "incoming", "incoming"]);
@@ -115,7 +119,11 @@ describe("marks of a token", () => {
 
   it("negligible weights get no line, and numbers do not overlap", () => {
     const close = BOXES.map((box, i) => ({ ...box, x: i * 12, y: 0, width: 10 }));
-    const marks = marksOf(3, close, Float32Array.of(0.4, 0.35, 0.001, 0.249), new Float32Array(4), 1);
+    const marks = marksOf(3, close, {
+      outgoing: Float32Array.of(0.4, 0.35, 0.001, 0.249),
+      incoming: new Float32Array(4),
+      largest: 1,
+    });
     expect(marks.lines).toHaveLength(2);
     expect(marks.numbers.map(({ text }) => text)).toEqual(["0.400", "0.249"]);
     expect(restingMarks(Float32Array.of(1, 0.25), 1)).toMatchObject({ upper: [], lower: [1, 0.5], lines: [] });

@@ -13,7 +13,7 @@ export interface Continuation {
   readonly done: boolean;
 }
 
-/** How long the choice stands before the continuations are written, in milliseconds: they take the worker for longer. */
+/** Time that the choice stands before the continuations are written, in milliseconds: they take the worker for longer. */
 const REST = 350;
 /** Seconds that they may take unasked: they are told of token by token, and keep nobody waiting. */
 const PATIENCE = 60;

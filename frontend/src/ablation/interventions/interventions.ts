@@ -15,7 +15,7 @@ export interface HeadAblation {
   readonly byPosition: boolean;
   /** Of resample's pairing. */
   readonly seed: number;
-  /** What mean and resample draw from. */
+  /** Rows that mean and resample draw from. */
   readonly reference: Rows;
 }
 
@@ -44,7 +44,7 @@ export function activeInterventions(ablation: HeadAblation, extras: readonly Ext
   return [...asInterventions(ablation), ...extras.filter(({ off }) => !off).map(({ intervention }) => intervention)];
 }
 
-/** What a JSON text of interventions stands for on the page. */
+/** The page's entries for a JSON text of interventions on the page. */
 export interface ReadInterventions {
   readonly heads: readonly string[];
   /** Absent where no entry takes out whole heads. */

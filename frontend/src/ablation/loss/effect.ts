@@ -3,14 +3,14 @@ import { counted } from "../../../../backend/common/plural.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 
-/** How an effect stands to that of other heads of the same layers. */
+/** An effect beside that of other heads of the same layers. */
 export interface Verdict {
   readonly kind: "worse" | "within" | "milder" | "alone";
   /** One or two sentences for the reader. */
   readonly words: string;
 }
 
-/** What a verdict is about: a loss, which rises as the model gets worse, or the logit difference of an answer, which falls. */
+/** The quantity of a verdict: a loss, which rises as the model gets worse, or the logit difference of an answer, which falls. */
 export type Measure = "loss" | "difference";
 
 /** Losses in nats a token, or logit differences, that a verdict is about. */
@@ -20,13 +20,13 @@ export interface Losses {
   readonly control?: ControlLosses | undefined;
   /** Default "loss". */
   readonly measure?: Measure;
-  /** What they are of, such as "the repeated tokens"; default the whole text. */
+  /** Name of what they are of, such as "the repeated tokens"; default the whole text. */
   readonly over?: string;
-  /** Whether a control was asked for: then there are no other heads to draw where none came. */
+  /** True if a control was asked for: then there are no other heads to draw where none came. */
   readonly wanted?: boolean;
 }
 
-/** What the draws of a control came to. */
+/** Losses of a control's draws. */
 export interface ControlLosses {
   /** Loss of each draw. */
   readonly draws: readonly number[];
@@ -47,7 +47,7 @@ export function controlLosses(draws: readonly number[], heads: number, wanted: n
 }
 
 /**
- * Whether taking out a set of heads does something that taking out others of the same layers does not.
+ * Says whether taking out a set of heads does something that taking out others of the same layers does not.
  * Outside the range of the draws counts as an effect of these heads; inside it does not. An effect above it is a worse model
  * where a loss is measured, and below it where the logit difference of an answer is.
  */
@@ -112,7 +112,7 @@ export function changes(clean: readonly number[], changed: readonly number[]): (
 }
 
 /**
- * Where a change lies on a diverging scale, -1 to 1; 0 is no change. The scale ends at the largest change shown, but never
+ * The place of a change on a diverging scale, -1 to 1; 0 is no change. The scale ends at the largest change shown, but never
  * below half a nat, so that a change that hardly is one stays pale.
  */
 export function shade(change: number, largest: number): number {

@@ -10,7 +10,7 @@ export interface LossLines {
   readonly changed: readonly number[] | undefined;
   /** [draws][places] */
   readonly draws: readonly (readonly number[])[];
-  /** What stands under each place. */
+  /** Label under each place. */
   readonly labels: readonly string[];
   /** Token position of the first place. */
   readonly first: number;

@@ -4,13 +4,13 @@ import { visible } from "../../components/tokens/tokens.ts";
 export const PARTS = ["auto", "all", "repeated", "token", "from", "answer"] as const;
 export type Part = Exclude<(typeof PARTS)[number], "auto">;
 
-/** What decides which parts there are. */
+/** The text and the question, which decide the parts that there are. */
 export interface PartInput {
   readonly ids: readonly number[];
   readonly tokens: readonly string[];
   /** Position that is held; undefined for none. */
   readonly held: number | undefined;
-  /** Whether the question has a wrong answer to the held token. */
+  /** True if the question has a wrong answer to the held token. */
   readonly answered: boolean;
   /** The part that the model was trained on, where its task says so. */
   readonly trained: "repeated" | undefined;

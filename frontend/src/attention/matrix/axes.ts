@@ -7,8 +7,20 @@ export interface Tick {
   readonly at: number;
 }
 
-/** Which cells of an axis get a label, so that labels are at least `apart` pixels from each other: every one, or each 2nd, 5th, 10th, ... */
-export function thinned(start: number, cell: number, size: number, count: number, apart: number): Tick[] {
+/** The part of an axis that is seen. */
+export interface AxisPart {
+  /** Position at its beginning, in cells. */
+  readonly start: number;
+  /** Pixels of a cell. */
+  readonly cell: number;
+  /** Pixels of the part. */
+  readonly size: number;
+  /** Cells of the whole axis. */
+  readonly count: number;
+}
+
+/** The cells of an axis that get a label, so that labels are at least `apart` pixels from each other: every one, or each 2nd, 5th, 10th, ... */
+export function thinned({ start, cell, size, count }: AxisPart, apart: number): Tick[] {
   const step = roundStep(apart / cell);
   const [first, end] = seen(start, cell, size, count);
   const ticks: Tick[] = [];
@@ -23,13 +35,13 @@ function roundStep(least: number): number {
   for (let power = 1; ; power *= 10) for (const factor of [1, 2, 5]) if (factor * power >= least) return factor * power;
 }
 
-/** How the axes and marks of a matrix are drawn. */
+/** Measures and colours of a matrix's axes and marks. */
 export interface Drawing {
   readonly viewport: Viewport;
   readonly frame: Frame;
   /** Pixels left of and above the cells. */
   readonly margin: { readonly left: number; readonly top: number };
-  /** What is written at a position. */
+  /** Text at a position. */
   readonly label: (index: number) => string;
   readonly font: string;
   readonly colours: Readonly<Record<"quiet" | "text" | "accent" | "locked" | "outgoing" | "incoming", string>>;
@@ -72,7 +84,7 @@ function drawLabels(context: CanvasRenderingContext2D, drawing: Drawing, axis: "
     else context.fillText(text, GAP, tick.at);
   };
   context.fillStyle = colours.quiet;
-  for (const tick of thinned(start, viewport.cell, frame.size, count, APART))
+  for (const tick of thinned({ start, cell: viewport.cell, size: frame.size, count }, APART))
     if (at === undefined || Math.abs(tick.at - at) >= APART) write(tick);
   if (marked !== undefined && at! >= 0 && at! <= frame.size) {
     context.fillStyle = colours.text;
@@ -98,8 +110,8 @@ function drawMarks(
       (cell.key + 0.5 - viewport.key) * viewport.cell,
       (cell.query + 0.5 - viewport.query) * viewport.cell,
     ];
-    line(context, 0, y, x - size / 2, y);
-    line(context, x, 0, x, y - size / 2);
+    line(context, [0, y], [x - size / 2, y]);
+    line(context, [x, 0], [x, y - size / 2]);
     context.setLineDash([]);
   } else if (token !== undefined) {
     const [x, y] = [place(token, viewport.key), place(token, viewport.query)];
@@ -119,10 +131,10 @@ function drawMarks(
   }
 }
 
-function line(context: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
+function line(context: CanvasRenderingContext2D, from: [number, number], to: [number, number]): void {
   context.beginPath();
-  context.moveTo(x0, y0);
-  context.lineTo(x1, y1);
+  context.moveTo(...from);
+  context.lineTo(...to);
   context.stroke();
 }
 

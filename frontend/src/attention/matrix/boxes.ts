@@ -11,7 +11,7 @@ export interface Point {
   readonly y: number;
 }
 
-/** How far from a token the pointer may be and still mean it. */
+/** Distance from a token within which the pointer means it. */
 export const REACH = 36;
 
 /** The box nearest to a point, at most `reach` from its edge; undefined where there is none. */
@@ -61,7 +61,7 @@ export function connector(from: Box, to: Box, side: -1 | 1): Connector {
   return { from: clipped(from, over), over, to: clipped(to, over) };
 }
 
-/** Where the line from a box's middle to a point leaves the box; the middle where the point is inside. */
+/** The point at which the line from a box's middle leaves the box; the middle where the point is inside. */
 export function clipped(box: Box, towards: Point): Point {
   const { x, y } = middle(box);
   const [dx, dy] = [towards.x - x, towards.y - y];

@@ -1,7 +1,6 @@
 import type { ColourTable } from "../colourTable.ts";
-import { type Masked, paintCells } from "./paint.ts";
+import { type Masked, type Painting, paintCells } from "./paint.ts";
 import type { Pyramid } from "./pyramid.ts";
-import type { Viewport } from "./viewport.ts";
 
 /** Device pixels a CSS pixel, two at most: more cannot be told apart and cost time. */
 export function density(): number {
@@ -13,17 +12,10 @@ const images = new WeakMap<HTMLCanvasElement, ImageData>();
 
 /**
  * Paints a square of cells. Does nothing where there is no canvas to draw on.
- * @param side of the canvas in device pixels @param viewport in these
+ * @param side of the canvas in device pixels
  * @returns how many cells a side of a painted cell stands for
  */
-export function paintSquare(
-  canvas: HTMLCanvasElement,
-  side: number,
-  pyramid: Pyramid,
-  viewport: Viewport,
-  table: ColourTable,
-  masked: Masked,
-): number {
+export function paintSquare(canvas: HTMLCanvasElement, side: number, painting: Painting): number {
   const context = canvas.getContext("2d");
   if (!context || side === 0) return 1;
   let image = images.get(canvas);
@@ -32,7 +24,7 @@ export function paintSquare(
     image = context.createImageData(side, side);
     images.set(canvas, image);
   }
-  const { factor } = paintCells(new Uint32Array(image.data.buffer), side, pyramid, viewport, table, masked);
+  const { factor } = paintCells(new Uint32Array(image.data.buffer), side, painting);
   context.putImageData(image, 0, 0);
   return factor;
 }
@@ -40,7 +32,10 @@ export function paintSquare(
 /** Every cell of a matrix as one pixel, as the data URL of a PNG. @param side of the matrix in cells */
 export function cellsAsPng(side: number, pyramid: Pyramid, table: ColourTable, masked: Masked): string {
   const sheet = document.createElement("canvas");
-  paintSquare(sheet, side, pyramid, { key: 0, query: 0, cell: 1 }, table, { ...masked, line: masked.ground });
+  paintSquare(sheet, side, {
+    ...{ pyramid, table, viewport: { key: 0, query: 0, cell: 1 } },
+    masked: { ...masked, line: masked.ground },
+  });
   return sheet.toDataURL("image/png");
 }
 

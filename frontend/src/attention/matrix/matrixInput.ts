@@ -1,6 +1,17 @@
-import { type Cell, cellAt, type Frame, isWhole, pan, reveal, type Viewport, whole, zoom } from "./viewport.ts";
+import {
+  type Cell,
+  cellAt,
+  type Frame,
+  isWhole,
+  type Pixel,
+  pan,
+  reveal,
+  type Viewport,
+  whole,
+  zoom,
+} from "./viewport.ts";
 
-/** What a matrix shows and marks; each input gives the next one. */
+/** The part of a matrix that is shown, and its marks; each input gives the next one. */
 export interface MatrixState {
   readonly viewport: Viewport;
   /** The cell under the pointer or the keyboard's cursor. */
@@ -17,7 +28,7 @@ const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
 };
 
 /**
- * What a key does: arrows read the next cell (with Shift they move the view), + and - zoom at it, 0 shows everything, Enter
+ * Takes a key: arrows read the next cell (with Shift they move the view), + and - zoom at it, 0 shows everything, Enter
  * keeps the cell, Escape lets it go. @returns undefined for keys that mean nothing here
  */
 export function onKey(
@@ -53,9 +64,9 @@ export function pixels({ deltaY, deltaMode }: WheelEvent): number {
  * Zooms at the pointer. @param delta of the wheel in pixels; below zero is nearer
  * @returns undefined where everything is seen already, so that the page may scroll
  */
-export function onWheel(viewport: Viewport, delta: number, x: number, y: number, frame: Frame): Viewport | undefined {
+export function onWheel(viewport: Viewport, delta: number, pixel: Pixel, frame: Frame): Viewport | undefined {
   if (delta > 0 && isWhole(viewport, frame)) return undefined;
-  return zoom(viewport, Math.exp(-Math.max(-100, Math.min(100, delta)) * 0.004), x, y, frame);
+  return zoom(viewport, Math.exp(-Math.max(-100, Math.min(100, delta)) * 0.004), pixel, frame);
 }
 
 export function sameCell(a: Cell | undefined, b: Cell | undefined): boolean {
@@ -66,7 +77,7 @@ function zoomAtCell({ viewport, cell, locked }: MatrixState, factor: number, fra
   const at = cell ?? locked ?? centre(viewport, frame);
   const x = (at.key + 0.5 - viewport.key) * viewport.cell;
   const y = (at.query + 0.5 - viewport.query) * viewport.cell;
-  return zoom(viewport, factor, x, y, frame);
+  return zoom(viewport, factor, { x, y }, frame);
 }
 
 function centre(viewport: Viewport, frame: Frame): Cell {

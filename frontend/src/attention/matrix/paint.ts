@@ -9,23 +9,25 @@ export interface Masked {
   readonly line: number;
 }
 
+/** Values, the part of them that is seen, and their colours. */
+export interface Painting {
+  readonly pyramid: Pyramid;
+  /** In the pixels that are painted. */
+  readonly viewport: Viewport;
+  readonly table: ColourTable;
+  readonly masked: Masked;
+}
+
 /** Pixels from one diagonal line of the glyph to the next. */
 const HATCH = 8;
 
 /**
  * Colours every pixel by the cell under its centre: exact at any zoom, and the cost depends on the pixels alone, not on
  * the tokens. Where cells are smaller than pixels, a level of the pyramid is shown instead.
- * @param pixels [height, width] @param viewport in these pixels
- * @returns the level that is shown
+ * @param pixels [height, width] @returns the level that is shown
  */
-export function paintCells(
-  pixels: Uint32Array,
-  width: number,
-  pyramid: Pyramid,
-  viewport: Viewport,
-  table: ColourTable,
-  masked: Masked,
-): Level {
+export function paintCells(pixels: Uint32Array, width: number, painting: Painting): Level {
+  const { pyramid, viewport, table, masked } = painting;
   const level = pyramid.at(viewport.cell);
   const height = pixels.length / width;
   const columns = indices(width, viewport.key, viewport.cell, level);
@@ -43,7 +45,8 @@ export function paintCells(
       break;
     }
     if (row === before) pixels.copyWithin(start, start - width, start - width + open);
-    else open = paintRow(pixels, start, columns, across, level, row, row + offset, table);
+    else
+      open = paintRow(pixels.subarray(start), columns.subarray(0, across), valuesOf(level, row, row + offset), table);
     before = row;
     for (let x = open; x < across; x++) pixels[start + x] = (x + y) % HATCH === 0 ? masked.line : masked.ground;
     pixels.fill(0, start + across, start + width);
@@ -51,23 +54,18 @@ export function paintCells(
   return level;
 }
 
-/** @returns how many pixels from the left are not masked */
-function paintRow(
-  pixels: Uint32Array,
-  start: number,
-  columns: Int32Array,
-  across: number,
-  { bits, keys }: Level,
-  row: number,
-  lastKey: number,
-  table: ColourTable,
-): number {
-  const from = row * keys;
+/** Bits of a row's values up to a key. */
+function valuesOf({ bits, keys }: Level, row: number, lastKey: number): Uint32Array {
+  return bits.subarray(row * keys, row * keys + lastKey + 1);
+}
+
+/** Paints the pixels of a row whose columns have a value. @returns how many from the left these are */
+function paintRow(pixels: Uint32Array, columns: Int32Array, values: Uint32Array, table: ColourTable): number {
   let x = 0;
-  for (; x < across; x++) {
+  for (; x < columns.length; x++) {
     const column = columns[x]!;
-    if (column > lastKey) break;
-    pixels[start + x] = table[keyOfBits(bits[from + column]!)]!;
+    if (column >= values.length) break;
+    pixels[x] = table[keyOfBits(values[column]!)]!;
   }
   return x;
 }

@@ -1,4 +1,4 @@
-/** What part of a matrix is seen: cells are squares. */
+/** The part of a matrix that is seen: cells are squares. */
 export interface Viewport {
   /** Position at the left edge, in keys, and at the upper edge, in queries; 1.5 is the middle of the second. */
   readonly key: number;
@@ -27,13 +27,19 @@ export function whole({ size, queries, keys }: Frame): Viewport {
   return { key: 0, query: 0, cell: size / Math.max(queries, keys, 1) };
 }
 
-/** Whether the whole matrix is seen. */
+/** Says whether the whole matrix is seen. */
 export function isWhole(viewport: Viewport, frame: Frame): boolean {
   return viewport.cell <= whole(frame).cell * 1.0001;
 }
 
-/** Grows cells by a factor; the place under the pixel (x, y) stays where it is. */
-export function zoom(viewport: Viewport, factor: number, x: number, y: number, frame: Frame): Viewport {
+/** A pixel of a frame, from its upper left corner. */
+export interface Pixel {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** Grows cells by a factor; the place under a pixel stays where it is. */
+export function zoom(viewport: Viewport, factor: number, { x, y }: Pixel, frame: Frame): Viewport {
   const least = whole(frame).cell;
   const cell = Math.min(Math.max(viewport.cell * factor, least), Math.max(LARGEST_CELL, least));
   const key = viewport.key + x / viewport.cell - x / cell;

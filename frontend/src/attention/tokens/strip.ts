@@ -2,7 +2,7 @@ import { type Box, type Connector, connector, middle, type Point } from "../matr
 import { strongest } from "../statistics.ts";
 import { weightText } from "../weightText.ts";
 
-/** What is drawn behind a strip of tokens. */
+/** Colour and height behind a strip of tokens. */
 export interface StripMarks {
   /** Behind the upper and lower half of each token, from 0 to 1. */
   readonly upper: readonly number[];
@@ -30,25 +30,26 @@ const LEAST = 0.005;
 /** Width of a digit of the numbers, in pixels. */
 const DIGIT = 6;
 
-/** How strongly a weight is shown: the root of its share, so that weak ones next to a sink can be told from none. */
+/** Strength in which a weight is shown: the root of its share, so that weak ones next to a sink can be told from none. */
 export function strength(weight: number, largest: number): number {
   return largest > 0 ? Math.sqrt(Math.min(1, weight / largest)) : 0;
 }
 
-/**
- * The marks for one token: where it looks above, who looks at it below.
- * @param outgoing its weights on every key @param incoming every query's weight on it
- * @param largest the weight that is shown strongest, the same for all tokens of a head
- */
-export function marksOf(
-  focused: number,
-  boxes: readonly Box[],
-  outgoing: Float32Array,
-  incoming: Float32Array,
-  largest: number,
-): StripMarks {
-  const above = oneWay("outgoing", focused, boxes, outgoing, largest);
-  const below = oneWay("incoming", focused, boxes, incoming, largest);
+/** The attention of one token. */
+export interface TokenWeights {
+  /** Its weights on every key. */
+  readonly outgoing: Float32Array;
+  /** Every query's weight on it. */
+  readonly incoming: Float32Array;
+  /** The weight that is shown strongest, the same for all tokens of a head. */
+  readonly largest: number;
+}
+
+/** The marks for one token: where it looks above, who looks at it below. */
+export function marksOf(focused: number, boxes: readonly Box[], weights: TokenWeights): StripMarks {
+  const { outgoing, incoming, largest } = weights;
+  const above = oneWay("outgoing", focused, boxes, weights);
+  const below = oneWay("incoming", focused, boxes, weights);
   return {
     upper: shares(outgoing, largest),
     lower: shares(incoming, largest),
@@ -66,8 +67,7 @@ function oneWay(
   kind: StripLine["kind"],
   focused: number,
   boxes: readonly Box[],
-  weights: Float32Array,
-  largest: number,
+  { [kind]: weights, largest }: TokenWeights,
 ): Pick<StripMarks, "lines" | "numbers"> {
   const side = kind === "outgoing" ? -1 : 1;
   const from = boxes[focused];

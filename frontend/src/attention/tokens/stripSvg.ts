@@ -15,28 +15,33 @@ interface Theme {
 /** Height and least width in pixels of the line below the strip that says which half of a token means what. */
 const [LEGEND, LEGEND_WIDTH] = [24, 340];
 
-/** A strip of tokens with its marks and their legend as SVG, all of it vectors. @param fills colours of tokens that have their own */
-export function stripSvg(
-  head: string,
-  tokens: readonly string[],
-  boxes: readonly Box[],
-  marks: StripMarks,
-  fills: readonly (string | undefined)[],
-  { width, height }: { readonly width: number; readonly height: number },
-  theme: Theme,
-): string {
+/** A strip of tokens as it is drawn. */
+interface Strip {
+  readonly head: string;
+  readonly tokens: readonly string[];
+  readonly boxes: readonly Box[];
+  readonly marks: StripMarks;
+  /** Colours of tokens that have their own. */
+  readonly fills: readonly (string | undefined)[];
+  /** In pixels. */
+  readonly size: { readonly width: number; readonly height: number };
+  readonly theme: Theme;
+}
+
+/** A strip of tokens with its marks and their legend as SVG, all of it vectors. */
+export function stripSvg({ head, tokens, boxes, marks, fills, size: { width, height }, theme }: Strip): string {
   const cells = boxes.flatMap((box, i) => {
     const half = (y: number, share: number | undefined, colour: string): string[] =>
       share
         ? [rect({ ...box, y, height: box.height / 2 }, `fill="${colour}" fill-opacity="${round(share * FILL)}"`)]
         : [];
     const fill = fills[i];
-    const { x, y } = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    const middle = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
     return [
       ...half(box.y, marks.upper[i], theme.outgoing),
       ...half(box.y + box.height / 2, marks.lower[i], theme.incoming),
       rect(box, `fill="${fill ?? "none"}" stroke="${theme.border}"`),
-      text(x, y, visible(tokens[i] ?? ""), fill ? inkOn(fill) : theme.ink, 13),
+      text(middle, visible(tokens[i] ?? ""), fill ? inkOn(fill) : theme.ink, 13),
     ];
   });
   const lines = marks.lines.map(
@@ -44,7 +49,7 @@ export function stripSvg(
       `<path d="M${round(from.x)} ${round(from.y)}Q${round(over.x)} ${round(over.y)} ${round(to.x)} ${round(to.y)}" fill="none" ` +
       `stroke="${theme[kind]}" stroke-width="${round(0.75 + 1.75 * strength)}" stroke-opacity="${round(0.25 + 0.65 * strength)}"/>`,
   );
-  const numbers = marks.numbers.map(({ x, y, text: value, kind }) => text(x, y, value, theme[kind], 10));
+  const numbers = marks.numbers.map((number) => text(number, number.text, theme[number.kind], 10));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.max(width, LEGEND_WIDTH)}" height="${height + LEGEND}" font-family="monospace">`,
     `<title>Attention of ${escapeXml(head)}</title>`,
@@ -73,7 +78,7 @@ function rect({ x, y, width, height }: Box, rest: string): string {
   return `<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ${rest}/>`;
 }
 
-function text(x: number, y: number, content: string, fill: string, size: number): string {
+function text({ x, y }: Pick<Box, "x" | "y">, content: string, fill: string, size: number): string {
   const place = `x="${round(x)}" y="${round(y)}" text-anchor="middle" dominant-baseline="central"`;
   return `<text ${place} font-size="${size}" fill="${fill}">${escapeXml(content)}</text>`;
 }

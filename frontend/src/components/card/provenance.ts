@@ -1,14 +1,14 @@
 import { workspace } from "../../state/workspace.svelte.ts";
 import type { Subject } from "./subject.ts";
 
-/** Where what leaves the page comes from: the same in figures, JSON and CSV. */
+/** The origin of what leaves the page: the same in figures, JSON and CSV. */
 export interface Provenance extends Subject {
   readonly title: string;
   /** Version of headscope. */
   readonly headscope?: string;
   /** The command line that gives the same in the terminal; absent where there is none. */
   readonly command?: string;
-  /** What else was chosen, by name. */
+  /** Other choices, by name. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** ISO 8601 time. */
   readonly created: string;

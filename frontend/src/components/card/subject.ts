@@ -20,7 +20,7 @@ export function setSubject(subject: () => Subject): void {
   setContext(SUBJECT, subject);
 }
 
-/** What the cards around the present component are of: the model in use, unless a component above says otherwise. */
+/** The subject of the cards around the present component: the model in use, unless a component above says otherwise. */
 export function subjectHere(): () => Subject {
   return getContext<(() => Subject) | undefined>(SUBJECT) ?? inUse;
 }

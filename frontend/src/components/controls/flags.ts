@@ -17,7 +17,7 @@ export function defaultText({ default: value }: Pick<Flag, "default">): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** What is wrong with a flag's text; undefined where it can be sent. The server has the last word. */
+/** The fault of a flag's text; undefined where it can be sent. The server has the last word. */
 export function problemOf({ type, range }: Pick<Flag, "type" | "range">, text: string): string | undefined {
   const given = text.trim();
   if (given === "") return undefined;
@@ -47,7 +47,7 @@ function numberProblem(type: string, range: string, given: string): string | und
   return inRange(range, value) ? undefined : range;
 }
 
-/** Whether a number keeps to "from 1 to 8", "at least 2", "at most 9", "above 0, below 1". */
+/** Says whether a number keeps to "from 1 to 8", "at least 2", "at most 9", "above 0, below 1". */
 function inRange(range: string, value: number): boolean {
   const limit = (pattern: RegExp): number => Number(pattern.exec(range)?.[1] ?? Number.NaN);
   const [least, most, above, below] = [

@@ -1,7 +1,7 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 import { type Verdict, verdictOf } from "../../ablation/loss/effect.ts";
 
-/** What taking heads out does to one row of tokens; losses in nats a token. */
+/** The effect of taking heads out on one row of tokens; losses in nats a token. */
 export interface AblationEffect {
   readonly clean: number;
   readonly ablated: number;
@@ -9,7 +9,7 @@ export interface AblationEffect {
   readonly change: number;
   /** The same change for other heads of the same layers. */
   readonly control?: { readonly mean: number; readonly range: readonly [number, number]; readonly draws: number };
-  /** How the change stands to that of the others. */
+  /** The change beside that of the others. */
   readonly verdict: Verdict["kind"];
   /** The tokens whose loss rises most, worst first, at most three; `change` in nats. */
   readonly hurt: readonly { readonly position: number; readonly token: string; readonly change: number }[];

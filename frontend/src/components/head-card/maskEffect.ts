@@ -2,7 +2,7 @@ import { type Head, type HeadShape, kvHeadOf } from "../../../../backend/common/
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { counted } from "../../../../backend/common/plural.ts";
 
-/** What a mask leaves of a query head. */
+/** The part that a mask leaves of a query head. */
 export interface MaskEffect {
   readonly kind: "full" | "streaming" | "ablated";
   readonly words: string;

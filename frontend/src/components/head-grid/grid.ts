@@ -1,7 +1,7 @@
 import { formatHead, type Head, readHead } from "../../../../backend/common/heads/head.ts";
 import { type HeadTable, type RankedHead, rankTable } from "../../../../backend/common/heads/table.ts";
 
-/** Which way the layers run: down the page, or from left to right. */
+/** Direction in which the layers run: down the page, or from left to right. */
 export type Orientation = "layers-down" | "layers-across";
 
 /** The value of a head in a table; undefined outside it. */
@@ -59,7 +59,7 @@ export function extent(values: HeadTable, diverging = false): readonly [number, 
   return [-far, far];
 }
 
-/** Where a value lies in a range, from 0 to 1; the middle of a range of no length. */
+/** The place of a value in a range, from 0 to 1; the middle of a range of no length. */
 export function share(value: number, [low, high]: readonly [number, number]): number {
   return high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
 }
@@ -75,7 +75,7 @@ export function rectangle(a: Head, b: Head): string[] {
 }
 
 /**
- * Where a key leads from a place of the grid: arrows by one as the eye sees it, Home and End along the line, PageUp and PageDown
+ * The place that a key leads to in the grid: arrows by one as the eye sees it, Home and End along the line, PageUp and PageDown
  * to the first and last line. At an edge it stays.
  * @returns undefined for a key that does not move
  */
@@ -113,7 +113,7 @@ export function moved(place: Head, key: string, values: HeadTable, orientation: 
   }
 }
 
-/** How the selection takes in heads. */
+/** The way in which the selection takes in heads. */
 export type SelectMode = "replace" | "toggle" | "add";
 
 /** The mode that the keys held during a click or drag ask for. */

@@ -1,12 +1,12 @@
 import type { Head } from "../../../../backend/common/heads/head.ts";
 
-/** What the tracks of a grid of heads depend on. */
+/** Shape of a grid of heads, which decides its tracks. */
 export interface GridLayout {
   readonly layers: number;
   readonly heads: number;
   /** Query heads that share a KV head; 1 draws no brackets. */
   readonly groups: number;
-  /** Whether the layers run down the page rather than from left to right. */
+  /** True if the layers run down the page rather than from left to right. */
   readonly down: boolean;
 }
 
@@ -81,7 +81,7 @@ function span(a: number, b: number, track: (each: number) => number): [number, n
   return [track(Math.min(a, b)), track(Math.max(a, b)) + 1];
 }
 
-/** Which of so many get their number: all of a few, else every second, or every fifth. */
+/** Those of so many that get their number: all of a few, else every second, or every fifth. */
 function shown(count: number): number[] {
   const step = count <= 16 ? 1 : count <= 32 ? 2 : 5;
   return Array.from({ length: Math.ceil(count / step) }, (_, i) => i * step);

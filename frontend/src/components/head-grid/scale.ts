@@ -4,7 +4,7 @@ import { figure } from "../../format.ts";
 import type { Metric } from "../../heads/metrics.ts";
 import { extent } from "./grid.ts";
 
-/** What colours a metric's values: the ends of the scale, and the value that a head has by accident. */
+/** The scale that colours a metric's values: the ends of the scale, and the value that a head has by accident. */
 export interface Scale {
   readonly range: readonly [number, number];
   readonly chance?: number | undefined;
@@ -13,7 +13,7 @@ export interface Scale {
 /** A metric by the names that its probe's definition has for it. */
 type Named = Pick<Metric, "probe" | "name">;
 
-/** What the values of a metric mean, by its probe's definition; undefined for metrics of others. */
+/** The meaning of a metric's values, by its probe's definition; undefined for metrics of others. */
 export function meaningOf({ probe, name }: Named, definitions: Definitions | undefined) {
   const meanings = definitions?.probes.find((each) => each.name === probe)?.meanings;
   return meanings !== undefined && Object.hasOwn(meanings, name) ? meanings[name] : undefined;
@@ -47,7 +47,7 @@ export function scaleOf(
   return { range: fits && !own ? whole : covered, chance: metric.chance };
 }
 
-/** What a value of the metric says, and what chance is, for whoever sees it for the first time. "" where nothing is known. */
+/** Explains a value of the metric, and chance, to whoever sees it for the first time. "" where nothing is known. */
 export function explain(
   metric: Named & Pick<Metric, "label" | "chance">,
   definitions: Definitions | undefined,

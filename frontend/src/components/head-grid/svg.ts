@@ -6,21 +6,21 @@ import { BAR_WIDTH, colourBarSvg } from "../plot/colourBar.ts";
 import { cellColours, scaleStops } from "./colour.ts";
 import { extent, share } from "./grid.ts";
 
-/** What a picture of a grid says besides its cells. */
+/** Contents of a picture of a grid besides its cells. */
 export interface GridPicture {
   /** Query heads that share a KV head; a bracket holds them together. */
   readonly groups: number;
   readonly selected: readonly string[];
   readonly diverging?: boolean;
-  /** What stands before the number of a column of the table, default H for query heads. */
+  /** Letters before the number of a column of the table, default H for query heads. */
   readonly prefix?: string;
   /** Of the colours, default the table's own. */
   readonly range?: readonly [number, number] | undefined;
   /** A value that says nothing, marked on the colour bar. */
   readonly chance?: number | undefined;
-  /** What the values are, with their unit. */
+  /** Name of the values, with their unit. */
   readonly unit?: string | undefined;
-  /** What the frame around a selected head says, default "selected". */
+  /** Legend of the frame around a selected head, default "selected". */
   readonly mark?: string | undefined;
 }
 
@@ -62,7 +62,7 @@ export function gridSvg(values: HeadTable, options: GridPicture): string {
   ].join("\n");
 }
 
-/** What holds the query heads of a KV head together. */
+/** The brackets that hold the query heads of a KV head together. */
 function bracket(kv: number, top: number, bottom: number): string {
   const [right, left] = [LEFT - 32, LEFT - 37];
   const line = `<path class="kv" d="M${right} ${top + 2}H${left}V${bottom - 2}H${right}" fill="none" stroke="#7a8794"/>`;

@@ -1,7 +1,7 @@
 import type { Layout, Trace } from "plotly.js/dist/plotly-cartesian.min.js";
 import { lineColour, plotlyScale, token } from "../../colours.ts";
 
-/** What plotly draws; colours and fonts that it does not set follow the theme. */
+/** A figure as plotly draws it; colours and fonts that it does not set follow the theme. */
 export interface Figure {
   readonly data: readonly Trace[];
   readonly layout?: Layout | undefined;
@@ -9,9 +9,9 @@ export interface Figure {
 
 /** A point of a figure that was clicked. */
 export interface FigurePoint {
-  /** Which trace, from 0. */
+  /** Number of the trace, from 0. */
   readonly curve: number;
-  /** Which point of it; of a heatmap its cells row by row. */
+  /** Number of the point in it; of a heatmap its cells row by row. */
   readonly index: number;
   readonly x: unknown;
   readonly y: unknown;

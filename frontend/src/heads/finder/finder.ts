@@ -1,6 +1,6 @@
 import { groupBy, type Ranked } from "../../components/head-grid/grid.ts";
 
-/** How the list of heads is filtered and ordered. */
+/** Filters and order of the list of heads. */
 export interface Search {
   /** "18." or "18": a layer; "18.6": a head; ".6": that head of every layer; several with spaces or commas. */
   readonly text: string;
@@ -60,7 +60,7 @@ export function byLayer(found: readonly Ranked[], layers: number): LayerEntry[] 
   return entries;
 }
 
-/** How many heads from the top of a ranking a set is exactly; 0 for any other set. */
+/** Number of heads from the top of a ranking that a set is exactly; 0 for any other set. */
 export function topCount(ranked: readonly { readonly name: string }[], chosen: readonly string[]): number {
   const inside = new Set(chosen);
   return chosen.length <= ranked.length && ranked.slice(0, inside.size).every(({ name }) => inside.has(name))

@@ -3,14 +3,14 @@ import { chosenExperiment, shownReport } from "../../experiments/params.ts";
 import type { PageName } from "../../state/pages.ts";
 import { runsParam } from "../../training/params.ts";
 
-/** Where a job's result is seen. */
+/** The page on which a job's result is seen. */
 export interface ResultLink {
   readonly page: PageName;
   readonly params: Readonly<Record<string, string | undefined>>;
   readonly label: string;
 }
 
-/** Where to see what a job has done; undefined where there is nothing to see. */
+/** The link to what a job has done; undefined where there is nothing to see. */
 export function resultOf({ kind, status, result }: JobSummary, runs: readonly string[]): ResultLink | undefined {
   if (kind === "train" && runs.length > 0) return { page: "training", params: runsParam.to(runs), label: "Curves" };
   if (status !== "done" || result === undefined) return undefined;

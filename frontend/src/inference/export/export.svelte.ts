@@ -17,7 +17,7 @@ export const exportParams = {
 
 /** The file that the page leads to: a format, what it takes, and what was written. */
 class Exporting {
-  /** What was written of the present request. */
+  /** Files written for the present request. */
   readonly written = new Answer<ExportResult>();
 
   readonly formats = $derived(workspace.definitions.value?.exports ?? []);
@@ -49,7 +49,7 @@ class Exporting {
     };
   });
 
-  /** Whether what is shown is no longer what would be written. */
+  /** True if what is shown is no longer what would be written. */
   readonly stale = $derived(this.written.before !== undefined);
 
   /** Keeps to what would be written now; run in an effect of the page. */

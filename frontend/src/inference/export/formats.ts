@@ -5,7 +5,7 @@ import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 export type ExportFormat = Definitions["exports"][number];
 export type From = "scores" | "mask";
 
-/** What the page has to export. */
+/** Scores and mask that the page has to export. */
 export interface Present {
   readonly mask: HeadMask | undefined;
   readonly scores: HeadScores | undefined;
@@ -37,7 +37,7 @@ export function defaultFrom(format: ExportFormat, present: Present): From {
   return byMask.find((from) => refusal(format, from, present) === undefined) ?? byMask[0] ?? "mask";
 }
 
-/** How another program takes a format in: what it is called, and the line with the path in it. */
+/** The way in which another program takes a format in: what it is called, and the line with the path in it. */
 export interface Use {
   readonly program: string;
   readonly line: (path: string) => string;

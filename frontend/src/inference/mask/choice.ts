@@ -9,11 +9,11 @@ import type { SelectionRule } from "../../../../backend/common/words.ts";
 import { asKvHeads } from "../../components/head-choice/algebra.ts";
 
 export const SOURCES = ["score", "heads", "hand", "library"] as const;
-/** Where a mask comes from: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
+/** Origin of a mask: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
 export type Source = (typeof SOURCES)[number];
 
 export const EFFECTS = ["keep", "ablate"] as const;
-/** What becomes of selected heads: their KV heads keep everything and the others stream, or they are ablated. */
+/** Use of selected heads: their KV heads keep everything and the others stream, or they are ablated. */
 export type Effect = (typeof EFFECTS)[number];
 
 /** Everything that decides a mask. */
@@ -35,7 +35,7 @@ export interface Choice {
   readonly recent: number;
 }
 
-/** What POST /api/masks takes for a choice, or what is missing. A mask of the library is read instead: `read` is its id. */
+/** The body of POST /api/masks for a choice, or what is missing. A mask of the library is read instead: `read` is its id. */
 export type MaskAsk = { readonly post: MaskRequest } | { readonly read: string } | { readonly missing: string };
 
 export function askFor(choice: Choice, model: string, shape: HeadShape): MaskAsk {
@@ -64,7 +64,7 @@ export function defaultTop({ layers, kvHeads }: Pick<HeadShape, "layers" | "kvHe
   return Math.max(1, Math.round((layers * kvHeads) / 4));
 }
 
-/** What so many KV heads, kept full, came to: of `answered` questions, and the loss of their texts in nats a token. */
+/** Result of so many KV heads, kept full: of `answered` questions, and the loss of their texts in nats a token. */
 export interface CurvePoint {
   readonly kvHeads: number;
   readonly right: number;
@@ -141,7 +141,7 @@ export function withMask({ make, file }: MaskFile, line: (mask: string | undefin
   return [...(make === undefined ? [] : [make]), line(file)].join("\n");
 }
 
-/** Whether a name will do for a saved mask; why not otherwise. */
+/** Says whether a name will do for a saved mask; why not otherwise. */
 export function nameProblem(name: string): string | undefined {
   if (name === "") return undefined;
   return /^[a-z0-9][a-z0-9._-]{0,63}$/i.test(name)
@@ -149,7 +149,7 @@ export function nameProblem(name: string): string | undefined {
     : "Letters, digits, dots, hyphens and underscores, beginning with a letter or digit; at most 64.";
 }
 
-/** Where a mask of the library comes from, in words that go on after others; "" for what says nothing. */
+/** Origin of a mask of the library, in words that go on after others; "" for what says nothing. */
 export function sourceWords(source: unknown): string {
   if (typeof source !== "object" || source === null) return source === "user" ? " · by hand" : "";
   const { probe, metric, rule, value } = source as Readonly<Record<string, unknown>>;
@@ -158,7 +158,7 @@ export function sourceWords(source: unknown): string {
 }
 
 /**
- * What the grid shows of heads: scores where there are some on that axis, else nothing.
+ * Values by which the grid shows heads: scores where there are some on that axis, else nothing.
  * @returns `known` is false where every value is NaN
  */
 export function tableOf(

@@ -105,7 +105,7 @@ class MaskState {
     }),
   );
 
-  /** What to ask the server for; undefined while the model is unknown. */
+  /** The request for the mask; undefined while the model is unknown. */
   readonly ask = $derived.by((): MaskAsk | undefined => {
     const info = workspace.info.value;
     if (info === undefined) return undefined;
@@ -123,7 +123,7 @@ class MaskState {
 
   /** The mask that is drawn: also the one of the choice before, while the next is made. */
   readonly drawn: HeadMask | undefined = $derived(this.answer.value ?? this.answer.before);
-  /** Whether what is drawn is of another choice than the present one. */
+  /** True if what is drawn is of another choice than the present one. */
   readonly stale: boolean = $derived(this.answer.before !== undefined);
 
   /** KV heads that keep everything. */
@@ -133,7 +133,7 @@ class MaskState {
   /** Query heads that are ablated. */
   readonly ablated = $derived.by(() => (this.drawn === undefined ? [] : meaningOf(this.drawn).ablated.map(formatHead)));
 
-  /** Whether the choice is about query heads that are ablated. */
+  /** True if the choice is about query heads that are ablated. */
   readonly ablates = $derived.by(() =>
     this.choice.source === "heads" ? this.choice.effect === "ablate" : this.ablated.length > 0,
   );

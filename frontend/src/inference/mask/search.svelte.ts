@@ -15,7 +15,7 @@ const TIMES = 3;
 class MaskSearch {
   readonly action = new Action();
 
-  /** What is asked; undefined while there are no scores to go by. */
+  /** The request; undefined while there are no scores to go by. */
   readonly request = $derived.by((): MaskSearchJob | undefined => {
     const info = workspace.info.value;
     if (info === undefined || maskState.document === undefined) return undefined;

@@ -4,7 +4,7 @@ import type { ModelConfig } from "../../../../backend/models/config.ts";
 /** Bytes of a number in the cache: keys and values are held as f32. */
 const F32 = 4;
 
-/** What of a model decides how large its KV cache is. */
+/** Sizes of a model that decide that of its KV cache. */
 export interface KvShape {
   readonly layers: number;
   /** KV heads of a layer. */
@@ -13,7 +13,7 @@ export interface KvShape {
   readonly dHead: number;
 }
 
-/** How many KV heads keep everything, how many stream, and what those keep, in tokens. */
+/** Numbers of KV heads that keep everything and that stream, and tokens that those keep. */
 export interface Split {
   readonly full: number;
   readonly streaming: number;

@@ -70,13 +70,13 @@ class NeedleTest {
     return result?.model === workspace.info.value?.ref ? result : undefined;
   });
 
-  /** Whether the answers that are shown were given with this mask; undefined where that is not known. */
+  /** Says whether the answers that are shown were given with this mask; undefined where that is not known. */
   sameMask(mask: HeadMask | undefined): boolean | undefined {
     const tested = this.job === undefined ? undefined : this.#masks.get(this.job.id);
     return tested === undefined ? undefined : tested === key(mask);
   }
 
-  /** What is asked; undefined while it cannot be: without a mask, or with numbers that make no sense. */
+  /** The request; undefined while it cannot be: without a mask, or with numbers that make no sense. */
   readonly request = $derived.by((): NeedleAsk | undefined => {
     const { lengths, depths, maxTokens } = this;
     if (maskState.mask === undefined || lengths === undefined || depths === undefined) return undefined;

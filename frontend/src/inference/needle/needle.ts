@@ -105,7 +105,7 @@ export function readNumbers(text: string): number[] | undefined {
   return words.length > 0 && numbers.every(Number.isFinite) ? ascending(numbers) : undefined;
 }
 
-/** What is wrong with lengths in a context; undefined when nothing is. Answers take `maxTokens` of it. */
+/** The fault of lengths in a context; undefined when nothing is. Answers take `maxTokens` of it. */
 export function lengthsProblem(
   lengths: readonly number[] | undefined,
   context: number,
@@ -120,7 +120,7 @@ export function lengthsProblem(
   return `${counted(long, "token")} do not fit: the context is ${counted(context, "token")}, and the answer takes ${maxTokens} of them. At most ${most}.`;
 }
 
-/** What is wrong with depths; undefined when nothing is. */
+/** The fault of depths; undefined when nothing is. */
 export function depthsProblem(depths: readonly number[] | undefined): string | undefined {
   if (depths === undefined) return "Give depths from 0 (start) to 1 (end), such as 0.1, 0.5, 0.9.";
   const odd = depths.find((depth) => depth < 0 || depth > 1);

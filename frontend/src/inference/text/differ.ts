@@ -1,6 +1,6 @@
 import { counted } from "../../../../backend/common/plural.ts";
 
-/** How two continuations differ. */
+/** The difference of two continuations. */
 export interface Difference {
   /** Position of the first new token that is not the same; undefined where both are. */
   readonly first: number | undefined;
@@ -44,7 +44,7 @@ function unmatched(left: readonly number[], right: readonly number[]): { left: b
   return marks;
 }
 
-/** Where two continuations part, in one line. @param tokens of the sides, as text */
+/** The point at which two continuations part, in one line. @param tokens of the sides, as text */
 export function differenceWords(
   { first, left, right }: Difference,
   tokens: { readonly left: readonly string[]; readonly right: readonly string[] },

@@ -44,7 +44,7 @@ class Comparison {
   /** The text is an example only where there is a tokenizer to read it. */
   readonly long = $derived(settings.text.value === "long" && workspace.info.value?.tokenizer !== undefined);
 
-  /** What is continued; undefined while the model is unknown. */
+  /** The request that is continued; undefined while the model is unknown. */
   readonly request = $derived.by((): GenerateRequest | undefined => {
     const given = this.long ? { model: workspace.model, text: longExample(settings.sentences.value) } : prompt.request;
     if (given === undefined) return undefined;
@@ -60,13 +60,13 @@ class Comparison {
     };
   });
 
-  /** How the sides differ, once both have ended. */
+  /** Difference of the sides, once both have ended. */
   readonly difference = $derived.by(() => {
     const [full, masked] = [this.full.value?.result, this.masked.value?.result];
     return full && masked ? compareTokens(full.ids, masked.ids) : undefined;
   });
 
-  /** Whether what is shown was made with other settings or another mask than those of now. */
+  /** True if what is shown was made with other settings or another mask than those of now. */
   readonly stale: boolean = $derived(
     !this.running && (this.full.before !== undefined || this.masked.before !== undefined),
   );

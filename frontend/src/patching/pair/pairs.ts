@@ -46,7 +46,7 @@ interface Segment {
   readonly tokens: readonly number[];
   /** One that is not among them. */
   readonly other: number;
-  /** How many of them come again at the end. */
+  /** Number of them that come again at the end. */
   readonly again: number;
 }
 
@@ -89,7 +89,7 @@ function stride(count: number): number {
   return step;
 }
 
-/** What a field of a prompt holds: the text, or ids with spaces. */
+/** Text of a prompt's field: the text, or ids with spaces. */
 export function sideText(side: PairInput["clean"]): string {
   return typeof side === "string" ? side : side.join(" ");
 }
@@ -102,7 +102,7 @@ export function readSide(text: string, textual: boolean): PairInput["clean"] | u
   return text.trim() !== "" && ids.every((id) => Number.isInteger(id) && id >= 0) ? ids : undefined;
 }
 
-/** What a field of an answer holds: the text; an id as #7, or alone in models without texts. */
+/** Text of an answer's field: the text; an id as #7, or alone in models without texts. */
 export function answerText(answer: PairInput["answer"], textual: boolean): string {
   return typeof answer === "string" ? answer : `${textual ? "#" : ""}${answer}`;
 }
@@ -136,7 +136,7 @@ export function meantToken(
   );
 }
 
-/** What `--pair-file` takes: one pair, or an array of several. */
+/** The value of `--pair-file`: one pair, or an array of several. */
 export function pairFile(pairs: readonly PairInput[]): string {
   return `${JSON.stringify(pairs.length === 1 ? pairs[0] : pairs, undefined, 2)}\n`;
 }

@@ -5,7 +5,7 @@ import { prompt, promptText } from "../../state/prompt.svelte.ts";
 import { sideText } from "../pair/pairs.ts";
 
 /**
- * What `view.href` takes so that the Ablation page asks the question of a pair: the clean prompt with its answer, which is held
+ * Parameters for `view.href` so that the Ablation page asks the question of a pair: the clean prompt with its answer, which is held
  * against the wrong one.
  */
 export function ablationOf(

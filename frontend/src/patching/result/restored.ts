@@ -5,18 +5,18 @@ import { counted } from "../../../../backend/common/plural.ts";
 /** Nodes that have heads, and so can be patched head by head. */
 const WITH_HEADS: readonly PatchNode[] = ["z", "q", "k", "v", "pattern"];
 
-/** Where a node can be patched, one at a time. */
+/** Places at which a node can be patched, one at a time. */
 export function placesOf(node: PatchNode): readonly PatchPlace[] {
   return WITH_HEADS.includes(node) ? ["head", "position", "layer"] : ["position", "layer"];
 }
 
-/** Whether the columns of a table by head are KV heads. */
+/** Says whether the columns of a table by head are KV heads. */
 export function ofKvHeads(node: PatchNode): boolean {
   return node === "k" || node === "v";
 }
 
 /**
- * How much of the clean prompt's logit difference each place brings back: 0 as in the corrupt run, 1 as in the clean one.
+ * The share of the clean prompt's logit difference that each place brings back: 0 as in the corrupt run, 1 as in the clean one.
  * NaN everywhere where the two runs do not differ.
  */
 export function restored({
@@ -56,7 +56,7 @@ export function scaleEnd(table: readonly (readonly number[])[]): number {
   return Math.max(0.1, ...table.flat().filter(Number.isFinite).map(Math.abs));
 }
 
-/** What decides which positions of a pair can matter. */
+/** Tokens and attention, which decide the positions of a pair that can matter. */
 export interface PairShape {
   readonly layers: number;
   readonly positions: number;
@@ -65,7 +65,7 @@ export interface PairShape {
 }
 
 /**
- * Whether patching a node at one position can change anything at all. It can't before the first token that differs, for both
+ * Says whether patching a node at one position can change anything at all. It can't before the first token that differs, for both
  * runs are alike there; nor in the first layer where a node reads its own token alone and that is the same; nor in the last
  * layer anywhere but at the last position, but for what other positions are attended to by: keys, values and what makes them.
  */
@@ -87,7 +87,7 @@ export function unionOfDiffer(alignments: readonly Pick<PairAlignment, "differ">
   return [...new Set(alignments.flatMap(({ differ }) => differ))].sort((a, b) => a - b);
 }
 
-/** What is amiss with a pair that can be patched, in words; undefined where nothing is. @param clean, corrupt logit differences */
+/** The trouble with a pair that can be patched, in words; undefined where nothing is. @param clean, corrupt logit differences */
 export function doubts({ clean, corrupt }: Pick<PatchResponse, "clean" | "corrupt">): string | undefined {
   if (clean === corrupt) return "Both prompts give the same logit difference, so there is nothing to restore.";
   if (clean < corrupt)

@@ -19,7 +19,7 @@ export function positionTokens({ alignments: [first] }: Patched, position: numbe
   return clean === corrupt ? visible(clean) : `${visible(clean)} / ${visible(corrupt)}`;
 }
 
-/** What a place of the table is called: "18.6", "layer 4, position 5 ·Brown / ·Green". */
+/** Name of a place of the table: "18.6", "layer 4, position 5 ·Brown / ·Green". */
 export function placeName(patched: Patched, { layer, column }: Pick<Found, "layer" | "column">): string {
   if (patched.by === "head") return `${ofKvHeads(patched.node) ? "KV " : ""}${layer}.${column}`;
   if (patched.by === "layer") return `layer ${layer}`;

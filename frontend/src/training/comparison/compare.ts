@@ -70,7 +70,7 @@ export interface ValueRow {
   readonly texts: readonly (string | undefined)[];
 }
 
-/** What was measured last, or nearest to a step. */
+/** The value measured last, or nearest to a step. */
 export function valueRows(
   metrics: readonly Metric[],
   series: readonly Series[],

@@ -10,7 +10,7 @@ export interface Curve {
 /** A run's measurements by name. */
 export type Curves = ReadonlyMap<string, Curve>;
 
-/** What was measured at a step. */
+/** A measurement at a step. */
 export interface Measurement {
   readonly step: number;
   readonly values: Readonly<Record<string, number | null>>;

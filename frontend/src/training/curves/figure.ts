@@ -19,7 +19,7 @@ export interface Line extends Curve {
   readonly notes?: readonly string[];
 }
 
-/** What a panel of curves shows. */
+/** Contents of a panel of curves. */
 export interface PanelOptions {
   readonly lines: readonly Line[];
   readonly unit: string;
@@ -113,7 +113,7 @@ function range(steps: readonly number[], log: boolean): { range?: [number, numbe
   return { range: log ? [Math.log10(low), Math.log10(high)] : [low, high] };
 }
 
-/** Where the first measurement has no place on the axis, says so: an empty plot would look broken. */
+/** Says so where the first measurement has no place on the axis: an empty plot would look broken. */
 function noteOfNone(lines: readonly Line[], logSteps: boolean) {
   if (!logSteps || lines.some(({ steps }) => steps.some((step) => step > 0))) return [];
   const place = { xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false };

@@ -47,7 +47,7 @@ export function metricsOf(names: Iterable<string>): Metric[] {
   return [...plain, ...measures].sort((a, b) => place(a).localeCompare(place(b), "en", { numeric: true }));
 }
 
-/** Whether a metric rises as an ability forms. */
+/** Says whether a metric rises as an ability forms. */
 export function rises({ kind }: Pick<Metric, "kind">): boolean {
   return kind === "accuracy" || kind === "heads";
 }

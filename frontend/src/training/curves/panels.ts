@@ -14,7 +14,7 @@ export interface Panel {
   readonly kind: Metric["kind"];
   readonly lines: readonly Line[];
   readonly levels: readonly Level[];
-  /** Where lines have made half of their rise, of accuracies and scores. */
+  /** Steps at which lines have made half of their rise, of accuracies and scores. */
   readonly halves: readonly Half[];
 }
 
@@ -24,7 +24,7 @@ export interface Half {
   readonly step: number;
 }
 
-/** What panels are made of. */
+/** Curves and choices that panels are made of. */
 export interface PanelSource {
   readonly series: readonly Series[];
   readonly metrics: readonly Metric[];
@@ -32,7 +32,7 @@ export interface PanelSource {
   evaluations(run: string): RunDetail["evaluations"];
   /** Weight of the past, 0 for none. */
   readonly smoothing: number;
-  /** Whether a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
+  /** True if a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
   readonly everyHead?: boolean;
 }
 
@@ -64,7 +64,9 @@ function halvesOf(panel: Omit<Panel, "halves">): Half[] {
 
 function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Omit<Panel, "halves"> {
   const metrics = source.metrics.filter((metric) => metric.kind === kind);
-  const lines = metrics.flatMap((metric, n) => lineOf(source, series, metric, shortName(metric), n) ?? []);
+  const lines = metrics.flatMap(
+    (metric, n) => lineOf(source, series, metric, { name: shortName(metric), colour: n }) ?? [],
+  );
   const help = [...new Set(metrics.map((metric) => helpOf(source, [series], metric)))].join(" ");
   return { key: kind, title: KIND_WORDS[kind].title, help, kind, lines, levels: levelsOf(source, [series], metrics) };
 }
@@ -92,13 +94,18 @@ function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves">
     title: metric.title,
     help: helpOf(source, series, metric),
     kind: metric.kind,
-    lines: series.flatMap((each) => lineOf(source, each, metric, each.title, each.colour) ?? []),
+    lines: series.flatMap((each) => lineOf(source, each, metric, { name: each.title, colour: each.colour }) ?? []),
     levels: levelsOf(source, series, [metric]),
   };
 }
 
 /** A series' line: a run's curve, or the mean and range of several. */
-function lineOf(source: PanelSource, series: Series, metric: Metric, name: string, n: number): Line | undefined {
+function lineOf(
+  source: PanelSource,
+  series: Series,
+  metric: Metric,
+  { name, colour }: Pick<Line, "name" | "colour">,
+): Line | undefined {
   const curves = series.runs.flatMap((run) => {
     const own = source.curves(run);
     const curve = own && curveOf(own, metric);
@@ -106,7 +113,7 @@ function lineOf(source: PanelSource, series: Series, metric: Metric, name: strin
   });
   const [first] = curves;
   if (first === undefined) return undefined;
-  const common = { name, colour: n, dashed: n % 14 >= 7 };
+  const common = { name, colour, dashed: colour % 14 >= 7 };
   if (curves.length > 1) {
     const { low, high, ...mean } = bandOf(curves);
     return { ...common, ...smoothed(mean, source.smoothing), low, high };
@@ -119,7 +126,7 @@ function smoothed(curve: Curve, weight: number): Curve & { raw?: Curve } {
   return weight === 0 ? { steps, values } : { ...smooth(curve, weight), raw: { steps, values } };
 }
 
-/** What guessing reaches, once for each value; where evaluations differ in it, with their names. */
+/** Levels that guessing reaches, once for each value; where evaluations differ in it, with their names. */
 function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly Metric[]): Level[] {
   const names = new Map<string, Set<string>>();
   for (const metric of metrics) {

@@ -11,7 +11,7 @@ const MODEL: Readonly<Record<keyof ModelParams, true>> = {
   normalization_type: true, positional_embedding_type: true, readout_hidden: true, init_range: true,
 }; // biome-ignore format: a table
 
-/** What a task's definition says of the parameters of a run. */
+/** Parameters of a run by its task's definition. */
 type TaskFlags = Pick<Definitions["tasks"][number], "flags" | "train">;
 
 /** All parameters of a run of a task. */
@@ -35,7 +35,7 @@ export function groupFlags({ flags, train }: TaskFlags): FlagGroups {
   };
 }
 
-/** What the user has set of a new run; parameters are those that differ from the defaults, as text. */
+/** Settings of a new run; parameters are those that differ from the defaults, as text. */
 export interface Draft {
   readonly task: string;
   readonly params: Readonly<Record<string, string>>;
@@ -84,7 +84,7 @@ export function readSeeds(text: string): { seeds: number[] } | { problem: string
   return { seeds };
 }
 
-/** What POST /api/runs takes. */
+/** The body of POST /api/runs. */
 export function trainRequest({ task, params, probes }: Draft, seeds: readonly number[]): TrainRequest {
   return { task, params, seeds, ...(probes === undefined ? {} : { probes }) };
 }

@@ -4,7 +4,7 @@ import { get, post, remove } from "../../api/client.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { runsData } from "../runs.svelte.ts";
 
-/** What the server answers when runs begin or go on. */
+/** The server's answer when runs begin or go on. */
 export interface Started {
   readonly job: JobSummary;
   readonly runs: readonly RunSummary[];
