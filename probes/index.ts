@@ -93,7 +93,7 @@ function checkContext(what: string, context: ProbeContext): void {
 /** A probe to be run with others, and its parameters. */
 export interface ProbeRequest {
   name: string;
-  params?: Readonly<Record<string, unknown>>;
+  params?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**

@@ -33,9 +33,9 @@ export interface NeedleTrial {
 
 export interface AnswerOptions {
   /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
-  mask?: HeadMask;
+  mask?: HeadMask | undefined;
   /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** Called with every token of the answer. */
   onToken?: () => void;
   signal?: AbortSignal | undefined;
@@ -72,9 +72,9 @@ export interface NeedleOptions extends Pick<AnswerOptions, "mask" | "maxTokens" 
   /** Places of the needle, 0 to 1. */
   depths: readonly number[];
   /** Questions at each length and depth, default 1. */
-  needles?: number;
+  needles?: number | undefined;
   /** Of the first question's needle and text; the others count on from it. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
   progress?: (done: number, total: number, label: string) => void;
   /** Called with every trial as soon as it is done. */
   onTrial?: (trial: NeedleTrial) => void;

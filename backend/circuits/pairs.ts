@@ -7,7 +7,7 @@ const side = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
 const answer = z.union([z.string().min(1), z.int().min(0)]);
 
 /** Two prompts of one length that differ in what decides between two answers. */
-const pairSchema = z.strictObject({
+export const pairSchema = z.strictObject({
   clean: side.describe("prompt as token ids or text"),
   corrupt: side.describe("the other prompt, of as many tokens"),
   answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),

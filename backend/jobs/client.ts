@@ -3,7 +3,7 @@ import { setPriority } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { HeadscopeError } from "../common/errors.ts";
 import { builtFile } from "../paths.ts";
-import { encodeFrame, FrameDecoder, type FromWorker, fromWire, type ToWorker } from "./protocol.ts";
+import { encodeFrame, FrameDecoder, type FromWorker, fromWire, modelIn, type ToWorker } from "./protocol.ts";
 
 /** How a worker process is started and watched. */
 export interface WorkerOptions {
@@ -362,12 +362,6 @@ class Running {
     const said = /^\s*(?:\w*Error|terminate called|.*(?:Check failed|panicked)).*$/m.exec(this.#output)?.[0]?.trim();
     return `the worker ended ${how}${said === undefined ? "" : ` (${said})`}`;
   }
-}
-
-/** The model that a request is about, by the name that all kinds of requests give it. */
-export function modelIn(payload: unknown): string | undefined {
-  const model = (payload as { model?: unknown } | null)?.model;
-  return typeof model === "string" ? model : undefined;
 }
 
 /** A request for people: "describe" of smollm2-135m. */

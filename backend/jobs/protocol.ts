@@ -225,3 +225,9 @@ export function fromWire(wire: WireError): Error {
   if (stack !== undefined) error.stack = stack;
   return Object.assign(error, code === undefined ? {} : { code }, path === undefined ? {} : { path });
 }
+
+/** The model that a request or a job is about, by the name that all kinds give it. */
+export function modelIn(payload: unknown): string | undefined {
+  const model = (payload as { model?: unknown } | null)?.model;
+  return typeof model === "string" ? model : undefined;
+}

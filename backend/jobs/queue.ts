@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobEnd, JobEntry, JobProgress, Store } from "../store/store.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
-import { type JobKind, kinds as ownKinds } from "./kinds/index.ts";
+import { type QueuedKind, subjectOf } from "./kind.ts";
 
 /** How often a running job gives a sign of life and looks whether it is to stop, in milliseconds. */
 const BEAT = 1_000;
@@ -17,15 +17,15 @@ const IDLE = 60_000;
 /** A job whose worker crashed is begun this often in all. */
 const ATTEMPTS = 2;
 
-/** What a queue is made with. */
+/** Means of a queue. */
 export interface QueueOptions {
+  /** The kinds of the jobs that it may add, work on or end; a job of another kind is its name and what its worker does. */
+  readonly kinds: readonly QueuedKind[];
   /** How its worker processes are started; `threads` defaults to all cores shared out among them. */
-  readonly worker?: WorkerOptions;
-  /** What the parent does for each kind of job, default headscope's own. */
-  readonly kinds?: Readonly<Record<string, JobKind>>;
+  readonly worker?: WorkerOptions | undefined;
 }
 
-/** How a queue is worked on. */
+/** Options of a queue's work. */
 export interface WorkOptions {
   /** Jobs at a time, each in a worker process of its own, default 1. */
   readonly concurrency?: number;
@@ -51,9 +51,9 @@ export interface WorkOptions {
 export class Queue {
   readonly #store: Store;
   readonly #worker: WorkerOptions;
-  readonly #kinds: Readonly<Record<string, JobKind>>;
+  readonly #kinds: readonly QueuedKind[];
 
-  constructor(store: Store, { worker = {}, kinds = ownKinds }: QueueOptions = {}) {
+  constructor(store: Store, { kinds, worker = {} }: QueueOptions) {
     this.#store = store;
     this.#worker = worker;
     this.#kinds = kinds;
@@ -64,7 +64,7 @@ export class Queue {
    * @throws HeadscopeError `busy` where as many wait as may
    */
   add(kind: string, spec: unknown, options: { keep?: boolean } = {}): Job {
-    return this.#store.addJob(kind, spec, options);
+    return this.#store.addJob(kind, spec, { ...options, ...subjectOf(this.#kind(kind), spec) });
   }
 
   list(): JobEntry[] {
@@ -75,7 +75,7 @@ export class Queue {
   cancel(id: number): Job {
     return this.#store.transaction(() => {
       const job = this.#store.cancelJob(id);
-      if (job.status === "cancelled") this.#kinds[job.kind]?.settle?.(this.#store, job, { status: "cancelled" });
+      if (job.status === "cancelled") this.#kind(job.kind)?.settle?.(this.#store, job, { status: "cancelled" });
       return job;
     });
   }
@@ -94,7 +94,7 @@ export class Queue {
   recover(): Job[] {
     return this.#store.transaction(() => {
       const jobs = this.#store.recoverJobs();
-      for (const job of jobs) this.#kinds[job.kind]?.settle?.(this.#store, job, { status: "queued" });
+      for (const job of jobs) this.#kind(job.kind)?.settle?.(this.#store, job, { status: "queued" });
       return jobs;
     });
   }
@@ -141,13 +141,17 @@ export class Queue {
     if (failure !== undefined) throw failure.error;
   }
 
+  #kind(name: string): QueuedKind | undefined {
+    return this.#kinds.find((kind) => kind.name === name);
+  }
+
   async #slot(worker: Worker, options: WorkOptions & { signal: AbortSignal }): Promise<void> {
     const { signal, poll, only } = options;
     let worked = performance.now();
     while (!signal.aborted) {
       const job = this.#store.claimJob(only);
       if (job !== undefined) {
-        await new Attempt(this.#store, this.#kinds[job.kind] ?? {}, job, options).run(worker);
+        await new Attempt(this.#store, this.#kind(job.kind), job, options).run(worker);
         worked = performance.now();
       } else if (poll === undefined) return;
       else {
@@ -162,7 +166,7 @@ export class Queue {
 /** One try at a job by a worker, and what it means for the store. */
 class Attempt {
   readonly #store: Store;
-  readonly #kind: JobKind;
+  readonly #kind: QueuedKind | undefined;
   readonly #job: Job;
   readonly #options: WorkOptions & { signal: AbortSignal };
   readonly #stop = new AbortController();
@@ -171,7 +175,7 @@ class Attempt {
   #progress: JobProgress | undefined;
   #broken: { error: unknown } | undefined;
 
-  constructor(store: Store, kind: JobKind, job: Job, options: WorkOptions & { signal: AbortSignal }) {
+  constructor(store: Store, kind: QueuedKind | undefined, job: Job, options: WorkOptions & { signal: AbortSignal }) {
     this.#store = store;
     this.#kind = kind;
     this.#job = job;
@@ -185,7 +189,7 @@ class Attempt {
     let error: unknown;
     let end: JobEnd;
     try {
-      const payload = this.#kind.prepare?.(this.#store, this.#job) ?? spec;
+      const payload = this.#kind?.prepare?.(this.#store, this.#job) ?? spec;
       const result = await worker.request(kind, payload, { signal, onEvent: (event) => this.#receive(event) });
       this.#guard(() => this.#flush());
       const stopped = (result as { status?: unknown } | null | undefined)?.status === "cancelled";
@@ -236,7 +240,7 @@ class Attempt {
     const events = this.#events;
     this.#events = [];
     if (events.length === 0) return;
-    this.#store.transaction(() => this.#kind.apply?.(this.#store, this.#job, events));
+    this.#store.transaction(() => this.#kind?.apply?.(this.#store, this.#job, events));
     for (const event of events) this.#options.onEvent?.(this.#job, event);
   }
 
@@ -263,7 +267,7 @@ class Attempt {
   #end(end: JobEnd): void {
     this.#store.transaction(() => {
       if (this.#progress !== undefined) this.#store.beat(this.#job.id, this.#progress);
-      if (this.#store.endJob(this.#job.id, end)) this.#kind.settle?.(this.#store, this.#job, end);
+      if (this.#store.endJob(this.#job.id, end)) this.#kind?.settle?.(this.#store, this.#job, end);
     });
   }
 }

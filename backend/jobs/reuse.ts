@@ -1,5 +1,6 @@
 import type { Status } from "../common/words.ts";
-import type { RunRecord, RunSpec, Store } from "../store/store.ts";
+import type { RunRecord, Store } from "../store/store.ts";
+import type { TrainSpec } from "../training/spec.ts";
 
 /** Which of several runs of one specification and seed serves best: a finished one, one that is under way, one to come. */
 const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued", "failed"];
@@ -9,7 +10,7 @@ const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued",
  * queued, in one group, where it has none.
  * @returns by specification, in the order of the seeds
  */
-export function runsFor(store: Store, specs: readonly RunSpec[], seeds: readonly number[]): RunRecord[][] {
+export function runsFor(store: Store, specs: readonly TrainSpec[], seeds: readonly number[]): RunRecord[][] {
   const known = new Map<string, RunRecord>();
   for (const task of new Set(specs.map((spec) => spec.task))) {
     for (const run of store.runs({ task })) {
@@ -29,7 +30,7 @@ export function runsFor(store: Store, specs: readonly RunSpec[], seeds: readonly
 }
 
 /** The same text for the same training, whatever the order of its fields. */
-function keyOf(spec: RunSpec, seed: number): string {
+function keyOf(spec: TrainSpec, seed: number): string {
   return JSON.stringify([seed, sorted(JSON.parse(JSON.stringify(spec)))]);
 }
 

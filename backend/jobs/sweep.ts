@@ -4,6 +4,7 @@ import { errorAt, HeadscopeError } from "../common/errors.ts";
 import type { JobProgress, RunRecord, Store } from "../store/store.ts";
 import { makeSpec, type TrainSpec } from "../training/spec.ts";
 import type { WorkerOptions } from "./client.ts";
+import { train } from "./kinds/train.ts";
 import { Queue } from "./queue.ts";
 import { runsFor } from "./reuse.ts";
 import { fieldOf, type Sweep, sweepPoints, varied } from "./sweep-file.ts";
@@ -120,7 +121,7 @@ export function valueText(value: unknown): string {
  */
 export async function runSweep(store: Store, plan: SweepPlan, options: SweepOptions = {}): Promise<SweepResult[]> {
   const { signal, onProgress, onPoint, worker } = options;
-  const queue = new Queue(store);
+  const queue = new Queue(store, { kinds: [train] });
   const runs = enlist(store, queue, plan);
   const results: SweepResult[] = [];
   try {
@@ -170,7 +171,7 @@ function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
     for (const runs of found) {
       const fresh = runs.filter(({ status, job }) => status === "queued" && job === undefined);
       if (fresh.length === 0) continue;
-      const job = queue.add("train", { runs: fresh.map(({ id }) => id) }, { keep: true });
+      const job = queue.add(train.name, { runs: fresh.map(({ id }) => id) }, { keep: true });
       for (const { id } of fresh) store.updateRun(id, { job: job.id });
     }
     return found;

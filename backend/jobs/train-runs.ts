@@ -2,7 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
 import type { WorkerOptions } from "./client.ts";
-import { type TrainEvent, trainEvent } from "./kinds/train.ts";
+import { subjectOf } from "./kind.ts";
+import { type TrainEvent, train, trainEvent } from "./kinds/train.ts";
 import { Queue } from "./queue.ts";
 
 /** Milliseconds between looks at a training that another process does. */
@@ -50,7 +51,7 @@ async function trainGroup(store: Store, group: string, options: TrainRunsOptions
     });
     if (other === undefined) {
       if (own === undefined) return;
-      return new Queue(store, worker === undefined ? {} : { worker }).workOn(own.id, {
+      return new Queue(store, { kinds: [train], worker }).workOn(own.id, {
         signal,
         onProgress: (_, progress) => onProgress?.(progress),
         onEvent: (_, event) => onEvent?.(trainEvent.parse(event)),
@@ -95,11 +96,12 @@ export function enlist(store: Store, group: string, { keep = false }: { keep?: b
     const runs = store.runs({ group });
     if (runs.every((run) => run.status === "done" && run.step >= run.steps)) return undefined;
     const spec = { runs: runs.map(({ id }) => id) };
+    const subject = subjectOf(train, spec);
     const before = runs.flatMap(({ job }) => (job === undefined ? [] : [store.job(job)])).at(-1);
     const job =
       before === undefined || before.status === "done"
-        ? store.addJob("train", spec, { keep })
-        : store.resumeJob(before.id, { keep, spec });
+        ? store.addJob(train.name, spec, { keep, ...subject })
+        : store.resumeJob(before.id, { keep, spec, ...subject });
     for (const { id } of runs) store.updateRun(id, { job: job.id, status: "queued", error: null });
     return job;
   });

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import express, { type ErrorRequestHandler, type Express } from "express";
 import { HeadscopeError } from "../common/errors.ts";
 import type { WorkerOptions } from "../jobs/client.ts";
+import { kinds } from "../jobs/kinds/index.ts";
 import { Queue } from "../jobs/queue.ts";
 import { dataDir } from "../paths.ts";
 import { report } from "../setup/terminal.mjs";
@@ -191,6 +192,7 @@ function openContext(folder: string, limits: Limits, { roots = [], worker = {}, 
   const environment = { ...worker.environment, HEADSCOPE_HOME: folder };
   const interactive = new Interactive(limits, { ...worker, environment }, (ref) => filesVersion(ref, folder));
   const queue = new Queue(store, {
+    kinds,
     worker: { grace: limits.graceMs, ...worker, environment, priority: JOB_PRIORITY },
   });
   const events = new EventHub(limits.keptEvents);

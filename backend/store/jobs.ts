@@ -1,7 +1,6 @@
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Status } from "../common/words.ts";
 import type { Database, Row } from "./database.ts";
-import { type JobSubject, subjectOf } from "./job-subject.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
 /** How far a job is: `done` of `total`, of the stage that `label` names. */
@@ -13,6 +12,14 @@ export interface JobProgress {
   readonly values?: Readonly<Record<string, number>>;
 }
 
+/** The subject of a job: what lists show in place of its spec. */
+export interface JobSubject {
+  /** What it does, in words. */
+  readonly title?: string;
+  /** The model that it is about, where there is one. */
+  readonly model?: string;
+}
+
 /** Ended jobs that are kept, the latest: they say where results are, and every page lists them all. */
 export const KEPT_JOBS = 200;
 /** Jobs that may wait for any process on the data folder: more than a person queues, few enough to list and look through. */
@@ -20,6 +27,7 @@ export const WAITING_JOBS = 100;
 
 /** One piece of long work as lists have it: without what it is to do. */
 export interface JobEntry extends JobSubject {
+  readonly title: string;
   readonly id: number;
   /** Which handler does it. */
   readonly kind: string;
@@ -60,10 +68,10 @@ export interface JobEnd {
 /** Jobs in SQLite, shared by every process on the data folder. Every method is one transaction. */
 export interface JobStore {
   /**
-   * @param keep whether only this process may work on it, as long as it lives
+   * @param options `keep`: only this process may work on it, as long as it lives; its subject, default the kind's name
    * @throws HeadscopeError `busy` where as many wait for any process as may
    */
-  addJob(kind: string, spec: unknown, options?: { keep?: boolean }): Job;
+  addJob(kind: string, spec: unknown, options?: JobSubject & { keep?: boolean }): Job;
   /** @throws HeadscopeError `usage` for an unknown job */
   job(id: number): Job;
   /** As `job`, without what it is to do. */
@@ -85,10 +93,10 @@ export interface JobStore {
   isHeld(id: number): boolean;
   /**
    * Puts a job that failed, was cancelled or lost its process back into the queue.
-   * @param options `keep` as of `addJob`; `spec` replaces what it is to do
+   * @param options `keep` as of `addJob`; `spec`, with its subject, replaces what it is to do
    * @throws HeadscopeError `usage` for a job that is done, or that a living process works on; `busy` as `addJob`
    */
-  resumeJob(id: number, options?: { keep?: boolean; spec?: unknown }): Job;
+  resumeJob(id: number, options?: JobSubject & { keep?: boolean; spec?: unknown }): Job;
   /**
    * Removes a job that has ended; what it made stays.
    * @throws HeadscopeError `usage` for an unknown job, or one that waits or is worked on
@@ -143,9 +151,8 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
       throw new HeadscopeError("busy", `${waiting} jobs wait already`, { remedy: "wait for them, or cancel some" });
   }
 
-  function describe(id: number, kind: string, spec: unknown): void {
-    const { title, model } = subjectOf(kind, spec);
-    database.all("UPDATE jobs SET title = ?, model = ? WHERE id = ?", title, model ?? null, id);
+  function describe(id: number, spec: unknown, { title, model }: JobSubject): void {
+    database.all("UPDATE jobs SET title = ?, model = ? WHERE id = ?", title ?? null, model ?? null, id);
     database.all("INSERT OR REPLACE INTO job_specs (job, spec) VALUES (?, ?)", id, JSON.stringify(spec));
   }
 
@@ -185,7 +192,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
     jobEntry,
     jobs,
 
-    addJob: (kind, spec, { keep = false } = {}) =>
+    addJob: (kind, spec, { keep = false, ...subject } = {}) =>
       database.transaction(() => {
         admit(keep);
         const row = database.get(
@@ -193,7 +200,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
           ...[kind, keep ? mine : null, Date.now(), now()],
         );
         const id = Number(row!["id"]);
-        describe(id, kind, spec);
+        describe(id, spec, { title: kind, ...subject });
         return job(id);
       }),
 
@@ -257,14 +264,14 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
       return row !== undefined && held(record(row));
     },
 
-    resumeJob: (id, { keep = false, spec } = {}) =>
+    resumeJob: (id, { keep = false, spec, ...subject } = {}) =>
       database.transaction(() => {
         const found = jobEntry(id);
         if (found.status === "done")
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
         if (held(found)) throw busy(`job ${id}`, found);
         if (found.status !== "queued") admit(keep);
-        if (spec !== undefined) describe(id, found.kind, spec);
+        if (spec !== undefined) describe(id, spec, { title: found.title, ...subject });
         requeue(id, 0, keep ? mine : null);
         return job(id);
       }),

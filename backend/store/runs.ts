@@ -3,17 +3,9 @@ import { relative, resolve } from "node:path";
 import { type HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Status } from "../common/words.ts";
 import { runFolder, runIds } from "../paths.ts";
+import type { TrainSpec } from "../training/spec.ts";
 import type { Database, Row } from "./database.ts";
 import { fileError } from "./file-error.ts";
-
-/** What the store must know of a training specification; the rest goes in and out as it is. */
-export interface RunSpec {
-  readonly task: string;
-  readonly params: object;
-  readonly model: object;
-  readonly training: { readonly steps: number };
-  readonly probes: readonly string[];
-}
 
 /** One training of one seed. */
 export interface RunRecord {
@@ -28,7 +20,7 @@ export interface RunRecord {
   readonly seed: number;
   /** Runs that are trained together share it: the id of the first. */
   readonly group: string;
-  readonly spec: RunSpec;
+  readonly spec: TrainSpec;
   /** Why it failed, as one line. */
   readonly error?: string;
   /** The job that trained it last. */
@@ -45,7 +37,7 @@ export interface RunChanges {
   readonly steps?: number;
   readonly error?: string | null;
   readonly job?: number | null;
-  readonly spec?: RunSpec;
+  readonly spec?: TrainSpec;
 }
 
 /** Which runs are meant; all of them where nothing is said. */
@@ -82,7 +74,7 @@ export interface CheckpointRow {
 /** Runs, their curves and their checkpoints. Every method is one transaction. */
 export interface RunStore {
   /** New runs of one specification, one a seed, all in one group. */
-  createRuns(spec: RunSpec, seeds: readonly number[]): RunRecord[];
+  createRuns(spec: TrainSpec, seeds: readonly number[]): RunRecord[];
   /** @throws HeadscopeError `usage` that lists the nearest ids */
   run(id: string): RunRecord;
   /** Runs in the order in which they were made. */
@@ -306,7 +298,7 @@ function record(row: Row): RunRecord {
     steps: Number(steps),
     seed: Number(seed),
     group: String(group),
-    spec: JSON.parse(String(spec)) as RunSpec,
+    spec: JSON.parse(String(spec)) as TrainSpec,
     ...(error === null ? {} : { error: String(error) }),
     ...(job === null ? {} : { job: Number(job) }),
     created: String(created),

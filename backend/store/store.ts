@@ -84,5 +84,5 @@ export function databaseFile(folder: string): string {
   return join(folder, "headscope.db");
 }
 
-export { type Job, type JobEnd, type JobEntry, type JobProgress, WAITING_JOBS } from "./jobs.ts";
-export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord, RunSpec } from "./runs.ts";
+export { type Job, type JobEnd, type JobEntry, type JobProgress, type JobSubject, WAITING_JOBS } from "./jobs.ts";
+export type { CheckpointRow, MetricPoint, RunChanges, RunFilter, RunRecord } from "./runs.ts";

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { nextProbabilities } from "../circuits/next-tokens.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeText } from "../models/encode.ts";
@@ -7,8 +8,25 @@ import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import type { Candidate, PromptInput } from "../server/api.ts";
+import type { Candidate } from "../server/api.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
+
+/** Token ids of one prompt, and rows of them. */
+export const tokenIds = z.array(z.number());
+export const tokenRows = z.array(tokenIds);
+
+/** The two ways to give a prompt. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export const promptFields = {
+  text: { text: z.string(), bos: z.boolean().optional() },
+  tokens: { tokens: tokenIds },
+};
+
+/** A prompt of a model. */
+export const promptInput = z.union([
+  z.object({ model: z.string(), ...promptFields.text }),
+  z.object({ model: z.string(), ...promptFields.tokens }),
+]);
+type PromptInput = z.output<typeof promptInput>;
 
 /**
  * The ids of a prompt.

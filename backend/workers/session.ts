@@ -1,7 +1,11 @@
+import { ablate } from "../circuits/ablate.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { Model } from "../models/model.ts";
+import { blockHook } from "../models/transformer/hook-points.ts";
+import { pause } from "../runtime/turn.ts";
+import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
-import { progressTo } from "./progress.ts";
 import { PromptRuns, type Way } from "./prompt-runs.ts";
-import type { HandlerContext } from "./requests/index.ts";
 
 /** What this worker process keeps between requests. */
 export const session = { models: new OpenModels(), runs: new PromptRuns() };
@@ -15,4 +19,26 @@ export function wayOf({ signal, turn, emit }: HandlerContext): Required<Way> {
     };
   };
   return { signal, turn: () => turn(hold), progress: progressTo(emit) };
+}
+
+/** Tokens of a prompt whose ablation is compiled in advance; with longer ones the computation counts, not the compiling. */
+const MOST_ABLATED = 160;
+
+/**
+ * Compiles what is likely to be asked of a prompt next, on as few layers as show every function: a head's pattern, and an
+ * ablation with the usual number of controls. Nothing of it is kept but the compiled functions.
+ */
+export async function prepare(model: Model, ids: readonly number[], signal: AbortSignal): Promise<void> {
+  const { streams, nll } = await session.runs.of(model, ids, { signal });
+  if (!streams || ids.length < 2) return;
+  const names = [blockHook(0, "attn.hook_pattern")];
+  const onLayer = () => signal.throwIfAborted();
+  const range = { startLayer: 0, stopLayer: 1, logitsAt: "none" as const };
+  forward(model, { resid: streams[0]!, ...range }, { names, onLayer }).dispose();
+  if (ids.length > MOST_ABLATED) return;
+  await pause();
+  // The changed layer, two untouched ones after each other, the end.
+  const layer = Math.max(0, model.config.n_layers - 3);
+  const clean = { streams, nll: [nll] };
+  await ablate(model, { tokens: [ids], heads: [{ layer, head: 0 }], method: "zero", clean, signal });
 }

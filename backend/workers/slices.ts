@@ -1,10 +1,29 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeSafetensors } from "../models/formats/safetensors/safetensors.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import type { SliceQuery } from "../server/api.ts";
-import { Reply } from "./requests/index.ts";
+import { Reply } from "./handler.ts";
+import { tokenIds } from "./prompts.ts";
+
+const sliceQuery = z.object({
+  heads: z.string().optional().describe('heads, with commas: "0,3"; default all'),
+  queries: z.string().optional().describe('positions or queries [start, end): "0:10"'),
+  keys: z.string().optional().describe("keys [start, end), of patterns"),
+  dtype: z.enum(["f32", "f16"]).optional(),
+  weighted: z.literal("value").optional(),
+});
+/** The part of an activation that is wanted. */
+export type SliceQuery = z.output<typeof sliceQuery>;
+
+/** Fields of a look at an activation of a prompt. */
+export const looked = {
+  model: z.string(),
+  ids: tokenIds,
+  slice: sliceQuery,
+  most: z.number().optional().describe("bytes that the answer may have; default any number"),
+};
 
 /** Where an activation of one row, its row axis dropped, has its heads, positions and keys. */
 export interface Axes {

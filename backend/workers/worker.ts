@@ -7,8 +7,8 @@ import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
 import { pause } from "../runtime/turn.ts";
 import { fileError } from "../store/file-error.ts";
+import { answer, type Handlers, type Idle, Reply } from "./handler.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
-import { type Handlers, type Idle, Reply } from "./requests/index.ts";
 
 /** Milliseconds between signs of life. */
 const HEARTBEAT = 1_000;
@@ -62,8 +62,8 @@ async function perform({ header, body }: Request): Promise<void> {
     const known = await handlers;
     const load = known[kind];
     if (load === undefined) throw unknownName("kind of job", kind, Object.keys(known));
-    const { handle } = await load();
-    const result = await handle(payload, {
+    const { request } = await load();
+    const result = await answer(kind, request, payload, {
       emit: (event, eventBody) => send({ id, type: "event", event }, eventBody),
       later: (work) => {
         idle = work;

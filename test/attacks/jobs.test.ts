@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobSummary, Problem, RunSummary } from "../../backend/server/api.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { trainSpec } from "../helpers/specs.ts";
 
 const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");
 
@@ -77,7 +78,7 @@ describe("a queue that takes no more", () => {
   beforeAll(async () => {
     server = await openServer({ limits: { queuedJobs: 0 } });
     const { store } = server.server.context;
-    const spec = { task: "induction", params: {}, model: {}, training: { steps: 10 }, probes: [] };
+    const spec = trainSpec({ training: { steps: 10 } });
     run = store.createRuns(spec, [0])[0]!.id;
     store.updateRun(run, { status: "cancelled" });
     job = store.addJob(

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { type LoadOptions, loadModel } from "../../backend/models/load.ts";
+import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/sources/pull.ts";
+import type { LoadOptions } from "../../backend/models/sources/source.ts";
 
 /** Why tests on the real model are skipped, or undefined where it is on this machine (npm test pulls it where pip can). */
 export const smollm2Missing: string | undefined = modelFile("smollm2-135m") ? undefined : "smollm2-135m is not pulled";

@@ -6,7 +6,7 @@ import { Worker } from "../../backend/jobs/client.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import type { AblateResult, GenerateResult, NeedleResult, Prompt } from "../../backend/server/api.ts";
 import { openStore } from "../../backend/store/store.ts";
-import type { Reply } from "../../backend/workers/requests/index.ts";
+import type { Reply } from "../../backend/workers/handler.ts";
 import { buildCli, headscope } from "../helpers/cli.ts";
 import { apart, tensorOf } from "../helpers/processes/workers.ts";
 import { smollm2Missing } from "../helpers/smollm2.ts";

@@ -1,4 +1,5 @@
 import { HeadscopeError } from "../../common/errors.ts";
+import { kinds } from "../../jobs/kinds/index.ts";
 import { Queue } from "../../jobs/queue.ts";
 import type { Job } from "../../store/store.ts";
 import type { Context } from "../context.ts";
@@ -16,14 +17,14 @@ export async function listJobs(context: Context): Promise<void> {
 
 /** Stops a job, which can be resumed. */
 export async function cancelJob(context: Context, _: object, id: string): Promise<void> {
-  const job = await withStore((store) => new Queue(store).cancel(jobId(id)));
+  const job = await withStore((store) => new Queue(store, { kinds }).cancel(jobId(id)));
   await context.print(job, () => cancelText(job));
 }
 
 /** Goes on with a job here. */
 export async function resumeJob(context: Context, _: object, id: string): Promise<void> {
   const job = await withStore(async (store) => {
-    const queue = new Queue(store);
+    const queue = new Queue(store, { kinds });
     const resumed = queue.resume(jobId(id), { keep: true });
     await queue.workOn(resumed.id, {
       signal: context.signal,
@@ -41,7 +42,7 @@ export async function resumeJob(context: Context, _: object, id: string): Promis
 /** Removes a job that has ended from the list. */
 export async function removeJob(context: Context, _: object, id: string): Promise<void> {
   const job = jobId(id);
-  await withStore((store) => new Queue(store).remove(job));
+  await withStore((store) => new Queue(store, { kinds }).remove(job));
   await context.print({ removed: job }, () => `Job ${job} is removed.`);
 }
 

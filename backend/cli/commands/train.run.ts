@@ -3,8 +3,7 @@ import { tasks } from "../../../synthetic-tasks/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
-import type { RunRecord } from "../../store/store.ts";
-import { openStore } from "../../store/store.ts";
+import { openStore, type RunRecord, type Store } from "../../store/store.ts";
 import { makeSpec } from "../../training/spec.ts";
 import type { Context } from "../context.ts";
 import { integer } from "../options.ts";
@@ -49,7 +48,7 @@ export async function trainTask(context: Context, options: TrainCommandOptions, 
 async function newRuns(
   options: TrainCommandOptions,
   name: string | undefined,
-): Promise<(store: { createRuns(spec: never, seeds: readonly number[]): RunRecord[] }) => RunRecord[]> {
+): Promise<(store: Pick<Store, "createRuns">) => RunRecord[]> {
   if (name === undefined)
     throw new HeadscopeError("usage", "no task is given", { remedy: `give one of ${tasks.names().join(", ")}` });
   const task = tasks.get(name);
@@ -62,7 +61,7 @@ async function newRuns(
   for (const probe of wanted) probes.get(probe);
   const params = { ...pairs, ...(options.steps === undefined ? {} : { steps: options.steps }) };
   const spec = makeSpec(task, params, { seeds: seeds.length, probes: wanted });
-  return (store) => store.createRuns(spec as never, seeds);
+  return (store) => store.createRuns(spec, seeds);
 }
 
 function readSeeds({ seed, seeds }: TrainCommandOptions): number[] {

@@ -1,7 +1,8 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import { type PartTensor, tensorsOf } from "../../models/families/inverse.ts";
+import { llama } from "../../models/families/llama.ts";
 import type { CheckpointInput } from "../export.ts";
-import type { TensorSlot } from "./safetensors-header.ts";
 
 /**
  * Refuses a model that transformers' LlamaForCausalLM does not compute.
@@ -34,28 +35,10 @@ export function checkLlama(config: ModelConfig, ref: string): void {
 }
 
 /** The tensors of LlamaForCausalLM, [out, in], in the order in which its own checkpoints hold them. */
-export function llamaTensors(config: ModelConfig): TensorSlot[] {
-  const { d_model, d_mlp, d_head, d_vocab } = config;
-  const queries = config.n_heads * d_head;
-  const keys = config.n_key_value_heads * d_head;
-  const slots: TensorSlot[] = [{ name: "model.embed_tokens.weight", shape: [d_vocab, d_model] }];
-  for (let layer = 0; layer < config.n_layers; layer++) {
-    const parts: [string, number[]][] = [
-      ["input_layernorm", [d_model]],
-      ["self_attn.q_proj", [queries, d_model]],
-      ["self_attn.k_proj", [keys, d_model]],
-      ["self_attn.v_proj", [keys, d_model]],
-      ["self_attn.o_proj", [d_model, queries]],
-      ["post_attention_layernorm", [d_model]],
-      ["mlp.gate_proj", [d_mlp, d_model]],
-      ["mlp.up_proj", [d_mlp, d_model]],
-      ["mlp.down_proj", [d_model, d_mlp]],
-    ];
-    slots.push(...parts.map(([part, shape]) => ({ name: `model.layers.${layer}.${part}.weight`, shape })));
-  }
-  slots.push({ name: "model.norm.weight", shape: [d_model] });
-  if (!config.tie_word_embeddings) slots.push({ name: "lm_head.weight", shape: [d_vocab, d_model] });
-  return slots;
+export function llamaTensors(config: ModelConfig): PartTensor[] {
+  const [embed, ...tensors] = tensorsOf(llama.huggingFace.parts(config, () => false));
+  const inBlock = ({ shares }: PartTensor): boolean => shares[0]!.part.startsWith("blocks.");
+  return [embed!, ...tensors.filter(inBlock), ...tensors.filter((tensor) => !inBlock(tensor))];
 }
 
 /** config.json and generation_config.json of a Llama checkpoint folder. */

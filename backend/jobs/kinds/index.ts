@@ -1,15 +1,19 @@
-import type { Job, JobEnd, Store } from "../../store/store.ts";
-import { trainKind } from "./train.ts";
+import type { z } from "zod";
+import { experiment } from "./experiment.ts";
+import { history } from "./history.ts";
+import { maskSearch } from "./mask-search.ts";
+import { needle } from "./needle.ts";
+import { probe } from "./probe.ts";
+import { pull } from "./pull.ts";
+import { train } from "./train.ts";
 
-/** What the parent does for one kind of job, besides passing its spec to the handler of that name. */
-export interface JobKind {
-  /** Called before every attempt. @returns the handler's payload, default the job's spec */
-  prepare?(store: Store, job: Job): unknown;
-  /** Brings events of the handler into the store, all in one transaction; progress is not among them. */
-  apply?(store: Store, job: Job, events: readonly unknown[]): void;
-  /** Called in the transaction that ends the job or puts it back. */
-  settle?(store: Store, job: Job, end: JobEnd): void;
-}
+/** The kinds of jobs that POST /api/jobs takes. */
+export const requestedKinds = [probe, history, needle, maskSearch, experiment, pull] as const;
 
-/** Kinds of jobs that need more than their handler. */
-export const kinds: Readonly<Record<string, JobKind>> = { train: trainKind };
+/** Every kind of job that headscope has; trainings come with their runs, by POST /api/runs. */
+export const kinds = [train, ...requestedKinds] as const;
+
+/** POST /api/jobs: long work. The result of each kind is what its `run` gives. */
+export type JobRequest = ReadonlyDeep<z.input<ReturnType<(typeof requestedKinds)[number]["request"]>>>;
+
+type ReadonlyDeep<T> = T extends object ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> } : T;

@@ -4,26 +4,34 @@ import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ENDED } from "../../common/words.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
-import type { Job, RunRecord, RunSpec, Store } from "../../store/store.ts";
+import type { Job, RunRecord, Store } from "../../store/store.ts";
+import type { TrainSpec } from "../../training/spec.ts";
 import { isWatched, type Measured } from "../../training/transition.ts";
-import type { JobKind } from "./index.ts";
+import type { JobKind } from "../kind.ts";
 
-/** What the handler `train` is asked to do. */
-export interface TrainPayload {
-  readonly spec: RunSpec;
-  /**
-   * Runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`, and of runs that go on the
-   * measurements by which checkpoints are saved.
-   */
-  readonly runs: readonly {
-    readonly id: string;
-    readonly seed: number;
-    readonly folder: string;
-    readonly history?: readonly Measured[];
-  }[];
-  /** Whether to go on from the checkpoints of step `from`, which every run has and nothing lies after. */
-  readonly resume: boolean;
-  readonly from?: number;
+/**
+ * Form of what the worker's part takes: runs to be trained together, with the data folder for `checkpointFile(id, step, folder)`.
+ * With `resume` they go on from the checkpoints of step `from`, which every run has and nothing lies after; `history` then holds
+ * the measurements by which checkpoints are saved.
+ */
+const payload = z.object({
+  spec: z.custom<TrainSpec>(),
+  runs: z.array(
+    z.object({
+      id: z.string(),
+      seed: z.number(),
+      folder: z.string(),
+      history: z.array(z.object({ step: z.number(), values: z.record(z.string(), z.number()) })).optional(),
+    }),
+  ),
+  resume: z.boolean(),
+  from: z.number().optional(),
+});
+export type TrainPayload = z.output<typeof payload>;
+
+/** A training job: runs of one group. */
+export interface TrainJob {
+  readonly runs: readonly string[];
 }
 
 const step = z.int().min(0);
@@ -33,7 +41,7 @@ const value = z
   .transform((number) => number ?? Number.NaN); // JSON has no NaN
 
 /**
- * What the handler `train` tells of. The metrics of a step come before its checkpoint, and a checkpoint's file is
+ * Events of a training, as its worker tells of them. The metrics of a step come before its checkpoint, and a checkpoint's file is
  * whole before it is told of: a run that goes on from it then has its whole curve.
  */
 export const trainEvent = z.discriminatedUnion("event", [
@@ -60,12 +68,17 @@ export type TrainEvent = z.output<typeof trainEvent>;
 
 function runsOf(store: Store, job: Job): RunRecord[] {
   // A run may have been removed since.
-  const { runs } = job.spec as { runs: readonly string[] };
+  const { runs } = job.spec as TrainJob;
   return store.runs({ job: job.id }).filter(({ id }) => runs.includes(id));
 }
 
-/** What the store does for training jobs. */
-export const trainKind: JobKind = {
+/** Trains the runs of a group together; they go on where an earlier attempt left them. */
+export const train: JobKind<TrainJob, TrainPayload> = {
+  name: "train",
+  title: ({ runs }) => `training ${runs.join(", ")}`,
+  payload,
+  run: async (work, context) => (await import("../train-worker.ts")).trainTogether(work, context),
+
   prepare(store, job): TrainPayload {
     const runs = runsOf(store, job);
     const [first] = runs;
@@ -83,15 +96,15 @@ export const trainKind: JobKind = {
       spec: first.spec,
       runs: runs.map(({ id, seed }) => ({
         ...{ id, seed, folder: store.folder },
-        ...(from === undefined ? {} : { history: watchedHistory(store, id) }),
+        history: from === undefined ? undefined : watchedHistory(store, id),
       })),
       resume: from !== undefined,
-      ...(from === undefined ? {} : { from }),
+      from,
     };
   },
 
   apply(store, job, events) {
-    const { runs } = job.spec as { runs: readonly string[] };
+    const { runs } = job.spec as TrainJob;
     for (const given of events) {
       const event = trainEvent.parse(given);
       if (!runs.includes(event.run)) throw new Error(`job ${job.id} told of run ${event.run}, which is not its own`);

@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
+import { initBackend } from "../../runtime/backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { Model } from "../model.ts";
 import { Matrix } from "../weights/matrix.ts";
+import { inspectLoaded, type ModelSource } from "./source.ts";
 
 const VOCAB = 128;
 const CONTEXT = 512;
@@ -144,4 +146,21 @@ export function toyInduction(): Model {
       unembed: filled(VOCAB, d_model, (set) => forTokens((t) => set(t, OUTPUT + t, gain))),
     },
   });
+}
+
+/** The model that is built in memory, as a source. @param ref its name in the catalogue */
+export function constructedSource(ref: string): ModelSource {
+  return {
+    ref,
+    load: async () => toyInduction(),
+    async describe() {
+      await initBackend();
+      const model = toyInduction();
+      model.dispose();
+      const { family, digest, config } = model;
+      return { ref, family, digest, config };
+    },
+    inspect: () => inspectLoaded(async () => toyInduction()),
+    version: () => ref,
+  };
 }

@@ -9,8 +9,10 @@ import type { ModelConfig } from "../config.ts";
 import { jsonFault } from "../formats/json-keys.ts";
 import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
 import { Model } from "../model.ts";
-import { checkHolds } from "../weights/memory.ts";
 import { parameterLayout, parametersOf, weightsOver } from "../weights/trainable.ts";
+import { versionOf } from "./checkpoint.ts";
+import { checkHolds } from "./memory.ts";
+import { inspectLoaded, type ModelSource } from "./source.ts";
 
 const FORMAT = "headscope.checkpoint/1";
 
@@ -163,4 +165,22 @@ export function modelOfParameters(ref: string, config: ModelConfig, parameters: 
     tf.tensor(parameters.slice(offset, offset + size), [...shape]),
   );
   return new Model({ ref, family: "toy", digest: parametersDigest(config, parameters), config, weights });
+}
+
+/** A run's checkpoint as a model's source. @param ref the reference with its step, or the path */
+export function runSource(path: string, ref: string): ModelSource {
+  const load = async (): Promise<Model> => {
+    const { config, parameters } = await readRunCheckpoint(path);
+    return modelOfParameters(ref, config, parameters);
+  };
+  return {
+    ref,
+    load,
+    async describe() {
+      const { config, parameters } = await readRunCheckpoint(path);
+      return { ref, family: "toy", digest: parametersDigest(config, parameters), config };
+    },
+    inspect: () => inspectLoaded(load),
+    version: () => versionOf(ref, path),
+  };
 }

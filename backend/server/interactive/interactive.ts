@@ -1,4 +1,5 @@
-import { type Answer, modelIn, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
+import { type Answer, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
+import { modelIn } from "../../jobs/protocol.ts";
 import type { QueueEntry } from "../api.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";

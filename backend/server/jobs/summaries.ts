@@ -77,5 +77,5 @@ export function runSummary(store: Pick<Store, "shownStatus">, run: RunRecord): R
 /** Whether a run's model reads tokens; false for a task that this version no longer has. */
 export function readsTokens({ task, spec }: RunRecord): boolean {
   if (!tasks.names().includes(task)) return false;
-  return tasks.get(task).shape(spec.params as never).input.kind === "tokens";
+  return tasks.get(task).shape(spec.params).input.kind === "tokens";
 }

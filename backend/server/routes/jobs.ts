@@ -1,12 +1,20 @@
 import { z } from "zod";
-import { ordinal } from "../../common/api/fields.ts";
+import { type Bounds, ordinal } from "../../common/api/fields.ts";
 import { hasEnded } from "../../common/words.ts";
+import type { RequestedKind } from "../../jobs/kind.ts";
+import { requestedKinds } from "../../jobs/kinds/index.ts";
 import type { JobSummary } from "../api.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
-import { checkJob, jobRequest } from "../jobs/requests.ts";
 
 const id = z.object({ id: ordinal });
+const kinds: readonly RequestedKind[] = requestedKinds;
+
+/** A request of one of the kinds of jobs. */
+function jobRequest(bounds: Bounds) {
+  const [first, ...others] = kinds.map((kind) => kind.request(bounds));
+  return z.discriminatedUnion("kind", [first!, ...others]);
+}
 
 export const jobRoutes = [
   route({
@@ -24,8 +32,8 @@ export const jobRoutes = [
     answer: { status: 202, description: "JobSummary" },
     async handle({ body }, context) {
       const { queue, jobs, watcher } = context;
-      const spec = await checkJob(body, context);
-      const job = queue.add(spec.kind, spec);
+      const kind = kinds.find(({ name }) => name === body.kind)!;
+      const job = queue.add(kind.name, await kind.check(body, context));
       watcher.changed();
       return jobs.summary(job);
     },

@@ -7,7 +7,6 @@ import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
 import { measureName } from "../../training/head-metric.ts";
-import type { ModelParams } from "../../training/parameters.ts";
 import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
 import type { RunCurves, RunDetail } from "../api.ts";
 import type { ServerContext } from "../context.ts";
@@ -116,9 +115,9 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
   if (!tasks.names().includes(name)) return {};
   const task = tasks.get(name);
   const list = Object.entries(task.evaluations).map(([key, { title, chance }]) => {
-    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params as never) }) }];
+    return [key, { title, ...(chance === undefined ? {} : { chance: chance(spec.params) }) }];
   });
-  const config = configOf(spec.model as ModelParams, task.shape(spec.params as never));
+  const config = configOf(spec.model, task.shape(spec.params));
   const even = spec.probes
     .filter((probe) => probes.names().includes(probe))
     .flatMap((probe) =>

@@ -15,7 +15,12 @@ const SHARED = ["backend/heads/"];
 const REGISTRIES = ["probes/", "synthetic-tasks/", "backend/exports/"];
 const KEPT = ["backend/store/", "backend/reports/"];
 const DOCTOR = ["backend/doctor.ts"];
-const ALL = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/", "experiments/", ...DOCTOR];
+const JOBS = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, "backend/store/", "backend/workers/handler.ts"];
+const ALL = [
+  ...[...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT],
+  ...["backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
+];
+const KINDS = ["backend/jobs/kinds/", "backend/workers/handler.ts"];
 
 /** Folder that every file of headscope may import, the front end too: small definitions that run anywhere. */
 const COMMON = "backend/common/";
@@ -44,16 +49,19 @@ export const LAYERS = [
   { path: "probes/", imports: [...CORE, ...METHODS, ...SHARED] },
   { path: "synthetic-tasks/", imports: [...CORE, ...METHODS, ...SHARED] },
   { path: "backend/exports/", imports: [...CORE, ...METHODS, ...SHARED] },
-  { path: "backend/store/", imports: [] },
+  { path: "backend/store/", imports: ["backend/training/"] },
   { path: "backend/reports/", imports: [] },
-  { path: "backend/jobs/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, "backend/store/"] },
+  { path: "backend/workers/handler.ts", imports: [] },
+  { path: "backend/jobs/kinds/train.ts", imports: [...JOBS, "backend/jobs/"] },
+  { path: "backend/jobs/", imports: [...JOBS, "backend/jobs/kinds/train.ts"] },
   { path: "experiments/", imports: [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT, "backend/jobs/"] },
   { path: "backend/doctor.ts", imports: CORE },
+  { path: "backend/jobs/kinds/", imports: [...ALL, "backend/workers/handler.ts"] },
   { path: "backend/index.ts", imports: ALL },
   { path: "backend/server/api.ts", imports: ALL },
-  { path: "backend/workers/", imports: [...ALL, "backend/server/api.ts"] },
-  { path: "backend/server/", imports: [...ALL, "backend/workers/", "backend/server/api.ts"] },
-  { path: "backend/cli/", imports: [...ALL, "backend/server/", "backend/server/api.ts"] },
+  { path: "backend/workers/", imports: [...ALL, ...KINDS, "backend/server/api.ts"] },
+  { path: "backend/server/", imports: [...ALL, ...KINDS, "backend/workers/", "backend/server/api.ts"] },
+  { path: "backend/cli/", imports: [...ALL, ...KINDS, "backend/server/", "backend/server/api.ts"] },
 ];
 
 const IMPORT =

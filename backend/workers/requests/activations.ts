@@ -1,41 +1,34 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { SliceQuery } from "../../server/api.ts";
+import { handler } from "../handler.ts";
 import type { Way } from "../prompt-runs.ts";
 import { withForward } from "../prompt-runs.ts";
 import { session, wayOf } from "../session.ts";
-import { checkAnswer, cut, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
-import type { Handler } from "./index.ts";
-
-interface ActivationsPayload {
-  readonly model: string;
-  readonly ids: readonly number[];
-  readonly hook: string;
-  readonly slice: SliceQuery;
-  /** Bytes that the answer may have, default any number. */
-  readonly most?: number;
-}
+import { checkAnswer, cut, looked, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
 
 /** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */
-export const handle: Handler = async (payload, context) => {
-  const { model: ref, ids, hook, slice, most } = payload as ActivationsPayload;
-  const model = await session.models.open(ref, context.signal);
-  checkHookName(model.config, hook);
-  const width = activationWidth(model.config, hook);
-  const shape = isPattern(hook) ? [...width, ids.length, ids.length] : [ids.length, ...width];
-  const axes = isPattern(hook) ? PATTERN_AXES : streamAxes(shape.length);
-  checkAnswer(shape, axes, slice, most);
-  const part = await activation(model, ids, hook, wayOf(context), (whole) => {
-    return cut(tf.reshape(whole, whole.shape.slice(1)), axes, slice);
-  });
-  try {
-    return reply(hook, part, slice.dtype, model.digest);
-  } finally {
-    part.dispose();
-  }
-};
+export const request = handler({
+  payload: z.object({ ...looked, hook: z.string() }),
+  async run({ model: ref, ids, hook, slice, most }, context) {
+    const model = await session.models.open(ref, context.signal);
+    checkHookName(model.config, hook);
+    const width = activationWidth(model.config, hook);
+    const shape = isPattern(hook) ? [...width, ids.length, ids.length] : [ids.length, ...width];
+    const axes = isPattern(hook) ? PATTERN_AXES : streamAxes(shape.length);
+    checkAnswer(shape, axes, slice, most);
+    const part = await activation(model, ids, hook, wayOf(context), (whole) => {
+      return cut(tf.reshape(whole, whole.shape.slice(1)), axes, slice);
+    });
+    try {
+      return reply(hook, part, slice.dtype, model.digest);
+    } finally {
+      part.dispose();
+    }
+  },
+});
 
 /** Positions whose logits are held at a time where the final norm is looked at. */
 const ENDS = 256;

@@ -1,10 +1,11 @@
-import type { PromptInput } from "../../server/api.ts";
-import { promptIds } from "../prompts.ts";
+import { handler } from "../handler.ts";
+import { promptIds, promptInput } from "../prompts.ts";
 import { session } from "../session.ts";
-import type { Handler } from "./index.ts";
 
 /** Counts the tokens of a prompt, without running it. */
-export const handle: Handler = async (payload, { signal }): Promise<{ tokens: number }> => {
-  const input = payload as PromptInput;
-  return { tokens: promptIds(await session.models.open(input.model, signal), input).length };
-};
+export const request = handler({
+  payload: promptInput,
+  async run(input, { signal }): Promise<{ tokens: number }> {
+    return { tokens: promptIds(await session.models.open(input.model, signal), input).length };
+  },
+});

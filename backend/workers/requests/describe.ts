@@ -1,17 +1,20 @@
+import { z } from "zod";
 import { headModel } from "../../heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { ModelInfo } from "../../server/api.ts";
+import { handler } from "../handler.ts";
 import { session } from "../session.ts";
-import type { Handler } from "./index.ts";
 
 /** Opens a model and says what it is, and what this worker computes on. */
-export const handle: Handler = async (payload, { signal }) => {
-  const { model: ref } = payload as { model: string };
-  const { name, why, threads } = await initBackend();
-  const model = await session.models.open(ref, signal);
-  return { info: infoOf(model), backend: { name, why, threads } };
-};
+export const request = handler({
+  payload: z.object({ model: z.string() }),
+  async run({ model: ref }, { signal }) {
+    const { name, why, threads } = await initBackend();
+    const model = await session.models.open(ref, signal);
+    return { info: infoOf(model), backend: { name, why, threads } };
+  },
+});
 
 function infoOf(model: Model): ModelInfo {
   const { family, digest, config, tokenizer, tokenizerFault } = model;

@@ -1,59 +1,78 @@
+import { z } from "zod";
+import { headMaskSchema } from "../../common/api/documents.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { parseHead } from "../../heads/refs.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
-import { type Generation, generate, PART } from "../../inference/generate.ts";
+import { type Generation, generate, PART, PREFILLS } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
 import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
-import type { GenerateRequest, GenerateResult } from "../../server/api.ts";
+import type { GenerateResult } from "../../server/api.ts";
+import { handler } from "../handler.ts";
 import { LONG } from "../prompt-runs.ts";
-import { promptIds, tokenTexts } from "../prompts.ts";
+import { promptFields, promptIds, tokenTexts } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
-import type { Handler } from "./index.ts";
+
+const common = z.object({
+  model: z.string(),
+  chat: z.boolean().optional(),
+  maxTokens: z.number().optional(),
+  temperature: z.number().optional(),
+  seed: z.number().optional(),
+  mask: headMaskSchema.optional(),
+  prefill: z.enum(PREFILLS).optional(),
+  ablate: z.array(z.string()).optional(),
+  stop: z.array(z.union([z.string(), z.number()])).optional(),
+  interventions: z.array(z.unknown()).optional(),
+});
+const generation = z.union([common.extend(promptFields.text), common.extend(promptFields.tokens)]);
+type GenerateRequest = z.output<typeof generation>;
 
 /** Continues a prompt; every token is told of as it comes. */
-export const handle: Handler = async (payload, context): Promise<GenerateResult> => {
-  const request = payload as GenerateRequest;
-  const { emit } = context;
-  const { signal, turn, progress } = wayOf(context);
-  const model = await session.models.open(request.model, signal);
-  const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
-  const shape = headModel(model);
-  if (mask) checkModel(mask, shape, "the mask");
-  const tokens = promptIds(model, chat ? inChat(model, request) : request);
-  const heads = ablate.map((head) => parseHead(head, shape));
-  const { n_layers } = model.config;
-  const parts = Math.ceil(tokens.length / PART);
-  let layers = tokens.length < LONG ? parts * n_layers : 0;
-  const onLayer = (): void => {
-    if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
-  };
-  const result = await generate(model, {
-    tokens,
-    ...(maxTokens === undefined ? {} : { maxTokens }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(seed === undefined ? {} : { seed }),
-    stop: ownStops(model, stop),
-    ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
-    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
-    forward: { onLayer },
-    onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
-    signal,
-    turn,
-  });
-  return {
-    ids: result.ids,
-    tokens: shownTexts(model, result),
-    text: result.text ?? result.ids.join(" "),
-    stopped: result.stopped,
-    promptTokens: result.promptTokens,
-    cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
-    prefillMs: result.prefillMs,
-    decodeMsPerToken: result.decodeMsPerToken,
-  };
-};
+export const request = handler({
+  payload: generation,
+  async run(request, context): Promise<GenerateResult> {
+    const { emit } = context;
+    const { signal, turn, progress } = wayOf(context);
+    const model = await session.models.open(request.model, signal);
+    const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
+    const shape = headModel(model);
+    if (mask) checkModel(mask, shape, "the mask");
+    const tokens = promptIds(model, chat ? inChat(model, request) : request);
+    const heads = ablate.map((head) => parseHead(head, shape));
+    const { n_layers } = model.config;
+    const parts = Math.ceil(tokens.length / PART);
+    let layers = tokens.length < LONG ? parts * n_layers : 0;
+    const onLayer = (): void => {
+      if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
+    };
+    const result = await generate(model, {
+      tokens,
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(seed === undefined ? {} : { seed }),
+      stop: ownStops(model, stop),
+      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+      interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+      forward: { onLayer },
+      onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
+      signal,
+      turn,
+    });
+    return {
+      ids: result.ids,
+      tokens: shownTexts(model, result),
+      text: result.text ?? result.ids.join(" "),
+      stopped: result.stopped,
+      promptTokens: result.promptTokens,
+      cache: { bytes: result.cache.bytes, bytesFull: result.cache.bytesFull },
+      prefillMs: result.prefillMs,
+      decodeMsPerToken: result.decodeMsPerToken,
+    };
+  },
+});
 
 /** Each new token as text; of one that goes on in a stop text, what stands before it. */
 function shownTexts(model: Model, { ids, text, stopped }: Generation): string[] {

@@ -1,22 +1,22 @@
+import { z } from "zod";
 import { importers } from "../../exports/index.ts";
 import { headModel } from "../../heads/model.ts";
 import type { HeadScores } from "../../heads/scores.ts";
 import { describeModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
-import type { Handler } from "./index.ts";
-
-interface ImportPayload {
-  readonly format: string;
-  readonly model: string;
-  /** File or folder. */
-  readonly path: string;
-  readonly params?: Readonly<Record<string, unknown>>;
-}
+import { handler } from "../handler.ts";
 
 /** Another project's head file as head scores. */
-export const handle: Handler = async (payload): Promise<HeadScores> => {
-  const { format, model, path, params = {} } = payload as ImportPayload;
-  const importer = importers.get(format);
-  importers.parse(format, params);
-  return importer.read(path, headModel(await describeModel(parseReference(model, "absolute"))));
-};
+export const request = handler({
+  payload: z.object({
+    format: z.string(),
+    model: z.string(),
+    path: z.string().describe("file or folder"),
+    params: z.record(z.string(), z.unknown()).optional(),
+  }),
+  async run({ format, model, path, params = {} }): Promise<HeadScores> {
+    const importer = importers.get(format);
+    importers.parse(format, params);
+    return importer.read(path, headModel(await describeModel(parseReference(model, "absolute"))));
+  },
+});

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { refuseEnd } from "../../circuits/intervene.ts";
 import { meanLoss, residLossesInTurns } from "../../circuits/loss.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
@@ -7,47 +8,55 @@ import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import type { InterveneRequest, InterveneResult } from "../../server/api.ts";
-import { candidates, type PromptRun } from "../prompts.ts";
+import type { InterveneResult } from "../../server/api.ts";
+import { handler } from "../handler.ts";
+import { candidates, type PromptRun, tokenIds } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
-import type { Handler } from "./index.ts";
-
-type IntervenePayload = Omit<InterveneRequest, "prompt"> & { readonly model: string; readonly ids: readonly number[] };
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
-export const handle: Handler = async (payload, context): Promise<InterveneResult> => {
-  const began = performance.now();
-  const { model: ref, ids, topTokens = 10, ...request } = payload as IntervenePayload;
-  const model = await session.models.open(ref, context.signal);
-  const way = wayOf(context);
-  const interventions = parseInterventions(request.interventions);
-  const compiled = compileInterventions(model, interventions, { rows: 1, positions: ids.length, tokens: [ids] });
-  try {
-    refuseEnd(compiled);
-    const clean = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-      outcome(model, { ids }, stream, { count: topTokens, turn: way.turn }),
-    );
-    const first = firstLayer(compiled, model.config.n_layers);
-    const options = { interventions: compiled, onLayer: () => way.signal.throwIfAborted() };
-    const run = async (
-      input: { tokens: [readonly number[]] } | { resid: Tensor; startLayer: number },
-    ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, way.turn)).resid;
-    const resid = await (first === undefined
-      ? run({ tokens: [ids] })
-      : session.runs.withStream(model, ids, first, way, (stream) => run({ resid: stream, startLayer: first })));
+export const request = handler({
+  payload: z.object({
+    model: z.string(),
+    ids: tokenIds,
+    interventions: z.array(z.unknown()),
+    topTokens: z.number().optional(),
+  }),
+  async run({ model: ref, ids, interventions, topTokens = 10 }, context): Promise<InterveneResult> {
+    const began = performance.now();
+    const model = await session.models.open(ref, context.signal);
+    const way = wayOf(context);
+    const compiled = compileInterventions(model, parseInterventions(interventions), {
+      rows: 1,
+      positions: ids.length,
+      tokens: [ids],
+    });
     try {
-      return {
-        clean,
-        changed: await outcome(model, { ids, interventions: compiled }, resid, { count: topTokens, turn: way.turn }),
-        ms: performance.now() - began,
-      };
+      refuseEnd(compiled);
+      const clean = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
+        outcome(model, { ids }, stream, { count: topTokens, turn: way.turn }),
+      );
+      const first = firstLayer(compiled, model.config.n_layers);
+      const options = { interventions: compiled, onLayer: () => way.signal.throwIfAborted() };
+      const run = async (
+        input: { tokens: [readonly number[]] } | { resid: Tensor; startLayer: number },
+      ): Promise<Tensor> => (await forwardInTurns(model, { ...input, logitsAt: "none" }, options, way.turn)).resid;
+      const resid = await (first === undefined
+        ? run({ tokens: [ids] })
+        : session.runs.withStream(model, ids, first, way, (stream) => run({ resid: stream, startLayer: first })));
+      try {
+        return {
+          clean,
+          changed: await outcome(model, { ids, interventions: compiled }, resid, { count: topTokens, turn: way.turn }),
+          ms: performance.now() - began,
+        };
+      } finally {
+        resid.dispose();
+      }
     } finally {
-      resid.dispose();
+      disposeInterventions(compiled);
     }
-  } finally {
-    disposeInterventions(compiled);
-  }
-};
+  },
+});
 
 /** First layer that is changed; undefined where the embedding is. */
 function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): number | undefined {

@@ -1,42 +1,35 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/parameters.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { SliceQuery } from "../../server/api.ts";
+import { handler } from "../handler.ts";
 import { session, wayOf } from "../session.ts";
-import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
-import type { Handler } from "./index.ts";
-
-interface PatternsPayload {
-  readonly model: string;
-  readonly ids: readonly number[];
-  readonly layer: number;
-  readonly slice: SliceQuery;
-  /** Bytes that the answer may have, default any number. */
-  readonly most?: number;
-}
+import { checkAnswer, cut, looked, PATTERN_AXES, reply } from "../slices.ts";
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
-export const handle: Handler = async (payload, context) => {
-  const { model: ref, ids, layer, slice, most } = payload as PatternsPayload;
-  const model = await session.models.open(ref, context.signal);
-  checkLayer(model.config, layer);
-  checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
-  const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
-  const names = slice.weighted ? [name, value] : [name];
-  const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
-    const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
-    if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
-    return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);
-  });
-  try {
-    return reply(name, part, slice.dtype, model.digest);
-  } finally {
-    part.dispose();
-  }
-};
+export const request = handler({
+  payload: z.object({ ...looked, layer: z.number() }),
+  async run({ model: ref, ids, layer, slice, most }, context) {
+    const model = await session.models.open(ref, context.signal);
+    checkLayer(model.config, layer);
+    checkAnswer([model.config.n_heads, ids.length, ids.length], PATTERN_AXES, slice, most);
+    const [name, value] = [blockHook(layer, "attn.hook_pattern"), blockHook(layer, "attn.hook_v")];
+    const names = slice.weighted ? [name, value] : [name];
+    const part = await session.runs.atLayer(model, ids, layer, names, wayOf(context), (activations) => {
+      const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
+      if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
+      return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);
+    });
+    try {
+      return reply(name, part, slice.dtype, model.digest);
+    } finally {
+      part.dispose();
+    }
+  },
+});
 
 /**
  * The norm of what each key's value writes into the residual stream through each query head's part of W_O.

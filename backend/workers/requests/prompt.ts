@@ -1,33 +1,34 @@
 import { meanLoss } from "../../circuits/loss.ts";
-import type { Prompt, PromptInput } from "../../server/api.ts";
-import { prepare } from "../prepare.ts";
-import { candidates, promptId, promptIds, tokenTexts } from "../prompts.ts";
-import { session, wayOf } from "../session.ts";
-import type { Handler } from "./index.ts";
+import type { Prompt } from "../../server/api.ts";
+import { handler } from "../handler.ts";
+import { candidates, promptId, promptIds, promptInput, tokenTexts } from "../prompts.ts";
+import { prepare, session, wayOf } from "../session.ts";
 
 const NEXT = 10;
 
 /** Runs a prompt and keeps its residual streams for what is asked of it later. */
-export const handle: Handler = async (payload, context): Promise<Prompt> => {
-  const began = performance.now();
-  const input = payload as PromptInput;
-  const model = await session.models.open(input.model, context.signal);
-  const ids = promptIds(model, input);
-  const way = wayOf(context);
-  const { nll } = await session.runs.of(model, ids, way);
-  const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
-    candidates(model, stream, NEXT, { ids }),
-  );
-  context.later((stop) => prepare(model, ids, stop));
-  return {
-    id: promptId(model.digest, ids),
-    model: model.ref,
-    digest: model.digest,
-    ids,
-    tokens: tokenTexts(model, ids),
-    nll,
-    loss: nll.length === 0 ? null : meanLoss([nll]),
-    next,
-    ms: performance.now() - began,
-  };
-};
+export const request = handler({
+  payload: promptInput,
+  async run(input, context): Promise<Prompt> {
+    const began = performance.now();
+    const model = await session.models.open(input.model, context.signal);
+    const ids = promptIds(model, input);
+    const way = wayOf(context);
+    const { nll } = await session.runs.of(model, ids, way);
+    const next = await session.runs.withStream(model, ids, model.config.n_layers, way, (stream) =>
+      candidates(model, stream, NEXT, { ids }),
+    );
+    context.later((stop) => prepare(model, ids, stop));
+    return {
+      id: promptId(model.digest, ids),
+      model: model.ref,
+      digest: model.digest,
+      ids,
+      tokens: tokenTexts(model, ids),
+      nll,
+      loss: nll.length === 0 ? null : meanLoss([nll]),
+      next,
+      ms: performance.now() - began,
+    };
+  },
+});

@@ -2,14 +2,16 @@
 import { appendFileSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** @import { Handler, Handlers } from "../../../backend/workers/requests/index.ts" */
+import { z } from "zod";
+
+/** @import { Handler, Handlers } from "../../../backend/workers/handler.ts" */
 
 async function die() {
   process.kill(process.pid, "SIGKILL");
   return sleep(60_000, undefined);
 }
 
-/** @type {Record<string, Handler>} */
+/** @type {Record<string, Handler["run"]>} */
 const handle = {
   /** Opens a model, and notes it with the process that did. */
   async describe(payload) {
@@ -33,5 +35,5 @@ const handle = {
 
 /** @type {Handlers} */
 export const handlers = Object.fromEntries(
-  Object.entries(handle).map(([name, each]) => [name, async () => ({ handle: each })]),
+  Object.entries(handle).map(([name, each]) => [name, async () => ({ request: { payload: z.unknown(), run: each } })]),
 );

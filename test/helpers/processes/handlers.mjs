@@ -3,7 +3,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeF
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** @import { Handler, HandlerContext, Handlers } from "../../../backend/workers/requests/index.ts" */
+import { z } from "zod";
+
+/** @import { Handler, HandlerContext, Handlers } from "../../../backend/workers/handler.ts" */
 /** @import { TrainPayload } from "../../../backend/jobs/kinds/train.ts" */
 
 /** @param {number} milliseconds holds the process, as a native call does */
@@ -16,7 +18,7 @@ async function untilAborted(signal) {
   while (!signal.aborted) await sleep(5);
 }
 
-/** @type {Record<string, Handler>} */
+/** @type {Record<string, Handler["run"]>} */
 const handle = {
   async echo(payload) {
     return payload;
@@ -134,7 +136,7 @@ const handle = {
 
 /**
  * A training whose loss at a step is a function of all that came before: the state of a checkpoint, and the step.
- * @type {Handler}
+ * @type {Handler["run"]}
  */
 async function train(payload, { emit, signal }) {
   const { spec, runs, resume, from = 0 } = /** @type {TrainPayload} */ (payload);
@@ -188,5 +190,8 @@ function fileOf({ id, folder }, step) {
 
 /** @type {Handlers} */
 export const handlers = Object.fromEntries(
-  Object.entries({ ...handle, train }).map(([name, each]) => [name, async () => ({ handle: each })]),
+  Object.entries({ ...handle, train }).map(([name, each]) => [
+    name,
+    async () => ({ request: { payload: z.unknown(), run: each } }),
+  ]),
 );

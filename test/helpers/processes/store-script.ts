@@ -1,6 +1,7 @@
 // What another process does with a store, for the tests: store-script.mjs FOLDER ACTION [argument]
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { openStore } from "../../../backend/store/store.ts";
+import { trainSpec } from "../specs.ts";
 
 const [, , folder, action, argument = ""] = process.argv;
 
@@ -23,7 +24,7 @@ const actions: Record<string, () => void> = {
   /** Makes many runs. */
   create() {
     const store = openStore({ folder: folder! });
-    const spec = { task: argument, params: {}, model: {}, training: { steps: 1 }, probes: [] };
+    const spec = trainSpec({ task: argument!, training: { steps: 1 } });
     console.log(Array.from({ length: 40 }, () => store.createRuns(spec, [0])[0]!.id).join(" "));
     store.close();
   },

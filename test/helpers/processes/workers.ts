@@ -7,7 +7,8 @@ import { writeRunCheckpoint } from "../../../backend/models/sources/run-checkpoi
 import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { checkpointFile } from "../../../backend/paths.ts";
 import { loopTurn } from "../../../backend/runtime/turn.ts";
-import { type Handler, handlers, type Reply } from "../../../backend/workers/requests/index.ts";
+import { answer, type Reply } from "../../../backend/workers/handler.ts";
+import { handlers } from "../../../backend/workers/requests/index.ts";
 
 /** A data folder of the test file's own, as HEADSCOPE_HOME. @returns where it is, once the tests run */
 export function ownDataFolder(): { readonly path: string } {
@@ -44,8 +45,8 @@ export async function handled<T>(
   options: { signal?: AbortSignal; onEvent?: (event: unknown) => void } = {},
 ): Promise<Handled<T>> {
   const events: unknown[] = [];
-  const { handle } = (await handlers[kind]!()) as { handle: Handler };
-  const value = await handle(payload, {
+  const { request } = await handlers[kind]!();
+  const value = await answer(kind, request, payload, {
     emit: async (event) => {
       events.push(event);
       options.onEvent?.(event);

@@ -32,7 +32,7 @@ afterAll(async () => {
 function open(): void {
   folder = join(base, `home-${count++}`);
   store = openStore({ folder });
-  queue = new Queue(store, { worker });
+  queue = new Queue(store, { kinds: [], worker });
 }
 
 const statuses = () => store.jobs().map(({ status }) => status);
@@ -104,8 +104,10 @@ describe("a job", () => {
     await queue.work({
       onProgress: (_, progress) => {
         told.push(progress);
-        expect(new Queue(other).cancel(id)).toMatchObject({ status: "running", cancel: true });
-        expect(() => new Queue(other).resume(id)).toThrow(/job 1 is being worked on by process \d+ \(job 1\)/);
+        expect(new Queue(other, { kinds: [] }).cancel(id)).toMatchObject({ status: "running", cancel: true });
+        expect(() => new Queue(other, { kinds: [] }).resume(id)).toThrow(
+          /job 1 is being worked on by process \d+ \(job 1\)/,
+        );
       },
     });
     other.close();
@@ -171,13 +173,15 @@ describe("a queue", () => {
   test("stops its job when the store fails, and says why", async () => {
     queue = new Queue(store, {
       worker,
-      kinds: {
-        many: {
+      kinds: [
+        {
+          name: "many",
+          title: () => "many events",
           apply() {
             throw new Error("the disk is full");
           },
         },
-      },
+      ],
     });
     const { id } = queue.add("many", 1_000_000);
     await expect(queue.work()).rejects.toThrow("the disk is full");
@@ -193,8 +197,8 @@ describe("a queue", () => {
 
   test("tells of an event when the store has it", async () => {
     const stored: unknown[] = [];
-    const kinds = { many: { apply: (_: Store, __: Job, events: readonly unknown[]) => void stored.push(...events) } };
-    queue = new Queue(store, { worker, kinds });
+    const apply = (_: Store, __: Job, events: readonly unknown[]) => void stored.push(...events);
+    queue = new Queue(store, { worker, kinds: [{ name: "many", title: () => "many events", apply }] });
     queue.add("many", 3);
     let told = 0;
     await queue.work({ onEvent: (_, event) => expect(stored[told++]).toEqual(event) });

@@ -4,12 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { HeadscopeError } from "../../../backend/common/errors.ts";
+import { kinds } from "../../../backend/jobs/kinds/index.ts";
 import type { TrainEvent } from "../../../backend/jobs/kinds/train.ts";
+import { Queue } from "../../../backend/jobs/queue.ts";
 import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-runs.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
-import { openStore, type RunRecord, type RunSpec, type Store } from "../../../backend/store/store.ts";
+import { openStore, type RunRecord, type Store } from "../../../backend/store/store.ts";
 import { buildCli, headscope, ROOT } from "../../helpers/cli.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
+import { trainSpec } from "../../helpers/specs.ts";
 
 // The trainer here is a stand-in whose curve is chaotic (test/helpers/processes/handlers.mjs): a wrong state shows at once.
 const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
@@ -32,13 +35,8 @@ function newStore(): Store {
   return store;
 }
 
-const spec = (params: object = {}): RunSpec => ({
-  task: "logistic",
-  params,
-  model: { d_model: 1 },
-  training: { steps: STEPS },
-  probes: [],
-});
+const spec = (params: object = {}) =>
+  trainSpec({ task: "logistic", params, model: { d_model: 1 }, training: { steps: STEPS } });
 
 const train = (store: Store, runs: readonly RunRecord[], options: TrainRunsOptions = {}) =>
   trainRuns(store, runs, { worker, ...options });
@@ -298,7 +296,7 @@ describe("headscope runs and jobs", () => {
   test("cancel a waiting job with its runs, and name what is wrong with a job's id", async () => {
     const store = newStore();
     const runs = store.createRuns(spec(), [0]);
-    const { id } = store.addJob("train", { runs: ids(runs) });
+    const { id } = new Queue(store, { kinds }).add("train", { runs: ids(runs) });
     store.updateRun("logistic-1", { job: id });
     const cancelled = await headscope(["jobs", "cancel", String(id), "--json"], env(store));
     expect(cancelled.json()).toMatchObject({ id, status: "cancelled" });

@@ -6,6 +6,8 @@ import { HeadscopeError, unknownName } from "../../../backend/common/errors.ts";
 import type { PathForm } from "../../../backend/common/patching.ts";
 import { isInside } from "../../../backend/files.ts";
 import { WorkerCrash } from "../../../backend/jobs/client.ts";
+import { subjectOf } from "../../../backend/jobs/kind.ts";
+import { kinds } from "../../../backend/jobs/kinds/index.ts";
 import { Queue } from "../../../backend/jobs/queue.ts";
 import { EventHub } from "../../../backend/server/events/hub.ts";
 import { checkToken, isLoopback } from "../../../backend/server/http/guard.ts";
@@ -18,7 +20,6 @@ import { JobRunner } from "../../../backend/server/jobs/runner.ts";
 import { Remaining } from "../../../backend/server/jobs/summaries.ts";
 import { existingInside, pathOfId } from "../../../backend/server/library/files.ts";
 import { trainCommand } from "../../../backend/server/routes/runs.ts";
-import { subjectOf } from "../../../backend/store/job-subject.ts";
 import { openStore } from "../../../backend/store/store.ts";
 import { smallConfig } from "../../helpers/models.ts";
 
@@ -28,7 +29,7 @@ describe("a job that another process works on", () => {
     const store = openStore({ folder });
     const { id } = store.addJob("train", { runs: [] }, { keep: true });
     store.claimJob([id]);
-    const runner = new JobRunner(store, new Queue(store), () => {});
+    const runner = new JobRunner(store, new Queue(store, { kinds }), () => {});
     try {
       for (const done of [0, 3, 88]) {
         store.beat(id, { done, total: 100, label: "training" });
@@ -247,7 +248,11 @@ describe("the time that a job takes yet", () => {
 });
 
 test("a job's title says what it does", () => {
-  const title = (kind: string, spec: object) => subjectOf(kind, { kind, ...spec }).title;
+  const title = (kind: string, spec: object) =>
+    subjectOf(
+      kinds.find(({ name }) => name === kind),
+      { kind, ...spec },
+    ).title;
   expect(title("probe", { model: "m", probes: [{ name: "induction" }, { name: "retrieval" }] })).toBe(
     "induction, retrieval on m",
   );

@@ -6,22 +6,18 @@ import { join } from "node:path";
 import Libsql from "libsql";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { HeadscopeError } from "../../../backend/common/errors.ts";
+import { subjectOf } from "../../../backend/jobs/kind.ts";
+import { kinds } from "../../../backend/jobs/kinds/index.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
-import { subjectOf } from "../../../backend/store/job-subject.ts";
 import { KEPT_JOBS } from "../../../backend/store/jobs.ts";
 import { isAlive, self } from "../../../backend/store/owner.ts";
 import { APPLICATION_ID, MIGRATIONS } from "../../../backend/store/schema.ts";
-import { databaseFile, openStore, type RunSpec, type Store } from "../../../backend/store/store.ts";
+import { databaseFile, openStore, type Store } from "../../../backend/store/store.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 import { mountable } from "../../helpers/processes/small-disk.ts";
+import { trainSpec } from "../../helpers/specs.ts";
 
-const SPEC: RunSpec = {
-  task: "induction",
-  params: { length: 8 },
-  model: { d_model: 64 },
-  training: { steps: 100 },
-  probes: [],
-};
+const SPEC = trainSpec({ params: { length: 8 }, model: { d_model: 64 }, training: { steps: 100 } });
 const ROOT_USER = process.getuid?.() === 0;
 const NOBODY = 65_534;
 
@@ -361,7 +357,7 @@ describe("jobs", () => {
   test("are listed, claimed and watched without reading what they are to do", () => {
     const folder = newFolder();
     const s = store(folder);
-    const long = s.addJob("needle", { kind: "needle", model: "m" }, { keep: true });
+    const long = s.addJob("needle", { model: "m" }, { keep: true, title: "needle questions to m", model: "m" });
     const next = s.addJob("echo", 1);
     const raw = new Libsql(databaseFile(folder));
     raw.prepare("UPDATE job_specs SET spec = 'no JSON' WHERE job = ?").run([long.id]);
@@ -436,7 +432,14 @@ describe("jobs", () => {
     const s = store(folder);
     expect(s.jobs().map(({ title }) => title)).toEqual(specs.map(([, , title]) => title));
     expect(s.jobs().map(({ id }) => s.job(id).spec)).toEqual(specs.map(([, spec]) => spec));
-    expect(specs.map(([kind, spec]) => subjectOf(kind, spec).title)).toEqual(specs.map(([, , title]) => title));
-    expect(s.jobs().map(({ model }) => model)).toEqual(specs.map(([kind, spec]) => subjectOf(kind, spec).model));
+    const subjects = specs.map(([kind, spec]) => ({
+      title: kind,
+      ...subjectOf(
+        kinds.find(({ name }) => name === kind),
+        spec,
+      ),
+    }));
+    expect(subjects.map(({ title }) => title)).toEqual(specs.map(([, , title]) => title));
+    expect(s.jobs().map(({ model }) => model)).toEqual(subjects.map(({ model }) => model));
   });
 });

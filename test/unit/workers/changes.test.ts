@@ -10,7 +10,7 @@ import type { Model } from "../../../backend/models/model.ts";
 import { functions } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { AblateResult, InterveneResult, PairAlignment, PatchResponse } from "../../../backend/server/api.ts";
-import { prepare } from "../../../backend/workers/prepare.ts";
+import { prepare } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 

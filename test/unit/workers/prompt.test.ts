@@ -7,7 +7,7 @@ import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
 import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { ModelInfo, Prompt } from "../../../backend/server/api.ts";
-import type { Reply } from "../../../backend/workers/requests/index.ts";
+import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/processes/workers.ts";

@@ -1,20 +1,21 @@
-import { probeMany } from "../../../probes/index.ts";
-import { tasks } from "../../../synthetic-tasks/index.ts";
-import { HeadscopeError } from "../../common/errors.ts";
-import type { TrainPayload } from "../../jobs/kinds/train.ts";
-import type { Model } from "../../models/model.ts";
-import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-checkpoint.ts";
-import { checkpointFile } from "../../paths.ts";
-import { initBackend } from "../../runtime/backend.ts";
-import { headMetricName, parseHeadMetric } from "../../training/head-metric.ts";
-import { configOf, type TrainSpec } from "../../training/spec.ts";
-import { type Metrics, type TrainState, train } from "../../training/train.ts";
-import type { Handler } from "./index.ts";
+import { probeMany } from "../../probes/index.ts";
+import { tasks } from "../../synthetic-tasks/index.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import type { Model } from "../models/model.ts";
+import { readRunCheckpoint, writeRunCheckpoint } from "../models/sources/run-checkpoint.ts";
+import { checkpointFile } from "../paths.ts";
+import { initBackend } from "../runtime/backend.ts";
+import { headMetricName, parseHeadMetric } from "../training/head-metric.ts";
+import { configOf } from "../training/spec.ts";
+import { type Metrics, type TrainState, train } from "../training/train.ts";
+import type { HandlerContext } from "../workers/handler.ts";
+import type { TrainPayload } from "./kinds/train.ts";
 
-/** Trains the runs of a group and writes their checkpoints; what the store must know it tells. */
-export const handle: Handler = async (payload, { emit, signal }) => {
-  const { runs, resume, from, ...rest } = payload as TrainPayload;
-  const spec = rest.spec as TrainSpec;
+/** Trains the runs of a group in a worker and writes their checkpoints; what the store must know it tells. */
+export async function trainTogether(
+  { spec, runs, resume, from }: TrainPayload,
+  { emit, signal }: HandlerContext,
+): Promise<{ step: number; status: "done" | "cancelled" }> {
   const task = tasks.get(spec.task);
   await initBackend();
   const config = configOf(spec.model, task.shape(spec.params));
@@ -54,7 +55,7 @@ export const handle: Handler = async (payload, { emit, signal }) => {
   );
   for (const { id } of runs) await emit({ event: "status", run: id, status, step });
   return { step, status };
-};
+}
 
 async function readState(file: string, config: unknown): Promise<TrainState> {
   const found = await readRunCheckpoint(file);

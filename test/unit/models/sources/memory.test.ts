@@ -3,7 +3,7 @@ import type { WeightType } from "../../../../backend/common/words.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
-import { availableMemory, checkFits, estimateMemory } from "../../../../backend/models/weights/memory.ts";
+import { availableMemory, checkFits, estimateMemory } from "../../../../backend/models/sources/memory.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";

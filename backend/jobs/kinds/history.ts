@@ -1,0 +1,35 @@
+import { parameters, shortName } from "../../common/api/fields.ts";
+import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { checkpointSteps, runIds } from "../../paths.ts";
+import { progressTo } from "../../workers/handler.ts";
+import { jobKind, shortHash, writeResult } from "../kind.ts";
+
+/** Scores all heads by a probe at every saved step of a run. */
+export const history = jobKind({
+  name: "history",
+  fields: () => ({ run: shortName, probe: shortName, params: parameters.optional() }),
+  title: ({ probe, run }) => `${probe} over the checkpoints of ${run}`,
+
+  async check(request, { store }) {
+    const { probes } = await import("../../../probes/index.ts");
+    store.run(request.run);
+    probes.parse(request.probe, request.params);
+    return request;
+  },
+
+  /** @returns id of the document (headscope.head-history/1) */
+  async run({ run, probe, params = {} }, { emit, signal }): Promise<{ history: string }> {
+    const { probes } = await import("../../../probes/index.ts");
+    const { probeHistory } = await import("../../../probes/history.ts");
+    const { loadModel } = await import("../../models/load.ts");
+    const parsed = probes.parse(probe, params);
+    const steps = checkpointSteps(run);
+    if (steps.length === 0 && !runIds().includes(run)) throw unknownName("run", run, runIds());
+    if (steps.length === 0)
+      throw new HeadscopeError("missing", `run ${run} has no saved step yet`, { remedy: "train it further" });
+    const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
+    const progress = progressTo(emit);
+    const document = await probeHistory(probe, params, { run, steps, load }, { signal, progress });
+    return { history: await writeResult(`histories/${run}/${probe}-${shortHash(parsed)}.json`, document) };
+  },
+});

@@ -1,0 +1,49 @@
+import { z } from "zod";
+import type { NeedleTrial } from "../../../probes/needle.ts";
+import { headMaskSchema } from "../../common/api/documents.ts";
+import { modelRef, seed } from "../../common/api/fields.ts";
+import { parseMask } from "../../heads/mask.ts";
+import { checkModel, headModel } from "../../heads/model.ts";
+import { parseReference } from "../../models/sources/reference.ts";
+import { progressTo } from "../../workers/handler.ts";
+import { jobKind } from "../kind.ts";
+
+/** Asks needle questions at lengths and depths, with all heads full and with a mask. */
+export const needle = jobKind({
+  name: "needle",
+  fields: ({ promptTokens, newTokens }) => ({
+    model: modelRef,
+    mask: headMaskSchema.optional(),
+    lengths: z.array(z.int().min(16).max(promptTokens)).min(1).max(16).describe("tokens of the prompts"),
+    depths: z.array(z.number().min(0).max(1)).min(1).max(16).describe("0 at the start, 1 at the end"),
+    needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
+    maxTokens: z.int().min(1).max(newTokens).optional(),
+    seed: seed.optional(),
+  }),
+  title: ({ model }) => `needle questions to ${model}`,
+
+  async check(request, { models }) {
+    if (request.mask !== undefined) parseMask(request.mask, "the mask");
+    return { ...request, model: await models.allowed(request.model) };
+  },
+
+  async run({ kind: _, model: ref, mask: given, ...questions }, { emit, signal }): Promise<NeedleResult> {
+    const { needleTest } = await import("../../../probes/needle.ts");
+    const { loadModel } = await import("../../models/load.ts");
+    const mask = given === undefined ? undefined : parseMask(given, "the mask");
+    const model = await loadModel(parseReference(ref, "absolute"), { signal });
+    try {
+      if (mask) checkModel(mask, headModel(model), "the mask");
+      const trials = await needleTest(model, { ...questions, mask, progress: progressTo(emit), signal });
+      return { model: model.ref, trials };
+    } finally {
+      model.dispose();
+    }
+  },
+});
+
+/** Every question and its answers. */
+export interface NeedleResult {
+  readonly model: string;
+  readonly trials: readonly NeedleTrial[];
+}
