@@ -16,17 +16,17 @@ import { pause } from "../backend/runtime/turn.ts";
 export interface RetrievalCase {
   /** The prompt. */
   ids: number[];
-  /** Where the needle stands in it: [start, end). */
+  /** Place of the needle in it: [start, end). */
   needleSpan: readonly [number, number];
   /** Most tokens to generate, default 10. */
   maxNewTokens?: number;
   /** Token that ends the answer; default the model's own stops. */
   stopToken?: number;
-  /** What a right answer holds, of which minRecall is taken; default the needle. */
+  /** Words that a right answer holds, of which minRecall is taken; default the needle. */
   answer?: string;
 }
 
-/** What a probe runs on beside its parameters. */
+/** Input of a probe beside its parameters. */
 export interface ProbeContext {
   /** Rows of token ids to score instead of the probe's own. */
   tokens?: number[][];
@@ -38,7 +38,7 @@ export interface ProbeContext {
   signal?: AbortSignal;
 }
 
-/** What a probe found. */
+/** Result of a probe. */
 export interface ProbeResult {
   /** Parameters as they were used, where the model's context made them smaller. */
   params?: Record<string, unknown>;
@@ -47,11 +47,11 @@ export interface ProbeResult {
   metrics: Record<string, HeadMetric>;
   summary: Record<string, number>;
   perCase?: unknown;
-  /** What a reader of the scores should know, a sentence each. */
+  /** Cautions for a reader of the scores, a sentence each. */
   notes?: string[];
 }
 
-/** What the values of one of a probe's metrics mean. */
+/** Meaning of the values of one of a probe's metrics. */
 export interface MetricMeaning<P = Record<string, unknown>> {
   /** A sentence about the value, such as "share of attention that …". */
   readonly meaning: string;
@@ -82,7 +82,7 @@ export interface PatternSums<S extends z.ZodObject> {
   sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
   /** Metrics and summary from the sums, each [rows][layers][heads]. */
   scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
-  /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
+  /** Tokens that the sums look back at most; where layers of local attention can't, the scores come with a note. */
   reach?(params: z.output<S>): number;
   /** Parameters as they are used on this model. Default: as given. */
   adapt?(model: Pick<Model, "config">, params: z.output<S>, context: ProbeContext): z.output<S>;
@@ -235,7 +235,7 @@ export function summarise(table: number[][]): Record<string, number> {
 }
 
 /**
- * What a head that attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
+ * The share that a head which attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
  * @param first query position, 0-based @param last query position, inclusive
  */
 export function evenAttention(first: number, last: number): number {

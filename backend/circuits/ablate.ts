@@ -1,14 +1,12 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
 import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
-import { gatherRows } from "../runtime/ops.ts";
 import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs.ts";
-import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
+import { checkLossRows, logitDifference, logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type NextToken, nextTokens } from "./next-tokens.ts";
 
 /** An ablation and what is shown of it. */
@@ -50,7 +48,7 @@ export interface ControlDraw extends TokenLosses {
   heads: Head[];
 }
 
-/** What taking heads out does, beside other heads of the same layers. */
+/** The effect of taking heads out, beside other heads of the same layers. */
 export interface Ablation {
   model: { ref: string; digest: string };
   heads: Head[];
@@ -66,7 +64,7 @@ export interface Ablation {
     /** Of the draws' losses. */
     mean: number;
     range: [number, number];
-    /** How many different sets there are to draw, where these are fewer than the draws asked for: then draws repeat. */
+    /** The number of different sets that there are to draw, where these are fewer than the draws asked for: then draws repeat. */
     ways?: number;
     /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
     short?: { layer: number; wanted: number; others: number }[];
@@ -166,11 +164,7 @@ function checkInput(
     throw new HeadscopeError("input", "there are no rows to measure a loss on", {
       remedy: "give at least one row of tokens",
     });
-  const short = tokens.findIndex((row) => row.length < 2);
-  if (short >= 0)
-    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
-      remedy: "give rows of at least two tokens",
-    });
+  checkLossRows(tokens);
   for (const set of sets) {
     if (set.length === 0 && !emptyToo)
       throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
@@ -218,20 +212,12 @@ function differences(
   { tokens, contrast }: AblateOptions,
 ): NonNullable<Ablation["difference"]> {
   const { position, wrong } = contrast!;
-  const right = tokens[0]![position]!;
-  const [clean, ablated, ...draws] = tf.tidy(() => {
-    const { d_vocab } = model.config;
-    const logits = tf.reshape(logitsOf(model, runs.contrastStreams(sets)), [sets * d_vocab, 1]);
-    const pick = (id: number): Tensor =>
-      gatherRows(
-        logits,
-        tf.tensor1d(
-          Array.from({ length: sets }, (_, s) => s * d_vocab + id),
-          "int32",
-        ),
-      );
-    return [...tf.sub(pick(right), pick(wrong)).dataSync()];
+  const logits = tf.tidy(() => {
+    const streams = runs.contrastStreams(sets);
+    return tf.reshape(logitsOf(model, streams), [sets, 1, model.config.d_vocab]);
   });
+  const [clean, ablated, ...draws] = logitDifference(logits, { answer: tokens[0]![position]!, wrong });
+  logits.dispose();
   return { clean: clean!, ablated: ablated!, draws };
 }
 

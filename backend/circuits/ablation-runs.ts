@@ -69,7 +69,7 @@ export class AblationRuns {
   readonly #positions: number;
   /** Residual stream before each layer at which some set starts [rows, positions, d_model]. */
   readonly #starts = new Map<number, Tensor>();
-  /** What stands in for z, by layer [rows or 1, positions or 1, heads, d_head]; undefined for zero. */
+  /** The stand-in for z, by layer [rows or 1, positions or 1, heads, d_head]; undefined for zero. */
   readonly #standIns = new Map<number, Tensor | undefined>();
   /** Streams of the last positions by set and row [d_model], read out. */
   readonly #last = new Map<string, Float32Array>();
@@ -139,7 +139,7 @@ export class AblationRuns {
     tf.dispose([...starts, ...this.#standIns.values(), ...this.#owned].filter((t) => t !== undefined));
   }
 
-  /** Where a set's run departs from the clean one; the clean run goes with the earliest. */
+  /** The layer at which a set's run departs from the clean one; the clean run goes with the earliest. */
   #firstLayer(set: readonly Head[]): number {
     const layers = (set.length > 0 ? set : this.#sets.flat()).map(({ layer }) => layer);
     return layers.length === 0 ? 0 : Math.min(...layers);
@@ -170,9 +170,6 @@ export class AblationRuns {
     const own = reference === undefined;
     const drawn = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
     const starts = [...new Set(this.#sets.map((set) => this.#firstLayer(set)))];
-    // Nothing above the last layer that is asked for need run.
-    const stopLayer = (names: string[]) =>
-      Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
     const given = this.#input.clean;
     const streams = given ? [] : starts.map((layer) => blockHook(layer, "hook_resid_pre"));
     if (given) for (const layer of starts) this.#starts.set(layer, given.streams[layer]!);
@@ -189,7 +186,7 @@ export class AblationRuns {
       }
     };
     // In parts of bounded size; joined afterwards.
-    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, stopLayer(names), stop);
+    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, stop);
     try {
       streams.forEach((name, i) => {
         this.#starts.set(starts[i]!, clean.get(name)!);
@@ -200,7 +197,7 @@ export class AblationRuns {
       tf.dispose([...clean.values()]);
     }
     if (own || drawn.length === 0) return;
-    const others = await inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
+    const others = await inParts(this.#model, reference, drawn, stop);
     try {
       standIn(others, reference);
     } finally {
@@ -293,11 +290,12 @@ function gatherStack(t: Tensor, rows: Tensor): Tensor {
 async function inParts(
   model: Model,
   tokens: readonly (readonly number[])[],
-  names: string[],
-  stopLayer: number,
+  names: readonly string[],
   { onLayer, turn }: Stop,
 ): Promise<Map<string, Tensor>> {
   const positions = Math.max(...tokens.map((row) => row.length));
+  // Nothing above the last layer that is asked for need run.
+  const stopLayer = Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
   const parts: Map<string, Tensor>[] = [];
   try {
     for (const { first, count } of evenBatches(tokens.length, positions)) {

@@ -13,7 +13,7 @@ export const pairSchema = z.strictObject({
   answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
   wrong: answer.describe("token that the corrupt prompt calls for"),
 });
-/** What a pair file holds: one pair or several. */
+/** Content of a pair file: one pair or several. */
 export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
 export type Pair = z.input<typeof pairSchema>;
 
@@ -25,11 +25,11 @@ export interface TokenPair {
   wrong: number;
 }
 
-/** How pairs are read. */
+/** Options of reading pairs. */
 export interface PairOptions {
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
-  /** Where the pairs come from, such as a file's path; errors start with it. */
+  /** Origin of the pairs, such as a file's path; errors start with it. */
   source?: string;
 }
 
@@ -114,7 +114,7 @@ function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label:
 }
 
 /**
- * What to bear in mind of a pair whose prompts have been run; undefined where all is well.
+ * The doubt about a pair whose prompts have been run; undefined where all is well.
  * @param clean logit(answer) - logit(wrong) after the clean prompt @param corrupt after the corrupt one
  */
 export function doubtOf(clean: number, corrupt: number): string | undefined {

@@ -7,13 +7,13 @@ import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook, blockHookNames, checkLayer } from "../models/transformer/hook-points.ts";
-import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { evenBatches, type Stop } from "./batches.ts";
+import { logitDifference } from "./loss.ts";
 import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 
-/** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
+/** The nodes that can be patched: their hook point, and the axis of their heads (patterns: before the positions). */
 const NODES = {
   z: { hook: "attn.hook_z", heads: "n_heads", headAxis: 2 },
   q: { hook: "attn.hook_q", heads: "n_heads", headAxis: 2 },
@@ -61,7 +61,7 @@ export interface PatchResult {
   corrupt: number;
   /** [layers][heads, positions, or 1]; of k and v the KV heads. */
   patched: number[][];
-  /** What to bear in mind, such as a clean prompt that does not prefer its answer; absent where all is well. */
+  /** Doubts about the pairs, such as a clean prompt that does not prefer its answer; absent where all is well. */
   notes?: string[];
 }
 
@@ -226,21 +226,4 @@ function axisOf(node: PatchNode, by: PatchPlace): number | undefined {
   if (by === "position") return node === "pattern" ? 2 : 1;
   const place = NODES[node];
   return "headAxis" in place ? place.headAxis : undefined;
-}
-
-/** logit(answer) - logit(wrong). @param logits [rows, 1, d_vocab] @returns one a row */
-export function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[] {
-  return tf.tidy(() => {
-    const [rows, , vocabulary] = logits.shape as [number, number, number];
-    const flat = tf.reshape(logits, [rows * vocabulary, 1]);
-    const pick = (id: number): Tensor =>
-      gatherRows(
-        flat,
-        tf.tensor1d(
-          Array.from({ length: rows }, (_, r) => r * vocabulary + id),
-          "int32",
-        ),
-      );
-    return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
-  });
 }

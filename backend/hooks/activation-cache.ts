@@ -6,7 +6,7 @@ import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 
-/** What to take of an activation; what is left out stays whole. A number drops its axis. */
+/** The part to take of an activation; what is left out stays whole. A number drops its axis. */
 export interface CacheSlice {
   /** Layer, for names given without `blocks.{l}.` in front. */
   layer?: number;
@@ -25,7 +25,7 @@ const SLICE: Rules<CacheSlice> = {
   position: whole(Number.MIN_SAFE_INTEGER),
 };
 
-/** What a cache knows of its run. */
+/** Facts of the run that a cache is of. */
 export interface CacheRun {
   /** Tokens of each row, where they differ from the number of positions; what lies behind them is 0. */
   lengths?: readonly number[];

@@ -9,7 +9,7 @@ import { tf } from "../runtime/tf.ts";
 /** Tokens up to which patterns are looked into as well: they grow with the square. */
 const PATTERNS = 1024;
 
-/** Whether all of some numbers are finite. */
+/** True where all of some numbers are finite. */
 export function allFinite(values: ArrayLike<number>): boolean {
   for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
   return true;

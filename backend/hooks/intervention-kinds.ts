@@ -5,7 +5,7 @@ import { isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
 import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
 
-/** What a kind of intervention works from. */
+/** Input of a kind of intervention. */
 export interface KindInput {
   /** Full hook name. */
   hook: string;

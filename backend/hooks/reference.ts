@@ -12,7 +12,7 @@ export interface Reference {
   activation: Tensor;
   /** Real tokens of each reference row; what lies beyond is padding. */
   lengths: readonly number[];
-  /** Whether the reference rows are the run's own rows: a row then never stands in for itself. */
+  /** True where the reference rows are the run's own rows: a row then never stands in for itself. */
   own: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface Target {
 const RANDOM_ROWS = 8;
 
 /**
- * What mean and resample draw from where one row is measured and no others are given: eight rows of as many tokens, BOS (or
+ * Rows that mean and resample draw from where one row is measured and no others are given: eight rows of as many tokens, BOS (or
  * id 0) and then random ids.
  * @returns undefined where they draw from the measured rows themselves, or from nothing
  */
@@ -121,7 +121,7 @@ export function resampleOf(reference: Reference, target: Target, seed: number): 
   });
 }
 
-/** Which reference row each row takes: a cyclic order, so that none takes itself. @param rows of the reference */
+/** The reference row that each row takes: a cyclic order, so that none takes itself. @param rows of the reference */
 export function pairing(rows: number, seed: number): number[] {
   return rows < 2 ? [0] : new Random(seed, 1).derangement(rows);
 }

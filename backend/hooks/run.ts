@@ -8,13 +8,13 @@ import { ActivationCache } from "./activation-cache.ts";
 import type { Intervention } from "./intervention-schema.ts";
 import { compileInterventions, disposeInterventions, type Sources } from "./interventions.ts";
 
-/** What both runs take beside the tokens. */
+/** Options of both runs. */
 export interface RunOptions {
   /** Positions whose logits are wanted: "all" (default), "last", "none", or a list. */
   logitsAt?: NonNullable<ForwardInput["logitsAt"]>;
   /** Interventions as data; they run captured. */
   interventions?: readonly Intervention[];
-  /** What `with` of the interventions refers to. */
+  /** The activations that `with` of the interventions refers to. */
   sources?: Sources;
   /** Called before every layer; throwing from it ends the run. */
   onLayer?: (layer: number) => void;

@@ -60,7 +60,7 @@ export interface CachedLayer extends Pick<AttentionLimits, "local"> {
 
 /** The reach of a chunk's queries into the cache, beside their place. */
 export interface Reach extends Pick<AttentionLimits, "local"> {
-  /** Whether reductions will look at key positions. */
+  /** True where reductions will look at key positions. */
   needPositions: boolean;
   /** By KV head, windows of heads that are stored in full. */
   windows?: readonly (Window | undefined)[] | undefined;

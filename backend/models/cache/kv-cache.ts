@@ -46,7 +46,7 @@ export interface HeadCache {
   dispose(): void;
 }
 
-/** Where the heads of a layer lie in its buffers; layers of equal windows share one. */
+/** The places of a layer's heads in its buffers; layers of equal windows share one. */
 export interface RowLayout {
   /** Tells layouts apart within a cache. */
   readonly key: string;
@@ -267,7 +267,7 @@ export class KvCache {
     return this.heads.length * this.#config.n_key_value_heads * tokens * this.#config.d_head * 2 * 4;
   }
 
-  /** Whether any head of a layer streams. */
+  /** True where any head of a layer streams. */
   streams(layer: number): boolean {
     return this.heads[layer]![0]!.some((head) => head.window !== undefined);
   }

@@ -186,7 +186,7 @@ export class LayerPass {
     return this.#pass.stage(stage, chunk, this.#points(OUTPUT_NAMES))[0]!;
   }
 
-  /** Where nobody looks in between: the end of this block and the beginning of the next as one function. */
+  /** Runs as one function, since nobody looks in between: the end of this block and the beginning of the next. */
   #throughNext(
     stream: Stream,
     chunk: Chunk,

@@ -43,7 +43,7 @@ export async function forwardInTurns(
   return joined(done);
 }
 
-/** Whether rows differ in length: only their tokens say where each ends. */
+/** True where rows differ in length: only their tokens say where each ends. */
 function isRagged({ tokens = [] }: ForwardInput): boolean {
   return new Set(tokens.map(({ length }) => length)).size > 1;
 }

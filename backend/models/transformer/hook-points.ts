@@ -56,7 +56,7 @@ export function activationWidth(config: ModelConfig, name: string): number[] {
   return /^mlp\./.test(short) ? [d_mlp] : [d_model];
 }
 
-/** Whether a name is of the attention itself: [rows, heads, query, key] instead of [rows, position, ...]. */
+/** True for the names of the attention itself: [rows, heads, query, key] instead of [rows, position, ...]. */
 export function isPattern(name: string): boolean {
   return ATTENTION_NAMES.some((n) => name.endsWith(n));
 }

@@ -27,7 +27,7 @@ export interface TrainingInput {
   rotation?: Rotation | undefined;
   /** The same of local layers; default as the others'. */
   rotationLocal?: Rotation | undefined;
-  /** Whether outputs are wanted at every position, or at the last of each row. */
+  /** Positions whose outputs are wanted: every one, or the last of each row. */
   scored: "all" | "last";
 }
 
