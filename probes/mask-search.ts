@@ -1,6 +1,6 @@
 import { meanLoss, residLosses } from "../backend/circuits/loss.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
-import { type HeadMask, maskFromScores, meaningOf, type Window } from "../backend/heads/mask.ts";
+import { type HeadMask, type MaskWindow, maskFromScores, meaningOf } from "../backend/heads/mask.ts";
 import type { HeadScores } from "../backend/heads/scores.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
@@ -8,7 +8,7 @@ import { type Haystack, haystackFor } from "./haystack.ts";
 import { answerNeedle } from "./needle.ts";
 
 /** What is asked of every mask, and which masks are tried. */
-export interface MaskSearchOptions extends Window {
+export interface MaskSearchOptions extends MaskWindow {
   /** Metric of the scores by which KV heads are kept; default the main one. */
   readonly metric?: string | undefined;
   /** Tokens of the needle questions, each more than sink and recent together. */

@@ -110,7 +110,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
           : { noControl: "no layer of these heads has another head that could be taken out instead" }
         : {
             control: {
-              draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
+              draws: draws.map((set, i) => ({ heads: set, ...losses[i + 2]! })),
               mean: means.reduce((a, b) => a + b, 0) / means.length,
               range: [Math.min(...means), Math.max(...means)] as [number, number],
               ...(ways < controls ? { ways } : {}),
@@ -168,20 +168,20 @@ function checkInput(
   for (const set of sets) {
     if (set.length === 0 && !emptyToo)
       throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
-    for (const one of set) {
-      if (one === null || typeof one !== "object")
-        throw new HeadscopeError("usage", `${JSON.stringify(one)} is no head`, {
+    for (const place of set) {
+      if (place === null || typeof place !== "object")
+        throw new HeadscopeError("usage", `${JSON.stringify(place)} is no head`, {
           remedy: "give {layer, head}, or read it with parseHeads",
         });
-      const { layer, head } = one;
-      const known =
+      const { layer, head } = place;
+      const exists =
         Number.isInteger(layer) &&
         Number.isInteger(head) &&
         layer >= 0 &&
         head >= 0 &&
         layer < config.n_layers &&
         head < config.n_heads;
-      if (!known) {
+      if (!exists) {
         throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, {
           remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}`,
         });
@@ -235,9 +235,9 @@ export function drawControls(
   const layers = [...new Set(heads.map(({ layer }) => layer))]
     .sort((a, b) => a - b)
     .map((layer) => {
-      const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
-      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
-      return { layer, wanted: taken.size, others };
+      const ablated = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
+      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !ablated.has(h));
+      return { layer, wanted: ablated.size, others };
     });
   const draw = (): Head[] =>
     layers.flatMap(({ layer, wanted, others }) =>

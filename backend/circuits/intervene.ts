@@ -57,7 +57,7 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
   checkLossRows(tokens);
   const positions = Math.max(...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
-  const kept: Tensor[] = [];
+  const tensors: Tensor[] = [];
   const { n_layers } = model.config;
   const run = async (changes: ReadonlyMap<string, Affine>, done: number): Promise<TokenLosses & { ends: Tensor }> => {
     const onLayer = (layer: number): void => {
@@ -66,11 +66,11 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
     };
     const options = { interventions: changes, onLayer };
     const { resid } = await forwardInTurns(model, { tokens, logitsAt: "none" }, options, turn);
-    kept.push(resid);
+    tensors.push(resid);
     const nll = await residLossesInTurns(model, resid, tokens, { turn, interventions: changes });
     const index = tokens.map((row, r) => r * positions + row.length - 1);
     const ends = tf.tidy(() => gatherRows(tf.reshape(resid, [-1, model.config.d_model]), tf.tensor1d(index, "int32")));
-    kept.push(ends);
+    tensors.push(ends);
     return { loss: meanLoss(nll), nll, ends };
   };
   try {
@@ -85,7 +85,7 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
       nextToken: nextTokens(model, before, after, { tokens, count: topTokens }),
     };
   } finally {
-    tf.dispose(kept);
+    tf.dispose(tensors);
     disposeInterventions(compiled);
   }
 }

@@ -101,13 +101,13 @@ function* lossChunks(
     const filled = Array.from({ length: size }, (_, i) => part[i] ?? part[0]!);
     const values = tf.tidy(() => {
       const index = tf.tensor1d(
-        filled.map(({ from }) => from),
+        filled.map(({ from: stream }) => stream),
         "int32",
       );
       const streams = gatherRows(tf.reshape(resid, [-1, d_model]), index);
       const logits = logitsOf(model, streams); // [size, d_vocab]
       const target = tf.tensor1d(
-        filled.map((one, i) => i * d_vocab + one.target),
+        filled.map((entry, i) => i * d_vocab + entry.target),
         "int32",
       );
       const inputs = [logits, target];

@@ -217,23 +217,23 @@ function directChange(runs: PairRuns, senders: readonly number[]): Tensor {
 function changeThroughMlps({ model, receivers, clean, corrupt }: PairRuns, senders: readonly number[]): Tensor {
   const { layer, signal } = receivers;
   const { n_heads: H } = model.config;
-  const from = Math.floor(senders[0]! / H);
+  const lowest = Math.floor(senders[0]! / H);
   const own = new Float32Array(senders.length * H);
   senders.forEach((sender, i) => {
     own[i * H + (sender % H)] = 1;
   });
-  const mine = tf.tensor(own, [senders.length, 1, H, 1]);
+  const ownHead = tf.tensor(own, [senders.length, 1, H, 1]);
   const ones = tf.ones([1, 1, 1, 1]);
   const interventions = new Map(
-    Array.from({ length: layer - from }, (_, i) => {
-      const z = corrupt.z[from + i]!;
-      const held = i === 0 ? tf.add(z, tf.mul(mine, tf.sub(clean.z[from]!, z))) : z;
-      return [blockHook(from + i, "attn.hook_z"), replaceWhere(ones, held)];
+    Array.from({ length: layer - lowest }, (_, i) => {
+      const z = corrupt.z[lowest + i]!;
+      const held = i === 0 ? tf.add(z, tf.mul(ownHead, tf.sub(clean.z[lowest]!, z))) : z;
+      return [blockHook(lowest + i, "attn.hook_z"), replaceWhere(ones, held)];
     }),
   );
   const { resid } = forward(
     model,
-    { resid: tf.tile(corrupt.streams[from]!, [senders.length, 1, 1]), startLayer: from, stopLayer: layer },
+    { resid: tf.tile(corrupt.streams[lowest]!, [senders.length, 1, 1]), startLayer: lowest, stopLayer: layer },
     { interventions, onLayer: () => signal?.throwIfAborted() },
   );
   return tf.sub(resid, corrupt.streams[layer]!);

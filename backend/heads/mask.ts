@@ -16,7 +16,7 @@ const REMEDY = "write it again with headscope mask";
 export type HeadMask = z.output<typeof headMaskSchema>;
 
 /** How much a streaming head keeps. */
-export interface Window {
+export interface MaskWindow {
   /** First tokens, default 64. */
   readonly sink?: number | undefined;
   /** Latest tokens, default 256. */
@@ -33,7 +33,7 @@ export interface Window {
  */
 export function maskFromScores(
   scores: HeadScores,
-  options: Rule & Window & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+  options: Rule & MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);
@@ -57,7 +57,7 @@ export function maskFromScores(
 }
 
 /** A mask from KV heads named by the user: these keep everything, all others stream. */
-export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: Window = {}): HeadMask {
+export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: MaskWindow = {}): HeadMask {
   const kvHeads = table(model, "kvHeads", full, "retrieval", "streaming");
   return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
 }
@@ -94,7 +94,7 @@ function table<T extends string>(
   return rows;
 }
 
-function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: Window): { sink: number; recent: number } {
+function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: MaskWindow): { sink: number; recent: number } {
   const bad = (name: string, value: number, least: number) =>
     new HeadscopeError("usage", `${name} cannot be ${value}`, {
       remedy: `give a whole number of tokens from ${least}`,

@@ -71,9 +71,9 @@ export function compileInterventions(
   const compiled = new Map<string, Affine>();
   try {
     for (const intervention of list) {
-      const next = kept(() => compileOne(config, intervention, target, { ...options, references }));
+      const next = keep(() => compileOne(config, intervention, target, { ...options, references }));
       const before = compiled.get(intervention.at);
-      compiled.set(intervention.at, before ? joined(next, before, intervention.at) : next);
+      compiled.set(intervention.at, before ? combine(next, before, intervention.at) : next);
     }
     return compiled;
   } catch (error) {
@@ -119,13 +119,13 @@ export function mergeInterventions(
 }
 
 /** An intervention whose tensors outlive their making. */
-function kept(make: () => Affine): Affine {
-  let made: Affine | undefined;
+function keep(make: () => Affine): Affine {
+  let affine: Affine | undefined;
   tf.tidy(() => {
-    made = make();
-    for (const tensor of [made.gain, made.bias]) tf.keep(tensor);
+    affine = make();
+    for (const tensor of [affine.gain, affine.bias]) tf.keep(tensor);
   });
-  return made!;
+  return affine!;
 }
 
 /** A chain of interventions with another chain done before it. */
@@ -134,7 +134,7 @@ function behind(last: Affine, earlier: Affine): Affine {
 }
 
 /** Two interventions at one point as one, or the earlier kept beside where they stand for different positions. */
-function joined(next: Affine, before: Affine, hook: string): Affine {
+function combine(next: Affine, before: Affine, hook: string): Affine {
   const extent = ({ gain, bias }: Affine): string =>
     (isPattern(hook) ? [2, 3] : [1]).map((axis) => Math.max(gain.shape[axis] ?? 1, bias.shape[axis] ?? 1)).join();
   if (extent(next) !== extent(before)) return { ...next, before };
@@ -316,9 +316,9 @@ function maskOf(intervention: ParsedIntervention, shape: number[], target: Run):
     [3, intervention.keys, target.sequence, "key"],
   ];
   let mask: Tensor = tf.ones(shape.map(() => 1));
-  for (const [axis, chosen, count, what] of axes) {
-    if (chosen === "all") continue;
-    const beyond = chosen.find((i) => i >= count);
+  for (const [axis, choice, count, what] of axes) {
+    if (choice === "all") continue;
+    const beyond = choice.find((i) => i >= count);
     if (beyond !== undefined) {
       throw new HeadscopeError("usage", `there is no ${what} ${beyond} at ${intervention.at}`, {
         remedy: `choose from 0 to ${count - 1}`,
@@ -328,22 +328,22 @@ function maskOf(intervention: ParsedIntervention, shape: number[], target: Run):
     const length = what === "position" || what === "key" ? Math.max(count, 2) : count;
     mask = tf.mul(
       mask,
-      onesAt(axis, length, shape.length, (place) => chosen.includes(place)),
+      onesAt(axis, length, shape.length, (place) => choice.includes(place)),
     );
   }
   return mask;
 }
 
 function literal(values: Values, shape: number[], intervention: ParsedIntervention, sequence: number): Tensor {
-  let made: Tensor;
+  let tensor: Tensor;
   try {
-    made = tf.tensor(values as number[]);
+    tensor = tf.tensor(values as number[]);
   } catch {
     throw new HeadscopeError("usage", `the numbers of \`with\` at ${intervention.at} are ragged`, {
       remedy: "give nested arrays of equal lengths",
     });
   }
-  return fitted(made, shape, intervention, sequence);
+  return fitted(tensor, shape, intervention, sequence);
 }
 
 /** A source in the activation's rank; refused unless it broadcasts. @param sequence positions that it may have instead of the run's */

@@ -72,9 +72,9 @@ export function runWithHooks(
   return logits;
 }
 
-function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, asked: ForwardOptions) {
+function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, requests: ForwardOptions) {
   const { logitsAt = "all", interventions = [], sources = {}, onLayer } = options;
-  const rest = { ...asked, ...(onLayer ? { onLayer } : {}) };
+  const rest = { ...requests, ...(onLayer ? { onLayer } : {}) };
   if (interventions.length === 0) return forward(model, { tokens, logitsAt }, rest);
   const positions = Math.max(0, ...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });

@@ -69,7 +69,7 @@ export function candidate({ tokenizer }: Model, id: number, probability: number)
 }
 
 /** A prompt's run, to say where numbers that are none arose. */
-export interface PromptRun extends Pick<ForwardOptions, "interventions"> {
+export interface PromptOrigin extends Pick<ForwardOptions, "interventions"> {
   readonly ids: readonly number[];
 }
 
@@ -78,7 +78,7 @@ export interface PromptRun extends Pick<ForwardOptions, "interventions"> {
  * @param stream after the last layer [1, positions, d_model]
  * @throws HeadscopeError (input) for logits that are no numbers
  */
-export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: PromptRun): Float32Array {
+export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: PromptOrigin): Float32Array {
   const [, positions, width] = stream.shape as [number, number, number];
   const last = tf.tidy(() => tf.reshape(tf.slice(stream, [0, positions - 1, 0], [1, 1, width]), [1, width]));
   try {
@@ -89,7 +89,7 @@ export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...chang
 }
 
 /** The likeliest tokens after a prompt, best first. @param stream after the last layer [1, positions, d_model] */
-export function candidates(model: Model, stream: Tensor, count: number, run: PromptRun): Candidate[] {
+export function candidates(model: Model, stream: Tensor, count: number, run: PromptOrigin): Candidate[] {
   const probabilities = probabilitiesAfter(model, stream, run);
   return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
 }

@@ -244,11 +244,11 @@ const splits = new WeakMap<BlockWeights, SplitWeights>();
 
 /** The weights of a block by stage, so that each function takes only its own. */
 function splitWeights(block: BlockWeights): SplitWeights {
-  const known = splits.get(block);
-  if (known) return known;
-  const made = flattenStages(block);
-  splits.set(block, made);
-  return made;
+  const stages = splits.get(block);
+  if (stages) return stages;
+  const flat = flattenStages(block);
+  splits.set(block, flat);
+  return flat;
 }
 
 /** Two groups of weights as one. */

@@ -6,9 +6,9 @@ const blockNames = new WeakMap<ModelConfig, readonly string[]>();
 
 /** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
 export function blockHookNames(config: ModelConfig): readonly string[] {
-  const known = blockNames.get(config) ?? listBlockHooks(config);
-  blockNames.set(config, known);
-  return known;
+  const names = blockNames.get(config) ?? listBlockHooks(config);
+  blockNames.set(config, names);
+  return names;
 }
 
 function listBlockHooks(config: ModelConfig): string[] {
