@@ -23,7 +23,7 @@ export interface QueuedKind<Spec = unknown, Payload = unknown> {
   settle?(store: Store, job: Job, end: JobEnd): void;
 }
 
-/** One kind of job: the parent's part, and the worker's. Definitions are light: `run` imports what computes. */
+/** One kind of job: the parent's part, and the worker's. */
 export interface JobKind<Spec = unknown, Payload = unknown, R = unknown>
   extends QueuedKind<Spec, Payload>,
     Handler<z.ZodType<Payload>, R> {}

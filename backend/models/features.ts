@@ -9,7 +9,7 @@ const BIASES = {
 export type BiasGroup = keyof typeof BIASES;
 
 /**
- * What a model is made of, in words: "3 KV heads for 9 query heads", "window of 4,096 tokens in 13 of 26 layers".
+ * The features of a model in words: "3 KV heads for 9 query heads", "window of 4,096 tokens in 13 of 26 layers".
  * @param biases that its blocks have
  */
 export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): string[] {

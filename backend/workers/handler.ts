@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../common/errors.ts";
+import { HeadscopeError, unknownName } from "../common/errors.ts";
 
 /** The means of a handler in its worker. */
 export interface HandlerContext {
@@ -57,6 +57,12 @@ export type Handlers = Readonly<Record<string, () => Promise<{ readonly request:
 /** Keeps the types of a handler's parts together. */
 export function handler<S extends z.ZodType, R>(definition: Handler<S, R>): Handler<S, R> {
   return definition;
+}
+
+/** Loads the handler of a name. @throws HeadscopeError `usage` that lists the nearest names */
+export async function handlerIn(handlers: Handlers, name: string): Promise<Handler> {
+  if (!Object.hasOwn(handlers, name)) throw unknownName("kind of job", name, Object.keys(handlers));
+  return (await handlers[name]!()).request;
 }
 
 /**

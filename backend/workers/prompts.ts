@@ -68,8 +68,8 @@ export function candidate({ tokenizer }: Model, id: number, probability: number)
   return { id, text: tokenizer === undefined ? String(id) : tokenLabel(tokenizer, id), probability };
 }
 
-/** A prompt's run, to say where numbers that are none arose. */
-export interface PromptOrigin extends Pick<ForwardOptions, "interventions"> {
+/** The run that a stream comes from, to say where numbers that are none arose. */
+export interface StreamOrigin extends Pick<ForwardOptions, "interventions"> {
   readonly ids: readonly number[];
 }
 
@@ -78,7 +78,7 @@ export interface PromptOrigin extends Pick<ForwardOptions, "interventions"> {
  * @param stream after the last layer [1, positions, d_model]
  * @throws HeadscopeError (input) for logits that are no numbers
  */
-export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: PromptOrigin): Float32Array {
+export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...changes }: StreamOrigin): Float32Array {
   const [, positions, width] = stream.shape as [number, number, number];
   const last = tf.tidy(() => tf.reshape(tf.slice(stream, [0, positions - 1, 0], [1, 1, width]), [1, width]));
   try {
@@ -89,7 +89,7 @@ export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...chang
 }
 
 /** The likeliest tokens after a prompt, best first. @param stream after the last layer [1, positions, d_model] */
-export function candidates(model: Model, stream: Tensor, count: number, run: PromptOrigin): Candidate[] {
+export function candidates(model: Model, stream: Tensor, count: number, run: StreamOrigin): Candidate[] {
   const probabilities = probabilitiesAfter(model, stream, run);
   return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
 }

@@ -2,12 +2,12 @@
 
 import { Socket } from "node:net";
 import { pathToFileURL } from "node:url";
-import { HeadscopeError, unknownName } from "../common/errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import { endWithParent } from "../jobs/parent.ts";
 import { encodeFrame, type Frame, type FromWorker, type ToWorker, toWire } from "../jobs/protocol.ts";
 import { pause } from "../runtime/turn.ts";
 import { fileError } from "../store/file-error.ts";
-import { answer, type Handlers, type Idle, Reply } from "./handler.ts";
+import { answer, type Handler, type Handlers, handlerIn, type Idle, Reply } from "./handler.ts";
 import { attentiveController, Inbox } from "./inbox.ts";
 
 /** Milliseconds between signs of life. */
@@ -22,7 +22,6 @@ const input = new Socket({ fd: 3, readable: true, writable: false });
 const output = new Socket({ fd: 4, readable: false, writable: true });
 const inbox = new Inbox(input, 3, receive);
 const running = new Map<number, AbortController>();
-let handlers: Promise<Handlers> | undefined;
 let last: Promise<void> = Promise.resolve();
 /** Requests that may be done between two steps of another, in the order of their coming. */
 const aside: Request[] = [];
@@ -32,11 +31,11 @@ let between = false;
 let idle: Idle | undefined;
 let resting: AbortController | undefined;
 
-/** Another module's handlers when its path is given, for tests and for programs with kinds of their own. */
-async function loadHandlers(): Promise<Handlers> {
+/** Finds a handler, of another module when its path is given: for tests, and for programs with kinds of their own. */
+async function handlerOf(kind: string): Promise<Handler> {
   const [, , path] = process.argv;
-  const module = path === undefined ? await import("./requests/index.ts") : await import(pathToFileURL(path).href);
-  return (module as { handlers: Handlers }).handlers;
+  if (path === undefined) return (await import("./requests/index.ts")).ownHandler(kind);
+  return handlerIn(((await import(pathToFileURL(path).href)) as { handlers: Handlers }).handlers, kind);
 }
 
 function send(header: FromWorker, body?: Uint8Array): Promise<void> {
@@ -58,12 +57,7 @@ async function perform({ header, body }: Request): Promise<void> {
   try {
     void send({ id, type: "begun" });
     signal.throwIfAborted();
-    handlers ??= loadHandlers();
-    const known = await handlers;
-    const load = known[kind];
-    if (load === undefined) throw unknownName("kind of job", kind, Object.keys(known));
-    const { request } = await load();
-    const result = await answer(kind, request, payload, {
+    const result = await answer(kind, await handlerOf(kind), payload, {
       emit: (event, eventBody) => send({ id, type: "event", event }, eventBody),
       later: (work) => {
         idle = work;

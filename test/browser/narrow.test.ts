@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PAGES } from "../../frontend/src/state/pages.ts";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
-const PAGES = ["", "heads", "compare", "attention", "ablation", "patching", "inference", "training", "experiments"];
 const MODEL = "model=toy-induction&second=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";
 
 describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", () => {
@@ -48,7 +48,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
         .map(({ textContent }) => textContent),
     );
 
-  test.each(PAGES)("/%s fits, also with the card of a head open", async (name) => {
+  test.each(PAGES.map(({ path }) => path.slice(1)))("/%s fits, also with the card of a head open", async (name) => {
     const { page } = watched;
     for (const card of ["", "&head=1.0&cards=heads,ablation,patching"]) {
       await page.goto(`${serving.url}/${name}?${MODEL}${card}`);

@@ -1,7 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { kinds } from "../../jobs/kinds/index.ts";
-import { Queue } from "../../jobs/queue.ts";
-import type { Job } from "../../store/store.ts";
+import type { Queue } from "../../jobs/queue.ts";
+import type { Job, Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { integer } from "../options.ts";
 import { withStore } from "../store.ts";
@@ -17,14 +16,13 @@ export async function listJobs(context: Context): Promise<void> {
 
 /** Stops a job, which can be resumed. */
 export async function cancelJob(context: Context, _: object, id: string): Promise<void> {
-  const job = await withStore((store) => new Queue(store, { kinds }).cancel(jobId(id)));
+  const job = await withQueue((queue) => queue.cancel(jobId(id)));
   await context.print(job, () => cancelText(job));
 }
 
 /** Goes on with a job here. */
 export async function resumeJob(context: Context, _: object, id: string): Promise<void> {
-  const job = await withStore(async (store) => {
-    const queue = new Queue(store, { kinds });
+  const job = await withQueue(async (queue, store) => {
     const resumed = queue.resume(jobId(id), { keep: true });
     await queue.workOn(resumed.id, {
       signal: context.signal,
@@ -42,8 +40,15 @@ export async function resumeJob(context: Context, _: object, id: string): Promis
 /** Removes a job that has ended from the list. */
 export async function removeJob(context: Context, _: object, id: string): Promise<void> {
   const job = jobId(id);
-  await withStore((store) => new Queue(store, { kinds }).remove(job));
+  await withQueue((queue) => queue.remove(job));
   await context.print({ removed: job }, () => `Job ${job} is removed.`);
+}
+
+/** Uses a queue over the kinds of jobs, which the list of jobs does without. */
+async function withQueue<T>(work: (queue: Queue, store: Store) => T | Promise<T>): Promise<T> {
+  const { Queue } = await import("../../jobs/queue.ts");
+  const { kinds } = await import("../../jobs/kinds/index.ts");
+  return withStore((store) => work(new Queue(store, { kinds }), store));
 }
 
 function cancelText({ id, status, cancel, owner }: Job): string {

@@ -19,14 +19,14 @@ export interface TokenizerFiles {
  */
 export function tokenizerFilesOf(metadata: Metadata): TokenizerFiles | undefined {
   if (metadata["tokenizer.ggml.model"] === undefined) return undefined;
-  let found: ReturnType<typeof describeGgufTokenizer>;
+  let description: ReturnType<typeof describeGgufTokenizer>;
   try {
-    found = describeGgufTokenizer(metadata);
+    description = describeGgufTokenizer(metadata);
   } catch (error) {
     if (error instanceof HeadscopeError && error.kind === "unsupported") return undefined;
     throw error;
   }
-  const { steps, written, settings } = found;
+  const { steps, written, settings } = description;
   const { bos_token: bos, eos_token, pad_token, unk_token } = settings.specialTokens;
   const addsBos = bos !== undefined && settings.front.length > 0;
   const special = { bos_token: bos, eos_token, pad_token, unk_token };

@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { type HeadMask, meaningOf } from "../../heads/mask.ts";
 
+import type { ModelConfig } from "../../models/config.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter } from "../export.ts";
 import { refuseFolder } from "../folder.ts";
@@ -46,4 +47,23 @@ export function headsToAblate(mask: HeadMask): readonly Head[] {
       remedy: "give the heads to ablate with --heads, or a mask whose heads are keep or ablate",
     });
   return meaningOf(mask).ablated;
+}
+
+/** The names of W_O among the engine's parts and among Llama's tensors. */
+const OUTPUT = /^(?:blocks|model\.layers)\.(\d+)\.(?:attn\.o|self_attn\.o_proj\.weight)$/;
+
+/** A weight with zeros in the columns of ablated heads where it is their layer's W_O [d_model, heads * d_head]; others as they are. */
+export function withoutHeads(
+  name: string,
+  values: Float32Array,
+  ablated: readonly Head[],
+  { n_heads, d_head }: Pick<ModelConfig, "n_heads" | "d_head">,
+): Float32Array {
+  const layer = OUTPUT.exec(name)?.[1];
+  const heads = layer === undefined ? [] : ablated.filter((head) => head.layer === Number(layer));
+  if (heads.length === 0) return values;
+  const zeroed = values.slice();
+  for (let row = 0; row < values.length; row += n_heads * d_head)
+    for (const { head } of heads) zeroed.fill(0, row + head * d_head, row + (head + 1) * d_head);
+  return zeroed;
 }

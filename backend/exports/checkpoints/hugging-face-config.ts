@@ -44,8 +44,8 @@ function olderRotation({ rope_parameters }: Readonly<Record<string, unknown>>): 
   const rotation = rope_parameters as Readonly<Record<string, unknown>> | null | undefined;
   if (rotation == null) return {};
   const local = rotation["sliding_attention"] as Readonly<Record<string, unknown>> | undefined;
-  const own = (rotation["full_attention"] as Readonly<Record<string, unknown>> | undefined) ?? rotation;
-  const { rope_theta: base, partial_rotary_factor: share, ...scaling } = own;
+  const global = (rotation["full_attention"] as Readonly<Record<string, unknown>> | undefined) ?? rotation;
+  const { rope_theta: base, partial_rotary_factor: share, ...scaling } = global;
   return {
     ...(base === undefined ? {} : { rope_theta: base, rotary_emb_base: base }),
     ...(share === undefined ? {} : { partial_rotary_factor: share, rotary_pct: share }),
@@ -59,7 +59,7 @@ function specialTokens({ metadata }: Checkpoint): Record<string, unknown> {
   return Object.fromEntries(Object.entries(SPECIAL).map(([field, name]) => [field, id(name)]));
 }
 
-/** What the written folder will be read as must be the model: processed weights, say, need fields that the class lacks. */
+/** Refuses a config.json that the family would read as another model: processed weights, say, need fields that it lacks. */
 function checkReading(model: Model, family: Family, config: object, tensors: readonly PartTensor[]): void {
   const written = family.huggingFace.config({
     path: `the config.json of ${model.ref}`,
@@ -69,10 +69,10 @@ function checkReading(model: Model, family: Family, config: object, tensors: rea
   const fields = [...new Set([...Object.keys(written), ...Object.keys(model.config)])] as (keyof ModelConfig)[];
   const differs = fields.find((field) => !isDeepStrictEqual(written[field], model.config[field]));
   if (differs === undefined) return;
-  const [read, own] = [written[differs], model.config[differs]].map((value) => JSON.stringify(value) ?? "nothing");
+  const [read, actual] = [written[differs], model.config[differs]].map((value) => JSON.stringify(value) ?? "nothing");
   throw new HeadscopeError(
     "unsupported",
-    `${family.name}'s config.json can't describe ${model.ref}: ${differs} would be ${read}, and it is ${own}`,
+    `${family.name}'s config.json can't describe ${model.ref}: ${differs} would be ${read}, and it is ${actual}`,
     {
       remedy: "load it without weight processing, or export it for TransformerLens: --format transformer-lens",
     },

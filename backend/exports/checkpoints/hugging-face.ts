@@ -21,6 +21,7 @@ import type { ExportOptions, Written } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
 import { floatFieldsIn, formatConfig } from "./config-json.ts";
 import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
+import { withoutHeads } from "./hf-prune.ts";
 import { huggingFaceConfig } from "./hugging-face-config.ts";
 import { floatBytes, layoutSafetensors } from "./safetensors-header.ts";
 
@@ -140,7 +141,8 @@ async function writeWeights(path: string, { model, checkpoint, tensors, options 
   let last: { part: string; values: Float32Array } | undefined; // fused parts span tensors that follow one another
   const valuesOf = async (part: string): Promise<Float32Array> => {
     if (last?.part !== part) {
-      last = { part, values: withoutHeads(part, await floats(held.get(part)!), ablated, model) };
+      const values = await floats(held.get(part)!);
+      last = { part, values: withoutHeads(part, values, ablated, model.config) };
     }
     return last.values;
   };
@@ -167,11 +169,11 @@ function partWidth({ shares, shape }: PartTensor): number {
   return shape.length === 1 ? 1 : shape[shares[0]!.piece.transpose ? 0 : 1]!;
 }
 
-/** What a tensor holds before its pieces are placed: rows that no part has are the source's, where it has the tensor. */
+/** The numbers of a tensor before its pieces are placed: rows that no part has are the source's, where it has the tensor. */
 async function startOf(tensor: PartTensor, checkpoint: Checkpoint): Promise<Float32Array> {
   const { name, shape } = tensor;
-  const found = checkpoint.format === "safetensors" ? checkpoint.tensors.get(name)?.shape.join() : undefined;
-  if (found === shape.join() && !isCovered(tensor)) return checkpoint.read(name);
+  const stored = checkpoint.format === "safetensors" ? checkpoint.tensors.get(name)?.shape.join() : undefined;
+  if (stored === shape.join() && !isCovered(tensor)) return checkpoint.read(name);
   return new Float32Array(shape.reduce((product, length) => product * length, 1));
 }
 
@@ -184,19 +186,4 @@ async function floats(weight: Matrix | Tensor): Promise<Float32Array> {
   } finally {
     if (weight.narrow) wide.dispose();
   }
-}
-
-/** A layer's W_O [d_model, heads * d_head] without the columns of the ablated heads; other parts as they are. */
-function withoutHeads(part: string, values: Float32Array, ablated: readonly Head[], { config }: Model): Float32Array {
-  const layer = /^blocks\.(\d+)\.attn\.o$/.exec(part)?.[1];
-  const heads = layer === undefined ? [] : ablated.filter((head) => head.layer === Number(layer));
-  if (heads.length === 0) return values;
-  const [columns, out] = [config.n_heads * config.d_head, values.slice()];
-  for (let row = 0; row < config.d_model; row++) {
-    for (const { head } of heads) {
-      const start = row * columns + head * config.d_head;
-      out.fill(0, start, start + config.d_head);
-    }
-  }
-  return out;
 }

@@ -9,7 +9,7 @@ import { formatJson } from "../../json.ts";
 import type { CheckpointInput, Exporter, NamedTensor } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
 import { formatConfig } from "./config-json.ts";
-import { headsToAblate } from "./hf-prune.ts";
+import { headsToAblate, withoutHeads } from "./hf-prune.ts";
 import { checkLlama, llamaConfig, llamaTensors } from "./llama-checkpoint.ts";
 import { floatBytes, layoutSafetensors } from "./safetensors-header.ts";
 
@@ -73,7 +73,7 @@ async function writeWeights(
       const shape = slots.get(tensor.name);
       if (shape === undefined || shape.join() !== tensor.shape.join()) throw noPlace(input.model.ref, tensor, shape);
       slots.delete(tensor.name);
-      const data = withoutHeads(tensor, ablated, input.config.d_head);
+      const data = withoutHeads(tensor.name, tensor.data, ablated, input.config);
       await writeAt(file, floatBytes(data), layout.offsets.get(tensor.name)!);
     }
     const [missing] = slots.keys();
@@ -93,22 +93,6 @@ function noPlace(ref: string, tensor: NamedTensor, shape: readonly number[] | un
   return new HeadscopeError("unsupported", `tensor ${found} of ${ref} ${why}`, {
     remedy: "a checkpoint folder can be written for models of the Llama family only",
   });
-}
-
-/** The tensor with the columns of the ablated heads zeroed if it is their layer's o_proj [d_model, heads * d_head]. */
-function withoutHeads({ name, shape, data }: NamedTensor, ablated: readonly Head[], dHead: number): Float32Array {
-  const layer = /^model\.layers\.(\d+)\.self_attn\.o_proj\.weight$/.exec(name)?.[1];
-  const heads = layer === undefined ? [] : ablated.filter((head) => head.layer === Number(layer));
-  if (heads.length === 0) return data;
-  const [rows, columns] = shape as [number, number];
-  const zeroed = data.slice();
-  for (let row = 0; row < rows; row++) {
-    for (const { head } of heads) {
-      const start = row * columns + head * dHead;
-      zeroed.fill(0, start, start + dHead);
-    }
-  }
-  return zeroed;
 }
 
 async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

@@ -4,7 +4,7 @@ export interface TensorSlot {
   readonly shape: readonly number[];
 }
 
-/** Where everything of a safetensors file goes, known before any number is. */
+/** The layout of a safetensors file, which is fixed before any number is. */
 export interface SafetensorsLayout {
   /** The file's first bytes: length, JSON, and spaces up to a multiple of 8 so that the data lies aligned. */
   readonly header: Uint8Array;

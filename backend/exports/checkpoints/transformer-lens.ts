@@ -152,7 +152,7 @@ export function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "conf
   };
 }
 
-/** What of a model TransformerLens has no field for, a sentence each; empty for a model that it can run. */
+/** Sentences on what a model has and TransformerLens has no field for; none for a model that it can run. */
 export function transformerLensLimits(config: ModelConfig): string[] {
   return [
     ...(config.d_input

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { experimentCommand, experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
 import { parameters, shortName } from "../../common/api/fields.ts";
 import { PRESETS } from "../../common/presets.ts";
 import { openStore } from "../../store/store.ts";
@@ -12,20 +13,21 @@ export const experiment = jobKind({
   title: ({ name, preset }) => `experiment ${name}, ${preset}`,
 
   async check(request) {
-    const { experimentParameters, experiments } = await import("../../../experiments/index.ts");
     experimentParameters(experiments, request.name, request.preset, request.params);
     return request;
   },
 
   /** @returns `report`: its id */
-  async run({ name, preset, params: given = {} }, { emit, signal }) {
-    const registry = await import("../../../experiments/index.ts");
-    const params = registry.experimentParameters(registry.experiments, name, preset, given);
-    const command = registry.experimentCommand(name, preset, given);
+  async run(
+    { name, preset, params: given = {} },
+    { emit, signal },
+  ): Promise<{ experiment: string; preset: string; report: string }> {
+    const params = experimentParameters(experiments, name, preset, given);
+    const command = experimentCommand(name, preset, given);
     const store = openStore();
     try {
       const options = { store, preset, params, command, signal, progress: progressTo(emit) };
-      const { id } = await registry.runExperiment(registry.experiments.get(name), options);
+      const { id } = await runExperiment(experiments.get(name), options);
       return { experiment: name, preset, report: id! };
     } finally {
       store.close();

@@ -1,5 +1,8 @@
+import { probeHistory } from "../../../probes/history.ts";
+import { probes } from "../../../probes/index.ts";
 import { parameters, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { loadModel } from "../../models/load.ts";
 import { checkpointSteps, runIds } from "../../paths.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind, shortHash, writeResult } from "../kind.ts";
@@ -11,7 +14,6 @@ export const history = jobKind({
   title: ({ probe, run }) => `${probe} over the checkpoints of ${run}`,
 
   async check(request, { store }) {
-    const { probes } = await import("../../../probes/index.ts");
     store.run(request.run);
     probes.parse(request.probe, request.params);
     return request;
@@ -19,9 +21,6 @@ export const history = jobKind({
 
   /** @returns id of the document (headscope.head-history/1) */
   async run({ run, probe, params = {} }, { emit, signal }): Promise<{ history: string }> {
-    const { probes } = await import("../../../probes/index.ts");
-    const { probeHistory } = await import("../../../probes/history.ts");
-    const { loadModel } = await import("../../models/load.ts");
     const parsed = probes.parse(probe, params);
     const steps = checkpointSteps(run);
     if (steps.length === 0 && !runIds().includes(run)) throw unknownName("run", run, runIds());

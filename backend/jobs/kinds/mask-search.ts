@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { searchMask } from "../../../probes/mask-search.ts";
 import { documentId, modelRef, seed, shortName } from "../../common/api/fields.ts";
 import { maskFromScores } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
 import { readScores } from "../../heads/scores.ts";
+import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { dataDir } from "../../paths.ts";
 import { progressTo } from "../../workers/handler.ts";
@@ -33,8 +35,6 @@ export const maskSearch = jobKind({
 
   /** @returns id of the mask; its source holds the curve */
   async run({ kind: _, model: ref, scores: id, ...questions }, { emit, signal }): Promise<{ mask: string }> {
-    const { searchMask } = await import("../../../probes/mask-search.ts");
-    const { loadModel } = await import("../../models/load.ts");
     const scores = await readScores(join(dataDir(), id));
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

@@ -1,9 +1,10 @@
 import { z } from "zod";
-import type { NeedleTrial } from "../../../probes/needle.ts";
+import { type NeedleTrial, needleTest } from "../../../probes/needle.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { modelRef, seed } from "../../common/api/fields.ts";
 import { parseMask } from "../../heads/mask.ts";
 import { checkModel, headModel } from "../../heads/model.ts";
+import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind } from "../kind.ts";
@@ -28,8 +29,6 @@ export const needle = jobKind({
   },
 
   async run({ kind: _, model: ref, mask: given, ...questions }, { emit, signal }): Promise<NeedleResult> {
-    const { needleTest } = await import("../../../probes/needle.ts");
-    const { loadModel } = await import("../../models/load.ts");
     const mask = given === undefined ? undefined : parseMask(given, "the mask");
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

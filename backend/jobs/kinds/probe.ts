@@ -1,7 +1,8 @@
 import { z } from "zod";
-import type { ProbeRequest } from "../../../probes/index.ts";
+import { type ProbeRequest, probeMany, probes as registry } from "../../../probes/index.ts";
 import { modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
 import type { HeadScores } from "../../heads/scores.ts";
+import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { slug } from "../../paths.ts";
@@ -22,15 +23,12 @@ export const probe = jobKind({
   title: ({ probes, model }) => `${probes.map(({ name }) => name).join(", ")} on ${model}`,
 
   async check(request, { models }) {
-    const { probes: registry } = await import("../../../probes/index.ts");
     for (const { name, params } of request.probes) registry.parse(name, params);
     return { ...request, model: await models.allowed(request.model) };
   },
 
   /** @returns ids of the score documents, in the order of the probes */
   async run({ model: ref, probes, seed = 0 }, { emit, signal }): Promise<{ scores: string[] }> {
-    const { probeMany, probes: registry } = await import("../../../probes/index.ts");
-    const { loadModel } = await import("../../models/load.ts");
     for (const { name, params } of probes) registry.parse(name, params);
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

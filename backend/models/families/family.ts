@@ -4,10 +4,10 @@ import { missingTensor } from "../formats/bytes.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { FLOATS, isFloat } from "../formats/safetensors/checkpoint.ts";
 
-/** What is done to a tensor's rows on reading: nothing, or GGUF's rotary interleaving undone over so many heads. */
+/** A permutation of a tensor's rows on reading: none, or GGUF's rotary interleaving undone over so many heads. */
 export type Permutation = "none" | { readonly rotaryHeads: number };
 
-/** One tensor of a part. What is done to it happens in the order of the fields. */
+/** One tensor of a part, changed in the order of the fields. */
 export interface Piece {
   readonly tensor: string;
   /** Shape that the config demands of the tensor in the file, row-major. */
@@ -28,15 +28,15 @@ export type Part = readonly Piece[];
 /** Parts by the names of `slotsOf` (weights/weights.ts). */
 export type Parts = Readonly<Record<string, Part>>;
 
-/** How one format keeps a family's models. */
+/** A family's models in one format. */
 export interface Side {
   /** Names of architectures as the format spells them. */
   readonly architectures: readonly string[];
   /** The model's shape. Throws HeadscopeError "missing", "corrupt", "mismatch" or "unsupported". */
   config(checkpoint: Checkpoint): ModelConfig;
   /**
-   * Where each part of the engine comes from.
-   * @param has whether the checkpoint holds a tensor: decides about biases that only some models have
+   * Gives the tensors of each part of the engine.
+   * @param has tells whether the checkpoint holds a tensor: decides about biases that only some models have
    */
   parts(config: ModelConfig, has: (tensor: string) => boolean): Parts;
   /** Tensors that carry no weights and are left unread, beside those that every family ignores. */
@@ -77,10 +77,10 @@ const shapeText = (shape: readonly number[]) => `[${shape.join(", ")}]`;
  * @throws HeadscopeError "missing" or "mismatch", naming file, tensor, expected and found
  */
 export function checkPiece(checkpoint: Checkpoint, { tensor, shape }: Pick<Piece, "tensor" | "shape">): void {
-  const found = checkpoint.tensors.get(tensor);
-  if (found === undefined) throw missingTensor(checkpoint.path, tensor);
-  if (found.shape.length !== shape.length || found.shape.some((length, axis) => length !== shape[axis])) {
-    const disagree = `is ${shapeText(found.shape)}, and the config expects ${shapeText(shape)}`;
+  const stored = checkpoint.tensors.get(tensor);
+  if (stored === undefined) throw missingTensor(checkpoint.path, tensor);
+  if (stored.shape.length !== shape.length || stored.shape.some((length, axis) => length !== shape[axis])) {
+    const disagree = `is ${shapeText(stored.shape)}, and the config expects ${shapeText(shape)}`;
     throw new HeadscopeError("mismatch", `${checkpoint.path}: tensor "${tensor}" ${disagree}`, {
       remedy: "take weights and config from the same model",
     });

@@ -14,10 +14,10 @@ export class Fields {
   }
 
   #wrong(key: string, expected: string): HeadscopeError {
-    const found = this.values[key];
-    const text = found === undefined ? "missing" : (JSON.stringify(found) ?? String(found)).slice(0, 60);
+    const value = this.values[key];
+    const text = value === undefined ? "missing" : (JSON.stringify(value) ?? String(value)).slice(0, 60);
     return new HeadscopeError(
-      found === undefined ? "missing" : "corrupt",
+      value === undefined ? "missing" : "corrupt",
       `${this.path}: ${this.owner}${key} is ${text}; expected ${expected}`,
       { remedy: "fetch or convert the checkpoint again" },
     );
@@ -78,10 +78,10 @@ export class Fields {
 
   /** The same fields, and others where these are absent. */
   with(values: Readonly<Record<string, unknown>>): Fields {
-    const given = Object.entries(values).filter(
+    const added = Object.entries(values).filter(
       ([key, value]) => value !== undefined && this.values[key] === undefined,
     );
-    return new Fields(this.path, { ...this.values, ...Object.fromEntries(given) }, this.owner);
+    return new Fields(this.path, { ...this.values, ...Object.fromEntries(added) }, this.owner);
   }
 
   /**
@@ -89,10 +89,10 @@ export class Fields {
    * @param expected what it does
    */
   refused(key: string, expected: string): HeadscopeError {
-    const found = (JSON.stringify(this.values[key]) ?? "absent").slice(0, 60);
+    const value = (JSON.stringify(this.values[key]) ?? "absent").slice(0, 60);
     return new HeadscopeError(
       "unsupported",
-      `${this.path}: ${this.owner}${key} is ${found}; headscope does ${expected}`,
+      `${this.path}: ${this.owner}${key} is ${value}; headscope does ${expected}`,
       {
         remedy: "choose another checkpoint",
       },

@@ -39,7 +39,7 @@ export const GGUF_GEMMA_TABLE: TensorTable = {
 };
 
 /**
- * What a GGUF file of Gemma 2 or 3 says beside what all say.
+ * Reads the fields that a GGUF file of Gemma 2 or 3 has beside those that all have.
  * @param window of local layers where the file has none
  * @param largest layers of the one model of its line whose scores are scaled by d_model / n_heads, not by d_head; the file
  *   has no field for it, and llama.cpp tells it by its layers

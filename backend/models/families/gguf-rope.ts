@@ -25,28 +25,28 @@ function shareOf(dimensions: number, head: number): number {
 }
 
 function ggufScaling(keys: Fields): Record<string, unknown> | undefined {
-  const at = (name: string): string => `rope.scaling.${name}`;
+  const key = (name: string): string => `rope.scaling.${name}`;
   if (keys.optional("rope.scale_linear") !== undefined) {
     return { rope_type: "linear", factor: keys.positive("rope.scale_linear") }; // before 2023-11
   }
-  switch (keys.text(at("type"), "none")) {
+  switch (keys.text(key("type"), "none")) {
     case "none":
       return undefined;
     case "linear":
-      return { rope_type: "linear", factor: keys.positive(at("factor")) };
+      return { rope_type: "linear", factor: keys.positive(key("factor")) };
     case "yarn":
       for (const name of ["attn_factor", "yarn_attn_factor", "yarn_ext_factor"]) {
-        if ((keys.values[at(name)] ?? 1) !== 1) throw keys.refused(at(name), "1");
+        if ((keys.values[key(name)] ?? 1) !== 1) throw keys.refused(key(name), "1");
       }
       return {
         rope_type: "yarn",
-        factor: keys.positive(at("factor")),
-        original_max_position_embeddings: keys.count(at("original_context_length")),
-        beta_fast: keys.positive(at("yarn_beta_fast"), 32),
-        beta_slow: keys.positive(at("yarn_beta_slow"), 1),
+        factor: keys.positive(key("factor")),
+        original_max_position_embeddings: keys.count(key("original_context_length")),
+        beta_fast: keys.positive(key("yarn_beta_fast"), 32),
+        beta_slow: keys.positive(key("yarn_beta_slow"), 1),
       };
     default:
-      throw keys.refused(at("type"), "none, linear and yarn");
+      throw keys.refused(key("type"), "none, linear and yarn");
   }
 }
 
@@ -69,10 +69,10 @@ function llama3Factors(base: number, dimensions: number, factor: number, origina
  * @throws HeadscopeError "mismatch" when there are not as many divisors as frequencies
  */
 export function llama3Of(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): RotaryScaling | undefined {
-  const found = checkpoint.metadata["rope_freqs.weight"];
-  if (!(found instanceof Float32Array)) return undefined;
+  const divisors = checkpoint.metadata["rope_freqs.weight"];
+  if (!(divisors instanceof Float32Array)) return undefined;
   const [dimensions, base] = [config["head_dim"] as number, config["rope_theta"] as number];
-  const factors = [...found];
+  const factors = [...divisors];
   if (factors.length !== dimensions / 2 || !factors.every((factor) => factor > 0)) {
     const what = `rope_freqs.weight holds ${factors.length} divisors; expected ${dimensions / 2} above 0`;
     throw new Fields(checkpoint.path, {}).contradiction(what);

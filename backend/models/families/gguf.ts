@@ -42,7 +42,7 @@ export interface Gguf {
   /** Default "rms". */
   readonly norm?: "rms" | "layer";
   /**
-   * What config.json has beside the fields that all families share, or in their place.
+   * Gives fields of config.json beside those that all families share, or in their place.
    * @param keys the metadata of the architecture, without its name in front
    */
   readonly more?: (keys: Fields, shared: Shared) => Readonly<Record<string, unknown>>;
@@ -113,9 +113,9 @@ export function gguf(family: Gguf): Side {
   const { architecture, table, more } = family;
   const translate = (checkpoint: Checkpoint): Record<string, unknown> => {
     const start = `${architecture}.`;
-    const own = Object.entries(checkpoint.metadata).filter(([key]) => key.startsWith(start));
+    const entries = Object.entries(checkpoint.metadata).filter(([key]) => key.startsWith(start));
     const layers = checkpoint.metadata[`${start}block_count`];
-    const values = Object.fromEntries(own.map(([key, value]) => [key.slice(start.length), uniform(value, layers)]));
+    const values = Object.fromEntries(entries.map(([key, value]) => [key.slice(start.length), uniform(value, layers)]));
     const keys = new Fields(checkpoint.path, values, start);
     const shared = sharedOf(keys, checkpoint, family);
     return { ...shared, ...more?.(keys, shared) };

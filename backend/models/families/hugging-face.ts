@@ -26,11 +26,11 @@ export function huggingFace({ architectures, config, table, ignored }: HuggingFa
       const fields = new Fields(checkpoint.path, configOf(checkpoint), "config.json's ");
       refuseForeign(fields);
       checkLayers(fields, checkpoint, table);
-      const found = config(fields);
-      checkShape(found, fields);
-      checkTables(checkpoint, found, table);
+      const shape = config(fields);
+      checkShape(shape, fields);
+      checkTables(checkpoint, shape, table);
       checkBiases(checkpoint, fields, table);
-      return found;
+      return shape;
     },
     parts: (config, has) => partsOf(table, config, has),
     configJson: configOf,
@@ -43,7 +43,7 @@ export function configOf(checkpoint: Checkpoint): Readonly<Record<string, unknow
   return (checkpoint.metadata["config"] ?? {}) as Record<string, unknown>;
 }
 
-/** What no family does, whatever its architecture. */
+/** Refuses what no family does, whatever its architecture. */
 function refuseForeign(fields: Fields): void {
   const quantised = fields.object("quantization_config");
   if (quantised) throw quantised.refused("quant_method", "weights in F32, F16 and BF16, and GGUF's quantised ones");
@@ -80,7 +80,7 @@ function checkBiases(checkpoint: Checkpoint, fields: Fields, { block, qkv, biase
   if (!names.some((tensor) => checkpoint.tensors.has(tensor))) throw missingTensor(checkpoint.path, names[0]!);
 }
 
-/** What configs call the number of layers. */
+/** Names of the number of layers in configs. */
 const LAYERS = ["num_hidden_layers", "n_layer", "num_layers"];
 
 /**
@@ -90,23 +90,23 @@ const LAYERS = ["num_hidden_layers", "n_layer", "num_layers"];
  * @throws HeadscopeError "mismatch"
  */
 export function checkLayers(fields: Fields, checkpoint: Checkpoint, table: TensorTable): void {
-  const found = layersFound(checkpoint, table);
+  const stored = layersOf(checkpoint, table);
   for (const key of LAYERS.filter((name) => fields.values[name] != null)) {
-    const said = fields.count(key);
-    if (said === found) continue;
-    const remedy = checkpoint.format === "gguf" ? CONVERT_AGAIN : layersRemedy(key, said, found);
-    throw fields.contradiction(`its config says ${said} layers, and its tensors make ${found}`, remedy);
+    const declared = fields.count(key);
+    if (declared === stored) continue;
+    const remedy = checkpoint.format === "gguf" ? CONVERT_AGAIN : layersRemedy(key, declared, stored);
+    throw fields.contradiction(`its config says ${declared} layers, and its tensors make ${stored}`, remedy);
   }
 }
 
 const CONVERT_AGAIN = "fetch or convert the file again";
 
-/** What to do where config.json and the tensors of its folder count different layers. */
-function layersRemedy(key: string, said: number, found: number): string {
-  const all = `say ${key}: ${found} in config.json`;
-  if (said > found) return `fetch the weights again, or ${all} where the model has no more`;
+/** The remedy where config.json and the tensors of its folder count different layers. */
+function layersRemedy(key: string, declared: number, stored: number): string {
+  const all = `say ${key}: ${stored} in config.json`;
+  if (declared > stored) return `fetch the weights again, or ${all} where the model has no more`;
   return (
-    `for the whole model ${all}; for its first ${said === 1 ? "layer" : `${said} layers`} make a model of them in ` +
+    `for the whole model ${all}; for its first ${declared === 1 ? "layer" : `${declared} layers`} make a model of them in ` +
     "transformers, AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other), and load that folder"
   );
 }
@@ -128,7 +128,7 @@ export function checkTables(checkpoint: Checkpoint, config: ModelConfig, table: 
 }
 
 /** The layers that the tensors' names count, so that a config can't drop or invent some. */
-export function layersFound(checkpoint: Checkpoint, table: TensorTable): number {
+export function layersOf(checkpoint: Checkpoint, table: TensorTable): number {
   const [before, after] = table.block.split("{l}") as [string, string];
   const starts = prefixesOf(table).map((prefix) => prefix + before);
   let layers = 0;
@@ -159,9 +159,9 @@ const ACTIVATIONS: Readonly<Record<string, ModelConfig["act_fn"]>> = {
 /** The activation that a field names. Throws HeadscopeError "unsupported" for another. */
 export function activation(fields: Fields, key: string, otherwise: string): ModelConfig["act_fn"] {
   const name = fields.text(key, otherwise);
-  const found = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
-  if (found === undefined) throw fields.refused(key, Object.keys(ACTIVATIONS).join(", "));
-  return found;
+  const act_fn = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (act_fn === undefined) throw fields.refused(key, Object.keys(ACTIVATIONS).join(", "));
+  return act_fn;
 }
 
 /**
@@ -211,7 +211,7 @@ export const LLAMA_TABLE: TensorTable = {
   mlpOut: "mlp.down_proj",
 };
 
-/** Which layers attend to a window only, and how far back it reaches; no field where none does or it covers every position. */
+/** The layers that attend to a window only, and the length of it; no field where none does or it covers every position. */
 export type Windows = Pick<ModelConfig, "window_size" | "attn_types">;
 
 /**

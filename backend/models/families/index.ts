@@ -77,13 +77,13 @@ export function familyOf(
       if (spelled !== undefined && side?.architectures.includes(spelled)) return { family, side };
     }
   }
-  const known = families.flatMap((family) => sideOf(family, checkpoint.format)?.architectures ?? []);
+  const supported = families.flatMap((family) => sideOf(family, checkpoint.format)?.architectures ?? []);
   throw new HeadscopeError("unsupported", `${checkpoint.path} has the architecture "${name.slice(0, 60)}"`, {
-    remedy: `supported are ${nearest(name.slice(0, 60), known, 8).join(", ")}`,
+    remedy: `supported are ${nearest(name.slice(0, 60), supported, 8).join(", ")}`,
   });
 }
 
-/** What a checkpoint's header says of its model. */
+/** A checkpoint's model by its header. */
 export interface Description {
   readonly family: Family;
   readonly config: ModelConfig;

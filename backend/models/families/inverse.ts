@@ -32,7 +32,7 @@ export function tensorsOf(parts: Parts): PartTensor[] {
   return [...tensors.values()];
 }
 
-/** Whether a tensor's pieces cover all its rows; OPT's positions leave the first two to padding. */
+/** Tells whether a tensor's pieces cover all its rows; OPT's positions leave the first two to padding. */
 export function isCovered({ shares }: PartTensor): boolean {
   const rows = new Set<number>();
   for (const { piece } of shares) for (let i = 0; i < pieceRows(piece); i++) rows.add(rowOf(piece, i));
@@ -51,8 +51,8 @@ export function placePiece(piece: Piece, values: Float32Array, tensor: Float32Ar
   for (let i = 0; i < rows; i++) {
     const row = rowOf(piece, i);
     for (let column = 0; column < width; column++) {
-      const at = piece.transpose ? column * count + row : row * width + column;
-      tensor[at] = values[i * width + column]! - add;
+      const index = piece.transpose ? column * count + row : row * width + column;
+      tensor[index] = values[i * width + column]! - add;
     }
   }
 }

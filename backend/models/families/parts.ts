@@ -55,8 +55,8 @@ export const pieceRows = (piece: Piece): number => piece.rows?.length ?? tensorR
 /** Rows of a piece after choice and permutation; a vector counts as a column. */
 function arranged<T extends Float32Array | Uint8Array | Uint16Array>(piece: Piece, values: T): T {
   const { permute = "none", rows } = piece;
-  const chosen = rows === undefined ? values : gathered(values, tensorRows(piece), rows);
-  return permute === "none" ? chosen : undoInterleaving(chosen, pieceRows(piece), permute.rotaryHeads);
+  const selected = rows === undefined ? values : gathered(values, tensorRows(piece), rows);
+  return permute === "none" ? selected : undoInterleaving(selected, pieceRows(piece), permute.rotaryHeads);
 }
 
 /** Elements of a piece. */

@@ -2,7 +2,7 @@ import type { ModelConfig } from "../config.ts";
 import { BLOCK_PARTS, type BlockField, type BlockPart } from "../weights/block-parts.ts";
 import type { Part, Parts, Piece } from "./family.ts";
 
-/** Which biases a kind of matrix has: none, one always, or one in every layer where layer 0 has one. */
+/** The biases of a kind of matrix: none, one always, or one in every layer where layer 0 has one. */
 export type Biases = "never" | "always" | "optional";
 
 /** Weights of a block that a table names: all but biases, which go by their matrices' names. */

@@ -17,7 +17,7 @@ export interface ModelWheel {
 export interface LicenceTerms {
   readonly name: string;
   readonly url: string;
-  /** What they come to, in a sentence. */
+  /** Their meaning, in a sentence. */
   readonly meaning: string;
 }
 

@@ -7,7 +7,7 @@ import type { Part, Parts, Piece } from "../families/family.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { QUANTISATIONS } from "../formats/gguf/quantisation.ts";
 
-/** What a model takes, in bytes, told from a checkpoint's header. */
+/** The memory that a model takes, in bytes, told from a checkpoint's header. */
 export interface MemoryEstimate {
   /** Numbers in the model, tied ones once. */
   readonly parameters: number;
@@ -24,8 +24,9 @@ export function estimateMemory(
   checkpoint: Pick<Checkpoint, "tensors">,
 ): MemoryEstimate {
   const all = Object.entries(parts).map(([name, part]) => ({ name, ...sizes(part, checkpoint) }));
-  const total = (of: (part: (typeof all)[number]) => number): number => all.reduce((sum, part) => sum + of(part), 0);
-  const most = (of: (part: (typeof all)[number]) => number): number => Math.max(...all.map(of));
+  const total = (size: (part: (typeof all)[number]) => number): number =>
+    all.reduce((sum, part) => sum + size(part), 0);
+  const most = (size: (part: (typeof all)[number]) => number): number => Math.max(...all.map(size));
   const parameters = total((part) => part.elements);
   const weights = { f32: 4 * parameters, q8: total((part) => part.q8), bf16: total((part) => part.bf16) };
   // A long input widens a layer at a time, and the unembedding.
@@ -75,10 +76,10 @@ function elementsOf({ shape, rows, transpose }: Piece): number {
 /** Bytes of a matrix with --weights q8: codes and scales where every piece is quantised, else float32. */
 function codeBytes(part: Part, tensors: Checkpoint["tensors"], elements: number): number {
   const kinds = part.map(({ tensor }) => QUANTISATIONS.find(({ name }) => name === tensors.get(tensor)!.type)?.narrow);
-  const known = kinds.filter((kind) => kind !== undefined);
-  if (known.length < kinds.length) return 4 * elements;
-  const block = Math.min(...known.map((kind) => kind.block));
-  return elements * (1 + (known.some((kind) => kind.hasMin) ? 8 : 4) / block);
+  const narrow = kinds.filter((kind) => kind !== undefined);
+  if (narrow.length < kinds.length) return 4 * elements;
+  const block = Math.min(...narrow.map((kind) => kind.block));
+  return elements * (1 + (narrow.some((kind) => kind.hasMin) ? 8 : 4) / block);
 }
 
 /**
@@ -87,8 +88,8 @@ function codeBytes(part: Part, tensors: Checkpoint["tensors"], elements: number)
  * @throws HeadscopeError (usage) for a HEADSCOPE_MEMORY that is no size
  */
 export function availableMemory(env: NodeJS.ProcessEnv = process.env): number {
-  const given = env["HEADSCOPE_MEMORY"];
-  if (given) return parseSize(given);
+  const setting = env["HEADSCOPE_MEMORY"];
+  if (setting) return parseSize(setting);
   // Node's own availableMemory() counts a container's file cache as taken, which a load has just filled.
   const limit = process.constrainedMemory?.() ?? 0;
   const left = limit > 0 && limit < 2 ** 52 ? limit - process.memoryUsage.rss() : Number.POSITIVE_INFINITY;
@@ -106,11 +107,11 @@ function freeMemory(): number {
 }
 
 function parseSize(text: string): number {
-  const found = /^(\d+(?:\.\d+)?) ?(MB|GB|B)?$/i.exec(text.trim());
-  const unit = { B: 1, MB: 1e6, GB: 1e9 }[(found?.[2] ?? "B").toUpperCase()];
-  if (!found || unit === undefined)
+  const match = /^(\d+(?:\.\d+)?) ?(MB|GB|B)?$/i.exec(text.trim());
+  const unit = { B: 1, MB: 1e6, GB: 1e9 }[(match?.[2] ?? "B").toUpperCase()];
+  if (!match || unit === undefined)
     throw new HeadscopeError("usage", `HEADSCOPE_MEMORY cannot be "${text}"`, { remedy: 'give a size such as "6GB"' });
-  return Number(found[1]) * unit;
+  return Number(match[1]) * unit;
 }
 
 /**

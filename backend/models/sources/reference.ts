@@ -34,11 +34,11 @@ export interface PathReference {
   readonly text: string;
 }
 
-/** What a text that names a model means; `text` is what was written. */
+/** The meaning of a text that names a model; `text` is what was written. */
 export type ModelReference = CatalogueReference | RunReference | HubReference | PathReference;
 
 /**
- * Which texts are paths, for those that are no other kind of reference:
+ * The rule by which texts are paths, for those that are no other kind of reference:
  * - "existing": what has a slash or ends as a model's file does, and the name of anything in the working folder. For whoever
  *   types a command or writes a script.
  * - "slashed": what has a slash, and nothing else. For the API, whose callers don't know the working folder.
@@ -76,7 +76,12 @@ export function parseReference(text: string, paths: PathRule, catalogue: Catalog
 }
 
 function parseRun(text: string): RunReference {
-  const found = /^run:(?<id>[A-Za-z0-9][A-Za-z0-9-]*)(?:@(?<step>\d{1,15}))?$/.exec(text)?.groups;
-  if (!found) throw new HeadscopeError("usage", `"${text}" names no run`, { remedy: "write run:ID or run:ID@step" });
-  return { kind: "run", text, id: found["id"]!, step: found["step"] === undefined ? undefined : Number(found["step"]) };
+  const groups = /^run:(?<id>[A-Za-z0-9][A-Za-z0-9-]*)(?:@(?<step>\d{1,15}))?$/.exec(text)?.groups;
+  if (!groups) throw new HeadscopeError("usage", `"${text}" names no run`, { remedy: "write run:ID or run:ID@step" });
+  return {
+    kind: "run",
+    text,
+    id: groups["id"]!,
+    step: groups["step"] === undefined ? undefined : Number(groups["step"]),
+  };
 }

@@ -21,7 +21,7 @@ export interface RunCheckpoint {
   step: number;
   seed: number;
   config: ModelConfig;
-  /** What the run was made of, for whoever finds the file. */
+  /** The run's spec, for whoever finds the file. */
   spec: unknown;
   /** Parameters in the order of `parameterLayout` [parameters]. */
   parameters: Float32Array;
@@ -58,7 +58,7 @@ export async function writeRunCheckpoint(
   };
 }
 
-/** Whether a file begins as a checkpoint of a run does, of whatever version; false for what can't be read. */
+/** Tells whether a file begins as a checkpoint of a run does, of whatever version; false for what can't be read. */
 export function isRunFile(path: string): boolean {
   const head = Buffer.alloc(65_536);
   try {
@@ -92,7 +92,7 @@ export async function readRunCheckpoint(path: string): Promise<RunCheckpoint> {
   return { ...description, parameters: parameters!, vectors: rest };
 }
 
-/** What a checkpoint's header says, once it is known to fit its tensors. */
+/** The description in a checkpoint's header, once it fits the tensors. */
 function describe(
   path: string,
   { metadata, tensors }: SafetensorsHeader,

@@ -11,7 +11,7 @@ import type { MemoryEstimate } from "./memory.ts";
 /** Options of loading a model. */
 export interface LoadOptions {
   /**
-   * How weights are held: "f32" (default), or "q8", which keeps quantised ones as 8-bit codes with their scales
+   * Type in which weights are held: "f32" (default), or "q8", which keeps quantised ones as 8-bit codes with their scales
    * and widens them where they are used: the same values, a quarter of the memory. "bf16" rounds every matrix to
    * bfloat16 and widens it where it is used: half the memory, and of a bfloat16 checkpoint the same values.
    */

@@ -16,20 +16,19 @@ import type { NarrowRows } from "../formats/checkpoint.ts";
 import { widen } from "../formats/gguf/quantisation.ts";
 import { bf16ToF32 } from "../formats/half.ts";
 
-/** How 8-bit weights widen: w = (code - zero) * scale + min, with one scale (and min) for `block` consecutive inputs. */
+/** The rule by which 8-bit weights widen: w = (code - zero) * scale + min, with one scale (and min) for `block` consecutive inputs. */
 interface CodeLayout {
   zero: number;
   block: number;
   hasMin: boolean;
 }
 
-/** How a matrix is held that is not in float32. */
+/** The layout of a matrix that is not in float32. */
 type NarrowLayout = CodeLayout | "bf16";
 
 /**
  * A weight matrix [out, in] that a product transposes: as float32, or as bfloat16 or 8-bit codes that are widened where
- * they are used
- * (XLA then fuses the widening into the product, so a narrow weight costs what its bytes cost).
+ * they are used (XLA then fuses the widening into the product, so a narrow weight costs what its bytes cost).
  */
 export class Matrix {
   readonly shape: readonly [number, number];
@@ -85,7 +84,7 @@ export class Matrix {
     return new Matrix(this.shape, parts, this.narrow);
   }
 
-  /** What tells layouts apart: two matrices of one key can share a captured function. */
+  /** The layout as a text: two matrices of one key can share a captured function. */
   get key(): string {
     const { narrow } = this;
     const how =

@@ -32,7 +32,7 @@ export function parameterLayout(config: ModelConfig, range = 1): ParameterPlace[
     });
 }
 
-/** How many trainable parameters a layout has. */
+/** The number of trainable parameters of a layout. */
 export function parameterCount(places: readonly ParameterPlace[]): number {
   const last = places.at(-1)!;
   return last.offset + last.size;

@@ -161,8 +161,8 @@ export function flatten<T extends object>(weights: T): Flat<T> {
 }
 
 function rebuild(entries: [string, Leaf][], handles: Handle[]): object {
-  let at = 0;
-  const take = (): Handle => handles[at++]!;
+  let next = 0;
+  const take = (): Handle => handles[next++]!;
   const out: Record<string, Leaf> = {};
   for (const [name, leaf] of entries) {
     if (leaf === undefined) continue;

@@ -1,5 +1,4 @@
-import { kinds } from "../../jobs/kinds/index.ts";
-import type { Handlers } from "../handler.ts";
+import { type Handler, type Handlers, handlerIn } from "../handler.ts";
 
 /** The requests that a person waits for, by name: every file here is one. */
 export const requests = {
@@ -17,8 +16,13 @@ export const requests = {
   import: () => import("./import.ts"),
 } satisfies Handlers;
 
-/** All that a worker of headscope can do: requests, and the worker's part of every kind of job. */
-export const handlers: Handlers = {
-  ...requests,
-  ...Object.fromEntries(kinds.map((kind) => [kind.name, async () => ({ request: kind })])),
-};
+/**
+ * Loads the handler of a name: of a request, else the worker's part of a kind of job, which the resident worker never loads.
+ * @throws HeadscopeError `usage` that lists the nearest names
+ */
+export async function ownHandler(name: string): Promise<Handler> {
+  if (Object.hasOwn(requests, name)) return handlerIn(requests, name);
+  const { kinds } = await import("../../jobs/kinds/index.ts");
+  const jobs = Object.fromEntries(kinds.map((kind) => [kind.name, async () => ({ request: kind })]));
+  return handlerIn({ ...requests, ...jobs }, name);
+}

@@ -10,7 +10,7 @@ import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
 import type { InterveneResult } from "../../server/api.ts";
 import { handler } from "../handler.ts";
-import { candidates, type PromptOrigin, tokenIds } from "../prompts.ts";
+import { candidates, type StreamOrigin, tokenIds } from "../prompts.ts";
 import { session, wayOf } from "../session.ts";
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
@@ -67,7 +67,7 @@ function firstLayer(compiled: ReadonlyMap<string, Affine>, n_layers: number): nu
 /** @param stream after the last layer [1, positions, d_model] */
 async function outcome(
   model: Model,
-  run: PromptOrigin,
+  run: StreamOrigin,
   stream: Tensor,
   { count, turn }: { count: number; turn: Turn },
 ): Promise<InterveneResult["clean"]> {

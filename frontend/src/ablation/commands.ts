@@ -1,5 +1,5 @@
 import { command, quote } from "../command.ts";
-import type { Rows } from "./interventions.ts";
+import type { Rows } from "./interventions/interventions.ts";
 
 /** What the command lines of the page depend on. */
 export interface Setting {

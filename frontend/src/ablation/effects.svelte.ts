@@ -1,10 +1,10 @@
 import type { AblateResult, Candidate, InterveneResult, Prompt } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
-import { afterFrame } from "../components/frame.ts";
+import { afterFrame } from "../components/plot/frame.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";
 import { prompt } from "../state/prompt.svelte.ts";
-import { asked } from "./asked.svelte.ts";
-import type { Control } from "./effect.ts";
+import { ablationRequest } from "./ablationRequest.svelte.ts";
+import type { Control } from "./loss/effect.ts";
 import { controls } from "./params.ts";
 
 /** Losses of the prompt in one run: the mean, and of each token from the second on. */
@@ -41,16 +41,16 @@ class Effects {
 
   /** Measures where something has changed: at once after a rest, else once the changes pause. Run in an effect. */
   follow(): void {
-    const { interventions, contrast } = asked;
-    const idle = asked.heads.length + asked.activeExtras === 0 || prompt.question === undefined;
-    const request = { ...asked.request(), topTokens: SHOWN, ...(contrast ? { contrast } : {}) };
+    const { interventions, contrast } = ablationRequest;
+    const idle = ablationRequest.heads.length + ablationRequest.activeExtras === 0 || prompt.question === undefined;
+    const request = { ...ablationRequest.request(), topTokens: SHOWN, ...(contrast ? { contrast } : {}) };
     const draws = controls.value;
     const own = prompt.value;
-    const whole = asked.activeExtras > 0;
+    const whole = ablationRequest.activeExtras > 0;
     const ask =
       own &&
       ((call: Call<Effect>) =>
-        whole ? intervene(own, asked.heads, interventions, call) : ablate(own, request, draws, call));
+        whole ? intervene(own, ablationRequest.heads, interventions, call) : ablate(own, request, draws, call));
     const question = idle ? undefined : [prompt.question, request, interventions];
     this.answer.follow(question, ask, { pause: PAUSE, after: prompt.answer });
   }

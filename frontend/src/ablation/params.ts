@@ -2,8 +2,8 @@ import { ABLATION_METHODS } from "../../../backend/common/words.ts";
 import { choice, flag, json, list, number } from "../state/codecs.ts";
 import { heldCodec } from "../state/held.ts";
 import { urlParam } from "../state/url.svelte.ts";
-import type { Extra } from "./interventions.ts";
-import { PARTS } from "./part.ts";
+import type { Extra } from "./interventions/interventions.ts";
+import { PARTS } from "./loss/part.ts";
 
 /** What stands in for a head's output. */
 export const method = urlParam("method", choice(ABLATION_METHODS, "zero"));

@@ -2,8 +2,8 @@ import type { AblateResult } from "../../../backend/server/api.ts";
 import { post } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { asked } from "./asked.svelte.ts";
-import type { Rows } from "./interventions.ts";
+import { ablationRequest } from "./ablationRequest.svelte.ts";
+import type { Rows } from "./interventions/interventions.ts";
 import { seed, segment } from "./params.ts";
 import { repeatedRows, secondCopy } from "./rows.ts";
 
@@ -40,17 +40,23 @@ class RepeatedTokens {
     const info = workspace.info.value;
     if (info === undefined) return [];
     const { length } = this;
-    return repeatedRows({ rows: ROWS, length, vocabulary: info.config.d_vocab, bos: asked.bos, seed: seed.value });
+    return repeatedRows({
+      rows: ROWS,
+      length,
+      vocabulary: info.config.d_vocab,
+      bos: ablationRequest.bos,
+      seed: seed.value,
+    });
   });
 
-  readonly reference: Rows = $derived(asked.referenceFor(2 * this.length + 1));
+  readonly reference: Rows = $derived(ablationRequest.referenceFor(2 * this.length + 1));
 
   /** Keeps to what would be measured now; run in an effect. */
   follow(): void {
     const digest = workspace.info.value?.digest;
     const { rows, length, reference } = this;
-    const request = { ...asked.request(reference), model: workspace.model, rows, topTokens: 1 };
-    const question = digest === undefined || asked.heads.length === 0 ? undefined : [digest, request];
+    const request = { ...ablationRequest.request(reference), model: workspace.model, rows, topTokens: 1 };
+    const question = digest === undefined || ablationRequest.heads.length === 0 ? undefined : [digest, request];
     this.answer.follow(
       question,
       async (call) => {

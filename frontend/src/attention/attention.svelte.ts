@@ -1,5 +1,5 @@
 import type { Prompt } from "../../../backend/server/api.ts";
-import { headName, placeOf, rank } from "../heads/grid.ts";
+import { headName, placeOf, rank } from "../components/head-grid/grid.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";

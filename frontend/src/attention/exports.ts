@@ -1,9 +1,9 @@
 import type { PromptInput } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
-import { type ColourBar, colourBarSvg } from "../components/colourBar.ts";
-import type { Table } from "../components/files.ts";
-import { escaped } from "../components/text.ts";
-import { visible } from "../components/tokens.ts";
+import type { Table } from "../components/card/files.ts";
+import { type ColourBar, colourBarSvg } from "../components/plot/colourBar.ts";
+import { escaped } from "../components/plot/text.ts";
+import { visible } from "../components/tokens/tokens.ts";
 import type { Contrast } from "./contrast.ts";
 import { largest } from "./statistics.ts";
 

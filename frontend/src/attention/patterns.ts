@@ -2,7 +2,7 @@ import type { TensorType } from "../../../backend/common/words.ts";
 import { bytes, type Caller } from "../api/client.ts";
 import { readSafetensors } from "../api/safetensors.ts";
 import { prompt } from "../state/prompt.svelte.ts";
-import { Shared } from "./shared.ts";
+import { Shared } from "./matrix/shared.ts";
 
 /** Attention of some heads of a layer on the user's prompt. */
 export interface Patterns {

@@ -1,7 +1,7 @@
 import { plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
 import type { Figure, HeatmapFigure, LineFigure } from "../../../backend/reports/figure.ts";
-import { plotTexts } from "../components/text.ts";
-import type { PlotlyFigure } from "../training/figure.ts";
+import { plotTexts } from "../components/plot/text.ts";
+import type { PlotlyFigure } from "../training/curves/figure.ts";
 
 /** What a figure's colours are: of lines in order, and of a heatmap from its lowest to its highest value. */
 export interface Palette {

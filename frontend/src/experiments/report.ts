@@ -1,7 +1,7 @@
 import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
 import type { Report } from "../../../backend/reports/report.ts";
 import type { ReportComparison } from "../../../backend/server/api.ts";
-import { parameterText } from "../training/compare.ts";
+import { parameterText } from "../training/comparison/compare.ts";
 
 /** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */
 export function measuredText(value: number | string | null): string {

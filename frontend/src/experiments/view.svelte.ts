@@ -1,41 +1,30 @@
-import { PRESETS } from "../../../backend/common/presets.ts";
 import type { Report } from "../../../backend/reports/report.ts";
 import type { Definitions, ExperimentEntry, JobSummary, ReportComparison } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
-import { choice, json, text } from "../state/codecs.ts";
-import { urlParam } from "../state/url.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
+import { chosenExperiment, comparedReport, shownReport } from "./params.ts";
 
 export type ExperimentDefinition = Definitions["experiments"][number];
-
-/** Name of the experiment that is looked at; "" for the first. */
-export const chosenExperiment = urlParam("experiment", text());
-/** Id of the report that is shown, or a preset for its newest; "" for the one made last. */
-export const shownReport = urlParam("report", text());
-/** Id of the report that is laid beside it; "" for none. */
-export const comparedReport = urlParam("against", text());
-/** What the next run is made with. */
-export const runPreset = urlParam("preset", choice(PRESETS, "quick"));
-export const runParams = urlParam("given", json<Readonly<Record<string, string>>>({}));
 
 /** What the experiments page looks at. */
 class ExperimentsView {
   /** Reports that there are, by experiment. */
-  readonly entries = new Latest<ExperimentEntry[]>();
-  readonly report = new Latest<Report>();
+  readonly entries = new Answer<ExperimentEntry[]>();
+  readonly report = new Answer<Report>();
   /** The shown report beside the compared one. */
-  readonly comparison = new Latest<ReportComparison>();
+  readonly comparison = new Answer<ReportComparison>();
 
   readonly definition: ExperimentDefinition | undefined = $derived.by(() => {
     const all = workspace.definitions.value?.experiments ?? [];
     return all.find(({ name }) => name === chosenExperiment.value) ?? all[0];
   });
 
-  /** Reports of the chosen experiment, newest first; undefined until they are known. */
-  readonly reports = $derived(
-    this.entries.value && (this.entries.value.find(({ name }) => name === this.definition?.name)?.reports ?? []),
-  );
+  /** Reports of the chosen experiment, newest first, also while the list is read anew; undefined until it is here. */
+  readonly reports = $derived.by(() => {
+    const entries = this.entries.value ?? this.entries.before;
+    return entries && (entries.find(({ name }) => name === this.definition?.name)?.reports ?? []);
+  });
 
   /** The report that is shown. */
   readonly shown = $derived(
@@ -50,26 +39,22 @@ class ExperimentsView {
   /** The job that works on the chosen experiment, or the last one that did. */
   readonly job: JobSummary | undefined = $derived(jobOf(this.definition?.name));
 
-  list(): void {
-    void this.entries.ask((signal) => get<ExperimentEntry[]>("/api/experiments", signal));
-  }
-
   /** Where the shown report is, as JSON or as a page. */
   reportPath(kind: "report" | "report.html"): string {
     return `/api/experiments/${this.definition?.name}/${kind}?id=${this.shown?.id}`;
   }
 
-  read(): void {
+  /** Keeps to the reports, which a job that ends adds to, to the one that is shown and to its comparison; run in an effect. */
+  follow(): void {
+    const { shown, compared, definition } = this;
     const path = this.reportPath("report");
-    if (this.shown === undefined) this.report.clear();
-    else void this.report.ask((signal) => get<Report>(path, signal));
-  }
-
-  compare(): void {
-    const [first, second] = [this.shown?.id, this.compared?.id];
-    const path = `/api/experiments/${this.definition?.name}/comparison?first=${first}&second=${second}`;
-    if (first === undefined || second === undefined) this.comparison.clear();
-    else void this.comparison.ask((signal) => get<ReportComparison>(path, signal));
+    this.entries.follow([this.job?.ended], (call) => get<ExperimentEntry[]>("/api/experiments", call));
+    this.report.follow(shown && [path, shown.created], (call) => get<Report>(path, call));
+    const pair = shown && compared && [definition?.name, shown.id, shown.created, compared.id];
+    const query = `first=${shown?.id}&second=${compared?.id}`;
+    this.comparison.follow(pair, (call) =>
+      get<ReportComparison>(`/api/experiments/${definition?.name}/comparison?${query}`, call),
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 import type { RunCurves, ScoresDocument } from "../../../backend/server/api.ts";
-import { kvHeadOf, type Shape } from "./algebra.ts";
-import { groupBy, headName, placeOf, type Table } from "./grid.ts";
+import { kvHeadOf, type Shape } from "../components/head-choice/algebra.ts";
+import { groupBy, headName, placeOf, type Table } from "../components/head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {

@@ -1,30 +1,13 @@
-import { choice, number, text } from "../state/codecs.ts";
+import { asKvHeads, asQueryHeads, picked, type Shape } from "../components/head-choice/algebra.ts";
+import { type Ranked, rank, type SelectMode } from "../components/head-grid/grid.ts";
+import { type Scale, scaleOf } from "../components/head-grid/scale.ts";
 import { selection } from "../state/selection.svelte.ts";
-import { urlParam, view } from "../state/url.svelte.ts";
+import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { asKvHeads, asQueryHeads, picked, type Shape } from "./algebra.ts";
-import { ORDERS, search, topCount } from "./finder.ts";
-import { type Ranked, rank, type SelectMode } from "./grid.ts";
-import { known } from "./known.svelte.ts";
+import { search, topCount } from "./finder/finder.ts";
+import { headMetrics } from "./headMetrics.svelte.ts";
 import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
-import { type Scale, scaleOf } from "./scale.ts";
-
-/** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
-export const metricParam = urlParam("metric", text());
-/** The probe that is to be measured. */
-export const probeParam = urlParam("probe", text("induction"));
-/** The metric across the scatter plot; "" for the second there is. */
-export const againstParam = urlParam("against", text());
-export const findParam = urlParam("find", text());
-/** First and last layer of the finder; -1 stands for the model's last. */
-export const fromParam = urlParam("from", number(0, { least: 0, whole: true }));
-export const toParam = urlParam("to", number(-1, { least: -1, whole: true }));
-/** Least value that the finder shows; "" for all. */
-export const leastParam = urlParam("least", text());
-export const orderParam = urlParam("order", choice(ORDERS, "highest"));
-/** Whether colours span all values that a metric can have, or those that it has. */
-export const scaleParam = urlParam("scale", choice(["whole", "own"], "whole"));
-export const listParam = urlParam("list", choice(["heads", "layers"], "heads"));
+import { findParam, fromParam, leastParam, metricParam, orderParam, scaleParam, toParam } from "./params.ts";
 
 /** What the Heads page shows of the present model by the present choices. */
 class HeadsView {
@@ -32,7 +15,7 @@ class HeadsView {
   draft = $state<number>();
 
   readonly shape: Shape | undefined = $derived(workspace.info.value);
-  readonly metric: Metric | undefined = $derived(chosenMetric(known.metrics, metricParam.value));
+  readonly metric: Metric | undefined = $derived(chosenMetric(headMetrics.metrics, metricParam.value));
   /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
   readonly awaited: MetricName | undefined = $derived.by(() => {
     const named = readMetricName(metricParam.value);

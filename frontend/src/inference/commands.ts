@@ -1,8 +1,8 @@
 import type { GenerateRequest } from "../../../backend/server/api.ts";
 import { command } from "../command.ts";
-import { below, type MaskFile, withMask } from "./choice.ts";
-import type { ExportFormat, From } from "./formats.ts";
-import { stopFlag } from "./stops.ts";
+import type { ExportFormat, From } from "./export/formats.ts";
+import { below, type MaskFile, withMask } from "./mask/choice.ts";
+import { stopFlag } from "./text/stops.ts";
 
 /** What the terminal needs to know of a mask. */
 export interface Masking {

@@ -1,7 +1,7 @@
 import { lineColour, plotlyScale } from "../colours.ts";
-import type { MaskCurve } from "./choice.ts";
-import type { Curves } from "./kv.ts";
-import type { NeedleTable, Side } from "./needle.ts";
+import type { MaskCurve } from "./mask/choice.ts";
+import type { Curves } from "./memory/kv.ts";
+import type { NeedleTable, Side } from "./needle/needle.ts";
 
 /** A measured cache: bytes at so many tokens. */
 export interface Point {

@@ -14,9 +14,9 @@ import { Answer } from "../state/answer.svelte.ts";
 import { heldIn, hold } from "../state/held.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pairs.ts";
+import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pair/pairs.ts";
 import { by, form, into, kind, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
-import { oddLength, placesOf } from "./restored.ts";
+import { oddLength, placesOf } from "./result/restored.ts";
 
 /** A finished patching, with what it was asked. */
 export interface Patched {

@@ -1,36 +1,3 @@
-/** The pages, in the order of the navigation, with their paths. */
-export const PAGES = {
-  home: "/",
-  heads: "/heads",
-  compare: "/compare",
-  attention: "/attention",
-  ablation: "/ablation",
-  patching: "/patching",
-  inference: "/inference",
-  training: "/training",
-  experiments: "/experiments",
-} as const;
-export type PageName = keyof typeof PAGES;
-
-export function pathOf(page: PageName): string {
-  return PAGES[page];
-}
-
-/** The page of a path; home for any other. */
-export function pageOf(path: string): PageName {
-  return named(path) ?? "home";
-}
-
-/** Whether a path is a page's. */
-export function isPage(path: string): boolean {
-  return named(path) !== undefined;
-}
-
-function named(path: string): PageName | undefined {
-  const plain = path.replace(/(.)\/$/, "$1");
-  return (Object.keys(PAGES) as PageName[]).find((page) => PAGES[page] === plain);
-}
-
 /** How a choice is written in the URL. */
 export interface Codec<T> {
   readonly default: T;

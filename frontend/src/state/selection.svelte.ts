@@ -1,4 +1,5 @@
-import { heads, type PageName, sortHeads, text } from "./codecs.ts";
+import { heads, sortHeads, text } from "./codecs.ts";
+import { type PageName, pageRow } from "./pages.ts";
 import { urlParam, view } from "./url.svelte.ts";
 import { workspace } from "./workspace.svelte.ts";
 
@@ -8,17 +9,16 @@ export const selection = urlParam("heads", heads());
 /** The head whose card is open, LAYER.HEAD; "" for none. */
 export const openHead = urlParam("head", text());
 
-/** Pages that show the open head's card; from others it opens on the Heads page. */
-const CARD_PAGES: readonly PageName[] = ["heads", "ablation", "patching", "inference"];
-
-/** Whether a page shows the open head's card. */
+/** Says whether a page shows the open head's card; from others it opens on the Heads page. */
 export function showsCard(page: PageName): boolean {
-  return CARD_PAGES.includes(page);
+  const { head } = pageRow(page);
+  return head === "within" || head === "beside";
 }
 
-/** What going to a page changes of the card: it stays open where the page is about one head, and closes elsewhere. */
+/** The change of the card on the way to a page: it stays open where the page is about one head, and closes elsewhere. */
 export function cardOn(page: PageName): Record<string, string | undefined> {
-  return page === view.page || page === "heads" || page === "attention" ? {} : openHead.to("");
+  const { head } = pageRow(page);
+  return page === view.page || head === "within" || head === "subject" ? {} : openHead.to("");
 }
 
 /** Opens a head's card. */

@@ -1,4 +1,5 @@
-import { type Codec, isPage, type PageName, pageOf, pathOf } from "./codecs.ts";
+import type { Codec } from "./codecs.ts";
+import { type PageName, pageAt, pageRow } from "./pages.ts";
 
 /** Changes that follow each other this closely are one step of undo, in milliseconds. */
 const MERGE = 200;
@@ -20,7 +21,7 @@ class View {
   #place = $state.raw<Place>(read());
   #past = $state.raw<readonly Place[]>([]);
   #future = $state.raw<readonly Place[]>([]);
-  #lost = $state(!isPage(location.pathname));
+  #lost = $state(pageAt(location.pathname) === undefined);
   #lastChange = 0;
 
   /** Whether the address is that of no page. */
@@ -91,7 +92,7 @@ class View {
   /** Takes over what the browser's own back and forward did. */
   follow(): void {
     const now = read();
-    this.#lost = !isPage(location.pathname);
+    this.#lost = pageAt(location.pathname) === undefined;
     if (href(now) === href(this.#place)) return;
     this.#past = [...this.#past.slice(-99), this.#place];
     this.#future = [];
@@ -118,12 +119,12 @@ function href({ page, params }: Place): string {
   const words = (some: typeof sorted): string => new URLSearchParams(some).toString();
   const short = words(sorted.filter(([, value]) => value.length <= LONG));
   const long = words(sorted.filter(([, value]) => value.length > LONG));
-  return `${pathOf(page)}${short === "" ? "" : `?${short}`}${long === "" ? "" : `#${long}`}`;
+  return `${pageRow(page).path}${short === "" ? "" : `?${short}`}${long === "" ? "" : `#${long}`}`;
 }
 
 function read({ pathname, search, hash }: Pick<URL, "pathname" | "search" | "hash"> = location): Place {
   const params = [search, hash.slice(1)].flatMap((part) => [...new URLSearchParams(part)]);
-  return { page: pageOf(pathname), params: Object.fromEntries(params) };
+  return { page: pageAt(pathname) ?? "home", params: Object.fromEntries(params) };
 }
 
 export const view = new View();

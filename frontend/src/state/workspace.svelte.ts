@@ -10,6 +10,7 @@ import type {
   ScoresEntry,
 } from "../../../backend/server/api.ts";
 import { get } from "../api/client.ts";
+import { Documents } from "../api/documents.svelte.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { Answer } from "./answer.svelte.ts";
 import { text } from "./codecs.ts";
@@ -32,9 +33,11 @@ class Workspace {
   readonly masks = new Latest<MaskEntry[]>();
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
-  #documents = $state.raw<ReadonlyMap<string, KeptScores>>(new Map());
-  /** Ids of the documents whose reading was begun. */
-  readonly #requested = new Set<string>();
+  /** Score documents. */
+  readonly #documents = new Documents<KeptScores>(async (id) => ({
+    ...(await get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`)),
+    id,
+  }));
 
   /** The model that is worked with: the URL's, else the one that `npm start` scored, else the first that is ready. "" until known. */
   get model(): string {
@@ -74,17 +77,8 @@ class Workspace {
     return this.scoresOf(info).flatMap(({ id }) => this.document(id) ?? []);
   }
 
-  /** A score document, which is read when somebody wants it first: it is large. Undefined until it is here. */
+  /** A score document; undefined until it has been read. */
   document(id: string): KeptScores | undefined {
-    if (!this.#requested.has(id)) {
-      this.#requested.add(id);
-      get<ScoresDocument>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`).then(
-        (document) => {
-          this.#documents = new Map([...this.#documents, [id, { ...document, id }]]);
-        },
-        () => this.#requested.delete(id),
-      );
-    }
     return this.#documents.get(id);
   }
 
@@ -105,7 +99,7 @@ class Workspace {
     this.refresh();
     events.on("reset", () => this.refresh());
     events.on("library", ({ scores }) => {
-      if (scores !== undefined) this.#requested.delete(scores);
+      if (scores !== undefined) this.#documents.renew(scores);
       read(this.scores, "/api/scores");
       read(this.masks, "/api/masks");
     });
@@ -121,7 +115,7 @@ class Workspace {
   /** Reads everything anew. */
   refresh(): void {
     this.info.again();
-    this.#requested.clear();
+    this.#documents.renew();
     read(this.health, "/api/health");
     read(this.definitions, "/api/definitions");
     read(this.models, "/api/models");

@@ -2,7 +2,7 @@ import type { Events, RunCurves, RunDetail } from "../../../backend/server/api.t
 import { get } from "../api/client.ts";
 import { Latest } from "../api/latest.svelte.ts";
 import { events } from "../state/events.svelte.ts";
-import { type Curves, curvesOf, type Measurement, withMeasurements } from "./curves.ts";
+import { type Curves, curvesOf, type Measurement, withMeasurements } from "./curves/curves.ts";
 
 /** Measurements of a running run are shown at most this often, in milliseconds: plots of many lines then stay smooth. */
 const FLUSH = 400;

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
-import { build } from "esbuild";
+import { basename, dirname, join } from "node:path";
+import { type BuildOptions, build } from "esbuild";
 import { afterAll } from "vitest";
 import { ROOT } from "../cli.ts";
 
@@ -10,17 +10,24 @@ import { ROOT } from "../cli.ts";
  * @param name file name without .ts
  * @returns path of the bundle, below dist/ so that it finds the packages
  */
-export async function bundleScript(name: string): Promise<string> {
+export function bundleScript(name: string): Promise<string> {
+  return bundle(name, { entryPoints: [join(ROOT, "test/helpers/processes", `${name}.ts`)] });
+}
+
+/** Bundles code as `bundleScript` does, as the file that its first line names: `// backend/jobs/kinds/mine.ts`. */
+export function bundleCode(code: string): Promise<string> {
+  const path = /^\/\/ (\S+\.ts)\n/.exec(code)![1]!;
+  return bundle(basename(path, ".ts"), {
+    stdin: { contents: code, resolveDir: join(ROOT, dirname(path)), loader: "ts" },
+  });
+}
+
+async function bundle(name: string, source: BuildOptions): Promise<string> {
   const outfile = join(ROOT, "dist", `test-${name}-${process.pid}.mjs`);
   await build({
-    entryPoints: [join(ROOT, "test/helpers/processes", `${name}.ts`)],
-    outfile,
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20.19",
-    packages: "external",
-    logLevel: "silent",
+    ...source,
+    ...{ outfile, bundle: true, packages: "external", logLevel: "silent" },
+    ...{ platform: "node", format: "esm", target: "node20.19" },
   });
   afterAll(() => rm(outfile, { force: true }));
   return outfile;

@@ -8,7 +8,7 @@ import { initialParameters, parameterLayout } from "../../../backend/models/weig
 import { checkpointFile } from "../../../backend/paths.ts";
 import { loopTurn } from "../../../backend/runtime/turn.ts";
 import { answer, type Reply } from "../../../backend/workers/handler.ts";
-import { handlers } from "../../../backend/workers/requests/index.ts";
+import { ownHandler } from "../../../backend/workers/requests/index.ts";
 
 /** A data folder of the test file's own, as HEADSCOPE_HOME. @returns where it is, once the tests run */
 export function ownDataFolder(): { readonly path: string } {
@@ -45,8 +45,7 @@ export async function handled<T>(
   options: { signal?: AbortSignal; onEvent?: (event: unknown) => void } = {},
 ): Promise<Handled<T>> {
   const events: unknown[] = [];
-  const { request } = await handlers[kind]!();
-  const value = await answer(kind, request, payload, {
+  const value = await answer(kind, await ownHandler(kind), payload, {
     emit: async (event) => {
       events.push(event);
       options.onEvent?.(event);

@@ -10,7 +10,7 @@ import { runWithCache, runWithHooks } from "../../../backend/hooks/run.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { templates } from "../../../frontend/src/ablation/interventions.ts";
+import { templates } from "../../../frontend/src/ablation/interventions/interventions.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
 const Z = "blocks.1.attn.hook_z";

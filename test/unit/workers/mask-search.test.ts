@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { parseMask } from "../../../backend/heads/mask.ts";
 import { writeScores } from "../../../backend/heads/scores.ts";
 import { loadModel } from "../../../backend/models/load.ts";
-import { curveOf, searchedMask } from "../../../frontend/src/inference/choice.ts";
+import { curveOf, searchedMask } from "../../../frontend/src/inference/mask/choice.ts";
 import { probe } from "../../../probes/index.ts";
 import { searchMask } from "../../../probes/mask-search.ts";
 import { handled, ownDataFolder } from "../../helpers/processes/workers.ts";

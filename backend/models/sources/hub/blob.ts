@@ -26,10 +26,10 @@ export function partOfBlob(path: string): string {
   return `${path}.headscope.incomplete`;
 }
 
-/** Whether a blob is here whole. A link is none: nobody has checked what it leads to. */
+/** Tells whether a blob is here whole. A link is none: nobody has checked what it leads to. */
 export function hasBlob(path: string, bytes: number): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isFile() === true && found.size === bytes;
+  const entry = lstatSync(path, { throwIfNoEntry: false });
+  return entry?.isFile() === true && entry.size === bytes;
 }
 
 /**

@@ -219,7 +219,7 @@ function ownSize(path: string): number {
   return found?.isFile() ? found.size : 0;
 }
 
-/** Whether a path is a plain file in the repository's folder, its own links followed. */
+/** Tells whether a path is a plain file in the repository's folder, its own links followed. */
 function isWithin(repo: string, path: string): boolean {
   const [root, file] = [repoFolder(repo), path].map(real);
   return root !== undefined && file !== undefined && isInside(root, file) && lstatSync(file).isFile();

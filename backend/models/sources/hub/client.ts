@@ -6,7 +6,7 @@ import type { HubFile } from "./files.ts";
 import type { HubRef } from "./ref.ts";
 import type { HubSettings } from "./settings.ts";
 
-/** How patiently the hub is asked. */
+/** Patience with the hub. */
 export interface Patience {
   /** Milliseconds before the first retry, doubled at each; default 500. */
   readonly retryMs?: number | undefined;
@@ -43,11 +43,11 @@ const entrySchema = z.union([
   z.object({ type: z.string().refine((type) => type !== "file") }).transform(() => undefined),
 ]);
 
-/** What a request is about, for errors: a repository and a branch, tag or commit of it. */
+/** The subject of a request, for errors: a repository and a branch, tag or commit of it. */
 type Subject = Pick<HubRef, "repo" | "revision">;
 
 /**
- * What is asked of a hub, through @huggingface/hub. Busy and failing answers and lost connections are tried again; the token
+ * Requests to a hub, through @huggingface/hub. Busy and failing answers and lost connections are tried again; the token
  * goes to the hub's own address only.
  */
 export class HubClient {

@@ -11,7 +11,7 @@ export interface HubFile {
   readonly etag: string;
 }
 
-/** What a checkpoint consists of in a repository. */
+/** The files of a checkpoint in a repository. */
 export interface Selection {
   /** Config, tokenizer, and the weights where they are one file. */
   readonly files: readonly HubFile[];

@@ -15,7 +15,7 @@ import { type HubFile, INDEX, selectFiles } from "./files.ts";
 import { type HubRef, parseHubRef } from "./ref.ts";
 import { hubCacheDir, hubSettings } from "./settings.ts";
 
-/** How a pull from the hub is made. */
+/** Options of a pull from the hub. */
 export interface HubPullOptions extends Patience {
   readonly onProgress?: (progress: PullProgress) => void;
   /** Stops the pull; what has come of a file stays for the next, out of the way. */

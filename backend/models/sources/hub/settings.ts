@@ -5,7 +5,7 @@ import { HeadscopeError } from "../../../common/errors.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where the hub is and who asks: the environment variables of Python's huggingface_hub, read the same way. */
+/** Address of the hub and token of the user: the environment variables of Python's huggingface_hub, read the same way. */
 export interface HubSettings {
   /** HF_ENDPOINT, without a slash at the end. */
   readonly endpoint: string;

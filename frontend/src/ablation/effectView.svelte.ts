@@ -1,0 +1,111 @@
+import { counted } from "../../../backend/common/plural.ts";
+import type { Prompt } from "../../../backend/server/api.ts";
+import type { Table } from "../components/card/files.ts";
+import { visible } from "../components/tokens/tokens.ts";
+import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
+import { workspace } from "../state/workspace.svelte.ts";
+import { ablationRequest } from "./ablationRequest.svelte.ts";
+import { ablateCommand, type Setting } from "./commands.ts";
+import { type Effect, effects } from "./effects.svelte.ts";
+import { type LossLines, lossTable } from "./loss/figures.ts";
+import { controls, method, seed } from "./params.ts";
+
+/** A set of heads that is taken out, in words: "without 18.6", "without 3 heads". */
+export function withoutHeads(heads: readonly string[]): string {
+  return heads.length === 0
+    ? "without heads"
+    : `without ${heads.length === 1 ? heads[0] : counted(heads.length, "head")}`;
+}
+
+/** A text, and what was measured on it. */
+export interface Measured {
+  readonly prompt: Prompt;
+  readonly effect: Effect | undefined;
+  /** Whether it answers another question than the present one. */
+  readonly stale: boolean;
+}
+
+/** What the cards show of the effect on the prompt. */
+class EffectView {
+  /** Token under the pointer. */
+  pointed = $state<number>();
+
+  /** The effect under the present question. */
+  get effect(): Effect | undefined {
+    return effects.answer.value;
+  }
+
+  /** What there is to show: the effect, else the text alone, else what answered the question before. */
+  readonly measured: Measured | undefined = $derived.by(() => {
+    const { value, before } = effects.answer;
+    if (value) return { prompt: value.prompt, effect: value, stale: false };
+    if (before) return { prompt: before.prompt, effect: before, stale: true };
+    if (prompt.value) return { prompt: prompt.value, effect: undefined, stale: false };
+    return prompt.answer.before && { prompt: prompt.answer.before, effect: undefined, stale: true };
+  });
+
+  /** What an outdated answer is called. */
+  readonly of: string = $derived(prompt.value === undefined ? "of the text before" : "of the choice before");
+
+  /** The heads that are taken out, in words. */
+  readonly without: string = $derived(withoutHeads(ablationRequest.heads));
+
+  /** Everything that is done, in words. */
+  readonly name: string = $derived.by(() => {
+    if (ablationRequest.activeExtras === 0) return this.without;
+    return ablationRequest.heads.length === 0 ? "with the interventions" : `${this.without}, with the interventions`;
+  });
+
+  /** Losses along the prompt; undefined where it has none. */
+  readonly lines: LossLines | undefined = $derived.by(() => {
+    if (this.measured === undefined || this.measured.prompt.nll.length === 0) return undefined;
+    const { prompt: own, effect, stale } = this.measured;
+    return {
+      clean: effect?.clean.nll ?? own.nll,
+      changed: effect?.changed.nll,
+      draws: effect?.control?.draws.map(({ nll }) => nll[0]!) ?? [],
+      labels: own.tokens.slice(1).map(visible),
+      first: 1,
+      name: stale ? withoutHeads(effect?.heads ?? []) : this.name,
+    };
+  });
+
+  /** What the numbers on the page are of. */
+  readonly settings: Readonly<Record<string, unknown>> = $derived({
+    text: prompt.shown,
+    heads: ablationRequest.heads,
+    method: method.value,
+    seed: seed.value,
+    controls: controls.value,
+    ...(ablationRequest.activeExtras > 0 ? { interventions: ablationRequest.extras.filter(({ off }) => !off) } : {}),
+  });
+
+  get table(): Table {
+    return this.lines === undefined ? { columns: [], rows: [] } : lossTable(this.lines);
+  }
+
+  /** What the command lines of the prompt take. */
+  readonly setting: Setting = $derived.by(() => ({
+    model: workspace.model,
+    input:
+      workspace.info.value?.tokenizer === undefined
+        ? { tokens: prompt.value === undefined ? [] : [prompt.value.ids] }
+        : { text: promptText.value, bos: promptBos.value },
+    heads: ablationRequest.heads,
+  }));
+
+  /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
+  readonly command: (() => string) | undefined = $derived.by(() => {
+    if (ablationRequest.heads.length === 0 || ablationRequest.activeExtras > 0) return undefined;
+    return () =>
+      ablateCommand(this.setting, {
+        method: method.value,
+        byPosition: ablationRequest.ablation.byPosition,
+        controls: controls.value,
+        seed: seed.value,
+        reference: ablationRequest.ablation.reference,
+      });
+  });
+}
+
+export const effectView = new EffectView();

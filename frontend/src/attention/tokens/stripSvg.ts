@@ -1,0 +1,83 @@
+import { inkOn } from "../../colours.ts";
+import { escaped } from "../../components/plot/text.ts";
+import { visible } from "../../components/tokens/tokens.ts";
+import type { Box } from "../matrix/boxes.ts";
+import { FILL, type StripMarks } from "./strip.ts";
+
+interface Theme {
+  readonly outgoing: string;
+  readonly incoming: string;
+  readonly paper: string;
+  readonly ink: string;
+  readonly border: string;
+}
+
+/** Height and least width in pixels of the line below the strip that says which half of a token means what. */
+const [LEGEND, LEGEND_WIDTH] = [24, 340];
+
+/** A strip of tokens with its marks and their legend as SVG, all of it vectors. @param fills colours of tokens that have their own */
+export function stripSvg(
+  head: string,
+  tokens: readonly string[],
+  boxes: readonly Box[],
+  marks: StripMarks,
+  fills: readonly (string | undefined)[],
+  { width, height }: { readonly width: number; readonly height: number },
+  theme: Theme,
+): string {
+  const cells = boxes.flatMap((box, i) => {
+    const half = (y: number, share: number | undefined, colour: string): string[] =>
+      share
+        ? [rect({ ...box, y, height: box.height / 2 }, `fill="${colour}" fill-opacity="${round(share * FILL)}"`)]
+        : [];
+    const fill = fills[i];
+    const { x, y } = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    return [
+      ...half(box.y, marks.upper[i], theme.outgoing),
+      ...half(box.y + box.height / 2, marks.lower[i], theme.incoming),
+      rect(box, `fill="${fill ?? "none"}" stroke="${theme.border}"`),
+      text(x, y, visible(tokens[i] ?? ""), fill ? inkOn(fill) : theme.ink, 13),
+    ];
+  });
+  const lines = marks.lines.map(
+    ({ from, over, to, kind, strength }) =>
+      `<path d="M${round(from.x)} ${round(from.y)}Q${round(over.x)} ${round(over.y)} ${round(to.x)} ${round(to.y)}" fill="none" ` +
+      `stroke="${theme[kind]}" stroke-width="${round(0.75 + 1.75 * strength)}" stroke-opacity="${round(0.25 + 0.65 * strength)}"/>`,
+  );
+  const numbers = marks.numbers.map(({ x, y, text: value, kind }) => text(x, y, value, theme[kind], 10));
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.max(width, LEGEND_WIDTH)}" height="${height + LEGEND}" font-family="monospace">`,
+    `<title>Attention of ${escaped(head)}</title>`,
+    `<rect width="100%" height="100%" fill="${theme.paper}"/>`,
+    ...lines,
+    ...cells,
+    ...numbers,
+    ...legend(height, theme),
+    "</svg>",
+  ].join("\n");
+}
+
+function legend(top: number, theme: Theme): string[] {
+  const y = top + LEGEND / 2;
+  const entries = [
+    [theme.outgoing, "upper half: looks at", 4],
+    [theme.incoming, "lower half: seen by", 184],
+  ] as const;
+  return entries.flatMap(([colour, words, x]) => [
+    rect({ x, y: y - 5, width: 10, height: 10 }, `fill="${colour}"`),
+    `<text x="${x + 16}" y="${y}" dominant-baseline="central" font-size="11" fill="${theme.ink}">${words}</text>`,
+  ]);
+}
+
+function rect({ x, y, width, height }: Box, rest: string): string {
+  return `<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ${rest}/>`;
+}
+
+function text(x: number, y: number, content: string, fill: string, size: number): string {
+  const place = `x="${round(x)}" y="${round(y)}" text-anchor="middle" dominant-baseline="central"`;
+  return `<text ${place} font-size="${size}" fill="${fill}">${escaped(content)}</text>`;
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}

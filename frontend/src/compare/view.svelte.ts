@@ -1,0 +1,99 @@
+import type { HeadComparison, ModelInfo } from "../../../backend/server/api.ts";
+import { get } from "../api/client.ts";
+import { command } from "../command.ts";
+import { fileOf } from "../heads/commands.ts";
+import { headMetrics } from "../heads/headMetrics.svelte.ts";
+import type { Metric } from "../heads/metrics.ts";
+import { headsView } from "../heads/view.svelte.ts";
+import { Answer } from "../state/answer.svelte.ts";
+import { number, text } from "../state/codecs.ts";
+import { urlParam } from "../state/url.svelte.ts";
+import { type KeptScores, workspace } from "../state/workspace.svelte.ts";
+import { closest } from "./documents.ts";
+
+/** Best heads that are named, as the command line's default. */
+const BEST = 5;
+
+/** The model that the present one is compared with; "" for none. */
+export const secondParam = urlParam("second", text());
+/** Its score document; "" for the one that was made most like the first model's. */
+export const secondScoresParam = urlParam("second-scores", text());
+/** How many of the best heads are named. */
+export const bestParam = urlParam("best", number(BEST, { least: 1, most: 100, whole: true }));
+
+/** Two models' heads by one metric, by the present choices. */
+class ComparisonView {
+  readonly info = new Answer<ModelInfo>();
+  readonly #answer = new Answer<HeadComparison>();
+
+  /** The metric that both are compared by; its document is absent where the first model has none. */
+  readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived(
+    headsView.awaited ?? headsView.metric ?? { probe: "induction", name: "induction" },
+  );
+
+  readonly #ofSecond: readonly KeptScores[] = $derived(
+    this.info.value === undefined ? [] : workspace.documentsOf(this.info.value),
+  );
+
+  /** Score documents of the second model by the same probe that have the metric. */
+  readonly choices: readonly KeptScores[] = $derived(
+    this.#ofSecond.filter(
+      ({ probe, metrics }) => probe === this.metric.probe && Object.hasOwn(metrics, this.metric.name),
+    ),
+  );
+
+  readonly first: KeptScores | undefined = $derived(
+    this.metric.document ??
+      closest(
+        workspace.documents.filter(
+          ({ probe, metrics }) => probe === this.metric.probe && Object.hasOwn(metrics, this.metric.name),
+        ),
+        undefined,
+      ),
+  );
+
+  readonly second: KeptScores | undefined = $derived(
+    this.choices.find(({ id }) => id === secondScoresParam.value) ?? closest(this.choices, this.first),
+  );
+
+  /** The request for the comparison; "" while one of the two has no scores. */
+  readonly path = $derived.by(() => {
+    const { first, second, metric } = this;
+    if (first === undefined || second === undefined) return "";
+    const query = { first: first.id, second: second.id, metric: metric.name, top: String(bestParam.value) };
+    return `/api/comparison?${new URLSearchParams(query)}`;
+  });
+
+  /** The comparison of the present choices alone; undefined while it is awaited. */
+  get comparison(): HeadComparison | undefined {
+    return this.#answer.value;
+  }
+
+  get problem() {
+    return this.info.problem ?? this.#answer.problem;
+  }
+
+  /** Whether every score document of both models has been read, so that "none" is an answer. */
+  readonly settled = $derived(
+    headMetrics.settled &&
+      this.info.value !== undefined &&
+      workspace.scoresOf(this.info.value).length === this.#ofSecond.length,
+  );
+
+  /** The command line that gives the comparison. */
+  command(): string {
+    const { first, second, metric } = this;
+    const top = bestParam.value === BEST ? undefined : bestParam.value;
+    return command(["compare", fileOf(first!.id), fileOf(second!.id)], { metric: metric.name, top });
+  }
+
+  /** Keeps to the second model and to the comparison of the present choices; run in an effect. */
+  follow(): void {
+    const { path } = this;
+    const ref = secondParam.value;
+    this.info.follow(ref || undefined, (call) => get<ModelInfo>(`/api/models/${encodeURIComponent(ref)}`, call));
+    this.#answer.follow(path || undefined, (call) => get<HeadComparison>(path, call));
+  }
+}
+
+export const comparisonView = new ComparisonView();

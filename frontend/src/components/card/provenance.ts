@@ -1,0 +1,72 @@
+import { workspace } from "../../state/workspace.svelte.ts";
+import type { Subject } from "./subject.ts";
+
+/** Where what leaves the page comes from: the same in figures, JSON and CSV. */
+export interface Provenance extends Subject {
+  readonly title: string;
+  /** Version of headscope. */
+  readonly headscope?: string;
+  /** The command line that gives the same in the terminal; absent where there is none. */
+  readonly command?: string;
+  /** What else was chosen, by name. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** ISO 8601 time. */
+  readonly created: string;
+}
+
+/**
+ * The provenance of a card's content now.
+ * @param subject what it is of @param settings what the command does not say, such as the text and the method
+ */
+export function provenanceOf(
+  title: string,
+  command: string,
+  subject: Subject,
+  settings?: Readonly<Record<string, unknown>> | undefined,
+): Provenance {
+  const { health } = workspace;
+  return {
+    title,
+    ...subject,
+    ...(health.value === undefined ? {} : { headscope: health.value.version }),
+    ...(command === "" ? {} : { command }),
+    ...(settings === undefined ? {} : { settings }),
+    created: new Date().toISOString(),
+  };
+}
+
+/** A value with its provenance: an object gets it as one more field, anything else becomes its `data`. */
+export function withProvenance(value: unknown, provenance: Provenance): unknown {
+  const plain = typeof value === "object" && value !== null && !Array.isArray(value);
+  return plain ? { ...value, provenance } : { provenance, data: value };
+}
+
+/** The lines of provenance, a fact each, in words; digests to their first 12 digits. */
+export function provenanceLines({ model, digest, headscope, command, settings, created }: Provenance): string[] {
+  const short = digest?.replace(/\b([0-9a-f]{12})[0-9a-f]+/g, "$1");
+  const of = model === undefined ? [] : [`model ${model}${short === undefined ? "" : ` (${short})`}`];
+  const by = `headscope${headscope === undefined ? "" : ` ${headscope}`}, ${created}`;
+  const chosen =
+    settings === undefined
+      ? []
+      : [
+          Object.entries(settings)
+            .map(([name, value]) => `${name} ${words(value)}`)
+            .join(", "),
+        ];
+  return [[...of, by].join(", "), ...chosen, ...(command === undefined ? [] : command.split("\n"))].map(oneLine);
+}
+
+function words(value: unknown): string {
+  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, " ").trim();
+}
+
+/** A table as CSV below lines of provenance that begin with "# ". @param text of the table */
+export function csvWithProvenance(text: string, provenance: Provenance): string {
+  const lines = [provenance.title, ...provenanceLines(provenance)].map((line) => `# ${oneLine(line)}\r\n`);
+  return lines.join("") + text;
+}

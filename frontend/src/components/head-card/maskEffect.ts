@@ -1,0 +1,19 @@
+import { counted } from "../../../../backend/common/plural.ts";
+import type { HeadMask } from "../../../../backend/heads/mask.ts";
+import { kvHeadOf, type Shape } from "../head-choice/algebra.ts";
+import type { Place } from "../head-grid/grid.ts";
+
+/** What a mask leaves of a query head. */
+export interface MaskEffect {
+  readonly kind: "full" | "streaming" | "ablated";
+  readonly words: string;
+}
+
+/** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
+export function maskEffect({ heads, kvHeads, sink, recent }: HeadMask, place: Place, shape: Shape): MaskEffect {
+  if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
+  const kv = kvHeadOf(place, shape);
+  if (kvHeads?.[kv.layer]?.[kv.head] === "streaming")
+    return { kind: "streaming", words: `streams: keeps the first ${sink} and the latest ${counted(recent, "token")}` };
+  return { kind: "full", words: "keeps everything" };
+}

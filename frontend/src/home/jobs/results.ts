@@ -1,0 +1,37 @@
+import type { JobSummary } from "../../../../backend/server/api.ts";
+import { chosenExperiment, shownReport } from "../../experiments/params.ts";
+import type { PageName } from "../../state/pages.ts";
+import { runsParam } from "../../training/params.ts";
+
+/** Where a job's result is seen. */
+export interface ResultLink {
+  readonly page: PageName;
+  readonly params: Readonly<Record<string, string | undefined>>;
+  readonly label: string;
+}
+
+/** Where to see what a job has done; undefined where there is nothing to see. */
+export function resultOf({ kind, status, result }: JobSummary, runs: readonly string[]): ResultLink | undefined {
+  if (kind === "train" && runs.length > 0) return { page: "training", params: runsParam.to(runs), label: "Curves" };
+  if (status !== "done" || result === undefined) return undefined;
+  switch (kind) {
+    case "probe":
+      return { page: "heads", params: {}, label: "Scores" };
+    case "history":
+      return { page: "training", params: {}, label: "History" };
+    case "mask-search":
+      return { page: "inference", params: {}, label: "Mask" };
+    case "needle":
+      return { page: "inference", params: {}, label: "Answers" };
+    case "experiment":
+      return { page: "experiments", params: reportParams(result), label: "Report" };
+    default:
+      return undefined;
+  }
+}
+
+/** The report that this job has written; a job of an earlier version knows no more than its preset. */
+function reportParams(result: unknown): Readonly<Record<string, string | undefined>> {
+  const { experiment, preset, report } = result as { experiment?: string; preset?: string; report?: string };
+  return { ...chosenExperiment.to(experiment ?? ""), ...shownReport.to(report ?? preset ?? "") };
+}

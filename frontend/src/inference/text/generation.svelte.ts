@@ -1,0 +1,149 @@
+import type { HeadMask } from "../../../../backend/heads/mask.ts";
+import type { GenerateRequest, GenerateResult } from "../../../../backend/server/api.ts";
+import { ApiError, stream } from "../../api/client.ts";
+import { Answer, type Call } from "../../state/answer.svelte.ts";
+import { choice, flag, number, text } from "../../state/codecs.ts";
+import { prompt } from "../../state/prompt.svelte.ts";
+import { urlParam } from "../../state/url.svelte.ts";
+import { workspace } from "../../state/workspace.svelte.ts";
+import { compareTokens } from "./differ.ts";
+import { longExample } from "./example.ts";
+import { readStops } from "./stops.ts";
+
+export const settings = {
+  text: urlParam("generate-from", choice(["mine", "long"], "mine")),
+  /** Sentences of the long example. */
+  sentences: urlParam("sentences", number(60, { least: 12, most: 500, whole: true })),
+  chat: urlParam("chat", flag()),
+  maxTokens: urlParam("new-tokens", number(32, { least: 1, most: 512, whole: true })),
+  temperature: urlParam("temperature", number(0, { least: 0, most: 4 })),
+  seed: urlParam("generate-seed", number(0, { least: 0, whole: true })),
+  /** As a person writes them: see `readStops`. */
+  stop: urlParam("stop", text()),
+  prefill: urlParam("prefill", choice(["masked", "dense"], "masked")),
+};
+
+/** Seconds that a generation may take without another yes: it was asked for by a button. */
+const PATIENCE = 90;
+
+/** A new token as it came. */
+export interface NewToken {
+  readonly id: number;
+  readonly text: string;
+  readonly probability: number;
+}
+
+/** A continuation, whole or on the way. */
+export interface Continuation {
+  readonly tokens: readonly NewToken[];
+  /** Once it has ended. */
+  readonly result?: GenerateResult;
+  /** Most new tokens that it was to have. */
+  readonly maxTokens: number;
+}
+
+/** The same prompt continued with every head full and with the mask, one after the other so that the times are fair. */
+class Comparison {
+  readonly full = new Answer<Continuation>();
+  readonly masked = new Answer<Continuation>();
+  running = $state(false);
+
+  /** The text is an example only where there is a tokenizer to read it. */
+  readonly long = $derived(settings.text.value === "long" && workspace.info.value?.tokenizer !== undefined);
+
+  /** What is continued; undefined while the model is unknown. */
+  readonly request = $derived.by((): GenerateRequest | undefined => {
+    const given = this.long ? { model: workspace.model, text: longExample(settings.sentences.value) } : prompt.request;
+    if (given === undefined) return undefined;
+    const stop = readStops(settings.stop.value);
+    const chat = settings.chat.value && workspace.info.value?.tokenizer?.chat === true;
+    return {
+      ...(given as { model: string; text: string }),
+      ...(chat ? { chat } : {}),
+      maxTokens: settings.maxTokens.value,
+      temperature: settings.temperature.value,
+      seed: settings.seed.value,
+      ...(stop.length > 0 ? { stop } : {}),
+    };
+  });
+
+  /** How the sides differ, once both have ended. */
+  readonly difference = $derived.by(() => {
+    const [full, masked] = [this.full.value?.result, this.masked.value?.result];
+    return full && masked ? compareTokens(full.ids, masked.ids) : undefined;
+  });
+
+  /** Whether what is shown was made with other settings or another mask than those of now. */
+  readonly stale: boolean = $derived(
+    !this.running && (this.full.before !== undefined || this.masked.before !== undefined),
+  );
+
+  /** Keeps to what would be generated now; what is generated for anything else is given up. Run in an effect of the page. */
+  follow(mask: HeadMask | undefined): void {
+    const digest = workspace.info.value?.digest;
+    const { request } = this;
+    const second = request && mask && withMask(request, mask);
+    const side = (answer: Answer<Continuation>, asked: GenerateRequest | undefined): void =>
+      answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), {
+        byHand: true,
+        patience: PATIENCE,
+      });
+    side(this.full, request);
+    side(this.masked, second);
+  }
+
+  /** Generates both; where only the mask has changed, the masked side alone. @param patiently however long it takes */
+  async run(patiently = false): Promise<void> {
+    // The same again measures both anew.
+    const keepsFull = this.full.state === "ready" && this.masked.state !== "ready";
+    this.running = true;
+    try {
+      if (!keepsFull) {
+        this.full.again(patiently);
+        if ((await this.full.settled()) === undefined) return;
+      }
+      this.masked.again(patiently);
+      await this.masked.settled();
+    } finally {
+      this.running = false;
+    }
+  }
+
+  cancel(): void {
+    this.full.cancel();
+    this.masked.cancel();
+  }
+}
+
+/** The request with a mask: the server knows what it says of windows and of ablated heads. */
+function withMask(request: GenerateRequest, mask: HeadMask): GenerateRequest {
+  return { ...request, mask, prefill: settings.prefill.value };
+}
+
+async function continued(request: GenerateRequest, call: Call<Continuation>): Promise<Continuation> {
+  const tokens: NewToken[] = [];
+  const { maxTokens = 0 } = request;
+  call.update({ tokens, maxTokens });
+  for await (const { event, data } of stream("/api/generate", request, call)) {
+    if (event === "token") {
+      tokens.push(data as NewToken);
+      call.update({ tokens: [...tokens], maxTokens });
+    }
+    if (event !== "done") continue;
+    const result = data as GenerateResult;
+    // Tokens of a stop text were streamed, and are no part of the result.
+    return { tokens: result.tokens.map((text, i) => ({ ...tokens[i]!, text })), result, maxTokens };
+  }
+  throw new ApiError(BROKEN_OFF);
+}
+
+const BROKEN_OFF = {
+  type: "about:blank",
+  title: "Not done",
+  status: 0,
+  detail: "the server ended the generation without a result",
+  remedy: "generate again",
+  kind: "network",
+};
+
+export const comparison = new Comparison();

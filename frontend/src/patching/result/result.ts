@@ -1,0 +1,151 @@
+import { signed } from "../../ablation/loss/effect.ts";
+import { lineColour, plotlyScale } from "../../colours.ts";
+import type { Table } from "../../components/card/files.ts";
+import { groupOf, type Shape } from "../../components/head-choice/algebra.ts";
+import type { Figure } from "../../components/plot/figure.ts";
+import { plotText } from "../../components/plot/text.ts";
+import { visible } from "../../components/tokens/tokens.ts";
+import type { Patched } from "../patching.svelte.ts";
+import { canMatter, type Found, ofKvHeads, rawOf, restored, scaleEnd, unionOfDiffer } from "./restored.ts";
+
+/** A share of restoration for people: "83%". */
+export function shareText(share: number): string {
+  return Number.isFinite(share) ? `${Math.round(100 * share)}%`.replace("-", "−") : "–";
+}
+
+/** The tokens of a position: one where the prompts agree, else "clean / corrupt". */
+export function positionTokens({ alignments: [first] }: Patched, position: number): string {
+  const [clean, corrupt] = [first!.clean.tokens[position] ?? "", first!.corrupt.tokens[position] ?? ""];
+  return clean === corrupt ? visible(clean) : `${visible(clean)} / ${visible(corrupt)}`;
+}
+
+/** What a place of the table is called: "18.6", "layer 4, position 5 ·Brown / ·Green". */
+export function placeName(patched: Patched, { layer, column }: Pick<Found, "layer" | "column">): string {
+  if (patched.by === "head") return `${ofKvHeads(patched.node) ? "KV " : ""}${layer}.${column}`;
+  if (patched.by === "layer") return `layer ${layer}`;
+  return `layer ${layer}, position ${column} ${positionTokens(patched, column)}`;
+}
+
+/** The query heads that a cell of a table by head stands for: those of its group where it is a KV head. */
+export function queryHeads(name: string, { node, path }: Patched, shape: Shape): string[] {
+  const [layer, head] = name.split(".").map(Number) as [number, number];
+  if (path !== undefined || !ofKvHeads(node)) return [name];
+  return groupOf({ layer, head: head * (shape.heads / shape.kvHeads) }, shape);
+}
+
+/** Share of restoration below which a path counts as nothing. */
+const NOTHING = 0.01;
+
+/** Why no path restores anything, and what to try; undefined where one does, or where no paths were patched. */
+export function nothingWords({ path, response }: Patched): string | undefined {
+  if (path === undefined) return undefined;
+  const shares = restored(response).flat().filter(Number.isFinite);
+  if (shares.length === 0 || shares.some((share) => Math.abs(share) >= NOTHING)) return undefined;
+  const why = {
+    q: "Their queries stand at the end of the prompt, and what earlier heads write there is the same in both prompts, or does not decide.",
+    k: "Keys decide where these heads look. In a pair that changes only which token is copied they look at the same place in both prompts: take a pair that changes the tokens before the ones to copy.",
+    v: "Values decide what these heads copy. In a pair that changes only where they look every place holds the same values in both prompts: take a pair that changes the token to copy.",
+  }[path.through];
+  return `No path into ${path.into.join(", ")} restores anything. ${why}`;
+}
+
+/** All numbers as a table. */
+export function patchedTable(patched: Patched): Table {
+  const shares = restored(patched.response);
+  const column =
+    patched.by === "head"
+      ? ofKvHeads(patched.node)
+        ? "kv_head"
+        : "head"
+      : patched.by === "position"
+        ? "position"
+        : undefined;
+  return {
+    columns: ["layer", ...(column === undefined ? [] : [column]), "logit_difference", "restored"],
+    rows: patched.response.patched.flatMap((row, layer) =>
+      row.map((value, c) => [layer, ...(column === undefined ? [] : [c]), value, shares[layer]![c]!]),
+    ),
+  };
+}
+
+/** The table by position as a heatmap; places that can't matter are grey. @param layers of the model */
+export function positionFigure(patched: Patched, layers: number, locked: number | undefined): Figure {
+  const shares = restored(patched.response);
+  const positions = shares[0]?.length ?? 0;
+  const pair = { layers, positions, differ: unionOfDiffer(patched.alignments) };
+  const places = Array.from({ length: positions }, (_, p) => p);
+  const can = shares.map((row, layer) => row.map((_, p) => canMatter(patched.node, layer, p, pair)));
+  const end = scaleEnd(shares);
+  const tokens = places.map((p) => plotText(positionTokens(patched, p)));
+  const words = shares.map((row, layer) =>
+    row.map((share, p) => {
+      const place = `layer ${layer}, position ${p} ${tokens[p]}`;
+      if (!can[layer]![p]) return `${place}<br>cannot matter: both runs are alike here, or nothing reads it`;
+      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`;
+    }),
+  );
+  const common = { type: "heatmap", x: places, xgap: 1, ygap: 1, hoverinfo: "text", text: words };
+  const grey = "rgba(128, 128, 128, 0.22)";
+  return {
+    data: [
+      { ...common, z: can.map((row) => row.map((matters) => (matters ? null : 1))), colorscale: [[0, grey], [1, grey]], showscale: false },
+      {
+        ...common,
+        z: shares.map((row, layer) => row.map((share, p) => (can[layer]![p] ? share : null))),
+        colorscale: plotlyScale("diverging"),
+        zmin: -end,
+        zmax: end,
+        hoverongaps: false,
+        colorbar: { thickness: 12, outlinewidth: 0, tickformat: ".0%", title: { text: "restored", side: "right" } },
+      },
+    ], // biome-ignore format: one line a trace
+    layout: {
+      xaxis: {
+        tickmode: "array",
+        tickvals: places,
+        ticktext: tokens,
+        tickangle: -60,
+        showgrid: false,
+        zeroline: false,
+      },
+      yaxis: { title: { text: "layer" }, showgrid: false, zeroline: false, dtick: layers > 16 ? 5 : 1 },
+      shapes: locked === undefined || locked >= positions ? [] : [column(locked)],
+      margin: { l: 48, r: 8, t: 8, b: 80 },
+    },
+  };
+}
+
+function column(position: number): object {
+  const [x0, x1] = [position - 0.5, position + 0.5];
+  return { type: "rect", x0, x1, y0: 0, y1: 1, yref: "paper", line: { width: 2, color: "#d55e00" } };
+}
+
+/** The table by layer as bars. */
+export function layerFigure(patched: Patched): Figure {
+  const shares = restored(patched.response).map(([share]) => share!);
+  return {
+    data: [
+      {
+        type: "bar",
+        x: shares.map((_, layer) => layer),
+        y: shares,
+        text: shares.map(
+          (share) => `restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`,
+        ),
+        textposition: "none",
+        marker: { color: shares.map((share) => lineColour(share < 0 ? 0 : 1)) },
+        hovertemplate: "layer %{x}<br>%{text}<extra></extra>",
+      },
+    ],
+    layout: {
+      xaxis: { title: { text: "layer" }, dtick: shares.length > 16 ? 5 : 1 },
+      yaxis: {
+        title: { text: "restored" },
+        tickformat: ".0%",
+        zeroline: true,
+        range: [Math.min(0, 1.05 * Math.min(...shares)), Math.max(1, 1.05 * Math.max(...shares))],
+      },
+      margin: { l: 56, r: 8, t: 8, b: 40 },
+    },
+  };
+}

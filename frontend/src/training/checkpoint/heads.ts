@@ -1,0 +1,55 @@
+import type { Definitions } from "../../../../backend/server/api.ts";
+import { type Scale, scaleOf } from "../../components/head-grid/scale.ts";
+import { type Curves, nearest } from "../curves/curves.ts";
+import { type Metric, measureParts } from "../curves/metrics.ts";
+
+/** The heads' values of a metric at a step. */
+export interface HeadTable {
+  /** Step at which they were measured, the nearest to the one that was asked for. */
+  readonly step: number;
+  /** [layers][heads]; NaN where there is none. */
+  readonly values: number[][];
+}
+
+/** The table of a metric's heads at the step measured nearest to `step`; undefined before anything was measured. */
+export function headTable(curves: Curves, { heads }: Metric, step: number): HeadTable | undefined {
+  const measured = heads.map(({ name }) => curves.get(name)).find((curve) => curve !== undefined)?.steps ?? [];
+  const at = nearest(measured, step);
+  if (at === undefined) return undefined;
+  const found = measured[at]!;
+  const layers = Math.max(...heads.map(({ layer }) => layer)) + 1;
+  const width = Math.max(...heads.map(({ head }) => head)) + 1;
+  const values = Array.from({ length: layers }, () => Array.from({ length: width }, () => Number.NaN));
+  for (const { name, layer, head } of heads) {
+    const curve = curves.get(name);
+    values[layer]![head] = curve?.values[curve.steps.indexOf(found)] ?? Number.NaN;
+  }
+  return { step: found, values };
+}
+
+/**
+ * The scale of a metric's heads, by their values over all of training, so that a colour means the same at every step.
+ * @param known `even`: what a head that attends evenly has, by PROBE.METRIC
+ */
+export function headScale(
+  curves: Curves,
+  { key, heads }: Metric,
+  {
+    definitions,
+    even = {},
+  }: { readonly definitions: Definitions | undefined; readonly even?: Readonly<Record<string, number>> | undefined },
+): Scale {
+  const values = heads.map(({ name }) => (curves.get(name)?.values ?? []).map((value) => value ?? Number.NaN));
+  return scaleOf({ ...measureParts(key), chance: even[key] }, values, { own: false, definitions });
+}
+
+/** The head with the largest value of a table, LAYER.HEAD. */
+export function bestOf({ values }: HeadTable): string {
+  let best = { head: "0.0", value: -Infinity };
+  values.forEach((row, layer) => {
+    row.forEach((value, head) => {
+      if (value > best.value) best = { head: `${layer}.${head}`, value };
+    });
+  });
+  return best.head;
+}

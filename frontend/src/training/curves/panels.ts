@@ -1,0 +1,147 @@
+import { halfOfRise } from "../../../../backend/common/rise.ts";
+import type { RunDetail } from "../../../../backend/server/api.ts";
+import type { Level } from "../../components/plot/levels.ts";
+import type { Series } from "../comparison/compare.ts";
+import { bandOf, type Curve, type Curves, curveOf, smooth } from "./curves.ts";
+import type { Line } from "./figure.ts";
+import { evaluationOf, KIND_WORDS, type Metric, measureTitle, rises } from "./metrics.ts";
+
+/** A panel of curves: of one series all metrics of a kind, of several one metric. */
+export interface Panel {
+  readonly key: string;
+  readonly title: string;
+  readonly help: string;
+  readonly kind: Metric["kind"];
+  readonly lines: readonly Line[];
+  readonly levels: readonly Level[];
+  /** Where lines have made half of their rise, of accuracies and scores. */
+  readonly halves: readonly Half[];
+}
+
+/** The step at which a line of a panel has made half of its rise. */
+export interface Half {
+  readonly name: string;
+  readonly step: number;
+}
+
+/** What panels are made of. */
+export interface PanelSource {
+  readonly series: readonly Series[];
+  readonly metrics: readonly Metric[];
+  curves(run: string): Curves | undefined;
+  evaluations(run: string): RunDetail["evaluations"];
+  /** Weight of the past, 0 for none. */
+  readonly smoothing: number;
+  /** Whether a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
+  readonly everyHead?: boolean;
+}
+
+/** The panels of what is looked at, in the order of the metrics; those without a curve are left out. */
+export function panelsOf(source: PanelSource): Panel[] {
+  const { series, metrics } = source;
+  const [only] = series;
+  const panels =
+    series.length === 1 && only !== undefined
+      ? (["loss", "accuracy", "heads", "other"] as const).flatMap((kind) =>
+          kind === "heads" && source.everyHead === true && only.runs.length === 1
+            ? metrics
+                .filter((metric) => metric.kind === kind)
+                .map((metric) => everyHeadPanel(source, only.runs[0]!, metric))
+            : kindPanel(source, only, kind),
+        )
+      : metrics.map((metric) => metricPanel(source, metric));
+  return panels.filter(({ lines }) => lines.length > 0).map((panel) => ({ ...panel, halves: halvesOf(panel) }));
+}
+
+/** Of what was measured, not of what smoothing makes of it. */
+function halvesOf(panel: Omit<Panel, "halves">): Half[] {
+  if (!rises(panel)) return [];
+  return panel.lines.flatMap(({ name, raw, steps, values }) => {
+    const step = halfOfRise(raw ?? { steps, values });
+    return step === undefined ? [] : [{ name, step }];
+  });
+}
+
+function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Omit<Panel, "halves"> {
+  const metrics = source.metrics.filter((metric) => metric.kind === kind);
+  const lines = metrics.flatMap((metric, n) => lineOf(source, series, metric, shortName(metric), n) ?? []);
+  const help = [...new Set(metrics.map((metric) => helpOf(source, [series], metric)))].join(" ");
+  return { key: kind, title: KIND_WORDS[kind].title, help, kind, lines, levels: levelsOf(source, [series], metrics) };
+}
+
+function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Omit<Panel, "halves"> {
+  const lines = metric.heads.flatMap(({ name, layer, head }, n) => {
+    const curve = source.curves(run)?.get(name);
+    if (curve === undefined) return [];
+    const look = { name: `${layer}.${head}`, colour: n, dashed: n % 14 >= 7 };
+    return [{ ...look, ...smoothed(curve, source.smoothing) }];
+  });
+  const title = `${measureTitle(metric.key)} heads`;
+  return { key: metric.key, title, help: "A line for each head, LAYER.HEAD.", kind: "heads", lines, levels: [] };
+}
+
+/** A metric's name where the panel says its kind. */
+function shortName({ title, kind }: Metric): string {
+  return title.replace(kind === "heads" ? /, best head$/ : / (loss|accuracy)$/, "");
+}
+
+function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves"> {
+  const { series } = source;
+  return {
+    key: metric.key,
+    title: metric.title,
+    help: helpOf(source, series, metric),
+    kind: metric.kind,
+    lines: series.flatMap((each) => lineOf(source, each, metric, each.title, each.colour) ?? []),
+    levels: levelsOf(source, series, [metric]),
+  };
+}
+
+/** A series' line: a run's curve, or the mean and range of several. */
+function lineOf(source: PanelSource, series: Series, metric: Metric, name: string, n: number): Line | undefined {
+  const curves = series.runs.flatMap((run) => {
+    const own = source.curves(run);
+    const curve = own && curveOf(own, metric);
+    return curve === undefined ? [] : [curve];
+  });
+  const [first] = curves;
+  if (first === undefined) return undefined;
+  const common = { name, colour: n, dashed: n % 14 >= 7 };
+  if (curves.length > 1) {
+    const { low, high, ...mean } = bandOf(curves);
+    return { ...common, ...smoothed(mean, source.smoothing), low, high };
+  }
+  return { ...common, ...smoothed(first, source.smoothing), ...(first.heads ? { notes: first.heads } : {}) };
+}
+
+function smoothed(curve: Curve, weight: number): Curve & { raw?: Curve } {
+  const { steps, values } = curve;
+  return weight === 0 ? { steps, values } : { ...smooth(curve, weight), raw: { steps, values } };
+}
+
+/** What guessing reaches, once for each value; where evaluations differ in it, with their names. */
+function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly Metric[]): Level[] {
+  const names = new Map<string, Set<string>>();
+  for (const metric of metrics) {
+    const evaluation = evaluationOf(metric);
+    if (evaluation === undefined) continue;
+    for (const run of series.flatMap(({ runs }) => runs)) {
+      const value = source.evaluations(run)?.[evaluation.name]?.chance?.[evaluation.what]?.toPrecision(3);
+      if (value !== undefined) names.set(value, (names.get(value) ?? new Set()).add(evaluation.name));
+    }
+  }
+  const differ = new Set([...names.values()].map((each) => [...each].join())).size > 1;
+  return [...names].map(([value, each]) => ({
+    value: Number(value),
+    label: `chance${differ ? `, ${[...each].join(" and ")}` : ""} ${Number(value)}`,
+  }));
+}
+
+function helpOf(source: PanelSource, series: readonly Series[], metric: Metric): string {
+  const evaluation = evaluationOf(metric);
+  const runs = series.flatMap((each) => each.runs);
+  const title = evaluation && runs.map((run) => source.evaluations(run)?.[evaluation.name]?.title).find(Boolean);
+  if (title) return `${evaluation.name}: measured on ${title}.`;
+  if (metric.key === "loss") return "The training loss is that of the step's own batch.";
+  return metric.kind === "heads" ? "The largest score of any head at each step, and which head it is." : "";
+}

@@ -1,0 +1,107 @@
+import type { Flag } from "../../../../backend/common/definitions/definition.ts";
+import type { Definitions, Problem, RunDetail, TrainRequest } from "../../../../backend/server/api.ts";
+import type { ModelParams } from "../../../../backend/training/parameters.ts";
+import { command } from "../../command.ts";
+import { parameterText } from "../comparison/compare.ts";
+
+// As a record, so that the compiler finds a parameter that is missing or has gone.
+const MODEL: Readonly<Record<keyof ModelParams, true>> = {
+  n_layers: true, n_heads: true, d_model: true, d_head: true, d_mlp: true, attn_only: true, act_fn: true,
+  normalization_type: true, positional_embedding_type: true, readout_hidden: true, init_range: true,
+}; // biome-ignore format: a table
+
+/** What a task's definition says of the parameters of a run. */
+type TaskFlags = Pick<Definitions["tasks"][number], "flags" | "train">;
+
+/** All parameters of a run of a task. */
+export function flagsOf({ flags, train }: TaskFlags): readonly Flag[] {
+  return [...flags, ...train];
+}
+
+/** Parameters of a run by what they decide. */
+export interface FlagGroups {
+  readonly task: readonly Flag[];
+  readonly model: readonly Flag[];
+  readonly training: readonly Flag[];
+}
+
+/** Parts the parameters of a run of a task. */
+export function groupFlags({ flags, train }: TaskFlags): FlagGroups {
+  return {
+    task: flags,
+    model: train.filter(({ name }) => Object.hasOwn(MODEL, name)),
+    training: train.filter(({ name }) => !Object.hasOwn(MODEL, name)),
+  };
+}
+
+/** What the user has set of a new run; parameters are those that differ from the defaults, as text. */
+export interface Draft {
+  readonly task: string;
+  readonly params: Readonly<Record<string, string>>;
+  readonly seeds: string;
+  /** Absent for those of the task's defaults. */
+  readonly probes?: readonly string[];
+}
+
+/** The values of a form that differ from the defaults; blank ones count as default. */
+export function changedParams(
+  flags: readonly Flag[],
+  values: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return Object.fromEntries(
+    flags.flatMap((flag) => {
+      const value = values[flag.name]?.trim() ?? "";
+      return value === "" || value === defaultText(flag) ? [] : [[flag.name, value]];
+    }),
+  );
+}
+
+function defaultText({ default: value }: Flag): string {
+  return value === undefined ? "" : parameterText(value);
+}
+
+/** A draft with the parameters, seeds and probes of a run. */
+export function draftOf({ spec, seed }: Pick<RunDetail, "spec" | "seed">, flags: readonly Flag[]): Draft {
+  const all = { ...spec.params, ...spec.model, ...spec.training };
+  const texts = Object.fromEntries(Object.entries(all).map(([name, value]) => [name, parameterText(value)]));
+  return { task: spec.task, params: changedParams(flags, texts), seeds: String(seed), probes: spec.probes };
+}
+
+/** Seeds of a text such as "0, 1" or "0-3". @returns what is wrong with it in words otherwise */
+export function readSeeds(text: string): { seeds: number[] } | { problem: string } {
+  const parts = text.split(/[\s,]+/).filter((part) => part !== "");
+  if (parts.length === 0) return { problem: "give a seed, such as 0" };
+  const seeds = parts.flatMap((part) => {
+    const range = /^(\d+)-(\d+)$/.exec(part);
+    if (range === null) return [/^\d+$/.test(part) ? Number(part) : Number.NaN];
+    const [low, high] = [Number(range[1]), Number(range[2])];
+    return Array.from({ length: Math.min(100, Math.max(0, high - low + 1)) }, (_, i) => low + i);
+  });
+  if (seeds.length === 0 || seeds.some(Number.isNaN))
+    return { problem: "give whole numbers from 0, such as 0, 1 or 0-3" };
+  if (new Set(seeds).size < seeds.length) return { problem: "give each seed once" };
+  return { seeds };
+}
+
+/** What POST /api/runs takes. */
+export function trainRequest({ task, params, probes }: Draft, seeds: readonly number[]): TrainRequest {
+  return { task, params, seeds, ...(probes === undefined ? {} : { probes }) };
+}
+
+/** The command line that trains the same. */
+export function trainCommand({ task, params, probes }: Draft, seeds: readonly number[]): string {
+  return command(["train", task], {
+    ...(seeds.length === 1 ? { seed: seeds[0]! } : { seeds: seeds.join(",") }),
+    probes: probes === undefined ? undefined : probes.join(",") || "none",
+    param: Object.entries(params).map(([name, value]) => `${name}=${value}`),
+  });
+}
+
+/** Puts a problem beside the parameters that it is about. @param names of all parameters */
+export function problemsByField(
+  { detail, remedy, field = [] }: Problem,
+  names: readonly string[],
+): Record<string, string> {
+  const text = remedy === undefined ? detail : `${detail}: ${remedy}`;
+  return Object.fromEntries([field].flat().flatMap((name) => (names.includes(name) ? [[name, text]] : [])));
+}

@@ -1,0 +1,37 @@
+import type { JobSummary, RunSummary, TrainRequest } from "../../../../backend/server/api.ts";
+import { get, post, remove } from "../../api/client.ts";
+import { workspace } from "../../state/workspace.svelte.ts";
+import { runsData } from "../runs.svelte.ts";
+
+/** What the server answers when runs begin or go on. */
+export interface Started {
+  readonly job: JobSummary;
+  readonly runs: readonly RunSummary[];
+}
+
+/** Trains anew. @throws ApiError */
+export function startRuns(request: TrainRequest): Promise<Started> {
+  return start("/api/runs", request);
+}
+
+/** Goes on with a run that was stopped, and with those trained together with it. @throws ApiError */
+export function resumeRun(id: string): Promise<Started> {
+  return start(`/api/runs/${encodeURIComponent(id)}/resume`, {});
+}
+
+/** Removes a run with its curves and checkpoints. @throws ApiError */
+export async function removeRun(id: string): Promise<void> {
+  await remove(`/api/runs/${encodeURIComponent(id)}`);
+  workspace.runs.change((runs) => runs.filter((run) => run.id !== id));
+  runsData.forget(id);
+}
+
+/** Afterwards the lists know what was begun, whether or not its event is here yet. */
+async function start(path: string, body: unknown): Promise<Started> {
+  const started = await post<Started>(path, body);
+  await Promise.all([
+    workspace.runs.ask((signal) => get<RunSummary[]>("/api/runs", signal)),
+    workspace.jobs.ask((signal) => get<JobSummary[]>("/api/jobs", signal)),
+  ]);
+  return started;
+}

@@ -1,0 +1,91 @@
+import { mount, unmount } from "svelte";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { PatchRequest } from "../../../backend/server/api.ts";
+import Patching from "../../../frontend/src/patching/Page.svelte";
+import { form, into, kind, through } from "../../../frontend/src/patching/params.ts";
+import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
+import { view } from "../../../frontend/src/state/url.svelte.ts";
+import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
+import { patiently } from "../../helpers/patience.ts";
+
+const shape = { layers: 2, heads: 4, kvHeads: 2 };
+const info = { ref: "toy", family: "llama", digest: "sha256:1", ...shape, stops: [] };
+const config = { d_vocab: 64, n_ctx: 64, attn_only: false };
+const candidate = { id: 7, text: "7", probability: 0.9 };
+const side = { ids: [0, 1, 2], tokens: ["0", "1", "2"] };
+const asked: PatchRequest[] = [];
+
+const ANSWERS: Record<string, unknown> = {
+  "/api/health": { version: "0", folder: "/" },
+  "/api/models": [{ ref: "toy", title: "Toy", kind: "opened", ready: true }],
+  "/api/models/toy": { ...info, config },
+  "/api/pairs": { clean: side, corrupt: side, differ: [1], answer: candidate, wrong: candidate },
+  "/api/prompts": { ...side, next: [candidate] },
+};
+
+/** As the server: path patching answers with its form and its receivers. */
+function patched({ form, into }: PatchRequest): Response {
+  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, form, receivers: into };
+  return new Response(`event: done\ndata: ${JSON.stringify(result)}\n\n`);
+}
+
+let page: HTMLElement;
+let shown: Record<string, unknown>;
+beforeAll(async () => {
+  vi.stubGlobal("fetch", async (path: string, { body }: RequestInit = {}) => {
+    if (path !== "/api/patch") return Response.json(ANSWERS[path] ?? []);
+    asked.push(JSON.parse(String(body)) as PatchRequest);
+    return patched(asked.at(-1)!);
+  });
+  workspace.open();
+  await vi.waitFor(() => {
+    workspace.follow();
+    expect(workspace.info.value).toBeDefined();
+  }, patiently(5_000));
+  view.change({ ...kind.to("path"), ...into.to(["1.0"]), ...through.to("v") }, "patching");
+  page = document.createElement("div");
+  document.body.append(page);
+  shown = mount(Patching, { target: page });
+});
+afterAll(async () => {
+  await unmount(shown);
+  page.remove();
+});
+
+const radio = (label: string): HTMLInputElement | undefined =>
+  [...page.querySelectorAll<HTMLLabelElement>("label")].find((each) => each.textContent.trim() === label)
+    ?.querySelector("input") ?? undefined; // biome-ignore format: one chain
+const titled = (words: string): Promise<void> =>
+  vi.waitFor(
+    () => expect([...page.querySelectorAll("h2")].some((h) => h.textContent.includes(words))).toBe(true),
+    patiently(5_000),
+  );
+
+describe("path patching on its page", () => {
+  it("begins with the direct edge, and says so in request, title and command", async () => {
+    await titled("Restored by paths into 1.0 through v (direct edge)");
+    expect(asked.at(-1)).toMatchObject({ into: ["1.0"], through: "v", form: "direct" });
+    expect(patching.command).toContain("--through v --form direct");
+  });
+
+  it("computes the MLPs between again where that is chosen, and keeps it in the address", async () => {
+    radio("MLPs computed again")!.click();
+    await titled("Restored by paths into 1.0 through v (MLPs computed again)");
+    expect(asked.at(-1)).toMatchObject({ form: "mlps" });
+    expect(patching.command).toContain("--form mlps");
+    expect(new URLSearchParams(location.search).get("form")).toBe("mlps");
+    expect(patching.result.value?.path).toEqual({ into: ["1.0"], through: "v", form: "mlps" });
+    view.undo();
+    expect(form.value).toBe("direct");
+  });
+
+  it("says nothing of MLPs to a model that has none", async () => {
+    ANSWERS["/api/models/toy"] = { ...info, config: { ...config, attn_only: true } };
+    workspace.refresh();
+    await vi.waitFor(() => {
+      workspace.follow();
+      expect(radio("MLPs computed again")).toBeUndefined();
+    }, patiently(5_000));
+    expect(radio("keys")).toBeDefined();
+  });
+});
