@@ -137,8 +137,8 @@ export async function runTogether(
   probes: readonly { sums: PatternSums<z.ZodObject>; params: Record<string, unknown> }[],
   context: ProbeContext,
 ): Promise<ProbeResult[]> {
-  const prepared = probes.map(({ sums, params: given }) => {
-    const params = sums.adapt?.(model, given, context) ?? given;
+  const prepared = probes.map(({ sums, params: own }) => {
+    const params = sums.adapt?.(model, own, context) ?? own;
     const rows = sums.rows(model, params, context);
     checkRows(rows, "", { config: model.config, equalRows: "a probe" });
     return { parts: sums, params, rows, key: JSON.stringify(rows), wanted: sums.sums(params, model) };
@@ -186,7 +186,7 @@ async function sumPatterns(
   context: ProbeContext,
 ): Promise<Map<string, number[][][]>> {
   const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
-  const found = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
+  const all = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
   const { n_layers } = model.config;
   for (const { first, count } of evenBatches(rows.length, rows[0]!.length)) {
     const tokens = rows.slice(first, first + count);
@@ -212,14 +212,14 @@ async function sumPatterns(
         throw notFinite(model, "attention patterns", tokens);
       }
       tokens.forEach((_, r) => {
-        found.get(name)!.push(tables.map((table) => table[r]!));
+        all.get(name)!.push(tables.map((table) => table[r]!));
       });
     }
     result.dispose();
     await pause();
   }
   context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
-  return found;
+  return all;
 }
 
 /** A metric over query heads: the mean over the rows, and each row's table where there are not many. @param tables [rows][layers][heads] */
@@ -253,10 +253,10 @@ export function evenAttention(first: number, last: number): number {
  * A length that the context allows: a default shrinks, what the user asked for is refused.
  * @throws HeadscopeError (usage)
  */
-export function fitLength(name: string, asked: number, byDefault: number, most: number): number {
-  if (asked <= most) return asked;
-  if (asked === byDefault && most >= 1) return most;
-  throw new HeadscopeError("usage", `${name} ${asked} does not fit the model's context`, {
+export function fitLength(name: string, value: number, byDefault: number, most: number): number {
+  if (value <= most) return value;
+  if (value === byDefault && most >= 1) return most;
+  throw new HeadscopeError("usage", `${name} ${value} does not fit the model's context`, {
     remedy: `give at most ${most}`,
   });
 }

@@ -3,14 +3,14 @@ import { HeadscopeError } from "../backend/common/errors.ts";
 import { type HeadMask, maskFromScores } from "../backend/common/heads/mask.ts";
 import { meaningOf } from "../backend/common/heads/meaning.ts";
 import type { HeadScores } from "../backend/common/heads/scores.ts";
-import type { Window } from "../backend/common/heads/window.ts";
+import type { MaskWindow } from "../backend/common/heads/window.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 import { answerNeedle } from "./needle.ts";
 
 /** The questions of every mask, and the masks that are tried. */
-export interface MaskSearchOptions extends Window {
+export interface MaskSearchOptions extends MaskWindow {
   /** Metric of the scores by which KV heads are kept; default the main one. */
   readonly metric?: string | undefined;
   /** Tokens of the needle questions, each more than sink and recent together. */

@@ -7,7 +7,7 @@ import { kvTable, mainMetric } from "./metric.ts";
 import type { HeadModel } from "./model.ts";
 import type { HeadScores } from "./scores.ts";
 import { choose, oneRule, type Rule } from "./select.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK, type Window } from "./window.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK, type MaskWindow } from "./window.ts";
 
 const REMEDY = "write it again with headscope mask";
 
@@ -24,7 +24,7 @@ export type HeadMask = z.output<typeof headMaskSchema>;
  */
 export function maskFromScores(
   scores: HeadScores,
-  options: Rule & Window & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+  options: Rule & MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);
@@ -48,7 +48,7 @@ export function maskFromScores(
 }
 
 /** A mask from KV heads named by the user: these keep everything, all others stream. */
-export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: Window = {}): HeadMask {
+export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: MaskWindow = {}): HeadMask {
   const kvHeads = table(model, "kvHeads", full, ["retrieval", "streaming"]);
   return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
 }
@@ -84,7 +84,7 @@ function table<T extends string>(
   return rows;
 }
 
-function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: Window): { sink: number; recent: number } {
+function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: MaskWindow): { sink: number; recent: number } {
   const bad = (name: string, value: number, least: number) =>
     new HeadscopeError("usage", `${name} cannot be ${value}`, {
       remedy: `give a whole number of tokens from ${least}`,

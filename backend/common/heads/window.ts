@@ -4,7 +4,7 @@ export const DEFAULT_SINK = 64;
 export const DEFAULT_RECENT = 256;
 
 /** Tokens that a streaming head keeps. */
-export interface Window {
+export interface MaskWindow {
   /** First tokens, default 64. */
   readonly sink?: number | undefined;
   /** Latest tokens, default 256. */
