@@ -24,6 +24,8 @@ const common = {
 
 export default defineConfig({
   test: {
+    // Vitest leaves one processor free by default, which is half of a small machine.
+    maxWorkers: "100%",
     projects: [
       { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS, MODELS] } },
       { test: { ...common, name: "attacks", include: [ATTACKS] } },

@@ -16,22 +16,18 @@ export { type PathOptions, patchPaths } from "./circuits/path.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";
+export { formatHead, formatKvHead } from "./common/heads/head.ts";
+export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/mask.ts";
+export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
+export { ranking } from "./common/heads/metric.ts";
+export { headModel } from "./common/heads/model.ts";
 export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
+export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
-export {
-  type MaskMeaning,
-  maskFromHeads,
-  maskFromKvHeads,
-  maskFromScores,
-  meaningOf,
-  readMask,
-  writeMask,
-} from "./heads/mask.ts";
-export { headModel } from "./heads/model.ts";
-export { formatHead, formatKvHead, parseHeads } from "./heads/refs.ts";
-export { ranking, readScores, writeScores } from "./heads/scores.ts";
+export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
+export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
 export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
@@ -51,7 +47,6 @@ export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
 export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
-export { Random } from "./runtime/random.ts";
 export { tf } from "./runtime/tf.ts";
 export { openStore, type RunRecord, type Store } from "./store/store.ts";
 export type { MetricPoint } from "./training/record/curves.ts";

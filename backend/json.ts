@@ -104,6 +104,13 @@ export async function readJson(path: string, what: string): Promise<unknown> {
   return parseJson(await readText(path, what), path);
 }
 
+/** An unexpected JSON value in a word or two. */
+export function describeJson(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "nothing";
+  return "an object";
+}
+
 /** JSON laid out for people: two spaces a level, and every list of plain values (a table's row) on one line. */
 export function formatJson(value: unknown, indent = ""): string {
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";

@@ -4,13 +4,21 @@ import {
   type ClaimStatement,
   type Experiment,
   type ExperimentContext,
+  type Stage,
   seedList,
   type TrainedRun,
 } from "./base.ts";
 import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "./curves.ts";
-import { accuracyFigure, progressFigure, sweepFigure } from "./figures/abrupt-learning.ts";
+import {
+  accuracyFigure,
+  progressFigure,
+  type SweepPoint,
+  type Sweeps,
+  sweepFigure,
+  type Transition,
+} from "./figures/abrupt-learning.ts";
 import { measuringStage, type ProgressMeasures, progressMeasures } from "./label-attention.ts";
-import { type Stage, trainingStage } from "./progress.ts";
+import { trainingStage } from "./progress.ts";
 import { QUORUM_WORDS, signed, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "./verdicts.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
@@ -99,33 +107,9 @@ const claims: readonly ClaimStatement[] = [
   },
 ];
 
-/** What is judged of a seed of the main setting. */
-export interface Transition {
-  /** In-context accuracy. */
-  readonly accuracy: Curve;
-  /** Attention of labels to the items before them, best head of the first layer. */
-  readonly itemLabel: Curve;
-  /** Attention of the query to the right labels, best head of the second layer. */
-  readonly queryLabel: Curve;
-}
-
-/** Final accuracies at one value of a sweep, means over its seeds. */
-export interface SweepPoint {
-  readonly value: number;
-  readonly inContext: number;
-  readonly inWeights: number;
-}
-
-/** The three sweeps, each ascending by value. */
-export interface Sweeps {
-  readonly K: readonly SweepPoint[];
-  readonly B: readonly SweepPoint[];
-  readonly alpha: readonly SweepPoint[];
-}
-
 /** A seed with what its claims are decided by. */
 interface Events extends Transition {
-  /** Whether the accuracy ends at least half way from guessing among the context's items to 1. */
+  /** The accuracy ends at least half way from guessing among the context's items to 1. */
   readonly able: boolean;
   readonly rise: Rise;
 }
@@ -246,7 +230,7 @@ function sweepValues(params: Params, name: SweepName): number[] {
   return [...params[`${name}_values`]].sort((a, b) => a - b);
 }
 
-/** Whether a value of a sweep is the main setting's. */
+/** Says that a value of a sweep is the main setting's. */
 function isMain({ K, B }: Params, name: SweepName, value: number): boolean {
   return value === { K, B, alpha: 0 }[name];
 }
@@ -261,7 +245,7 @@ function trainings(params: Params): { plan: ReturnType<typeof plan>; seeds: read
   return [{ plan: plan(params, {}, params.points), seeds: params.seeds }, ...others];
 }
 
-/** What it does: the main setting, the attention in it, then the sweeps. */
+/** The stages: the main setting, the attention in it, then the sweeps. */
 function stages(params: Params): Stage[] {
   const [main, ...sweeps] = trainings(params).map((each) => trainingStage(each.plan, each.seeds));
   const measured = params.seeds.map((seed) => measuringStage(seed, params.points));

@@ -1,11 +1,10 @@
 import { z } from "zod";
 import type { Definition } from "../backend/common/definitions/definition.ts";
+import type { Figure } from "../backend/common/figures/figure.ts";
+import type { Claim } from "../backend/common/figures/report.ts";
 import type { Preset } from "../backend/common/presets.ts";
 import type { Model } from "../backend/models/model.ts";
-import type { Figure } from "../backend/reports/figure.ts";
-import type { Claim } from "../backend/reports/report.ts";
 import type { Curve } from "./curves.ts";
-import type { Stage } from "./progress.ts";
 
 /** Schema of a list of seeds. */
 export const seedList = z
@@ -13,16 +12,16 @@ export const seedList = z
   .min(1)
   .refine((seeds) => new Set(seeds).size === seeds.length, "give each seed once");
 
-/** What a paper says, and the check that decides about it here: both are written before anything is run. */
+/** A paper's claim, and the check that decides about it here: both are written before anything is run. */
 export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check"> & {
   /** Parameter that lists the seeds which decide about it, default "seeds". */
   readonly seeds?: string;
 };
 
-/** What a run of an experiment found about one claim. */
+/** The findings of a run of an experiment about one claim. */
 export type ClaimResult = Pick<Claim, "id" | "measured" | "verdict" | "why">;
 
-/** What to train: parameters of the task, the model and the training in one list, as `headscope train` takes them. */
+/** A training to be done: parameters of the task, the model and the training in one list, as `headscope train` takes them. */
 export interface TrainingPlan {
   readonly task: string;
   readonly params: Readonly<Record<string, unknown>>;
@@ -30,6 +29,13 @@ export interface TrainingPlan {
   readonly probes?: readonly string[];
   /** Word for the progress bar, such as "two layers"; one stage of the experiment has it. */
   readonly label: string;
+}
+
+/** A part of an experiment whose progress is told by its label. */
+export interface Stage {
+  readonly label: string;
+  /** Amount of work, in optimiser steps of one layer and one seed. */
+  readonly work: number;
 }
 
 /** A finished run of one seed. */
@@ -44,7 +50,7 @@ export interface TrainedRun {
   readonly checkpoints: readonly number[];
 }
 
-/** What an experiment runs with. */
+/** The means that an experiment runs with. */
 export interface ExperimentContext {
   /** Refuses a plan that `train` would refuse, before anything is trained. @throws HeadscopeError `usage` naming the constraint */
   check(plan: TrainingPlan, seeds: readonly number[]): void;
@@ -57,7 +63,7 @@ export interface ExperimentContext {
   readonly signal: AbortSignal;
 }
 
-/** What an experiment found. */
+/** The findings of an experiment. */
 export interface Finding {
   /** One for each of the definition's claims. */
   readonly claims: readonly ClaimResult[];
@@ -74,7 +80,7 @@ export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definit
   /** Parameters that differ from the defaults. */
   readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
   readonly claims: readonly ClaimStatement[];
-  /** What it does, in order, so that its progress is that of the whole. */
+  /** Its stages in order, so that its progress is that of the whole. */
   stages(params: z.output<S>): readonly Stage[];
   run(params: z.output<S>, context: ExperimentContext): Promise<Finding>;
 }

@@ -1,6 +1,6 @@
 import type { ComparedClaim, ReportComparison } from "../backend/common/api/experiments.ts";
-import { valueText } from "../backend/jobs/sweep.ts";
-import type { Report } from "../backend/reports/report.ts";
+import { parameterText } from "../backend/common/command-line.ts";
+import type { Report } from "../backend/common/figures/report.ts";
 
 /** Compares two reports: the parameters that differ, and what became of every claim. */
 export function compareReports(first: Report, second: Report): ReportComparison {
@@ -10,7 +10,10 @@ export function compareReports(first: Report, second: Report): ReportComparison 
   const ids = [...new Set(both.flatMap(({ claims }) => claims.map(({ id }) => id)))];
   return {
     parameters: names
-      .map((name) => ({ name, values: settings.map((each) => (each.has(name) ? valueText(each.get(name)) : null)) }))
+      .map((name) => ({
+        name,
+        values: settings.map((each) => (each.has(name) ? parameterText(each.get(name)) : null)),
+      }))
       .filter(({ values: [a, b] }) => a !== b),
     claims: ids.map((id) => {
       const found = both.map(({ claims }) => claims.find((claim) => claim.id === id));

@@ -1,5 +1,5 @@
+import type { LineFigure } from "../backend/common/figures/figure.ts";
 import { type Curve, mean } from "../backend/common/rise.ts";
-import type { LineFigure } from "../backend/reports/figure.ts";
 
 export { type Curve, crossing, finalValue, mean, type Rise, rise } from "../backend/common/rise.ts";
 
@@ -17,7 +17,7 @@ export function medianOf(values: readonly (number | undefined)[]): number | null
 }
 
 /**
- * Whether one event comes before another: true or false where at least two measurements lie between them, undefined
+ * Tells if one event comes before another: true or false where at least two measurements lie between them, undefined
  * where fewer do or one of them never comes.
  * @param steps at which both curves were measured
  */

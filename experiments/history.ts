@@ -3,15 +3,16 @@ import { mkdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KeptReport } from "../backend/common/api/experiments.ts";
+import { parameterText } from "../backend/common/command-line.ts";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
+import type { Report } from "../backend/common/figures/report.ts";
 import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
 import { fileInside } from "../backend/files.ts";
-import { valueText } from "../backend/jobs/sweep.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
-import { createReport, REPORT_JSON, type Report, readReport } from "../backend/reports/report.ts";
+import { createReport, REPORT_JSON, readReport } from "../backend/reports/report.ts";
 import type { Experiment } from "./base.ts";
 
-/** Which report: by its id, or the newest of all or of a preset. */
+/** A choice of a report: by its id, or the newest of all or of a preset. */
 export interface ReportChoice {
   readonly id?: string | undefined;
   readonly preset?: Preset | undefined;
@@ -32,7 +33,7 @@ export function changedParameters(
   const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   return Object.entries(parameters)
     .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(own[name]))
-    .map(([name, value]) => ({ name, value: valueText(value) }));
+    .map(([name, value]) => ({ name, value: parameterText(value) }));
 }
 
 /**
@@ -122,7 +123,7 @@ function entryOf(experiment: Experiment, id: string, report: Report): KeptReport
   return { id, preset, changed: changedParameters(experiment, preset, parameters), created, summary, verdicts };
 }
 
-/** What was read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
+/** Entries that were read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
 const known = new Map<string, { readonly version: string; readonly entry: KeptReport }>();
 
 async function shortened(experiment: Experiment, id: string, data: string): Promise<KeptReport | undefined> {

@@ -20,7 +20,14 @@ import {
   spread,
   upperEnvelope,
 } from "./curves.ts";
-import { emergenceFigure, headCurves, headsFigure, lossFigure, orderFigure } from "./figures/induction-emergence.ts";
+import {
+  type Emergence,
+  emergenceFigure,
+  headCurves,
+  headsFigure,
+  lossFigure,
+  orderFigure,
+} from "./figures/induction-emergence.ts";
 import { trainingStage } from "./progress.ts";
 import { QUORUM_WORDS, TOO_CLOSE, vote } from "./verdicts.ts";
 
@@ -92,25 +99,11 @@ const claims: readonly ClaimStatement[] = [
   },
 ];
 
-/** What is judged of a seed. */
-export interface Emergence {
-  /** In-context accuracy of two layers. */
-  readonly accuracy: Curve;
-  /** Best induction score of the second layer. */
-  readonly induction: Curve;
-  /** Best previous-token score of the first layer. */
-  readonly previous: Curve;
-  /** Layer of the head with the best final score of each kind. */
-  readonly layers: { readonly induction: number; readonly previous: number };
-  /** In-context accuracy of one layer. */
-  readonly oneLayer: Curve;
-}
-
 /** A seed with what its claims are decided by. */
 interface Events extends Emergence {
-  /** Whether the in-context accuracy ends at least half way from chance to 1. */
+  /** The in-context accuracy ends at least half way from chance to 1. */
   readonly able: boolean;
-  /** Whether both kinds of head ended with a score that earns the name. */
+  /** Both kinds of head ended with a score that earns the name. */
   readonly formed: boolean;
   readonly rise: Rise;
   /** Steps at which half of the final value is passed. */
@@ -236,7 +229,7 @@ function emergenceOf(two: TrainedRun, one: TrainedRun, heads: number): Emergence
   };
 }
 
-/** What is trained: one layer, and two. */
+/** The trainings: one layer, and two. */
 function plans({ seeds: _, ...rest }: z.output<typeof parameters>): [TrainingPlan, TrainingPlan] {
   const params = { ...rest, optimiser: "adam", checkpoints: 8 };
   const plan = (n_layers: number, probes: readonly string[], label: string): TrainingPlan => ({

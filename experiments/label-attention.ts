@@ -1,12 +1,10 @@
+import { Random } from "../backend/common/random.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
-import { Random } from "../backend/runtime/random.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import type { Batch } from "../synthetic-tasks/index.ts";
-import { tasks } from "../synthetic-tasks/index.ts";
-import type { ExperimentContext, TrainedRun } from "./base.ts";
+import { type Batch, tasks } from "../synthetic-tasks/index.ts";
+import type { ExperimentContext, Stage, TrainedRun } from "./base.ts";
 import { type Curve, finalValue, mean } from "./curves.ts";
-import type { Stage } from "./progress.ts";
 
 /** Sequences on which attention is measured. */
 const ROWS = 256;
@@ -21,7 +19,7 @@ export interface ProgressMeasures {
   readonly queryLabel: Curve;
   /** Of the query to the items of its class, all copies together, that same head. */
   readonly queryItem: Curve;
-  /** What even attention over the tokens so far would give. */
+  /** The values of even attention over the tokens so far. */
   readonly chance: { readonly itemLabel: number; readonly queryLabel: number };
 }
 

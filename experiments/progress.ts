@@ -1,11 +1,4 @@
-import type { TrainingPlan } from "./base.ts";
-
-/** A part of an experiment whose progress is told by its label. */
-export interface Stage {
-  readonly label: string;
-  /** How much there is to do, in optimiser steps of one layer and one seed. */
-  readonly work: number;
-}
+import type { Stage, TrainingPlan } from "./base.ts";
 
 /** The stage in which a plan is trained once for each seed. */
 export function trainingStage({ label, params }: TrainingPlan, seeds: readonly number[]): Stage {

@@ -1,13 +1,15 @@
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import { command, parameterPairs } from "../backend/common/command-line.ts";
 import type { Registry } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
+import type { Report } from "../backend/common/figures/report.ts";
 import type { Preset } from "../backend/common/presets.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
 import { checkpointSteps } from "../backend/paths.ts";
-import { createReport, type Report, writeReport } from "../backend/reports/report.ts";
+import { createReport, writeReport } from "../backend/reports/report.ts";
 import type { RunRecord, Store } from "../backend/store/store.ts";
 import { makeSpec, type TrainSpec } from "../backend/training/spec.ts";
 import { tasks } from "../synthetic-tasks/index.ts";
@@ -17,13 +19,13 @@ import { placeReport, reportsFolder } from "./history.ts";
 import { WholeProgress } from "./progress.ts";
 import { tally, weighed } from "./verdicts.ts";
 
-/** How an experiment is run. */
+/** Options of a run of an experiment. */
 export interface ExperimentOptions {
   readonly store: Store;
   readonly preset: Preset;
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** Where the report goes, default a new folder among those of the data folder. */
+  /** Folder of the report, default a new one among those of the data folder. */
   readonly out?: string;
   /** The command line that the report names. */
   readonly command: string;
@@ -37,7 +39,7 @@ export interface ExperimentOptions {
 export interface FinishedExperiment {
   readonly report: Report;
   readonly folder: string;
-  /** Which of the kept reports it is; absent where it went to `out`. */
+  /** Its id among the kept reports; absent where it went to `out`. */
   readonly id?: string;
   readonly files: readonly string[];
 }
@@ -57,12 +59,7 @@ export function experimentParameters(
 
 /** The command line that makes a report again. @param given parameters beside the preset's */
 export function experimentCommand(name: string, preset: Preset, given: Readonly<Record<string, unknown>>): string {
-  const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
-  const params = Object.entries(given).map(([key, value]) => {
-    const list = Array.isArray(value) ? value.map(text).join(",") : text(value);
-    return ` --param '${`${key}=${list}`.replaceAll("'", "'\\''")}'`;
-  });
-  return `npx headscope experiment run ${name} --preset ${preset}${params.join("")}`;
+  return command(["experiment", "run", name], { preset, param: parameterPairs(given) });
 }
 
 /**

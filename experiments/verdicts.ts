@@ -2,7 +2,7 @@ import { counted } from "../backend/common/plural.ts";
 import type { Verdict } from "../backend/common/verdicts.ts";
 import type { ClaimResult } from "./base.ts";
 
-/** How a seed bears on a claim: for it, against it, or not at all, where what the claim is about did not happen. */
+/** A seed's bearing on a claim: for it, against it, or not at all, where what the claim is about did not happen. */
 export type Vote = boolean | undefined;
 
 /** Share of the seeds that must bear a claim out. */

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { HeadscopeError } from "../backend/common/errors.ts";
-import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
-import { Random } from "../backend/runtime/random.ts";
+import { Random } from "../backend/common/random.ts";
+import { randomRows } from "../backend/common/token-rows.ts";
+import { tokenPool } from "../backend/models/tokens.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import { evenAttention, fitLength, meanMetric, meanTable, patternProbe, refuse, summarise } from "./base.ts";
+import { evenAttention, fitLength, meanMetric, meanTable, patternProbe, summarise } from "./base.ts";
 
 const TOKENS = 64;
 
@@ -42,7 +43,6 @@ export const attentionSink = patternProbe({
     },
   },
   adapt(model, params, context) {
-    refuse(context, "attention-sink", "cases");
     const most = Math.min(model.config.n_ctx, ...(context.tokens ?? []).map((row) => row.length));
     const tokens = context.tokens ? params.tokens : fitLength("tokens", params.tokens, TOKENS, most);
     if (tokens > most) {
@@ -62,8 +62,7 @@ export const attentionSink = patternProbe({
       return tokens.every((row) => row.length === tokens[0]!.length)
         ? tokens
         : tokens.map((row) => row.slice(0, length));
-    const random = new Random(seed);
-    return Array.from({ length: samples }, () => [firstToken(model), ...randomIds(model, length - 1, random)]);
+    return randomRows(tokenPool(model), samples, length, new Random(seed));
   },
   // Sum over queries k <= i < T of A[i, k] / (T - k).
   sums: ({ tokens, k }) => ({

@@ -2,31 +2,30 @@ import type { z } from "zod";
 import { evenBatches } from "../backend/circuits/batches.ts";
 import type { Definition } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
-import type { HeadMetric } from "../backend/heads/scores.ts";
+import type { HeadMetric } from "../backend/common/heads/scores.ts";
 import { allFinite, notFinite } from "../backend/hooks/finite.ts";
 import { localWindow } from "../backend/models/config.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
-import { firstToken, randomIds } from "../backend/models/random-tokens.ts";
+import { checkRows } from "../backend/models/tokens.ts";
 import type { PatternSum } from "../backend/models/transformer/attention.ts";
-import { Random } from "../backend/runtime/random.ts";
 import { pause } from "../backend/runtime/turn.ts";
 
 /** One needle-in-a-haystack case. */
 export interface RetrievalCase {
   /** The prompt. */
   ids: number[];
-  /** Where the needle stands in it: [start, end). */
+  /** Span of the needle in it: [start, end). */
   needleSpan: readonly [number, number];
   /** Most tokens to generate, default 10. */
   maxNewTokens?: number;
   /** Token that ends the answer; default the model's own stops. */
   stopToken?: number;
-  /** What a right answer holds, of which minRecall is taken; default the needle. */
+  /** Text that a right answer holds, of which minRecall is taken; default the needle. */
   answer?: string;
 }
 
-/** What a probe runs on beside its parameters. */
+/** Inputs of a probe beside its parameters. */
 export interface ProbeContext {
   /** Rows of token ids to score instead of the probe's own. */
   tokens?: number[][];
@@ -38,7 +37,7 @@ export interface ProbeContext {
   signal?: AbortSignal;
 }
 
-/** What a probe found. */
+/** The findings of a probe. */
 export interface ProbeResult {
   /** Parameters as they were used, where the model's context made them smaller. */
   params?: Record<string, unknown>;
@@ -47,11 +46,11 @@ export interface ProbeResult {
   metrics: Record<string, HeadMetric>;
   summary: Record<string, number>;
   perCase?: unknown;
-  /** What a reader of the scores should know, a sentence each. */
+  /** Notes for a reader of the scores, a sentence each. */
   notes?: string[];
 }
 
-/** What the values of one of a probe's metrics mean. */
+/** The meaning of the values of one of a probe's metrics. */
 export interface MetricMeaning<P = Record<string, unknown>> {
   /** A sentence about the value, such as "share of attention that …". */
   readonly meaning: string;
@@ -68,7 +67,7 @@ export interface MetricMeaning<P = Record<string, unknown>> {
 /** A probe: scores every head of a model. */
 export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
   /** Of each metric that it gives, by name. */
-  readonly meanings?: Readonly<Record<string, MetricMeaning<z.output<S>>>>;
+  readonly meanings?: Readonly<Record<string, MetricMeaning<z.output<S>>>> | undefined;
   run(model: Model, params: z.output<S>, context: ProbeContext): Promise<ProbeResult>;
   /** Present in probes that are sums over patterns: those on the same rows share one pass. */
   readonly sums?: PatternSums<S>;
@@ -82,8 +81,8 @@ export interface PatternSums<S extends z.ZodObject> {
   sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
   /** Metrics and summary from the sums, each [rows][layers][heads]. */
   scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
-  /** How many tokens back the sums look, at most; where layers of local attention can't, the scores come with a note. */
-  reach?(params: z.output<S>): number;
+  /** Most tokens that the sums look back; where layers of local attention can't, the scores come with a note. */
+  readonly reach?: ((params: z.output<S>) => number) | undefined;
   /** Parameters as they are used on this model. Default: as given. */
   adapt?(model: Pick<Model, "config">, params: z.output<S>, context: ProbeContext): z.output<S>;
 }
@@ -91,17 +90,42 @@ export interface PatternSums<S extends z.ZodObject> {
 /** Rows of which a table each is kept in a score file. */
 const MOST_TRIALS = 32;
 
+/** A probe that is sums over patterns, as one writes it. */
+export interface PatternProbe<S extends z.ZodObject>
+  extends Omit<Probe<S>, "run" | "sums">,
+    Omit<PatternSums<S>, "scores"> {
+  /** Default: the mean over the rows of the only sum is the metric, named like the probe. */
+  readonly scores?: PatternSums<S>["scores"];
+  /** Of that only metric, instead of `meanings`. */
+  readonly meaning?: MetricMeaning<z.output<S>>;
+}
+
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
-export function patternProbe<S extends z.ZodObject>(
-  definition: Omit<Probe<S>, "run" | "sums"> & PatternSums<S>,
-): Probe<S> {
-  const { rows, sums, scores, adapt, reach, ...rest } = definition;
-  const parts: PatternSums<S> = { rows, sums, scores, ...(adapt ? { adapt } : {}), ...(reach ? { reach } : {}) };
+export function patternProbe<S extends z.ZodObject>(definition: PatternProbe<S>): Probe<S> {
+  const { rows, sums, scores, adapt, reach, meaning, ...rest } = definition;
+  const { name, meanings = meaning && { [name]: meaning } } = rest;
+  const parts: PatternSums<S> = {
+    rows,
+    sums,
+    reach,
+    scores: scores ?? ((tables) => oneMetric(name, Object.values(tables)[0]!)),
+    adapt(model, params, context) {
+      refuse(context, name, "cases");
+      return adapt?.(model, params, context) ?? params;
+    },
+  };
   return {
     ...rest,
+    meanings,
     sums: parts,
     run: async (model, params, context) => (await runTogether(model, [{ sums: parts, params }], context))[0]!,
   };
+}
+
+/** The metric of a probe that has one. @param tables [rows][layers][heads] */
+function oneMetric(name: string, tables: number[][][]): Pick<ProbeResult, "metrics" | "summary"> {
+  const metric = meanMetric(tables);
+  return { metrics: { [name]: metric }, summary: summarise(metric.values) };
 }
 
 /**
@@ -113,10 +137,10 @@ export async function runTogether(
   probes: readonly { sums: PatternSums<z.ZodObject>; params: Record<string, unknown> }[],
   context: ProbeContext,
 ): Promise<ProbeResult[]> {
-  const prepared = probes.map(({ sums, params: given }) => {
-    const params = sums.adapt?.(model, given, context) ?? given;
+  const prepared = probes.map(({ sums, params: own }) => {
+    const params = sums.adapt?.(model, own, context) ?? own;
     const rows = sums.rows(model, params, context);
-    checkRows(model, rows);
+    checkRows(rows, "", { config: model.config, equalRows: "a probe" });
     return { parts: sums, params, rows, key: JSON.stringify(rows), wanted: sums.sums(params, model) };
   });
   const passes = new Map<string, Map<string, number[][][]>>();
@@ -162,7 +186,7 @@ async function sumPatterns(
   context: ProbeContext,
 ): Promise<Map<string, number[][][]>> {
   const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
-  const found = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
+  const all = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
   const { n_layers } = model.config;
   for (const { first, count } of evenBatches(rows.length, rows[0]!.length)) {
     const tokens = rows.slice(first, first + count);
@@ -188,32 +212,14 @@ async function sumPatterns(
         throw notFinite(model, "attention patterns", tokens);
       }
       tokens.forEach((_, r) => {
-        found.get(name)!.push(tables.map((table) => table[r]!));
+        all.get(name)!.push(tables.map((table) => table[r]!));
       });
     }
     result.dispose();
     await pause();
   }
   context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
-  return found;
-}
-
-function checkRows(model: Model, rows: number[][]): void {
-  if (rows.length === 0)
-    throw new HeadscopeError("input", "there are no rows to score", { remedy: "give at least one row of tokens" });
-  const odd = rows.findIndex((row) => row.length !== rows[0]!.length);
-  if (odd >= 0) {
-    throw new HeadscopeError("input", `row ${odd} has ${rows[odd]!.length} tokens and row 0 has ${rows[0]!.length}`, {
-      remedy: "give rows of one length",
-    });
-  }
-  if (rows[0]!.length > model.config.n_ctx) {
-    throw new HeadscopeError(
-      "input",
-      `rows of ${rows[0]!.length} tokens are longer than the model's context of ${model.config.n_ctx}`,
-      { remedy: "shorten them" },
-    );
-  }
+  return all;
 }
 
 /** A metric over query heads: the mean over the rows, and each row's table where there are not many. @param tables [rows][layers][heads] */
@@ -235,7 +241,7 @@ export function summarise(table: number[][]): Record<string, number> {
 }
 
 /**
- * What a head that attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
+ * The attention that a head which attends evenly to every key it sees gives to one of them: the mean over the queries of 1 / keys.
  * @param first query position, 0-based @param last query position, inclusive
  */
 export function evenAttention(first: number, last: number): number {
@@ -243,23 +249,14 @@ export function evenAttention(first: number, last: number): number {
   return queries.reduce((sum, query) => sum + 1 / (query + 1), 0) / queries.length;
 }
 
-/** Rows BOS r r with r of random tokens. @param length of r */
-export function repeatedRows(model: Model, length: number, count: number, seed: number): number[][] {
-  const random = new Random(seed);
-  return Array.from({ length: count }, () => {
-    const half = randomIds(model, length, random);
-    return [firstToken(model), ...half, ...half];
-  });
-}
-
 /**
  * A length that the context allows: a default shrinks, what the user asked for is refused.
  * @throws HeadscopeError (usage)
  */
-export function fitLength(name: string, asked: number, byDefault: number, most: number): number {
-  if (asked <= most) return asked;
-  if (asked === byDefault && most >= 1) return most;
-  throw new HeadscopeError("usage", `${name} ${asked} does not fit the model's context`, {
+export function fitLength(name: string, value: number, byDefault: number, most: number): number {
+  if (value <= most) return value;
+  if (value === byDefault && most >= 1) return most;
+  throw new HeadscopeError("usage", `${name} ${value} does not fit the model's context`, {
     remedy: `give at most ${most}`,
   });
 }

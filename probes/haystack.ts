@@ -1,27 +1,27 @@
 import { HeadscopeError } from "../backend/common/errors.ts";
+import { Random } from "../backend/common/random.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Tokenizer } from "../backend/models/tokenizers/tokenizer.ts";
-import { Random } from "../backend/runtime/random.ts";
 
 /** A question about one sentence somewhere in a long text. */
 export interface Haystack {
   /** The prompt, of exactly the tokens asked for. */
   ids: number[];
-  /** Where the sentence stands: [start, end). */
+  /** Span of the sentence: [start, end). */
   needleSpan: [number, number];
   /** The sentence; ids with spaces between where there is no tokenizer. */
   needle: string;
   question: string;
-  /** What a right answer holds. */
+  /** Text that a right answer holds. */
   answer: string;
 }
 
 export interface HaystackOptions {
   /** Tokens of the whole prompt. */
   tokens: number;
-  /** Where the needle stands: 0 at the start of the text, 1 at its end. Default 0.5. */
+  /** Place of the needle: 0 at the start of the text, 1 at its end. Default 0.5. */
   depth?: number;
-  /** Which needle and which order of sentences. Default 0. */
+  /** Decides the needle and the order of sentences. Default 0. */
   seed?: number;
 }
 

@@ -1,10 +1,10 @@
 import { HISTORY_FORMAT, type headHistorySchema } from "../backend/common/api/documents.ts";
 import type { Data } from "../backend/common/api/fields.ts";
-import type { HeadScores } from "../backend/heads/scores.ts";
+import type { HeadScores } from "../backend/common/heads/scores.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type ProbeContext, probe } from "./index.ts";
 
-/** What a probe says about every head at every saved step of a run. */
+/** A probe's scores of every head at every saved step of a run. */
 export type HeadHistory = Data<typeof headHistorySchema>;
 
 /** The saved steps of a run, and how to come by their models. */
@@ -14,7 +14,7 @@ export interface SavedSteps {
   readonly steps: readonly number[];
   /** Loads the model of a step; it is disposed of here. */
   load(step: number): Promise<Model>;
-  /** What the user gave to score, checked against the first model. */
+  /** The user's inputs to score, checked against the first model. */
   inputs?(model: Model): Promise<Pick<ProbeContext, "tokens" | "cases">>;
 }
 

@@ -1,9 +1,10 @@
 import type { z } from "zod";
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
+import { headModel } from "../backend/common/heads/model.ts";
+import { checkTrials, type HeadScores } from "../backend/common/heads/scores.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
-import { headModel } from "../backend/heads/model.ts";
-import { checkTrials, createScores, type HeadScores } from "../backend/heads/scores.ts";
+import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
 import { attentionSink } from "./attention-sink.ts";

@@ -1,4 +1,4 @@
-import { evenAttention, meanMetric, patternProbe, summarise } from "./base.ts";
+import { evenAttention, patternProbe } from "./base.ts";
 import { meanAttentionBack, repeated, repeatedParameters } from "./repeated.ts";
 
 /** Attention from each token of a repetition to the token after its first occurrence. */
@@ -10,20 +10,14 @@ export const induction = patternProbe({
     "in the first copy. 1 is a perfect induction head; a head that attends evenly has about 1 / (1.5 length).",
   source: "Olsson et al. 2022, In-context Learning and Induction Heads (prefix matching)",
   parameters: repeatedParameters,
-  meanings: {
-    induction: {
-      meaning:
-        "Share of attention, over the second copy of random tokens, that goes to the token which followed the present one in the first copy.",
-      range: [0, 1],
-      chance: ({ length: n }) => evenAttention(n + 1, 2 * n),
-    },
+  meaning: {
+    meaning:
+      "Share of attention, over the second copy of random tokens, that goes to the token which followed the present one in the first copy.",
+    range: [0, 1],
+    chance: ({ length: n }) => evenAttention(n + 1, 2 * n),
   },
-  ...repeated("induction"),
+  ...repeated,
   // Query i of the second copy, positions n + 1 … 2n: A[i, i - n + 1].
   sums: ({ length: n }) => ({ score: meanAttentionBack(n - 1, n + 1, 2 * n) }),
   reach: ({ length }) => length - 1,
-  scores({ score }) {
-    const metric = meanMetric(score!);
-    return { metrics: { induction: metric }, summary: summarise(metric.values) };
-  },
 });

@@ -1,14 +1,16 @@
 import { meanLoss, residLosses } from "../backend/circuits/loss.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
-import { type HeadMask, maskFromScores, meaningOf, type Window } from "../backend/heads/mask.ts";
-import type { HeadScores } from "../backend/heads/scores.ts";
+import { type HeadMask, maskFromScores } from "../backend/common/heads/mask.ts";
+import { meaningOf } from "../backend/common/heads/meaning.ts";
+import type { HeadScores } from "../backend/common/heads/scores.ts";
+import type { MaskWindow } from "../backend/common/heads/window.ts";
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 import { answerNeedle } from "./needle.ts";
 
-/** What is asked of every mask, and which masks are tried. */
-export interface MaskSearchOptions extends Window {
+/** The questions of every mask, and the masks that are tried. */
+export interface MaskSearchOptions extends MaskWindow {
   /** Metric of the scores by which KV heads are kept; default the main one. */
   readonly metric?: string | undefined;
   /** Tokens of the needle questions, each more than sink and recent together. */
@@ -21,7 +23,7 @@ export interface MaskSearchOptions extends Window {
   readonly seed?: number | undefined;
   /** Numbers of KV heads kept that are tried, besides those that the search adds; default eighths and quarters of all. */
   readonly budgets?: readonly number[] | undefined;
-  /** Whether to try no larger budget once one has answered everything; default false: the whole curve. */
+  /** Tries no larger budget once one has answered everything; default false: the whole curve. */
   readonly stop?: boolean | undefined;
   /** Path of the scores, noted in the mask. */
   readonly scoresFile?: string | undefined;
@@ -29,7 +31,7 @@ export interface MaskSearchOptions extends Window {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What so many KV heads, kept full, come to. */
+/** The results with so many KV heads kept full. */
 export interface MaskPoint {
   /** KV heads that keep everything, the best by their score. */
   readonly kvHeads: number;

@@ -1,5 +1,5 @@
 import type { NeedleAnswer, NeedleTrial } from "../backend/common/api/jobs.ts";
-import type { HeadMask } from "../backend/heads/mask.ts";
+import type { HeadMask } from "../backend/common/heads/mask.ts";
 import { generate } from "../backend/inference/generate.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";

@@ -1,4 +1,4 @@
-import { evenAttention, meanMetric, patternProbe, summarise } from "./base.ts";
+import { evenAttention, patternProbe } from "./base.ts";
 import { meanAttentionBack, repeated, repeatedParameters } from "./repeated.ts";
 
 /** Attention from each token to the one before it. */
@@ -9,19 +9,13 @@ export const previousToken = patternProbe({
     "On BOS r r with r of random tokens: mean attention from each token but the first to the token before it.",
   source: "Olsson et al. 2022; TransformerLens's head detector",
   parameters: repeatedParameters,
-  meanings: {
-    "previous-token": {
-      meaning: "Share of attention that goes from each token to the one before it.",
-      range: [0, 1],
-      chance: ({ length: n }) => evenAttention(1, 2 * n),
-    },
+  meaning: {
+    meaning: "Share of attention that goes from each token to the one before it.",
+    range: [0, 1],
+    chance: ({ length: n }) => evenAttention(1, 2 * n),
   },
-  ...repeated("previous-token"),
+  ...repeated,
   // Every query i >= 1: A[i, i - 1].
   sums: ({ length: n }) => ({ score: meanAttentionBack(1, 1, 2 * n) }),
   reach: () => 1,
-  scores({ score }) {
-    const metric = meanMetric(score!);
-    return { metrics: { "previous-token": metric }, summary: summarise(metric.values) };
-  },
 });

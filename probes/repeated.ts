@@ -1,9 +1,12 @@
 import { z } from "zod";
 import { HeadscopeError } from "../backend/common/errors.ts";
+import { Random } from "../backend/common/random.ts";
+import { randomIds, repeatedRows } from "../backend/common/token-rows.ts";
 import type { Model } from "../backend/models/model.ts";
+import { tokenPool } from "../backend/models/tokens.ts";
 import type { PatternSum } from "../backend/models/transformer/attention.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import { fitLength, type ProbeContext, refuse, repeatedRows } from "./base.ts";
+import { fitLength, type ProbeContext } from "./base.ts";
 
 const LENGTH = 50;
 
@@ -15,16 +18,19 @@ export const repeatedParameters = z.object({
 type Params = z.output<typeof repeatedParameters>;
 
 /** The rows and lengths of the probes on BOS r r; the same for all of them, so that they share one pass. */
-export const repeated = (probe: string) => ({
+export const repeated = {
   adapt(model: Pick<Model, "config">, params: Params, context: ProbeContext): Params {
-    refuse(context, probe, "cases");
     const length = context.tokens
       ? params.length
       : fitLength("length", params.length, LENGTH, Math.floor((model.config.n_ctx - 1) / 2));
     return { length, samples: context.tokens?.length ?? params.samples };
   },
   rows(model: Model, { length, samples }: Params, { tokens, seed = 0 }: ProbeContext): number[][] {
-    if (!tokens) return repeatedRows(model, length, samples, seed);
+    if (!tokens) {
+      const pool = tokenPool(model);
+      const random = new Random(seed);
+      return repeatedRows(pool.first, samples, () => randomIds(pool, length, random));
+    }
     tokens.forEach((row, r) => {
       if (repetition(row) === length) return;
       const found = repetition(row);
@@ -37,7 +43,7 @@ export const repeated = (probe: string) => ({
     });
     return tokens;
   },
-});
+};
 
 /** Tokens of r where a row is BOS r r; undefined where it is not. */
 function repetition(row: readonly number[]): number | undefined {

@@ -181,7 +181,7 @@ async function answerCase(
   }
 }
 
-/** Whether an answer is one of those that scores are averaged over. */
+/** Says that an answer is one of those that scores are averaged over. */
 function counts(recall: number, least: number): boolean {
   return least === 0 || recall === 1 || recall > least;
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Random } from "../backend/runtime/random.ts";
+import { Random } from "../backend/common/random.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
 import { impossible, task, wrapped } from "./base.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Random } from "../backend/runtime/random.ts";
+import type { Random } from "../backend/common/random.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
 import { impossible, task, tokenShape, wrapped } from "./base.ts";
 

@@ -1,4 +1,4 @@
-import { Random } from "../backend/runtime/random.ts";
+import { Random } from "../backend/common/random.ts";
 import type { Batch, SyntheticTask } from "../backend/training/task.ts";
 
 /** Rows of a task as data and as text. */

@@ -1,14 +1,12 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
+import { Random } from "../common/random.ts";
 import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
-import { gatherRows } from "../runtime/ops.ts";
-import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs.ts";
-import { logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
+import { checkLossRows, logitDifference, logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
 import { type NextToken, nextTokens } from "./next-tokens.ts";
 
 /** An ablation and what is shown of it. */
@@ -50,7 +48,7 @@ export interface ControlDraw extends TokenLosses {
   heads: Head[];
 }
 
-/** What taking heads out does, beside other heads of the same layers. */
+/** The effect of taking heads out, beside other heads of the same layers. */
 export interface Ablation {
   model: { ref: string; digest: string };
   heads: Head[];
@@ -66,7 +64,7 @@ export interface Ablation {
     /** Of the draws' losses. */
     mean: number;
     range: [number, number];
-    /** How many different sets there are to draw, where these are fewer than the draws asked for: then draws repeat. */
+    /** The number of different sets that there are to draw, where these are fewer than the draws asked for: then draws repeat. */
     ways?: number;
     /** Layers that have fewer other heads than were ablated there: their draws hold all the others. */
     short?: { layer: number; wanted: number; others: number }[];
@@ -112,7 +110,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
           : { noControl: "no layer of these heads has another head that could be taken out instead" }
         : {
             control: {
-              draws: draws.map((drawn, i) => ({ heads: drawn, ...losses[i + 2]! })),
+              draws: draws.map((set, i) => ({ heads: set, ...losses[i + 2]! })),
               mean: means.reduce((a, b) => a + b, 0) / means.length,
               range: [Math.min(...means), Math.max(...means)] as [number, number],
               ...(ways < controls ? { ways } : {}),
@@ -166,28 +164,24 @@ function checkInput(
     throw new HeadscopeError("input", "there are no rows to measure a loss on", {
       remedy: "give at least one row of tokens",
     });
-  const short = tokens.findIndex((row) => row.length < 2);
-  if (short >= 0)
-    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
-      remedy: "give rows of at least two tokens",
-    });
+  checkLossRows(tokens);
   for (const set of sets) {
     if (set.length === 0 && !emptyToo)
       throw new HeadscopeError("usage", "no heads are given", { remedy: "name at least one, such as 18.6" });
-    for (const one of set) {
-      if (one === null || typeof one !== "object")
-        throw new HeadscopeError("usage", `${JSON.stringify(one)} is no head`, {
+    for (const place of set) {
+      if (place === null || typeof place !== "object")
+        throw new HeadscopeError("usage", `${JSON.stringify(place)} is no head`, {
           remedy: "give {layer, head}, or read it with parseHeads",
         });
-      const { layer, head } = one;
-      const known =
+      const { layer, head } = place;
+      const exists =
         Number.isInteger(layer) &&
         Number.isInteger(head) &&
         layer >= 0 &&
         head >= 0 &&
         layer < config.n_layers &&
         head < config.n_heads;
-      if (!known) {
+      if (!exists) {
         throw new HeadscopeError("usage", `there is no head ${layer}.${head}`, {
           remedy: `layers are 0 to ${config.n_layers - 1}, heads 0 to ${config.n_heads - 1}`,
         });
@@ -218,20 +212,12 @@ function differences(
   { tokens, contrast }: AblateOptions,
 ): NonNullable<Ablation["difference"]> {
   const { position, wrong } = contrast!;
-  const right = tokens[0]![position]!;
-  const [clean, ablated, ...draws] = tf.tidy(() => {
-    const { d_vocab } = model.config;
-    const logits = tf.reshape(logitsOf(model, runs.contrastStreams(sets)), [sets * d_vocab, 1]);
-    const pick = (id: number): Tensor =>
-      gatherRows(
-        logits,
-        tf.tensor1d(
-          Array.from({ length: sets }, (_, s) => s * d_vocab + id),
-          "int32",
-        ),
-      );
-    return [...tf.sub(pick(right), pick(wrong)).dataSync()];
+  const logits = tf.tidy(() => {
+    const streams = runs.contrastStreams(sets);
+    return tf.reshape(logitsOf(model, streams), [sets, 1, model.config.d_vocab]);
   });
+  const [clean, ablated, ...draws] = logitDifference(logits, { answer: tokens[0]![position]!, wrong });
+  logits.dispose();
   return { clean: clean!, ablated: ablated!, draws };
 }
 
@@ -249,9 +235,9 @@ export function drawControls(
   const layers = [...new Set(heads.map(({ layer }) => layer))]
     .sort((a, b) => a - b)
     .map((layer) => {
-      const taken = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
-      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !taken.has(h));
-      return { layer, wanted: taken.size, others };
+      const ablated = new Set(heads.filter((h) => h.layer === layer).map((h) => h.head));
+      const others = Array.from({ length: config.n_heads }, (_, h) => h).filter((h) => !ablated.has(h));
+      return { layer, wanted: ablated.size, others };
     });
   const draw = (): Head[] =>
     layers.flatMap(({ layer, wanted, others }) =>

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Head } from "../common/heads/head.ts";
 import type { AblationMethod } from "../common/words.ts";
 import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { meanOf, type Reference, resampleOf, type Target } from "../hooks/reference.ts";
+import { meanOf, type ReferenceActivations, resampleOf, type Target } from "../hooks/reference.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
@@ -10,7 +10,7 @@ import { blockHook } from "../models/transformer/hook-points.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { evenBatches, type Stop } from "./batches.ts";
+import { evenBatches, type Interrupts } from "./batches.ts";
 import { residLosses, residLossesInTurns } from "./loss.ts";
 
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
@@ -69,7 +69,7 @@ export class AblationRuns {
   readonly #positions: number;
   /** Residual stream before each layer at which some set starts [rows, positions, d_model]. */
   readonly #starts = new Map<number, Tensor>();
-  /** What stands in for z, by layer [rows or 1, positions or 1, heads, d_head]; undefined for zero. */
+  /** The stand-in for z, by layer [rows or 1, positions or 1, heads, d_head]; undefined for zero. */
   readonly #standIns = new Map<number, Tensor | undefined>();
   /** Streams of the last positions by set and row [d_model], read out. */
   readonly #last = new Map<string, Float32Array>();
@@ -94,9 +94,9 @@ export class AblationRuns {
     rows.forEach((row, r) => {
       flat.set(row, r * row.length);
     });
-    const made = tf.tensor2d(flat, [rows.length, rows[0]!.length]);
-    this.#owned.push(made);
-    return made;
+    const ends = tf.tensor2d(flat, [rows.length, rows[0]!.length]);
+    this.#owned.push(ends);
+    return ends;
   }
 
   /** Streams where the contrast's token is foretold, of so many sets' runs [sets, d_model]; a new tensor. */
@@ -108,9 +108,9 @@ export class AblationRuns {
   /** Runs every set on every row. */
   async all(progress: (done: number, total: number) => void, signal?: AbortSignal): Promise<void> {
     const { tokens, turn } = this.#input;
-    const stop: Stop = { onLayer: () => signal?.throwIfAborted(), turn };
+    const interrupts: Interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
     const between = turn ?? loopTurn(signal);
-    await this.#prepare(stop);
+    await this.#prepare(interrupts);
     const groups = new Map<number, Item[]>();
     for (const [s, set] of this.#sets.entries()) {
       if (set.length === 0 && this.#input.clean) {
@@ -126,7 +126,7 @@ export class AblationRuns {
       for (const batch of evenBatches(items.length, this.#positions)) {
         const own = items.slice(batch.first, batch.first + batch.count);
         const fillers = new Array<Item>(batch.size - batch.count).fill(own[0]!);
-        await this.#run(first, [...own, ...fillers], own.length, stop);
+        await this.#run(first, [...own, ...fillers], own.length, interrupts);
         done += own.length;
         progress(done, total);
         await between();
@@ -139,7 +139,7 @@ export class AblationRuns {
     tf.dispose([...starts, ...this.#standIns.values(), ...this.#owned].filter((t) => t !== undefined));
   }
 
-  /** Where a set's run departs from the clean one; the clean run goes with the earliest. */
+  /** The layer at which a set's run departs from the clean one; the clean run goes with the earliest. */
   #firstLayer(set: readonly Head[]): number {
     const layers = (set.length > 0 ? set : this.#sets.flat()).map(({ layer }) => layer);
     return layers.length === 0 ? 0 : Math.min(...layers);
@@ -162,34 +162,31 @@ export class AblationRuns {
   }
 
   /** The clean run: streams where sets start, and what stands in for the heads. */
-  async #prepare(stop: Stop): Promise<void> {
+  async #prepare(interrupts: Interrupts): Promise<void> {
     const { tokens, method, reference, byPosition = false, seed = 0 } = this.#input;
     const layers = [...new Set(this.#sets.flat().map(({ layer }) => layer))];
     const lengths = tokens.map((row) => row.length);
     const target: Target = { rows: tokens.length, positions: this.#positions, lengths };
     const own = reference === undefined;
-    const drawn = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
+    const outputs = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
     const starts = [...new Set(this.#sets.map((set) => this.#firstLayer(set)))];
-    // Nothing above the last layer that is asked for need run.
-    const stopLayer = (names: string[]) =>
-      Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
-    const given = this.#input.clean;
-    const streams = given ? [] : starts.map((layer) => blockHook(layer, "hook_resid_pre"));
-    if (given) for (const layer of starts) this.#starts.set(layer, given.streams[layer]!);
-    const names = [...streams, ...(own ? drawn : [])];
+    const cleanRun = this.#input.clean;
+    const streams = cleanRun ? [] : starts.map((layer) => blockHook(layer, "hook_resid_pre"));
+    if (cleanRun) for (const layer of starts) this.#starts.set(layer, cleanRun.streams[layer]!);
+    const names = [...streams, ...(own ? outputs : [])];
     const standIn = (activations: Map<string, Tensor>, rows: readonly (readonly number[])[]): void => {
       for (const layer of layers) {
         const activation = activations.get(blockHook(layer, "attn.hook_z"));
         if (!activation) continue;
-        const from: Reference = { activation, lengths: rows.map((row) => row.length), own };
+        const source: ReferenceActivations = { activation, lengths: rows.map((row) => row.length), own };
         this.#standIns.set(
           layer,
-          method === "mean" ? meanOf(from, target, byPosition) : resampleOf(from, target, seed),
+          method === "mean" ? meanOf(source, target, byPosition) : resampleOf(source, target, seed),
         );
       }
     };
     // In parts of bounded size; joined afterwards.
-    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, stopLayer(names), stop);
+    const clean = names.length === 0 ? new Map() : await inParts(this.#model, tokens, names, interrupts);
     try {
       streams.forEach((name, i) => {
         this.#starts.set(starts[i]!, clean.get(name)!);
@@ -199,8 +196,8 @@ export class AblationRuns {
     } finally {
       tf.dispose([...clean.values()]);
     }
-    if (own || drawn.length === 0) return;
-    const others = await inParts(this.#model, reference, drawn, stopLayer(drawn), stop);
+    if (own || outputs.length === 0) return;
+    const others = await inParts(this.#model, reference, outputs, interrupts);
     try {
       standIn(others, reference);
     } finally {
@@ -209,10 +206,10 @@ export class AblationRuns {
   }
 
   /** One batch of variants from layer `first` on; the last ones may be fillers. */
-  async #run(first: number, items: readonly Item[], real: number, { onLayer, turn }: Stop): Promise<void> {
+  async #run(first: number, items: readonly Item[], real: number, { onLayer, turn }: Interrupts): Promise<void> {
     const { tokens } = this.#input;
     let interventions = new Map<string, Affine>();
-    const given = tf.tidy(() => {
+    const tensors = tf.tidy(() => {
       const rows = tf.tensor1d(
         items.map(({ row }) => row),
         "int32",
@@ -224,7 +221,7 @@ export class AblationRuns {
     const lines = items.slice(0, real).map(({ row }) => tokens[row]!);
     let resid: Tensor | undefined;
     try {
-      const input = { resid: given[0]!, startLayer: first, logitsAt: "none" } as const;
+      const input = { resid: tensors[0]!, startLayer: first, logitsAt: "none" } as const;
       ({ resid } = await forwardInTurns(this.#model, input, { interventions, onLayer }, turn));
       const losses = turn
         ? await residLossesInTurns(this.#model, resid, lines, { turn })
@@ -234,27 +231,27 @@ export class AblationRuns {
       });
       if (this.#keepStreams) this.#keepEnds(resid, items.slice(0, real), lines);
     } finally {
-      tf.dispose([...given, ...(resid ? [resid] : [])]);
+      tf.dispose([...tensors, ...(resid ? [resid] : [])]);
     }
   }
 
   /** Reads the streams of the lines' last positions. @param resid after the last layer [items or more, positions, d_model] */
   #keepEnds(resid: Tensor, items: readonly Item[], lines: readonly (readonly number[])[]): void {
     const { d_model } = this.#model.config;
-    const kept = tf.tidy(() => {
+    const lastStreams = tf.tidy(() => {
       const ends = tf.tensor1d(
         lines.map((line, i) => i * this.#positions + line.length - 1),
         "int32",
       );
       return gatherRows(tf.reshape(resid, [-1, d_model]), ends);
     });
-    const values = kept.dataSync() as Float32Array;
+    const values = lastStreams.dataSync() as Float32Array;
     const { contrast } = this.#input;
     items.forEach(({ set, row }, i) => {
       if (contrast) this.#contrast.set(set, streamAt(resid, i, contrast.position - 1));
       this.#last.set(`${set} ${row}`, values.slice(i * d_model, (i + 1) * d_model));
     });
-    kept.dispose();
+    lastStreams.dispose();
   }
 
   /** Interventions of a batch: z of the chosen heads of each row is replaced. */
@@ -265,7 +262,7 @@ export class AblationRuns {
       layers.map((layer) => {
         const mask = new Float32Array(items.length * n_heads);
         items.forEach(({ set }, i) => {
-          for (const one of this.#sets[set]!) if (one.layer === layer) mask[i * n_heads + one.head] = 1;
+          for (const place of this.#sets[set]!) if (place.layer === layer) mask[i * n_heads + place.head] = 1;
         });
         const standIn = this.#standIns.get(layer);
         const value = standIn && (standIn.shape[0] === 1 ? standIn : gatherStack(standIn, rows));
@@ -277,9 +274,9 @@ export class AblationRuns {
 
 /** One position of a stream [rows, positions, d_model], read out. */
 function streamAt(stream: Tensor, row: number, position: number): Float32Array {
-  const one = tf.slice(stream, [row, position, 0], [1, 1, stream.shape[2]!]);
-  const values = one.dataSync() as Float32Array;
-  one.dispose();
+  const slice = tf.slice(stream, [row, position, 0], [1, 1, stream.shape[2]!]);
+  const values = slice.dataSync() as Float32Array;
+  slice.dispose();
   return values;
 }
 
@@ -293,11 +290,12 @@ function gatherStack(t: Tensor, rows: Tensor): Tensor {
 async function inParts(
   model: Model,
   tokens: readonly (readonly number[])[],
-  names: string[],
-  stopLayer: number,
-  { onLayer, turn }: Stop,
+  names: readonly string[],
+  { onLayer, turn }: Interrupts,
 ): Promise<Map<string, Tensor>> {
   const positions = Math.max(...tokens.map((row) => row.length));
+  // Nothing above the last layer that is asked for need run.
+  const stopLayer = Math.max(0, ...names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)![1]))) + 1;
   const parts: Map<string, Tensor>[] = [];
   try {
     for (const { first, count } of evenBatches(tokens.length, positions)) {

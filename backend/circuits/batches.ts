@@ -1,7 +1,7 @@
 import type { Turn } from "../runtime/turn.ts";
 
 /** The way in which long work is given up (`onLayer` throws) and lets others in. */
-export interface Stop {
+export interface Interrupts {
   readonly onLayer: () => void;
   readonly turn: Turn | undefined;
 }
@@ -10,7 +10,7 @@ export interface Stop {
 const BATCH_TOKENS = 2048;
 
 /** Consecutive items that run together. */
-export interface Batch {
+export interface EvenBatch {
   readonly first: number;
   /** Items of it. */
   readonly count: number;
@@ -19,7 +19,7 @@ export interface Batch {
 }
 
 /** Batches of bounded size, as even as they go, so that they share their functions. @param positions tokens of an item */
-export function evenBatches(items: number, positions: number): Batch[] {
+export function evenBatches(items: number, positions: number): EvenBatch[] {
   const most = Math.max(1, Math.floor(BATCH_TOKENS / positions));
   const batches = Math.ceil(items / most);
   const size = Math.ceil(items / batches);

@@ -9,7 +9,7 @@ import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { meanLoss, residLossesInTurns, type TokenLosses } from "./loss.ts";
+import { checkLossRows, meanLoss, residLossesInTurns, type TokenLosses } from "./loss.ts";
 import { type NextToken, nextTokens } from "./next-tokens.ts";
 
 /** A run to change, and how. */
@@ -17,7 +17,7 @@ export interface InterveneOptions {
   /** Rows of token ids [rows][positions], at least two tokens each. */
   tokens: readonly (readonly number[])[];
   interventions: readonly Intervention[];
-  /** What `with` of the interventions refers to. */
+  /** The activations that `with` of the interventions refers to. */
   sources?: Sources;
   /** Next tokens shown for each row. Default 5. */
   topTokens?: number;
@@ -37,7 +37,7 @@ const OPTIONS: Rules<InterveneOptions> = {
   turn: FUNCTION,
 };
 
-/** What interventions do. */
+/** The effect of interventions. */
 export interface Intervened {
   model: { ref: string; digest: string };
   clean: TokenLosses;
@@ -54,14 +54,10 @@ export interface Intervened {
 export async function intervene(model: Model, options: InterveneOptions): Promise<Intervened> {
   checkOptions("intervene", options, OPTIONS, ["tokens", "interventions"]);
   const { tokens, interventions, topTokens = 5, sources, progress, signal, turn = loopTurn(signal) } = options;
-  const short = tokens.findIndex((row) => row.length < 2);
-  if (short >= 0)
-    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
-      remedy: "give rows of at least two tokens",
-    });
+  checkLossRows(tokens);
   const positions = Math.max(...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });
-  const kept: Tensor[] = [];
+  const tensors: Tensor[] = [];
   const { n_layers } = model.config;
   const run = async (changes: ReadonlyMap<string, Affine>, done: number): Promise<TokenLosses & { ends: Tensor }> => {
     const onLayer = (layer: number): void => {
@@ -70,11 +66,11 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
     };
     const options = { interventions: changes, onLayer };
     const { resid } = await forwardInTurns(model, { tokens, logitsAt: "none" }, options, turn);
-    kept.push(resid);
+    tensors.push(resid);
     const nll = await residLossesInTurns(model, resid, tokens, { turn, interventions: changes });
     const index = tokens.map((row, r) => r * positions + row.length - 1);
     const ends = tf.tidy(() => gatherRows(tf.reshape(resid, [-1, model.config.d_model]), tf.tensor1d(index, "int32")));
-    kept.push(ends);
+    tensors.push(ends);
     return { loss: meanLoss(nll), nll, ends };
   };
   try {
@@ -89,7 +85,7 @@ export async function intervene(model: Model, options: InterveneOptions): Promis
       nextToken: nextTokens(model, before, after, { tokens, count: topTokens }),
     };
   } finally {
-    tf.dispose(kept);
+    tf.dispose(tensors);
     disposeInterventions(compiled);
   }
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../common/errors.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { ForwardOptions } from "../models/forward/types.ts";
@@ -65,7 +66,7 @@ export function residLosses(
   return byRow(losses, tokens);
 }
 
-/** What was changed in the run that a stream comes from. */
+/** The changes of the run that a stream comes from. */
 type Changes = Pick<ForwardOptions, "interventions">;
 
 /** As `residLosses`, with a turn for others after each chunk. @throws what `turn` throws */
@@ -100,18 +101,18 @@ function* lossChunks(
     const filled = Array.from({ length: size }, (_, i) => part[i] ?? part[0]!);
     const values = tf.tidy(() => {
       const index = tf.tensor1d(
-        filled.map(({ from }) => from),
+        filled.map(({ from: stream }) => stream),
         "int32",
       );
       const streams = gatherRows(tf.reshape(resid, [-1, d_model]), index);
       const logits = logitsOf(model, streams); // [size, d_vocab]
       const target = tf.tensor1d(
-        filled.map((one, i) => i * d_vocab + one.target),
+        filled.map((entry, i) => i * d_vocab + entry.target),
         "int32",
       );
       const inputs = [logits, target];
-      const body = ([l, at]: Tensor[]): Tensor[] => [
-        tf.sub(tf.logSumExp(l!, 1), tf.reshape(gatherRows(tf.reshape(l!, [size * d_vocab, 1]), at!), [size])),
+      const body = ([l, index]: Tensor[]): Tensor[] => [
+        tf.sub(tf.logSumExp(l!, 1), tf.reshape(gatherRows(tf.reshape(l!, [size * d_vocab, 1]), index!), [size])),
       ];
       return functions
         .get(
@@ -123,18 +124,18 @@ function* lossChunks(
         .run(inputs)[0]!
         .dataSync();
     });
-    const found = [...values.slice(0, part.length)];
-    if (!allFinite(found)) throw notFinite(model, "the losses", tokens, changes);
-    yield found;
+    const losses = [...values.slice(0, part.length)];
+    if (!allFinite(losses)) throw notFinite(model, "the losses", tokens, changes);
+    yield losses;
   }
 }
 
 function byRow(losses: readonly number[], tokens: readonly (readonly number[])[]): number[][] {
-  let at = 0;
+  let end = 0;
   return tokens.map((row) => {
-    const first = at;
-    at += row.length - 1;
-    return losses.slice(first, at);
+    const first = end;
+    end += row.length - 1;
+    return losses.slice(first, end);
   });
 }
 
@@ -150,4 +151,26 @@ export function logitsOf(model: Model, streams: Tensor): Tensor {
   });
   resid.dispose();
   return tf.reshape(logits!, [count, d_vocab]);
+}
+
+/** logit(answer) - logit(wrong) of ids. @param logits [rows, 1, d_vocab] @returns one a row */
+export function logitDifference(logits: Tensor, { answer, wrong }: { answer: number; wrong: number }): number[] {
+  return tf.tidy(() => {
+    const [rows, , vocabulary] = logits.shape as [number, number, number];
+    const flat = tf.reshape(logits, [rows * vocabulary, 1]);
+    const pick = (id: number): Tensor => {
+      const index = Array.from({ length: rows }, (_, r) => r * vocabulary + id);
+      return gatherRows(flat, tf.tensor1d(index, "int32"));
+    };
+    return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
+  });
+}
+
+/** @throws HeadscopeError (input) for rows that leave no loss to measure */
+export function checkLossRows(tokens: readonly (readonly number[])[]): void {
+  const short = tokens.findIndex((row) => row.length < 2);
+  if (short >= 0)
+    throw new HeadscopeError("input", `row ${short} has ${tokens[short]!.length} tokens, and a loss needs a next one`, {
+      remedy: "give rows of at least two tokens",
+    });
 }

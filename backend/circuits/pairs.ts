@@ -2,8 +2,8 @@ import { z } from "zod";
 import { UNBOUNDED } from "../common/api/fields.ts";
 import { pairInput } from "../common/api/patching.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { encodeText } from "../models/encode.ts";
 import type { Model } from "../models/model.ts";
+import { checkId, checkRow, encodeText } from "../models/tokens.ts";
 
 const pairSchema = pairInput(UNBOUNDED);
 /** Schema of a pair file: one pair or several. */
@@ -19,11 +19,11 @@ export interface TokenPair {
   wrong: number;
 }
 
-/** How pairs are read. */
+/** Options of reading pairs. */
 export interface PairOptions {
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
-  /** Where the pairs come from, such as a file's path; errors start with it. */
+  /** Origin of the pairs, such as a file's path; errors start with it. */
   source?: string;
 }
 
@@ -31,20 +31,20 @@ const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer"
 
 /**
  * Pairs in token ids: every rule of pairs, for scripts, files and requests alike.
- * @param given one pair or several
+ * @param content one pair or several
  * @throws HeadscopeError (input) naming the pair: unknown or missing fields, sides of different lengths (both given) or beyond the
  * context, texts without a tokenizer, an answer that is not one token, ids outside the vocabulary, and what leaves nothing to
  * measure: two equal prompts or two equal answers
  */
-export function tokenPairs(model: Model, given: unknown, options: PairOptions = {}): TokenPair[] {
+export function tokenPairs(model: Model, content: unknown, options: PairOptions = {}): TokenPair[] {
   const { source } = options;
-  const pairs: unknown[] = Array.isArray(given) ? given : [given];
+  const pairs: unknown[] = Array.isArray(content) ? content : [content];
   if (pairs.length === 0)
     throw new HeadscopeError("input", source ? `${source} holds no pair` : "there is no pair to patch", {
       remedy: "give at least one",
     });
   return pairs.map((pair, p) => {
-    const label = [source, Array.isArray(given) && (pairs.length > 1 || source) ? `pair ${p}` : undefined]
+    const label = [source, Array.isArray(content) && (pairs.length > 1 || source) ? `pair ${p}` : undefined]
       .filter((part) => part !== undefined)
       .join(": ");
     return tokenPair(model, checked(pair, label), options, label === "" ? "" : `${label}: `);
@@ -54,14 +54,14 @@ export function tokenPairs(model: Model, given: unknown, options: PairOptions = 
 function checked(pair: unknown, label: string): Pair {
   const result = pairSchema.safeParse(pair);
   if (result.success) return result.data;
-  const at = label === "" ? "the pair" : label;
+  const place = label === "" ? "the pair" : label;
   if (pair === null || typeof pair !== "object" || Array.isArray(pair))
-    throw new HeadscopeError("input", `${at} is ${Array.isArray(pair) ? "an array" : JSON.stringify(pair)}`, {
+    throw new HeadscopeError("input", `${place} is ${Array.isArray(pair) ? "an array" : JSON.stringify(pair)}`, {
       remedy: SHAPE,
     });
   const issue = result.error.issues[0]!;
   const where = issue.path.length === 0 ? "" : `${String(issue.path[0])}: `;
-  throw new HeadscopeError("input", `${at}: ${where}${problem(issue, pair)}`, { remedy: SHAPE });
+  throw new HeadscopeError("input", `${place}: ${where}${problem(issue, pair)}`, { remedy: SHAPE });
 }
 
 function problem(issue: z.core.$ZodIssue, pair: object): string {
@@ -71,18 +71,12 @@ function problem(issue: z.core.$ZodIssue, pair: object): string {
 }
 
 function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label: string): TokenPair {
-  const { d_vocab, n_ctx } = model.config;
+  const { config } = model;
   const refuse = (what: string, remedy: string) => new HeadscopeError("input", `${label}${what}`, { remedy });
-  const checkIds = (ids: readonly number[], what: string): void => {
-    const at = ids.findIndex((id) => id >= d_vocab);
-    if (at >= 0) throw refuse(`${what}: id ${ids[at]} is outside the vocabulary`, `ids go from 0 to ${d_vocab - 1}`);
-  };
   const [clean, corrupt] = (["clean", "corrupt"] as const).map((name) => {
     const given = pair[name];
     const ids = typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
-    checkIds(ids, name);
-    if (ids.length > n_ctx)
-      throw refuse(`${name} has ${ids.length} tokens, more than the context of ${n_ctx}`, "shorten it");
+    checkRow(ids, `${label}${name}`, { config });
     return ids;
   }) as [number[], number[]];
   if (clean.length !== corrupt.length)
@@ -91,14 +85,14 @@ function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label:
       "patching goes position by position: give two sides of one length",
     );
   const [right, wrong] = (["answer", "wrong"] as const).map((name) => {
-    const given = pair[name];
-    const ids = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
+    const text = pair[name];
+    const ids = typeof text === "string" ? encodeText(model, text, false, { label }) : [text];
     if (ids.length !== 1)
       throw refuse(
-        `${name} ${JSON.stringify(given)} is ${ids.length} tokens`,
+        `${name} ${JSON.stringify(text)} is ${ids.length} tokens`,
         "give one token: its id, or a text that is one token (mind the space in front)",
       );
-    checkIds(ids, name);
+    checkId(ids[0], `${label}${name}`, config);
     return ids[0]!;
   }) as [number, number];
   if (clean.join() === corrupt.join())
@@ -108,7 +102,7 @@ function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label:
 }
 
 /**
- * What to bear in mind of a pair whose prompts have been run; undefined where all is well.
+ * The doubt about a pair whose prompts have been run; undefined where all is well.
  * @param clean logit(answer) - logit(wrong) after the clean prompt @param corrupt after the corrupt one
  */
 export function doubtOf(clean: number, corrupt: number): string | undefined {

@@ -7,13 +7,13 @@ import { replaceWhere } from "../hooks/intervention-kinds.ts";
 import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook, blockHookNames, checkLayer } from "../models/transformer/hook-points.ts";
-import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { evenBatches, type Stop } from "./batches.ts";
+import { evenBatches, type Interrupts } from "./batches.ts";
+import { logitDifference } from "./loss.ts";
 import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
 
-/** What can be patched: its hook point, and the axis of its heads (patterns: before the positions). */
+/** The nodes that can be patched: their hook point, and the axis of their heads (patterns: before the positions). */
 const NODES = {
   z: { hook: "attn.hook_z", heads: "n_heads", headAxis: 2 },
   q: { hook: "attn.hook_q", heads: "n_heads", headAxis: 2 },
@@ -61,7 +61,7 @@ export interface PatchResult {
   corrupt: number;
   /** [layers][heads, positions, or 1]; of k and v the KV heads. */
   patched: number[][];
-  /** What to bear in mind, such as a clean prompt that does not prefer its answer; absent where all is well. */
+  /** Doubts about the pairs, such as a clean prompt that does not prefer its answer; absent where all is well. */
   notes?: string[];
 }
 
@@ -75,7 +75,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   checkOptions("patch", options, OPTIONS, ["pairs", "node", "by"]);
   const { node, by, progress, signal, turn } = options;
   const between = turn ?? loopTurn(signal);
-  const stop: Stop = { onLayer: () => signal?.throwIfAborted(), turn };
+  const interrupts: Interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
   const { hook } = checkPlace(model, node, by);
   const pairs = tokenPairs(model, options.pairs, options);
   if (by === "position") {
@@ -93,11 +93,11 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   for (const layer of layers) checkLayer(model.config, layer);
   const results: PatchResult[] = [];
   for (const pair of pairs) {
-    const base = await run(model, pair, hook, stop);
+    const base = await run(model, pair, hook, interrupts);
     try {
       const patched: number[][] = [];
       for (const layer of layers) {
-        patched.push(await patchLayer(model, pair, base, { layer, node, by, ...stop }));
+        patched.push(await patchLayer(model, pair, base, { layer, node, by, ...interrupts }));
         progress?.(results.length * layers.length + patched.length, pairs.length * layers.length, "patching, layers");
         await between();
       }
@@ -124,8 +124,8 @@ export function notesOf(clean: number, corrupt: number, p?: number): { notes?: s
 /** Means over the pairs, and the notes of all. @param results tables of one shape */
 export function meanResult(results: readonly PatchResult[]): PatchResult {
   const notes = results.flatMap((result) => result.notes ?? []);
-  const mean = (of: (result: PatchResult) => number): number =>
-    results.reduce((sum, result) => sum + of(result), 0) / results.length;
+  const mean = (value: (result: PatchResult) => number): number =>
+    results.reduce((sum, result) => sum + value(result), 0) / results.length;
   return {
     clean: mean((r) => r.clean),
     corrupt: mean((r) => r.corrupt),
@@ -161,9 +161,9 @@ interface Base {
 }
 
 /** Both prompts, unpatched. */
-async function run(model: Model, pair: TokenPair, hook: string, { onLayer, turn }: Stop): Promise<Base> {
+async function run(model: Model, pair: TokenPair, hook: string, { onLayer, turn }: Interrupts): Promise<Base> {
   const layers = Array.from({ length: model.config.n_layers }, (_, l) => l);
-  const of = async (tokens: number[], name: string) => {
+  const side = async (tokens: number[], name: string) => {
     const names = layers.map((layer) => blockHook(layer, name));
     const input = { tokens: [tokens], logitsAt: "last" } as const;
     const { logits, resid, activations } = await forwardInTurns(model, input, { names, onLayer }, turn);
@@ -173,12 +173,12 @@ async function run(model: Model, pair: TokenPair, hook: string, { onLayer, turn 
       tf.dispose([...activations.values()]);
       throw notFinite(model, "the logits", [tokens]);
     }
-    return { metric, tensors: names.map((each) => activations.get(each)!) };
+    return { metric, tensors: names.map((hook) => activations.get(hook)!) };
   };
-  const clean = await of(pair.clean, hook);
-  let corrupt: Awaited<ReturnType<typeof of>>;
+  const clean = await side(pair.clean, hook);
+  let corrupt: Awaited<ReturnType<typeof side>>;
   try {
-    corrupt = await of(pair.corrupt, "hook_resid_pre");
+    corrupt = await side(pair.corrupt, "hook_resid_pre");
   } catch (error) {
     tf.dispose(clean.tensors);
     throw error;
@@ -191,7 +191,7 @@ async function patchLayer(
   model: Model,
   pair: TokenPair,
   base: Base,
-  { layer, node, by, onLayer, turn }: Stop & { layer: number; node: PatchNode; by: PatchPlace },
+  { layer, node, by, onLayer, turn }: Interrupts & { layer: number; node: PatchNode; by: PatchPlace },
 ): Promise<number[]> {
   const positions = pair.corrupt.length;
   const source = base.sources[layer]!;
@@ -226,21 +226,4 @@ function axisOf(node: PatchNode, by: PatchPlace): number | undefined {
   if (by === "position") return node === "pattern" ? 2 : 1;
   const place = NODES[node];
   return "headAxis" in place ? place.headAxis : undefined;
-}
-
-/** logit(answer) - logit(wrong). @param logits [rows, 1, d_vocab] @returns one a row */
-export function logitDifference(logits: Tensor, { answer, wrong }: TokenPair): number[] {
-  return tf.tidy(() => {
-    const [rows, , vocabulary] = logits.shape as [number, number, number];
-    const flat = tf.reshape(logits, [rows * vocabulary, 1]);
-    const pick = (id: number): Tensor =>
-      gatherRows(
-        flat,
-        tf.tensor1d(
-          Array.from({ length: rows }, (_, r) => r * vocabulary + id),
-          "int32",
-        ),
-      );
-    return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
-  });
 }

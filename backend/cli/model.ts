@@ -1,4 +1,4 @@
-import type { HeadModel } from "../heads/model.ts";
+import type { HeadModel } from "../common/heads/model.ts";
 import type { Model } from "../models/model.ts";
 import { pause } from "../runtime/turn.ts";
 import type { Context } from "./context.ts";
@@ -35,7 +35,7 @@ export async function withModel<T>(
 export async function headModelOf(ref: string): Promise<HeadModel> {
   const [{ describeModel }, { headModel }] = await Promise.all([
     import("../models/load.ts"),
-    import("../heads/model.ts"),
+    import("../common/heads/model.ts"),
   ]);
   return headModel(await describeModel(ref));
 }

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
-import { output } from "../setup/terminal.mjs";
+import { type Exit, output, problems } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
 import { register as compare } from "./commands/compare.ts";
 import { register as definitions } from "./commands/definitions.ts";
@@ -82,15 +82,17 @@ export function createProgram(args: readonly string[], runner: Runner): Command 
   return program;
 }
 
-/** Help and versions, whose lines commander cuts by the terminal's width. */
-function write(text: string): void {
-  void output.write(text);
+/** Takes help and versions, whose lines commander cuts by the terminal's width, to the terminal. */
+function writeTo(exit: Exit): (text: string) => void {
+  return (text) => void exit.write(text);
 }
 
 /** Makes wrong calls errors of ours, thrown rather than printed; the program itself prints them. */
 function prepare(command: Command, args: readonly string[]): void {
-  command.configureOutput({ writeOut: write, outputError: () => {} }).exitOverride((error) => {
-    throw usageError(error, command, args) ?? error;
-  });
+  command
+    .configureOutput({ writeOut: writeTo(output), writeErr: writeTo(problems), outputError: () => {} })
+    .exitOverride((error) => {
+      throw usageError(error, command, args) ?? error;
+    });
   for (const child of command.commands) prepare(child, args);
 }

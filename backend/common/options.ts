@@ -1,8 +1,8 @@
 import { HeadscopeError, unknownName } from "./errors.ts";
 
-/** Rule that the values of an option follow. */
+/** A rule about the values of an option. */
 export interface Rule {
-  /** Words for what fits, for the remedy: "a whole number from 1". */
+  /** The values that fit, for the remedy: "a whole number from 1". */
   readonly wants: string;
   fits(value: unknown): boolean;
 }

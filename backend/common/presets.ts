@@ -8,7 +8,7 @@ export interface ParameterChange {
   readonly value: string;
 }
 
-/** The setting that a report was made with, in words: "quick", or "quick, 2 changed: seeds 5, steps 500". */
+/** The setting of a report in words: "quick", or "quick, 2 changed: seeds 5, steps 500". */
 export function settingText({ preset, changed }: { preset: string; changed: readonly ParameterChange[] }): string {
   if (changed.length === 0) return preset;
   return `${preset}, ${changed.length} changed: ${changed.map(({ name, value }) => `${name} ${value}`).join(", ")}`;

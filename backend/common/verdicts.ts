@@ -1,7 +1,7 @@
-/** Tone of a verdict: for the claim, against it, or as leaving it open. */
+/** Bearing of a verdict: for the claim, against it, or leaving it open. */
 export type Tone = "good" | "bad" | "open";
 
-/** Verdicts on a claim, with their tones; the last two say that the run was smaller than its preset, so that nothing is decided. */
+/** Verdicts with their bearing on the claim; the last two say that the run was smaller than its preset, so that nothing is decided. */
 const TONES = {
   reproduced: "good",
   "not reproduced": "bad",
@@ -15,7 +15,7 @@ export type Verdict = keyof typeof TONES;
 /** Every verdict that there is. */
 export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
 
-/** The tone of a verdict; one of another version leaves its claim open. */
+/** The bearing of a verdict; one of another version leaves its claim open. */
 export function toneOf(verdict: string): Tone {
   return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
 }

@@ -1,9 +1,9 @@
 import type { z } from "zod";
 import type { Definition } from "../common/definitions/definition.ts";
 import type { Head } from "../common/heads/head.ts";
-import type { HeadMask } from "../heads/mask.ts";
-import type { HeadModel } from "../heads/model.ts";
-import type { HeadScores } from "../heads/scores.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
+import type { HeadModel } from "../common/heads/model.ts";
+import type { HeadScores } from "../common/heads/scores.ts";
 import type { ModelConfig } from "../models/config.ts";
 
 /** One tensor of a checkpoint under its Hugging Face name, row-major, outermost dimension first. */

@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../common/definitions/definition.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { type HeadMask, meaningOf } from "../heads/mask.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
+import { meaningOf } from "../common/heads/meaning.ts";
 import { hfPrune } from "./checkpoints/hf-prune.ts";
 import { prunedCheckpoint } from "./checkpoints/pruned-checkpoint.ts";
 import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";

@@ -7,9 +7,10 @@ import {
   type PlacedHead,
 } from "../common/api/documents.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { HeadAxis } from "./model.ts";
-import { headFormat } from "./refs.ts";
-import { type HeadMetric, type HeadScores, mainMetric, rankTable } from "./scores.ts";
+import { type HeadAxis, headFormat } from "../common/heads/head.ts";
+import { mainMetric } from "../common/heads/metric.ts";
+import type { HeadMetric, HeadScores } from "../common/heads/scores.ts";
+import { rankTable } from "../common/heads/table.ts";
 
 /** Heads of each model that a comparison names, where nothing else is asked. */
 export const TOP = 5;

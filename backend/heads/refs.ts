@@ -1,25 +1,13 @@
 import { HeadscopeError } from "../common/errors.ts";
-import type { Head } from "../common/heads/head.ts";
-import { checkModel, type HeadAxis, type HeadModel } from "./model.ts";
-import { type HeadScores, queryMetric, rankTable, readScores } from "./scores.ts";
+import { formatHead, type Head, parseHead } from "../common/heads/head.ts";
+import { queryMetric } from "../common/heads/metric.ts";
+import { checkModel, type HeadModel } from "../common/heads/model.ts";
+import type { HeadScores } from "../common/heads/scores.ts";
+import { rankTable } from "../common/heads/table.ts";
+import { readScores } from "./files.ts";
 
 /** The model whose heads are named; with `kvHeads` and `ref`, score files of another model are refused. */
 export type RefShape = Pick<HeadModel, "layers" | "heads"> & Partial<HeadModel>;
-
-/** A head as users write it: "18.6" is head 6 of layer 18, both 0-based. */
-export function formatHead({ layer, head }: Head): string {
-  return `${layer}.${head}`;
-}
-
-/** A KV head as users read it: "KV 18.2" is KV head 2 of layer 18. Query heads alone are written without a word before them. */
-export function formatKvHead(head: Head): string {
-  return `KV ${formatHead(head)}`;
-}
-
-/** Heads of an axis as users read them. */
-export function headFormat(axis: HeadAxis): (head: Head) => string {
-  return axis === "heads" ? formatHead : formatKvHead;
-}
 
 /**
  * Reads a choice of query heads: "18.6,17.3", or "top:8@scores.json#induction" for the best of a score file
@@ -40,26 +28,6 @@ export async function parseHeads(
     heads.set(formatHead(ref), ref);
   }
   return [...heads.values()];
-}
-
-/**
- * Reads one head, LAYER.HEAD.
- * @throws HeadscopeError `usage` naming the head and what is allowed
- */
-export function parseHead(text: string, { layers, heads }: RefShape): Head {
-  const parts = /^(\d+)\.(\d+)$/.exec(text);
-  if (parts === null)
-    throw new HeadscopeError("usage", `"${text}" is not a head`, {
-      remedy: "write LAYER.HEAD, such as 18.6, with commas between heads, or top:8@scores.json#metric",
-    });
-  const ref = { layer: Number(parts[1]), head: Number(parts[2]) };
-  if (ref.layer >= layers || ref.head >= heads) {
-    const beyond = ref.layer >= layers ? `layer ${ref.layer}` : `head ${ref.head} in a layer`;
-    throw new HeadscopeError("usage", `there is no head ${text}: the model has no ${beyond}`, {
-      remedy: `layers are 0 to ${layers - 1}, heads 0 to ${heads - 1}`,
-    });
-  }
-  return ref;
 }
 
 async function fromScores(

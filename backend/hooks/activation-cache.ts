@@ -6,7 +6,7 @@ import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
 import { writeFileAtomic } from "../paths.ts";
 import { tf } from "../runtime/tf.ts";
 
-/** What to take of an activation; what is left out stays whole. A number drops its axis. */
+/** The part to take of an activation; what is left out stays whole. A number drops its axis. */
 export interface CacheSlice {
   /** Layer, for names given without `blocks.{l}.` in front. */
   layer?: number;
@@ -25,7 +25,7 @@ const SLICE: Rules<CacheSlice> = {
   position: whole(Number.MIN_SAFE_INTEGER),
 };
 
-/** What a cache knows of its run. */
+/** Facts of the run that a cache is of. */
 export interface CacheRun {
   /** Tokens of each row, where they differ from the number of positions; what lies behind them is 0. */
   lengths?: readonly number[];
@@ -69,8 +69,8 @@ export class ActivationCache {
    * @throws HeadscopeError (usage) for a name that was not kept, with the nearest that were
    */
   get(name: string): Tensor {
-    const found = this.#tensors.get(name);
-    if (found) return found;
+    const tensor = this.#tensors.get(name);
+    if (tensor) return tensor;
     if (!/(^|\.)(hook_\w+)$/.test(name)) throw unknownName("hook name", name, this.names);
     throw new HeadscopeError("usage", `the cache does not hold "${name}"`, {
       remedy: `ask for it in \`names\` (the nearest it holds: ${nearest(name, this.names).join(", ") || "none"})`,
@@ -83,21 +83,21 @@ export class ActivationCache {
    * @param name full, or short with `layer`: `slice("attn.hook_z", { layer: 5, head: 1, position: -1 })` gives [rows, d_head]
    * @throws HeadscopeError (usage) for an unknown name or an index outside the activation
    */
-  slice(name: string, at: CacheSlice): Tensor {
-    checkOptions("a slice of a cache", at, SLICE);
-    const full = at.layer === undefined ? name : blockHook(at.layer, name);
+  slice(name: string, part: CacheSlice): Tensor {
+    checkOptions("a slice of a cache", part, SLICE);
+    const full = part.layer === undefined ? name : blockHook(part.layer, name);
     const whole = this.get(full);
     const pattern = isPattern(full);
-    if (at.head !== undefined && !pattern && whole.rank !== 4) {
+    if (part.head !== undefined && !pattern && whole.rank !== 4) {
       throw new HeadscopeError("usage", `${full} has no heads`, { remedy: "leave `head` out" });
     }
     const heads = pattern ? 1 : 2;
-    const row = at.row === undefined ? undefined : placeOf(at.row, whole.shape[0]!, `row ${at.row} of ${full}`);
+    const row = part.row === undefined ? undefined : placeOf(part.row, whole.shape[0]!, `row ${part.row} of ${full}`);
     const head =
-      at.head === undefined ? undefined : placeOf(at.head, whole.shape[heads]!, `head ${at.head} of ${full}`);
+      part.head === undefined ? undefined : placeOf(part.head, whole.shape[heads]!, `head ${part.head} of ${full}`);
     const rows = row === undefined ? Array.from({ length: whole.shape[0]! }, (_, r) => r) : [row];
     return tf.tidy(() => {
-      const parts = rows.map((r) => this.#rowOf(full, r, { head, position: at.position, cut: row !== undefined }));
+      const parts = rows.map((r) => this.#rowOf(full, r, { head, position: part.position, cut: row !== undefined }));
       return row === undefined ? tf.stack(parts) : parts[0]!;
     });
   }

@@ -9,7 +9,7 @@ import { tf } from "../runtime/tf.ts";
 /** Tokens up to which patterns are looked into as well: they grow with the square. */
 const PATTERNS = 1024;
 
-/** Whether all of some numbers are finite. */
+/** True where all of some numbers are finite. */
 export function allFinite(values: ArrayLike<number>): boolean {
   for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
   return true;
@@ -55,9 +55,9 @@ function firstOfLayer(
     .filter((name) => !long || !isPattern(name))
     .map((name) => blockHook(input.startLayer, name));
   const result = forward(model, input, { ...options, names });
-  const found = names.find((name) => !finite(result.activations.get(name)!));
+  const first = names.find((name) => !finite(result.activations.get(name)!));
   result.dispose();
-  return found ?? blockHook(input.startLayer, "hook_resid_post");
+  return first ?? blockHook(input.startLayer, "hook_resid_post");
 }
 
 /** The same behind the last layer: in the final norm, or in the logits. */
@@ -68,8 +68,8 @@ function firstAtTheEnd(
 ): string | undefined {
   const names = hookNames(model.config).filter((name) => name.startsWith("ln_final."));
   const result = forward(model, { resid, startLayer: model.config.n_layers, logitsAt: "last" }, { ...options, names });
-  const found = names.find((name) => !finite(result.activations.get(name)!));
-  const place = found ?? (finite(result.logits!) ? undefined : "the logits");
+  const first = names.find((name) => !finite(result.activations.get(name)!));
+  const place = first ?? (finite(result.logits!) ? undefined : "the logits");
   result.dispose();
   return place;
 }

@@ -3,9 +3,9 @@ import { HeadscopeError } from "../common/errors.ts";
 import { MASKED } from "../models/transformer/attention.ts";
 import { isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
-import { meanOf, type Reference, resampleOf, type Target } from "./reference.ts";
+import { meanOf, type ReferenceActivations, resampleOf, type Target } from "./reference.ts";
 
-/** What a kind of intervention works from. */
+/** Input of a kind of intervention. */
 export interface KindInput {
   /** Full hook name. */
   hook: string;
@@ -15,7 +15,7 @@ export interface KindInput {
   /** The value of `with`, or else the run's own clean activation. */
   valuesOrOwn(): Tensor;
   /** The rows of `with: {tokens}`, or else the run's own. */
-  reference(): Reference;
+  reference(): ReferenceActivations;
   byPosition: boolean;
   seed: number;
 }

@@ -22,9 +22,9 @@ export function parseInterventions(value: unknown): Intervention[] {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const [entry, ...field] = issue.path;
-  const given = (Array.isArray(value) ? value : [value])[Number(entry)] as { do?: unknown } | undefined;
-  if (field[0] === "do" && typeof given?.do === "string")
-    throw unknownName("intervention", given.do, Object.keys(INTERVENTION_KINDS));
+  const refused = (Array.isArray(value) ? value : [value])[Number(entry)] as { do?: unknown } | undefined;
+  if (field[0] === "do" && typeof refused?.do === "string")
+    throw unknownName("intervention", refused.do, Object.keys(INTERVENTION_KINDS));
   throw new HeadscopeError(
     "usage",
     `intervention ${String(entry ?? 0)}${field.length ? `, ${field.join(".")}` : ""}: ${issue.message}`,

@@ -14,7 +14,7 @@ import { type Intervention, type ParsedIntervention, parseInterventions } from "
 import type { Target } from "./reference.ts";
 import { ReferenceRuns } from "./reference-runs.ts";
 
-/** What `with` may refer to by name. */
+/** The activations that `with` may refer to by name. */
 export interface Sources {
   /** Kept activations by the name that `with: {cache}` uses. */
   caches?: Readonly<Record<string, ActivationCache>>;
@@ -64,17 +64,17 @@ export function compileInterventions(
     });
   const positions = Math.max(...lengths);
   const target: Run = { rows: options.rows, positions, lengths, sequence: Math.max(positions, options.positions) };
-  const list = (parseInterventions([...interventions]) as ParsedIntervention[]).map((one) => ({
-    ...one,
-    at: hookOf(config, one),
+  const list = (parseInterventions([...interventions]) as ParsedIntervention[]).map((intervention) => ({
+    ...intervention,
+    at: hookOf(config, intervention),
   }));
   const references = new ReferenceRuns(model, list, options.tokens);
   const compiled = new Map<string, Affine>();
   try {
-    for (const one of list) {
-      const next = kept(() => compileOne(config, one, target, options, references));
-      const before = compiled.get(one.at);
-      compiled.set(one.at, before ? joined(next, before, one.at) : next);
+    for (const intervention of list) {
+      const next = keep(() => compileOne(config, intervention, target, { ...options, references }));
+      const before = compiled.get(intervention.at);
+      compiled.set(intervention.at, before ? combine(next, before, intervention.at) : next);
     }
     return compiled;
   } catch (error) {
@@ -95,7 +95,8 @@ export function zeroHeads(heads: readonly Head[]): Intervention[] {
 /** Frees what `compileInterventions` made. */
 export function disposeInterventions(compiled: ReadonlyMap<string, Affine>): void {
   for (const last of compiled.values())
-    for (let one: Affine | undefined = last; one; one = one.before) tf.dispose([one.gain, one.bias]);
+    for (let intervention: Affine | undefined = last; intervention; intervention = intervention.before)
+      tf.dispose([intervention.gain, intervention.bias]);
 }
 
 /**
@@ -119,13 +120,13 @@ export function mergeInterventions(
 }
 
 /** An intervention whose tensors outlive their making. */
-function kept(make: () => Affine): Affine {
-  let made: Affine | undefined;
+function keep(make: () => Affine): Affine {
+  let affine: Affine | undefined;
   tf.tidy(() => {
-    made = make();
-    for (const tensor of [made.gain, made.bias]) tf.keep(tensor);
+    affine = make();
+    for (const tensor of [affine.gain, affine.bias]) tf.keep(tensor);
   });
-  return made!;
+  return affine!;
 }
 
 /** A chain of interventions with another chain done before it. */
@@ -134,7 +135,7 @@ function behind(last: Affine, earlier: Affine): Affine {
 }
 
 /** Two interventions at one point as one, or the earlier kept beside where they stand for different positions. */
-function joined(next: Affine, before: Affine, hook: string): Affine {
+function combine(next: Affine, before: Affine, hook: string): Affine {
   const extent = ({ gain, bias }: Affine): string =>
     (isPattern(hook) ? [2, 3] : [1]).map((axis) => Math.max(gain.shape[axis] ?? 1, bias.shape[axis] ?? 1)).join();
   if (extent(next) !== extent(before)) return { ...next, before };
@@ -154,80 +155,80 @@ function joined(next: Affine, before: Affine, hook: string): Affine {
 
 function compileOne(
   config: ModelConfig,
-  one: ParsedIntervention,
+  intervention: ParsedIntervention,
   target: Run,
-  { caches = {} }: Sources,
-  references: ReferenceRuns,
+  { caches = {}, references }: Sources & { references: ReferenceRuns },
 ): Affine {
-  checkKind(one.do, one.at);
-  const shape = activationShape(config, one.at, target);
+  checkKind(intervention.do, intervention.at);
+  const shape = activationShape(config, intervention.at, target);
   // A table over the positions of a run, however few they are, is no number for all positions.
   let ofRun = false;
   const fromRun = (source: Tensor, lengths: readonly number[]): Tensor => {
     ofRun = true;
-    checkLengths(one, lengths, target);
-    return fitted(source, shape, one, target.sequence);
+    checkLengths(intervention, lengths, target);
+    return fitted(source, shape, intervention, target.sequence);
+  };
+  const ofReference = (): Tensor => {
+    const { activation, lengths } = references.of(intervention);
+    return fromRun(activation, lengths);
   };
   const resolve = (): Tensor | undefined => {
-    const { with: given } = one;
-    if (given === undefined) return undefined;
-    if (typeof given === "number" || Array.isArray(given)) return literal(given as Values, shape, one, target.sequence);
-    if ("tokens" in given) {
-      const { activation, lengths } = references.of(one);
-      return fromRun(activation, lengths);
-    }
-    const { cache: name, name: hook = one.at, row } = given as { cache: string; name?: string; row?: number };
+    const { with: source } = intervention;
+    if (source === undefined) return undefined;
+    if (typeof source === "number" || Array.isArray(source))
+      return literal(source as Values, shape, intervention, target.sequence);
+    if ("tokens" in source) return ofReference();
+    const { cache: name, name: hook = intervention.at, row } = source as { cache: string; name?: string; row?: number };
     const cache = caches[name];
     if (!cache) throw unknownName("activation cache", name, Object.keys(caches));
     if (row === undefined) return fromRun(cache.get(hook), cache.lengths ?? []);
     return fromRun(tf.expandDims(cache.slice(hook, { row }), 0), []);
   };
   const input: KindInput = {
-    hook: one.at,
+    hook: intervention.at,
     target,
     values: () => {
-      const found = resolve();
-      if (found) return found;
-      throw new HeadscopeError("usage", `"${one.do}" at ${one.at} needs \`with\``, {
+      const values = resolve();
+      if (values) return values;
+      throw new HeadscopeError("usage", `"${intervention.do}" at ${intervention.at} needs \`with\``, {
         remedy: "give numbers, {tokens: rows}, or {cache: name}",
       });
     },
-    valuesOrOwn: () => {
-      const found = resolve();
-      if (found) return found;
-      const { activation, lengths } = references.of(one);
-      return fromRun(activation, lengths);
-    },
+    valuesOrOwn: () => resolve() ?? ofReference(),
     reference: () => {
-      ofRun = one.do !== "mean" || one.byPosition;
-      return references.of(one);
+      ofRun = intervention.do !== "mean" || intervention.byPosition;
+      return references.of(intervention);
     },
-    byPosition: one.byPosition,
-    seed: one.seed,
+    byPosition: intervention.byPosition,
+    seed: intervention.seed,
   };
-  const { gain = 1, bias = 0 } = (INTERVENTION_KINDS[one.do] as InterventionKind).make(input);
+  const { gain = 1, bias = 0 } = (INTERVENTION_KINDS[intervention.do] as InterventionKind).make(input);
   const lifted = (t: number | Tensor): Tensor => lift(typeof t === "number" ? tf.scalar(t) : t, shape.length);
-  return placed(one, lifted(gain), lifted(bias), { shape, target, ofRun });
+  return placed(intervention, lifted(gain), lifted(bias), { shape, target, ofRun });
 }
 
 /** An intervention where it holds: gain 1 and bias 0 elsewhere, and at positions that its tables do not have. */
 function placed(
-  one: ParsedIntervention,
+  intervention: ParsedIntervention,
   gain: Tensor,
   bias: Tensor,
   { shape, target, ofRun }: { shape: number[]; target: Run; ofRun: boolean },
 ): Affine {
-  const pattern = isPattern(one.at);
+  const pattern = isPattern(intervention.at);
   const axis = pattern ? 2 : 1;
   const length = Math.max(gain.shape[axis]!, bias.shape[axis]!);
   const held = length > 1 || ofRun ? length : undefined;
-  const all = one.positions === "all";
-  const beyond = all || held === undefined ? undefined : (one.positions as number[]).find((p) => p >= held);
+  const all = intervention.positions === "all";
+  const beyond = all || held === undefined ? undefined : (intervention.positions as number[]).find((p) => p >= held);
   if (beyond !== undefined)
-    throw new HeadscopeError("usage", `\`with\` of "${one.do}" at ${one.at} has ${held} positions, none at ${beyond}`, {
-      remedy: `choose positions from 0 to ${held! - 1}, or give values for more`,
-    });
-  let mask = maskOf(one, shape, target);
+    throw new HeadscopeError(
+      "usage",
+      `\`with\` of "${intervention.do}" at ${intervention.at} has ${held} positions, none at ${beyond}`,
+      {
+        remedy: `choose positions from 0 to ${held! - 1}, or give values for more`,
+      },
+    );
+  let mask = maskOf(intervention, shape, target);
   if (all && held !== undefined)
     mask = tf.mul(
       mask,
@@ -264,14 +265,14 @@ function onesAt(axis: number, length: number, rank: number, holds: (place: numbe
 }
 
 /** @throws HeadscopeError (usage) where a row would be given the padding of a shorter one */
-function checkLengths(one: ParsedIntervention, lengths: readonly number[], target: Target): void {
+function checkLengths(intervention: ParsedIntervention, lengths: readonly number[], target: Target): void {
   if (lengths.length < 2) return;
-  const rows = one.rows === "all" ? target.lengths.map((_, r) => r) : one.rows;
-  const short = rows.find((r) => (lengths[r] ?? 0) < (target.lengths[r] ?? 0) && one.positions === "all");
+  const rows = intervention.rows === "all" ? target.lengths.map((_, r) => r) : intervention.rows;
+  const short = rows.find((r) => (lengths[r] ?? 0) < (target.lengths[r] ?? 0) && intervention.positions === "all");
   if (short !== undefined)
     throw new HeadscopeError(
       "usage",
-      `\`with\` of "${one.do}" at ${one.at} has ${lengths[short] ?? 0} positions in row ${short}, the run ${target.lengths[short]}`,
+      `\`with\` of "${intervention.do}" at ${intervention.at} has ${lengths[short] ?? 0} positions in row ${short}, the run ${target.lengths[short]}`,
       { remedy: "give rows at least as long as the run's" },
     );
 }
@@ -290,37 +291,37 @@ function activationShape(config: ModelConfig, hook: string, { rows, positions }:
 }
 
 /** 1 where an intervention holds, 0 elsewhere, with 1 in the place of axes that it takes whole. */
-function maskOf(one: ParsedIntervention, shape: number[], target: Run): Tensor {
-  const pattern = isPattern(one.at);
-  if (one.heads !== "all" && shape.length < 4) {
-    throw new HeadscopeError("usage", `${one.at} has no heads to choose`, {
+function maskOf(intervention: ParsedIntervention, shape: number[], target: Run): Tensor {
+  const pattern = isPattern(intervention.at);
+  if (intervention.heads !== "all" && shape.length < 4) {
+    throw new HeadscopeError("usage", `${intervention.at} has no heads to choose`, {
       remedy: "leave `heads` out, or choose a hook point with heads, such as attn.hook_z",
     });
   }
-  if (one.positions !== "all" && one.at.startsWith("ln_final.")) {
+  if (intervention.positions !== "all" && intervention.at.startsWith("ln_final.")) {
     throw new HeadscopeError(
       "usage",
-      `positions can't be chosen at ${one.at}: it sees only those whose logits are wanted`,
+      `positions can't be chosen at ${intervention.at}: it sees only those whose logits are wanted`,
       { remedy: "change the last block's hook_resid_post there" },
     );
   }
-  if (one.keys !== "all" && !pattern) {
-    throw new HeadscopeError("usage", `${one.at} has no keys to choose`, {
+  if (intervention.keys !== "all" && !pattern) {
+    throw new HeadscopeError("usage", `${intervention.at} has no keys to choose`, {
       remedy: "leave `keys` out, or choose attn.hook_attn_scores or attn.hook_pattern",
     });
   }
   const axes: [number, "all" | number[], number, string][] = [
-    [0, one.rows, target.rows, "row"],
-    [pattern ? 1 : 2, one.heads, shape[pattern ? 1 : 2]!, "head"],
-    [pattern ? 2 : 1, one.positions, target.sequence, "position"],
-    [3, one.keys, target.sequence, "key"],
+    [0, intervention.rows, target.rows, "row"],
+    [pattern ? 1 : 2, intervention.heads, shape[pattern ? 1 : 2]!, "head"],
+    [pattern ? 2 : 1, intervention.positions, target.sequence, "position"],
+    [3, intervention.keys, target.sequence, "key"],
   ];
   let mask: Tensor = tf.ones(shape.map(() => 1));
-  for (const [axis, chosen, count, what] of axes) {
-    if (chosen === "all") continue;
-    const beyond = chosen.find((i) => i >= count);
+  for (const [axis, choice, count, what] of axes) {
+    if (choice === "all") continue;
+    const beyond = choice.find((i) => i >= count);
     if (beyond !== undefined) {
-      throw new HeadscopeError("usage", `there is no ${what} ${beyond} at ${one.at}`, {
+      throw new HeadscopeError("usage", `there is no ${what} ${beyond} at ${intervention.at}`, {
         remedy: `choose from 0 to ${count - 1}`,
       });
     }
@@ -328,33 +329,37 @@ function maskOf(one: ParsedIntervention, shape: number[], target: Run): Tensor {
     const length = what === "position" || what === "key" ? Math.max(count, 2) : count;
     mask = tf.mul(
       mask,
-      onesAt(axis, length, shape.length, (place) => chosen.includes(place)),
+      onesAt(axis, length, shape.length, (place) => choice.includes(place)),
     );
   }
   return mask;
 }
 
-function literal(values: Values, shape: number[], one: ParsedIntervention, sequence: number): Tensor {
-  let made: Tensor;
+function literal(values: Values, shape: number[], intervention: ParsedIntervention, sequence: number): Tensor {
+  let tensor: Tensor;
   try {
-    made = tf.tensor(values as number[]);
+    tensor = tf.tensor(values as number[]);
   } catch {
-    throw new HeadscopeError("usage", `the numbers of \`with\` at ${one.at} are ragged`, {
+    throw new HeadscopeError("usage", `the numbers of \`with\` at ${intervention.at} are ragged`, {
       remedy: "give nested arrays of equal lengths",
     });
   }
-  return fitted(made, shape, one, sequence);
+  return fitted(tensor, shape, intervention, sequence);
 }
 
 /** A source in the activation's rank; refused unless it broadcasts. @param sequence positions that it may have instead of the run's */
-function fitted(source: Tensor, shape: number[], one: ParsedIntervention, sequence: number): Tensor {
+function fitted(source: Tensor, shape: number[], intervention: ParsedIntervention, sequence: number): Tensor {
   const padded = source.rank > shape.length ? undefined : lift(source, shape.length);
-  const places = isPattern(one.at) ? [2, 3] : [1];
+  const places = isPattern(intervention.at) ? [2, 3] : [1];
   const fits = (n: number, axis: number) => n === 1 || n === shape[axis] || (places.includes(axis) && n === sequence);
   if (!padded?.shape.every(fits)) {
-    throw new HeadscopeError("usage", `\`with\` of "${one.do}" is [${source.shape}] and ${one.at} is [${shape}]`, {
-      remedy: "give as many rows (or one) and as many positions as the run has",
-    });
+    throw new HeadscopeError(
+      "usage",
+      `\`with\` of "${intervention.do}" is [${source.shape}] and ${intervention.at} is [${shape}]`,
+      {
+        remedy: "give as many rows (or one) and as many positions as the run has",
+      },
+    );
   }
   return padded;
 }

@@ -4,7 +4,7 @@ import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import type { ParsedIntervention } from "./intervention-schema.ts";
-import type { Reference } from "./reference.ts";
+import type { ReferenceActivations } from "./reference.ts";
 
 type Rows = readonly (readonly number[])[];
 
@@ -24,7 +24,7 @@ export class ReferenceRuns {
   }
 
   /** The activation that an intervention refers to. @throws HeadscopeError (usage) where there are no rows to draw from */
-  of(intervention: ParsedIntervention): Reference {
+  of(intervention: ParsedIntervention): ReferenceActivations {
     const rows = rowsOf(intervention);
     const tokens = rows ?? this.#own;
     if (!tokens) {

@@ -1,18 +1,19 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
+import { Random } from "../common/random.ts";
+import { randomRows } from "../common/token-rows.ts";
 import type { AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
-import { firstToken, randomIds } from "../models/random-tokens.ts";
-import { Random } from "../runtime/random.ts";
+import { tokenPool } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 
 /** Activations that stand in for a run's own: what `mean` averages and `resample` draws from. */
-export interface Reference {
+export interface ReferenceActivations {
   /** [reference rows, positions, ...] */
   activation: Tensor;
   /** Real tokens of each reference row; what lies beyond is padding. */
   lengths: readonly number[];
-  /** Whether the reference rows are the run's own rows: a row then never stands in for itself. */
+  /** True where the reference rows are the run's own rows: a row then never stands in for itself. */
   own: boolean;
 }
 
@@ -29,7 +30,7 @@ export interface Target {
 const RANDOM_ROWS = 8;
 
 /**
- * What mean and resample draw from where one row is measured and no others are given: eight rows of as many tokens, BOS (or
+ * Rows that mean and resample draw from where one row is measured and no others are given: eight rows of as many tokens, BOS (or
  * id 0) and then random ids.
  * @returns undefined where they draw from the measured rows themselves, or from nothing
  */
@@ -41,8 +42,7 @@ export function randomReference(
 ): number[][] | undefined {
   const [row, ...others] = rows;
   if (method === "zero" || row === undefined || others.length > 0) return undefined;
-  const random = new Random(seed, 4);
-  return Array.from({ length: RANDOM_ROWS }, () => [firstToken(model), ...randomIds(model, row.length - 1, random)]);
+  return randomRows(tokenPool(model), RANDOM_ROWS, row.length, new Random(seed, 4));
 }
 
 const MORE_ROWS = "give reference rows (other prompts), or an input of at least two rows";
@@ -53,7 +53,7 @@ const MORE_ROWS = "give reference rows (other prompts), or an input of at least 
  * @returns [rows or 1, positions or 1, ...]; the caller disposes it
  * @throws HeadscopeError (usage) when a single row would be its own mean, or positions differ with `byPosition`
  */
-export function meanOf(reference: Reference, target: Target, byPosition: boolean): Tensor {
+export function meanOf(reference: ReferenceActivations, target: Target, byPosition: boolean): Tensor {
   const { activation, lengths, own } = reference;
   const count = lengths.length;
   if (own && count < 2)
@@ -94,17 +94,17 @@ export function meanOf(reference: Reference, target: Target, byPosition: boolean
  * @returns [rows, positions, ...]; the caller disposes it
  * @throws HeadscopeError (usage) when there is no other row, or it is shorter than the row that it stands in for
  */
-export function resampleOf(reference: Reference, target: Target, seed: number): Tensor {
+export function resampleOf(reference: ReferenceActivations, target: Target, seed: number): Tensor {
   const { activation, lengths, own } = reference;
   if (own && lengths.length < 2)
     throw new HeadscopeError("usage", "resample needs another row to draw from", { remedy: MORE_ROWS });
   const order = pairing(lengths.length, seed);
   const partner = Array.from({ length: target.rows }, (_, r) => order[r % order.length]!);
-  partner.forEach((from, r) => {
-    if (lengths[from]! >= target.lengths[r]!) return;
+  partner.forEach((other, r) => {
+    if (lengths[other]! >= target.lengths[r]!) return;
     throw new HeadscopeError(
       "usage",
-      `resample: row ${r} has ${target.lengths[r]} tokens and its partner, row ${from} of the reference, ${lengths[from]}`,
+      `resample: row ${r} has ${target.lengths[r]} tokens and its partner, row ${other} of the reference, ${lengths[other]}`,
       {
         remedy: "give rows of one length",
       },
@@ -112,16 +112,16 @@ export function resampleOf(reference: Reference, target: Target, seed: number): 
   });
   return tf.tidy(() => {
     const rows = tf.gather(activation, tf.tensor1d(partner, "int32"));
-    const held = rows.shape[1]!;
-    if (held >= target.positions) return tf.slice(rows, [0, 0], [target.rows, target.positions]);
+    const length = rows.shape[1]!;
+    if (length >= target.positions) return tf.slice(rows, [0, 0], [target.rows, target.positions]);
     return tf.pad(
       rows,
-      rows.shape.map((_, axis) => [0, axis === 1 ? target.positions - held : 0] as [number, number]),
+      rows.shape.map((_, axis) => [0, axis === 1 ? target.positions - length : 0] as [number, number]),
     );
   });
 }
 
-/** Which reference row each row takes: a cyclic order, so that none takes itself. @param rows of the reference */
+/** The reference row that each row takes: a cyclic order, so that none takes itself. @param rows of the reference */
 export function pairing(rows: number, seed: number): number[] {
   return rows < 2 ? [0] : new Random(seed, 1).derangement(rows);
 }

@@ -8,13 +8,13 @@ import { ActivationCache } from "./activation-cache.ts";
 import type { Intervention } from "./intervention-schema.ts";
 import { compileInterventions, disposeInterventions, type Sources } from "./interventions.ts";
 
-/** What both runs take beside the tokens. */
+/** Options of both runs. */
 export interface RunOptions {
   /** Positions whose logits are wanted: "all" (default), "last", "none", or a list. */
   logitsAt?: NonNullable<ForwardInput["logitsAt"]>;
   /** Interventions as data; they run captured. */
   interventions?: readonly Intervention[];
-  /** What `with` of the interventions refers to. */
+  /** The activations that `with` of the interventions refers to. */
   sources?: Sources;
   /** Called before every layer; throwing from it ends the run. */
   onLayer?: (layer: number) => void;
@@ -72,9 +72,9 @@ export function runWithHooks(
   return logits;
 }
 
-function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, asked: ForwardOptions) {
+function run(model: Model, tokens: readonly (readonly number[])[], options: RunOptions, requests: ForwardOptions) {
   const { logitsAt = "all", interventions = [], sources = {}, onLayer } = options;
-  const rest = { ...asked, ...(onLayer ? { onLayer } : {}) };
+  const rest = { ...requests, ...(onLayer ? { onLayer } : {}) };
   if (interventions.length === 0) return forward(model, { tokens, logitsAt }, rest);
   const positions = Math.max(0, ...tokens.map((row) => row.length));
   const compiled = compileInterventions(model, interventions, { rows: tokens.length, positions, tokens, ...sources });

@@ -1,9 +1,11 @@
 import type { Stopped } from "../common/api/generation.ts";
 import { HeadscopeError } from "../common/errors.ts";
+import { type HeadMask, parseMask } from "../common/heads/mask.ts";
+import { type MaskMeaning, meaningOf } from "../common/heads/meaning.ts";
+import { checkModel, headModel } from "../common/heads/model.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
+import { Random } from "../common/random.ts";
 import { PREFILLS, type Prefill } from "../common/words.ts";
-import { type HeadMask, type MaskMeaning, meaningOf, parseMask } from "../heads/mask.ts";
-import { checkModel, headModel } from "../heads/model.ts";
 import { allFinite, notFinite } from "../hooks/finite.ts";
 import type { Intervention } from "../hooks/intervention-schema.ts";
 import {
@@ -15,11 +17,10 @@ import {
 } from "../hooks/interventions.ts";
 import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
-import { requireTokenizer } from "../models/encode.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
-import { Random } from "../runtime/random.ts";
+import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
@@ -260,9 +261,10 @@ function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly nu
     throw new HeadscopeError("usage", "a generation starts from either tokens or a text", {
       remedy: "give one of them",
     });
-  if (tokens) return [...tokens];
-  const ids = requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
-  if (ids.length === 0) throw new HeadscopeError("input", "the text is empty", { remedy: "give at least one token" });
+  const ids = tokens
+    ? [...tokens]
+    : requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
+  checkRow(ids, "the prompt", model);
   return ids;
 }
 

@@ -1,5 +1,6 @@
 import { probes as probeRegistry } from "../../probes/index.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
+import { parameterText } from "../common/command-line.ts";
 import { errorAt, HeadscopeError } from "../common/errors.ts";
 import type { JobProgress, RunRecord, Store } from "../store/store.ts";
 import { makeSpec, type TrainSpec } from "../training/spec.ts";
@@ -100,17 +101,8 @@ function placed(error: unknown, place: string): unknown {
 /** "n_heads=4 learning_rate=0.003"; empty where nothing varies. */
 export function describeValues(values: Readonly<Record<string, unknown>>): string {
   return Object.entries(values)
-    .map(([name, value]) => `${name}=${valueText(value)}`)
+    .map(([name, value]) => `${name}=${parameterText(value)}`)
     .join(" ");
-}
-
-/** A parameter's value as `--param` takes it. */
-export function valueText(value: unknown): string {
-  return Array.isArray(value)
-    ? value.map(valueText).join(",")
-    : typeof value === "object"
-      ? JSON.stringify(value)
-      : String(value);
 }
 
 /**

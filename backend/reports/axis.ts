@@ -13,12 +13,12 @@ export interface Scale {
   at(value: number): number;
 }
 
-/** What kind of axis it is. */
+/** Options of an axis. */
 export interface AxisOptions {
   readonly log?: boolean | undefined;
-  /** Whether the axis ends where the data does; else a linear one ends at ticks. */
+  /** The axis ends where the data does; else a linear one ends at ticks. */
   readonly fixed?: boolean | undefined;
-  /** Whether ticks stand at whole numbers only. */
+  /** Ticks stand at whole numbers only. */
   readonly whole?: boolean | undefined;
 }
 

@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { PALETTES } from "../common/figures/palette.ts";
+import { toPlotly } from "../common/figures/plotly.ts";
+import type { Claim, Report } from "../common/figures/report.ts";
+import { escapeXml, measuredText, scriptJson } from "../common/figures/text.ts";
 import { type Tone, toneOf } from "../common/verdicts.ts";
-import { toPlotly } from "./plotly.ts";
-import type { Claim, Report } from "./report.ts";
-import { escapeXml, scriptJson, shownNumber } from "./text.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -48,7 +49,7 @@ ${parametersTable(report)}
 <p class="faint">headscope ${escapeXml(report.headscope)}, ${escapeXml(report.created)}. Runs: ${report.runs.map(escapeXml).join(", ") || "none"}.</p>
 </section>
 </main>
-<script type="application/json" id="figures">${scriptJson(figures.map(toPlotly))}</script>
+<script type="application/json" id="figures">${scriptJson(figures.map((figure) => toPlotly(figure, PALETTES.light)))}</script>
 <script>${plotly.replace(/<\/(script)/gi, "<\\/$1")}</script>
 <script>${DRAW}</script>
 </body>
@@ -68,12 +69,6 @@ function claimsTable(claims: readonly Claim[]): string {
   );
   return `<div class="wide"><table class="claims"><thead><tr><th>Claim</th><th>Verdict</th><th>Measured</th></tr></thead>
 <tbody>${rows.join("\n")}</tbody></table></div>`;
-}
-
-/** A measured value as text. */
-export function measuredText(value: number | string | null): string {
-  if (value === null) return "–";
-  return typeof value === "number" ? shownNumber(value) : value;
 }
 
 function parametersTable({ preset, parameters }: Report): string {

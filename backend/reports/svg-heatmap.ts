@@ -1,8 +1,11 @@
+import type { HeatmapFigure } from "../common/figures/figure.ts";
+import { colourAt, inkOn, PALETTES } from "../common/figures/palette.ts";
+import { decimalsOf, heatRange } from "../common/figures/range.ts";
+import { textWidth } from "../common/figures/text.ts";
 import { scale } from "./axis.ts";
-import { type HeatmapFigure, heatRange } from "./figure.ts";
-import { HEAT, heatColour, inkOn } from "./palette.ts";
 import { type Box, element, HEIGHT, INK, label, picture, pixel, sideTitle, title, WIDTH, widest } from "./svg-parts.ts";
-import { decimalsOf, textWidth } from "./text.ts";
+
+const HEAT = PALETTES.light.heat;
 
 /** Draws a table of numbers as colours, the numbers themselves where they fit, and a bar that explains the colours. */
 export function heatmapSvg(figure: HeatmapFigure): string {
@@ -15,7 +18,9 @@ export function heatmapSvg(figure: HeatmapFigure): string {
   const range = heatRange(figure);
   const cell = { width: (box.right - box.left) / x.labels.length, height: (box.bottom - box.top) / y.labels.length };
   const cells = z.flatMap((row, r) =>
-    row.map((value, c) => drawCell(value, box.left + c * cell.width, box.top + r * cell.height, cell, range)),
+    row.map((value, c) =>
+      drawCell(value, { x: box.left + c * cell.width, y: box.top + r * cell.height, ...cell }, range),
+    ),
   );
   const names = [
     ...every(x.labels, slanted ? 14 / cell.width : 1).map(([name, c]) => {
@@ -35,7 +40,7 @@ export function heatmapSvg(figure: HeatmapFigure): string {
   return picture(figure.title, [head.svg, cells.join("\n"), ...names, colourBar(figure.scale.title, range, box)]);
 }
 
-/** Whether the column names are too wide to stand side by side. */
+/** Says that the column names are too wide to stand side by side. */
 function slant({ x, y }: HeatmapFigure): boolean {
   const room = (WIDTH - 96 - 42 - widest(y.labels, 12)) / Math.max(1, x.labels.length);
   return widest(x.labels, 12) + 6 > room;
@@ -49,13 +54,11 @@ function every(labels: readonly string[], step: number): [string, number][] {
 
 function drawCell(
   value: number | null,
-  x: number,
-  y: number,
-  { width, height }: { width: number; height: number },
+  { x, y, width, height }: Readonly<Record<"x" | "y" | "width" | "height", number>>,
   [low, high]: readonly [number, number],
 ): string {
   const known = value !== null && Number.isFinite(value);
-  const fill = known ? heatColour((value - low) / (high - low)) : INK.grid;
+  const fill = known ? colourAt(HEAT, (value - low) / (high - low)) : INK.grid;
   const square = element("rect", { class: "cell", x, y, width: width + 0.3, height: height + 0.3, fill });
   const text = known ? value.toFixed(decimalsOf([low, high])) : "–";
   if (textWidth(text, 11) + 4 > width || height < 14) return square;

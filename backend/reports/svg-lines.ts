@@ -1,6 +1,8 @@
+import type { LineFigure } from "../common/figures/figure.ts";
+import { isSecondRound, lineColour, PALETTES } from "../common/figures/palette.ts";
+import { extent } from "../common/figures/range.ts";
+import { textWidth } from "../common/figures/text.ts";
 import { type Scale, scale } from "./axis.ts";
-import { extent, type LineFigure } from "./figure.ts";
-import { isSecondRound, lineColour } from "./palette.ts";
 import {
   type Box,
   bottomAxis,
@@ -15,7 +17,6 @@ import {
   WIDTH,
   widest,
 } from "./svg-parts.ts";
-import { textWidth } from "./text.ts";
 
 type Line = LineFigure["lines"][number];
 type Point = readonly [x: number, y: number];
@@ -27,7 +28,7 @@ export function linesSvg(figure: LineFigure): string {
   const head = title(figure.title);
   const legend = drawLegend(figure.lines, head.bottom + 14);
   const { x, y, box } = axes(figure, legend.bottom + 12);
-  const drawn = figure.lines.map((line, n) => drawLine(line, n, x, y, figure));
+  const drawn = figure.lines.map((line, n) => drawLine(line, n, { x, y }, figure));
   const clip = element("clipPath", { id: "area" }, rectangle(box, {}));
   return picture(figure.title, [
     element("defs", {}, clip),
@@ -36,7 +37,7 @@ export function linesSvg(figure: LineFigure): string {
     leftAxis(y, box, figure.y.title),
     rectangle(box, { class: "area", fill: "none", stroke: INK.frame }),
     element("g", { "clip-path": "url(#area)" }, drawn.join("\n")),
-    ...figure.lines.map((line, n) => drawPoints(line, n, x, y, figure)),
+    ...figure.lines.map((line, n) => drawPoints(line, n, { x, y }, figure)),
     drawMarks(figure, x, box),
     legend.svg,
   ]);
@@ -69,11 +70,18 @@ function rectangle({ left, top, right, bottom }: Box, attributes: Record<string,
   return element("rect", { x: left, y: top, width: right - left, height: bottom - top, ...attributes });
 }
 
-function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
-  const stroke = lineColour(n);
+/** Scales of both axes. */
+interface Scales {
+  readonly x: Scale;
+  readonly y: Scale;
+}
+
+function drawLine(line: Line, n: number, scales: Scales, figure: LineFigure): string {
+  const { x, y } = scales;
+  const stroke = lineColour(PALETTES.light, n);
   const points = (values: readonly (number | null)[]) =>
     stretches(line.x, values, figure).map((stretch) => stretch.map(([a, b]) => [x.at(a), y.at(b)] as const));
-  const dashed = line.dashed === true || isSecondRound(n);
+  const dashed = line.dashed === true || isSecondRound(PALETTES.light, n);
   const look = {
     fill: "none",
     stroke,
@@ -83,21 +91,21 @@ function drawLine(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure)
   };
   const joined = line.joined === false ? [] : points(line.y);
   const parts = joined.map((stretch) => element("path", { d: path(stretch), ...look }));
-  return [line.band ? drawBand(line, x, y, figure, stroke) : "", ...parts].join("");
+  return [line.band ? drawBand(line, scales, figure, stroke) : "", ...parts].join("");
 }
 
 /** Every value of a line with points, and those of other lines that have no neighbour to be joined to; whole at the edges. */
-function drawPoints(line: Line, n: number, x: Scale, y: Scale, figure: LineFigure): string {
+function drawPoints(line: Line, n: number, { x, y }: Scales, figure: LineFigure): string {
   const inside = (value: number, { domain }: Scale) => value >= domain[0] && value <= domain[1];
   return stretches(line.x, line.y, figure)
     .filter((stretch) => line.points === true || line.joined === false || stretch.length === 1)
     .flat()
     .filter(([a, b]) => inside(a, x) && inside(b, y))
-    .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(n)))
+    .map(([a, b]) => circle([x.at(a), y.at(b)], lineColour(PALETTES.light, n)))
     .join("");
 }
 
-function drawBand({ x: xs, band }: Line, x: Scale, y: Scale, figure: LineFigure, fill: string): string {
+function drawBand({ x: xs, band }: Line, { x, y }: Scales, figure: LineFigure, fill: string): string {
   const both = band!.low.map((low, i) => (low === null || band!.high[i] === null ? null : low));
   return stretches(xs, both, figure)
     .map((low) => {
@@ -139,13 +147,13 @@ function drawLegend(lines: readonly Line[], top: number): { svg: string; bottom:
       x = 16;
       y += 18;
     }
-    const dashed = line.dashed === true || isSecondRound(n);
+    const dashed = line.dashed === true || isSecondRound(PALETTES.light, n);
     const key = element("line", {
       x1: x,
       x2: x + 22,
       y1: y - 4,
       y2: y - 4,
-      stroke: lineColour(n),
+      stroke: lineColour(PALETTES.light, n),
       "stroke-width": 2.5,
       "stroke-dasharray": dashed ? DASHES : undefined,
     });

@@ -1,5 +1,5 @@
+import { escapeXml, textWidth, wrapText } from "../common/figures/text.ts";
 import type { Scale } from "./axis.ts";
-import { escapeXml, textWidth, wrapText } from "./text.ts";
 
 /** Size of a figure in pixels. */
 export const WIDTH = 760;

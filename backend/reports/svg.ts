@@ -1,4 +1,4 @@
-import type { Figure } from "./figure.ts";
+import type { Figure } from "../common/figures/figure.ts";
 import { heatmapSvg } from "./svg-heatmap.ts";
 import { linesSvg } from "./svg-lines.ts";
 

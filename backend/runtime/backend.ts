@@ -16,7 +16,7 @@ export interface BackendChoice {
   why: string;
   /** Version of the TensorFlow library behind the native binding. */
   library?: string;
-  /** Whether captured functions are compiled (the native binding carries our patch). */
+  /** Captured functions are compiled (the native binding carries our patch). */
   functions: boolean;
   threads: number;
 }

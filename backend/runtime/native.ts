@@ -10,7 +10,7 @@ export interface OpAttr {
   value: unknown;
 }
 
-/** What the binding returns for every output of an op. */
+/** The binding's answer for every output of an op. */
 export interface TensorMetadata {
   id: number;
   shape: number[];

@@ -29,7 +29,7 @@ export class RawTensor {
   }
 }
 
-/** What an op or a captured function takes. */
+/** An argument of an op or a captured function. */
 export type Handle = Tensor | RawTensor;
 
 /** Bytes of an element, by type. */
@@ -47,7 +47,7 @@ export function native(): NativeBackend {
   return backend;
 }
 
-/** Whether the native backend is in use. */
+/** Says that the native backend is in use. */
 export function hasNative(): boolean {
   return nativeBackend(tf) !== undefined;
 }

@@ -24,10 +24,26 @@ const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
 /** The models that test/models compares are fetched by people who ask for it, never by npm test. */
 const ALL_BUT_MODELS = ["--project", "!models"];
 
+/**
+ * What `--changed` chooses from: tests that import what they test. Those that start programs, servers and browsers depend on
+ * nearly every source, and run with the whole suite.
+ */
+const IMPORTING = ["test/unit/", "test/frontend/"];
+
+/**
+ * Arguments of Vitest that narrow npm test down, before those that were given: `--changed` may take the next word.
+ * @param {string[]} args
+ */
+function narrowed(args) {
+  const projects = args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS;
+  const changed = args.some((arg) => /^--changed(=|$)/.test(arg)) && !args.some((arg) => arg.startsWith("test/"));
+  return [...projects, ...(changed ? IMPORTING : [])];
+}
+
 /** Programs that the commands run once everything is ready. @type {Record<string, (args: string[]) => string[]>} */
 const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
-  test: (args) => [VITEST, "run", ...(args.some((arg) => arg.startsWith("--project")) ? [] : ALL_BUT_MODELS), ...args],
+  test: (args) => [VITEST, "run", ...narrowed(args), ...args],
   "test:models": (args) => [VITEST, "run", "--project", "models", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
   "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],

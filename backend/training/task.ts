@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Definition } from "../common/definitions/definition.ts";
-import type { Random } from "../runtime/random.ts";
+import type { Random } from "../common/random.ts";
 
 /** Shape of a task: a model's inputs, its outputs, and their places. */
 export interface TaskShape {

@@ -1,8 +1,8 @@
 import { HeadscopeError } from "../common/errors.ts";
+import { Random } from "../common/random.ts";
 import { Model } from "../models/model.ts";
 import { modelOfParameters } from "../models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
-import { Random } from "../runtime/random.ts";
 import { tf } from "../runtime/tf.ts";
 import { pause } from "../runtime/turn.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";

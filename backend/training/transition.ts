@@ -1,4 +1,4 @@
-import { parseHeadMetric } from "./head-metric.ts";
+import { parseHeadMetric } from "../common/heads/head-metric.ts";
 
 /** Distance that a watched metric moves before a further checkpoint is saved: a tenth of the range of a share. */
 const MOVED = 0.1;

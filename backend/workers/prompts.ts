@@ -1,14 +1,24 @@
 import { createHash } from "node:crypto";
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { nextProbabilities } from "../circuits/next-tokens.ts";
 import type { Candidate, PromptInput } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { encodeText } from "../models/encode.ts";
 import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
+import { checkRow, encodeText } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
 import { tokenLabel, tokenLabels } from "./token-labels.ts";
+
+/** Schema of the token ids of one prompt. */
+export const tokenIds = z.array(z.number());
+
+/** Schema of a prompt of a model: a text, or ids. `bos` decides whether BOS comes before a text; default as the tokenizer does. */
+export const promptInput = z.union([
+  z.strictObject({ model: z.string(), text: z.string(), bos: z.boolean().optional() }),
+  z.strictObject({ model: z.string(), tokens: tokenIds }),
+]);
 
 /**
  * The ids of a prompt.
@@ -16,21 +26,11 @@ import { tokenLabel, tokenLabels } from "./token-labels.ts";
  */
 export function promptIds(model: Model, input: PromptInput): readonly number[] {
   const ids = "text" in input ? encodeText(model, input.text, input.bos) : input.tokens;
-  const { d_vocab, n_ctx, d_input } = model.config;
-  if (d_input !== undefined)
+  if (model.config.d_input !== undefined)
     throw new HeadscopeError("unsupported", `${model.ref} reads vectors, not tokens`, {
       remedy: "choose a model of tokens",
     });
-  if (ids.length === 0) throw new HeadscopeError("input", "the prompt is empty", { remedy: "give at least one token" });
-  if (ids.length > n_ctx)
-    throw new HeadscopeError("input", `${ids.length} tokens are more than the model's context of ${n_ctx}`, {
-      remedy: "shorten the text",
-    });
-  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= d_vocab);
-  if (bad >= 0)
-    throw new HeadscopeError("input", `token id ${ids[bad]} at position ${bad} is outside the vocabulary`, {
-      remedy: `ids go from 0 to ${d_vocab - 1}`,
-    });
+  checkRow(ids, "the prompt", model);
   return ids;
 }
 

@@ -1,10 +1,21 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { SliceQuery } from "../common/api/prompts.ts";
+import { z } from "zod";
+import { patternSlice, type SliceQuery } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { encodeSafetensors } from "../models/formats/safetensors/safetensors.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { Reply } from "./handler.ts";
+import { tokenIds } from "./prompts.ts";
+
+const text = z.string().optional();
+/** Fields of the payload of a look at an activation of a prompt. */
+export const look = {
+  model: z.string(),
+  ids: tokenIds,
+  slice: patternSlice.extend({ heads: text, queries: text, keys: text }),
+  most: z.number().optional().describe("bytes that the answer may have; default any number"),
+};
 
 /** Axes of the heads, positions and keys of an activation of one row, its row axis dropped. */
 export interface Axes {
@@ -72,7 +83,12 @@ export function checkAnswer(
 }
 
 /** A tensor as a safetensors file of one tensor. @param dtype default f32 */
-export function reply(name: string, tensor: Tensor, dtype: SliceQuery["dtype"], digest: string): Reply {
+export function reply(
+  name: string,
+  tensor: Tensor,
+  dtype: SliceQuery["dtype"],
+  digest: string,
+): Reply<{ shape: number[]; digest: string }> {
   const { shape } = tensor;
   const data = tensor.dataSync() as Float32Array;
   const file = { [name]: { dtype: dtype === "f16" ? ("F16" as const) : ("F32" as const), shape, data } };

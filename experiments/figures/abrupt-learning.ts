@@ -1,9 +1,32 @@
+import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/plural.ts";
-import type { LineFigure } from "../../backend/reports/figure.ts";
-import type { SweepPoint, Sweeps, Transition } from "../abrupt-learning.ts";
 import type { TrainedRun } from "../base.ts";
-import { meanLine, median, rise } from "../curves.ts";
+import { type Curve, meanLine, median, rise } from "../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";
+
+/** The curves by which a seed of the main setting is judged. */
+export interface Transition {
+  /** In-context accuracy. */
+  readonly accuracy: Curve;
+  /** Attention of labels to the items before them, best head of the first layer. */
+  readonly itemLabel: Curve;
+  /** Attention of the query to the right labels, best head of the second layer. */
+  readonly queryLabel: Curve;
+}
+
+/** Final accuracies at one value of a sweep, means over its seeds. */
+export interface SweepPoint {
+  readonly value: number;
+  readonly inContext: number;
+  readonly inWeights: number;
+}
+
+/** The three sweeps, each ascending by value. */
+export interface Sweeps {
+  readonly K: readonly SweepPoint[];
+  readonly B: readonly SweepPoint[];
+  readonly alpha: readonly SweepPoint[];
+}
 
 /** Accuracies of the main setting over training, with both levels of guessing. */
 export function accuracyFigure(

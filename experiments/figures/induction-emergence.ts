@@ -1,9 +1,22 @@
+import type { HeatmapFigure, LineFigure } from "../../backend/common/figures/figure.ts";
+import { headMetricName } from "../../backend/common/heads/head-metric.ts";
 import { counted } from "../../backend/common/plural.ts";
-import type { HeatmapFigure, LineFigure } from "../../backend/reports/figure.ts";
-import { headMetricName } from "../../backend/training/head-metric.ts";
 import type { TrainedRun } from "../base.ts";
 import { type Curve, crossing, finalValue, mean, meanLine, median } from "../curves.ts";
-import type { Emergence } from "../induction-emergence.ts";
+
+/** The curves by which a seed is judged. */
+export interface Emergence {
+  /** In-context accuracy of two layers. */
+  readonly accuracy: Curve;
+  /** Best induction score of the second layer. */
+  readonly induction: Curve;
+  /** Best previous-token score of the first layer. */
+  readonly previous: Curve;
+  /** Layer of the head with the best final score of each kind. */
+  readonly layers: { readonly induction: number; readonly previous: number };
+  /** In-context accuracy of one layer. */
+  readonly oneLayer: Curve;
+}
 
 /** The curves of a probe's heads in one layer. */
 export function headCurves({ curves }: TrainedRun, probe: string, layer: number, heads: number): Curve[] {
@@ -63,7 +76,7 @@ export function orderFigure(runs: readonly TrainedRun[], seeds: readonly Emergen
 /** Share of the loss of guessing by which another loss may differ and still be called the same. */
 const SAME = 0.05;
 
-/** What the loss on the first copy does, in words that follow from its curves. @param chance loss of guessing */
+/** The course of the loss on the first copy, in words that follow from its curves. @param chance loss of guessing */
 export function firstCopyCaption(curves: readonly Curve[], chance: number): string {
   const end = mean(curves.map(finalValue));
   const begin = mean(curves.map(({ values }) => values[0]!));

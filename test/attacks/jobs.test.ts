@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobSummary } from "../../backend/common/api/jobs.ts";
 import type { Problem } from "../../backend/common/api/problem.ts";
 import type { RunSummary } from "../../backend/common/api/runs.ts";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { trainSpec } from "../helpers/specs.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { ModelEntry } from "../../backend/common/api/models.ts";
 import type { Problem } from "../../backend/common/api/problem.ts";
-import { maskFromHeads } from "../../backend/heads/mask.ts";
+import { maskFromHeads } from "../../backend/common/heads/mask.ts";
 import { pullHubModel } from "../../backend/models/sources/hub/pull.ts";
 import { removeModel } from "../../backend/models/sources/pull.ts";
 import { checkpointFile, runFolder } from "../../backend/paths.ts";

@@ -14,9 +14,9 @@ import {
 import { basename, dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { headModel } from "../../backend/common/heads/model.ts";
 import { writeHuggingFace } from "../../backend/exports/checkpoints/hugging-face.ts";
 import { duoAttentionImport } from "../../backend/exports/heads/duo-attention.ts";
-import { headModel } from "../../backend/heads/model.ts";
 import { describeModel, inspectModel, loadModel } from "../../backend/models/load.ts";
 import { readOracle } from "../../backend/models/oracle.ts";
 import { cachedModels, hubModelPath, removeHubModel } from "../../backend/models/sources/hub/cache.ts";

@@ -7,8 +7,9 @@ import { createProgress } from "../../backend/cli/progress.ts";
 import { bold, dim } from "../../backend/cli/text/format.ts";
 import { formatJson } from "../../backend/json.ts";
 import { Exit, printable, printableJson } from "../../backend/setup/terminal.mjs";
-import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { buildCli, ROOT } from "../helpers/cli.ts";
 import { ggufHeader } from "../helpers/formats/gguf-bytes.ts";
+import { headscope } from "../helpers/headscope.ts";
 
 /** What a terminal acts on: written out, since the code's own expression is what is tested. */
 const BAD = [

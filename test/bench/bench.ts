@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type MaskMeaning, meaningOf } from "../../backend/heads/mask.ts";
+import { type MaskMeaning, meaningOf } from "../../backend/common/heads/meaning.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
 import { TRIAL } from "../../backend/models/cache/long-attention.ts";
 import { forward } from "../../backend/models/forward/forward.ts";

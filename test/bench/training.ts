@@ -1,7 +1,7 @@
+import { Random } from "../../backend/common/random.ts";
 import { Model } from "../../backend/models/model.ts";
 import { initialParameters, parameterLayout } from "../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
-import { Random } from "../../backend/runtime/random.ts";
 import { optimiserVectors, stepScalars } from "../../backend/training/optimiser.ts";
 import { configOf, makeSpec } from "../../backend/training/spec.ts";
 import { type StepPlan, Stepper } from "../../backend/training/step.ts";

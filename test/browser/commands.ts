@@ -1,6 +1,6 @@
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
-import { headscope } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 
 /** The command that the card of a title shows. */
 export async function shownCommand(page: Page, title: string): Promise<string> {

@@ -7,8 +7,8 @@ import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../h
 import { buildAll, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { Held } from "../helpers/processes/held.ts";
-import { havePulled } from "../helpers/pulled.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
+import { havePulled } from "../helpers/smollm2.ts";
 import { inTerminal, shownCommand } from "./commands.ts";
 
 const SHOTS = join(ROOT, "headscope-out/screenshots");

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { colourAt, PALETTES } from "../../backend/common/figures/palette.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import { loadModel } from "../../backend/models/load.ts";
-import { heatColour } from "../../backend/reports/palette.ts";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
@@ -13,7 +13,7 @@ import { type Serving, startServing } from "../helpers/servers/serving.ts";
 /** viridis (van der Walt and Smith 2015) at nine even steps, which pages on dark ground draw with. */
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 const THEMES = {
-  light: (value: number): number[] => channels(heatColour(value)),
+  light: (value: number): number[] => channels(colourAt(PALETTES.light.heat, value)),
   dark: (value: number): number[] => {
     const place = value * (VIRIDIS.length - 1);
     const step = Math.min(VIRIDIS.length - 2, Math.floor(place));

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll, ROOT } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
-import { havePulled } from "../helpers/pulled.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
+import { havePulled } from "../helpers/smollm2.ts";
 import { seriousViolations } from "./accessibility.ts";
 import { inTerminal as inShell, shownCommand } from "./commands.ts";
 

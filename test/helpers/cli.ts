@@ -27,17 +27,16 @@ export async function buildAll(): Promise<void> {
   if (webNeeded(ROOT)) await buildWeb(ROOT);
 }
 
+/** Surroundings of a command line: working folder (the repository by default) and changes of this process's environment. */
 export interface CliOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** Called with the child, to signal it. */
-  onSpawn?: (child: ReturnType<typeof spawn>) => void;
 }
 
-/** Runs `headscope` with these arguments in a process of its own. */
-export function headscope(
+/** Runs the built `headscope` with these arguments in a process of its own. @param onSpawn called with the child, to signal it */
+export function spawnHeadscope(
   args: readonly string[],
-  { cwd = ROOT, env = {}, onSpawn }: CliOptions = {},
+  { cwd = ROOT, env = {}, onSpawn }: CliOptions & { onSpawn?: (child: ReturnType<typeof spawn>) => void } = {},
 ): Promise<CliRun> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { ...process.env, ...env } });

@@ -2,7 +2,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli, spawnHeadscope } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 import { type HubServer, startHub } from "../helpers/servers/hub-server.ts";
 
 let hub: HubServer;
@@ -22,7 +23,6 @@ afterAll(async () => {
 });
 
 const env = () => ({
-  HEADSCOPE_BACKEND: "wasm",
   HF_HOME: home,
   HF_HUB_CACHE: "",
   HF_ENDPOINT: hub.endpoint,
@@ -54,7 +54,7 @@ test("a model of the hub is pulled, listed, used and removed by its reference", 
 
 test("an interrupted pull says so, and leaves no name", async () => {
   hub.faults.push({ path: /^\/cdn\//, stallAfter: 1000 });
-  const stopped = await headscope(["models", "pull", "hf:tiny/slow"], {
+  const stopped = await spawnHeadscope(["models", "pull", "hf:tiny/slow"], {
     env: env(),
     onSpawn: (child) => {
       const asked = setInterval(() => {

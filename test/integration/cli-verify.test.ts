@@ -6,7 +6,8 @@ import type { FamilyRow } from "../../backend/cli/text/families-table.ts";
 import type { ModelInfo } from "../../backend/cli/text/model-info.ts";
 import type { Verification } from "../../backend/inference/verify.ts";
 import { FAMILIES } from "../../backend/models/families/index.ts";
-import { buildCli, headscope, ROOT } from "../helpers/cli.ts";
+import { buildCli, ROOT } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 
 const checkpoint = (name: string): string => join(ROOT, "test/fixtures/families", name);
 

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { HeadComparison } from "../../backend/common/api/documents.ts";
-import { buildCli, type CliRun, headscope, ROOT } from "../helpers/cli.ts";
+import { buildCli, type CliRun, ROOT } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 
 let folder = "";
 beforeAll(async () => {

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Random } from "../../backend/common/random.ts";
 import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
-import { Random } from "../../backend/runtime/random.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
-import { buildCli, type CliRun, headscope } from "../helpers/cli.ts";
+import { buildCli, type CliRun, spawnHeadscope } from "../helpers/cli.ts";
 import { patiently } from "../helpers/patience.ts";
 import { mountable } from "../helpers/processes/small-disk.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
@@ -34,7 +34,7 @@ beforeAll(async () => {
   await buildCli();
   base = await mkdtemp(join(tmpdir(), "headscope-crash-"));
   const home = join(base, "whole");
-  expect(await headscope(TRAIN, { env: { HEADSCOPE_HOME: home } })).toMatchObject({ code: 0 });
+  expect(await spawnHeadscope(TRAIN, { env: { HEADSCOPE_HOME: home } })).toMatchObject({ code: 0 });
   const store = storeOf(home);
   whole = Object.fromEntries(RUNS.map((id) => [id, store.metrics(id)]));
   expect(whole[RUNS[0]]!.get("loss")!.length).toBeGreaterThan(100);
@@ -53,7 +53,7 @@ function storeOf(folder: string): Store {
 /** A `headscope` that runs. */
 function start(args: readonly string[], home: string): { child: ChildProcess; ended: Promise<CliRun> } {
   let child!: ChildProcess;
-  const ended = headscope(args, {
+  const ended = spawnHeadscope(args, {
     env: { HEADSCOPE_HOME: home },
     onSpawn: (spawned) => {
       child = spawned;
@@ -122,7 +122,7 @@ describe("kill -9", () => {
       expect(new Set(victims)).toEqual(new Set(["cli", "worker"]));
       let last = await cli.ended;
       if (last.code !== 0)
-        last = await headscope(["train", "--resume", RUNS[0], "--json"], { env: { HEADSCOPE_HOME: home } });
+        last = await spawnHeadscope(["train", "--resume", RUNS[0], "--json"], { env: { HEADSCOPE_HOME: home } });
       expect(last).toMatchObject({ code: 0 });
       for (const id of RUNS) {
         expect(store.run(id)).toMatchObject({ status: "done", step: STEPS });
@@ -218,7 +218,7 @@ describe("kill -9 of what runs an experiment", () => {
       const serving = await startServing(home);
       try {
         await underWay(store);
-        const again = await headscope(args, { env: { HEADSCOPE_HOME: home } });
+        const again = await spawnHeadscope(args, { env: { HEADSCOPE_HOME: home } });
         expect(again).toMatchObject({ code: 0 });
         expect(again.json()).toMatchObject({ experiment: { name: "induction-emergence" }, runs: { length: 2 } });
       } finally {
@@ -242,7 +242,7 @@ describe("an interrupted training", () => {
     const [run] = store.runs();
     expect(run).toMatchObject({ status: "cancelled" });
     expect(checkpointSteps(RUNS[0], home).at(-1)).toBe(run!.step);
-    const resumed = await headscope(["train", "--resume", RUNS[1]], { env: { HEADSCOPE_HOME: home } });
+    const resumed = await spawnHeadscope(["train", "--resume", RUNS[1]], { env: { HEADSCOPE_HOME: home } });
     expect(resumed).toMatchObject({ code: 0 });
     for (const id of RUNS) expect(store.metrics(id)).toEqual(whole[id]);
   });
@@ -260,7 +260,7 @@ describe("a damaged run", () => {
     const { step } = store.run(RUNS[0]);
     const file = checkpointFile(RUNS[0], step, home);
     await truncate(file, 1_000);
-    const { code, stdout, stderr } = await headscope(["train", "--resume", RUNS[0]], { env });
+    const { code, stdout, stderr } = await spawnHeadscope(["train", "--resume", RUNS[0]], { env });
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     const line = stderr.trimEnd().split("\n").at(-1)!;
     expect(line).toMatch(/^headscope: .*step-\d{9}\.safetensors.*; .+$/);
@@ -279,12 +279,12 @@ describe("a disk that fills up while training", () => {
       mkdirSync(home);
       execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", home]);
       try {
-        const { code, stdout, stderr } = await headscope(TRAIN, { env });
+        const { code, stdout, stderr } = await spawnHeadscope(TRAIN, { env });
         expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
         const line = stderr.trimEnd().split("\n").at(-1)!;
         expect(line).toMatch(/^headscope: .* full; make room and run again: nothing that was reported is lost$/);
         execFileSync("mount", ["-o", "remount,size=64m", home]);
-        const resumed = await headscope(["train", "--resume", RUNS[0]], { env });
+        const resumed = await spawnHeadscope(["train", "--resume", RUNS[0]], { env });
         expect(resumed).toMatchObject({ code: 0 });
         const store = openStore({ folder: home });
         for (const id of RUNS) expect(store.metrics(id)).toEqual(whole[id]);
@@ -298,7 +298,7 @@ describe("a disk that fills up while training", () => {
   test("cannot even begin is one clear line", async () => {
     const home = join(base, "file");
     await writeFile(home, "");
-    const { code, stdout, stderr } = await headscope(TRAIN, { env: { HEADSCOPE_HOME: home } });
+    const { code, stdout, stderr } = await spawnHeadscope(TRAIN, { env: { HEADSCOPE_HOME: home } });
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toMatch(/^headscope: the data folder .*file cannot be made: a file is in its place; .*\n$/);
   });

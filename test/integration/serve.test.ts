@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli, spawnHeadscope } from "../helpers/cli.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const home = mkdtempSync(join(tmpdir(), "headscope-serve-"));
@@ -43,7 +43,7 @@ describe("headscope serve", () => {
     const token = new URL(serving.entry).searchParams.get("token")!;
     expect(serving.output().split(token)).toHaveLength(2);
     expect((await fetch(`${serving.url}/api/health`)).status).toBe(401);
-    const { code, stdout } = await headscope(["token"], { env });
+    const { code, stdout } = await spawnHeadscope(["token"], { env });
     expect([code, stdout]).toEqual([0, `${token}\n`]);
     expect(readFileSync(join(home, "token"), "utf8").trim()).toBe(token);
   });
@@ -56,7 +56,7 @@ describe("headscope serve", () => {
     expect(open.output()).toMatch(/every user and process of this machine/);
     for (const command of ["serve", "start"]) {
       const args = [command, "--no-token", "--host", "0.0.0.0", "--port", "0"];
-      expect((await headscope(args, { env: { ...env, HEADSCOPE_TOKEN: "0123456789abcdef" } })).code).toBe(2);
+      expect((await spawnHeadscope(args, { env: { ...env, HEADSCOPE_TOKEN: "0123456789abcdef" } })).code).toBe(2);
     }
   });
 
@@ -69,7 +69,7 @@ describe("headscope serve", () => {
   test("names a port in use and the remedy, before a main job too", async () => {
     const port = new URL(serving.url).port;
     for (const command of ["serve", "start"]) {
-      const { code, stdout, stderr } = await headscope([command, "--port", port], { env });
+      const { code, stdout, stderr } = await spawnHeadscope([command, "--port", port], { env });
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr).toBe(
         `headscope: port ${port} of 127.0.0.1 is in use; end what uses it, or choose another: --port ${Number(port) + 1}\n`,
@@ -78,11 +78,11 @@ describe("headscope serve", () => {
   });
 
   test("refuses a host that others reach without a token, and a port that is none", async () => {
-    const open = await headscope(["serve", "--host", "0.0.0.0", "--port", "0"], {
+    const open = await spawnHeadscope(["serve", "--host", "0.0.0.0", "--port", "0"], {
       env: { ...env, HEADSCOPE_TOKEN: undefined },
     });
     expect([open.code, open.stderr]).toEqual([2, expect.stringContaining("HEADSCOPE_TOKEN is not set")]);
-    expect((await headscope(["serve", "--port", "70000"], { env })).code).toBe(2);
+    expect((await spawnHeadscope(["serve", "--port", "70000"], { env })).code).toBe(2);
   });
 
   test("Ctrl-C ends it with all that it started", async () => {
@@ -96,7 +96,7 @@ describe("headscope serve", () => {
 });
 
 test("with --json the address is the one document on standard output", async () => {
-  const { code, stdout } = await headscope(["serve", "--port", "0", "--json"], {
+  const { code, stdout } = await spawnHeadscope(["serve", "--port", "0", "--json"], {
     env,
     onSpawn: (child) => child.stdout!.once("data", () => child.kill("SIGTERM")),
   });

@@ -221,7 +221,10 @@ describe("limits", () => {
     try {
       const body = { model: MODEL, tokens: Array.from({ length: 513 }, () => 1) };
       const { json } = await long.post<Problem>("/api/prompts", body);
-      expect([json.status, json.detail]).toEqual([422, "513 tokens are more than the model's context of 512"]);
+      expect([json.status, json.detail]).toEqual([
+        422,
+        "the prompt has 513 tokens, more than the model's context of 512",
+      ]);
     } finally {
       await long.close();
     }

@@ -8,7 +8,8 @@ import type { RunCurves, RunDetail, RunSummary } from "../../backend/common/api/
 import { pulledModel } from "../../backend/models/sources/pull.ts";
 import { startServer } from "../../backend/server/server.ts";
 import { openStore } from "../../backend/store/store.ts";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 import { Listening, openServer, type Sent, type TestServer } from "../helpers/servers/api.ts";
 
 const SMALL = { d_model: 16, n_heads: 2, vocabulary: 16, batch: 8, evaluation_rows: 8, points: 3, checkpoints: 3 };

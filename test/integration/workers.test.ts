@@ -10,9 +10,10 @@ import { Worker } from "../../backend/jobs/client.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { openStore } from "../../backend/store/store.ts";
 import type { Reply } from "../../backend/workers/handler.ts";
-import { buildCli, headscope } from "../helpers/cli.ts";
+import { buildCli } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
 import { apart, tensorOf } from "../helpers/processes/workers.ts";
-import { smollm2Missing } from "../helpers/smollm2.ts";
+import { havePulled } from "../helpers/smollm2.ts";
 
 // A real worker on the model whose weights are written by hand, beside the command line.
 const TOY = "toy-induction";
@@ -137,7 +138,7 @@ test("an experiment that is cancelled keeps its runs, and goes on from there", a
   expect(runs()[0]).toEqual({ id: stopped!.id, status: "done", step: 200 });
 }); // biome-ignore format: long lines
 
-test.skipIf(smollm2Missing)("a cancel is heard within a long prompt, and the worker goes on", async () => {
+test.skipIf(!havePulled)("a cancel is heard within a long prompt, and the worker goes on", async () => {
   const model = "smollm2-135m";
   const short = await worker.request<Prompt>("prompt", { model, text: "The cat sat" });
   expect(short.next[0]!.text).toMatch(/^ /);

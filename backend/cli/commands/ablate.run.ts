@@ -1,8 +1,8 @@
 import { ablate } from "../../circuits/ablate.ts";
 import { intervene } from "../../circuits/intervene.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { headModel } from "../../common/heads/model.ts";
 import type { AblationMethod } from "../../common/words.ts";
-import { headModel } from "../../heads/model.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Context } from "../context.ts";

@@ -1,5 +1,5 @@
 import { compareScores } from "../../heads/compare.ts";
-import { readScores } from "../../heads/scores.ts";
+import { readScores } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { comparisonText } from "../text/compare.ts";
 

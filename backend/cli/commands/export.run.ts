@@ -1,14 +1,13 @@
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { type HeadMask, maskFromHeads } from "../../common/heads/mask.ts";
+import { checkModel } from "../../common/heads/model.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import type { WeightType } from "../../common/words.ts";
 import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
 import { exporters, exportHeads, leftOut } from "../../exports/index.ts";
-import type { HeadMask } from "../../heads/mask.ts";
-import { maskFromHeads, readMask } from "../../heads/mask.ts";
-import { checkModel } from "../../heads/model.ts";
+import { readMask, readScores } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
-import type { HeadScores } from "../../heads/scores.ts";
-import { readScores } from "../../heads/scores.ts";
 import type { Context } from "../context.ts";
 import { headModelOf, withModel } from "../model.ts";
 

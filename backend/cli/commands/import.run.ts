@@ -1,6 +1,6 @@
 import { readPairs } from "../../common/definitions/definition.ts";
 import { importers } from "../../exports/index.ts";
-import { writeScores } from "../../heads/scores.ts";
+import { writeScores } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { headModelOf } from "../model.ts";
 import { scoresText } from "../text/scores.ts";

@@ -1,11 +1,10 @@
 import { searchMask } from "../../../probes/mask-search.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { type HeadMask, maskFromScores } from "../../common/heads/mask.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { SELECTION_RULES } from "../../common/words.ts";
-import type { HeadMask } from "../../heads/mask.ts";
-import { maskFromScores, writeMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import type { HeadScores } from "../../heads/scores.ts";
-import { readScores } from "../../heads/scores.ts";
+import { readScores, writeMask } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 import { maskText } from "../text/mask.ts";

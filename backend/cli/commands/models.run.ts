@@ -1,6 +1,5 @@
 import { pullHubModel } from "../../models/sources/hub/pull.ts";
-import type { PullProgress } from "../../models/sources/pull.ts";
-import { listHubModels, listModels, pullModel, removeModel } from "../../models/sources/pull.ts";
+import { listHubModels, listModels, type PullProgress, pullModel, removeModel } from "../../models/sources/pull.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";

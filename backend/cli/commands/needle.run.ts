@@ -1,7 +1,7 @@
 import { needleTest } from "../../../probes/needle.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { readMask } from "../../heads/mask.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import { readMask } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";

@@ -1,6 +1,7 @@
 import { patch } from "../../circuits/patch.ts";
 import { patchPaths } from "../../circuits/path.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { headModel } from "../../common/heads/model.ts";
 import {
   PATH_FORM_WORDS,
   type PatchMetric,
@@ -9,7 +10,6 @@ import {
   type PathEnd,
   type PathForm,
 } from "../../common/patching.ts";
-import { headModel } from "../../heads/model.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Context } from "../context.ts";
 import { readPairFile } from "../inputs/case-files.ts";

@@ -1,10 +1,9 @@
 import { probeHistory } from "../../../probes/history.ts";
-import type { RetrievalCase } from "../../../probes/index.ts";
-import { probe, probes } from "../../../probes/index.ts";
+import { probe, probes, type RetrievalCase } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
-import { writeScores } from "../../heads/scores.ts";
+import { writeScores } from "../../heads/files.ts";
 import { formatJson } from "../../json.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";

@@ -3,8 +3,7 @@ import type { Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { withStore } from "../store.ts";
 import { bytes } from "../text/format.ts";
-import type { RunDetails, ShownRun } from "../text/runs.ts";
-import { difference, differenceText, runsText, runText } from "../text/runs.ts";
+import { difference, differenceText, type RunDetails, runsText, runText, type ShownRun } from "../text/runs.ts";
 
 /** Prints the training runs. */
 export async function listRuns(context: Context): Promise<void> {

@@ -1,23 +1,11 @@
+import type { RetrievalCase } from "../../../probes/base.ts";
 import { type TokenPair, tokenPairs } from "../../circuits/pairs.ts";
 import { errorAt, HeadscopeError } from "../../common/errors.ts";
 import { type Intervention, parseInterventions } from "../../hooks/intervention-schema.ts";
-import { readJson } from "../../json.ts";
+import { describeJson, readJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
-import { about, checkRow, describe, input } from "./tokens.ts";
-
-/** One needle-in-a-haystack case of a cases file. */
-export interface RetrievalCase {
-  /** The prompt. */
-  ids: number[];
-  /** Span of the needle in it: [start, end). */
-  needleSpan: [number, number];
-  /** Most tokens to generate, default 10. */
-  maxNewTokens?: number;
-  /** Token that ends the answer. */
-  stopToken?: number;
-  /** Text that a right answer holds. */
-  answer?: string;
-}
+import { checkId, checkRow } from "../../models/tokens.ts";
+import { about, input } from "./tokens.ts";
 
 const FIELDS = ["ids", "needleSpan", "maxNewTokens", "stopToken", "answer"];
 const CASES = 'a cases file is a JSON array of {"ids": [...], "needleSpan": [start, end]}';
@@ -40,28 +28,28 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
   const unknown = Object.keys(given).find((key) => !FIELDS.includes(key));
   if (unknown !== undefined) throw input(`${label}: unknown field "${unknown}"`, `the fields are ${FIELDS.join(", ")}`);
   if (answer !== undefined && (typeof answer !== "string" || answer.trim() === ""))
-    throw input(`${label}: answer ${describe(answer)} is no text`, "give the text that a right answer holds");
-  const row = checkRow(ids, `${label}: ids`, { config });
+    throw input(`${label}: answer ${describeJson(answer)} is no text`, "give the text that a right answer holds");
+  checkRow(ids, `${label}: ids`, { config });
   const [start, end] = Array.isArray(needleSpan) && needleSpan.length === 2 ? needleSpan : [];
-  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start >= end || end > row.length)
+  if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || start >= end || end > ids.length)
     throw input(
-      `${label}: needleSpan ${JSON.stringify(needleSpan)} is not a span of its ${row.length} ids`,
+      `${label}: needleSpan ${JSON.stringify(needleSpan)} is not a span of its ${ids.length} ids`,
       "give [start, end) with 0 <= start < end <= the number of ids",
     );
   if (maxNewTokens !== undefined && !(Number.isInteger(maxNewTokens) && (maxNewTokens as number) > 0))
     throw input(
-      `${label}: maxNewTokens ${describe(maxNewTokens)} is not a number of tokens`,
+      `${label}: maxNewTokens ${describeJson(maxNewTokens)} is not a number of tokens`,
       "give a whole number from 1",
     );
-  if (stopToken !== undefined) checkRow([stopToken], `${label}: stopToken`, { config });
+  if (stopToken !== undefined) checkId(stopToken, `${label}: stopToken`, config);
   const most = (maxNewTokens as number | undefined) ?? 10;
-  if (row.length + most > config.n_ctx)
+  if (ids.length + most > config.n_ctx)
     throw input(
-      `${label}: ${row.length} ids and ${most} new tokens exceed the context of ${config.n_ctx}`,
+      `${label}: ${ids.length} ids and ${most} new tokens exceed the context of ${config.n_ctx}`,
       "shorten the haystack or lower maxNewTokens",
     );
   return {
-    ids: row,
+    ids: ids as number[],
     needleSpan: [start, end],
     ...(maxNewTokens === undefined ? {} : { maxNewTokens: maxNewTokens as number }),
     ...(stopToken === undefined ? {} : { stopToken: stopToken as number }),
@@ -95,6 +83,6 @@ export async function readInterventions(path: string): Promise<Intervention[]> {
 
 function fields(value: unknown, label: string, shape: string): Record<string, unknown> {
   if (value === null || typeof value !== "object" || Array.isArray(value))
-    throw input(`${label} is ${describe(value)}`, shape);
+    throw input(`${label} is ${describeJson(value)}`, shape);
   return value as Record<string, unknown>;
 }

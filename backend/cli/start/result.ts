@@ -1,11 +1,11 @@
 import type { Haystack } from "../../../probes/haystack.ts";
 import type { MaskSearch } from "../../../probes/mask-search.ts";
 import type { NeedleAnswer } from "../../common/api/jobs.ts";
-import type { Head } from "../../common/heads/head.ts";
-import { type HeadMask, meaningOf } from "../../heads/mask.ts";
-
-import { formatHead } from "../../heads/refs.ts";
-import { type HeadScores, ranking } from "../../heads/scores.ts";
+import { formatHead, type Head } from "../../common/heads/head.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import { ranking } from "../../common/heads/metric.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
 import type { ToyTraining } from "./training.ts";
 

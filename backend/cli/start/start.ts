@@ -8,16 +8,21 @@ import type { TokenLosses } from "../../circuits/loss.ts";
 import type { NeedleAnswer } from "../../common/api/jobs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
+import { type HeadMask, maskFromScores } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import { ranking } from "../../common/heads/metric.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
+import { Random } from "../../common/random.ts";
+import { repeatedRows } from "../../common/token-rows.ts";
 import { exportHeads } from "../../exports/index.ts";
-import { type HeadMask, maskFromScores, meaningOf, writeMask } from "../../heads/mask.ts";
-import { type HeadScores, ranking, writeScores } from "../../heads/scores.ts";
+import { writeMask, writeScores } from "../../heads/files.ts";
 import { generate } from "../../inference/generate.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { pulledModel, pullModel } from "../../models/sources/pull.ts";
+import { tokenPool } from "../../models/tokens.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import { Random } from "../../runtime/random.ts";
 import { MainJobRecord, mainJobFolder } from "../../store/main-job.ts";
 import type { Context } from "../context.ts";
 import { lineOf } from "../errors.ts";
@@ -87,7 +92,7 @@ async function perform(context: Context, options: MainJobOptions & { note: MainJ
     await context.show(sections.head(backend, facts, sizes));
 
     await note({ part: "scores", model: ref });
-    const rows = repeatedRows(model, sizes);
+    const rows = randomRepeats(model, sizes);
     const { scores, probeMs } = await score(context, model, { tokens: rows, sizes, out });
     await context.show(sections.scores(scores, probeMs, sizes));
 
@@ -192,13 +197,11 @@ async function writeAll(out: string, scores: readonly HeadScores[]): Promise<voi
   for (const each of scores) await writeScores(join(out, `${each.probe}.json`), each);
 }
 
-/** Rows BOS r r of random ids; without a BOS token the first id stands in its place. */
-function repeatedRows({ config, tokenizer }: Model, { rows, length }: Sizes): number[][] {
+/** Rows BOS r r of ids out of the whole vocabulary; without a BOS token the first id stands in its place. */
+function randomRepeats(model: Model, { rows, length }: Sizes): number[][] {
   const random = new Random(SEED);
-  return Array.from({ length: rows }, () => {
-    const half = Array.from({ length }, () => random.integer(0, config.d_vocab));
-    return [tokenizer?.bos ?? 0, ...half, ...half];
-  });
+  const draw = (): number => random.integer(0, model.config.d_vocab);
+  return repeatedRows(tokenPool(model).first, rows, () => Array.from({ length }, draw));
 }
 
 async function ablateInduction(

@@ -1,7 +1,7 @@
 import { join, relative } from "node:path";
-import { meaningOf } from "../../heads/mask.ts";
-import { formatHead } from "../../heads/refs.ts";
-import { mainMetric } from "../../heads/scores.ts";
+import { formatHead } from "../../common/heads/head.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import { mainMetric } from "../../common/heads/metric.ts";
 import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "../text/format.ts";
 import { curveText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";

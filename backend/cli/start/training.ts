@@ -1,14 +1,15 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { ablateSweep } from "../../circuits/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
+import { parseHeadMetric } from "../../common/heads/head-metric.ts";
+import { Random } from "../../common/random.ts";
 import { halfOfRise } from "../../common/rise.ts";
+import { repeatedRows } from "../../common/token-rows.ts";
 import { runsFor } from "../../jobs/reuse.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
 import { loadModel } from "../../models/load.ts";
 import type { BackendChoice } from "../../runtime/backend.ts";
-import { Random } from "../../runtime/random.ts";
 import { openStore, type RunRecord } from "../../store/store.ts";
-import { parseHeadMetric } from "../../training/head-metric.ts";
 import type { Curves, MetricPoint } from "../../training/record/curves.ts";
 import { makeSpec } from "../../training/spec.ts";
 import type { Context } from "../context.ts";
@@ -136,10 +137,8 @@ async function ablateFormed(
     const { n_layers, n_heads, n_ctx } = model.config;
     const length = Math.min(ROWS.length, Math.floor((n_ctx - 1) / 2));
     const random = new Random(0, 1);
-    const tokens = Array.from({ length: ROWS.count }, () => {
-      const half = Array.from({ length }, () => random.integer(1, vocabulary));
-      return [0, ...half, ...half];
-    });
+    const draw = (): number => random.integer(1, vocabulary);
+    const tokens = repeatedRows(0, ROWS.count, () => Array.from({ length }, draw));
     const known = Object.values(formed).flat();
     const others = Array.from({ length: n_layers * n_heads }, (_, i) => ({
       layer: Math.floor(i / n_heads),

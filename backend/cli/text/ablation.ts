@@ -1,7 +1,7 @@
 import type { Ablation } from "../../circuits/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
-import { formatHead } from "../../heads/refs.ts";
+import { formatHead } from "../../common/heads/head.ts";
 import { bold, dim, number, plural, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { KeptReport, ReportComparison } from "../../common/api/experiments.ts";
+import type { Claim, Report } from "../../common/figures/report.ts";
+import { measuredText } from "../../common/figures/text.ts";
 import { type ParameterChange, settingText } from "../../common/presets.ts";
-import { measuredText } from "../../reports/html.ts";
-import type { Claim, Report } from "../../reports/report.ts";
 import type { DefinitionDocument } from "./definition.ts";
 import { bold, dim, table } from "./format.ts";
 

@@ -1,6 +1,6 @@
 import type { HeadHistory } from "../../../probes/history.ts";
-import { formatHead } from "../../heads/refs.ts";
-import { rankTable } from "../../heads/scores.ts";
+import { formatHead } from "../../common/heads/head.ts";
+import { rankTable } from "../../common/heads/table.ts";
 import { bold, number, plural, table } from "./format.ts";
 
 /**

@@ -1,6 +1,7 @@
 import type { MaskPoint } from "../../../probes/mask-search.ts";
-import { type HeadMask, meaningOf } from "../../heads/mask.ts";
-import { formatKvHead } from "../../heads/refs.ts";
+import { formatKvHead } from "../../common/heads/head.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
 import { dim, number, plural, table } from "./format.ts";
 
 /** Shows what a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */

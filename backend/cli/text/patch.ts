@@ -1,7 +1,7 @@
 import type { TokenPair } from "../../circuits/pairs.ts";
 import type { PatchResult } from "../../circuits/patch.ts";
-import { formatHead, formatKvHead } from "../../heads/refs.ts";
-import { rankTable } from "../../heads/scores.ts";
+import { formatHead, formatKvHead } from "../../common/heads/head.ts";
+import { rankTable } from "../../common/heads/table.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, dim, number, table } from "./format.ts";
 

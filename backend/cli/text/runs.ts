@@ -1,6 +1,6 @@
+import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import type { ShownStatus } from "../../common/words.ts";
 import type { CheckpointRow, RunRecord } from "../../store/store.ts";
-import { parseHeadMetric } from "../../training/head-metric.ts";
 import type { Curves, MetricPoint } from "../../training/record/curves.ts";
 import { bold, bytes, count, dim, number, signed, table } from "./format.ts";
 

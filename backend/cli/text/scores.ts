@@ -1,6 +1,7 @@
-import type { HeadAxis } from "../../heads/model.ts";
-import { headFormat } from "../../heads/refs.ts";
-import { type HeadScores, mainMetric, rankTable } from "../../heads/scores.ts";
+import { type HeadAxis, headFormat } from "../../common/heads/head.ts";
+import { mainMetric } from "../../common/heads/metric.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
+import { rankTable } from "../../common/heads/table.ts";
 import { bold, dim, number, plural, table } from "./format.ts";
 
 /** The best heads of a table on one line: "18.6 0.93  17.3 0.88". */

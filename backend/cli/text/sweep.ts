@@ -1,5 +1,6 @@
+import { parameterText } from "../../common/command-line.ts";
 import { csvText } from "../../common/csv.ts";
-import { describeValues, type SweepPlan, type SweepResult, valueText } from "../../jobs/sweep.ts";
+import { describeValues, type SweepPlan, type SweepResult } from "../../jobs/sweep.ts";
 import { plural, table } from "./format.ts";
 
 /**
@@ -10,7 +11,7 @@ export function sweepCsv({ varied }: SweepPlan, results: readonly SweepResult[])
   const metrics = metricsOf(results);
   const rows = results.flatMap(({ values, runs }) =>
     runs.map(({ run, seed, status, step, metrics: own }) => [
-      ...varied.map((name) => valueText(values[name])),
+      ...varied.map((name) => parameterText(values[name])),
       ...[seed, run, status, step],
       ...metrics.map((name) => own[name] ?? ""),
     ]),
@@ -28,7 +29,7 @@ export function sweepText({ task, varied, seeds }: SweepPlan, results: readonly 
     ...metrics.map((head) => ({ head, align: "right" as const })),
   ];
   const rows = results.map((result) => [
-    ...varied.map((name) => valueText(result.values[name])),
+    ...varied.map((name) => parameterText(result.values[name])),
     ...(unfinished ? [statusText(result)] : []),
     ...metrics.map((name) => rangeText(result.metrics[name])),
   ]);

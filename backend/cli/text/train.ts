@@ -1,6 +1,6 @@
-import { formatHead } from "../../heads/refs.ts";
+import { formatHead } from "../../common/heads/head.ts";
+import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import type { RunRecord, Store } from "../../store/store.ts";
-import { parseHeadMetric } from "../../training/head-metric.ts";
 import { bold, count, dim, number, table } from "./format.ts";
 
 const HEADS_SHOWN = 4;

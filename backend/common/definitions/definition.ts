@@ -18,12 +18,12 @@ export interface Definition<S extends z.ZodObject = z.ZodObject> {
   readonly parameters: S;
 }
 
-/** Parameters of a definition, checked and complete: those that `run` or `write` receives. */
+/** The parameters of a definition as `run` or `write` receives them, checked and complete. */
 export type ParametersOf<D extends Definition> = z.output<D["parameters"]>;
 
 /** The definitions of one kind, found by name. */
 export interface Registry<D extends Definition> {
-  /** Noun for one of the definitions, such as "probe"; errors use it. */
+  /** Noun of the definitions, such as "probe"; errors use it. */
   readonly kind: string;
   list(): readonly D[];
   names(): string[];

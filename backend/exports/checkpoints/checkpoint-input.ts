@@ -1,4 +1,4 @@
-import { headModel } from "../../heads/model.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { FAMILIES } from "../../models/families/index.ts";
 import { pieceRows } from "../../models/families/parts.ts";
 import type { Model } from "../../models/model.ts";

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
-import { type HeadMask, meaningOf } from "../../heads/mask.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
 
 import type { ModelConfig } from "../../models/config.ts";
 import { writeFileAtomic } from "../../paths.ts";

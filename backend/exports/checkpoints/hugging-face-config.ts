@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import type { Family } from "../../models/families/family.ts";
-import { sideOf } from "../../models/families/family.ts";
+import { type Family, sideOf } from "../../models/families/family.ts";
 import type { PartTensor } from "../../models/families/inverse.ts";
 import type { Checkpoint } from "../../models/formats/checkpoint.ts";
 import type { Model } from "../../models/model.ts";

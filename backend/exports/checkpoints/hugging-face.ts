@@ -2,9 +2,8 @@ import { copyFile, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Head } from "../../common/heads/head.ts";
+import { formatHead, type Head } from "../../common/heads/head.ts";
 
-import { formatHead } from "../../heads/refs.ts";
 import { formatJson, readText } from "../../json.ts";
 import type { Family, Parts } from "../../models/families/family.ts";
 import { FAMILIES } from "../../models/families/index.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { type CsvCell, csvText } from "../../common/csv.ts";
-import type { HeadMask } from "../../heads/mask.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter } from "../export.ts";
 import { refuseFolder } from "../folder.ts";

@@ -1,11 +1,13 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import { kvTable, mainMetric } from "../../common/heads/metric.ts";
+import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/window.ts";
 import { fileInside } from "../../files.ts";
-import { meaningOf } from "../../heads/mask.ts";
-import { type HeadModel, shapeWords } from "../../heads/model.ts";
-import { createScores, type HeadScores, kvTable, mainMetric } from "../../heads/scores.ts";
+import { createScores } from "../../heads/files.ts";
 import { readJson, readText } from "../../json.ts";
 import type { Exporter, ExportInput, Importer } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";

@@ -1,8 +1,10 @@
 import { basename } from "node:path";
 import { z } from "zod";
 import { HeadscopeError } from "../../common/errors.ts";
-import { type HeadModel, shapeWords } from "../../heads/model.ts";
-import { createScores, type HeadMetric, queryMetric } from "../../heads/scores.ts";
+import { queryMetric } from "../../common/heads/metric.ts";
+import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
+import type { HeadMetric } from "../../common/heads/scores.ts";
+import { createScores } from "../../heads/files.ts";
 import { readJson } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter, Importer } from "../export.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { HeadMask } from "../../heads/mask.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { floatBytes, layoutSafetensors } from "../checkpoints/safetensors-header.ts";
 import type { Exporter } from "../export.ts";

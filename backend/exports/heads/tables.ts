@@ -1,6 +1,7 @@
-import { type HeadMask, meaningOf } from "../../heads/mask.ts";
-import type { HeadAxis } from "../../heads/model.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import type { HeadAxis } from "../../common/heads/head.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import { meaningOf } from "../../common/heads/meaning.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 
 /** Numbers by head under the name that foreign files give them. */
 export interface HeadTable {

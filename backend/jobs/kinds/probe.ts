@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { type ProbeRequest, probeMany, probes as registry } from "../../../probes/index.ts";
 import { modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
-import type { HeadScores } from "../../heads/scores.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";

@@ -60,7 +60,7 @@ export interface CachedLayer extends Pick<AttentionLimits, "local"> {
 
 /** The reach of a chunk's queries into the cache, beside their place. */
 export interface Reach extends Pick<AttentionLimits, "local"> {
-  /** Whether reductions will look at key positions. */
+  /** True where reductions will look at key positions. */
   needPositions: boolean;
   /** By KV head, windows of heads that are stored in full. */
   windows?: readonly (Window | undefined)[] | undefined;
@@ -98,12 +98,12 @@ export function describeAccess(
     const limited = (local !== undefined && (stored || needPositions)) || (window && !stored);
     return count === 1 && !limited ? false : { window, local };
   });
-  const looked = needPositions || limits.some((limit) => limit !== false);
+  const positioned = needPositions || limits.some((limit) => limit !== false);
   const tensors = new SharedTensors();
-  const row = { count, d_head: config.d_head, looked };
+  const row = { count, d_head: config.d_head, looked: positioned };
   const rows = starts.map((start): RowPlace => {
-    const query = looked ? tensors.once(`query ${start}`, () => queryPositions(count, start)) : undefined;
-    const valid = looked ? tensors.once("valid", () => validity(tokens)) : undefined;
+    const query = positioned ? tensors.once(`query ${start}`, () => queryPositions(count, start)) : undefined;
+    const valid = positioned ? tensors.once("valid", () => validity(tokens)) : undefined;
     return { query, valid, ...describeRow({ ...row, start }, layout, reach, tensors) };
   });
   return { rows, limits, dispose: () => tensors.dispose() };
@@ -134,7 +134,7 @@ class SharedTensors {
 
 /** Slots to write and rows to read of `count` new tokens of a row, from `start` on. */
 function describeRow(
-  { start, count, d_head, looked }: { start: number; count: number; d_head: number; looked: boolean },
+  { start, count, d_head, looked: positioned }: { start: number; count: number; d_head: number; looked: boolean },
   { windows, offsets, begins }: RowLayout,
   { local, needPositions }: Reach,
   tensors: SharedTensors,
@@ -154,7 +154,7 @@ function describeRow(
     const place = (keys: number): string => (local === undefined ? `${keys}` : `${start} ${end} ${name}`);
     const begin = moves ? tensors.whole(`begin ${start} ${g} ${end}`, () => [offsets[g]! + skipped, 0]) : begins[g]!;
     const size = tensors.whole(`size ${place(held)}`, () => [held, d_head]);
-    if (!looked) return { begin, size };
+    if (!positioned) return { begin, size };
     const positions = tensors.once(`positions ${start} ${name} ${place(held + (ring ? count : 0))}`, () =>
       tf.tensor2d([[...heldPositions(length, window).slice(skipped), ...(ring ? own : [])]]),
     );

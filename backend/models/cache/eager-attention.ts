@@ -55,14 +55,14 @@ function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): Att
       const own = Array.from({ length: C }, (_, t) => start + t);
       const heads = cache.heads[layer]![r]!.map((head, g) => {
         const held = [...heldPositions(start, head.window), ...own];
-        const there = new Set(held);
-        const gone = tf.tensor2d([Array.from({ length }, (_, p) => (there.has(p) ? 0 : -1e9))]);
+        const present = new Set(held);
+        const absence = tf.tensor2d([Array.from({ length }, (_, p) => (present.has(p) ? 0 : -1e9))]);
         const limits = { window: head.window ?? windows[g], local };
         const stored = head.read(start);
         const read = {
           keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
           values: spread(stored.values, ownRows(v, r * C, g, C), held),
-          mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), key, limits), gone),
+          mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), key, limits), absence),
         };
         head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
         return read;

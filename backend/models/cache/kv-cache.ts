@@ -46,7 +46,7 @@ export interface HeadCache {
   dispose(): void;
 }
 
-/** Where the heads of a layer lie in its buffers; layers of equal windows share one. */
+/** The places of a layer's heads in its buffers; layers of equal windows share one. */
 export interface RowLayout {
   /** Tells layouts apart within a cache. */
   readonly key: string;
@@ -113,13 +113,13 @@ class NativeHeadCache implements HeadCache {
   append(start: number, keys: Tensor, values: Tensor): void {
     const first = this.#row.layout.offsets[this.#head]!;
     tf.tidy(() => {
-      const kept = survivors(start, start + keys.shape[0]!, this.window);
+      const positions = survivors(start, start + keys.shape[0]!, this.window);
       const slots = tf.tensor1d(
-        kept.map((p) => first + slotOf(p, this.window)),
+        positions.map((p) => first + slotOf(p, this.window)),
         "int32",
       );
       const take = tf.tensor1d(
-        kept.map((p) => p - start),
+        positions.map((p) => p - start),
         "int32",
       );
       scatterRows(this.#row.keys.handle, slots, gatherRows(keys, take));
@@ -154,12 +154,12 @@ class PortableHeadCache implements HeadCache {
 
   append(start: number, keys: Tensor, values: Tensor): void {
     const end = start + keys.shape[0]!;
-    const from = new Map(
+    const index = new Map(
       [...heldPositions(start, this.window), ...Array.from({ length: end - start }, (_, i) => start + i)].map(
         (p, i) => [p, i],
       ),
     );
-    const order = heldPositions(end, this.window).map((p) => from.get(p)!);
+    const order = heldPositions(end, this.window).map((p) => index.get(p)!);
     const extend = (held: Tensor, rows: Tensor): Tensor => {
       const next = tf.tidy(() => {
         const before = slotsUsed(start, this.window);
@@ -267,7 +267,7 @@ export class KvCache {
     return this.heads.length * this.#config.n_key_value_heads * tokens * this.#config.d_head * 2 * 4;
   }
 
-  /** Whether any head of a layer streams. */
+  /** True where any head of a layer streams. */
   streams(layer: number): boolean {
     return this.heads[layer]![0]!.some((head) => head.window !== undefined);
   }

@@ -21,8 +21,8 @@ export function sliceAffine(affine: Affine, name: string, chunk: Chunk, plan: Pl
       remedy: "choose `positions` among those that there are, or give a pattern with a query for every position",
     });
   }
-  const held = Math.max(affine.gain.shape[axis] ?? 1, affine.bias.shape[axis] ?? 1);
-  if (held > 1 && Math.min(...firsts) >= held) return before;
+  const extent = Math.max(affine.gain.shape[axis] ?? 1, affine.bias.shape[axis] ?? 1);
+  if (extent > 1 && Math.min(...firsts) >= extent) return before;
   const keys = Math.max(...firsts) + chunk.tokens;
   const cut = (t: Tensor, outside: number): Tensor => {
     const part = (t.shape[axis] ?? 1) > 1 ? positionsOf(t, { axis, outside }, firsts, chunk) : t;
@@ -44,7 +44,7 @@ function positionsOf(
   firsts: number[],
   chunk: Chunk,
 ): Tensor {
-  const from = (rows: Tensor, first: number): Tensor => {
+  const stretch = (rows: Tensor, first: number): Tensor => {
     const count = Math.max(0, Math.min(chunk.real, rows.shape[axis]! - first));
     const size = rows.shape.map((n, a) => (a === axis ? count : n));
     if (count === 0)
@@ -55,20 +55,20 @@ function positionsOf(
     const begin = rows.shape.map((_, a) => (a === axis ? first : 0));
     return widened(tf.slice(rows, begin, size), axis, chunk.tokens, outside);
   };
-  if (firsts.every((first) => first === firsts[0])) return from(t, firsts[0]!);
+  if (firsts.every((first) => first === firsts[0])) return stretch(t, firsts[0]!);
   const row = (r: number): Tensor => (t.shape[0] === 1 ? t : tf.slice(t, r, 1));
   return tf.concat(
-    firsts.map((first, r) => from(row(r), first)),
+    firsts.map((first, r) => stretch(row(r), first)),
     0,
   );
 }
 
 /** An axis cut or filled up to a length. */
 function widened(t: Tensor, axis: number, length: number, filler: number): Tensor {
-  const held = t.shape[axis]!;
-  if (held === length) return t;
+  const extent = t.shape[axis]!;
+  if (extent === length) return t;
   const size = t.shape.map((n, a) => (a === axis ? Math.min(n, length) : n));
-  if (held > length)
+  if (extent > length)
     return tf.slice(
       t,
       t.shape.map(() => 0),
@@ -76,7 +76,7 @@ function widened(t: Tensor, axis: number, length: number, filler: number): Tenso
     );
   return tf.pad(
     t,
-    t.shape.map((_, a) => [0, a === axis ? length - held : 0] as [number, number]),
+    t.shape.map((_, a) => [0, a === axis ? length - extent : 0] as [number, number]),
     filler,
   );
 }
@@ -123,11 +123,11 @@ export function joinChunks(parts: Tensor[], plan: Plan, width: number): Tensor {
 export function withoutPadding(t: Tensor, name: string, { lengths, total }: Plan): Tensor {
   if (lengths.every((length) => length === total)) return t;
   const pattern = isPattern(name);
-  const own = tf.tensor2d(
+  const real = tf.tensor2d(
     lengths.map((length) => Array.from({ length: total }, (_, position) => (position < length ? 1 : 0))),
     [lengths.length, total],
     "bool",
   );
   const shape = t.shape.map((_, axis) => (axis === 0 ? lengths.length : axis === (pattern ? 2 : 1) ? total : 1));
-  return tf.where(tf.broadcastTo(tf.reshape(own, shape), t.shape), t, tf.zerosLike(t));
+  return tf.where(tf.broadcastTo(tf.reshape(real, shape), t.shape), t, tf.zerosLike(t));
 }

@@ -148,13 +148,13 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
     { prefix: "", names },
     { starts: plan.starts, slice: (affine, name) => endAffine(affine, name, pass) },
   );
-  const looked = own.wanted.length + own.affine.size + own.hooks.size > 0;
-  const exact = looked ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
+  const requested = own.wanted.length + own.affine.size + own.hooks.size > 0;
+  const exact = requested ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
   const tokens = exact.shape[0]!;
   const dense = tokens > 8 && weights.unembed.narrow ? weights.unembed.widen() : undefined;
   const { out, activations } = runStage({
     key: `unembed|${model.key}`,
-    extent: looked ? { rows, tokens: count } : { rows: 1, tokens },
+    extent: requested ? { rows, tokens: count } : { rows: 1, tokens },
     tensors: [exact],
     weights: flattenEnd(weights, dense ? weights.unembed.dense(dense) : weights.unembed),
     requests: own,

@@ -186,7 +186,7 @@ export class LayerPass {
     return this.#pass.stage(stage, chunk, this.#points(OUTPUT_NAMES))[0]!;
   }
 
-  /** Where nobody looks in between: the end of this block and the beginning of the next as one function. */
+  /** Runs as one function, since nobody looks in between: the end of this block and the beginning of the next. */
   #throughNext(
     stream: Stream,
     chunk: Chunk,
@@ -244,11 +244,11 @@ const splits = new WeakMap<BlockWeights, SplitWeights>();
 
 /** The weights of a block by stage, so that each function takes only its own. */
 function splitWeights(block: BlockWeights): SplitWeights {
-  const known = splits.get(block);
-  if (known) return known;
-  const made = flattenStages(block);
-  splits.set(block, made);
-  return made;
+  const stages = splits.get(block);
+  if (stages) return stages;
+  const flat = flattenStages(block);
+  splits.set(block, flat);
+  return flat;
 }
 
 /** Two groups of weights as one. */

@@ -4,6 +4,7 @@ import type { Access } from "../cache/access.ts";
 import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
 import type { LongAccess } from "../cache/long-attention.ts";
 import type { Model } from "../model.ts";
+import { checkFits, checkRows as checkTokenRows } from "../tokens.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -51,8 +52,9 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   const lengths = lengthsOf(input, config);
   const rows = lengths.length;
   const total = Math.max(0, ...lengths);
+  if (input.tokens) checkTokenRows(input.tokens, "", { config });
   if (rows === 0 || Math.min(...lengths) === 0)
-    throw new HeadscopeError("input", "a row of tokens is empty", { remedy: "give every row at least one token" });
+    throw new HeadscopeError("input", "a row has no positions", { remedy: "give every row at least one" });
   if (cache && cache.rows !== rows)
     throw new HeadscopeError("usage", `the cache has ${cache.rows} rows, the input ${rows}`, {
       remedy: "make a cache with as many rows",
@@ -75,7 +77,6 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
       remedy: "give the cache windows of its own",
     });
-  checkTokens(input.tokens, config.d_vocab);
   checkRows("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
   checkRows("keyMask", input.keyMask, lengths, whole(0, 1));
   const blind = input.keyMask?.findIndex((row) => !row.includes(1)) ?? -1;
@@ -85,10 +86,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     });
   checkWindows(input.windows, config);
   const end = Math.max(...starts) + total;
-  if (end > config.n_ctx)
-    throw new HeadscopeError("input", `${end} tokens are more than the model's context of ${config.n_ctx}`, {
-      remedy: "shorten the input",
-    });
+  checkFits(end, cache ? "the input with what is cached" : "the input", config);
   const long = total > CHUNK;
   if (long && input.keyMask)
     throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
@@ -206,15 +204,4 @@ function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] 
       },
     );
   return new Array<number>(rows).fill(positions);
-}
-
-function checkTokens(tokens: ForwardInput["tokens"], d_vocab: number): void {
-  tokens?.forEach((row, r) => {
-    const bad = row.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= d_vocab);
-    if (bad >= 0) {
-      throw new HeadscopeError("input", `token id ${row[bad]} (row ${r}, position ${bad}) is outside the vocabulary`, {
-        remedy: `ids go from 0 to ${d_vocab - 1}`,
-      });
-    }
-  });
 }

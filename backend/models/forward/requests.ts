@@ -70,12 +70,12 @@ export class HookRequests {
     return { wanted: names.filter((name) => this.#wanted.has(prefix + name)), affine, hooks };
   }
 
-  /** Whether there are requests in a layer. */
+  /** True where there are requests in a layer. */
   touches(layer: number): boolean {
     return this.#touched.has(blockHook(layer, ""));
   }
 
-  /** Whether any request looks at or changes the whole pattern of a layer. */
+  /** True where any request looks at or changes the whole pattern of a layer. */
   touchesPattern(layer: number): boolean {
     const points = ATTENTION_NAMES.map((name) => blockHook(layer, name));
     return points.some((name) => [this.#wanted, this.#affine, this.#hooks].some((some) => some.has(name)));

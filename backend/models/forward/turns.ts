@@ -28,22 +28,22 @@ export async function forwardInTurns(
     for (let first = startLayer; first < stopLayer; first += layers) {
       if (done.length > 0) await turn();
       const last = done.at(-1);
-      const from = last === undefined ? input : { ...common, resid: last.resid };
+      const start = last === undefined ? input : { ...common, resid: last.resid };
       done.push(
-        forward(model, { ...from, startLayer: first, stopLayer: Math.min(first + layers, stopLayer) }, options),
+        forward(model, { ...start, startLayer: first, stopLayer: Math.min(first + layers, stopLayer) }, options),
       );
       last?.resid.dispose();
     }
   } catch (error) {
-    for (const each of done.slice(0, -1))
-      tf.dispose([...each.activations.values(), ...[...each.reductions.values()].flat()]);
+    for (const part of done.slice(0, -1))
+      tf.dispose([...part.activations.values(), ...[...part.reductions.values()].flat()]);
     done.at(-1)?.dispose();
     throw error;
   }
-  return joined(done);
+  return joinStretches(done);
 }
 
-/** Whether rows differ in length: only their tokens say where each ends. */
+/** True where rows differ in length: only their tokens say where each ends. */
 function isRagged({ tokens = [] }: ForwardInput): boolean {
   return new Set(tokens.map(({ length }) => length)).size > 1;
 }
@@ -57,11 +57,11 @@ function size({ tokens, inputs, resid }: ForwardInput): number {
 }
 
 /** Stretches as one forward: what was looked at of all of them, and the end of the last. */
-function joined(done: readonly ForwardResult[]): ForwardResult {
+function joinStretches(done: readonly ForwardResult[]): ForwardResult {
   const { resid, logits, lengths } = done.at(-1)!;
-  const activations = new Map(done.flatMap((each) => [...each.activations]));
+  const activations = new Map(done.flatMap((part) => [...part.activations]));
   const names = done[0]!.reductions.keys();
-  const reductions = new Map([...names].map((name) => [name, done.flatMap((each) => each.reductions.get(name)!)]));
+  const reductions = new Map([...names].map((name) => [name, done.flatMap((part) => part.reductions.get(name)!)]));
   const all = [resid, ...(logits ? [logits] : []), ...activations.values(), ...[...reductions.values()].flat()];
   return { lengths, resid, ...(logits ? { logits } : {}), activations, reductions, dispose: () => tf.dispose(all) };
 }

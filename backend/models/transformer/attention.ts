@@ -223,7 +223,7 @@ function patternOf(masked: Tensor, mask: Tensor | undefined, hook: Hook): Tensor
   );
 }
 
-/** Where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
+/** True where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
 function seen(scores: Tensor, mask?: Tensor): Tensor {
   const above = tf.logicalNot(tf.lessEqual(scores, MASKED));
   return mask ? tf.logicalAnd(tf.greater(mask, MASKED), above) : above;

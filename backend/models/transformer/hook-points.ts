@@ -6,9 +6,9 @@ const blockNames = new WeakMap<ModelConfig, readonly string[]>();
 
 /** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
 export function blockHookNames(config: ModelConfig): readonly string[] {
-  const known = blockNames.get(config) ?? listBlockHooks(config);
-  blockNames.set(config, known);
-  return known;
+  const names = blockNames.get(config) ?? listBlockHooks(config);
+  blockNames.set(config, names);
+  return names;
 }
 
 function listBlockHooks(config: ModelConfig): string[] {
@@ -56,7 +56,7 @@ export function activationWidth(config: ModelConfig, name: string): number[] {
   return /^mlp\./.test(short) ? [d_mlp] : [d_model];
 }
 
-/** Whether a name is of the attention itself: [rows, heads, query, key] instead of [rows, position, ...]. */
+/** True for the names of the attention itself: [rows, heads, query, key] instead of [rows, position, ...]. */
 export function isPattern(name: string): boolean {
   return ATTENTION_NAMES.some((n) => name.endsWith(n));
 }

@@ -47,8 +47,8 @@ function llama3(w: number, scaling: Extract<RotaryScaling, { type: "llama3" }>):
   const stretched = f(w / factor);
   if (wave > original_context / low) return stretched;
   if (wave < original_context / high) return w;
-  const kept = f(f(f(original_context / wave) - low) / (high - low));
-  return f(f(f(1 - kept) * stretched) + f(kept * w));
+  const share = f(f(f(original_context / wave) - low) / (high - low));
+  return f(f(f(1 - share) * stretched) + f(share * w));
 }
 
 /** Frequencies that turn more than beta_fast times over the original context are kept, below beta_slow stretched, a ramp between. */
@@ -67,8 +67,8 @@ function yarn(
   const high = end === low ? end + 0.001 : end;
   return periods.map((period, i) => {
     const stretch = Math.min(1, Math.max(0, f(f(i - low) / f(high - low))));
-    const kept = f(1 - stretch);
-    return f(f(f(1 / f(factor * period)) * f(1 - kept)) + f(f(1 / period) * kept));
+    const share = f(1 - stretch);
+    return f(f(f(1 / f(factor * period)) * f(1 - share)) + f(f(1 / period) * share));
   });
 }
 
@@ -98,9 +98,9 @@ export function rotaryTables(config: ModelConfig, length: number, local = false)
   for (let p = 0; p < length; p++) {
     for (let i = 0; i < half; i++) {
       const angle = f(p * inverse[i]!);
-      const at = p * rotary_dim + i;
-      cos[at] = cos[at + half] = f(Math.cos(angle)) * factor;
-      sin[at] = sin[at + half] = f(Math.sin(angle)) * factor;
+      const index = p * rotary_dim + i;
+      cos[index] = cos[index + half] = f(Math.cos(angle)) * factor;
+      sin[index] = sin[index + half] = f(Math.sin(angle)) * factor;
     }
   }
   return { cos: tf.keep(tf.tensor2d(cos, [length, rotary_dim])), sin: tf.keep(tf.tensor2d(sin, [length, rotary_dim])) };

@@ -27,7 +27,7 @@ export interface TrainingInput {
   rotation?: Rotation | undefined;
   /** The same of local layers; default as the others'. */
   rotationLocal?: Rotation | undefined;
-  /** Whether outputs are wanted at every position, or at the last of each row. */
+  /** Positions whose outputs are wanted: every one, or the last of each row. */
   scored: "all" | "last";
 }
 
@@ -108,9 +108,9 @@ function lastBlock(
     return tf.reshape(tf.slice(all, [0, T - 1, ...rest.map(() => 0)], [rows, 1, ...rest]), [rows, ...rest]);
   };
   const normed = normalise(x, weights.ln1, "ln1", block);
-  const project = (from: Tensor, first: number, heads: number): Tensor => {
+  const project = (source: Tensor, first: number, heads: number): Tensor => {
     const weight = tf.slice(weights.qkv.widen(), [first * D, 0], [heads * D, d_model]);
-    const out = tf.matMul(from as Tensor2D, weight as Tensor2D, false, true);
+    const out = tf.matMul(source as Tensor2D, weight as Tensor2D, false, true);
     const biased = weights.qkvBias ? tf.add(out, tf.slice(weights.qkvBias, [first * D], [heads * D])) : out;
     return tf.reshape(biased, [-1, heads, D]);
   };

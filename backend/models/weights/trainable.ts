@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { Random } from "../../runtime/random.ts";
+import { Random } from "../../common/random.ts";
 import type { ModelConfig } from "../config.ts";
 import { Matrix } from "./matrix.ts";
 import { type Slot, slotsOf, type Weights, weightsOf } from "./weights.ts";

@@ -1,5 +1,5 @@
-import type { WorkerRequests } from "../../common/api/worker.ts";
 import { report } from "../../setup/terminal.mjs";
+import type { WorkerRequests } from "../../workers/requests/index.ts";
 import type { ServerContext } from "../context.ts";
 import { EventStream } from "../events/stream.ts";
 import type { Effort } from "../interactive/effort.ts";

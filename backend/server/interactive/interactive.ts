@@ -1,7 +1,7 @@
 import type { QueueEntry } from "../../common/api/health.ts";
-import type { WorkerRequests } from "../../common/api/worker.ts";
 import { type Answer, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
 import { modelIn } from "../../jobs/protocol.ts";
+import type { WorkerRequests } from "../../workers/requests/index.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";
 import { DeadlyModels } from "./deadly-models.ts";

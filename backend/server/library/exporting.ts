@@ -3,10 +3,12 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve } from "node:path";
 import type { z } from "zod";
 import type { ExportResult, exportRequest } from "../../common/api/exports.ts";
+import { command, parameterPairs } from "../../common/command-line.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { exporters } from "../../exports/index.ts";
 import { isInside, openRegular, writablePath } from "../../files.ts";
-import { type HeadMask, writeMask } from "../../heads/mask.ts";
-import { type HeadScores, writeScores } from "../../heads/scores.ts";
+import { writeMask, writeScores } from "../../heads/files.ts";
 import type { ServerContext } from "../context.ts";
 import { notFound } from "../http/problems.ts";
 import { existingFile, pathOfId } from "./files.ts";
@@ -25,7 +27,7 @@ type Request = z.output<typeof exportRequest>;
 export async function makeExport(request: Request, context: ServerContext, signal: AbortSignal): Promise<ExportResult> {
   const { format, params = {} } = request;
   const { folder, library, models, interactive } = context;
-  const { output } = exporters.get(format);
+  const { output, needsCheckpoint } = exporters.get(format);
   exporters.parse(format, params);
   const [scores, mask] = [
     typeof request.scores === "string" ? await library.readScores(request.scores) : request.scores,
@@ -46,7 +48,12 @@ export async function makeExport(request: Request, context: ServerContext, signa
       format,
       path: out,
       files: await Promise.all(files.map((file) => described(context, id, file === "" ? name : `${name}/${file}`))),
-      command: command({ format, source, model, params, name }),
+      command: command(["export", format], {
+        [source.option]: typedPath(source.path),
+        model: needsCheckpoint ? model : undefined,
+        param: parameterPairs(params),
+        out: basename(name),
+      }),
     };
   } catch (error) {
     await rm(exportFolder, { recursive: true, force: true });
@@ -67,13 +74,13 @@ async function sourceFile(
   { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
   folder: string,
   exportFolder: string,
-): Promise<readonly [option: string, path: string]> {
-  if (typeof scoresId === "string") return ["--scores", join(folder, scoresId)];
-  if (typeof maskId === "string") return ["--mask", join(folder, maskId)];
+): Promise<{ readonly option: "scores" | "mask"; readonly path: string }> {
+  if (typeof scoresId === "string") return { option: "scores", path: join(folder, scoresId) };
+  if (typeof maskId === "string") return { option: "mask", path: join(folder, maskId) };
   const path = join(exportFolder, scores === undefined ? "mask.source.json" : "scores.source.json");
   if (scores !== undefined) await writeScores(path, scores);
   else if (mask !== undefined) await writeMask(path, mask);
-  return [scores === undefined ? "--mask" : "--scores", path];
+  return { option: scores === undefined ? "mask" : "scores", path };
 }
 
 async function filesBelow(folder: string): Promise<string[]> {
@@ -107,36 +114,8 @@ async function beginning(path: string, bytes: number): Promise<string> {
   }
 }
 
-function command(parts: {
-  format: string;
-  source: readonly [string, string];
-  model: string | undefined;
-  params: Readonly<Record<string, unknown>>;
-  name: string;
-}): string {
-  const { format, source, model, params, name } = parts;
-  const text = (value: unknown): string =>
-    Array.isArray(value)
-      ? value.map(text).join(",")
-      : typeof value === "object"
-        ? JSON.stringify(value)
-        : String(value);
-  const words = [
-    ["npx headscope export", format],
-    [source[0], quote(typedPath(source[1]))],
-    ...(model !== undefined && exporters.get(format).needsCheckpoint ? [["--model", quote(model)]] : []),
-    ...Object.entries(params).map(([key, value]) => ["--param", quote(`${key}=${text(value)}`)]),
-    ["--out", quote(basename(name))],
-  ];
-  return words.flat().join(" ");
-}
-
 /** A path as one would type it here. */
 function typedPath(path: string): string {
   const here = process.cwd();
   return isInside(here, resolve(path)) ? relative(here, path) : path;
-}
-
-function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

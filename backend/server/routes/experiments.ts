@@ -4,8 +4,9 @@ import { compareReports, experiments, findReport, keptReports } from "../../../e
 import type { ExperimentEntry, ReportComparison } from "../../common/api/experiments.ts";
 import { experimentEntry, reportComparison } from "../../common/api/experiments.ts";
 import { shortName } from "../../common/api/fields.ts";
+import { reportSchema } from "../../common/figures/report.ts";
 import { PRESETS } from "../../common/presets.ts";
-import { REPORT_HTML, reportSchema } from "../../reports/report.ts";
+import { REPORT_HTML } from "../../reports/report.ts";
 import { route, SENT } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 

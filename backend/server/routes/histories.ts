@@ -1,12 +1,12 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import type { HeadHistory } from "../../../probes/history.ts";
 import { HISTORY_FORMAT, headHistorySchema } from "../../common/api/documents.ts";
 import { documentId } from "../../common/api/fields.ts";
 import { historyEntry, runId } from "../../common/api/runs.ts";
+import { parseDocument } from "../../common/heads/document.ts";
 import { leadsInside } from "../../files.ts";
-import { parseDocument, readDocument } from "../../heads/document.ts";
+import { readJson } from "../../json.ts";
 import { notFound } from "../http/problems.ts";
 import { route } from "../http/route.ts";
 import { existingFile, pathOfId } from "../library/files.ts";
@@ -38,12 +38,9 @@ export const historyRoutes = [
     async handle({ params: { id } }, { folder }) {
       const path = /^histories\/.+\.json$/.test(id) ? pathOfId(folder, id) : undefined;
       if (path === undefined) throw notFound(`there is no history ${id}`, "see GET /api/histories");
-      return readDocument(await existingFile([folder], path), "history", parseHistory);
+      const value = await readJson(await existingFile([folder], path), "history");
+      const remedy = "score the run's checkpoints again";
+      return parseDocument(headHistorySchema, value, { format: HISTORY_FORMAT, label: id, remedy });
     },
   }),
 ];
-
-function parseHistory(value: unknown, label: string): HeadHistory {
-  const remedy = "score the run's checkpoints again";
-  return parseDocument(headHistorySchema, value, { format: HISTORY_FORMAT, label, remedy });
-}

@@ -2,10 +2,9 @@ import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { documentId } from "../../common/api/fields.ts";
 import { maskAnswer, maskEntry, maskRequest } from "../../common/api/heads.ts";
-import type { Head } from "../../common/heads/head.ts";
-import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../heads/mask.ts";
-import type { HeadModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { type Head, parseHead } from "../../common/heads/head.ts";
+import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../common/heads/mask.ts";
+import type { HeadModel } from "../../common/heads/model.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 

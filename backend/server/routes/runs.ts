@@ -10,11 +10,12 @@ import {
   training,
   trainRequest,
 } from "../../common/api/runs.ts";
+import { command, parameterPairs } from "../../common/command-line.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { measureName } from "../../common/heads/head-metric.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
-import { measureName } from "../../training/head-metric.ts";
 import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
@@ -132,25 +133,17 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
 
 /** The command line that trains a run again: what differs from the task's defaults. */
 export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
-  const words = [`npx headscope train ${task}`];
-  const settings = { ...spec.params, ...spec.model, ...spec.training } as Record<string, unknown>;
   const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
   const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
-  for (const [name, value] of Object.entries(settings)) {
-    if (value === undefined || JSON.stringify(value) === JSON.stringify(defaults.get(name))) continue;
-    const text = Array.isArray(value)
-      ? value.join(",")
-      : typeof value === "object"
-        ? JSON.stringify(value)
-        : `${value}`;
-    words.push(
-      `--param ${/^[\w.,+-]*$/.test(text) ? `${name}=${text}` : `'${name}=${text.replaceAll("'", "'\\''")}'`}`,
-    );
-  }
-  if (seed !== 0) words.push(`--seed ${seed}`);
+  const settings = Object.entries({ ...spec.params, ...spec.model, ...spec.training }).filter(
+    ([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(defaults.get(name)),
+  );
   const usual = tasks.names().includes(task) ? (tasks.get(task).defaults?.probes ?? []) : [];
-  if (spec.probes.join() !== usual.join()) words.push(`--probes ${spec.probes.join(",") || "none"}`);
-  return words.join(" ");
+  return command(["train", task], {
+    param: parameterPairs(Object.fromEntries(settings)),
+    seed: seed === 0 ? undefined : seed,
+    probes: spec.probes.join() === usual.join() ? undefined : spec.probes.join(",") || "none",
+  });
 }
 
 function finite(value: number): number | null {

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { headComparisonSchema, headScoresSchema } from "../../common/api/documents.ts";
 import { documentId, modelRef, ordinal, shortName } from "../../common/api/fields.ts";
 import { scoresEntry } from "../../common/api/heads.ts";
+import { parseScores } from "../../common/heads/scores.ts";
 import { compareScores } from "../../heads/compare.ts";
-import { parseScores } from "../../heads/scores.ts";
 import { route } from "../http/route.ts";
 import { scoresId } from "../library/library.ts";
 

@@ -1,9 +1,10 @@
 import { type Ablation, ablate } from "../../circuits/ablate.ts";
 import type { CleanRun } from "../../circuits/ablation-runs.ts";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { AblateResult } from "../../common/api/interventions.ts";
-import { workerRequests } from "../../common/api/worker.ts";
-import { headModel } from "../../heads/model.ts";
-import { formatHead, parseHead } from "../../heads/refs.ts";
+import { rowsAblation } from "../../common/api/interventions.ts";
+import { formatHead, parseHead } from "../../common/heads/head.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Model } from "../../models/model.ts";
 import { handler } from "../handler.ts";
@@ -12,7 +13,7 @@ import { pacingOf, session } from "../session.ts";
 
 /** Takes heads out, and as many others of the same layers as a control. */
 export const request = handler({
-  payload: workerRequests.ablate.payload,
+  payload: rowsAblation(UNBOUNDED),
   async run(request, context): Promise<AblateResult> {
     const began = performance.now();
     const model = await session.models.open(request.model, context.signal);

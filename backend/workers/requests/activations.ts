@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { workerRequests } from "../../common/api/worker.ts";
+import { z } from "zod";
 import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -7,11 +7,11 @@ import { handler } from "../handler.ts";
 import type { Pacing } from "../prompt-runs.ts";
 import { withForward } from "../prompt-runs.ts";
 import { pacingOf, session } from "../session.ts";
-import { checkAnswer, cut, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
+import { checkAnswer, cut, look, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
 
 /** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */
 export const request = handler({
-  payload: workerRequests.activations.payload,
+  payload: z.strictObject({ ...look, hook: z.string() }),
   async run({ model: ref, ids, hook, slice, most }, context) {
     const model = await session.models.open(ref, context.signal);
     checkHookName(model.config, hook);

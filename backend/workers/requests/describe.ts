@@ -1,6 +1,6 @@
+import { z } from "zod";
 import type { ModelInfo } from "../../common/api/models.ts";
-import { workerRequests } from "../../common/api/worker.ts";
-import { headModel } from "../../heads/model.ts";
+import { headModel } from "../../common/heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import { handler } from "../handler.ts";
@@ -8,7 +8,7 @@ import { session } from "../session.ts";
 
 /** Opens a model and says what it is, and what this worker computes on. */
 export const request = handler({
-  payload: workerRequests.describe.payload,
+  payload: z.strictObject({ model: z.string() }),
   async run({ model: ref }, { signal }) {
     const { name, why, threads } = await initBackend();
     const model = await session.models.open(ref, signal);

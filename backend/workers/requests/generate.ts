@@ -1,25 +1,27 @@
-import type { z } from "zod";
+import { z } from "zod";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { GenerateResult } from "../../common/api/generation.ts";
-import { workerRequests } from "../../common/api/worker.ts";
+import { generateRequest } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, headModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { parseHead } from "../../common/heads/head.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
 import { type Generation, generate, PART } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
-import { requireTokenizer } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
+import { requireTokenizer } from "../../models/tokens.ts";
 import { handler } from "../handler.ts";
 import { LONG } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
-type GenerateRequest = z.output<typeof workerRequests.generate.payload>;
+const payload = generateRequest(UNBOUNDED, z.unknown());
+type GenerateRequest = z.output<typeof payload>;
 
 /** Continues a prompt; every token is told of as it comes. */
 export const request = handler({
-  payload: workerRequests.generate.payload,
+  payload,
   async run(request, context): Promise<GenerateResult> {
     const { emit } = context;
     const { signal, turn, progress } = pacingOf(context);

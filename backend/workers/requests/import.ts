@@ -1,14 +1,20 @@
-import { workerRequests } from "../../common/api/worker.ts";
+import { z } from "zod";
+import { parameters } from "../../common/api/fields.ts";
+import { headModel } from "../../common/heads/model.ts";
+import type { HeadScores } from "../../common/heads/scores.ts";
 import { importers } from "../../exports/index.ts";
-import { headModel } from "../../heads/model.ts";
-import type { HeadScores } from "../../heads/scores.ts";
 import { describeModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { handler } from "../handler.ts";
 
 /** Another project's head file as head scores. */
 export const request = handler({
-  payload: workerRequests.import.payload,
+  payload: z.strictObject({
+    format: z.string(),
+    model: z.string(),
+    path: z.string().describe("file or folder"),
+    params: parameters.optional(),
+  }),
   async run({ format, model, path, params = {} }): Promise<HeadScores> {
     const importer = importers.get(format);
     importers.parse(format, params);

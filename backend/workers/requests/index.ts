@@ -1,4 +1,6 @@
-import { type Handler, type Handlers, handlerIn } from "../handler.ts";
+import type { z } from "zod";
+import type { Frozen } from "../../common/api/fields.ts";
+import { type Handler, type Handlers, handlerIn, type Reply } from "../handler.ts";
 
 /** The requests that a person waits for, by name: every file here is one. */
 export const requests = {
@@ -26,3 +28,11 @@ export async function ownHandler(name: string): Promise<Handler> {
   const jobs = Object.fromEntries(kinds.map((kind) => [kind.name, async () => ({ request: kind })]));
   return handlerIn({ ...requests, ...jobs }, name);
 }
+
+/** Payload, as its sender gives it, and answer of each request. */
+export type WorkerRequests = { readonly [K in keyof typeof requests]: Exchange<Loaded<(typeof requests)[K]>> };
+
+type Loaded<L extends () => Promise<unknown>> = Awaited<ReturnType<L>>;
+type Exchange<M> = M extends { readonly request: Handler<infer S, infer R> }
+  ? { readonly payload: Frozen<z.input<S>>; readonly answer: R extends Reply<infer V> ? V : R }
+  : never;

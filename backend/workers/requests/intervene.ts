@@ -1,8 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { refuseEnd } from "../../circuits/intervene.ts";
 import { meanLoss, residLossesInTurns } from "../../circuits/loss.ts";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { InterveneResult } from "../../common/api/interventions.ts";
-import { workerRequests } from "../../common/api/worker.ts";
+import { interveneRequest } from "../../common/api/interventions.ts";
 import { parseInterventions } from "../../hooks/intervention-schema.ts";
 import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
@@ -10,12 +12,12 @@ import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
 import { handler } from "../handler.ts";
-import { candidates, type StreamOrigin } from "../prompts.ts";
+import { candidates, type StreamOrigin, tokenIds } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
 /** A prompt's losses and next tokens with interventions and without; runs from the first layer that is changed. */
 export const request = handler({
-  payload: workerRequests.intervene.payload,
+  payload: interveneRequest(UNBOUNDED, z.unknown()).omit({ prompt: true }).extend({ model: z.string(), ids: tokenIds }),
   async run({ model: ref, ids, interventions, topTokens = 10 }, context): Promise<InterveneResult> {
     const began = performance.now();
     const model = await session.models.open(ref, context.signal);

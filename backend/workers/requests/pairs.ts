@@ -1,16 +1,17 @@
 import { type Pair, tokenPairs } from "../../circuits/pairs.ts";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { PairAlignment } from "../../common/api/patching.ts";
-import { workerRequests } from "../../common/api/worker.ts";
+import { pairRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { encodeText } from "../../models/encode.ts";
 import type { Model } from "../../models/model.ts";
+import { encodeText } from "../../models/tokens.ts";
 import { handler } from "../handler.ts";
 import { candidate, probabilitiesAfter, promptIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
 /** Aligns the two prompts of a pair, and says why they could not be patched. */
 export const request = handler({
-  payload: workerRequests.pairs.payload,
+  payload: pairRequest(UNBOUNDED),
   async run({ model: ref, pair, bos }, context): Promise<PairAlignment> {
     const model = await session.models.open(ref, context.signal);
     const pacing = pacingOf(context);

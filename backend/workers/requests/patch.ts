@@ -1,16 +1,17 @@
 import { patch } from "../../circuits/patch.ts";
 import { patchPaths } from "../../circuits/path.ts";
+import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { PatchResponse } from "../../common/api/patching.ts";
-import { workerRequests } from "../../common/api/worker.ts";
+import { patchRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { headModel } from "../../heads/model.ts";
-import { parseHead } from "../../heads/refs.ts";
+import { parseHead } from "../../common/heads/head.ts";
+import { headModel } from "../../common/heads/model.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";
 
 /** Activation patching, or path patching where receivers are named. */
 export const request = handler({
-  payload: workerRequests.patch.payload,
+  payload: patchRequest(UNBOUNDED),
   async run(payload, context): Promise<PatchResponse> {
     const began = performance.now();
     const { model: ref, pairs, bos, node = "z", by = "head", layers, into, through, form } = payload;

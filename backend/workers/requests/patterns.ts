@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { workerRequests } from "../../common/api/worker.ts";
+import { z } from "zod";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/parameters.ts";
@@ -7,11 +7,11 @@ import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";
-import { checkAnswer, cut, PATTERN_AXES, reply } from "../slices.ts";
+import { checkAnswer, cut, look, PATTERN_AXES, reply } from "../slices.ts";
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
 export const request = handler({
-  payload: workerRequests.patterns.payload,
+  payload: z.strictObject({ ...look, layer: z.int() }),
   async run({ model: ref, ids, layer, slice, most }, context) {
     const model = await session.models.open(ref, context.signal);
     checkLayer(model.config, layer);

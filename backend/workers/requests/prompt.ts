@@ -1,15 +1,14 @@
 import { meanLoss } from "../../circuits/loss.ts";
 import type { Prompt } from "../../common/api/prompts.ts";
-import { workerRequests } from "../../common/api/worker.ts";
 import { handler } from "../handler.ts";
-import { candidates, promptId, promptIds, tokenTexts } from "../prompts.ts";
+import { candidates, promptId, promptIds, promptInput, tokenTexts } from "../prompts.ts";
 import { pacingOf, prepare, session } from "../session.ts";
 
 const NEXT = 10;
 
 /** Runs a prompt and keeps its residual streams for what is asked of it later. */
 export const request = handler({
-  payload: workerRequests.prompt.payload,
+  payload: promptInput,
   async run(input, context): Promise<Prompt> {
     const began = performance.now();
     const model = await session.models.open(input.model, context.signal);

@@ -1,3 +1,5 @@
+import { Random } from "../../../backend/common/random.ts";
+import { randomRows } from "../../../backend/common/token-rows.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { heldIn, hold } from "../state/held.ts";
 import { prompt } from "../state/prompt.svelte.ts";
@@ -6,7 +8,6 @@ import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions/interventions.ts";
 import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
-import { randomRows } from "./rows.ts";
 
 /** Rows that mean and resample draw from. */
 const REFERENCE_ROWS = 8;
@@ -63,8 +64,8 @@ class AblationRequest {
   referenceFor(length: number): Rows {
     const info = workspace.info.value;
     if (info === undefined || length < 2 || method.value === "zero") return [];
-    const options = { rows: REFERENCE_ROWS, length: length - 1, vocabulary: info.config.d_vocab, seed: seed.value };
-    return randomRows({ ...options, bos: this.bos });
+    const pool = { vocabulary: info.config.d_vocab, first: this.bos };
+    return randomRows(pool, REFERENCE_ROWS, length, new Random(seed.value));
   }
 
   readonly ablation: HeadAblation = $derived({

@@ -1,4 +1,4 @@
-import { command, quote } from "../command.ts";
+import { command, quote } from "../../../backend/common/command-line.ts";
 import type { Rows } from "./interventions/interventions.ts";
 
 /** Model, input and heads of the page's command lines. */

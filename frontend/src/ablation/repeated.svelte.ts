@@ -1,11 +1,13 @@
 import type { AblateResult } from "../../../backend/common/api/interventions.ts";
+import { Random } from "../../../backend/common/random.ts";
+import { randomIds, repeatedRows } from "../../../backend/common/token-rows.ts";
 import { post } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
 import type { Rows } from "./interventions/interventions.ts";
 import { seed, segment } from "./params.ts";
-import { repeatedRows, secondCopy } from "./rows.ts";
+import { secondCopy } from "./rows.ts";
 
 const ROWS = 4;
 /** Tokens of a segment unless asked otherwise, and at most: four rows of 200 tokens take SmolLM2 some seconds. */
@@ -39,14 +41,9 @@ class RepeatedTokens {
   readonly rows: Rows = $derived.by(() => {
     const info = workspace.info.value;
     if (info === undefined) return [];
-    const { length } = this;
-    return repeatedRows({
-      rows: ROWS,
-      length,
-      vocabulary: info.config.d_vocab,
-      bos: ablationRequest.bos,
-      seed: seed.value,
-    });
+    const pool = { vocabulary: info.config.d_vocab, first: ablationRequest.bos };
+    const random = new Random(seed.value);
+    return repeatedRows(ablationRequest.bos, ROWS, () => randomIds(pool, this.length, random));
   });
 
   readonly reference: Rows = $derived(ablationRequest.referenceFor(2 * this.length + 1));
@@ -61,7 +58,7 @@ class RepeatedTokens {
       question,
       async (call) => {
         const result = await post<AblateResult>("/api/ablate", request, call);
-        return { result, rows, length, copy: secondCopy(length, true) };
+        return { result, rows, length, copy: secondCopy(length) };
       },
       { byHand: true, patience: PATIENCE },
     );

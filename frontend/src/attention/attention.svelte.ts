@@ -1,5 +1,6 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
-import { headName, placeOf, rank } from "../components/head-grid/grid.ts";
+import { formatHead, readHead } from "../../../backend/common/heads/head.ts";
+import { rank } from "../components/head-grid/grid.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
@@ -39,17 +40,17 @@ class Attention {
   readonly place = $derived.by(() => {
     const info = workspace.info.value;
     if (info === undefined) return undefined;
-    const chosen = placeOf(openHead.value);
+    const chosen = readHead(openHead.value);
     if (chosen && chosen.layer < info.layers && chosen.head < info.heads) return chosen;
     const best = workspace.documents.find(({ probe }) => probe === "induction")?.metrics["induction"];
-    if (best?.axis === "heads") return placeOf(rank(best.values)[0]!.name);
+    if (best?.axis === "heads") return readHead(rank(best.values)[0]!.name);
     const expected =
       workspace.scores.value === undefined || workspace.fittingScores.some(({ probe }) => probe === "induction");
     return expected && workspace.scores.outcome.state !== "failed" ? undefined : { layer: 0, head: 0 };
   });
 
   /** LAYER.HEAD; "" until known. */
-  readonly name = $derived(this.place ? headName(this.place.layer, this.place.head) : "");
+  readonly name = $derived(this.place ? formatHead({ layer: this.place.layer, head: this.place.head }) : "");
 
   readonly tooLong = $derived((prompt.value?.ids.length ?? 0) > MOST_TOKENS);
 
@@ -95,7 +96,7 @@ class Attention {
     if (!this.place || !info) return;
     const layer = (this.place.layer + (by.layer ?? 0) + info.layers) % info.layers;
     const head = (this.place.head + (by.head ?? 0) + info.heads) % info.heads;
-    openHead.value = headName(layer, head);
+    openHead.value = formatHead({ layer, head });
   }
 }
 

@@ -1,8 +1,8 @@
 import type { PromptInput } from "../../../backend/common/api/prompts.ts";
-import { command } from "../command.ts";
+import { command } from "../../../backend/common/command-line.ts";
+import { escapeXml } from "../../../backend/common/figures/text.ts";
 import type { Table } from "../components/card/files.ts";
 import { type ColourBar, colourBarSvg } from "../components/plot/colourBar.ts";
-import { escaped } from "../components/plot/text.ts";
 import { visible } from "../components/tokens/tokens.ts";
 import type { Contrast } from "./contrast.ts";
 import { largest } from "./statistics.ts";
@@ -116,7 +116,7 @@ export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper
   const [left, top, side] = [120, 120, count * cell];
   const labels = tokens.flatMap((token, i) => {
     if (i % step !== 0) return [];
-    const text = escaped(`${i}: ${visible(token)}`);
+    const text = escapeXml(`${i}: ${visible(token)}`);
     const at = (i + 0.5) * cell;
     return [
       `<text x="${left - 6}" y="${top + at}" text-anchor="end" dominant-baseline="central">${text}</text>`,
@@ -126,10 +126,10 @@ export function matrixSvg({ head, tokens }: NamedPattern, image: string, { paper
   const size = `width="${left + side + 16}" height="${top + side + (scale ? 52 : 16)}"`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="monospace" font-size="11" fill="${ink}">`,
-    `<title>Attention pattern of ${escaped(head)}</title>`,
+    `<title>Attention pattern of ${escapeXml(head)}</title>`,
     `<rect width="100%" height="100%" fill="${paper}"/>`,
     `<image x="${left}" y="${top}" width="${side}" height="${side}" href="${image}" style="image-rendering:pixelated"/>`,
-    `<text x="6" y="16">${escaped(head)}: query down, key across</text>`,
+    `<text x="6" y="16">${escapeXml(head)}: query down, key across</text>`,
     ...labels,
     ...(scale ? colourBarSvg(patternBar(scale), [left, top + side + 14]) : []),
     "</svg>",

@@ -1,3 +1,4 @@
+import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import type { KeptScores } from "../state/workspace.svelte.ts";
 
@@ -29,9 +30,7 @@ export function probeParams(document: Made | undefined, flags: readonly Flag[]):
 
 /** Label that tells documents of one model and probe apart: parameters, and when it was made. */
 export function documentLabel({ params, created, id }: KeptScores): string {
-  const words = Object.entries(params).map(
-    ([name, value]) => `${name} ${Array.isArray(value) ? value.join(",") : value}`,
-  );
+  const words = Object.entries(params).map(([name, value]) => `${name} ${parameterText(value)}`);
   const made = created === undefined ? [] : [created.slice(0, 16).replace("T", " ")];
   return [...words, ...made].join(", ") || id;
 }

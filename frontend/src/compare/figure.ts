@@ -1,7 +1,7 @@
 import type { ComparedModel } from "../../../backend/common/api/documents.ts";
+import { plotText } from "../../../backend/common/figures/text.ts";
 import type { Figure } from "../components/plot/figure.ts";
 import { type Level, levelShapes } from "../components/plot/levels.ts";
-import { plotText } from "../components/plot/text.ts";
 import { figure } from "../format.ts";
 
 /** The look of a model, to tell it from the other, in a figure. */

@@ -1,11 +1,10 @@
 import type { ComparedModel, HeadComparison } from "../../../backend/common/api/documents.ts";
+import { formatHead, groupOf, type Head } from "../../../backend/common/heads/head.ts";
 import type { Table } from "../components/card/files.ts";
-import { asQueryHeads } from "../components/head-choice/algebra.ts";
-import { headName, type Place } from "../components/head-grid/grid.ts";
 
 /** The first query head that reads a KV head. */
-export function groupStart({ layer, head }: Place, shape: ComparedModel["model"]): string {
-  return asQueryHeads([headName(layer, head)], "kvHeads", shape)[0]!;
+export function groupStart(kvHead: Head, shape: ComparedModel["model"]): string {
+  return formatHead(groupOf(kvHead, shape)[0]!);
 }
 
 /** The best heads of both models as a table of text. */

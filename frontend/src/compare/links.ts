@@ -1,5 +1,5 @@
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
-import { placeOf } from "../components/head-grid/grid.ts";
+import { readHead } from "../../../backend/common/heads/head.ts";
 import { metricParam } from "../heads/params.ts";
 import { openHead, selection } from "../state/selection.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
@@ -10,7 +10,7 @@ import { comparisonView, secondParam, secondScoresParam } from "./view.svelte.ts
 export function headLink(comparison: HeadComparison, side: number, head: string): Record<string, string | undefined> {
   const { axis, metric, models } = comparison;
   const name = head.replace(/^KV /, "");
-  const opened = axis === "heads" ? name : groupStart(placeOf(name)!, models[side]!.model);
+  const opened = axis === "heads" ? name : groupStart(readHead(name)!, models[side]!.model);
   const document = side === 0 ? comparisonView.first : comparisonView.second;
   const shown = { ...openHead.to(opened), ...metricParam.to(document === undefined ? "" : `${document.id}#${metric}`) };
   if (side === 0) return shown;

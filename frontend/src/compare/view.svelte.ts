@@ -1,7 +1,7 @@
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
 import type { ModelInfo } from "../../../backend/common/api/models.ts";
+import { command } from "../../../backend/common/command-line.ts";
 import { get } from "../api/client.ts";
-import { command } from "../command.ts";
 import { fileOf } from "../heads/commands.ts";
 import { headMetrics } from "../heads/headMetrics.svelte.ts";
 import type { Metric } from "../heads/metrics.ts";

@@ -1,16 +1,7 @@
 import type { ReportComparison } from "../../../backend/common/api/experiments.ts";
+import { parameterText } from "../../../backend/common/command-line.ts";
+import type { Report } from "../../../backend/common/figures/report.ts";
 import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
-import type { Report } from "../../../backend/reports/report.ts";
-import { parameterText } from "../training/comparison/compare.ts";
-
-/** A measured value: four significant digits at most, whole numbers whole, a dash for nothing. */
-export function measuredText(value: number | string | null): string {
-  if (value === null) return "–";
-  if (typeof value === "string") return value;
-  if (!Number.isFinite(value)) return String(value);
-  if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
-  return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
-}
 
 /** "4 reproduced, 1 not reproduced", the good news first. */
 export function verdictsText(verdicts: Readonly<Record<string, number>>): string {

@@ -1,7 +1,7 @@
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import type { ExperimentEntry, ReportComparison } from "../../../backend/common/api/experiments.ts";
 import type { JobSummary } from "../../../backend/common/api/jobs.ts";
-import type { Report } from "../../../backend/reports/report.ts";
+import type { Report } from "../../../backend/common/figures/report.ts";
 import { get } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";

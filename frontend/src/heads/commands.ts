@@ -1,5 +1,5 @@
-import type { HeadScores } from "../../../backend/heads/scores.ts";
-import { command } from "../command.ts";
+import { command, parameterPairs } from "../../../backend/common/command-line.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import type { Metric } from "./metrics.ts";
 
 /** Path of a file of the data folder, for a command line that is run beside it. */
@@ -7,17 +7,10 @@ export function fileOf(id: string): string {
   return `.headscope/${id}`;
 }
 
-/** Parameters as `--param name=value` takes them. */
-export function pairs(params: Readonly<Record<string, unknown>>): string[] {
-  return Object.entries(params).map(
-    ([name, value]) => `${name}=${Array.isArray(value) ? value.join(",") : String(value)}`,
-  );
-}
-
 /** The command that measures a score document again. */
 export function probeCommand(document: HeadScores, model: string): string {
   const { probe, params, seed } = document;
-  return command(["probe", probe], { model, param: pairs(params), ...(seed ? { seed } : {}) });
+  return command(["probe", probe], { model, param: parameterPairs(params), ...(seed ? { seed } : {}) });
 }
 
 /** The command that gives a metric's numbers: the probe, or the run that measured them. @param run of a metric measured along training */

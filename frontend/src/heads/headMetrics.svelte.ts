@@ -1,5 +1,5 @@
 import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
-import type { HeadMask } from "../../../backend/heads/mask.ts";
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { get } from "../api/client.ts";
 import { Documents } from "../api/documents.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";

@@ -1,7 +1,9 @@
 import type { RunCurves } from "../../../backend/common/api/runs.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
-import { kvHeadOf, type Shape } from "../components/head-choice/algebra.ts";
-import { groupBy, headName, placeOf, type Table } from "../components/head-grid/grid.ts";
+import { type HeadShape, kvHeadOf, readHead } from "../../../backend/common/heads/head.ts";
+import { type HeadMeasurement, parseHeadMetric } from "../../../backend/common/heads/head-metric.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
+import type { HeadTable } from "../../../backend/common/heads/table.ts";
+import { groupBy } from "../components/head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {
@@ -13,7 +15,7 @@ export interface Metric {
   readonly name: string;
   readonly axis: "heads" | "kvHeads";
   /** [layers, heads or kvHeads]; NaN where it was not measured. */
-  readonly values: Table;
+  readonly values: HeadTable;
   /** Least and greatest value that a head can have, where the document says. */
   readonly range?: readonly [number, number] | undefined;
   /** The value of a head that attends evenly, where the document says. */
@@ -55,17 +57,16 @@ function difference(metric: Metric, alike: readonly Metric[]): string {
   return unique ? own.join(", ") : metric.document!.id;
 }
 
-const MEASUREMENT = /^((.+?)\.(.+))\[(\d+\.\d+)\]$/;
+/** A run's curve of one head's measurement. */
+interface HeadCurve extends HeadMeasurement {
+  readonly curve: RunCurves[string];
+}
 
 /** The measurements of heads among a run's curves: `induction.induction[1.2]`. */
-function headCurves(
-  curves: RunCurves,
-): { measure: string; probe: string; name: string; head: string; curve: RunCurves[string] }[] {
-  return Object.entries(curves).flatMap(([key, curve]) => {
-    const found = MEASUREMENT.exec(key);
-    if (found === null) return [];
-    const [, measure, probe, name, head] = found as unknown as [string, string, string, string, string];
-    return [{ measure, probe, name, head, curve }];
+function headCurves(curves: RunCurves): HeadCurve[] {
+  return Object.entries(curves).flatMap(([name, curve]) => {
+    const measurement = parseHeadMetric(name);
+    return measurement === undefined ? [] : [{ ...measurement, curve }];
   });
 }
 
@@ -75,20 +76,19 @@ function headCurves(
  */
 export function trainingMetrics(
   curves: RunCurves,
-  shape: Shape,
+  shape: HeadShape,
   step: number,
   even: Readonly<Record<string, number>> = {},
 ): Metric[] {
   const byMeasure = groupBy(headCurves(curves), ({ measure }) => measure);
   return [...byMeasure].map(([measure, list]): Metric => {
-    const { probe, name } = list[0]!;
-    const columns = 1 + Math.max(...list.map(({ head }) => placeOf(head)!.head));
+    const { probe, metric: name } = list[0]!;
+    const columns = 1 + Math.max(...list.map(({ head }) => head));
     const axis = columns <= shape.kvHeads && shape.kvHeads < shape.heads ? "kvHeads" : "heads";
     const values = Array.from({ length: shape.layers }, () => new Array<number>(shape[axis]).fill(Number.NaN));
-    for (const { head, curve } of list) {
-      const { layer, head: column } = placeOf(head)!;
+    for (const { layer, head, curve } of list) {
       const row = values[layer];
-      if (row !== undefined && column < row.length) row[column] = valueAt(curve, step);
+      if (row !== undefined && head < row.length) row[head] = valueAt(curve, step);
     }
     const label = `${name === probe ? name : `${probe}: ${name}`} (in training)`;
     return { id: `training#${measure}`, label, probe, name, axis, values, chance: even[measure] };
@@ -106,19 +106,19 @@ export interface History {
   readonly values: readonly (number | null)[];
 }
 
-/** The measurements of a run on one query head along training; of a metric over KV heads the one that it reads. */
-export function historyOf(curves: RunCurves, head: string, shape: Shape): History[] {
-  const place = placeOf(head);
+/** What a run measured of one query head along training; of a metric over KV heads the one that it reads. */
+export function historyOf(curves: RunCurves, head: string, shape: HeadShape): History[] {
+  const place = readHead(head);
   if (place === undefined) return [];
   const kv = kvHeadOf(place, shape);
   const axes = new Map(trainingMetrics(curves, shape, Infinity).map(({ id, axis }) => [id, axis]));
   return headCurves(curves)
-    .filter(({ measure, head: own }) => {
-      const wanted = axes.get(`training#${measure}`) === "kvHeads" ? headName(kv.layer, kv.head) : head;
-      return own === wanted;
+    .filter(({ measure, layer, head: column }) => {
+      const wanted = axes.get(`training#${measure}`) === "kvHeads" ? kv : place;
+      return layer === wanted.layer && column === wanted.head;
     })
-    .map(({ measure, probe, name, curve }) => ({
-      measure: name === probe ? name : measure,
+    .map(({ measure, probe, metric, curve }) => ({
+      measure: metric === probe ? metric : measure,
       steps: curve.map(([step]) => step),
       values: curve.map(([, value]) => value),
     }));
@@ -176,7 +176,7 @@ export function chosenMetric(metrics: readonly Metric[], id: string): Metric | u
 }
 
 /** A metric for each query head, [layers, heads]: of one over KV heads each takes that of the KV head it reads. */
-export function perQueryHead({ axis, values }: Metric, { heads, kvHeads }: Shape): Table {
+export function perQueryHead({ axis, values }: Metric, { heads, kvHeads }: HeadShape): HeadTable {
   if (axis === "heads") return values;
   const size = heads / kvHeads;
   return values.map((row) => row.flatMap((value) => new Array<number>(size).fill(value)));

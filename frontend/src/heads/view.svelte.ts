@@ -1,4 +1,5 @@
-import { asKvHeads, asQueryHeads, picked, type Shape } from "../components/head-choice/algebra.ts";
+import type { HeadShape } from "../../../backend/common/heads/head.ts";
+import { asKvHeads, asQueryHeads, picked } from "../components/head-choice/algebra.ts";
 import { type Ranked, rank, type SelectMode } from "../components/head-grid/grid.ts";
 import { type Scale, scaleOf } from "../components/head-grid/scale.ts";
 import { selection } from "../state/selection.svelte.ts";
@@ -14,7 +15,7 @@ class HeadsView {
   /** Number of heads from the top that are marked while the slider is dragged; undefined otherwise. */
   draft = $state<number>();
 
-  readonly shape: Shape | undefined = $derived(workspace.info.value);
+  readonly shape: HeadShape | undefined = $derived(workspace.info.value);
   readonly metric: Metric | undefined = $derived(chosenMetric(headMetrics.metrics, metricParam.value));
   /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
   readonly awaited: MetricName | undefined = $derived.by(() => {

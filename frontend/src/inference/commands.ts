@@ -1,5 +1,6 @@
 import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
-import { command } from "../command.ts";
+import { command } from "../../../backend/common/command-line.ts";
+import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { below, type MaskFile, withMask } from "./mask/choice.ts";
 import { stopFlag } from "./text/stops.ts";
@@ -62,13 +63,7 @@ export function needleCommand({ model, lengths, depths, needles, maxTokens, seed
 }
 
 /** The line that finds the smallest mask that answers. */
-export function searchCommand(request: {
-  readonly scores: string;
-  readonly metric?: string | undefined;
-  readonly sink?: number | undefined;
-  readonly recent?: number | undefined;
-  readonly lengths: readonly number[];
-}): string {
+export function searchCommand(request: Omit<Extract<JobRequest, { kind: "mask-search" }>, "kind" | "model">): string {
   const { scores, metric, sink, recent, lengths } = request;
   const options = {
     scores: below(scores),

@@ -1,9 +1,9 @@
 import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../../../backend/common/api/patching.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
+import { command } from "../../../backend/common/command-line.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
 import { fileLine } from "../ablation/commands.ts";
 import { ApiError, type Caller, post, stream } from "../api/client.ts";
-import { command } from "../command.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { heldIn, hold } from "../state/held.ts";
 import { promptBos } from "../state/prompt.svelte.ts";

@@ -4,7 +4,7 @@ import type { Health } from "../../../backend/common/api/health.ts";
 import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
 import type { RunSummary } from "../../../backend/common/api/runs.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { get } from "../api/client.ts";
 import { Documents } from "../api/documents.svelte.ts";
 import { Latest } from "../api/latest.svelte.ts";

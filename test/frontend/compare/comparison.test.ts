@@ -1,7 +1,7 @@
 import { type Component, flushSync, mount, unmount } from "svelte";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { parseScores } from "../../../backend/common/heads/scores.ts";
 import { compareScores } from "../../../backend/heads/compare.ts";
-import { parseScores } from "../../../backend/heads/scores.ts";
 import { closest, probeParams } from "../../../frontend/src/compare/documents.ts";
 import { chanceLevels, depthFigure } from "../../../frontend/src/compare/figure.ts";
 import { headsCsv, layersCsv, topCsv } from "../../../frontend/src/compare/finding.ts";

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { heat, heatStops, lineColour } from "../../../frontend/src/colours.ts";
-import { csvText } from "../../../frontend/src/components/card/files.ts";
+import { tableCsv } from "../../../frontend/src/components/card/files.ts";
 import { leaving } from "../../../frontend/src/components/card/picture.ts";
 import {
   csvWithProvenance,
@@ -79,7 +79,7 @@ describe("provenance", () => {
   });
 
   it("stands above a CSV in lines that begin with #, whatever the text holds", () => {
-    const text = csvText({ columns: ["token", "loss"], rows: [["# not a comment", 1]] });
+    const text = tableCsv({ columns: ["token", "loss"], rows: [["# not a comment", 1]] });
     const lines = csvWithProvenance(text, provenance).split("\r\n");
     const head = lines.filter((line) => line.startsWith("#"));
     expect(head.join(" ")).toContain("smollm2-135m");

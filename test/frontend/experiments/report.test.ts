@@ -1,13 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { type Figure, figureSchema } from "../../../backend/common/figures/figure.ts";
+import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { toneOf, VERDICTS } from "../../../backend/common/verdicts.ts";
-import { type Figure, figureSchema } from "../../../backend/reports/figure.ts";
-import { measuredText as backendText } from "../../../backend/reports/html.ts";
-import { HEAT, isSecondRound, lineColour } from "../../../backend/reports/palette.ts";
-import { toPlotly as backendPlotly } from "../../../backend/reports/plotly.ts";
-import { figureRows, toPlotly } from "../../../frontend/src/experiments/figure.ts";
-import { comparisonRows, measuredText, verdictsText } from "../../../frontend/src/experiments/report.ts";
-
-const palette = { line: lineColour, dashed: isSecondRound, heat: HEAT };
+import { cardFigure, figureRows } from "../../../frontend/src/experiments/figure.ts";
+import { comparisonRows, verdictsText } from "../../../frontend/src/experiments/report.ts";
 
 const lines: Figure = figureSchema.parse({
   kind: "lines",
@@ -38,21 +34,8 @@ const heatmap = (rows: number, range?: [number, number]): Figure =>
   });
 
 describe("a report's figure", () => {
-  it.each([
-    ["lines with bands, dashes, points and marks", lines],
-    ["a small table with numbers", heatmap(2)],
-    ["a table without a range", heatmap(1)],
-    ["a large table over a given range", heatmap(150, [-1, 1])],
-  ])("is drawn as the report's own page draws it: %s", (_, figure) => {
-    const [here, there] = [toPlotly(figure, palette), backendPlotly(figure)];
-    expect(here.data).toEqual(there.data);
-    const { legend: _legend, margin: _margin, ...layout } = here.layout;
-    const { title: _title, ...theirs } = there.layout;
-    expect({ shapes: [], ...layout }).toEqual({ shapes: [], ...theirs });
-  });
-
   it("marks nothing where a logarithmic axis has no place, and has one tick for each of few whole numbers", () => {
-    const { shapes, annotations, yaxis } = toPlotly(lines, palette).layout;
+    const { shapes, annotations, yaxis } = cardFigure(lines, PALETTES.light).layout;
     expect(shapes).toMatchObject([{ x0: 10 }]);
     expect(annotations).toMatchObject([{ x: 1, text: "here" }]); // an annotation of a logarithmic axis stands at its logarithm
     expect(yaxis).toMatchObject({ tickvals: [0, 0.5, 1, 2, 3, 4, 5, 6] });
@@ -89,12 +72,7 @@ describe("two reports beside each other", () => {
   });
 });
 
-describe("verdicts and measured values", () => {
-  it("are written as in the report's own page", () => {
-    for (const value of [null, "300 to 500", 0, 12, -3, 0.123456, 1234.5, 1e-5, Number.NaN])
-      expect(measuredText(value)).toBe(backendText(value));
-  });
-
+describe("verdicts", () => {
   it("have a tone for every verdict, and come good news first", () => {
     expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open", "open", "open"]);
     expect(verdictsText({ "inconclusive at this scale": 1, "not reproduced": 0, reproduced: 4 })).toBe(

@@ -1,24 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { formatHead, groupOf, kvHeadOf, readHead } from "../../../backend/common/heads/head.ts";
 import {
   allHeads,
   asKvHeads,
   asQueryHeads,
-  groupOf,
   inverted,
-  kvHeadOf,
   picked,
   withGroups,
   withLayers,
 } from "../../../frontend/src/components/head-choice/algebra.ts";
-import {
-  extent,
-  moved,
-  placeOf,
-  rank,
-  rectangle,
-  share,
-  valueIn,
-} from "../../../frontend/src/components/head-grid/grid.ts";
+import { extent, moved, rank, rectangle, share, valueIn } from "../../../frontend/src/components/head-grid/grid.ts";
 import { area, spans, templates } from "../../../frontend/src/components/head-grid/layout.ts";
 import { byLayer, percentile, type Search, search, topCount } from "../../../frontend/src/heads/finder/finder.ts";
 
@@ -32,14 +23,6 @@ describe("ranking of heads", () => {
   it("puts the highest first, ties in the order of layer and head, and what is no number last", () => {
     expect(rank(TABLE).map(({ name }) => name)).toEqual(["0.1", "1.1", "1.0", "0.2", "0.3", "0.0", "1.3", "1.2"]);
     expect(rank(TABLE).map(({ rank: place }) => place)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-  });
-
-  it("agrees with the ranking of the command line", async () => {
-    const { rankTable } = await import("../../../backend/heads/scores.ts");
-    const values = Array.from({ length: 6 }, (_, l) => Array.from({ length: 4 }, (_, h) => ((l * 7 + h * 5) % 9) / 9));
-    expect(rank(values).map(({ ties: _, ...each }) => each)).toEqual(
-      rankTable(values).map((each) => ({ ...each, name: `${each.layer}.${each.head}` })),
-    );
   });
 
   it("gives the first of n the percentile 100 and the last 100 / n", () => {
@@ -67,8 +50,8 @@ describe("ranges of colours", () => {
 
 describe("places in the grid", () => {
   it("reads LAYER.HEAD and nothing else", () => {
-    expect(placeOf("18.6")).toEqual({ layer: 18, head: 6 });
-    for (const text of ["18", "18.", ".6", "a.b", "1.2.3", ""]) expect(placeOf(text)).toBeUndefined();
+    expect(readHead("18.6")).toEqual({ layer: 18, head: 6 });
+    for (const text of ["18", "18.", ".6", "a.b", "1.2.3", ""]) expect(readHead(text)).toBeUndefined();
     expect(valueIn(TABLE, "1.0")).toBe(0.5);
     expect(valueIn(TABLE, "7.0")).toBeUndefined();
   });
@@ -93,7 +76,7 @@ describe("places in the grid", () => {
   it("never gives two heads one track, and parts the groups that share a KV head", () => {
     for (const down of [true, false]) {
       const layout = { ...SMOL, groups: 3, down };
-      const areas = new Set(allHeads(SMOL).map((head) => area(layout, placeOf(head)!)));
+      const areas = new Set(allHeads(SMOL).map((head) => area(layout, readHead(head)!)));
       expect(areas.size).toBe(270);
       expect(spans(layout, "H").filter(({ kind }) => kind === "group")).toHaveLength(3);
     }
@@ -105,7 +88,7 @@ describe("places in the grid", () => {
 describe("sets of heads", () => {
   it("knows which query heads share a KV head", () => {
     expect(kvHeadOf({ layer: 18, head: 6 }, SMOL)).toEqual({ layer: 18, head: 2 });
-    expect(groupOf({ layer: 18, head: 2 }, SMOL)).toEqual(["18.6", "18.7", "18.8"]);
+    expect(groupOf({ layer: 18, head: 2 }, SMOL).map(formatHead)).toEqual(["18.6", "18.7", "18.8"]);
     expect(asKvHeads(["18.6", "18.8", "17.0"], SMOL)).toEqual(["17.0", "18.2"]);
     expect(asQueryHeads(["18.2"], "kvHeads", SMOL)).toEqual(["18.6", "18.7", "18.8"]);
     expect(asQueryHeads(["18.2"], "heads", SMOL)).toEqual(["18.2"]);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { AblateResult } from "../../../backend/common/api/interventions.ts";
 import type { RunCurves } from "../../../backend/common/api/runs.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { parseHeads } from "../../../backend/heads/refs.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
 import { ablationEffect } from "../../../frontend/src/components/head-card/effect.ts";
 import { maskEffect } from "../../../frontend/src/components/head-card/maskEffect.ts";
 import { ablateCommand, finderCommand, headsOption, metricCommand } from "../../../frontend/src/heads/commands.ts";

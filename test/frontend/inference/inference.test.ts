@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads, maskFromScores, meaningOf } from "../../../backend/heads/mask.ts";
-import { headModel } from "../../../backend/heads/model.ts";
-import { createScores, kvTable, mainMetric } from "../../../backend/heads/scores.ts";
+import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { meaningOf } from "../../../backend/common/heads/meaning.ts";
+import { headModel } from "../../../backend/common/heads/model.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { Model } from "../../../backend/models/model.ts";
@@ -16,9 +16,6 @@ import {
   defaultScores,
   defaultTop,
   defaultWindow,
-  fullHeads,
-  kvValues,
-  mainMetricName,
   maskFile,
   nameProblem,
   withMask,
@@ -131,21 +128,6 @@ describe("a choice of heads", () => {
     expect(askFor({ ...choice, source: "library", library: "masks/a.json" }, "m", shape)).toEqual({
       read: "masks/a.json",
     });
-  });
-
-  it("shows the values that the server's rule goes by, and the heads of its mask", () => {
-    const values = [
-      [0.1, 0.9, 0.2, 0.3, 0.3, 0.3],
-      [0, 0, 0, 0, 0, 0.8],
-      [0.5, 0, 0, 0, 0, 0],
-    ];
-    const scores = createScores({
-      model: { ref: "m", ...shape }, probe: "retrieval", params: {}, metrics: { other: { axis: "heads", values }, retrieval: { axis: "heads", values } },
-    }); // biome-ignore format: short
-    expect(kvValues(scores.metrics["retrieval"]!, shape)).toEqual(kvTable(scores, mainMetric(scores)));
-    expect(mainMetricName(scores)).toBe(mainMetric(scores).name);
-    expect(fullHeads(maskFromScores(scores, { top: 2 }))).toEqual(["0.0", "1.1"]);
-    expect(fullHeads(maskFromKvHeads(scores.model, some()))).toEqual(["0.1", "2.0"]);
   });
 
   it("begins with a quarter of the KV heads by the newest retrieval scores", () => {

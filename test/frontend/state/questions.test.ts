@@ -5,7 +5,7 @@ import { controlLosses, verdictOf } from "../../../frontend/src/ablation/loss/ef
 import { meanAt, partFor, partsOf, positionsOf, repeatedPositions } from "../../../frontend/src/ablation/loss/part.ts";
 import { meantToken, precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";
 import type { Patched } from "../../../frontend/src/patching/patching.svelte.ts";
-import { nothingWords } from "../../../frontend/src/patching/result/result.ts";
+import { nothingWords, queryHeads } from "../../../frontend/src/patching/result/result.ts";
 import { heldCodec, heldIn, hold } from "../../../frontend/src/state/held.ts";
 import { reasonOf } from "../../../frontend/src/state/queue.svelte.ts";
 
@@ -141,6 +141,17 @@ describe("paths that restore nothing", () => {
     expect(nothingWords(patched("k", [0, 0.001]))).toContain("Keys decide where");
     expect(nothingWords(patched("v", [0, 0]))).toContain("Values decide what");
     expect(nothingWords(patched("k", [0, 0.5]))).toBeUndefined();
+  });
+});
+
+describe("a cell of a table of patched heads", () => {
+  const shape = { layers: 30, heads: 9, kvHeads: 3 };
+  const queryHeadsOf = (node: string) => queryHeads("18.2", { node, by: "head" } as Patched, shape);
+
+  it("stands for the query heads that read the KV head, where keys or values were patched", () => {
+    expect(queryHeadsOf("k")).toEqual(["18.6", "18.7", "18.8"]);
+    expect(queryHeadsOf("v")).toEqual(["18.6", "18.7", "18.8"]);
+    expect(queryHeadsOf("z")).toEqual(["18.2"]);
   });
 });
 

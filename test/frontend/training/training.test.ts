@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
-import { headMetricName, parseHeadMetric as parseName } from "../../../backend/training/head-metric.ts";
 import { lineColour } from "../../../frontend/src/colours.ts";
 import { theme } from "../../../frontend/src/state/theme.svelte.ts";
 import { bestOf, headScale, headTable } from "../../../frontend/src/training/checkpoint/heads.ts";
@@ -16,7 +15,7 @@ import {
   withMeasurements,
 } from "../../../frontend/src/training/curves/curves.ts";
 import { panelFigure } from "../../../frontend/src/training/curves/figure.ts";
-import { evaluationOf, metricsOf, parseHeadMetric } from "../../../frontend/src/training/curves/metrics.ts";
+import { evaluationOf, metricsOf } from "../../../frontend/src/training/curves/metrics.ts";
 import { type PanelSource, panelsOf } from "../../../frontend/src/training/curves/panels.ts";
 
 const NAMES = [
@@ -31,13 +30,6 @@ const NAMES = [
 ];
 
 describe("metrics", () => {
-  it("reads the names of heads' measurements as the trainer writes them", () => {
-    const name = headMetricName("attention-sink", "importance", 12, 7);
-    const { measure, layer, head } = parseName(name)!;
-    expect(parseHeadMetric(name)).toEqual({ name, measure, layer, head });
-    expect(parseHeadMetric("in-context.loss")).toBeUndefined();
-  });
-
   it("groups losses, the training loss first, then accuracies, then heads by probe and metric", () => {
     const found = metricsOf(NAMES);
     expect(found.map(({ key, kind }) => `${kind} ${key}`)).toEqual([

@@ -1,8 +1,8 @@
+import { type HeadMask, parseMask } from "../../../backend/common/heads/mask.ts";
+import type { HeadModel } from "../../../backend/common/heads/model.ts";
+import { type HeadScores, parseScores } from "../../../backend/common/heads/scores.ts";
 import { llamaTensors } from "../../../backend/exports/checkpoints/llama-checkpoint.ts";
 import type { CheckpointInput, NamedTensor } from "../../../backend/exports/index.ts";
-import { type HeadMask, parseMask } from "../../../backend/heads/mask.ts";
-import type { HeadModel } from "../../../backend/heads/model.ts";
-import { type HeadScores, parseScores } from "../../../backend/heads/scores.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 
 /** A model of four layers with four heads on two KV heads; tests of heads and exports share it. */

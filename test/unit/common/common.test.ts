@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../backend/common/marks.ts";
+import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../backend/common/figures/marks.ts";
+import { PALETTES } from "../../../backend/common/figures/palette.ts";
+import { toPlotly } from "../../../backend/common/figures/plotly.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import { settingText } from "../../../backend/common/presets.ts";
 import { rise } from "../../../backend/common/rise.ts";
-import { toPlotly } from "../../../backend/reports/plotly.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
 import type { TrainedRun } from "../../../experiments/base.ts";
 import { firstCopyCaption, lossFigure } from "../../../experiments/figures/induction-emergence.ts";
@@ -62,7 +63,7 @@ describe("a figure of one value a seed", () => {
   };
 
   test("joins no seeds: there is nothing between them", () => {
-    expect(toPlotly(figure).data).toMatchObject([{ mode: "markers" }]);
+    expect(toPlotly(figure, PALETTES.light).data).toMatchObject([{ mode: "markers" }]);
     const svg = toSvg(figure);
     expect(svg.match(/<circle/g)).toHaveLength(3);
     expect(svg).not.toMatch(/<path[^>]*stroke-linejoin/);

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { RequestedKind } from "../../../backend/jobs/kind.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { parameter } from "../../../backend/models/weights/parameters.ts";
-import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import { buildCli } from "../../helpers/cli.ts";
 import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
 import { bundleCode } from "../../helpers/processes/script.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { judge as judgeAbrupt, type SweepPoint, type Transition } from "../../../experiments/abrupt-learning.ts";
+import { judge as judgeAbrupt } from "../../../experiments/abrupt-learning.ts";
 import type { ClaimResult } from "../../../experiments/base.ts";
 import {
   type Curve,
@@ -11,8 +11,10 @@ import {
   spread,
   upperEnvelope,
 } from "../../../experiments/curves.ts";
+import type { SweepPoint, Transition } from "../../../experiments/figures/abrupt-learning.ts";
+import type { Emergence } from "../../../experiments/figures/induction-emergence.ts";
 import { experiments } from "../../../experiments/index.ts";
-import { type Emergence, judge as judgeInduction } from "../../../experiments/induction-emergence.ts";
+import { judge as judgeInduction } from "../../../experiments/induction-emergence.ts";
 import { tally, tradeOff, vote, weighed } from "../../../experiments/verdicts.ts";
 
 const STEPS = Array.from({ length: 101 }, (_, i) => 10 * i);

@@ -2,9 +2,9 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { kvTable } from "../../../backend/common/heads/metric.ts";
 import { savetxt } from "../../../backend/exports/heads/duo-attention.ts";
 import { exportHeads, importers, leftOut } from "../../../backend/exports/index.ts";
-import { kvTable } from "../../../backend/heads/scores.ts";
 import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
 const fixtures = join(import.meta.dirname, "../../fixtures/exports");

@@ -3,13 +3,13 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Random } from "../../../backend/common/random.ts";
 import { writeTransformerLens } from "../../../backend/exports/checkpoints/transformer-lens.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { Model } from "../../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
-import { Random } from "../../../backend/runtime/random.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { randomModel, smallConfig } from "../../helpers/models.ts";
 

@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { maskFromHeads } from "../../../backend/common/heads/mask.ts";
 import { exportHeads } from "../../../backend/exports/index.ts";
-import { maskFromHeads } from "../../../backend/heads/mask.ts";
 import { checkpoint, mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 import oracle from "../../oracles/exports.json" with { type: "json" };
 

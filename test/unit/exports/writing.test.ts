@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { maskFromHeads } from "../../../backend/common/heads/mask.ts";
 import { exporters, exportHeads, importers, type NamedTensor } from "../../../backend/exports/index.ts";
-import { maskFromHeads } from "../../../backend/heads/mask.ts";
 import { readSafetensorsHeader } from "../../helpers/formats/exports-header.ts";
 import { checkpoint, config, mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 

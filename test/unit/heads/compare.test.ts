@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { comparisonText } from "../../../backend/cli/text/compare.ts";
+import { parseScores } from "../../../backend/common/heads/scores.ts";
 import { compareScores, layerProfiles, relativeDepth } from "../../../backend/heads/compare.ts";
-import { parseScores } from "../../../backend/heads/scores.ts";
 
 /** Scores of a model of two heads a layer by induction. */
 function scoresOf(ref: string, values: number[][], more: object = {}) {

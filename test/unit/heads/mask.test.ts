@@ -2,18 +2,12 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import {
-  checkModel,
-  maskFromHeads,
-  maskFromKvHeads,
-  maskFromScores,
-  meaningOf,
-  parseMask,
-  readMask,
-  writeMask,
-} from "../../../backend/heads/mask.ts";
-import { parseScores } from "../../../backend/heads/scores.ts";
-import { choose } from "../../../backend/heads/select.ts";
+import { maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../../backend/common/heads/mask.ts";
+import { meaningOf } from "../../../backend/common/heads/meaning.ts";
+import { checkModel } from "../../../backend/common/heads/model.ts";
+import { parseScores } from "../../../backend/common/heads/scores.ts";
+import { choose } from "../../../backend/common/heads/select.ts";
+import { readMask, writeMask } from "../../../backend/heads/files.ts";
 import sparsity from "../../fixtures/exports/sparsity.json" with { type: "json" };
 import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { formatHead, parseHeads } from "../../../backend/heads/refs.ts";
-import { ranking } from "../../../backend/heads/scores.ts";
+import { formatHead } from "../../../backend/common/heads/head.ts";
+import { ranking } from "../../../backend/common/heads/metric.ts";
+import { parseHeads } from "../../../backend/heads/refs.ts";
 import { model, scores } from "../../helpers/formats/heads-documents.ts";
 
 const shape = { layers: 30, heads: 9 };

@@ -2,16 +2,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  createScores,
-  mainMetric,
-  parseScores,
-  ranking,
-  readScores,
-  toKvHeads,
-  tokensDigest,
-  writeScores,
-} from "../../../backend/heads/scores.ts";
+import { mainMetric, ranking } from "../../../backend/common/heads/metric.ts";
+import { parseScores } from "../../../backend/common/heads/scores.ts";
+import { toKvHeads } from "../../../backend/common/heads/table.ts";
+import { createScores, readScores, tokensDigest, writeScores } from "../../../backend/heads/files.ts";
 import { model, scores } from "../../helpers/formats/heads-documents.ts";
 
 let folder: string;
@@ -143,7 +137,9 @@ describe("the main metric", () => {
     expect(() => mainMetric(scores, "retreival")).toThrow(
       expect.objectContaining({ remedy: "did you mean retrieval, gate?" }),
     );
-    expect(() => mainMetric(scores, "constructor")).toThrow("unknown metric");
+    expect(() => mainMetric(scores, "constructor")).toThrow(
+      expect.objectContaining({ kind: "usage", subject: "constructor" }),
+    );
   });
 });
 
@@ -161,10 +157,10 @@ test("a KV head scores what the best of its group scores", () => {
     [0, 1, 2, 5, 4, 3],
     [-1, -2, -3, -4, -5, -6],
   ];
-  expect(toKvHeads(values, 6, 2)).toEqual([
+  expect(toKvHeads(values, { heads: 6, kvHeads: 2 })).toEqual([
     [2, 5],
     [-1, -4],
   ]);
-  expect(toKvHeads(values, 6, 6)).toEqual(values);
-  expect(toKvHeads(values, 6, 1)).toEqual([[5], [-1]]);
+  expect(toKvHeads(values, { heads: 6, kvHeads: 6 })).toEqual(values);
+  expect(toKvHeads(values, { heads: 6, kvHeads: 1 })).toEqual([[5], [-1]]);
 });

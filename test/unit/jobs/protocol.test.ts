@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
+import { Random } from "../../../backend/common/random.ts";
 import {
   encodeFrame,
   type Frame,
@@ -8,7 +9,6 @@ import {
   type Header,
   toWire,
 } from "../../../backend/jobs/protocol.ts";
-import { Random } from "../../../backend/runtime/random.ts";
 
 const bytesOf = (header: object, body?: Uint8Array) => Buffer.concat(encodeFrame(header as Header, body));
 const whole = (random: Random, below: number) => Math.floor(random.uniform() * below);

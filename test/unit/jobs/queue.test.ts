@@ -94,7 +94,7 @@ describe("a job", () => {
     await queue.work();
     expect(store.job(id)).toMatchObject({ status: "done", result: 5 });
     expect(() => queue.resume(id)).toThrow(/job 1 is done/);
-    expect(() => queue.cancel(9)).toThrow(/unknown job "9"/);
+    expect(() => queue.cancel(9)).toThrow(expect.objectContaining({ kind: "usage", subject: "9" }));
   });
 
   test("that runs is cancelled by another process on the same folder", async () => {

@@ -10,7 +10,8 @@ import { Queue } from "../../../backend/jobs/queue.ts";
 import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-runs.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
 import { openStore, type RunRecord, type Store } from "../../../backend/store/store.ts";
-import { buildCli, headscope, ROOT } from "../../helpers/cli.ts";
+import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 import { trainSpec } from "../../helpers/specs.ts";
 

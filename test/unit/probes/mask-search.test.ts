@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { maskFromScores, meaningOf } from "../../../backend/heads/mask.ts";
-import type { HeadScores } from "../../../backend/heads/scores.ts";
+import { maskFromScores } from "../../../backend/common/heads/mask.ts";
+import { meaningOf } from "../../../backend/common/heads/meaning.ts";
+import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../backend/models/load.ts";

@@ -1,12 +1,14 @@
 import { inflateSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
+import { figureSchema, type HeatmapFigure, type LineFigure } from "../../../backend/common/figures/figure.ts";
+import { colourAt, inkOn, isSecondRound, lineColour, PALETTES } from "../../../backend/common/figures/palette.ts";
+import { toPlotly } from "../../../backend/common/figures/plotly.ts";
+import { escapeXml, scriptJson } from "../../../backend/common/figures/text.ts";
 import { linearTicks, logTicks, niceStep, scale } from "../../../backend/reports/axis.ts";
-import { figureSchema, type HeatmapFigure, type LineFigure } from "../../../backend/reports/figure.ts";
-import { HEAT, heatColour, inkOn, isSecondRound, lineColour } from "../../../backend/reports/palette.ts";
-import { toPlotly } from "../../../backend/reports/plotly.ts";
 import { toPng } from "../../../backend/reports/png.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
-import { escapeXml, scriptJson } from "../../../backend/reports/text.ts";
+
+const HEAT = PALETTES.light.heat;
 
 const lines = (parts: Partial<LineFigure> = {}): LineFigure => ({
   kind: "lines",
@@ -110,18 +112,20 @@ describe("ticks", () => {
 
 describe("colours", () => {
   test("of lines differ until they come again dashed", () => {
-    expect(new Set(Array.from({ length: 7 }, (_, n) => lineColour(n))).size).toBe(7);
-    expect([lineColour(7), isSecondRound(6), isSecondRound(7)]).toEqual([lineColour(0), false, true]);
+    expect(new Set(Array.from({ length: 7 }, (_, n) => lineColour(PALETTES.light, n))).size).toBe(7);
+    expect([lineColour(PALETTES.light, 7), isSecondRound(PALETTES.light, 6), isSecondRound(PALETTES.light, 7)]).toEqual(
+      [lineColour(PALETTES.light, 0), false, true],
+    );
   });
 
   test("of heatmaps run from the first to the last, darker all the way, and bear readable ink", () => {
-    expect([heatColour(0), heatColour(0.5), heatColour(1), heatColour(7)]).toEqual([
+    expect([colourAt(HEAT, 0), colourAt(HEAT, 0.5), colourAt(HEAT, 1), colourAt(HEAT, 7)]).toEqual([
       HEAT[0],
       HEAT[4],
       HEAT[8],
       HEAT[8],
     ]);
-    const light = Array.from({ length: 21 }, (_, n) => rgb(heatColour(n / 20))).map(
+    const light = Array.from({ length: 21 }, (_, n) => rgb(colourAt(HEAT, n / 20))).map(
       ([r, g, b]) => 0.2126 * r! + 0.7152 * g! + 0.0722 * b!,
     );
     expect(light.every((value, n) => n === 0 || value < light[n - 1]!)).toBe(true);
@@ -134,7 +138,11 @@ describe("SVG of lines", () => {
     const svg = toSvg(lines());
     const { left, top, right, bottom } = area(svg);
     const [path] = elements(svg, "path");
-    expect(path).toMatchObject({ d: `M${left} ${bottom}L${right} ${top}`, stroke: lineColour(0), fill: "none" });
+    expect(path).toMatchObject({
+      d: `M${left} ${bottom}L${right} ${top}`,
+      stroke: lineColour(PALETTES.light, 0),
+      fill: "none",
+    });
   });
 
   test("leaves out what a logarithmic axis cannot show and parts a line where a value is missing", () => {
@@ -224,20 +232,21 @@ describe("plotly", () => {
         lines: [{ name: "a", x: [1], y: [2], band: { low: [1], high: [3] }, dashed: true }],
         marks: [{ x: 7, label: "m" }],
       }),
+      PALETTES.light,
     );
     expect(data.map((trace) => [trace["name"], trace["y"], trace["fill"]])).toEqual([
       [undefined, [1], undefined],
       [undefined, [3], "tonexty"],
       ["a", [2], undefined],
     ]);
-    expect(data[2]).toMatchObject({ line: { dash: "dash", color: lineColour(0) } });
+    expect(data[2]).toMatchObject({ line: { dash: "dash", color: lineColour(PALETTES.light, 0) } });
     expect(layout["xaxis"]).toEqual({ title: { text: "step" }, type: "log", range: [0, 3] });
     expect(layout["shapes"]).toMatchObject([{ x0: 7, x1: 7 }]);
     expect(layout["annotations"]).toMatchObject([{ text: "m" }]);
   });
 
   test("draws a heatmap's first row at the top", () => {
-    const { data, layout } = toPlotly(heatmap);
+    const { data, layout } = toPlotly(heatmap, PALETTES.light);
     expect(data[0]).toMatchObject({ type: "heatmap", z: [[0, 1]], zmin: 0, zmax: 1 });
     expect(layout["yaxis"]).toMatchObject({ autorange: "reversed" });
   });

@@ -2,8 +2,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toPlotly } from "../../../backend/reports/plotly.ts";
-import { createReport, type Report, readReport, writeReport } from "../../../backend/reports/report.ts";
+import { PALETTES } from "../../../backend/common/figures/palette.ts";
+import { toPlotly } from "../../../backend/common/figures/plotly.ts";
+import type { Report } from "../../../backend/common/figures/report.ts";
+import { createReport, readReport, writeReport } from "../../../backend/reports/report.ts";
 
 const HOSTILE = `</script><script>alert("1")</script><img src=x onerror='a'>`;
 
@@ -79,7 +81,9 @@ describe("its page", () => {
   test("holds plotly.js once, and the figures as data", () => {
     expect(html.match(/plotly\.js \(cartesian/g)).toHaveLength(1);
     const data = /<script type="application\/json" id="figures">(.*?)<\/script>/s.exec(html)![1]!;
-    expect(JSON.parse(data)).toEqual(JSON.parse(JSON.stringify(report.figures.map(toPlotly))));
+    expect(JSON.parse(data)).toEqual(
+      JSON.parse(JSON.stringify(report.figures.map((figure) => toPlotly(figure, PALETTES.light)))),
+    );
     expect(html.match(/<div class="plot" id="figure-\d"/g)).toHaveLength(2);
   });
 

@@ -37,7 +37,9 @@ const context = () => ({
 });
 
 test("the oldest Node.js is the one that package.json names", () => {
-  expect(JSON.parse(readFileSync("package.json", "utf8")).engines.node).toBe(`>=${OLDEST.replace(/\.0$/, "")}`);
+  expect(JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")).engines.node).toBe(
+    `>=${OLDEST.replace(/\.0$/, "")}`,
+  );
   expect(compareVersions("20.9.0", OLDEST)).toBeLessThan(0);
   expect(compareVersions("20.19.0", OLDEST)).toBe(0);
   expect(compareVersions("24.1.0", OLDEST)).toBeGreaterThan(0);

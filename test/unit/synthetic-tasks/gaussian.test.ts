@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { gaussianClassification as task } from "../../../synthetic-tasks/gaussian-classification.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { chiSquare, chiSquareLimit, histogram, slope, unevenness } from "../../helpers/statistics.ts";

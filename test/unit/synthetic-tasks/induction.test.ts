@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { induction } from "../../../synthetic-tasks/induction.ts";
 import { unevenness } from "../../helpers/statistics.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { associativeRecall as task } from "../../../synthetic-tasks/associative-recall.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { chiSquare, chiSquareLimit, histogram, unevenness } from "../../helpers/statistics.ts";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import type { Batch } from "../../../backend/training/task.ts";
 import { RidgePosterior, tasks } from "../../../synthetic-tasks/index.ts";
 import { linearRegression as task } from "../../../synthetic-tasks/linear-regression.ts";

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { register } from "../../../backend/cli/commands/tasks.ts";
 import { type Context, runsWith } from "../../../backend/cli/context.ts";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { RidgePosterior, tasks } from "../../../synthetic-tasks/index.ts";
 
 interface Samples {

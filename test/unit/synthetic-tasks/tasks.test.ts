@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { modelParameters, trainingParameters } from "../../../backend/training/parameters.ts";
 import type { Batch, SyntheticTask } from "../../../backend/training/task.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";

@@ -4,11 +4,11 @@ import { ablate } from "../../../backend/circuits/ablate.ts";
 import type { Pair } from "../../../backend/circuits/pairs.ts";
 import { patchPaths } from "../../../backend/circuits/path.ts";
 import type { Head } from "../../../backend/common/heads/head.ts";
+import { mainMetric, ranking } from "../../../backend/common/heads/metric.ts";
 import type { PathEnd } from "../../../backend/common/patching.ts";
-import { mainMetric, ranking } from "../../../backend/heads/scores.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { Random } from "../../../backend/runtime/random.ts";
 import { probeMany } from "../../../probes/index.ts";
 
 const RUN = fileURLToPath(new URL("../../fixtures/runs/induction.safetensors", import.meta.url));

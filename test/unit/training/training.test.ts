@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { nextTokenLosses } from "../../../backend/circuits/loss.ts";
+import { Random } from "../../../backend/common/random.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
-import { Random } from "../../../backend/runtime/random.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { configOf, makeSpec } from "../../../backend/training/spec.ts";
 import { Evaluator } from "../../../backend/training/step.ts";

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { NeedleResult } from "../../../backend/common/api/jobs.ts";
-import { maskFromKvHeads } from "../../../backend/heads/mask.ts";
-import { headModel } from "../../../backend/heads/model.ts";
-import { readScores } from "../../../backend/heads/scores.ts";
+import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../backend/common/heads/model.ts";
+import { readScores } from "../../../backend/heads/files.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
@@ -56,7 +56,7 @@ describe("a probe job", () => {
 
   it("is refused before the model is loaded for a parameter that there is not, and frees it when it is cancelled", async () => {
     const wrong = { kind: "probe", model: "no-such-model", probes: [{ name: "induction", params: { lenght: 5 } }] };
-    await expect(handled("probe", wrong)).rejects.toThrow(/lenght/);
+    await expect(handled("probe", wrong)).rejects.toMatchObject({ kind: "usage", field: "lenght" });
     const before = tf.memory().numTensors;
     const stop = new AbortController();
     const job = { kind: "probe", model: TOY, probes: [{ name: "induction", params: { length: 20 } }] };

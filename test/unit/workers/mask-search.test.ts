@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { parseMask } from "../../../backend/heads/mask.ts";
-import { writeScores } from "../../../backend/heads/scores.ts";
+import { parseMask } from "../../../backend/common/heads/mask.ts";
+import { writeScores } from "../../../backend/heads/files.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { curveOf, searchedMask } from "../../../frontend/src/inference/mask/choice.ts";
 import { probe } from "../../../probes/index.ts";

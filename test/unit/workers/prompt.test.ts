@@ -64,9 +64,9 @@ describe("a prompt", () => {
   });
 
   it.each([
-    [{ tokens: [] }, /the prompt is empty/],
-    [{ tokens: [1, 96] }, /token id 96 at position 1 is outside the vocabulary; ids go from 0 to 95/],
-    [{ tokens: new Array(1201).fill(1) }, /1201 tokens are more than the model's context of 1200/],
+    [{ tokens: [] }, /the prompt has 0 tokens/],
+    [{ tokens: [1, 96] }, /the prompt, position 1: id 96 is outside the vocabulary; ids are 0 to 95/],
+    [{ tokens: new Array(1201).fill(1) }, /the prompt has 1201 tokens, more than the model's context of 1200/],
     [{ text: "words" }, /has no tokenizer, so it takes no text; give token ids/],
   ])("%j is refused", async (input, line) => {
     const refused = handled("prompt", { model: MODEL, ...input });
@@ -162,7 +162,10 @@ describe("one layer from the stored residual stream", () => {
     const hook = (name: string, slice: object) => handled("activations", { model: MODEL, ids, hook: name, slice });
     await expect(hook("blocks.0.hook_mlp_out", { heads: "0" })).rejects.toThrow("this activation has no heads");
     await expect(hook("blocks.0.attn.hook_z", { keys: "0:1" })).rejects.toThrow("this activation has no keys");
-    await expect(hook("blocks.0.attn.hook_zz", {})).rejects.toThrow(/unknown hook name/);
+    await expect(hook("blocks.0.attn.hook_zz", {})).rejects.toMatchObject({
+      kind: "usage",
+      subject: "blocks.0.attn.hook_zz",
+    });
     await expect(handled("patterns", { model: MODEL, ids, layer: 3, slice: {} })).rejects.toThrow(
       "there is no layer 3",
     );

@@ -1,5 +1,5 @@
-import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
-import { stream } from "../../api/client.ts";
+import type { GenerateRequest } from "../../../../backend/common/api/generation.ts";
+import { type NewToken, streamGeneration } from "../../api/generation.ts";
 import { Answer, type Ask } from "../../state/answer.svelte.ts";
 import { prompt } from "../../state/prompt.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
@@ -9,7 +9,7 @@ import { newTokens } from "../params.ts";
 
 /** New tokens so far, each with its probability. */
 export interface Continuation {
-  readonly tokens: readonly { readonly id: number; readonly text: string; readonly probability: number }[];
+  readonly tokens: readonly NewToken[];
   readonly done: boolean;
 }
 
@@ -46,22 +46,8 @@ class Continuations {
 function continued(tokens: readonly number[], ablate: readonly string[]): Ask<Continuation> {
   const request: GenerateRequest = { model: workspace.model, tokens, maxTokens: newTokens.value, ablate };
   return async (call) => {
-    let made: Continuation["tokens"] = [];
-    for await (const { event, data } of stream("/api/generate", request, call)) {
-      if (event === "token") {
-        made = [...made, data as Continuation["tokens"][number]];
-        call.update({ tokens: made, done: false });
-      } else if (event === "done") {
-        // The result's texts are those of each token alone; a token on the way may hold back bytes of a character.
-        const result = data as GenerateResult;
-        made = result.ids.map((id, i) => ({
-          id,
-          text: result.tokens[i]!,
-          probability: made[i]?.probability ?? Number.NaN,
-        }));
-      }
-    }
-    return { tokens: made, done: true };
+    const { tokens: all } = await streamGeneration(request, call, (some) => call.update({ tokens: some, done: false }));
+    return { tokens: all, done: true };
   };
 }
 

@@ -1,7 +1,7 @@
+import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { Figure } from "../../components/plot/figure.ts";
-import { plotTexts } from "../../components/plot/text.ts";
 import { band } from "./effect.ts";
 
 /** Losses at each place of a row, of one row or means over several. */

@@ -1,5 +1,5 @@
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
 import { BAR_HEIGHT, colourBarSvg } from "../../components/plot/colourBar.ts";
-import { escaped } from "../../components/plot/text.ts";
 import { type PatternScale, patternBar } from "../exports.ts";
 
 /** A head's small picture. */
@@ -25,7 +25,7 @@ export function layerSvg(thumbs: readonly Thumb[], scale: PatternScale): string 
   const cells = thumbs.map(({ head, image }, i) => {
     const x = GAP + (i % MOST_A_ROW) * (SIZE + GAP);
     const y = TOP + Math.floor(i / MOST_A_ROW) * (SIZE + LABEL + GAP);
-    return `<image x="${x}" y="${y}" width="${SIZE}" height="${SIZE}" href="${image}" style="image-rendering:pixelated"/><text x="${x + SIZE / 2}" y="${y + SIZE + 14}" text-anchor="middle">${escaped(head)}</text>`;
+    return `<image x="${x}" y="${y}" width="${SIZE}" height="${SIZE}" href="${image}" style="image-rendering:pixelated"/><text x="${x + SIZE / 2}" y="${y + SIZE + 14}" text-anchor="middle">${escapeXml(head)}</text>`;
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12" fill="#17202a">`,

@@ -1,5 +1,5 @@
-import { inkOn } from "../../colours.ts";
-import { escaped } from "../../components/plot/text.ts";
+import { inkOn } from "../../../../backend/common/figures/palette.ts";
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
 import { visible } from "../../components/tokens/tokens.ts";
 import type { Box } from "../matrix/boxes.ts";
 import { FILL, type StripMarks } from "./strip.ts";
@@ -52,7 +52,7 @@ export function stripSvg({ head, tokens, boxes, marks, fills, size: { width, hei
   const numbers = marks.numbers.map((number) => text(number, number.text, theme[number.kind], 10));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.max(width, LEGEND_WIDTH)}" height="${height + LEGEND}" font-family="monospace">`,
-    `<title>Attention of ${escaped(head)}</title>`,
+    `<title>Attention of ${escapeXml(head)}</title>`,
     `<rect width="100%" height="100%" fill="${theme.paper}"/>`,
     ...lines,
     ...cells,
@@ -80,7 +80,7 @@ function rect({ x, y, width, height }: Box, rest: string): string {
 
 function text({ x, y }: Pick<Box, "x" | "y">, content: string, fill: string, size: number): string {
   const place = `x="${round(x)}" y="${round(y)}" text-anchor="middle" dominant-baseline="central"`;
-  return `<text ${place} font-size="${size}" fill="${fill}">${escaped(content)}</text>`;
+  return `<text ${place} font-size="${size}" fill="${fill}">${escapeXml(content)}</text>`;
 }
 
 function round(value: number): number {

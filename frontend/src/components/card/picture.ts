@@ -1,5 +1,5 @@
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
 import { theme } from "../../state/theme.svelte.ts";
-import { escaped } from "../plot/text.ts";
 import { type Provenance, provenanceLines } from "./provenance.ts";
 
 /** A figure of a card. */
@@ -40,11 +40,11 @@ export function framed(svg: string, provenance: Provenance): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" fill="#17202a">`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    `<text x="${PAD}" y="${PAD + 14}" font-size="15" font-weight="600">${escaped(provenance.title)}</text>`,
+    `<text x="${PAD}" y="${PAD + 14}" font-size="15" font-weight="600">${escapeXml(provenance.title)}</text>`,
     placed,
     ...caption.map(
       (line, i) =>
-        `<text x="${PAD}" y="${bottom + PAD / 2 + (i + 1) * LINE}" font-family="monospace" font-size="${FONT}" fill="#52606d">${escaped(line)}</text>`,
+        `<text x="${PAD}" y="${bottom + PAD / 2 + (i + 1) * LINE}" font-family="monospace" font-size="${FONT}" fill="#52606d">${escapeXml(line)}</text>`,
     ),
     "</svg>",
   ].join("\n");

@@ -1,7 +1,6 @@
+import { type Head, type HeadShape, kvHeadOf } from "../../../../backend/common/heads/head.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { counted } from "../../../../backend/common/plural.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
-import { kvHeadOf, type Shape } from "../head-choice/algebra.ts";
-import type { Place } from "../head-grid/grid.ts";
 
 /** The part that a mask leaves of a query head. */
 export interface MaskEffect {
@@ -9,8 +8,8 @@ export interface MaskEffect {
   readonly words: string;
 }
 
-/** Reads off a mask what it leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
-export function maskEffect({ heads, kvHeads, sink, recent }: HeadMask, place: Place, shape: Shape): MaskEffect {
+/** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
+export function maskEffect({ heads, kvHeads, sink, recent }: HeadMask, place: Head, shape: HeadShape): MaskEffect {
   if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
   const kv = kvHeadOf(place, shape);
   if (kvHeads?.[kv.layer]?.[kv.head] === "streaming")

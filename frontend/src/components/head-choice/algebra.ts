@@ -1,54 +1,47 @@
+import {
+  formatHead,
+  groupOf,
+  type Head,
+  type HeadShape,
+  kvHeadOf,
+  readHead,
+} from "../../../../backend/common/heads/head.ts";
 import { sortHeads } from "../../state/codecs.ts";
-import { headName, type Place, placeOf, type SelectMode } from "../head-grid/grid.ts";
-
-/** Number of layers and heads of a model. */
-export interface Shape {
-  readonly layers: number;
-  /** Query heads of a layer. */
-  readonly heads: number;
-  readonly kvHeads: number;
-}
+import type { SelectMode } from "../head-grid/grid.ts";
 
 /** All query heads of a model, in order of layer, then head. */
-export function allHeads({ layers, heads }: Pick<Shape, "layers" | "heads">): string[] {
-  return Array.from({ length: layers * heads }, (_, i) => headName(Math.floor(i / heads), i % heads));
-}
-
-/** The KV head that a query head reads. */
-export function kvHeadOf({ layer, head }: Place, { heads, kvHeads }: Shape): Place {
-  return { layer, head: Math.floor(head / (heads / kvHeads)) };
-}
-
-/** The query heads that share a KV head. */
-export function groupOf({ layer, head }: Place, { heads, kvHeads }: Shape): string[] {
-  const size = heads / kvHeads;
-  return Array.from({ length: size }, (_, i) => headName(layer, head * size + i));
+export function allHeads({ layers, heads }: Pick<HeadShape, "layers" | "heads">): string[] {
+  return Array.from({ length: layers * heads }, (_, i) =>
+    formatHead({ layer: Math.floor(i / heads), head: i % heads }),
+  );
 }
 
 /** The heads as query heads: those of a grid over KV heads become the groups they serve. */
-export function asQueryHeads(names: readonly string[], axis: "heads" | "kvHeads", shape: Shape): string[] {
+export function asQueryHeads(names: readonly string[], axis: "heads" | "kvHeads", shape: HeadShape): string[] {
   if (axis === "heads") return [...names];
-  return names.flatMap((name) => groupOf(placeOf(name)!, shape));
+  return places(names).flatMap((kvHead) => groupOf(kvHead, shape).map(formatHead));
 }
 
 /** The KV heads of a set of query heads: all that any of them reads, for a mask must keep those. */
-export function asKvHeads(names: readonly string[], shape: Shape): string[] {
-  return sortHeads(places(names).map((place) => name(kvHeadOf(place, shape))));
+export function asKvHeads(names: readonly string[], shape: HeadShape): string[] {
+  return sortHeads(places(names).map((place) => formatHead(kvHeadOf(place, shape))));
 }
 
 /** The set with every query head that shares a KV head with one in it. */
-export function withGroups(names: readonly string[], shape: Shape): string[] {
+export function withGroups(names: readonly string[], shape: HeadShape): string[] {
   return asQueryHeads(asKvHeads(names, shape), "kvHeads", shape);
 }
 
 /** The set with every head of the layers that it has heads in. */
-export function withLayers(names: readonly string[], { heads }: Shape): string[] {
+export function withLayers(names: readonly string[], { heads }: HeadShape): string[] {
   const layers = new Set(places(names).map(({ layer }) => layer));
-  return sortHeads([...layers].flatMap((layer) => Array.from({ length: heads }, (_, head) => headName(layer, head))));
+  return sortHeads(
+    [...layers].flatMap((layer) => Array.from({ length: heads }, (_, head) => formatHead({ layer, head }))),
+  );
 }
 
 /** Every head that the set lacks. */
-export function inverted(names: readonly string[], shape: Shape): string[] {
+export function inverted(names: readonly string[], shape: HeadShape): string[] {
   const inside = new Set(names);
   return allHeads(shape).filter((each) => !inside.has(each));
 }
@@ -62,10 +55,6 @@ export function picked(now: readonly string[], some: readonly string[], mode: Se
   return now.filter((each) => !out.has(each));
 }
 
-function places(names: readonly string[]): Place[] {
-  return names.flatMap((each) => placeOf(each) ?? []);
-}
-
-function name({ layer, head }: Place): string {
-  return headName(layer, head);
+function places(names: readonly string[]): Head[] {
+  return names.flatMap((each) => readHead(each) ?? []);
 }

@@ -1,5 +1,7 @@
-import { diverging as divergingColour, heat, heatStops, inkOn } from "../../colours.ts";
-import { share, type Table } from "./grid.ts";
+import { inkOn } from "../../../../backend/common/figures/palette.ts";
+import type { HeadTable } from "../../../../backend/common/heads/table.ts";
+import { diverging as divergingColour, heat, heatStops } from "../../colours.ts";
+import { share } from "./grid.ts";
 
 /** A cell's colour and the ink that can be read on it, both #rrggbb. */
 export interface CellColour {
@@ -17,7 +19,7 @@ export function cellColour(value: number, range: readonly [number, number], dive
 
 /** The colours of a table, cell by cell. */
 export function cellColours(
-  values: Table,
+  values: HeadTable,
   range: readonly [number, number],
   diverging: boolean,
 ): readonly (readonly (CellColour | undefined)[])[] {

@@ -1,38 +1,18 @@
-/** Values of heads: a row a layer, a column a head. */
-export type Table = readonly (readonly number[])[];
-
-/** One place of a table. */
-export interface Place {
-  readonly layer: number;
-  readonly head: number;
-}
+import { formatHead, type Head, readHead } from "../../../../backend/common/heads/head.ts";
+import { type HeadTable, type RankedHead, rankTable } from "../../../../backend/common/heads/table.ts";
 
 /** Direction in which the layers run: down the page, or from left to right. */
 export type Orientation = "layers-down" | "layers-across";
 
-/** LAYER.HEAD, as everywhere. */
-export function headName(layer: number, head: number): string {
-  return `${layer}.${head}`;
-}
-
-/** The place that a LAYER.HEAD names; undefined for other text. */
-export function placeOf(name: string): Place | undefined {
-  const found = /^(\d+)\.(\d+)$/.exec(name);
-  return found === null ? undefined : { layer: Number(found[1]), head: Number(found[2]) };
-}
-
 /** The value of a head in a table; undefined outside it. */
-export function valueIn(values: Table, name: string): number | undefined {
-  const place = placeOf(name);
+export function valueIn(values: HeadTable, name: string): number | undefined {
+  const place = readHead(name);
   return place === undefined ? undefined : values[place.layer]?.[place.head];
 }
 
-/** A head with its value; rank 1 is the highest. */
-export interface Ranked extends Place {
+/** A ranked head with its name, and the places of all that have the same value. */
+export interface Ranked extends RankedHead {
   readonly name: string;
-  readonly value: number;
-  /** Its place in the order, which is no other head's. */
-  readonly rank: number;
   /** First and last place of the heads that have the same value. */
   readonly ties: readonly [number, number];
 }
@@ -42,18 +22,15 @@ export function rankText({ ties: [first, last] }: Pick<Ranked, "ties">): string 
   return first === last ? String(first) : `${first} to ${last}`;
 }
 
-/** All heads of a table, highest first, ties to the earlier layer, then head, as the command line ranks them; what is no number comes last. */
-export function rank(values: Table): Ranked[] {
-  const height = (value: number): number => (Number.isNaN(value) ? -Infinity : value);
-  const sorted = values
-    .flatMap((row, layer) => row.map((value, head) => ({ layer, head, name: headName(layer, head), value })))
-    .sort((a, b) => (height(a.value) === height(b.value) ? 0 : height(b.value) - height(a.value)));
-  const last = new Map(sorted.map(({ value }, i) => [height(value), i + 1]));
-  const first = new Map(sorted.map(({ value }, i) => [height(value), i + 1] as const).toReversed());
-  return sorted.map((entry, i) => ({
+/** All heads of a table, highest first, as the command line ranks them. */
+export function rank(values: HeadTable): Ranked[] {
+  const ranked = rankTable(values);
+  const last = new Map(ranked.map(({ value, rank: place }) => [value, place]));
+  const first = new Map(ranked.map(({ value, rank: place }) => [value, place] as const).toReversed());
+  return ranked.map((entry) => ({
     ...entry,
-    rank: i + 1,
-    ties: [first.get(height(entry.value))!, last.get(height(entry.value))!],
+    name: formatHead(entry),
+    ties: [first.get(entry.value)!, last.get(entry.value)!],
   }));
 }
 
@@ -67,7 +44,7 @@ export function ranksByName(ranked: readonly Ranked[]): ReadonlyMap<string, stri
  * [0, 1] where there is none.
  * @param diverging makes it as long on both sides of 0
  */
-export function extent(values: Table, diverging = false): readonly [number, number] {
+export function extent(values: HeadTable, diverging = false): readonly [number, number] {
   let low = Infinity;
   let high = -Infinity;
   for (const row of values)
@@ -88,12 +65,12 @@ export function share(value: number, [low, high]: readonly [number, number]): nu
 }
 
 /** The heads of the rectangle between two corners, in order of layer, then head. */
-export function rectangle(a: Place, b: Place): string[] {
+export function rectangle(a: Head, b: Head): string[] {
   const [fromLayer, toLayer] = [Math.min(a.layer, b.layer), Math.max(a.layer, b.layer)];
   const [fromHead, toHead] = [Math.min(a.head, b.head), Math.max(a.head, b.head)];
   const heads: string[] = [];
   for (let layer = fromLayer; layer <= toLayer; layer++)
-    for (let head = fromHead; head <= toHead; head++) heads.push(headName(layer, head));
+    for (let head = fromHead; head <= toHead; head++) heads.push(formatHead({ layer, head }));
   return heads;
 }
 
@@ -102,17 +79,17 @@ export function rectangle(a: Place, b: Place): string[] {
  * to the first and last line. At an edge it stays.
  * @returns undefined for a key that does not move
  */
-export function moved(place: Place, key: string, values: Table, orientation: Orientation): Place | undefined {
+export function moved(place: Head, key: string, values: HeadTable, orientation: Orientation): Head | undefined {
   const down = orientation === "layers-down";
   const lastLayer = values.length - 1;
   const lastHead = (values[0]?.length ?? 1) - 1;
-  const to = (layer: number, head: number): Place => ({
+  const to = (layer: number, head: number): Head => ({
     layer: Math.min(lastLayer, Math.max(0, layer)),
     head: Math.min(lastHead, Math.max(0, head)),
   });
-  const along = (step: number): Place =>
+  const along = (step: number): Head =>
     down ? to(place.layer, place.head + step) : to(place.layer + step, place.head);
-  const across = (step: number): Place =>
+  const across = (step: number): Head =>
     down ? to(place.layer + step, place.head) : to(place.layer, place.head + step);
   switch (key) {
     case "ArrowRight":

@@ -1,4 +1,4 @@
-import type { Place } from "./grid.ts";
+import type { Head } from "../../../../backend/common/heads/head.ts";
 
 /** Shape of a grid of heads, which decides its tracks. */
 export interface GridLayout {
@@ -30,7 +30,7 @@ export function templates({ layers, heads, groups, down }: GridLayout): { column
 }
 
 /** The `grid-area` of the cells between two corners. */
-export function area(layout: GridLayout, a: Place, b: Place = a): string {
+export function area(layout: GridLayout, a: Head, b: Head = a): string {
   const layer = span(a.layer, b.layer, (each) => each + FIRST);
   const head = span(a.head, b.head, (each) => headTrack(layout, each));
   const [row, column] = layout.down ? [layer, head] : [head, layer];

@@ -1,7 +1,8 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
+import type { HeadTable } from "../../../../backend/common/heads/table.ts";
 import { figure } from "../../format.ts";
 import type { Metric } from "../../heads/metrics.ts";
-import { extent, type Table } from "./grid.ts";
+import { extent } from "./grid.ts";
 
 /** The scale that colours a metric's values: the ends of the scale, and the value that a head has by accident. */
 export interface Scale {
@@ -36,7 +37,7 @@ const ROUNDING = 1e-5;
  */
 export function scaleOf(
   metric: Named & Pick<Metric, "range" | "chance">,
-  values: Table,
+  values: HeadTable,
   { own, definitions }: { readonly own: boolean; readonly definitions: Definitions | undefined },
 ): Scale {
   const whole = wholeRange(metric, definitions);
@@ -63,7 +64,7 @@ export function explain(
 const FAR = 5;
 
 /** Says that no head of a table is far above chance; undefined where one is, or chance is not known. */
-export function nothingFound(values: Table, chance: number | undefined): string | undefined {
+export function nothingFound(values: HeadTable, chance: number | undefined): string | undefined {
   if (chance === undefined || chance <= 0) return undefined;
   const finite = values.flat().filter(Number.isFinite);
   if (finite.length === 0) return undefined;

@@ -1,8 +1,10 @@
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
+import { formatHead } from "../../../../backend/common/heads/head.ts";
+import type { HeadTable } from "../../../../backend/common/heads/table.ts";
 import { figure } from "../../format.ts";
 import { BAR_WIDTH, colourBarSvg } from "../plot/colourBar.ts";
-import { escaped } from "../plot/text.ts";
 import { cellColours, scaleStops } from "./colour.ts";
-import { extent, headName, share, type Table } from "./grid.ts";
+import { extent, share } from "./grid.ts";
 
 /** Contents of a picture of a grid besides its cells. */
 export interface GridPicture {
@@ -26,7 +28,7 @@ const [CELL, GAP] = [24, 4];
 const [LEFT, TOP] = [76, 24];
 
 /** The grid as an SVG document of its own on white, layers from left to right, over its colour bar. */
-export function gridSvg(values: Table, options: GridPicture): string {
+export function gridSvg(values: HeadTable, options: GridPicture): string {
   const { groups, selected, diverging = false, prefix = "H", range = extent(values, diverging) } = options;
   const heads = values[0]?.length ?? 0;
   const colours = cellColours(values, range, diverging);
@@ -35,7 +37,7 @@ export function gridSvg(values: Table, options: GridPicture): string {
   const y = (head: number): number => TOP + head * CELL + (groups > 1 ? GAP * Math.floor(head / groups) : 0);
   const cells = values.flatMap((row, layer) =>
     row.map((value, head) => {
-      const name = headName(layer, head);
+      const name = formatHead({ layer, head });
       const stroke = chosen.has(name) ? ' stroke="#d55e00" stroke-width="3"' : "";
       const fill = colours[layer]![head]?.paint ?? "#d5dae1";
       return `<rect x="${x(layer) + 1}" y="${y(head) + 1}" width="${CELL - 2}" height="${CELL - 2}" rx="2" fill="${fill}"${stroke}><title>${name}: ${figure(value)}</title></rect>`;
@@ -89,5 +91,5 @@ function colourBar(top: number, range: readonly [number, number], options: GridP
 }
 
 function text(left: number, top: number, anchor: string, words: string): string {
-  return `<text x="${left}" y="${top}" text-anchor="${anchor}">${escaped(words)}</text>`;
+  return `<text x="${left}" y="${top}" text-anchor="${anchor}">${escapeXml(words)}</text>`;
 }

@@ -1,4 +1,4 @@
-import { escaped } from "./text.ts";
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
 
 /** Width of a colour bar, in pixels. */
 export const BAR_WIDTH = 160;
@@ -25,8 +25,8 @@ export function colourBarSvg(
   return [
     `<defs><linearGradient id="scale">${points.join("")}</linearGradient></defs>`,
     `<rect class="scale" x="${left}" y="${top}" width="${BAR_WIDTH}" height="10" fill="url(#scale)" stroke="#d5dae1"/>`,
-    `<text x="${left}" y="${top + 24}" text-anchor="start">${escaped(low)}</text>`,
-    `<text x="${right}" y="${top + 24}" text-anchor="end">${escaped(high)}</text>`,
-    ...(words === "" ? [] : [`<text x="${right + 16}" y="${top + 9}" text-anchor="start">${escaped(words)}</text>`]),
+    `<text x="${left}" y="${top + 24}" text-anchor="start">${escapeXml(low)}</text>`,
+    `<text x="${right}" y="${top + 24}" text-anchor="end">${escapeXml(high)}</text>`,
+    ...(words === "" ? [] : [`<text x="${right + 16}" y="${top + 9}" text-anchor="start">${escapeXml(words)}</text>`]),
   ];
 }

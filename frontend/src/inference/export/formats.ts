@@ -1,6 +1,6 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
-import type { HeadScores } from "../../../../backend/heads/scores.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 
 export type ExportFormat = Definitions["exports"][number];
 export type From = "scores" | "mask";

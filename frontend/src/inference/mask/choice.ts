@@ -1,10 +1,12 @@
 import type { MaskEntry, MaskRequest } from "../../../../backend/common/api/heads.ts";
+import { command, quote } from "../../../../backend/common/command-line.ts";
+import type { HeadShape } from "../../../../backend/common/heads/head.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { kvTable } from "../../../../backend/common/heads/metric.ts";
+import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../../backend/common/heads/window.ts";
 import type { SelectionRule } from "../../../../backend/common/words.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
-import type { HeadMetric, HeadScores } from "../../../../backend/heads/scores.ts";
-import { command, quote } from "../../command.ts";
-import { asKvHeads, type Shape } from "../../components/head-choice/algebra.ts";
-import { headName } from "../../components/head-grid/grid.ts";
+import { asKvHeads } from "../../components/head-choice/algebra.ts";
 
 export const SOURCES = ["score", "heads", "hand", "library"] as const;
 /** Origin of a mask: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
@@ -36,7 +38,7 @@ export interface Choice {
 /** The body of POST /api/masks for a choice, or what is missing. A mask of the library is read instead: `read` is its id. */
 export type MaskAsk = { readonly post: MaskRequest } | { readonly read: string } | { readonly missing: string };
 
-export function askFor(choice: Choice, model: string, shape: Shape): MaskAsk {
+export function askFor(choice: Choice, model: string, shape: HeadShape): MaskAsk {
   const window = { sink: choice.sink, recent: choice.recent };
   switch (choice.source) {
     case "score":
@@ -58,7 +60,7 @@ export function askFor(choice: Choice, model: string, shape: Shape): MaskAsk {
 }
 
 /** A quarter of the KV heads, as DuoAttention keeps of grouped heads; at least one. */
-export function defaultTop({ layers, kvHeads }: Pick<Shape, "layers" | "kvHeads">): number {
+export function defaultTop({ layers, kvHeads }: Pick<HeadShape, "layers" | "kvHeads">): number {
   return Math.max(1, Math.round((layers * kvHeads) / 4));
 }
 
@@ -96,47 +98,15 @@ export function searchedMask(
 
 /** First and latest tokens that a streaming head keeps, as the command line has it; in a short context an eighth of it, so that something is dropped. */
 export function defaultWindow(context: number): { sink: number; recent: number } {
-  return context >= 1024 ? { sink: 64, recent: 256 } : { sink: 1, recent: Math.max(1, Math.floor(context / 8) - 1) };
-}
-
-/** A metric over KV heads [layers, kvHeads]: of query heads the highest of each group. For showing; the mask itself comes from the server. */
-export function kvValues(
-  { axis, values }: HeadMetric,
-  { heads, kvHeads }: Pick<Shape, "heads" | "kvHeads">,
-): number[][] {
-  if (axis === "kvHeads") return values;
-  const group = heads / kvHeads;
-  return values.map((row) =>
-    Array.from({ length: kvHeads }, (_, kv) => Math.max(...row.slice(kv * group, (kv + 1) * group))),
-  );
-}
-
-/** The metric that stands for a document: the probe's own, else the first. */
-export function mainMetricName({ probe, metrics }: Pick<HeadScores, "probe" | "metrics">): string {
-  return probe in metrics ? probe : (Object.keys(metrics)[0] ?? "");
+  return context >= 1024
+    ? { sink: DEFAULT_SINK, recent: DEFAULT_RECENT }
+    : { sink: 1, recent: Math.max(1, Math.floor(context / 8) - 1) };
 }
 
 /** The scores to begin with: what fetches from a long context, else what copies, else the newest. */
 export function defaultScores(documents: readonly { readonly id: string; readonly probe: string }[]): string {
   const of = (probe: string) => documents.findLast((each) => each.probe === probe);
   return (of("retrieval") ?? of("induction") ?? documents.at(-1))?.id ?? "";
-}
-
-/** KV heads of a mask that keep everything, LAYER.KV; all of them in one that only ablates. */
-export function fullHeads(mask: HeadMask): string[] {
-  const { layers, kvHeads } = mask.model;
-  return Array.from({ length: layers }, (_, layer) =>
-    Array.from({ length: kvHeads }, (_, head) => head)
-      .filter((head) => mask.kvHeads === undefined || mask.kvHeads[layer]![head] === "retrieval")
-      .map((head) => headName(layer, head)),
-  ).flat();
-}
-
-/** Query heads that a mask ablates, LAYER.HEAD. */
-export function ablated(mask: HeadMask): string[] {
-  return (mask.heads ?? []).flatMap((row, layer) =>
-    row.flatMap((each, head) => (each === "ablate" ? [headName(layer, head)] : [])),
-  );
 }
 
 /** A mask as the command line has it: what makes the file, and the file. */
@@ -195,10 +165,10 @@ export function tableOf(
   axis: "heads" | "kvHeads",
   document: HeadScores | undefined,
   metricName: string,
-  shape: Shape | undefined,
+  shape: HeadShape | undefined,
 ): { values: readonly (readonly number[])[]; known: boolean } {
   const metric = document?.metrics[metricName];
-  if (metric !== undefined && axis === "kvHeads") return { values: kvValues(metric, document!.model), known: true };
+  if (metric !== undefined && axis === "kvHeads") return { values: kvTable(document!, metric), known: true };
   if (metric !== undefined && metric.axis === axis) return { values: metric.values, known: true };
   const { layers = 0, heads = 0, kvHeads = 0 } = shape ?? {};
   const nothing = () => new Array<number>(axis === "heads" ? heads : kvHeads).fill(Number.NaN);

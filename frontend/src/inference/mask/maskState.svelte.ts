@@ -1,5 +1,8 @@
+import { formatHead } from "../../../../backend/common/heads/head.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { meaningOf } from "../../../../backend/common/heads/meaning.ts";
+import { kvTable, mainMetricName } from "../../../../backend/common/heads/metric.ts";
 import { SELECTION_RULES } from "../../../../backend/common/words.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
 import { type Caller, get, post, remove } from "../../api/client.ts";
 import { picked } from "../../components/head-choice/algebra.ts";
 import type { SelectMode } from "../../components/head-grid/grid.ts";
@@ -10,17 +13,13 @@ import { urlParam, view } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import type { Masking } from "../commands.ts";
 import {
-  ablated,
   askFor,
   type Choice,
   defaultScores,
   defaultTop,
   defaultWindow,
   EFFECTS,
-  fullHeads,
-  kvValues,
   type MaskAsk,
-  mainMetricName,
   maskFile,
   SOURCES,
   searchedMask,
@@ -62,13 +61,15 @@ class MaskState {
   readonly metric = $derived.by(() => {
     const wanted = params.metric.value;
     if (this.document === undefined) return "";
-    return wanted in this.document.metrics ? wanted : mainMetricName(this.document);
+    return wanted in this.document.metrics
+      ? wanted
+      : (mainMetricName(this.document) ?? Object.keys(this.document.metrics)[0] ?? "");
   });
 
   /** Scores of the KV heads, [layers][kvHeads]; undefined without scores. */
   readonly values = $derived.by(() => {
     const metric = this.document?.metrics[this.metric];
-    return metric === undefined ? undefined : kvValues(metric, this.document!.model);
+    return metric === undefined ? undefined : kvTable(this.document!, metric);
   });
 
   /** Lowest and highest score of a KV head. */
@@ -126,9 +127,11 @@ class MaskState {
   readonly stale: boolean = $derived(this.answer.before !== undefined);
 
   /** KV heads that keep everything. */
-  readonly full = $derived.by(() => new Set(this.drawn === undefined ? [] : fullHeads(this.drawn)));
+  readonly full = $derived.by(
+    () => new Set(this.drawn === undefined ? [] : meaningOf(this.drawn).full.map(formatHead)),
+  );
   /** Query heads that are ablated. */
-  readonly ablated = $derived.by(() => (this.drawn === undefined ? [] : ablated(this.drawn)));
+  readonly ablated = $derived.by(() => (this.drawn === undefined ? [] : meaningOf(this.drawn).ablated.map(formatHead)));
 
   /** True if the choice is about query heads that are ablated. */
   readonly ablates = $derived.by(() =>

@@ -1,4 +1,4 @@
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 
 /** Bytes of a number in the cache: keys and values are held as f32. */

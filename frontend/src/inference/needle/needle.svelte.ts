@@ -1,6 +1,6 @@
 import type { JobSummary, NeedleResult } from "../../../../backend/common/api/jobs.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { isActive } from "../../../../backend/common/words.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
 import { get, post } from "../../api/client.ts";
 import { Latest } from "../../api/latest.svelte.ts";
 import { cancelJob } from "../../state/action.svelte.ts";

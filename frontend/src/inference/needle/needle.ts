@@ -1,6 +1,6 @@
 import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
+import { plotText } from "../../../../backend/common/figures/text.ts";
 import { counted } from "../../../../backend/common/plural.ts";
-import { plotText } from "../../components/plot/text.ts";
 
 export type Side = "full" | "masked";
 

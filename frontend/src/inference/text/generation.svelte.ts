@@ -1,6 +1,6 @@
 import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
-import type { HeadMask } from "../../../../backend/heads/mask.ts";
-import { ApiError, stream } from "../../api/client.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { type NewToken, streamGeneration } from "../../api/generation.ts";
 import { Answer, type Call } from "../../state/answer.svelte.ts";
 import { choice, flag, number, text } from "../../state/codecs.ts";
 import { prompt } from "../../state/prompt.svelte.ts";
@@ -25,13 +25,6 @@ export const settings = {
 
 /** Seconds that a generation may take without another yes: it was asked for by a button. */
 const PATIENCE = 90;
-
-/** A new token as it came. */
-export interface NewToken {
-  readonly id: number;
-  readonly text: string;
-  readonly probability: number;
-}
 
 /** A continuation, whole or on the way. */
 export interface Continuation {
@@ -121,29 +114,9 @@ function withMask(request: GenerateRequest, mask: HeadMask): GenerateRequest {
 }
 
 async function continued(request: GenerateRequest, call: Call<Continuation>): Promise<Continuation> {
-  const tokens: NewToken[] = [];
   const { maxTokens = 0 } = request;
-  call.update({ tokens, maxTokens });
-  for await (const { event, data } of stream("/api/generate", request, call)) {
-    if (event === "token") {
-      tokens.push(data as NewToken);
-      call.update({ tokens: [...tokens], maxTokens });
-    }
-    if (event !== "done") continue;
-    const result = data as GenerateResult;
-    // Tokens of a stop text were streamed, and are no part of the result.
-    return { tokens: result.tokens.map((text, i) => ({ ...tokens[i]!, text })), result, maxTokens };
-  }
-  throw new ApiError(BROKEN_OFF);
+  call.update({ tokens: [], maxTokens });
+  return { ...(await streamGeneration(request, call, (tokens) => call.update({ tokens, maxTokens }))), maxTokens };
 }
-
-const BROKEN_OFF = {
-  type: "about:blank",
-  title: "Not done",
-  status: 0,
-  detail: "the server ended the generation without a result",
-  remedy: "generate again",
-  kind: "network",
-};
 
 export const comparison = new Comparison();

@@ -1,9 +1,9 @@
+import { plotText } from "../../../../backend/common/figures/text.ts";
+import { formatHead, groupOf, type HeadShape } from "../../../../backend/common/heads/head.ts";
 import { signed } from "../../ablation/loss/effect.ts";
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
-import { groupOf, type Shape } from "../../components/head-choice/algebra.ts";
 import type { Figure } from "../../components/plot/figure.ts";
-import { plotText } from "../../components/plot/text.ts";
 import { visible } from "../../components/tokens/tokens.ts";
 import type { Patched } from "../patching.svelte.ts";
 import { canMatter, type Found, ofKvHeads, rawOf, restored, scaleEnd, unionOfDiffer } from "./restored.ts";
@@ -27,10 +27,10 @@ export function placeName(patched: Patched, { layer, column }: Pick<Found, "laye
 }
 
 /** The query heads that a cell of a table by head stands for: those of its group where it is a KV head. */
-export function queryHeads(name: string, { node, path }: Patched, shape: Shape): string[] {
+export function queryHeads(name: string, { node, path }: Patched, shape: HeadShape): string[] {
   const [layer, head] = name.split(".").map(Number) as [number, number];
   if (path !== undefined || !ofKvHeads(node)) return [name];
-  return groupOf({ layer, head: head * (shape.heads / shape.kvHeads) }, shape);
+  return groupOf({ layer, head }, shape).map(formatHead);
 }
 
 /** Share of restoration below which a path counts as nothing. */

@@ -1,4 +1,5 @@
 import type { RunDetail, RunSummary } from "../../../../backend/common/api/runs.ts";
+import { parameterText } from "../../../../backend/common/command-line.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
 import { figure } from "../../format.ts";
 import { type Curves, curveOf, valueAt } from "../curves/curves.ts";
@@ -59,12 +60,6 @@ function flatten({ spec, seed }: Pick<RunDetail, "spec" | "seed">): Map<string, 
     ...part("model", spec.model),
     ...part("training", spec.training),
   ]);
-}
-
-/** A parameter as one would give it in a form or after --param. */
-export function parameterText(value: unknown): string {
-  if (Array.isArray(value)) return value.map(parameterText).join(",");
-  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
 }
 
 /** Values of a metric, a cell for each series. */

@@ -1,7 +1,8 @@
-import { type Mark, plotlyMarks, spanOf } from "../../../../backend/common/marks.ts";
+import { type Mark, plotlyMarks, spanOf } from "../../../../backend/common/figures/marks.ts";
+import type { PlotlyFigure } from "../../../../backend/common/figures/plotly.ts";
+import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
 import { type Level, levelShapes } from "../../components/plot/levels.ts";
-import { plotTexts } from "../../components/plot/text.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
@@ -34,12 +35,6 @@ export interface PanelOptions {
   readonly legend: boolean;
   /** The legend names the levels too; where it does not, whoever shows the figure does. Default false. */
   readonly namedLevels?: boolean;
-}
-
-/** Traces and layout for plotly.js. */
-export interface PlotlyFigure {
-  readonly data: Record<string, unknown>[];
-  readonly layout: Record<string, unknown>;
 }
 
 const QUIET = "#808080";

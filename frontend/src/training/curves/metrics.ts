@@ -1,19 +1,18 @@
-/** A measurement of a run, for its plots: a measurement of the model, or one of its heads. */
+import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
+
+/** What is measured of a run, for its plots: a measurement of the model, or one of its heads. */
 export interface Metric {
   /** A run's own name of it, or of a probe's heads PROBE.METRIC without the head. */
   readonly key: string;
   readonly title: string;
   readonly kind: "loss" | "accuracy" | "heads" | "other";
   /** Names of the heads' measurements; empty for what is measured of the model. */
-  readonly heads: readonly HeadMetric[];
+  readonly heads: readonly NamedMeasurement[];
 }
 
-/** A head's measurement. */
-export interface HeadMetric {
+/** A head's measurement, under the name that the run keeps it by. */
+export interface NamedMeasurement extends HeadMeasurement {
   readonly name: string;
-  readonly measure: string;
-  readonly layer: number;
-  readonly head: number;
 }
 
 const KINDS = ["loss", "accuracy", "heads", "other"] as const;
@@ -26,20 +25,14 @@ export const KIND_WORDS: Readonly<Record<Metric["kind"], { title: string; unit: 
   other: { title: "Other measurements", unit: "value" },
 };
 
-/** Reads PROBE.METRIC[LAYER.HEAD]; undefined for the name of any other measurement. */
-export function parseHeadMetric(name: string): HeadMetric | undefined {
-  const found = /^(.+\..+)\[(\d+)\.(\d+)\]$/.exec(name);
-  return found ? { name, measure: found[1]!, layer: Number(found[2]), head: Number(found[3]) } : undefined;
-}
-
 /** Groups the names of measurements, of one run or several: losses, accuracies, heads by probe and metric, others. */
 export function metricsOf(names: Iterable<string>): Metric[] {
-  const heads = new Map<string, HeadMetric[]>();
+  const heads = new Map<string, NamedMeasurement[]>();
   const plain: Metric[] = [];
   for (const name of new Set(names)) {
     const head = parseHeadMetric(name);
     if (head === undefined) plain.push({ key: name, title: titleOf(name), kind: kindOf(name), heads: [] });
-    else heads.set(head.measure, [...(heads.get(head.measure) ?? []), head]);
+    else heads.set(head.measure, [...(heads.get(head.measure) ?? []), { ...head, name }]);
   }
   const measures = [...heads].map(
     ([key, each]): Metric => ({

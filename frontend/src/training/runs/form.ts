@@ -1,10 +1,9 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 import type { Problem } from "../../../../backend/common/api/problem.ts";
 import type { RunDetail, TrainRequest } from "../../../../backend/common/api/runs.ts";
+import { command, parameterText } from "../../../../backend/common/command-line.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
 import type { ModelParams } from "../../../../backend/training/parameters.ts";
-import { command } from "../../command.ts";
-import { parameterText } from "../comparison/compare.ts";
 
 // As a record, so that the compiler finds a parameter that is missing or has gone.
 const MODEL: Readonly<Record<keyof ModelParams, true>> = {

@@ -130,12 +130,10 @@ describe("forward", () => {
   );
 
   it("names what is wrong with its input", () => {
-    expect(() => forward(model, { tokens: [[1, 96]] })).toThrow(
-      /token id 96 \(row 0, position 1\) is outside the vocabulary/,
-    );
-    expect(() => forward(model, { tokens: [[]] })).toThrow(/row of tokens is empty/);
+    expect(() => forward(model, { tokens: [[1, 96]] })).toThrow(/row 0, position 1: id 96 is outside the vocabulary/);
+    expect(() => forward(model, { tokens: [[]] })).toThrow(/row 0 has 0 tokens/);
     expect(() => forward(model, { tokens: randomTokens(1, 1201, 96) })).toThrow(
-      /1201 tokens are more than the model's context of 1200/,
+      /row 0 has 1201 tokens, more than the model's context of 1200/,
     );
     expect(() => forward(model, { tokens: [[1]] }, { names: ["blocks.0.attn.hook_patern"] })).toThrow(
       /unknown hook name "blocks.0.attn.hook_patern"/,

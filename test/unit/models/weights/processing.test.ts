@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Random } from "../../../../backend/common/random.ts";
 import { PROCESSING, type Processing } from "../../../../backend/common/words.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
@@ -12,7 +13,6 @@ import type { Weights } from "../../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
-import { Random } from "../../../../backend/runtime/random.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { failure } from "../../../helpers/formats/files.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";

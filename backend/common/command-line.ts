@@ -3,8 +3,19 @@ export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/** A parameter's value as `--param` takes it. */
+export function parameterText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(parameterText).join(",");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** Parameters as `--param` takes them, NAME=VALUE each. */
+export function parameterPairs(parameters: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(parameters).map(([name, value]) => `${name}=${parameterText(value)}`);
+}
+
 /**
- * The command line that does in the terminal what the page shows.
+ * A command line of headscope.
  * @param words of the command, such as "ablate"
  * @param options by name; true is a bare flag, undefined and false leave it out, an array repeats it
  */

@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../common/errors.ts";
-import { readJson } from "../json.ts";
+import { HeadscopeError } from "../errors.ts";
+import type { HeadAxis } from "./head.ts";
 
 /**
  * Checks a file's content against its schema, its format tag first.
@@ -22,15 +22,6 @@ export function parseDocument<S extends z.ZodType>(
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new HeadscopeError("input", `${label}: ${fieldPath(issue.path)}: ${issue.message}`, { remedy });
-}
-
-/** Reads a file and checks it with `parse`; errors start with its path. */
-export async function readDocument<T>(
-  path: string,
-  what: string,
-  parse: (value: unknown, label: string) => T,
-): Promise<T> {
-  return parse(await readJson(path, what), path);
 }
 
 /** "metrics.induction.values[3][1]". */
@@ -62,6 +53,6 @@ export function checkTable(
 }
 
 /** Column noun of an axis, for errors. */
-export function columnNoun(axis: "heads" | "kvHeads"): string {
+export function columnNoun(axis: HeadAxis): string {
   return axis === "heads" ? "query head" : "KV head";
 }

@@ -1,24 +1,25 @@
-import { plotlyMarks, spanOf } from "../common/marks.ts";
-import { type Figure, type HeatmapFigure, heatRange, type LineFigure } from "./figure.ts";
-import { HEAT, isSecondRound, lineColour } from "./palette.ts";
-import { decimalsOf, plotTexts } from "./text.ts";
+import type { Figure, HeatmapFigure, LineFigure } from "./figure.ts";
+import { plotlyMarks, spanOf } from "./marks.ts";
+import { isSecondRound, lineColour, type Palette, plotlyScale } from "./palette.ts";
+import { decimalsOf, heatRange } from "./range.ts";
+import { plotTexts } from "./text.ts";
 
-/** What plotly.js draws: traces and a layout, as JSON. Colours of the paper are the page's matter. */
+/** Traces and a layout that plotly.js draws, as JSON. Colours of the paper are the page's matter. */
 export interface PlotlyFigure {
   readonly data: readonly Readonly<Record<string, unknown>>[];
   readonly layout: Readonly<Record<string, unknown>>;
 }
 
 /** A figure for plotly.js; its texts stay texts there. */
-export function toPlotly(own: Figure): PlotlyFigure {
+export function toPlotly(own: Figure, palette: Palette): PlotlyFigure {
   const figure = plotTexts(own);
-  return figure.kind === "lines" ? lines(figure) : heatmap(figure);
+  return figure.kind === "lines" ? lines(figure, palette) : heatmap(figure, palette);
 }
 
-function lines(figure: LineFigure): PlotlyFigure {
+function lines(figure: LineFigure, palette: Palette): PlotlyFigure {
   return {
     data: figure.lines.flatMap((line, n) => {
-      const color = lineColour(n);
+      const color = lineColour(palette, n);
       const group = { legendgroup: String(n), x: line.x, type: "scatter" };
       const edge = { ...group, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
       const band = line.band
@@ -27,7 +28,7 @@ function lines(figure: LineFigure): PlotlyFigure {
             { ...edge, y: line.band.high, fill: "tonexty", fillcolor: `${color}2e` },
           ]
         : [];
-      const dash = line.dashed || isSecondRound(n) ? "dash" : "solid";
+      const dash = line.dashed || isSecondRound(palette, n) ? "dash" : "solid";
       const mode = line.joined === false ? "markers" : line.points ? "lines+markers" : "lines";
       return [...band, { ...group, y: line.y, mode, name: line.name, line: { color, width: 2, dash } }];
     }),
@@ -69,12 +70,15 @@ function wholeTicks(values: readonly (number | null)[]): Record<string, unknown>
   return { tickformat: "d", ...(distinct.length <= 12 ? { tickvals: distinct } : {}) };
 }
 
-function heatmap(figure: HeatmapFigure): PlotlyFigure {
+/** Cells up to this many carry their number. */
+const NUMBERED = 200;
+
+function heatmap(figure: HeatmapFigure, { heat }: Palette): PlotlyFigure {
   const { title, x, y, z, scale } = figure;
-  const colorscale = HEAT.map((colour, n) => [n / (HEAT.length - 1), colour]);
+  const colorscale = plotlyScale(heat);
   const range = heatRange(figure);
   const trace = { type: "heatmap", x: x.labels, y: y.labels, z, colorscale, zmin: range[0], zmax: range[1] };
-  const few = z.length * (z[0]?.length ?? 0) <= 200;
+  const few = z.length * (z[0]?.length ?? 0) <= NUMBERED;
   return {
     data: [
       {

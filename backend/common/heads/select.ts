@@ -1,8 +1,8 @@
-import { HeadscopeError } from "../common/errors.ts";
-import { SELECTION_RULES, type SelectionRule } from "../common/words.ts";
-import { rankTable } from "./scores.ts";
+import { HeadscopeError } from "../errors.ts";
+import { SELECTION_RULES, type SelectionRule } from "../words.ts";
+import { rankTable } from "./table.ts";
 
-/** How scores become a choice; exactly one of the three. */
+/** A rule by which scores become a choice; exactly one of the three. */
 export interface Rule {
   /** This many of the best KV heads. */
   readonly top?: number | undefined;

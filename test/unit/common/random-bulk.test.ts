@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 
 interface Case {
   seed: number;

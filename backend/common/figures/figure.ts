@@ -64,7 +64,7 @@ export const heatmapFigureSchema = z
     y: z.object({ title: z.string(), labels: z.array(z.string()) }),
     /** [rows][columns] */
     z: z.array(values),
-    /** What the colours mean, and the values of the first and last colour. */
+    /** Meaning of the colours, and the values of the first and last colour. */
     scale: z.object({ title: z.string(), range: z.tuple([z.number(), z.number()]).optional() }),
   })
   .refine(
@@ -79,19 +79,5 @@ export const figureSchema = z.discriminatedUnion("kind", [lineFigureSchema, heat
 export type LineFigure = z.output<typeof lineFigureSchema>;
 /** A table of numbers as colours. */
 export type HeatmapFigure = z.output<typeof heatmapFigureSchema>;
-/** What a report draws, as data: `toPlotly` and `toSvg` make pictures of it. */
+/** A drawing of a report, as data: `toPlotly` and `toSvg` make pictures of it. */
 export type Figure = z.output<typeof figureSchema>;
-
-/** Smallest and largest number; undefined where there is none. */
-export function extent(numbers: readonly (number | null)[]): [number, number] | undefined {
-  const found = numbers.filter((value) => value !== null && Number.isFinite(value)) as number[];
-  if (found.length === 0) return undefined;
-  return [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))];
-}
-
-/** Values of a heatmap's first and last colour: as the figure says, else what the table covers. */
-export function heatRange({ scale, z: table }: HeatmapFigure): [number, number] {
-  if (scale.range !== undefined) return scale.range;
-  const [low, high] = extent(table.flat()) ?? [0, 1];
-  return low < high ? [low, high] : [low - 0.5, high + 0.5];
-}

@@ -1,27 +1,18 @@
 import type { z } from "zod";
-import { MASK_FORMAT as FORMAT, headMaskSchema } from "../common/api/documents.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import type { Head } from "../common/heads/head.ts";
-import { DEFAULT_RECENT, DEFAULT_SINK } from "../common/heads/window.ts";
-import { formatJson } from "../json.ts";
-import { writeFileAtomic } from "../paths.ts";
-import { checkTable, columnNoun, parseDocument, readDocument } from "./document.ts";
+import { MASK_FORMAT as FORMAT, headMaskSchema } from "../api/documents.ts";
+import { HeadscopeError } from "../errors.ts";
+import { checkTable, columnNoun, parseDocument } from "./document.ts";
+import type { Head, HeadAxis } from "./head.ts";
+import { kvTable, mainMetric } from "./metric.ts";
 import type { HeadModel } from "./model.ts";
-import { type HeadScores, kvTable, mainMetric } from "./scores.ts";
+import type { HeadScores } from "./scores.ts";
 import { choose, oneRule, type Rule } from "./select.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK, type MaskWindow } from "./window.ts";
 
 const REMEDY = "write it again with headscope mask";
 
 /** A checked mask file. */
 export type HeadMask = z.output<typeof headMaskSchema>;
-
-/** How much a streaming head keeps. */
-export interface Window {
-  /** First tokens, default 64. */
-  readonly sink?: number | undefined;
-  /** Latest tokens, default 256. */
-  readonly recent?: number | undefined;
-}
 
 /**
  * Turns scores into a mask over KV heads; the score of a KV head is the maximum over its group of query heads.
@@ -33,7 +24,7 @@ export interface Window {
  */
 export function maskFromScores(
   scores: HeadScores,
-  options: Rule & Window & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+  options: Rule & MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);
@@ -57,8 +48,8 @@ export function maskFromScores(
 }
 
 /** A mask from KV heads named by the user: these keep everything, all others stream. */
-export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: Window = {}): HeadMask {
-  const kvHeads = table(model, "kvHeads", full, "retrieval", "streaming");
+export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: MaskWindow = {}): HeadMask {
+  const kvHeads = table(model, "kvHeads", full, ["retrieval", "streaming"]);
   return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
 }
 
@@ -72,16 +63,15 @@ export function maskFromHeads(
   ablate: readonly Head[],
   source: HeadMask["source"] = "user",
 ): HeadMask {
-  const heads = table(model, "heads", ablate, "ablate", "keep");
+  const heads = table(model, "heads", ablate, ["ablate", "keep"]);
   return parseMask({ format: FORMAT, model, heads, ...window({}), source }, "the mask");
 }
 
 function table<T extends string>(
   model: HeadModel,
-  axis: "heads" | "kvHeads",
+  axis: HeadAxis,
   named: readonly Head[],
-  inside: T,
-  outside: T,
+  [inside, outside]: readonly [T, T],
 ): T[][] {
   const rows = Array.from({ length: model.layers }, () => Array.from({ length: model[axis] }, () => outside));
   for (const { layer, head } of named) {
@@ -94,7 +84,7 @@ function table<T extends string>(
   return rows;
 }
 
-function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: Window): { sink: number; recent: number } {
+function window({ sink = DEFAULT_SINK, recent = DEFAULT_RECENT }: MaskWindow): { sink: number; recent: number } {
   const bad = (name: string, value: number, least: number) =>
     new HeadscopeError("usage", `${name} cannot be ${value}`, {
       remedy: `give a whole number of tokens from ${least}`,
@@ -129,46 +119,3 @@ export function parseMask(value: unknown, label: string): HeadMask {
   }
   return mask;
 }
-
-/**
- * Reads and checks a mask file.
- * @throws HeadscopeError `missing` or `input`, starting with the path
- */
-export function readMask(path: string): Promise<HeadMask> {
-  return readDocument(path, "mask file", parseMask);
-}
-
-/** Checks and writes a mask file, whole or not at all. */
-export async function writeMask(path: string, mask: HeadMask): Promise<void> {
-  await writeFileAtomic(path, `${formatJson(parseMask(mask, path))}\n`);
-}
-
-/** What a mask says of each head of its model: both of its tables, an absent one filled in. */
-export interface MaskMeaning {
-  /** KV heads that keep everything: all where the mask says nothing of KV heads. */
-  readonly full: readonly Head[];
-  /** KV heads that keep sink and recent tokens only. */
-  readonly streaming: readonly Head[];
-  /** By layer and KV head, what a streaming head keeps; undefined where everything. */
-  readonly windows: readonly (readonly ({ readonly sink: number; readonly recent: number } | undefined)[])[];
-  /** Query heads whose output is 0 at every position: none where the mask says nothing of query heads. */
-  readonly ablated: readonly Head[];
-}
-
-/** Decides what a mask means, for whoever runs, exports or shows it. Heads are in order of layer and head. */
-export function meaningOf({ model, kvHeads, heads, sink, recent }: HeadMask): MaskMeaning {
-  const choices =
-    kvHeads ?? Array.from({ length: model.layers }, () => new Array<"retrieval">(model.kvHeads).fill("retrieval"));
-  return {
-    full: places(choices, "retrieval"),
-    streaming: places(choices, "streaming"),
-    windows: choices.map((row) => row.map((choice) => (choice === "streaming" ? { sink, recent } : undefined))),
-    ablated: places(heads ?? [], "ablate"),
-  };
-}
-
-function places(rows: readonly (readonly string[])[], wanted: string): Head[] {
-  return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])));
-}
-
-export { checkModel } from "./model.ts";

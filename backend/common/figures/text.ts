@@ -67,14 +67,15 @@ export function wrapText(text: string, size: number, width: number): string[] {
   return lines;
 }
 
-/** Decimals that tell values of a range apart: two where it spans 1, none where it spans hundreds. */
-export function decimalsOf([low, high]: readonly [number, number]): number {
-  return Math.min(10, Math.max(0, 2 - Math.floor(Math.log10(high - low))));
-}
-
 /** A measured number for people: four significant digits, whole numbers whole. */
-export function shownNumber(value: number): string {
+function shownNumber(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
   return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
+}
+
+/** A measured value for people: a dash where there is none. */
+export function measuredText(value: number | string | null): string {
+  if (value === null) return "–";
+  return typeof value === "number" ? shownNumber(value) : value;
 }

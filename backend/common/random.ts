@@ -131,9 +131,36 @@ export class Random {
     while (at < n) out[at++] = this.uint32();
   }
 
-  /** Writes the next blocks of four words. */
+  /** Writes the next blocks of four words by Philox 4x32-10. All state is in local variables: a bulk draw allocates nothing. */
   #blocks(out: Uint32Array, at: number, blocks: number): void {
-    philox(out, at, blocks, this.#counter, this.#stream, this.#key);
+    const [k0, k1] = this.#key;
+    const stream = this.#stream;
+    const counter = this.#counter;
+    for (let block = 0; block < blocks; block++) {
+      let a = (counter + block) | 0;
+      let b = Math.floor((counter + block) / 2 ** 32) | 0;
+      let c = stream | 0;
+      let d = 0;
+      let key0 = k0 | 0;
+      let key1 = k1 | 0;
+      for (let round = 0; round < 10; round++) {
+        const high0 = multiplyHigh(a, 0xd251, 0x1f53);
+        const high1 = multiplyHigh(c, 0xcd9e, 0x8d57);
+        const low0 = Math.imul(a, 0xd2511f53);
+        const low1 = Math.imul(c, 0xcd9e8d57);
+        a = high1 ^ b ^ key0;
+        b = low1;
+        c = high0 ^ d ^ key1;
+        d = low0;
+        key0 = (key0 + 0x9e3779b9) | 0;
+        key1 = (key1 + 0xbb67ae85) | 0;
+      }
+      const word = at + 4 * block;
+      out[word] = a;
+      out[word + 1] = b;
+      out[word + 2] = c;
+      out[word + 3] = d;
+    }
     this.#counter += blocks;
   }
 }
@@ -149,43 +176,4 @@ function multiplyHigh(a: number, high: number, low: number): number {
   const middle = (Math.imul(aHigh, low) + (Math.imul(aLow, low) >>> 16)) | 0;
   const carry = (Math.imul(aLow, high) + (middle & 0xffff)) | 0;
   return (Math.imul(aHigh, high) + (middle >>> 16) + (carry >>> 16)) | 0;
-}
-
-/**
- * Philox 4x32-10: blocks of four words at `at`, one a count. All state is in local variables: a bulk draw allocates nothing.
- * @param counter of the first block, up to 2^53
- */
-function philox(
-  out: Uint32Array,
-  at: number,
-  blocks: number,
-  counter: number,
-  stream: number,
-  [k0, k1]: readonly [number, number],
-): void {
-  for (let block = 0; block < blocks; block++) {
-    let a = (counter + block) | 0;
-    let b = Math.floor((counter + block) / 2 ** 32) | 0;
-    let c = stream | 0;
-    let d = 0;
-    let key0 = k0 | 0;
-    let key1 = k1 | 0;
-    for (let round = 0; round < 10; round++) {
-      const high0 = multiplyHigh(a, 0xd251, 0x1f53);
-      const high1 = multiplyHigh(c, 0xcd9e, 0x8d57);
-      const low0 = Math.imul(a, 0xd2511f53);
-      const low1 = Math.imul(c, 0xcd9e8d57);
-      a = high1 ^ b ^ key0;
-      b = low1;
-      c = high0 ^ d ^ key1;
-      d = low0;
-      key0 = (key0 + 0x9e3779b9) | 0;
-      key1 = (key1 + 0xbb67ae85) | 0;
-    }
-    const word = at + 4 * block;
-    out[word] = a;
-    out[word + 1] = b;
-    out[word + 2] = c;
-    out[word + 3] = d;
-  }
 }

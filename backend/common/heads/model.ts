@@ -1,22 +1,16 @@
 import type { z } from "zod";
-import type { headAxis, headModelSchema } from "../common/api/documents.ts";
-import { HeadscopeError } from "../common/errors.ts";
+import type { headModelSchema } from "../api/documents.ts";
+import { HeadscopeError } from "../errors.ts";
+import type { HeadShape } from "./head.ts";
 
 /** The model that a score or mask file belongs to. */
 export type HeadModel = z.output<typeof headModelSchema>;
 
 /** The model that a file must belong to. */
-export interface ModelShape {
+export interface ModelShape extends HeadShape {
   readonly ref: string;
   readonly digest?: string | undefined;
-  readonly layers: number;
-  /** Query heads of a layer. */
-  readonly heads: number;
-  readonly kvHeads: number;
 }
-
-/** The heads that the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
-export type HeadAxis = z.output<typeof headAxis>;
 
 /** Describes a loaded model for the files about it. */
 export function headModel(model: {
@@ -31,7 +25,7 @@ export function headModel(model: {
 }
 
 /** "30 layers of 9 heads and 3 KV heads". */
-export function shapeWords({ layers, heads, kvHeads }: Omit<ModelShape, "ref">): string {
+export function shapeWords({ layers, heads, kvHeads }: HeadShape): string {
   return `${layers} layers of ${heads} heads and ${kvHeads} KV heads`;
 }
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { headMetricName, parseHeadMetric } from "../../../backend/training/head-metric.ts";
+import { headMetricName, parseHeadMetric } from "../../../backend/common/heads/head-metric.ts";
 
 it("a head's measurement is told by its name, and no other is taken for one", () => {
   const name = headMetricName("previous-token", "previous-token", 1, 12);

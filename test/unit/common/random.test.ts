@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { Random } from "../../../backend/runtime/random.ts";
+import { Random } from "../../../backend/common/random.ts";
 
 it("gives Philox 4x32-10's known answers", () => {
   // Counter and key 0, from the authors' known-answer file.

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { command, quote } from "../../../frontend/src/command.ts";
-import { csvText, fileName } from "../../../frontend/src/components/card/files.ts";
+import { command, parameterPairs, quote } from "../../../backend/common/command-line.ts";
 
 /** What a shell makes of a command line: its words. */
 function words(line: string): string[] {
@@ -9,7 +8,7 @@ function words(line: string): string[] {
   return execFileSync("sh", ["-c", script], { encoding: "utf8" }).split("\0").slice(0, -1);
 }
 
-describe("the command behind a card", () => {
+describe("a command line", () => {
   it.each([
     "plain",
     "two words",
@@ -53,21 +52,13 @@ describe("the command behind a card", () => {
       "text=it's",
     ]);
   });
-});
 
-describe("downloads", () => {
-  it("are named by the card", () => {
-    expect(fileName("Pattern of 5.3, by value", "csv")).toBe("headscope-pattern-of-5.3-by-value.csv");
-    expect(fileName("«»", "png")).toBe("headscope-data.png");
-  });
-
-  it("are CSV as RFC 4180 has it", () => {
-    const rows = [
-      ["5.3", 0.1 + 0.2],
-      ['say "a, b"\n', Number.NaN],
-    ];
-    expect(csvText({ columns: ["head", "value"], rows })).toBe(
-      'head,value\r\n5.3,0.30000000000000004\r\n"say ""a, b""\n",\r\n',
-    );
+  it("writes parameters as --param reads them", () => {
+    expect(parameterPairs({ steps: 300, depths: [0.1, 0.5], window: null, named: { a: 1 } })).toEqual([
+      "steps=300",
+      "depths=0.1,0.5",
+      "window=null",
+      'named={"a":1}',
+    ]);
   });
 });

@@ -8,7 +8,7 @@ export interface Mark {
 export interface PlacedMark extends Mark {
   /** From 0 down: words that would touch stand one below the other. */
   readonly row: number;
-  /** True where the word stands left of its place, since the axis ends soon. */
+  /** True where the word stands left of its place, as the axis ends soon. */
   readonly turned: boolean;
 }
 
