@@ -17,6 +17,8 @@ export type ErrorKind =
 const LINE = 2_000;
 /** Most characters of one name that a message quotes. */
 const NAME = 200;
+/** Most fields that an error names. */
+const FIELDS = 16;
 
 /**
  * A text cut to a length, an ellipsis in place of the rest; no character is cut in two.
@@ -54,7 +56,7 @@ export class HeadscopeError extends Error {
     this.name = "HeadscopeError";
     this.kind = kind;
     this.remedy = remedy === undefined ? undefined : brief(remedy, LINE);
-    this.field = typeof field === "object" ? field.map((name) => brief(name)) : field && brief(field);
+    this.field = typeof field === "object" ? field.slice(0, FIELDS).map((name) => brief(name)) : field && brief(field);
     this.subject = subject && brief(subject, LINE);
   }
 
