@@ -102,7 +102,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
 
       // Leave with a file that makes another engine use less memory.
       await page.getByRole("link", { name: "Inference", exact: true }).click();
-      await page.getByText(/of 90 KV heads keep everything/).waitFor();
+      await page.getByText("of 90 KV heads keep everything").waitFor();
       const marks = await card("Mask")
         .locator("[data-head]")
         .evaluateAll((all) => all.map((each) => each.ariaLabel!));
@@ -111,7 +111,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
         mask.kvHeads.flat().map((kept) => kept === "retrieval"),
       );
       await page.getByRole("radio", { name: "Selected heads", exact: true }).check({ force: true });
-      await page.getByText(/of 90 KV heads keep everything/).waitFor();
+      await page.getByText("of 90 KV heads keep everything").waitFor();
       await page.getByRole("button", { name: "Export", exact: true }).click();
       const file = page.getByRole("figure").filter({ hasText: "full_attention_heads.tsv" });
       const link = file.getByRole("link", { name: "Download" });
