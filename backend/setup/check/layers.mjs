@@ -30,11 +30,8 @@ const SCHEMAS = ["backend/common/api/", "backend/common/definitions/"];
 
 /** Files that every file of the back end may import. */
 const EVERYBODY = [
-  "backend/common/csv.ts",
-  "backend/common/errors.ts",
   "backend/files.ts",
   "backend/json.ts",
-  "backend/common/options.ts",
   "backend/paths.ts",
   "package.json",
 ];
