@@ -17,7 +17,7 @@ export interface Problem {
   readonly remedy: string;
 }
 
-/** What `headscope doctor` reports. Sizes in bytes. */
+/** Report of `headscope doctor`. Sizes in bytes. */
 export interface DoctorReport {
   readonly headscope: string;
   readonly node: string;
@@ -27,7 +27,7 @@ export interface DoctorReport {
   /** The other backends, and why each is not in use. */
   readonly others: readonly { readonly name: string; readonly why: string }[];
   readonly versions: { readonly tfjs: string; readonly tensorflow?: string };
-  /** Whether the native binding can register captured functions. */
+  /** True when the native binding can register captured functions. */
   readonly functions: boolean;
   readonly threads: { readonly used: number; readonly available: number };
   readonly memory: number;

@@ -123,7 +123,12 @@ function drawClasses(random: Random, classes: Classes, { N, B }: Params, { burst
 const layoutWidth = (N: number): number => N + 2;
 
 /** Sequences [rows, 2 N + 1, 2 N_max + 1 + D]: item, label, item, label, …, query; targets are labels of the queries. */
-function batch(world: World, params: Params, random: Random, rows: number, kind: (random: Random) => Sequence): Batch {
+function batch(
+  world: World,
+  params: Params,
+  random: Random,
+  { rows, kind }: { rows: number; kind: (random: Random) => Sequence },
+): Batch {
   const { K, L, N, D, N_max } = params;
   const width = 2 * N_max + 1 + D;
   const size = (2 * N + 1) * width;
@@ -184,7 +189,7 @@ function evaluation(title: string, sequence: Sequence): Evaluation<Params, World
   return {
     title,
     chance: ({ L }) => ({ accuracy: 1 / L, loss: Math.log(L) }),
-    sample: (world, params, random, rows) => batch(world, params, random, rows, () => sequence),
+    sample: (world, params, random, rows) => batch(world, params, random, { rows, kind: () => sequence }),
   };
 }
 
@@ -241,10 +246,13 @@ export const gaussianClassification = task({
     return { labels, trained: classesOf(random, K, D, alpha) };
   },
   sample: (world, params, random, rows) =>
-    batch(world, params, random, rows, () => ({
-      fresh: random.uniform() < params.p_C,
-      bursty: params.B > 0 && random.uniform() < params.p_B,
-    })),
+    batch(world, params, random, {
+      rows,
+      kind: () => ({
+        fresh: random.uniform() < params.p_C,
+        bursty: params.B > 0 && random.uniform() < params.p_B,
+      }),
+    }),
   evaluations: {
     "in-context": evaluation("classes never seen in training: the context alone tells the label", {
       fresh: true,

@@ -25,7 +25,7 @@ export function sampleRows(
   const rows = Array.from({ length: count }, (_, row) => row);
   return {
     samples: rows.map(
-      (row) => task.document?.(world, params, batch, row) ?? document(task, params, batch, row, reference),
+      (row) => task.document?.(world, params, batch, row) ?? document(task, params, batch, { row, reference }),
     ),
     texts: rows.map((row) => task.describe(world, params, batch, row)),
   };
@@ -36,8 +36,7 @@ function document(
   task: SyntheticTask,
   params: Readonly<Record<string, unknown>>,
   { tokens, inputs, classes, values, weights }: Batch,
-  row: number,
-  reference: Float64Array | undefined,
+  { row, reference }: { row: number; reference: Float64Array | undefined },
 ): Record<string, unknown> {
   const { input, output, positions, scored } = task.shape(params);
   const outputs = scored === "all" ? positions : 1;

@@ -17,6 +17,8 @@ export type ErrorKind =
 const LINE = 2_000;
 /** Most characters of one name that a message quotes. */
 const NAME = 200;
+/** Most fields that an error names. */
+const FIELDS = 16;
 
 /**
  * A text cut to a length, an ellipsis in place of the rest; no character is cut in two.
@@ -38,6 +40,11 @@ export interface ErrorParts {
   readonly subject?: string | undefined;
 }
 
+/** Cuts the names of fields, which may come from anybody, and leaves out those beyond sixteen. */
+export function briefField(field: ErrorParts["field"]): ErrorParts["field"] {
+  return typeof field === "object" ? field.slice(0, FIELDS).map((name) => brief(name)) : field && brief(field);
+}
+
 /**
  * An error written for the person who must act on it: one line that names the thing, and a remedy.
  * Everything that headscope throws on purpose is one of these; anything else is a defect. What is longer than a person
@@ -54,7 +61,7 @@ export class HeadscopeError extends Error {
     this.name = "HeadscopeError";
     this.kind = kind;
     this.remedy = remedy === undefined ? undefined : brief(remedy, LINE);
-    this.field = typeof field === "object" ? field.map((name) => brief(name)) : field && brief(field);
+    this.field = briefField(field);
     this.subject = subject && brief(subject, LINE);
   }
 

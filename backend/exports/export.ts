@@ -32,7 +32,7 @@ export interface CheckpointInput {
   readonly eos?: number | undefined;
 }
 
-/** What an export starts from: scores or a mask, and the weights where it needs them. */
+/** Input of an export: scores or a mask, and the weights where it needs them. */
 export interface ExportInput {
   readonly scores?: HeadScores | undefined;
   readonly mask?: HeadMask | undefined;
@@ -40,13 +40,13 @@ export interface ExportInput {
 }
 
 export interface ExportOptions {
-  /** Whether a folder that an earlier export wrote may be replaced; default false. Single files always are. */
+  /** Replaces a folder that an earlier export wrote; default false. Single files always are. */
   readonly force?: boolean | undefined;
   /** Stops the export between tensors; nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an export wrote. */
+/** Files that an export wrote. */
 export interface Written {
   readonly path: string;
   /** Names of the files in it for a folder; the path itself for a single file. */
@@ -55,12 +55,12 @@ export interface Written {
 
 /** One foreign format that headscope writes. */
 export interface Exporter<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
-  /** What it can start from; one of them is given. */
+  /** Documents that it can start from; one of them is given. */
   readonly from: readonly ("scores" | "mask")[];
-  /** Whether it also needs the model's weights. */
+  /** True when it also needs the model's weights. */
   readonly needsCheckpoint: boolean;
   readonly output: "file" | "folder";
-  /** What the format can't say of a mask; whoever exports is told of it. Default: it says all. */
+  /** The half of a mask that the format can't say; whoever exports is told of it. Default: it says all. */
   readonly leavesOut?: "streaming" | "ablated";
   /**
    * Writes the whole export or nothing.

@@ -43,7 +43,7 @@ export function capture(fn: TensorFunction, example: Handle[], options: CaptureO
   if (!hasNative() || typeof native().binding.defineFunction !== "function") return uncaptured(fn, options.name);
   const { binding } = native();
   const constants = options.constants ?? [];
-  const recording = record(options.name, fn, example, options.shapes ?? [], constants);
+  const recording = record(options.name, fn, example, { shapes: options.shapes, constants });
   const registered = `${options.name.replace(/[^A-Za-z0-9_]/g, "_")}_${serial++}`;
   binding.defineFunction(
     registered,

@@ -40,19 +40,24 @@ export function forgetFunction(name: string): void {
   registered.delete(name);
 }
 
+/** Inputs of a recorded function beside its arguments. */
+export interface RecordOptions {
+  /** Of the inputs, -1 for a length that may differ at the call; default: the examples' own. */
+  readonly shapes?: readonly (readonly number[] | undefined)[] | undefined;
+  /** Tensors from outside that the function may use; they become inputs behind the arguments. */
+  readonly constants?: Handle[];
+}
+
 /**
  * Runs `fn` once for real and records every op that the native binding executes and every constant that it uploads.
  * @param args example inputs
- * @param shapes of the inputs, -1 for a length that may differ at the call; default: the examples' own
- * @param constants tensors from outside that `fn` may use; they become inputs behind the arguments
  * @throws HeadscopeError (unsupported) naming the op, for random numbers, reads, shapes that depend on data and tensors from outside
  */
 export function record(
   name: string,
   fn: (...args: Handle[]) => Tensor[],
   args: Handle[],
-  shapes: readonly (readonly number[] | undefined)[],
-  constants: Handle[],
+  { shapes = [], constants = [] }: RecordOptions = {},
 ): Recording {
   const backend = native();
   const known = new Map<number, string>();
@@ -63,7 +68,7 @@ export function record(
   const recorder = new Recorder(name, backend, new Set(known.keys()));
   const outputs = recorder.run(() => fn(...args));
   try {
-    return toGraph(name, recorder.recorded, given, shapes, outputs, known);
+    return toGraph(recorder.recorded, { name, given, shapes, outputs, nodeOf: known });
   } finally {
     const own = new Set(given.filter((h) => !(h instanceof RawTensor)).map((h) => (h as Tensor).dataId));
     for (const output of outputs) if (!own.has(output.dataId)) output.dispose();
@@ -200,14 +205,17 @@ function bytesOf(values: ArrayBufferView | readonly unknown[], dtype: number, bi
   throw new HeadscopeError("unsupported", `capture: a constant of type ${dtype} can't be recorded`);
 }
 
-function toGraph(
-  name: string,
-  recorded: readonly Recorded[],
-  given: Handle[],
-  shapes: readonly (readonly number[] | undefined)[],
-  outputs: Tensor[],
-  nodeOf: Map<number, string>,
-): Recording {
+/** Ends of a recorded function: its inputs, and the tensors that it returned. */
+interface RecordedEnds {
+  name: string;
+  given: Handle[];
+  shapes: readonly (readonly number[] | undefined)[];
+  outputs: Tensor[];
+  /** Names of the nodes that give a tensor, by its id. */
+  nodeOf: Map<number, string>;
+}
+
+function toGraph(recorded: readonly Recorded[], { name, given, shapes, outputs, nodeOf }: RecordedEnds): Recording {
   const nodes: NodeDef[] = given.map((handle, i) => ({
     name: `in${i}`,
     op: "Placeholder",

@@ -25,7 +25,7 @@ const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
 const ALL_BUT_MODELS = ["--project", "!models"];
 
 /**
- * What `--changed` chooses from: tests that import what they test. Those that start programs, servers and browsers depend on
+ * Folders that `--changed` chooses from: tests that import what they test. Those that start programs, servers and browsers depend on
  * nearly every source, and run with the whole suite.
  */
 const IMPORTING = ["test/unit/", "test/frontend/"];

@@ -37,20 +37,22 @@ export function clipNorm(gradients: Tensor, norms: Tensor, most: number): Tensor
   return tf.mul(gradients, tf.expandDims(scale, 1));
 }
 
+/** Inputs of one update. All vectors are [seeds, parameters]. */
+export interface OptimiserStep {
+  readonly parameters: Tensor;
+  readonly gradients: Tensor;
+  /** The optimiser's vectors. */
+  readonly state: readonly Tensor[];
+  /** Learning rate and Adam's bias corrections [3]. */
+  readonly scalars: Tensor;
+}
+
 /**
- * One update, the same as PyTorch's Adam, AdamW and SGD. All vectors are [seeds, parameters].
- * @param state the optimiser's vectors
- * @param scalars learning rate and Adam's bias corrections [3]
+ * One update, the same as PyTorch's Adam, AdamW and SGD.
  * @returns the parameters, then the optimiser's vectors
  * @see Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2
  */
-export function update(
-  params: TrainingParams,
-  parameters: Tensor,
-  gradients: Tensor,
-  state: readonly Tensor[],
-  scalars: Tensor,
-): Tensor[] {
+export function update(params: TrainingParams, { parameters, gradients, state, scalars }: OptimiserStep): Tensor[] {
   const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum } = params;
   const [rate, correction1, correction2] = [0, 1, 2].map((i) => tf.reshape(tf.slice(scalars, [i], [1]), []));
   const decoupled = optimiser === "adamw";

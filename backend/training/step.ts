@@ -191,7 +191,7 @@ function updateBody({ training }: StepPlan): TensorFunction {
     const gradients = tf.div(sums, tf.expandDims(weights, 1));
     const norms = tf.sqrt(tf.sum(tf.square(gradients), 1));
     const clipped = training.clip > 0 ? clipNorm(gradients, norms, training.clip) : gradients;
-    return [tf.div(losses, weights), norms, ...update(training, parameters, clipped, state, scalars)];
+    return [tf.div(losses, weights), norms, ...update(training, { parameters, gradients: clipped, state, scalars })];
   };
 }
 

@@ -7,7 +7,7 @@ import { buildWeb, webNeeded } from "../../backend/setup/web.mjs";
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const CLI = join(ROOT, "dist/cli/main.js");
 
-/** What a run of the command line left behind. */
+/** Output of a run of the command line. */
 export interface CliRun {
   code: number | null;
   stdout: string;

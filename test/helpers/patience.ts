@@ -1,4 +1,4 @@
-/** How much longer than on a quiet machine everything may take here: vitest.config.ts measures it once for all test files. */
+/** Factor by which everything may take longer here than on a quiet machine: vitest.config.ts measures it once for all test files. */
 const PATIENCE = Number(process.env["HEADSCOPE_TEST_PATIENCE"] ?? 1);
 
 /** A limit for this machine. @param milliseconds what is ample on a quiet one */

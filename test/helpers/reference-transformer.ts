@@ -11,7 +11,7 @@ export interface Waves {
   factor: number;
 }
 
-/** What the reference computes for one row of tokens. */
+/** Results of the reference for one row of tokens. */
 export interface Reference {
   /** [position][outputs] */
   logits: Vector[];
@@ -77,7 +77,7 @@ function rotated(x: Vector, position: number, { inverse, factor }: Waves): Vecto
   return out;
 }
 
-/** What the test says of a layer: the waves of its rotation, its window if it is local, and windows of its KV heads. */
+/** Facts that the test states of a layer: the waves of its rotation, its window if it is local, and windows of its KV heads. */
 export interface LayerFacts {
   waves?: Waves | undefined;
   local?: number | undefined;

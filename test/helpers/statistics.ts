@@ -4,7 +4,7 @@ export function chiSquare(counts: readonly number[], expected: readonly number[]
 }
 
 /**
- * What chi-square exceeds in about one of 30,000 draws that follow the expected counts (Wilson and Hilferty's approximation at
+ * Limit that chi-square exceeds in about one of 30,000 draws that follow the expected counts (Wilson and Hilferty's approximation at
  * four standard deviations).
  */
 export function chiSquareLimit(freedom: number): number {
@@ -12,7 +12,7 @@ export function chiSquareLimit(freedom: number): number {
   return freedom * (1 - k + 4 * Math.sqrt(k)) ** 3;
 }
 
-/** How often each of 0 … n - 1 occurs. */
+/** Counts how often each of 0 … n - 1 occurs. */
 export function histogram(values: Iterable<number>, n: number): number[] {
   const counts = Array<number>(n).fill(0);
   for (const value of values) counts[value]!++;

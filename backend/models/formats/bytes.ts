@@ -36,7 +36,14 @@ export function missingTensor(path: string, name: string): HeadscopeError {
   });
 }
 
-async function readRange(file: FileHandle, path: string, size: number, offset: number, length: number) {
+/** A file that is open, and its size then. */
+interface OpenFile {
+  readonly handle: FileHandle;
+  readonly path: string;
+  readonly size: number;
+}
+
+async function readRange({ handle, path, size }: OpenFile, offset: number, length: number) {
   // Checked before allocating: no range that a header claims may cost more memory than the file has bytes.
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
     throw corrupt(path, `bytes ${offset} to ${offset + length} are no range`);
@@ -46,7 +53,7 @@ async function readRange(file: FileHandle, path: string, size: number, offset: n
   }
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(length - done, LONGEST_READ), offset + done);
+    const { bytesRead } = await handle.read(bytes, done, Math.min(length - done, LONGEST_READ), offset + done);
     if (bytesRead === 0) throw corrupt(path, `it ends at byte ${offset + done}; it had ${size} when it was opened`);
     done += bytesRead;
   }
@@ -58,24 +65,25 @@ async function readRange(file: FileHandle, path: string, size: number, offset: n
  * @throws HeadscopeError "missing" when there is no such file, "input" when it can't be read or is no plain file
  */
 export async function openBytes(path: string): Promise<ByteSource> {
-  const { handle: file, size } = await openRegular(path, { most: Number.POSITIVE_INFINITY });
+  const { handle, size } = await openRegular(path, { most: Number.POSITIVE_INFINITY });
+  const file = { handle, path, size };
   let digest: Promise<string> | undefined;
   const hash = async () => {
     const sha256 = createHash("sha256");
     const step = 2 ** 22;
     for (let offset = 0; offset < size; offset += step) {
-      sha256.update(await readRange(file, path, size, offset, Math.min(step, size - offset)));
+      sha256.update(await readRange(file, offset, Math.min(step, size - offset)));
     }
     return `sha256:${sha256.digest("hex")}`;
   };
   return {
     path,
     size,
-    read: (offset, length) => readRange(file, path, size, offset, length),
+    read: (offset, length) => readRange(file, offset, length),
     digest() {
       digest ??= hash();
       return digest;
     },
-    close: () => file.close(),
+    close: () => handle.close(),
   };
 }

@@ -1,5 +1,12 @@
 import type { Problem } from "../../common/api/problem.ts";
-import { brief, type ErrorKind, type ErrorParts, HeadscopeError, isUnknownName } from "../../common/errors.ts";
+import {
+  brief,
+  briefField,
+  type ErrorKind,
+  type ErrorParts,
+  HeadscopeError,
+  isUnknownName,
+} from "../../common/errors.ts";
 import { fileError } from "../../store/file-error.ts";
 
 /** Titles by status: what the API answers besides 200, 201, 202, 204 and 304. */
@@ -151,7 +158,7 @@ function problem(status: number, kind: string, detail: string, { remedy, field }
     status,
     detail: brief(detail, DETAIL),
     remedy: remedy && brief(remedy, DETAIL),
-    field,
+    field: briefField(field),
     kind,
   };
 }

@@ -6,6 +6,7 @@ import { cacheDir } from "../files.mjs";
 import { runProcess } from "../process.mjs";
 import { dependencies, dependenciesNeeded } from "../steps/dependencies.mjs";
 import { output, problems } from "../terminal.mjs";
+import { checkHouse } from "./house.mjs";
 import { checkLayers } from "./layers.mjs";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -55,6 +56,11 @@ const CHECKS = [
     name: "direction of imports",
     mend: "the layers are in backend/setup/check/layers.mjs",
     run: async () => checkLayers(ROOT).join("\n"),
+  },
+  {
+    name: "rules of the house",
+    mend: "circles, crowded folders, long parameter lists, riddles: backend/setup/check/house.mjs",
+    run: async () => checkHouse(ROOT).join("\n"),
   },
 ];
 

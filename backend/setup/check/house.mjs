@@ -1,12 +1,20 @@
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import ts from "typescript";
+import { filesBelow } from "../files.mjs";
 import { importsOf } from "./layers.mjs";
+
+const ROOMS = ["backend", "frontend", "probes", "experiments", "synthetic-tasks", "test"];
+const CODE = [".ts", ".mjs", ".cjs", ".svelte"];
+const DATA = [".cc", ".css", ".py"];
 
 /** Files of one folder before it gets rooms. */
 const MOST_FILES = 12;
 /** Positional parameters of a function; beyond that an object with names. */
 const MOST_PARAMETERS = 4;
+
+/** Functions of the library that its users call with an optional fifth argument. */
+const PUBLISHED = ["exportHeads", "train"];
 
 /** Folders of entries of one shape, listed once: they may have as many as there are. */
 const REGISTRIES = [
@@ -116,7 +124,9 @@ export function longParameterLists({ path, text }) {
   const lines = [];
   /** @param {ts.Node} node */
   const visit = (node) => {
-    if (ts.isFunctionLike(node) && node.parameters.length > MOST_PARAMETERS) {
+    // A signature without a body describes somebody else's function.
+    const own = ts.isFunctionLike(node) && "body" in node && node.body !== undefined;
+    if (own && node.parameters.length > MOST_PARAMETERS && !PUBLISHED.includes(node.name?.getText() ?? "")) {
       const line = file.getLineAndCharacterOfPosition(node.getStart()).line + 1;
       lines.push(`${path}:${line}: ${node.parameters.length} positional parameters; take an object with names`);
     }
@@ -149,4 +159,66 @@ export function riddles({ path, text }) {
     const line = text.slice(0, match.index).split("\n").length;
     return `${path}:${line}: a doc comment opens with "${match.groups?.["word"]}"; say what the thing is or does`;
   });
+}
+
+/**
+ * Values that the front end imports together with schemas: the browser would fetch the schema library before the first page.
+ * @param {readonly Source[]} sources
+ * @returns {string[]}
+ */
+export function schemasInBrowser(sources) {
+  const files = new Map(sources.map(({ path, text }) => [path, text]));
+  /** @type {Map<string, string | undefined>} */
+  const reached = new Map();
+  /** @param {string} path @returns {string | undefined} the file that imports the library */
+  const schemaBehind = (path) => {
+    if (reached.has(path)) return reached.get(path);
+    reached.set(path, undefined);
+    const text = files.get(path) ?? "";
+    const behind = /^import (?!type )[^;]*from "zod"/m.test(text)
+      ? path
+      : valueImports(path, text)
+          .map(schemaBehind)
+          .find((found) => found !== undefined);
+    reached.set(path, behind);
+    return behind;
+  };
+  return sources
+    .filter(({ path }) => path.startsWith("frontend/"))
+    .flatMap(({ path, text }) =>
+      valueImports(path, text)
+        .filter((target) => target.startsWith("backend/"))
+        .map((target) => ({ target, behind: schemaBehind(target) }))
+        .filter(({ behind }) => behind !== undefined)
+        .map(({ target, behind }) => `${path}: ${target} brings the schemas of ${behind} into the browser`),
+    );
+}
+
+/** Files of which a file imports more than types. @param {string} path @param {string} text */
+function valueImports(path, text) {
+  return importsOf(text)
+    .filter(({ typeOnly }) => !typeOnly)
+    .map(({ target }) => join(dirname(path), target).replaceAll("\\", "/"));
+}
+
+/**
+ * Everything in a checkout that breaks a rule of the house.
+ * @param {string} root
+ * @returns {string[]} one line each
+ */
+export function checkHouse(root) {
+  const files = ROOMS.flatMap((room) =>
+    filesBelow(join(root, room), [...CODE, ...DATA]).map((path) => relative(root, path).replaceAll("\\", "/")),
+  ).filter((path) => !path.startsWith("test/fixtures/"));
+  const sources = readSources(
+    root,
+    files.filter((path) => CODE.some((end) => path.endsWith(end))),
+  );
+  const own = sources.filter(({ path }) => !path.startsWith("test/"));
+  return [
+    ...circles(sources),
+    ...crowdedFolders(files),
+    ...schemasInBrowser(own),
+    ...own.flatMap((source) => [...longParameterLists(source), ...riddles(source)]),
+  ];
 }

@@ -106,7 +106,7 @@ export interface History {
   readonly values: readonly (number | null)[];
 }
 
-/** What a run measured of one query head along training; of a metric over KV heads the one that it reads. */
+/** Lists what a run measured of one query head along training; of a metric over KV heads the one that it reads. */
 export function historyOf(curves: RunCurves, head: string, shape: HeadShape): History[] {
   const place = readHead(head);
   if (place === undefined) return [];

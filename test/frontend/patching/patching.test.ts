@@ -81,11 +81,12 @@ describe("path patching on its page", () => {
 
   it("says nothing of MLPs to a model that has none", async () => {
     ANSWERS["/api/models/toy"] = { ...info, config: { ...config, attn_only: true } };
+    view.change({ ...kind.to("path"), ...into.to(["1.0"]), ...through.to("v") }, "patching");
     workspace.refresh();
     await vi.waitFor(() => {
       workspace.follow();
+      expect(radio("keys")).toBeDefined();
       expect(radio("MLPs computed again")).toBeUndefined();
     }, patiently(5_000));
-    expect(radio("keys")).toBeDefined();
   });
 });

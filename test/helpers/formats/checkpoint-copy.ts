@@ -14,7 +14,7 @@ export function fixture(name: string): string {
   return fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 }
 
-/** What a copy of a checkpoint has instead. */
+/** Differences of a copy of a checkpoint. */
 export interface Changes {
   /** Fields of config.json; undefined takes one out. */
   readonly config?: Readonly<Record<string, unknown>>;

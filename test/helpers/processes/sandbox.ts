@@ -12,12 +12,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** What nobody may read, copy or change: it stands in every file of a sandbox's outside. */
+/** Text that nobody may read, copy or change: it stands in every file of a sandbox's outside. */
 export const SECRET = "the-secret-of-another-folder";
 
 /** A folder of a test, with an outside whose files are nobody's business. */
 export interface Sandbox {
-  /** Where the test works. */
+  /** Folder in which the test works. */
   readonly inside: string;
   /** Files precious.gguf, secret.txt and secret.json, and folder/ with secret.txt, config.json and main. */
   readonly outside: string;

@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Whether this machine lets us mount a small file system. */
+/** Tells whether this machine lets us mount a small file system. */
 function canMount(): boolean {
   if (process.getuid?.() !== 0 || process.platform !== "linux") return false;
   const probe = join(tmpdir(), `headscope-mount-${process.pid}`);
@@ -18,5 +18,5 @@ function canMount(): boolean {
     rmSync(probe, { recursive: true, force: true });
   }
 }
-/** Whether tests of a full disk can run here; they skip, with the reason in their title, where not. */
+/** True when tests of a full disk can run here; they skip, with the reason in their title, where not. */
 export const mountable: boolean = canMount();

@@ -32,7 +32,7 @@ export async function saveRandomRun(id: string, step: number, config: ModelConfi
   await writeRunCheckpoint(checkpointFile(id, step), { step, seed, config, spec: {}, parameters, vectors: [] });
 }
 
-/** What a handler did. */
+/** Outcome of a handler. */
 export interface Handled<T> {
   readonly value: T;
   readonly events: unknown[];

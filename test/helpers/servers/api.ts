@@ -6,7 +6,7 @@ import type { Problem } from "../../../backend/common/api/problem.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../../backend/server/server.ts";
 import { checkAnswer } from "./answers.ts";
 
-/** What a request was answered. */
+/** Answer to a request. */
 export interface Answered<T = unknown> {
   readonly status: number;
   readonly headers: Headers;
@@ -18,7 +18,7 @@ export interface Answered<T = unknown> {
 export interface TestServer {
   readonly server: RunningServer;
   readonly folder: string;
-  /** What a program sends to be let in. */
+  /** Headers by which a program is let in. */
   readonly credentials: Record<string, string>;
   get<T>(path: string, headers?: Record<string, string>): Promise<Answered<T>>;
   post<T>(path: string, body: unknown, headers?: Record<string, string>): Promise<Answered<T>>;

@@ -5,11 +5,11 @@ import type { AddressInfo } from "node:net";
 /** The commit that a hostile hub gives for every revision. */
 export const COMMIT = "c".repeat(40);
 
-/** What a hostile hub does. */
+/** Deeds of a hostile hub. */
 export interface HostileHub {
   /** Entries of every listing. */
   readonly entries?: unknown;
-  /** What it gives as the commit. */
+  /** Value that it gives as the commit. */
   readonly sha?: unknown;
   /** Content of every file. */
   readonly content?: Uint8Array;

@@ -18,10 +18,10 @@ export interface HubRepo {
   readonly gated?: boolean;
 }
 
-/** What goes wrong with requests whose path fits. */
+/** Fault of requests whose path fits. */
 export interface Fault {
   readonly path: RegExp;
-  /** How often; default once. */
+  /** Number of times; default once. */
   times?: number;
   /** An answer of this status instead. */
   readonly status?: number;

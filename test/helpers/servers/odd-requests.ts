@@ -17,7 +17,7 @@ const TEXTS = [
   "\u2028", "a".repeat(300), "x.json", "masks/x.json", "scores/constructor/x.json", "hf:", "hf:a/b@..", "run:", "run:x@-1", "run:x@9e9",
   "toy-induction", "induction", "csv", "blocks.0.attn.hook_z", "blocks.99.hook_x", "0.0", "99.99", ":", "5:1", "0:99999999", "q",
 ]; // biome-ignore format: a table
-/** What usually stands in a field of that name, so that some requests get further than their form. */
+/** Usual values of a field of that name, so that some requests get further than their form. */
 const USUAL: Readonly<Record<string, unknown>> = {
   ref: "toy-induction", model: "toy-induction", layer: "1", hook: "blocks.0.attn.hook_pattern", queries: "0:2", keys: "0:1", name: "odd",
   at: "blocks.0.attn.hook_z", format: "csv", text: "a b", tokens: [1, 2, 1], clean: [1, 2], corrupt: [1, 3], answer: 2, wrong: 3, rows: [[1, 2]],

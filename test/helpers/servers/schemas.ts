@@ -40,7 +40,7 @@ function unboundedFields(own: Schema, path: string, root: unknown): string[] {
   return any ? found : [...found, ...unboundedParts(extra, `${path}.*`, root)];
 }
 
-/** Whether a pattern is anchored and repeats nothing without end. */
+/** Tells whether a pattern is anchored and repeats nothing without end. */
 function hasEnd(pattern: unknown): boolean {
   if (typeof pattern !== "string" || !pattern.startsWith("^") || !pattern.endsWith("$")) return false;
   return !/[*+]|\{\d+,\}/.test(pattern.replace(/\\.|\[[^\]]*\]/g, "x"));

@@ -9,10 +9,10 @@ export interface Serving {
   readonly url: string;
   /** The address that it prints: `url` with its token, which lets a browser in. */
   readonly entry: string;
-  /** What a program sends to be let in. */
+  /** Headers by which a program is let in. */
   readonly credentials: Record<string, string>;
   readonly process: ChildProcess;
-  /** What it has said. */
+  /** Everything that it has said. */
   output(): string;
   /** Ends it as Ctrl-C does. @returns its exit code */
   stop(): Promise<number | null>;

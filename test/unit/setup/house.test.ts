@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { circles, crowdedFolders, longParameterLists, riddles } from "../../../backend/setup/check/house.mjs";
+import {
+  circles,
+  crowdedFolders,
+  longParameterLists,
+  riddles,
+  schemasInBrowser,
+} from "../../../backend/setup/check/house.mjs";
 
 describe("the rules of the house", () => {
   it("find files that import each other, by types alone and over others too", () => {
@@ -30,5 +36,19 @@ describe("the rules of the house", () => {
   it("find doc comments that open with a riddle", () => {
     const text = "/** What it is. */\n/**\n * Whether it is.\n */\n/** A thing: what it is. */\n// How it is\n";
     expect(riddles({ path: "a.ts", text }).map((line) => line.split(":")[1])).toEqual(["1", "2"]);
+  });
+
+  it("find values of the front end that bring a schema with them, over other files too", () => {
+    const sources = [
+      {
+        path: "frontend/src/a.ts",
+        text: 'import { b } from "../../backend/common/b.ts";\nimport { d } from "../../backend/common/d.ts";\n',
+      },
+      { path: "frontend/src/types.ts", text: 'import type { C } from "../../backend/common/c.ts";\n' },
+      { path: "backend/common/b.ts", text: 'import { c } from "./c.ts";\n' },
+      { path: "backend/common/c.ts", text: 'import { z } from "zod";\n' },
+      { path: "backend/common/d.ts", text: 'import type { z } from "zod";\n' },
+    ];
+    expect(schemasInBrowser(sources)).toEqual([expect.stringMatching(/^frontend\/src\/a\.ts: .*b\.ts.*c\.ts/)]);
   });
 });

@@ -28,14 +28,14 @@ test("imports go one way", () => {
   expect(wrong("backend/models/load.ts", "../runtime/tf.ts")).toBe(0);
   expect(wrong("backend/runtime/tf.ts", "../models/load.ts")).toBe(1);
   expect(wrong("probes/induction.ts", "../backend/common/heads/scores.ts")).toBe(0);
-  expect(wrong("backend/common/heads/scores.ts", "../common/definitions/definition.ts")).toBe(0);
+  expect(wrong("backend/common/heads/scores.ts", "../definitions/definition.ts")).toBe(0);
   expect(wrong("backend/common/heads/scores.ts", "../../../probes/induction.ts")).toBe(1);
   expect(wrong("backend/inference/generate.ts", "../circuits/patch.ts")).toBe(1);
   expect(wrong("backend/cli/main.ts", "../exports/csv.ts")).toBe(0);
   expect(wrong("backend/exports/heads/csv.ts", "../../files.ts")).toBe(0);
   expect(wrong("backend/common/errors.ts", "../runtime/tf.ts")).toBe(1);
-  expect(wrong("frontend/page.ts", "../backend/common/heads/scores.ts")).toBe(1);
-  expect(wrong("frontend/page.ts", "../backend/common/heads/scores.ts", "type ")).toBe(0);
+  expect(wrong("frontend/page.ts", "../backend/heads/files.ts")).toBe(1);
+  expect(wrong("frontend/page.ts", "../backend/heads/files.ts", "type ")).toBe(0);
   expect(wrong("frontend/page.ts", "../backend/common/rise.ts")).toBe(0);
   expect(wrong("backend/store/jobs.ts", "../common/rise.ts")).toBe(0);
   expect(wrong("backend/common/rise.ts", "./marks.ts")).toBe(0);

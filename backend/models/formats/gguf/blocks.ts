@@ -5,17 +5,18 @@
  */
 import { f16Table } from "../half.ts";
 
-/**
- * Unpacks `count` blocks of `bytes`.
- * @param codes [count * elements], @param scale [count * elements / sub-block], @param min like scale (unused without one)
- */
-export type Unpack = (
-  bytes: Uint8Array,
-  count: number,
-  codes: Uint8Array,
-  scale: Float32Array,
-  min: Float32Array,
-) => void;
+/** Room for unpacked blocks. */
+export interface Unpacked {
+  /** [count * elements] */
+  readonly codes: Uint8Array;
+  /** [count * elements / sub-block] */
+  readonly scale: Float32Array;
+  /** Like `scale`; untouched by layouts without a minimum. */
+  readonly min: Float32Array;
+}
+
+/** Unpacks `count` blocks of `bytes` into `room`. */
+export type Unpack = (bytes: Uint8Array, count: number, room: Unpacked) => void;
 
 /** 32 4-bit codes from 16 bytes: low nibbles first, then high nibbles. */
 function nibbles(bytes: Uint8Array, at: number, codes: Uint8Array, to: number): void {
@@ -26,8 +27,9 @@ function nibbles(bytes: Uint8Array, at: number, codes: Uint8Array, to: number): 
   }
 }
 
-/** As `nibbles`, with the fifth bit of element i in bit i of a 32-bit word. */
-function nibblesAndFifth(bytes: Uint8Array, word: number, at: number, codes: Uint8Array, to: number): void {
+/** As `nibbles`, with the fifth bit of element i in bit i of the 32-bit word before. */
+function nibblesAndFifth(bytes: Uint8Array, word: number, codes: Uint8Array, to: number): void {
+  const at = word + 4;
   const high = bytes[word]! | (bytes[word + 1]! << 8) | (bytes[word + 2]! << 16) | (bytes[word + 3]! << 24);
   for (let i = 0; i < 16; i++) {
     const pair = bytes[at + i]!;
@@ -37,7 +39,7 @@ function nibblesAndFifth(bytes: Uint8Array, word: number, at: number, codes: Uin
 }
 
 /** w = (code - 8) * d; bytes: d f16, 16 nibble pairs. */
-export const unpackQ4_0: Unpack = (bytes, count, codes, scale) => {
+export const unpackQ4_0: Unpack = (bytes, count, { codes, scale }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 18) {
     scale[b] = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
@@ -46,7 +48,7 @@ export const unpackQ4_0: Unpack = (bytes, count, codes, scale) => {
 };
 
 /** w = code * d + m; bytes: d f16, m f16, 16 nibble pairs. */
-export const unpackQ4_1: Unpack = (bytes, count, codes, scale, min) => {
+export const unpackQ4_1: Unpack = (bytes, count, { codes, scale, min }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 20) {
     scale[b] = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
@@ -56,26 +58,26 @@ export const unpackQ4_1: Unpack = (bytes, count, codes, scale, min) => {
 };
 
 /** w = (code - 16) * d; bytes: d f16, fifth bits u32, 16 nibble pairs. */
-export const unpackQ5_0: Unpack = (bytes, count, codes, scale) => {
+export const unpackQ5_0: Unpack = (bytes, count, { codes, scale }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 22) {
     scale[b] = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
-    nibblesAndFifth(bytes, at + 2, at + 6, codes, b * 32);
+    nibblesAndFifth(bytes, at + 2, codes, b * 32);
   }
 };
 
 /** w = code * d + m; bytes: d f16, m f16, fifth bits u32, 16 nibble pairs. */
-export const unpackQ5_1: Unpack = (bytes, count, codes, scale, min) => {
+export const unpackQ5_1: Unpack = (bytes, count, { codes, scale, min }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 24) {
     scale[b] = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
     min[b] = half[bytes[at + 2]! | (bytes[at + 3]! << 8)]!;
-    nibblesAndFifth(bytes, at + 4, at + 8, codes, b * 32);
+    nibblesAndFifth(bytes, at + 4, codes, b * 32);
   }
 };
 
 /** w = (code - 128) * d; bytes: d f16, 32 signed bytes. */
-export const unpackQ8_0: Unpack = (bytes, count, codes, scale) => {
+export const unpackQ8_0: Unpack = (bytes, count, { codes, scale }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 34) {
     scale[b] = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
@@ -84,7 +86,7 @@ export const unpackQ8_0: Unpack = (bytes, count, codes, scale) => {
 };
 
 /** w = code * d * sc - dmin * m over sub-blocks of 16; bytes: 16 (m, sc) nibble pairs, 64 of 2-bit codes, d, dmin f16. */
-export const unpackQ2_K: Unpack = (bytes, count, codes, scale, min) => {
+export const unpackQ2_K: Unpack = (bytes, count, { codes, scale, min }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 84) {
     const d = half[bytes[at + 80]! | (bytes[at + 81]! << 8)]!;
@@ -104,7 +106,7 @@ export const unpackQ2_K: Unpack = (bytes, count, codes, scale, min) => {
 };
 
 /** w = (code - 4) * d * (sc - 32) over sub-blocks of 16; bytes: 32 of third bits, 64 of 2-bit codes, 12 of 6-bit scales, d f16. */
-export const unpackQ3_K: Unpack = (bytes, count, codes, scale) => {
+export const unpackQ3_K: Unpack = (bytes, count, { codes, scale }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 110) {
     const d = half[bytes[at + 108]! | (bytes[at + 109]! << 8)]!;
@@ -125,7 +127,7 @@ export const unpackQ3_K: Unpack = (bytes, count, codes, scale) => {
 };
 
 /** Scales and minima of Q4_K and Q5_K: d and dmin f16 at `at`, then eight pairs of 6 bits in 12 bytes. */
-function sixBitPairs(bytes: Uint8Array, at: number, scale: Float32Array, min: Float32Array, to: number): void {
+function sixBitPairs(bytes: Uint8Array, at: number, { scale, min }: Unpacked, to: number): void {
   const half = f16Table();
   const d = half[bytes[at]! | (bytes[at + 1]! << 8)]!;
   const dmin = half[bytes[at + 2]! | (bytes[at + 3]! << 8)]!;
@@ -140,9 +142,10 @@ function sixBitPairs(bytes: Uint8Array, at: number, scale: Float32Array, min: Fl
 }
 
 /** w = code * d * sc - dmin * m over sub-blocks of 32; bytes: d, dmin f16, 12 of scales, 128 nibble pairs. */
-export const unpackQ4_K: Unpack = (bytes, count, codes, scale, min) => {
+export const unpackQ4_K: Unpack = (bytes, count, room) => {
+  const { codes } = room;
   for (let b = 0, at = 0; b < count; b++, at += 144) {
-    sixBitPairs(bytes, at, scale, min, b * 8);
+    sixBitPairs(bytes, at, room, b * 8);
     for (let part = 0; part < 4; part++) {
       const from = at + 16 + part * 32;
       const to = b * 256 + part * 64;
@@ -156,9 +159,10 @@ export const unpackQ4_K: Unpack = (bytes, count, codes, scale, min) => {
 };
 
 /** As Q4_K with a fifth bit; bytes: d, dmin f16, 12 of scales, 32 of fifth bits, 128 nibble pairs. */
-export const unpackQ5_K: Unpack = (bytes, count, codes, scale, min) => {
+export const unpackQ5_K: Unpack = (bytes, count, room) => {
+  const { codes } = room;
   for (let b = 0, at = 0; b < count; b++, at += 176) {
-    sixBitPairs(bytes, at, scale, min, b * 8);
+    sixBitPairs(bytes, at, room, b * 8);
     for (let part = 0; part < 4; part++) {
       const from = at + 48 + part * 32;
       const to = b * 256 + part * 64;
@@ -173,7 +177,7 @@ export const unpackQ5_K: Unpack = (bytes, count, codes, scale, min) => {
 };
 
 /** w = (code - 32) * d * sc over sub-blocks of 16; bytes: 128 of low nibbles, 64 of high 2 bits, 16 signed scales, d f16. */
-export const unpackQ6_K: Unpack = (bytes, count, codes, scale) => {
+export const unpackQ6_K: Unpack = (bytes, count, { codes, scale }) => {
   const half = f16Table();
   for (let b = 0, at = 0; b < count; b++, at += 210) {
     const d = half[bytes[at + 208]! | (bytes[at + 209]! << 8)]!;

@@ -188,7 +188,10 @@ function readTensorInfo(cursor: Cursor, number: string): PlacedTensor {
 }
 
 /** Every tensor inside the file, aligned, and none over another. */
-function place(tensors: PlacedTensor[], path: string, size: number, dataStart: number, alignment: number) {
+function place(
+  tensors: PlacedTensor[],
+  { path, size, dataStart, alignment }: { path: string; size: number; dataStart: number; alignment: number },
+) {
   const placed = tensors.map((tensor) => {
     if (tensor.offset % alignment !== 0) {
       throw corrupt(
@@ -252,6 +255,6 @@ export function parseGgufHeader(prefix: Uint8Array, size: number, path: string):
     tensors.push(tensor);
   }
   const dataStart = Math.ceil(cursor.at / alignment) * alignment;
-  const placed = place(tensors, path, size, dataStart, alignment);
+  const placed = place(tensors, { path, size, dataStart, alignment });
   return { metadata, tensors: new Map(placed.map((tensor) => [tensor.name, tensor])) };
 }

@@ -123,7 +123,7 @@ export function decodeNarrow(type: Quantisation, bytes: Uint8Array): NarrowRows 
   const codes = new Uint8Array(count * type.elements);
   const scale = new Float32Array(codes.length / block);
   const min = new Float32Array(hasMin ? scale.length : 0);
-  unpack(bytes, count, codes, scale, min);
+  unpack(bytes, count, { codes, scale, min });
   return hasMin ? { codes, zero, scale, min, block } : { codes, zero, scale, block };
 }
 

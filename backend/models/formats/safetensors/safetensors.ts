@@ -46,8 +46,7 @@ function parseEntry(
   path: string,
   name: string,
   value: unknown,
-  dataStart: number,
-  dataBytes: number,
+  { dataStart, dataBytes }: { dataStart: number; dataBytes: number },
 ): SafetensorsEntry {
   const label = `tensor "${name}"`;
   if (!isObject(value)) throw corrupt(path, `${label} has no description`);
@@ -131,7 +130,7 @@ export async function readSafetensorsHeader(
   const tensors = new Map(
     Object.entries(entries).map(([name, value]) => [
       name,
-      parseEntry(path, name, value, 8 + length, size - 8 - length),
+      parseEntry(path, name, value, { dataStart: 8 + length, dataBytes: size - 8 - length }),
     ]),
   );
   checkTiling(path, tensors, 8 + length, size);

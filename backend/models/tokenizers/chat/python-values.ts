@@ -111,15 +111,20 @@ const DIRECTIVE = /%(?:\((\w+)\))?([-+ 0]*)(\d*)(?:\.(\d+))?(.)/gsu;
 export function percent(format: string, operand: Value): string {
   const values = operand.type === "TupleValue" ? (operand.value as Value[]) : [operand];
   let next = 0;
-  const result = format.replace(
-    DIRECTIVE,
-    (whole, name: string | undefined, flags: string, width: string, digits: string | undefined, kind: string) => {
-      if (kind === "%") return "%";
-      const value = name === undefined ? values[next++] : (operand.value as Map<string, Value>).get?.(name);
-      if (value === undefined) throw new Error(`no value for "${whole}"`);
-      return padded(converted(value, kind, digits, whole), flags, Number(width || 0));
-    },
-  );
+  const result = format.replace(DIRECTIVE, (...match: string[]) => {
+    const [whole, name, flags, width, digits, kind] = match as [
+      string,
+      string | undefined,
+      string,
+      string,
+      string | undefined,
+      string,
+    ];
+    if (kind === "%") return "%";
+    const value = name === undefined ? values[next++] : (operand.value as Map<string, Value>).get?.(name);
+    if (value === undefined) throw new Error(`no value for "${whole}"`);
+    return padded(converted(value, kind, digits, whole), flags, Number(width || 0));
+  });
   if (next < values.length && operand.type === "TupleValue") throw new Error(`more values than "${format}" has places`);
   return result;
 }

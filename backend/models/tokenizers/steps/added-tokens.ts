@@ -97,7 +97,7 @@ export class AddedTokens {
         at++;
         continue;
       }
-      const { start, end, taken } = this.#extent(text, at, matched, rest, this.#byId.get(id)!);
+      const { start, end, taken } = this.#extent(text, { begin: at, matched, rest }, this.#byId.get(id)!);
       at = matched;
       if (!taken) continue;
       if (rest < start) sections.push({ text: text.slice(rest, start), start: rest });
@@ -109,10 +109,11 @@ export class AddedTokens {
   }
 
   /** A match with the white space that its token takes, and whether it counts: a single word must stand alone. */
-  #extent(text: string, at: number, matched: number, rest: number, token: AddedToken) {
-    if (token.single_word && (WORD.test(charBefore(text, at)) || WORD.test(charAt(text, matched))))
-      return { start: at, end: matched, taken: false };
-    let start = at;
+  #extent(text: string, match: { begin: number; matched: number; rest: number }, token: AddedToken) {
+    const { begin, matched, rest } = match;
+    if (token.single_word && (WORD.test(charBefore(text, begin)) || WORD.test(charAt(text, matched))))
+      return { start: begin, end: matched, taken: false };
+    let start = begin;
     let end = matched;
     if (token.lstrip) {
       while (start > 0 && SPACE.test(text[start - 1]!)) start--;

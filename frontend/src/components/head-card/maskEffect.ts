@@ -8,7 +8,7 @@ export interface MaskEffect {
   readonly words: string;
 }
 
-/** What a mask leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
+/** Reads off a mask what it leaves of a query head: nothing if it is ablated, else what its KV head keeps. */
 export function maskEffect({ heads, kvHeads, sink, recent }: HeadMask, place: Head, shape: HeadShape): MaskEffect {
   if (heads?.[place.layer]?.[place.head] === "ablate") return { kind: "ablated", words: "ablated" };
   const kv = kvHeadOf(place, shape);

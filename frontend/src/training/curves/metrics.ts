@@ -1,6 +1,6 @@
 import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
 
-/** What is measured of a run, for its plots: a measurement of the model, or one of its heads. */
+/** A measurement of a run, for its plots: one of the model, or one of its heads. */
 export interface Metric {
   /** A run's own name of it, or of a probe's heads PROBE.METRIC without the head. */
   readonly key: string;
