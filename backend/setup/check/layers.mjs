@@ -29,12 +29,7 @@ const COMMON = "backend/common/";
 const SCHEMAS = ["backend/common/api/", "backend/common/definitions/"];
 
 /** Files that every file of the back end may import. */
-const EVERYBODY = [
-  "backend/files.ts",
-  "backend/json.ts",
-  "backend/paths.ts",
-  "package.json",
-];
+const EVERYBODY = ["backend/files.ts", "backend/json.ts", "backend/paths.ts", "package.json"];
 
 /** Who may import whom: imports go one way, from the last line to the first. @type {readonly Layer[]} */
 export const LAYERS = [
