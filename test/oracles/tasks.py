@@ -1,4 +1,4 @@
-"""Independent check of backend/runtime/random.ts: Philox 4x32-10 in whole numbers of Python.
+"""Independent check of backend/common/random.ts: Philox 4x32-10 in whole numbers of Python.
 
     python tasks.py          writes tasks.json beside this file (needs nothing but Python)
 
