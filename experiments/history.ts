@@ -24,7 +24,7 @@ export function reportsFolder(data = dataDir()): string {
 }
 
 /** The parameters that differ from the preset's, in the order of the schema; of an unknown preset none. */
-export function changedParameters(
+function changedParameters(
   experiment: Experiment,
   preset: string,
   parameters: Readonly<Record<string, unknown>>,

@@ -123,7 +123,7 @@ const CAPACITY_STEP = 32;
 export const PART = 512;
 
 /** Reads a mask for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
-export function maskFor(mask: HeadMask, model: Model): MaskMeaning {
+function maskFor(mask: HeadMask, model: Model): MaskMeaning {
   const { digest: _, ...shape } = headModel(model);
   const checked = parseMask(mask, "the mask");
   checkModel(checked, shape, "the mask");

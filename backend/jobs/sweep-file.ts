@@ -19,7 +19,7 @@ type Drawn = z.output<typeof drawn>;
 const values = z.record(z.string(), z.unknown());
 
 /** A sweep file: parameters of `headscope train` that are fixed, and those that are tried in a grid or at random. */
-export const sweepSchema = z.strictObject({
+const sweepSchema = z.strictObject({
   task: z.string().min(1),
   /** The same at every point. */
   params: values.default({}),

@@ -101,7 +101,7 @@ export function logTicks([low, high]: readonly [number, number]): Tick[] {
 }
 
 /** A tick's number: "0.25", "1,500", "20k", "3M". @param decimals of the step between ticks */
-export function tickLabel(value: number, decimals: number): string {
+function tickLabel(value: number, decimals: number): string {
   const size = Math.abs(value);
   if (size >= 1e6 && value % 1e5 === 0) return `${value / 1e6}M`;
   if (size >= 1e4 && value % 1e2 === 0) return `${value / 1e3}k`;

@@ -7,7 +7,7 @@ import { loadNative, nativeBackend } from "./native.ts";
 import { useTf } from "./tf.ts";
 
 /** The tfjs backends, in the order in which they are tried. */
-export const BACKENDS = ["tensorflow", "wasm"] as const;
+const BACKENDS = ["tensorflow", "wasm"] as const;
 export type BackendName = (typeof BACKENDS)[number];
 
 /** The backend in use and the reason for it; `others` says why an earlier one was passed over. */

@@ -29,8 +29,8 @@ import { Models } from "./library/models.ts";
 import { Roots } from "./library/roots.ts";
 import { routes } from "./routes/index.ts";
 
-export const DEFAULT_HOST = "127.0.0.1";
-export const DEFAULT_PORT = 4747;
+const DEFAULT_HOST = "127.0.0.1";
+const DEFAULT_PORT = 4747;
 
 /** Options of a server. */
 export interface ServerOptions {

@@ -25,7 +25,7 @@ const FOLDERS = ["backend", "probes", "synthetic-tasks", "experiments", "test/be
 const HOUR = 3_600_000;
 
 /** @param {string} root @returns {string} hash of every source and of the lock file */
-export function sourcesHash(root) {
+function sourcesHash(root) {
   const sources = FOLDERS.flatMap((folder) => filesBelow(join(root, folder), [".ts", ".mjs", ".json", ".cc"]));
   return sha256Files([join(root, "package.json"), join(root, "package-lock.json"), ...sources]);
 }

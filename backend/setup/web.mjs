@@ -12,7 +12,7 @@ const SOURCES = [".ts", ".svelte", ".css", ".html", ".svg", ".js", ".json"];
 const HOUR = 3_600_000;
 
 /** @param {string} root @returns {string} hash of every source of the front end and of the lock file */
-export function webHash(root) {
+function webHash(root) {
   return sha256Files([join(root, "package-lock.json"), ...filesBelow(join(root, "frontend"), SOURCES)]);
 }
 

@@ -20,7 +20,7 @@ export interface TrainSpec {
 }
 
 /** The parameters of `headscope train TASK`: the task's, the model's and the training's, with the task's defaults. */
-export function trainParameters(task: SyntheticTask): z.ZodObject {
+function trainParameters(task: SyntheticTask): z.ZodObject {
   const defaults = { ...task.defaults?.model, ...task.defaults?.training };
   const fields = { ...task.parameters.shape, ...modelParameters.shape, ...trainingParameters.shape };
   const shape = Object.entries(fields).map(([name, field]) => {
@@ -105,7 +105,7 @@ export function configOf(model: ModelParams, shape: TaskShape): ModelConfig {
 }
 
 /** Bytes that a step holds at least: the state twice, gradients, and what the backward pass needs of every layer. */
-export function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
+function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
   const parameters = parameterCount(parameterLayout(config));
   const rows = Math.max(training.batch * seeds, training.evaluation_rows);
   const tokens = rows * shape.positions;

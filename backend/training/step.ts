@@ -28,7 +28,7 @@ const WIDE = 256;
 const SHARDS = { most: 2, rows: 8 };
 
 /** A batch as tensors: what goes in, targets, weights. The caller disposes them. */
-export function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {
+function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {
   const cells = batch.rows * shape.positions;
   const scored = shape.scored === "last" ? batch.rows : cells;
   const { input, output } = shape;

@@ -96,7 +96,7 @@ export function reply(
 }
 
 /** Heads of a list such as "0,3", in its order, each once. @throws HeadscopeError (usage) */
-export function parseHeadList(text: string, count: number): number[] {
+function parseHeadList(text: string, count: number): number[] {
   const heads = text.split(",").map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
   const bad = heads.findIndex((head) => !(head < count));
   if (bad >= 0)

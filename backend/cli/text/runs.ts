@@ -125,7 +125,7 @@ export function sparkline(values: readonly number[], width = SPARK_WIDTH): strin
 }
 
 /** Everything that a run was made with, by name. */
-export function runParameters({ spec, task, seed, steps }: ShownRun): Record<string, unknown> {
+function runParameters({ spec, task, seed, steps }: ShownRun): Record<string, unknown> {
   return { task, ...spec.params, ...spec.model, ...spec.training, steps, seed, probes: spec.probes };
 }
 

@@ -4,7 +4,7 @@ import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/window.ts";
 import type { Data } from "./fields.ts";
 
 /** Keys of one object of a document, extra ones included. */
-export const MOST_KEYS = 1_024;
+const MOST_KEYS = 1_024;
 /** Characters of a name or path in a document. */
 const LONGEST_NAME = 4_096;
 /** Most layers, heads of a layer, and trials, of which a document has one entry each: several times what any model has. */

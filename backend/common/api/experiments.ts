@@ -3,7 +3,7 @@ import { VERDICTS } from "../verdicts.ts";
 import type { Data } from "./fields.ts";
 
 /** Schema of a report that is kept, as lists have it. */
-export const keptReport = z.object({
+const keptReport = z.object({
   id: z.string().describe("name of its folder; tells it from every other one"),
   preset: z.string(),
   changed: z

@@ -22,7 +22,7 @@ export const startState = mainJobState.extend({ scores: z.array(z.string()), mas
 export type StartState = Data<typeof startState>;
 
 /** Schema of what a worker computes on. */
-export const backendState = z.object({ name: z.string(), why: z.string(), threads: z.number() });
+const backendState = z.object({ name: z.string(), why: z.string(), threads: z.number() });
 
 /** Schema of what GET /api/health answers. */
 export const health = z.object({

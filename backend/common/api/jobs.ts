@@ -41,7 +41,7 @@ const needleAnswer = z.object({
 export type NeedleAnswer = Data<typeof needleAnswer>;
 
 /** Schema of one needle question, answered in both ways. */
-export const needleTrial = z.object({
+const needleTrial = z.object({
   length: z.int().describe("tokens of the prompt"),
   depth: z.number().describe("place of the needle: 0 at the start of the text, 1 at its end"),
   needle: z.int().describe("number of the question among those of this length and depth, from 0"),
@@ -53,5 +53,5 @@ export const needleTrial = z.object({
 export type NeedleTrial = Data<typeof needleTrial>;
 
 /** Schema of the result of a job of kind needle. */
-export const needleResult = z.object({ model: z.string(), trials: z.array(needleTrial) });
+const needleResult = z.object({ model: z.string(), trials: z.array(needleTrial) });
 export type NeedleResult = Data<typeof needleResult>;

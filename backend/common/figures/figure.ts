@@ -35,7 +35,7 @@ const line = z.object({
 });
 
 /** Schema of a figure of lines over one pair of axes. */
-export const lineFigureSchema = z
+const lineFigureSchema = z
   .object({
     kind: z.literal("lines"),
     ...head,
@@ -54,7 +54,7 @@ export const lineFigureSchema = z
   );
 
 /** Schema of a table of numbers as colours. */
-export const heatmapFigureSchema = z
+const heatmapFigureSchema = z
   .object({
     kind: z.literal("heatmap"),
     ...head,

@@ -3,7 +3,7 @@ import { VERDICTS } from "../verdicts.ts";
 import { figureSchema } from "./figure.ts";
 
 /** Schema of a claim with what was measured. */
-export const claimSchema = z.object({
+const claimSchema = z.object({
   id: z.string(),
   /** The paper's claim, in one sentence. */
   statement: z.string(),

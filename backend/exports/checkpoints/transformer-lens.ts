@@ -88,7 +88,7 @@ function exportedParameters(config: ModelConfig): ExportedParameter[] {
  * config.json of the folder: fields of HookedTransformerConfig, and `headscope` where that is not enough.
  * TransformerLens divides by its `attn_scale`, and has null key-value heads where every head has its own.
  */
-export function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "config">): Record<string, unknown> {
+function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "config">): Record<string, unknown> {
   const rotary = config.positional_embedding_type === "rotary";
   const limits = transformerLensLimits(config);
   const scaling = config.rotary_scaling?.type === "llama3" ? config.rotary_scaling : undefined;

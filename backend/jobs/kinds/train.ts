@@ -164,7 +164,7 @@ function removeFilesAfter(id: string, last: number, folder: string): void {
 }
 
 /** Trains the runs of a group in a worker and writes their checkpoints; what the store must know it tells. */
-export async function trainTogether(
+async function trainTogether(
   { spec, runs, resume, from }: TrainPayload,
   { emit, signal }: HandlerContext,
 ): Promise<{ step: number; status: "done" | "cancelled" }> {

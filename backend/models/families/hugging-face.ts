@@ -128,7 +128,7 @@ export function checkTables(checkpoint: Checkpoint, config: ModelConfig, table: 
 }
 
 /** The layers that the tensors' names count, so that a config can't drop or invent some. */
-export function layersOf(checkpoint: Checkpoint, table: TensorTable): number {
+function layersOf(checkpoint: Checkpoint, table: TensorTable): number {
   const [before, after] = table.block.split("{l}") as [string, string];
   const starts = prefixesOf(table).map((prefix) => prefix + before);
   let layers = 0;

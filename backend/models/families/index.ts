@@ -36,7 +36,7 @@ export const FAMILIES: readonly Family[] = [
 ];
 
 /** The architecture that a checkpoint says it has, as it spells it; undefined when it says nothing. */
-export function architectureOf(checkpoint: Checkpoint): string | undefined {
+function architectureOf(checkpoint: Checkpoint): string | undefined {
   const { metadata } = checkpoint;
   if (checkpoint.format === "gguf") {
     const name = metadata["general.architecture"];

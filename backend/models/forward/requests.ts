@@ -7,7 +7,7 @@ import { hooked, type PointFunction, type StageRequests } from "./stage.ts";
 import type { Affine, ForwardOptions, HookFunction } from "./types.ts";
 
 /** No requests at any hook point. */
-export const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
+const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
 
 /** Hook points of one stage: their names in order, and the block's prefix `blocks.{l}.` (none at the model's ends). */
 export interface StagePoints {

@@ -30,7 +30,7 @@ export interface RunCheckpoint {
 }
 
 /** Identity of parameters under a config, `sha256:…`. */
-export function parametersDigest(config: ModelConfig, parameters: Float32Array): string {
+function parametersDigest(config: ModelConfig, parameters: Float32Array): string {
   const hash = createHash("sha256").update(JSON.stringify(config));
   hash.update(new Uint8Array(parameters.buffer, parameters.byteOffset, parameters.byteLength));
   return `sha256:${hash.digest("hex")}`;

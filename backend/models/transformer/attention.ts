@@ -126,7 +126,7 @@ export interface HeadInputs extends KeysAndValues {
  * keys that may differ at each call of a captured function. Left out for the queries of one token [queries, keys]
  * @returns z [..., queries, d_head] and the pattern in its view
  */
-export function attendHead(
+function attendHead(
   { queries, keys, values, mask }: HeadInputs,
   { attn_scores_soft_cap }: Pick<ModelConfig, "attn_scores_soft_cap">,
   view?: number[],

@@ -44,7 +44,7 @@ const RIDDLE = /\/\*\*\s*(?:\*\s*)?(?<word>What|How|Whether|Where|Which)\b/g;
  * @param {readonly string[]} paths
  * @returns {Source[]}
  */
-export function readSources(root, paths) {
+function readSources(root, paths) {
   return paths.map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
 }
 

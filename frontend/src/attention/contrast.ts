@@ -3,7 +3,7 @@ export const CONTRASTS = ["linear", "arcsinh", "log"] as const;
 export type Contrast = (typeof CONTRASTS)[number];
 
 /** The log scale ends this far below the highest value; what lies lower has the lowest colour. */
-export const LOG_DECADES = 4;
+const LOG_DECADES = 4;
 
 /** A colour scale's ends, and what a usual value is. */
 export interface Scale {

@@ -20,7 +20,7 @@ export interface NamedPattern {
 /** Longest prompts whose whole pattern goes into a CSV or a JSON file; of longer ones only what is not negligible does. */
 export const MOST_DENSE = 512;
 /** Weight that counts as negligible, as a share of the largest weight. */
-export const NEGLIGIBLE = 0.001;
+const NEGLIGIBLE = 0.001;
 
 /** Every weight that a query can have, or for long prompts those that are not negligible: query, key, both tokens, weight. */
 export function patternTable({ tokens, pattern }: NamedPattern): Table {

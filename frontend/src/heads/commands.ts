@@ -8,7 +8,7 @@ export function fileOf(id: string): string {
 }
 
 /** The command that measures a score document again. */
-export function probeCommand(document: HeadScores, model: string): string {
+function probeCommand(document: HeadScores, model: string): string {
   const { probe, params, seed } = document;
   return command(["probe", probe], { model, param: parameterPairs(params), ...(seed ? { seed } : {}) });
 }

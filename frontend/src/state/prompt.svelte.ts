@@ -6,7 +6,7 @@ import { urlParam } from "./url.svelte.ts";
 import { workspace } from "./workspace.svelte.ts";
 
 /** Says a name and an address twice: what follows the second time is copied from the first. */
-export const DEFAULT_TEXT =
+const DEFAULT_TEXT =
   "Ada Pellworth, of number nine, Tallow Street, kept bees on her roof. The whole town bought honey from Ada Pellworth, of number nine, Tallow";
 
 /** The user's own text; of models without a tokenizer token ids with spaces between. */

@@ -9,7 +9,7 @@ import { bf16ToF32, f16ToF32, toBf16, toF16 } from "../half.ts";
 import { jsonFault } from "../json-keys.ts";
 
 /** Bytes of one element by dtype, for every dtype that headscope reads and writes. */
-export const DTYPE_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, I8: 1, BOOL: 1 } as const;
+const DTYPE_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, I8: 1, BOOL: 1 } as const;
 export type Dtype = keyof typeof DTYPE_BYTES;
 /** Bytes of one element of the format's other dtypes, which are described and not read; it goes on to gain more of them. */
 const UNREAD_BYTES = { F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, I16: 2, U16: 2, U32: 4, U64: 8, C64: 8 } as const;

@@ -14,7 +14,7 @@ export function shareText(share: number): string {
 }
 
 /** The tokens of a position: one where the prompts agree, else "clean / corrupt". */
-export function positionTokens({ alignments: [first] }: Patched, position: number): string {
+function positionTokens({ alignments: [first] }: Patched, position: number): string {
   const [clean, corrupt] = [first!.clean.tokens[position] ?? "", first!.corrupt.tokens[position] ?? ""];
   return clean === corrupt ? visible(clean) : `${visible(clean)} / ${visible(corrupt)}`;
 }
