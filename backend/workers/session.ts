@@ -1,4 +1,4 @@
-import { ablate } from "../circuits/ablate.ts";
+import { ablate } from "../circuits/ablation/ablate.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook } from "../models/transformer/hook-points.ts";

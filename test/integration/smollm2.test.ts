@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep } from "../../backend/circuits/ablate.ts";
+import { ablate, ablateSweep } from "../../backend/circuits/ablation/ablate.ts";
 import type { TokenPair } from "../../backend/circuits/pairs.ts";
-import { patch } from "../../backend/circuits/patch.ts";
+import { patch } from "../../backend/circuits/patching/patch.ts";
 import type { PatchNode, PatchPlace } from "../../backend/common/patching.ts";
 import { pairing } from "../../backend/hooks/reference.ts";
 import { generate } from "../../backend/inference/generate.ts";

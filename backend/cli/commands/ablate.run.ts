@@ -1,4 +1,4 @@
-import { ablate } from "../../circuits/ablate.ts";
+import { ablate } from "../../circuits/ablation/ablate.ts";
 import { intervene } from "../../circuits/intervene.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";

@@ -1,5 +1,5 @@
-import { patch } from "../../circuits/patch.ts";
-import { patchPaths } from "../../circuits/path.ts";
+import { patch } from "../../circuits/patching/patch.ts";
+import { patchPaths } from "../../circuits/patching/path.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
 import {

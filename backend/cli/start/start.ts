@@ -3,7 +3,7 @@ import { haystackFor } from "../../../probes/haystack.ts";
 import { probe, probeMany } from "../../../probes/index.ts";
 import { type MaskSearch, searchMask } from "../../../probes/mask-search.ts";
 import { answerNeedle, answerTokens } from "../../../probes/needle.ts";
-import { ablate } from "../../circuits/ablate.ts";
+import { ablate } from "../../circuits/ablation/ablate.ts";
 import type { TokenLosses } from "../../circuits/loss.ts";
 import type { NeedleAnswer } from "../../common/api/jobs.ts";
 import { HeadscopeError } from "../../common/errors.ts";

@@ -1,5 +1,5 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { ablateSweep } from "../../circuits/ablate.ts";
+import { ablateSweep } from "../../circuits/ablation/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { Random } from "../../common/random.ts";

@@ -1,4 +1,4 @@
-import type { Ablation } from "../../circuits/ablate.ts";
+import type { Ablation } from "../../circuits/ablation/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import { formatHead } from "../../common/heads/head.ts";

@@ -1,5 +1,5 @@
 import type { TokenPair } from "../../circuits/pairs.ts";
-import type { PatchResult } from "../../circuits/patch.ts";
+import type { PatchResult } from "../../circuits/patching/patch.ts";
 import { formatHead, formatKvHead } from "../../common/heads/head.ts";
 import { rankTable } from "../../common/heads/table.ts";
 import type { Model } from "../../models/model.ts";

@@ -1,5 +1,5 @@
-import { type Ablation, ablate } from "../../circuits/ablate.ts";
-import type { CleanRun } from "../../circuits/ablation-runs.ts";
+import { type Ablation, ablate } from "../../circuits/ablation/ablate.ts";
+import type { CleanRun } from "../../circuits/ablation/ablation-runs.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { AblateResult } from "../../common/api/interventions.ts";
 import { rowsAblation } from "../../common/api/interventions.ts";

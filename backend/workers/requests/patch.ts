@@ -1,5 +1,5 @@
-import { patch } from "../../circuits/patch.ts";
-import { patchPaths } from "../../circuits/path.ts";
+import { patch } from "../../circuits/patching/patch.ts";
+import { patchPaths } from "../../circuits/patching/path.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import type { PatchResponse } from "../../common/api/patching.ts";
 import { patchRequest } from "../../common/api/patching.ts";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
-import { patchPaths } from "../../../backend/circuits/path.ts";
+import { patchPaths } from "../../../backend/circuits/patching/path.ts";
 import { PATH_FORMS } from "../../../backend/common/patching.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import { generate } from "../../../backend/inference/generate.ts";

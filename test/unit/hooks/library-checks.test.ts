@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep, drawControls } from "../../../backend/circuits/ablate.ts";
+import { ablate, ablateSweep, drawControls } from "../../../backend/circuits/ablation/ablate.ts";
 import { intervene } from "../../../backend/circuits/intervene.ts";
-import { patch } from "../../../backend/circuits/patch.ts";
-import { patchPaths } from "../../../backend/circuits/path.ts";
+import { patch } from "../../../backend/circuits/patching/patch.ts";
+import { patchPaths } from "../../../backend/circuits/patching/path.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { maskFromHeads, maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";

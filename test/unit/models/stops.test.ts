@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { ablate } from "../../../backend/circuits/ablate.ts";
+import { ablate } from "../../../backend/circuits/ablation/ablate.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { ownStops, type Stop } from "../../../backend/inference/stop-rule.ts";
 import type { Checkpoint } from "../../../backend/models/formats/checkpoint.ts";

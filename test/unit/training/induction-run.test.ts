@@ -1,8 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ablate } from "../../../backend/circuits/ablate.ts";
+import { ablate } from "../../../backend/circuits/ablation/ablate.ts";
 import type { Pair } from "../../../backend/circuits/pairs.ts";
-import { patchPaths } from "../../../backend/circuits/path.ts";
+import { patchPaths } from "../../../backend/circuits/patching/path.ts";
 import type { Head } from "../../../backend/common/heads/head.ts";
 import { mainMetric, ranking } from "../../../backend/common/heads/metric.ts";
 import type { PathEnd } from "../../../backend/common/patching.ts";

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ablate } from "../../../backend/circuits/ablate.ts";
-import { patch } from "../../../backend/circuits/patch.ts";
-import { patchPaths } from "../../../backend/circuits/path.ts";
+import { ablate } from "../../../backend/circuits/ablation/ablate.ts";
+import { patch } from "../../../backend/circuits/patching/patch.ts";
+import { patchPaths } from "../../../backend/circuits/patching/path.ts";
 import type { AblateResult, InterveneResult } from "../../../backend/common/api/interventions.ts";
 import type { PairAlignment, PatchResponse } from "../../../backend/common/api/patching.ts";
 import { randomReference } from "../../../backend/hooks/reference.ts";

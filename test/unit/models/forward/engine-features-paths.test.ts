@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { patch } from "../../../../backend/circuits/patch.ts";
-import { patchPaths } from "../../../../backend/circuits/path.ts";
+import { patch } from "../../../../backend/circuits/patching/patch.ts";
+import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { LONG, TRIAL } from "../../../../backend/models/cache/long-attention.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";

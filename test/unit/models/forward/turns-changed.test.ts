@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep } from "../../../../backend/circuits/ablate.ts";
+import { ablate, ablateSweep } from "../../../../backend/circuits/ablation/ablate.ts";
 import { intervene } from "../../../../backend/circuits/intervene.ts";
-import { patch } from "../../../../backend/circuits/patch.ts";
-import { patchPaths } from "../../../../backend/circuits/path.ts";
+import { patch } from "../../../../backend/circuits/patching/patch.ts";
+import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ablate } from "../../../../backend/circuits/ablate.ts";
-import { patch } from "../../../../backend/circuits/patch.ts";
-import { patchPaths } from "../../../../backend/circuits/path.ts";
+import { ablate } from "../../../../backend/circuits/ablation/ablate.ts";
+import { patch } from "../../../../backend/circuits/patching/patch.ts";
+import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { forwardInTurns } from "../../../../backend/models/forward/turns.ts";

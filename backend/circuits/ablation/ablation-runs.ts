@@ -1,17 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { Head } from "../common/heads/head.ts";
-import type { AblationMethod } from "../common/words.ts";
-import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { meanOf, type ReferenceActivations, resampleOf, type Target } from "../hooks/reference.ts";
-import { forwardInTurns } from "../models/forward/turns.ts";
-import type { Affine } from "../models/forward/types.ts";
-import type { Model } from "../models/model.ts";
-import { blockHook } from "../models/transformer/hook-points.ts";
-import { gatherRows } from "../runtime/ops.ts";
-import { tf } from "../runtime/tf.ts";
-import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { evenBatches, type Interrupts } from "./batches.ts";
-import { residLosses, residLossesInTurns } from "./loss.ts";
+import type { Head } from "../../common/heads/head.ts";
+import type { AblationMethod } from "../../common/words.ts";
+import { replaceWhere } from "../../hooks/intervention-kinds.ts";
+import { meanOf, type ReferenceActivations, resampleOf, type Target } from "../../hooks/reference.ts";
+import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Affine } from "../../models/forward/types.ts";
+import type { Model } from "../../models/model.ts";
+import { blockHook } from "../../models/transformer/hook-points.ts";
+import { gatherRows } from "../../runtime/ops.ts";
+import { tf } from "../../runtime/tf.ts";
+import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { evenBatches, type Interrupts } from "../batches.ts";
+import { residLosses, residLossesInTurns } from "../loss.ts";
 
 /** A clean run of the rows that is at hand, so that nothing of it is computed again. */
 export interface CleanRun {

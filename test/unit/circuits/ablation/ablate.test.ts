@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ablate, ablateSweep, drawControls } from "../../../backend/circuits/ablate.ts";
-import { nextTokenLosses } from "../../../backend/circuits/loss.ts";
-import type { Head } from "../../../backend/common/heads/head.ts";
-import { runWithHooks } from "../../../backend/hooks/run.ts";
-import type { Model } from "../../../backend/models/model.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { ablate, ablateSweep, drawControls } from "../../../../backend/circuits/ablation/ablate.ts";
+import { nextTokenLosses } from "../../../../backend/circuits/loss.ts";
+import type { Head } from "../../../../backend/common/heads/head.ts";
+import { runWithHooks } from "../../../../backend/hooks/run.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 let model: Model;
 const tokens = randomTokens(3, 14, 96);

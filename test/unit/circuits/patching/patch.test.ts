@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { patch } from "../../../backend/circuits/patch.ts";
-import { PATCH_NODES } from "../../../backend/common/patching.ts";
-import { runWithCache, runWithHooks } from "../../../backend/hooks/run.ts";
-import type { Model } from "../../../backend/models/model.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { patch } from "../../../../backend/circuits/patching/patch.ts";
+import { PATCH_NODES } from "../../../../backend/common/patching.ts";
+import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 let model: Model;
 const [clean, corrupt] = randomTokens(2, 8, 96) as [number[], number[]];

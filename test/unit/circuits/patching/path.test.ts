@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { patchPaths } from "../../../backend/circuits/path.ts";
-import type { Model } from "../../../backend/models/model.ts";
-import { toyInduction } from "../../../backend/models/sources/constructed.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";
+import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { toyInduction } from "../../../../backend/models/sources/constructed.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { precedingPair, repeatedPair } from "../../../../frontend/src/patching/pair/pairs.ts";
 
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
 const pair = {

@@ -1,13 +1,13 @@
-import { HeadscopeError } from "../common/errors.ts";
-import type { Head } from "../common/heads/head.ts";
-import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
-import { Random } from "../common/random.ts";
-import { ABLATION_METHODS, type AblationMethod } from "../common/words.ts";
-import type { Model } from "../models/model.ts";
-import { tf } from "../runtime/tf.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { Head } from "../../common/heads/head.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import { Random } from "../../common/random.ts";
+import { ABLATION_METHODS, type AblationMethod } from "../../common/words.ts";
+import type { Model } from "../../models/model.ts";
+import { tf } from "../../runtime/tf.ts";
+import { checkLossRows, logitDifference, logitsOf, meanLoss, type TokenLosses } from "../loss.ts";
+import { type NextToken, nextTokens } from "../next-tokens.ts";
 import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs.ts";
-import { checkLossRows, logitDifference, logitsOf, meanLoss, type TokenLosses } from "./loss.ts";
-import { type NextToken, nextTokens } from "./next-tokens.ts";
 
 /** An ablation and what is shown of it. */
 export interface AblateOptions extends AblationInput {

@@ -1,17 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../common/errors.ts";
-import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../common/options.ts";
-import { PATCH_METRICS, PATCH_NODES, PATCH_PLACES, type PatchNode, type PatchPlace } from "../common/patching.ts";
-import { notFinite } from "../hooks/finite.ts";
-import { replaceWhere } from "../hooks/intervention-kinds.ts";
-import { forwardInTurns } from "../models/forward/turns.ts";
-import type { Model } from "../models/model.ts";
-import { blockHook, blockHookNames, checkLayer } from "../models/transformer/hook-points.ts";
-import { tf } from "../runtime/tf.ts";
-import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { evenBatches, type Interrupts } from "./batches.ts";
-import { logitDifference } from "./loss.ts";
-import { doubtOf, type Pair, type TokenPair, tokenPairs } from "./pairs.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import { PATCH_METRICS, PATCH_NODES, PATCH_PLACES, type PatchNode, type PatchPlace } from "../../common/patching.ts";
+import { notFinite } from "../../hooks/finite.ts";
+import { replaceWhere } from "../../hooks/intervention-kinds.ts";
+import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Model } from "../../models/model.ts";
+import { blockHook, blockHookNames, checkLayer } from "../../models/transformer/hook-points.ts";
+import { tf } from "../../runtime/tf.ts";
+import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { evenBatches, type Interrupts } from "../batches.ts";
+import { logitDifference } from "../loss.ts";
+import { doubtOf, type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
 
 /** The nodes that can be patched: their hook point, and the axis of their heads (patterns: before the positions). */
 const NODES = {
