@@ -9,6 +9,7 @@ import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
+import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as mask } from "./commands/mask.ts";
@@ -46,6 +47,7 @@ const COMMANDS = [
   mask,
   ablate,
   patch,
+  head,
   generate,
   needle,
   forward,
