@@ -16,6 +16,7 @@ export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patching/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";

@@ -10,6 +10,7 @@ import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
+import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
@@ -50,6 +51,7 @@ const COMMANDS = [
   patch,
   attribute,
   lens,
+  head,
   generate,
   needle,
   forward,
