@@ -1,7 +1,7 @@
 import { Random } from "../../../backend/common/random.ts";
 import { randomRows } from "../../../backend/common/token-rows.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
-import { heldIn, hold } from "../state/held.ts";
+import { hold, positionIn } from "../state/hold.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
@@ -34,7 +34,7 @@ class AblationRequest {
   readonly activeExtras: number = $derived(this.extras.filter(({ off }) => !off).length);
 
   /** Position of the token that is held in the present text; undefined for none. */
-  readonly held: number | undefined = $derived(heldIn(heldToken.value, prompt.request));
+  readonly held: number | undefined = $derived(positionIn(heldToken.value, prompt.request));
 
   /** Holds a token of the present text, or lets it go; another token has no wrong answer. */
   hold(position: number | undefined): void {

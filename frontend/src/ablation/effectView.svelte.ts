@@ -1,7 +1,8 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import type { Table } from "../components/card/files.ts";
-import { visible } from "../components/tokens/tokens.ts";
+import { visible } from "../format.ts";
+
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";

@@ -1,11 +1,11 @@
 import type { AblateResult, InterveneResult } from "../../../backend/common/api/interventions.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { post } from "../api/client.ts";
+import type { Control } from "../components/head-card/verdict.ts";
 import { afterFrame } from "../components/plot/frame.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
-import type { Control } from "./loss/effect.ts";
 import { controls } from "./params.ts";
 
 /** Losses of the prompt in one run: the mean, and of each token from the second on. */

@@ -1,12 +1,12 @@
 import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { type NewToken, streamGeneration } from "../../api/generation.ts";
+import { compareTokens } from "../../components/tokens/differences.ts";
 import { Answer, type Call } from "../../state/answer.svelte.ts";
 import { choice, flag, number, text } from "../../state/codecs.ts";
 import { prompt } from "../../state/prompt.svelte.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
-import { compareTokens } from "./differ.ts";
 import { longExample } from "./example.ts";
 import { readStops } from "./stops.ts";
 

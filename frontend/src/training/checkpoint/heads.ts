@@ -1,5 +1,5 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
-import { type Scale, scaleOf } from "../../components/head-grid/scale.ts";
+import { type Scale, scaleOf } from "../../components/head-metrics/scale.ts";
 import { type Curves, nearest } from "../curves/curves.ts";
 import { type Metric, measureParts } from "../curves/metrics.ts";
 

@@ -97,12 +97,3 @@ export function trainCommand({ task, params, probes }: Draft, seeds: readonly nu
     param: Object.entries(params).map(([name, value]) => `${name}=${value}`),
   });
 }
-
-/** Puts a problem beside the parameters that it is about. @param names of all parameters */
-export function problemsByField(
-  { detail, remedy, field = [] }: Problem,
-  names: readonly string[],
-): Record<string, string> {
-  const text = remedy === undefined ? detail : `${detail}: ${remedy}`;
-  return Object.fromEntries([field].flat().flatMap((name) => (names.includes(name) ? [[name, text]] : [])));
-}

@@ -1,11 +1,6 @@
-import { command, parameterPairs } from "../../../backend/common/command-line.ts";
-import type { HeadScores } from "../../../backend/common/heads/scores.ts";
+import { command, dataFile, parameterPairs } from "../../../../backend/common/command-line.ts";
+import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import type { Metric } from "./metrics.ts";
-
-/** Path of a file of the data folder, for a command line that is run beside it. */
-export function fileOf(id: string): string {
-  return `.headscope/${id}`;
-}
 
 /** The command that measures a score document again. */
 function probeCommand(document: HeadScores, model: string): string {
@@ -18,14 +13,14 @@ export function metricCommand(metric: Metric, model: string, run: string | undef
   if (metric.document === undefined) return command(["runs", "show", run ?? model]);
   // What another project wrote was measured there: its file is all that can be read again.
   if (metric.document.headscope === undefined)
-    return command(["export", "csv"], { scores: fileOf(metric.document.id), out: "heads.csv" });
+    return command(["export", "csv"], { scores: dataFile(metric.document.id), out: "heads.csv" });
   return probeCommand(metric.document, model);
 }
 
 /** The value of `--heads`: "top:8@FILE#METRIC" for the best of a score file over query heads, else the heads by name. */
 export function headsOption(heads: readonly string[], metric: Metric | undefined, top: number): string {
   if (top === 0 || metric?.document === undefined || metric.axis !== "heads") return heads.join(",");
-  return `top:${top}@${fileOf(metric.document.id)}#${metric.name}`;
+  return `top:${top}@${dataFile(metric.document.id)}#${metric.name}`;
 }
 
 /**
@@ -38,7 +33,7 @@ export function finderCommand(
 ): string {
   if (metric.document === undefined || top === 0) return metricCommand(metric, model, run);
   if (metric.axis === "heads") return ablateCommand(model, request, headsOption([], metric, top));
-  return command(["mask"], { scores: fileOf(metric.document.id), metric: metric.name, top, out: "mask.json" });
+  return command(["mask"], { scores: dataFile(metric.document.id), metric: metric.name, top, out: "mask.json" });
 }
 
 /** The body of POST /api/prompts; undefined while the model is unknown. */

@@ -1,11 +1,12 @@
-import type { PromptInput } from "../../../backend/common/api/prompts.ts";
-import { command } from "../../../backend/common/command-line.ts";
-import { escapeXml } from "../../../backend/common/figures/text.ts";
-import type { Table } from "../components/card/files.ts";
-import { type ColourBar, colourBarSvg } from "../components/plot/colourBar.ts";
-import { visible } from "../components/tokens/tokens.ts";
+import type { PromptInput } from "../../../../backend/common/api/prompts.ts";
+import { command } from "../../../../backend/common/command-line.ts";
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
+import { visible } from "../../format.ts";
+import { largest } from "../attention-tokens/statistics.ts";
+import type { Table } from "../card/files.ts";
+import { type ColourBar, colourBarSvg } from "../plot/colourBar.ts";
+
 import type { Contrast } from "./contrast.ts";
-import { largest } from "./statistics.ts";
 
 /** A head's pattern with what names it. */
 export interface NamedPattern {

@@ -1,6 +1,6 @@
-import { type Box, type Connector, connector, middle, type Point } from "../matrix/boxes.ts";
-import { strongest } from "../statistics.ts";
-import { weightText } from "../weightText.ts";
+import { weightText } from "../../format.ts";
+import { type Box, type Connector, connector, middle, type Point } from "./boxes.ts";
+import { strongest } from "./statistics.ts";
 
 /** Colour and height behind a strip of tokens. */
 export interface StripMarks {

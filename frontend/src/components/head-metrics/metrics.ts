@@ -1,9 +1,9 @@
-import type { RunCurves } from "../../../backend/common/api/runs.ts";
-import { type HeadShape, kvHeadOf, readHead } from "../../../backend/common/heads/head.ts";
-import { type HeadMeasurement, parseHeadMetric } from "../../../backend/common/heads/head-metric.ts";
-import type { HeadScores } from "../../../backend/common/heads/scores.ts";
-import type { HeadTable } from "../../../backend/common/heads/table.ts";
-import { groupBy } from "../components/head-grid/grid.ts";
+import type { RunCurves } from "../../../../backend/common/api/runs.ts";
+import { type HeadShape, kvHeadOf, readHead } from "../../../../backend/common/heads/head.ts";
+import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
+import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
+import type { HeadTable } from "../../../../backend/common/heads/table.ts";
+import { groupBy } from "../head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {

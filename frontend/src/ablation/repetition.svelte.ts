@@ -65,4 +65,4 @@ class RepeatedTokens {
   }
 }
 
-export const repeated = new RepeatedTokens();
+export const repetition = new RepeatedTokens();

@@ -8,7 +8,7 @@ interface Request<T> {
  * Answers by key, the most recently used ones kept up to a total size. A question that is already on its way is not asked
  * again; it is given up when everybody who waits for it has gone.
  */
-export class Shared<T> {
+export class RequestCache<T> {
   readonly #room: number;
   readonly #sizeOf: (value: T) => number;
   /** In order of use, the latest last. */

@@ -1,4 +1,4 @@
-import type { ColourTable } from "../colourTable.ts";
+import type { ColourTable } from "./colourTable.ts";
 import { type Masked, type Painting, paintCells } from "./paint.ts";
 import type { Pyramid } from "./pyramid.ts";
 

@@ -1,6 +1,6 @@
 import { percentile } from "../../heads/finder/finder.ts";
-import type { Metric } from "../../heads/metrics.ts";
 import type { Ranked } from "../head-grid/grid.ts";
+import type { Metric } from "./metrics.ts";
 
 /** Metrics as a Select takes them, grouped by where they are from. */
 export function metricOptions(metrics: readonly Metric[]): { value: string; label: string; group: string }[] {

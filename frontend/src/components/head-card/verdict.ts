@@ -1,5 +1,6 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 import { counted } from "../../../../backend/common/plural.ts";
+import { nats, signed } from "../../format.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 
@@ -84,17 +85,6 @@ function othersWords({ fewer }: ControlLosses): string {
   return fewer === 1
     ? "the one other head that a draw finds in the same layers changes it"
     : `the ${fewer} other heads that a draw finds in the same layers, which are fewer, change it`;
-}
-
-/** A loss or a change of it in nats: three decimals. */
-export function nats(value: number): string {
-  return value.toFixed(3).replace("-", "−");
-}
-
-/** A change of a loss with its sign; one that rounds to nothing has none. */
-export function signed(value: number): string {
-  const text = nats(value).replace(/^−(0\.000)$/, "$1");
-  return value > 0 && text !== "0.000" ? `+${text}` : text;
 }
 
 /** Lowest and highest loss of the draws at each place. @param draws [draws][positions] */

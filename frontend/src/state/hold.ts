@@ -20,7 +20,7 @@ function fingerprint(text: unknown): string {
 }
 
 /** POSITION.FINGERPRINT; a position alone names no text, and holds nothing. */
-export const heldCodec: Codec<Held | undefined> = {
+export const holdCodec: Codec<Held | undefined> = {
   default: undefined,
   encode: (held) => (held === undefined ? "" : `${held.position}.${held.text}`),
   decode(given) {
@@ -30,7 +30,7 @@ export const heldCodec: Codec<Held | undefined> = {
 };
 
 /** The position that is held in a text; undefined where it was held in another one, or none is. */
-export function heldIn(held: Held | undefined, text: unknown): number | undefined {
+export function positionIn(held: Held | undefined, text: unknown): number | undefined {
   return held !== undefined && held.text === fingerprint(text) ? held.position : undefined;
 }
 

@@ -1,6 +1,6 @@
-import { escapeXml } from "../../../../backend/common/figures/text.ts";
-import { BAR_HEIGHT, colourBarSvg } from "../../components/plot/colourBar.ts";
-import { type PatternScale, patternBar } from "../exports.ts";
+import { escapeXml } from "../../../backend/common/figures/text.ts";
+import { type PatternScale, patternBar } from "../components/matrix/exports.ts";
+import { BAR_HEIGHT, colourBarSvg } from "../components/plot/colourBar.ts";
 
 /** A head's small picture. */
 export interface Thumb {

@@ -1,8 +1,8 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 import type { HeadTable } from "../../../../backend/common/heads/table.ts";
 import { figure } from "../../format.ts";
-import type { Metric } from "../../heads/metrics.ts";
-import { extent } from "./grid.ts";
+import { extent } from "../head-grid/grid.ts";
+import type { Metric } from "./metrics.ts";
 
 /** The scale that colours a metric's values: the ends of the scale, and the value that a head has by accident. */
 export interface Scale {

@@ -1,4 +1,4 @@
-import { type ColourTable, keyOfBits } from "../colourTable.ts";
+import { type ColourTable, keyOfBits } from "./colourTable.ts";
 import type { Level, Pyramid } from "./pyramid.ts";
 import type { Viewport } from "./viewport.ts";
 

@@ -1,8 +1,8 @@
-import type { TensorType } from "../../../backend/common/words.ts";
-import { bytes, type Caller } from "../api/client.ts";
-import { readSafetensors } from "../api/safetensors.ts";
-import { prompt } from "../state/prompt.svelte.ts";
-import { Shared } from "./matrix/shared.ts";
+import type { TensorType } from "../../../../backend/common/words.ts";
+import { bytes, type Caller } from "../../api/client.ts";
+import { RequestCache } from "../../api/requestCache.ts";
+import { readSafetensors } from "../../api/safetensors.ts";
+import { prompt } from "../../state/prompt.svelte.ts";
 
 /** Attention of some heads of a layer on the user's prompt. */
 export interface Patterns {
@@ -23,7 +23,7 @@ export interface PatternOptions {
 }
 
 /** Values that are kept: 16 Mi of them are 64 MiB. */
-const kept = new Shared<Patterns>(16 * 2 ** 20, ({ data }) => data.length);
+const kept = new RequestCache<Patterns>(16 * 2 ** 20, ({ data }) => data.length);
 
 /**
  * The layer's pattern on the user's prompt. Answers are kept; the same question asked twice at once is one request, which is

@@ -1,10 +1,10 @@
-import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
-import type { HeadMask } from "../../../backend/common/heads/mask.ts";
-import { get } from "../api/client.ts";
-import { Documents } from "../api/documents.svelte.ts";
-import { Answer } from "../state/answer.svelte.ts";
-import { events } from "../state/events.svelte.ts";
-import { workspace } from "../state/workspace.svelte.ts";
+import type { RunCurves, RunDetail } from "../../../../backend/common/api/runs.ts";
+import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { get } from "../../api/client.ts";
+import { Documents } from "../../api/documents.svelte.ts";
+import { Answer } from "../../state/answer.svelte.ts";
+import { events } from "../../state/events.svelte.ts";
+import { workspace } from "../../state/workspace.svelte.ts";
 import { documentMetrics, type Metric, runOf, trainingMetrics } from "./metrics.ts";
 
 /** Scores, masks and training of the heads of the present model, for the Heads page and for the card of a head on any page. */

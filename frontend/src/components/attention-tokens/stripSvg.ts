@@ -1,7 +1,8 @@
 import { inkOn } from "../../../../backend/common/figures/palette.ts";
 import { escapeXml } from "../../../../backend/common/figures/text.ts";
-import { visible } from "../../components/tokens/tokens.ts";
-import type { Box } from "../matrix/boxes.ts";
+import { visible } from "../../format.ts";
+
+import type { Box } from "./boxes.ts";
 import { FILL, type StripMarks } from "./strip.ts";
 
 interface Theme {
