@@ -6,6 +6,7 @@ import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
+import type { Way } from "./commands.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions/interventions.ts";
 import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
 
@@ -75,6 +76,12 @@ class AblationRequest {
     seed: seed.value,
     reference: this.reference,
   });
+
+  /** The same with the control, as a command line says it. @param reference rows of at least the measured rows' length */
+  way(reference: Rows = this.reference): Way {
+    const { method, byPosition, seed } = this.ablation;
+    return { method, byPosition, controls: controls.value, seed, reference };
+  }
 
   /** Everything that is switched on, as data. */
   readonly interventions: readonly Intervention[] = $derived(activeInterventions(this.ablation, this.extras));

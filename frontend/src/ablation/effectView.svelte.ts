@@ -98,14 +98,7 @@ class EffectView {
   /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
   readonly command: (() => string) | undefined = $derived.by(() => {
     if (ablationRequest.heads.length === 0 || ablationRequest.activeExtras > 0) return undefined;
-    return () =>
-      ablateCommand(this.setting, {
-        method: method.value,
-        byPosition: ablationRequest.ablation.byPosition,
-        controls: controls.value,
-        seed: seed.value,
-        reference: ablationRequest.ablation.reference,
-      });
+    return () => ablateCommand(this.setting, ablationRequest.way());
   });
 }
 

@@ -22,11 +22,11 @@ export interface Effect {
   readonly clean: Line;
   readonly changed: Line;
   /** Absent until it is measured, without heads to draw, and beside interventions of other kinds. */
-  readonly control?: Control;
+  readonly control?: Control | undefined;
   /** The same tokens in both, likeliest in either first. */
   readonly next: { readonly before: readonly Candidate[]; readonly after: readonly Candidate[] };
   /** Logit of the held token less that of the wrong answer, where one was asked for. */
-  readonly difference?: AblateResult["difference"];
+  readonly difference?: AblateResult["difference"] | undefined;
   /** True if the control is yet to come. */
   readonly pending: boolean;
   readonly ms: number;
@@ -78,8 +78,8 @@ function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
     heads,
     clean: line(clean),
     changed: line(ablated),
-    ...(control === undefined ? {} : { control }),
-    ...(difference === undefined ? {} : { difference }),
+    control,
+    difference,
     next: { before: side("clean"), after: side("ablated") },
     pending,
     ms,

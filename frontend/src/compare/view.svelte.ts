@@ -6,7 +6,6 @@ import { get } from "../api/client.ts";
 import { gridMetric } from "../components/head-metrics/gridMetric.svelte.ts";
 import { headMetrics } from "../components/head-metrics/headMetrics.svelte.ts";
 import type { Metric } from "../components/head-metrics/metrics.ts";
-import { headsView } from "../heads/view.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";

@@ -22,7 +22,7 @@ export interface Losses {
   /** Default "loss". */
   readonly measure?: Measure;
   /** Name of what they are of, such as "the repeated tokens"; default the whole text. */
-  readonly over?: string;
+  readonly over?: string | undefined;
   /** True if a control was asked for: then there are no other heads to draw where none came. */
   readonly wanted?: boolean;
 }

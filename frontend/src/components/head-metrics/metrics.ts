@@ -3,7 +3,7 @@ import { type HeadShape, kvHeadOf, readHead } from "../../../../backend/common/h
 import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
 import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import type { HeadTable } from "../../../../backend/common/heads/table.ts";
-import { groupBy } from "../head-grid/grid.ts";
+import { emptyTable, groupBy } from "../head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
 export interface Metric {
@@ -85,7 +85,7 @@ export function trainingMetrics(
     const { probe, metric: name } = list[0]!;
     const columns = 1 + Math.max(...list.map(({ head }) => head));
     const axis = columns <= shape.kvHeads && shape.kvHeads < shape.heads ? "kvHeads" : "heads";
-    const values = Array.from({ length: shape.layers }, () => new Array<number>(shape[axis]).fill(Number.NaN));
+    const values = emptyTable(shape.layers, shape[axis]);
     for (const { layer, head, curve } of list) {
       const row = values[layer];
       if (row !== undefined && head < row.length) row[head] = valueAt(curve, step);

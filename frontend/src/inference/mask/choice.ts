@@ -7,6 +7,7 @@ import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../../backend/common/heads/window.ts";
 import type { SelectionRule } from "../../../../backend/common/words.ts";
 import { asKvHeads } from "../../components/head-choice/algebra.ts";
+import { emptyTable } from "../../components/head-grid/grid.ts";
 
 export const SOURCES = ["score", "heads", "hand", "library"] as const;
 /** Origin of a mask: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
@@ -166,6 +167,5 @@ export function tableOf(
   if (metric !== undefined && axis === "kvHeads") return { values: kvTable(document!, metric), known: true };
   if (metric !== undefined && metric.axis === axis) return { values: metric.values, known: true };
   const { layers = 0, heads = 0, kvHeads = 0 } = shape ?? {};
-  const nothing = () => new Array<number>(axis === "heads" ? heads : kvHeads).fill(Number.NaN);
-  return { values: Array.from({ length: layers }, nothing), known: false };
+  return { values: emptyTable(layers, axis === "heads" ? heads : kvHeads), known: false };
 }

@@ -67,9 +67,7 @@ class Comparison {
   });
 
   /** True if what is shown was made with other settings or another mask than those of now. */
-  readonly stale: boolean = $derived(
-    !this.running && (this.full.before !== undefined || this.masked.before !== undefined),
-  );
+  readonly stale: boolean = $derived(!this.running && (this.full.stale || this.masked.stale));
 
   /** Keeps to what would be generated now; what is generated for anything else is given up. Run in an effect of the page. */
   follow(mask: HeadMask | undefined): void {

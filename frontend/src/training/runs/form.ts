@@ -1,5 +1,4 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
-import type { Problem } from "../../../../backend/common/api/problem.ts";
 import type { RunDetail, TrainRequest } from "../../../../backend/common/api/runs.ts";
 import { command, parameterText } from "../../../../backend/common/command-line.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
