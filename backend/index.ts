@@ -10,8 +10,22 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export {
+  type GradientInput,
+  type Gradients,
+  gradient,
+  gradientInTurns,
+  type MetricSource,
+} from "./circuits/gradients/gradient.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
+export {
+  type AnswerSet,
+  type MetricOptions,
+  metricGradient,
+  metricValues,
+  pairMetric,
+} from "./circuits/metrics/measure.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patching/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
@@ -25,6 +39,7 @@ export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/m
 export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
 export { ranking } from "./common/heads/metric.ts";
 export { headModel } from "./common/heads/model.ts";
+export { METRICS, type MetricName } from "./common/metrics.ts";
 export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
@@ -40,6 +55,9 @@ export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
+export { type BackwardOptions, backward } from "./models/backward/backward.ts";
+export type { BackwardStep } from "./models/backward/step.ts";
+export { type BackwardInput, type StoredRun, storeRun } from "./models/backward/stored-run.ts";
 export { KvCache } from "./models/cache/kv-cache.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward/forward.ts";
