@@ -26,7 +26,7 @@ export interface ExperimentOptions {
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Folder of the report, default a new one among those of the data folder. */
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** The command line that the report names. */
   readonly command: string;
   /** Told how far the whole experiment is. */

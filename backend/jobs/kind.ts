@@ -81,10 +81,7 @@ export function jobKind<const N extends string, F extends z.ZodRawShape, R>(defi
  */
 export function subjectOf(kind: Pick<QueuedKind, "title"> | undefined, spec: unknown): JobSubject {
   const model = modelIn(spec);
-  return {
-    ...(kind === undefined ? {} : { title: brief(kind.title(spec)) }),
-    ...(model === undefined ? {} : { model: brief(model, 512) }),
-  };
+  return { title: kind && brief(kind.title(spec)), model: model && brief(model, 512) };
 }
 
 /** Eight hexadecimal digits that tell results apart: the same work gives the same name and replaces the older result. */

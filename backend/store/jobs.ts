@@ -1,6 +1,6 @@
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Status } from "../common/words.ts";
-import type { Database, Row } from "./database.ts";
+import type { Database, Row, SqlValue } from "./database.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
 /** Progress of a job: `done` of `total`, of the stage that `label` names. */
@@ -9,15 +9,15 @@ export interface JobProgress {
   readonly total: number;
   readonly label: string;
   /** Figures beside it, such as the loss. */
-  readonly values?: Readonly<Record<string, number>>;
+  readonly values?: Readonly<Record<string, number>> | undefined;
 }
 
 /** The subject of a job: what lists show in place of its spec. */
 export interface JobSubject {
   /** Its work in words. */
-  readonly title?: string;
+  readonly title?: string | undefined;
   /** The model that it is about, where there is one. */
-  readonly model?: string;
+  readonly model?: string | undefined;
 }
 
 /** Ended jobs that are kept, the latest: they say where results are, and every page lists them all. */
@@ -32,23 +32,23 @@ export interface JobEntry extends JobSubject {
   /** Name of its kind, and of the handler that does it. */
   readonly kind: string;
   readonly status: Status;
-  readonly progress?: JobProgress;
+  readonly progress?: JobProgress | undefined;
   /** The handler's result. */
   readonly result?: unknown;
   /** Why it failed, as one line. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** Number of times that it was begun since it was added or resumed. */
   readonly attempts: number;
   /** True once somebody has asked for its end. */
   readonly cancel: boolean;
   /** Process that works on it, or that a queued job is kept for; none once it has ended. */
-  readonly owner?: Owner;
+  readonly owner?: Owner | undefined;
   /** Last sign of the owner, milliseconds since 1970. */
-  readonly heartbeat?: number;
+  readonly heartbeat?: number | undefined;
   /** ISO times. */
   readonly created: string;
-  readonly started?: string;
-  readonly ended?: string;
+  readonly started?: string | undefined;
+  readonly ended?: string | undefined;
 }
 
 /** One piece of long work. */
@@ -200,7 +200,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
           ...[kind, keep ? mine : null, Date.now(), now()],
         );
         const id = Number(row!["id"]);
-        describe(id, spec, { title: kind, ...subject });
+        describe(id, spec, { ...subject, title: subject.title ?? kind });
         return job(id);
       }),
 
@@ -271,7 +271,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
         if (held(entry)) throw busy(`job ${id}`, entry);
         if (entry.status !== "queued") admit(keep);
-        if (spec !== undefined) describe(id, spec, { title: entry.title, ...subject });
+        if (spec !== undefined) describe(id, spec, { ...subject, title: subject.title ?? entry.title });
         requeue(id, 0, keep ? mine : null);
         return job(id);
       }),
@@ -308,17 +308,10 @@ function now(): string {
 }
 
 function record(row: Row): JobEntry {
-  const { id, kind, title, model, status, progress, result, error, attempts, cancel, owner, heartbeat } = row;
-  const optional = {
-    model: model === null ? undefined : String(model),
-    progress: progress === null ? undefined : (JSON.parse(String(progress)) as JobProgress),
-    result: result === null ? undefined : JSON.parse(String(result)),
-    error: error === null ? undefined : String(error),
-    owner: owner === null ? undefined : (JSON.parse(String(owner)) as Owner),
-    heartbeat: heartbeat === null ? undefined : Number(heartbeat),
-    started: row["started"] === null ? undefined : String(row["started"]),
-    ended: row["ended"] === null ? undefined : String(row["ended"]),
-  };
+  const { id, kind, title, model, status, progress, result, error, attempts, cancel } = row;
+  const { owner, heartbeat, created, started, ended } = row;
+  const text = (value: SqlValue | undefined) => (value === null ? undefined : String(value));
+  const json = (value: SqlValue | undefined) => (value === null ? undefined : JSON.parse(String(value)));
   return {
     id: Number(id),
     kind: String(kind),
@@ -326,7 +319,14 @@ function record(row: Row): JobEntry {
     status: status as Status,
     attempts: Number(attempts),
     cancel: cancel === 1,
-    created: String(row["created"]),
-    ...(Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as Partial<JobEntry>),
+    created: String(created),
+    model: text(model),
+    progress: json(progress) as JobProgress | undefined,
+    result: json(result),
+    error: text(error),
+    owner: json(owner) as Owner | undefined,
+    heartbeat: heartbeat === null ? undefined : Number(heartbeat),
+    started: text(started),
+    ended: text(ended),
   };
 }

@@ -23,9 +23,9 @@ export interface RunRecord {
   readonly group: string;
   readonly spec: TrainSpec;
   /** Why it failed, as one line. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** The job that trained it last. */
-  readonly job?: number;
+  readonly job?: number | undefined;
   /** ISO times. */
   readonly created: string;
   readonly updated: string;
@@ -293,8 +293,8 @@ function record(row: Row): RunRecord {
     seed: Number(seed),
     group: String(group),
     spec: JSON.parse(String(spec)) as TrainSpec,
-    ...(error === null ? {} : { error: String(error) }),
-    ...(job === null ? {} : { job: Number(job) }),
+    error: error === null ? undefined : String(error),
+    job: job === null ? undefined : Number(job),
     created: String(created),
     updated: String(updated),
   };

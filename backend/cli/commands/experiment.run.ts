@@ -43,23 +43,23 @@ export async function listExperiments(context: Context): Promise<void> {
 /** Runs an experiment and writes its report; finished runs of an earlier call are used again. */
 export async function reproduce(context: Context, options: RunOptions, name: string): Promise<void> {
   const { preset, out, seeds } = options;
-  const given: Record<string, string> = readPairs(options.param ?? []);
+  const changes: Record<string, string> = readPairs(options.param ?? []);
   if (seeds !== undefined) {
-    if (given["seeds"] !== undefined)
+    if (changes["seeds"] !== undefined)
       throw new HeadscopeError("usage", "seeds are given twice", { remedy: "give --seeds or --param seeds" });
-    given["seeds"] = seeds;
+    changes["seeds"] = seeds;
   }
-  const params = experimentParameters(experiments, name, preset, given);
+  const params = experimentParameters(experiments, name, preset, changes);
   const store = openStore();
   try {
     const { report, folder, id } = await runExperiment(experiments.get(name), {
       store,
       preset,
       params,
-      command: experimentCommand(name, preset, given),
+      command: experimentCommand(name, preset, changes),
       signal: context.signal,
       progress: context.progress,
-      ...(out === undefined ? {} : { out }),
+      out,
     });
     await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
   } finally {

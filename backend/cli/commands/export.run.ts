@@ -42,7 +42,7 @@ export async function exportDocument(context: Context, options: ExportOptions, f
       }));
 
   async function withCheckpoint(model: string) {
-    return withModel(context, { model, ...(options.weights ? { weights: options.weights } : {}) }, async (loaded) => {
+    return withModel(context, { model, weights: options.weights }, async (loaded) => {
       context.progress(0, 1, "writing");
       const checkpoint = checkpointInput(loaded);
       const input = { scores, mask, checkpoint };
@@ -55,7 +55,7 @@ export async function exportDocument(context: Context, options: ExportOptions, f
     written.files.length === 1 && written.files[0] === written.path
       ? `Written to ${written.path}.`
       : `Written to ${written.path}: ${written.files.join(", ")}.`;
-  await context.print({ format, ...written, ...(half === undefined ? {} : { leftOut: half }) }, () =>
+  await context.print({ format, ...written, leftOut: half }, () =>
     half === undefined ? place : `${place}\nLeft out: ${half}.`,
   );
 }

@@ -29,9 +29,8 @@ export async function trainSweep(context: Context, { out }: SweepOptions, file: 
     });
     if (out !== undefined) await writeFileAtomic(out, sweepCsv(plan, results));
     const { task, varied, seeds } = plan;
-    await context.print(
-      { sweep: file, task, varied, seeds, points: results, ...(out === undefined ? {} : { out }) },
-      () => [sweepText(plan, results), ...(out === undefined ? [] : ["", `Written to ${out}.`])].join("\n"),
+    await context.print({ sweep: file, task, varied, seeds, points: results, out }, () =>
+      [sweepText(plan, results), ...(out === undefined ? [] : ["", `Written to ${out}.`])].join("\n"),
     );
     const all = results.flatMap(({ runs: trained }) => trained);
     const [bad, ...others] = all.filter(({ status }) => status !== "done");

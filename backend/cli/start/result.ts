@@ -81,7 +81,7 @@ export interface MainJobResult {
     readonly question: Haystack;
     readonly mask: HeadMask;
     /** Absent where the model answered no short question, so that none could be searched for. */
-    readonly search?: Pick<MaskSearch, "asked" | "answered" | "points">;
+    readonly search: Pick<MaskSearch, "asked" | "answered" | "points"> | undefined;
     readonly full: NeedleAnswer;
     readonly masked: NeedleAnswer;
   };
@@ -127,7 +127,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       tokens: question.ids.length,
       question: question.question,
       expected: question.answer,
-      ...(search === undefined ? {} : { search }),
+      search,
       full,
       masked: { ...masked, kvHeadsFull: meaningOf(mask).full.map(formatHead), sink: mask.sink, recent: mask.recent },
     },

@@ -48,7 +48,7 @@ interface MainJobOptions {
   /** Sentence to be continued. */
   readonly text: string;
   /** Folder of the files; default `start` in the data folder, where the pages look. */
-  readonly out?: string;
+  readonly out?: string | undefined;
 }
 
 /**
@@ -284,7 +284,7 @@ async function answerTwice(
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
-      ...(chosen ? { mask: chosen } : {}),
+      mask: chosen,
       signal: context.signal,
       onToken: () => context.progress(++done, most, label),
     });
@@ -297,7 +297,7 @@ async function answerTwice(
     mask = larger;
     masked = await answer(mask);
   }
-  return { question, mask, ...(searched === undefined ? {} : { search: searched }), full, masked };
+  return { question, mask, search: searched, full, masked };
 }
 
 /**

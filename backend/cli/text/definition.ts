@@ -38,7 +38,7 @@ export function flagsTable(flags: readonly Flag[]): string {
     flag.default === undefined ? "" : typeof flag.default === "string" ? flag.default : JSON.stringify(flag.default),
     flag.description,
   ]);
-  return table([{ head: "parameter" }, { head: "value" }, { head: "default" }, { head: "meaning" }], rows);
+  return table(["parameter", "value", "default", "meaning"], rows);
 }
 
 function wrap(text: string, width: number): string {

@@ -48,7 +48,7 @@ const needleTrial = z.object({
   question: z.string(),
   expected: z.string(),
   full: needleAnswer,
-  masked: needleAnswer.exactOptional().describe("absent without a mask"),
+  masked: needleAnswer.optional().describe("absent without a mask"),
 });
 export type NeedleTrial = Data<typeof needleTrial>;
 

@@ -131,8 +131,8 @@ function callerOf({ headers }: Request): Caller {
   const id = headers["x-request-id"];
   const wait = /(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])/.exec(String(headers["prefer"] ?? ""))?.[1];
   return {
-    ...(typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? { id } : {}),
-    ...(wait === undefined ? {} : { wait: Number(wait) }),
+    id: typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? id : undefined,
+    wait: wait === undefined ? undefined : Number(wait),
   };
 }
 

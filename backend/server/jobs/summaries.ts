@@ -39,20 +39,19 @@ export function jobSummary(
 ): JobSummary {
   const { id, kind, title, model, result, error, created, started, ended } = job;
   const status = store.shownJobStatus(job);
-  const progress = live.progress ?? job.progress;
   return {
     id,
     kind,
     title,
-    ...(model === undefined ? {} : { model }),
+    model,
     status,
-    ...(progress === undefined ? {} : { progress }),
-    ...(live.remaining === undefined || status !== "running" ? {} : { remaining: live.remaining }),
-    ...(result === undefined ? {} : { result }),
-    ...(error === undefined ? {} : { error }),
+    progress: live.progress ?? job.progress,
+    remaining: status === "running" ? live.remaining : undefined,
+    result,
+    error,
     created,
-    ...(started === undefined ? {} : { started }),
-    ...(ended === undefined ? {} : { ended }),
+    started,
+    ended,
   };
 }
 
@@ -67,8 +66,8 @@ export function runSummary(store: Pick<Store, "shownStatus">, run: RunRecord): R
     steps,
     seed,
     group,
-    ...(job === undefined ? {} : { job }),
-    ...(error === undefined ? {} : { error }),
+    job,
+    error,
     created,
     updated,
     tokens: readsTokens(run),

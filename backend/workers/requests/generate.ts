@@ -39,11 +39,12 @@ export const request = handler({
     };
     const result = await generate(model, {
       tokens,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(seed === undefined ? {} : { seed }),
+      maxTokens,
+      temperature,
+      seed,
       stop: ownStops(model, stop),
-      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+      mask,
+      prefill: mask && (prefill ?? "masked"),
       interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
       forward: { onLayer },
       onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),
