@@ -1,6 +1,6 @@
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Status } from "../common/words.ts";
-import type { Database, Row, SqlValue } from "./database.ts";
+import type { Database, Row } from "./database.ts";
 import { isAlive, type Owner, self } from "./owner.ts";
 
 /** Progress of a job: `done` of `total`, of the stage that `label` names. */
@@ -200,7 +200,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
           ...[kind, keep ? mine : null, Date.now(), now()],
         );
         const id = Number(row!["id"]);
-        describe(id, spec, { ...subject, title: subject.title ?? kind });
+        describe(id, spec, { title: kind, ...subject });
         return job(id);
       }),
 
@@ -271,7 +271,7 @@ export function jobStore(database: Database, { waiting = WAITING_JOBS, me = self
           throw new HeadscopeError("usage", `job ${id} is done`, { remedy: "there is nothing to resume" });
         if (held(entry)) throw busy(`job ${id}`, entry);
         if (entry.status !== "queued") admit(keep);
-        if (spec !== undefined) describe(id, spec, { ...subject, title: subject.title ?? entry.title });
+        if (spec !== undefined) describe(id, spec, { title: entry.title, ...subject });
         requeue(id, 0, keep ? mine : null);
         return job(id);
       }),
@@ -308,10 +308,17 @@ function now(): string {
 }
 
 function record(row: Row): JobEntry {
-  const { id, kind, title, model, status, progress, result, error, attempts, cancel } = row;
-  const { owner, heartbeat, created, started, ended } = row;
-  const text = (value: SqlValue | undefined) => (value === null ? undefined : String(value));
-  const json = (value: SqlValue | undefined) => (value === null ? undefined : JSON.parse(String(value)));
+  const { id, kind, title, model, status, progress, result, error, attempts, cancel, owner, heartbeat } = row;
+  const optional = {
+    model: model === null ? undefined : String(model),
+    progress: progress === null ? undefined : (JSON.parse(String(progress)) as JobProgress),
+    result: result === null ? undefined : JSON.parse(String(result)),
+    error: error === null ? undefined : String(error),
+    owner: owner === null ? undefined : (JSON.parse(String(owner)) as Owner),
+    heartbeat: heartbeat === null ? undefined : Number(heartbeat),
+    started: row["started"] === null ? undefined : String(row["started"]),
+    ended: row["ended"] === null ? undefined : String(row["ended"]),
+  };
   return {
     id: Number(id),
     kind: String(kind),
@@ -319,14 +326,7 @@ function record(row: Row): JobEntry {
     status: status as Status,
     attempts: Number(attempts),
     cancel: cancel === 1,
-    created: String(created),
-    model: text(model),
-    progress: json(progress) as JobProgress | undefined,
-    result: json(result),
-    error: text(error),
-    owner: json(owner) as Owner | undefined,
-    heartbeat: heartbeat === null ? undefined : Number(heartbeat),
-    started: text(started),
-    ended: text(ended),
+    created: String(row["created"]),
+    ...(Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)) as Partial<JobEntry>),
   };
 }

@@ -293,8 +293,8 @@ function record(row: Row): RunRecord {
     seed: Number(seed),
     group: String(group),
     spec: JSON.parse(String(spec)) as TrainSpec,
-    error: error === null ? undefined : String(error),
-    job: job === null ? undefined : Number(job),
+    ...(error === null ? {} : { error: String(error) }),
+    ...(job === null ? {} : { job: Number(job) }),
     created: String(created),
     updated: String(updated),
   };

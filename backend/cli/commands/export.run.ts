@@ -12,7 +12,7 @@ import type { Context } from "../context.ts";
 import { headModelOf, withModel } from "../model.ts";
 
 /** Options of `headscope export`. */
-export interface ExportOptions {
+export interface ExportCommandOptions {
   scores?: string;
   mask?: string;
   heads?: string;
@@ -24,7 +24,7 @@ export interface ExportOptions {
 }
 
 /** Writes scores or a mask in another project's format. */
-export async function exportDocument(context: Context, options: ExportOptions, format: string): Promise<void> {
+export async function exportDocument(context: Context, options: ExportCommandOptions, format: string): Promise<void> {
   const exporter = exporters.get(format);
   const parameters = readPairs(options.param ?? []);
   exporters.parse(format, parameters);
@@ -69,7 +69,7 @@ async function maskOfHeads(heads: string, ref: string | undefined) {
 
 /** Refuses scores or a mask of another model than --model. */
 async function checkModelOf(
-  options: ExportOptions,
+  options: ExportCommandOptions,
   { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
 ): Promise<void> {
   const model = await headModelOf(options.model!);

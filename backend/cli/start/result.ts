@@ -74,7 +74,7 @@ export interface MainJobResult {
   };
   readonly scores: Readonly<Record<string, HeadScores>>;
   readonly probeMs: { readonly onePass: number; readonly retrieval: number };
-  readonly ablation: Ablation;
+  readonly ablation: RepeatedAblation;
   /** `words` is false for a model without a tokenizer, whose sentence is token ids. */
   readonly sentence: { readonly prompt: string; readonly continuation: string; readonly words: boolean };
   readonly needle: {
@@ -90,7 +90,7 @@ export interface MainJobResult {
 }
 
 /** The induction heads against others of the same layers. */
-export interface Ablation {
+export interface RepeatedAblation {
   readonly heads: readonly Head[];
   readonly clean: RepeatedLoss;
   readonly ablated: RepeatedLoss;

@@ -27,7 +27,14 @@ import { MainJobRecord, mainJobFolder } from "../../store/main-job.ts";
 import type { Context } from "../context.ts";
 import { lineOf } from "../errors.ts";
 import type { Progress } from "../progress.ts";
-import { type Ablation, type MainJobResult, type RepeatedLoss, SIZES, type Sizes, summaryOf } from "./result.ts";
+import {
+  type MainJobResult,
+  type RepeatedAblation,
+  type RepeatedLoss,
+  SIZES,
+  type Sizes,
+  summaryOf,
+} from "./result.ts";
 import { sections } from "./text.ts";
 import { trainToy } from "./training.ts";
 
@@ -209,7 +216,7 @@ async function ablateInduction(
   model: Model,
   scores: HeadScores,
   tokens: number[][],
-): Promise<Ablation> {
+): Promise<RepeatedAblation> {
   const heads = bestHeads(scores, INDUCTION_HEADS);
   const { clean, ablated, control } = await ablate(model, {
     tokens,

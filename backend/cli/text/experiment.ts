@@ -2,13 +2,13 @@ import { join } from "node:path";
 import type { KeptReport, ReportComparison } from "../../common/api/experiments.ts";
 import type { Claim, Report } from "../../common/figures/report.ts";
 import { measuredText } from "../../common/figures/text.ts";
-import { type ParameterChange, settingText } from "../../common/presets.ts";
-import type { DefinitionDocument } from "./definition.ts";
+import { type ParameterChange, settingText } from "../../common/words.ts";
+import type { DefinitionSheet } from "./definition.ts";
 import { bold, dim, table } from "./format.ts";
 
 /** Experiments, what they claim and which reports of them are kept, for people. */
 export function listText(
-  documents: readonly (DefinitionDocument & {
+  documents: readonly (DefinitionSheet & {
     readonly claims: readonly Pick<Claim, "id" | "statement">[];
     readonly reports: readonly KeptReport[];
   })[],

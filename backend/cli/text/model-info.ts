@@ -6,7 +6,7 @@ import type { StopText, StopToken } from "../../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** Document of `headscope models info`. Sizes in bytes. */
-export interface ModelInfo {
+export interface ModelDocument {
   readonly ref: string;
   readonly title: string | undefined;
   readonly licence: string | undefined;
@@ -45,7 +45,7 @@ export interface ModelInfo {
 }
 
 /** Describes a model from its header; no weights are read. */
-export async function modelInfo(ref: string): Promise<ModelInfo> {
+export async function modelInfo(ref: string): Promise<ModelDocument> {
   const reference = parseReference(ref, "existing");
   const named = reference.kind === "catalogue" ? reference.model : undefined;
   const pulled = named && pulledModel(ref);
@@ -82,7 +82,7 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
 }
 
 /** A model's description for people. */
-export function infoText(info: ModelInfo): string {
+export function infoText(info: ModelDocument): string {
   const { config } = info;
   const rows = [
     ["model", info.title === undefined ? info.ref : `${info.ref}: ${info.title}`],
@@ -110,13 +110,13 @@ export function infoText(info: ModelInfo): string {
   return table(["", ""], rows);
 }
 
-function stopText({ id, text, sources }: ModelInfo["stops"][number]): string {
+function stopText({ id, text, sources }: ModelDocument["stops"][number]): string {
   const words = [...(id === undefined ? [] : [id]), ...(text === undefined ? [] : [JSON.stringify(text)])];
   return `${words.join(" ")} (${sources.join(", ")})`;
 }
 
 /** The tokenizer in words: "BOS 1 in front, 2 behind, end 2". */
-function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelInfo): string {
+function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelDocument): string {
   if (tokenizer === null) return `${fault === undefined ? "none" : `cannot be used (${fault})`}: give token ids`;
   const { bos, eos, front, behind } = tokenizer;
   const named = (ids: readonly number[]) => ids.map((id) => (id === bos ? `BOS ${id}` : String(id))).join(" ");
@@ -128,6 +128,6 @@ function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelInfo): string 
   ].join(", ");
 }
 
-function sizes({ f32, q8, bf16 }: ModelInfo["bytes"]): string {
+function sizes({ f32, q8, bf16 }: ModelDocument["bytes"]): string {
   return `${bytes(f32)} in f32, ${bytes(bf16)} with --weights bf16, ${bytes(q8)} with q8`;
 }

@@ -1,6 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import type { JobSummary } from "../../common/api/jobs.ts";
 import type { RunSummary } from "../../common/api/runs.ts";
+import type { JobResults } from "../../jobs/kinds/index.ts";
 import type { JobEntry, JobProgress, RunRecord, Store } from "../../store/store.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
@@ -31,12 +32,15 @@ export class Remaining {
   }
 }
 
+/** A job with the result that its kind gives. */
+export type KnownJob = JobSummary & { readonly result?: JobResults[keyof JobResults] | undefined };
+
 /** A job as the API shows it. @param live what is known of a job at work beyond the store */
 export function jobSummary(
   store: Pick<Store, "shownJobStatus">,
   job: JobEntry,
   live: { progress?: JobProgress | undefined; remaining?: number | undefined } = {},
-): JobSummary {
+): KnownJob {
   const { id, kind, title, model, result, error, created, started, ended } = job;
   const status = store.shownJobStatus(job);
   return {
@@ -47,7 +51,7 @@ export function jobSummary(
     status,
     progress: live.progress ?? job.progress,
     remaining: status === "running" ? live.remaining : undefined,
-    result,
+    result: result as KnownJob["result"],
     error,
     created,
     started,

@@ -1,8 +1,7 @@
 import { type Ablation, ablate } from "../../circuits/ablation/ablate.ts";
 import type { CleanRun } from "../../circuits/ablation/ablation-runs.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { AblateResult } from "../../common/api/interventions.ts";
-import { rowsAblation } from "../../common/api/interventions.ts";
+import { type AblateResult, rowsAblation } from "../../common/api/interventions.ts";
 import { formatHead, parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
 import { randomReference } from "../../hooks/reference.ts";

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { GenerateResult } from "../../common/api/generation.ts";
-import { generateRequest } from "../../common/api/generation.ts";
+import { type GenerateResult, generateRequest } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseHead } from "../../common/heads/head.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";

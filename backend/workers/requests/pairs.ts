@@ -1,7 +1,6 @@
 import { type Pair, tokenPairs } from "../../circuits/pairs.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { PairAlignment } from "../../common/api/patching.ts";
-import { pairRequest } from "../../common/api/patching.ts";
+import { type PairAlignment, pairRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Model } from "../../models/model.ts";
 import { encodeText } from "../../models/tokens.ts";
