@@ -70,8 +70,9 @@ export const SHOWN_STATUSES = ["queued", "running", ...ENDED, "interrupted"] as 
 export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
+
 /** Ways of scoring a model's edges. */
-export const CIRCUIT_METHODS = ["exact"] as const;
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 

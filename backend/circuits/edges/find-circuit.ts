@@ -18,6 +18,7 @@ import type { Interrupts } from "../batches.ts";
 import { tokenPairs } from "../pairs.ts";
 import { notesOf } from "../patching/patch.ts";
 import { namedEdges } from "./circuit-list.ts";
+import { gradientScores } from "./eap.ts";
 import { exactEffects, type SplitPair } from "./exact.ts";
 import { EdgeGraph, kindOf } from "./graph.ts";
 import { checkRoom } from "./room.ts";
@@ -51,6 +52,15 @@ const OPTIONS: Rules<FindCircuitOptions> = {
 
 /** Parameters of each method. */
 export const circuitParameters = {
+  eap: z.object({}),
+  "eap-ig": z.object({
+    steps: z
+      .int()
+      .min(1)
+      .max(1_000)
+      .default(5)
+      .describe("runs on the way from the corrupt prompt's embedding to the clean one's"),
+  }),
   exact: z.object({}),
 } as const satisfies Record<CircuitMethod, z.ZodObject>;
 
@@ -66,6 +76,9 @@ export interface EdgeWork extends Interrupts {
 type Scorer = (split: SplitPair, params: Readonly<Record<string, number>>, work: EdgeWork) => Promise<Float64Array>;
 
 const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
+  eap: (split, _, work) => estimate(split, [1], work),
+  "eap-ig": (split, { steps }, work) =>
+    estimate(split, Array.from({ length: steps! }, (_, k) => (k + 1) / steps!), work), // biome-ignore format: short
   exact: (split, _, work) =>
     exactEffects(split, work.edges, { ...work, onEdges: (done) => work.onShare(done / work.edges.length) }),
 };
@@ -129,6 +142,12 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
     totals: totalsOf(graph, scored),
     ...(notes.length > 0 ? { notes } : {}),
   };
+}
+
+/** Estimates from gradients, of which the scores asked for are kept. */
+async function estimate(split: SplitPair, shares: readonly number[], work: EdgeWork): Promise<Float64Array> {
+  const scores = await gradientScores(split, { ...work, shares });
+  return Float64Array.from(work.edges, (edge) => scores[edge]!);
 }
 
 /** A method's parameters, checked and complete. @throws HeadscopeError (usage) for one that it lacks or a value outside its range */

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { ModelConfig } from "../../models/config.ts";
+import { ungrouped } from "../../models/backward/head-inputs.ts";
 import { attendPrefill } from "../../models/transformer/attention.ts";
 import {
   type Block,
@@ -41,16 +41,16 @@ export function splitAttention(
   block: Omit<Block, "hook">,
   extent: RowExtent,
 ): HeadOutputs {
-  const { weights, config } = block;
+  const { weights, config } = ungrouped(block.weights, block.config);
   const { n_heads: H, d_head: D, d_model } = config;
   const { rows, positions: T, local } = extent;
-  const projected = projections(inputs, block); // [3 heads, rows * positions, d_head]
+  const projected = projections(inputs, { weights, config }); // [3 heads, rows * positions, d_head]
   const part = (first: number): Tensor =>
     tf.transpose(tf.slice(projected, [first * H, 0, 0], [H, rows * T, D]), [1, 0, 2]); // [rows * positions, heads, d_head]
   const turned = (x: Tensor): Tensor => (rotation ? rotate(x, rotation, config) : x);
   const heads = {
     q: turned(normaliseHeads(part(0), weights.qNorm, config)),
-    k: turned(normaliseHeads(part(1), ungrouped(weights.kNorm, config), config)),
+    k: turned(normaliseHeads(part(1), weights.kNorm, config)),
     v: part(2),
   };
   const view = (x: Tensor): Tensor => tf.reshape(x, [rows, T, H, D]);
@@ -62,7 +62,7 @@ export function splitAttention(
     valid: tf.ones([T, 1]),
     local,
   };
-  const [z] = attendPrefill(tokens, [], { ...config, n_key_value_heads: H }, UNHOOKED); // [rows, positions, heads, d_head]
+  const [z] = attendPrefill(tokens, [], config, UNHOOKED); // [rows, positions, heads, d_head]
   const byHead = tf.reshape(tf.transpose(z, [2, 0, 1, 3]), [H, rows * T, D]);
   const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [heads, d_model, d_head]
   const written = tf.reshape(tf.matMul(byHead, w, false, true), [H, rows, T, d_model]);
@@ -71,34 +71,12 @@ export function splitAttention(
 
 /** Queries, keys and values of every query head. @returns [3 heads, rows * positions, d_head] */
 function projections(inputs: Tensor, { weights, config }: Omit<Block, "hook">): Tensor {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
+  const { n_heads: H, d_head: D, d_model } = config;
   const [rows, , T] = inputs.shape as [number, number, number, number];
   const normed = normalise(inputs, weights.ln1, "ln1", { config, hook: UNHOOKED });
   const byHead = tf.reshape(rows === 1 ? normed : tf.transpose(normed, [1, 0, 2, 3]), [3 * H, rows * T, d_model]);
-  const grouped = tf.reshape(weights.qkv.widen(), [H + 2 * G, D, d_model]);
-  const out = tf.matMul(byHead, repeatKv(grouped, config), false, true);
-  if (!weights.qkvBias) return out;
-  return tf.add(out, repeatKv(tf.reshape(weights.qkvBias, [H + 2 * G, 1, D]), config));
-}
-
-/** Weights of query, key and value heads, those of KV heads once for every query head. @param x [H + 2 G, ...] @returns [3 H, ...] */
-function repeatKv(x: Tensor, { n_heads: H, n_key_value_heads: G }: ModelConfig): Tensor {
-  if (G === H) return x;
-  const rest = x.shape.slice(1);
-  const zeros = rest.map(() => 0);
-  const repeated = tf.tile(tf.reshape(tf.slice(x, [H, ...zeros], [2 * G, ...rest]), [2 * G, 1, ...rest]), [
-    1,
-    H / G,
-    ...rest.map(() => 1),
-  ]);
-  return tf.concat([tf.slice(x, [0, ...zeros], [H, ...rest]), tf.reshape(repeated, [2 * H, ...rest])], 0);
-}
-
-/** The weight of a norm over the keys of all KV heads as one over those of all query heads; others are the same for every head. */
-function ungrouped(w: Tensor | undefined, config: ModelConfig): Tensor | undefined {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, qk_norm } = config;
-  if (!w || qk_norm !== "all" || G === H) return w;
-  return tf.reshape(tf.tile(tf.reshape(w, [G, 1, D]), [1, H / G, 1]), [H * D]);
+  const out = tf.matMul(byHead, tf.reshape(weights.qkv.widen(), [3 * H, D, d_model]), false, true);
+  return weights.qkvBias ? tf.add(out, tf.reshape(weights.qkvBias, [3 * H, 1, D])) : out;
 }
 
 /**

@@ -22,24 +22,21 @@ function pairOf({ config: { d_vocab } }: Model, length = 9, seed = 3) {
 beforeAll(() => initBackend());
 
 describe("exact scores", () => {
-  it.each(["gemma2", "gpt_neox", "llama-gqa", "olmo2"])(
-    "are the metric without the edge less the clean one: %s",
-    async (name) => {
-      const model = await load(name);
-      const pairs = [pairOf(model), pairOf(model, 11, 4)];
-      const graph = new EdgeGraph(model.config);
-      const circuit = await findCircuit(model, { pairs, method: "exact", edges: "all" });
-      expect(circuit.edges).toHaveLength(graph.size);
-      const scores = new Map(circuit.edges.map(({ from, to, score }) => [`${from} ${to}`, score]));
-      const step = Math.floor(graph.size / 12);
-      for (let edge = 0; edge < graph.size; edge += step) {
-        const without = graph.name(edge);
-        const { metric, clean } = await runCircuit(model, { pairs, circuit: { without: [without] } });
-        expect(scores.get(`${without.from} ${without.to}`)).toBeCloseTo(metric - clean, 4);
-      }
-      model.dispose();
-    },
-  );
+  it.each(["gemma2", "gpt_neox"])("are the metric without the edge less the clean one: %s", async (name) => {
+    const model = await load(name);
+    const pairs = [pairOf(model), pairOf(model, 11, 4)];
+    const graph = new EdgeGraph(model.config);
+    const circuit = await findCircuit(model, { pairs, method: "exact", edges: "all" });
+    expect(circuit.edges).toHaveLength(graph.size);
+    const scores = new Map(circuit.edges.map(({ from, to, score }) => [`${from} ${to}`, score]));
+    const step = Math.floor(graph.size / 12);
+    for (let edge = 0; edge < graph.size; edge += step) {
+      const without = graph.name(edge);
+      const { metric, clean } = await runCircuit(model, { pairs, circuit: { without: [without] } });
+      expect(scores.get(`${without.from} ${without.to}`)).toBeCloseTo(metric - clean, 4);
+    }
+    model.dispose();
+  });
 
   it("are those of the edges that are named, whatever else there is", async () => {
     const model = randomModel(smallConfig());

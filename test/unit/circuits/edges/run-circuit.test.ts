@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { EdgeGraph } from "../../../../backend/circuits/edges/graph.ts";
 import { circuitCurve, runCircuit } from "../../../../backend/circuits/edges/run-circuit.ts";
@@ -6,16 +5,12 @@ import type { TokenPair } from "../../../../backend/circuits/pairs.ts";
 import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { Random } from "../../../../backend/common/random.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
-import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { toyInduction } from "../../../../backend/models/sources/constructed.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 import { referenceCircuit } from "./reference-circuit.ts";
-
-const FAMILIES = ["gemma2", "gpt2", "gpt_neo", "gpt_neox", "llama-gqa", "llama3-rope", "mistral-window", "olmo2", "opt", "phi3", "qwen2", "qwen3"]; // biome-ignore format: a list
-const load = (name: string) => loadModel(fileURLToPath(new URL(`../../../fixtures/families/${name}`, import.meta.url)));
 
 /** A pair of prompts that differ at two places. */
 function pairOf({ config: { d_vocab } }: Model, length = 9, seed = 3): TokenPair {
@@ -31,27 +26,6 @@ function drawn(graph: EdgeGraph, seed: number): { from: string; to: string }[] {
 }
 
 beforeAll(() => initBackend());
-
-describe.each(FAMILIES)("a circuit's run in the family %s", (name) => {
-  it("is the clean run with all edges, the corrupt one with none, and between them what plain arithmetic says", async () => {
-    const model = await load(name);
-    const graph = new EdgeGraph(model.config);
-    const pair = pairOf(model);
-    const edges = drawn(graph, 1);
-    const whole = await runCircuit(model, { pairs: [pair], circuit: { without: [] } });
-    const before = tf.memory().numTensors; // the model has made its rotary tables
-    const none = await runCircuit(model, { pairs: [pair], circuit: { edges: [] } });
-    const half = await runCircuit(model, { pairs: [pair], circuit: { edges } });
-    expect(tf.memory().numTensors).toBe(before);
-    expect([whole.edges, whole.total, none.edges, half.edges]).toEqual([graph.size, graph.size, 0, edges.length]);
-    expect(Math.abs(whole.metric - whole.clean)).toBeLessThan(1e-4);
-    expect(Math.abs(none.metric - none.corrupt)).toBeLessThan(1e-4);
-    const names = new Set(edges.map(({ from, to }) => `${from} ${to}`));
-    const expected = referenceCircuit(model, pair, (from, to) => names.has(`${from} ${to}`));
-    expect(Math.abs(half.metric - expected)).toBeLessThan(2e-4);
-    model.dispose();
-  });
-});
 
 describe("a circuit's run where norms, biases and heads meet", () => {
   const cases: [string, Partial<ModelConfig>][] = [
