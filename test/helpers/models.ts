@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { afterEach, beforeEach, expect } from "vitest";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { Model } from "../../backend/models/model.ts";
@@ -64,4 +65,13 @@ export function maxDifference(
   let worst = 0;
   for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs(x[i]! - y[i]!));
   return worst;
+}
+
+/** Insists, after each test of a file, that it has left no tensor behind. */
+export function leavesNoTensors(): void {
+  let before = 0;
+  beforeEach(() => {
+    before = tf.memory().numTensors;
+  });
+  afterEach(() => expect(tf.memory().numTensors).toBe(before));
 }
