@@ -2,14 +2,15 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { FamilyRow } from "../../backend/cli/text/families-table.ts";
-import type { ModelDocument } from "../../backend/cli/text/model-info.ts";
-import type { Verification } from "../../backend/inference/verify.ts";
-import { FAMILIES } from "../../backend/models/families/index.ts";
-import { buildCli, ROOT } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import type { FamilyRow } from "../../../backend/cli/text/families-table.ts";
+import type { ModelDocument } from "../../../backend/cli/text/model-info.ts";
+import type { Verification } from "../../../backend/inference/verify.ts";
+import { FAMILIES } from "../../../backend/models/families/index.ts";
+import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { fixture } from "../../helpers/fixtures.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
-const checkpoint = (name: string): string => join(ROOT, "test/fixtures/families", name);
+const checkpoint = (name: string): string => fixture(`families/${name}`);
 
 let folder = "";
 beforeAll(async () => {
@@ -88,7 +89,7 @@ describe("models info", () => {
 });
 
 describe("loading", () => {
-  const tokens = ["--tokens-file", join(ROOT, "test/fixtures/families/gpt2/oracle.json")];
+  const tokens = ["--tokens-file", fixture("families/gpt2/oracle.json")];
 
   test("that can't fit is refused with the numbers, before anything is read", async () => {
     const run = await headscope(["models", "verify", checkpoint("gpt2"), "--against", checkpoint("gpt2")], {
