@@ -13,6 +13,7 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import { ranking } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { Random } from "../../common/random.ts";
+import { mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { exportHeads } from "../../exports/index.ts";
 import { writeMask, writeScores } from "../../heads/files.ts";
@@ -229,22 +230,21 @@ async function ablateInduction(
   });
   const draws = (control?.draws ?? []).map(repeatedLoss);
   const second = draws.map((loss) => loss.secondCopy);
-  const mean = { all: average(draws.map((loss) => loss.all)), secondCopy: average(second) };
   return {
     heads,
     clean: repeatedLoss(clean),
     ablated: repeatedLoss(ablated),
-    control: { mean, range: [Math.min(...second), Math.max(...second)], draws: draws.length },
+    control: {
+      mean: { all: mean(draws.map((loss) => loss.all)), secondCopy: mean(second) },
+      range: [Math.min(...second), Math.max(...second)],
+      draws: draws.length,
+    },
   };
 }
 
 /** Of rows BOS r r, the tokens of the second copy are predicted at the last positions but one of its length. */
 function repeatedLoss({ loss, nll }: TokenLosses): RepeatedLoss {
-  return { all: loss, secondCopy: average(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return { all: loss, secondCopy: mean(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
 }
 
 /**

@@ -2,7 +2,8 @@ import { join, relative } from "node:path";
 import { formatHead } from "../../common/heads/head.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
-import { bold, bytes, count, dim, duration, number, plural, quoted, right, signed, table } from "../text/format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, bytes, count, dim, duration, number, quoted, right, signed, table } from "../text/format.ts";
 import { curveText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";
 import { topHeads } from "../text/scores.ts";
@@ -56,7 +57,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
       : [];
   return [
     `${bold(model.ref)}: ${model.layers} layers of ${model.heads} heads and ${model.kvHeads} KV heads, ${bytes(model.bytes)}, loaded in ${duration(model.loadMs)}`,
-    dim(`  on ${backend.name} (${library}), ${plural(backend.threads, "thread")}`),
+    dim(`  on ${backend.name} (${library}), ${counted(backend.threads, "thread")}`),
     ...smaller,
     "",
   ].join("\n");
@@ -64,7 +65,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
 
 function scores(all: MainJobResult["scores"], ms: MainJobResult["probeMs"], sizes: Sizes): string {
   const rows = Object.entries(all).map(([name, each]) => [name, topHeads(mainMetric(each).values, SHOWN)]);
-  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
+  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${counted(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
   return [bold("Which heads do what"), dim(`  ${how}; LAYER.HEAD score`), table(["", ""], rows, "  "), ""].join("\n");
 }
 
@@ -84,9 +85,9 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
       heads.map(formatHead).join(" "),
     ),
     row(
-      `${plural(heads.length, "other head")} of these layers`,
+      `${counted(heads.length, "other head")} of these layers`,
       control.mean,
-      `${plural(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
+      `${counted(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
     ),
   ];
   return [

@@ -3,7 +3,7 @@ import { ablateSweep } from "../../circuits/ablation/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { Random } from "../../common/random.ts";
-import { halfOfRise } from "../../common/rise.ts";
+import { halfOfRise, mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { runsFor } from "../../jobs/reuse.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
@@ -155,7 +155,7 @@ async function ablateFormed(
       return {
         without,
         heads: heads.map(({ layer, head }) => ({ layer, head })),
-        loss: second.reduce((a, b) => a + b, 0) / second.length,
+        loss: mean(second),
       };
     });
   } finally {

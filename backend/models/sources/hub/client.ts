@@ -264,9 +264,7 @@ async function wholeAnswer(answer: Response): Promise<Response> {
       throw new HeadscopeError(
         "network",
         `${new URL(answer.url).origin} gives more than ${LONGEST_ANSWER} bytes of JSON`,
-        {
-          remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one",
-        },
+        { remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one" },
       );
     parts.push(part);
   }
