@@ -2,14 +2,15 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { FamilyRow } from "../../backend/cli/text/families-table.ts";
-import type { ModelInfo } from "../../backend/cli/text/model-info.ts";
-import type { Verification } from "../../backend/inference/verify.ts";
-import { FAMILIES } from "../../backend/models/families/index.ts";
-import { buildCli, ROOT } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import type { FamilyRow } from "../../../backend/cli/text/families-table.ts";
+import type { ModelDocument } from "../../../backend/cli/text/model-info.ts";
+import type { Verification } from "../../../backend/inference/verify.ts";
+import { FAMILIES } from "../../../backend/models/families/index.ts";
+import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { fixture } from "../../helpers/fixtures.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
-const checkpoint = (name: string): string => join(ROOT, "test/fixtures/families", name);
+const checkpoint = (name: string): string => fixture(`families/${name}`);
 
 let folder = "";
 beforeAll(async () => {
@@ -75,7 +76,7 @@ describe("models verify", () => {
 
 describe("models info", () => {
   test("tells family, sizes, features and memory without reading the weights", async () => {
-    const info = (await headscope(["models", "info", checkpoint("gemma2"), "--json"])).json<ModelInfo>();
+    const info = (await headscope(["models", "info", checkpoint("gemma2"), "--json"])).json<ModelDocument>();
     expect(info).toMatchObject({ family: "gemma2", stored: ["F32"], bytes: { f32: 4 * info.parameters } });
     expect(info.features).toEqual(
       expect.arrayContaining(["window of 8 tokens in 1 of 2 layers", "logits capped at 30", "tied embeddings"]),
@@ -88,7 +89,7 @@ describe("models info", () => {
 });
 
 describe("loading", () => {
-  const tokens = ["--tokens-file", join(ROOT, "test/fixtures/families/gpt2/oracle.json")];
+  const tokens = ["--tokens-file", fixture("families/gpt2/oracle.json")];
 
   test("that can't fit is refused with the numbers, before anything is read", async () => {
     const run = await headscope(["models", "verify", checkpoint("gpt2"), "--against", checkpoint("gpt2")], {

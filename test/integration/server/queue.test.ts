@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { QueueEntry } from "../../backend/common/api/health.ts";
-import type { AblateResult } from "../../backend/common/api/interventions.ts";
-import type { Problem } from "../../backend/common/api/problem.ts";
-import type { Prompt } from "../../backend/common/api/prompts.ts";
-import { buildCli } from "../helpers/cli.ts";
-import { smallConfig } from "../helpers/models.ts";
-import { ownDataFolder, saveRandomRun } from "../helpers/processes/workers.ts";
-import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import type { QueueEntry } from "../../../backend/common/api/health.ts";
+import type { AblateResult } from "../../../backend/common/api/interventions.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
+import type { Prompt } from "../../../backend/common/api/prompts.ts";
+import { buildCli } from "../../helpers/cli.ts";
+import { smallConfig } from "../../helpers/models.ts";
+import { ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
+import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 
 /** Deep enough that a long text takes many stretches. */
 const CONFIG = smallConfig({ n_layers: 12, n_ctx: 2_048 });

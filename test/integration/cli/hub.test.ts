@@ -2,9 +2,10 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildCli, spawnHeadscope } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
-import { type HubServer, startHub } from "../helpers/servers/hub-server.ts";
+import { buildCli, spawnHeadscope } from "../../helpers/cli.ts";
+import { fixture } from "../../helpers/fixtures.ts";
+import { headscope } from "../../helpers/headscope.ts";
+import { type HubServer, startHub } from "../../helpers/servers/hub-server.ts";
 
 let hub: HubServer;
 let home = "";
@@ -12,8 +13,8 @@ let home = "";
 beforeAll(async () => {
   await buildCli();
   hub = await startHub({
-    "tiny/llama": { folder: "test/fixtures/formats/llama-tiny" },
-    "tiny/slow": { folder: "test/fixtures/families/qwen2" },
+    "tiny/llama": { folder: fixture("formats/llama-tiny") },
+    "tiny/slow": { folder: fixture("families/qwen2") },
   });
   home = mkdtempSync(join(tmpdir(), "headscope-cli-hub-"));
 });
@@ -42,7 +43,7 @@ test("a model of the hub is pulled, listed, used and removed by its reference", 
 
   const args = ["--text", "The capital", "--max-tokens", "3", "--json"];
   const generated = await run("generate", "--model", "hf:tiny/llama", ...args);
-  const byPath = await run("generate", "--model", "test/fixtures/formats/llama-tiny", ...args);
+  const byPath = await run("generate", "--model", fixture("formats/llama-tiny"), ...args);
   expect(generated.json()["ids"]).toEqual(byPath.json()["ids"]);
 
   expect(await run("models", "rm", "hf:tiny/llama")).toMatchObject({

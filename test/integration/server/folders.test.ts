@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { FolderListing, ModelEntry } from "../../backend/common/api/models.ts";
-import { Opened } from "../../backend/server/library/opened.ts";
-import { Roots } from "../../backend/server/library/roots.ts";
-import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import type { FolderListing, ModelEntry } from "../../../backend/common/api/models.ts";
+import { Opened } from "../../../backend/server/library/opened.ts";
+import { Roots } from "../../../backend/server/library/roots.ts";
+import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), "headscope-root-")));
 const outside = realpathSync(mkdtempSync(join(tmpdir(), "headscope-outside-")));

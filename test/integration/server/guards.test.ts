@@ -3,11 +3,11 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Problem } from "../../backend/common/api/problem.ts";
-import type { Prompt } from "../../backend/common/api/prompts.ts";
-import { startServer } from "../../backend/server/server.ts";
-import { buildCli } from "../helpers/cli.ts";
-import { Listening, openServer, rawRequest, type TestServer } from "../helpers/servers/api.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
+import type { Prompt } from "../../../backend/common/api/prompts.ts";
+import { startServer } from "../../../backend/server/server.ts";
+import { buildCli } from "../../helpers/cli.ts";
+import { Listening, openServer, rawRequest, type TestServer } from "../../helpers/servers/api.ts";
 
 const MODEL = "toy-induction";
 const outside = mkdtempSync(join(tmpdir(), "headscope-outside-"));
@@ -274,7 +274,7 @@ describe("files", () => {
       server.post<Problem>("/api/imports", { format: "retrieval-head", model: MODEL, path }).then(({ json }) => json);
     expect(await read(join(root, "heads.json"))).toMatchObject({ status: 422, kind: "input" });
     expect(await read(join(outside, "secret.json"))).toMatchObject({ status: 403 });
-    expect(await read("../../etc/passwd")).toMatchObject({ status: 403 });
+    expect(await read("../../../etc/passwd")).toMatchObject({ status: 403 });
     expect(await read("none.json")).toMatchObject({ status: 404 });
     const named = { format: "retrieval-head", model: MODEL, files: { "../x.json": "{}" } };
     expect((await server.post("/api/imports", named)).status).toBe(422);
@@ -285,7 +285,7 @@ describe("files", () => {
   test("a model is no path to elsewhere", async () => {
     const { json } = await server.post<Problem>("/api/prompts", { model: join(outside, "m.safetensors"), tokens: [1] });
     expect(json.status).toBe(403);
-    expect((await server.get(`/api/models/${encodeURIComponent("../../m.gguf")}`)).status).toBe(403);
+    expect((await server.get(`/api/models/${encodeURIComponent("../../../m.gguf")}`)).status).toBe(403);
     expect((await server.get(`/api/models/${encodeURIComponent("run:../../x")}`)).status).toBe(422);
   });
 

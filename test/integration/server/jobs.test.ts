@@ -1,16 +1,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JobSummary } from "../../backend/common/api/jobs.ts";
-import type { ModelEntry } from "../../backend/common/api/models.ts";
-import type { Problem } from "../../backend/common/api/problem.ts";
-import type { RunCurves, RunDetail, RunSummary } from "../../backend/common/api/runs.ts";
-import { pulledModel } from "../../backend/models/sources/pull.ts";
-import { startServer } from "../../backend/server/server.ts";
-import { openStore } from "../../backend/store/store.ts";
-import { buildCli } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
-import { Listening, openServer, type Sent, type TestServer } from "../helpers/servers/api.ts";
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
+import type { ModelEntry } from "../../../backend/common/api/models.ts";
+import type { Problem } from "../../../backend/common/api/problem.ts";
+import type { RunCurves, RunDetail, RunSummary } from "../../../backend/common/api/runs.ts";
+import { pulledModel } from "../../../backend/models/sources/pull.ts";
+import { startServer } from "../../../backend/server/server.ts";
+import { openStore } from "../../../backend/store/store.ts";
+import { buildCli } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
+import { Listening, openServer, type Sent, type TestServer } from "../../helpers/servers/api.ts";
 
 const SMALL = { d_model: 16, n_heads: 2, vocabulary: 16, batch: 8, evaluation_rows: 8, points: 3, checkpoints: 3 };
 let server: TestServer;

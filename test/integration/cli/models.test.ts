@@ -1,12 +1,10 @@
-import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
-import { buildCli, type CliRun, spawnHeadscope } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
-import { patiently } from "../helpers/patience.ts";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { describe, expect, test } from "vitest";
+import { readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
+import { spawnHeadscope } from "../../helpers/cli.ts";
+import { commandFolder, expectLine, ok } from "../../helpers/command-folder.ts";
+import { headscope } from "../../helpers/headscope.ts";
+import { patiently } from "../../helpers/patience.ts";
 
 // All of it on the model whose weights are written by hand: 0.0 previous token, 0.1 duplicate token, 0.2 and 1.2 sink, 1.1 induction.
 const MODEL = ["--model", "toy-induction"];
@@ -16,34 +14,11 @@ const half = [17, 5, 99, 42, 3, 64, 28, 7, 110, 55, 81, 12];
 const row = [0, ...half, ...half];
 const other = [0, ...half.map((id) => id + 1), ...half.map((id) => id + 1)];
 
-let folder = "";
-beforeAll(async () => {
-  await buildCli();
-  folder = await mkdtemp(join(tmpdir(), "headscope-cli-models-"));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
-
-const at = (name: string) => join(folder, name);
-
-async function file(name: string, content: unknown): Promise<string> {
-  await writeFile(at(name), typeof content === "string" ? content : JSON.stringify(content));
-  return at(name);
-}
-
-function ok(run: CliRun): CliRun {
-  expect({ code: run.code, stderr: run.code === 0 ? "" : run.stderr }).toEqual({ code: 0, stderr: "" });
-  return run;
-}
-
-function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: RegExp): void {
-  expect(stderr.trimEnd()).toMatch(line);
-  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
-  expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
-}
+const { at, file } = commandFolder();
 
 describe("generate --stop", () => {
   test("ends at a token beside the model's own, and says so; digits are an id and a quoted text is none", async () => {
-    const prompt = await file("stops.json", [row]);
+    const prompt = file("stops.json", [row]);
     const args = ["generate", ...MODEL, "--tokens-file", prompt, "--max-tokens", "3", "--json"];
     const free = ok(await headscope(args)).json<{ ids: number[]; stopped: object }>();
     expect(free.stopped).toEqual({ by: "limit", tokens: 3 });
@@ -58,7 +33,7 @@ describe("generate --stop", () => {
 
 describe("generate", () => {
   test("continues repeated ids as the induction head says", async () => {
-    const prompt = await file("prompt.json", [row.slice(0, -3)]);
+    const prompt = file("prompt.json", [row.slice(0, -3)]);
     const run = ok(
       await headscope(["generate", ...MODEL, "--tokens-file", prompt, "--max-tokens", "3", "--with-logits", "--json"]),
     );
@@ -76,8 +51,8 @@ describe("generate", () => {
 
   test("with a mask it keeps what the mask says, in less memory", async () => {
     const long = [0, ...Array.from({ length: 200 }, (_, i) => 1 + ((i * 37) % 100))];
-    const prompt = await file("long.json", [long]);
-    const mask = await file("mask.json", {
+    const prompt = file("long.json", [long]);
+    const mask = file("mask.json", {
       format: "headscope.head-mask/1",
       model: { ref: "toy-induction", layers: 2, heads: 4, kvHeads: 4 },
       kvHeads: [Array(4).fill("streaming"), ["streaming", "retrieval", "streaming", "streaming"]],
@@ -115,7 +90,7 @@ describe("generate", () => {
   });
 
   test("a prompt that leaves no room in the context is refused", async () => {
-    const prompt = await file("full.json", [Array(510).fill(1)]);
+    const prompt = file("full.json", [Array(510).fill(1)]);
     expectLine(
       await headscope(["generate", ...MODEL, "--tokens-file", prompt]),
       1,
@@ -124,8 +99,8 @@ describe("generate", () => {
   });
 
   test("a mask of another model is refused", async () => {
-    const prompt = await file("prompt.json", [row]);
-    const mask = await file("alien.json", {
+    const prompt = file("prompt.json", [row]);
+    const mask = file("alien.json", {
       format: "headscope.head-mask/1",
       model: { ref: "smollm2-135m", layers: 1, heads: 2, kvHeads: 1 },
       kvHeads: [["streaming"]],
@@ -140,7 +115,7 @@ describe("generate", () => {
 
 describe("forward", () => {
   test("writes the activations that are named, and logits", async () => {
-    const tokens = await file("tokens.json", [row, other]);
+    const tokens = file("tokens.json", [row, other]);
     const args = [
       "forward",
       ...MODEL,
@@ -173,14 +148,14 @@ describe("forward", () => {
     ],
     ["a layer that is not there", "blocks.2.attn.hook_z", /no layer 2; layers are 0 to 1/],
   ])("%s is refused and nothing is written", async (_, names, line) => {
-    const tokens = await file("tokens.json", [row]);
+    const tokens = file("tokens.json", [row]);
     const out = at("none.safetensors");
     expectLine(
       await headscope(["forward", ...MODEL, "--tokens-file", tokens, "--names", names, "--out", out]),
       2,
       line,
     );
-    expect((await readdir(folder)).filter((name) => name.startsWith("none"))).toEqual([]);
+    expect((await readdir(at(""))).filter((name) => name.startsWith("none"))).toEqual([]);
   });
 
   test.each([
@@ -192,7 +167,7 @@ describe("forward", () => {
     ],
     ["a row beyond the context", [Array(513).fill(1)], /row 0 has 513 tokens, more than the model's context of 512/],
   ])("a tokens file with %s is refused", async (_, content, line) => {
-    const tokens = await file("tokens.json", content);
+    const tokens = file("tokens.json", content);
     expectLine(
       await headscope([
         "forward",
@@ -215,7 +190,7 @@ describe("forward", () => {
     ["some other file", Buffer.from("hello, this is no model")],
   ])("a checkpoint that is %s is refused with its path", async (_, content) => {
     await writeFile(at("bad.gguf"), content);
-    const tokens = await file("tokens.json", [row]);
+    const tokens = file("tokens.json", [row]);
     const run = await headscope([
       "forward",
       "--model",
@@ -233,7 +208,7 @@ describe("forward", () => {
 
 describe("ablate", () => {
   test("without the induction head the second copy is no better than the first", async () => {
-    const tokens = await file("tokens.json", [row, other]);
+    const tokens = file("tokens.json", [row, other]);
     const args = ["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--json"];
     const result = ok(await headscope([...args, "--method", "zero"])).json<{
       clean: { loss: number; nll: number[][] };
@@ -262,12 +237,12 @@ describe("ablate", () => {
       /--method cannot be "meen"; give one of zero, mean, resample/,
     ],
   ])("%s is refused", async (_, args, code, line) => {
-    const tokens = await file("one.json", [row]);
+    const tokens = file("one.json", [row]);
     expectLine(await headscope(["ablate", ...MODEL, "--tokens-file", tokens, ...args]), code, line);
   });
 
   test("the mean over one row draws from random rows, and says so", async () => {
-    const tokens = await file("one.json", [row]);
+    const tokens = file("one.json", [row]);
     const args = ["ablate", ...MODEL, "--tokens-file", tokens, "--heads", "1.1", "--method", "mean", "--controls", "0"];
     const { stdout } = await headscope(args);
     expect(stdout).toMatch(/mean over 8 rows of random tokens; --reference-file gives it rows of your own/);
@@ -280,7 +255,7 @@ describe("patch", () => {
       [0, ...half, ...half.slice(0, 5)],
       [0, ...half, ...half.slice(0, 4), half[7]],
     ];
-    const pair = await file("pair.json", { clean, corrupt, answer: half[5], wrong: half[8] });
+    const pair = file("pair.json", { clean, corrupt, answer: half[5], wrong: half[8] });
     const args = ["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head", "--json"];
     const result = ok(await headscope(args)).json<{ clean: number; corrupt: number; patched: number[][] }>();
     expect(result.clean).toBeGreaterThan(5);
@@ -291,7 +266,7 @@ describe("patch", () => {
   });
 
   test("sides of different lengths are refused", async () => {
-    const pair = await file("pair.json", { clean: [1, 2, 3], corrupt: [1, 2], answer: 1, wrong: 2 });
+    const pair = file("pair.json", { clean: [1, 2, 3], corrupt: [1, 2], answer: 1, wrong: 2 });
     expectLine(
       await headscope(["patch", ...MODEL, "--pair-file", pair, "--node", "z", "--by", "head"]),
       1,
@@ -302,7 +277,7 @@ describe("patch", () => {
 
 describe("probe", () => {
   test("prints and writes the same scores, and its heads can be named from the file", async () => {
-    const tokens = await file("tokens.json", [row, other]);
+    const tokens = file("tokens.json", [row, other]);
     const args = [
       "probe",
       "induction",
@@ -345,7 +320,7 @@ describe("probe", () => {
   });
 
   test("rows of different lengths are refused", async () => {
-    const tokens = await file("ragged.json", [row, row.slice(1)]);
+    const tokens = file("ragged.json", [row, row.slice(1)]);
     expectLine(
       await headscope(["probe", "previous-token", ...MODEL, "--tokens-file", tokens, "--param", "length=12"]),
       1,
@@ -356,7 +331,7 @@ describe("probe", () => {
 
 describe("Ctrl-C", () => {
   test("ends with 130, one line, and nothing half-written", async () => {
-    const tokens = await file(
+    const tokens = file(
       "many.json",
       Array.from({ length: 8 }, () => Array.from({ length: 512 }, (_, i) => i % 128)),
     );
@@ -369,45 +344,6 @@ describe("Ctrl-C", () => {
     // A machine that is slow has told of its progress before.
     const stderr = run.stderr.replaceAll(/^ {2}ablation, rows: \d+ %\n/gm, "");
     expect({ ...run, stderr }).toMatchObject({ code: 130, stdout: "", stderr: "headscope: interrupted\n" });
-    expect((await readdir(folder)).filter((name) => name.includes(".part"))).toEqual([]);
-  });
-});
-
-describe("start", () => {
-  test("without pip it names the model that stands in, and does the job with it", async () => {
-    const run = await spawnHeadscope(["start", "--no-serve", "--json", "--out", at("start")], {
-      cwd: folder,
-      env: {
-        XDG_CACHE_HOME: at("cache"),
-        PATH: at("no-programs"),
-        HEADSCOPE_BACKEND: "wasm",
-        HEADSCOPE_HOME: at("data"),
-      },
-    });
-    expect(run.stderr.trim()).toMatch(
-      /^headscope: smollm2-135m can't be had \(.*\); going on with toy-induction, a model built in memory$/m,
-    );
-    expect(run.code).toBe(0);
-    const summary = run.json<{
-      training: { run: string; ablations: { without: string; loss: number }[] };
-      model: { ref: string };
-      top: Record<string, { head: string }[]>;
-      ablation: { heads: string[] };
-    }>();
-    const { training } = summary;
-    expect(training.run).toBe("induction-1");
-    const [whole, without] = ["", "induction heads"].map((w) => training.ablations.find((a) => a.without === w)!.loss);
-    expect(without! - whole!).toBeGreaterThan(1);
-    expect(summary.model.ref).toBe("toy-induction");
-    expect(summary.top["induction"]![0]!.head).toBe("1.1");
-    expect(summary.ablation.heads).toEqual(["1.1"]);
-    for (const name of [
-      "induction.json",
-      "retrieval.json",
-      "mask.json",
-      "duo-attention/full_attention_heads.tsv",
-      "summary.json",
-    ])
-      expect({ name, there: existsSync(join(at("start"), name)) }).toEqual({ name, there: true });
+    expect((await readdir(at(""))).filter((name) => name.includes(".part"))).toEqual([]);
   });
 });

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { createReport, writeReport } from "../../backend/reports/report.ts";
-import { routes } from "../../backend/server/routes/index.ts";
-import { buildCli } from "../helpers/cli.ts";
-import { document, operationOf, operations } from "../helpers/servers/answers.ts";
-import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { createReport, writeReport } from "../../../backend/reports/report.ts";
+import { routes } from "../../../backend/server/routes/index.ts";
+import { buildCli } from "../../helpers/cli.ts";
+import { document, operationOf, operations } from "../../helpers/servers/answers.ts";
+import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 
 test("every route is in it once, with its parameters and an answer", () => {
   expect(document.openapi).toBe("3.1.0");

@@ -2,8 +2,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { buildCli, type CliRun } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import { buildCli, type CliRun } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 const SMALL = ["d_model=16", "n_heads=2", "vocabulary=16", "batch=8", "evaluation_rows=8", "points=3", "checkpoints=3"];
 const params = (...all: string[]) => all.flatMap((param) => ["--param", param]);

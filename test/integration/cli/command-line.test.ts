@@ -1,34 +1,14 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { HeadComparison } from "../../backend/common/api/documents.ts";
-import { buildCli, type CliRun, ROOT } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import { describe, expect, test } from "vitest";
+import type { HeadComparison } from "../../../backend/common/api/documents.ts";
+import { ROOT } from "../../helpers/cli.ts";
+import { commandFolder, expectLine } from "../../helpers/command-folder.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
-let folder = "";
-beforeAll(async () => {
-  await buildCli();
-  folder = await mkdtemp(join(tmpdir(), "headscope-cli-"));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
-
-const at = (name: string) => join(folder, name);
-
-async function file(name: string, content: unknown): Promise<string> {
-  await writeFile(at(name), typeof content === "string" ? content : JSON.stringify(content));
-  return at(name);
-}
-
-/** Insists on a failure of one line, without a stack, and nothing on standard output. */
-function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: RegExp): void {
-  expect(stderr.trimEnd()).toMatch(line);
-  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
-  expect(stderr).toMatch(/^headscope: .*; .*\n$/);
-  expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
-}
+const { at, file } = commandFolder();
 
 /** Scores of a made-up model of 2 layers, 4 heads and 2 KV heads. */
 const SCORES = {
@@ -53,7 +33,7 @@ describe("help", () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]!);
     expect(commands).toEqual(
       expect.arrayContaining(
-        "start doctor models tasks train runs jobs sweep experiment probes probe compare mask ablate patch attribute lens generate needle forward export import definitions".split(
+        "start doctor models tasks train runs jobs sweep experiment probes probe compare mask ablate patch circuit attribute lens generate needle forward export import definitions".split(
           " ",
         ),
       ),
@@ -159,7 +139,7 @@ describe("compare", () => {
       model: { ...SCORES.model, ref: "deeper", layers: 3 },
       metrics: { induction: { axis: "heads", values: [...SCORES.metrics.induction.values, [0, 0, 0, 1]] } },
     };
-    const files = [await file("first.json", SCORES), await file("second.json", other)];
+    const files = [file("first.json", SCORES), file("second.json", other)];
     const run = await headscope(["compare", ...files, "--top", "2"]);
     expect(run).toMatchObject({ code: 0, stderr: "" });
     expect(run.stdout).toContain(
@@ -179,8 +159,8 @@ describe("compare", () => {
   });
 
   test("is refused in one line for scores of two probes, and for an unknown metric", async () => {
-    const first = await file("first.json", SCORES);
-    const other = await file("previous.json", { ...SCORES, probe: "previous-token" });
+    const first = file("first.json", SCORES);
+    const other = file("previous.json", { ...SCORES, probe: "previous-token" });
     expectLine(await headscope(["compare", first, other]), 1, /induction.*previous-token.*cannot be compared/);
     expectLine(
       await headscope(["compare", first, first, "--metric", "inducton"]),
@@ -192,7 +172,7 @@ describe("compare", () => {
 
 describe("mask and export", () => {
   test("take scores to a DuoAttention folder", async () => {
-    const scores = await file("scores.json", SCORES);
+    const scores = file("scores.json", SCORES);
     const mask = await headscope([
       "mask",
       "--scores",
@@ -234,29 +214,29 @@ describe("mask and export", () => {
     ],
     ["more heads than there are", ["--top", "5"], 2, /top cannot be 5; give a whole number from 0 to 4/],
   ])("%s writes nothing", async (_, rule, code, line) => {
-    const scores = await file("scores.json", SCORES);
+    const scores = file("scores.json", SCORES);
     expectLine(await headscope(["mask", "--scores", scores, "--out", at("none.json"), ...rule]), code, line);
     expect(existsSync(at("none.json"))).toBe(false);
   });
 
   test("a scores file that is not one is refused with its path", async () => {
-    const wrong = await file("wrong.json", { format: "other" });
+    const wrong = file("wrong.json", { format: "other" });
     expectLine(
       await headscope(["mask", "--scores", wrong, "--top", "1"]),
       1,
       /wrong\.json is not a headscope\.head-scores\/1 file/,
     );
-    const torn = await file("torn.json", '{"format": "headscope');
+    const torn = file("torn.json", '{"format": "headscope');
     expectLine(await headscope(["mask", "--scores", torn, "--top", "1"]), 1, /torn\.json is not JSON at line 1/);
   });
 
   test("export refuses scores of another model than --model, and names a folder in the way of a file", async () => {
-    const scores = await file("made-up.json", SCORES);
+    const scores = file("made-up.json", SCORES);
     const csv = ["export", "csv", "--scores", scores, "--model", "toy-induction", "--out", at("other.csv")];
     expectLine(await headscope(csv), 1, /made-up\.json is for made-up .* but the model is toy-induction/);
     expect(existsSync(at("other.csv"))).toBe(false);
-    const run = await headscope(["mask", "--scores", scores, "--top", "1", "--out", folder]);
-    expectLine(run, 1, new RegExp(`headscope: ${folder}: it is a folder`));
+    const run = await headscope(["mask", "--scores", scores, "--top", "1", "--out", at(".")]);
+    expectLine(run, 1, new RegExp(`headscope: ${at(".")}: it is a folder`));
   });
 });
 
