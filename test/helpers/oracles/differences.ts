@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type MetricOptions, metricValues } from "../../backend/circuits/metrics/measure.ts";
-import { Random } from "../../backend/common/random.ts";
-import type { Intervention } from "../../backend/hooks/intervention-schema.ts";
-import { compileInterventions, disposeInterventions } from "../../backend/hooks/interventions.ts";
-import { forward } from "../../backend/models/forward/forward.ts";
-import type { ForwardInput } from "../../backend/models/forward/types.ts";
-import type { Model } from "../../backend/models/model.ts";
-import { tf } from "../../backend/runtime/tf.ts";
+import { type MetricOptions, metricValues } from "../../../backend/circuits/metrics/measure.ts";
+import { Random } from "../../../backend/common/random.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../../backend/hooks/interventions.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
+import type { ForwardInput } from "../../../backend/models/forward/types.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
 
 /** A run, and the metric of its first row. */
 export interface Measured {
