@@ -3,8 +3,8 @@ import { gradient } from "../../../../backend/circuits/gradients/gradient.ts";
 import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
 
 const metric = { name: "log-probability", answers: [[3, 5]] } as const;
 
