@@ -13,8 +13,9 @@ export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.t
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
-export { patch } from "./circuits/patching/patch.ts";
-export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/patch.ts";
+export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
@@ -24,7 +25,16 @@ export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/m
 export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
 export { ranking } from "./common/heads/metric.ts";
 export { headModel } from "./common/heads/model.ts";
-export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
+export {
+  PATCH_DIRECTIONS,
+  PATCH_METHODS,
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_MLPS,
+  type PathEnd,
+  type PathMlps,
+} from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
