@@ -10,6 +10,13 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
+export {
+  type CircuitCurveOptions,
+  type CircuitRunOptions,
+  circuitCurve,
+  runCircuit,
+} from "./circuits/edges/run-circuit.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
@@ -17,6 +24,8 @@ export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/
 export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
+export type { Circuit, CircuitCurve, CircuitRunResult } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";

@@ -3,6 +3,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { type Exit, output, problems } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
 import { register as attribute } from "./commands/attribute.ts";
+import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
@@ -10,6 +11,7 @@ import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
+import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
@@ -48,8 +50,10 @@ const COMMANDS = [
   mask,
   ablate,
   patch,
+  circuit,
   attribute,
   lens,
+  head,
   generate,
   needle,
   forward,

@@ -40,6 +40,13 @@ export interface ErrorParts {
   readonly subject?: string | undefined;
 }
 
+/** A field within a document as a person writes it: "metrics.induction.values[3][1]". */
+export function fieldPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
+    .join("");
+}
+
 /** Cuts the names of fields, which may come from anybody, and leaves out those beyond sixteen. */
 export function briefField(field: ErrorParts["field"]): ErrorParts["field"] {
   return typeof field === "object" ? field.slice(0, FIELDS).map((name) => brief(name)) : field && brief(field);

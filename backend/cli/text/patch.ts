@@ -5,7 +5,7 @@ import type { PatchedTogether } from "../../circuits/patching/together.ts";
 import { formatHead, formatKvHead } from "../../common/heads/head.ts";
 import type { PatchDirection, PatchGrid, PatchPlace } from "../../common/patching.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, table } from "./format.ts";
+import { bold, dim, number, right, table } from "./format.ts";
 
 const PLACES_SHOWN = 12;
 
@@ -103,12 +103,7 @@ function tableText(
     .toSorted((a, b) => (height(a.share) === height(b.share) ? 0 : height(b.share) - height(a.share)))
     .slice(0, PLACES_SHOWN);
   const tokens = rows.some(({ token }) => token !== undefined);
-  const columns = [
-    { head: "place" },
-    { head: tokens ? "token" : "" },
-    { head: metric, align: "right" as const },
-    { head: direction === "denoise" ? "restored" : "lost", align: "right" as const },
-  ];
+  const columns = ["place", tokens ? "token" : "", right(metric), right(direction === "denoise" ? "restored" : "lost")];
   const cells = ranked.map(({ place, token = "", value, share }) => [
     place,
     token,

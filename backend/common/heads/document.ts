@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../errors.ts";
+import { fieldPath, HeadscopeError } from "../errors.ts";
 import type { HeadAxis } from "./head.ts";
 
 /**
@@ -22,13 +22,6 @@ export function parseDocument<S extends z.ZodType>(
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new HeadscopeError("input", `${label}: ${fieldPath(issue.path)}: ${issue.message}`, { remedy });
-}
-
-/** "metrics.induction.values[3][1]". */
-function fieldPath(path: readonly PropertyKey[]): string {
-  return path
-    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
-    .join("");
 }
 
 /**

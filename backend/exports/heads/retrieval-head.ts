@@ -6,9 +6,8 @@ import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
 import type { HeadMetric } from "../../common/heads/scores.ts";
 import { createScores } from "../../heads/files.ts";
 import { readJson } from "../../json.ts";
-import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter, Importer } from "../export.ts";
-import { refuseFolder } from "../folder.ts";
+import { writeFile } from "../folder.ts";
 
 const SOURCE = "Retrieval Head (Wu et al. 2024), nightdessert/Retrieval_Head; HeadKV reads the same file";
 
@@ -28,18 +27,14 @@ export const retrievalHead: Exporter<typeof parameters> = {
   from: ["scores"],
   needsCheckpoint: false,
   output: "file",
-  async write({ scores }, path, params) {
-    await refuseFolder(path);
-    const { values, trials = [values] } = queryMetric(scores!, params.metric, "a Retrieval_Head file");
-    const entries = values.flatMap((row, layer) =>
-      row.map((_, head) => {
-        const list = trials.map((trial) => trial[layer]![head]!);
-        return `"${layer}-${head}": [${list.join(", ")}]`;
-      }),
-    );
-    await writeFileAtomic(path, `{${entries.join(", ")}}`);
-    return { path, files: [path] };
-  },
+  write: ({ scores }, path, { metric }) =>
+    writeFile(path, () => {
+      const { values, trials = [values] } = queryMetric(scores!, metric, "a Retrieval_Head file");
+      const lists = values.flatMap((row, layer) =>
+        row.map((_, head) => `"${layer}-${head}": [${trials.map((trial) => trial[layer]![head]!).join(", ")}]`),
+      );
+      return `{${lists.join(", ")}}`;
+    }),
 };
 
 const noParameters = z.object({});

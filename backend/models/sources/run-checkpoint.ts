@@ -102,9 +102,7 @@ function describe(
     throw new HeadscopeError(
       "unsupported",
       `${path}: the checkpoint says ${found.slice(0, 80)}, this version reads ${FORMAT}`,
-      {
-        remedy: "train the run again, or use the version that made it",
-      },
+      { remedy: "train the run again, or use the version that made it" },
     );
   }
   const config = described(path, metadata, "config");

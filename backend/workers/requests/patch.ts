@@ -1,8 +1,7 @@
 import { patch } from "../../circuits/patching/patch.ts";
 import { patchPaths } from "../../circuits/patching/path.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { PatchResponse } from "../../common/api/patching.ts";
-import { patchRequest } from "../../common/api/patching.ts";
+import { type PatchResponse, patchRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { patchPaths } from "../../../backend/circuits/patching/path.ts";
 import { PATH_MLPS } from "../../../backend/common/patching.ts";
@@ -8,6 +7,7 @@ import { generate } from "../../../backend/inference/generate.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
 interface Oracle {
   knockOut: { model: string; ids: number[]; layer: number; queries: number[]; keys: number[]; heads: number[]; pattern: number[][][]; logits: number[][] }[];
@@ -19,7 +19,7 @@ interface Oracle {
 } // biome-ignore format: a table
 
 const oracle = JSON.parse(readFileSync(new URL("../../oracles/interventions.json", import.meta.url), "utf8")) as Oracle;
-const load = (name: string) => loadModel(fileURLToPath(new URL(`../../fixtures/families/${name}`, import.meta.url)));
+const load = (name: string) => loadModel(fixture(`families/${name}`));
 
 beforeAll(() => initBackend());
 

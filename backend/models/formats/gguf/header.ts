@@ -230,9 +230,7 @@ export function parseGgufHeader(prefix: Uint8Array, size: number, path: string):
     throw new HeadscopeError(
       "unsupported",
       `${path} is a GGUF file ${found}; versions 2 and 3, little-endian, are read`,
-      {
-        remedy: "convert it with a current llama.cpp",
-      },
+      { remedy: "convert it with a current llama.cpp" },
     );
   }
   const tensorCount = cursor.count("the tensor count", 8 + 4 + 8 + 4 + 8, GGUF_HEADER.tensors);

@@ -121,8 +121,6 @@ function lost({ path, bytes }: HubFile, repo: string, at: number): HeadscopeErro
   return new HeadscopeError(
     "network",
     `the connection is lost again and again at byte ${at} of ${bytes} of ${path} of ${repo}`,
-    {
-      remedy: "pull again to go on from there",
-    },
+    { remedy: "pull again to go on from there" },
   );
 }

@@ -7,6 +7,7 @@ import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 let model: Model;
@@ -206,13 +207,13 @@ describe("activation patching", () => {
 
   it("refuses what can't be patched, with the remedy", async () => {
     const run = (changes: object) => patch(model, { pairs: [{ ...pair, ...changes }], node: "z", by: "head" });
-    await expect(run({ corrupt: corrupt.slice(1) })).rejects.toThrow(/clean prompt has 8 tokens and the corrupt one 7/);
-    await expect(run({ clean: "text" })).rejects.toThrow(/no tokenizer/);
-    await expect(run({ answer: 96 })).rejects.toThrow(/outside the vocabulary/);
-    await expect(patch(model, { pairs: [pair], node: "attn_out", by: "head" })).rejects.toThrow(/no heads/);
+    await expect(run({ corrupt: corrupt.slice(1) })).rejects.toThrow(refused("input"));
+    await expect(run({ clean: "text" })).rejects.toThrow(refused("unsupported"));
+    await expect(run({ answer: 96 })).rejects.toThrow(refused("input"));
+    await expect(patch(model, { pairs: [pair], node: "attn_out", by: "head" })).rejects.toThrow(refused("usage"));
     const short = { ...pair, clean: clean.slice(1), corrupt: corrupt.slice(1) };
     await expect(patch(model, { pairs: [pair, short], node: "z", by: "position" })).rejects.toThrow(
-      /pair 1 has 7 tokens and pair 0 has 8/,
+      refused("input", { message: "pair 1" }),
     );
   });
 });
