@@ -33,7 +33,7 @@ export function oneOf(name: string, choices: readonly string[]): (text: string) 
 /** Options of a command that loads a model. */
 export interface ModelOptions {
   readonly model: string;
-  readonly weights?: WeightType;
+  readonly weights?: WeightType | undefined;
   /** Names with commas between them. */
   readonly process?: string;
 }
