@@ -49,10 +49,10 @@ async function probeModel(
   parameters: Parameters,
 ): Promise<void> {
   await withModel(context, options, async (model) => {
-    const given = await inputsOf(options, model);
+    const inputs = await inputsOf(options, model);
     const { seed } = options;
     const { signal, progress } = context;
-    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
+    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...inputs }));
     signal.throwIfAborted();
     if (options.out !== undefined) await writeScores(options.out, scores);
     await context.print(scores, () => withPlace(scoresText(scores), options));
