@@ -13,6 +13,7 @@ export { nextTokenLosses } from "./circuits/loss.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { patch } from "./circuits/patching/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
+export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";

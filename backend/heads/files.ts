@@ -18,6 +18,8 @@ export interface ScoresInput {
   readonly metrics: Record<string, HeadMetric>;
   readonly summary?: Record<string, number>;
   readonly perCase?: unknown;
+  /** Further fields of the document, by name. */
+  readonly findings?: Record<string, unknown>;
   readonly notes?: string[];
 }
 
@@ -34,9 +36,11 @@ export function createScores({
   metrics,
   summary,
   perCase,
+  findings,
   notes,
 }: ScoresInput): HeadScores {
   const document = {
+    ...findings,
     format: SCORES_FORMAT,
     model,
     probe,
