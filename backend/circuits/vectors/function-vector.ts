@@ -205,7 +205,7 @@ async function patchLayer(
   return values;
 }
 
-/** What heads write to the stream, summed: mean z W_O without b_O [d_model]. */
+/** Sum of what heads write to the stream: mean z W_O without b_O [d_model]. */
 function writtenBy(model: Model, heads: readonly Head[], z: readonly Tensor[]): number[] {
   const sum = tf.tidy(() =>
     tf.addN(
