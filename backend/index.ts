@@ -38,6 +38,7 @@ export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/
 export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type { Circuit, CircuitCurve, CircuitRunResult } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";

@@ -1,12 +1,12 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/common/errors.ts";
-import { Random } from "../backend/common/random.ts";
-import { randomIds, repeatedRows } from "../backend/common/token-rows.ts";
-import type { Model } from "../backend/models/model.ts";
-import { tokenPool } from "../backend/models/tokens.ts";
-import type { PatternSum } from "../backend/models/transformer/attention.ts";
-import { tf } from "../backend/runtime/tf.ts";
-import { fitLength, type ProbeContext } from "./base.ts";
+import { HeadscopeError } from "../../backend/common/errors.ts";
+import { Random } from "../../backend/common/random.ts";
+import { randomIds, repeatedRows } from "../../backend/common/token-rows.ts";
+import type { Model } from "../../backend/models/model.ts";
+import { tokenPool } from "../../backend/models/tokens.ts";
+import type { PatternSum } from "../../backend/models/transformer/attention.ts";
+import { tf } from "../../backend/runtime/tf.ts";
+import { fitLength, type ProbeContext } from "../base.ts";
 
 const LENGTH = 50;
 
