@@ -10,13 +10,6 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
-export {
-  type GradientInput,
-  type Gradients,
-  gradient,
-  gradientInTurns,
-  type MetricSource,
-} from "./circuits/gradients/gradient.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
 export {
   type CircuitCurveOptions,
@@ -24,6 +17,13 @@ export {
   circuitCurve,
   runCircuit,
 } from "./circuits/edges/run-circuit.ts";
+export {
+  type GradientInput,
+  type Gradients,
+  gradient,
+  gradientInTurns,
+  type MetricSource,
+} from "./circuits/gradients/gradient.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export {
@@ -50,7 +50,6 @@ export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
 export { ranking } from "./common/heads/metric.ts";
 export { headModel } from "./common/heads/model.ts";
 export { METRICS, type MetricName } from "./common/metrics.ts";
-export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
 export {
   PATCH_DIRECTIONS,
   PATCH_METHODS,
