@@ -6,7 +6,7 @@ import type { KeptReport } from "../backend/common/api/experiments.ts";
 import { parameterText } from "../backend/common/command-line.ts";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
-import { type ParameterChange, PRESETS, type Preset } from "../backend/common/presets.ts";
+import { type ParameterChange, PRESETS, type Preset } from "../backend/common/words.ts";
 import { fileInside } from "../backend/files.ts";
 import { dataDir, namesIn } from "../backend/paths.ts";
 import { createReport, REPORT_JSON, readReport } from "../backend/reports/report.ts";

@@ -4,7 +4,7 @@ import { command, parameterPairs } from "../backend/common/command-line.ts";
 import type { Registry } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
-import type { Preset } from "../backend/common/presets.ts";
+import type { Preset } from "../backend/common/words.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
@@ -26,7 +26,7 @@ export interface ExperimentOptions {
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Folder of the report, default a new one among those of the data folder. */
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** The command line that the report names. */
   readonly command: string;
   /** Told how far the whole experiment is. */

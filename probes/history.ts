@@ -50,10 +50,10 @@ export async function probeHistory(
     model,
     probe: name,
     params: used,
-    ...(tokens === undefined ? {} : { tokens }),
-    ...(seed === undefined ? {} : { seed }),
-    ...(created === undefined ? {} : { created }),
-    ...(headscope === undefined ? {} : { headscope }),
+    tokens,
+    seed,
+    created,
+    headscope,
     steps,
     metrics: Object.fromEntries(
       Object.entries(metrics).map(([metric, { axis }]) => [

@@ -157,7 +157,7 @@ function document(
       }),
     ),
     summary,
-    ...(perCase === undefined ? {} : { perCase }),
-    ...(notes === undefined ? {} : { notes }),
+    perCase,
+    notes,
   });
 }

@@ -80,7 +80,7 @@ export async function searchMask(model: Model, scores: HeadScores, options: Mask
   let done = 0;
   const answers = async (question: Haystack, mask?: HeadMask): Promise<boolean> => {
     progress?.(Math.min(done++, most), most, mask ? "needle questions with masks" : "needle questions, all heads full");
-    return (await answerNeedle(model, question, { ...(mask ? { mask } : {}), signal })).right;
+    return (await answerNeedle(model, question, { mask, signal })).right;
   };
   const kept: Haystack[] = [];
   for (const question of questions) if (await answers(question)) kept.push(question);

@@ -53,6 +53,11 @@ export const PROCESSING = ["fold_ln", "center_writing_weights", "center_unembed"
 /** One of `PROCESSING`. */
 export type Processing = (typeof PROCESSING)[number];
 
+/** Heads between which composition is measured: those named, or all of the model. */
+export const COMPOSITION_SCOPES = ["heads", "all"] as const;
+/** One of `COMPOSITION_SCOPES`. */
+export type CompositionScope = (typeof COMPOSITION_SCOPES)[number];
+
 /** Events of GET /api/events. */
 export const EVENTS = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
 /** One of `EVENTS`. */
@@ -65,3 +70,41 @@ export const SHOWN_STATUSES = ["queued", "running", ...ENDED, "interrupted"] as 
 export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
+
+/** Names of the sizes in which an experiment can be run. */
+export const PRESETS = ["quick", "full"] as const;
+export type Preset = (typeof PRESETS)[number];
+
+/** A parameter that differs from the preset's, as `--param` takes it. */
+export interface ParameterChange {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** The setting of a report in words: "quick", or "quick, 2 changed: seeds 5, steps 500". */
+export function settingText({ preset, changed }: { preset: string; changed: readonly ParameterChange[] }): string {
+  if (changed.length === 0) return preset;
+  return `${preset}, ${changed.length} changed: ${changed.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
+}
+
+/** Bearing of a verdict: for the claim, against it, or leaving it open. */
+export type Tone = "good" | "bad" | "open";
+
+/** Verdicts with their bearing on the claim; the last two say that the run was smaller than its preset, so that nothing is decided. */
+const TONES = {
+  reproduced: "good",
+  "not reproduced": "bad",
+  "inconclusive at this scale": "open",
+  "too few seeds to tell": "open",
+  "not trained to the end": "open",
+} as const satisfies Record<string, Tone>;
+
+export type Verdict = keyof typeof TONES;
+
+/** Every verdict that there is. */
+export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
+
+/** The bearing of a verdict; one of another version leaves its claim open. */
+export function toneOf(verdict: string): Tone {
+  return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
+}

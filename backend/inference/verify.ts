@@ -118,7 +118,7 @@ async function compareGreedy(
     const differs = continuation.findIndex((id, i) => id !== ids[i]);
     return differs < 0 ? tokens : differs;
   };
-  const options = { tokens: prompt, maxTokens: tokens, stop: [], ...(signal ? { signal } : {}) };
+  const options = { tokens: prompt, maxTokens: tokens, stop: [], signal };
   const cached = await generate(model, options);
   const uncached: number[] = [];
   while (uncached.length < tokens) {

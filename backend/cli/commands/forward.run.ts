@@ -68,7 +68,7 @@ export async function writeActivations(context: Context, options: ForwardCommand
       await context.print(summary, () =>
         [
           format.table(
-            [{ head: "activation" }, { head: "shape" }],
+            ["activation", "shape"],
             tensors.map(({ name, tensor }) => [name, `[${tensor.shape.join(", ")}]`]),
           ),
           "",

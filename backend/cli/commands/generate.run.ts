@@ -3,6 +3,7 @@ import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
@@ -33,8 +34,6 @@ export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   withLogits?: boolean;
 }
 
-const PREFILL = ["masked", "dense"] as const;
-
 /** Continues a text or token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const parameters = await readParameters(options.param ?? []);
@@ -56,7 +55,8 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       temperature: options.temperature,
       seed: options.seed,
       stop: ownStops(model, options.stop),
-      ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
+      mask,
+      prefill: mask && parameters.prefill,
       interventions,
       signal: context.signal,
       onToken: (_, text) => {
@@ -80,9 +80,9 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
-async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typeof PREFILL)[number] }> {
+async function readParameters(pairs: readonly string[]): Promise<{ prefill: Prefill }> {
   const schema = z.object({
-    prefill: z.enum(PREFILL).default("masked").describe("whether the mask holds during the prompt, or only after it"),
+    prefill: z.enum(PREFILLS).default("masked").describe("whether the mask holds during the prompt, or only after it"),
   });
   return parseParameters("generate", schema, readPairs(pairs));
 }
@@ -111,14 +111,14 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
   const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {
-    ...(text === undefined ? {} : { text }),
+    text,
     ids,
     stopped,
     cache,
     promptTokens,
     prefillMs,
     decodeMsPerToken,
-    ...(withLogits ? { logits: Array.from(logits.subarray(0, 8)) } : {}),
+    logits: withLogits ? Array.from(logits.subarray(0, 8)) : undefined,
   };
 }
 

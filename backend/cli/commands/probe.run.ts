@@ -1,5 +1,5 @@
 import { probeHistory } from "../../../probes/history.ts";
-import { probe, probes, type RetrievalCase } from "../../../probes/index.ts";
+import { type ProbeContext, probe, probes } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
@@ -105,10 +105,10 @@ async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }
 async function inputsOf(
   { tokensFile, casesFile }: ProbeCommandOptions,
   model: Model,
-): Promise<{ tokens?: number[][]; cases?: RetrievalCase[] }> {
+): Promise<Pick<ProbeContext, "tokens" | "cases">> {
   return {
-    ...(tokensFile === undefined ? {} : { tokens: await readTokens(tokensFile, model) }),
-    ...(casesFile === undefined ? {} : { cases: await readCases(casesFile, model) }),
+    tokens: tokensFile === undefined ? undefined : await readTokens(tokensFile, model),
+    cases: casesFile === undefined ? undefined : await readCases(casesFile, model),
   };
 }
 

@@ -18,7 +18,7 @@ export async function listTasks(context: Context): Promise<void> {
     tasks.list().map((task) => definitionDocument(tasks, task.name)),
     () =>
       table(
-        [{ head: "task" }, { head: "what it asks" }, { head: "measured on" }],
+        ["task", "what it asks", "measured on"],
         tasks.list().map(({ name, title, evaluations }) => [name, title, Object.keys(evaluations).join(", ")]),
       ),
   );

@@ -56,11 +56,11 @@ async function newRuns(
   if (options.steps !== undefined && pairs["steps"] !== undefined)
     throw new HeadscopeError("usage", "steps are given twice", { remedy: "give --steps or --param steps" });
   const seeds = readSeeds(options);
-  const asked = options.probes === undefined ? task.defaults?.probes : splitList(options.probes);
-  const wanted = (asked ?? []).filter((probe) => probe !== "none");
-  for (const probe of wanted) probes.get(probe);
-  const params = { ...pairs, ...(options.steps === undefined ? {} : { steps: options.steps }) };
-  const spec = makeSpec(task, params, { seeds: seeds.length, probes: wanted });
+  const named = options.probes === undefined ? (task.defaults?.probes ?? []) : splitList(options.probes);
+  const measured = named.filter((probe) => probe !== "none");
+  for (const probe of measured) probes.get(probe);
+  const params = { ...pairs, steps: options.steps ?? pairs["steps"] };
+  const spec = makeSpec(task, params, { seeds: seeds.length, probes: measured });
   return (store) => store.createRuns(spec, seeds);
 }
 

@@ -23,9 +23,9 @@ export async function readCases(path: string, model: Model): Promise<RetrievalCa
 }
 
 function checkCase(value: unknown, label: string, { config }: Model): RetrievalCase {
-  const given = fields(value, label, CASES);
-  const { ids, needleSpan, maxNewTokens, stopToken, answer } = given;
-  const unknown = Object.keys(given).find((key) => !FIELDS.includes(key));
+  const entry = fields(value, label, CASES);
+  const { ids, needleSpan, maxNewTokens, stopToken, answer } = entry;
+  const unknown = Object.keys(entry).find((key) => !FIELDS.includes(key));
   if (unknown !== undefined) throw input(`${label}: unknown field "${unknown}"`, `the fields are ${FIELDS.join(", ")}`);
   if (answer !== undefined && (typeof answer !== "string" || answer.trim() === ""))
     throw input(`${label}: answer ${describeJson(answer)} is no text`, "give the text that a right answer holds");
@@ -51,9 +51,9 @@ function checkCase(value: unknown, label: string, { config }: Model): RetrievalC
   return {
     ids: ids as number[],
     needleSpan: [start, end],
-    ...(maxNewTokens === undefined ? {} : { maxNewTokens: maxNewTokens as number }),
-    ...(stopToken === undefined ? {} : { stopToken: stopToken as number }),
-    ...(answer === undefined ? {} : { answer: answer as string }),
+    maxNewTokens: maxNewTokens as number | undefined,
+    stopToken: stopToken as number | undefined,
+    answer: answer as string | undefined,
   };
 }
 

@@ -27,7 +27,14 @@ import { MainJobRecord, mainJobFolder } from "../../store/main-job.ts";
 import type { Context } from "../context.ts";
 import { lineOf } from "../errors.ts";
 import type { Progress } from "../progress.ts";
-import { type Ablation, type MainJobResult, type RepeatedLoss, SIZES, type Sizes, summaryOf } from "./result.ts";
+import {
+  type MainJobResult,
+  type RepeatedAblation,
+  type RepeatedLoss,
+  SIZES,
+  type Sizes,
+  summaryOf,
+} from "./result.ts";
 import { sections } from "./text.ts";
 import { trainToy } from "./training.ts";
 
@@ -48,7 +55,7 @@ interface MainJobOptions {
   /** Sentence to be continued. */
   readonly text: string;
   /** Folder of the files; default `start` in the data folder, where the pages look. */
-  readonly out?: string;
+  readonly out?: string | undefined;
 }
 
 /**
@@ -209,7 +216,7 @@ async function ablateInduction(
   model: Model,
   scores: HeadScores,
   tokens: number[][],
-): Promise<Ablation> {
+): Promise<RepeatedAblation> {
   const heads = bestHeads(scores, INDUCTION_HEADS);
   const { clean, ablated, control } = await ablate(model, {
     tokens,
@@ -284,7 +291,7 @@ async function answerTwice(
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
-      ...(chosen ? { mask: chosen } : {}),
+      mask: chosen,
       signal: context.signal,
       onToken: () => context.progress(++done, most, label),
     });
@@ -297,7 +304,7 @@ async function answerTwice(
     mask = larger;
     masked = await answer(mask);
   }
-  return { question, mask, ...(searched === undefined ? {} : { search: searched }), full, masked };
+  return { question, mask, search: searched, full, masked };
 }
 
 /**

@@ -2,7 +2,7 @@ import { join, relative } from "node:path";
 import { formatHead } from "../../common/heads/head.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
-import { bold, bytes, count, dim, duration, number, plural, quoted, signed, table } from "../text/format.ts";
+import { bold, bytes, count, dim, duration, number, plural, quoted, right, signed, table } from "../text/format.ts";
 import { curveText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";
 import { topHeads } from "../text/scores.ts";
@@ -33,14 +33,13 @@ function training(toy: ToyTraining): string {
       heads.map(formatHead).join(" "),
     ]),
   ];
-  const right = { head: "", align: "right" as const };
   return [
     bold("A toy transformer learns to copy"),
     dim(
       `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${made}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
     ),
-    table([{ head: "" }, { head: "" }, { head: "over log steps" }, { head: "heads that formed" }], curves, "  "),
-    table([{ head: "" }, { head: "loss", align: "right" }, right, { head: "" }], losses, "  "),
+    table(["", "", "over log steps", "heads that formed"], curves, "  "),
+    table(["", right("loss"), right(""), ""], losses, "  "),
     "",
   ].join("\n");
 }
@@ -66,12 +65,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
 function scores(all: MainJobResult["scores"], ms: MainJobResult["probeMs"], sizes: Sizes): string {
   const rows = Object.entries(all).map(([name, each]) => [name, topHeads(mainMetric(each).values, SHOWN)]);
   const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
-  return [
-    bold("Which heads do what"),
-    dim(`  ${how}; LAYER.HEAD score`),
-    table([{ head: "" }, { head: "" }], rows, "  "),
-    "",
-  ].join("\n");
+  return [bold("Which heads do what"), dim(`  ${how}; LAYER.HEAD score`), table(["", ""], rows, "  "), ""].join("\n");
 }
 
 function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"]): string {
@@ -95,16 +89,10 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
       `${plural(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
     ),
   ];
-  const columns = [
-    { head: "" },
-    { head: "loss", align: "right" as const },
-    { head: "", align: "right" as const },
-    { head: "" },
-  ];
   return [
     bold("Are the induction heads needed?"),
     dim("  loss on the second copy of repeated random tokens, nats a token"),
-    table(columns, rows, "  "),
+    table(["", right("loss"), right(""), ""], rows, "  "),
     "",
   ].join("\n");
 }
@@ -128,11 +116,7 @@ function needle({ question, mask, search, full, masked }: MainJobResult["needle"
     ["each new token", ...answers.map((answer) => duration(answer.decodeMsPerToken))],
     ["answer", ...answers.map(verdict)],
   ];
-  const columns = [
-    { head: "" },
-    { head: "all KV heads full" },
-    { head: `${kept} of ${layers * kvHeads} KV heads full` },
-  ];
+  const columns = ["", "all KV heads full", `${kept} of ${layers * kvHeads} KV heads full`];
   const others = `the others keep the first ${mask.sink} and the latest ${mask.recent} tokens`;
   return [
     bold(`A question about ${count(question.ids.length)} tokens`),

@@ -46,11 +46,11 @@ export interface ToyTraining {
   readonly context: number;
   readonly steps: number;
   /** Milliseconds of training; absent where the run was there already. */
-  readonly trainMs?: number;
+  readonly trainMs: number | undefined;
   /** By name, the curve of a metric; of probes the best head's. */
   readonly curves: Readonly<Record<string, readonly MetricPoint[]>>;
   /** Step at which the in-context accuracy has made half of its rise; absent where it hardly rose. */
-  readonly halfway?: number;
+  readonly halfway: number | undefined;
   /** Heads whose score says that they formed, by probe, best first. */
   readonly formed: Readonly<Record<string, readonly (Head & { readonly score: number })[]>>;
   /** First of all heads, then without some. */
@@ -77,10 +77,10 @@ export async function trainToy(
   const spec = makeSpec(task, SIZES[backend], { probes: task.defaults?.probes ?? [] });
   const store = openStore();
   try {
-    const [found] = runsFor(store, [spec], [0])[0] as [RunRecord];
-    await onRun(found.id);
+    const [before] = runsFor(store, [spec], [0])[0] as [RunRecord];
+    await onRun(before.id);
     const began = performance.now();
-    const [run] = await trainRuns(store, [found], {
+    const [run] = await trainRuns(store, [before], {
       signal: context.signal,
       whenBusy: "wait",
       onProgress: ({ done, total, values }) =>
@@ -98,9 +98,9 @@ export async function trainToy(
       width: spec.model.d_model,
       context: spec.params["context"] as number,
       steps: run!.step,
-      ...(found.status === "done" ? {} : { trainMs }),
+      trainMs: before.status === "done" ? undefined : trainMs,
       curves,
-      ...(halfway === undefined ? {} : { halfway }),
+      halfway,
       formed,
       ablations: await ablateFormed(run!.id, formed, spec.params["vocabulary"] as number),
     };

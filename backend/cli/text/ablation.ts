@@ -2,7 +2,7 @@ import type { Ablation } from "../../circuits/ablation/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import { formatHead } from "../../common/heads/head.ts";
-import { bold, dim, number, plural, signed, table } from "./format.ts";
+import { bold, dim, number, plural, right, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
@@ -13,15 +13,12 @@ export function ablationDocument(
   { heads, control, ...rest }: Ablation,
   random?: readonly unknown[],
 ): Record<string, unknown> {
+  const draws = control?.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) }));
   return {
     ...rest,
-    ...(random ? { reference: "random" } : {}),
+    reference: random && "random",
     heads: heads.map(formatHead),
-    ...(control === undefined
-      ? {}
-      : {
-          control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
-        }),
+    control: control && { ...control, draws },
   };
 }
 
@@ -67,19 +64,14 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ].join("\n");
 }
 
-const LOSSES = [
-  { head: "" },
-  { head: "loss", align: "right" as const },
-  { head: "", align: "right" as const },
-  { head: "" },
-];
+const LOSSES = ["", right("loss"), right(""), ""];
 
 /** Shows what comes next in either run, for the first rows. @param changed names the other run */
 function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
   return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
     dim(`after row ${r}`),
     table(
-      [{ head: "token" }, { head: "all heads", align: "right" }, { head: changed, align: "right" }],
+      ["token", right("all heads"), right(changed)],
       tokens
         .filter(likely)
         .map(({ id, text, clean: before, ablated: after }) => [

@@ -3,7 +3,7 @@ import type { PatchResult } from "../../circuits/patching/patch.ts";
 import { formatHead, formatKvHead } from "../../common/heads/head.ts";
 import { rankTable } from "../../common/heads/table.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, table } from "./format.ts";
+import { bold, dim, number, right, table } from "./format.ts";
 
 const PLACES_SHOWN = 12;
 
@@ -40,12 +40,7 @@ export function patchText({ clean, corrupt, patched, notes = [] }: PatchResult, 
     number(patched[layer]![column]!),
     Number.isNaN(value) ? "-" : `${Math.round(100 * value)} %`,
   ]);
-  const columns = [
-    { head: "place" },
-    { head: by === "position" ? "token" : "" },
-    { head: metric, align: "right" as const },
-    { head: "restored", align: "right" as const },
-  ];
+  const columns = ["place", by === "position" ? "token" : "", right(metric), right("restored")];
   return [
     `${bold(`${node} by ${by}`)} in ${model.ref}: ${metric} ${number(clean)} clean, ${number(corrupt)} corrupt`,
     table(columns, rows, "  "),

@@ -1,5 +1,5 @@
 import type { Verification } from "../../inference/verify.ts";
-import { count, table } from "./format.ts";
+import { count, right, table } from "./format.ts";
 
 /** A verification for people. */
 export function verificationText(found: Verification & { readonly model: string; readonly against: string }): string {
@@ -10,13 +10,7 @@ export function verificationText(found: Verification & { readonly model: string;
     `[${at.join(", ")}]`,
     largest.toPrecision(3),
   ]);
-  const columns = [
-    { head: "what" },
-    { head: "numbers", align: "right" },
-    { head: "worst error", align: "right" },
-    { head: "at" },
-    { head: "largest value", align: "right" },
-  ] as const;
+  const columns = ["what", right("numbers"), right("worst error"), "at", right("largest value")];
   const greedy = found.greedy.map(({ cached, tokens, agree }) => {
     const how = `greedy continuation ${cached ? "with" : "without"} the cache`;
     return agree === tokens

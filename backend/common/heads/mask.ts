@@ -6,7 +6,7 @@ import type { Head, HeadAxis } from "./head.ts";
 import { kvTable, mainMetric } from "./metric.ts";
 import type { HeadModel } from "./model.ts";
 import type { HeadScores } from "./scores.ts";
-import { choose, oneRule, type Rule } from "./select.ts";
+import { choose, type HeadSelection, oneRule } from "./select.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK, type MaskWindow } from "./window.ts";
 
 const REMEDY = "write it again with headscope mask";
@@ -24,7 +24,8 @@ export type HeadMask = z.output<typeof headMaskSchema>;
  */
 export function maskFromScores(
   scores: HeadScores,
-  options: Rule & MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+  options: HeadSelection &
+    MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);

@@ -3,7 +3,7 @@ import { SELECTION_RULES, type SelectionRule } from "../words.ts";
 import { rankTable } from "./table.ts";
 
 /** A rule by which scores become a choice; exactly one of the three. */
-export interface Rule {
+export interface HeadSelection {
   /** This many of the best KV heads. */
   readonly top?: number | undefined;
   /** DuoAttention's sparsity, in [0, 1]: the share of KV heads, lowest scores first, that is not chosen. */
@@ -18,7 +18,7 @@ const CHOICES = "give exactly one of top, quantile and threshold";
  * The rule that is given.
  * @throws HeadscopeError `usage` when there is none, or more than one
  */
-export function oneRule(rule: Rule): { name: SelectionRule; value: number } {
+export function oneRule(rule: HeadSelection): { name: SelectionRule; value: number } {
   const given = SELECTION_RULES.filter((name) => rule[name] !== undefined);
   const [name] = given;
   if (name === undefined || given.length > 1) {
@@ -39,7 +39,7 @@ export function oneRule(rule: Rule): { name: SelectionRule; value: number } {
  * @throws HeadscopeError `usage` for a value out of range
  * @see DuoAttention (Xiao et al. 2024), sparsify_attention_heads
  */
-export function choose(values: readonly (readonly number[])[], rule: Rule): boolean[][] {
+export function choose(values: readonly (readonly number[])[], rule: HeadSelection): boolean[][] {
   const { name, value } = oneRule(rule);
   const ranked = rankTable(values);
   const chosen = values.map((row) => row.map(() => false));

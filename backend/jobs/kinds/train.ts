@@ -81,8 +81,9 @@ function runsOf(store: Store, job: Job): RunRecord[] {
 }
 
 /** Trains the runs of a group together; they go on where an earlier attempt left them. */
-export const train: JobKind<TrainJob, TrainPayload> = {
+export const train = {
   name: "train",
+  result: z.object({ step, status: z.enum(["done", "cancelled"]) }),
   title: ({ runs }) => `training ${runs.join(", ")}`,
   payload,
   run: trainTogether,
@@ -127,7 +128,7 @@ export const train: JobKind<TrainJob, TrainPayload> = {
       if (run.status === "running" || run.status === "queued")
         store.updateRun(run.id, { status, error: status === "failed" ? (error ?? "unknown") : null });
   },
-};
+} as const satisfies JobKind<TrainJob, TrainPayload> & { readonly result: z.ZodType };
 
 /** Measurements of a run by the metrics that ask for checkpoints, ascending by step. */
 function watchedHistory(store: Store, id: string): Measured[] {

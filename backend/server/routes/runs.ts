@@ -2,8 +2,9 @@ import { z } from "zod";
 import { evenScores, probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { shortName } from "../../common/api/fields.ts";
-import type { RunCurves, RunDetail } from "../../common/api/runs.ts";
 import {
+  type RunCurves,
+  type RunDetail,
   runCurves,
   runDetail as runDetailSchema,
   runSummary as runSummarySchema,

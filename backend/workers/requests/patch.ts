@@ -1,8 +1,7 @@
 import { patch } from "../../circuits/patching/patch.ts";
 import { patchPaths } from "../../circuits/patching/path.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { PatchResponse } from "../../common/api/patching.ts";
-import { patchRequest } from "../../common/api/patching.ts";
+import { type PatchResponse, patchRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";

@@ -1,7 +1,7 @@
 import type { ReportComparison } from "../../../backend/common/api/experiments.ts";
 import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Report } from "../../../backend/common/figures/report.ts";
-import { type Tone, toneOf } from "../../../backend/common/verdicts.ts";
+import { type Tone, toneOf } from "../../../backend/common/words.ts";
 
 /** "4 reproduced, 1 not reproduced", the good news first. */
 export function verdictsText(verdicts: Readonly<Record<string, number>>): string {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FamilyRow } from "../../../backend/cli/text/families-table.ts";
-import type { ModelInfo } from "../../../backend/cli/text/model-info.ts";
+import type { ModelDocument } from "../../../backend/cli/text/model-info.ts";
 import type { Verification } from "../../../backend/inference/verify.ts";
 import { FAMILIES } from "../../../backend/models/families/index.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
@@ -76,7 +76,7 @@ describe("models verify", () => {
 
 describe("models info", () => {
   test("tells family, sizes, features and memory without reading the weights", async () => {
-    const info = (await headscope(["models", "info", checkpoint("gemma2"), "--json"])).json<ModelInfo>();
+    const info = (await headscope(["models", "info", checkpoint("gemma2"), "--json"])).json<ModelDocument>();
     expect(info).toMatchObject({ family: "gemma2", stored: ["F32"], bytes: { f32: 4 * info.parameters } });
     expect(info.features).toEqual(
       expect.arrayContaining(["window of 8 tokens in 1 of 2 layers", "logits capped at 30", "tied embeddings"]),

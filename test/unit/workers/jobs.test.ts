@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { NeedleResult } from "../../../backend/common/api/jobs.ts";
 import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
 import { readScores } from "../../../backend/heads/files.ts";
 import { generate } from "../../../backend/inference/generate.ts";
+import type { JobResults } from "../../../backend/jobs/kinds/index.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { slug } from "../../../backend/paths.ts";
@@ -89,7 +89,7 @@ describe("a needle job", () => {
   it("asks at every length and depth, with all heads full and with the mask", async () => {
     const mask = maskFromKvHeads(headModel(toy), [], { sink: 2, recent: 4 });
     const job = { kind: "needle", model: TOY, mask, lengths: [40, 80], depths: [0.2, 0.8], needles: 2, seed: 5 };
-    const { value, events } = await handled<NeedleResult>("needle", job);
+    const { value, events } = await handled<JobResults["needle"]>("needle", job);
     expect(value.trials.map(({ length, depth, needle }) => [length, depth, needle])).toEqual(
       [40, 80].flatMap((length) => [0.2, 0.8].flatMap((depth) => [0, 1].map((needle) => [length, depth, needle]))),
     );

@@ -152,7 +152,7 @@ export class HubClient {
   /** Waits before the next of several tries. @param attempt from 0 @param atLeast milliseconds that the hub asked for */
   async pause(attempt: number, atLeast = 0): Promise<void> {
     const wait = Math.min(LONGEST_WAIT, Math.max(atLeast, this.#retryMs * 2 ** attempt));
-    await sleep(wait, undefined, this.signal ? { signal: this.signal } : {}).catch(() => this.#unlessCancelled());
+    await sleep(wait, undefined, { signal: this.signal }).catch(() => this.#unlessCancelled());
   }
 
   #unlessCancelled(): void {
@@ -249,7 +249,7 @@ export class HubClient {
   #strange(what: string, cause?: unknown): HeadscopeError {
     return new HeadscopeError("network", `${this.settings.endpoint} gives ${what}`, {
       remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one",
-      ...(cause === undefined ? {} : { cause }),
+      cause,
     });
   }
 }

@@ -97,8 +97,8 @@ async function settingsAt(paths: Paths): Promise<TokenizerSettings> {
   const addedTokens = await json("added_tokens.json");
   return {
     config,
-    ...(specialTokensMap === undefined ? {} : { specialTokensMap }),
-    ...(addedTokens === undefined ? {} : { addedTokens }),
+    specialTokensMap,
+    addedTokens,
     modelType: (await json("config.json"))?.["model_type"],
   };
 }

@@ -13,9 +13,9 @@ export interface TokenizerSettings {
   /** tokenizer_config.json, with the chat template of a file of its own */
   readonly config?: Json;
   /** special_tokens_map.json */
-  readonly specialTokensMap?: Json;
+  readonly specialTokensMap?: Json | undefined;
   /** added_tokens.json */
-  readonly addedTokens?: Json;
+  readonly addedTokens?: Json | undefined;
   /** `model_type` of config.json */
   readonly modelType?: unknown;
 }

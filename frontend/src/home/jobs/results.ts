@@ -1,4 +1,5 @@
 import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
+import type { JobResults } from "../../../../backend/jobs/kinds/index.ts";
 import { chosenExperiment, shownReport } from "../../experiments/params.ts";
 import type { PageName } from "../../state/pages.ts";
 import { runsParam } from "../../training/params.ts";
@@ -32,6 +33,6 @@ export function resultOf({ kind, status, result }: JobSummary, runs: readonly st
 
 /** The report that this job has written; a job of an earlier version knows no more than its preset. */
 function reportParams(result: unknown): Readonly<Record<string, string | undefined>> {
-  const { experiment, preset, report } = result as { experiment?: string; preset?: string; report?: string };
+  const { experiment, preset, report } = result as Partial<JobResults["experiment"]>;
   return { ...chosenExperiment.to(experiment ?? ""), ...shownReport.to(report ?? preset ?? "") };
 }
