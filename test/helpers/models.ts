@@ -1,17 +1,15 @@
 import { readdirSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
-<<<<<<< HEAD
 import { afterEach, beforeEach, expect } from "vitest";
-=======
+
 import type { TokenPair } from "../../backend/circuits/pairs.ts";
->>>>>>> 75db502b2757a83926a10a65e086f8354dc41142
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { Model } from "../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { fixture } from "./fixtures.ts";
 
 /** A small Llama-shaped config: 3 layers, 6 query heads on 2 key-value heads. */
 export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
@@ -74,7 +72,6 @@ export function maxDifference(
   return worst;
 }
 
-<<<<<<< HEAD
 /** Insists, after each test of a file, that it has left no tensor behind. */
 export function leavesNoTensors(): void {
   let before = 0;
@@ -83,15 +80,13 @@ export function leavesNoTensors(): void {
   });
   afterEach(() => expect(tf.memory().numTensors).toBe(before));
 }
-=======
-const FOLDER = fileURLToPath(new URL("../fixtures/families", import.meta.url));
 
 /** The families of test/fixtures/families. */
-export const FAMILIES: readonly string[] = readdirSync(FOLDER).sort();
+export const FAMILIES: readonly string[] = readdirSync(fixture("families")).sort();
 
 /** A tiny random model of a family. */
 export function loadFamily(name: string): Promise<Model> {
-  return loadModel(`${FOLDER}/${name}`);
+  return loadModel(fixture(`families/${name}`));
 }
 
 /** A pair of twelve tokens that differ in two places, for vocabularies of 97 or more. */
@@ -101,4 +96,3 @@ export const FAMILY_PAIR: TokenPair = {
   answer: 23,
   wrong: 57,
 };
->>>>>>> 75db502b2757a83926a10a65e086f8354dc41142
