@@ -3,8 +3,8 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
-import { measuredPatience } from "./test/helpers/patience.ts";
-import { LongestFirst, pool } from "./test/helpers/pool.ts";
+import { measuredPatience } from "./test/helpers/runner/patience.ts";
+import { LongestFirst, pool } from "./test/helpers/runner/pool.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/frontend/**/*.test.ts";

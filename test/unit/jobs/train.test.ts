@@ -14,7 +14,7 @@ import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { refused } from "../../helpers/errors.ts";
 import { headscope } from "../../helpers/headscope.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
-import { trainSpec } from "../../helpers/specs.ts";
+import { trainSpec } from "../../helpers/training/specs.ts";
 
 // The trainer here is a stand-in whose curve is chaotic (test/helpers/processes/handlers.mjs): a wrong state shows at once.
 const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
