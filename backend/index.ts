@@ -34,9 +34,11 @@ export {
   pairMetric,
 } from "./circuits/metrics/measure.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
-export { patch } from "./circuits/patching/patch.ts";
-export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/patch.ts";
+export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type { Circuit, CircuitCurve, CircuitRunResult } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
@@ -48,7 +50,16 @@ export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
 export { ranking } from "./common/heads/metric.ts";
 export { headModel } from "./common/heads/model.ts";
 export { METRICS, type MetricName } from "./common/metrics.ts";
-export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
+export {
+  PATCH_DIRECTIONS,
+  PATCH_METHODS,
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_MLPS,
+  type PathEnd,
+  type PathMlps,
+} from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
