@@ -22,9 +22,9 @@ export interface TokenPair {
 /** Options of reading pairs. */
 export interface PairOptions {
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
-  prependBos?: boolean;
+  prependBos?: boolean | undefined;
   /** Origin of the pairs, such as a file's path; errors start with it. */
-  source?: string;
+  source?: string | undefined;
 }
 
 const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer": id or text, "wrong": id or text}';
@@ -132,4 +132,12 @@ export function doubtOf(clean: number, corrupt = Number.NEGATIVE_INFINITY): stri
   if (clean <= corrupt)
     return `the corrupt prompt prefers the answer as much as the clean one (logit differences ${corrupt.toFixed(3)} and ${clean.toFixed(3)}): there is nothing to restore`;
   return undefined;
+}
+
+/** The doubts about pairs that have been run, each with its pair's number where there are several. @param runs logit differences by pair */
+export function pairDoubts(runs: readonly { clean: number; corrupt: number }[]): string[] {
+  return runs.flatMap(({ clean, corrupt }, p) => {
+    const doubt = doubtOf(clean, corrupt);
+    return doubt === undefined ? [] : [runs.length > 1 ? `pair ${p}: ${doubt}` : doubt];
+  });
 }

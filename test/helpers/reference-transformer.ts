@@ -192,8 +192,8 @@ export function reference(model: Model, tokens: readonly number[], facts: (layer
     const attended = attention(x, block, config, facts(l));
     patterns.push(attended.patterns);
     const middle = x.map((v, t) => plus(v, attended.out[t]!));
-    const written = mlp(config.parallel_attn_mlp ? x : middle, block, config);
-    x = middle.map((v, t) => plus(v, written[t]!));
+    const written = config.attn_only ? undefined : mlp(config.parallel_attn_mlp ? x : middle, block, config);
+    x = middle.map((v, t) => plus(v, written?.[t]));
   });
   const last = x.map((v) => norm(v, weights.lnFinal, config));
   const logits = apply(weights.unembed, last).map((out) =>

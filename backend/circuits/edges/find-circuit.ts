@@ -16,8 +16,7 @@ import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { meanOf } from "../means.ts";
-import { tokenPairs } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { pairDoubts, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { gradientScores } from "./eap.ts";
 import { exactEffects, type SplitPair } from "./exact.ts";
@@ -100,9 +99,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
   const { method, edges: kept } = options;
   const { graph, params, edges, byPair } = await scorePairs(model, options);
   const { clean, corrupt } = meanOf(byPair.map(({ clean, corrupt }) => ({ clean, corrupt })));
-  const notes = byPair.flatMap(
-    (pair, p) => notesOf(pair.clean, pair.corrupt, byPair.length > 1 ? p : undefined).notes ?? [],
-  );
+  const notes = pairDoubts(byPair);
   const scored = meanScores(edges, byPair);
   return {
     format: CIRCUIT_FORMAT,
@@ -141,7 +138,7 @@ export async function scorePairs(model: Model, options: FindCircuitOptions): Pro
   const params = parseCircuitParameters(method, options.params);
   const graph = new EdgeGraph(model.config);
   const edges = edgesToScore(model, graph, options);
-  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
+  const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const byPair: PairScores[] = [];
   for (const [p, pair] of pairs.entries()) {

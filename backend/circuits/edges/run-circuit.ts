@@ -4,8 +4,7 @@ import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO 
 import type { Model } from "../../models/model.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { meanOf } from "../means.ts";
-import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { type Pair, pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { circuitsPerBatch, type EdgeSet, runCircuits } from "./assembled-run.ts";
 import { edgeSet, type NamedEdges, namedEdges } from "./circuit-list.ts";
 import { curveAreas, faithfulnessOf } from "./faithfulness.ts";
@@ -119,7 +118,7 @@ export async function measureCircuits(
   options: CircuitWork,
   circuits: readonly EdgeSet[],
 ): Promise<CircuitMetrics> {
-  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
+  const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
   const graph = new EdgeGraph(model.config);
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const { progress } = options;
@@ -129,9 +128,7 @@ export async function measureCircuits(
       progress?.(p * circuits.length + done, pairs.length * circuits.length, "circuit runs");
     byPair.push(await measurePair(model, graph, { pair, circuits, options, onCircuits }));
   }
-  const notes = byPair.flatMap(
-    ({ clean, corrupt }, p) => notesOf(clean, corrupt, pairs.length > 1 ? p : undefined).notes ?? [],
-  );
+  const notes = pairDoubts(byPair);
   return { ...meanOf(byPair), byPair, ...(notes.length > 0 ? { notes } : {}) };
 }
 

@@ -10,8 +10,7 @@ import { meanScores, scorePairs, strongest } from "../edges/find-circuit.ts";
 import type { EdgeGraph } from "../edges/graph.ts";
 import { CIRCUIT_WORK, type CircuitWork, firstOf, measureCircuits, workOf } from "../edges/run-circuit.ts";
 import { meanOf } from "../means.ts";
-import type { Pair } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { type Pair, pairDoubts } from "../pairs.ts";
 import { jaccard } from "./compare.ts";
 import { randomLike } from "./random-circuits.ts";
 import { interval, range, resamplesOf } from "./resample.ts";
@@ -95,9 +94,7 @@ export async function evaluateCircuit(model: Model, options: EvaluateCircuitOpti
     const runs = await ownRuns(session, evaluation, resampled);
     const stability = await stabilityOf(evaluation, circuit, resampled);
     const others = await onOthers(evaluation, { resamples, seed });
-    const notes = pairs.flatMap(
-      ({ clean, corrupt }, p) => notesOf(clean, corrupt, pairs.length > 1 ? p : undefined).notes ?? [],
-    );
+    const notes = pairDoubts(pairs);
     const result = { ...runs, stability, others };
     return {
       format: EVALUATION_FORMAT,

@@ -33,7 +33,7 @@ export class CircuitSession {
   /** Runs both sides of every pair. @throws HeadscopeError for pairs that `tokenPairs` refuses, and what does not fit into memory */
   static async open(model: Model, work: CircuitWork): Promise<CircuitSession> {
     const session = new CircuitSession(model, work);
-    const pairs = tokenPairs(model, work.pairs, work.prependBos === undefined ? {} : work);
+    const pairs = tokenPairs(model, work.pairs, { prependBos: work.prependBos });
     const tokens = pairs.reduce((sum, { clean }) => sum + clean.length, 0);
     checkRoom(model, session.graph, tokens);
     try {
