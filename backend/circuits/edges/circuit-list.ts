@@ -1,4 +1,10 @@
-import { CIRCUIT_FORMAT, type Circuit, type CircuitList, circuitListSchema, circuitSchema } from "../../common/api/circuits.ts";
+import {
+  CIRCUIT_FORMAT,
+  type Circuit,
+  type CircuitList,
+  circuitListSchema,
+  circuitSchema,
+} from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseDocument } from "../../common/heads/document.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
@@ -48,7 +54,11 @@ export function namedEdges(model: Model, graph: EdgeGraph, value: unknown, label
 
 /** Checks a circuit file with scores, as `circuit find` writes it. @param label the file @throws HeadscopeError (input) naming the field */
 export function parseScoredCircuit(value: unknown, label: string): Circuit {
-  return parseDocument(circuitSchema, value, { format: CIRCUIT_FORMAT, label, remedy: "write it with headscope circuit find" });
+  return parseDocument(circuitSchema, value, {
+    format: CIRCUIT_FORMAT,
+    label,
+    remedy: "write it with headscope circuit find",
+  });
 }
 
 /** A circuit as the run takes it. @param edges their numbers */

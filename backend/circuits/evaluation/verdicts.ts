@@ -40,8 +40,10 @@ export function verdictsOf({ faithfulness, completeness, minimality, random, sta
 
 function verdict(name: string, statement: string, { value, low, high }: Interval, limit: number): Verdict {
   const shown = (x: number): string => x.toFixed(2);
-  const word = low === null || high === null ? "undecided" : low >= limit ? "holds" : high < limit ? "does not hold" : "undecided";
-  const within = low === null || high === null ? "one pair, so no interval" : `95 % between ${shown(low)} and ${shown(high)}`;
+  const word =
+    low === null || high === null ? "undecided" : low >= limit ? "holds" : high < limit ? "does not hold" : "undecided";
+  const within =
+    low === null || high === null ? "one pair, so no interval" : `95 % between ${shown(low)} and ${shown(high)}`;
   return {
     name,
     statement,
