@@ -76,6 +76,11 @@ export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 
+/** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
+export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
+/** One of `CIRCUIT_EXPORTS`. */
+export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
+
 /** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
@@ -112,6 +117,10 @@ const TONES = {
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
+  // Of a circuit that is evaluated.
+  holds: "good",
+  "does not hold": "bad",
+  undecided: "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;
