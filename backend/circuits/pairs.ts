@@ -133,3 +133,9 @@ export function doubtOf(clean: number, corrupt = Number.NEGATIVE_INFINITY): stri
     return `the corrupt prompt prefers the answer as much as the clean one (logit differences ${corrupt.toFixed(3)} and ${clean.toFixed(3)}): there is nothing to restore`;
   return undefined;
 }
+
+/** The doubt about a pair as a result's notes. @param p its number, where there are several */
+export function notesOf(clean: number, corrupt: number, p?: number): { notes?: string[] } {
+  const doubt = doubtOf(clean, corrupt);
+  return doubt === undefined ? {} : { notes: [p === undefined ? doubt : `pair ${p}: ${doubt}`] };
+}

@@ -15,8 +15,7 @@ import {
 import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
-import { tokenPairs } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { notesOf, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { gradientScores } from "./eap.ts";
 import { exactEffects, type SplitPair } from "./exact.ts";

@@ -8,7 +8,7 @@ import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
 import { metricValues, pairMetric } from "../metrics/measure.ts";
-import { doubtOf, type TokenPair } from "../pairs.ts";
+import { notesOf, type TokenPair } from "../pairs.ts";
 
 /** One side of a pair, unpatched. */
 export interface SideRun {
@@ -92,10 +92,10 @@ export async function runSides(
 
 /** The doubts about pairs that have been run, each with its number where there are several. */
 function pairNotes(differences: readonly Sides["differences"][]): { notes?: string[] } {
-  const notes = differences.flatMap(({ clean, corrupt }, p) => {
-    const doubt = doubtOf(clean, corrupt);
-    return doubt === undefined ? [] : [differences.length > 1 ? `pair ${p}: ${doubt}` : doubt];
-  });
+  const several = differences.length > 1;
+  const notes = differences.flatMap(
+    ({ clean, corrupt }, p) => notesOf(clean, corrupt, several ? p : undefined).notes ?? [],
+  );
   return notes.length > 0 ? { notes } : {};
 }
 
