@@ -134,8 +134,10 @@ export function doubtOf(clean: number, corrupt = Number.NEGATIVE_INFINITY): stri
   return undefined;
 }
 
-/** The doubt about a pair as a result's notes. @param p its number, where there are several */
-export function notesOf(clean: number, corrupt: number, p?: number): { notes?: string[] } {
-  const doubt = doubtOf(clean, corrupt);
-  return doubt === undefined ? {} : { notes: [p === undefined ? doubt : `pair ${p}: ${doubt}`] };
+/** The doubts about pairs that have been run, each with its pair's number where there are several. @param runs logit differences by pair */
+export function pairDoubts(runs: readonly { clean: number; corrupt: number }[]): string[] {
+  return runs.flatMap(({ clean, corrupt }, p) => {
+    const doubt = doubtOf(clean, corrupt);
+    return doubt === undefined ? [] : [runs.length > 1 ? `pair ${p}: ${doubt}` : doubt];
+  });
 }

@@ -2,7 +2,7 @@ import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../.
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathMlps } from "../../../backend/common/patching.ts";
-import { ApiError, type Caller, post, stream } from "../api/client.ts";
+import { ApiError, type Caller, post, problem, stream } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { hold, positionIn } from "../state/hold.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
@@ -32,15 +32,6 @@ export interface Suggestions {
 const PAUSE = 250;
 /** Seconds that a patching may take unasked: it says how far it is, can be given up, and keeps nobody waiting. */
 const PATIENCE = 90;
-
-const BROKEN_OFF = {
-  type: "about:blank",
-  title: "Not done",
-  status: 0,
-  detail: "the server ended the patching without a result",
-  remedy: "patch again",
-  kind: "network",
-};
 
 /** The pairs of prompts, what is known of them, and what patching them shows. */
 class Patching {
@@ -220,7 +211,7 @@ class Patching {
         };
       }
     }
-    throw new ApiError(BROKEN_OFF);
+    throw new ApiError(problem("network", "Not done", "the server ended the patching without a result", "patch again"));
   }
 
   /** One pair after the other: the server computes one at a time. */
