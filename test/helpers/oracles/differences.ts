@@ -71,3 +71,13 @@ export function innerProduct(a: Tensor, b: Tensor): number {
 export function relativeError(expected: number, found: number): number {
   return Math.abs(expected - found) / Math.max(1, Math.abs(expected));
 }
+
+/** Largest difference between the numbers of two documents, at every place that the second one has; other values must be equal. */
+export function farthest(ours: unknown, theirs: unknown): number {
+  if (typeof theirs === "number") return Math.abs((ours as number) - theirs);
+  if (theirs === null || typeof theirs !== "object") return ours === theirs ? 0 : Number.POSITIVE_INFINITY;
+  if (Array.isArray(theirs) && (ours as unknown[]).length !== theirs.length) return Number.POSITIVE_INFINITY;
+  const place = (key: string): unknown => (ours as Record<string, unknown>)[key];
+  const all = Object.entries(theirs).map(([key, value]) => farthest(place(key), value));
+  return all.reduce((most, each) => (Number.isNaN(each) ? each : Math.max(most, each)), 0);
+}
