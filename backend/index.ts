@@ -17,6 +17,7 @@ export { patch } from "./circuits/patching/patch.ts";
 export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
 export type { Question } from "./circuits/questions.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
+export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";

@@ -31,7 +31,11 @@ export function normals(shape: number[], seed = 5): Tensor {
  * activation is moved by a hook; the engine's gradients have no part in it.
  * @param direction in the shape of the activation
  */
-export function derivativeAlong({ model, input, metric, interventions = [] }: Measured, name: string, direction: Tensor) {
+export function derivativeAlong(
+  { model, input, metric, interventions = [] }: Measured,
+  name: string,
+  direction: Tensor,
+) {
   const step = name.endsWith("scores") ? 1e-2 : 3e-3;
   const tokens = input.tokens ?? [];
   const compiled =

@@ -59,7 +59,12 @@ const modelOf = (config: Partial<ModelConfig>) =>
   randomModel(smallConfig({ n_layers: 2, tie_word_embeddings: false, ...config }));
 
 /** The derivative of the metric by one number of the embedding table, by differences in float64 of a transformer without the engine. */
-function derivativeInFloat64(model: Model, tokens: number[], index: number, facts: (layer: number) => LayerFacts): number {
+function derivativeInFloat64(
+  model: Model,
+  tokens: number[],
+  index: number,
+  facts: (layer: number) => LayerFacts,
+): number {
   const { embed } = model.weights;
   const values = embed.widen().dataSync() as Float32Array;
   const moved = (by: number): [number, number] => {
@@ -138,7 +143,14 @@ describe("a gradient", () => {
   });
 
   it("at the stream is the sum of what flows through a block and what passes by", () => {
-    const names = ["hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_mid", "hook_mlp_in", "hook_resid_post"];
+    const names = [
+      "hook_resid_pre",
+      "hook_attn_out",
+      "hook_mlp_out",
+      "hook_resid_mid",
+      "hook_mlp_in",
+      "hook_resid_post",
+    ];
     const { gradients } = gradient(
       model,
       { tokens: rows },

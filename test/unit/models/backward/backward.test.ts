@@ -57,7 +57,13 @@ describe.each(CASES)("gradients at the inputs of heads and MLP, with $name", ({ 
         const own = gradients.get(name)!;
         const heads = part === 0 ? 6 : G;
         const grouped = tf.tidy(() => {
-          const byHead = tf.reshape(tf.slice(inputs!.heads, [part, 0, 0, 0, 0], [1, 6, 2, 9, 48]), [heads, 6 / heads, 2, 9, 48]);
+          const byHead = tf.reshape(tf.slice(inputs!.heads, [part, 0, 0, 0, 0], [1, 6, 2, 9, 48]), [
+            heads,
+            6 / heads,
+            2,
+            9,
+            48,
+          ]);
           return tf.transpose(tf.sum(byHead, 1), [1, 2, 0, 3]);
         });
         // A norm over all keys together is the same over keys that are repeated, and so is its gradient.
@@ -157,7 +163,10 @@ describe("a backward pass", () => {
       const interventions = scale(at);
       const run = storeRun(model, { tokens }, { interventions });
       const { gradient } = metricGradient(run.logits, metric);
-      expect(kindOf(() => [...backward(run, gradient, { inputs: true })]), at).toBe("unsupported");
+      expect(
+        kindOf(() => [...backward(run, gradient, { inputs: true })]),
+        at,
+      ).toBe("unsupported");
       gradient.dispose();
       run.dispose();
       disposeInterventions(interventions);
