@@ -18,23 +18,23 @@ export interface RetrievalCase {
   /** Span of the needle in it: [start, end). */
   needleSpan: readonly [number, number];
   /** Most tokens to generate, default 10. */
-  maxNewTokens?: number;
+  maxNewTokens?: number | undefined;
   /** Token that ends the answer; default the model's own stops. */
-  stopToken?: number;
+  stopToken?: number | undefined;
   /** Text that a right answer holds, of which minRecall is taken; default the needle. */
-  answer?: string;
+  answer?: string | undefined;
 }
 
 /** Inputs of a probe beside its parameters. */
 export interface ProbeContext {
   /** Rows of token ids to score instead of the probe's own. */
-  tokens?: number[][];
+  tokens?: number[][] | undefined;
   /** Cases, as the probe's own reader gives them. */
-  cases?: readonly object[];
+  cases?: readonly object[] | undefined;
   /** Of random tokens; default 0. */
-  seed?: number;
-  progress?: (done: number, total: number, label: string) => void;
-  signal?: AbortSignal;
+  seed?: number | undefined;
+  progress?: ((done: number, total: number, label: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /** The findings of a probe. */

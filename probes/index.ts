@@ -42,9 +42,9 @@ export async function probe(
   context: ProbeContext = {},
 ): Promise<HeadScores> {
   checkContext("probe", context);
-  const known = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
-  const definition = known.get(typeof name === "string" ? name : name.name);
-  const parsed = known.parse(definition.name, params);
+  const registered = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
+  const definition = registered.get(typeof name === "string" ? name : name.name);
+  const parsed = registered.parse(definition.name, params);
   return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
 }
 
@@ -111,20 +111,20 @@ export async function probeMany(
   context: ProbeContext = {},
 ): Promise<HeadScores[]> {
   checkContext("probeMany", context);
-  const asked = requests.map((request) => {
+  const selected = requests.map((request) => {
     const { name, params = {} } = typeof request === "string" ? { name: request } : request;
     return { definition: probes.get(name), params: probes.parse(name, params) };
   });
-  const shared = asked.filter(({ definition }) => definition.sums !== undefined);
-  const found = await runTogether(
+  const shared = selected.filter(({ definition }) => definition.sums !== undefined);
+  const results = await runTogether(
     model,
     shared.map(({ definition, params }) => ({ sums: definition.sums as PatternSums<z.ZodObject>, params })),
     context,
   );
   const documents: HeadScores[] = [];
-  for (const one of asked) {
+  for (const one of selected) {
     const at = shared.indexOf(one);
-    const result = at >= 0 ? found[at]! : await one.definition.run(model, one.params, context);
+    const result = at >= 0 ? results[at]! : await one.definition.run(model, one.params, context);
     documents.push(document(model, one.definition, { params: one.params, ...result }, context));
   }
   return documents;
@@ -159,8 +159,8 @@ function document(
       }),
     ),
     summary,
-    ...(perCase === undefined ? {} : { perCase }),
-    ...(findings === undefined ? {} : { findings }),
-    ...(notes === undefined ? {} : { notes }),
+    perCase,
+    findings,
+    notes,
   });
 }

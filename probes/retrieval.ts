@@ -77,18 +77,9 @@ export const retrieval: Probe<typeof parameters> = {
       const { generated, scores } = await answerCase(model, trial, params.maxNewTokens, context.signal);
       const text = model.tokenizer?.decode(generated);
       const recall = recallOf(model, trial, generated);
-      const found = trial.answer === undefined ? undefined : (text ?? generated.join(" ")).includes(trial.answer);
+      const answered = trial.answer === undefined ? undefined : (text ?? generated.join(" ")).includes(trial.answer);
       const { needleSpan, length = trial.ids.length, depth } = trial;
-      cases.push({
-        length,
-        ...(depth === undefined ? {} : { depth }),
-        needleSpan,
-        generated,
-        ...(text === undefined ? {} : { text }),
-        ...(found === undefined ? {} : { found }),
-        recall,
-        scores,
-      });
+      cases.push({ length, depth, needleSpan, generated, text, found: answered, recall, scores });
     }
     context.progress?.(trials.length, trials.length, "haystacks");
     const counted = cases.filter(({ recall }) => counts(recall, params.minRecall));
@@ -97,7 +88,7 @@ export const retrieval: Probe<typeof parameters> = {
         remedy: `lower minRecall (the best of ${cases.length} answers has ${Math.max(...cases.map(({ recall }) => recall)).toFixed(2)}), or ask easier questions: shorter lengths, more maxNewTokens`,
       });
     const values = meanTable(counted.map(({ scores }) => scores));
-    const known = cases.filter(({ found }) => found !== undefined);
+    const judged = cases.filter(({ found }) => found !== undefined);
     // Given cases leave nothing of the generator's parameters to record.
     const { lengths: _, depths, needles, ...decoding } = params;
     const generator = { lengths: [...new Set(trials.map(({ length }) => length!))], depths, needles };
@@ -109,7 +100,7 @@ export const retrieval: Probe<typeof parameters> = {
         ...summarise(values),
         trials: cases.length,
         counted: counted.length,
-        ...(known.length > 0 ? { answered: known.filter(({ found }) => found).length } : {}),
+        ...(judged.length > 0 ? { answered: judged.filter(({ found }) => found).length } : {}),
       },
       perCase: cases,
     };

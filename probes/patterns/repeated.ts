@@ -33,12 +33,12 @@ export const repeated = {
     }
     tokens.forEach((row, r) => {
       if (repetition(row) === length) return;
-      const found = repetition(row);
+      const repeats = repetition(row);
       throw new HeadscopeError("input", `row ${r} (${row.length} tokens) is not BOS r r with r of ${length} tokens`, {
         remedy:
-          found === undefined
+          repeats === undefined
             ? "give a first token and then the same tokens twice: the probe scores repeated rows, not text"
-            : `say length=${found}, or give other rows`,
+            : `say length=${repeats}, or give other rows`,
       });
     });
     return tokens;

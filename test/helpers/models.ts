@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
 import type { TokenPair } from "../../backend/circuits/pairs.ts";
+import { afterEach, beforeEach, expect } from "vitest";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { loadModel } from "../../backend/models/load.ts";
@@ -87,3 +88,11 @@ export const FAMILY_PAIR: TokenPair = {
   answer: 23,
   wrong: 57,
 };
+/** Insists, after each test of a file, that it has left no tensor behind. */
+export function leavesNoTensors(): void {
+  let before = 0;
+  beforeEach(() => {
+    before = tf.memory().numTensors;
+  });
+  afterEach(() => expect(tf.memory().numTensors).toBe(before));
+}

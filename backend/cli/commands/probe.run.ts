@@ -59,10 +59,10 @@ async function probeModel(
   parameters: Parameters,
 ): Promise<void> {
   await withModel(context, options, async (model) => {
-    const given = await inputsOf(options, model, name);
+    const inputs = await inputsOf(options, model, name);
     const { seed } = options;
     const { signal, progress } = context;
-    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
+    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...inputs }));
     signal.throwIfAborted();
     if (options.out !== undefined) await writeScores(options.out, scores);
     await context.print(scores, () => withPlace(scoresText(scores), options));
@@ -119,8 +119,8 @@ async function inputsOf(
 ): Promise<Pick<ProbeContext, "tokens" | "cases">> {
   const { readCase } = probes.get(name);
   return {
-    ...(tokensFile === undefined ? {} : { tokens: await readTokens(tokensFile, model) }),
-    ...(casesFile === undefined ? {} : { cases: await readCases(casesFile, model, readCase!) }),
+    tokens: tokensFile === undefined ? undefined : await readTokens(tokensFile, model),
+    cases: casesFile === undefined ? undefined : await readCases(casesFile, model, readCase!),
   };
 }
 

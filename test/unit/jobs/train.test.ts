@@ -11,6 +11,7 @@ import { type TrainRunsOptions, trainRuns } from "../../../backend/jobs/train-ru
 import { checkpointFile, checkpointSteps, runFolder } from "../../../backend/paths.ts";
 import { openStore, type RunRecord, type Store } from "../../../backend/store/store.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { refused } from "../../helpers/errors.ts";
 import { headscope } from "../../helpers/headscope.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 import { trainSpec } from "../../helpers/specs.ts";
@@ -154,8 +155,10 @@ describe("training runs", () => {
     store.updateRun("logistic-1", { job: id, status: "running" });
     const other = startScript(script, [store.folder, "claim"]);
     await other.firstLine;
-    await expect(train(store, runs)).rejects.toThrow(/job 1 is being worked on by process \d+/);
-    expect(() => store.removeRun("logistic-1")).toThrow(/run logistic-1 is being worked on by process \d+ \(job 1\)/);
+    await expect(train(store, runs)).rejects.toThrow(
+      refused("usage", { message: `process ${other.child.pid} (job ${id})` }),
+    );
+    expect(() => store.removeRun("logistic-1")).toThrow(refused("usage", { message: "run logistic-1" }));
     expect(store.shownStatus(store.run("logistic-1"))).toBe("running");
     other.child.kill("SIGKILL");
     await other.ended;
