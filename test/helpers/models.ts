@@ -1,8 +1,8 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
-import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { afterEach, beforeEach, expect } from "vitest";
+import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { loadModel } from "../../backend/models/load.ts";

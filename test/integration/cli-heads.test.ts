@@ -140,3 +140,19 @@ describe("steer", () => {
     expectLine(await headscope([...steered, "--layer", "0", "--vector", join(folder, "none.json")]), 1, /none\.json/);
   });
 });
+
+describe("probe pattern", () => {
+  test("takes an expression or a file of pairs, on rows of any lengths", async () => {
+    const [path, pairs] = [join(folder, "rows.json"), join(folder, "pairs.json")];
+    await writeFile(path, "[[3, 1, 4, 1, 5, 9], [2, 7, 1]]");
+    await writeFile(pairs, "[[1, 0], [2, 1]]");
+    const probed = ["probe", "pattern", "--model", GQA, "--tokens-file", path];
+    const spelt = await headscope([...probed, "--param", "expression=key == query - 1 and query < 3", "--json"]);
+    const listed = await headscope([...probed, "--pattern-file", pairs, "--json"]);
+    expect(JSON.parse(listed.stdout).metrics).toEqual(JSON.parse(spelt.stdout).metrics);
+    expectLine(await headscope([...probed, "--param", "expression=key == process"]), 2, /"process" is unexpected/);
+    expectLine(await headscope([...probed, "--pattern-file", path]), 2, /parameter pairs/);
+    expectLine(await headscope(probed), 2, /no pattern is given/);
+    expectLine(await headscope(["probe", "induction", "--model", GQA, "--pattern-file", pairs]), 2, /unknown parameter "pairs"/); // biome-ignore format: one line
+  });
+});
