@@ -8,7 +8,7 @@ import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
 import { metricValues, pairMetric } from "../metrics/measure.ts";
-import { doubtOf, type TokenPair } from "../pairs.ts";
+import { pairDoubts, type TokenPair } from "../pairs.ts";
 
 /** One side of a pair, unpatched. */
 export interface SideRun {
@@ -90,15 +90,6 @@ export async function runSides(
   }
 }
 
-/** The doubts about pairs that have been run, each with its number where there are several. */
-function pairNotes(differences: readonly Sides["differences"][]): { notes?: string[] } {
-  const notes = differences.flatMap(({ clean, corrupt }, p) => {
-    const doubt = doubtOf(clean, corrupt);
-    return doubt === undefined ? [] : [differences.length > 1 ? `pair ${p}: ${doubt}` : doubt];
-  });
-  return notes.length > 0 ? { notes } : {};
-}
-
 /** Measures of one pair, or means over several. */
 export interface Measured<T> {
   clean: number;
@@ -119,9 +110,10 @@ export function overPairs<R extends Measured<unknown>>(
   results: readonly R[],
   differences: readonly Sides["differences"][],
 ): R & Pick<MeasuredPairs<R["patched"]>, "interval" | "notes"> {
+  const notes = pairDoubts(differences);
   return {
     ...meanOf(results),
     ...(results.length > 1 ? { interval: intervalsOf<Measured<R["patched"]>>(results) } : {}),
-    ...pairNotes(differences),
+    ...(notes.length > 0 ? { notes } : {}),
   };
 }

@@ -6,7 +6,7 @@ import { into, kind, mlps, through } from "../../../frontend/src/patching/params
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const shape = { layers: 2, heads: 4, kvHeads: 2 };
 const info = { ref: "toy", family: "llama", digest: "sha256:1", ...shape, stops: [] };
