@@ -55,16 +55,10 @@ export {
   PATCH_DIRECTIONS,
   PATCH_METHODS,
   PATCH_NODES,
-  PATCH_NODES,
-  PATCH_PLACES,
   PATCH_PLACES,
   PATH_ENDS,
-  PATH_ENDS,
-  PATH_FORMS,
   PATH_MLPS,
   type PathEnd,
-  type PathEnd,
-  type PathForm,
   type PathMlps,
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
