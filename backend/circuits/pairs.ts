@@ -71,44 +71,65 @@ function problem(issue: z.core.$ZodIssue, pair: object): string {
 }
 
 function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label: string): TokenPair {
-  const { config } = model;
   const refuse = (what: string, remedy: string) => new HeadscopeError("input", `${label}${what}`, { remedy });
-  const [clean, corrupt] = (["clean", "corrupt"] as const).map((name) => {
-    const given = pair[name];
-    const ids = typeof given === "string" ? encodeText(model, given, prependBos, { label }) : [...given];
-    checkRow(ids, `${label}${name}`, { config });
-    return ids;
-  }) as [number[], number[]];
+  const [clean, corrupt] = (["clean", "corrupt"] as const).map((name) =>
+    promptIds(model, pair[name], `${label}${name}`, prependBos),
+  ) as [number[], number[]];
   if (clean.length !== corrupt.length)
     throw refuse(
       `the clean prompt has ${clean.length} tokens and the corrupt one ${corrupt.length}`,
       "patching goes position by position: give two sides of one length",
     );
-  const [right, wrong] = (["answer", "wrong"] as const).map((name) => {
-    const text = pair[name];
-    const ids = typeof text === "string" ? encodeText(model, text, false, { label }) : [text];
-    if (ids.length !== 1)
-      throw refuse(
-        `${name} ${JSON.stringify(text)} is ${ids.length} tokens`,
-        "give one token: its id, or a text that is one token (mind the space in front)",
-      );
-    checkId(ids[0], `${label}${name}`, config);
-    return ids[0]!;
-  }) as [number, number];
+  const answers = answerIds(model, pair, label);
   if (clean.join() === corrupt.join())
     throw refuse("the two prompts are the same", "change what decides between the answers");
-  if (right === wrong) throw refuse("the answer and the wrong one are the same token", "give two different ones");
-  return { clean, corrupt, answer: right, wrong };
+  return { clean, corrupt, ...answers };
+}
+
+/** Ids of a prompt that is given as a text or as ids. @param label names it; errors start with it */
+export function promptIds(
+  model: Model,
+  prompt: string | readonly number[],
+  label: string,
+  prependBos: boolean | undefined,
+): number[] {
+  const ids = typeof prompt === "string" ? encodeText(model, prompt, prependBos, { label: `${label}: ` }) : [...prompt];
+  checkRow(ids, label, model);
+  return ids;
+}
+
+/** Ids of the two answers. @param label stands before errors @throws HeadscopeError (input) for what is not one token, or one for both */
+export function answerIds(
+  model: Model,
+  answers: Pick<Pair, "answer" | "wrong">,
+  label: string,
+): Pick<TokenPair, "answer" | "wrong"> {
+  const [answer, wrong] = (["answer", "wrong"] as const).map((name) => {
+    const given = answers[name];
+    const ids = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
+    const first = ids.length > 1 ? `, or its first alone (${ids[0]})` : "";
+    if (ids.length !== 1)
+      throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${ids.length} tokens`, {
+        remedy: `give one token: its id, or a text that is one token (mind the space in front)${first}`,
+      });
+    checkId(ids[0], `${label}${name}`, model.config);
+    return ids[0]!;
+  }) as [number, number];
+  if (answer === wrong)
+    throw new HeadscopeError("input", `${label}the answer and the wrong one are the same token`, {
+      remedy: "give two different ones",
+    });
+  return { answer, wrong };
 }
 
 /**
  * The doubt about a pair whose prompts have been run; undefined where all is well.
- * @param clean logit(answer) - logit(wrong) after the clean prompt @param corrupt after the corrupt one
+ * @param clean logit(answer) - logit(wrong) after the clean prompt @param corrupt after the corrupt one; left out where there is none
  */
-export function doubtOf(clean: number, corrupt: number): string | undefined {
+export function doubtOf(clean: number, corrupt = Number.NEGATIVE_INFINITY): string | undefined {
   if (clean <= 0)
-    return "the clean prompt does not prefer its answer: are the answers swapped, or is a space in front missing?";
+    return `the clean prompt does not prefer its answer (logit difference ${clean.toFixed(3)}): are the answers swapped, or is a space in front missing?`;
   if (clean <= corrupt)
-    return "the corrupt prompt prefers the answer as much as the clean one: there is nothing to restore";
+    return `the corrupt prompt prefers the answer as much as the clean one (logit differences ${corrupt.toFixed(3)} and ${clean.toFixed(3)}): there is nothing to restore`;
   return undefined;
 }

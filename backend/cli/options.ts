@@ -73,6 +73,28 @@ export function tokenOptions(command: Command): Command {
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
 }
 
+/** Options of a command about prompts with two answers each. */
+export interface QuestionOptions extends TokenOptions {
+  readonly pairFile?: string;
+  /** Id, or text of one token. */
+  readonly answer?: string;
+  readonly wrong?: string;
+  readonly position: number;
+}
+
+/** Adds --pair-file, or --text and --tokens-file with --answer and --wrong, and --position. */
+export function questionOptions(command: Command): Command {
+  return tokenOptions(
+    command.option(
+      "--pair-file <file>",
+      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts. Of each the clean prompt is run',
+    ),
+  )
+    .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
+    .option("--wrong <token>", "the wrong answer, alike")
+    .option("--position <n>", "position that is read, negative ones from the end", integer("--position"), -1);
+}
+
 /** Adds --interventions. */
 export function interventionsOption(command: Command, what: string): Command {
   return command.option("--interventions <file>", `${what} (JSON list; docs/add-an-intervention.md shows the words)`);

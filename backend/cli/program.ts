@@ -2,6 +2,7 @@ import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { type Exit, output, problems } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
+import { register as attribute } from "./commands/attribute.ts";
 import { register as compare } from "./commands/compare.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
@@ -9,8 +10,10 @@ import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
+import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
+import { register as lens } from "./commands/lens.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
@@ -48,6 +51,9 @@ const COMMANDS = [
   ablate,
   pairs,
   patch,
+  attribute,
+  lens,
+  head,
   generate,
   needle,
   forward,

@@ -30,3 +30,13 @@ export function command(
   });
   return ["npx headscope", ...words.map(quote), ...parts].join(" ");
 }
+
+/** A shell line that writes a value to a JSON file. */
+export function fileLine(name: string, value: unknown): string {
+  return `printf '%s' ${quote(JSON.stringify(value))} > ${name}`;
+}
+
+/** Path of a file of the data folder, for a command line that is run beside it. */
+export function dataFile(id: string): string {
+  return `.headscope/${id}`;
+}

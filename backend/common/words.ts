@@ -53,6 +53,11 @@ export const PROCESSING = ["fold_ln", "center_writing_weights", "center_unembed"
 /** One of `PROCESSING`. */
 export type Processing = (typeof PROCESSING)[number];
 
+/** Heads between which composition is measured: those named, or all of the model. */
+export const COMPOSITION_SCOPES = ["heads", "all"] as const;
+/** One of `COMPOSITION_SCOPES`. */
+export type CompositionScope = (typeof COMPOSITION_SCOPES)[number];
+
 /** Events of GET /api/events. */
 export const EVENTS = ["job", "run", "metrics", "checkpoint", "library", "start", "reset"] as const;
 /** One of `EVENTS`. */

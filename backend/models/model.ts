@@ -25,7 +25,7 @@ export class Model {
   readonly tokenizerFault: string | undefined;
   /** Key of its captured functions beside shapes. */
   readonly key: string;
-  readonly #rotary = new Map<boolean, RotaryTables>();
+  readonly #rotary: Map<boolean, RotaryTables>;
 
   constructor(parts: {
     ref: string;
@@ -37,6 +37,8 @@ export class Model {
     /** Default none. */
     stops?: Stops;
     tokenizerFault?: string | undefined;
+    /** Tables of a model that rotates alike. */
+    rotary?: Map<boolean, RotaryTables>;
   }) {
     this.ref = parts.ref;
     this.family = parts.family;
@@ -48,6 +50,16 @@ export class Model {
     this.tokenizerFault = parts.tokenizerFault;
     const { n_layers: _, n_ctx: __, ...shape } = parts.config;
     this.key = JSON.stringify(shape);
+    this.#rotary = parts.rotary ?? new Map();
+  }
+
+  /**
+   * The model with other weights, and a config that rotates alike. It shares everything else with this one and owns nothing:
+   * whoever makes it frees the tensors that are new, and never disposes it.
+   */
+  with(changes: Pick<Model, "config" | "weights">): Model {
+    const { ref, family, digest, tokenizer, stops, tokenizerFault } = this;
+    return new Model({ ref, family, digest, tokenizer, stops, tokenizerFault, rotary: this.#rotary, ...changes });
   }
 
   /** Bytes of the weights as they are held. */

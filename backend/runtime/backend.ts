@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import type * as tfjs from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
+import { registerGradients } from "./gradients.ts";
 import { loadNative, nativeBackend } from "./native.ts";
 import { useTf } from "./tf.ts";
 
@@ -30,7 +31,10 @@ let chosen: Promise<BackendChoice> | undefined;
  * @throws HeadscopeError when the forced backend is unknown or can't be had, saying how to get it
  */
 export function initBackend(): Promise<BackendChoice> {
-  chosen ??= choose();
+  chosen ??= choose().then((choice) => {
+    registerGradients();
+    return choice;
+  });
   return chosen;
 }
 

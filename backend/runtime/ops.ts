@@ -146,9 +146,21 @@ export function embedRows(table: Tensor, index: Tensor): Tensor {
 }
 
 /** Sums rows by the number of where they belong. @param x [k, width] @param index int32 [k] @returns [rows, width] */
-function sumRows(x: Tensor, index: Tensor, rows: number): Tensor {
+export function sumRows(x: Tensor, index: Tensor, rows: number): Tensor {
+  if (!hasNative()) return tf.matMul(tf.oneHot(index as Tensor1D, rows).toFloat() as Tensor2D, x as Tensor2D, true);
   const attrs = [typeAttr("T", "float32"), typeAttr("Tindices", "int32"), typeAttr("Tnumsegments", "int32")];
   return rawOp("UnsortedSegmentSum", attrs, [x, index, tf.scalar(rows, "int32")]);
+}
+
+/**
+ * A condition on a tensor, through which no gradient flows: tfjs has none for comparisons and refuses to go back through them.
+ * @param test gives bools in the shape of x
+ */
+export function conditionOn(x: Tensor, test: (x: Tensor) => Tensor): Tensor {
+  return tf.customGrad((...args: (Tensor | ((saved: Tensor[]) => void))[]) => {
+    const source = args[0] as Tensor;
+    return { value: test(source), gradFunc: (dy: Tensor) => [tf.zerosLike(dy)] };
+  })(x);
 }
 
 /** Rows of a narrow matrix, widened to float32. @param index int32 [n] @returns [n, width] */

@@ -66,3 +66,27 @@ export function when(iso: string, now: Date = new Date()): string {
   const year = date.getFullYear() === now.getFullYear() ? {} : ({ year: "numeric" } as const);
   return `${date.toLocaleDateString(undefined, { day: "numeric", month: "short", ...year })} ${hour}`;
 }
+
+/** A loss or a change of it in nats: three decimals. */
+export function nats(value: number): string {
+  return value.toFixed(3).replace("-", "−");
+}
+
+/** A change of a loss with its sign; one that rounds to nothing has none. */
+export function signed(value: number): string {
+  const text = nats(value).replace(/^−(0\.000)$/, "$1");
+  return value > 0 && text !== "0.000" ? `+${text}` : text;
+}
+
+/** A weight as it is written beside a token. Half precision has none between zero and 6e-8. */
+export function weightText(weight: number): string {
+  if (weight < 1e-7) return "<1e−7";
+  if (weight < 0.001) return weight.toExponential(1).replace("e-", "e−");
+  return weight < 1 ? weight.toFixed(3) : weight.toPrecision(3);
+}
+
+/** A token's text with its whitespace made visible: · for spaces, ↵ for line ends, ⇥ for tabs. */
+export function visible(token: string): string {
+  if (token === "") return "∅";
+  return token.replaceAll(" ", "·").replaceAll("\r", "␍").replaceAll("\n", "↵").replaceAll("\t", "⇥");
+}

@@ -1,6 +1,10 @@
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
+import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
+import { loadModel } from "../../backend/models/load.ts";
 import { Model } from "../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
@@ -65,3 +69,21 @@ export function maxDifference(
   for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs(x[i]! - y[i]!));
   return worst;
 }
+
+const FOLDER = fileURLToPath(new URL("../fixtures/families", import.meta.url));
+
+/** The families of test/fixtures/families. */
+export const FAMILIES: readonly string[] = readdirSync(FOLDER).sort();
+
+/** A tiny random model of a family. */
+export function loadFamily(name: string): Promise<Model> {
+  return loadModel(`${FOLDER}/${name}`);
+}
+
+/** A pair of twelve tokens that differ in two places, for vocabularies of 97 or more. */
+export const FAMILY_PAIR: TokenPair = {
+  clean: [5, 41, 17, 80, 3, 66, 29, 52, 90, 11, 41, 73],
+  corrupt: [5, 62, 17, 80, 3, 66, 29, 8, 90, 11, 41, 73],
+  answer: 23,
+  wrong: 57,
+};

@@ -10,7 +10,12 @@ import type { Affine } from "./types.ts";
  * @param name full hook name
  * @throws HeadscopeError (usage) for a query that a frozen or patched pattern does not have
  */
-export function sliceAffine(affine: Affine, name: string, chunk: Chunk, plan: Plan): Affine | undefined {
+export function sliceAffine(
+  affine: Affine,
+  name: string,
+  chunk: Chunk,
+  plan: Pick<Plan, "starts">,
+): Affine | undefined {
   const before = affine.before && sliceAffine(affine.before, name, chunk, plan);
   const pattern = isPattern(name);
   const axis = pattern ? 2 : 1;
@@ -33,7 +38,7 @@ export function sliceAffine(affine: Affine, name: string, chunk: Chunk, plan: Pl
 }
 
 /** By row, the position of the sequence at which a chunk begins. */
-export function chunkStarts(chunk: Chunk, plan: Plan): number[] {
+export function chunkStarts(chunk: Chunk, plan: Pick<Plan, "starts">): number[] {
   return plan.starts.map((start) => start + chunk.first);
 }
 
@@ -120,7 +125,7 @@ export function joinChunks(parts: Tensor[], plan: Plan, width: number): Tensor {
  * The same with zeros where a row has no tokens: rows of a batch are as long as its longest.
  * @param name hook name, of patterns and scores [rows, heads, query, key]; else [rows, positions, ...]
  */
-export function withoutPadding(t: Tensor, name: string, { lengths, total }: Plan): Tensor {
+export function withoutPadding(t: Tensor, name: string, { lengths, total }: Pick<Plan, "lengths" | "total">): Tensor {
   if (lengths.every((length) => length === total)) return t;
   const pattern = isPattern(name);
   const real = tf.tensor2d(

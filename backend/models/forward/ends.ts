@@ -96,8 +96,8 @@ function rotationsAt(pass: ForwardPass, chunk: Chunk, positions: Tensor, length:
   return { global, local: rotary_local ? rotation(true) : global };
 }
 
-/** Positions of one row whose logits are wanted. @throws HeadscopeError (usage) for one that the row does not have */
-function logitPositions(
+/** Positions of one row whose logits are wanted. @param total of the longest row @throws HeadscopeError (usage) for one that the row does not have */
+export function logitPositions(
   wanted: Exclude<LogitsAt, "none">,
   length: number,
   { row, total }: { row: number; total: number },

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { reshapeOpen } from "../../runtime/ops.ts";
+import { conditionOn, reshapeOpen } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { type Hook, UNHOOKED } from "./hook.ts";
@@ -219,14 +219,22 @@ function patternOf(masked: Tensor, mask: Tensor | undefined, hook: Hook): Tensor
     : masked;
   const pattern = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
   return hook(PATTERN, pattern, (set) =>
-    mask ? where(tf.greater(tf.add(mask, tf.zerosLike(set)), MASKED), set, 0) : set,
+    mask
+      ? where(
+          conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
+          set,
+          0,
+        )
+      : set,
   );
 }
 
 /** True where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
 function seen(scores: Tensor, mask?: Tensor): Tensor {
-  const above = tf.logicalNot(tf.lessEqual(scores, MASKED));
-  return mask ? tf.logicalAnd(tf.greater(mask, MASKED), above) : above;
+  return conditionOn(scores, (x) => {
+    const above = tf.logicalNot(tf.lessEqual(x, MASKED));
+    return mask ? tf.logicalAnd(tf.greater(mask, MASKED), above) : above;
+  });
 }
 
 function where(condition: Tensor, x: Tensor, otherwise: number): Tensor {

@@ -4,18 +4,10 @@ import { embedRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { localWindow, type ModelConfig } from "../config.ts";
 import { flattenEnd, type Weights } from "../weights/weights.ts";
-import { attend, attendPrefill } from "./attention.ts";
-import {
-  attentionInput,
-  type Block,
-  blockOutput,
-  normalise,
-  normaliseHeads,
-  type Rotation,
-  rotate,
-  unembed,
-} from "./block.ts";
+import { attend } from "./attention.ts";
+import { type Block, blockOutput, normalise, normaliseHeads, type Rotation, rotate, unembed } from "./block.ts";
 import { UNHOOKED } from "./hook.ts";
+import { type BlockTokens, wholeBlock } from "./whole-block.ts";
 
 /** Input of a training forward. */
 export interface TrainingInput {
@@ -61,35 +53,6 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
   return unembed(x, end.over(end.handles), config, UNHOOKED);
 }
 
-interface Tokens {
-  rows: number;
-  positions: number;
-  /** Keys that a query reaches where the layer's attention is local. */
-  local: number | undefined;
-}
-
-/** A block over all positions. @param x [rows * positions, d_model] @returns alike */
-function wholeBlock(
-  x: Tensor,
-  rotation: Rotation | undefined,
-  block: Block,
-  { rows, positions: T, local }: Tokens,
-): Tensor {
-  const { config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const [q, k, v] = attentionInput(x, rotation, block);
-  const tokens = {
-    q: tf.reshape(q, [rows, T, H, D]),
-    k: tf.reshape(k, [rows, T, G, D]),
-    v: tf.reshape(v, [rows, T, G, D]),
-    position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
-    valid: tf.ones([T, 1]),
-    local,
-  };
-  const [z] = attendPrefill(tokens, [], config, hook);
-  return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block);
-}
-
 /**
  * The last block where only the last position's output is wanted: keys and values of all positions, all else of the last.
  * @param x [rows * positions, d_model] @returns [rows, d_model]
@@ -98,7 +61,7 @@ function lastBlock(
   x: Tensor,
   rotation: Rotation | undefined,
   block: Block,
-  { rows, positions: T, local }: Tokens,
+  { rows, positions: T, local }: BlockTokens,
 ): Tensor {
   const { weights, config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;

@@ -1,11 +1,12 @@
 import { Random } from "../../../backend/common/random.ts";
 import { randomRows } from "../../../backend/common/token-rows.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
-import { heldIn, hold } from "../state/held.ts";
+import { hold, positionIn } from "../state/hold.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
+import type { Way } from "./commands.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions/interventions.ts";
 import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
 
@@ -34,7 +35,7 @@ class AblationRequest {
   readonly activeExtras: number = $derived(this.extras.filter(({ off }) => !off).length);
 
   /** Position of the token that is held in the present text; undefined for none. */
-  readonly held: number | undefined = $derived(heldIn(heldToken.value, prompt.request));
+  readonly held: number | undefined = $derived(positionIn(heldToken.value, prompt.request));
 
   /** Holds a token of the present text, or lets it go; another token has no wrong answer. */
   hold(position: number | undefined): void {
@@ -75,6 +76,12 @@ class AblationRequest {
     seed: seed.value,
     reference: this.reference,
   });
+
+  /** The same with the control, as a command line says it. @param reference rows of at least the measured rows' length */
+  way(reference: Rows = this.reference): Way {
+    const { method, byPosition, seed } = this.ablation;
+    return { method, byPosition, controls: controls.value, seed, reference };
+  }
 
   /** Everything that is switched on, as data. */
   readonly interventions: readonly Intervention[] = $derived(activeInterventions(this.ablation, this.extras));

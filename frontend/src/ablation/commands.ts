@@ -1,4 +1,4 @@
-import { command, quote } from "../../../backend/common/command-line.ts";
+import { command, fileLine, } from "../../../backend/common/command-line.ts";
 import type { Rows } from "./interventions/interventions.ts";
 
 /** Model, input and heads of the page's command lines. */
@@ -44,11 +44,6 @@ export function generateCommand(setting: Setting, maxTokens: number): string {
     ablate: setting.heads.length === 0 ? undefined : setting.heads.join(","),
   });
   return [...tokenFiles(setting.input), line].join(" && ");
-}
-
-/** A shell line that writes a value to a JSON file. */
-export function fileLine(name: string, value: unknown): string {
-  return `printf '%s' ${quote(JSON.stringify(value))} > ${name}`;
 }
 
 function tokenFiles(input: Setting["input"]): string[] {

@@ -1,7 +1,8 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { counted } from "../../../backend/common/plural.ts";
 import type { Table } from "../components/card/files.ts";
-import { visible } from "../components/tokens/tokens.ts";
+import { visible } from "../format.ts";
+
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
@@ -97,14 +98,7 @@ class EffectView {
   /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
   readonly command: (() => string) | undefined = $derived.by(() => {
     if (ablationRequest.heads.length === 0 || ablationRequest.activeExtras > 0) return undefined;
-    return () =>
-      ablateCommand(this.setting, {
-        method: method.value,
-        byPosition: ablationRequest.ablation.byPosition,
-        controls: controls.value,
-        seed: seed.value,
-        reference: ablationRequest.ablation.reference,
-      });
+    return () => ablateCommand(this.setting, ablationRequest.way());
   });
 }
 

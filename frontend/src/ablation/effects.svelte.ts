@@ -1,11 +1,11 @@
 import type { AblateResult, InterveneResult } from "../../../backend/common/api/interventions.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { post } from "../api/client.ts";
+import type { Control } from "../components/head-card/verdict.ts";
 import { afterFrame } from "../components/plot/frame.ts";
 import { Answer, type Call } from "../state/answer.svelte.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
-import type { Control } from "./loss/effect.ts";
 import { controls } from "./params.ts";
 
 /** Losses of the prompt in one run: the mean, and of each token from the second on. */
@@ -22,11 +22,11 @@ export interface Effect {
   readonly clean: Line;
   readonly changed: Line;
   /** Absent until it is measured, without heads to draw, and beside interventions of other kinds. */
-  readonly control?: Control;
+  readonly control?: Control | undefined;
   /** The same tokens in both, likeliest in either first. */
   readonly next: { readonly before: readonly Candidate[]; readonly after: readonly Candidate[] };
   /** Logit of the held token less that of the wrong answer, where one was asked for. */
-  readonly difference?: AblateResult["difference"];
+  readonly difference?: AblateResult["difference"] | undefined;
   /** True if the control is yet to come. */
   readonly pending: boolean;
   readonly ms: number;
@@ -78,8 +78,8 @@ function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
     heads,
     clean: line(clean),
     changed: line(ablated),
-    ...(control === undefined ? {} : { control }),
-    ...(difference === undefined ? {} : { difference }),
+    control,
+    difference,
     next: { before: side("clean"), after: side("ablated") },
     pending,
     ms,

@@ -1,6 +1,6 @@
 import { ABLATION_METHODS } from "../../../backend/common/words.ts";
 import { choice, flag, json, list, number } from "../state/codecs.ts";
-import { heldCodec } from "../state/held.ts";
+import { holdCodec } from "../state/hold.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import type { Extra } from "./interventions/interventions.ts";
 import { PARTS } from "./loss/part.ts";
@@ -18,7 +18,7 @@ export const switchedOff = urlParam("left-in", list());
 /** Interventions other than on whole heads. */
 export const extras = urlParam("interventions", json<readonly Extra[]>([]));
 /** The token that is held. */
-export const heldToken = urlParam("token", heldCodec);
+export const heldToken = urlParam("token", holdCodec);
 /** Id of the wrong answer that the held token is compared with; -1 for none. */
 export const wrongToken = urlParam("against", number(-1, { least: -1, whole: true }));
 /** The part of the text that the verdict is about. */

@@ -1,14 +1,14 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { formatHead, readHead } from "../../../backend/common/heads/head.ts";
 import { rank } from "../components/head-grid/grid.ts";
+import { CONTRASTS } from "../components/matrix/contrast.ts";
+import { loadPattern, type Patterns, pick } from "../components/matrix/patterns.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
 import { prompt } from "../state/prompt.svelte.ts";
 import { openHead } from "../state/selection.svelte.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { CONTRASTS } from "./contrast.ts";
-import { loadPattern, type Patterns, pick } from "./patterns.ts";
 
 export const contrast = urlParam("contrast", choice(CONTRASTS, "linear"));
 /** True if weights are multiplied by the norm of what the key's value writes. */

@@ -1,6 +1,7 @@
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
 import { readHead } from "../../../backend/common/heads/head.ts";
-import { metricParam } from "../heads/params.ts";
+import { metricParam } from "../components/head-metrics/gridMetric.svelte.ts";
+
 import { openHead, selection } from "../state/selection.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { groupStart } from "./finding.ts";

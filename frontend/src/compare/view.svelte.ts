@@ -1,11 +1,11 @@
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
 import type { ModelInfo } from "../../../backend/common/api/models.ts";
-import { command } from "../../../backend/common/command-line.ts";
+import { command, dataFile } from "../../../backend/common/command-line.ts";
 import { get } from "../api/client.ts";
-import { fileOf } from "../heads/commands.ts";
-import { headMetrics } from "../heads/headMetrics.svelte.ts";
-import type { Metric } from "../heads/metrics.ts";
-import { headsView } from "../heads/view.svelte.ts";
+
+import { gridMetric } from "../components/head-metrics/gridMetric.svelte.ts";
+import { headMetrics } from "../components/head-metrics/headMetrics.svelte.ts";
+import type { Metric } from "../components/head-metrics/metrics.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
@@ -29,7 +29,7 @@ class ComparisonView {
 
   /** The metric that both are compared by; its document is absent where the first model has none. */
   readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived(
-    headsView.awaited ?? headsView.metric ?? { probe: "induction", name: "induction" },
+    gridMetric.awaited ?? gridMetric.value ?? { probe: "induction", name: "induction" },
   );
 
   readonly #ofSecond: readonly KeptScores[] = $derived(
@@ -85,7 +85,7 @@ class ComparisonView {
   command(): string {
     const { first, second, metric } = this;
     const top = bestParam.value === BEST ? undefined : bestParam.value;
-    return command(["compare", fileOf(first!.id), fileOf(second!.id)], { metric: metric.name, top });
+    return command(["compare", dataFile(first!.id), dataFile(second!.id)], { metric: metric.name, top });
   }
 
   /** Keeps to the second model and to the comparison of the present choices; run in an effect. */

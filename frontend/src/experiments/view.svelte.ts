@@ -24,7 +24,7 @@ class ExperimentsView {
 
   /** Reports of the chosen experiment, newest first, also while the list is read anew; undefined until it is here. */
   readonly reports = $derived.by(() => {
-    const entries = this.entries.value ?? this.entries.before;
+    const entries = this.entries.latest;
     return entries && (entries.find(({ name }) => name === this.definition?.name)?.reports ?? []);
   });
 

@@ -2,8 +2,6 @@ import { choice, number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { ORDERS } from "./finder/finder.ts";
 
-/** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
-export const metricParam = urlParam("metric", text());
 /** The probe that is to be measured. */
 export const probeParam = urlParam("probe", text("induction"));
 /** The metric across the scatter plot; "" for the second there is. */
@@ -15,6 +13,4 @@ export const toParam = urlParam("to", number(-1, { least: -1, whole: true }));
 /** Least value that the finder shows; "" for all. */
 export const leastParam = urlParam("least", text());
 export const orderParam = urlParam("order", choice(ORDERS, "highest"));
-/** Span of the colours: all values that a metric can have, or those that it has. */
-export const scaleParam = urlParam("scale", choice(["whole", "own"], "whole"));
 export const listParam = urlParam("list", choice(["heads", "layers"], "heads"));

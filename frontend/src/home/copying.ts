@@ -1,4 +1,4 @@
-import { chosenMetric, documentMetrics, type Metric } from "../heads/metrics.ts";
+import { chosenMetric, documentMetrics, type Metric } from "../components/head-metrics/metrics.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 
 /**

@@ -1,8 +1,8 @@
 import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
-import { command } from "../../../backend/common/command-line.ts";
+import { command, dataFile } from "../../../backend/common/command-line.ts";
 import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
-import { below, type MaskFile, withMask } from "./mask/choice.ts";
+import { type MaskFile, withMask } from "./mask/choice.ts";
 import { stopFlag } from "./text/stops.ts";
 
 /** A mask as the terminal needs it. */
@@ -66,7 +66,7 @@ export function needleCommand({ model, lengths, depths, needles, maxTokens, seed
 export function searchCommand(request: Omit<Extract<JobRequest, { kind: "mask-search" }>, "kind" | "model">): string {
   const { scores, metric, sink, recent, lengths } = request;
   const options = {
-    scores: below(scores),
+    scores: dataFile(scores),
     metric,
     smallest: true,
     lengths: lengths.join(","),
@@ -100,7 +100,7 @@ export function exportCommand(
     out: format.output === "folder" ? format.name : `heads.${extension}`,
   };
   const words = ["export", format.name];
-  if (from === "scores") return command(words, { scores: below(scores), ...options });
+  if (from === "scores") return command(words, { scores: dataFile(scores), ...options });
   if (named) return command(words, { heads: ablated.join(","), ...options });
   return withMask(file, (mask) => command(words, { mask, ...options }));
 }

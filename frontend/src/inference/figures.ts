@@ -1,4 +1,5 @@
 import { lineColour, plotlyScale } from "../colours.ts";
+import { verticalLine } from "../components/plot/levels.ts";
 import type { MaskCurve } from "./mask/choice.ts";
 import type { Curves } from "./memory/kv.ts";
 import type { NeedleTable, Side } from "./needle/needle.ts";
@@ -40,7 +41,6 @@ export function memoryFigure(curves: Curves, measured: readonly Point[]) {
     layout: {
       xaxis: { title: { text: "context (tokens)" }, rangemode: "tozero" },
       yaxis: { title: { text: "keys and values (MB)" }, rangemode: "tozero" },
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hovermode: "x unified",
     },
   };
@@ -58,34 +58,19 @@ export function curveFigure({ answered, points }: MaskCurve, smallest: number | 
     line: { color: lineColour(colour), width: 2 },
     marker: { size: 7 },
   });
-  const right = line(
-    `questions answered, of ${answered}`,
-    points.map((point) => point.right),
-    0,
-  );
-  const loss = line(
-    "loss (nats a token)",
-    points.map((point) => point.loss),
-    6,
-  );
-  const mark = {
-    type: "line",
-    x0: smallest,
-    x1: smallest,
-    yref: "paper",
-    y0: 0,
-    y1: 1,
-    line: { dash: "dot", width: 1 },
-  };
+  const right = points.map((point) => point.right);
+  const loss = points.map((point) => point.loss);
   return {
-    data: [right, { ...loss, yaxis: "y2" }],
+    data: [
+      line(`questions answered, of ${answered}`, right, 0),
+      { ...line("loss (nats a token)", loss, 6), yaxis: "y2" },
+    ],
     layout: {
       xaxis: { title: { text: "KV heads kept" }, rangemode: "tozero" },
       yaxis: { title: { text: "answered" }, rangemode: "tozero" },
       yaxis2: { title: { text: "loss" }, overlaying: "y", side: "right", showgrid: false },
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hovermode: "x unified",
-      shapes: smallest === undefined ? [] : [mark],
+      shapes: smallest === undefined ? [] : [verticalLine(smallest)],
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { PairInput } from "../../../backend/common/api/patching.ts";
 import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/patching.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
-import { heldCodec } from "../state/held.ts";
+import { holdCodec } from "../state/hold.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import { PATCH_LIST, PLACE_LIST } from "./choices.ts";
 
@@ -19,4 +19,4 @@ export const through = urlParam("through", choice(PATH_ENDS, "k"));
 /** Modules on a path: nothing, or the MLPs between. */
 export const form = urlParam("form", choice(PATH_FORMS, "direct"));
 /** Position that is marked in the shown pair. */
-export const positionParam = urlParam("position", heldCodec);
+export const positionParam = urlParam("position", holdCodec);

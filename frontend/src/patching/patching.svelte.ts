@@ -1,11 +1,11 @@
 import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../../../backend/common/api/patching.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
-import { command } from "../../../backend/common/command-line.ts";
+import { command, fileLine } from "../../../backend/common/command-line.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
-import { fileLine } from "../ablation/commands.ts";
+
 import { ApiError, type Caller, post, stream } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
-import { heldIn, hold } from "../state/held.ts";
+import { hold, positionIn } from "../state/hold.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pair/pairs.ts";
@@ -130,7 +130,7 @@ class Patching {
   }
 
   /** Position that is marked in the shown pair; undefined for none. */
-  readonly marked: number | undefined = $derived(heldIn(positionParam.value, this.pair));
+  readonly marked: number | undefined = $derived(positionIn(positionParam.value, this.pair));
 
   /** Marks a position of the shown pair, or none. */
   mark(position: number | undefined): void {

@@ -1,5 +1,8 @@
+import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { Problem } from "../../../backend/common/api/problem.ts";
+import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
 import { ApiError, post, remove } from "../api/client.ts";
+import { workspace } from "./workspace.svelte.ts";
 
 /** Something that a button asks the server to do: whether it is under way, and why it was refused. */
 export class Action {
@@ -20,6 +23,30 @@ export class Action {
     } finally {
       this.busy = false;
     }
+  }
+}
+
+/** Asks for a job. @throws ApiError */
+export function startJob(request: JobRequest): Promise<JobSummary> {
+  return post("/api/jobs", request);
+}
+
+/** A job that is started here: why it was refused, and how it stands. */
+export class JobAction extends Action {
+  #started = $state.raw<JobSummary>();
+
+  /** The job started last, as the server's events have it. */
+  get job(): JobSummary | undefined {
+    const own = this.#started;
+    return own && (workspace.jobs.value?.find(({ id }) => id === own.id) ?? own);
+  }
+
+  /** @returns the job; undefined where it was refused */
+  start(request: JobRequest): Promise<JobSummary | undefined> {
+    return this.do(async () => {
+      this.#started = await startJob(request);
+      return this.#started;
+    });
   }
 }
 

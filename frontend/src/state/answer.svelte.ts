@@ -73,6 +73,16 @@ export class Answer<T> {
     return this.#question !== undefined && this.value === undefined ? this.#held?.value : undefined;
   }
 
+  /** The answer to show: that to the present question, else the one before. */
+  get latest(): T | undefined {
+    return this.value ?? this.before;
+  }
+
+  /** True if the one to show answers another question than the present one. */
+  get stale(): boolean {
+    return this.before !== undefined;
+  }
+
   get state(): Standing {
     return this.#foremost ? this.#foremost.state : this.#own;
   }

@@ -134,6 +134,8 @@ export interface UrlParam<T> {
   readonly name: string;
   /** Reactive; setting it is a step of undo. */
   value: T;
+  /** Sets it, as a control tells of a new value. */
+  readonly set: (value: T) => void;
   /** Parameters for `view.change` and `view.href` that set it. */
   to(value: T): Record<string, string | undefined>;
 }
@@ -147,6 +149,7 @@ export function urlParam<T>(name: string, codec: Codec<T>): UrlParam<T> {
     const text = codec.encode(value);
     return { [name]: text === codec.encode(codec.default) ? undefined : text };
   };
+  const set = (value: T): void => view.change(encode(value));
   // Decoded values keep their identity while the text stays the same.
   let cache: { text: string; value: T } | undefined;
   return {
@@ -158,8 +161,9 @@ export function urlParam<T>(name: string, codec: Codec<T>): UrlParam<T> {
       return cache.value;
     },
     set value(value: T) {
-      view.change(encode(value));
+      set(value);
     },
+    set,
     to: encode,
   };
 }

@@ -5,6 +5,7 @@ import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
 import type { RunSummary } from "../../../backend/common/api/runs.ts";
 import type { HeadScores } from "../../../backend/common/heads/scores.ts";
+import { isActive } from "../../../backend/common/words.ts";
 import { get } from "../api/client.ts";
 import { Documents } from "../api/documents.svelte.ts";
 import { Latest } from "../api/latest.svelte.ts";
@@ -18,15 +19,38 @@ const chosenModel = urlParam("model", text());
 /** A score document with its id in the data folder. */
 export type KeptScores = HeadScores & { readonly id: string };
 
+/** A thing of the server's under its path: a list, or what it says of itself. */
+class Listing<T> extends Latest<T> {
+  readonly #path: string;
+
+  constructor(path: string) {
+    super();
+    this.#path = path;
+  }
+
+  /** Reads it anew. */
+  again(): Promise<void> {
+    return this.ask((signal) => get<T>(this.#path, signal));
+  }
+
+  /** Puts an item of a list in place of the same one, or at the end. */
+  put<I>(this: Listing<I[]>, item: I, same: (other: I) => boolean): void {
+    this.change((items) => {
+      const at = items.findIndex(same);
+      return at < 0 ? [...items, item] : items.with(at, item);
+    });
+  }
+}
+
 /** The server's lists: read once, kept true by its events. Every list is undefined until it has been read. */
 class Workspace {
-  readonly health = new Latest<Health>();
-  readonly definitions = new Latest<Definitions>();
-  readonly models = new Latest<ModelEntry[]>();
-  readonly runs = new Latest<RunSummary[]>();
-  readonly jobs = new Latest<JobSummary[]>();
-  readonly scores = new Latest<ScoresEntry[]>();
-  readonly masks = new Latest<MaskEntry[]>();
+  readonly health = new Listing<Health>("/api/health");
+  readonly definitions = new Listing<Definitions>("/api/definitions");
+  readonly models = new Listing<ModelEntry[]>("/api/models");
+  readonly runs = new Listing<RunSummary[]>("/api/runs");
+  readonly jobs = new Listing<JobSummary[]>("/api/jobs");
+  readonly scores = new Listing<ScoresEntry[]>("/api/scores");
+  readonly masks = new Listing<MaskEntry[]>("/api/masks");
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
   /** Score documents. */
@@ -78,6 +102,11 @@ class Workspace {
     return this.#documents.get(id);
   }
 
+  /** The newest job of a kind that is at work for a model, or waits; of the present one by default. */
+  activeJob(kind: JobSummary["kind"], model = this.model): JobSummary | undefined {
+    return this.jobs.value?.findLast((job) => job.kind === kind && job.model === model && isActive(job.status));
+  }
+
   /** Masks that fit the present model. */
   get fittingMasks(): readonly MaskEntry[] {
     const info = this.info.value;
@@ -96,29 +125,24 @@ class Workspace {
     events.on("reset", () => this.refresh());
     events.on("library", ({ scores }) => {
       if (scores !== undefined) this.#documents.renew(scores);
-      read(this.scores, "/api/scores");
-      read(this.masks, "/api/masks");
+      void this.scores.again();
+      void this.masks.again();
     });
     events.on("start", (start) => this.health.change((health) => ({ ...health, start })));
-    events.on("checkpoint", () => read(this.models, "/api/models"));
+    events.on("checkpoint", () => this.models.again());
     events.on("job", (job) => {
-      this.#put(this.jobs, job, ({ id }) => id === job.id);
-      if (job.status === "done" && job.kind === "pull") read(this.models, "/api/models");
+      this.jobs.put(job, ({ id }) => id === job.id);
+      if (job.status === "done" && job.kind === "pull") void this.models.again();
     });
-    events.on("run", (run) => this.#put(this.runs, run, ({ id }) => id === run.id));
+    events.on("run", (run) => this.runs.put(run, ({ id }) => id === run.id));
   }
 
   /** Reads everything anew. */
   refresh(): void {
     this.info.again();
     this.#documents.renew();
-    read(this.health, "/api/health");
-    read(this.definitions, "/api/definitions");
-    read(this.models, "/api/models");
-    read(this.runs, "/api/runs");
-    read(this.jobs, "/api/jobs");
-    read(this.scores, "/api/scores");
-    read(this.masks, "/api/masks");
+    const { health, definitions, models, runs, jobs, scores, masks } = this;
+    for (const listing of [health, definitions, models, runs, jobs, scores, masks]) void listing.again();
   }
 
   /** Keeps `info` on the model that is worked with; run in an effect of the app. */
@@ -130,17 +154,6 @@ class Workspace {
       get<ModelInfo>(`/api/models/${encodeURIComponent(model)}`, call),
     );
   }
-
-  #put<T>(list: Latest<T[]>, item: T, same: (other: T) => boolean): void {
-    list.change((items) => {
-      const at = items.findIndex(same);
-      return at < 0 ? [...items, item] : items.with(at, item);
-    });
-  }
-}
-
-function read<T>(what: Latest<T>, path: string): void {
-  what.ask((signal) => get<T>(path, signal));
 }
 
 export const workspace = new Workspace();

@@ -1,8 +1,6 @@
 import { describe, expect, it } from "vitest";
-
 import { interventionSchema } from "../../../backend/hooks/intervention-schema.ts";
 import { ablateCommand, generateCommand } from "../../../frontend/src/ablation/commands.ts";
-
 import {
   activeInterventions,
   asInterventions,
@@ -12,8 +10,9 @@ import {
   templates,
 } from "../../../frontend/src/ablation/interventions/interventions.ts";
 import { removeHead, setExtra, setLeftIn } from "../../../frontend/src/ablation/interventions/list.ts";
-import { band, changes, controlLosses, shade, signed, verdictOf } from "../../../frontend/src/ablation/loss/effect.ts";
 import { meanWithin, secondCopy } from "../../../frontend/src/ablation/rows.ts";
+import { band, changes, controlLosses, shade, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
+import { signed } from "../../../frontend/src/format.ts";
 
 const zero: HeadAblation = {
   heads: ["18.6", "3.1", "18.2"],

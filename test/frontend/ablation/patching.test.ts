@@ -23,7 +23,7 @@ import {
   strongest,
   unionOfDiffer,
 } from "../../../frontend/src/patching/result/restored.ts";
-import { heldIn } from "../../../frontend/src/state/held.ts";
+import { positionIn } from "../../../frontend/src/state/hold.ts";
 import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
@@ -181,7 +181,7 @@ describe("the link from the strongest places to the Ablation page", () => {
     view.change({ ...selection.to(["1.0", "1.2"]), ...question }, "ablation");
     expect(promptText.value).toBe(text);
     // The answer follows the clean prompt, is held there in this very text, and is set against the wrong one.
-    expect(heldIn(heldToken.value, prompt.request)).toBe(ids.length);
+    expect(positionIn(heldToken.value, prompt.request)).toBe(ids.length);
     expect(wrongToken.value).toBe(7);
     expect(partParam.value).toBe("auto");
     expect(selection.value).toEqual(["1.0", "1.2"]);

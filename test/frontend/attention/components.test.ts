@@ -1,7 +1,7 @@
 import { flushSync, mount, unmount } from "svelte";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import PatternMatrix from "../../../frontend/src/attention/matrix/PatternMatrix.svelte";
-import AttentionTokens from "../../../frontend/src/attention/tokens/AttentionTokens.svelte";
+import AttentionTokens from "../../../frontend/src/components/attention-tokens/AttentionTokens.svelte";
+import PatternMatrix from "../../../frontend/src/components/matrix/PatternMatrix.svelte";
 
 const TOKENS = ["<s>", " the", "\n"];
 const PATTERN = Float32Array.of(1, 0, 0, 0.25, 0.75, 0, 0, 0.4, 0.6);

@@ -1,15 +1,15 @@
 import { describe, expect, it, vi } from "vitest";
+import { RequestCache } from "../../../frontend/src/api/requestCache.ts";
+import { layerSvg } from "../../../frontend/src/attention/layerSvg.ts";
+import { stripSvg } from "../../../frontend/src/components/attention-tokens/stripSvg.ts";
 import {
   MOST_DENSE,
   matrixSvg,
   patternCommand,
   patternJson,
   patternTable,
-} from "../../../frontend/src/attention/exports.ts";
-import { layerSvg } from "../../../frontend/src/attention/layer/layerSvg.ts";
-import { Shared } from "../../../frontend/src/attention/matrix/shared.ts";
-import { pick } from "../../../frontend/src/attention/patterns.ts";
-import { stripSvg } from "../../../frontend/src/attention/tokens/stripSvg.ts";
+} from "../../../frontend/src/components/matrix/exports.ts";
+import { pick } from "../../../frontend/src/components/matrix/patterns.ts";
 
 const named = {
   head: "3.1",
@@ -124,7 +124,7 @@ describe("answers that are shared", () => {
   const soon = () => new Promise((resolve) => setTimeout(resolve, 5));
 
   it("one question at once is one request, and its answer is kept", async () => {
-    const shared = new Shared<string>(10, (value) => value.length);
+    const shared = new RequestCache<string>(10, (value) => value.length);
     const ask = vi.fn(async () => "abc");
     expect(await Promise.all([shared.get("k", ask), shared.get("k", ask)])).toEqual(["abc", "abc"]);
     expect(await shared.get("k", ask)).toBe("abc");
@@ -132,7 +132,7 @@ describe("answers that are shared", () => {
   });
 
   it("what was used longest ago makes room", async () => {
-    const shared = new Shared<string>(6, (value) => value.length);
+    const shared = new RequestCache<string>(6, (value) => value.length);
     for (const key of ["a", "b"]) await shared.get(key, async () => "xxx");
     shared.held("a");
     await shared.get("c", async () => "xxx");
@@ -140,7 +140,7 @@ describe("answers that are shared", () => {
   });
 
   it("a request ends when nobody waits for it, not before", async () => {
-    const shared = new Shared<string>(10, (value) => value.length);
+    const shared = new RequestCache<string>(10, (value) => value.length);
     let given!: AbortSignal;
     const ask = (signal: AbortSignal) => {
       given = signal;
@@ -158,7 +158,7 @@ describe("answers that are shared", () => {
   });
 
   it("a failure is not kept", async () => {
-    const shared = new Shared<string>(10, (value) => value.length);
+    const shared = new RequestCache<string>(10, (value) => value.length);
     await expect(shared.get("k", () => Promise.reject(new Error("no")))).rejects.toThrow("no");
     expect(await shared.get("k", async () => "yes")).toBe("yes");
   });

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { colourTable, keyOfBits, packed } from "../../../frontend/src/attention/colourTable.ts";
-import { CONTRASTS, place, scaleOf, ticks } from "../../../frontend/src/attention/contrast.ts";
-import { thinned } from "../../../frontend/src/attention/matrix/axes.ts";
-import { onKey, onWheel } from "../../../frontend/src/attention/matrix/matrixInput.ts";
-import { paintCells } from "../../../frontend/src/attention/matrix/paint.ts";
-import { Pyramid } from "../../../frontend/src/attention/matrix/pyramid.ts";
-import { cellAt, pan, reveal, seen, whole, zoom } from "../../../frontend/src/attention/matrix/viewport.ts";
 import { heat, heatStops } from "../../../frontend/src/colours.ts";
+import { thinned } from "../../../frontend/src/components/matrix/axes.ts";
+import { colourTable, keyOfBits, packed } from "../../../frontend/src/components/matrix/colourTable.ts";
+import { CONTRASTS, place, scaleOf, ticks } from "../../../frontend/src/components/matrix/contrast.ts";
+import { onKey, onWheel } from "../../../frontend/src/components/matrix/matrixInput.ts";
+import { paintCells } from "../../../frontend/src/components/matrix/paint.ts";
+import { Pyramid } from "../../../frontend/src/components/matrix/pyramid.ts";
+import { cellAt, pan, reveal, seen, whole, zoom } from "../../../frontend/src/components/matrix/viewport.ts";
 
 /** A causal pattern whose rows sum to one, rounded to half precision's 11 bits, as the server sends it. */
 function causal(tokens: number): Float32Array {

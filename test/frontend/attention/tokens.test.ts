@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { acrossLines, type Box, clipped, connector, nearest } from "../../../frontend/src/attention/matrix/boxes.ts";
+import {
+  acrossLines,
+  type Box,
+  clipped,
+  connector,
+  nearest,
+} from "../../../frontend/src/components/attention-tokens/boxes.ts";
 import {
   averages,
   incoming,
@@ -7,9 +13,9 @@ import {
   meanIncoming,
   outgoing,
   strongest,
-} from "../../../frontend/src/attention/statistics.ts";
-import { marksOf, restingMarks, strength } from "../../../frontend/src/attention/tokens/strip.ts";
-import { weightText } from "../../../frontend/src/attention/weightText.ts";
+} from "../../../frontend/src/components/attention-tokens/statistics.ts";
+import { marksOf, restingMarks, strength } from "../../../frontend/src/components/attention-tokens/strip.ts";
+import { weightText } from "../../../frontend/src/format.ts";
 
 /** 4 tokens; the rows sum to one. */
 // biome-ignore format: a matrix

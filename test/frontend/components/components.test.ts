@@ -13,8 +13,7 @@ import TextArea from "../../../frontend/src/components/controls/TextArea.svelte"
 import State from "../../../frontend/src/components/notes/State.svelte";
 import NextTokens from "../../../frontend/src/components/tokens/NextTokens.svelte";
 import TokenStrip from "../../../frontend/src/components/tokens/TokenStrip.svelte";
-import { visible } from "../../../frontend/src/components/tokens/tokens.ts";
-import { duration, figure, percent, size } from "../../../frontend/src/format.ts";
+import { duration, figure, percent, size, visible } from "../../../frontend/src/format.ts";
 
 // happy-dom has no popovers yet.
 HTMLElement.prototype.hidePopover ??= () => {};

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import GridLegend from "../../../frontend/src/components/head-grid/GridLegend.svelte";
 import { rank, ranksByName, rankText } from "../../../frontend/src/components/head-grid/grid.ts";
-import { nothingFound, scaleOf } from "../../../frontend/src/components/head-grid/scale.ts";
+import { nothingFound, scaleOf } from "../../../frontend/src/components/head-metrics/scale.ts";
 import { figure, isSentence, like } from "../../../frontend/src/format.ts";
 
 const definitions = {

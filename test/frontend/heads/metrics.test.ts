@@ -5,7 +5,12 @@ import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { parseHeads } from "../../../backend/heads/refs.ts";
 import { ablationEffect } from "../../../frontend/src/components/head-card/effect.ts";
 import { maskEffect } from "../../../frontend/src/components/head-card/maskEffect.ts";
-import { ablateCommand, finderCommand, headsOption, metricCommand } from "../../../frontend/src/heads/commands.ts";
+import {
+  ablateCommand,
+  finderCommand,
+  headsOption,
+  metricCommand,
+} from "../../../frontend/src/components/head-metrics/commands.ts";
 import {
   chosenAgainst,
   chosenMetric,
@@ -17,7 +22,7 @@ import {
   runOf,
   trainingMetrics,
   writeMetricName,
-} from "../../../frontend/src/heads/metrics.ts";
+} from "../../../frontend/src/components/head-metrics/metrics.ts";
 
 const SHAPE = { layers: 2, heads: 4, kvHeads: 2 };
 const QUERY = [

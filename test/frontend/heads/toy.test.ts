@@ -2,11 +2,11 @@ import { type Component, flushSync, mount, unmount } from "svelte";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import HeadPicker from "../../../frontend/src/components/head-choice/HeadPicker.svelte";
 import TopHeads from "../../../frontend/src/components/head-choice/TopHeads.svelte";
+import { gridMetric, metricParam } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
+import { headMetrics } from "../../../frontend/src/components/head-metrics/headMetrics.svelte.ts";
 import FinderFilters from "../../../frontend/src/heads/finder/FinderFilters.svelte";
-import { headMetrics } from "../../../frontend/src/heads/headMetrics.svelte.ts";
 import Heads from "../../../frontend/src/heads/Page.svelte";
-import { metricParam } from "../../../frontend/src/heads/params.ts";
-import { headsView } from "../../../frontend/src/heads/view.svelte.ts";
+
 import { kind } from "../../../frontend/src/patching/params.ts";
 import WhatCard from "../../../frontend/src/patching/WhatCard.svelte";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
@@ -94,8 +94,8 @@ describe("a toy run of two layers that has no scores but those of its training",
 
   it("is coloured with chance marked, as its run tells it", async () => {
     await use("run:r-1");
-    expect(headsView.metric?.document).toBeUndefined();
-    expect(headsView.scale.chance).toBe(0.02);
+    expect(gridMetric.value?.document).toBeUndefined();
+    expect(gridMetric.scale.chance).toBe(0.02);
   });
 
   it("has no figure of its one metric against itself, whatever the address says", async () => {

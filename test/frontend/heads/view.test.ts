@@ -1,8 +1,9 @@
 import { flushSync, mount, unmount } from "svelte";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import TopHeads from "../../../frontend/src/components/head-choice/TopHeads.svelte";
+import { gridMetric, metricParam } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
 import ProbeRunner from "../../../frontend/src/heads/ProbeRunner.svelte";
-import { metricParam, orderParam, probeParam } from "../../../frontend/src/heads/params.ts";
+import { orderParam, probeParam } from "../../../frontend/src/heads/params.ts";
 import { headsView } from "../../../frontend/src/heads/view.svelte.ts";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
@@ -40,13 +41,13 @@ beforeAll(async () => {
   workspace.open();
   await vi.waitFor(() => {
     workspace.follow();
-    expect(headsView.metric).toBeDefined();
+    expect(gridMetric.value).toBeDefined();
   }, patiently(5_000));
 });
 
 describe("the view of the Heads page", () => {
   it("begins with induction, and follows the metric of the address", () => {
-    expect(headsView.metric?.id).toBe("start/toy.json#induction");
+    expect(gridMetric.value?.id).toBe("start/toy.json#induction");
     metricParam.value = "start/toy.json#alpha";
     expect(headsView.ranked.map(({ name }) => name)).toEqual(["0.1", "1.0", "1.1", "0.0"]);
     metricParam.value = "";
@@ -102,7 +103,7 @@ describe("a probe that is measured for a question", () => {
     workspace.refresh();
     view.change({ ...metricParam.to("probe:sink#importance"), ...probeParam.to("sink") });
     await vi.waitFor(() => expect(workspace.definitions.value?.probes).toHaveLength(1), patiently(5_000));
-    expect(headsView.awaited).toEqual({ probe: "sink", name: "importance" });
+    expect(gridMetric.awaited).toEqual({ probe: "sink", name: "importance" });
     const target = document.createElement("div");
     const shown = mount(ProbeRunner, { target });
     flushSync();

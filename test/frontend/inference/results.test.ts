@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { NeedleTrial } from "../../../backend/common/api/jobs.ts";
+import { compareTokens, differenceWords } from "../../../frontend/src/components/tokens/differences.ts";
 import { defaultFrom, type ExportFormat, given, refusal } from "../../../frontend/src/inference/export/formats.ts";
 import {
   answerWords,
@@ -12,7 +13,6 @@ import {
   offeredLengths,
   readNumbers,
 } from "../../../frontend/src/inference/needle/needle.ts";
-import { compareTokens, differenceWords } from "../../../frontend/src/inference/text/differ.ts";
 import { longExample } from "../../../frontend/src/inference/text/example.ts";
 
 describe("two continuations", () => {

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import type { QueueEntry } from "../../../backend/common/api/health.ts";
 import type { Candidate } from "../../../backend/common/api/prompts.ts";
-import { controlLosses, verdictOf } from "../../../frontend/src/ablation/loss/effect.ts";
 import { meanAt, partFor, partsOf, positionsOf, repeatedPositions } from "../../../frontend/src/ablation/loss/part.ts";
+import { controlLosses, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
 import { meantToken, precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";
 import type { Patched } from "../../../frontend/src/patching/patching.svelte.ts";
 import { nothingWords, queryHeads } from "../../../frontend/src/patching/result/result.ts";
-import { heldCodec, heldIn, hold } from "../../../frontend/src/state/held.ts";
+import { hold, holdCodec, positionIn } from "../../../frontend/src/state/hold.ts";
 import { reasonOf } from "../../../frontend/src/state/queue.svelte.ts";
 
 describe("the part of a text that a verdict is about", () => {
@@ -79,9 +79,9 @@ describe("a held token", () => {
 
   it("is held in its text alone, also through an address", () => {
     const held = hold(3, a);
-    const read = heldCodec.decode(heldCodec.encode(held));
+    const read = holdCodec.decode(holdCodec.encode(held));
     expect(read).toEqual(held);
-    expect([heldIn(read, a), heldIn(read, b), heldIn(read, { ...a, model: "other" })]).toEqual([
+    expect([positionIn(read, a), positionIn(read, b), positionIn(read, { ...a, model: "other" })]).toEqual([
       3,
       undefined,
       undefined,
@@ -89,8 +89,8 @@ describe("a held token", () => {
   });
 
   it("that names no text holds nothing", () => {
-    expect(heldCodec.decode("3")).toBeUndefined();
-    expect(heldIn(hold(undefined, a), a)).toBeUndefined();
+    expect(holdCodec.decode("3")).toBeUndefined();
+    expect(positionIn(hold(undefined, a), a)).toBeUndefined();
   });
 });
 

@@ -3,6 +3,7 @@ import { answerOf } from "../../../backend/server/http/problems.ts";
 import { definitions } from "../../../backend/server/routes/definitions.ts";
 import { modelParameters, trainingParameters } from "../../../backend/training/parameters.ts";
 import { makeSpec } from "../../../backend/training/spec.ts";
+import { problemsByField } from "../../../frontend/src/components/controls/flags.ts";
 import { exampleTokens, readTokens } from "../../../frontend/src/training/checkpoint/prompts.ts";
 import { Scrub } from "../../../frontend/src/training/checkpoint/scrub.ts";
 import {
@@ -10,7 +11,6 @@ import {
   draftOf,
   flagsOf,
   groupFlags,
-  problemsByField,
   readSeeds,
   trainCommand,
   trainRequest,

@@ -1,8 +1,8 @@
 import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
+import { band } from "../../components/head-card/verdict.ts";
 import type { Figure } from "../../components/plot/figure.ts";
-import { band } from "./effect.ts";
 
 /** Losses at each place of a row, of one row or means over several. */
 export interface LossLines {

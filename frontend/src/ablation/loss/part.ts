@@ -1,4 +1,4 @@
-import { visible } from "../../components/tokens/tokens.ts";
+import { visible } from "../../format.ts";
 
 /** Parts of a text that a verdict can be about; "auto" for what fits the question. */
 export const PARTS = ["auto", "all", "repeated", "token", "from", "answer"] as const;

@@ -5,11 +5,11 @@ import type { Subject } from "./subject.ts";
 export interface Provenance extends Subject {
   readonly title: string;
   /** Version of headscope. */
-  readonly headscope?: string;
+  readonly headscope?: string | undefined;
   /** The command line that gives the same in the terminal; absent where there is none. */
-  readonly command?: string;
+  readonly command?: string | undefined;
   /** Other choices, by name. */
-  readonly settings?: Readonly<Record<string, unknown>>;
+  readonly settings?: Readonly<Record<string, unknown>> | undefined;
   /** ISO 8601 time. */
   readonly created: string;
 }
@@ -22,15 +22,15 @@ export function provenanceOf(
   title: string,
   command: string,
   subject: Subject,
-  settings?: Readonly<Record<string, unknown>> | undefined,
+  settings?: Readonly<Record<string, unknown>>,
 ): Provenance {
   const { health } = workspace;
   return {
     title,
     ...subject,
-    ...(health.value === undefined ? {} : { headscope: health.value.version }),
-    ...(command === "" ? {} : { command }),
-    ...(settings === undefined ? {} : { settings }),
+    headscope: health.value?.version,
+    command: command || undefined,
+    settings,
     created: new Date().toISOString(),
   };
 }

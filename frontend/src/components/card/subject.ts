@@ -4,9 +4,9 @@ import { workspace } from "../../state/workspace.svelte.ts";
 /** The model or models that a figure or a table is of. */
 export interface Subject {
   /** References, with ", " between several; absent where no model is meant. */
-  readonly model?: string;
+  readonly model?: string | undefined;
   /** Of the weights, in the order of the models; absent where it is not known. */
-  readonly digest?: string;
+  readonly digest?: string | undefined;
 }
 
 /** Key of the context in which a page leaves its subject. */
@@ -27,8 +27,5 @@ export function subjectHere(): () => Subject {
 
 function inUse(): Subject {
   const { info, model } = workspace;
-  return {
-    ...(model === "" ? {} : { model }),
-    ...(info.value === undefined ? {} : { digest: info.value.digest }),
-  };
+  return { model: model || undefined, digest: info.value?.digest };
 }

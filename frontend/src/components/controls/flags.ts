@@ -1,3 +1,4 @@
+import type { Problem } from "../../../../backend/common/api/problem.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
@@ -57,4 +58,13 @@ function inRange(range: string, value: number): boolean {
     limit(/below (\S+?)(?:,|\s|$)/),
   ];
   return !(value < least! || value > most! || value <= above! || value >= below!);
+}
+
+/** Puts a problem beside the parameters that it is about. @param names of all parameters */
+export function problemsByField(
+  { detail, remedy, field = [] }: Problem,
+  names: readonly string[],
+): Record<string, string> {
+  const text = remedy === undefined ? detail : `${detail}: ${remedy}`;
+  return Object.fromEntries([field].flat().flatMap((name) => (names.includes(name) ? [[name, text]] : [])));
 }

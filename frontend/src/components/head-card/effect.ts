@@ -1,5 +1,5 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
-import { type Verdict, verdictOf } from "../../ablation/loss/effect.ts";
+import { type Verdict, verdictOf } from "./verdict.ts";
 
 /** The effect of taking heads out on one row of tokens; losses in nats a token. */
 export interface AblationEffect {

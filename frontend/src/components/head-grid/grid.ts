@@ -1,8 +1,29 @@
-import { formatHead, type Head, readHead } from "../../../../backend/common/heads/head.ts";
+import {
+  formatHead,
+  type Head,
+  type HeadAxis,
+  type HeadShape,
+  readHead,
+} from "../../../../backend/common/heads/head.ts";
 import { type HeadTable, type RankedHead, rankTable } from "../../../../backend/common/heads/table.ts";
 
 /** Direction in which the layers run: down the page, or from left to right. */
 export type Orientation = "layers-down" | "layers-across";
+
+/** A table in which nothing is measured. @param columns heads or KV heads of a layer */
+export function emptyTable(layers: number, columns: number): number[][] {
+  return Array.from({ length: layers }, () => new Array<number>(columns).fill(Number.NaN));
+}
+
+/** The form of a grid of a model's heads: layers from left to right where they are many, or no fewer than the heads. */
+export function gridForm(shape: HeadShape, axis: HeadAxis = "heads") {
+  return {
+    groups: axis === "heads" ? shape.heads / shape.kvHeads : 1,
+    prefix: axis === "heads" ? ("H" as const) : ("KV" as const),
+    orientation:
+      shape.layers > 12 || shape.layers >= shape[axis] ? ("layers-across" as const) : ("layers-down" as const),
+  };
+}
 
 /** The value of a head in a table; undefined outside it. */
 export function valueIn(values: HeadTable, name: string): number | undefined {

@@ -1,3 +1,8 @@
+/** A line down a plotly figure at a place of its axis x. @param line its look */
+export function verticalLine(x: number, line: object = { width: 1, dash: "dot" }): Record<string, unknown> {
+  return { type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line };
+}
+
 /** A value to compare with, such as chance. */
 export interface Level {
   readonly value: number;

@@ -50,7 +50,7 @@ class Exporting {
   });
 
   /** True if what is shown is no longer what would be written. */
-  readonly stale = $derived(this.written.before !== undefined);
+  readonly stale = $derived(this.written.stale);
 
   /** Keeps to what would be written now; run in an effect of the page. */
   follow(): void {

@@ -1,5 +1,5 @@
 import type { MaskEntry, MaskRequest } from "../../../../backend/common/api/heads.ts";
-import { command, quote } from "../../../../backend/common/command-line.ts";
+import { command, dataFile, quote } from "../../../../backend/common/command-line.ts";
 import type { HeadShape } from "../../../../backend/common/heads/head.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { kvTable } from "../../../../backend/common/heads/metric.ts";
@@ -7,6 +7,7 @@ import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../../backend/common/heads/window.ts";
 import type { SelectionRule } from "../../../../backend/common/words.ts";
 import { asKvHeads } from "../../components/head-choice/algebra.ts";
+import { emptyTable } from "../../components/head-grid/grid.ts";
 
 export const SOURCES = ["score", "heads", "hand", "library"] as const;
 /** Origin of a mask: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
@@ -45,7 +46,7 @@ export function askFor(choice: Choice, model: string, shape: HeadShape): MaskAsk
       if (choice.scores === "")
         return {
           missing:
-            "No scores of this model yet: run a probe on the Heads page, import a file below, or choose by hand.",
+            "No scores of this model yet: run a probe on the Heads page, import a file dataFile, or choose by hand.",
         };
       return { post: { scores: choice.scores, metric: choice.metric, [choice.rule]: choice.value, ...window } };
     case "heads":
@@ -122,18 +123,13 @@ export interface MaskFile {
  * @param saved id of the mask in the library, where it is in it
  */
 export function maskFile(choice: Choice, saved: string | undefined, mask: HeadMask | undefined): MaskFile {
-  if (saved !== undefined) return { file: below(saved) };
+  if (saved !== undefined) return { file: dataFile(saved) };
   if (mask === undefined) return {};
   if (choice.source !== "score")
     return { make: `printf '%s\\n' ${quote(JSON.stringify(mask))} > mask.json`, file: "mask.json" };
   const { scores, metric, rule, value, sink, recent } = choice;
-  const options = { scores: below(scores), metric, [rule]: value, sink, recent, out: "mask.json" };
+  const options = { scores: dataFile(scores), metric, [rule]: value, sink, recent, out: "mask.json" };
   return { make: command(["mask"], options), file: "mask.json" };
-}
-
-/** A file of the data folder, as the command line reads it. */
-export function below(id: string): string {
-  return `.headscope/${id}`;
 }
 
 /** Lines to run one after the other, the first of which may make the mask. */
@@ -171,6 +167,5 @@ export function tableOf(
   if (metric !== undefined && axis === "kvHeads") return { values: kvTable(document!, metric), known: true };
   if (metric !== undefined && metric.axis === axis) return { values: metric.values, known: true };
   const { layers = 0, heads = 0, kvHeads = 0 } = shape ?? {};
-  const nothing = () => new Array<number>(axis === "heads" ? heads : kvHeads).fill(Number.NaN);
-  return { values: Array.from({ length: layers }, nothing), known: false };
+  return { values: emptyTable(layers, axis === "heads" ? heads : kvHeads), known: false };
 }

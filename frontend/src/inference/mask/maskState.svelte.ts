@@ -122,9 +122,9 @@ class MaskState {
   }
 
   /** The mask that is drawn: also the one of the choice before, while the next is made. */
-  readonly drawn: HeadMask | undefined = $derived(this.answer.value ?? this.answer.before);
+  readonly drawn: HeadMask | undefined = $derived(this.answer.latest);
   /** True if what is drawn is of another choice than the present one. */
-  readonly stale: boolean = $derived(this.answer.before !== undefined);
+  readonly stale: boolean = $derived(this.answer.stale);
 
   /** KV heads that keep everything. */
   readonly full = $derived.by(

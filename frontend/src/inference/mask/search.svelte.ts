@@ -1,8 +1,5 @@
-import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
-import { isActive } from "../../../../backend/common/words.ts";
 import type { JobRequest } from "../../../../backend/jobs/kinds/index.ts";
-import { post } from "../../api/client.ts";
-import { Action, cancelJob } from "../../state/action.svelte.ts";
+import { Action, startJob } from "../../state/action.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { maskState } from "./maskState.svelte.ts";
 
@@ -34,11 +31,7 @@ class MaskSearch {
   });
 
   /** The search that is at work or waits, of the present model. */
-  readonly job = $derived.by(() =>
-    workspace.jobs.value?.findLast(
-      ({ kind, model, status }) => kind === "mask-search" && model === workspace.model && isActive(status),
-    ),
-  );
+  readonly job = $derived.by(() => workspace.activeJob("mask-search"));
 
   /** The last search of the present model where it failed. */
   readonly failed = $derived.by(() => {
@@ -50,12 +43,7 @@ class MaskSearch {
 
   async start(): Promise<void> {
     const { request } = this;
-    if (request !== undefined) await this.action.do(() => post<JobSummary>("/api/jobs", request));
-  }
-
-  async cancel(): Promise<void> {
-    const { job } = this;
-    if (job !== undefined) await this.action.do(() => cancelJob(job.id));
+    if (request !== undefined) await this.action.do(() => startJob(request));
   }
 }
 

@@ -1,9 +1,8 @@
 import type { JobSummary, NeedleResult } from "../../../../backend/common/api/jobs.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { isActive } from "../../../../backend/common/words.ts";
-import { get, post } from "../../api/client.ts";
-import { Latest } from "../../api/latest.svelte.ts";
-import { cancelJob } from "../../state/action.svelte.ts";
+import { get } from "../../api/client.ts";
+import { JobAction } from "../../state/action.svelte.ts";
 import { Answer } from "../../state/answer.svelte.ts";
 import { number, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
@@ -29,7 +28,7 @@ export const cellParam = urlParam("needle-cell", text());
 
 /** Needle questions in long texts, with all heads full and with the mask: a job, and its answers. */
 class NeedleTest {
-  readonly posted = new Latest<JobSummary>();
+  readonly action = new JobAction();
   /** The answers of a job whose summary does not carry them. */
   readonly read = new Answer<JobSummary>();
   /** Masks that were tested in this session, by job. */
@@ -55,7 +54,7 @@ class NeedleTest {
   readonly job = $derived.by(() => {
     const jobs = workspace.jobs.value ?? [];
     const id = jobParam.value;
-    const known = jobs.find((each) => each.id === id) ?? (this.posted.value?.id === id ? this.posted.value : undefined);
+    const known = jobs.find((each) => each.id === id) ?? (this.action.job?.id === id ? this.action.job : undefined);
     const model = workspace.info.value?.ref;
     return (
       known ??
@@ -89,22 +88,16 @@ class NeedleTest {
     const { request } = this;
     const { mask } = maskState;
     if (request === undefined || mask === undefined) return;
-    const body = { kind: "needle", mask, ...request };
-    await this.posted.ask((signal) => post<JobSummary>("/api/jobs", body, signal));
-    const { outcome } = this.posted;
-    if (outcome.state !== "ready") return;
-    this.#masks = new Map([...this.#masks, [outcome.value.id, key(mask)]]);
-    jobParam.value = outcome.value.id;
+    const job = await this.action.start({ kind: "needle", mask, ...request });
+    if (job === undefined) return;
+    this.#masks = new Map([...this.#masks, [job.id, key(mask)]]);
+    jobParam.value = job.id;
   }
 
   /** Reads the answers of a finished job, where the list of jobs does not hold them; run in an effect of the page. */
   follow(): void {
     const id = this.job?.status === "done" && this.job.result === undefined ? this.job.id : undefined;
     this.read.follow(id, (call) => get<JobSummary>(`/api/jobs/${id}`, call));
-  }
-
-  cancel(): void {
-    if (this.job !== undefined) cancelJob(this.job.id).catch(() => undefined); // it has ended by itself
   }
 }
 

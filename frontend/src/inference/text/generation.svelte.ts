@@ -1,12 +1,12 @@
 import type { GenerateRequest, GenerateResult } from "../../../../backend/common/api/generation.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { type NewToken, streamGeneration } from "../../api/generation.ts";
+import { compareTokens } from "../../components/tokens/differences.ts";
 import { Answer, type Call } from "../../state/answer.svelte.ts";
 import { choice, flag, number, text } from "../../state/codecs.ts";
 import { prompt } from "../../state/prompt.svelte.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
-import { compareTokens } from "./differ.ts";
 import { longExample } from "./example.ts";
 import { readStops } from "./stops.ts";
 
@@ -67,9 +67,7 @@ class Comparison {
   });
 
   /** True if what is shown was made with other settings or another mask than those of now. */
-  readonly stale: boolean = $derived(
-    !this.running && (this.full.before !== undefined || this.masked.before !== undefined),
-  );
+  readonly stale: boolean = $derived(!this.running && (this.full.stale || this.masked.stale));
 
   /** Keeps to what would be generated now; what is generated for anything else is given up. Run in an effect of the page. */
   follow(mask: HeadMask | undefined): void {

@@ -1,6 +1,6 @@
 import type { PairAlignment, PairInput } from "../../../../backend/common/api/patching.ts";
 import { heldToken, partParam, wrongToken } from "../../ablation/params.ts";
-import { hold } from "../../state/held.ts";
+import { hold } from "../../state/hold.ts";
 import { prompt, promptText } from "../../state/prompt.svelte.ts";
 import { sideText } from "../pair/pairs.ts";
 

@@ -1,10 +1,10 @@
 import { plotText } from "../../../../backend/common/figures/text.ts";
 import { formatHead, groupOf, type HeadShape } from "../../../../backend/common/heads/head.ts";
-import { signed } from "../../ablation/loss/effect.ts";
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { Figure } from "../../components/plot/figure.ts";
-import { visible } from "../../components/tokens/tokens.ts";
+import { signed, visible } from "../../format.ts";
+
 import type { Patched } from "../patching.svelte.ts";
 import { canMatter, type Found, ofKvHeads, rawOf, restored, scaleEnd, unionOfDiffer } from "./restored.ts";
 

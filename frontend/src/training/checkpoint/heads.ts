@@ -1,5 +1,6 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
-import { type Scale, scaleOf } from "../../components/head-grid/scale.ts";
+import { emptyTable } from "../../components/head-grid/grid.ts";
+import { type Scale, scaleOf } from "../../components/head-metrics/scale.ts";
 import { type Curves, nearest } from "../curves/curves.ts";
 import { type Metric, measureParts } from "../curves/metrics.ts";
 
@@ -19,7 +20,7 @@ export function headTable(curves: Curves, { heads }: Metric, step: number): Head
   const found = measured[at]!;
   const layers = Math.max(...heads.map(({ layer }) => layer)) + 1;
   const width = Math.max(...heads.map(({ head }) => head)) + 1;
-  const values = Array.from({ length: layers }, () => Array.from({ length: width }, () => Number.NaN));
+  const values = emptyTable(layers, width);
   for (const { name, layer, head } of heads) {
     const curve = curves.get(name);
     values[layer]![head] = curve?.values[curve.steps.indexOf(found)] ?? Number.NaN;

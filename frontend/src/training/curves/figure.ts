@@ -2,7 +2,7 @@ import { type Mark, plotlyMarks, spanOf } from "../../../../backend/common/figur
 import type { PlotlyFigure } from "../../../../backend/common/figures/plotly.ts";
 import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
-import { type Level, levelShapes } from "../../components/plot/levels.ts";
+import { type Level, levelShapes, verticalLine } from "../../components/plot/levels.ts";
 import type { Curve } from "./curves.ts";
 
 /** A line of a panel. */
@@ -126,6 +126,5 @@ function noteOfNone(lines: readonly Line[], logSteps: boolean) {
 function stepShapes({ step, logSteps }: PanelOptions) {
   if (step === undefined) return [];
   const at = logSteps ? Math.max(step, 1) : step;
-  const line = { width: 1.5, color: QUIET };
-  return [{ type: "line", yref: "paper", x0: at, x1: at, y0: 0, y1: 1, line }];
+  return [verticalLine(at, { width: 1.5, color: QUIET })];
 }

@@ -1,5 +1,4 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
-import type { Problem } from "../../../../backend/common/api/problem.ts";
 import type { RunDetail, TrainRequest } from "../../../../backend/common/api/runs.ts";
 import { command, parameterText } from "../../../../backend/common/command-line.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
@@ -96,13 +95,4 @@ export function trainCommand({ task, params, probes }: Draft, seeds: readonly nu
     probes: probes === undefined ? undefined : probes.join(",") || "none",
     param: Object.entries(params).map(([name, value]) => `${name}=${value}`),
   });
-}
-
-/** Puts a problem beside the parameters that it is about. @param names of all parameters */
-export function problemsByField(
-  { detail, remedy, field = [] }: Problem,
-  names: readonly string[],
-): Record<string, string> {
-  const text = remedy === undefined ? detail : `${detail}: ${remedy}`;
-  return Object.fromEntries([field].flat().flatMap((name) => (names.includes(name) ? [[name, text]] : [])));
 }

@@ -1,6 +1,6 @@
 import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import type { RunSummary, TrainRequest } from "../../../../backend/common/api/runs.ts";
-import { get, post, remove } from "../../api/client.ts";
+import { post, remove } from "../../api/client.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { runsData } from "../runs.svelte.ts";
 
@@ -30,9 +30,6 @@ export async function removeRun(id: string): Promise<void> {
 /** Afterwards the lists know what was begun, whether or not its event is here yet. */
 async function start(path: string, body: unknown): Promise<Started> {
   const started = await post<Started>(path, body);
-  await Promise.all([
-    workspace.runs.ask((signal) => get<RunSummary[]>("/api/runs", signal)),
-    workspace.jobs.ask((signal) => get<JobSummary[]>("/api/jobs", signal)),
-  ]);
+  await Promise.all([workspace.runs.again(), workspace.jobs.again()]);
   return started;
 }

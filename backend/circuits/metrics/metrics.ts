@@ -1,0 +1,114 @@
+import type { MetricName } from "../../common/metrics.ts";
+
+/** What the logits of one row are measured against. */
+export interface Target {
+  /** Tokens that count as the answer. */
+  readonly answers: readonly number[];
+  /** Tokens that count as the wrong one. */
+  readonly wrong: readonly number[];
+  /** Logits of the clean run [outputs]; empty where there are none. */
+  readonly clean: Float32Array;
+}
+
+/** A metric of the logits of one position: its value, and the gradient with respect to them. In float64. */
+export interface MetricDefinition {
+  /** Fields of the target that it reads. */
+  readonly needs: readonly (keyof Target)[];
+  /** @param logits [outputs] */
+  value(logits: Float32Array, target: Target): number;
+  /** @param logits [outputs] @returns [outputs] */
+  gradient(logits: Float32Array, target: Target): Float32Array;
+}
+
+/** Sum of the probabilities of some tokens, whose gradient is p(v) · ([v in tokens] - sum). */
+const probability = {
+  value: (logits: Float32Array, tokens: readonly number[]): number => {
+    const p = softmax(logits);
+    return tokens.reduce((sum, id) => sum + p[id]!, 0);
+  },
+  gradient: (logits: Float32Array, tokens: readonly number[]): Float64Array => {
+    const p = softmax(logits);
+    const sum = tokens.reduce((total, id) => total + p[id]!, 0);
+    const gradient = p.map((each) => -each * sum);
+    for (const id of tokens) gradient[id]! += p[id]!;
+    return gradient;
+  },
+};
+
+/** Logarithm of the sum of the probabilities of some tokens: log-sum-exp over them minus that over all. */
+const logProbability = {
+  value: (logits: Float32Array, tokens: readonly number[]): number =>
+    logSumExp(tokens.map((id) => logits[id]!)) - logSumExp(logits),
+  gradient: (logits: Float32Array, tokens: readonly number[]): Float64Array => {
+    const gradient = softmax(logits).map((p) => -p);
+    const among = softmax(tokens.map((id) => logits[id]!));
+    for (const [i, id] of tokens.entries()) gradient[id]! += among[i]!;
+    return gradient;
+  },
+};
+
+/** Every metric by its name. To add one is to add its name in common/metrics.ts and an entry here. */
+export const METRIC_DEFINITIONS: Readonly<Record<MetricName, MetricDefinition>> = {
+  "logit-diff": {
+    needs: ["answers", "wrong"],
+    value: (logits, { answers, wrong }) => meanAt(logits, answers) - meanAt(logits, wrong),
+    gradient: (logits, { answers, wrong }) => {
+      const gradient = new Float32Array(logits.length);
+      for (const id of answers) gradient[id]! += 1 / answers.length;
+      for (const id of wrong) gradient[id]! -= 1 / wrong.length;
+      return gradient;
+    },
+  },
+  probability: {
+    needs: ["answers"],
+    value: (logits, { answers }) => probability.value(logits, answers),
+    gradient: (logits, { answers }) => Float32Array.from(probability.gradient(logits, answers)),
+  },
+  "probability-diff": {
+    needs: ["answers", "wrong"],
+    value: (logits, { answers, wrong }) => probability.value(logits, answers) - probability.value(logits, wrong),
+    gradient: (logits, { answers, wrong }) => {
+      const minus = probability.gradient(logits, wrong);
+      return Float32Array.from(probability.gradient(logits, answers), (plus, id) => plus - minus[id]!);
+    },
+  },
+  "log-probability": {
+    needs: ["answers"],
+    value: (logits, { answers }) => logProbability.value(logits, answers),
+    gradient: (logits, { answers }) => Float32Array.from(logProbability.gradient(logits, answers)),
+  },
+  kl: {
+    needs: ["clean"],
+    value: (logits, { clean }) => {
+      const [own, other] = [logSumExp(logits), logSumExp(clean)];
+      return clean.reduce((sum, u, id) => sum + Math.exp(u - other) * (u - other - (logits[id]! - own)), 0);
+    },
+    gradient: (logits, { clean }) => {
+      const expected = softmax(clean);
+      return Float32Array.from(softmax(logits), (p, id) => p - expected[id]!);
+    },
+  },
+  loss: {
+    needs: ["answers"],
+    value: (logits, { answers }) => -logProbability.value(logits, answers),
+    gradient: (logits, { answers }) => Float32Array.from(logProbability.gradient(logits, answers), (g) => -g),
+  },
+};
+
+function meanAt(logits: Float32Array, tokens: readonly number[]): number {
+  return tokens.reduce((sum, id) => sum + logits[id]!, 0) / tokens.length;
+}
+
+/** log(sum(exp(x))), shifted by the largest. */
+function logSumExp(x: ArrayLike<number>): number {
+  let top = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < x.length; i++) top = Math.max(top, x[i]!);
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i]! - top);
+  return top + Math.log(sum);
+}
+
+function softmax(x: ArrayLike<number>): Float64Array {
+  const whole = logSumExp(x);
+  return Float64Array.from(x, (u) => Math.exp(u - whole));
+}

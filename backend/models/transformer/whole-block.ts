@@ -1,0 +1,32 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { tf } from "../../runtime/tf.ts";
+import { attendPrefill, type Prefill } from "./attention.ts";
+import { attentionInput, type Block, blockOutput, type Rotation } from "./block.ts";
+
+/** Tokens of several rows that go through a block together, and the keys that their queries reach. */
+export interface BlockTokens extends Pick<Prefill, "keyMask" | "windows" | "local"> {
+  rows: number;
+  /** Of a row. */
+  positions: number;
+}
+
+/**
+ * A block over all positions as one expression of tensors: what a gradient goes back through.
+ * @param x residual stream before it [rows * positions, d_model] @returns behind it, alike
+ */
+export function wholeBlock(x: Tensor, rotation: Rotation | undefined, block: Block, tokens: BlockTokens): Tensor {
+  const { config, hook } = block;
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const { rows, positions: T, ...reach } = tokens;
+  const [q, k, v] = attentionInput(x, rotation, block);
+  const prefill = {
+    q: tf.reshape(q, [rows, T, H, D]),
+    k: tf.reshape(k, [rows, T, G, D]),
+    v: tf.reshape(v, [rows, T, G, D]),
+    position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
+    valid: tf.ones([T, 1]),
+    ...reach,
+  };
+  const [z] = attendPrefill(prefill, [], config, hook);
+  return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block);
+}

@@ -1,0 +1,110 @@
+import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
+import { counted } from "../../../../backend/common/plural.ts";
+import { nats, signed } from "../../format.ts";
+
+export type Control = NonNullable<AblateResult["control"]>;
+
+/** An effect beside that of other heads of the same layers. */
+export interface Verdict {
+  readonly kind: "worse" | "within" | "milder" | "alone";
+  /** One or two sentences for the reader. */
+  readonly words: string;
+}
+
+/** The quantity of a verdict: a loss, which rises as the model gets worse, or the logit difference of an answer, which falls. */
+export type Measure = "loss" | "difference";
+
+/** Losses in nats a token, or logit differences, that a verdict is about. */
+export interface Losses {
+  readonly clean: number;
+  readonly changed: number;
+  readonly control?: ControlLosses | undefined;
+  /** Default "loss". */
+  readonly measure?: Measure;
+  /** Name of what they are of, such as "the repeated tokens"; default the whole text. */
+  readonly over?: string | undefined;
+  /** True if a control was asked for: then there are no other heads to draw where none came. */
+  readonly wanted?: boolean;
+}
+
+/** Losses of a control's draws. */
+export interface ControlLosses {
+  /** Loss of each draw. */
+  readonly draws: readonly number[];
+  readonly mean: number;
+  readonly range: readonly [number, number];
+  /** Heads of a draw, where they are fewer than were taken out: the layers have no more to spare. */
+  readonly fewer?: number;
+}
+
+/** A control's figures. @param draws losses of the draws, at least one @param heads of a draw @param wanted heads taken out */
+export function controlLosses(draws: readonly number[], heads: number, wanted: number): ControlLosses {
+  return {
+    draws,
+    mean: draws.reduce((sum, loss) => sum + loss, 0) / draws.length,
+    range: [Math.min(...draws), Math.max(...draws)],
+    ...(heads < wanted ? { fewer: heads } : {}),
+  };
+}
+
+/**
+ * Says whether taking out a set of heads does something that taking out others of the same layers does not.
+ * Outside the range of the draws counts as an effect of these heads; inside it does not. An effect above it is a worse model
+ * where a loss is measured, and below it where the logit difference of an answer is.
+ */
+export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): Verdict {
+  const effect = changed - clean;
+  const what =
+    measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
+  const moves = effect >= 0 ? `raises ${what} by ${nats(effect)}` : `lowers ${what} by ${nats(-effect)}`;
+  if (control === undefined) {
+    const why = wanted
+      ? "There are no other heads in these layers to compare with."
+      : "No control was asked for: set control draws to compare with other heads.";
+    return { kind: "alone", words: `Taking them out ${moves}. ${why}` };
+  }
+  const [low, high] = control.range.map((loss) => loss - clean) as [number, number];
+  const count = counted(control.draws.length, "draw");
+  const span = signed(low) === signed(high) ? signed(low) : `${signed(low)} to ${signed(high)}`;
+  const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
+  if (effect > high)
+    return {
+      kind: measure === "loss" ? "worse" : "milder",
+      words: `${compared} The effect is outside the control's range, above it: ${measure === "loss" ? "these heads matter more here than others" : "these heads work against the answer more than others"}.`,
+    };
+  if (effect < low)
+    return {
+      kind: measure === "loss" ? "milder" : "worse",
+      words: `${compared} The effect is outside the control's range, below it: ${measure === "loss" ? "these heads matter less here than others" : "these heads matter more here than others"}.`,
+    };
+  return { kind: "within", words: `${compared} The effect is within the control's range: other heads do as much.` };
+}
+
+function othersWords({ fewer }: ControlLosses): string {
+  if (fewer === undefined) return "as many other heads of the same layers change it";
+  return fewer === 1
+    ? "the one other head that a draw finds in the same layers changes it"
+    : `the ${fewer} other heads that a draw finds in the same layers, which are fewer, change it`;
+}
+
+/** Lowest and highest loss of the draws at each place. @param draws [draws][positions] */
+export function band(draws: readonly (readonly number[])[]): { low: number[]; high: number[] } {
+  const places = draws[0] ?? [];
+  return {
+    low: places.map((_, t) => Math.min(...draws.map((draw) => draw[t]!))),
+    high: places.map((_, t) => Math.max(...draws.map((draw) => draw[t]!))),
+  };
+}
+
+/** Change of each token's loss, with undefined for the first token, which has none. */
+export function changes(clean: readonly number[], changed: readonly number[]): (number | undefined)[] {
+  return [undefined, ...clean.map((before, t) => changed[t]! - before)];
+}
+
+/**
+ * The place of a change on a diverging scale, -1 to 1; 0 is no change. The scale ends at the largest change shown, but never
+ * below half a nat, so that a change that hardly is one stays pale.
+ */
+export function shade(change: number, largest: number): number {
+  return Math.max(-1, Math.min(1, change / Math.max(0.5, largest)));
+}

@@ -1,0 +1,112 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { initBackend } from "../../backend/runtime/backend.ts";
+import type { CliRun } from "../helpers/cli.ts";
+import { headscope } from "../helpers/headscope.ts";
+
+const MODEL = ["--model", "toy-induction"];
+// BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
+const PAIR = {
+  clean: [0, 20, 7, 9, 33, 41, 52, 7],
+  corrupt: [0, 20, 61, 9, 33, 41, 52, 7],
+  answer: 9,
+  wrong: 33,
+};
+
+let folder: string;
+let pair: string;
+let tokens: string;
+async function file(name: string, content: unknown): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, JSON.stringify(content));
+  return path;
+}
+beforeAll(async () => {
+  await initBackend();
+  folder = await mkdtemp(join(tmpdir(), "headscope-circuits-"));
+  pair = await file("pair.json", PAIR);
+  tokens = await file("tokens.json", [PAIR.clean]);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function json<T>(args: string[]): Promise<T> {
+  const run = await headscope([...args, "--json"]);
+  expect({ code: run.code, stderr: run.stderr }).toEqual({ code: 0, stderr: "" });
+  return run.json<T>();
+}
+
+function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: RegExp): void {
+  expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  expect(stderr).toMatch(line);
+}
+
+describe("attribute", () => {
+  interface Attribution {
+    logitDiff: number;
+    sum: number;
+    parts: Record<string, unknown> & { heads: number[][] };
+  }
+
+  test("finds the induction head, from a pair and from tokens with answers alike", async () => {
+    const result = await json<Attribution>(["attribute", ...MODEL, "--pair-file", pair]);
+    expect(Object.keys(result.parts)).toEqual([
+      "embed",
+      "posEmbed",
+      "heads",
+      "mlps",
+      "attnBias",
+      "finalNormBias",
+      "unembedBias",
+      "softCap",
+    ]);
+    expect(result.sum).toBeCloseTo(result.logitDiff, 3);
+    expect(result.parts.heads[1]![1]! / result.logitDiff).toBeGreaterThan(0.9);
+    const answers = ["--tokens-file", tokens, "--answer", "9", "--wrong", "33"];
+    expect(await json(["attribute", ...MODEL, ...answers])).toEqual(result);
+    const { stdout } = await headscope(["attribute", ...MODEL, "--pair-file", pair]);
+    expect(stdout).toMatch(/heads +\+[\d.]+\n/);
+    expect(stdout.split("\n").find((line) => /^ {2}\d\.\d /.test(line))).toMatch(/^ {2}1\.1 /);
+  });
+
+  test.each([
+    ["neither pair nor prompt", [], 2, /no prompt is given/],
+    ["both", ["--pair-file", "PAIR", "--tokens-file", "TOKENS"], 2, /cannot go together/],
+    ["a prompt without answers", ["--tokens-file", "TOKENS", "--answer", "9"], 2, /--wrong is missing/],
+    ["a position that there is not", ["--pair-file", "PAIR", "--position", "8"], 2, /8 tokens, none at position 8/],
+    ["a text, of a model without a tokenizer", ["--text", "a", "--answer", "9", "--wrong", "3"], 1, /no tokenizer/],
+    ["an answer outside the vocabulary", ["--tokens-file", "TOKENS", "--answer", "999", "--wrong", "3"], 1, /999/],
+    ["neurons of a model without MLPs", ["--pair-file", "PAIR", "--neurons", "0"], 2, /no MLP/],
+  ])("refuses %s", async (_, args, code, line) => {
+    const named = args.map((arg) => ({ PAIR: pair, TOKENS: tokens })[arg] ?? arg);
+    expectLine(await headscope(["attribute", ...MODEL, ...named]), code, line);
+  });
+});
+
+describe("lens", () => {
+  test("sees the answer behind the induction head alone", async () => {
+    const { rows } = await json<{ rows: { at: string; answer: number; rank: number; top: { id: number }[] }[] }>([
+      "lens",
+      ...MODEL,
+      "--pair-file",
+      pair,
+      "--top",
+      "2",
+    ]);
+    expect(rows.map(({ at }) => at)).toEqual([
+      "blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post",
+    ]); // biome-ignore format: a table
+    expect(rows[2]).toMatchObject({ rank: 0, top: [{ id: 9 }, {}] });
+    expect(rows[1]!.answer).toBeLessThan(rows[2]!.answer / 10);
+    const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", pair]);
+    expect(stdout).toMatch(/1 resid_post .* 0 +9 /);
+  });
+
+  test("warns with the number where the model does not prefer the answer", async () => {
+    const swapped = await file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
+    const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", swapped]);
+    expect(stdout).toMatch(/does not prefer its answer \(logit difference -\d+\.\d+\)/);
+  });
+});
