@@ -6,6 +6,7 @@ import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { Model } from "../../backend/models/model.ts";
+import type { LoadOptions } from "../../backend/models/sources/source.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 
@@ -76,8 +77,8 @@ const FOLDER = fileURLToPath(new URL("../fixtures/families", import.meta.url));
 export const FAMILIES: readonly string[] = readdirSync(FOLDER).sort();
 
 /** A tiny random model of a family. */
-export function loadFamily(name: string): Promise<Model> {
-  return loadModel(`${FOLDER}/${name}`);
+export function loadFamily(name: string, options: LoadOptions = {}): Promise<Model> {
+  return loadModel(`${FOLDER}/${name}`, options);
 }
 
 /** A pair of twelve tokens that differ in two places, for vocabularies of 97 or more. */
