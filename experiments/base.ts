@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Definition } from "../backend/common/definitions/definition.ts";
 import type { Figure } from "../backend/common/figures/figure.ts";
 import type { Claim } from "../backend/common/figures/report.ts";
-import type { Preset } from "../backend/common/presets.ts";
+import type { Preset } from "../backend/common/words.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Curve } from "./curves.ts";
 

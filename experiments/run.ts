@@ -4,7 +4,7 @@ import { command, parameterPairs } from "../backend/common/command-line.ts";
 import type { Registry } from "../backend/common/definitions/definition.ts";
 import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
-import type { Preset } from "../backend/common/presets.ts";
+import type { Preset } from "../backend/common/words.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
@@ -26,7 +26,7 @@ export interface ExperimentOptions {
   /** Parameters of the experiment, complete. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Folder of the report, default a new one among those of the data folder. */
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** The command line that the report names. */
   readonly command: string;
   /** Told how far the whole experiment is. */
@@ -110,14 +110,14 @@ function decided(
   params: Readonly<Record<string, unknown>>,
   results: readonly ClaimResult[],
 ): ClaimResult[] {
-  const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
+  const defaults = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   const count = (values: Readonly<Record<string, unknown>>, name: string) => (values[name] as unknown[]).length;
   return experiment.claims.map(({ id, seeds = "seeds" }) => {
     const result = results.find((each) => each.id === id);
     if (result === undefined) throw new Error(`experiment ${experiment.name} says nothing of its claim ${id}`);
     return weighed(result, {
-      seeds: { given: count(params, seeds), wanted: count(own, seeds) },
-      steps: { given: Number(params["steps"]), wanted: Number(own["steps"]) },
+      seeds: { given: count(params, seeds), wanted: count(defaults, seeds) },
+      steps: { given: Number(params["steps"]), wanted: Number(defaults["steps"]) },
     });
   });
 }

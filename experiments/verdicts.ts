@@ -1,5 +1,5 @@
 import { counted } from "../backend/common/plural.ts";
-import type { Verdict } from "../backend/common/verdicts.ts";
+import type { Verdict } from "../backend/common/words.ts";
 import type { ClaimResult } from "./base.ts";
 
 /** A seed's bearing on a claim: for it, against it, or not at all, where what the claim is about did not happen. */

@@ -10,7 +10,7 @@ export interface AnswerOptions {
   /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
   maxTokens?: number | undefined;
   /** Called with every token of the answer. */
-  onToken?: () => void;
+  onToken?: (() => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -30,9 +30,9 @@ export async function answerNeedle(
   const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
     tokens: question.ids,
     maxTokens: answerTokens(model, question, maxTokens),
-    ...(mask ? { mask } : {}),
-    ...(onToken ? { onToken } : {}),
-    ...(signal ? { signal } : {}),
+    mask,
+    onToken,
+    signal,
   });
   const words = text ?? ids.join(" ");
   const { bytes, bytesFull } = cache;
@@ -73,10 +73,9 @@ export async function needleTest(model: Model, options: NeedleOptions): Promise<
   );
   const answers = questions.length * (mask ? 2 : 1);
   let done = 0;
-  const ask = async (question: Haystack, chosen?: HeadMask): Promise<NeedleAnswer> => {
+  const ask = async (question: Haystack, mask?: HeadMask): Promise<NeedleAnswer> => {
     progress?.(done, answers, "needle questions");
-    const common = { ...(maxTokens === undefined ? {} : { maxTokens }), signal };
-    const answer = await answerNeedle(model, question, { ...common, ...(chosen ? { mask: chosen } : {}) });
+    const answer = await answerNeedle(model, question, { mask, maxTokens, signal });
     progress?.(++done, answers, "needle questions");
     return answer;
   };
@@ -85,7 +84,7 @@ export async function needleTest(model: Model, options: NeedleOptions): Promise<
     const full = await ask(question);
     const masked = mask && (await ask(question, mask));
     const { question: text, answer: expected } = question;
-    trials.push({ ...place, question: text, expected, full, ...(masked ? { masked } : {}) });
+    trials.push({ ...place, question: text, expected, full, masked });
     onTrial?.(trials.at(-1)!);
   }
   return trials;

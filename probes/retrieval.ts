@@ -9,6 +9,7 @@ import { tf } from "../backend/runtime/tf.ts";
 import { pause } from "../backend/runtime/turn.ts";
 import { fitLength, meanTable, type Probe, type ProbeContext, type RetrievalCase, refuse, summarise } from "./base.ts";
 import { haystackFor } from "./haystack.ts";
+import { retrievalCase } from "./retrieval-cases.ts";
 
 const LENGTH = 512;
 
@@ -65,27 +66,20 @@ export const retrieval: Probe<typeof parameters> = {
         lengths && lengths.reduce((sum, length) => sum + 1 / length, 0) / lengths.length,
     },
   },
+  readCase: retrievalCase,
   async run(model, params, context) {
     refuse(context, "retrieval", "tokens");
-    const trials: Trial[] = context.cases ?? generated(model, params, context);
+    const trials: readonly Trial[] =
+      (context.cases as RetrievalCase[] | undefined) ?? generated(model, params, context);
     const cases = [];
     for (const [i, trial] of trials.entries()) {
       context.progress?.(i, trials.length, "haystacks");
       const { generated, scores } = await answerCase(model, trial, params.maxNewTokens, context.signal);
       const text = model.tokenizer?.decode(generated);
       const recall = recallOf(model, trial, generated);
-      const found = trial.answer === undefined ? undefined : (text ?? generated.join(" ")).includes(trial.answer);
+      const answered = trial.answer === undefined ? undefined : (text ?? generated.join(" ")).includes(trial.answer);
       const { needleSpan, length = trial.ids.length, depth } = trial;
-      cases.push({
-        length,
-        ...(depth === undefined ? {} : { depth }),
-        needleSpan,
-        generated,
-        ...(text === undefined ? {} : { text }),
-        ...(found === undefined ? {} : { found }),
-        recall,
-        scores,
-      });
+      cases.push({ length, depth, needleSpan, generated, text, found: answered, recall, scores });
     }
     context.progress?.(trials.length, trials.length, "haystacks");
     const counted = cases.filter(({ recall }) => counts(recall, params.minRecall));
@@ -94,7 +88,7 @@ export const retrieval: Probe<typeof parameters> = {
         remedy: `lower minRecall (the best of ${cases.length} answers has ${Math.max(...cases.map(({ recall }) => recall)).toFixed(2)}), or ask easier questions: shorter lengths, more maxNewTokens`,
       });
     const values = meanTable(counted.map(({ scores }) => scores));
-    const known = cases.filter(({ found }) => found !== undefined);
+    const judged = cases.filter(({ found }) => found !== undefined);
     // Given cases leave nothing of the generator's parameters to record.
     const { lengths: _, depths, needles, ...decoding } = params;
     const generator = { lengths: [...new Set(trials.map(({ length }) => length!))], depths, needles };
@@ -106,7 +100,7 @@ export const retrieval: Probe<typeof parameters> = {
         ...summarise(values),
         trials: cases.length,
         counted: counted.length,
-        ...(known.length > 0 ? { answered: known.filter(({ found }) => found).length } : {}),
+        ...(judged.length > 0 ? { answered: judged.filter(({ found }) => found).length } : {}),
       },
       perCase: cases,
     };

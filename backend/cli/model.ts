@@ -1,5 +1,7 @@
-import type { HeadModel } from "../common/heads/model.ts";
+import { type HeadModel, headModel } from "../common/heads/model.ts";
+import { describeModel, loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { processingOf } from "../models/weights/processing.ts";
 import { pause } from "../runtime/turn.ts";
 import type { Context } from "./context.ts";
 import type { ModelOptions } from "./options.ts";
@@ -10,16 +12,12 @@ export async function withModel<T>(
   { model: ref, weights, process: switches }: ModelOptions,
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const [{ loadModel }, { processingOf }] = await Promise.all([
-    import("../models/load.ts"),
-    import("../models/weights/processing.ts"),
-  ]);
   const { signal, progress } = context;
   const model = await loadModel(ref, {
     signal,
     onProgress: (share) => progress(Math.round(100 * share), 100, `loading ${ref}`),
-    ...(weights === undefined ? {} : { weights }),
-    ...(switches === undefined ? {} : { process: processingOf(switches.split(",").map((name) => name.trim())) }),
+    weights,
+    process: switches === undefined ? undefined : processingOf(switches.split(",").map((name) => name.trim())),
   });
   try {
     progress.end();
@@ -33,9 +31,5 @@ export async function withModel<T>(
 
 /** Describes a model as the files about it do; its weights are not read. */
 export async function headModelOf(ref: string): Promise<HeadModel> {
-  const [{ describeModel }, { headModel }] = await Promise.all([
-    import("../models/load.ts"),
-    import("../common/heads/model.ts"),
-  ]);
   return headModel(await describeModel(ref));
 }

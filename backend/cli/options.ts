@@ -33,7 +33,7 @@ export function oneOf(name: string, choices: readonly string[]): (text: string) 
 /** Options of a command that loads a model. */
 export interface ModelOptions {
   readonly model: string;
-  readonly weights?: WeightType;
+  readonly weights?: WeightType | undefined;
   /** Names with commas between them. */
   readonly process?: string;
 }
@@ -121,4 +121,10 @@ export function numbers(name: string, least: number, most = Number.POSITIVE_INFI
         remedy: `give numbers ${range}, with commas between`,
       });
     });
+}
+
+/** Reads whole numbers with commas between. @param least smallest that will do */
+export function wholeNumbers(name: string, least: number): (text: string) => number[] {
+  const read = integer(name, least);
+  return (text) => text.split(",").map(read);
 }

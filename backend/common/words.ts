@@ -70,3 +70,56 @@ export const SHOWN_STATUSES = ["queued", "running", ...ENDED, "interrupted"] as 
 export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
+
+/** Ways of scoring a model's edges. */
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
+/** One of `CIRCUIT_METHODS`. */
+export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
+
+/** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
+export const MANY_EDGES = 5_000;
+/** Edges that a circuit file holds beyond that, the ones with the largest scores. */
+export const KEPT_EDGES = 1_000;
+
+/** Groups of edges whose scores are added up, by the part of the model that they go into or come from. */
+export const EDGE_GROUPS = ["into q", "into k", "into v", "into mlp", "into logits", "from embed", "from head", "from mlp"] as const; // biome-ignore format: a table
+/** One of `EDGE_GROUPS`. */
+export type EdgeGroup = (typeof EDGE_GROUPS)[number];
+
+/** Names of the sizes in which an experiment can be run. */
+export const PRESETS = ["quick", "full"] as const;
+export type Preset = (typeof PRESETS)[number];
+
+/** A parameter that differs from the preset's, as `--param` takes it. */
+export interface ParameterChange {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** The setting of a report in words: "quick", or "quick, 2 changed: seeds 5, steps 500". */
+export function settingText({ preset, changed }: { preset: string; changed: readonly ParameterChange[] }): string {
+  if (changed.length === 0) return preset;
+  return `${preset}, ${changed.length} changed: ${changed.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
+}
+
+/** Bearing of a verdict: for the claim, against it, or leaving it open. */
+export type Tone = "good" | "bad" | "open";
+
+/** Verdicts with their bearing on the claim; the last two say that the run was smaller than its preset, so that nothing is decided. */
+const TONES = {
+  reproduced: "good",
+  "not reproduced": "bad",
+  "inconclusive at this scale": "open",
+  "too few seeds to tell": "open",
+  "not trained to the end": "open",
+} as const satisfies Record<string, Tone>;
+
+export type Verdict = keyof typeof TONES;
+
+/** Every verdict that there is. */
+export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
+
+/** The bearing of a verdict; one of another version leaves its claim open. */
+export function toneOf(verdict: string): Tone {
+  return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
+}

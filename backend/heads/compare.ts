@@ -67,9 +67,8 @@ export function compareScores(
     metric: main.name,
     axis: main.axis,
     sentence: comparisonSentence(main.name, main.axis, models),
-    ...(differences.length === 0
-      ? {}
-      : { caveat: `Not the same for both: ${differences.map(differenceWords).join("; ")}.` }),
+    caveat:
+      differences.length === 0 ? undefined : `Not the same for both: ${differences.map(differenceWords).join("; ")}.`,
     differences,
     models,
   };
@@ -86,27 +85,15 @@ function compared(
       return { head: headFormat(axis)({ layer, head }), depth: relativeDepth(layer, values.length), value, rank };
     });
   const layers = layerProfiles(values, axis);
-  const known = {
-    ...(seed !== undefined && { seed }),
-    ...(range && { range }),
-    ...(chance !== undefined && { chance }),
-  };
-  return { model, params, ...known, values, layers, top };
+  return { model, params, seed, range, chance, values, layers, top };
 }
 
 /** Parameters, and the seed, in which two score documents differ, in the order of the first. */
 function parameterDifferences(first: HeadScores, second: HeadScores): ParameterDifference[] {
-  const [a, b] = [first, second].map(({ params, seed }) => ({
-    ...params,
-    ...(seed === undefined ? {} : { seed }),
-  })) as [Record<string, unknown>, Record<string, unknown>];
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])]
-    .filter((name) => JSON.stringify(a[name]) !== JSON.stringify(b[name]))
-    .map((name) => ({
-      name,
-      ...(Object.hasOwn(a, name) ? { first: a[name] } : {}),
-      ...(Object.hasOwn(b, name) ? { second: b[name] } : {}),
-    }));
+  const [a, b]: Record<string, unknown>[] = [first, second].map(({ params, seed }) => ({ ...params, seed }));
+  return [...new Set([...Object.keys(a!), ...Object.keys(b!)])]
+    .filter((name) => JSON.stringify(a![name]) !== JSON.stringify(b![name]))
+    .map((name) => ({ name, first: a![name], second: b![name] }));
 }
 
 function differenceWords({ name, first = "none", second = "none" }: ParameterDifference): string {

@@ -13,44 +13,25 @@ export interface ScoresInput {
   readonly probe: string;
   readonly params: Record<string, unknown>;
   /** Token rows that were scored, [rows][positions] of ids; only their digest is kept. */
-  readonly tokens?: readonly (readonly number[])[];
-  readonly seed?: number;
+  readonly tokens?: readonly (readonly number[])[] | undefined;
+  readonly seed?: number | undefined;
   readonly metrics: Record<string, HeadMetric>;
   readonly summary?: Record<string, number>;
   readonly perCase?: unknown;
-  readonly notes?: string[];
+  /** Further fields of the document, by name. */
+  readonly findings?: Record<string, unknown> | undefined;
+  readonly notes?: string[] | undefined;
 }
 
 /**
  * Makes a complete score document, with the time and headscope's version.
  * @throws HeadscopeError `input` for a table of another shape or a number that is not finite
  */
-export function createScores({
-  model,
-  probe,
-  params,
-  tokens,
-  seed,
-  metrics,
-  summary,
-  perCase,
-  notes,
-}: ScoresInput): HeadScores {
-  const document = {
-    format: SCORES_FORMAT,
-    model,
-    probe,
-    params,
-    ...(tokens === undefined ? {} : { tokens: tokensDigest(tokens) }),
-    ...(seed === undefined ? {} : { seed }),
-    created: new Date().toISOString(),
-    headscope: packageJson.version,
-    metrics,
-    summary: summary ?? {},
-    ...(perCase === undefined ? {} : { perCase }),
-    ...(notes === undefined ? {} : { notes }),
-  };
-  return parseScores(document, `scores of ${probe}`);
+export function createScores(input: ScoresInput): HeadScores {
+  const { model, probe, params, tokens, seed, metrics, summary = {}, perCase, findings, notes } = input;
+  const origin = { format: SCORES_FORMAT, model, probe, params, tokens: tokens && tokensDigest(tokens), seed };
+  const writer = { created: new Date().toISOString(), headscope: packageJson.version };
+  return parseScores({ ...findings, ...origin, ...writer, metrics, summary, perCase, notes }, `scores of ${probe}`);
 }
 
 /** "sha256:…" of token rows: the hash of their JSON without spaces. */

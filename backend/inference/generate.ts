@@ -28,45 +28,45 @@ import { TextStream } from "./text-stream.ts";
 
 export interface GenerateOptions {
   /** The prompt as token ids; or `text`. */
-  tokens?: readonly number[];
+  tokens?: readonly number[] | undefined;
   /** The prompt as text, for models with a tokenizer. */
-  text?: string;
+  text?: string | undefined;
   /** Most new tokens, default 32. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** 0 (default) takes the likeliest token, higher values sample. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Of the sampling, default 0. */
-  seed?: number;
+  seed?: number | undefined;
   /**
    * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
    * (`model.stops`), which `ownStops` joins with others; [] for none.
    */
-  stop?: readonly Stop[];
+  stop?: readonly Stop[] | undefined;
   /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
-  mask?: HeadMask;
+  mask?: HeadMask | undefined;
   /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
-  prefill?: Prefill;
+  prefill?: Prefill | undefined;
   /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
-  interventions?: readonly Intervention[];
+  interventions?: readonly Intervention[] | undefined;
   /** Activations that `with` of the interventions refers to. */
-  sources?: Sources;
+  sources?: Sources | undefined;
   /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
-  useCache?: boolean;
+  useCache?: boolean | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
-  forward?: ForwardOptions;
+  forward?: ForwardOptions | undefined;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
-  onStep?: (result: ForwardResult, step: number) => void;
+  onStep?: ((result: ForwardResult, step: number) => void) | undefined;
   /**
    * Called with every new token and the text that is certain with it, which lags behind where a character lacks bytes or a
    * stop text may have begun; `probability` works out how likely the model held the token (before the temperature).
    */
-  onToken?: (id: number, text: string, probability: () => number) => void;
-  signal?: AbortSignal;
+  onToken?: ((id: number, text: string, probability: () => number) => void) | undefined;
+  signal?: AbortSignal | undefined;
   /**
    * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
    * hooks or reductions see is read whole.
    */
-  turn?: Turn;
+  turn?: Turn | undefined;
 }
 
 const OPTIONS: Rules<GenerateOptions> = {
@@ -177,13 +177,13 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       signal?.throwIfAborted();
       options.forward?.onLayer?.(layer);
     };
-    const asked = { ...options.forward, interventions, onLayer };
+    const requests = { ...options.forward, interventions, onLayer };
     const step = (tokens: readonly number[]): Float32Array => {
       steps++;
       const input = cache
         ? { tokens: [tokens], cache }
         : { tokens: [[...prompt, ...ids]], ...(windows ? { windows } : {}) };
-      const result = forward(model, { ...input, logitsAt: "last" }, asked);
+      const result = forward(model, { ...input, logitsAt: "last" }, requests);
       const logits = result.logits!.dataSync() as Float32Array;
       options.onStep?.(result, ids.length);
       result.dispose();
@@ -202,7 +202,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     const inParts = options.turn !== undefined && !seesWhole(options);
     for (; inParts && cache && prompt.length - read > PART; read += PART) {
       const part = [prompt.slice(read, read + PART)];
-      forward(model, { tokens: part, cache, logitsAt: "none" }, asked).dispose();
+      forward(model, { tokens: part, cache, logitsAt: "none" }, requests).dispose();
       await turn();
     }
     const first = step(prompt.slice(read));
@@ -303,9 +303,9 @@ function choose(logits: Float32Array, temperature: number, random: Random): numb
   if (temperature <= 0) return best;
   const weights = Float64Array.from(logits, (l) => Math.exp((l - logits[best]!) / temperature));
   let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
-  const chosen = weights.findIndex((w) => {
+  const index = weights.findIndex((w) => {
     left -= w;
     return left <= 0;
   });
-  return chosen < 0 ? best : chosen;
+  return index < 0 ? best : index;
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import type { Bounds } from "../common/api/fields.ts";
+import type { Bounds, Data } from "../common/api/fields.ts";
 import { brief } from "../common/errors.ts";
 import type { HeadScores } from "../common/heads/scores.ts";
 import { writablePath } from "../files.ts";
@@ -48,9 +48,14 @@ type RequestSchema<N extends string, F extends z.ZodRawShape> = z.ZodObject<
 type Spec<N extends string, F extends z.ZodRawShape> = z.output<RequestSchema<N, F>>;
 
 /** A kind of job that POST /api/jobs takes: the request, checked, is the job's spec and the worker's payload. */
-export interface RequestedKind<N extends string = string, F extends z.ZodRawShape = z.ZodRawShape, R = unknown>
-  extends JobKind<Spec<N, F>, Spec<N, F>, R> {
+export interface RequestedKind<
+  N extends string = string,
+  F extends z.ZodRawShape = z.ZodRawShape,
+  R extends z.ZodType = z.ZodType,
+> extends JobKind<Spec<N, F>, Spec<N, F>, Data<R>> {
   readonly name: N;
+  /** Schema of what `run` gives, which the job keeps. */
+  readonly result: R;
   /** Schema of the request within a server's bounds. */
   request(bounds: Bounds): RequestSchema<N, F>;
   /**
@@ -62,17 +67,18 @@ export interface RequestedKind<N extends string = string, F extends z.ZodRawShap
 }
 
 /** A kind of job from its parts; `fields` are those of the request beside `kind`. */
-export function jobKind<const N extends string, F extends z.ZodRawShape, R>(definition: {
+export function jobKind<const N extends string, F extends z.ZodRawShape, R extends z.ZodType>(definition: {
   readonly name: N;
+  readonly result: R;
   fields(bounds: Bounds): F;
   title(spec: Spec<N, F>): string;
   check(request: Spec<N, F>, premises: JobPremises): Promise<Spec<N, F>>;
-  run(payload: Spec<N, F>, context: HandlerContext): Promise<R>;
+  run(payload: Spec<N, F>, context: HandlerContext): Promise<Data<R>>;
 }): RequestedKind<N, F, R> {
-  const { name, fields, title, check, run } = definition;
+  const { name, fields, result, title, check, run } = definition;
   const payload = z.custom<Spec<N, F>>(); // checked when it was asked for, within the bounds of that time
   const request = (bounds: Bounds) => z.strictObject({ kind: z.literal(name), ...fields(bounds) });
-  return { name, request, payload, title, check, run };
+  return { name, request, result, payload, title, check, run };
 }
 
 /**

@@ -16,50 +16,22 @@ export interface Header {
   readonly type: string;
 }
 
-/** To the worker: do this. */
-export interface RequestHeader extends Header {
-  readonly type: "request";
-  readonly kind: string;
-  readonly payload: unknown;
-  /** May be done between two steps of another request. */
-  readonly aside?: true;
-}
+/** Header of one type with fields of its own. */
+type Message<T extends string, F extends object = object> = Header & { readonly type: T } & Readonly<F>;
 
-/** To the worker: stop doing this. */
-export interface CancelHeader extends Header {
-  readonly type: "cancel";
-}
+/** Orders to a worker: do this, where `aside` between two steps of another request; stop doing it. */
+export type ToWorker = Message<"request", { kind: string; payload: unknown; aside?: true }> | Message<"cancel">;
 
-/** From the worker: it lives. */
-export interface HeartbeatHeader extends Header {
-  readonly type: "heartbeat";
-}
-
-/** From the worker: it has begun with a request, and nothing of an earlier one is still at work. */
-export interface BegunHeader extends Header {
-  readonly type: "begun";
-}
-
-/** From the worker: something happened on the way. */
-export interface EventHeader extends Header {
-  readonly type: "event";
-  readonly event: unknown;
-}
-
-/** From the worker: it is done. */
-export interface ResultHeader extends Header {
-  readonly type: "result";
-  readonly value: unknown;
-}
-
-/** From the worker: it failed. */
-export interface ErrorHeader extends Header {
-  readonly type: "error";
-  readonly error: WireError;
-}
-
-export type ToWorker = RequestHeader | CancelHeader;
-export type FromWorker = HeartbeatHeader | BegunHeader | EventHeader | ResultHeader | ErrorHeader;
+/**
+ * Words of a worker: it lives; it has begun with a request, and nothing of an earlier one is still at work; something happened
+ * on the way; it is done; it failed.
+ */
+export type FromWorker =
+  | Message<"heartbeat">
+  | Message<"begun">
+  | Message<"event", { event: unknown }>
+  | Message<"result", { value: unknown }>
+  | Message<"error", { error: WireError }>;
 
 const LENGTHS = 8;
 

@@ -228,7 +228,7 @@ class Attempt {
   #receive(event: unknown): void {
     if (isProgress(event)) {
       const { done, total, label, values } = event;
-      this.#progress = { done, total, label, ...(values === undefined ? {} : { values }) };
+      this.#progress = { done, total, label, values };
       this.#options.onProgress?.(this.#job, this.#progress);
       return;
     }

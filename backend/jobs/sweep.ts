@@ -33,7 +33,7 @@ export interface SweepRun {
   readonly status: RunRecord["status"];
   readonly step: number;
   /** Why it failed. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** The last value of the loss and of every evaluation. */
   readonly metrics: Readonly<Record<string, number>>;
 }
@@ -53,7 +53,7 @@ export interface SweepOptions {
   readonly onProgress?: (point: number, progress: JobProgress) => void;
   /** Called when a point has been trained, has failed, or was found done. */
   readonly onPoint?: (point: number, result: SweepResult) => void;
-  readonly worker?: WorkerOptions;
+  readonly worker?: WorkerOptions | undefined;
 }
 
 /**
@@ -122,7 +122,7 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
       const failure = await trained(store, runs[i]!, {
         signal,
         onProgress: (progress) => onProgress?.(i, progress),
-        ...(worker === undefined ? {} : { worker }),
+        worker,
       });
       signal?.throwIfAborted();
       const result = resultOf(store, values, runs[i]!);
@@ -133,9 +133,9 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
     }
     return results;
   } finally {
-    const own = new Set(runs.flat().map(({ id }) => store.run(id).job));
+    const jobs = new Set(runs.flat().map(({ id }) => store.run(id).job));
     for (const job of queue.list())
-      if (job.status === "queued" && own.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
+      if (job.status === "queued" && jobs.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
   }
 }
 
@@ -178,12 +178,12 @@ function resultOf(store: Store, values: SweepPoint["values"], records: readonly 
       ([name, { value }]) => (name.includes("[") ? [] : [[name, value] as const]), // scores of single heads
     );
     const metrics = Object.fromEntries(last.sort(([a], [b]) => order(a).localeCompare(order(b))));
-    return { run: id, seed, status, step, ...(error === undefined ? {} : { error }), metrics };
+    return { run: id, seed, status, step, error, metrics };
   });
   const done = runs.filter(({ status }) => status === "done");
   const names = [...new Set(done.flatMap(({ metrics }) => Object.keys(metrics)))];
   const metrics = names.map((name) => {
-    const all = done.flatMap(({ metrics: own }) => own[name] ?? []);
+    const all = done.flatMap(({ metrics }) => metrics[name] ?? []);
     const mean = all.reduce((a, b) => a + b, 0) / all.length;
     return [name, { mean, min: Math.min(...all), max: Math.max(...all) }] as const;
   });

@@ -16,7 +16,7 @@ export interface TrainRunsOptions {
   readonly onProgress?: (progress: JobProgress) => void;
   /** Called with every event, after the store has it. */
   readonly onEvent?: (event: TrainEvent) => void;
-  readonly worker?: WorkerOptions;
+  readonly worker?: WorkerOptions | undefined;
   /**
    * Treatment of runs that a living process trains already, default "refuse". "wait" follows that training to its end, and
    * goes on with it where its process dies: for work whose runs may have been taken over by whoever came after a crash.

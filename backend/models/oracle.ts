@@ -27,11 +27,11 @@ const SCHEMA = z.object({
 export interface Oracle {
   readonly path: string;
   readonly ids: readonly (readonly number[])[];
-  readonly logits?: readonly (readonly (readonly number[])[])[];
+  readonly logits: readonly (readonly (readonly number[])[])[] | undefined;
   readonly logitPositions: readonly number[];
-  readonly attention?: readonly (readonly (readonly (readonly number[])[])[])[];
-  readonly hidden?: readonly number[];
-  readonly greedy?: { readonly prompt: readonly number[]; readonly continuation: readonly number[] };
+  readonly attention: readonly (readonly (readonly (readonly number[])[])[])[] | undefined;
+  readonly hidden: readonly number[] | undefined;
+  readonly greedy: { readonly prompt: readonly number[]; readonly continuation: readonly number[] } | undefined;
 }
 
 /**
@@ -42,16 +42,16 @@ export async function readOracle(folder: string): Promise<Oracle> {
   const path = folder.endsWith(".json")
     ? folder
     : ((await fileInside(folder, "oracle.json")) ?? join(folder, "oracle.json"));
-  const found = SCHEMA.safeParse(await readJson(path, "oracle"));
+  const parsed = SCHEMA.safeParse(await readJson(path, "oracle"));
   const wrong = (what: string): HeadscopeError =>
     new HeadscopeError("corrupt", `${path}: ${what}`, {
       remedy: "write the oracle again: docs/families.md says what it holds",
     });
-  if (!found.success) {
-    const { path: at, message } = found.error.issues[0]!;
-    throw wrong(`${at.join(".") || "the document"}: ${message}`);
+  if (!parsed.success) {
+    const { path: field, message } = parsed.error.issues[0]!;
+    throw wrong(`${field.join(".") || "the document"}: ${message}`);
   }
-  const { ids: rows, logits, logit_positions: positions = [], attention_l1, hidden_after_l0, greedy } = found.data;
+  const { ids: rows, logits, logit_positions: positions = [], attention_l1, hidden_after_l0, greedy } = parsed.data;
   if (rows.some((row) => row.length !== rows[0]!.length)) throw wrong("its rows of ids differ in length");
   if (logits && (logits.length !== rows.length || logits.some((row) => row.length !== positions.length)))
     throw wrong(`logits are not [${rows.length} rows, ${positions.length} positions, d_vocab]`);
@@ -61,11 +61,11 @@ export async function readOracle(folder: string): Promise<Oracle> {
   return {
     path,
     ids: rows,
-    ...(logits ? { logits } : {}),
+    logits,
     logitPositions: positions,
-    ...(attention_l1 ? { attention: attention_l1 } : {}),
-    ...(hidden_after_l0 ? { hidden: hidden_after_l0 } : {}),
-    ...(greedy ? { greedy: { prompt: greedy.slice(0, shared), continuation: greedy.slice(shared) } } : {}),
+    attention: attention_l1,
+    hidden: hidden_after_l0,
+    greedy: greedy && { prompt: greedy.slice(0, shared), continuation: greedy.slice(shared) },
   };
 }
 

@@ -34,7 +34,7 @@ export function encodeText(
   prependBos?: boolean,
   options: { label?: string; remedy?: string } = {},
 ): number[] {
-  return requireTokenizer(model, options).encode(text, prependBos === undefined ? {} : { prependBos });
+  return requireTokenizer(model, options).encode(text, { prependBos });
 }
 
 /** The ids that random rows for a model are made of; a model without BOS has id 0 in its place. */

@@ -4,7 +4,7 @@ import { PALETTES } from "../common/figures/palette.ts";
 import { toPlotly } from "../common/figures/plotly.ts";
 import type { Claim, Report } from "../common/figures/report.ts";
 import { escapeXml, measuredText, scriptJson } from "../common/figures/text.ts";
-import { type Tone, toneOf } from "../common/verdicts.ts";
+import { type Tone, toneOf } from "../common/words.ts";
 
 const require = createRequire(import.meta.url);
 

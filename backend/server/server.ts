@@ -41,7 +41,7 @@ export interface ServerOptions {
   /** Data folder, default `dataDir()`. */
   readonly folder?: string;
   /** Folders that may be named besides the data folder. */
-  readonly roots?: readonly string[];
+  readonly roots?: readonly string[] | undefined;
   /**
    * Secret that everybody must show, default that of the data folder (`serverToken`). False asks for none: then every user and
    * process of this machine is let in, and the host can only be this machine's own.

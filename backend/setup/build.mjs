@@ -22,6 +22,7 @@ const ENTRIES = {
 };
 
 const FOLDERS = ["backend", "probes", "synthetic-tasks", "experiments", "test/bench", "test/helpers"];
+const RECORD = "dist/built.json";
 const HOUR = 3_600_000;
 
 /** @param {string} root @returns {string} hash of every source and of the lock file */
@@ -71,8 +72,8 @@ export async function build(root, entries = ENTRIES) {
   );
   for (const file of chunksFirst) await writeAtomic(file.path, file.contents);
   await buildSecondSignal(root);
-  await writeAtomic(join(dist, "built.json"), JSON.stringify({ hash, names }));
-  await removeOldChunks(join(dist, "chunks"), new Set(result.outputFiles.map((file) => file.path)));
+  await writeAtomic(join(root, RECORD), JSON.stringify({ hash, names }));
+  await removeOld(join(dist, "chunks"), new Set(result.outputFiles.map((file) => file.path)));
   return names;
 }
 
@@ -81,24 +82,32 @@ function isChunk(dist, path) {
   return relative(dist, path).startsWith("chunks");
 }
 
-/** Chunks of earlier builds, once no running process can still import them. @param {string} folder @param {Set<string>} keep */
-async function removeOldChunks(folder, keep) {
-  if (!existsSync(folder)) return;
-  for (const name of readdirSync(folder)) {
+/** Removes files of earlier builds, once no process or page can still ask for them. @param {string} folder @param {Set<string>} keep */
+export async function removeOld(folder, keep) {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
     const path = join(folder, name);
     if (!keep.has(path) && Date.now() - statSync(path).mtimeMs > HOUR) await rm(path, { force: true });
   }
 }
 
+/**
+ * Compares what was built with its sources.
+ * @param {string} record path of the record that the build wrote last: the hash of the sources, and the names of the files
+ * @param {string} folder of the files
+ * @param {() => string} hashOf hash of the sources as they are now
+ * @returns {string | false} why the folder is not what the sources say, or false when it is
+ */
+export function outdated(record, folder, hashOf) {
+  const text = readIfThere(record);
+  if (text === undefined) return "not built";
+  const { hash, names } = JSON.parse(text);
+  if (hash !== hashOf()) return "sources changed";
+  return names.every((/** @type {string} */ name) => existsSync(join(folder, name))) ? false : "a file is missing";
+}
+
 /** @param {string} root @returns {string | false} why dist/ is not what the sources say, or false when it is */
 export function buildNeeded(root) {
-  const record = readIfThere(join(root, "dist", "built.json"));
-  if (record === undefined) return "not built";
-  const { hash, names } = JSON.parse(record);
-  if (hash !== sourcesHash(root)) return "sources changed";
-  return names.every((/** @type {string} */ name) => existsSync(join(root, "dist", name)))
-    ? false
-    : "a file is missing";
+  return outdated(join(root, RECORD), join(root, "dist"), () => sourcesHash(root));
 }
 
 /** @type {Step} */
@@ -110,13 +119,22 @@ export const bundle = {
   },
 };
 
-if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
+/**
+ * Builds where a script was started by itself.
+ * @param {string} script its import.meta.url
+ * @param {string} folder where it builds
+ * @param {(root: string) => Promise<string[]>} make gives the names of the files
+ */
+export async function buildAlone(script, folder, make) {
+  if (!process.argv[1] || script !== pathToFileURL(resolve(process.argv[1])).href) return;
   try {
-    void problems.line(`built ${(await build(root)).length} files in dist/`);
+    const names = await make(fileURLToPath(new URL("../..", import.meta.url)));
+    void problems.line(`built ${names.length} files in ${folder}`);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     void problems.line(`build: ${error.message}`);
     process.exitCode = 1;
   }
 }
+
+await buildAlone(import.meta.url, "dist/", build);

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { errorCode } from "./failure.mjs";
 import { isAlive } from "./lock.mjs";
 
-/** Folder of what can be fetched again; the same as `cacheDir` of backend/paths.ts, for the time before the build. */
+/** Folder of what can be fetched again: the native library and pulled models. @returns {string} */
 export function cacheDir() {
   return join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "headscope");
 }
@@ -74,9 +74,10 @@ export function readIfThere(path) {
 }
 
 /**
- * Puts a whole file in place or nothing: written beside it, synced, renamed.
+ * Writes a whole file or nothing: to a temporary name beside it, synced, then renamed over the old one.
  * @param {string} path
- * @param {string | Uint8Array} content
+ * @param {string | Uint8Array | Iterable<Uint8Array>} content
+ * @returns {Promise<void>}
  */
 export async function writeAtomic(path, content) {
   await mkdir(dirname(path), { recursive: true });
@@ -84,7 +85,8 @@ export async function writeAtomic(path, content) {
   try {
     const file = await open(temporary, "wx");
     try {
-      await file.writeFile(content);
+      if (typeof content === "string" || content instanceof Uint8Array) await file.writeFile(content);
+      else for (const part of content) await file.writeFile(part);
       await file.sync();
     } finally {
       await file.close();
@@ -92,6 +94,8 @@ export async function writeAtomic(path, content) {
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
+    // The user knows the file by its own name.
+    if (error instanceof Error && "path" in error) error.path = path;
     throw error;
   }
 }

@@ -1,15 +1,13 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { buildAlone, outdated, removeOld } from "./build.mjs";
 import { SetupError } from "./failure.mjs";
-import { filesBelow, readIfThere, sha256Files, writeAtomic } from "./files.mjs";
-import { problems } from "./terminal.mjs";
+import { filesBelow, sha256Files, writeAtomic } from "./files.mjs";
 
 /** @import { Step } from "./runner.mjs" */
 
 const SOURCES = [".ts", ".svelte", ".css", ".html", ".svg", ".js", ".json"];
-const HOUR = 3_600_000;
+const RECORD = "dist/web.json";
 
 /** @param {string} root @returns {string} hash of every source of the front end and of the lock file */
 function webHash(root) {
@@ -54,28 +52,14 @@ export async function buildWeb(root) {
   const web = join(root, "dist", "web");
   const names = [...files.keys()].sort((a, b) => Number(a === "index.html") - Number(b === "index.html"));
   for (const name of names) await writeAtomic(join(web, name), files.get(name) ?? "");
-  await writeAtomic(join(root, "dist", "web.json"), JSON.stringify({ hash, names }));
+  await writeAtomic(join(root, RECORD), JSON.stringify({ hash, names }));
   await removeOld(join(web, "assets"), new Set(names.map((name) => join(web, name))));
   return names;
 }
 
-/** @param {string} folder @param {Set<string>} keep */
-async function removeOld(folder, keep) {
-  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
-    const path = join(folder, name);
-    if (!keep.has(path) && Date.now() - statSync(path).mtimeMs > HOUR) await rm(path, { force: true });
-  }
-}
-
 /** @param {string} root @returns {string | false} why dist/web is not what the sources say, or false when it is */
 export function webNeeded(root) {
-  const record = readIfThere(join(root, "dist", "web.json"));
-  if (record === undefined) return "not built";
-  const { hash, names } = JSON.parse(record);
-  if (hash !== webHash(root)) return "sources changed";
-  return names.every((/** @type {string} */ name) => existsSync(join(root, "dist", "web", name)))
-    ? false
-    : "a file is missing";
+  return outdated(join(root, RECORD), join(root, "dist", "web"), () => webHash(root));
 }
 
 /** @type {Step} */
@@ -87,13 +71,4 @@ export const web = {
   },
 };
 
-if (process.argv[1] && import.meta.url === pathToFileURL(resolve(process.argv[1])).href) {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  try {
-    void problems.line(`built ${(await buildWeb(root)).length} files in dist/web/`);
-  } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    void problems.line(`build: ${error.message}`);
-    process.exitCode = 1;
-  }
-}
+await buildAlone(import.meta.url, "dist/web/", buildWeb);

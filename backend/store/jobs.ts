@@ -9,15 +9,15 @@ export interface JobProgress {
   readonly total: number;
   readonly label: string;
   /** Figures beside it, such as the loss. */
-  readonly values?: Readonly<Record<string, number>>;
+  readonly values?: Readonly<Record<string, number>> | undefined;
 }
 
 /** The subject of a job: what lists show in place of its spec. */
 export interface JobSubject {
   /** Its work in words. */
-  readonly title?: string;
+  readonly title?: string | undefined;
   /** The model that it is about, where there is one. */
-  readonly model?: string;
+  readonly model?: string | undefined;
 }
 
 /** Ended jobs that are kept, the latest: they say where results are, and every page lists them all. */
@@ -32,23 +32,23 @@ export interface JobEntry extends JobSubject {
   /** Name of its kind, and of the handler that does it. */
   readonly kind: string;
   readonly status: Status;
-  readonly progress?: JobProgress;
+  readonly progress?: JobProgress | undefined;
   /** The handler's result. */
   readonly result?: unknown;
   /** Why it failed, as one line. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** Number of times that it was begun since it was added or resumed. */
   readonly attempts: number;
   /** True once somebody has asked for its end. */
   readonly cancel: boolean;
   /** Process that works on it, or that a queued job is kept for; none once it has ended. */
-  readonly owner?: Owner;
+  readonly owner?: Owner | undefined;
   /** Last sign of the owner, milliseconds since 1970. */
-  readonly heartbeat?: number;
+  readonly heartbeat?: number | undefined;
   /** ISO times. */
   readonly created: string;
-  readonly started?: string;
-  readonly ended?: string;
+  readonly started?: string | undefined;
+  readonly ended?: string | undefined;
 }
 
 /** One piece of long work. */

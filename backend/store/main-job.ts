@@ -66,7 +66,7 @@ export class MainJobRecord {
   /** Notes how it ended. */
   end(status: (typeof ENDED)[number], error?: string): Promise<void> {
     const { progress: _, ...before } = this.#state;
-    this.#state = { ...before, status, ...(error === undefined ? {} : { error }) };
+    this.#state = { ...before, status, error };
     return this.#write();
   }
 

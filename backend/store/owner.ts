@@ -6,7 +6,7 @@ export interface Owner {
   readonly host: string;
   readonly pid: number;
   /** When it started, in the system's own unit: tells it from a later process with the same id; absent where unknown. */
-  readonly start?: string;
+  readonly start?: string | undefined;
 }
 
 /** Milliseconds without a heartbeat after which an owner counts as dead where the system cannot be asked. */
@@ -14,8 +14,7 @@ const SILENT = 10 * 60_000;
 
 /** This process. */
 export function self(): Owner {
-  const start = startOf(process.pid);
-  return { host: hostname(), pid: process.pid, ...(start === undefined ? {} : { start }) };
+  return { host: hostname(), pid: process.pid, start: startOf(process.pid) };
 }
 
 /**

@@ -23,9 +23,9 @@ export interface RunRecord {
   readonly group: string;
   readonly spec: TrainSpec;
   /** Why it failed, as one line. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** The job that trained it last. */
-  readonly job?: number;
+  readonly job?: number | undefined;
   /** ISO times. */
   readonly created: string;
   readonly updated: string;

@@ -39,7 +39,7 @@ export class OpenModels {
   async open(ref: string, signal?: AbortSignal): Promise<Model> {
     const reference = parseReference(ref, "absolute");
     const version = await modelVersion(reference);
-    return this.#open.get(version) ?? this.#open.set(version, await loadModel(reference, signal ? { signal } : {}));
+    return this.#open.get(version) ?? this.#open.set(version, await loadModel(reference, { signal }));
   }
 
   /** Frees them all. */

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { GenerateResult } from "../../backend/common/api/generation.ts";
 import type { AblateResult } from "../../backend/common/api/interventions.ts";
-import type { NeedleResult } from "../../backend/common/api/jobs.ts";
 import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { Worker } from "../../backend/jobs/client.ts";
+import type { JobResults } from "../../backend/jobs/kinds/index.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { openStore } from "../../backend/store/store.ts";
 import type { Reply } from "../../backend/workers/handler.ts";
@@ -87,10 +87,10 @@ describe("what a worker answers is what the command line prints", () => {
 
   test("of needle questions", async () => {
     const job = { kind: "needle", model: TOY, lengths: [40], depths: [0.2, 0.8], needles: 2, seed: 1 };
-    const answer = await worker.request<NeedleResult>("needle", job);
+    const answer = await worker.request<JobResults["needle"]>("needle", job);
     const args = ["needle", "--lengths", "40", "--depths", "0.2,0.8", "--needles", "2", "--seed", "1"];
-    const document = await printed<NeedleResult>(args);
-    const timeless = ({ trials }: NeedleResult) =>
+    const document = await printed<JobResults["needle"]>(args);
+    const timeless = ({ trials }: JobResults["needle"]) =>
       trials.map(({ full: { prefillMs: _, decodeMsPerToken: __, ...full }, ...trial }) => ({ ...trial, full }));
     expect(timeless(answer)).toEqual(timeless(document));
     expect(answer.trials.every(({ full }) => full.right)).toBe(true);

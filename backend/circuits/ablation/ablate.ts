@@ -13,9 +13,9 @@ import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs
 export interface AblateOptions extends AblationInput {
   heads: readonly Head[];
   /** Draws of as many other heads of the same layers; default 5, 0 for none. */
-  controls?: number;
+  controls?: number | undefined;
   /** Next tokens shown for each row. Default 5. */
-  topTokens?: number;
+  topTokens?: number | undefined;
 }
 
 const ROWS = listOf({

@@ -36,20 +36,20 @@ export interface AblationInput {
   /** zero: 0; mean: the head's mean z over the reference; resample: the z of another row of the reference. */
   method: AblationMethod;
   /** mean: one mean a position instead of one over all. Default false. */
-  byPosition?: boolean;
+  byPosition?: boolean | undefined;
   /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
-  reference?: readonly (readonly number[])[];
+  reference?: readonly (readonly number[])[] | undefined;
   /** A single row's token against a wrong one: `difference` of the result. */
-  contrast?: Contrast;
+  contrast?: Contrast | undefined;
   /** The clean run of the rows, where it is at hand. */
-  clean?: CleanRun;
+  clean?: CleanRun | undefined;
   /** Of the pairing of rows in resample and of the control's draws. Default 0. */
-  seed?: number;
+  seed?: number | undefined;
   /** Called as batches of variants are done. */
   progress?: (done: number, total: number, label: string) => void;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Lets others in between stretches of a long run. */
-  turn?: Turn;
+  turn?: Turn | undefined;
 }
 
 /** A row of the input with one set of heads taken out. */

@@ -33,24 +33,21 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
     );
   if (options.interventions !== undefined) return interveneCommand(context, options, options.interventions);
   if (options.byPosition && options.method !== "mean")
-    throw new HeadscopeError("usage", "--by-position is for --method mean", {
-      remedy: "leave it out, or choose mean",
-    });
+    throw new HeadscopeError("usage", "--by-position is for --method mean", { remedy: "leave it out, or choose mean" });
   await withModel(context, options, async (model) => {
     const heads = await parseHeads(options.heads!, headModel(model));
     const tokens = await tokensOf(model, options, { least: 2 });
     const { referenceFile, method, seed } = options;
-    const given = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
-    const random = given ? undefined : randomReference(model, tokens, method, seed);
-    const reference = given ?? random;
+    const rows = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+    const random = rows ? undefined : randomReference(model, tokens, method, seed);
     const result = await ablate(model, {
       tokens,
       heads,
       method,
       controls: options.controls,
       seed,
-      ...(options.byPosition ? { byPosition: true } : {}),
-      ...(reference === undefined ? {} : { reference }),
+      byPosition: options.byPosition,
+      reference: rows ?? random,
       signal: context.signal,
       progress: context.progress,
     });

@@ -9,14 +9,14 @@ import {
 } from "../../../experiments/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Preset } from "../../common/presets.ts";
+import type { Preset } from "../../common/words.ts";
 import { openStore } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { definitionDocument } from "../text/definition.ts";
 import { comparisonText, historyText, listText, reportText } from "../text/experiment.ts";
 
 /** Options of `headscope experiment run`. */
-export interface RunOptions {
+export interface ExperimentCommandOptions {
   preset: Preset;
   param?: string[];
   seeds?: string;
@@ -24,7 +24,7 @@ export interface RunOptions {
 }
 
 /** Options of `headscope experiment report`. */
-export interface ReportOptions {
+export interface ReportCommandOptions {
   id?: string;
   preset?: Preset;
 }
@@ -41,25 +41,25 @@ export async function listExperiments(context: Context): Promise<void> {
 }
 
 /** Runs an experiment and writes its report; finished runs of an earlier call are used again. */
-export async function reproduce(context: Context, options: RunOptions, name: string): Promise<void> {
+export async function reproduce(context: Context, options: ExperimentCommandOptions, name: string): Promise<void> {
   const { preset, out, seeds } = options;
-  const given: Record<string, string> = readPairs(options.param ?? []);
+  const changes: Record<string, string> = readPairs(options.param ?? []);
   if (seeds !== undefined) {
-    if (given["seeds"] !== undefined)
+    if (changes["seeds"] !== undefined)
       throw new HeadscopeError("usage", "seeds are given twice", { remedy: "give --seeds or --param seeds" });
-    given["seeds"] = seeds;
+    changes["seeds"] = seeds;
   }
-  const params = experimentParameters(experiments, name, preset, given);
+  const params = experimentParameters(experiments, name, preset, changes);
   const store = openStore();
   try {
     const { report, folder, id } = await runExperiment(experiments.get(name), {
       store,
       preset,
       params,
-      command: experimentCommand(name, preset, given),
+      command: experimentCommand(name, preset, changes),
       signal: context.signal,
       progress: context.progress,
-      ...(out === undefined ? {} : { out }),
+      out,
     });
     await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
   } finally {
@@ -69,7 +69,7 @@ export async function reproduce(context: Context, options: RunOptions, name: str
 }
 
 /** Prints one report of an experiment, and which others are kept. */
-export async function showReport(context: Context, choice: ReportOptions, name: string): Promise<void> {
+export async function showReport(context: Context, choice: ReportCommandOptions, name: string): Promise<void> {
   if (choice.id !== undefined && choice.preset !== undefined)
     throw new HeadscopeError("usage", "--id and --preset cannot go together", { remedy: "give one of them" });
   const { report, folder, entry } = await findReport(experiments.get(name), choice);

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { PRESETS } from "../../common/presets.ts";
+import { PRESETS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { oneOf, paramOption } from "../options.ts";
 

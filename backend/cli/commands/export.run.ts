@@ -12,7 +12,7 @@ import type { Context } from "../context.ts";
 import { headModelOf, withModel } from "../model.ts";
 
 /** Options of `headscope export`. */
-export interface ExportOptions {
+export interface ExportCommandOptions {
   scores?: string;
   mask?: string;
   heads?: string;
@@ -24,7 +24,7 @@ export interface ExportOptions {
 }
 
 /** Writes scores or a mask in another project's format. */
-export async function exportDocument(context: Context, options: ExportOptions, format: string): Promise<void> {
+export async function exportDocument(context: Context, options: ExportCommandOptions, format: string): Promise<void> {
   const exporter = exporters.get(format);
   const parameters = readPairs(options.param ?? []);
   exporters.parse(format, parameters);
@@ -42,7 +42,7 @@ export async function exportDocument(context: Context, options: ExportOptions, f
       }));
 
   async function withCheckpoint(model: string) {
-    return withModel(context, { model, ...(options.weights ? { weights: options.weights } : {}) }, async (loaded) => {
+    return withModel(context, { model, weights: options.weights }, async (loaded) => {
       context.progress(0, 1, "writing");
       const checkpoint = checkpointInput(loaded);
       const input = { scores, mask, checkpoint };
@@ -55,7 +55,7 @@ export async function exportDocument(context: Context, options: ExportOptions, f
     written.files.length === 1 && written.files[0] === written.path
       ? `Written to ${written.path}.`
       : `Written to ${written.path}: ${written.files.join(", ")}.`;
-  await context.print({ format, ...written, ...(half === undefined ? {} : { leftOut: half }) }, () =>
+  await context.print({ format, ...written, leftOut: half }, () =>
     half === undefined ? place : `${place}\nLeft out: ${half}.`,
   );
 }
@@ -69,7 +69,7 @@ async function maskOfHeads(heads: string, ref: string | undefined) {
 
 /** Refuses scores or a mask of another model than --model. */
 async function checkModelOf(
-  options: ExportOptions,
+  options: ExportCommandOptions,
   { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
 ): Promise<void> {
   const model = await headModelOf(options.model!);

@@ -3,6 +3,8 @@ import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { counted } from "../../common/plural.ts";
+import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
@@ -17,7 +19,7 @@ import { readInterventions } from "../inputs/case-files.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
-import { bytes, dim, duration, plural } from "../text/format.ts";
+import { bytes, dim, duration } from "../text/format.ts";
 
 /** Options of `headscope generate`. */
 export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
@@ -32,8 +34,6 @@ export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   param?: string[];
   withLogits?: boolean;
 }
-
-const PREFILL = ["masked", "dense"] as const;
 
 /** Continues a text or token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
@@ -56,7 +56,8 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       temperature: options.temperature,
       seed: options.seed,
       stop: ownStops(model, options.stop),
-      ...(mask === undefined ? {} : { mask, prefill: parameters.prefill }),
+      mask,
+      prefill: mask && parameters.prefill,
       interventions,
       signal: context.signal,
       onToken: (_, text) => {
@@ -80,9 +81,9 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
-async function readParameters(pairs: readonly string[]): Promise<{ prefill: (typeof PREFILL)[number] }> {
+async function readParameters(pairs: readonly string[]): Promise<{ prefill: Prefill }> {
   const schema = z.object({
-    prefill: z.enum(PREFILL).default("masked").describe("whether the mask holds during the prompt, or only after it"),
+    prefill: z.enum(PREFILLS).default("masked").describe("whether the mask holds during the prompt, or only after it"),
   });
   return parseParameters("generate", schema, readPairs(pairs));
 }
@@ -100,9 +101,7 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
     throw new HeadscopeError(
       "input",
       `${options.tokensFile} holds ${rows.length} rows, and one is continued at a time`,
-      {
-        remedy: "give a file of one row",
-      },
+      { remedy: "give a file of one row" },
     );
   return rows[0]!;
 }
@@ -111,14 +110,14 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
   const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {
-    ...(text === undefined ? {} : { text }),
+    text,
     ids,
     stopped,
     cache,
     promptTokens,
     prefillMs,
     decodeMsPerToken,
-    ...(withLogits ? { logits: Array.from(logits.subarray(0, 8)) } : {}),
+    logits: withLogits ? Array.from(logits.subarray(0, 8)) : undefined,
   };
 }
 
@@ -126,7 +125,7 @@ function factsOf(result: Generation, { tokenizer }: Model): string {
   const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
   return dim(
-    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
+    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
   );
 }
 

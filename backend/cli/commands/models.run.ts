@@ -3,7 +3,7 @@ import { listHubModels, listModels, type PullProgress, pullModel, removeModel } 
 import { parseReference } from "../../models/sources/reference.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
-import { bytes, table } from "../text/format.ts";
+import { bytes, right, table } from "../text/format.ts";
 
 const PULL_STAGES = {
   waiting: "waiting for another pull",
@@ -13,17 +13,11 @@ const PULL_STAGES = {
 
 /** Prints the models that have a name, and those in the Hugging Face cache. */
 export async function listAll(context: Context): Promise<void> {
-  const found = [...listModels(), ...(await listHubModels())];
-  await context.print(found, () =>
+  const models = [...listModels(), ...(await listHubModels())];
+  await context.print(models, () =>
     table(
-      [
-        { head: "model" },
-        { head: "size", align: "right" },
-        { head: "state" },
-        { head: "licence" },
-        { head: "what it is" },
-      ],
-      found.map(({ name, bytes: size, ready, kind, licence, title }) => [
+      ["model", right("size"), "state", "licence", "what it is"],
+      models.map(({ name, bytes: size, ready, kind, licence, title }) => [
         name,
         size === undefined ? "" : bytes(size),
         kind === "constructed" ? "built in" : ready ? "here" : "not pulled",

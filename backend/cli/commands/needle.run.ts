@@ -31,8 +31,8 @@ export async function askNeedles(context: Context, options: NeedleCommandOptions
       depths,
       needles,
       seed,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(mask ? { mask } : {}),
+      maxTokens,
+      mask,
       signal: context.signal,
       progress: context.progress,
     });

@@ -9,7 +9,7 @@ export async function listProbes(context: Context): Promise<void> {
     probes.list().map((probe) => definitionDocument(probes, probe.name)),
     () =>
       table(
-        [{ head: "probe" }, { head: "what it finds" }],
+        ["probe", "what it finds"],
         probes.list().map(({ name, title }) => [name, title]),
       ),
   );

@@ -53,8 +53,7 @@ export async function serve(
   { host, port, root, token }: ServeOptions,
   { announce, open, meanwhile }: Serving,
 ): Promise<void> {
-  const options = { host, port, ...(token ? {} : { token: false as const }) };
-  const server = await startServer({ ...options, ...(root === undefined ? {} : { roots: root }) });
+  const server = await startServer({ host, port, roots: root, token: token ? undefined : false });
   try {
     const { url, entry, port: bound, context: own } = server;
     await announce({ url, open: entry, host, port: bound, folder: own.folder }, `headscope is at ${entry}`);

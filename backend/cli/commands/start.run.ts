@@ -18,7 +18,7 @@ export async function startJob(context: Context, options: StartOptions): Promise
   if (!options.serve) {
     // The process that serves holds no model.
     const { mainJob } = await import("../start/start.ts");
-    return mainJob(context, { text, ...(out === undefined ? {} : { out }) });
+    return mainJob(context, { text, out });
   }
   const rest = ["--text", text, ...(out === undefined ? [] : ["--out", out]), ...(context.json ? ["--json"] : [])];
   // With --json the document on standard output is the job's.

@@ -9,12 +9,12 @@ import { sweepCsv, sweepText } from "../text/sweep.ts";
 import { valuesText } from "../text/train.ts";
 
 /** Options of `headscope sweep`. */
-export interface SweepOptions {
+export interface SweepCommandOptions {
   out?: string;
 }
 
 /** Trains every point of a sweep file that is not trained yet. */
-export async function trainSweep(context: Context, { out }: SweepOptions, file: string): Promise<void> {
+export async function trainSweep(context: Context, { out }: SweepCommandOptions, file: string): Promise<void> {
   const plan = planSweep(await readSweep(file), file);
   if (out !== undefined) await refuseFolder(out);
   const store = openStore();
@@ -29,9 +29,8 @@ export async function trainSweep(context: Context, { out }: SweepOptions, file: 
     });
     if (out !== undefined) await writeFileAtomic(out, sweepCsv(plan, results));
     const { task, varied, seeds } = plan;
-    await context.print(
-      { sweep: file, task, varied, seeds, points: results, ...(out === undefined ? {} : { out }) },
-      () => [sweepText(plan, results), ...(out === undefined ? [] : ["", `Written to ${out}.`])].join("\n"),
+    await context.print({ sweep: file, task, varied, seeds, points: results, out }, () =>
+      [sweepText(plan, results), ...(out === undefined ? [] : ["", `Written to ${out}.`])].join("\n"),
     );
     const all = results.flatMap(({ runs: trained }) => trained);
     const [bad, ...others] = all.filter(({ status }) => status !== "done");

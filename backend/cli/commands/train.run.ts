@@ -25,10 +25,10 @@ export async function trainTask(context: Context, options: TrainCommandOptions, 
   if (!makeRuns) refuseBesideResume(options, name);
   const store = openStore();
   try {
-    const chosen = makeRuns ? makeRuns(store) : store.runs({ group: store.run(options.resume!).group });
-    const ids = chosen.map(({ id }) => id).join(", ");
+    const runs = makeRuns ? makeRuns(store) : store.runs({ group: store.run(options.resume!).group });
+    const ids = runs.map(({ id }) => id).join(", ");
     context.note(`  ${makeRuns ? "training" : "going on with"} ${ids}`);
-    const trained = await trainRuns(store, chosen, {
+    const trained = await trainRuns(store, runs, {
       signal: context.signal,
       onProgress: ({ done, total, label, values }) => context.progress(done, total, label, valuesText(values)),
     });
@@ -56,11 +56,11 @@ async function newRuns(
   if (options.steps !== undefined && pairs["steps"] !== undefined)
     throw new HeadscopeError("usage", "steps are given twice", { remedy: "give --steps or --param steps" });
   const seeds = readSeeds(options);
-  const asked = options.probes === undefined ? task.defaults?.probes : splitList(options.probes);
-  const wanted = (asked ?? []).filter((probe) => probe !== "none");
-  for (const probe of wanted) probes.get(probe);
-  const params = { ...pairs, ...(options.steps === undefined ? {} : { steps: options.steps }) };
-  const spec = makeSpec(task, params, { seeds: seeds.length, probes: wanted });
+  const named = options.probes === undefined ? (task.defaults?.probes ?? []) : splitList(options.probes);
+  const measured = named.filter((probe) => probe !== "none");
+  for (const probe of measured) probes.get(probe);
+  const params = { ...pairs, steps: options.steps ?? pairs["steps"] };
+  const spec = makeSpec(task, params, { seeds: seeds.length, probes: measured });
   return (store) => store.createRuns(spec, seeds);
 }
 

@@ -74,14 +74,14 @@ export interface MainJobResult {
   };
   readonly scores: Readonly<Record<string, HeadScores>>;
   readonly probeMs: { readonly onePass: number; readonly retrieval: number };
-  readonly ablation: Ablation;
+  readonly ablation: RepeatedAblation;
   /** `words` is false for a model without a tokenizer, whose sentence is token ids. */
   readonly sentence: { readonly prompt: string; readonly continuation: string; readonly words: boolean };
   readonly needle: {
     readonly question: Haystack;
     readonly mask: HeadMask;
     /** Absent where the model answered no short question, so that none could be searched for. */
-    readonly search?: Pick<MaskSearch, "asked" | "answered" | "points">;
+    readonly search: Pick<MaskSearch, "asked" | "answered" | "points"> | undefined;
     readonly full: NeedleAnswer;
     readonly masked: NeedleAnswer;
   };
@@ -90,7 +90,7 @@ export interface MainJobResult {
 }
 
 /** The induction heads against others of the same layers. */
-export interface Ablation {
+export interface RepeatedAblation {
   readonly heads: readonly Head[];
   readonly clean: RepeatedLoss;
   readonly ablated: RepeatedLoss;
@@ -127,7 +127,7 @@ export function summaryOf(result: MainJobResult): Record<string, unknown> {
       tokens: question.ids.length,
       question: question.question,
       expected: question.answer,
-      ...(search === undefined ? {} : { search }),
+      search,
       full,
       masked: { ...masked, kvHeadsFull: meaningOf(mask).full.map(formatHead), sink: mask.sink, recent: mask.recent },
     },

@@ -13,6 +13,7 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import { ranking } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { Random } from "../../common/random.ts";
+import { mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { exportHeads } from "../../exports/index.ts";
 import { writeMask, writeScores } from "../../heads/files.ts";
@@ -27,7 +28,14 @@ import { MainJobRecord, mainJobFolder } from "../../store/main-job.ts";
 import type { Context } from "../context.ts";
 import { lineOf } from "../errors.ts";
 import type { Progress } from "../progress.ts";
-import { type Ablation, type MainJobResult, type RepeatedLoss, SIZES, type Sizes, summaryOf } from "./result.ts";
+import {
+  type MainJobResult,
+  type RepeatedAblation,
+  type RepeatedLoss,
+  SIZES,
+  type Sizes,
+  summaryOf,
+} from "./result.ts";
 import { sections } from "./text.ts";
 import { trainToy } from "./training.ts";
 
@@ -48,7 +56,7 @@ interface MainJobOptions {
   /** Sentence to be continued. */
   readonly text: string;
   /** Folder of the files; default `start` in the data folder, where the pages look. */
-  readonly out?: string;
+  readonly out?: string | undefined;
 }
 
 /**
@@ -209,7 +217,7 @@ async function ablateInduction(
   model: Model,
   scores: HeadScores,
   tokens: number[][],
-): Promise<Ablation> {
+): Promise<RepeatedAblation> {
   const heads = bestHeads(scores, INDUCTION_HEADS);
   const { clean, ablated, control } = await ablate(model, {
     tokens,
@@ -222,22 +230,21 @@ async function ablateInduction(
   });
   const draws = (control?.draws ?? []).map(repeatedLoss);
   const second = draws.map((loss) => loss.secondCopy);
-  const mean = { all: average(draws.map((loss) => loss.all)), secondCopy: average(second) };
   return {
     heads,
     clean: repeatedLoss(clean),
     ablated: repeatedLoss(ablated),
-    control: { mean, range: [Math.min(...second), Math.max(...second)], draws: draws.length },
+    control: {
+      mean: { all: mean(draws.map((loss) => loss.all)), secondCopy: mean(second) },
+      range: [Math.min(...second), Math.max(...second)],
+      draws: draws.length,
+    },
   };
 }
 
 /** Of rows BOS r r, the tokens of the second copy are predicted at the last positions but one of its length. */
 function repeatedLoss({ loss, nll }: TokenLosses): RepeatedLoss {
-  return { all: loss, secondCopy: average(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return { all: loss, secondCopy: mean(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
 }
 
 /**
@@ -246,7 +253,7 @@ function average(values: readonly number[]): number {
  */
 function bestHeads(scores: HeadScores, most: number): Head[] {
   const { layers, heads } = scores.model;
-  const wanted = Math.min(most, Math.ceil((layers * heads) / 8));
+  const count = Math.min(most, Math.ceil((layers * heads) / 8));
   const taken = new Map<number, number>();
   return ranking(scores)
     .filter(({ layer }) => {
@@ -255,7 +262,7 @@ function bestHeads(scores: HeadScores, most: number): Head[] {
       taken.set(layer, before + 1);
       return true;
     })
-    .slice(0, wanted)
+    .slice(0, count)
     .map(({ layer, head }) => ({ layer, head }));
 }
 
@@ -279,12 +286,12 @@ async function answerTwice(
   const { searched, grown } = await proposed(context, model, scores, sizes);
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
-  const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
-    const label = `needle question, ${chosen ? meaningOf(chosen).full.length : "all"} KV heads full`;
+  const answer = (mask?: HeadMask): Promise<NeedleAnswer> => {
+    const label = `needle question, ${mask ? meaningOf(mask).full.length : "all"} KV heads full`;
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
-      ...(chosen ? { mask: chosen } : {}),
+      mask,
       signal: context.signal,
       onToken: () => context.progress(++done, most, label),
     });
@@ -297,7 +304,7 @@ async function answerTwice(
     mask = larger;
     masked = await answer(mask);
   }
-  return { question, mask, ...(searched === undefined ? {} : { search: searched }), full, masked };
+  return { question, mask, search: searched, full, masked };
 }
 
 /**

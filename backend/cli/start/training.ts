@@ -3,7 +3,7 @@ import { ablateSweep } from "../../circuits/ablation/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { Random } from "../../common/random.ts";
-import { halfOfRise } from "../../common/rise.ts";
+import { halfOfRise, mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { runsFor } from "../../jobs/reuse.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
@@ -46,11 +46,11 @@ export interface ToyTraining {
   readonly context: number;
   readonly steps: number;
   /** Milliseconds of training; absent where the run was there already. */
-  readonly trainMs?: number;
+  readonly trainMs: number | undefined;
   /** By name, the curve of a metric; of probes the best head's. */
   readonly curves: Readonly<Record<string, readonly MetricPoint[]>>;
   /** Step at which the in-context accuracy has made half of its rise; absent where it hardly rose. */
-  readonly halfway?: number;
+  readonly halfway: number | undefined;
   /** Heads whose score says that they formed, by probe, best first. */
   readonly formed: Readonly<Record<string, readonly (Head & { readonly score: number })[]>>;
   /** First of all heads, then without some. */
@@ -77,10 +77,10 @@ export async function trainToy(
   const spec = makeSpec(task, SIZES[backend], { probes: task.defaults?.probes ?? [] });
   const store = openStore();
   try {
-    const [found] = runsFor(store, [spec], [0])[0] as [RunRecord];
-    await onRun(found.id);
+    const [before] = runsFor(store, [spec], [0])[0] as [RunRecord];
+    await onRun(before.id);
     const began = performance.now();
-    const [run] = await trainRuns(store, [found], {
+    const [run] = await trainRuns(store, [before], {
       signal: context.signal,
       whenBusy: "wait",
       onProgress: ({ done, total, values }) =>
@@ -98,9 +98,9 @@ export async function trainToy(
       width: spec.model.d_model,
       context: spec.params["context"] as number,
       steps: run!.step,
-      ...(found.status === "done" ? {} : { trainMs }),
+      trainMs: before.status === "done" ? undefined : trainMs,
       curves,
-      ...(halfway === undefined ? {} : { halfway }),
+      halfway,
       formed,
       ablations: await ablateFormed(run!.id, formed, spec.params["vocabulary"] as number),
     };
@@ -139,11 +139,11 @@ async function ablateFormed(
     const random = new Random(0, 1);
     const draw = (): number => random.integer(1, vocabulary);
     const tokens = repeatedRows(0, ROWS.count, () => Array.from({ length }, draw));
-    const known = Object.values(formed).flat();
+    const heads = Object.values(formed).flat();
     const others = Array.from({ length: n_layers * n_heads }, (_, i) => ({
       layer: Math.floor(i / n_heads),
       head: i % n_heads,
-    })).filter(({ layer, head }) => !known.some((k) => k.layer === layer && k.head === head));
+    })).filter(({ layer, head }) => !heads.some((k) => k.layer === layer && k.head === head));
     const sets = [
       { without: "", heads: [] as readonly Head[] },
       ...Object.entries(formed).map(([probe, heads]) => ({ without: `${probe} heads`, heads })),
@@ -155,7 +155,7 @@ async function ablateFormed(
       return {
         without,
         heads: heads.map(({ layer, head }) => ({ layer, head })),
-        loss: second.reduce((a, b) => a + b, 0) / second.length,
+        loss: mean(second),
       };
     });
   } finally {

@@ -2,7 +2,8 @@ import type { Ablation } from "../../circuits/ablation/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import { formatHead } from "../../common/heads/head.ts";
-import { bold, dim, number, plural, signed, table } from "./format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, dim, number, right, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
@@ -13,15 +14,12 @@ export function ablationDocument(
   { heads, control, ...rest }: Ablation,
   random?: readonly unknown[],
 ): Record<string, unknown> {
+  const draws = control?.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) }));
   return {
     ...rest,
-    ...(random ? { reference: "random" } : {}),
+    reference: random && "random",
     heads: heads.map(formatHead),
-    ...(control === undefined
-      ? {}
-      : {
-          control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
-        }),
+    control: control && { ...control, draws },
   };
 }
 
@@ -40,19 +38,19 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ];
   const rows = [
     row("all heads", clean.loss),
-    row(`${plural(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
+    row(`${counted(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
   ];
   if (control !== undefined) {
     const [low, high] = control.range;
     const all =
       control.ways === undefined
         ? ""
-        : ` of the ${plural(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
-    const note = `${plural(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
+        : ` of the ${counted(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
+    const note = `${counted(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
     rows.push(row("other heads of these layers", control.mean, note));
   }
   const short = (control?.short ?? []).map(({ layer, others }) =>
-    dim(`  layer ${layer} has only ${plural(others, "other head")}: its draws hold them all`),
+    dim(`  layer ${layer} has only ${counted(others, "other head")}: its draws hold them all`),
   );
   return [
     `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
@@ -67,19 +65,14 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ].join("\n");
 }
 
-const LOSSES = [
-  { head: "" },
-  { head: "loss", align: "right" as const },
-  { head: "", align: "right" as const },
-  { head: "" },
-];
+const LOSSES = ["", right("loss"), right(""), ""];
 
 /** Shows what comes next in either run, for the first rows. @param changed names the other run */
 function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
   return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
     dim(`after row ${r}`),
     table(
-      [{ head: "token" }, { head: "all heads", align: "right" }, { head: changed, align: "right" }],
+      ["token", right("all heads"), right(changed)],
       tokens
         .filter(likely)
         .map(({ id, text, clean: before, ablated: after }) => [
@@ -96,7 +89,7 @@ function nextTexts(nextToken: readonly NextToken[][], changed: string): string[]
 export function interventionText({ model, clean, changed, nextToken }: Intervened, count: number): string {
   const rows = [
     ["as it is", number(clean.loss), ""],
-    [`with ${plural(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
+    [`with ${counted(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
   ];
   return [
     `${bold("Interventions")} in ${model.ref}, loss in nats a token`,

@@ -1,10 +1,8 @@
 import type { ComparedModel, HeadComparison, LayerProfile } from "../../common/api/documents.ts";
-import { bold, dim, number, table } from "./format.ts";
+import { bold, dim, number, right, table } from "./format.ts";
 
 /** Equal parts of the depth that layers are gathered in: models of any number of layers then share their rows. */
 const PARTS = 10;
-
-const right = { align: "right" as const };
 
 /** A comparison for people: the finding, the best heads side by side, and the layers by depth. */
 export function comparisonText(comparison: HeadComparison): string {
@@ -22,11 +20,7 @@ export function comparisonText(comparison: HeadComparison): string {
 
 function topText({ axis, metric, models }: HeadComparison): string {
   const [first, second] = models;
-  const own = [
-    { head: axis === "heads" ? "head" : "KV head", ...right },
-    { head: "depth", ...right },
-    { head: metric, ...right },
-  ];
+  const columns = [axis === "heads" ? "head" : "KV head", "depth", metric].map(right);
   const cells = ({ top }: ComparedModel, i: number): string[] => {
     const { head, depth, value } = top[i]!;
     return [head, number(depth, 2), number(value)];
@@ -34,7 +28,7 @@ function topText({ axis, metric, models }: HeadComparison): string {
   const rows = first.top.map(({ rank }, i) => [String(rank), ...cells(first, i), ...cells(second, i)]);
   return [
     bold(`${first.model.ref}, then ${second.model.ref}`),
-    table([{ head: "", ...right }, ...own, ...own], rows, "  "),
+    table([right(""), ...columns, ...columns], rows, "  "),
   ].join("\n");
 }
 
@@ -42,14 +36,11 @@ function depthText(models: HeadComparison["models"]): string {
   const parts = models.map(({ layers }) => byDepth(layers));
   const rows = Array.from({ length: PARTS }, (_, part) => {
     const range = `${number(part / PARTS, 1)} to ${number((part + 1) / PARTS, 1)}`;
-    return [range, ...parts.flatMap((own) => partCells(own[part]!))];
+    return [range, ...parts.flatMap((layers) => partCells(layers[part]!))];
   });
-  const own = [
-    { head: "best", ...right },
-    { head: "mean", ...right },
-  ];
+  const columns = [right("best"), right("mean")];
   return [
-    table([{ head: "depth" }, ...own, ...own], rows, "  "),
+    table(["depth", ...columns, ...columns], rows, "  "),
     dim("  depth is layer / (layers - 1); – where a model has no layer"),
   ].join("\n");
 }

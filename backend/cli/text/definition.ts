@@ -3,7 +3,7 @@ import type { JsonSchema } from "../../common/definitions/parameters.ts";
 import { bold, table } from "./format.ts";
 
 /** A definition as data: what it is and the JSON Schema of its parameters. */
-export interface DefinitionDocument {
+export interface DefinitionSheet {
   readonly name: string;
   readonly title: string;
   readonly description: string;
@@ -13,13 +13,13 @@ export interface DefinitionDocument {
 }
 
 /** Describes one definition of a registry. @throws HeadscopeError `usage` for an unknown name */
-export function definitionDocument<D extends Definition>(registry: Registry<D>, name: string): DefinitionDocument {
+export function definitionDocument<D extends Definition>(registry: Registry<D>, name: string): DefinitionSheet {
   const { title, description, source } = registry.get(name);
   return { name, title, description, source, parameters: registry.schemas()[name]!, flags: registry.flags(name) };
 }
 
 /** A definition for people. */
-export function definitionText({ name, title, description, source, flags }: DefinitionDocument): string {
+export function definitionText({ name, title, description, source, flags }: DefinitionSheet): string {
   return [
     `${bold(name)}: ${title}`,
     "",
@@ -38,7 +38,7 @@ export function flagsTable(flags: readonly Flag[]): string {
     flag.default === undefined ? "" : typeof flag.default === "string" ? flag.default : JSON.stringify(flag.default),
     flag.description,
   ]);
-  return table([{ head: "parameter" }, { head: "value" }, { head: "default" }, { head: "meaning" }], rows);
+  return table(["parameter", "value", "default", "meaning"], rows);
 }
 
 function wrap(text: string, width: number): string {

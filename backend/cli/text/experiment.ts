@@ -2,13 +2,13 @@ import { join } from "node:path";
 import type { KeptReport, ReportComparison } from "../../common/api/experiments.ts";
 import type { Claim, Report } from "../../common/figures/report.ts";
 import { measuredText } from "../../common/figures/text.ts";
-import { type ParameterChange, settingText } from "../../common/presets.ts";
-import type { DefinitionDocument } from "./definition.ts";
+import { type ParameterChange, settingText } from "../../common/words.ts";
+import type { DefinitionSheet } from "./definition.ts";
 import { bold, dim, table } from "./format.ts";
 
 /** Experiments, what they claim and which reports of them are kept, for people. */
 export function listText(
-  documents: readonly (DefinitionDocument & {
+  documents: readonly (DefinitionSheet & {
     readonly claims: readonly Pick<Claim, "id" | "statement">[];
     readonly reports: readonly KeptReport[];
   })[],
@@ -16,31 +16,27 @@ export function listText(
   return documents
     .map(({ name, title, claims, reports }) => {
       const rows = claims.map(({ id, statement }) => [id, statement]);
-      const lines = [`${bold(name)}: ${title}`, table([{ head: "claim" }, { head: "" }], rows, "  ")];
+      const lines = [`${bold(name)}: ${title}`, table(["claim", ""], rows, "  ")];
       return [...lines, ...(reports.length === 0 ? [] : ["", historyText(reports)])].join("\n");
     })
     .join("\n\n");
 }
 
-/** Kept reports, newest first. @param shown id of the one that stands above */
-export function historyText(reports: readonly KeptReport[], shown?: string): string {
+/** Kept reports, newest first. @param above id of the one that stands above */
+export function historyText(reports: readonly KeptReport[], above?: string): string {
   const rows = reports.map((report) => [
     report.id,
     settingText(report),
     report.created.slice(0, 16).replace("T", " "),
     verdictsText(report.verdicts),
-    report.id === shown ? "shown" : "",
+    report.id === above ? "shown" : "",
   ]);
-  return table(
-    [{ head: "report" }, { head: "" }, { head: "made (UTC)" }, { head: "claims" }, { head: "" }],
-    rows,
-    "  ",
-  );
+  return table(["report", "", "made (UTC)", "claims", ""], rows, "  ");
 }
 
 /** Two reports beside each other. */
 export function comparisonText(reports: readonly KeptReport[], { parameters, claims }: ReportComparison): string {
-  const heads = reports.map(({ id }) => ({ head: id }));
+  const heads = reports.map(({ id }) => id);
   const verdicts = claims.map(({ id, same, results }) => [
     same ? "" : "differs",
     id,
@@ -50,11 +46,11 @@ export function comparisonText(reports: readonly KeptReport[], { parameters, cla
     parameters.length === 0
       ? "The parameters are the same."
       : table(
-          [{ head: "parameter" }, ...heads],
+          ["parameter", ...heads],
           parameters.map(({ name, values }) => [name, ...values.map((value) => value ?? "-")]),
         ),
     "",
-    table([{ head: "" }, { head: "claim" }, ...heads], verdicts),
+    table(["", "claim", ...heads], verdicts),
   ].join("\n");
 }
 

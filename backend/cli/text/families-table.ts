@@ -6,7 +6,7 @@ import { FAMILIES } from "../../models/families/index.ts";
 import { inspectModel, loadModel } from "../../models/load.ts";
 import { readOracle } from "../../models/oracle.ts";
 import type { Context } from "../context.ts";
-import { table } from "./format.ts";
+import { right, table } from "./format.ts";
 
 /** A checkpoint of a family, measured against its oracle. */
 export interface MeasuredCheckpoint {
@@ -16,7 +16,7 @@ export interface MeasuredCheckpoint {
   /** Worst absolute error by what was compared. */
   readonly errors: Readonly<Record<string, number>>;
   /** True when the greedy continuations, with and without the cache, are the oracle's; absent where it has none. */
-  readonly greedy?: boolean;
+  readonly greedy: boolean | undefined;
 }
 
 /** A family as `models families` shows it. */
@@ -60,7 +60,7 @@ async function measure({ progress, signal }: Pick<Context, "progress" | "signal"
         checkpoint,
         features,
         errors: Object.fromEntries(deviations.map(({ what, error }) => [what, error])),
-        ...(greedy.length > 0 ? { greedy: greedy.every(({ tokens, agree }) => tokens === agree) } : {}),
+        greedy: greedy.length > 0 ? greedy.every(({ tokens, agree }) => tokens === agree) : undefined,
       };
       measured.push({ family: model.family, found });
     } finally {
@@ -74,7 +74,7 @@ async function measure({ progress, signal }: Pick<Context, "progress" | "signal"
 /** The families for people. */
 export function familiesText(rows: readonly FamilyRow[]): string {
   return table(
-    [{ head: "family" }, { head: "safetensors" }, { head: "GGUF" }, { head: "worst error", align: "right" }],
+    ["family", "safetensors", "GGUF", right("worst error")],
     rows.map(({ family, safetensors, gguf, measured }) => [
       family,
       safetensors.join(", "),

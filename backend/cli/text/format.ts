@@ -1,13 +1,11 @@
 import { mark, output } from "../../setup/terminal.mjs";
 
-/** Alignment of a column's cells: text to the left, numbers to the right. */
-export type Align = "left" | "right";
+/** A table's column: its heading over text, or with `align: "right"` over numbers. */
+export type Column = string | { readonly head: string; readonly align?: "right" };
 
-/** Head and alignment of a table's column. */
-export interface Column {
-  readonly head: string;
-  /** Default left. */
-  readonly align?: Align;
+/** A column of numbers. */
+export function right(head: string): Column {
+  return { head, align: "right" };
 }
 
 const GAP = "  ";
@@ -33,19 +31,18 @@ export function dim(text: string, on = colourful(output)): string {
  * @param indent put before every line
  */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[], indent = ""): string {
-  const headed = columns.some(({ head }) => head !== "");
-  const widths = columns.map(({ head }, c) => Math.max(head.length, ...rows.map((row) => row[c]?.length ?? 0)));
+  const heads = columns.map((column) => (typeof column === "string" ? column : column.head));
+  const widths = heads.map((head, c) => Math.max(head.length, ...rows.map((row) => row[c]?.length ?? 0)));
   const line = (cells: readonly string[]) =>
     columns
-      .map(({ align }, c) => pad(cells[c] ?? "", widths[c]!, align))
+      .map((column, c) => {
+        const [cell, width] = [cells[c] ?? "", widths[c]!];
+        return typeof column === "string" || column.align !== "right" ? cell.padEnd(width) : cell.padStart(width);
+      })
       .join(GAP)
       .trimEnd();
   const body = rows.map((row) => indent + line(row));
-  return (headed ? [indent + dim(line(columns.map(({ head }) => head))), ...body] : body).join("\n");
-}
-
-function pad(text: string, width: number, align: Align = "left"): string {
-  return align === "right" ? text.padStart(width) : text.padEnd(width);
+  return (heads.some((head) => head !== "") ? [indent + dim(line(heads)), ...body] : body).join("\n");
 }
 
 /** Bytes for people: "512 B", "24.9 MB". Decimal units. */
@@ -85,9 +82,4 @@ export function count(value: number): string {
 export function quoted(text: string, width = 60): string {
   const line = text.replace(/\s+/g, " ").trim();
   return `"${line.length > width ? `${line.slice(0, width - 1)}…` : line}"`;
-}
-
-/** "1 head", "6 heads". */
-export function plural(amount: number, noun: string): string {
-  return `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`;
 }

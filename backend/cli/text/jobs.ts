@@ -1,20 +1,13 @@
 import type { ShownStatus } from "../../common/words.ts";
 import type { JobEntry } from "../../store/store.ts";
-import { table } from "./format.ts";
+import { right, table } from "./format.ts";
 import { time } from "./runs.ts";
 
 /** `jobs list` for people. */
 export function jobsText(jobs: readonly (Omit<JobEntry, "status"> & { readonly status: ShownStatus })[]): string {
   if (jobs.length === 0) return "There are no jobs.";
   return table(
-    [
-      { head: "job", align: "right" },
-      { head: "kind" },
-      { head: "status" },
-      { head: "done", align: "right" },
-      { head: "added" },
-      { head: "" },
-    ],
+    [right("job"), "kind", "status", right("done"), "added", ""],
     jobs.map(({ id, kind, status, progress, created, error, title }) => [
       String(id),
       kind,

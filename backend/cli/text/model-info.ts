@@ -6,12 +6,12 @@ import type { StopText, StopToken } from "../../models/stops.ts";
 import { bytes, count, table } from "./format.ts";
 
 /** Document of `headscope models info`. Sizes in bytes. */
-export interface ModelInfo {
+export interface ModelDocument {
   readonly ref: string;
-  readonly title?: string;
-  readonly licence?: string;
-  readonly path?: string;
-  readonly source?: Manifest["source"];
+  readonly title: string | undefined;
+  readonly licence: string | undefined;
+  readonly path: string | undefined;
+  readonly source: Manifest["source"] | undefined;
   readonly family: string;
   readonly digest: string;
   readonly config: ModelConfig;
@@ -25,8 +25,8 @@ export interface ModelInfo {
   /** The most that loading and a short forward need at once, the weights included. */
   readonly peakBytes: { readonly f32: number; readonly q8: number; readonly bf16: number };
   readonly tokenizer: {
-    readonly bos?: number;
-    readonly eos?: number;
+    readonly bos: number | undefined;
+    readonly eos: number | undefined;
     readonly addsBos: boolean;
     /** Ids that the tokenizer puts before a whole text, and behind it. */
     readonly front: readonly number[];
@@ -34,24 +34,29 @@ export interface ModelInfo {
     readonly notes: readonly string[];
   } | null;
   /** Fault of the tokenizer that its files hold, where it cannot be used. */
-  readonly tokenizerFault?: string;
+  readonly tokenizerFault: string | undefined;
   /** Tokens and texts (without `id`) at which the model's own files end a generation, and which files say so. */
-  readonly stops: readonly ((StopToken & { readonly text?: string }) | (StopText & { readonly id?: never }))[];
+  readonly stops: readonly (
+    | (StopToken & { readonly text: string | undefined })
+    | (StopText & { readonly id?: never })
+  )[];
   /** Statements of the files that cannot be followed. */
-  readonly notes?: readonly string[];
+  readonly notes: readonly string[] | undefined;
 }
 
 /** Describes a model from its header; no weights are read. */
-export async function modelInfo(ref: string): Promise<ModelInfo> {
+export async function modelInfo(ref: string): Promise<ModelDocument> {
   const reference = parseReference(ref, "existing");
-  const known = reference.kind === "catalogue" ? reference.model : undefined;
-  const pulled = known ? pulledModel(ref) : undefined;
+  const named = reference.kind === "catalogue" ? reference.model : undefined;
+  const pulled = named && pulledModel(ref);
   const inspected = await inspectModel(reference);
-  const { ref: named, family, digest, config, memory, features, stored, tokenizer, tokenizerFault, stops } = inspected;
+  const { ref: name, family, digest, config, memory, features, stored, tokenizer, tokenizerFault, stops } = inspected;
   return {
-    ref: named,
-    ...(known ? { title: known.title, licence: known.licence } : {}),
-    ...(pulled ? { path: pulled.path, source: pulled.manifest.source } : {}),
+    ref: name,
+    title: named?.title,
+    licence: named?.licence,
+    path: pulled?.path,
+    source: pulled?.manifest.source,
     family,
     digest,
     config,
@@ -62,25 +67,22 @@ export async function modelInfo(ref: string): Promise<ModelInfo> {
     peakBytes: memory.peak,
     tokenizer: tokenizer
       ? {
-          ...(tokenizer.bos === undefined ? {} : { bos: tokenizer.bos }),
-          ...(tokenizer.eos === undefined ? {} : { eos: tokenizer.eos }),
+          bos: tokenizer.bos,
+          eos: tokenizer.eos,
           addsBos: tokenizer.addsBos,
           front: tokenizer.front,
           behind: tokenizer.behind,
           notes: tokenizer.notes,
         }
       : null,
-    ...(tokenizerFault === undefined ? {} : { tokenizerFault }),
-    stops: [
-      ...stops.tokens.map((stop) => ({ ...stop, ...(tokenizer ? { text: tokenizer.token(stop.id) } : {}) })),
-      ...stops.texts,
-    ],
-    ...(stops.notes.length === 0 ? {} : { notes: stops.notes }),
+    tokenizerFault,
+    stops: [...stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) })), ...stops.texts],
+    notes: stops.notes.length === 0 ? undefined : stops.notes,
   };
 }
 
 /** A model's description for people. */
-export function infoText(info: ModelInfo): string {
+export function infoText(info: ModelDocument): string {
   const { config } = info;
   const rows = [
     ["model", info.title === undefined ? info.ref : `${info.ref}: ${info.title}`],
@@ -105,16 +107,16 @@ export function infoText(info: ModelInfo): string {
     ["stops", info.stops.length === 0 ? "none" : info.stops.map(stopText).join(", ")],
     ...(info.notes ?? []).map((note) => ["note", note]),
   ];
-  return table([{ head: "" }, { head: "" }], rows);
+  return table(["", ""], rows);
 }
 
-function stopText({ id, text, sources }: ModelInfo["stops"][number]): string {
+function stopText({ id, text, sources }: ModelDocument["stops"][number]): string {
   const words = [...(id === undefined ? [] : [id]), ...(text === undefined ? [] : [JSON.stringify(text)])];
   return `${words.join(" ")} (${sources.join(", ")})`;
 }
 
 /** The tokenizer in words: "BOS 1 in front, 2 behind, end 2". */
-function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelInfo): string {
+function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelDocument): string {
   if (tokenizer === null) return `${fault === undefined ? "none" : `cannot be used (${fault})`}: give token ids`;
   const { bos, eos, front, behind } = tokenizer;
   const named = (ids: readonly number[]) => ids.map((id) => (id === bos ? `BOS ${id}` : String(id))).join(" ");
@@ -126,6 +128,6 @@ function tokenizerText({ tokenizer, tokenizerFault: fault }: ModelInfo): string 
   ].join(", ");
 }
 
-function sizes({ f32, q8, bf16 }: ModelInfo["bytes"]): string {
+function sizes({ f32, q8, bf16 }: ModelDocument["bytes"]): string {
   return `${bytes(f32)} in f32, ${bytes(bf16)} with --weights bf16, ${bytes(q8)} with q8`;
 }

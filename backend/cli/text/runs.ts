@@ -2,7 +2,7 @@ import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import type { ShownStatus } from "../../common/words.ts";
 import type { CheckpointRow, RunRecord } from "../../store/store.ts";
 import type { Curves, MetricPoint } from "../../training/record/curves.ts";
-import { bold, bytes, count, dim, number, signed, table } from "./format.ts";
+import { bold, bytes, count, dim, number, right, signed, table } from "./format.ts";
 
 /** A run as a reader sees it. */
 export type ShownRun = Omit<RunRecord, "status"> & { readonly status: ShownStatus };
@@ -21,15 +21,7 @@ const SPARK_WIDTH = 32;
 export function runsText(runs: readonly ShownRun[], losses: ReadonlyMap<string, number>): string {
   if (runs.length === 0) return "There are no runs yet; headscope train makes one.";
   return table(
-    [
-      { head: "run" },
-      { head: "status" },
-      { head: "step", align: "right" },
-      { head: "of", align: "right" },
-      { head: "seed", align: "right" },
-      { head: "loss", align: "right" },
-      { head: "updated" },
-    ],
+    ["run", "status", ...["step", "of", "seed", "loss"].map(right), "updated"],
     runs.map(({ id, status, step, steps, seed, updated }) => {
       const loss = losses.get(id);
       return [
@@ -81,7 +73,7 @@ function resumePoint(checkpoints: RunDetails["checkpoints"]): string {
 function curvesText(curves: Curves): string {
   const whole = [...curves].filter(([name]) => parseHeadMetric(name) === undefined);
   return table(
-    [{ head: "" }, { head: "first", align: "right" }, { head: "last", align: "right" }, { head: "" }],
+    ["", right("first"), right("last"), ""],
     [...whole, ...bestHeads(curves)].map(([name, points]) => [
       name,
       number(points[0]!.value),
@@ -167,21 +159,11 @@ export function differenceText({ runs: [a, b], parameters, metrics }: RunDiffere
     ]);
   const heads = Object.keys(metrics).length - measured.length;
   return [
-    changed.length === 0
-      ? "The parameters are the same."
-      : table([{ head: "parameter" }, { head: a }, { head: b }], changed),
+    changed.length === 0 ? "The parameters are the same." : table(["parameter", a, b], changed),
     "",
     measured.length === 0
       ? "Nothing was measured."
-      : table(
-          [
-            { head: "last measured" },
-            { head: a, align: "right" },
-            { head: b, align: "right" },
-            { head: "difference", align: "right" },
-          ],
-          measured,
-        ),
+      : table(["last measured", ...[a, b, "difference"].map(right)], measured),
     ...(heads === 0 ? [] : ["", `${count(heads)} measurements of single heads: see --json.`]),
   ].join("\n");
 }

@@ -1,7 +1,7 @@
 import { formatHead } from "../../common/heads/head.ts";
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import type { RunRecord, Store } from "../../store/store.ts";
-import { bold, count, dim, number, table } from "./format.ts";
+import { bold, count, dim, number, right, table } from "./format.ts";
 
 const HEADS_SHOWN = 4;
 
@@ -57,7 +57,7 @@ export function trainText(store: Store, trained: readonly RunRecord[]): string {
   );
   const [first] = trained as [RunRecord];
   return [
-    table([{ head: "run" }, ...["seed", "step", ...names].map((head) => ({ head, align: "right" as const }))], rows),
+    table(["run", ...["seed", "step", ...names].map(right)], rows),
     ...(heads.length > 0 ? ["", bold("Strongest heads"), ...heads] : []),
     "",
     dim(

@@ -120,10 +120,10 @@ export const headHistorySchema = z.object({
   model: headModelSchema.describe("the model at the last step"),
   probe: z.string(),
   params: z.record(z.string(), z.unknown()),
-  tokens: z.string().exactOptional().describe("digest of the token rows, the same at every step"),
-  seed: z.number().exactOptional(),
-  created: z.string().exactOptional().describe("ISO 8601 time"),
-  headscope: z.string().exactOptional().describe("version of headscope that wrote it"),
+  tokens: z.string().optional().describe("digest of the token rows, the same at every step"),
+  seed: z.number().optional(),
+  created: z.string().optional().describe("ISO 8601 time"),
+  headscope: z.string().optional().describe("version of headscope that wrote it"),
   steps: z.array(z.int()),
   metrics: z
     .record(z.string(), z.object({ axis: headAxis, values: z.array(z.array(z.array(z.number()))) }))
@@ -151,10 +151,10 @@ export type PlacedHead = Data<typeof placedHead>;
 const comparedModel = z.object({
   model: headModelSchema,
   params: parameters.describe("of the probe, as they were used"),
-  seed: z.number().exactOptional(),
+  seed: z.number().optional(),
   values: table.describe("[layers, heads or kvHeads]"),
-  range: z.tuple([z.number(), z.number()]).exactOptional().describe("least and greatest value that a head can have"),
-  chance: z.number().exactOptional().describe("the value of a head that attends evenly"),
+  range: z.tuple([z.number(), z.number()]).optional().describe("least and greatest value that a head can have"),
+  chance: z.number().optional().describe("the value of a head that attends evenly"),
   layers: z.array(layerProfile).describe("from the first layer to the last"),
   top: z.array(placedHead).describe("the best heads, best first"),
 });
@@ -176,7 +176,7 @@ export const headComparisonSchema = z.object({
   metric: z.string(),
   axis: headAxis,
   sentence: z.string().describe("the finding in numbers"),
-  caveat: z.string().exactOptional().describe("parameters that differ, in words; absent where all are the same"),
+  caveat: z.string().optional().describe("parameters that differ, in words; absent where all are the same"),
   differences: z
     .array(parameterDifference)
     .describe("parameters of the probe, its seed among them, that were not the same for both"),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { VERDICTS } from "../verdicts.ts";
+import { VERDICTS } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 /** Schema of a report that is kept, as lists have it. */

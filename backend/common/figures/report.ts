@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { VERDICTS } from "../verdicts.ts";
+import { VERDICTS } from "../words.ts";
 import { figureSchema } from "./figure.ts";
 
 /** Schema of a claim with what was measured. */

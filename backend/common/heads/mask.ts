@@ -6,7 +6,7 @@ import type { Head, HeadAxis } from "./head.ts";
 import { kvTable, mainMetric } from "./metric.ts";
 import type { HeadModel } from "./model.ts";
 import type { HeadScores } from "./scores.ts";
-import { choose, oneRule, type Rule } from "./select.ts";
+import { choose, type HeadSelection, oneRule } from "./select.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK, type MaskWindow } from "./window.ts";
 
 const REMEDY = "write it again with headscope mask";
@@ -24,16 +24,17 @@ export type HeadMask = z.output<typeof headMaskSchema>;
  */
 export function maskFromScores(
   scores: HeadScores,
-  options: Rule & MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
+  options: HeadSelection &
+    MaskWindow & { readonly metric?: string | undefined; readonly scoresFile?: string | undefined },
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);
-  const chosen = choose(kvTable(scores, metric), options);
+  const choice = choose(kvTable(scores, metric), options);
   return parseMask(
     {
       format: FORMAT,
       model: scores.model,
-      kvHeads: chosen.map((row) => row.map((full) => (full ? "retrieval" : "streaming"))),
+      kvHeads: choice.map((row) => row.map((full) => (full ? "retrieval" : "streaming"))),
       ...window(options),
       source: {
         ...(options.scoresFile === undefined ? {} : { scores: options.scoresFile }),

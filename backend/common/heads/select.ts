@@ -3,7 +3,7 @@ import { SELECTION_RULES, type SelectionRule } from "../words.ts";
 import { rankTable } from "./table.ts";
 
 /** A rule by which scores become a choice; exactly one of the three. */
-export interface Rule {
+export interface HeadSelection {
   /** This many of the best KV heads. */
   readonly top?: number | undefined;
   /** DuoAttention's sparsity, in [0, 1]: the share of KV heads, lowest scores first, that is not chosen. */
@@ -18,11 +18,11 @@ const CHOICES = "give exactly one of top, quantile and threshold";
  * The rule that is given.
  * @throws HeadscopeError `usage` when there is none, or more than one
  */
-export function oneRule(rule: Rule): { name: SelectionRule; value: number } {
-  const given = SELECTION_RULES.filter((name) => rule[name] !== undefined);
-  const [name] = given;
-  if (name === undefined || given.length > 1) {
-    const what = given.length === 0 ? "no rule to choose heads by" : `${given.join(" and ")} cannot go together`;
+export function oneRule(rule: HeadSelection): { name: SelectionRule; value: number } {
+  const rules = SELECTION_RULES.filter((name) => rule[name] !== undefined);
+  const [name] = rules;
+  if (name === undefined || rules.length > 1) {
+    const what = rules.length === 0 ? "no rule to choose heads by" : `${rules.join(" and ")} cannot go together`;
     throw new HeadscopeError("usage", what, { remedy: CHOICES });
   }
   return { name, value: rule[name]! };
@@ -39,12 +39,12 @@ export function oneRule(rule: Rule): { name: SelectionRule; value: number } {
  * @throws HeadscopeError `usage` for a value out of range
  * @see DuoAttention (Xiao et al. 2024), sparsify_attention_heads
  */
-export function choose(values: readonly (readonly number[])[], rule: Rule): boolean[][] {
+export function choose(values: readonly (readonly number[])[], rule: HeadSelection): boolean[][] {
   const { name, value } = oneRule(rule);
   const ranked = rankTable(values);
-  const chosen = values.map((row) => row.map(() => false));
-  for (const { layer, head } of ranked.slice(0, countChosen(name, value, ranked))) chosen[layer]![head] = true;
-  return chosen;
+  const choice = values.map((row) => row.map(() => false));
+  for (const { layer, head } of ranked.slice(0, countChosen(name, value, ranked))) choice[layer]![head] = true;
+  return choice;
 }
 
 function countChosen(name: SelectionRule, value: number, ranked: readonly { value: number }[]): number {

@@ -4,7 +4,7 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 
 /** Numbers by head under the name that foreign files give them. */
-export interface HeadTable {
+export interface NamedTable {
   readonly name: string;
   readonly axis: HeadAxis;
   /** [layers, heads] or [layers, kvHeads] */
@@ -15,7 +15,7 @@ export interface HeadTable {
  * The tables of a document: the metrics of scores; of a mask head_mask (1 keep, 0 ablate) and kv_head_mask (1 full
  * attention, 0 streaming), all ones for an axis that the mask leaves alone.
  */
-export function headTables(document: HeadScores | HeadMask): HeadTable[] {
+export function headTables(document: HeadScores | HeadMask): NamedTable[] {
   if (isScores(document))
     return Object.entries(document.metrics).map(([name, { axis, values }]) => ({ name, axis, values }));
   const { layers, heads, kvHeads } = document.model;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { experimentCommand, experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
 import { parameters, shortName } from "../../common/api/fields.ts";
-import { PRESETS } from "../../common/presets.ts";
+import { PRESETS } from "../../common/words.ts";
 import { openStore } from "../../store/store.ts";
 import { progressTo } from "../../workers/handler.ts";
 import { jobKind } from "../kind.ts";
@@ -10,6 +10,7 @@ import { jobKind } from "../kind.ts";
 export const experiment = jobKind({
   name: "experiment",
   fields: () => ({ name: shortName, preset: z.enum(PRESETS), params: parameters.optional() }),
+  result: z.object({ experiment: z.string(), preset: z.string(), report: z.string().describe("id of the report") }),
   title: ({ name, preset }) => `experiment ${name}, ${preset}`,
 
   async check(request) {
@@ -17,11 +18,7 @@ export const experiment = jobKind({
     return request;
   },
 
-  /** @returns `report`: its id */
-  async run(
-    { name, preset, params: changes = {} },
-    { emit, signal },
-  ): Promise<{ experiment: string; preset: string; report: string }> {
+  async run({ name, preset, params: changes = {} }, { emit, signal }) {
     const params = experimentParameters(experiments, name, preset, changes);
     const command = experimentCommand(name, preset, changes);
     const store = openStore();

@@ -1,6 +1,7 @@
+import { z } from "zod";
 import { probeHistory } from "../../../probes/history.ts";
 import { probes } from "../../../probes/index.ts";
-import { parameters, shortName } from "../../common/api/fields.ts";
+import { documentId, parameters, shortName } from "../../common/api/fields.ts";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { loadModel } from "../../models/load.ts";
 import { checkpointSteps, runIds } from "../../paths.ts";
@@ -11,6 +12,7 @@ import { jobKind, shortHash, writeResult } from "../kind.ts";
 export const history = jobKind({
   name: "history",
   fields: () => ({ run: shortName, probe: shortName, params: parameters.optional() }),
+  result: z.object({ history: documentId.describe("id of the document (headscope.head-history/1)") }),
   title: ({ probe, run }) => `${probe} over the checkpoints of ${run}`,
 
   async check(request, { store }) {
@@ -19,8 +21,7 @@ export const history = jobKind({
     return request;
   },
 
-  /** @returns id of the document (headscope.head-history/1) */
-  async run({ run, probe, params = {} }, { emit, signal }): Promise<{ history: string }> {
+  async run({ run, probe, params = {} }, { emit, signal }) {
     const parsed = probes.parse(probe, params);
     const steps = checkpointSteps(run);
     if (steps.length === 0 && !runIds().includes(run)) throw unknownName("run", run, runIds());

@@ -1,4 +1,4 @@
-import type { Input } from "../../common/api/fields.ts";
+import type { Data, Input } from "../../common/api/fields.ts";
 import { experiment } from "./experiment.ts";
 import { history } from "./history.ts";
 import { maskSearch } from "./mask-search.ts";
@@ -13,5 +13,8 @@ export const requestedKinds = [probe, history, needle, maskSearch, experiment, p
 /** Every kind of job that headscope has; trainings come with their runs, by POST /api/runs. */
 export const kinds = [train, ...requestedKinds] as const;
 
-/** A request for a job; the result of each kind is what its `run` gives. */
+/** Results of finished jobs, by kind. */
+export type JobResults = { readonly [K in (typeof kinds)[number] as K["name"]]: Data<K["result"]> };
+
+/** A request for a job. */
 export type JobRequest = Input<(typeof requestedKinds)[number]["request"]>;

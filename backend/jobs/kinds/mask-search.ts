@@ -25,6 +25,7 @@ export const maskSearch = jobKind({
     needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
     seed: seed.optional(),
   }),
+  result: z.object({ mask: documentId.describe("id of the mask; its source holds the curve") }),
   title: ({ model }) => `smallest mask of ${model}`,
 
   async check(request, { models, library }) {
@@ -33,8 +34,7 @@ export const maskSearch = jobKind({
     return { ...request, model: await models.allowed(request.model) };
   },
 
-  /** @returns id of the mask; its source holds the curve */
-  async run({ kind: _, model: ref, scores: id, ...questions }, { emit, signal }): Promise<{ mask: string }> {
+  async run({ kind: _, model: ref, scores: id, ...questions }, { emit, signal }) {
     const scores = await readScores(join(dataDir(), id));
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { needleTest } from "../../../probes/needle.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { modelRef, seed } from "../../common/api/fields.ts";
-import type { NeedleResult } from "../../common/api/jobs.ts";
+import { needleTrial } from "../../common/api/jobs.ts";
 import { parseMask } from "../../common/heads/mask.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import { loadModel } from "../../models/load.ts";
@@ -22,6 +22,7 @@ export const needle = jobKind({
     maxTokens: z.int().min(1).max(newTokens).optional(),
     seed: seed.optional(),
   }),
+  result: z.object({ model: z.string(), trials: z.array(needleTrial) }),
   title: ({ model }) => `needle questions to ${model}`,
 
   async check(request, { models }) {
@@ -29,7 +30,7 @@ export const needle = jobKind({
     return { ...request, model: await models.allowed(request.model) };
   },
 
-  async run({ kind: _, model: ref, mask: document, ...questions }, { emit, signal }): Promise<NeedleResult> {
+  async run({ kind: _, model: ref, mask: document, ...questions }, { emit, signal }) {
     const mask = document === undefined ? undefined : parseMask(document, "the mask");
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type ProbeRequest, probeMany, probes as registry } from "../../../probes/index.ts";
-import { modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
+import { documentId, modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
@@ -20,6 +20,7 @@ export const probe = jobKind({
       .max(32),
     seed: seed.optional(),
   }),
+  result: z.object({ scores: z.array(documentId).describe("ids of the score documents, in the order of the probes") }),
   title: ({ probes, model }) => `${probes.map(({ name }) => name).join(", ")} on ${model}`,
 
   async check(request, { models }) {
@@ -27,8 +28,7 @@ export const probe = jobKind({
     return { ...request, model: await models.allowed(request.model) };
   },
 
-  /** @returns ids of the score documents, in the order of the probes */
-  async run({ model: ref, probes, seed = 0 }, { emit, signal }): Promise<{ scores: string[] }> {
+  async run({ model: ref, probes, seed = 0 }, { emit, signal }) {
     for (const { name, params } of probes) registry.parse(name, params);
     const model = await loadModel(parseReference(ref, "absolute"), { signal });
     try {

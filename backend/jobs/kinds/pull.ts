@@ -14,6 +14,7 @@ export const pull = jobKind({
     model: modelRef,
     acceptLicence: z.boolean().optional().describe("whether the model's terms are accepted, where it has some"),
   }),
+  result: z.object({ model: z.string(), bytes: z.int() }),
   title: ({ model }) => `fetching ${model}`,
 
   async check(request) {
@@ -32,7 +33,7 @@ export const pull = jobKind({
     return request;
   },
 
-  async run({ model, acceptLicence = false }, { emit, signal }): Promise<{ model: string; bytes: number }> {
+  async run({ model, acceptLicence = false }, { emit, signal }) {
     const progress = progressTo(emit);
     const onProgress = ({ stage, done = 0, total = 0 }: PullProgress) => progress(done, total, `${model}, ${stage}`);
     const { bytes } =

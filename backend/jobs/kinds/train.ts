@@ -81,8 +81,9 @@ function runsOf(store: Store, job: Job): RunRecord[] {
 }
 
 /** Trains the runs of a group together; they go on where an earlier attempt left them. */
-export const train: JobKind<TrainJob, TrainPayload> = {
+export const train = {
   name: "train",
+  result: z.object({ step, status: z.enum(["done", "cancelled"]) }),
   title: ({ runs }) => `training ${runs.join(", ")}`,
   payload,
   run: trainTogether,
@@ -127,7 +128,7 @@ export const train: JobKind<TrainJob, TrainPayload> = {
       if (run.status === "running" || run.status === "queued")
         store.updateRun(run.id, { status, error: status === "failed" ? (error ?? "unknown") : null });
   },
-};
+} as const satisfies JobKind<TrainJob, TrainPayload> & { readonly result: z.ZodType };
 
 /** Measurements of a run by the metrics that ask for checkpoints, ascending by step. */
 function watchedHistory(store: Store, id: string): Measured[] {
@@ -234,12 +235,12 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
 
 /** Values that are told of with the progress: the loss, the accuracies, the best score of each probe. */
 function highlights(loss: number, latest: Metrics): Record<string, number> {
-  const shown: Record<string, number> = { loss };
+  const values: Record<string, number> = { loss };
   for (const [name, value] of Object.entries(latest)) {
     const measured = parseHeadMetric(name);
     if (measured && measured.probe === measured.metric)
-      shown[measured.probe] = Math.max(shown[measured.probe] ?? 0, value);
-    else if (name.endsWith(".accuracy")) shown[name.replace(".", " ")] = value;
+      values[measured.probe] = Math.max(values[measured.probe] ?? 0, value);
+    else if (name.endsWith(".accuracy")) values[name.replace(".", " ")] = value;
   }
-  return shown;
+  return values;
 }

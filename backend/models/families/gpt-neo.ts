@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../config.ts";
 import type { Family } from "./family.ts";
 import type { Fields } from "./fields.ts";
-import { activation, huggingFace, type Windows } from "./hugging-face.ts";
+import { gptLike, huggingFace, type Windows } from "./hugging-face.ts";
 
 /** `attention_layers` names each layer's kind; older configs repeat patterns of kinds, `[[["global", "local"], 12]]`. */
 function windows(fields: Fields, layers: number): Windows {
@@ -24,32 +24,15 @@ function windows(fields: Fields, layers: number): Windows {
   return types.includes("local") ? { window_size: fields.count("window_size", 256), attn_types: types } : {};
 }
 
+const NAMES = {
+  ...{ layers: "num_layers", heads: "num_heads" },
+  ...{ activation: "activation_function", eps: "layer_norm_epsilon" },
+};
+
+/** GPT-Neo leaves query · key as it is. */
 function config(fields: Fields): ModelConfig {
-  const heads = fields.count("num_heads");
-  const model = fields.count("hidden_size");
-  const layers = fields.count("num_layers");
-  return {
-    n_layers: layers,
-    n_heads: heads,
-    n_key_value_heads: heads,
-    d_model: model,
-    d_head: model / heads,
-    d_mlp: fields.count("intermediate_size", 4 * model),
-    n_ctx: fields.count("max_position_embeddings"),
-    d_vocab: fields.count("vocab_size"),
-    act_fn: activation(fields, "activation_function", "gelu_new"),
-    gated_mlp: false,
-    attn_only: false,
-    normalization_type: "LN",
-    eps: fields.positive("layer_norm_epsilon", 1e-5),
-    final_norm: true,
-    positional_embedding_type: "standard",
-    rotary_base: 10000,
-    rotary_dim: model / heads,
-    tie_word_embeddings: fields.flag("tie_word_embeddings", true),
-    attn_scale: 1, // GPT-Neo leaves query · key as it is
-    ...windows(fields, layers),
-  };
+  const config = gptLike(fields, NAMES, { activation: "gelu_new", mlp: 4 });
+  return { ...config, attn_scale: 1, ...windows(fields, config.n_layers) };
 }
 
 /** GPT-Neo (Black et al. 2021): learned positions, LayerNorm, local attention in alternate layers, unscaled scores. */

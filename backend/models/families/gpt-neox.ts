@@ -2,37 +2,20 @@ import type { ModelConfig } from "../config.ts";
 import type { Family } from "./family.ts";
 import type { Fields } from "./fields.ts";
 import { GGUF_GPT_TABLE, gguf } from "./gguf.ts";
-import { activation, huggingFace } from "./hugging-face.ts";
+import { gptLike, huggingFace } from "./hugging-face.ts";
 import { rotationOf } from "./rope.ts";
 
 function config(fields: Fields): ModelConfig {
-  const heads = fields.count("num_attention_heads");
-  const model = fields.count("hidden_size");
-  const head = model / heads;
   // transformers 4 names the base and share of the rotation its own way.
   const older = {
     rope_theta: fields.values["rotary_emb_base"],
     partial_rotary_factor: fields.values["rotary_pct"] ?? 0.25,
   };
+  const config = gptLike(fields, { eps: "layer_norm_eps" }, { activation: "gelu", tied: false });
   return {
-    n_layers: fields.count("num_hidden_layers"),
-    n_heads: heads,
-    n_key_value_heads: heads,
-    d_model: model,
-    d_head: head,
-    d_mlp: fields.count("intermediate_size"),
-    n_ctx: fields.count("max_position_embeddings"),
-    d_vocab: fields.count("vocab_size"),
-    act_fn: activation(fields, "hidden_act", "gelu"),
-    gated_mlp: false,
-    attn_only: false,
-    normalization_type: "LN",
-    eps: fields.positive("layer_norm_eps", 1e-5),
-    final_norm: true,
+    ...config,
     positional_embedding_type: "rotary",
-    ...rotationOf(fields.with(older), head),
-    tie_word_embeddings: fields.flag("tie_word_embeddings", false),
-    attn_scale: 1 / Math.sqrt(head),
+    ...rotationOf(fields.with(older), config.d_head),
     ...(fields.flag("use_parallel_residual", true) ? { parallel_attn_mlp: true as const } : {}),
   };
 }

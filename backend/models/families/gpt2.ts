@@ -2,35 +2,19 @@ import type { ModelConfig } from "../config.ts";
 import type { Family } from "./family.ts";
 import type { Fields } from "./fields.ts";
 import { GGUF_GPT_TABLE, gguf } from "./gguf.ts";
-import { activation, huggingFace } from "./hugging-face.ts";
+import { gptLike, huggingFace } from "./hugging-face.ts";
+
+/** GPT-2's names of the fields of config.json. */
+const NAMES = {
+  ...{ layers: "n_layer", heads: "n_head", model: "n_embd", mlp: "n_inner", context: "n_positions" },
+  ...{ activation: "activation_function", eps: "layer_norm_epsilon" },
+};
 
 function config(fields: Fields): ModelConfig {
   if (fields.flag("scale_attn_by_inverse_layer_idx", false)) throw fields.unsupported("a scale of scores by layer");
   if (fields.flag("add_cross_attention", false)) throw fields.unsupported("cross-attention");
-  const heads = fields.count("n_head");
-  const model = fields.count("n_embd");
-  const head = model / heads;
-  return {
-    n_layers: fields.count("n_layer"),
-    n_heads: heads,
-    n_key_value_heads: heads,
-    d_model: model,
-    d_head: head,
-    d_mlp: fields.count("n_inner", 4 * model),
-    n_ctx: fields.count("n_positions"),
-    d_vocab: fields.count("vocab_size"),
-    act_fn: activation(fields, "activation_function", "gelu_new"),
-    gated_mlp: false,
-    attn_only: false,
-    normalization_type: "LN",
-    eps: fields.positive("layer_norm_epsilon", 1e-5),
-    final_norm: true,
-    positional_embedding_type: "standard",
-    rotary_base: 10000,
-    rotary_dim: head,
-    tie_word_embeddings: fields.flag("tie_word_embeddings", true),
-    attn_scale: fields.flag("scale_attn_weights", true) ? 1 / Math.sqrt(head) : 1,
-  };
+  const config = gptLike(fields, NAMES, { activation: "gelu_new", mlp: 4 });
+  return { ...config, attn_scale: fields.flag("scale_attn_weights", true) ? config.attn_scale : 1 };
 }
 
 /** GPT-2 (Radford et al. 2019): learned positions, LayerNorm, matrices stored [in, out]. */

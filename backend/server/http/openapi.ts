@@ -2,7 +2,7 @@ import { z } from "zod";
 import packageJson from "../../../package.json" with { type: "json" };
 import { problem } from "../../common/api/problem.ts";
 import type { Limits } from "./limits.ts";
-import { type Answer, EVENTS, type Route } from "./route.ts";
+import { type Answer, EVENT_STREAM, type Route } from "./route.ts";
 
 type Schema = Record<string, unknown>;
 
@@ -59,7 +59,7 @@ function successes(answer: Answer): Schema {
   if ("type" in answer) return { 200: { description, content: { [answer.type]: {} } } };
   if (!("schema" in answer)) return { [answer.status]: { description } };
   const { schema, status = 200, events, empty } = answer;
-  const content = { "application/json": { schema: schemaOf(schema, "output") }, ...(events && { [EVENTS]: {} }) };
+  const content = { "application/json": { schema: schemaOf(schema, "output") }, ...(events && { [EVENT_STREAM]: {} }) };
   return { [status]: { description, content }, ...(empty === undefined ? {} : { 204: { description: empty } }) };
 }
 

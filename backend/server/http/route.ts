@@ -1,6 +1,7 @@
 import express, { type IRouter, type Request, type RequestHandler, type Response } from "express";
 import { z } from "zod";
 import type { Data } from "../../common/api/fields.ts";
+import { fieldPath } from "../../common/errors.ts";
 import type { ServerContext } from "../context.ts";
 import type { Caller } from "../interactive/interactive.ts";
 import type { Limits } from "./limits.ts";
@@ -38,6 +39,14 @@ class Sent {
 }
 /** Says that a handler has answered by itself. */
 export const SENT = new Sent();
+
+/** Answers with a file. @param path of one that may be sent */
+export async function sendFile(response: Response, path: string): Promise<Sent> {
+  await new Promise<void>((done, fail) =>
+    response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),
+  );
+  return SENT;
+}
 
 /** Values that the handler of an operation gives back: data of its schema, `SENT`, or undefined for 204. */
 export type Returned<A extends Answer> =
@@ -81,7 +90,7 @@ export interface Route<
 }
 
 /** Media type of a stream of events. */
-export const EVENTS = "text/event-stream";
+export const EVENT_STREAM = "text/event-stream";
 
 /** Keeps the types of a route's parts together: a handler that gives what its answer's schema does not say is no route. */
 export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType, const A extends Answer>(
@@ -115,8 +124,8 @@ function handler(definition: Route, context: ServerContext): RequestHandler {
     const query = check(definition.query ?? z.strictObject({}), request.query, "the query");
     const body = bodySchema === undefined ? undefined : check(bodySchema, request.body, "the body");
     // HEAD is told what GET would answer: of a stream that is the type, and nothing is begun.
-    if (request.method === "HEAD" && "type" in answer && answer.type === EVENTS)
-      return void response.type(EVENTS).end();
+    if (request.method === "HEAD" && "type" in answer && answer.type === EVENT_STREAM)
+      return void response.type(EVENT_STREAM).end();
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const call = { params, query, body, signal: gone.signal, caller: callerOf(request), request, response };
@@ -131,8 +140,8 @@ function callerOf({ headers }: Request): Caller {
   const id = headers["x-request-id"];
   const wait = /(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])/.exec(String(headers["prefer"] ?? ""))?.[1];
   return {
-    ...(typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? { id } : {}),
-    ...(wait === undefined ? {} : { wait: Number(wait) }),
+    id: typeof id === "string" && /^[\w.-]{1,64}$/.test(id) ? id : undefined,
+    wait: wait === undefined ? undefined : Number(wait),
   };
 }
 
@@ -148,9 +157,7 @@ function check(schema: z.ZodType | undefined, value: unknown, what: string): unk
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { path, message } = deepest(result.error.issues);
-  const field = path
-    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
-    .join("");
+  const field = fieldPath(path);
   throw new Refusal(422, "usage", `${what} cannot be used: ${field && `${field} `}${lower(message)}`, {
     remedy: "see /api/openapi.json for what is taken",
     field: field || undefined,
@@ -191,7 +198,7 @@ function notJson(detail: string, remedy: string): Refusal {
 }
 
 /** Bounds of the parts of a JSON body. */
-export type JsonLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
+export type BodyLimits = Pick<Limits, "jsonDepth" | "jsonValues" | "jsonKeys">;
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const OPENING = [0x5b, 0x7b];
@@ -202,7 +209,7 @@ const CLOSING = [0x5d, 0x7d];
  * everybody's requests meanwhile.
  * @throws Refusal 422 for arrays and objects nested too deep, for too many values or too many keys
  */
-export function checkJson(bytes: Uint8Array, { jsonDepth, jsonValues, jsonKeys }: JsonLimits): void {
+export function checkJson(bytes: Uint8Array, { jsonDepth, jsonValues, jsonKeys }: BodyLimits): void {
   let [depth, values, keys] = [0, 1, 0];
   let inString = false;
   for (let i = 0; i < bytes.length; i++) {

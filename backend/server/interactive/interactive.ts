@@ -13,9 +13,9 @@ const PATIENCE = 500;
 /** Who asks. */
 export interface Caller {
   /** Names the request in the queue. */
-  readonly id?: string;
+  readonly id?: string | undefined;
   /** Seconds that it would wait for the answer: what is likely to take longer is refused with an estimate. */
-  readonly wait?: number;
+  readonly wait?: number | undefined;
 }
 
 /** Options of one interactive request. */

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { JobSummary } from "../../common/api/jobs.ts";
 import type { Queue } from "../../jobs/queue.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../../store/store.ts";
-import { jobSummary, Remaining } from "./summaries.ts";
+import { jobSummary, type KnownJob, Remaining } from "./summaries.ts";
 
 /** Milliseconds after which an empty queue is looked at again. */
 const POLL = 250;
@@ -34,7 +33,7 @@ export class JobRunner {
   }
 
   /** A job as the API shows it. */
-  summary(job: JobEntry): JobSummary {
+  summary(job: JobEntry): KnownJob {
     const live = job.status === "running" ? this.#live.get(job.id) : undefined;
     return jobSummary(this.#store, job, {
       // Of another process's job the store knows the newest.

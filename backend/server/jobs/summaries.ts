@@ -1,6 +1,7 @@
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import type { JobSummary } from "../../common/api/jobs.ts";
 import type { RunSummary } from "../../common/api/runs.ts";
+import type { JobResults } from "../../jobs/kinds/index.ts";
 import type { JobEntry, JobProgress, RunRecord, Store } from "../../store/store.ts";
 
 /** Tells how long work will take yet from how fast its present stage went so far. */
@@ -31,28 +32,30 @@ export class Remaining {
   }
 }
 
+/** A job with the result that its kind gives. */
+export type KnownJob = JobSummary & { readonly result?: JobResults[keyof JobResults] | undefined };
+
 /** A job as the API shows it. @param live what is known of a job at work beyond the store */
 export function jobSummary(
   store: Pick<Store, "shownJobStatus">,
   job: JobEntry,
   live: { progress?: JobProgress | undefined; remaining?: number | undefined } = {},
-): JobSummary {
+): KnownJob {
   const { id, kind, title, model, result, error, created, started, ended } = job;
   const status = store.shownJobStatus(job);
-  const progress = live.progress ?? job.progress;
   return {
     id,
     kind,
     title,
-    ...(model === undefined ? {} : { model }),
+    model,
     status,
-    ...(progress === undefined ? {} : { progress }),
-    ...(live.remaining === undefined || status !== "running" ? {} : { remaining: live.remaining }),
-    ...(result === undefined ? {} : { result }),
-    ...(error === undefined ? {} : { error }),
+    progress: live.progress ?? job.progress,
+    remaining: status === "running" ? live.remaining : undefined,
+    result: result as KnownJob["result"],
+    error,
     created,
-    ...(started === undefined ? {} : { started }),
-    ...(ended === undefined ? {} : { ended }),
+    started,
+    ended,
   };
 }
 
@@ -67,8 +70,8 @@ export function runSummary(store: Pick<Store, "shownStatus">, run: RunRecord): R
     steps,
     seed,
     group,
-    ...(job === undefined ? {} : { job }),
-    ...(error === undefined ? {} : { error }),
+    job,
+    error,
     created,
     updated,
     tokens: readsTokens(run),

@@ -30,7 +30,7 @@ export async function listFolder(folders: readonly string[], name?: string): Pro
   const above = dirname(path);
   return {
     path,
-    ...(folders.some((folder) => isInside(folder, above)) ? { parent: above } : {}),
+    parent: folders.some((folder) => isInside(folder, above)) ? above : undefined,
     ...listing,
     more: entries.length > MOST,
   };

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { MASK_FORMAT, SCORES_FORMAT } from "../../common/api/documents.ts";
 import type { MaskEntry, ScoresEntry } from "../../common/api/heads.ts";
 import type { StartState } from "../../common/api/health.ts";
 import { HeadscopeError } from "../../common/errors.ts";
@@ -150,8 +151,8 @@ export class Library {
   async #describe(id: string): Promise<Omit<Entry, "stamp">> {
     try {
       const value = parseJson(await this.#text(id), id) as { format?: unknown };
-      if (value.format === "headscope.head-scores/1") return { scores: scoresEntry(id, parseScores(value, id)) };
-      if (value.format === "headscope.head-mask/1") return { mask: maskEntry(id, parseMask(value, id)) };
+      if (value.format === SCORES_FORMAT) return { scores: scoresEntry(id, parseScores(value, id)) };
+      if (value.format === MASK_FORMAT) return { mask: maskEntry(id, parseMask(value, id)) };
     } catch {
       // Half a file of another program, or a document of another version: it is not listed.
     }

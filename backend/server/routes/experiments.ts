@@ -1,13 +1,17 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { compareReports, experiments, findReport, keptReports } from "../../../experiments/index.ts";
-import type { ExperimentEntry, ReportComparison } from "../../common/api/experiments.ts";
-import { experimentEntry, reportComparison } from "../../common/api/experiments.ts";
+import {
+  type ExperimentEntry,
+  experimentEntry,
+  type ReportComparison,
+  reportComparison,
+} from "../../common/api/experiments.ts";
 import { shortName } from "../../common/api/fields.ts";
 import { reportSchema } from "../../common/figures/report.ts";
-import { PRESETS } from "../../common/presets.ts";
+import { PRESETS } from "../../common/words.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
-import { route, SENT } from "../http/route.ts";
+import { route, sendFile } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 
 const name = z.object({ name: shortName });
@@ -72,10 +76,7 @@ export const experimentRoutes = [
       const report = await findReport(experiments.get(params.name), query, folder);
       const path = await existingFile([folder], join(report.folder, REPORT_HTML));
       response.set({ "content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN" });
-      await new Promise<void>((done, fail) =>
-        response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),
-      );
-      return SENT;
+      return sendFile(response, path);
     },
   }),
 ];

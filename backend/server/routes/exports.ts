@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exportRequest, exportResult, importRequest } from "../../common/api/exports.ts";
 import { documentId, shortName } from "../../common/api/fields.ts";
 import { scoresEntry } from "../../common/api/heads.ts";
-import { route, SENT } from "../http/route.ts";
+import { route, sendFile } from "../http/route.ts";
 import { exportedFile, makeExport } from "../library/exporting.ts";
 import { readForeign } from "../library/importing.ts";
 
@@ -25,10 +25,7 @@ export const exportRoutes = [
     async handle({ params, response }, { folder }) {
       const path = await exportedFile(folder, params.id, params.name);
       response.attachment(params.name.split("/").at(-1)!).type("application/octet-stream");
-      await new Promise<void>((done, fail) =>
-        response.sendFile(path, { dotfiles: "allow", cacheControl: false }, (error) => (error ? fail(error) : done())),
-      );
-      return SENT;
+      return sendFile(response, path);
     },
   }),
   route({

@@ -1,6 +1,6 @@
+import { z } from "zod";
 import packageJson from "../../../package.json" with { type: "json" };
-import type { Health } from "../../common/api/health.ts";
-import { health } from "../../common/api/health.ts";
+import { health, queueEntry } from "../../common/api/health.ts";
 import { route } from "../http/route.ts";
 
 export const healthRoutes = [
@@ -9,14 +9,18 @@ export const healthRoutes = [
     path: "/health",
     summary: "Version, backend, data folder, and how far npm start is or where it left its results",
     answer: { description: "Health", schema: health },
-    async handle(_, { folder, models, library }): Promise<Health> {
-      const start = await library.start();
-      return {
-        version: packageJson.version,
-        backend: models.backend,
-        folder,
-        start,
-      };
+    async handle(_, { folder, models: { backend }, library }) {
+      return { version: packageJson.version, backend, folder, start: await library.start() };
     },
+  }),
+];
+
+export const queueRoutes = [
+  route({
+    method: "get",
+    path: "/queue",
+    summary: "What the resident worker computes and what waits for it, in order; x-request-id names one's own",
+    answer: { description: "QueueEntry[]", schema: z.array(queueEntry) },
+    handle: (_, { interactive }) => interactive.queue,
   }),
 ];

@@ -3,16 +3,14 @@ import { definitionRoutes } from "./definitions.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { exportRoutes } from "./exports.ts";
-import { folderRoutes } from "./folders.ts";
 import { generationRoutes } from "./generation.ts";
-import { healthRoutes } from "./health.ts";
+import { healthRoutes, queueRoutes } from "./health.ts";
 import { historyRoutes } from "./histories.ts";
 import { interventionRoutes } from "./interventions.ts";
 import { jobRoutes } from "./jobs.ts";
 import { maskRoutes } from "./masks.ts";
-import { modelRoutes } from "./models.ts";
+import { folderRoutes, modelRoutes } from "./models.ts";
 import { promptRoutes } from "./prompts.ts";
-import { queueRoutes } from "./queue.ts";
 import { runRoutes } from "./runs.ts";
 import { scoreRoutes } from "./scores.ts";
 

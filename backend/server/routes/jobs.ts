@@ -1,19 +1,21 @@
 import { z } from "zod";
 import { type Bounds, ordinal } from "../../common/api/fields.ts";
-import type { JobSummary } from "../../common/api/jobs.ts";
 import { jobSummary } from "../../common/api/jobs.ts";
 import { hasEnded } from "../../common/words.ts";
 import type { RequestedKind } from "../../jobs/kind.ts";
-import { requestedKinds } from "../../jobs/kinds/index.ts";
+import { kinds, requestedKinds } from "../../jobs/kinds/index.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 
 const id = z.object({ id: ordinal });
-const kinds: readonly RequestedKind[] = requestedKinds;
+const requested: readonly RequestedKind[] = requestedKinds;
+
+/** A job with the result that its kind has. */
+const job = jobSummary.extend({ result: z.union(kinds.map(({ result }) => result)).optional() });
 
 /** A request of one of the kinds of jobs. */
 function jobRequest(bounds: Bounds) {
-  const [first, ...others] = kinds.map((kind) => kind.request(bounds));
+  const [first, ...others] = requested.map((kind) => kind.request(bounds));
   return z.discriminatedUnion("kind", [first!, ...others]);
 }
 
@@ -24,22 +26,22 @@ export const jobRoutes = [
     summary: "Long work: waiting, running and ended",
     answer: {
       description: "A list of JobSummary, in the order in which they were added",
-      schema: z.array(jobSummary),
+      schema: z.array(job),
     },
-    handle: (_, { store, jobs }) => store.jobs().map((job) => jobs.summary(job)),
+    handle: (_, { store, jobs }) => store.jobs().map((entry) => jobs.summary(entry)),
   }),
   route({
     method: "post",
     path: "/jobs",
     summary: "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an experiment, a model",
     body: jobRequest,
-    answer: { status: 202, description: "JobSummary", schema: jobSummary },
+    answer: { status: 202, description: "JobSummary", schema: job },
     async handle({ body }, context) {
       const { queue, jobs, watcher } = context;
-      const kind = kinds.find(({ name }) => name === body.kind)!;
-      const job = queue.add(kind.name, await kind.check(body, context));
+      const kind = requested.find(({ name }) => name === body.kind)!;
+      const added = queue.add(kind.name, await kind.check(body, context));
       watcher.changed();
-      return jobs.summary(job);
+      return jobs.summary(added);
     },
   }),
   route({
@@ -47,7 +49,7 @@ export const jobRoutes = [
     path: "/jobs/:id",
     summary: "One job",
     params: id,
-    answer: { description: "JobSummary", schema: jobSummary },
+    answer: { description: "JobSummary", schema: job },
     handle: ({ params }, { store, jobs }) => jobs.summary(store.jobEntry(params.id)),
   }),
   route({
@@ -58,7 +60,7 @@ export const jobRoutes = [
     answer: {
       status: 202,
       description: "JobSummary; nothing where the job had ended and is removed",
-      schema: jobSummary,
+      schema: job,
       empty: "Nothing: the job had ended, and is removed",
     },
     handle({ params }, context) {
@@ -75,7 +77,7 @@ export const jobRoutes = [
     path: "/jobs/:id/cancel",
     summary: "Stops a job: at once where it waits, else at its next good point; it can be resumed",
     params: id,
-    answer: { status: 202, description: "JobSummary", schema: jobSummary },
+    answer: { status: 202, description: "JobSummary", schema: job },
     handle: ({ params }, context) => cancel(params.id, context),
   }),
   route({
@@ -83,7 +85,7 @@ export const jobRoutes = [
     path: "/jobs/:id/resume",
     summary: "Goes on with a job that failed, was cancelled or interrupted",
     params: id,
-    answer: { status: 202, description: "JobSummary", schema: jobSummary },
+    answer: { status: 202, description: "JobSummary", schema: job },
     handle({ params }, { store, queue, jobs, watcher }) {
       queue.resume(params.id);
       watcher.changed();
@@ -92,7 +94,7 @@ export const jobRoutes = [
   }),
 ];
 
-function cancel(id: number, { store, queue, jobs, watcher }: ServerContext): JobSummary {
+function cancel(id: number, { store, queue, jobs, watcher }: ServerContext) {
   queue.cancel(id);
   watcher.changed();
   return jobs.summary(store.jobEntry(id));

@@ -1,8 +1,7 @@
 import { type Ablation, ablate } from "../../circuits/ablation/ablate.ts";
 import type { CleanRun } from "../../circuits/ablation/ablation-runs.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { AblateResult } from "../../common/api/interventions.ts";
-import { rowsAblation } from "../../common/api/interventions.ts";
+import { type AblateResult, rowsAblation } from "../../common/api/interventions.ts";
 import { formatHead, parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
 import { randomReference } from "../../hooks/reference.ts";
@@ -22,54 +21,33 @@ export const request = handler({
     const pacing = pacingOf(context);
     const alone = rows.length === 1 ? rows[0] : undefined;
     const random = request.reference ? undefined : randomReference(model, rows, method, seed);
-    const reference = request.reference ?? random;
     const result = await ablate(model, {
       tokens: rows,
       heads: heads.map((head) => parseHead(head, shape)),
       method,
-      ...(byPosition ? { byPosition } : {}),
-      ...(reference ? { reference } : {}),
-      ...(controls === undefined ? {} : { controls }),
-      ...(seed === undefined ? {} : { seed }),
-      ...(topTokens === undefined ? {} : { topTokens }),
-      ...(contrast === undefined ? {} : { contrast }),
-      ...(alone ? await cleanRun(model, alone, pacing) : {}),
+      reference: request.reference ?? random,
+      clean: alone && (await cleanRun(model, alone, pacing)),
+      ...{ byPosition, controls, seed, topTokens, contrast },
       ...pacing,
     });
-    return { ...written(result), ...(random ? { reference: "random" as const } : {}), ms: performance.now() - began };
+    return { ...written(result), reference: random && "random", ms: performance.now() - began };
   },
 });
 
 /** One prompt's clean run, where it is stored or can be. */
-async function cleanRun(model: Model, ids: readonly number[], pacing: Pacing): Promise<{ clean?: CleanRun }> {
-  if (ids.length < 2) return {};
+async function cleanRun(model: Model, ids: readonly number[], pacing: Pacing): Promise<CleanRun | undefined> {
+  if (ids.length < 2) return undefined;
   const { streams, nll } = await session.runs.of(model, ids, pacing);
-  return streams ? { clean: { streams, nll: [nll] } } : {};
+  return streams && { streams, nll: [nll] };
 }
 
 /** Heads as users write them. */
-function written({
-  model,
-  heads,
-  method,
-  clean,
-  ablated,
-  control,
-  noControl,
-  difference,
-  nextToken,
-}: Ablation): Omit<AblateResult, "ms" | "reference"> {
+function written(result: Ablation): Omit<AblateResult, "ms" | "reference"> {
+  const { model, heads, method, clean, ablated, control, noControl, difference, nextToken } = result;
+  const draws = control?.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) }));
   return {
-    model,
-    heads: heads.map(formatHead),
-    method,
-    clean,
-    ablated,
-    ...(control && {
-      control: { ...control, draws: control.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) })) },
-    }),
-    ...(noControl === undefined ? {} : { noControl }),
-    ...(difference === undefined ? {} : { difference }),
-    nextToken,
+    ...{ model, heads: heads.map(formatHead), method, clean, ablated },
+    control: control && { ...control, draws: draws! },
+    ...{ noControl, difference, nextToken },
   };
 }

@@ -4,8 +4,7 @@ import type { Model } from "../../models/model.ts";
 import { activationWidth, checkHookName, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
-import type { Pacing } from "../prompt-runs.ts";
-import { withForward } from "../prompt-runs.ts";
+import { type Pacing, withForward } from "../prompt-runs.ts";
 import { pacingOf, session } from "../session.ts";
 import { checkAnswer, cut, look, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
 

@@ -21,10 +21,10 @@ function infoOf(model: Model): ModelInfo {
   const tokens = model.stops.tokens.map((stop) => ({ ...stop, text: tokenizer?.token(stop.id) ?? String(stop.id) }));
   const stops = [...tokens, ...model.stops.texts];
   const common = { ...headModel(model), family, digest, config, stops };
-  if (!tokenizer) return tokenizerFault === undefined ? common : { ...common, tokenizerFault };
+  if (!tokenizer) return { ...common, tokenizerFault };
   const { bos, addsBos, chats: chat } = tokenizer;
   return {
     ...common,
-    tokenizer: { ...(bos === undefined ? {} : { bos: { id: bos, text: tokenizer.token(bos) } }), addsBos, chat },
+    tokenizer: { bos: bos === undefined ? undefined : { id: bos, text: tokenizer.token(bos) }, addsBos, chat },
   };
 }

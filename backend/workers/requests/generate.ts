@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { GenerateResult } from "../../common/api/generation.ts";
-import { generateRequest } from "../../common/api/generation.ts";
+import { type GenerateResult, generateRequest } from "../../common/api/generation.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseHead } from "../../common/heads/head.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
@@ -39,11 +38,12 @@ export const request = handler({
     };
     const result = await generate(model, {
       tokens,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(seed === undefined ? {} : { seed }),
+      maxTokens,
+      temperature,
+      seed,
       stop: ownStops(model, stop),
-      ...(mask ? { mask, prefill: prefill ?? "masked" } : {}),
+      mask,
+      prefill: mask && (prefill ?? "masked"),
       interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
       forward: { onLayer },
       onToken: (id, text, probability) => void emit({ event: "token", id, text, probability: probability() }),

@@ -1,7 +1,6 @@
 import { type Pair, tokenPairs } from "../../circuits/pairs.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import type { PairAlignment } from "../../common/api/patching.ts";
-import { pairRequest } from "../../common/api/patching.ts";
+import { type PairAlignment, pairRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Model } from "../../models/model.ts";
 import { encodeText } from "../../models/tokens.ts";
@@ -16,11 +15,8 @@ export const request = handler({
     const model = await session.models.open(ref, context.signal);
     const pacing = pacingOf(context);
     const side = (prompt: Pair["clean"]) => {
-      const common = { model: ref, ...(bos === undefined ? {} : { bos }) };
-      const ids = promptIds(
-        model,
-        typeof prompt === "string" ? { ...common, text: prompt } : { model: ref, tokens: prompt },
-      );
+      const text = typeof prompt === "string";
+      const ids = promptIds(model, text ? { model: ref, bos, text: prompt } : { model: ref, tokens: prompt });
       return { ids, tokens: tokenTexts(model, ids) };
     };
     const [clean, corrupt] = [side(pair.clean), side(pair.corrupt)];
@@ -43,7 +39,7 @@ export const request = handler({
       differ: clean.ids.flatMap((id, i) => (i < corrupt.ids.length && corrupt.ids[i] !== id ? [i] : [])),
       answer: await answer(pair.answer, clean.ids),
       wrong: await answer(pair.wrong, corrupt.ids),
-      ...(problem === undefined ? {} : { problem }),
+      problem,
     };
   },
 });

@@ -1,4 +1,4 @@
-import { command, fileLine, } from "../../../backend/common/command-line.ts";
+import { command, fileLine } from "../../../backend/common/command-line.ts";
 import type { Rows } from "./interventions/interventions.ts";
 
 /** Model, input and heads of the page's command lines. */

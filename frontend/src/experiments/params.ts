@@ -1,4 +1,4 @@
-import { PRESETS } from "../../../backend/common/presets.ts";
+import { PRESETS } from "../../../backend/common/words.ts";
 import { choice, json, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
 

@@ -3,8 +3,8 @@ import { type PlacedMark, placedMarks, plotlyMarks, spanOf } from "../../../back
 import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { toPlotly } from "../../../backend/common/figures/plotly.ts";
 import { counted } from "../../../backend/common/plural.ts";
-import { settingText } from "../../../backend/common/presets.ts";
 import { rise } from "../../../backend/common/rise.ts";
+import { settingText } from "../../../backend/common/words.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
 import type { TrainedRun } from "../../../experiments/base.ts";
 import { firstCopyCaption, lossFigure } from "../../../experiments/figures/induction-emergence.ts";

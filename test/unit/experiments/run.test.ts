@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { settingText } from "../../../backend/common/presets.ts";
+import { settingText } from "../../../backend/common/words.ts";
 import { openStore, type Store } from "../../../backend/store/store.ts";
 import {
   experimentParameters,

@@ -27,73 +27,22 @@ function f32(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
 }
 
-const small = { elements: 32 };
-const large = { elements: 256 };
-
 /** Every type that headscope reads, by ggml's name. */
 export const QUANTISATIONS: readonly Quantisation[] = [
   { name: "F32", id: 0, elements: 1, bytes: 4, floats: f32 },
   { name: "F16", id: 1, elements: 1, bytes: 2, floats: f16ToF32 },
   { name: "BF16", id: 30, elements: 1, bytes: 2, floats: bf16ToF32 },
-  {
-    name: "Q4_0",
-    id: 2,
-    ...small,
-    bytes: 18,
-    narrow: { block: 32, zero: 8, hasMin: false, unpack: blocks.unpackQ4_0 },
-  },
-  { name: "Q4_1", id: 3, ...small, bytes: 20, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_1 } },
-  {
-    name: "Q5_0",
-    id: 6,
-    ...small,
-    bytes: 22,
-    narrow: { block: 32, zero: 16, hasMin: false, unpack: blocks.unpackQ5_0 },
-  },
-  { name: "Q5_1", id: 7, ...small, bytes: 24, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ5_1 } },
-  {
-    name: "Q8_0",
-    id: 8,
-    ...small,
-    bytes: 34,
-    narrow: { block: 32, zero: 128, hasMin: false, unpack: blocks.unpackQ8_0 },
-  },
-  {
-    name: "Q2_K",
-    id: 10,
-    ...large,
-    bytes: 84,
-    narrow: { block: 16, zero: 0, hasMin: true, unpack: blocks.unpackQ2_K },
-  },
-  {
-    name: "Q3_K",
-    id: 11,
-    ...large,
-    bytes: 110,
-    narrow: { block: 16, zero: 4, hasMin: false, unpack: blocks.unpackQ3_K },
-  },
-  {
-    name: "Q4_K",
-    id: 12,
-    ...large,
-    bytes: 144,
-    narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_K },
-  },
-  {
-    name: "Q5_K",
-    id: 13,
-    ...large,
-    bytes: 176,
-    narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ5_K },
-  },
-  {
-    name: "Q6_K",
-    id: 14,
-    ...large,
-    bytes: 210,
-    narrow: { block: 16, zero: 32, hasMin: false, unpack: blocks.unpackQ6_K },
-  },
-];
+  { name: "Q4_0", id: 2, elements: 32, bytes: 18, narrow: { block: 32, zero: 8, hasMin: false, unpack: blocks.unpackQ4_0 } },
+  { name: "Q4_1", id: 3, elements: 32, bytes: 20, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_1 } },
+  { name: "Q5_0", id: 6, elements: 32, bytes: 22, narrow: { block: 32, zero: 16, hasMin: false, unpack: blocks.unpackQ5_0 } },
+  { name: "Q5_1", id: 7, elements: 32, bytes: 24, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ5_1 } },
+  { name: "Q8_0", id: 8, elements: 32, bytes: 34, narrow: { block: 32, zero: 128, hasMin: false, unpack: blocks.unpackQ8_0 } },
+  { name: "Q2_K", id: 10, elements: 256, bytes: 84, narrow: { block: 16, zero: 0, hasMin: true, unpack: blocks.unpackQ2_K } },
+  { name: "Q3_K", id: 11, elements: 256, bytes: 110, narrow: { block: 16, zero: 4, hasMin: false, unpack: blocks.unpackQ3_K } },
+  { name: "Q4_K", id: 12, elements: 256, bytes: 144, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_K } },
+  { name: "Q5_K", id: 13, elements: 256, bytes: 176, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ5_K } },
+  { name: "Q6_K", id: 14, elements: 256, bytes: 210, narrow: { block: 16, zero: 32, hasMin: false, unpack: blocks.unpackQ6_K } },
+]; // biome-ignore format: a table
 
 /** Types of ggml that headscope names in an error and does not read. */
 const UNREAD: Readonly<Record<number, string>> = {

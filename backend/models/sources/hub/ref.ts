@@ -5,7 +5,7 @@ export interface HubRef {
   /** "org/name", or "name" for the few that have no organisation. */
   readonly repo: string;
   /** Path of the GGUF file that is meant, for repositories with several. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   /** Branch, tag or commit; "main" where the reference says none. */
   readonly revision: string;
 }
@@ -32,7 +32,7 @@ export function parseHubRef(ref: string): HubRef {
     throw new HeadscopeError("usage", `"${ref}" names no checkpoint on the hub`, {
       remedy: "write hf:org/name, hf:org/name@revision or hf:org/name/file.gguf",
     });
-  return { repo, revision, ...(file === undefined ? {} : { file }) };
+  return { repo, revision, file };
 }
 
 /** The reference that `parseHubRef` reads as this; "main" is left out. */

@@ -1,6 +1,7 @@
-import type { JobSummary, NeedleResult } from "../../../../backend/common/api/jobs.ts";
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { isActive } from "../../../../backend/common/words.ts";
+import type { JobResults } from "../../../../backend/jobs/kinds/index.ts";
 import { get } from "../../api/client.ts";
 import { JobAction } from "../../state/action.svelte.ts";
 import { Answer } from "../../state/answer.svelte.ts";
@@ -10,6 +11,8 @@ import { workspace } from "../../state/workspace.svelte.ts";
 import type { NeedleAsk } from "../commands.ts";
 import { maskState } from "../mask/maskState.svelte.ts";
 import { defaultLengths, depthsProblem, lengthsProblem, offeredLengths, readNumbers } from "./needle.ts";
+
+type Needles = JobResults["needle"];
 
 const jobParam = urlParam("needle-job", number(0, { least: 0, whole: true }));
 
@@ -58,14 +61,14 @@ class NeedleTest {
     const model = workspace.info.value?.ref;
     return (
       known ??
-      jobs.findLast(({ kind, result }) => kind === "needle" && (result as NeedleResult | undefined)?.model === model)
+      jobs.findLast(({ kind, result }) => kind === "needle" && (result as Needles | undefined)?.model === model)
     );
   });
   readonly running = $derived(this.job !== undefined && isActive(this.job.status));
 
   /** Answers for the present model; undefined while there are none. */
-  readonly result = $derived.by((): NeedleResult | undefined => {
-    const result = (this.job?.result ?? this.read.value?.result) as NeedleResult | undefined;
+  readonly result = $derived.by((): Needles | undefined => {
+    const result = (this.job?.result ?? this.read.value?.result) as Needles | undefined;
     return result?.model === workspace.info.value?.ref ? result : undefined;
   });
 
