@@ -12,8 +12,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
 
-/** Options of `headscope ablate`. */
-export interface AblateCommandOptions extends ModelOptions, TokenOptions {
+interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
   interventions?: string;
   method: AblationMethod;

@@ -17,8 +17,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { patchText } from "../text/patch.ts";
 
-/** Options of `headscope patch`. */
-export interface PatchCommandOptions extends ModelOptions {
+interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
   by?: PatchPlace;

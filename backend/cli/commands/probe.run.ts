@@ -17,8 +17,7 @@ import type { ModelOptions } from "../options.ts";
 import { historyText } from "../text/history.ts";
 import { scoresText } from "../text/scores.ts";
 
-/** Options of `headscope probe`. */
-export interface ProbeCommandOptions extends ModelOptions {
+interface ProbeCommandOptions extends ModelOptions {
   tokensFile?: string;
   casesFile?: string;
   param?: string[];
