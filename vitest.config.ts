@@ -1,6 +1,9 @@
+import { availableParallelism } from "node:os";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
-import { measuredPatience } from "./test/helpers/patience.ts";
+import { keepsCompiled } from "./test/helpers/runner/compiled.ts";
+import { measuredPatience } from "./test/helpers/runner/patience.ts";
+import { LongestFirst, pool } from "./test/helpers/runner/pool.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/frontend/**/*.test.ts";
@@ -19,15 +22,25 @@ const common = {
   testTimeout: 120_000 * patience,
   hookTimeout: 120_000 * patience,
   expect: { poll: { timeout: 10_000 * patience } },
-  env: { TF_CPP_MIN_LOG_LEVEL: "2", HEADSCOPE_TEST_PATIENCE: String(patience) },
+  env: { TF_CPP_MIN_LOG_LEVEL: "2", ...keepsCompiled(), HEADSCOPE_TEST_PATIENCE: String(patience) },
 } as const;
 
 export default defineConfig({
   test: {
-    // Vitest leaves one processor free by default, which is half of a small machine.
-    maxWorkers: "100%",
+    // One more than there are processors: many files wait for a program, a browser or a limit.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     projects: [
-      { test: { ...common, name: "node", include: ["test/**/*.test.ts"], exclude: [FRONTEND, ATTACKS, MODELS] } },
+      {
+        test: {
+          ...common,
+          pool,
+          isolate: false,
+          name: "node",
+          include: ["test/**/*.test.ts"],
+          exclude: [FRONTEND, ATTACKS, MODELS],
+        },
+      },
       { test: { ...common, name: "attacks", include: [ATTACKS] } },
       {
         test: {

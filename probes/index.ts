@@ -7,11 +7,12 @@ import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/
 import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
-import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
-import { duplicateToken } from "./duplicate-token.ts";
-import { induction } from "./induction.ts";
-import { previousToken } from "./previous-token.ts";
+import { functionVector } from "./function-vector.ts";
+import { attentionSink } from "./patterns/attention-sink.ts";
+import { duplicateToken } from "./patterns/duplicate-token.ts";
+import { induction } from "./patterns/induction.ts";
+import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
 
 /** Every probe that headscope has. */
@@ -21,6 +22,7 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   previousToken,
   attentionSink,
   retrieval,
+  functionVector,
 ]);
 
 export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";
@@ -134,7 +136,7 @@ function document(
   result: ProbeResult,
   { seed = 0 }: ProbeContext,
 ): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
+  const { params = {}, tokens, metrics, summary, perCase, findings, notes } = result;
   for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
     model: headModel(model),
@@ -158,6 +160,7 @@ function document(
     ),
     summary,
     perCase,
+    findings,
     notes,
   });
 }

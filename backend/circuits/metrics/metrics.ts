@@ -1,6 +1,6 @@
 import type { MetricName } from "../../common/metrics.ts";
 
-/** What the logits of one row are measured against. */
+/** Tokens and logits that the logits of one row are measured against. */
 export interface Target {
   /** Tokens that count as the answer. */
   readonly answers: readonly number[];

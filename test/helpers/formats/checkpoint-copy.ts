@@ -1,18 +1,13 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 import {
   encodeSafetensors,
   readSafetensors,
   type SafeTensor,
 } from "../../../backend/models/formats/safetensors/safetensors.ts";
-
-/** A folder of test/fixtures. */
-export function fixture(name: string): string {
-  return fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
-}
+import { fixture } from "../fixtures.ts";
 
 /** Differences of a copy of a checkpoint. */
 export interface Changes {

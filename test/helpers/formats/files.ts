@@ -1,12 +1,6 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { expect } from "vitest";
-import { HeadscopeError } from "../../../backend/common/errors.ts";
-
-/** Path of a committed fixture of the formats. */
-export const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/formats/${name}`, import.meta.url));
 
 /** Runs with a file of the given bytes in a folder of its own. */
 export async function withFile<T>(
@@ -21,17 +15,6 @@ export async function withFile<T>(
   } finally {
     await rm(folder, { recursive: true });
   }
-}
-
-/** The HeadscopeError that a call ends in; anything else fails the test. */
-export async function failure(call: () => unknown): Promise<HeadscopeError> {
-  try {
-    await call();
-  } catch (error) {
-    if (error instanceof HeadscopeError) return error;
-    throw error;
-  }
-  return expect.fail("it was accepted");
 }
 
 /** A small seeded generator (mulberry32): numbers in [0, 1). */

@@ -11,6 +11,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterEach, beforeEach, expect, vi } from "vitest";
+import type { HeadscopeError } from "../../../backend/common/errors.ts";
+import { failure } from "../errors.ts";
 
 /** Text that nobody may read, copy or change: it stands in every file of a sandbox's outside. */
 export const SECRET = "the-secret-of-another-folder";
@@ -56,4 +59,32 @@ export function photo(folder: string, without?: string): string[] {
       const content = found.isFile() ? createHash("sha256").update(readFileSync(path)).digest("hex") : "special";
       return [`${path} ${content}`];
     });
+}
+
+/** A sandbox of each test's own, which holds the cache of hub models; after each test its outside must be as it was. */
+export function ownSandbox(): Sandbox {
+  const box = {} as Sandbox;
+  let before = "";
+  beforeEach(() => {
+    Object.assign(box, makeSandbox());
+    before = box.outsideNow();
+    for (const name of ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+      vi.stubEnv(name, "");
+    vi.stubEnv("HF_HOME", box.inside);
+  });
+  afterEach(() => {
+    expect(box.outsideNow()).toBe(before);
+    vi.unstubAllEnvs();
+    box.remove();
+  });
+  return box;
+}
+
+/** The error that work ends in: headscope's own, with nothing of a sandbox's outside in it. */
+export async function refusal(work: Promise<unknown>): Promise<HeadscopeError> {
+  const error = await failure(() => work);
+  expect(error.remedy).toMatch(/./);
+  for (let part = 0; part + 12 <= SECRET.length; part++)
+    expect(JSON.stringify([error.message, error.remedy])).not.toContain(SECRET.slice(part, part + 12));
+  return error;
 }

@@ -9,6 +9,8 @@ import { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
+import { retrievalCase } from "../../../probes/retrieval-cases.ts";
+import { refused } from "../../helpers/errors.ts";
 import { smallConfig } from "../../helpers/models.ts";
 
 const config = smallConfig({ d_vocab: 96, n_ctx: 12 });
@@ -162,7 +164,7 @@ describe("files of interventions", () => {
 });
 
 describe("cases files", () => {
-  const read = async (content: unknown) => readCases(await file(content), model);
+  const read = async (content: unknown) => readCases(await file(content), model, retrievalCase);
   const ok = { ids: [1, 2, 3, 4], needleSpan: [1, 3], maxNewTokens: 2, stopToken: 5 };
 
   test("hold prompts with the span of their needle", async () => {
@@ -196,7 +198,7 @@ describe("hook names", () => {
     expect(() => expand("blocks.0.attn.hook_zz")).toThrow(
       expect.objectContaining({ kind: "usage", subject: "blocks.0.attn.hook_zz" }),
     );
-    expect(() => expand("blocks.7.attn.hook_z")).toThrow(/no layer 7/);
+    expect(() => expand("blocks.7.attn.hook_z")).toThrow(refused("usage"));
     expect(() => expand("nothing.*")).toThrow(expect.objectContaining({ kind: "usage", subject: "nothing.*" }));
   });
 });

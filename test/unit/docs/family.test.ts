@@ -1,7 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import type { Family } from "../../../backend/models/families/index.ts";
 import type { Checkpoint } from "../../../backend/models/formats/checkpoint.ts";
@@ -10,10 +9,10 @@ import { encodeSafetensors, type SafeTensor } from "../../../backend/models/form
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { failure } from "../../helpers/formats/files.ts";
+import { failure } from "../../helpers/errors.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
-const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
-const LLAMA = join(ROOT, "test/fixtures/families/llama-gqa");
+const LLAMA = fixture("families/llama-gqa");
 
 const turned = (values: Float32Array, rows: number): Float32Array => {
   const columns = values.length / rows;

@@ -33,10 +33,10 @@ describe("the documents", () => {
     "%s has its code run by a test",
     (page) => {
       const tests = ["test/unit/docs", "test/integration"].flatMap((folder) =>
-        readdirSync(join(ROOT, folder)).map((name) => [folder, name].join("/")),
+        readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).map((name) => join(folder, name)),
       );
       const naming = tests.filter(
-        (path) => !path.endsWith("pages.test.ts") && readFileSync(join(ROOT, path), "utf8").includes(page),
+        (path) => /(?<!pages)\.test\.ts$/.test(path) && readFileSync(join(ROOT, path), "utf8").includes(page),
       );
       expect(naming).not.toEqual([]);
     },

@@ -6,9 +6,10 @@ import type { ModelConfig } from "../../../backend/models/config.ts";
 import { encodeSafetensors, type SafeTensor } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { blocksOf } from "../../helpers/docs.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
-const LLAMA = join(ROOT, "test/fixtures/families/llama-gqa");
+const LLAMA = fixture("families/llama-gqa");
 /** Neurons of an MLP of the fixture, which has two layers. */
 const NEURONS = 48;
 const factors = [0, 1].map((layer) =>

@@ -6,7 +6,8 @@ import { formatConfig } from "../../../backend/exports/checkpoints/config-json.t
 import { writeHuggingFace } from "../../../backend/exports/checkpoints/hugging-face.ts";
 import { inspectModel, loadModel } from "../../../backend/models/load.ts";
 import { Model } from "../../../backend/models/model.ts";
-import { copyOf, fixture, removeCopies } from "../../helpers/formats/checkpoint-copy.ts";
+import { fixture } from "../../helpers/fixtures.ts";
+import { copyOf, removeCopies } from "../../helpers/formats/checkpoint-copy.ts";
 
 removeCopies();
 const out = mkdtempSync(join(tmpdir(), "headscope-config-"));

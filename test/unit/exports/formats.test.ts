@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kvTable } from "../../../backend/common/heads/metric.ts";
 import { savetxt } from "../../../backend/exports/heads/duo-attention.ts";
 import { exportHeads, importers, leftOut } from "../../../backend/exports/index.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
-const fixtures = join(import.meta.dirname, "../../fixtures/exports");
-const fixture = (name: string) => readFile(join(fixtures, name), "utf8");
+const saved = (name: string) => readFile(fixture(`exports/${name}`), "utf8");
 
 let folder: string;
 beforeAll(async () => {
@@ -18,9 +18,9 @@ afterAll(() => rm(folder, { recursive: true }));
 
 describe("DuoAttention", () => {
   test("numbers are written as numpy.savetxt writes them, ties to the even digit", async () => {
-    const values = JSON.parse(await fixture("savetxt.json")) as number[][];
+    const values = JSON.parse(await saved("savetxt.json")) as number[][];
     const text = values.map((row) => row.map(savetxt).join("\t")).join("\n");
-    expect(`${text}\n`.split("\n")).toEqual((await fixture("savetxt.tsv")).split("\n"));
+    expect(`${text}\n`.split("\n")).toEqual((await saved("savetxt.tsv")).split("\n"));
     // 1 + 2^-19 is 1.0000019073486328125: C rounds the tie down to the even 2, toExponential up.
     expect(savetxt(1 + 2 ** -19)).toBe("1.000001907348632812e+00");
   });
@@ -39,13 +39,13 @@ describe("DuoAttention", () => {
   });
 
   test("a folder that NumPy wrote is read as gates, clipped", async () => {
-    const read = await importers.get("duo-attention").read(join(fixtures, "duo"), model);
+    const read = await importers.get("duo-attention").read(fixture("exports/duo"), model);
     expect(read).toMatchObject({
       probe: "duo-attention",
       model,
       params: { sink_size: 128, recent_size: 256, lr: 0.02 },
     });
-    expect(read.metrics).toEqual({ gate: { axis: "kvHeads", values: JSON.parse(await fixture("duo-clipped.json")) } });
+    expect(read.metrics).toEqual({ gate: { axis: "kvHeads", values: JSON.parse(await saved("duo-clipped.json")) } });
   });
 
   test("out and in again gives the same scores, clipped", async () => {
@@ -59,7 +59,7 @@ describe("DuoAttention", () => {
 
   test("a pattern of another shape names what is expected and what was found", async () => {
     const big = { ...model, ref: "big", layers: 30, heads: 9, kvHeads: 3 };
-    await expect(importers.get("duo-attention").read(join(fixtures, "duo"), big)).rejects.toMatchObject({
+    await expect(importers.get("duo-attention").read(fixture("exports/duo"), big)).rejects.toMatchObject({
       kind: "mismatch",
       message: expect.stringMatching(/has 4 rows of 2 values, expected 30 rows of 3: big has 30 layers of 9 heads/),
     });
@@ -71,7 +71,7 @@ describe("DuoAttention", () => {
     ["an empty cell", "0.5\t\t1\n", "line 2, column 2"],
   ])("a pattern with %s names file and place", async (name, line, place) => {
     const duo = join(folder, `bad ${name}`);
-    await cp(join(fixtures, "duo"), duo, { recursive: true });
+    await cp(fixture("exports/duo"), duo, { recursive: true });
     await writeFile(join(duo, "full_attention_heads.tsv"), `1\t1\n${line}`);
     await expect(importers.get("duo-attention").read(duo, model)).rejects.toMatchObject({
       kind: "input",
@@ -82,7 +82,7 @@ describe("DuoAttention", () => {
   test("a folder without the pattern, or with a broken configuration, is named", async () => {
     await expect(importers.get("duo-attention").read(folder, model)).rejects.toMatchObject({ kind: "missing" });
     const duo = join(folder, "config");
-    await cp(join(fixtures, "duo"), duo, { recursive: true });
+    await cp(fixture("exports/duo"), duo, { recursive: true });
     await writeFile(join(duo, "config.json"), "{");
     await expect(importers.get("duo-attention").read(duo, model)).rejects.toMatchObject({ kind: "input" });
     await writeFile(join(duo, "config.json"), "[]");
@@ -92,8 +92,8 @@ describe("DuoAttention", () => {
 
 describe("Retrieval_Head", () => {
   test("a file that Python wrote is read as the mean of its trials", async () => {
-    const read = await importers.get("retrieval-head").read(join(fixtures, "retrieval.json"), model);
-    const means = JSON.parse(await fixture("retrieval-mean.json")) as number[][];
+    const read = await importers.get("retrieval-head").read(fixture("exports/retrieval.json"), model);
+    const means = JSON.parse(await saved("retrieval-mean.json")) as number[][];
     expect(read.probe).toBe("retrieval");
     expect(read.metrics["retrieval"]!.trials).toHaveLength(3);
     for (const [layer, row] of read.metrics["retrieval"]!.values.entries())
@@ -101,10 +101,10 @@ describe("Retrieval_Head", () => {
   });
 
   test("and written again is the same text", async () => {
-    const read = await importers.get("retrieval-head").read(join(fixtures, "retrieval.json"), model);
+    const read = await importers.get("retrieval-head").read(fixture("exports/retrieval.json"), model);
     const path = join(folder, "retrieval.json");
     await exportHeads("retrieval-head", { scores: read }, path);
-    expect(JSON.parse(await readFile(path, "utf8"))).toEqual(JSON.parse(await fixture("retrieval.json")));
+    expect(JSON.parse(await readFile(path, "utf8"))).toEqual(JSON.parse(await saved("retrieval.json")));
   });
 
   test("scores without trials become lists of one", async () => {
@@ -117,7 +117,7 @@ describe("Retrieval_Head", () => {
   });
 
   test("heads with other numbers of trials give means alone", async () => {
-    const lists = JSON.parse(await fixture("retrieval.json"));
+    const lists = JSON.parse(await saved("retrieval.json"));
     lists["0-0"] = [0.5];
     const path = join(folder, "uneven.json");
     await writeFile(path, JSON.stringify(lists));

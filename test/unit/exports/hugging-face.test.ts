@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maskFromHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
@@ -16,9 +15,9 @@ import type { Model } from "../../../backend/models/model.ts";
 import { partTensors } from "../../../backend/models/weights/weights.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { failure, fixture } from "../../helpers/formats/files.ts";
+import { failure } from "../../helpers/errors.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
-const at = (path: string) => fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
 let out: string;
 beforeAll(async () => {
   await initBackend();
@@ -84,7 +83,7 @@ describe("a Hugging Face folder written back", () => {
     "families-gguf/qwen3.gguf",
   ])("gives the model of %s again, bit for bit", async (path) => {
     const before = tf.memory().numTensors;
-    const found = await thereAndBack(at(path), path.replace("/", "-"));
+    const found = await thereAndBack(fixture(path), path.replace("/", "-"));
     expect(found.read).toEqual(found.config);
     expect([...found.after.keys()]).toEqual([...found.before.keys()]);
     for (const [name, values] of found.after) expect(values, name).toEqual(found.before.get(name));
@@ -92,9 +91,11 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("has the source's tensors under its names, and of Gemma's norms what is added to 1", async () => {
-    await thereAndBack(at("families/gemma2"), "names");
+    await thereAndBack(fixture("families/gemma2"), "names");
     const [source, written] = await Promise.all(
-      [at("families/gemma2"), join(out, "names")].map((folder) => readSafetensors(join(folder, "model.safetensors"))),
+      [fixture("families/gemma2"), join(out, "names")].map((folder) =>
+        readSafetensors(join(folder, "model.safetensors")),
+      ),
     );
     expect([...written!.tensors.keys()].sort()).toEqual([...source!.tensors.keys()].sort());
     expect(written!.metadata["format"]).toBe("pt");
@@ -109,21 +110,23 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("keeps OPT's rows of positions that no position reads", async () => {
-    await thereAndBack(at("families/opt"), "opt");
+    await thereAndBack(fixture("families/opt"), "opt");
     const name = "model.decoder.embed_positions.weight";
     const [source, written] = await Promise.all(
-      [at("families/opt"), join(out, "opt")].map((folder) => readSafetensors(join(folder, "model.safetensors"))),
+      [fixture("families/opt"), join(out, "opt")].map((folder) => readSafetensors(join(folder, "model.safetensors"))),
     );
     expect(written!.tensors.get(name)!.data).toEqual(source!.tensors.get(name)!.data);
   });
 
   it("takes the tokenizer along and says float32 in config.json", async () => {
-    const { written } = await thereAndBack(fixture("llama-tiny"), "tokenizer");
+    const { written } = await thereAndBack(fixture("formats/llama-tiny"), "tokenizer");
     expect(written.files).toEqual(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
     for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
-      expect(await readFile(join(out, "tokenizer", name))).toEqual(await readFile(join(fixture("llama-tiny"), name)));
+      expect(await readFile(join(out, "tokenizer", name))).toEqual(
+        await readFile(join(fixture("formats/llama-tiny"), name)),
+      );
     }
-    const mistral = await thereAndBack(at("families/mistral-window"), "bf16");
+    const mistral = await thereAndBack(fixture("families/mistral-window"), "bf16");
     expect(mistral.written.files).toContain("generation_config.json");
     expect(JSON.parse(await readFile(join(out, "bf16", "config.json"), "utf8"))).toMatchObject({
       architectures: ["MistralForCausalLM"],
@@ -133,10 +136,12 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("writes the tokenizer of a GGUF file", async () => {
-    const { written } = await thereAndBack(fixture("llama-tiny.gguf"), "from-gguf");
+    const { written } = await thereAndBack(fixture("formats/llama-tiny.gguf"), "from-gguf");
     expect(written.files).toContain("tokenizer.json");
     const [source, again, folder] = await Promise.all(
-      [fixture("llama-tiny.gguf"), join(out, "from-gguf"), fixture("llama-tiny")].map((path) => loadModel(path)),
+      [fixture("formats/llama-tiny.gguf"), join(out, "from-gguf"), fixture("formats/llama-tiny")].map((path) =>
+        loadModel(path),
+      ),
     );
     for (const text of ["The capital of France is 12", " Grüße 😀\n\t x", "<|endoftext|>a"]) {
       const ids = again!.tokenizer!.encode(text);
@@ -150,7 +155,7 @@ describe("a Hugging Face folder written back", () => {
 
   it("writes ablated heads as zeros of W_O, in the layout of each family", async () => {
     for (const path of ["families/gpt2", "families/phi3"]) {
-      const { before, after } = await thereAndBack(at(path), `ablated-${path.slice(9)}`, {
+      const { before, after } = await thereAndBack(fixture(path), `ablated-${path.slice(9)}`, {
         ablated: [{ layer: 1, head: 2 }],
       });
       for (const [name, values] of after) {
@@ -163,13 +168,13 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("is what export pruned-checkpoint writes of a model of any family", async () => {
-    const model = await loadModel(at("families/gpt_neox"));
+    const model = await loadModel(fixture("families/gpt_neox"));
     const mask = maskFromHeads(headModel(model), [{ layer: 0, head: 3 }]);
     await exportHeads("pruned-checkpoint", { mask, checkpoint: checkpointInput(model) }, join(out, "pruned"));
     model.dispose();
     const name = "gpt_neox.layers.0.attention.dense.weight";
     const [source, written] = await Promise.all(
-      [at("families/gpt_neox"), join(out, "pruned")].map((folder) =>
+      [fixture("families/gpt_neox"), join(out, "pruned")].map((folder) =>
         readSafetensors(join(folder, "model.safetensors")),
       ),
     );
@@ -180,7 +185,7 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("has the rotation for transformers 4 as well as for 5", async () => {
-    await thereAndBack(at("families/llama3-rope"), "rope");
+    await thereAndBack(fixture("families/llama3-rope"), "rope");
     const config = JSON.parse(await readFile(join(out, "rope", "config.json"), "utf8"));
     expect(config.rope_parameters.rope_type).toBe("llama3");
     expect(config).toMatchObject({
@@ -190,7 +195,7 @@ describe("a Hugging Face folder written back", () => {
   });
 
   it("has the weights as they were edited", async () => {
-    const model = await loadModel(at("families/gpt2"));
+    const model = await loadModel(fixture("families/gpt2"));
     const edited = tf.tidy(() => model.weights.blocks[0]!.oBias!.add(1));
     const before = await edited.data();
     model.weights.blocks[0]!.oBias!.dispose();
@@ -207,14 +212,14 @@ describe("a Hugging Face folder written back", () => {
       /toy-induction is of no family that transformers has .*--format transformer-lens/,
     );
     toy.dispose();
-    const model = await loadModel(at("families/llama-gqa"));
+    const model = await loadModel(fixture("families/llama-gqa"));
     const bias = tf.zeros([32]);
     model.weights.blocks[0]!.mlpOutBias = bias;
     expect((await failure(() => writeHuggingFace(model, join(out, "biased")))).message).toMatch(
       /has blocks\.0\.mlp\.out_bias, unlike a llama model of transformers/,
     );
     model.dispose();
-    const folded = await loadModel(at("families/llama-gqa"), { process: ["fold_ln"] });
+    const folded = await loadModel(fixture("families/llama-gqa"), { process: ["fold_ln"] });
     await writeHuggingFace(folded, join(out, "folded")); // a Llama whose norms scale by 1
     folded.dispose();
     const checkpoint = await openCheckpoint(join(out, "folded"));

@@ -1,7 +1,6 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { verifyModel } from "../../../backend/inference/verify.ts";
 import { loadModel } from "../../../backend/models/load.ts";
@@ -9,12 +8,13 @@ import { readOracle } from "../../../backend/models/oracle.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { functions } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { failure } from "../../helpers/formats/files.ts";
+import { failure } from "../../helpers/errors.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
 beforeAll(() => initBackend());
 afterAll(() => functions.clear());
 
-const folder = (name: string): string => fileURLToPath(new URL(`../../fixtures/families/${name}`, import.meta.url));
+const folder = (name: string): string => fixture(`families/${name}`);
 
 async function withOracle<T>(document: unknown, use: (folder: string) => Promise<T>): Promise<T> {
   const where = await mkdtemp(join(tmpdir(), "headscope-oracle-"));

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Queue } from "../../../backend/jobs/queue.ts";
 import { type Job, type JobProgress, openStore, type Store } from "../../../backend/store/store.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { refused } from "../../helpers/errors.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
 const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
@@ -93,7 +94,7 @@ describe("a job", () => {
     queue.resume(id);
     await queue.work();
     expect(store.job(id)).toMatchObject({ status: "done", result: 5 });
-    expect(() => queue.resume(id)).toThrow(/job 1 is done/);
+    expect(() => queue.resume(id)).toThrow(refused("usage"));
     expect(() => queue.cancel(9)).toThrow(expect.objectContaining({ kind: "usage", subject: "9" }));
   });
 
@@ -164,7 +165,7 @@ describe("a queue", () => {
     const { id, other } = await otherProcess("keep");
     await queue.work();
     expect(store.job(id).status).toBe("queued");
-    expect(() => queue.resume(id)).toThrow(/is being worked on by process/);
+    expect(() => queue.resume(id)).toThrow(refused("usage"));
     await kill(other);
     await queue.work();
     expect(store.job(id).status).toBe("done");

@@ -9,7 +9,8 @@ import { stopsOf } from "../../../backend/models/stops.ts";
 import { haystackFor } from "../../../probes/haystack.ts";
 import { answerNeedle } from "../../../probes/needle.ts";
 import { retrieval } from "../../../probes/retrieval.ts";
-import { copyOf, fixture, removeCopies } from "../../helpers/formats/checkpoint-copy.ts";
+import { fixture } from "../../helpers/fixtures.ts";
+import { copyOf, removeCopies } from "../../helpers/formats/checkpoint-copy.ts";
 
 removeCopies();
 

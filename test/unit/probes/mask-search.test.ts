@@ -11,6 +11,7 @@ import { idHaystack } from "../../../probes/haystack.ts";
 import { probe } from "../../../probes/index.ts";
 import { searchMask } from "../../../probes/mask-search.ts";
 import { needleTest } from "../../../probes/needle.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
 const WINDOW = { sink: 1, recent: 8 };
 const LENGTHS = [64, 96];
@@ -85,7 +86,7 @@ describe("the smallest mask that answers", () => {
     await expect(searchMask(model, scores, { lengths: [60], sink: 4, recent: 64 })).rejects.toMatchObject({
       kind: "usage",
     });
-    const other = await loadModel("test/fixtures/families/llama-gqa");
+    const other = await loadModel(fixture("families/llama-gqa"));
     try {
       const own = await probe(other, "induction");
       await expect(searchMask(other, own, { lengths: [40], sink: 1, recent: 4 })).rejects.toMatchObject({

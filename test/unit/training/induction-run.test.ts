@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ablate } from "../../../backend/circuits/ablation/ablate.ts";
 import type { Pair } from "../../../backend/circuits/pairs.ts";
@@ -10,8 +9,9 @@ import { Random } from "../../../backend/common/random.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { probeMany } from "../../../probes/index.ts";
+import { fixture } from "../../helpers/fixtures.ts";
 
-const RUN = fileURLToPath(new URL("../../fixtures/runs/induction.safetensors", import.meta.url));
+const RUN = fixture("runs/induction.safetensors");
 
 /** Rows BOS r r cut off within the second r; the corrupt side has another token before the answer in the first r. */
 function pairs(count: number): Pair[] {

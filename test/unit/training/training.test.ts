@@ -10,7 +10,8 @@ import { configOf, makeSpec } from "../../../backend/training/spec.ts";
 import { Evaluator } from "../../../backend/training/step.ts";
 import type { SyntheticTask } from "../../../backend/training/task.ts";
 import { type Metrics, spacedSteps, type TrainState, train } from "../../../backend/training/train.ts";
-import { tiny } from "../../helpers/tiny-task.ts";
+import { refused } from "../../helpers/errors.ts";
+import { tiny } from "../../helpers/training/tiny-task.ts";
 
 const task = tiny as unknown as SyntheticTask;
 
@@ -107,7 +108,7 @@ describe("a training run", () => {
         },
       },
     );
-    await expect(diverging).rejects.toThrow(/diverged/);
+    await expect(diverging).rejects.toThrow(refused("input"));
   });
 
   it("stops where the loss is no number, naming the step and the checkpoint that is kept", async () => {

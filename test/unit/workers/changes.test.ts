@@ -12,6 +12,7 @@ import type { Model } from "../../../backend/models/model.ts";
 import { functions } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { prepare } from "../../../backend/workers/session.ts";
+import { refused } from "../../helpers/errors.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun } from "../../helpers/processes/workers.ts";
 
@@ -161,7 +162,7 @@ describe("a pair of prompts", () => {
     expect((await handled<PatchResponse>("patch", paths)).value).toMatchObject(
       await patchPaths(model, { pairs: [pair], into, through: "k" }),
     );
-    await expect(handled("patch", { ...paths, through: undefined })).rejects.toThrow(/needs `into` and `through`/);
+    await expect(handled("patch", { ...paths, through: undefined })).rejects.toThrow(refused("usage"));
   }); // biome-ignore format: long lines
 
   it("stops between layers when it is cancelled, and leaves no tensor behind", async () => {

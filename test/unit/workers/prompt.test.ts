@@ -10,6 +10,7 @@ import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
+import { refused } from "../../helpers/errors.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/processes/workers.ts";
 
@@ -160,15 +161,13 @@ describe("one layer from the stored residual stream", () => {
 
   it("refuses heads of streams, keys of what has none, and layers and hooks that there are not", async () => {
     const hook = (name: string, slice: object) => handled("activations", { model: MODEL, ids, hook: name, slice });
-    await expect(hook("blocks.0.hook_mlp_out", { heads: "0" })).rejects.toThrow("this activation has no heads");
-    await expect(hook("blocks.0.attn.hook_z", { keys: "0:1" })).rejects.toThrow("this activation has no keys");
+    await expect(hook("blocks.0.hook_mlp_out", { heads: "0" })).rejects.toThrow(refused("usage"));
+    await expect(hook("blocks.0.attn.hook_z", { keys: "0:1" })).rejects.toThrow(refused("usage"));
     await expect(hook("blocks.0.attn.hook_zz", {})).rejects.toMatchObject({
       kind: "usage",
       subject: "blocks.0.attn.hook_zz",
     });
-    await expect(handled("patterns", { model: MODEL, ids, layer: 3, slice: {} })).rejects.toThrow(
-      "there is no layer 3",
-    );
+    await expect(handled("patterns", { model: MODEL, ids, layer: 3, slice: {} })).rejects.toThrow(refused("usage"));
   });
 
   it("leaves no tensor behind once the prompt is stored", async () => {

@@ -7,6 +7,7 @@ import { runWithHooks } from "../../../../backend/hooks/run.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 let model: Model;
@@ -98,8 +99,8 @@ describe("ablation", () => {
   it("takes a reference of other rows, so that one row will do", async () => {
     const heads = [{ layer: 1, head: 4 }];
     const one = tokens.slice(0, 1);
-    await expect(ablate(model, { tokens: one, heads, method: "mean" })).rejects.toThrow(/more than one row/);
-    await expect(ablate(model, { tokens: one, heads, method: "resample" })).rejects.toThrow(/another row/);
+    await expect(ablate(model, { tokens: one, heads, method: "mean" })).rejects.toThrow(refused("usage"));
+    await expect(ablate(model, { tokens: one, heads, method: "resample" })).rejects.toThrow(refused("usage"));
     const given = await ablate(model, { tokens: one, heads, method: "mean", reference: tokens.slice(1), controls: 0 });
     const own = await ablate(model, { tokens, heads, method: "mean", controls: 0 });
     expect(worst(given.ablated.nll, [own.ablated.nll[0]!])).toBeLessThan(3e-4);
@@ -152,10 +153,10 @@ describe("ablation", () => {
 
   it("refuses heads that are not there, and leaks no tensor", async () => {
     await expect(ablate(model, { tokens, heads: [{ layer: 3, head: 0 }], method: "zero" })).rejects.toThrow(
-      /no head 3.0/,
+      refused("usage"),
     );
     await expect(ablate(model, { tokens: [[4]], heads: [{ layer: 0, head: 0 }], method: "zero" })).rejects.toThrow(
-      /a loss needs/,
+      refused("input"),
     );
     const run = () => ablate(model, { tokens, heads: [{ layer: 1, head: 1 }], method: "mean" });
     await run();

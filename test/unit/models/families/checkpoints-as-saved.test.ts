@@ -7,13 +7,8 @@ import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { readSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
-import {
-  type Changes,
-  copyOf,
-  fixture,
-  removeCopies,
-  writeSafetensors,
-} from "../../../helpers/formats/checkpoint-copy.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
+import { type Changes, copyOf, removeCopies, writeSafetensors } from "../../../helpers/formats/checkpoint-copy.ts";
 
 removeCopies();
 

@@ -1,10 +1,10 @@
-import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { describeCheckpoint, readPart } from "../../../../backend/models/families/index.ts";
 import type { Checkpoint, TensorInfo } from "../../../../backend/models/formats/checkpoint.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
-import { failure } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 const NAMES = {
   families: ["gpt2", "gpt_neo", "gpt_neox", "opt", "llama-gqa", "mistral-window", "qwen2", "qwen3", "gemma2", "phi3"],
@@ -12,7 +12,7 @@ const NAMES = {
 };
 const open = Object.entries(NAMES).flatMap(([folder, names]) =>
   names.map(async (name) => {
-    const path = fileURLToPath(new URL(`../../../fixtures/${folder}/${name}`, import.meta.url));
+    const path = fixture(`${folder}/${name}`);
     return [name, await openCheckpoint(path)] as const;
   }),
 );

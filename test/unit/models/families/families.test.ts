@@ -8,10 +8,11 @@ import { undoInterleaving } from "../../../../backend/models/families/parts.ts";
 import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
 import { widen } from "../../../../backend/models/formats/gguf/quantisation.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
-import { failure, fixture } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
-const gguf = await openCheckpoint(fixture("llama-tiny.gguf"));
-const folder = await openCheckpoint(fixture("llama-tiny"));
+const gguf = await openCheckpoint(fixture("formats/llama-tiny.gguf"));
+const folder = await openCheckpoint(fixture("formats/llama-tiny"));
 afterAll(() => Promise.all([gguf.close(), folder.close()]));
 
 /** The checkpoint with other metadata or tensors. */

@@ -1,12 +1,12 @@
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { describeCheckpoint, familyOf } from "../../../../backend/models/families/index.ts";
 import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
-import { failure } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
-const FOLDER = fileURLToPath(new URL("../../../fixtures/families-gguf", import.meta.url));
+const FOLDER = fixture("families-gguf");
 const open = new Map<string, Checkpoint>();
 for (const name of [
   "llama-gqa",

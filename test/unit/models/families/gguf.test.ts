@@ -1,19 +1,18 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { describeCheckpoint, readPart } from "../../../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
-const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
 /** Written by llama.cpp's converter from the Hugging Face folders of the same names: test/oracles/families_gguf.py. */
-const NAMES = readdirSync(join(FIXTURES, "families-gguf")).map((name) => name.replace(/\.gguf$/, ""));
-const ggufOf = (name: string) => join(FIXTURES, "families-gguf", `${name}.gguf`);
+const NAMES = readdirSync(fixture("families-gguf")).map((name) => name.replace(/\.gguf$/, ""));
+const ggufOf = (name: string) => fixture(`families-gguf/${name}.gguf`);
 const folderOf = (name: string) =>
-  ["families", "families-extra"].map((place) => join(FIXTURES, place, name)).find((folder) => existsSync(folder))!;
+  ["families", "families-extra"].map((place) => fixture(`${place}/${name}`)).find((folder) => existsSync(folder))!;
 /**
  * What the format has no field for: a window under the name llama, and in Gemma 3 a scale and an order of layers that no
  * released model has.

@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate } from "../../../../backend/inference/generate.ts";
@@ -8,10 +7,11 @@ import { forward } from "../../../../backend/models/forward/forward.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 /** The twelve given checkpoints, and those of test/oracles/families.py for what they don't cover. */
 const FOLDERS = ["families", "families-extra"].flatMap((name) => {
-  const folder = fileURLToPath(new URL(`../../../fixtures/${name}`, import.meta.url));
+  const folder = fixture(name);
   return readdirSync(folder).map((checkpoint) => join(folder, checkpoint));
 });
 const TOLERANCE = 2e-4;

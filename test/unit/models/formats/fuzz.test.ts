@@ -1,7 +1,6 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { describeCheckpoint, readPart, readPartNarrow } from "../../../../backend/models/families/index.ts";
@@ -9,20 +8,20 @@ import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 import { largestArray } from "../../../helpers/formats/arrays.ts";
-import { fixture, mutate, seeded } from "../../../helpers/formats/files.ts";
+import { mutate, seeded } from "../../../helpers/formats/files.ts";
 import { LIES, mutateJson, pathsOf } from "../../../helpers/formats/json.ts";
-import { patiently } from "../../../helpers/patience.ts";
+import { patiently } from "../../../helpers/runner/patience.ts";
 
-const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
 const entries = (place: string) =>
-  readdirSync(join(FIXTURES, place))
+  readdirSync(fixture(place))
     .sort()
-    .map((name) => join(FIXTURES, place, name));
-const FOLDERS = [...entries("families"), fixture("llama-tiny")];
+    .map((name) => fixture(`${place}/${name}`));
+const FOLDERS = [...entries("families"), fixture("formats/llama-tiny")];
 const SHARDED = FOLDERS.filter((folder) => readdirSync(folder).includes("model.safetensors.index.json"));
 const WHOLE = FOLDERS.filter((folder) => readdirSync(folder).includes("model.safetensors"));
-const GGUF = [...entries("families-gguf"), fixture("llama-tiny.gguf"), fixture("quantised.gguf")];
+const GGUF = [...entries("families-gguf"), fixture("formats/llama-tiny.gguf"), fixture("formats/quantised.gguf")];
 
 let scratch: string;
 beforeAll(async () => {

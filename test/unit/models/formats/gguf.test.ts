@@ -5,9 +5,11 @@ import { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
-import { failure, fixture, mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
+import { mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
 
-const tiny = await readFile(fixture("llama-tiny.gguf"));
+const tiny = await readFile(fixture("formats/llama-tiny.gguf"));
 /** First byte behind a string in the file: a key's value type, or a tensor's dimensions. */
 const behind = (text: string) => tiny.indexOf(text) + text.length;
 /** The file with numbers written over it. */
@@ -30,7 +32,7 @@ describe("GGUF", () => {
       await opened.close();
       return opened;
     });
-    const other = await gguf(fixture("llama-tiny.gguf"), { allowLocalFile: true });
+    const other = await gguf(fixture("formats/llama-tiny.gguf"), { allowLocalFile: true });
     const {
       version: _,
       tensor_count: __,
@@ -47,7 +49,7 @@ describe("GGUF", () => {
   });
 
   it("digests the bytes of the file", async () => {
-    const checkpoint = await openCheckpoint(fixture("llama-tiny.gguf"));
+    const checkpoint = await openCheckpoint(fixture("formats/llama-tiny.gguf"));
     const { createHash } = await import("node:crypto");
     expect(await checkpoint.digest()).toBe(`sha256:${createHash("sha256").update(tiny).digest("hex")}`);
     await checkpoint.close();
@@ -152,7 +154,7 @@ describe("GGUF", () => {
   });
 
   it("names the tensor that holds a NaN, in floats and in scales", async () => {
-    const checkpoint = await openCheckpoint(fixture("llama-tiny.gguf"));
+    const checkpoint = await openCheckpoint(fixture("formats/llama-tiny.gguf"));
     await checkpoint.close();
     for (const [name, value] of [
       ["output_norm.weight", 0x7fc00000],
@@ -170,7 +172,7 @@ describe("GGUF", () => {
   });
 
   it("an unknown tensor is named", async () => {
-    const checkpoint = await openCheckpoint(fixture("llama-tiny.gguf"));
+    const checkpoint = await openCheckpoint(fixture("formats/llama-tiny.gguf"));
     expect((await failure(() => checkpoint.read("blk.9.attn_q.weight"))).message).toContain('"blk.9.attn_q.weight"');
     await checkpoint.close();
   });

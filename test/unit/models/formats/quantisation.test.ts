@@ -3,14 +3,14 @@ import { QUANTISATIONS, widen } from "../../../../backend/models/formats/gguf/qu
 import { f16Table, toBf16, toF16 } from "../../../../backend/models/formats/half.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { readSafetensors } from "../../../../backend/models/formats/safetensors/safetensors.ts";
-import { fixture } from "../../../helpers/formats/files.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 const bits = (values: Float32Array) => new Uint32Array(values.buffer, values.byteOffset, values.length);
 
 describe("every tensor type decodes to the bits that the Python package gguf gives", async () => {
-  const checkpoint = await openCheckpoint(fixture("quantised.gguf"));
+  const checkpoint = await openCheckpoint(fixture("formats/quantised.gguf"));
   afterAll(() => checkpoint.close());
-  const { tensors: expected } = await readSafetensors(fixture("quantised.safetensors"));
+  const { tensors: expected } = await readSafetensors(fixture("formats/quantised.safetensors"));
 
   it.each(QUANTISATIONS.map(({ name }) => name))("%s", async (name) => {
     const floats = await checkpoint.read(name);

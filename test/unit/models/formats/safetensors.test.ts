@@ -7,7 +7,9 @@ import {
   readSafetensors,
   type SafeTensor,
 } from "../../../../backend/models/formats/safetensors/safetensors.ts";
-import { failure, fixture, mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
+import { mutate, seeded, withFile } from "../../../helpers/formats/files.ts";
 
 const encode = (tensors: Record<string, SafeTensor>, metadata?: Record<string, string>) =>
   Buffer.concat([...encodeSafetensors(tensors, metadata)]);
@@ -45,7 +47,7 @@ describe("safetensors", () => {
   });
 
   it("writes what it read from Python's writer, tensor for tensor", async () => {
-    const { tensors, metadata } = await readSafetensors(fixture("quantised.safetensors"));
+    const { tensors, metadata } = await readSafetensors(fixture("formats/quantised.safetensors"));
     expect(metadata).toEqual({ source: "gguf-py dequantize" });
     await withFile("again.safetensors", encode(Object.fromEntries(tensors), metadata), async (path) => {
       expect((await readSafetensors(path)).tensors).toEqual(tensors);
@@ -63,12 +65,8 @@ describe("safetensors", () => {
   });
 
   it("refuses to write data that contradict shape or dtype", () => {
-    expect(() => encode({ a: { dtype: "F32", shape: [2], data: Float32Array.of(1) } })).toThrow(
-      /"a" of shape \[2\] holds 1/,
-    );
-    expect(() => encode({ a: { dtype: "I64", shape: [1], data: Float32Array.of(1) } })).toThrow(
-      /"a" can't be written as I64/,
-    );
+    expect(() => encode({ a: { dtype: "F32", shape: [2], data: Float32Array.of(1) } })).toThrow(RangeError);
+    expect(() => encode({ a: { dtype: "I64", shape: [1], data: Float32Array.of(1) } })).toThrow(TypeError);
   });
 
   const cases: [string, Buffer, RegExp][] = [
@@ -172,7 +170,7 @@ describe("safetensors", () => {
   });
 
   it("500 seeded mutations open or fail with a typed error", async () => {
-    const bytes = await readFile(fixture("quantised.safetensors"));
+    const bytes = await readFile(fixture("formats/quantised.safetensors"));
     const random = seeded(12);
     let opened = 0;
     for (let i = 0; i < 500; i++) {

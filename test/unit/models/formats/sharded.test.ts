@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { encodeSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
-import { failure, fixture } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 const folders: string[] = [];
 afterEach(() => Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true }))));
@@ -163,7 +164,7 @@ describe("a pickle", () => {
 
 describe("a folder of one file", () => {
   it("still opens by folder and by file", async () => {
-    for (const path of [fixture("llama-tiny"), join(fixture("llama-tiny"), "model.safetensors")]) {
+    for (const path of [fixture("formats/llama-tiny"), join(fixture("formats/llama-tiny"), "model.safetensors")]) {
       const checkpoint = await openCheckpoint(path);
       expect(checkpoint.metadata["config"]).toMatchObject({ num_hidden_layers: 2 });
       await checkpoint.close();

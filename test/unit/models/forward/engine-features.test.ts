@@ -84,7 +84,7 @@ describe.each([...ALONE, ...TOGETHER])("$name", (given) => {
   it("follows the formulas, op by op, captured and cached, with patterns looked at", () => {
     const model = randomModel(config);
     const before = tf.memory().numTensors;
-    const tokens = randomTokens(1, 19, 96);
+    const tokens = randomTokens(1, 23, 96);
     const expected = reference(model, tokens[0]!, factsOf(given));
     const wanted = tensorOf(expected.logits);
     const patterns = expected.patterns.map((layer) => tf.tensor4d([layer]));
@@ -101,7 +101,7 @@ describe.each([...ALONE, ...TOGETHER])("$name", (given) => {
     expect(maxDifference(untouched.logits!, wanted)).toBeLessThan(2e-4);
     untouched.dispose();
     const cache = new KvCache(config, { capacity: 24 });
-    for (const part of [tokens[0]!.slice(0, 11), ...tokens[0]!.slice(11).map((id) => [id])]) {
+    for (const part of [tokens[0]!.slice(0, 17), ...tokens[0]!.slice(17).map((id) => [id])]) {
       const first = cache.lengths[0]!;
       const step = forward(model, { tokens: [part], cache });
       const slice = tf.slice(wanted, [0, first, 0], [1, part.length, 96]);

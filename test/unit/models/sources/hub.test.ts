@@ -8,11 +8,13 @@ import { pullHubModel } from "../../../../backend/models/sources/hub/pull.ts";
 import { formatHubRef, parseHubRef } from "../../../../backend/models/sources/hub/ref.ts";
 import { hubCacheDir, hubSettings } from "../../../../backend/models/sources/hub/settings.ts";
 import { listHubModels, removeModel } from "../../../../backend/models/sources/pull.ts";
+import { refused } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 import { type Fault, type HubServer, startHub } from "../../../helpers/servers/hub-server.ts";
 
-const FORMATS = "test/fixtures/formats";
+const FORMATS = fixture("formats");
 const TINY = join(FORMATS, "llama-tiny");
-const SHARDED = "test/fixtures/families/qwen2";
+const SHARDED = fixture("families/qwen2");
 const gguf = readFileSync(join(FORMATS, "llama-tiny.gguf"));
 const config = readFileSync(join(TINY, "config.json"));
 const weights = readFileSync(join(TINY, "model.safetensors"));
@@ -358,7 +360,7 @@ describe("settings", () => {
   });
 
   test("loading never fetches", async () => {
-    await expect(hubModelPath("hf:tiny/llama")).rejects.toThrow(/not on this machine/);
+    await expect(hubModelPath("hf:tiny/llama")).rejects.toThrow(refused("missing"));
     await expect(describeModel("hf:tiny/llama")).rejects.toMatchObject({
       remedy: like(/headscope models pull hf:tiny\/llama/),
     });

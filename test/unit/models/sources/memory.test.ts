@@ -8,13 +8,14 @@ import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { failure, fixture } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 beforeAll(() => initBackend());
 afterAll(() => functions.clear());
 
 async function estimateOf(name: string) {
-  const checkpoint = await openCheckpoint(fixture(name));
+  const checkpoint = await openCheckpoint(fixture(`formats/${name}`));
   try {
     const { config, parts } = describeCheckpoint(checkpoint);
     return estimateMemory(config, parts, checkpoint);
@@ -29,7 +30,7 @@ describe("the memory of a model", () => {
     async (name) => {
       const estimate = await estimateOf(name);
       for (const weights of hasNative() ? (["f32", "q8", "bf16"] as const) : (["f32"] as const)) {
-        const model = await loadModel(fixture(name), { weights });
+        const model = await loadModel(fixture(`formats/${name}`), { weights });
         expect(model.bytes).toBe(estimate.weights[weights]);
         expect(estimate.peak[weights]).toBeGreaterThan(model.bytes);
         model.dispose();
@@ -40,7 +41,7 @@ describe("the memory of a model", () => {
 
   it("is in an inspection, which reads no weights and makes no tensors", async () => {
     const before = tf.memory().numTensors;
-    const found = await inspectModel(fixture("llama-tiny.gguf"));
+    const found = await inspectModel(fixture("formats/llama-tiny.gguf"));
     expect(found).toMatchObject({
       family: "llama",
       config: { n_layers: 2 },
@@ -75,7 +76,7 @@ describe("a load that cannot fit", () => {
 
   it("ends before a weight is read, and leaves nothing behind", async () => {
     const before = tf.memory().numTensors;
-    const error = await failure(() => loadModel(fixture("llama-tiny"), { memory: 50_000 }));
+    const error = await failure(() => loadModel(fixture("formats/llama-tiny"), { memory: 50_000 }));
     expect(error.message).toContain("0 MB of memory are free");
     expect(tf.memory().numTensors).toBe(before);
   });

@@ -1,13 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { describeModel, loadModel } from "../../../../backend/models/load.ts";
 import { readRunCheckpoint, writeRunCheckpoint } from "../../../../backend/models/sources/run-checkpoint.ts";
 import { checkpointFile } from "../../../../backend/paths.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
-const RUN = fileURLToPath(new URL("../../../fixtures/runs/induction.safetensors", import.meta.url));
+const RUN = fixture("runs/induction.safetensors");
 const home = process.env["HEADSCOPE_HOME"];
 
 let folder: string;

@@ -8,6 +8,7 @@ import { tokenizerOf } from "../../../../backend/models/tokenizers/files/files.t
 import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/gguf.ts";
 import { tokenizerFromJson } from "../../../../backend/models/tokenizers/files/json.ts";
 import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 interface Row {
   readonly text: string;
@@ -30,8 +31,7 @@ const BYTE_LEVEL = ["gpt2", "gpt-neox", "llama3", "qwen2", "tekken"];
 const SENTENCE_PIECE = ["llama2", "mistral", "gemma"];
 const FAMILIES = [...BYTE_LEVEL, ...SENTENCE_PIECE, "unigram"];
 
-const oracle = (name: string): Oracle =>
-  JSON.parse(readFileSync(new URL(`../../../fixtures/tokenizers/${name}.json`, import.meta.url), "utf8"));
+const oracle = (name: string): Oracle => JSON.parse(readFileSync(fixture(`tokenizers/${name}.json`), "utf8"));
 
 /** As the GGUF reader gives it: lists of numbers are typed arrays. */
 function metadataOf({ gguf }: Oracle): Record<string, unknown> {

@@ -7,11 +7,10 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { TokenizerSettings } from "../../../../backend/models/tokenizers/files/json.ts";
 import { tokenizerFromSentencePiece } from "../../../../backend/models/tokenizers/files/sentence-piece.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 const unzipped = (name: string) =>
-  JSON.parse(
-    gunzipSync(readFileSync(new URL(`../../../fixtures/tokenizers/${name}.json.gz`, import.meta.url))).toString(),
-  );
+  JSON.parse(gunzipSync(readFileSync(fixture(`tokenizers/${name}.json.gz`))).toString());
 
 /** By test/oracles/tokenizer_sentence_piece.py: models, and digests of sentencepiece's ids for each hundred texts. */
 const oracle: { chunk: number; cases: { name: string; model: string; ids: string[] }[] } = unzipped("sentence-piece");

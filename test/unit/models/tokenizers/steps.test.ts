@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { Pipeline, type TokenizerDocument } from "../../../../backend/models/tokenizers/pipeline.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 /** By test/oracles/tokenizer_steps.py: hostile texts, and what Rust's tokenizers make of them by each step. */
 interface Steps {
@@ -21,7 +22,7 @@ interface Steps {
   })[];
 }
 
-const file = new URL("../../../fixtures/tokenizers/steps.json.gz", import.meta.url);
+const file = fixture("tokenizers/steps.json.gz");
 const steps: Steps = JSON.parse(gunzipSync(readFileSync(file)).toString("utf8"));
 
 function digests(rows: readonly unknown[]): string[] {

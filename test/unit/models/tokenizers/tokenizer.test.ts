@@ -7,7 +7,8 @@ import { tokenizerFromGguf } from "../../../../backend/models/tokenizers/files/g
 import { tokenizerFromJson } from "../../../../backend/models/tokenizers/files/json.ts";
 import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 import { cacheDir } from "../../../../backend/paths.ts";
-import { failure, fixture } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 interface Row {
   text: string;
@@ -27,8 +28,8 @@ async function metadataOf(path: string) {
   await checkpoint.close();
   return checkpoint.metadata;
 }
-const json = async (name: string) => JSON.parse(await readFile(fixture(`llama-tiny/${name}`), "utf8"));
-const metadata = await metadataOf(fixture("llama-tiny.gguf"));
+const json = async (name: string) => JSON.parse(await readFile(fixture(`formats/llama-tiny/${name}`), "utf8"));
+const metadata = await metadataOf(fixture("formats/llama-tiny.gguf"));
 
 function agrees(tokenizer: Tokenizer, { rows, chat }: { rows: Row[]; chat: string[] }) {
   for (const { text, ids, decoded, withoutSpecial } of rows) {

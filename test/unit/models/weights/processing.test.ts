@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
@@ -14,7 +13,8 @@ import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { failure } from "../../../helpers/formats/files.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 beforeAll(() => initBackend());
@@ -125,7 +125,7 @@ describe("weight processing", () => {
   ];
   it.each(FAMILIES)("of a checkpoint of %s leaves the log-probabilities: %s", async (family, switches) => {
     const before = tf.memory().numTensors;
-    const path = fileURLToPath(new URL(`../../../fixtures/families/${family}`, import.meta.url));
+    const path = fixture(`families/${family}`);
     const raw = freedAfter(await loadModel(path));
     const changed = freedAfter(await loadModel(path, { process: switches }));
     expect(worst(changed, raw)).toBeLessThan(1e-4);
@@ -191,7 +191,7 @@ describe("weight processing is refused with a reason, and the weights stay as th
   it("on weights held in fewer bits, and the model is freed", async () => {
     if (!hasNative()) return; // elsewhere they are held in float32
     const before = tf.memory().numTensors;
-    const path = fileURLToPath(new URL("../../../fixtures/families/mistral-window", import.meta.url));
+    const path = fixture("families/mistral-window");
     const error = await failure(() => loadModel(path, { weights: "bf16", process: ["fold_ln"] }));
     expect(error.line).toContain("would be rounded again; use --weights f32");
     expect(tf.memory().numTensors).toBe(before);
