@@ -58,7 +58,7 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
   });
 }
 
-/** What every kind of patching is given. */
+/** Reads the options that every kind of patching has. */
 async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
   const { direction, metric, pairFile, prependBos } = options;
   const { signal, progress } = context;
