@@ -56,7 +56,7 @@ class Attention {
     if (best?.axis === "heads") return readHead(rank(best.values)[0]!.name);
     const expected =
       workspace.scores.value === undefined || workspace.fittingScores.some(({ probe }) => probe === "induction");
-    return expected && workspace.scores.outcome.state !== "failed" ? undefined : { layer: 0, head: 0 };
+    return expected && workspace.scores.state !== "failed" ? undefined : { layer: 0, head: 0 };
   });
 
   /** LAYER.HEAD; "" until known. */
