@@ -1,10 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
+import { availableParallelism } from "node:os";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
-import { measuredPatience } from "./test/helpers/patience.ts";
-import { LongestFirst, pool } from "./test/helpers/pool.ts";
+import { keepsCompiled } from "./test/helpers/runner/compiled.ts";
+import { measuredPatience } from "./test/helpers/runner/patience.ts";
+import { LongestFirst, pool } from "./test/helpers/runner/pool.ts";
 
 /** Tests of the front end run with a document, and read Svelte's own files. */
 const FRONTEND = "test/frontend/**/*.test.ts";
@@ -18,24 +17,12 @@ const MODELS = "test/models/**/*.test.ts";
 /** No test may fail because the machine is busy: limits end what hangs, and grow with what else goes on here. */
 const patience = measuredPatience();
 
-/**
- * Functions that TensorFlow has compiled, shared by all processes of a run: most tests and programs need the same ones, and
- * compiling takes more time than all the rest. TensorFlow takes one from here where its whole graph is the same, and writes
- * of each as of an error, which is of level 2, that it was compiled elsewhere.
- */
-const compiled = mkdtempSync(join(tmpdir(), "headscope-compiled-"));
-process.on("exit", () => rmSync(compiled, { recursive: true, force: true }));
-
 const common = {
   pool: "forks",
   testTimeout: 120_000 * patience,
   hookTimeout: 120_000 * patience,
   expect: { poll: { timeout: 10_000 * patience } },
-  env: {
-    TF_CPP_MIN_LOG_LEVEL: "3",
-    TF_XLA_FLAGS: `--tf_xla_persistent_cache_directory=${compiled} --tf_xla_persistent_cache_device_types=CPU`,
-    HEADSCOPE_TEST_PATIENCE: String(patience),
-  },
+  env: { TF_CPP_MIN_LOG_LEVEL: "2", ...keepsCompiled(), HEADSCOPE_TEST_PATIENCE: String(patience) },
 } as const;
 
 export default defineConfig({

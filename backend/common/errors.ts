@@ -88,12 +88,12 @@ export class HeadscopeError extends Error {
  * @param most how many at most, default 3
  */
 export function nearest(name: string, candidates: readonly string[], most = 3): string[] {
-  const wanted = brief(name).toLowerCase();
+  const target = brief(name).toLowerCase();
   return candidates
     .map((candidate) => {
       const lower = candidate.toLowerCase();
-      const contained = lower.includes(wanted) || wanted.includes(lower);
-      return { candidate, score: distance(wanted, lower) - (contained ? wanted.length / 2 : 0) };
+      const contained = lower.includes(target) || target.includes(lower);
+      return { candidate, score: distance(target, lower) - (contained ? target.length / 2 : 0) };
     })
     .sort((a, b) => a.score - b.score)
     .slice(0, most)

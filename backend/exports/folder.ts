@@ -83,8 +83,8 @@ export async function writeFile(path: string, content: () => Parameters<typeof w
 
 /** Refuses a folder where a single file is to be written. */
 export async function refuseFolder(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found?.isDirectory())
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isDirectory())
     throw new HeadscopeError("input", `${path} is a folder, and one file is to be written`, {
       remedy: `give a file name, such as ${join(path, "heads")}`,
     });

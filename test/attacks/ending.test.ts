@@ -10,8 +10,8 @@ import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { Interactive } from "../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
 import { bundleScript } from "../helpers/processes/script.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 
 let home = "";
 beforeAll(async () => {

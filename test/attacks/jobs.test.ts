@@ -6,7 +6,7 @@ import type { RunSummary } from "../../backend/common/api/runs.ts";
 import { buildCli } from "../helpers/cli.ts";
 import { headscope } from "../helpers/headscope.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
-import { trainSpec } from "../helpers/specs.ts";
+import { trainSpec } from "../helpers/training/specs.ts";
 
 const HANDLERS = join(import.meta.dirname, "../helpers/processes/handlers.mjs");
 

@@ -8,8 +8,8 @@ import { readText } from "../../backend/json.ts";
 import { openStore } from "../../backend/store/store.ts";
 import { experiments } from "../../experiments/index.ts";
 import { buildCli } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
 import { makeSandbox, type Sandbox } from "../helpers/processes/sandbox.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { startServing } from "../helpers/servers/serving.ts";
 

@@ -6,7 +6,7 @@ import { LIMITS } from "../../backend/server/http/limits.ts";
 import { openApi } from "../../backend/server/http/openapi.ts";
 import { routes } from "../../backend/server/routes/index.ts";
 import { buildCli } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
 import { unboundedParts } from "../helpers/servers/schemas.ts";
 

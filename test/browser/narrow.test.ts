@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGES } from "../../frontend/src/state/pages.ts";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const MODEL = "model=toy-induction&second=toy-induction&text=0+3+1+4+1+5+9+2+6+3+1+4+1+5";

@@ -5,8 +5,8 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
 import { Held } from "../helpers/processes/held.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 /** Milliseconds for what a loaded machine may take. */

@@ -5,7 +5,7 @@ import type { Browser, Download, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll, ROOT } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 import { havePulled } from "../helpers/smollm2.ts";
 import { seriousViolations } from "./accessibility.ts";

@@ -1,14 +1,15 @@
 import { readdirSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import type { Tensor } from "@tensorflow/tfjs";
-import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { afterEach, beforeEach, expect } from "vitest";
+
+import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { Model } from "../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { fixture } from "./fixtures.ts";
 
 /** A small Llama-shaped config: 3 layers, 6 query heads on 2 key-value heads. */
 export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
@@ -71,14 +72,21 @@ export function maxDifference(
   return worst;
 }
 
-const FOLDER = fileURLToPath(new URL("../fixtures/families", import.meta.url));
+/** Insists, after each test of a file, that it has left no tensor behind. */
+export function leavesNoTensors(): void {
+  let before = 0;
+  beforeEach(() => {
+    before = tf.memory().numTensors;
+  });
+  afterEach(() => expect(tf.memory().numTensors).toBe(before));
+}
 
 /** The families of test/fixtures/families. */
-export const FAMILIES: readonly string[] = readdirSync(FOLDER).sort();
+export const FAMILIES: readonly string[] = readdirSync(fixture("families")).sort();
 
 /** A tiny random model of a family. */
 export function loadFamily(name: string): Promise<Model> {
-  return loadModel(`${FOLDER}/${name}`);
+  return loadModel(fixture(`families/${name}`));
 }
 
 /** A pair of twelve tokens that differ in two places, for vocabularies of 97 or more. */
@@ -88,11 +96,3 @@ export const FAMILY_PAIR: TokenPair = {
   answer: 23,
   wrong: 57,
 };
-/** Insists, after each test of a file, that it has left no tensor behind. */
-export function leavesNoTensors(): void {
-  let before = 0;
-  beforeEach(() => {
-    before = tf.memory().numTensors;
-  });
-  afterEach(() => expect(tf.memory().numTensors).toBe(before));
-}

@@ -9,8 +9,8 @@ import { Random } from "../../backend/common/random.ts";
 import { checkpointFile, checkpointSteps } from "../../backend/paths.ts";
 import { openStore, type Store } from "../../backend/store/store.ts";
 import { buildCli, type CliRun, spawnHeadscope } from "../helpers/cli.ts";
-import { patiently } from "../helpers/patience.ts";
 import { mountable } from "../helpers/processes/small-disk.ts";
+import { patiently } from "../helpers/runner/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
 const STEPS = 3_000;

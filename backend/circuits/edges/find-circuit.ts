@@ -15,8 +15,7 @@ import {
 import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
-import { tokenPairs } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { pairDoubts, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { gradientScores } from "./eap.ts";
 import { exactEffects, type SplitPair } from "./exact.ts";
@@ -104,7 +103,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const between = turn ?? loopTurn(signal);
   const sums = { clean: 0, corrupt: 0, scores: new Float64Array(edges.length) };
-  const notes: string[] = [];
+  const runs: { clean: number; corrupt: number }[] = [];
   for (const [p, pair] of pairs.entries()) {
     const onShare = (share: number): void =>
       progress?.(Math.round(((p + share) / pairs.length) * 1000), 1000, `${method}, edges`);
@@ -120,7 +119,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
         });
         sums.clean += clean.metric;
         sums.corrupt += corrupt.metric;
-        notes.push(...(notesOf(clean.metric, corrupt.metric, pairs.length > 1 ? p : undefined).notes ?? []));
+        runs.push({ clean: clean.metric, corrupt: corrupt.metric });
       } finally {
         corrupt.dispose();
       }
@@ -129,6 +128,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
     }
   }
   const n = pairs.length;
+  const notes = pairDoubts(runs);
   const scored = edges.map((edge, i) => ({ edge, score: sums.scores[i]! / n }));
   return {
     format: CIRCUIT_FORMAT,

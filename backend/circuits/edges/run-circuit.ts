@@ -3,8 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import type { Model } from "../../models/model.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
-import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
-import { notesOf } from "../patching/patch.ts";
+import { type Pair, pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { circuitsPerBatch, type EdgeSet, runCircuits } from "./assembled-run.ts";
 import { edgeSet, type NamedEdges, namedEdges } from "./circuit-list.ts";
 import { curveAreas, faithfulnessOf } from "./faithfulness.ts";
@@ -112,7 +111,7 @@ export async function measureCircuits(
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const { progress } = options;
   const sums = { clean: 0, corrupt: 0, metrics: circuits.map(() => 0) };
-  const notes: string[] = [];
+  const runs: { clean: number; corrupt: number }[] = [];
   for (const [p, pair] of pairs.entries()) {
     const onCircuits = (done: number): void =>
       progress?.(p * circuits.length + done, pairs.length * circuits.length, "circuit runs");
@@ -122,9 +121,10 @@ export async function measureCircuits(
     metrics.forEach((metric, c) => {
       sums.metrics[c]! += metric;
     });
-    notes.push(...(notesOf(clean, corrupt, pairs.length > 1 ? p : undefined).notes ?? []));
+    runs.push({ clean, corrupt });
   }
   const n = pairs.length;
+  const notes = pairDoubts(runs);
   return {
     clean: sums.clean / n,
     corrupt: sums.corrupt / n,

@@ -253,7 +253,7 @@ function repeatedLoss({ loss, nll }: TokenLosses): RepeatedLoss {
  */
 function bestHeads(scores: HeadScores, most: number): Head[] {
   const { layers, heads } = scores.model;
-  const wanted = Math.min(most, Math.ceil((layers * heads) / 8));
+  const count = Math.min(most, Math.ceil((layers * heads) / 8));
   const taken = new Map<number, number>();
   return ranking(scores)
     .filter(({ layer }) => {
@@ -262,7 +262,7 @@ function bestHeads(scores: HeadScores, most: number): Head[] {
       taken.set(layer, before + 1);
       return true;
     })
-    .slice(0, wanted)
+    .slice(0, count)
     .map(({ layer, head }) => ({ layer, head }));
 }
 
@@ -286,12 +286,12 @@ async function answerTwice(
   const { searched, grown } = await proposed(context, model, scores, sizes);
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
-  const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
-    const label = `needle question, ${chosen ? meaningOf(chosen).full.length : "all"} KV heads full`;
+  const answer = (mask?: HeadMask): Promise<NeedleAnswer> => {
+    const label = `needle question, ${mask ? meaningOf(mask).full.length : "all"} KV heads full`;
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
-      mask: chosen,
+      mask,
       signal: context.signal,
       onToken: () => context.progress(++done, most, label),
     });

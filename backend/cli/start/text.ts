@@ -17,7 +17,7 @@ const WIDTH = 44;
 export const sections = { training, head, scores, ablation, sentence, needle, files };
 
 function training(toy: ToyTraining): string {
-  const made = toy.trainMs === undefined ? "trained before" : `trained in ${duration(toy.trainMs)}`;
+  const origin = toy.trainMs === undefined ? "trained before" : `trained in ${duration(toy.trainMs)}`;
   const curves = Object.entries(toy.curves).map(([name, points]) => [
     name,
     `${number(points[0]!.value, 2)} to ${number(points.at(-1)!.value, 2)}`,
@@ -37,7 +37,7 @@ function training(toy: ToyTraining): string {
   return [
     bold("A toy transformer learns to copy"),
     dim(
-      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${made}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
+      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${origin}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
     ),
     table(["", "", "over log steps", "heads that formed"], curves, "  "),
     table(["", right("loss"), right(""), ""], losses, "  "),
@@ -108,7 +108,7 @@ function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
 
 function needle({ question, mask, search, full, masked }: MainJobResult["needle"]): string {
   const { layers, kvHeads } = mask.model;
-  const kept = meaningOf(mask).full.length;
+  const fullCount = meaningOf(mask).full.length;
   const answers = [full, masked];
   const verdict = (answer: typeof full) => `${quoted(answer.text, WIDTH - 10)} ${answer.right ? "(right)" : "(wrong)"}`;
   const rows = [
@@ -117,7 +117,7 @@ function needle({ question, mask, search, full, masked }: MainJobResult["needle"
     ["each new token", ...answers.map((answer) => duration(answer.decodeMsPerToken))],
     ["answer", ...answers.map(verdict)],
   ];
-  const columns = ["", "all KV heads full", `${kept} of ${layers * kvHeads} KV heads full`];
+  const columns = ["", "all KV heads full", `${fullCount} of ${layers * kvHeads} KV heads full`];
   const others = `the others keep the first ${mask.sink} and the latest ${mask.recent} tokens`;
   return [
     bold(`A question about ${count(question.ids.length)} tokens`),

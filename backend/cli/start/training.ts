@@ -139,11 +139,11 @@ async function ablateFormed(
     const random = new Random(0, 1);
     const draw = (): number => random.integer(1, vocabulary);
     const tokens = repeatedRows(0, ROWS.count, () => Array.from({ length }, draw));
-    const known = Object.values(formed).flat();
+    const heads = Object.values(formed).flat();
     const others = Array.from({ length: n_layers * n_heads }, (_, i) => ({
       layer: Math.floor(i / n_heads),
       head: i % n_heads,
-    })).filter(({ layer, head }) => !known.some((k) => k.layer === layer && k.head === head));
+    })).filter(({ layer, head }) => !heads.some((k) => k.layer === layer && k.head === head));
     const sets = [
       { without: "", heads: [] as readonly Head[] },
       ...Object.entries(formed).map(([probe, heads]) => ({ without: `${probe} heads`, heads })),

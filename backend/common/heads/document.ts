@@ -15,8 +15,8 @@ export function parseDocument<S extends z.ZodType>(
 ): z.output<S> {
   const tag = value !== null && typeof value === "object" ? (value as { format?: unknown }).format : undefined;
   if (tag !== format) {
-    const found = tag === undefined ? "it has no format tag" : `its format is ${JSON.stringify(tag)}`;
-    throw new HeadscopeError("input", `${label} is not a ${format} file: ${found}`, { remedy });
+    const fault = tag === undefined ? "it has no format tag" : `its format is ${JSON.stringify(tag)}`;
+    throw new HeadscopeError("input", `${label} is not a ${format} file: ${fault}`, { remedy });
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;

@@ -28,7 +28,7 @@ import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 describe("what patching restores", () => {
   const response = { clean: 6, corrupt: -4, patched: [[-4, 6, 1], [-6, 8, -4]] }; // biome-ignore format: rows

@@ -18,7 +18,7 @@ import { writeMetricName } from "../../../frontend/src/components/head-metrics/m
 
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
 

@@ -11,7 +11,7 @@ import { kind } from "../../../frontend/src/patching/params.ts";
 import WhatCard from "../../../frontend/src/patching/WhatCard.svelte";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const LAYERS = 2;
 const HEADS = 4;

@@ -8,7 +8,7 @@ import { headsView } from "../../../frontend/src/heads/view.svelte.ts";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const model = { ref: "toy", family: "llama", digest: `sha256:${"0".repeat(64)}`, layers: 2, heads: 4, kvHeads: 2 };
 const metrics = {

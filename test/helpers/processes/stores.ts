@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, expect } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { openStore, type Store, type StoreOptions } from "../../../backend/store/store.ts";
-import { trainSpec } from "../specs.ts";
+import { trainSpec } from "../training/specs.ts";
 
 /** A training's specification that is kept as it is. */
 export const SPEC = trainSpec({ params: { length: 8 }, model: { d_model: 64 }, training: { steps: 100 } });

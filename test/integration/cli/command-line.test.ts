@@ -4,8 +4,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
-import { ROOT } from "../../helpers/cli.ts";
-import { commandFolder, expectLine } from "../../helpers/command-folder.ts";
+import { commandFolder, expectLine, ROOT } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
 
 const { at, file } = commandFolder();

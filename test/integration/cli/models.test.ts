@@ -1,10 +1,9 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
-import { spawnHeadscope } from "../../helpers/cli.ts";
-import { commandFolder, expectLine, ok } from "../../helpers/command-folder.ts";
+import { commandFolder, expectLine, ok, spawnHeadscope } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 // All of it on the model whose weights are written by hand: 0.0 previous token, 0.1 duplicate token, 0.2 and 1.2 sink, 1.1 induction.
 const MODEL = ["--model", "toy-induction"];

@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { spawnHeadscope } from "../../helpers/cli.ts";
-import { commandFolder } from "../../helpers/command-folder.ts";
+import { commandFolder, spawnHeadscope } from "../../helpers/cli.ts";
 
 const { at } = commandFolder();
 

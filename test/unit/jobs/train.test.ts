@@ -14,16 +14,18 @@ import { buildCli, ROOT } from "../../helpers/cli.ts";
 import { refused } from "../../helpers/errors.ts";
 import { headscope } from "../../helpers/headscope.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
-import { trainSpec } from "../../helpers/specs.ts";
+import { trainSpec } from "../../helpers/training/specs.ts";
 
 // The trainer here is a stand-in whose curve is chaotic (test/helpers/processes/handlers.mjs): a wrong state shows at once.
 const worker = { handlers: join(ROOT, "test/helpers/processes/handlers.mjs") };
 const STEPS = 37;
 let base = "";
+let script = "";
 let count = 0;
 const stores: Store[] = [];
 beforeAll(async () => {
   await buildCli();
+  script = await bundleScript("store-script");
   base = await mkdtemp(join(tmpdir(), "headscope-train-"));
 });
 afterAll(async () => {
@@ -54,6 +56,16 @@ function expected(seed: number): { step: number; value: number }[] {
 
 const curve = (store: Store, id: string) => store.metrics(id).get("loss");
 const ids = (runs: readonly RunRecord[]) => runs.map(({ id }) => id);
+
+/** A run whose job another process works on, until the test kills it. */
+async function trainedElsewhere(store: Store) {
+  const runs = store.createRuns(spec(), [0]);
+  const { id } = store.addJob("train", { runs: ids(runs) });
+  store.updateRun("logistic-1", { job: id, status: "running" });
+  const other = startScript(script, [store.folder, "claim"]);
+  await other.firstLine;
+  return { runs, id, other };
+}
 
 describe("training runs", () => {
   test("brings curves, checkpoints and the end into the store, for all seeds of the group", async () => {
@@ -149,12 +161,7 @@ describe("training runs", () => {
 
   test("are left to the living process that trains them", async () => {
     const store = newStore();
-    const script = await bundleScript("store-script");
-    const runs = store.createRuns(spec(), [0]);
-    const { id } = store.addJob("train", { runs: ids(runs) });
-    store.updateRun("logistic-1", { job: id, status: "running" });
-    const other = startScript(script, [store.folder, "claim"]);
-    await other.firstLine;
+    const { runs, id, other } = await trainedElsewhere(store);
     await expect(train(store, runs)).rejects.toThrow(
       refused("usage", { message: `process ${other.child.pid} (job ${id})` }),
     );
@@ -194,12 +201,7 @@ describe("training that waits for whoever trains the runs already", () => {
 
   test("goes on itself where the other dies", async () => {
     const store = newStore();
-    const script = await bundleScript("store-script");
-    const runs = store.createRuns(spec(), [0]);
-    const { id } = store.addJob("train", { runs: ids(runs) });
-    store.updateRun("logistic-1", { job: id, status: "running" });
-    const other = startScript(script, [store.folder, "claim"]);
-    await other.firstLine;
+    const { runs, other } = await trainedElsewhere(store);
     const waiting = train(store, runs, { whenBusy: "wait" });
     other.child.kill("SIGKILL");
     expect((await waiting)[0]).toMatchObject({ status: "done", step: STEPS });
@@ -208,12 +210,7 @@ describe("training that waits for whoever trains the runs already", () => {
 
   test("ends with its signal, and leaves the other alone", async () => {
     const store = newStore();
-    const script = await bundleScript("store-script");
-    const runs = store.createRuns(spec(), [0]);
-    const { id } = store.addJob("train", { runs: ids(runs) });
-    store.updateRun("logistic-1", { job: id, status: "running" });
-    const other = startScript(script, [store.folder, "claim"]);
-    await other.firstLine;
+    const { runs, id, other } = await trainedElsewhere(store);
     const stop = new AbortController();
     const waiting = train(store, runs, { whenBusy: "wait", signal: stop.signal });
     stop.abort();

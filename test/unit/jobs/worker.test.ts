@@ -6,8 +6,8 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../../backend/jobs/client.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
-import { patiently } from "../../helpers/patience.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
 /** Milliseconds after which a worker counts as hung; one that starts must be quicker. */

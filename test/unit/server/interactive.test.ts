@@ -7,7 +7,7 @@ import { LIMITS, type Limits } from "../../../backend/server/http/limits.ts";
 import { Refusal } from "../../../backend/server/http/problems.ts";
 import { Interactive } from "../../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
-import { patiently } from "../../helpers/patience.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
 
 const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
 /** Requests to a worker with handlers of its own. */

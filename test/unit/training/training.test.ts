@@ -11,7 +11,7 @@ import { Evaluator } from "../../../backend/training/step.ts";
 import type { SyntheticTask } from "../../../backend/training/task.ts";
 import { type Metrics, spacedSteps, type TrainState, train } from "../../../backend/training/train.ts";
 import { refused } from "../../helpers/errors.ts";
-import { tiny } from "../../helpers/tiny-task.ts";
+import { tiny } from "../../helpers/training/tiny-task.ts";
 
 const task = tiny as unknown as SyntheticTask;
 

@@ -12,7 +12,7 @@ import { fixture } from "../../../helpers/fixtures.ts";
 import { largestArray } from "../../../helpers/formats/arrays.ts";
 import { mutate, seeded } from "../../../helpers/formats/files.ts";
 import { LIES, mutateJson, pathsOf } from "../../../helpers/formats/json.ts";
-import { patiently } from "../../../helpers/patience.ts";
+import { patiently } from "../../../helpers/runner/patience.ts";
 
 const entries = (place: string) =>
   readdirSync(fixture(place))

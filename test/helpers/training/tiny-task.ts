@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { Random } from "../../backend/common/random.ts";
-import type { Batch, SyntheticTask } from "../../backend/training/task.ts";
+import type { Random } from "../../../backend/common/random.ts";
+import type { Batch, SyntheticTask } from "../../../backend/training/task.ts";
 
 const parameters = z.object({
   context: z.int().min(2).default(8).describe("tokens"),

@@ -1,4 +1,4 @@
-import type { TrainSpec } from "../../backend/training/spec.ts";
+import type { TrainSpec } from "../../../backend/training/spec.ts";
 
 /** A training's specification for tests of what keeps and queues them: what is given, and nothing of the rest. */
 export function trainSpec({
