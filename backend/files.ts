@@ -32,9 +32,9 @@ export async function leadsInside(folder: string, path: string): Promise<boolean
  */
 export async function fileInside(folder: string, name: string, root = folder): Promise<string | undefined> {
   const path = join(folder, name);
-  let found: Stats;
+  let stats: Stats;
   try {
-    found = await stat(path);
+    stats = await stat(path);
   } catch (cause) {
     if (isMissing(cause)) return undefined;
     throw openError(path, "file", cause);
@@ -43,7 +43,7 @@ export async function fileInside(folder: string, name: string, root = folder): P
     throw new HeadscopeError("input", `${path} is a link that leads out of ${root}`, {
       remedy: "what lies elsewhere is not read for it: put the file itself there",
     });
-  if (!found.isFile()) throw unreadable(path, "file", kindOf(found));
+  if (!stats.isFile()) throw unreadable(path, "file", kindOf(stats));
   return path;
 }
 

@@ -10,13 +10,37 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
+export {
+  type CircuitCurveOptions,
+  type CircuitRunOptions,
+  circuitCurve,
+  runCircuit,
+} from "./circuits/edges/run-circuit.ts";
+export {
+  type GradientInput,
+  type Gradients,
+  gradient,
+  gradientInTurns,
+  type MetricSource,
+} from "./circuits/gradients/gradient.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
+export {
+  type AnswerSet,
+  type MetricOptions,
+  metricGradient,
+  metricValues,
+  pairMetric,
+} from "./circuits/metrics/measure.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
-export { patch } from "./circuits/patching/patch.ts";
-export { type PathOptions, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/patch.ts";
+export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
+export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
+export type { Circuit, CircuitCurve, CircuitRunResult } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";
@@ -25,7 +49,17 @@ export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/m
 export { type MaskMeaning, meaningOf } from "./common/heads/meaning.ts";
 export { ranking } from "./common/heads/metric.ts";
 export { headModel } from "./common/heads/model.ts";
-export { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "./common/patching.ts";
+export { METRICS, type MetricName } from "./common/metrics.ts";
+export {
+  PATCH_DIRECTIONS,
+  PATCH_METHODS,
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_MLPS,
+  type PathEnd,
+  type PathMlps,
+} from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
@@ -40,6 +74,9 @@ export { generate } from "./inference/generate.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
+export { type BackwardOptions, backward } from "./models/backward/backward.ts";
+export type { BackwardStep } from "./models/backward/step.ts";
+export { type BackwardInput, type StoredRun, storeRun } from "./models/backward/stored-run.ts";
 export { KvCache } from "./models/cache/kv-cache.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward/forward.ts";

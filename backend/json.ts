@@ -71,9 +71,9 @@ export function parseJson(text: string, label: string): unknown {
     const at = jsonErrorOffset(text) ?? text.length;
     const before = text.slice(0, at).split("\n");
     const place = `line ${before.length}, column ${before.at(-1)!.length + 1}`;
-    const found = text.slice(at, at + 20).split("\n", 1)[0]!;
-    const what = at >= text.length ? "the text ends too early" : `found ${JSON.stringify(found)}`;
-    const remedy = /^-?(NaN|Infinity)/.test(found)
+    const excerpt = text.slice(at, at + 20).split("\n", 1)[0]!;
+    const what = at >= text.length ? "the text ends too early" : `found ${JSON.stringify(excerpt)}`;
+    const remedy = /^-?(NaN|Infinity)/.test(excerpt)
       ? "JSON has no NaN or infinity: give finite numbers"
       : "mend the file or write it again";
     throw new HeadscopeError("input", `${label} is not JSON at ${place} (character ${at}): ${what}`, {

@@ -203,7 +203,7 @@ function judgeZipf(points: readonly SweepPoint[]): ClaimResult {
 function plan(params: Params, setting: { K?: number; B?: number; alpha?: number }, checkpoints: number) {
   const { L, N, N_max, D, epsilon, d_model, readout, steps, batch, learning_rate, clip, weight_decay } = params;
   const { K = params.K, B = params.B, alpha = 0 } = setting;
-  const own = { K, B, alpha, L, N, N_max, D, epsilon };
+  const distribution = { K, B, alpha, L, N, N_max, D, epsilon };
   const model = { n_layers: 2, n_heads: 1, d_model, readout_hidden: [readout, readout] };
   const training = {
     steps,
@@ -218,7 +218,7 @@ function plan(params: Params, setting: { K?: number; B?: number; alpha?: number 
   };
   return {
     task: "gaussian-classification",
-    params: { ...own, ...model, ...training, evaluation_rows: params.evaluation_rows },
+    params: { ...distribution, ...model, ...training, evaluation_rows: params.evaluation_rows },
     label: `K ${K}, B ${B}, α ${alpha}`,
   };
 }

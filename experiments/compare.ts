@@ -16,14 +16,14 @@ export function compareReports(first: Report, second: Report): ReportComparison 
       }))
       .filter(({ values: [a, b] }) => a !== b),
     claims: ids.map((id) => {
-      const found = both.map(({ claims }) => claims.find((claim) => claim.id === id));
-      const results = found.map((claim): ComparedClaim | null => {
+      const pair = both.map(({ claims }) => claims.find((claim) => claim.id === id));
+      const results = pair.map((claim): ComparedClaim | null => {
         if (claim === undefined) return null;
         const { verdict, why, measured } = claim;
         return { verdict, why, measured };
       });
       const same = results[0]?.verdict === results[1]?.verdict;
-      return { id, statement: found.find((claim) => claim !== undefined)!.statement, same, results };
+      return { id, statement: pair.find((claim) => claim !== undefined)!.statement, same, results };
     }),
   };
 }

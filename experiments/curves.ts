@@ -12,8 +12,8 @@ export function median(values: readonly number[]): number {
 
 /** Median of what there is; null of nothing. */
 export function medianOf(values: readonly (number | undefined)[]): number | null {
-  const known = values.filter((value) => value !== undefined);
-  return known.length > 0 ? median(known) : null;
+  const present = values.filter((value) => value !== undefined);
+  return present.length > 0 ? median(present) : null;
 }
 
 /**
@@ -54,8 +54,8 @@ export function meanLine(name: string, curves: readonly Curve[]): LineFigure["li
 
 /** "120 to 480" of steps that differ from run to run, "120" of one; "–" of none. */
 export function spread(steps: readonly (number | undefined)[]): string {
-  const known = steps.filter((step) => step !== undefined).map(Math.round);
-  if (known.length === 0) return "–";
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const present = steps.filter((step) => step !== undefined).map(Math.round);
+  if (present.length === 0) return "–";
+  const [low, high] = [Math.min(...present), Math.max(...present)];
   return low === high ? String(low) : `${low} to ${high}`;
 }

@@ -30,9 +30,9 @@ function changedParameters(
   parameters: Readonly<Record<string, unknown>>,
 ): ParameterChange[] {
   if (!isPreset(preset)) return [];
-  const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
+  const defaults = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   return Object.entries(parameters)
-    .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(own[name]))
+    .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(defaults[name]))
     .map(([name, value]) => ({ name, value: parameterText(value) }));
 }
 
@@ -66,8 +66,8 @@ export async function placeReport(
 
 /** The reports of an experiment, newest first; folders without a sound report are left out. */
 export async function keptReports(experiment: Experiment, data = dataDir()): Promise<KeptReport[]> {
-  const found = await Promise.all(reportIds(experiment, data).map((id) => shortened(experiment, id, data)));
-  return found.filter((entry) => entry !== undefined).sort((a, b) => b.created.localeCompare(a.created));
+  const entries = await Promise.all(reportIds(experiment, data).map((id) => shortened(experiment, id, data)));
+  return entries.filter((entry) => entry !== undefined).sort((a, b) => b.created.localeCompare(a.created));
 }
 
 /**
@@ -85,18 +85,18 @@ export async function findReport(
       ...(remedy === undefined ? {} : { remedy }),
     });
   }
-  const chosen =
+  const entry =
     id ?? (await keptReports(experiment, data)).find((entry) => preset === undefined || entry.preset === preset)?.id;
-  if (chosen === undefined)
+  if (entry === undefined)
     throw new HeadscopeError(
       "missing",
       `there is no report of experiment ${experiment.name}${preset ? ` (${preset})` : ""} in ${data}`,
       { remedy: `run it: headscope experiment run ${experiment.name}${preset === "full" ? " --preset full" : ""}` },
     );
-  const folder = join(reportsFolder(data), chosen);
-  await reportPath(chosen, data);
+  const folder = join(reportsFolder(data), entry);
+  await reportPath(entry, data);
   const report = await readReport(folder);
-  return { report, folder, entry: entryOf(experiment, chosen, report) };
+  return { report, folder, entry: entryOf(experiment, entry, report) };
 }
 
 /** Path of a report's file. @throws HeadscopeError `missing` where there is none, `input` for a link out of the data folder */
@@ -124,7 +124,7 @@ function entryOf(experiment: Experiment, id: string, report: Report): KeptReport
 }
 
 /** Entries that were read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */
-const known = new Map<string, { readonly version: string; readonly entry: KeptReport }>();
+const cache = new Map<string, { readonly version: string; readonly entry: KeptReport }>();
 
 async function shortened(experiment: Experiment, id: string, data: string): Promise<KeptReport | undefined> {
   const folder = join(reportsFolder(data), id);
@@ -132,12 +132,12 @@ async function shortened(experiment: Experiment, id: string, data: string): Prom
     const path = await reportPath(id, data);
     const { mtimeMs, size, ino } = await stat(path);
     const version = `${mtimeMs} ${size} ${ino}`;
-    const before = known.get(path);
+    const before = cache.get(path);
     if (before?.version === version) return before.entry;
     const report = await readReport(folder);
     if (report.experiment.name !== experiment.name) return undefined;
     const entry = entryOf(experiment, id, report);
-    known.set(path, { version, entry });
+    cache.set(path, { version, entry });
     return entry;
   } catch {
     return undefined; // not written to its end, or another version's

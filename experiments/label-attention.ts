@@ -48,7 +48,7 @@ export async function progressMeasures(run: TrainedRun, context: ExperimentConte
   const sampled = task.evaluations["in-context"]!.sample(world, run.taskParams, new Random(run.seed, STREAM), ROWS);
   const pairs = run.taskParams["N"] as number;
   const { label } = measuringStage(run.seed, run.checkpoints.length);
-  const found: { step: number; first: LabelAttention; last: LabelAttention }[] = [];
+  const attentions: { step: number; first: LabelAttention; last: LabelAttention }[] = [];
   // A run that was stopped has one more, at the step where it stopped.
   const measured = new Set(run.curves.get("in-context.accuracy")!.steps);
   const checkpoints = run.checkpoints.filter((step) => measured.has(step));
@@ -57,15 +57,15 @@ export async function progressMeasures(run: TrainedRun, context: ExperimentConte
     context.progress(n, checkpoints.length, label);
     const model = await context.model(run, step);
     try {
-      found.push({ step, ...(await patternsOf(model, sampled, pairs)) });
+      attentions.push({ step, ...(await patternsOf(model, sampled, pairs)) });
     } finally {
       model.dispose();
     }
   }
   const curves = (layer: "first" | "last", what: keyof LabelAttention): Curve[] =>
-    found[0]![layer][what].map((_, head) => ({
-      steps: found.map(({ step }) => step),
-      values: found.map((each) => each[layer][what][head]!),
+    attentions[0]![layer][what].map((_, head) => ({
+      steps: attentions.map(({ step }) => step),
+      values: attentions.map((each) => each[layer][what][head]!),
     }));
   const best = (all: readonly Curve[]) => all.reduce((a, c, i) => (finalValue(c) > finalValue(all[a]!) ? i : a), 0);
   const [itemLabel, queryLabel] = [curves("first", "itemLabel"), curves("last", "queryLabel")];

@@ -110,14 +110,14 @@ function decided(
   params: Readonly<Record<string, unknown>>,
   results: readonly ClaimResult[],
 ): ClaimResult[] {
-  const own = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
+  const defaults = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   const count = (values: Readonly<Record<string, unknown>>, name: string) => (values[name] as unknown[]).length;
   return experiment.claims.map(({ id, seeds = "seeds" }) => {
     const result = results.find((each) => each.id === id);
     if (result === undefined) throw new Error(`experiment ${experiment.name} says nothing of its claim ${id}`);
     return weighed(result, {
-      seeds: { given: count(params, seeds), wanted: count(own, seeds) },
-      steps: { given: Number(params["steps"]), wanted: Number(own["steps"]) },
+      seeds: { given: count(params, seeds), wanted: count(defaults, seeds) },
+      steps: { given: Number(params["steps"]), wanted: Number(defaults["steps"]) },
     });
   });
 }

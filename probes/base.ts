@@ -29,8 +29,8 @@ export interface RetrievalCase {
 export interface ProbeContext {
   /** Rows of token ids to score instead of the probe's own. */
   tokens?: number[][] | undefined;
-  /** Cases of the retrieval probe. */
-  cases?: RetrievalCase[] | undefined;
+  /** Cases, as the probe's own reader gives them. */
+  cases?: readonly object[] | undefined;
   /** Of random tokens; default 0. */
   seed?: number | undefined;
   progress?: ((done: number, total: number, label: string) => void) | undefined;
@@ -46,6 +46,8 @@ export interface ProbeResult {
   metrics: Record<string, HeadMetric>;
   summary: Record<string, number>;
   perCase?: unknown;
+  /** Findings that are no scores of heads: further fields of the document, by name. */
+  findings?: Record<string, unknown>;
   /** Notes for a reader of the scores, a sentence each. */
   notes?: string[];
 }
@@ -68,6 +70,12 @@ export interface MetricMeaning<P = Record<string, unknown>> {
 export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
   /** Of each metric that it gives, by name. */
   readonly meanings?: Readonly<Record<string, MetricMeaning<z.output<S>>>> | undefined;
+  /**
+   * Reads a case of a cases file; absent in probes that take none.
+   * @param label names the case; errors start with it
+   * @throws HeadscopeError (input)
+   */
+  readCase?(value: unknown, label: string, model: Model): object;
   run(model: Model, params: z.output<S>, context: ProbeContext): Promise<ProbeResult>;
   /** Present in probes that are sums over patterns: those on the same rows share one pass. */
   readonly sums?: PatternSums<S>;
@@ -265,6 +273,7 @@ export function fitLength(name: string, value: number, byDefault: number, most: 
 export function refuse(context: ProbeContext, probe: string, what: "tokens" | "cases"): void {
   if (context[what] === undefined) return;
   throw new HeadscopeError("usage", `probe ${probe} takes no ${what} file`, {
-    remedy: what === "cases" ? "cases are for retrieval" : "give it cases, or let it make its own haystacks",
+    remedy:
+      what === "cases" ? "leave it out: cases are for probes such as retrieval" : "give it a cases file, or neither",
   });
 }

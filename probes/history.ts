@@ -30,15 +30,15 @@ export async function probeHistory(
   { run, steps, load, inputs }: SavedSteps,
   { progress, ...context }: ProbeContext = {},
 ): Promise<HeadHistory> {
-  let given: Pick<ProbeContext, "tokens" | "cases"> | undefined;
+  let data: Pick<ProbeContext, "tokens" | "cases"> | undefined;
   const documents: HeadScores[] = [];
   for (const [i, step] of steps.entries()) {
     progress?.(i, steps.length, `${name}, saved steps`);
     context.signal?.throwIfAborted();
     const model = await load(step);
     try {
-      given ??= (await inputs?.(model)) ?? {};
-      documents.push(await probe(model, name, params, { ...context, ...given }));
+      data ??= (await inputs?.(model)) ?? {};
+      documents.push(await probe(model, name, params, { ...context, ...data }));
     } finally {
       model.dispose();
     }

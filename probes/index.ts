@@ -7,11 +7,12 @@ import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/
 import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
-import { attentionSink } from "./attention-sink.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
-import { duplicateToken } from "./duplicate-token.ts";
-import { induction } from "./induction.ts";
-import { previousToken } from "./previous-token.ts";
+import { functionVector } from "./function-vector.ts";
+import { attentionSink } from "./patterns/attention-sink.ts";
+import { duplicateToken } from "./patterns/duplicate-token.ts";
+import { induction } from "./patterns/induction.ts";
+import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
 
 /** Every probe that headscope has. */
@@ -21,6 +22,7 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   previousToken,
   attentionSink,
   retrieval,
+  functionVector,
 ]);
 
 export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";
@@ -40,9 +42,9 @@ export async function probe(
   context: ProbeContext = {},
 ): Promise<HeadScores> {
   checkContext("probe", context);
-  const known = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
-  const definition = known.get(typeof name === "string" ? name : name.name);
-  const parsed = known.parse(definition.name, params);
+  const registered = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
+  const definition = registered.get(typeof name === "string" ? name : name.name);
+  const parsed = registered.parse(definition.name, params);
   return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
 }
 
@@ -109,20 +111,20 @@ export async function probeMany(
   context: ProbeContext = {},
 ): Promise<HeadScores[]> {
   checkContext("probeMany", context);
-  const asked = requests.map((request) => {
+  const selected = requests.map((request) => {
     const { name, params = {} } = typeof request === "string" ? { name: request } : request;
     return { definition: probes.get(name), params: probes.parse(name, params) };
   });
-  const shared = asked.filter(({ definition }) => definition.sums !== undefined);
-  const found = await runTogether(
+  const shared = selected.filter(({ definition }) => definition.sums !== undefined);
+  const results = await runTogether(
     model,
     shared.map(({ definition, params }) => ({ sums: definition.sums as PatternSums<z.ZodObject>, params })),
     context,
   );
   const documents: HeadScores[] = [];
-  for (const one of asked) {
+  for (const one of selected) {
     const at = shared.indexOf(one);
-    const result = at >= 0 ? found[at]! : await one.definition.run(model, one.params, context);
+    const result = at >= 0 ? results[at]! : await one.definition.run(model, one.params, context);
     documents.push(document(model, one.definition, { params: one.params, ...result }, context));
   }
   return documents;
@@ -134,7 +136,7 @@ function document(
   result: ProbeResult,
   { seed = 0 }: ProbeContext,
 ): HeadScores {
-  const { params = {}, tokens, metrics, summary, perCase, notes } = result;
+  const { params = {}, tokens, metrics, summary, perCase, findings, notes } = result;
   for (const [metric, table] of Object.entries(metrics)) checkTrials(table, `probe ${name}: metric ${metric}`);
   return createScores({
     model: headModel(model),
@@ -158,6 +160,7 @@ function document(
     ),
     summary,
     perCase,
+    findings,
     notes,
   });
 }

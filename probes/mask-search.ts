@@ -82,9 +82,9 @@ export async function searchMask(model: Model, scores: HeadScores, options: Mask
     progress?.(Math.min(done++, most), most, mask ? "needle questions with masks" : "needle questions, all heads full");
     return (await answerNeedle(model, question, { mask, signal })).right;
   };
-  const kept: Haystack[] = [];
-  for (const question of questions) if (await answers(question)) kept.push(question);
-  if (kept.length === 0)
+  const answerable: Haystack[] = [];
+  for (const question of questions) if (await answers(question)) answerable.push(question);
+  if (answerable.length === 0)
     throw new HeadscopeError("input", `the model answers none of ${questions.length} questions with all heads full`, {
       remedy: "ask in shorter texts, or choose the mask by its loss",
     });
@@ -92,9 +92,9 @@ export async function searchMask(model: Model, scores: HeadScores, options: Mask
   const attempt = async (kvHeads: number): Promise<boolean> => {
     const mask = maskOf(kvHeads);
     let right = 0;
-    for (const question of kept) if (await answers(question, mask)) right++;
-    points.set(kvHeads, { kvHeads, right, loss: textLoss(model, { questions: kept, mask, past }) });
-    return right === kept.length;
+    for (const question of answerable) if (await answers(question, mask)) right++;
+    points.set(kvHeads, { kvHeads, right, loss: textLoss(model, { questions: answerable, mask, past }) });
+    return right === answerable.length;
   };
   let best = total;
   let below = -1;
@@ -109,16 +109,16 @@ export async function searchMask(model: Model, scores: HeadScores, options: Mask
     if (await attempt(middle)) best = middle;
     else below = middle;
   }
-  const loss = textLoss(model, { questions: kept, mask: maskOf(total), past });
-  points.set(total, { kvHeads: total, right: kept.length, loss });
+  const loss = textLoss(model, { questions: answerable, mask: maskOf(total), past });
+  points.set(total, { kvHeads: total, right: answerable.length, loss });
   progress?.(most, most, "needle questions with masks");
   const curve = [...points.values()].sort((a, b) => a.kvHeads - b.kvHeads);
   const mask = maskOf(best);
-  const search = { asked: questions.length, answered: kept.length, lengths: options.lengths, points: curve };
+  const search = { asked: questions.length, answered: answerable.length, lengths: options.lengths, points: curve };
   return {
     total,
     asked: questions.length,
-    answered: kept.length,
+    answered: answerable.length,
     points: curve,
     mask: { ...mask, source: { ...(mask.source as object), search } },
   };

@@ -9,6 +9,7 @@ import { tf } from "../backend/runtime/tf.ts";
 import { pause } from "../backend/runtime/turn.ts";
 import { fitLength, meanTable, type Probe, type ProbeContext, type RetrievalCase, refuse, summarise } from "./base.ts";
 import { haystackFor } from "./haystack.ts";
+import { retrievalCase } from "./retrieval-cases.ts";
 
 const LENGTH = 512;
 
@@ -65,9 +66,11 @@ export const retrieval: Probe<typeof parameters> = {
         lengths && lengths.reduce((sum, length) => sum + 1 / length, 0) / lengths.length,
     },
   },
+  readCase: retrievalCase,
   async run(model, params, context) {
     refuse(context, "retrieval", "tokens");
-    const trials: Trial[] = context.cases ?? generated(model, params, context);
+    const trials: readonly Trial[] =
+      (context.cases as RetrievalCase[] | undefined) ?? generated(model, params, context);
     const cases = [];
     for (const [i, trial] of trials.entries()) {
       context.progress?.(i, trials.length, "haystacks");

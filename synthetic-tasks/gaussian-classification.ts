@@ -114,8 +114,8 @@ function drawClasses(random: Random, classes: Classes, { N, B }: Params, { burst
   const copies = Math.max(B, 1); // B = 0 where the query must be in the context: each class once
   const different = new Set<number>();
   while (different.size < N / copies) different.add(drawOther(random, classes, different));
-  const chosen = [...different].flatMap((k) => Array<number>(copies).fill(k));
-  const items = random.permutation(N).map((i) => chosen[i]!);
+  const copied = [...different].flatMap((k) => Array<number>(copies).fill(k));
+  const items = random.permutation(N).map((i) => copied[i]!);
   return [...items, items[random.integer(0, N)]!];
 }
 
@@ -277,12 +277,12 @@ export const gaussianClassification = task({
   },
   describe(_, params, { classes, layout }, row) {
     const { N, K, L } = params;
-    const own = layout!.subarray(row * layoutWidth(N), (row + 1) * layoutWidth(N));
-    const shift = own[N + 1]!;
+    const labels = layout!.subarray(row * layoutWidth(N), (row + 1) * layoutWidth(N));
+    const shift = labels[N + 1]!;
     const name = (k: number): string => (k < K ? `class ${k}` : `new class ${k - K}`);
-    const pairs = Array.from({ length: N }, (_, i) => `${name(own[i]!)}: ${((own[i]! % L) + shift) % L}`);
-    const query = own[N]!;
-    const copies = own.subarray(0, N).filter((k) => k === query).length;
+    const pairs = Array.from({ length: N }, (_, i) => `${name(labels[i]!)}: ${((labels[i]! % L) + shift) % L}`);
+    const query = labels[N]!;
+    const copies = labels.subarray(0, N).filter((k) => k === query).length;
     return (
       `${wrapped([...pairs.map((pair) => `${pair},`), `${name(query)}: ?`, `-> label ${classes![row]}`])}\n` +
       `${copies === 0 ? "the query's class is not in the context" : `${copies} of ${N} pairs are of the query's class`}` +

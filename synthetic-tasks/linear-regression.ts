@@ -147,9 +147,9 @@ export const linearRegression = task({
   },
   describe(_, params, drawn, row) {
     const { inputs, targets, reference } = pairsOf(params, drawn, row);
-    const shown = (x: number[]): string => (x.length > SHOWN ? `${fixed(x.slice(0, SHOWN))} …` : fixed(x));
+    const text = (x: number[]): string => (x.length > SHOWN ? `${fixed(x.slice(0, SHOWN))} …` : fixed(x));
     const lines = inputs.map(
-      (x, i) => `x ${shown(x)}   y ${fixed([targets[i]!])}   ridge says ${fixed([reference[i]!])}`,
+      (x, i) => `x ${text(x)}   y ${fixed([targets[i]!])}   ridge says ${fixed([reference[i]!])}`,
     );
     return lines.join("\n");
   },

@@ -133,3 +133,11 @@ export function doubtOf(clean: number, corrupt = Number.NEGATIVE_INFINITY): stri
     return `the corrupt prompt prefers the answer as much as the clean one (logit differences ${corrupt.toFixed(3)} and ${clean.toFixed(3)}): there is nothing to restore`;
   return undefined;
 }
+
+/** The doubts about pairs that have been run, each with its pair's number where there are several. @param runs logit differences by pair */
+export function pairDoubts(runs: readonly { clean: number; corrupt: number }[]): string[] {
+  return runs.flatMap(({ clean, corrupt }, p) => {
+    const doubt = doubtOf(clean, corrupt);
+    return doubt === undefined ? [] : [runs.length > 1 ? `pair ${p}: ${doubt}` : doubt];
+  });
+}

@@ -61,8 +61,8 @@ function longOptions(command: Command): string[] {
 }
 
 function unknownOption(command: Command, args: readonly string[]): string | undefined {
-  const known = longOptions(command);
-  return args.map((arg) => arg.replace(/=.*/s, "")).find((arg) => /^--\w/.test(arg) && !known.includes(arg));
+  const options = longOptions(command);
+  return args.map((arg) => arg.replace(/=.*/s, "")).find((arg) => /^--\w/.test(arg) && !options.includes(arg));
 }
 
 function names(commands: readonly Command[]): string[] {

@@ -122,3 +122,9 @@ export function numbers(name: string, least: number, most = Number.POSITIVE_INFI
       });
     });
 }
+
+/** Reads whole numbers with commas between. @param least smallest that will do */
+export function wholeNumbers(name: string, least: number): (text: string) => number[] {
+  const read = integer(name, least);
+  return (text) => text.split(",").map(read);
+}

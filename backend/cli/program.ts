@@ -3,6 +3,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { type Exit, output, problems } from "../setup/terminal.mjs";
 import { register as ablate } from "./commands/ablate.ts";
 import { register as attribute } from "./commands/attribute.ts";
+import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
@@ -49,6 +50,7 @@ const COMMANDS = [
   mask,
   ablate,
   patch,
+  circuit,
   attribute,
   lens,
   head,

@@ -67,16 +67,16 @@ function shown(label: string, note: string): { label: string; note: string } {
 
 function plainProgress(exit: Exit): Progress {
   let stage: string | undefined;
-  let told = 0;
+  let last = 0;
   const show = (done: number, total: number, label: string, note = ""): void => {
     const now = performance.now();
     if (label !== stage) {
       stage = label;
-      told = now;
+      last = now;
     }
-    if (now - told < PLAIN_INTERVAL) return;
+    if (now - last < PLAIN_INTERVAL) return;
     void exit.line(`  ${label}: ${Math.floor((100 * done) / Math.max(total, 1))} %${note && `  ${note}`}`);
-    told = now;
+    last = now;
   };
   return Object.assign(show, {
     say: (line: string) => void exit.line(line),

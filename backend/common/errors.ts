@@ -40,6 +40,13 @@ export interface ErrorParts {
   readonly subject?: string | undefined;
 }
 
+/** A field within a document as a person writes it: "metrics.induction.values[3][1]". */
+export function fieldPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
+    .join("");
+}
+
 /** Cuts the names of fields, which may come from anybody, and leaves out those beyond sixteen. */
 export function briefField(field: ErrorParts["field"]): ErrorParts["field"] {
   return typeof field === "object" ? field.slice(0, FIELDS).map((name) => brief(name)) : field && brief(field);
@@ -81,12 +88,12 @@ export class HeadscopeError extends Error {
  * @param most how many at most, default 3
  */
 export function nearest(name: string, candidates: readonly string[], most = 3): string[] {
-  const wanted = brief(name).toLowerCase();
+  const target = brief(name).toLowerCase();
   return candidates
     .map((candidate) => {
       const lower = candidate.toLowerCase();
-      const contained = lower.includes(wanted) || wanted.includes(lower);
-      return { candidate, score: distance(wanted, lower) - (contained ? wanted.length / 2 : 0) };
+      const contained = lower.includes(target) || target.includes(lower);
+      return { candidate, score: distance(target, lower) - (contained ? target.length / 2 : 0) };
     })
     .sort((a, b) => a.score - b.score)
     .slice(0, most)

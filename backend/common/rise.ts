@@ -55,8 +55,8 @@ export function rise(curve: Curve, base = curve.values[0] ?? Number.NaN): Rise {
   const final = finalValue(curve);
   const at = (part: number) => (final > base ? crossing(curve, base + part * (final - base)) : undefined);
   const [quarter, half, threeQuarters] = [at(0.25), at(0.5), at(0.75)];
-  const known = quarter !== undefined && half !== undefined && half > 0 && threeQuarters !== undefined;
-  return { base, final, quarter, half, threeQuarters, width: known ? (threeQuarters - quarter) / half : undefined };
+  const complete = quarter !== undefined && half !== undefined && half > 0 && threeQuarters !== undefined;
+  return { base, final, quarter, half, threeQuarters, width: complete ? (threeQuarters - quarter) / half : undefined };
 }
 
 /** Least rise of a share that counts as one: less is noise about chance. */
@@ -74,9 +74,12 @@ export function halfOfRise({
   steps: readonly number[];
   values: readonly (number | null)[];
 }): number | undefined {
-  const known = values.flatMap((value, i) =>
+  const measured = values.flatMap((value, i) =>
     value !== null && Number.isFinite(value) ? [[steps[i]!, value] as const] : [],
   );
-  const { base, final, half } = rise({ steps: known.map(([step]) => step), values: known.map(([, value]) => value) });
+  const { base, final, half } = rise({
+    steps: measured.map(([step]) => step),
+    values: measured.map(([, value]) => value),
+  });
   return half !== undefined && final - base >= LEAST_RISE ? Math.round(half) : undefined;
 }

@@ -71,6 +71,21 @@ export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
 
+/** Ways of scoring a model's edges. */
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
+/** One of `CIRCUIT_METHODS`. */
+export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
+
+/** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
+export const MANY_EDGES = 5_000;
+/** Edges that a circuit file holds beyond that, the ones with the largest scores. */
+export const KEPT_EDGES = 1_000;
+
+/** Groups of edges whose scores are added up, by the part of the model that they go into or come from. */
+export const EDGE_GROUPS = ["into q", "into k", "into v", "into mlp", "into logits", "from embed", "from head", "from mlp"] as const; // biome-ignore format: a table
+/** One of `EDGE_GROUPS`. */
+export type EdgeGroup = (typeof EDGE_GROUPS)[number];
+
 /** Names of the sizes in which an experiment can be run. */
 export const PRESETS = ["quick", "full"] as const;
 export type Preset = (typeof PRESETS)[number];

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { HeadscopeError } from "../common/errors.ts";
+import { writeFileAtomic } from "../paths.ts";
 import type { ExportOptions, Written } from "./export.ts";
 
 /**
@@ -73,10 +74,17 @@ function exists(path: string): HeadscopeError {
   });
 }
 
+/** Writes an export that is one file, whole or not at all. @param content is asked for once nothing stands in the way */
+export async function writeFile(path: string, content: () => Parameters<typeof writeFileAtomic>[1]): Promise<Written> {
+  await refuseFolder(path);
+  await writeFileAtomic(path, content());
+  return { path, files: [path] };
+}
+
 /** Refuses a folder where a single file is to be written. */
 export async function refuseFolder(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found?.isDirectory())
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isDirectory())
     throw new HeadscopeError("input", `${path} is a folder, and one file is to be written`, {
       remedy: `give a file name, such as ${join(path, "heads")}`,
     });

@@ -53,10 +53,10 @@ export async function exportHeads(
 ): Promise<Written> {
   const exporter = exporters.get(name);
   const parameters = exporters.parse(name, raw);
-  const given = (["scores", "mask"] as const).filter((kind) => input[kind] !== undefined);
-  const [kind] = given;
-  if (kind === undefined || given.length > 1 || !exporter.from.includes(kind)) {
-    const what = given.length === 0 ? "nothing" : given.join(" and ");
+  const documents = (["scores", "mask"] as const).filter((kind) => input[kind] !== undefined);
+  const [kind] = documents;
+  if (kind === undefined || documents.length > 1 || !exporter.from.includes(kind)) {
+    const what = documents.length === 0 ? "nothing" : documents.join(" and ");
     throw new HeadscopeError("usage", `export ${name} was given ${what}`, {
       remedy: `give ${exporter.from.map((from) => `--${from}`).join(" or ")}`,
     });

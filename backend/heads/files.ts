@@ -18,6 +18,8 @@ export interface ScoresInput {
   readonly metrics: Record<string, HeadMetric>;
   readonly summary?: Record<string, number>;
   readonly perCase?: unknown;
+  /** Further fields of the document, by name. */
+  readonly findings?: Record<string, unknown> | undefined;
   readonly notes?: string[] | undefined;
 }
 
@@ -26,10 +28,10 @@ export interface ScoresInput {
  * @throws HeadscopeError `input` for a table of another shape or a number that is not finite
  */
 export function createScores(input: ScoresInput): HeadScores {
-  const { model, probe, params, tokens, seed, metrics, summary = {}, perCase, notes } = input;
+  const { model, probe, params, tokens, seed, metrics, summary = {}, perCase, findings, notes } = input;
   const origin = { format: SCORES_FORMAT, model, probe, params, tokens: tokens && tokensDigest(tokens), seed };
   const writer = { created: new Date().toISOString(), headscope: packageJson.version };
-  return parseScores({ ...origin, ...writer, metrics, summary, perCase, notes }, `scores of ${probe}`);
+  return parseScores({ ...findings, ...origin, ...writer, metrics, summary, perCase, notes }, `scores of ${probe}`);
 }
 
 /** "sha256:…" of token rows: the hash of their JSON without spaces. */

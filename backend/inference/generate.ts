@@ -177,13 +177,13 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       signal?.throwIfAborted();
       options.forward?.onLayer?.(layer);
     };
-    const asked = { ...options.forward, interventions, onLayer };
+    const requests = { ...options.forward, interventions, onLayer };
     const step = (tokens: readonly number[]): Float32Array => {
       steps++;
       const input = cache
         ? { tokens: [tokens], cache }
         : { tokens: [[...prompt, ...ids]], ...(windows ? { windows } : {}) };
-      const result = forward(model, { ...input, logitsAt: "last" }, asked);
+      const result = forward(model, { ...input, logitsAt: "last" }, requests);
       const logits = result.logits!.dataSync() as Float32Array;
       options.onStep?.(result, ids.length);
       result.dispose();
@@ -202,7 +202,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     const inParts = options.turn !== undefined && !seesWhole(options);
     for (; inParts && cache && prompt.length - read > PART; read += PART) {
       const part = [prompt.slice(read, read + PART)];
-      forward(model, { tokens: part, cache, logitsAt: "none" }, asked).dispose();
+      forward(model, { tokens: part, cache, logitsAt: "none" }, requests).dispose();
       await turn();
     }
     const first = step(prompt.slice(read));
@@ -303,9 +303,9 @@ function choose(logits: Float32Array, temperature: number, random: Random): numb
   if (temperature <= 0) return best;
   const weights = Float64Array.from(logits, (l) => Math.exp((l - logits[best]!) / temperature));
   let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
-  const chosen = weights.findIndex((w) => {
+  const index = weights.findIndex((w) => {
     left -= w;
     return left <= 0;
   });
-  return chosen < 0 ? best : chosen;
+  return index < 0 ? best : index;
 }

@@ -65,21 +65,21 @@ function compareForward(model: Model, oracle: Oracle): Deviation[] {
   if (oracle.attention && model.config.n_layers < 2)
     throw mismatch(oracle, "attention of layer 1", "2 layers or more", `${model.config.n_layers}`);
   const logitsAt = oracle.logits ? oracle.logitPositions : "none";
-  const made = forward(model, { tokens: oracle.ids, logitsAt }, { names });
+  const result = forward(model, { tokens: oracle.ids, logitsAt }, { names });
   try {
     const length = oracle.ids[0]!.length;
     const deviations: Deviation[] = [];
-    const compare = (what: Deviation["what"], expected: Nested, found: Tensor): void => {
-      deviations.push(deviation(oracle, what, expected, found));
+    const compare = (what: Deviation["what"], expected: Nested, actual: Tensor): void => {
+      deviations.push(deviation(oracle, what, expected, actual));
     };
-    if (oracle.logits) compare("logits", oracle.logits, made.logits!);
+    if (oracle.logits) compare("logits", oracle.logits, result.logits!);
     if (oracle.attention) {
-      const first = made.activations.get(pattern)!.slice([0], [1]);
+      const first = result.activations.get(pattern)!.slice([0], [1]);
       compare("attention of layer 1", oracle.attention, first);
       first.dispose();
     }
     if (oracle.hidden) {
-      const last = made.activations.get(hidden)!.slice([0, length - 1], [1, 1]);
+      const last = result.activations.get(hidden)!.slice([0, length - 1], [1, 1]);
       const vector = last.flatten();
       compare("hidden state after layer 0", oracle.hidden, vector);
       last.dispose();
@@ -87,25 +87,25 @@ function compareForward(model: Model, oracle: Oracle): Deviation[] {
     }
     return deviations;
   } finally {
-    made.dispose();
+    result.dispose();
   }
 }
 
-function deviation(oracle: Oracle, what: Deviation["what"], expected: Nested, found: Tensor): Deviation {
+function deviation(oracle: Oracle, what: Deviation["what"], expected: Nested, actual: Tensor): Deviation {
   const shape = shapeOf(expected);
-  const wanted = flat(expected);
-  if (shape.join() !== found.shape.join() || wanted.length !== found.size)
-    throw mismatch(oracle, what, `[${found.shape.join(", ")}]`, `[${shape.join(", ")}]`);
-  const values = found.dataSync();
+  const target = flat(expected);
+  if (shape.join() !== actual.shape.join() || target.length !== actual.size)
+    throw mismatch(oracle, what, `[${actual.shape.join(", ")}]`, `[${shape.join(", ")}]`);
+  const values = actual.dataSync();
   let [error, worst, largest] = [0, 0, 0];
-  wanted.forEach((value, i) => {
+  target.forEach((value, i) => {
     largest = Math.max(largest, Math.abs(value));
     const difference = Math.abs(value - values[i]!);
     if (difference <= error) return;
     error = difference;
     worst = i;
   });
-  return { what, compared: wanted.length, error, at: unravel(worst, shape), largest };
+  return { what, compared: target.length, error, at: unravel(worst, shape), largest };
 }
 
 async function compareGreedy(
@@ -123,9 +123,9 @@ async function compareGreedy(
   const uncached: number[] = [];
   while (uncached.length < tokens) {
     signal?.throwIfAborted();
-    const made = forward(model, { tokens: [[...prompt, ...uncached]], logitsAt: "last" });
-    const logits = made.logits!.dataSync() as Float32Array;
-    made.dispose();
+    const result = forward(model, { tokens: [[...prompt, ...uncached]], logitsAt: "last" });
+    const logits = result.logits!.dataSync() as Float32Array;
+    result.dispose();
     uncached.push(logits.reduce((best, value, i) => (value > logits[best]! ? i : best), 0));
   }
   return [
@@ -153,8 +153,8 @@ function unravel(place: number, shape: readonly number[]): number[] {
   return index;
 }
 
-function mismatch(oracle: Oracle, what: string, expected: string, found: string): HeadscopeError {
-  return new HeadscopeError("mismatch", `${oracle.path}: ${what} is for ${found}, and the model gives ${expected}`, {
+function mismatch(oracle: Oracle, what: string, expected: string, actual: string): HeadscopeError {
+  return new HeadscopeError("mismatch", `${oracle.path}: ${what} is for ${actual}, and the model gives ${expected}`, {
     remedy: "verify the checkpoint that the oracle was computed of",
   });
 }

@@ -1,6 +1,6 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
-import { HeadscopeError, nearest } from "../common/errors.ts";
+import { fieldPath, HeadscopeError, nearest } from "../common/errors.ts";
 import { Random } from "../common/random.ts";
 import { parseJson, readText } from "../json.ts";
 
@@ -92,15 +92,13 @@ export function parseSweep(value: unknown, label: string): Sweep {
 }
 
 function badField(issue: z.core.$ZodIssue, label: string): HeadscopeError {
-  const path = issue.path.map((part, i) =>
-    typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`,
-  );
-  const place = path.length === 0 ? label : `${label}: ${path.join("")}`;
+  const path = fieldPath(issue.path);
+  const place = path === "" ? label : `${label}: ${path}`;
   if (issue.code !== "unrecognized_keys")
     return new HeadscopeError("input", `${place}: ${issue.message}`, { remedy: REMEDY });
   const near = nearest(issue.keys[0]!, Object.keys(sweepSchema.shape), 1);
   return new HeadscopeError("input", `${place}: there is no field "${issue.keys[0]}" in a sweep`, {
-    remedy: path.length === 0 ? `did you mean ${near[0]}? Parameters stand under params, grid or random` : REMEDY,
+    remedy: path === "" ? `did you mean ${near[0]}? Parameters stand under params, grid or random` : REMEDY,
   });
 }
 

@@ -133,9 +133,9 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
     }
     return results;
   } finally {
-    const own = new Set(runs.flat().map(({ id }) => store.run(id).job));
+    const jobs = new Set(runs.flat().map(({ id }) => store.run(id).job));
     for (const job of queue.list())
-      if (job.status === "queued" && own.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
+      if (job.status === "queued" && jobs.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
   }
 }
 
@@ -183,7 +183,7 @@ function resultOf(store: Store, values: SweepPoint["values"], records: readonly 
   const done = runs.filter(({ status }) => status === "done");
   const names = [...new Set(done.flatMap(({ metrics }) => Object.keys(metrics)))];
   const metrics = names.map((name) => {
-    const all = done.flatMap(({ metrics: own }) => own[name] ?? []);
+    const all = done.flatMap(({ metrics }) => metrics[name] ?? []);
     const mean = all.reduce((a, b) => a + b, 0) / all.length;
     return [name, { mean, min: Math.min(...all), max: Math.max(...all) }] as const;
   });

@@ -79,9 +79,9 @@ export class Model {
     if (held && held.cos.shape[0]! >= length) return held;
     tf.dispose(held ? [held.cos, held.sin] : []);
     const positions = Math.min(config.n_ctx, TABLE * 2 ** Math.max(0, Math.ceil(Math.log2(length / TABLE))));
-    const made = rotaryTables(config, positions, kind);
-    this.#rotary.set(kind, made);
-    return made;
+    const tables = rotaryTables(config, positions, kind);
+    this.#rotary.set(kind, tables);
+    return tables;
   }
 
   /** Those of all positions of the context. */

@@ -82,10 +82,10 @@ function fieldsOf(
   tokenizer: Pick<Tokenizer, "eos"> | undefined,
   generation: Record<string, unknown> | undefined,
 ): Field[] {
-  const own = { source: "tokenizer", name: "the tokenizer's end token", value: tokenizer?.eos };
+  const tokenizerField = { source: "tokenizer", name: "the tokenizer's end token", value: tokenizer?.eos };
   const { metadata } = checkpoint;
   if (checkpoint.format === "gguf")
-    return [own, ...GGUF_FIELDS.map(([source, key]) => ({ source, name: key, value: metadata[key] }))];
+    return [tokenizerField, ...GGUF_FIELDS.map(([source, key]) => ({ source, name: key, value: metadata[key] }))];
   const files = [
     { source: "config.json", values: metadata["config"] as Record<string, unknown> | undefined },
     { source: GENERATION_CONFIG, values: generation },
@@ -93,7 +93,7 @@ function fieldsOf(
   const named = files.map(({ source, values }) => {
     return { source, name: `${source}'s eos_token_id`, value: values?.["eos_token_id"] };
   });
-  return [own, ...named];
+  return [tokenizerField, ...named];
 }
 
 async function generationConfig(path: string, notes: string[]): Promise<Record<string, unknown> | undefined> {
@@ -140,6 +140,6 @@ function textsIn(value: unknown, readable: boolean, notes: string[]): StopText[]
 
 /** The first of some values, short, for notes. */
 function few(values: readonly unknown[]): string {
-  const shown = values.slice(0, 4).map((value) => String(JSON.stringify(value) ?? value).slice(0, 40));
-  return shown.join(", ");
+  const texts = values.slice(0, 4).map((value) => String(JSON.stringify(value) ?? value).slice(0, 40));
+  return texts.join(", ");
 }

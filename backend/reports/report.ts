@@ -45,8 +45,6 @@ export async function readReport(folder: string): Promise<Report> {
   throw new HeadscopeError(
     "input",
     `${path} is not a ${REPORT_FORMAT} document: ${at.join(".") || "document"}: ${message}`,
-    {
-      remedy: "run the experiment again",
-    },
+    { remedy: "run the experiment again" },
   );
 }

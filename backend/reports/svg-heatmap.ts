@@ -57,10 +57,10 @@ function drawCell(
   { x, y, width, height }: Readonly<Record<"x" | "y" | "width" | "height", number>>,
   [low, high]: readonly [number, number],
 ): string {
-  const known = value !== null && Number.isFinite(value);
-  const fill = known ? colourAt(HEAT, (value - low) / (high - low)) : INK.grid;
+  const finite = value !== null && Number.isFinite(value);
+  const fill = finite ? colourAt(HEAT, (value - low) / (high - low)) : INK.grid;
   const square = element("rect", { class: "cell", x, y, width: width + 0.3, height: height + 0.3, fill });
-  const text = known ? value.toFixed(decimalsOf([low, high])) : "–";
+  const text = finite ? value.toFixed(decimalsOf([low, high])) : "–";
   if (textWidth(text, 11) + 4 > width || height < 14) return square;
   const place = { "text-anchor": "middle", "font-size": 11, fill: inkOn(fill) };
   return square + label(text, x + width / 2, y + height / 2 + 4, place);

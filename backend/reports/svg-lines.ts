@@ -45,13 +45,14 @@ export function linesSvg(figure: LineFigure): string {
 
 /** Scales over all that is drawn, and the box that their labels leave. */
 function axes(figure: LineFigure, top: number): { x: Scale; y: Scale; box: Box } {
-  const shown = (axis: { log?: boolean | undefined }, values: readonly (number | null)[]) =>
+  const drawable = (axis: { log?: boolean | undefined }, values: readonly (number | null)[]) =>
     extent(axis.log ? values.filter((value) => value !== null && value > 0) : values) ?? (axis.log ? [1, 10] : [0, 1]);
   const xs =
-    figure.x.range ?? shown(figure.x, [...figure.lines.flatMap((l) => l.x), ...(figure.marks ?? []).map((m) => m.x)]);
+    figure.x.range ??
+    drawable(figure.x, [...figure.lines.flatMap((l) => l.x), ...(figure.marks ?? []).map((m) => m.x)]);
   const ys =
     figure.y.range ??
-    shown(
+    drawable(
       figure.y,
       figure.lines.flatMap((l) => [...l.y, ...(l.band?.low ?? []), ...(l.band?.high ?? [])]),
     );

@@ -23,7 +23,7 @@ export interface BackendChoice {
 }
 
 const require = createRequire(import.meta.url);
-let chosen: Promise<BackendChoice> | undefined;
+let choice: Promise<BackendChoice> | undefined;
 
 /**
  * Chooses the tfjs backend once for this process: the native binding, else wasm.
@@ -31,11 +31,11 @@ let chosen: Promise<BackendChoice> | undefined;
  * @throws HeadscopeError when the forced backend is unknown or can't be had, saying how to get it
  */
 export function initBackend(): Promise<BackendChoice> {
-  chosen ??= choose().then((choice) => {
+  choice ??= choose().then((choice) => {
     registerGradients();
     return choice;
   });
-  return chosen;
+  return choice;
 }
 
 async function choose(): Promise<BackendChoice> {

@@ -86,14 +86,14 @@ export function uploadBytes(bytes: Uint8Array, shape: readonly number[]): RawTen
  */
 export function uploadBf16(bits: Uint16Array, shape: readonly number[]): RawTensor {
   const pairs = uploadBytes(new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength), [...shape, 2]);
-  const made = native().binding.executeOp(
+  const output = native().binding.executeOp(
     "Bitcast",
     [typeAttr("T", "uint8"), typeAttr("type", "bfloat16")],
     [pairs.id],
     1,
   );
   pairs.dispose();
-  return new RawTensor(made[0]!.id, "bfloat16", shape);
+  return new RawTensor(output[0]!.id, "bfloat16", shape);
 }
 
 /** Widens 8-bit codes or bfloat16 numbers to float32 of the same shape. */
@@ -127,8 +127,8 @@ export function reshapeOpen(x: Tensor, shape: number[]): Tensor {
  */
 export function gatherRows(x: Tensor, index: Tensor): Tensor {
   if (!hasNative()) return tf.gather(x, index as Tensor1D);
-  const [made] = gather(x, index);
-  return native().createOutputTensor(made!);
+  const [output] = gather(x, index);
+  return native().createOutputTensor(output!);
 }
 
 /**
@@ -165,8 +165,8 @@ export function conditionOn(x: Tensor, test: (x: Tensor) => Tensor): Tensor {
 
 /** Rows of a narrow matrix, widened to float32. @param index int32 [n] @returns [n, width] */
 export function gatherRaw(codes: RawTensor, index: Tensor): Tensor {
-  const [made] = gather(codes, index);
-  const rows = new RawTensor(made!.id, codes.dtype, made!.shape);
+  const [output] = gather(codes, index);
+  const rows = new RawTensor(output!.id, codes.dtype, output!.shape);
   const wide = widenRaw(rows);
   rows.dispose();
   return wide;

@@ -60,18 +60,18 @@ export function record(
   { shapes = [], constants = [] }: RecordOptions = {},
 ): Recording {
   const backend = native();
-  const known = new Map<number, string>();
-  const given = [...args, ...constants];
-  given.forEach((handle, i) => {
-    known.set(idOf(handle), `in${i}`);
+  const names = new Map<number, string>();
+  const inputs = [...args, ...constants];
+  inputs.forEach((handle, i) => {
+    names.set(idOf(handle), `in${i}`);
   });
-  const recorder = new Recorder(name, backend, new Set(known.keys()));
+  const recorder = new Recorder(name, backend, new Set(names.keys()));
   const outputs = recorder.run(() => fn(...args));
   try {
-    return toGraph(recorder.recorded, { name, given, shapes, outputs, nodeOf: known });
+    return toGraph(recorder.recorded, { name, inputs, shapes, outputs, nodeOf: names });
   } finally {
-    const own = new Set(given.filter((h) => !(h instanceof RawTensor)).map((h) => (h as Tensor).dataId));
-    for (const output of outputs) if (!own.has(output.dataId)) output.dispose();
+    const inputIds = new Set(inputs.filter((h) => !(h instanceof RawTensor)).map((h) => (h as Tensor).dataId));
+    for (const output of outputs) if (!inputIds.has(output.dataId)) output.dispose();
     recorder.flush();
   }
 }
@@ -87,11 +87,11 @@ class Recorder {
   #madeInside = new WeakSet<object>();
   #pendingDeletes: number[] = [];
 
-  constructor(name: string, backend: NativeBackend, given: Set<number>) {
+  constructor(name: string, backend: NativeBackend, inputs: Set<number>) {
     this.#name = name;
     this.#backend = backend;
     this.#binding = backend.binding;
-    this.#inside = given;
+    this.#inside = inputs;
   }
 
   run(fn: () => Tensor[]): Tensor[] {
@@ -208,15 +208,15 @@ function bytesOf(values: ArrayBufferView | readonly unknown[], dtype: number, bi
 /** Ends of a recorded function: its inputs, and the tensors that it returned. */
 interface RecordedEnds {
   name: string;
-  given: Handle[];
+  inputs: Handle[];
   shapes: readonly (readonly number[] | undefined)[];
   outputs: Tensor[];
   /** Names of the nodes that give a tensor, by its id. */
   nodeOf: Map<number, string>;
 }
 
-function toGraph(recorded: readonly Recorded[], { name, given, shapes, outputs, nodeOf }: RecordedEnds): Recording {
-  const nodes: NodeDef[] = given.map((handle, i) => ({
+function toGraph(recorded: readonly Recorded[], { name, inputs, shapes, outputs, nodeOf }: RecordedEnds): Recording {
+  const nodes: NodeDef[] = inputs.map((handle, i) => ({
     name: `in${i}`,
     op: "Placeholder",
     input: [],
@@ -225,7 +225,7 @@ function toGraph(recorded: readonly Recorded[], { name, given, shapes, outputs, 
       shape: { shape: shapeProto(shapes[i] ?? handle.shape) },
     },
   }));
-  const dtypes = new Map(given.map((handle) => [idOf(handle), DTYPES[handle.dtype as keyof typeof DTYPES] as number]));
+  const dtypes = new Map(inputs.map((handle) => [idOf(handle), DTYPES[handle.dtype as keyof typeof DTYPES] as number]));
   const controls: string[] = [];
   let ops = 0;
   recorded.forEach((entry, index) => {
@@ -278,7 +278,7 @@ function toGraph(recorded: readonly Recorded[], { name, given, shapes, outputs, 
   });
   return {
     graph: encodeGraph(nodes),
-    inputs: given.map((_, i) => `in${i}:0`),
+    inputs: inputs.map((_, i) => `in${i}:0`),
     outputs: outputs.map((_, i) => `out${i}:0`),
     controls,
     ops,

@@ -14,7 +14,7 @@ export class Variable {
 
   constructor(shape: readonly [number, number]) {
     const { binding } = native();
-    const [made] = binding.executeOp(
+    const [output] = binding.executeOp(
       "VarHandleOp",
       [
         typeAttr("dtype", "float32"),
@@ -25,7 +25,7 @@ export class Variable {
       [],
       1,
     );
-    this.handle = new RawTensor(made!.id, "resource", []);
+    this.handle = new RawTensor(output!.id, "resource", []);
     this.shape = shape;
     const zeros = tf.fill([...shape], 0);
     rawEffect(

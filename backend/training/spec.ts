@@ -25,8 +25,8 @@ function trainParameters(task: SyntheticTask): z.ZodObject {
   const fields = { ...task.parameters.shape, ...modelParameters.shape, ...trainingParameters.shape };
   const shape = Object.entries(fields).map(([name, field]) => {
     const type = field as z.ZodType;
-    const own = Object.hasOwn(defaults, name) && !Object.hasOwn(task.parameters.shape, name);
-    return [name, own ? type.default(defaults[name] as never).describe(type.description ?? "") : type];
+    const fromTask = Object.hasOwn(defaults, name) && !Object.hasOwn(task.parameters.shape, name);
+    return [name, fromTask ? type.default(defaults[name] as never).describe(type.description ?? "") : type];
   });
   return z.object(Object.fromEntries(shape));
 }

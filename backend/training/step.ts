@@ -171,8 +171,8 @@ function gradientBody(plan: StepPlan): TensorFunction {
   return (...args) => {
     const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
     const values = partsOf(own, places);
-    const loss = (...given: Tensor[]) => {
-      const each = lossesOf(shape, outputs(plan, given, read, tables), targets);
+    const loss = (...shard: Tensor[]) => {
+      const each = lossesOf(shape, outputs(plan, shard, read, tables), targets);
       return tf.sum(tf.mul(each, weights)) as never;
     };
     const { value, grads } = tf.valueAndGrads(loss)(values);
@@ -217,8 +217,8 @@ function outputs(plan: StepPlan, values: readonly Tensor[], read: Tensor, tables
 /** Losses of outputs: cross-entropy in nats, or the mean squared error of a position. @returns [rows * scored] */
 function lossesOf(shape: TaskShape, out: Tensor, targets: Tensor): Tensor {
   if (shape.output.kind === "values") return tf.mean(tf.square(tf.sub(out, targets)), -1);
-  const chosen = tf.oneHot(targets as Tensor1D, shape.output.count);
-  return tf.neg(tf.sum(tf.mul(chosen, tf.logSoftmax(out as Tensor2D)), -1));
+  const onTarget = tf.oneHot(targets as Tensor1D, shape.output.count);
+  return tf.neg(tf.sum(tf.mul(onTarget, tf.logSoftmax(out as Tensor2D)), -1));
 }
 
 /** Loss and, for classes, accuracy of models on batches of one size. */
@@ -240,9 +240,9 @@ export class Evaluator {
       () => inputs,
       () => ({ name: "evaluation", xla: true }),
     );
-    const found = fn.run(inputs);
-    const [loss, accuracy] = found.map((t) => t.dataSync()[0]!);
-    tf.dispose([...uploaded, ...found]);
+    const outputs = fn.run(inputs);
+    const [loss, accuracy] = outputs.map((t) => t.dataSync()[0]!);
+    tf.dispose([...uploaded, ...outputs]);
     return { loss: loss!, ...(accuracy === undefined ? {} : { accuracy }) };
   }
 

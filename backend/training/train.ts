@@ -78,7 +78,7 @@ export async function train(
       step,
     );
   let lastSaved = resume ? step : -1;
-  let told = 0;
+  let last = 0;
 
   // Never of parameters that are no numbers, which only the next loss would show.
   const save = async (): Promise<void> => {
@@ -142,8 +142,8 @@ export async function train(
       const { losses } = stepper.step(stepScalars(training, step), batches);
       checkFinite(losses, step, seeds, lastSaved);
       const now = performance.now();
-      if (now - told > REPORT_EVERY || step === training.steps) {
-        told = now;
+      if (now - last > REPORT_EVERY || step === training.steps) {
+        last = now;
         callbacks.onProgress?.(step, training.steps, { loss: losses.reduce((a, b) => a + b, 0) / losses.length });
       }
       if (measured.has(step)) await measure(losses);
@@ -159,12 +159,12 @@ export async function train(
 
 /** Whole steps from 0 to `steps`, evenly spaced by their logarithm or by themselves as far as whole numbers allow; both ends are among them. */
 export function spacedSteps(steps: number, count: number, spacing: TrainingParams["spacing"]): number[] {
-  const found = new Set([0, steps]);
+  const schedule = new Set([0, steps]);
   for (let i = 0; i < count; i++) {
     const share = i / Math.max(1, count - 1);
-    found.add(Math.round(spacing === "log" ? steps ** share : steps * share));
+    schedule.add(Math.round(spacing === "log" ? steps ** share : steps * share));
   }
-  return [...found].sort((a, b) => a - b);
+  return [...schedule].sort((a, b) => a - b);
 }
 
 function freshState({ places, training }: StepPlan, seed: number): SeedState {
@@ -173,8 +173,8 @@ function freshState({ places, training }: StepPlan, seed: number): SeedState {
 }
 
 function rotaryTables(config: StepPlan["config"]): { tensors: StepPlan["tables"]; dispose(): void } {
-  const made = Model.rotaryOf(config);
-  const tensors = made ? [made.cos, made.sin] : [];
+  const tables = Model.rotaryOf(config);
+  const tensors = tables ? [tables.cos, tables.sin] : [];
   return { tensors, dispose: () => tf.dispose(tensors) };
 }
 

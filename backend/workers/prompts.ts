@@ -6,10 +6,10 @@ import type { Candidate, PromptInput } from "../common/api/prompts.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { ForwardOptions } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
+import { tokenLabel, tokenLabels } from "../models/tokenizers/labels.ts";
 import { checkRow, encodeText } from "../models/tokens.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import { tokenLabel, tokenLabels } from "./token-labels.ts";
 
 /** Schema of the token ids of one prompt. */
 export const tokenIds = z.array(z.number());

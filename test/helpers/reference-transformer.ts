@@ -4,7 +4,8 @@ import type { Model } from "../../backend/models/model.ts";
 import type { Window } from "../../backend/models/transformer/attention.ts";
 import type { BlockWeights, NormWeights } from "../../backend/models/weights/block-parts.ts";
 
-type Vector = number[];
+/** A row of numbers. */
+export type Vector = number[];
 /** Angles that one position adds to each pair of dimensions, and the factor on cosines and sines. */
 export interface Waves {
   inverse: readonly number[];
@@ -19,16 +20,19 @@ export interface Reference {
   patterns: Vector[][][];
 }
 
-const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+/** Sum of products. */
+export const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
   return sum;
 };
-const plus = (a: Vector, b: ArrayLike<number> | undefined): Vector => (b ? a.map((x, i) => x + b[i]!) : a);
-const data = (t: Tensor | undefined): Float64Array | undefined => t && Float64Array.from(t.dataSync());
+/** Sum of two rows, or the first where there is no second. */
+export const plus = (a: Vector, b: ArrayLike<number> | undefined): Vector => (b ? a.map((x, i) => x + b[i]!) : a);
+/** A tensor as float64 numbers. */
+export const data = (t: Tensor | undefined): Float64Array | undefined => t && Float64Array.from(t.dataSync());
 
 /** x · Wᵀ with W [out, in]. */
-function apply(matrix: { widen(): Tensor }, x: readonly Vector[]): Vector[] {
+export function apply(matrix: { widen(): Tensor }, x: readonly Vector[]): Vector[] {
   const w = matrix.widen();
   const values = data(w)!;
   const [out, width] = w.shape as [number, number];
@@ -36,7 +40,8 @@ function apply(matrix: { widen(): Tensor }, x: readonly Vector[]): Vector[] {
   return x.map((v) => rows.map((row) => dot(v, row)));
 }
 
-function norm(x: Vector, weights: NormWeights | undefined, config: ModelConfig): Vector {
+/** A normalisation as the config has it. */
+export function norm(x: Vector, weights: NormWeights | undefined, config: ModelConfig): Vector {
   if (!weights || config.normalization_type === null) return x;
   const [w, b] = [data(weights.w)!, data(weights.b)];
   const mean = config.normalization_type === "LN" ? x.reduce((s, v) => s + v, 0) / x.length : 0;
@@ -48,25 +53,38 @@ function norm(x: Vector, weights: NormWeights | undefined, config: ModelConfig):
   );
 }
 
-function rms(x: Vector, w: Float64Array | undefined, eps: number): Vector {
+/** RMS norm of one row. */
+export function rms(x: Vector, w: Float64Array | undefined, eps: number): Vector {
   if (!w) return x;
   const scale = Math.sqrt(dot(x, x) / x.length + eps);
   return x.map((v, i) => (v / scale) * w[i]!);
 }
 
-const cap = (x: number, by: number | undefined): number => (by === undefined ? x : by * Math.tanh(x / by));
+/** cap * tanh(x / cap). */
+export const cap = (x: number, by: number | undefined): number => (by === undefined ? x : by * Math.tanh(x / by));
+
+/** The error function by its Taylor series, in which the terms of a number below 6 leave 1e-7 at the most. */
+function erf(x: number): number {
+  if (Math.abs(x) > 5) return Math.sign(x);
+  let [term, sum] = [x, x];
+  for (let n = 1; n < 200; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
 
 function act(x: number, name: ModelConfig["act_fn"]): number {
   const logistic = (v: number): number => 1 / (1 + Math.exp(-v));
   if (name === "relu") return Math.max(0, x);
   if (name === "silu") return x * logistic(x);
   if (name === "quick_gelu") return x * logistic(1.702 * x);
-  if (name === "gelu") throw new Error("the reference has no erf");
+  if (name === "gelu") return 0.5 * x * (1 + erf(x * Math.SQRT1_2));
   return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
 /** Rotates the first 2 * waves dimensions; pair i is (i, i + number of waves). */
-function rotated(x: Vector, position: number, { inverse, factor }: Waves): Vector {
+export function rotated(x: Vector, position: number, { inverse, factor }: Waves): Vector {
   const out = [...x];
   const half = inverse.length;
   inverse.forEach((wave, i) => {
@@ -142,7 +160,8 @@ function attention(
   return { out, patterns };
 }
 
-function mlp(x: Vector[], block: BlockWeights, config: ModelConfig): Vector[] {
+/** What an MLP adds to the stream, behind a norm that follows it. */
+export function mlp(x: Vector[], block: BlockWeights, config: ModelConfig): Vector[] {
   const { d_mlp, gated_mlp, act_fn } = config;
   const input = x.map((v) => norm(v, block.ln2, config));
   const hidden = apply(block.mlpIn!, input)
@@ -173,8 +192,8 @@ export function reference(model: Model, tokens: readonly number[], facts: (layer
     const attended = attention(x, block, config, facts(l));
     patterns.push(attended.patterns);
     const middle = x.map((v, t) => plus(v, attended.out[t]!));
-    const written = mlp(config.parallel_attn_mlp ? x : middle, block, config);
-    x = middle.map((v, t) => plus(v, written[t]!));
+    const written = config.attn_only ? undefined : mlp(config.parallel_attn_mlp ? x : middle, block, config);
+    x = middle.map((v, t) => plus(v, written?.[t]));
   });
   const last = x.map((v) => norm(v, weights.lnFinal, config));
   const logits = apply(weights.unembed, last).map((out) =>

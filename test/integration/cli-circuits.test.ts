@@ -110,3 +110,69 @@ describe("lens", () => {
     expect(stdout).toMatch(/does not prefer its answer \(logit difference -\d+\.\d+\)/);
   });
 });
+
+describe("patch", () => {
+  interface Patched<T> {
+    clean: number;
+    corrupt: number;
+    patched: T;
+  }
+  const patch = ["patch", ...MODEL];
+
+  test("estimates from a gradient what it can run place by place", async () => {
+    const table = [...patch, "--pair-file", pair, "--node", "z", "--by", "head"];
+    const exact = await json<Patched<number[][]>>(table);
+    const estimated = await json<Patched<number[][]>>([...table, "--method", "attribution"]);
+    expect(estimated).toMatchObject({ clean: exact.clean, corrupt: exact.corrupt });
+    expect(estimated.patched.map((row) => row.length)).toEqual([4, 4]);
+    // What the last layer's heads write goes straight to the logits.
+    expect(estimated.patched[1]![1]).toBeCloseTo(exact.patched[1]![1]!, 1);
+  });
+
+  test("patches places together, in either direction, by any metric", async () => {
+    const places = [...patch, "--pair-file", pair, "--places", "1.1@-1,resid_pre:0"];
+    const { clean, patched } = await json<Patched<number>>(places);
+    expect(patched).toBeCloseTo(clean, 3);
+    const noise = await json<Patched<number>>([...places, "--direction", "noise", "--metric", "probability"]);
+    expect(noise.patched).toBeCloseTo(noise.corrupt, 4);
+    expect((await headscope(places)).stdout).toMatch(/z:1\.1@-1, resid_pre:0 .* 100 %/);
+  });
+
+  test("patches edges from chosen senders into several receivers", async () => {
+    const paths = [...patch, "--pair-file", pair, "--into", "1.1", "--through", "k", "--from", "0.0,embed"];
+    const result = await json<Patched<(number | null)[][]> & { patchedEmbed: number }>(paths);
+    expect(result.patched[0]!.slice(1)).toEqual([null, null, null]);
+    expect(result.patched[0]![0]).toBeCloseTo(result.clean, 1);
+    expect(result).toMatchObject({ mlps: "frozen", through: "k", direction: "denoise", receivers: ["1.1"] });
+    expect((await headscope(paths)).stdout).toMatch(/into 1\.1 through k \(direct edge\)[\s\S]*0\.0 [\s\S]*embedding/);
+    const logits = await json<Patched<number[][]>>([
+      ...patch,
+      "--pair-file",
+      pair,
+      "--into",
+      "logits",
+      "--direction",
+      "noise",
+    ]);
+    expect(logits.patched.map((row) => row.length)).toEqual([4, 4]);
+    expect(logits.patched[1]![1]).toBeCloseTo(logits.corrupt, 0);
+  });
+
+  test.each([
+    ["the option of old", ["--into", "1.1", "--through", "k", "--form", "mlps"], 2, /unknown option "--form"/],
+    ["heads without an input", ["--into", "1.1"], 2, /no input of the receiving heads is named; give `through`/],
+    ["a path without receivers", ["--through", "k"], 2, /needs --into/],
+    [
+      "a sender behind its receiver",
+      ["--into", "1.1", "--through", "k", "--from", "1.0"],
+      2,
+      /1\.0 does not come before/,
+    ],
+    ["a place that there is not", ["--places", "2.0"], 2, /no layer 2/],
+    ["a place and a table", ["--places", "1.0", "--by", "head"], 2, /leave --by and --method out/],
+    ["estimated paths", ["--into", "1.1", "--through", "k", "--method", "attribution"], 2, /leave --node, --by/],
+    ["heads of a stream by position", ["--node", "mlp_out", "--by", "head-position"], 2, /mlp_out has no heads/],
+  ])("refuses %s", async (_, args, code, line) => {
+    expectLine(await headscope([...patch, "--pair-file", pair, ...args]), code, line);
+  });
+});

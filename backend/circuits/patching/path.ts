@@ -1,276 +1,183 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import { formatHead, formatKvHead, type Head } from "../../common/heads/head.ts";
-import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
-import { PATH_ENDS, PATH_FORMS, type PathEnd, type PathForm } from "../../common/patching.ts";
-import { notFinite } from "../../hooks/finite.ts";
-import { replaceWhere } from "../../hooks/intervention-kinds.ts";
-import { forward } from "../../models/forward/forward.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
+import { formatKvHead, groupOf, type Head, kvHeadOf } from "../../common/heads/head.ts";
+import type { MetricName } from "../../common/metrics.ts";
+import { checkOptions, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
+import { PATH_ENDS, PATH_MLPS, type PatchDirection, type PathEnd, type PathMlps } from "../../common/patching.ts";
+import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
-import { normalise } from "../../models/transformer/block.ts";
-import { UNHOOKED } from "../../models/transformer/hook.ts";
-import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
-import { parameter } from "../../models/weights/parameters.ts";
-import { gatherRows } from "../../runtime/ops.ts";
-import { tf } from "../../runtime/tf.ts";
-import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { loopTurn } from "../../runtime/turn.ts";
 import { evenBatches } from "../batches.ts";
-import { logitDifference } from "../loss.ts";
-import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
-import { meanResult, notesOf, type PatchResult } from "./patch.ts";
+import { type TokenPair, tokenPairs } from "../pairs.ts";
+import { PATCHING, type PatchingOptions } from "./patch.ts";
+import { feeds, nodeName, type Receiver, readReceivers, readSenders, type Sender } from "./path-nodes.ts";
+import { PathRuns, type PathWork } from "./path-runs.ts";
+import { type Measured, type MeasuredPairs, overPairs, type Sides } from "./sides.ts";
 
-export interface PathOptions {
-  pairs: readonly Pair[];
-  /** Receivers, all of one layer. */
-  into: readonly Head[];
-  /** The one of their inputs. Keys and values belong to KV heads: with a receiver move all heads that read the same one. */
-  through: PathEnd;
-  /** Default direct. */
-  form?: PathForm;
-  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
-  prependBos?: boolean;
-  progress?: (done: number, total: number, label: string) => void;
-  signal?: AbortSignal;
-  /** Lets others in between the senders and stretches of a long run. */
-  turn?: Turn;
+export interface PathOptions extends PatchingOptions {
+  /** Receivers: heads {layer, head}, or names: "1.2", "m1" (an MLP), "logits" (the final norm's input). */
+  into: readonly (Head | string)[];
+  /** The one of the heads' inputs; not needed where none is a head. */
+  through?: PathEnd;
+  /** Senders: heads, or names: "1.2", "m1", "embed", "heads", "mlps". Default all heads that come before a receiver. */
+  from?: readonly (Head | string)[];
+  /** Through k or v, whether all query heads that read a receiver's KV head receive. Default false: those named alone. */
+  kvGroup?: boolean;
+  /** Default frozen. */
+  mlps?: PathMlps;
 }
 
+const LIST = { wants: "a list of heads {layer, head} or names of parts", fits: Array.isArray };
+
 const OPTIONS: Rules<PathOptions> = {
-  pairs: ANYTHING,
-  into: { wants: "a list of heads {layer, head}", fits: Array.isArray },
+  ...PATCHING,
+  into: LIST,
   through: oneOf(PATH_ENDS),
-  form: oneOf(PATH_FORMS),
-  prependBos: YES_OR_NO,
-  progress: FUNCTION,
-  signal: ANYTHING,
-  turn: FUNCTION,
+  from: LIST,
+  kvGroup: YES_OR_NO,
+  mlps: oneOf(PATH_MLPS),
 };
 
-/** A table of senders, and what it is a table of. */
-export interface PathResult extends PatchResult {
-  form: PathForm;
-  through: PathEnd;
-  /** The heads that are given other inputs: query heads as "1.2", through k and v KV heads as "KV 1.1". */
+/** The senders' metrics; null for those that were not run. */
+export type SenderTable = (number | null)[][];
+
+/**
+ * A table of senders, and what it is a table of. `patched` is by head [layers before the last receiver][heads].
+ * @template T of `patched`: with chosen senders some are null
+ */
+export interface PathResult<T = number[][]> extends MeasuredPairs<T> {
+  /** Of MLPs as senders [layers before the last receiver]; absent where none was asked for. */
+  patchedMlps?: (number | null)[];
+  /** Of the embedding; absent where it was not asked for. */
+  patchedEmbed?: number;
+  mlps: PathMlps;
+  /** Absent where no receiver is a head. */
+  through?: PathEnd;
+  direction: PatchDirection;
+  metric: MetricName;
+  /** The parts that are given other inputs: heads as "1.2", whole KV heads as "KV 1.1", MLPs as "m1", and "logits". */
   receivers: string[];
 }
 
 /**
- * Path patching: the corrupt prompt, with one earlier head's output as in the clean prompt, but only in what the receivers
- * compute their queries, keys or values from. It shows which heads compose with them, and how.
- * @returns metrics; `patched` by sender [layers before the receivers'][heads]
- * @throws HeadscopeError for receivers of the first layer or of several layers or that do not exist, and as `patch` does
- * @see Wang et al. 2023, Interpretability in the Wild, path patching (form mlps); Elhage et al. 2021 for Q-, K- and V-composition
+ * Path patching: a prompt's run with one earlier part's output as in the other prompt, but only in what the receivers read. It
+ * shows which parts compose with them, and how. With the MLPs frozen this is the edge from sender to receiver; a receiver behind
+ * another one reads the stream as that one has left it.
+ * @throws HeadscopeError for senders and receivers that do not exist or do not follow one another, and as `patch` does
+ * @see Wang et al. 2023, Interpretability in the Wild, path patching (recomputed, noise); Elhage et al. 2021 for Q-, K- and
+ * V-composition
  */
-export async function patchPaths(model: Model, options: PathOptions): Promise<PathResult> {
-  checkOptions("patchPaths", options, OPTIONS, ["pairs", "into", "through"]);
-  const { into, through, form = "direct", progress, signal, turn } = options;
-  const layer = receiverLayer(model, into);
-  const heads = receiverHeads(model, into, through);
-  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
-  const results: PatchResult[] = [];
-  const senders = layer * model.config.n_heads;
-  for (const [p, pair] of pairs.entries()) {
+export async function patchPaths(model: Model, options: PathOptions & { from?: never }): Promise<PathResult>;
+export async function patchPaths(model: Model, options: PathOptions): Promise<PathResult<SenderTable>>;
+export async function patchPaths(model: Model, options: PathOptions): Promise<PathResult<SenderTable>> {
+  checkOptions("patchPaths", options, OPTIONS, ["pairs", "into"]);
+  const { through, mlps = "frozen", metric = "logit-diff", direction = "denoise", progress, signal, turn } = options;
+  const { config } = model;
+  const receivers = inGroups(readReceivers(config, options.into), config, options);
+  const senders = readSenders(config, options.from, receivers);
+  const heads = receivers.some(({ kind }) => kind === "head");
+  if (heads && through === undefined)
+    throw new HeadscopeError("usage", "no input of the receiving heads is named", {
+      remedy: `give \`through\`: ${PATH_ENDS.join(", ")}`,
+      field: "through",
+    });
+  const pairs = tokenPairs(model, options.pairs, options);
+  const results: PairTables[] = [];
+  const differences: Sides["differences"][] = [];
+  for (const pair of pairs) {
     const onSenders = (done: number): void =>
-      progress?.(p * senders + done, pairs.length * senders, "path patching, senders");
-    const table = await patchPair(model, pair, { layer, heads, through, form, signal, turn, onSenders });
-    results.push({ ...table, ...notesOf(table.clean, table.corrupt, pairs.length > 1 ? p : undefined) });
+      progress?.(results.length * senders.length + done, pairs.length * senders.length, "path patching, senders");
+    const work = { receivers, through, mlps, metric, direction, signal, turn, onSenders };
+    const { tables, sides } = await patchPair(model, pair, senders, work);
+    results.push(tables);
+    differences.push(sides);
   }
-  const format = through === "q" ? formatHead : formatKvHead;
-  return { ...meanResult(results), form, through, receivers: heads.map((head) => format({ layer, head })) };
+  return {
+    ...overPairs(results, differences),
+    mlps,
+    ...(heads ? { through: through! } : {}),
+    direction,
+    metric,
+    receivers: receiverNames(receivers, config, options),
+  };
 }
 
-/** The heads whose inputs change: query heads, or the KV heads that they read. */
-function receiverHeads({ config }: Model, into: readonly Head[], through: PathEnd): number[] {
-  const { n_heads: H, n_key_value_heads: G } = config;
-  return [...new Set(into.map(({ head }) => (through === "q" ? head : Math.floor((head * G) / H))))];
+/** With whole KV heads asked for, all query heads that read one of the receivers'. */
+function inGroups(
+  receivers: readonly Receiver[],
+  config: ModelConfig,
+  { through, kvGroup = false }: PathOptions,
+): Receiver[] {
+  if (!kvGroup || through === "q") return [...receivers];
+  const shape = { heads: config.n_heads, kvHeads: config.n_key_value_heads };
+  const all = receivers.flatMap((receiver): Receiver[] =>
+    receiver.kind === "head"
+      ? groupOf(kvHeadOf(receiver, shape), shape).map((head) => ({ kind: "head", ...head }))
+      : [receiver],
+  );
+  return [...new Map(all.map((receiver) => [nodeName(receiver), receiver])).values()];
 }
 
-function receiverLayer({ config }: Model, into: readonly Head[]): number {
-  const [first, ...others] = into;
-  if (!first) throw new HeadscopeError("usage", "no head is named to receive", { remedy: "give at least one" });
-  const unknown = into.find(({ head }) => !(Number.isInteger(head) && head >= 0 && head < config.n_heads));
-  if (unknown)
-    throw new HeadscopeError("usage", `there is no head ${formatHead(unknown)}`, {
-      remedy: `heads are 0 to ${config.n_heads - 1}`,
-    });
-  const odd = others.find(({ layer }) => layer !== first.layer);
-  if (odd)
-    throw new HeadscopeError("usage", `${formatHead(first)} and ${formatHead(odd)} are in different layers`, {
-      remedy: "give receivers of one layer",
-    });
-  if (first.layer === 0)
-    throw new HeadscopeError("usage", `${formatHead(first)} is in the first layer: no head comes before it`, {
-      remedy: "give heads of a later layer",
-    });
-  checkLayer(config, first.layer);
-  return first.layer;
+function receiverNames(
+  receivers: readonly Receiver[],
+  config: ModelConfig,
+  { through, kvGroup = false }: PathOptions,
+): string[] {
+  const shape = { heads: config.n_heads, kvHeads: config.n_key_value_heads };
+  const whole = kvGroup && through !== "q";
+  const names = receivers.map((receiver) =>
+    whole && receiver.kind === "head" ? formatKvHead(kvHeadOf(receiver, shape)) : nodeName(receiver),
+  );
+  return [...new Set(names)];
 }
 
-/** Heads of one layer that read what senders write, and the way of the work. */
-interface Receivers {
-  readonly layer: number;
-  /** Query heads, through k and v KV heads. */
-  readonly heads: readonly number[];
-  readonly through: PathEnd;
-  readonly form: PathForm;
-  readonly signal: AbortSignal | undefined;
-  readonly turn: Turn | undefined;
-  /** Called with the number of senders done. */
-  onSenders(done: number): void;
-}
+type PairTables = Measured<SenderTable> & Pick<PathResult, "patchedMlps" | "patchedEmbed">;
 
-/** A prompt's run. */
-interface Run {
-  readonly metric: number;
-  /** Head outputs [1, positions, heads, d_head] of the layers before the receivers'. */
-  readonly z: readonly Tensor[];
-  /** Streams [1, positions, d_model] before each of these layers and before the receivers'. */
-  readonly streams: readonly Tensor[];
-  dispose(): void;
-}
-
-/** One pair's runs, from which its senders are patched. */
-interface PairRuns {
-  readonly model: Model;
-  readonly pair: TokenPair;
-  readonly receivers: Receivers;
-  readonly clean: Run;
-  readonly corrupt: Run;
-}
-
-/** One pair's table; the senders are rows of batches that start from the corrupt run's residual before the receivers. */
-async function patchPair(model: Model, pair: TokenPair, receivers: Receivers): Promise<PatchResult> {
-  const { layer, form, signal, turn } = receivers;
-  const { n_heads: H } = model.config;
-  const between = turn ?? loopTurn(signal);
-  const clean = await run(model, pair, "clean", receivers);
-  let corrupt: Run | undefined;
+/** One pair's tables: the senders are rows of batches, all of one size so that they run the same functions. */
+async function patchPair(
+  model: Model,
+  pair: TokenPair,
+  senders: readonly Sender[],
+  work: PathWork & { onSenders(done: number): void },
+): Promise<{ tables: PairTables; sides: Sides["differences"] }> {
+  const { config } = model;
+  const between = work.turn ?? loopTurn(work.signal);
+  const runs = await PathRuns.of(model, pair, senders, work);
   try {
-    corrupt = await run(model, pair, "corrupt", receivers);
-    const runs = { model, pair, receivers, clean, corrupt };
-    const values: number[] = [];
-    // Batches of equal size, the last filled up, so that all run the same functions; where MLPs run again, of one layer each.
-    const groups = form === "direct" ? [layer * H] : new Array<number>(layer).fill(H);
-    for (const [group, senders] of groups.entries()) {
-      for (const { first, count, size } of evenBatches(senders, pair.clean.length)) {
-        const rows = Array.from({ length: size }, (_, i) => group * H + Math.min(first + i, senders - 1));
-        values.push(...(await patchSenders(runs, rows)).slice(0, count));
-        receivers.onSenders(values.length);
+    const values = new Map<Sender, number>();
+    for (const group of runs.groups(senders)) {
+      for (const { first, count, size } of evenBatches(group.length, pair.clean.length)) {
+        const rows = Array.from({ length: size }, (_, i) => group[Math.min(first + i, group.length - 1)]!);
+        const metrics = await runs.patch(rows);
+        for (const [i, value] of metrics.slice(0, count).entries()) values.set(rows[i]!, value);
+        work.onSenders(values.size);
         await between();
       }
     }
-    const patched = Array.from({ length: layer }, (_, l) => values.slice(l * H, (l + 1) * H));
-    return { clean: clean.metric, corrupt: corrupt.metric, patched };
+    const { clean, corrupt, differences } = runs.sides;
+    return { tables: { clean, corrupt, ...tablesOf(values, config, work.receivers) }, sides: differences };
   } finally {
-    clean.dispose();
-    corrupt?.dispose();
+    runs.dispose();
   }
 }
 
-/** The metric with each of some senders patched. @param senders layer * heads + head, ascending; form mlps: of one layer */
-async function patchSenders(runs: PairRuns, senders: readonly number[]): Promise<number[]> {
-  const { model, pair, receivers, corrupt } = runs;
-  const { layer, heads, through, form, signal, turn } = receivers;
-  const count = through === "q" ? model.config.n_heads : model.config.n_key_value_heads;
-  const { gain, bias, resid } = tf.tidy(() => {
-    const change = (form === "direct" ? directChange : changeThroughMlps)(runs, senders);
-    const mask = tf.tensor4d(
-      Array.from({ length: count }, (_, h) => Number(heads.includes(h))),
-      [1, 1, count, 1],
+/** Values of senders as tables of heads, MLPs and the embedding. */
+function tablesOf(
+  values: ReadonlyMap<Sender, number>,
+  config: ModelConfig,
+  receivers: readonly Receiver[],
+): Omit<PairTables, "clean" | "corrupt"> {
+  const byName = new Map([...values].map(([sender, value]) => [nodeName(sender), value]));
+  const value = (sender: Sender): number | null => byName.get(nodeName(sender)) ?? null;
+  const before = (kind: "head" | "mlp"): number[] =>
+    Array.from({ length: config.n_layers }, (_, layer) => layer).filter((layer) =>
+      receivers.some((receiver) => feeds({ kind, layer, head: 0 } as Sender, receiver, config)),
     );
-    const bias = tf.mul(tf.expandDims(change, 2), mask); // [senders, positions, heads, d_model]
-    return { gain: tf.scalar(1), bias, resid: tf.tile(corrupt.streams[layer]!, [senders.length, 1, 1]) };
-  });
-  try {
-    const input = { resid, startLayer: layer, logitsAt: "last" } as const;
-    const interventions = new Map([[blockHook(layer, `hook_${through}_input`), { gain, bias }]]);
-    const onLayer = () => signal?.throwIfAborted();
-    const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
-    const values = logitDifference(result.logits!, pair);
-    result.dispose();
-    return values;
-  } finally {
-    tf.dispose([gain, bias, resid]);
-  }
-}
-
-/** The difference between what senders write in the clean prompt and in the corrupt one [senders, positions, d_model]. */
-function directChange(runs: PairRuns, senders: readonly number[]): Tensor {
-  const { n_heads: H, d_model } = runs.model.config;
-  const [lowest, highest] = [Math.floor(senders[0]! / H), Math.floor(senders.at(-1)! / H)];
-  const changes = Array.from({ length: highest - lowest + 1 }, (_, i) => changesOf(runs, lowest + i));
-  const positions = changes[0]!.shape[1]!;
-  const table = tf.reshape(tf.concat(changes, 0), [-1, positions * d_model]);
-  const index = tf.tensor1d(
-    senders.map((sender) => sender - lowest * H),
-    "int32",
-  );
-  return tf.reshape(gatherRows(table, index), [senders.length, positions, d_model]);
-}
-
-/**
- * The change of the stream before the receivers when a head of one layer has its clean output, all other heads their corrupt one,
- * and the MLPs from that layer on are computed again [senders, positions, d_model].
- */
-function changeThroughMlps({ model, receivers, clean, corrupt }: PairRuns, senders: readonly number[]): Tensor {
-  const { layer, signal } = receivers;
-  const { n_heads: H } = model.config;
-  const lowest = Math.floor(senders[0]! / H);
-  const own = new Float32Array(senders.length * H);
-  senders.forEach((sender, i) => {
-    own[i * H + (sender % H)] = 1;
-  });
-  const ownHead = tf.tensor(own, [senders.length, 1, H, 1]);
-  const ones = tf.ones([1, 1, 1, 1]);
-  const interventions = new Map(
-    Array.from({ length: layer - lowest }, (_, i) => {
-      const z = corrupt.z[lowest + i]!;
-      const held = i === 0 ? tf.add(z, tf.mul(ownHead, tf.sub(clean.z[lowest]!, z))) : z;
-      return [blockHook(lowest + i, "attn.hook_z"), replaceWhere(ones, held)];
-    }),
-  );
-  const { resid } = forward(
-    model,
-    { resid: tf.tile(corrupt.streams[lowest]!, [senders.length, 1, 1]), startLayer: lowest, stopLayer: layer },
-    { interventions, onLayer: () => signal?.throwIfAborted() },
-  );
-  return tf.sub(resid, corrupt.streams[layer]!);
-}
-
-/**
- * The change of the stream when one head of a layer has its clean output [heads, positions, d_model]. Where a norm stands behind
- * attention the heads share it: then the change is that of the normalised sum.
- */
-function changesOf({ model, clean, corrupt }: PairRuns, layer: number): Tensor {
-  const W = parameter(model, `blocks.${layer}.attn.W_O`);
-  const byHead = (z: Tensor): Tensor => tf.transpose(tf.squeeze(z, [0]), [1, 0, 2]);
-  const z = corrupt.z[layer]!;
-  const written = tf.matMul(byHead(tf.sub(clean.z[layer]!, z)), W);
-  const { ln1Post } = model.weights.blocks[layer]!;
-  if (!ln1Post) return written;
-  const sum = tf.add(tf.sum(tf.matMul(byHead(z), W), 0, true), parameter(model, `blocks.${layer}.attn.b_O`));
-  const after = (x: Tensor): Tensor => normalise(x, ln1Post, "ln1_post", { config: model.config, hook: UNHOOKED });
-  return tf.sub(after(tf.add(sum, written)), after(sum));
-}
-
-/** One side of a pair, unpatched. */
-async function run(
-  model: Model,
-  pair: TokenPair,
-  side: "clean" | "corrupt",
-  { layer, signal, turn }: Receivers,
-): Promise<Run> {
-  const before = Array.from({ length: layer + 1 }, (_, l) => blockHook(l, "hook_resid_pre"));
-  const outputs = Array.from({ length: layer }, (_, l) => blockHook(l, "attn.hook_z"));
-  const input = { tokens: [pair[side]], logitsAt: "last" } as const;
-  const options = { names: [...outputs, ...before], onLayer: () => signal?.throwIfAborted() };
-  const { logits, activations, dispose } = await forwardInTurns(model, input, options, turn);
-  const metric = logitDifference(logits!, pair)[0]!;
-  if (!Number.isFinite(metric)) {
-    dispose();
-    throw notFinite(model, "the logits", [pair[side]]);
-  }
-  const read = (names: string[]): Tensor[] => names.map((name) => activations.get(name)!);
-  return { metric, z: read(outputs), streams: read(before), dispose };
+  const kinds = new Set([...values.keys()].map(({ kind }) => kind));
+  return {
+    patched: before("head").map((layer) =>
+      Array.from({ length: config.n_heads }, (_, head) => value({ kind: "head", layer, head })),
+    ),
+    ...(kinds.has("mlp") ? { patchedMlps: before("mlp").map((layer) => value({ kind: "mlp", layer })) } : {}),
+    ...(kinds.has("embed") ? { patchedEmbed: value({ kind: "embed" })! } : {}),
+  };
 }

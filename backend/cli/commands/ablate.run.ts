@@ -33,9 +33,7 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
     );
   if (options.interventions !== undefined) return interveneCommand(context, options, options.interventions);
   if (options.byPosition && options.method !== "mean")
-    throw new HeadscopeError("usage", "--by-position is for --method mean", {
-      remedy: "leave it out, or choose mean",
-    });
+    throw new HeadscopeError("usage", "--by-position is for --method mean", { remedy: "leave it out, or choose mean" });
   await withModel(context, options, async (model) => {
     const heads = await parseHeads(options.heads!, headModel(model));
     const tokens = await tokensOf(model, options, { least: 2 });

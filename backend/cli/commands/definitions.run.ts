@@ -11,10 +11,10 @@ import { definitionDocument, definitionText } from "../text/definition.ts";
 export async function printDefinitions(context: Context, _: object, kind: string): Promise<void> {
   const registries = { probes, tasks, experiments, exports: exporters, imports: importers };
   const kinds = Object.keys(registries) as (keyof typeof registries)[];
-  const chosen = kind === undefined ? kinds : kinds.filter((name) => name === kind || name === `${kind}s`);
-  if (chosen.length === 0) throw unknownName("kind of definition", kind, kinds);
+  const listed = kind === undefined ? kinds : kinds.filter((name) => name === kind || name === `${kind}s`);
+  if (listed.length === 0) throw unknownName("kind of definition", kind, kinds);
   const document = Object.fromEntries(
-    chosen.map((name) => {
+    listed.map((name) => {
       const registry: Registry<Definition> = registries[name];
       return [name, Object.fromEntries(registry.names().map((each) => [each, definitionDocument(registry, each)]))];
     }),

@@ -87,11 +87,11 @@ export async function writeActivations(context: Context, options: ForwardCommand
 /**
  * The names that a list with globs stands for, each once, in the order of the list.
  * @param list names with commas between; * stands for any text without a dot
- * @param known the model's hook names
+ * @param hooks the model's hook names
  * @throws HeadscopeError `usage` for a name or glob that stands for nothing
  */
-export function expandNames(list: string, known: readonly string[], config: Pick<ModelConfig, "n_layers">): string[] {
-  const all = [...known, "logits"];
+export function expandNames(list: string, hooks: readonly string[], config: Pick<ModelConfig, "n_layers">): string[] {
+  const all = [...hooks, "logits"];
   const names = list
     .split(",")
     .map((name) => name.trim())
@@ -100,7 +100,7 @@ export function expandNames(list: string, known: readonly string[], config: Pick
     throw new HeadscopeError("usage", "--names is empty", {
       remedy: "give hook names, such as blocks.0.attn.hook_z, or logits",
     });
-  const found = names.flatMap((name) => {
+  const expanded = names.flatMap((name) => {
     const pattern = new RegExp(`^${name.split("*").map(literal).join("[^.]*")}$`);
     const matches = name.includes("*") ? all.filter((each) => pattern.test(each)) : all.filter((each) => each === name);
     if (matches.length > 0) return matches;
@@ -111,7 +111,7 @@ export function expandNames(list: string, known: readonly string[], config: Pick
       });
     throw unknownName("hook name", name, all);
   });
-  return [...new Set(found)];
+  return [...new Set(expanded)];
 }
 
 function literal(text: string): string {

@@ -3,6 +3,7 @@ import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { counted } from "../../common/plural.ts";
 import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
@@ -18,7 +19,7 @@ import { readInterventions } from "../inputs/case-files.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
-import { bytes, dim, duration, plural } from "../text/format.ts";
+import { bytes, dim, duration } from "../text/format.ts";
 
 /** Options of `headscope generate`. */
 export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
@@ -100,9 +101,7 @@ async function promptOf(model: Model, options: GenerateCommandOptions): Promise<
     throw new HeadscopeError(
       "input",
       `${options.tokensFile} holds ${rows.length} rows, and one is continued at a time`,
-      {
-        remedy: "give a file of one row",
-      },
+      { remedy: "give a file of one row" },
     );
   return rows[0]!;
 }
@@ -126,7 +125,7 @@ function factsOf(result: Generation, { tokenizer }: Model): string {
   const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
   return dim(
-    `${plural(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${plural(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
+    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
   );
 }
 

@@ -10,8 +10,8 @@ const jobId = integer("a job's id", 1);
 
 /** Prints the jobs. */
 export async function listJobs(context: Context): Promise<void> {
-  const shown = await withStore((store) => store.jobs().map((job) => ({ ...job, status: store.shownJobStatus(job) })));
-  await context.print(shown, () => jobsText(shown));
+  const jobs = await withStore((store) => store.jobs().map((job) => ({ ...job, status: store.shownJobStatus(job) })));
+  await context.print(jobs, () => jobsText(jobs));
 }
 
 /** Stops a job, which can be resumed. */

@@ -40,8 +40,8 @@ export async function chooseHeads(context: Context, options: MaskOptions): Promi
 }
 
 /** @throws HeadscopeError `usage` for options that mean nothing without --smallest */
-function refuseQuestions(given: Readonly<Record<string, unknown>>): void {
-  const [name] = Object.entries(given).find(([, value]) => value !== undefined) ?? [];
+function refuseQuestions(options: Readonly<Record<string, unknown>>): void {
+  const [name] = Object.entries(options).find(([, value]) => value !== undefined) ?? [];
   if (name === undefined) return;
   throw new HeadscopeError("usage", `--${name} is about needle questions, which only --smallest asks`, {
     remedy: "add --smallest, or leave it out",
@@ -59,7 +59,7 @@ async function search(context: Context, scores: HeadScores, options: MaskOptions
   return withModel(context, { model: options.model ?? scores.model.ref }, async (model) => {
     checkModel(scores, headModel(model), `scores ${scoresFile}`);
     const { signal, progress } = context;
-    const asked = { metric, sink, recent, lengths, depths, needles, scoresFile, signal, progress };
-    return (await searchMask(model, scores, asked)).mask;
+    const questions = { metric, sink, recent, lengths, depths, needles, scoresFile, signal, progress };
+    return (await searchMask(model, scores, questions)).mask;
   });
 }

@@ -27,7 +27,7 @@ export async function verify(
   ref: string,
 ): Promise<void> {
   const oracle = await readOracle(against);
-  const found = await withModel(context, { model: ref, ...options }, async (model) => {
+  const verification = await withModel(context, { model: ref, ...options }, async (model) => {
     const { signal } = context;
     const { family, digest } = model;
     return {
@@ -38,8 +38,8 @@ export async function verify(
       ...(await verifyModel(model, oracle, { tolerance, signal })),
     };
   });
-  await context.print(found, () => verificationText(found));
-  if (found.passed) return;
+  await context.print(verification, () => verificationText(verification));
+  if (verification.passed) return;
   throw new HeadscopeError("mismatch", `${ref} differs from ${oracle.path} by more than ${tolerance}`, {
     remedy: "do not trust its results; report the checkpoint",
   });

@@ -13,11 +13,11 @@ const PULL_STAGES = {
 
 /** Prints the models that have a name, and those in the Hugging Face cache. */
 export async function listAll(context: Context): Promise<void> {
-  const found = [...listModels(), ...(await listHubModels())];
-  await context.print(found, () =>
+  const models = [...listModels(), ...(await listHubModels())];
+  await context.print(models, () =>
     table(
       ["model", right("size"), "state", "licence", "what it is"],
-      found.map(({ name, bytes: size, ready, kind, licence, title }) => [
+      models.map(({ name, bytes: size, ready, kind, licence, title }) => [
         name,
         size === undefined ? "" : bytes(size),
         kind === "constructed" ? "built in" : ready ? "here" : "not pulled",

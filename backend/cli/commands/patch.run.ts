@@ -1,75 +1,120 @@
 import { patch } from "../../circuits/patching/patch.ts";
 import { patchPaths } from "../../circuits/patching/path.ts";
+import { patchTogether, readPlaces } from "../../circuits/patching/together.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { formatHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
+import type { MetricName } from "../../common/metrics.ts";
 import {
-  PATH_FORM_WORDS,
-  type PatchMetric,
+  PATH_MLPS_WORDS,
+  type PatchDirection,
+  type PatchGrid,
+  type PatchMethod,
   type PatchNode,
   type PatchPlace,
   type PathEnd,
-  type PathForm,
+  type PathMlps,
 } from "../../common/patching.ts";
 import { parseHeads } from "../../heads/refs.ts";
+import type { Model } from "../../models/model.ts";
 import type { Context } from "../context.ts";
 import { readPairFile } from "../inputs/case-files.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
-import { patchText } from "../text/patch.ts";
+import { type PatchedPlaces, patchedText, patchText, pathText } from "../text/patch.ts";
 
 /** Options of `headscope patch`. */
 export interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
-  by?: PatchPlace;
-  metric: PatchMetric;
+  by?: PatchPlace | PatchGrid;
+  places?: string;
+  method: PatchMethod;
+  direction: PatchDirection;
+  metric: MetricName;
   into?: string;
   through?: PathEnd;
-  form?: PathForm;
+  from?: string;
+  kvGroup?: boolean;
+  mlps?: PathMlps;
   prependBos?: boolean;
 }
 
-/** Patches activations, or paths between heads. */
+/** Patches activations one place at a time or several at once, or paths between parts. */
 export async function patchPrompts(context: Context, options: PatchCommandOptions): Promise<void> {
-  const { into, through, form } = options;
-  if (into !== undefined || through !== undefined || form !== undefined) return patchPathsCommand(context, options);
+  const { into, through, from, kvGroup, mlps, places } = options;
+  if ([into, through, from, kvGroup, mlps].some((option) => option !== undefined))
+    return patchPathsCommand(context, options);
+  if (places !== undefined) return patchPlacesCommand(context, options, places);
   if (options.node === undefined || options.by === undefined)
     throw new HeadscopeError("usage", `--${options.node === undefined ? "node" : "by"} is missing`, {
-      remedy: "give --node and --by, or --into and --through",
+      remedy: "give --node and --by, or --places, or --into",
     });
-  const { node, by } = options;
+  const { node, by, method } = options;
   await withModel(context, options, async (model) => {
-    const pairs = await readPairFile(options.pairFile, model, options.prependBos);
-    const { metric } = options;
-    const result = await patch(model, {
-      pairs,
-      node,
-      by,
-      metric,
-      signal: context.signal,
-      progress: context.progress,
-    });
-    await context.print(result, () =>
-      patchText(result, { node, by, kv: node === "k" || node === "v", metric, model, pair: pairs[0]! }),
-    );
+    const common = await commonOf(context, options, model);
+    const result = await patch(model, { ...common, node, by, method });
+    const kv = node === "k" || node === "v";
+    await context.print(result, () => patchText(result, { ...shownOf(model, common), node, by, kv }));
   });
 }
 
-/** Path patching: the table of senders. */
+/** What every kind of patching is given. */
+async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
+  const { direction, metric, pairFile, prependBos } = options;
+  const { signal, progress } = context;
+  return { pairs: await readPairFile(pairFile, model, prependBos), direction, metric, signal, progress };
+}
+
+function shownOf(
+  model: Model,
+  { pairs, direction, metric }: Awaited<ReturnType<typeof commonOf>>,
+): Pick<PatchedPlaces, "model" | "pair" | "direction" | "metric"> {
+  return { model, pair: pairs[0]!, direction, metric };
+}
+
+/** Several places at once. */
+async function patchPlacesCommand(context: Context, options: PatchCommandOptions, text: string): Promise<void> {
+  if (options.by !== undefined || options.method !== "exact")
+    throw new HeadscopeError("usage", "--places is one run with all of them patched", {
+      remedy: "leave --by and --method out",
+    });
+  const places = readPlaces(text, options.node ?? "z");
+  await withModel(context, options, async (model) => {
+    const common = await commonOf(context, options, model);
+    const result = await patchTogether(model, { ...common, places });
+    await context.print(result, () => patchedText(result, shownOf(model, common)));
+  });
+}
+
+/** Path patching: the tables of senders. */
 async function patchPathsCommand(context: Context, options: PatchCommandOptions): Promise<void> {
-  const { into, through, form = "direct", node, by } = options;
-  if (into === undefined || through === undefined || (node ?? "z") !== "z" || (by ?? "head") !== "head")
-    throw new HeadscopeError("usage", "path patching needs --into and --through, and goes by head over z", {
-      remedy: "give both, and leave --node and --by out",
+  const { into, through, from, kvGroup, mlps = "frozen", node, by, places, method } = options;
+  if (into === undefined)
+    throw new HeadscopeError("usage", "path patching needs --into", { remedy: "name the receivers, such as 18.6" });
+  if (places !== undefined || method !== "exact" || (node ?? "z") !== "z" || (by ?? "head") !== "head")
+    throw new HeadscopeError("usage", "path patching runs one sender after the other", {
+      remedy: "leave --node, --by, --places and --method out; --from chooses senders",
     });
   await withModel(context, options, async (model) => {
-    const heads = await parseHeads(into, headModel(model));
-    const pairs = await readPairFile(options.pairFile, model, options.prependBos);
-    const { signal, progress } = context;
-    const result = await patchPaths(model, { pairs, into: heads, through, form, signal, progress });
-    const what = `z into ${result.receivers.join(", ")} through ${through} (${PATH_FORM_WORDS[form]})`;
-    await context.print(result, () =>
-      patchText(result, { node: what, by: "head", metric: options.metric, model, pair: pairs[0]! }),
-    );
+    const receivers = await partsOf(into, model);
+    const senders = from === undefined ? undefined : await partsOf(from, model);
+    const common = await commonOf(context, options, model);
+    const result = await patchPaths(model, {
+      ...common,
+      into: receivers,
+      ...(through ? { through } : {}),
+      ...(senders ? { from: senders } : {}),
+      ...(kvGroup ? { kvGroup } : {}),
+      mlps,
+    });
+    const what = `into ${result.receivers.join(", ")}${result.through ? ` through ${result.through}` : ""} (${PATH_MLPS_WORDS[mlps]})`;
+    await context.print(result, () => pathText(result, what, shownOf(model, common)));
   });
+}
+
+/** Parts by their names: as written, or the best heads of a score file. */
+async function partsOf(text: string, model: Model): Promise<string[]> {
+  if (/^(top|bottom):/.test(text.trim())) return (await parseHeads(text, headModel(model))).map(formatHead);
+  return text.split(",").map((part) => part.trim());
 }

@@ -1,35 +1,80 @@
 import type { Command } from "commander";
-import { PATCH_METRICS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../../common/patching.ts";
+import { METRICS } from "../../common/metrics.ts";
+import {
+  PATCH_DIRECTIONS,
+  PATCH_GRIDS,
+  PATCH_METHODS,
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_MLPS,
+} from "../../common/patching.ts";
 import type { Runs } from "../context.ts";
 import { modelOptions, oneOf } from "../options.ts";
 
-/** `headscope patch`: the clean prompt's activations in the corrupt run, one place at a time. */
+const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS];
+
+const EXAMPLES = `
+Examples:
+  headscope patch --model smollm2-135m --pair-file pair.json --node z --by head --method attribution
+  headscope patch --model smollm2-135m --pair-file pair.json --node z --places 18.6@-1,mlp_out:20
+  headscope patch --model smollm2-135m --pair-file pair.json --into 18.6,20.2 --through q --from heads,mlps --direction noise
+  headscope patch --model smollm2-135m --pair-file pair.json --into logits --direction noise`;
+
+/** `headscope patch`: one prompt's activations in the other's run, one place at a time. */
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("patch")
-    .description("run the corrupt prompt with the clean prompt's activation at one place at a time");
+    .description(
+      "run the corrupt prompt with the clean prompt's activation at one place at a time, or the other way round",
+    )
+    .addHelpText("after", EXAMPLES);
   modelOptions(command)
     .requiredOption(
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
     )
     .option("--node <node>", `activation to patch: ${PATCH_NODES.join(", ")}`, oneOf("--node", PATCH_NODES))
-    .option("--by <place>", `one place at a time: ${PATCH_PLACES.join(", ")}`, oneOf("--by", PATCH_PLACES))
+    .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, oneOf("--by", PLACES))
     .option(
-      "--into <heads>",
-      "path patching: earlier heads' outputs, one head at a time, only in what these heads of one layer read",
+      "--places <list>",
+      "instead of --by, places to patch all at once: LAYER.HEAD or LAYER, @POSITION behind, NODE: in front as needed",
+    )
+    .option(
+      "--method <method>",
+      "exact: a run for every place; attribution: all places estimated from one gradient",
+      oneOf("--method", PATCH_METHODS),
+      PATCH_METHODS[0],
+    )
+    .option(
+      "--direction <direction>",
+      "denoise: clean activations in the corrupt run; noise: corrupt ones in the clean run",
+      oneOf("--direction", PATCH_DIRECTIONS),
+      PATCH_DIRECTIONS[0],
+    )
+    .option("--metric <metric>", METRICS.join(", "), oneOf("--metric", METRICS), METRICS[0])
+    .option(
+      "--into <receivers>",
+      "path patching: earlier parts' outputs, one at a time, only in what these read: heads, MLPs (m5), logits",
     )
     .option(
       "--through <input>",
-      `with --into, what is computed from it: ${PATH_ENDS.join(", ")}; k and v are of KV heads, so all heads that read the same one move`,
+      `with --into, the heads' input: ${PATH_ENDS.join(", ")}`,
       oneOf("--through", PATH_ENDS),
     )
     .option(
-      "--form <form>",
-      "with --into, direct: only the edge from sender to receivers (default); mlps: the MLPs between are computed again, as Wang et al. 2023 do",
-      oneOf("--form", PATH_FORMS),
+      "--from <senders>",
+      "with --into, these senders alone: heads, MLPs (m5), embed; or heads, mlps for all of a kind",
     )
-    .option("--metric <metric>", PATCH_METRICS.join(", "), oneOf("--metric", PATCH_METRICS), PATCH_METRICS[0])
+    .option(
+      "--kv-group",
+      "with --through k or v, all query heads that read a receiver's KV head receive (default: those named)",
+    )
+    .option(
+      "--mlps <way>",
+      "with --into, frozen: only the edge from sender to receivers (default); recomputed: the MLPs between are computed again, as Wang et al. 2023 do",
+      oneOf("--mlps", PATH_MLPS),
+    )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
   runs(command, async () => (await import("./patch.run.ts")).patchPrompts);

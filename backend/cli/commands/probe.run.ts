@@ -27,6 +27,12 @@ export interface ProbeCommandOptions extends ModelOptions {
   allSteps?: boolean;
 }
 
+/** Probes that take cases. */
+const casesProbes = probes
+  .list()
+  .filter(({ readCase }) => readCase !== undefined)
+  .map(({ name }) => name);
+
 type Parameters = Readonly<Record<string, string>>;
 
 /** Scores the heads of a model, or of a run at each of its saved steps. */
@@ -36,6 +42,10 @@ export async function scoreHeads(context: Context, options: ProbeCommandOptions,
   if (options.tokensFile !== undefined && options.casesFile !== undefined)
     throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
       remedy: "give one of them",
+    });
+  if (options.casesFile !== undefined && probes.get(name).readCase === undefined)
+    throw new HeadscopeError("usage", `probe ${name} takes no cases file`, {
+      remedy: `leave it out: cases are for ${casesProbes.join(" and ")}`,
     });
   if (options.out !== undefined) await refuseFolder(options.out);
   await (options.allSteps === true ? probeSteps : probeModel)(context, options, name, parameters);
@@ -49,10 +59,10 @@ async function probeModel(
   parameters: Parameters,
 ): Promise<void> {
   await withModel(context, options, async (model) => {
-    const given = await inputsOf(options, model);
+    const inputs = await inputsOf(options, model, name);
     const { seed } = options;
     const { signal, progress } = context;
-    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...given }));
+    const scores = await naming(options, () => probe(model, name, parameters, { seed, signal, progress, ...inputs }));
     signal.throwIfAborted();
     if (options.out !== undefined) await writeScores(options.out, scores);
     await context.print(scores, () => withPlace(scoresText(scores), options));
@@ -69,7 +79,7 @@ async function probeSteps(
   const { run, steps } = await savedSteps(options.model);
   const { signal, progress } = context;
   const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
-  const inputs = (model: Model) => inputsOf(options, model);
+  const inputs = (model: Model) => inputsOf(options, model, name);
   const { seed } = options;
   const history = await naming(options, () =>
     probeHistory(name, parameters, { run, steps, load, inputs }, { seed, signal, progress }),
@@ -105,10 +115,12 @@ async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }
 async function inputsOf(
   { tokensFile, casesFile }: ProbeCommandOptions,
   model: Model,
+  name: string,
 ): Promise<Pick<ProbeContext, "tokens" | "cases">> {
+  const { readCase } = probes.get(name);
   return {
     tokens: tokensFile === undefined ? undefined : await readTokens(tokensFile, model),
-    cases: casesFile === undefined ? undefined : await readCases(casesFile, model),
+    cases: casesFile === undefined ? undefined : await readCases(casesFile, model, readCase!),
   };
 }
 

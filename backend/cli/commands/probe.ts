@@ -9,7 +9,10 @@ export function register(program: Command, runs: Runs): void {
     .description("score every head of a model (headscope probes list names the probes)");
   modelOptions(command)
     .option("--tokens-file <file>", "JSON array of rows of token ids, instead of the probe's own")
-    .option("--cases-file <file>", "JSON array of needle-in-a-haystack cases, for retrieval")
+    .option(
+      "--cases-file <file>",
+      "JSON array of cases: needles in haystacks for retrieval, prompts with demonstrations for function-vector",
+    )
     .option("--all-steps", "of a run: score every saved step, for the heads' history")
     .option("--out <file>", "where to write the head scores");
   seedOption(paramOption(command, "a parameter of the probe; may be repeated"));

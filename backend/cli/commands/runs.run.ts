@@ -7,18 +7,18 @@ import { difference, differenceText, type RunDetails, runsText, runText, type Sh
 
 /** Prints the training runs. */
 export async function listRuns(context: Context): Promise<void> {
-  const { shown, losses } = await withStore((store) => {
-    const shown = store.runs().map((run) => shownRun(store, run.id));
+  const { runs, losses } = await withStore((store) => {
+    const runs = store.runs().map((run) => shownRun(store, run.id));
     const losses = new Map(
-      shown.flatMap(({ id }) => {
+      runs.flatMap(({ id }) => {
         const loss = store.lastMetrics(id).get("loss");
         return loss === undefined ? [] : [[id, loss.value]];
       }),
     );
-    return { shown, losses };
+    return { runs, losses };
   });
-  const document = shown.map(({ spec: _, ...run }) => ({ ...run, loss: losses.get(run.id) }));
-  await context.print(document, () => runsText(shown, losses));
+  const document = runs.map(({ spec: _, ...run }) => ({ ...run, loss: losses.get(run.id) }));
+  await context.print(document, () => runsText(runs, losses));
 }
 
 /** Prints a run with its curves and checkpoints. */
@@ -41,8 +41,8 @@ export async function showRun(context: Context, _: object, id: string): Promise<
 
 /** Prints the parameters in which two runs differ, and their last measurements. */
 export async function compareRuns(context: Context, _: object, a: string, b: string): Promise<void> {
-  const found = await withStore((store) => difference(runDetails(store, a), runDetails(store, b)));
-  await context.print(found, () => differenceText(found));
+  const comparison = await withStore((store) => difference(runDetails(store, a), runDetails(store, b)));
+  await context.print(comparison, () => differenceText(comparison));
 }
 
 /** Removes a run with its curves and checkpoints. */

@@ -27,8 +27,8 @@ export async function listTasks(context: Context): Promise<void> {
 /** Prints a task with its parameters and evaluations. */
 export async function showTask(context: Context, _: object, name: string): Promise<void> {
   const document = definitionDocument(tasks, name);
-  const own = new Set(document.flags.map((flag) => flag.name));
-  const training = trainFlags(tasks.get(name)).filter((flag) => !own.has(flag.name));
+  const taskFlags = new Set(document.flags.map((flag) => flag.name));
+  const training = trainFlags(tasks.get(name)).filter((flag) => !taskFlags.has(flag.name));
   const evaluations = Object.entries(tasks.get(name).evaluations).map(([key, { title }]) => ({ name: key, title }));
   await context.print({ ...document, training, evaluations }, () =>
     [

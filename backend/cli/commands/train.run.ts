@@ -25,10 +25,10 @@ export async function trainTask(context: Context, options: TrainCommandOptions, 
   if (!makeRuns) refuseBesideResume(options, name);
   const store = openStore();
   try {
-    const chosen = makeRuns ? makeRuns(store) : store.runs({ group: store.run(options.resume!).group });
-    const ids = chosen.map(({ id }) => id).join(", ");
+    const runs = makeRuns ? makeRuns(store) : store.runs({ group: store.run(options.resume!).group });
+    const ids = runs.map(({ id }) => id).join(", ");
     context.note(`  ${makeRuns ? "training" : "going on with"} ${ids}`);
-    const trained = await trainRuns(store, chosen, {
+    const trained = await trainRuns(store, runs, {
       signal: context.signal,
       onProgress: ({ done, total, label, values }) => context.progress(done, total, label, valuesText(values)),
     });

@@ -13,6 +13,7 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import { ranking } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { Random } from "../../common/random.ts";
+import { mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { exportHeads } from "../../exports/index.ts";
 import { writeMask, writeScores } from "../../heads/files.ts";
@@ -229,22 +230,21 @@ async function ablateInduction(
   });
   const draws = (control?.draws ?? []).map(repeatedLoss);
   const second = draws.map((loss) => loss.secondCopy);
-  const mean = { all: average(draws.map((loss) => loss.all)), secondCopy: average(second) };
   return {
     heads,
     clean: repeatedLoss(clean),
     ablated: repeatedLoss(ablated),
-    control: { mean, range: [Math.min(...second), Math.max(...second)], draws: draws.length },
+    control: {
+      mean: { all: mean(draws.map((loss) => loss.all)), secondCopy: mean(second) },
+      range: [Math.min(...second), Math.max(...second)],
+      draws: draws.length,
+    },
   };
 }
 
 /** Of rows BOS r r, the tokens of the second copy are predicted at the last positions but one of its length. */
 function repeatedLoss({ loss, nll }: TokenLosses): RepeatedLoss {
-  return { all: loss, secondCopy: average(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return { all: loss, secondCopy: mean(nll.flatMap((row) => row.slice(-Math.floor(row.length / 2)))) };
 }
 
 /**
@@ -253,7 +253,7 @@ function average(values: readonly number[]): number {
  */
 function bestHeads(scores: HeadScores, most: number): Head[] {
   const { layers, heads } = scores.model;
-  const wanted = Math.min(most, Math.ceil((layers * heads) / 8));
+  const count = Math.min(most, Math.ceil((layers * heads) / 8));
   const taken = new Map<number, number>();
   return ranking(scores)
     .filter(({ layer }) => {
@@ -262,7 +262,7 @@ function bestHeads(scores: HeadScores, most: number): Head[] {
       taken.set(layer, before + 1);
       return true;
     })
-    .slice(0, wanted)
+    .slice(0, count)
     .map(({ layer, head }) => ({ layer, head }));
 }
 
@@ -286,12 +286,12 @@ async function answerTwice(
   const { searched, grown } = await proposed(context, model, scores, sizes);
   const question = haystackFor(model, { tokens: sizes.needle, depth: DEPTH, seed: SEED });
   const most = answerTokens(model, question);
-  const answer = (chosen?: HeadMask): Promise<NeedleAnswer> => {
-    const label = `needle question, ${chosen ? meaningOf(chosen).full.length : "all"} KV heads full`;
+  const answer = (mask?: HeadMask): Promise<NeedleAnswer> => {
+    const label = `needle question, ${mask ? meaningOf(mask).full.length : "all"} KV heads full`;
     let done = 0;
     context.progress(0, most, label);
     return answerNeedle(model, question, {
-      mask: chosen,
+      mask,
       signal: context.signal,
       onToken: () => context.progress(++done, most, label),
     });

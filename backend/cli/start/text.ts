@@ -2,7 +2,8 @@ import { join, relative } from "node:path";
 import { formatHead } from "../../common/heads/head.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
-import { bold, bytes, count, dim, duration, number, plural, quoted, right, signed, table } from "../text/format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, bytes, count, dim, duration, number, quoted, right, signed, table } from "../text/format.ts";
 import { curveText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";
 import { topHeads } from "../text/scores.ts";
@@ -16,7 +17,7 @@ const WIDTH = 44;
 export const sections = { training, head, scores, ablation, sentence, needle, files };
 
 function training(toy: ToyTraining): string {
-  const made = toy.trainMs === undefined ? "trained before" : `trained in ${duration(toy.trainMs)}`;
+  const origin = toy.trainMs === undefined ? "trained before" : `trained in ${duration(toy.trainMs)}`;
   const curves = Object.entries(toy.curves).map(([name, points]) => [
     name,
     `${number(points[0]!.value, 2)} to ${number(points.at(-1)!.value, 2)}`,
@@ -36,7 +37,7 @@ function training(toy: ToyTraining): string {
   return [
     bold("A toy transformer learns to copy"),
     dim(
-      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${made}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
+      `  ${toy.run}: ${toy.layers} layers of ${toy.heads} heads, width ${toy.width}; ${count(toy.steps)} steps on ${toy.context} tokens, some repeated, ${origin}${toy.halfway === undefined ? "" : `; half of its in-context accuracy by step ${count(toy.halfway)}`}`,
     ),
     table(["", "", "over log steps", "heads that formed"], curves, "  "),
     table(["", right("loss"), right(""), ""], losses, "  "),
@@ -56,7 +57,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
       : [];
   return [
     `${bold(model.ref)}: ${model.layers} layers of ${model.heads} heads and ${model.kvHeads} KV heads, ${bytes(model.bytes)}, loaded in ${duration(model.loadMs)}`,
-    dim(`  on ${backend.name} (${library}), ${plural(backend.threads, "thread")}`),
+    dim(`  on ${backend.name} (${library}), ${counted(backend.threads, "thread")}`),
     ...smaller,
     "",
   ].join("\n");
@@ -64,7 +65,7 @@ function head(backend: MainJobResult["backend"], model: MainJobResult["model"], 
 
 function scores(all: MainJobResult["scores"], ms: MainJobResult["probeMs"], sizes: Sizes): string {
   const rows = Object.entries(all).map(([name, each]) => [name, topHeads(mainMetric(each).values, SHOWN)]);
-  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${plural(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
+  const how = `four probes in one pass over ${sizes.rows} x ${2 * sizes.length + 1} tokens in ${duration(ms.onePass)}, retrieval on ${counted(sizes.depths.length * sizes.needles, "haystack")} of ${sizes.haystack} tokens in ${duration(ms.retrieval)}`;
   return [bold("Which heads do what"), dim(`  ${how}; LAYER.HEAD score`), table(["", ""], rows, "  "), ""].join("\n");
 }
 
@@ -84,9 +85,9 @@ function ablation({ heads, clean, ablated, control }: MainJobResult["ablation"])
       heads.map(formatHead).join(" "),
     ),
     row(
-      `${plural(heads.length, "other head")} of these layers`,
+      `${counted(heads.length, "other head")} of these layers`,
       control.mean,
-      `${plural(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
+      `${counted(control.draws, "draw")}, ${number(low, 2)} to ${number(high, 2)}`,
     ),
   ];
   return [
@@ -107,7 +108,7 @@ function sentence({ prompt, continuation }: MainJobResult["sentence"]): string {
 
 function needle({ question, mask, search, full, masked }: MainJobResult["needle"]): string {
   const { layers, kvHeads } = mask.model;
-  const kept = meaningOf(mask).full.length;
+  const fullCount = meaningOf(mask).full.length;
   const answers = [full, masked];
   const verdict = (answer: typeof full) => `${quoted(answer.text, WIDTH - 10)} ${answer.right ? "(right)" : "(wrong)"}`;
   const rows = [
@@ -116,7 +117,7 @@ function needle({ question, mask, search, full, masked }: MainJobResult["needle"
     ["each new token", ...answers.map((answer) => duration(answer.decodeMsPerToken))],
     ["answer", ...answers.map(verdict)],
   ];
-  const columns = ["", "all KV heads full", `${kept} of ${layers * kvHeads} KV heads full`];
+  const columns = ["", "all KV heads full", `${fullCount} of ${layers * kvHeads} KV heads full`];
   const others = `the others keep the first ${mask.sink} and the latest ${mask.recent} tokens`;
   return [
     bold(`A question about ${count(question.ids.length)} tokens`),

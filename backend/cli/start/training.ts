@@ -3,7 +3,7 @@ import { ablateSweep } from "../../circuits/ablation/ablate.ts";
 import type { Head } from "../../common/heads/head.ts";
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { Random } from "../../common/random.ts";
-import { halfOfRise } from "../../common/rise.ts";
+import { halfOfRise, mean } from "../../common/rise.ts";
 import { repeatedRows } from "../../common/token-rows.ts";
 import { runsFor } from "../../jobs/reuse.ts";
 import { trainRuns } from "../../jobs/train-runs.ts";
@@ -139,11 +139,11 @@ async function ablateFormed(
     const random = new Random(0, 1);
     const draw = (): number => random.integer(1, vocabulary);
     const tokens = repeatedRows(0, ROWS.count, () => Array.from({ length }, draw));
-    const known = Object.values(formed).flat();
+    const heads = Object.values(formed).flat();
     const others = Array.from({ length: n_layers * n_heads }, (_, i) => ({
       layer: Math.floor(i / n_heads),
       head: i % n_heads,
-    })).filter(({ layer, head }) => !known.some((k) => k.layer === layer && k.head === head));
+    })).filter(({ layer, head }) => !heads.some((k) => k.layer === layer && k.head === head));
     const sets = [
       { without: "", heads: [] as readonly Head[] },
       ...Object.entries(formed).map(([probe, heads]) => ({ without: `${probe} heads`, heads })),
@@ -155,7 +155,7 @@ async function ablateFormed(
       return {
         without,
         heads: heads.map(({ layer, head }) => ({ layer, head })),
-        loss: second.reduce((a, b) => a + b, 0) / second.length,
+        loss: mean(second),
       };
     });
   } finally {

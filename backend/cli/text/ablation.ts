@@ -2,7 +2,8 @@ import type { Ablation } from "../../circuits/ablation/ablate.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import { formatHead } from "../../common/heads/head.ts";
-import { bold, dim, number, plural, right, signed, table } from "./format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, dim, number, right, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
@@ -37,19 +38,19 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
   ];
   const rows = [
     row("all heads", clean.loss),
-    row(`${plural(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
+    row(`${counted(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
   ];
   if (control !== undefined) {
     const [low, high] = control.range;
     const all =
       control.ways === undefined
         ? ""
-        : ` of the ${plural(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
-    const note = `${plural(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
+        : ` of the ${counted(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
+    const note = `${counted(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
     rows.push(row("other heads of these layers", control.mean, note));
   }
   const short = (control?.short ?? []).map(({ layer, others }) =>
-    dim(`  layer ${layer} has only ${plural(others, "other head")}: its draws hold them all`),
+    dim(`  layer ${layer} has only ${counted(others, "other head")}: its draws hold them all`),
   );
   return [
     `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
@@ -88,7 +89,7 @@ function nextTexts(nextToken: readonly NextToken[][], changed: string): string[]
 export function interventionText({ model, clean, changed, nextToken }: Intervened, count: number): string {
   const rows = [
     ["as it is", number(clean.loss), ""],
-    [`with ${plural(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
+    [`with ${counted(count, "intervention")}`, number(changed.loss), signed(changed.loss - clean.loss)],
   ];
   return [
     `${bold("Interventions")} in ${model.ref}, loss in nats a token`,

@@ -1,7 +1,7 @@
 import type { Attribution } from "../../circuits/attribution/direct.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, signed, table } from "./format.ts";
+import { bold, dim, number, right, signed, table } from "./format.ts";
 
 /** Names of the parts beside heads and MLPs. */
 const OTHERS = {
@@ -12,7 +12,7 @@ const OTHERS = {
   softCap: "soft cap",
 } as const;
 
-const PARTS = [{ head: "part" }, { head: "logit difference", align: "right" as const }];
+const PARTS = ["part", right("logit difference")];
 
 /** Direct logit attribution for people: sums of each kind, then the largest parts either way. @param top parts that are shown */
 export function attributionText(
@@ -42,7 +42,7 @@ export function attributionText(
     ...neurons.flatMap(({ layer, values, bias }) => [
       dim(`  neurons of MLP ${layer}, bias ${signed(bias)}`),
       table(
-        [{ head: "neuron" }, PARTS[1]!],
+        ["neuron", PARTS[1]!],
         largest(
           values.map((value, i) => [String(i), value]),
           top,

@@ -22,14 +22,14 @@ export function listText(
     .join("\n\n");
 }
 
-/** Kept reports, newest first. @param shown id of the one that stands above */
-export function historyText(reports: readonly KeptReport[], shown?: string): string {
+/** Kept reports, newest first. @param above id of the one that stands above */
+export function historyText(reports: readonly KeptReport[], above?: string): string {
   const rows = reports.map((report) => [
     report.id,
     settingText(report),
     report.created.slice(0, 16).replace("T", " "),
     verdictsText(report.verdicts),
-    report.id === shown ? "shown" : "",
+    report.id === above ? "shown" : "",
   ]);
   return table(["report", "", "made (UTC)", "claims", ""], rows, "  ");
 }

@@ -83,8 +83,3 @@ export function quoted(text: string, width = 60): string {
   const line = text.replace(/\s+/g, " ").trim();
   return `"${line.length > width ? `${line.slice(0, width - 1)}…` : line}"`;
 }
-
-/** "1 head", "6 heads". */
-export function plural(amount: number, noun: string): string {
-  return `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`;
-}

@@ -1,7 +1,8 @@
 import type { HeadHistory } from "../../../probes/history.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import { rankTable } from "../../common/heads/table.ts";
-import { bold, number, plural, right, table } from "./format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, number, right, table } from "./format.ts";
 
 /**
  * A probe's history of a run for people: a line a saved step, a column for each of the heads that score highest at any step.
@@ -18,9 +19,9 @@ export function historyText(history: HeadHistory, amount = 8): string {
     String(step),
     ...top.map(({ layer, head }) => number(values[s]![layer]![head]!)),
   ]);
-  const heads = plural(model.layers * model[axis], axis === "heads" ? "head" : "KV head");
+  const heads = counted(model.layers * model[axis], axis === "heads" ? "head" : "KV head");
   return [
-    `${bold(name)} of ${run} at ${plural(steps.length, "saved step")}: ${
+    `${bold(name)} of ${run} at ${counted(steps.length, "saved step")}: ${
       top.length === model.layers * model[axis] ? heads : `the ${top.length} highest of ${heads}`
     }`,
     table(columns, rows, "  "),

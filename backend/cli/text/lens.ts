@@ -1,15 +1,8 @@
 import type { Lens } from "../../circuits/attribution/lens.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, count, dim, number, table } from "./format.ts";
+import { bold, count, dim, number, right, table } from "./format.ts";
 
-const right = "right" as const;
-const COLUMNS = [
-  { head: "stream" },
-  { head: "answer", align: right },
-  { head: "wrong", align: right },
-  { head: "rank", align: right },
-  { head: "likeliest" },
-];
+const COLUMNS = ["stream", right("answer"), right("wrong"), right("rank"), "likeliest"];
 
 /** The logit lens for people: a row a layer. */
 export function lensText({ rows, notes = [] }: Lens, model: Model): string {

@@ -2,7 +2,8 @@ import type { MaskPoint } from "../../../probes/mask-search.ts";
 import { formatKvHead } from "../../common/heads/head.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
-import { dim, number, plural, right, table } from "./format.ts";
+import { counted } from "../../common/plural.ts";
+import { dim, number, right, table } from "./format.ts";
 
 /** Shows what a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */
 export function maskText(mask: HeadMask, out: string | undefined): string {
@@ -10,7 +11,7 @@ export function maskText(mask: HeadMask, out: string | undefined): string {
   const { layers, kvHeads, ref } = mask.model;
   const search = searchOf(mask);
   return [
-    `${full.length} of ${plural(layers * kvHeads, "KV head")} of ${ref} keep everything; the others keep the first ${mask.sink} and the latest ${mask.recent} tokens.`,
+    `${full.length} of ${counted(layers * kvHeads, "KV head")} of ${ref} keep everything; the others keep the first ${mask.sink} and the latest ${mask.recent} tokens.`,
     `  ${full.map(formatKvHead).join(" ")}`,
     ...(search === undefined ? [] : ["", curveText(search)]),
     out === undefined ? "Write it with --out FILE." : `Written to ${out}.`,
@@ -32,7 +33,7 @@ function searchOf({ source }: HeadMask): Search | undefined {
 export function curveText({ asked, answered, points }: Search): string {
   const rows = points.map((point) => [String(point.kvHeads), `${point.right} of ${answered}`, number(point.loss, 3)]);
   return [
-    dim(`${answered} of ${plural(asked, "needle question")} are answered with all heads full`),
+    dim(`${answered} of ${counted(asked, "needle question")} are answered with all heads full`),
     table(["KV heads kept", "answered", "loss"].map(right), rows, "  "),
   ].join("\n");
 }

@@ -2,7 +2,8 @@ import { type HeadAxis, headFormat } from "../../common/heads/head.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { rankTable } from "../../common/heads/table.ts";
-import { bold, dim, number, plural, right, table } from "./format.ts";
+import { counted } from "../../common/plural.ts";
+import { bold, dim, number, right, table } from "./format.ts";
 
 /** The best heads of a table on one line: "18.6 0.93  17.3 0.88". */
 export function topHeads(values: readonly (readonly number[])[], amount: number, axis: HeadAxis = "heads"): string {
@@ -36,7 +37,7 @@ export function scoresText(scores: HeadScores, amount = 10): string {
     ([name, value]) => `${name} ${Number.isInteger(value) ? value : number(value)}`,
   );
   return [
-    `${bold(probe)} of ${model.ref}: ${plural(model.layers * model[main.axis], axis)}`,
+    `${bold(probe)} of ${model.ref}: ${counted(model.layers * model[main.axis], axis)}`,
     table(columns, rows, "  "),
     ...others,
     ...(facts.length === 0 ? [] : [facts.join(", ")]),

@@ -1,7 +1,8 @@
 import { parameterText } from "../../common/command-line.ts";
 import { csvText } from "../../common/csv.ts";
+import { counted } from "../../common/plural.ts";
 import { describeValues, type SweepPlan, type SweepResult } from "../../jobs/sweep.ts";
-import { plural, right, table } from "./format.ts";
+import { right, table } from "./format.ts";
 
 /**
  * A sweep's results as CSV, a line a run: the varied parameters, seed, run, status, step, then the last value of the loss
@@ -29,13 +30,13 @@ export function sweepText({ task, varied, seeds }: SweepPlan, results: readonly 
     ...(unfinished ? [statusText(result)] : []),
     ...metrics.map((name) => rangeText(result.metrics[name])),
   ]);
-  const over = seeds.length === 1 ? `seed ${seeds[0]}` : `mean (range) over ${plural(seeds.length, "seed")}`;
+  const over = seeds.length === 1 ? `seed ${seeds[0]}` : `mean (range) over ${counted(seeds.length, "seed")}`;
   const failures = results.flatMap(({ values, runs }) =>
     runs.flatMap(({ run, error }) =>
       error === undefined ? [] : [`${[run, describeValues(values)].filter(Boolean).join(", ")}: ${error}`],
     ),
   );
-  return [`${task}: ${plural(results.length, "point")}, ${over}`, table(columns, rows, "  "), ...failures].join("\n");
+  return [`${task}: ${counted(results.length, "point")}, ${over}`, table(columns, rows, "  "), ...failures].join("\n");
 }
 
 function metricsOf(results: readonly SweepResult[]): string[] {

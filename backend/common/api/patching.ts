@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_FORMS } from "../patching.ts";
-import { type Bounds, type Data, headList, type Input, modelRef } from "./fields.ts";
+import { METRICS } from "../metrics.ts";
+import { PATCH_DIRECTIONS, PATCH_METHODS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_MLPS } from "../patching.ts";
+import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
 import { candidate } from "./prompts.ts";
 
 /** Schema of two prompts of one length, as texts or ids, that differ in what decides between two answers. */
@@ -37,7 +38,14 @@ export const pairAlignment = z.object({
 });
 export type PairAlignment = Data<typeof pairAlignment>;
 
-/** Schema of a patching; `into` and `through` make it path patching (z by head). */
+/** Receivers of paths: heads, MLPs, and the logits. */
+function receiverList({ entries }: Bounds) {
+  return z
+    .array(z.string().regex(/^(\d{1,4}\.\d{1,4}|m\d{1,4}|logits)$/, "must be LAYER.HEAD, mLAYER or logits"))
+    .max(entries);
+}
+
+/** Schema of a patching; `into` makes it path patching, from every earlier head. */
 export function patchRequest(bounds: Bounds) {
   return z.strictObject({
     model: modelRef,
@@ -46,12 +54,21 @@ export function patchRequest(bounds: Bounds) {
     node: z.enum(PATCH_NODES).optional(),
     by: z.enum(PATCH_PLACES).optional(),
     layers: z.array(z.int().min(0)).min(1).max(bounds.entries).optional(),
-    into: headList(bounds).min(1).optional(),
-    through: z.enum(PATH_ENDS).optional(),
-    form: z.enum(PATH_FORMS).optional().describe("of path patching; default direct"),
+    metric: z.enum(METRICS).optional().describe("default logit-diff"),
+    method: z.enum(PATCH_METHODS).optional().describe("default exact; not of path patching"),
+    direction: z
+      .enum(PATCH_DIRECTIONS)
+      .optional()
+      .describe("denoise (default): clean activations in the corrupt run; noise: corrupt ones in the clean run"),
+    into: receiverList(bounds).min(1).optional().describe("receivers of path patching"),
+    through: z.enum(PATH_ENDS).optional().describe("the input of the receiving heads"),
+    kvGroup: z.boolean().optional().describe("through k and v: all query heads that read a receiver's KV head receive"),
+    mlps: z.enum(PATH_MLPS).optional().describe("of path patching; default frozen: the edge alone"),
   });
 }
 export type PatchRequest = Input<typeof patchRequest>;
+
+const interval = z.array(z.number()).length(2);
 
 /** Schema of what a patching comes to: metric values, means over the pairs. */
 export const patchResponse = z.object({
@@ -62,12 +79,21 @@ export const patchResponse = z.object({
     .array(z.string())
     .optional()
     .describe("what to bear in mind, such as a clean prompt that does not prefer its answer"),
-  form: z.enum(PATH_FORMS).optional().describe("of path patching"),
+  interval: z
+    .object({ clean: interval, corrupt: interval, patched: z.array(z.array(interval)) })
+    .optional()
+    .describe("of several pairs: 95 % interval of every mean"),
+  metric: z.enum(METRICS).optional(),
+  method: z.enum(PATCH_METHODS).optional(),
+  direction: z.enum(PATCH_DIRECTIONS).optional(),
+  mlps: z.enum(PATH_MLPS).optional().describe("of path patching"),
   through: z.enum(PATH_ENDS).optional().describe("of path patching"),
   receivers: z
     .array(z.string())
     .optional()
-    .describe('of path patching: whose inputs were changed, query heads as "1.2", KV heads as "KV 1.1"'),
+    .describe(
+      'of path patching: whose inputs were changed, heads as "1.2", whole KV heads as "KV 1.1", "m1", "logits"',
+    ),
   ms: z.number(),
 });
 export type PatchResponse = Data<typeof patchResponse>;

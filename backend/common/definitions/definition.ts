@@ -49,9 +49,9 @@ export function registry<D extends Definition>(kind: string, definitions: readon
   if (byName.size !== definitions.length) throw new Error(`two ${kind} definitions share a name`);
 
   function get(name: string): D {
-    const found = byName.get(name);
-    if (found === undefined) throw unknownName(kind, name, [...byName.keys()]);
-    return found;
+    const definition = byName.get(name);
+    if (definition === undefined) throw unknownName(kind, name, [...byName.keys()]);
+    return definition;
   }
   return {
     kind,

@@ -98,8 +98,8 @@ export function parseParameters<S extends z.ZodObject>(
   throw badValue(owner, result.error.issues[0]!, properties, raw);
 }
 
-function unknownParameter(owner: string, name: string, known: readonly string[]): HeadscopeError {
-  const remedy = known.length > 0 ? `did you mean ${nearest(name, known).join(", ")}?` : "it takes none: leave it out";
+function unknownParameter(owner: string, name: string, names: readonly string[]): HeadscopeError {
+  const remedy = names.length > 0 ? `did you mean ${nearest(name, names).join(", ")}?` : "it takes none: leave it out";
   return new HeadscopeError("usage", `unknown parameter "${name}" of ${owner}`, { remedy, field: name });
 }
 
@@ -120,8 +120,8 @@ function badValue(
       field: name,
     });
   const remedy = issue.code === "custom" ? issue.message : `give ${allowed(field)}`;
-  const shown = typeof value === "number" ? String(value) : JSON.stringify(value); // JSON would show NaN as null
-  return new HeadscopeError("usage", `parameter ${name} of ${owner} cannot be ${shown}`, { remedy, field: name });
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value); // JSON would show NaN as null
+  return new HeadscopeError("usage", `parameter ${name} of ${owner} cannot be ${text}`, { remedy, field: name });
 }
 
 function allowed(field: JsonSchema): string {

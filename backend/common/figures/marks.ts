@@ -43,9 +43,9 @@ export function placedMarks(
 
 /** First and last of the values that an axis can show; 1 and 10 of none. */
 export function spanOf(values: readonly number[], log = false): [number, number] {
-  const shown = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
-  if (shown.length === 0) return [1, 10];
-  return [shown.reduce((a, b) => Math.min(a, b)), shown.reduce((a, b) => Math.max(a, b))];
+  const drawable = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
+  if (drawable.length === 0) return [1, 10];
+  return [drawable.reduce((a, b) => Math.min(a, b)), drawable.reduce((a, b) => Math.max(a, b))];
 }
 
 /** Height of a row of words, in pixels. */

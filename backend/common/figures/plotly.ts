@@ -11,8 +11,8 @@ export interface PlotlyFigure {
 }
 
 /** A figure for plotly.js; its texts stay texts there. */
-export function toPlotly(own: Figure, palette: Palette): PlotlyFigure {
-  const figure = plotTexts(own);
+export function toPlotly(source: Figure, palette: Palette): PlotlyFigure {
+  const figure = plotTexts(source);
   return figure.kind === "lines" ? lines(figure, palette) : heatmap(figure, palette);
 }
 

@@ -2,9 +2,9 @@ import type { HeatmapFigure } from "./figure.ts";
 
 /** Smallest and largest number; undefined where there is none. */
 export function extent(numbers: readonly (number | null)[]): [number, number] | undefined {
-  const found = numbers.filter((value) => value !== null && Number.isFinite(value)) as number[];
-  if (found.length === 0) return undefined;
-  return [found.reduce((a, b) => Math.min(a, b)), found.reduce((a, b) => Math.max(a, b))];
+  const finite = numbers.filter((value) => value !== null && Number.isFinite(value)) as number[];
+  if (finite.length === 0) return undefined;
+  return [finite.reduce((a, b) => Math.min(a, b)), finite.reduce((a, b) => Math.max(a, b))];
 }
 
 /** Values of a heatmap's first and last colour: as the figure says, else what the table covers. */

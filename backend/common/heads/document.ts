@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { HeadscopeError } from "../errors.ts";
+import { fieldPath, HeadscopeError } from "../errors.ts";
 import type { HeadAxis } from "./head.ts";
 
 /**
@@ -15,20 +15,13 @@ export function parseDocument<S extends z.ZodType>(
 ): z.output<S> {
   const tag = value !== null && typeof value === "object" ? (value as { format?: unknown }).format : undefined;
   if (tag !== format) {
-    const found = tag === undefined ? "it has no format tag" : `its format is ${JSON.stringify(tag)}`;
-    throw new HeadscopeError("input", `${label} is not a ${format} file: ${found}`, { remedy });
+    const fault = tag === undefined ? "it has no format tag" : `its format is ${JSON.stringify(tag)}`;
+    throw new HeadscopeError("input", `${label} is not a ${format} file: ${fault}`, { remedy });
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new HeadscopeError("input", `${label}: ${fieldPath(issue.path)}: ${issue.message}`, { remedy });
-}
-
-/** "metrics.induction.values[3][1]". */
-function fieldPath(path: readonly PropertyKey[]): string {
-  return path
-    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
-    .join("");
 }
 
 /**

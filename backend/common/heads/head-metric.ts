@@ -20,8 +20,8 @@ export function headMetricName(probe: string, metric: string, layer: number, hea
 
 /** Reads such a name; undefined for the name of any other measurement. */
 export function parseHeadMetric(name: string): HeadMeasurement | undefined {
-  const found = /^((.+?)\.(.+))\[(\d+)\.(\d+)\]$/.exec(name);
-  if (!found) return undefined;
-  const [, measure, probe, metric, layer, head] = found as unknown as [string, string, string, string, string, string];
+  const match = /^((.+?)\.(.+))\[(\d+)\.(\d+)\]$/.exec(name);
+  if (!match) return undefined;
+  const [, measure, probe, metric, layer, head] = match as unknown as [string, string, string, string, string, string];
   return { probe, metric, measure, layer: Number(layer), head: Number(head) };
 }

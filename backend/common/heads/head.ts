@@ -58,6 +58,11 @@ export function parseHead(text: string, { layers, heads }: Pick<HeadShape, "laye
   return ref;
 }
 
+/** Says whether a model of a shape has a query head. */
+export function hasHead({ layers, heads }: Pick<HeadShape, "layers" | "heads">, place: Head | undefined): boolean {
+  return place !== undefined && place.layer < layers && place.head < heads;
+}
+
 /** The KV head that a query head reads. */
 export function kvHeadOf({ layer, head }: Head, { heads, kvHeads }: Pick<HeadShape, "heads" | "kvHeads">): Head {
   return { layer, head: Math.floor(head / (heads / kvHeads)) };

@@ -29,12 +29,12 @@ export function maskFromScores(
 ): HeadMask {
   const metric = mainMetric(scores, options.metric);
   const { name: rule, value } = oneRule(options);
-  const chosen = choose(kvTable(scores, metric), options);
+  const choice = choose(kvTable(scores, metric), options);
   return parseMask(
     {
       format: FORMAT,
       model: scores.model,
-      kvHeads: chosen.map((row) => row.map((full) => (full ? "retrieval" : "streaming"))),
+      kvHeads: choice.map((row) => row.map((full) => (full ? "retrieval" : "streaming"))),
       ...window(options),
       source: {
         ...(options.scoresFile === undefined ? {} : { scores: options.scoresFile }),

@@ -25,6 +25,6 @@ export function meaningOf({ model, kvHeads, heads, sink, recent }: HeadMask): Ma
   };
 }
 
-function places(rows: readonly (readonly string[])[], wanted: string): Head[] {
-  return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === wanted ? [{ layer, head }] : [])));
+function places(rows: readonly (readonly string[])[], word: string): Head[] {
+  return rows.flatMap((row, layer) => row.flatMap((choice, head) => (choice === word ? [{ layer, head }] : [])));
 }

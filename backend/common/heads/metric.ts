@@ -19,11 +19,10 @@ export function mainMetricName({ probe, metrics }: Pick<HeadScores, "probe" | "m
  * @throws HeadscopeError `usage` listing the nearest names
  */
 export function mainMetric(scores: HeadScores, name?: string): NamedMetric {
-  const wanted = name ?? mainMetricName(scores) ?? scores.probe;
-  const metric = Object.hasOwn(scores.metrics, wanted) ? scores.metrics[wanted] : undefined;
-  if (metric === undefined)
-    throw unknownName(`metric of the ${scores.probe} scores`, wanted, Object.keys(scores.metrics));
-  return { ...metric, name: wanted };
+  const key = name ?? mainMetricName(scores) ?? scores.probe;
+  const metric = Object.hasOwn(scores.metrics, key) ? scores.metrics[key] : undefined;
+  if (metric === undefined) throw unknownName(`metric of the ${scores.probe} scores`, key, Object.keys(scores.metrics));
+  return { ...metric, name: key };
 }
 
 /**

@@ -35,18 +35,18 @@ export function shapeWords({ layers, heads, kvHeads }: HeadShape): string {
  * @throws HeadscopeError `mismatch` naming both models
  */
 export function checkModel(document: { readonly model: HeadModel }, model: ModelShape, label = "the file"): void {
-  const made = document.model;
-  const sameShape = made.layers === model.layers && made.heads === model.heads && made.kvHeads === model.kvHeads;
+  const origin = document.model;
+  const sameShape = origin.layers === model.layers && origin.heads === model.heads && origin.kvHeads === model.kvHeads;
   if (!sameShape)
     throw new HeadscopeError(
       "mismatch",
-      `${label} is for ${made.ref} (${shapeWords(made)}), but the model is ${model.ref} (${shapeWords(model)})`,
+      `${label} is for ${origin.ref} (${shapeWords(origin)}), but the model is ${model.ref} (${shapeWords(model)})`,
       { remedy: `make it again with --model ${model.ref}` },
     );
-  if (made.digest !== undefined && model.digest !== undefined && made.digest !== model.digest)
+  if (origin.digest !== undefined && model.digest !== undefined && origin.digest !== model.digest)
     throw new HeadscopeError(
       "mismatch",
-      `${label} is for ${made.ref} (weights ${short(made.digest)}), but the model ${model.ref} has other weights (${short(model.digest)})`,
+      `${label} is for ${origin.ref} (weights ${short(origin.digest)}), but the model ${model.ref} has other weights (${short(model.digest)})`,
       { remedy: `make it again with --model ${model.ref}, or load the model it was made with` },
     );
 }

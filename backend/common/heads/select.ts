@@ -19,10 +19,10 @@ const CHOICES = "give exactly one of top, quantile and threshold";
  * @throws HeadscopeError `usage` when there is none, or more than one
  */
 export function oneRule(rule: HeadSelection): { name: SelectionRule; value: number } {
-  const given = SELECTION_RULES.filter((name) => rule[name] !== undefined);
-  const [name] = given;
-  if (name === undefined || given.length > 1) {
-    const what = given.length === 0 ? "no rule to choose heads by" : `${given.join(" and ")} cannot go together`;
+  const rules = SELECTION_RULES.filter((name) => rule[name] !== undefined);
+  const [name] = rules;
+  if (name === undefined || rules.length > 1) {
+    const what = rules.length === 0 ? "no rule to choose heads by" : `${rules.join(" and ")} cannot go together`;
     throw new HeadscopeError("usage", what, { remedy: CHOICES });
   }
   return { name, value: rule[name]! };
@@ -42,9 +42,9 @@ export function oneRule(rule: HeadSelection): { name: SelectionRule; value: numb
 export function choose(values: readonly (readonly number[])[], rule: HeadSelection): boolean[][] {
   const { name, value } = oneRule(rule);
   const ranked = rankTable(values);
-  const chosen = values.map((row) => row.map(() => false));
-  for (const { layer, head } of ranked.slice(0, countChosen(name, value, ranked))) chosen[layer]![head] = true;
-  return chosen;
+  const choice = values.map((row) => row.map(() => false));
+  for (const { layer, head } of ranked.slice(0, countChosen(name, value, ranked))) choice[layer]![head] = true;
+  return choice;
 }
 
 function countChosen(name: SelectionRule, value: number, ranked: readonly { value: number }[]): number {

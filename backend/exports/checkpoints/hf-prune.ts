@@ -3,11 +3,9 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
-
 import type { ModelConfig } from "../../models/config.ts";
-import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter } from "../export.ts";
-import { refuseFolder } from "../folder.ts";
+import { writeFile } from "../folder.ts";
 
 const parameters = z.object({});
 
@@ -26,16 +24,12 @@ export const hfPrune: Exporter<typeof parameters> = {
   leavesOut: "streaming",
   needsCheckpoint: false,
   output: "file",
-  async write({ mask }, path) {
-    await refuseFolder(path);
-    const byLayer: Record<string, number[]> = {};
-    for (const { layer, head } of headsToAblate(mask!)) {
-      byLayer[layer] ??= [];
-      byLayer[layer].push(head);
-    }
-    await writeFileAtomic(path, `${JSON.stringify(byLayer)}\n`);
-    return { path, files: [path] };
-  },
+  write: ({ mask }, path) =>
+    writeFile(path, () => {
+      const byLayer: Record<string, number[]> = {};
+      for (const { layer, head } of headsToAblate(mask!)) byLayer[layer] = [...(byLayer[layer] ?? []), head];
+      return `${JSON.stringify(byLayer)}\n`;
+    }),
 };
 
 /**

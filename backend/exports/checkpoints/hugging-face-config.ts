@@ -72,8 +72,6 @@ function checkReading(model: Model, family: Family, config: object, tensors: rea
   throw new HeadscopeError(
     "unsupported",
     `${family.name}'s config.json can't describe ${model.ref}: ${differs} would be ${read}, and it is ${actual}`,
-    {
-      remedy: "load it without weight processing, or export it for TransformerLens: --format transformer-lens",
-    },
+    { remedy: "load it without weight processing, or export it for TransformerLens: --format transformer-lens" },
   );
 }

@@ -10,7 +10,7 @@ import { FAMILIES } from "../../models/families/index.ts";
 import { isCovered, type PartTensor, placePiece, tensorsOf } from "../../models/families/inverse.ts";
 import { pieceRows } from "../../models/families/parts.ts";
 import type { Checkpoint } from "../../models/formats/checkpoint.ts";
-import { fileBeside } from "../../models/formats/model-folder.ts";
+import { FILES_BESIDE, fileBeside } from "../../models/formats/model-folder.ts";
 import { withCheckpointOf } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";
@@ -23,19 +23,6 @@ import { tokenizerFilesOf } from "./gguf-tokenizer.ts";
 import { withoutHeads } from "./hf-prune.ts";
 import { huggingFaceConfig } from "./hugging-face-config.ts";
 import { floatBytes, layoutSafetensors } from "./safetensors-header.ts";
-
-/** Files beside a model's weights that are taken over as they are: its tokenizer, chat template and defaults. */
-const BESIDE = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "tokenizer.model",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.json",
-  "merges.txt",
-  "chat_template.jinja",
-  "generation_config.json",
-];
 
 export interface HuggingFaceOptions extends ExportOptions {
   /** Heads whose rows of W_O are written as zeros, so that they add nothing to the residual stream. */
@@ -93,7 +80,7 @@ async function floatFieldsOf({ format, path }: Checkpoint): Promise<string[]> {
  */
 async function filesBeside(folder: string): Promise<ReadonlyMap<string, string>> {
   const files = new Map<string, string>();
-  for (const name of BESIDE) {
+  for (const name of FILES_BESIDE) {
     const path = await fileBeside(folder, name);
     if (path !== undefined) files.set(name, path);
   }

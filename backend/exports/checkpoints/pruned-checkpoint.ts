@@ -87,9 +87,9 @@ async function writeWeights(
 }
 
 function noPlace(ref: string, tensor: NamedTensor, shape: readonly number[] | undefined): HeadscopeError {
-  const found = `${tensor.name} [${tensor.shape.join(", ")}]`;
+  const label = `${tensor.name} [${tensor.shape.join(", ")}]`;
   const why = shape === undefined ? "is not part of a Llama model, or comes twice" : `should be [${shape.join(", ")}]`;
-  return new HeadscopeError("unsupported", `tensor ${found} of ${ref} ${why}`, {
+  return new HeadscopeError("unsupported", `tensor ${label} of ${ref} ${why}`, {
     remedy: "a checkpoint folder can be written for models of the Llama family only",
   });
 }

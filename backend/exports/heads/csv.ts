@@ -2,9 +2,8 @@ import { z } from "zod";
 import { type CsvCell, csvText } from "../../common/csv.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
-import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter } from "../export.ts";
-import { refuseFolder } from "../folder.ts";
+import { writeFile } from "../folder.ts";
 import { headTables } from "./tables.ts";
 
 const parameters = z.object({});
@@ -22,11 +21,7 @@ export const csv: Exporter<typeof parameters> = {
   from: ["scores", "mask"],
   needsCheckpoint: false,
   output: "file",
-  async write({ scores, mask }, path) {
-    await refuseFolder(path);
-    await writeFileAtomic(path, csvText(table((scores ?? mask)!)));
-    return { path, files: [path] };
-  },
+  write: ({ scores, mask }, path) => writeFile(path, () => csvText(table((scores ?? mask)!))),
 };
 
 function table(document: HeadScores | HeadMask): CsvCell[][] {

@@ -80,8 +80,8 @@ export function savetxt(value: number): string {
   // A tie in the 20th digit: the longer expansion is exact there, and its last kept digit is the one before the tie.
   const [long] = value.toExponential(60).split("e") as [string, string];
   const dot = long.indexOf(".");
-  const kept = long.slice(0, dot + 19);
-  if (/^50*$/.test(long.slice(dot + 19)) && Number(kept.at(-1)) % 2 === 0) digits = kept;
+  const exact = long.slice(0, dot + 19);
+  if (/^50*$/.test(long.slice(dot + 19)) && Number(exact.at(-1)) % 2 === 0) digits = exact;
   exponent = exponent.replace(/^([+-])(\d)$/, "$10$2");
   return `${Object.is(value, -0) ? "-" : ""}${digits}e${exponent}`;
 }

@@ -6,9 +6,8 @@ import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
 import type { HeadMetric } from "../../common/heads/scores.ts";
 import { createScores } from "../../heads/files.ts";
 import { readJson } from "../../json.ts";
-import { writeFileAtomic } from "../../paths.ts";
 import type { Exporter, Importer } from "../export.ts";
-import { refuseFolder } from "../folder.ts";
+import { writeFile } from "../folder.ts";
 
 const SOURCE = "Retrieval Head (Wu et al. 2024), nightdessert/Retrieval_Head; HeadKV reads the same file";
 
@@ -28,18 +27,14 @@ export const retrievalHead: Exporter<typeof parameters> = {
   from: ["scores"],
   needsCheckpoint: false,
   output: "file",
-  async write({ scores }, path, params) {
-    await refuseFolder(path);
-    const { values, trials = [values] } = queryMetric(scores!, params.metric, "a Retrieval_Head file");
-    const entries = values.flatMap((row, layer) =>
-      row.map((_, head) => {
-        const list = trials.map((trial) => trial[layer]![head]!);
-        return `"${layer}-${head}": [${list.join(", ")}]`;
-      }),
-    );
-    await writeFileAtomic(path, `{${entries.join(", ")}}`);
-    return { path, files: [path] };
-  },
+  write: ({ scores }, path, { metric }) =>
+    writeFile(path, () => {
+      const { values, trials = [values] } = queryMetric(scores!, metric, "a Retrieval_Head file");
+      const lists = values.flatMap((row, layer) =>
+        row.map((_, head) => `"${layer}-${head}": [${trials.map((trial) => trial[layer]![head]!).join(", ")}]`),
+      );
+      return `{${lists.join(", ")}}`;
+    }),
 };
 
 const noParameters = z.object({});
@@ -73,14 +68,14 @@ function readLists(content: unknown, model: HeadModel, path: string): number[][]
     new HeadscopeError("input", `${path}: ${what}`, { remedy: 'it should hold {"LAYER-HEAD": [scores], ...}' });
   if (content === null || typeof content !== "object" || Array.isArray(content)) throw bad("it is not a JSON object");
   const lists: number[][][] = Array.from({ length: model.layers }, () => []);
-  let [layers, heads, found] = [0, 0, 0];
+  let [layers, heads, count] = [0, 0, 0];
   for (const [key, list] of Object.entries(content)) {
     const place = /^(\d+)-(\d+)$/.exec(key);
     if (place === null) throw bad(`"${key}" is not LAYER-HEAD`);
     if (!Array.isArray(list) || list.length === 0 || !list.every(Number.isFinite))
       throw bad(`head ${key} has no list of finite numbers`);
     const [layer, head] = [Number(place[1]), Number(place[2])];
-    [layers, heads, found] = [Math.max(layers, layer + 1), Math.max(heads, head + 1), found + 1];
+    [layers, heads, count] = [Math.max(layers, layer + 1), Math.max(heads, head + 1), count + 1];
     if (layer < model.layers && head < model.heads) lists[layer]![head] = list;
   }
   if (layers !== model.layers || heads !== model.heads)
@@ -89,9 +84,9 @@ function readLists(content: unknown, model: HeadModel, path: string): number[][]
       `${path} has ${layers} layers of ${heads} heads, expected ${model.layers} of ${model.heads}: ${model.ref} has ${shapeWords(model)}`,
       { remedy: "give the model that the scores were made for, with --model" },
     );
-  if (found !== layers * heads) {
+  if (count !== layers * heads) {
     const [layer, head] = firstMissing(lists, heads);
-    throw bad(`it has ${found} heads, expected ${layers * heads}; the first missing is ${layer}-${head}`);
+    throw bad(`it has ${count} heads, expected ${layers * heads}; the first missing is ${layer}-${head}`);
   }
   return lists;
 }

@@ -1,10 +1,9 @@
 import { z } from "zod";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
-import { writeFileAtomic } from "../../paths.ts";
 import { floatBytes, layoutSafetensors } from "../checkpoints/safetensors-header.ts";
 import type { Exporter } from "../export.ts";
-import { refuseFolder } from "../folder.ts";
+import { writeFile } from "../folder.ts";
 import { headTables } from "./tables.ts";
 
 const parameters = z.object({});
@@ -21,19 +20,16 @@ export const safetensors: Exporter<typeof parameters> = {
   from: ["scores", "mask"],
   needsCheckpoint: false,
   output: "file",
-  async write({ scores, mask }, path) {
-    await refuseFolder(path);
-    const document = (scores ?? mask)!;
-    const tensors = headTables(document).map(({ name, values }) => ({
-      name,
-      shape: [values.length, values[0]!.length],
-      data: Float32Array.from(values.flat()),
-    }));
-    const { header } = layoutSafetensors(tensors, describe(document));
-    await writeFileAtomic(path, [header, ...tensors.map(({ data }) => floatBytes(data))]);
-    return { path, files: [path] };
-  },
+  write: ({ scores, mask }, path) => writeFile(path, () => fileOf((scores ?? mask)!)),
 };
+
+function fileOf(document: HeadScores | HeadMask): Uint8Array[] {
+  const tensors = headTables(document).map(({ name, values }) => {
+    return { name, shape: [values.length, values[0]!.length], data: Float32Array.from(values.flat()) };
+  });
+  const { header } = layoutSafetensors(tensors, describe(document));
+  return [header, ...tensors.map(({ data }) => floatBytes(data))];
+}
 
 /** Everything but the tables, as the text that safetensors metadata must be. */
 function describe(document: HeadScores | HeadMask): Record<string, string> {

@@ -235,12 +235,12 @@ async function scores(model: Model, probes: readonly string[]): Promise<Metrics>
 
 /** Values that are told of with the progress: the loss, the accuracies, the best score of each probe. */
 function highlights(loss: number, latest: Metrics): Record<string, number> {
-  const shown: Record<string, number> = { loss };
+  const values: Record<string, number> = { loss };
   for (const [name, value] of Object.entries(latest)) {
     const measured = parseHeadMetric(name);
     if (measured && measured.probe === measured.metric)
-      shown[measured.probe] = Math.max(shown[measured.probe] ?? 0, value);
-    else if (name.endsWith(".accuracy")) shown[name.replace(".", " ")] = value;
+      values[measured.probe] = Math.max(values[measured.probe] ?? 0, value);
+    else if (name.endsWith(".accuracy")) values[name.replace(".", " ")] = value;
   }
-  return shown;
+  return values;
 }

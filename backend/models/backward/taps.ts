@@ -26,9 +26,9 @@ export function tapped(hook: Hook, { behind, before, functions }: Taps): Hook {
     const left = hook(name, early ? tf.add(activation, early) : activation, settle);
     const tap = behind.get(name);
     const watchers = functions.get(name);
+    if (!watchers && !tap) return left;
     const watched = watchers ? watchedGradient(left, watchers) : left;
-    if (!tap) return watched;
-    const sum = tf.add(watched, tap);
+    const sum = tap ? tf.add(watched, tap) : watched;
     return settle ? settle(sum) : sum;
   };
   const taken = (name: string): boolean => behind.has(name) || functions.has(name);
@@ -65,11 +65,25 @@ export function tapAt(config: ModelConfig, name: string, { rows, tokens }: Exten
   return tf.fill(isPattern(name) ? [rows, ...width, tokens, tokens] : [rows * tokens, ...width], 0);
 }
 
+/** What tfjs remembers of a computation to go back through it. */
+interface Tape {
+  state: { activeTape: { saved?: Tensor[] }[] | null };
+}
+
 /**
  * Vector-Jacobian product: the gradient of sum(dy · f(xs)) with respect to each of xs; zeros where f does not depend on it.
  * @param dy in the shape of what f gives
+ * @throws what f or a function on gradients throws; tfjs alone would leave what it remembers behind then
  */
 export function vectorJacobian(f: (...xs: Tensor[]) => Tensor, xs: Tensor[], dy: Tensor): Tensor[] {
-  const { grads } = tf.engine().gradients(() => f(...xs), xs, dy, true);
-  return xs.map((x, i) => grads[i] ?? tf.zerosLike(x));
+  const engine = tf.engine();
+  try {
+    const { grads } = engine.gradients(() => f(...xs), xs, dy, true);
+    return xs.map((x, i) => grads[i] ?? tf.zerosLike(x));
+  } catch (error) {
+    const { state } = engine as unknown as Tape;
+    tf.dispose((state.activeTape ?? []).flatMap(({ saved = [] }) => saved));
+    state.activeTape = null;
+    throw error;
+  }
 }

@@ -139,8 +139,8 @@ function describeRow(
   { local, needPositions }: Reach,
   tensors: SharedTensors,
 ): Pick<RowPlace, "slots" | "parts"> {
-  const own = Array.from({ length: count }, (_, t) => start + t);
-  const slotsOf = (g: number): number[] => own.map((position) => offsets[g]! + slotOf(position, windows[g]));
+  const fresh = Array.from({ length: count }, (_, t) => start + t);
+  const slotsOf = (g: number): number[] => fresh.map((position) => offsets[g]! + slotOf(position, windows[g]));
   /** The rows of a head that the queries from `first` to `end` read. */
   const head = (window: Window | undefined, g: number, first: number, end: number): HeadPlace => {
     // A streaming head's chunk attends before it is written; everything else is written first.
@@ -156,7 +156,7 @@ function describeRow(
     const size = tensors.whole(`size ${place(held)}`, () => [held, d_head]);
     if (!positioned) return { begin, size };
     const positions = tensors.once(`positions ${start} ${name} ${place(held + (ring ? count : 0))}`, () =>
-      tf.tensor2d([[...heldPositions(length, window).slice(skipped), ...(ring ? own : [])]]),
+      tf.tensor2d([[...heldPositions(length, window).slice(skipped), ...(ring ? fresh : [])]]),
     );
     return { begin, size, positions };
   };

@@ -45,16 +45,16 @@ function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): Att
   const { cache, layer, local, windows = [] } = cached;
   const key = sequence(length);
   /** Earlier rows and new ones at their positions, zeros elsewhere [positions, d_head]. */
-  const spread = (earlier: Tensor, own: Tensor, held: readonly number[]): Tensor => {
-    const all = earlier.shape[0] === 0 ? own : tf.concat([earlier, own], 0);
-    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, own.shape[1]!]);
+  const spread = (earlier: Tensor, fresh: Tensor, held: readonly number[]): Tensor => {
+    const all = earlier.shape[0] === 0 ? fresh : tf.concat([earlier, fresh], 0);
+    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, fresh.shape[1]!]);
   };
   return {
     update(r) {
       const start = starts[r]!;
-      const own = Array.from({ length: C }, (_, t) => start + t);
+      const fresh = Array.from({ length: C }, (_, t) => start + t);
       const heads = cache.heads[layer]![r]!.map((head, g) => {
-        const held = [...heldPositions(start, head.window), ...own];
+        const held = [...heldPositions(start, head.window), ...fresh];
         const present = new Set(held);
         const absence = tf.tensor2d([Array.from({ length }, (_, p) => (present.has(p) ? 0 : -1e9))]);
         const limits = { window: head.window ?? windows[g], local };
@@ -62,7 +62,7 @@ function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): Att
         const read = {
           keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
           values: spread(stored.values, ownRows(v, r * C, g, C), held),
-          mask: tf.add(additiveMask(tf.tensor2d(own, [C, 1]), key, limits), absence),
+          mask: tf.add(additiveMask(tf.tensor2d(fresh, [C, 1]), key, limits), absence),
         };
         head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
         return read;

@@ -113,9 +113,7 @@ export function checkParts(checkpoint: Checkpoint, parts: Parts, ignored?: RegEx
     throw new HeadscopeError(
       "mismatch",
       `${checkpoint.path}: tensor "${name}" has no place in the model of its config`,
-      {
-        remedy: "take weights and config from the same model",
-      },
+      { remedy: "take weights and config from the same model" },
     );
   }
 }

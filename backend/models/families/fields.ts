@@ -93,9 +93,7 @@ export class Fields {
     return new HeadscopeError(
       "unsupported",
       `${this.path}: ${this.owner}${key} is ${value}; headscope does ${expected}`,
-      {
-        remedy: "choose another checkpoint",
-      },
+      { remedy: "choose another checkpoint" },
     );
   }
 

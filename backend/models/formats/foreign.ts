@@ -158,8 +158,8 @@ export const SIGNATURE_BYTES = 256;
  */
 export function foreignFile(path: string, start: Uint8Array): HeadscopeError | undefined {
   const text = Buffer.from(start.subarray(0, SIGNATURE_BYTES)).toString("latin1");
-  const found = SIGNATURES.find(({ inFile }) => inFile?.(text));
-  return found && refused(path, found);
+  const signature = SIGNATURES.find(({ inFile }) => inFile?.(text));
+  return signature && refused(path, signature);
 }
 
 /**
@@ -174,8 +174,8 @@ export function refuseForeign({ path, format, metadata, tensors }: Checkpoint): 
     config: isObject(metadata["config"]) ? metadata["config"] : {},
     metadata: format === "gguf" ? metadata : ((metadata["safetensors"] ?? {}) as Record<string, unknown>),
   };
-  const found = SIGNATURES.find(({ inCheckpoint }) => inCheckpoint?.(evidence));
-  if (found) throw refused(path, found);
+  const signature = SIGNATURES.find(({ inCheckpoint }) => inCheckpoint?.(evidence));
+  if (signature) throw refused(path, signature);
 }
 
 /** The error for a folder that holds an adapter's settings and no model. */

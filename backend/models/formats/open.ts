@@ -59,8 +59,8 @@ async function openContent(source: ByteSource): Promise<Checkpoint> {
   const foreign = foreignFile(path, start);
   if (foreign) throw foreign;
   if (PICKLE.test(path)) throw pickled(path); // torch's oldest files are tar archives
-  const found = Buffer.from(start.subarray(0, 8)).toString("hex");
-  throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${found})`, {
+  const bytes = Buffer.from(start.subarray(0, 8)).toString("hex");
+  throw new HeadscopeError("unsupported", `${path} is neither GGUF nor safetensors (it starts with 0x${bytes})`, {
     remedy: "give a .gguf or .safetensors file",
   });
 }
@@ -80,7 +80,7 @@ async function wholeOf(path: string): Promise<string> {
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const isFolder = await stat(path).then(
-    (found) => found.isDirectory(),
+    (stats) => stats.isDirectory(),
     () => false, // openBytes says what is wrong with it
   );
   const file = isFolder ? await fileIn(path) : await wholeOf(path);

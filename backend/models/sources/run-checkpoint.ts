@@ -6,7 +6,7 @@ import { openRegularSync } from "../../files.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import { jsonFault } from "../formats/json-keys.ts";
+import { jsonFault } from "../formats/json-file.ts";
 import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
 import { Model } from "../model.ts";
 import { parameterLayout, parametersOf, weightsOver } from "../weights/trainable.ts";
@@ -98,13 +98,11 @@ function describe(
   { metadata, tensors }: SafetensorsHeader,
 ): Omit<RunCheckpoint, "parameters" | "vectors"> {
   if (metadata["format"] !== FORMAT) {
-    const found = metadata["format"] ?? "no format";
+    const label = metadata["format"] ?? "no format";
     throw new HeadscopeError(
       "unsupported",
-      `${path}: the checkpoint says ${found.slice(0, 80)}, this version reads ${FORMAT}`,
-      {
-        remedy: "train the run again, or use the version that made it",
-      },
+      `${path}: the checkpoint says ${label.slice(0, 80)}, this version reads ${FORMAT}`,
+      { remedy: "train the run again, or use the version that made it" },
     );
   }
   const config = described(path, metadata, "config");
@@ -123,10 +121,10 @@ function describe(
   const names = vectorNames(tensors);
   const odd = names.map((name) => tensors.get(name)!).find((v) => v.dtype !== "F32" || v.bytes / 4 !== expected);
   if (names.length === 0 || odd) {
-    const found = odd
+    const label = odd
       ? `${odd.bytes / (odd.dtype === "F32" ? 4 : 1)} ${odd.dtype === "F32" ? "numbers" : `bytes of ${odd.dtype}`}`
       : "none";
-    throw damaged(path, `the checkpoint's model has ${expected} parameters and the file ${found}`);
+    throw damaged(path, `the checkpoint's model has ${expected} parameters and the file ${label}`);
   }
   // The vectors, and the parameters once more as the model's tensors.
   checkHolds(path, 4 * expected * (names.length + 2));

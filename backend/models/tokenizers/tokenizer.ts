@@ -74,10 +74,10 @@ export interface Settings {
  */
 export function buildTokenizer(make: () => Pipeline, size: number, settings: Settings): Tokenizer {
   const { bos, eos, front, behind, chatTemplate, specialTokens, notes } = settings;
-  let made: Pipeline | undefined;
+  let held: Pipeline | undefined;
   const pipeline = (): Pipeline => {
-    made ??= built(make);
-    return made;
+    held ??= built(make);
+    return held;
   };
 
   function decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {

@@ -163,8 +163,8 @@ function headsOutput(z: Tensor, { weights, config, hook }: Block): Tensor {
   return withBias(tf.sum(hook("attn.hook_result", result), 1), weights.oBias);
 }
 
-/** The output of the MLP [tokens, d_model]. */
-function mlpOutput(x: Tensor, block: Block): Tensor {
+/** The output of the MLP, before a norm behind it. @param x stream that it reads, before its own norm [tokens, d_model] @returns alike */
+export function mlpOutput(x: Tensor, block: Block): Tensor {
   const { weights, config, hook } = block;
   const { d_mlp, gated_mlp } = config;
   const normed = normalise(x, weights.ln2, "ln2", block);

@@ -103,9 +103,9 @@ export function parameterShapes(config: ModelConfig): Map<string, number[]> {
  */
 export function parameter(model: { config: ModelConfig; weights: Weights }, name: string): Tensor {
   const view = viewOf(model.config);
-  const found = view.get(name);
-  if (!found) throw unknownName("parameter", name, [...view.keys()]);
-  const { slot, cut } = found;
+  const slice = view.get(name);
+  if (!slice) throw unknownName("parameter", name, [...view.keys()]);
+  const { slot, cut } = slice;
   return tf.tidy(() => {
     const whole = wholePart(model.weights, slot);
     if (!cut) return tf.clone(whole);

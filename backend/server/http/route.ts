@@ -1,6 +1,7 @@
 import express, { type IRouter, type Request, type RequestHandler, type Response } from "express";
 import { z } from "zod";
 import type { Data } from "../../common/api/fields.ts";
+import { fieldPath } from "../../common/errors.ts";
 import type { ServerContext } from "../context.ts";
 import type { Caller } from "../interactive/interactive.ts";
 import type { Limits } from "./limits.ts";
@@ -156,9 +157,7 @@ function check(schema: z.ZodType | undefined, value: unknown, what: string): unk
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { path, message } = deepest(result.error.issues);
-  const field = path
-    .map((part, i) => (typeof part === "number" ? `[${part}]` : `${i > 0 ? "." : ""}${String(part)}`))
-    .join("");
+  const field = fieldPath(path);
   throw new Refusal(422, "usage", `${what} cannot be used: ${field && `${field} `}${lower(message)}`, {
     remedy: "see /api/openapi.json for what is taken",
     field: field || undefined,

@@ -31,10 +31,10 @@ export function environmentToken(): string | undefined {
  * written, or that cannot be made
  */
 export async function serverToken(folder: string): Promise<string> {
-  const own = environmentToken();
-  if (own !== undefined) {
-    checkTokenForm(own);
-    return own;
+  const token = environmentToken();
+  if (token !== undefined) {
+    checkTokenForm(token);
+    return token;
   }
   const path = tokenFile(folder);
   try {

@@ -6,6 +6,8 @@ import { type Effort, forwardFlops } from "./effort.ts";
 
 /** A new token costs about as much as so many of a prompt: every weight is read for it alone. */
 const TOKEN_BY_TOKEN = 8;
+/** A gradient costs about as much as so many runs of the prompt. */
+const GRADIENT = 3;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
@@ -107,17 +109,19 @@ export class Efforts {
    * from its own layer on where the MLPs between are computed again.
    */
   async patch(request: PatchRequest): Promise<Effort> {
-    const { model, pairs, bos, node = "z", by = "head", layers, into, form = "direct" } = request;
+    const { model, pairs, bos, node = "z", by = "head", layers, method, into, mlps = "frozen" } = request;
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
     const { n_layers, n_heads, n_key_value_heads } = config;
     const heads = node === "k" || node === "v" ? n_key_value_heads : n_heads;
-    const receivers = Math.min(n_layers, ...(into ?? []).map((head) => Number(head.split(".")[0])));
+    const receivers = (into ?? []).map((name) => (name === "logits" ? n_layers : Number(/\d+/.exec(name)![0])));
+    const [first, last] = [Math.min(n_layers, ...receivers), Math.max(0, ...receivers)];
     const runsOf = (length: number): number => {
       if (into !== undefined) {
-        const between = form === "mlps" ? (receivers + 1) / 2 : 0; // layers, of a sender on average
-        return (receivers * n_heads * (n_layers - receivers + between)) / n_layers;
+        const between = mlps === "recomputed" ? (last + 1) / 2 : 0; // layers, of a sender on average
+        return (last * n_heads * (n_layers - first + between)) / n_layers;
       }
+      if (method === "attribution") return GRADIENT;
       const places = by === "head" ? heads : by === "position" ? length : 1;
       const patched = layers ?? Array.from({ length: n_layers }, (_, l) => l);
       return places * patched.reduce((sum, layer) => sum + (1 - Math.min(1, layer / n_layers)), 0);

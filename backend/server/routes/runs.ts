@@ -41,10 +41,10 @@ export const runRoutes = [
     handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
       const { store } = context;
       const task = tasks.get(name);
-      const wanted = asked ?? task.defaults?.probes ?? [];
-      for (const probe of wanted) probes.get(probe);
+      const measured = asked ?? task.defaults?.probes ?? [];
+      for (const probe of measured) probes.get(probe);
       const distinct = [...new Set(seeds)];
-      const spec = makeSpec(task, params, { seeds: distinct.length, probes: wanted });
+      const spec = makeSpec(task, params, { seeds: distinct.length, probes: measured });
       // Together: where the queue takes no more, no run is left behind that nobody trains.
       return store.transaction(() => train(context, store.createRuns(spec, distinct)[0]!.group));
     },

@@ -201,8 +201,6 @@ async function verify({ root, signal, progress, log }) {
   throw new SetupError(
     "unsupported",
     `the native library was built but does not work here: ${firstError(ran.output)}`,
-    {
-      remedy: "HEADSCOPE_BACKEND=wasm goes without it",
-    },
+    { remedy: "HEADSCOPE_BACKEND=wasm goes without it" },
   );
 }

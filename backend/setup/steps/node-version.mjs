@@ -14,9 +14,7 @@ export const nodeVersion = {
     throw new SetupError(
       "unsupported",
       `this is Node.js ${process.versions.node}, headscope needs ${OLDEST} or later`,
-      {
-        remedy: "install a current Node.js and run the command again",
-      },
+      { remedy: "install a current Node.js and run the command again" },
     );
   },
 };

@@ -3,8 +3,6 @@ import { patchPaths } from "../../circuits/patching/path.ts";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import { type PatchResponse, patchRequest } from "../../common/api/patching.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { parseHead } from "../../common/heads/head.ts";
-import { headModel } from "../../common/heads/model.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";
 
@@ -13,23 +11,31 @@ export const request = handler({
   payload: patchRequest(UNBOUNDED),
   async run(payload, context): Promise<PatchResponse> {
     const began = performance.now();
-    const { model: ref, pairs, bos, node = "z", by = "head", layers, into, through, form } = payload;
+    const { model: ref, pairs, bos, node = "z", by = "head", layers, method, metric, direction, ...path } = payload;
+    const { into, through, kvGroup, mlps } = path;
     const model = await session.models.open(ref, context.signal);
-    const common = { pairs, ...(bos === undefined ? {} : { prependBos: bos }), ...pacingOf(context) };
-    if (into === undefined && through === undefined && form === undefined) {
-      const result = await patch(model, { ...common, node, by, ...(layers ? { layers } : {}) });
+    const common = {
+      pairs,
+      ...(bos === undefined ? {} : { prependBos: bos }),
+      ...(metric ? { metric } : {}),
+      ...(direction ? { direction } : {}),
+      ...pacingOf(context),
+    };
+    if ([into, through, kvGroup, mlps].every((value) => value === undefined)) {
+      const rest = { ...(layers ? { layers } : {}), ...(method ? { method } : {}) };
+      const result = await patch(model, { ...common, node, by, ...rest });
       return { ...result, ms: performance.now() - began };
     }
-    if (into === undefined || through === undefined || node !== "z" || by !== "head")
-      throw new HeadscopeError("usage", "path patching needs `into` and `through`, and goes by head over z", {
-        remedy: "give both, and leave `node` and `by` out",
+    if (into === undefined || node !== "z" || by !== "head" || layers || method === "attribution")
+      throw new HeadscopeError("usage", "path patching needs `into`, and runs every earlier head", {
+        remedy: "give it, and leave `node`, `by`, `layers` and `method` out",
       });
-    const shape = headModel(model);
     const result = await patchPaths(model, {
       ...common,
-      into: into.map((head) => parseHead(head, shape)),
-      through,
-      ...(form ? { form } : {}),
+      into,
+      ...(through ? { through } : {}),
+      ...(kvGroup === undefined ? {} : { kvGroup }),
+      ...(mlps ? { mlps } : {}),
     });
     return { ...result, ms: performance.now() - began };
   },

@@ -1,4 +1,6 @@
+import { hasHead, readHead } from "../../../backend/common/heads/head.ts";
 import { Random } from "../../../backend/common/random.ts";
+import { readRun } from "../../../backend/common/run-reference.ts";
 import { randomRows } from "../../../backend/common/token-rows.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { hold, positionIn } from "../state/hold.ts";
@@ -25,10 +27,7 @@ class AblationRequest {
   readonly selected: readonly string[] = $derived.by(() => {
     const info = workspace.info.value;
     if (info === undefined) return [];
-    return selection.value.filter((name) => {
-      const [layer, head] = name.split(".").map(Number) as [number, number];
-      return layer < info.layers && head < info.heads;
-    });
+    return selection.value.filter((name) => hasHead(info, readHead(name)));
   });
 
   readonly extras: readonly Extra[] = $derived(extras.value);
@@ -51,7 +50,7 @@ class AblationRequest {
 
   /** The part of a text that the model was trained on, where it is a run's and the task says so. */
   readonly trained: "repeated" | undefined = $derived.by(() => {
-    const id = /^run:([^@]+)/.exec(workspace.model)?.[1];
+    const id = readRun(workspace.model)?.id;
     const task = workspace.runs.value?.find((run) => run.id === id)?.task;
     return workspace.definitions.value?.tasks.find(({ name }) => name === task)?.part;
   });

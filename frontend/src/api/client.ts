@@ -129,23 +129,16 @@ async function problemOf(response: Response): Promise<Problem> {
     return (await response.json()) as Problem;
   } catch {
     const title = response.statusText || "failed";
-    return {
-      type: "about:blank",
-      title,
-      status: response.status,
-      detail: `the server answered ${response.status}`,
-      kind: "defect",
-    };
+    return { ...problem("defect", title, `the server answered ${response.status}`), status: response.status };
   }
 }
 
+/** A problem that the browser states, not the server. @param title a word or two @param detail one sentence */
+export function problem(kind: string, title: string, detail: string, remedy?: string): Problem {
+  return { type: "about:blank", title, status: 0, detail, kind, ...(remedy && { remedy }) };
+}
+
 function unreachable(): Problem {
-  return {
-    type: "about:blank",
-    title: "Not reached",
-    status: 0,
-    detail: "the headscope server does not answer",
-    remedy: "start it again with npm start or npx headscope serve, then reload",
-    kind: "network",
-  };
+  const remedy = "start it again with npm start or npx headscope serve, then reload";
+  return problem("network", "Not reached", "the headscope server does not answer", remedy);
 }

@@ -1,5 +1,5 @@
 import type { GenerateRequest, GenerateResult } from "../../../backend/common/api/generation.ts";
-import { ApiError, type Caller, stream } from "./client.ts";
+import { ApiError, type Caller, problem, stream } from "./client.ts";
 
 /** A new token as it came. */
 export interface NewToken {
@@ -14,15 +14,6 @@ export interface WholeGeneration {
   readonly tokens: readonly NewToken[];
   readonly result: GenerateResult;
 }
-
-const BROKEN_OFF = {
-  type: "about:blank",
-  title: "Not done",
-  status: 0,
-  detail: "the server ended the generation without a result",
-  remedy: "generate again",
-  kind: "network",
-};
 
 /**
  * Has the server continue a prompt, token by token.
@@ -47,5 +38,6 @@ export async function streamGeneration(
     });
     return { tokens: whole, result };
   }
-  throw new ApiError(BROKEN_OFF);
+  const detail = "the server ended the generation without a result";
+  throw new ApiError(problem("network", "Not done", detail, "generate again"));
 }

@@ -1,6 +1,6 @@
 import { untrack } from "svelte";
 import type { Problem } from "../../../backend/common/api/problem.ts";
-import { ApiError, isAbort } from "./client.ts";
+import { ApiError, isAbort, problem } from "./client.ts";
 
 /** State of the latest of several requests for the same thing. */
 export type Outcome<T> =
@@ -89,5 +89,5 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof ApiError) return error.problem;
   console.error(error);
   const detail = error instanceof Error ? error.message : String(error);
-  return { type: "about:blank", title: "Defect", status: 0, detail, remedy: "reload the page", kind: "defect" };
+  return problem("defect", "Defect", detail, "reload the page");
 }

@@ -1,5 +1,5 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
-import { formatHead, readHead } from "../../../backend/common/heads/head.ts";
+import { formatHead, hasHead, readHead } from "../../../backend/common/heads/head.ts";
 import { rank } from "../components/head-grid/grid.ts";
 import { CONTRASTS } from "../components/matrix/contrast.ts";
 import { loadPattern, type Patterns, pick } from "../components/matrix/patterns.ts";
@@ -41,7 +41,7 @@ class Attention {
     const info = workspace.info.value;
     if (info === undefined) return undefined;
     const chosen = readHead(openHead.value);
-    if (chosen && chosen.layer < info.layers && chosen.head < info.heads) return chosen;
+    if (hasHead(info, chosen)) return chosen;
     const best = workspace.documents.find(({ probe }) => probe === "induction")?.metrics["induction"];
     if (best?.axis === "heads") return readHead(rank(best.values)[0]!.name);
     const expected =

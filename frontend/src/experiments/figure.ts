@@ -1,6 +1,7 @@
 import type { Figure } from "../../../backend/common/figures/figure.ts";
 import type { Palette } from "../../../backend/common/figures/palette.ts";
 import { type PlotlyFigure, toPlotly } from "../../../backend/common/figures/plotly.ts";
+import type { Table } from "../components/card/files.ts";
 
 /** A report's figure for plotly.js as a card shows it: the title stands in the card. */
 export function cardFigure(figure: Figure, palette: Palette): PlotlyFigure {
@@ -11,18 +12,18 @@ export function cardFigure(figure: Figure, palette: Palette): PlotlyFigure {
 }
 
 /** A figure's numbers as a table. */
-export function figureRows(figure: Figure): { columns: string[]; rows: (string | number)[][] } {
+export function figureRows(figure: Figure): Table {
   if (figure.kind === "heatmap")
     return {
       columns: [figure.y.title, figure.x.title, figure.scale.title],
       rows: figure.z.flatMap((row, r) =>
-        row.map((value, c): (string | number)[] => [figure.y.labels[r]!, figure.x.labels[c]!, value ?? ""]),
+        row.map((value, c) => [figure.y.labels[r]!, figure.x.labels[c]!, value ?? ""]),
       ),
     };
   return {
     columns: ["line", figure.x.title, figure.y.title, "low", "high"],
     rows: figure.lines.flatMap(({ name, x, y, band }) =>
-      x.map((at, i): (string | number)[] => [name, at, y[i] ?? "", band?.low[i] ?? "", band?.high[i] ?? ""]),
+      x.map((at, i) => [name, at, y[i] ?? "", band?.low[i] ?? "", band?.high[i] ?? ""]),
     ),
   };
 }

@@ -2,6 +2,7 @@ import type { ReportComparison } from "../../../backend/common/api/experiments.t
 import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Report } from "../../../backend/common/figures/report.ts";
 import { type Tone, toneOf } from "../../../backend/common/words.ts";
+import type { Table } from "../components/card/files.ts";
 
 /** "4 reproduced, 1 not reproduced", the good news first. */
 export function verdictsText(verdicts: Readonly<Record<string, number>>): string {
@@ -14,7 +15,7 @@ export function verdictsText(verdicts: Readonly<Record<string, number>>): string
 }
 
 /** Rows of a report's claims for a CSV file. */
-export function claimRows({ claims }: Report): { columns: string[]; rows: (string | number)[][] } {
+export function claimRows({ claims }: Report): Table {
   return {
     columns: ["claim", "verdict", "measured", "value", "why"],
     rows: claims.flatMap(({ id, verdict, measured, why }) =>
@@ -32,10 +33,7 @@ export function parameterPairs({ preset, parameters }: Report): [name: string, v
 }
 
 /** Rows of two reports beside each other for a CSV file. @param columns what the two are called */
-export function comparisonRows(
-  { parameters, claims }: ReportComparison,
-  columns: readonly string[],
-): { columns: string[]; rows: string[][] } {
+export function comparisonRows({ parameters, claims }: ReportComparison, columns: readonly string[]): Table {
   return {
     columns: ["what", "name", ...columns],
     rows: [

@@ -1,4 +1,4 @@
-import type { PatchNode, PatchPlace, PathForm } from "../../../backend/common/patching.ts";
+import type { PatchNode, PatchPlace, PathMlps } from "../../../backend/common/patching.ts";
 
 /** Activations that can be patched, in the order of the computation, with what each is. */
 export const NODES: Readonly<Record<PatchNode, string>> = {
@@ -11,6 +11,7 @@ export const NODES: Readonly<Record<PatchNode, string>> = {
   attn_out: "what attention writes",
   resid_mid: "residual stream between attention and MLP",
   mlp_out: "what the MLP writes",
+  resid_post: "residual stream behind the layer",
 };
 export const PATCH_LIST = Object.keys(NODES) as PatchNode[];
 
@@ -18,8 +19,9 @@ export const PATCH_LIST = Object.keys(NODES) as PatchNode[];
 export const PLACES: Readonly<Record<PatchPlace, string>> = { head: "Head", position: "Position", layer: "Layer" };
 export const PLACE_LIST = Object.keys(PLACES) as PatchPlace[];
 
-/** The forms of path patching, with what each does to what lies between two heads. */
-export const FORMS: Readonly<Record<PathForm, string>> = {
-  direct: "What the earlier head writes reaches these heads as it is; the MLPs between stay as in the corrupt run",
-  mlps: "The MLPs between are computed again with what the earlier head writes, as Wang et al. 2023 do; the heads between stay",
+/** The two ways of path patching, with what each does to the MLPs between two heads. */
+export const MLPS: Readonly<Record<PathMlps, string>> = {
+  frozen: "What the earlier head writes reaches these heads as it is; the MLPs between stay as in the corrupt run",
+  recomputed:
+    "The MLPs between are computed again with what the earlier head writes, as Wang et al. 2023 do; the heads between stay",
 };

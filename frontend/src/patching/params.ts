@@ -1,5 +1,5 @@
 import type { PairInput } from "../../../backend/common/api/patching.ts";
-import { PATH_ENDS, PATH_FORMS } from "../../../backend/common/patching.ts";
+import { PATH_ENDS, PATH_MLPS } from "../../../backend/common/patching.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { holdCodec } from "../state/hold.ts";
 import { urlParam } from "../state/url.svelte.ts";
@@ -16,7 +16,7 @@ export const by = urlParam("by", choice(PLACE_LIST, "head"));
 /** Receivers of path patching, of one layer. */
 export const into = urlParam("into", heads());
 export const through = urlParam("through", choice(PATH_ENDS, "k"));
-/** Modules on a path: nothing, or the MLPs between. */
-export const form = urlParam("form", choice(PATH_FORMS, "direct"));
+/** The MLPs on a path: frozen, or computed again. */
+export const mlps = urlParam("mlps", choice(PATH_MLPS, "frozen"));
 /** Position that is marked in the shown pair. */
 export const positionParam = urlParam("position", holdCodec);

@@ -1,15 +1,14 @@
 import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../../../backend/common/api/patching.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
-import type { PatchNode, PatchPlace, PathEnd, PathForm } from "../../../backend/common/patching.ts";
-
-import { ApiError, type Caller, post, stream } from "../api/client.ts";
+import type { PatchNode, PatchPlace, PathEnd, PathMlps } from "../../../backend/common/patching.ts";
+import { ApiError, type Caller, post, problem, stream } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { hold, positionIn } from "../state/hold.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pair/pairs.ts";
-import { by, form, into, kind, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
+import { by, into, kind, mlps, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
 import { oddLength, placesOf } from "./result/restored.ts";
 
 /** A finished patching, with what it was asked. */
@@ -20,7 +19,7 @@ export interface Patched {
   readonly node: PatchNode;
   readonly by: PatchPlace;
   /** Absent where nodes were patched. */
-  readonly path?: { readonly into: readonly string[]; readonly through: PathEnd; readonly form: PathForm };
+  readonly path?: { readonly into: readonly string[]; readonly through: PathEnd; readonly mlps: PathMlps };
 }
 
 /** The likeliest next tokens of both prompts. */
@@ -33,15 +32,6 @@ export interface Suggestions {
 const PAUSE = 250;
 /** Seconds that a patching may take unasked: it says how far it is, can be given up, and keeps nobody waiting. */
 const PATIENCE = 90;
-
-const BROKEN_OFF = {
-  type: "about:blank",
-  title: "Not done",
-  status: 0,
-  detail: "the server ended the patching without a result",
-  remedy: "patch again",
-  kind: "network",
-};
 
 /** The pairs of prompts, what is known of them, and what patching them shows. */
 class Patching {
@@ -88,7 +78,7 @@ class Patching {
     const common = { model: workspace.model, pairs: this.pairs, ...this.#bos };
     if (kind.value === "node") return { ...common, node: node.value, by: this.by };
     if (into.value.length === 0) return undefined;
-    return { ...common, into: into.value, through: through.value, form: form.value };
+    return { ...common, into: into.value, through: through.value, mlps: mlps.value };
   });
 
   /** Why nothing can be patched, with the pair that is to blame; undefined where it can. */
@@ -109,7 +99,7 @@ class Patching {
       by: path ? undefined : this.by,
       into: path && into.value.length > 0 ? into.value.join(",") : undefined,
       through: path ? through.value : undefined,
-      form: path ? form.value : undefined,
+      mlps: path ? mlps.value : undefined,
       "prepend-bos": this.textual && promptBos.value === "on",
       "no-prepend-bos": this.textual && promptBos.value === "off",
     });
@@ -204,7 +194,7 @@ class Patching {
   }
 
   async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: Caller): Promise<Patched> {
-    const path = request.into && { into: request.into, through: request.through!, form: request.form! };
+    const path = request.into && { into: request.into, through: request.through!, mlps: request.mlps! };
     const { signal } = call;
     for await (const { event, data } of stream("/api/patch", request, call)) {
       if (signal?.aborted) break;
@@ -221,7 +211,7 @@ class Patching {
         };
       }
     }
-    throw new ApiError(BROKEN_OFF);
+    throw new ApiError(problem("network", "Not done", "the server ended the patching without a result", "patch again"));
   }
 
   /** One pair after the other: the server computes one at a time. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { AblateResult } from "../../../backend/common/api/interventions.ts";
 import type { RunCurves } from "../../../backend/common/api/runs.ts";
 import type { HeadScores } from "../../../backend/common/heads/scores.ts";
+import { readRun } from "../../../backend/common/run-reference.ts";
 import { parseHeads } from "../../../backend/heads/refs.ts";
 import { ablationEffect } from "../../../frontend/src/components/head-card/effect.ts";
 import { maskEffect } from "../../../frontend/src/components/head-card/maskEffect.ts";
@@ -19,7 +20,6 @@ import {
   leadingMetric,
   perQueryHead,
   readMetricName,
-  runOf,
   trainingMetrics,
   writeMetricName,
 } from "../../../frontend/src/components/head-metrics/metrics.ts";
@@ -168,9 +168,9 @@ describe("metrics measured along training", () => {
   });
 
   it("belong to the run that a model's name holds", () => {
-    expect(runOf("run:induction-1@534")).toEqual({ id: "induction-1", step: 534 });
-    expect(runOf("run:induction-1")).toEqual({ id: "induction-1" });
-    expect(runOf("smollm2-135m")).toBeUndefined();
+    expect(readRun("run:induction-1@534")).toEqual({ id: "induction-1", step: 534 });
+    expect(readRun("run:induction-1")).toEqual({ id: "induction-1" });
+    expect(readRun("smollm2-135m")).toBeUndefined();
   });
 });
 

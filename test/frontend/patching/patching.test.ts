@@ -2,7 +2,7 @@ import { mount, unmount } from "svelte";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { PatchRequest } from "../../../backend/common/api/patching.ts";
 import Patching from "../../../frontend/src/patching/Page.svelte";
-import { form, into, kind, through } from "../../../frontend/src/patching/params.ts";
+import { into, kind, mlps, through } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
@@ -23,9 +23,9 @@ const ANSWERS: Record<string, unknown> = {
   "/api/prompts": { ...side, next: [candidate] },
 };
 
-/** As the server: path patching answers with its form and its receivers. */
-function patched({ form, into }: PatchRequest): Response {
-  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, form, receivers: into };
+/** As the server: path patching answers with how its MLPs were held, and its receivers. */
+function patched({ mlps, into }: PatchRequest): Response {
+  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, mlps, receivers: into };
   return new Response(`event: done\ndata: ${JSON.stringify(result)}\n\n`);
 }
 
@@ -64,19 +64,19 @@ const titled = (words: string): Promise<void> =>
 describe("path patching on its page", () => {
   it("begins with the direct edge, and says so in request, title and command", async () => {
     await titled("Restored by paths into 1.0 through v (direct edge)");
-    expect(asked.at(-1)).toMatchObject({ into: ["1.0"], through: "v", form: "direct" });
-    expect(patching.command).toContain("--through v --form direct");
+    expect(asked.at(-1)).toMatchObject({ into: ["1.0"], through: "v", mlps: "frozen" });
+    expect(patching.command).toContain("--through v --mlps frozen");
   });
 
   it("computes the MLPs between again where that is chosen, and keeps it in the address", async () => {
     radio("MLPs computed again")!.click();
     await titled("Restored by paths into 1.0 through v (MLPs computed again)");
-    expect(asked.at(-1)).toMatchObject({ form: "mlps" });
-    expect(patching.command).toContain("--form mlps");
-    expect(new URLSearchParams(location.search).get("form")).toBe("mlps");
-    expect(patching.result.value?.path).toEqual({ into: ["1.0"], through: "v", form: "mlps" });
+    expect(asked.at(-1)).toMatchObject({ mlps: "recomputed" });
+    expect(patching.command).toContain("--mlps recomputed");
+    expect(new URLSearchParams(location.search).get("mlps")).toBe("recomputed");
+    expect(patching.result.value?.path).toEqual({ into: ["1.0"], through: "v", mlps: "recomputed" });
     view.undo();
-    expect(form.value).toBe("direct");
+    expect(mlps.value).toBe("frozen");
   });
 
   it("says nothing of MLPs to a model that has none", async () => {

@@ -1,15 +1,6 @@
 import { describe, expect, test } from "vitest";
-import {
-  bold,
-  bytes,
-  colourful,
-  count,
-  duration,
-  plural,
-  quoted,
-  signed,
-  table,
-} from "../../../backend/cli/text/format.ts";
+import { bold, bytes, colourful, count, duration, quoted, signed, table } from "../../../backend/cli/text/format.ts";
+import { counted } from "../../../backend/common/plural.ts";
 
 describe("figures for people", () => {
   test("bytes are rounded to three digits in decimal units", () => {
@@ -29,7 +20,7 @@ describe("figures for people", () => {
   });
 
   test("differences have a sign, great numbers commas, and one thing no s", () => {
-    expect([signed(6.781, 2), signed(-0.5, 1), count(4012), plural(1, "head"), plural(6, "head")]).toEqual([
+    expect([signed(6.781, 2), signed(-0.5, 1), count(4012), counted(1, "head"), counted(6, "head")]).toEqual([
       "+6.78",
       "-0.5",
       "4,012",

@@ -9,6 +9,7 @@ import { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 import { hookNames } from "../../../backend/models/transformer/hook-points.ts";
+import { retrievalCase } from "../../../probes/retrieval-cases.ts";
 import { refused } from "../../helpers/errors.ts";
 import { smallConfig } from "../../helpers/models.ts";
 
@@ -163,7 +164,7 @@ describe("files of interventions", () => {
 });
 
 describe("cases files", () => {
-  const read = async (content: unknown) => readCases(await file(content), model);
+  const read = async (content: unknown) => readCases(await file(content), model, retrievalCase);
   const ok = { ids: [1, 2, 3, 4], needleSpan: [1, 3], maxNewTokens: 2, stopToken: 5 };
 
   test("hold prompts with the span of their needle", async () => {

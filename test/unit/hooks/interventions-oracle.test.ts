@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { patchPaths } from "../../../backend/circuits/patching/path.ts";
-import { PATH_FORMS } from "../../../backend/common/patching.ts";
+import { PATH_MLPS } from "../../../backend/common/patching.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import { loadModel } from "../../../backend/models/load.ts";
@@ -52,18 +52,20 @@ describe("knocked-out attention is transformers' with the same entries of its ma
 
 describe("path patching is the patch made by hand in transformers", () => {
   const cases = oracle.paths.flatMap((path) =>
-    PATH_FORMS.flatMap((form) => (["q", "k", "v"] as const).map((through) => ({ ...path, form, through }))),
+    PATH_MLPS.flatMap((mlps) => (["q", "k", "v"] as const).map((through) => ({ ...path, mlps, through }))),
   );
   it.each(cases)(
-    "$model, form $form, through $through",
-    async ({ model: name, pair, into, form, through, ...theirs }) => {
+    "$model, MLPs $mlps, through $through",
+    async ({ model: name, pair, into, mlps, through, ...theirs }) => {
       const model = await load(name);
       const [layer, head] = into;
-      const result = await patchPaths(model, { pairs: [pair], into: [{ layer, head }], through, form });
-      expect(result.form).toBe(form);
+      const result = await patchPaths(model, { pairs: [pair], into: [{ layer, head }], through, mlps, kvGroup: true });
+      expect(result.mlps).toBe(mlps);
       expect(result.clean).toBeCloseTo(theirs.clean, 3);
       expect(result.corrupt).toBeCloseTo(theirs.corrupt, 3);
-      expect(farthest(result.patched[0], theirs.patched[form][through])).toBeLessThan(2e-4);
+      expect(
+        farthest(result.patched[0], theirs.patched[({ frozen: "direct", recomputed: "mlps" } as const)[mlps]][through]),
+      ).toBeLessThan(2e-4);
       model.dispose();
     },
   );

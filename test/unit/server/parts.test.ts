@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeadscopeError, unknownName } from "../../../backend/common/errors.ts";
-import type { PathForm } from "../../../backend/common/patching.ts";
+import type { PathMlps } from "../../../backend/common/patching.ts";
 import { isInside } from "../../../backend/files.ts";
 import { WorkerCrash } from "../../../backend/jobs/client.ts";
 import { subjectOf } from "../../../backend/jobs/kind.ts";
@@ -305,12 +305,12 @@ describe("how much a path patching computes", () => {
     const context = { models: { describe: async () => ({ config }) }, interactive: {} };
     const efforts = new Efforts(context as never, new AbortController().signal);
     const pairs = [{ clean: [1, 2, 3], corrupt: [1, 4, 3], answer: 5, wrong: 6 }];
-    const runs = async (form: PathForm): Promise<number> => {
-      const { flops } = await efforts.patch({ model: "m", pairs, into: ["3.0"], through: "q", form });
+    const runs = async (mlps: PathMlps): Promise<number> => {
+      const { flops } = await efforts.patch({ model: "m", pairs, into: ["3.0"], through: "q", mlps });
       return flops / forwardFlops(config, 3, 1) - 2; // the clean and the corrupt run apart
     };
     // Six senders in each of three layers: a quarter of the model behind them, and the layers before it.
-    expect(await runs("direct")).toBeCloseTo(6 * (3 / 4), 6);
-    expect(await runs("mlps")).toBeCloseTo(6 * (4 / 4 + 3 / 4 + 2 / 4), 6);
+    expect(await runs("frozen")).toBeCloseTo(6 * (3 / 4), 6);
+    expect(await runs("recomputed")).toBeCloseTo(6 * (4 / 4 + 3 / 4 + 2 / 4), 6);
   });
 });

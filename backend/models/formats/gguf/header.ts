@@ -226,13 +226,11 @@ export function parseGgufHeader(prefix: Uint8Array, size: number, path: string):
   const cursor = new Cursor(prefix, size, path);
   const version = cursor.u32("the version");
   if (version !== 2 && version !== 3) {
-    const found = (version & 0xffff) === 0 ? "big-endian" : `of version ${version}`;
+    const kind = (version & 0xffff) === 0 ? "big-endian" : `of version ${version}`;
     throw new HeadscopeError(
       "unsupported",
-      `${path} is a GGUF file ${found}; versions 2 and 3, little-endian, are read`,
-      {
-        remedy: "convert it with a current llama.cpp",
-      },
+      `${path} is a GGUF file ${kind}; versions 2 and 3, little-endian, are read`,
+      { remedy: "convert it with a current llama.cpp" },
     );
   }
   const tensorCount = cursor.count("the tensor count", 8 + 4 + 8 + 4 + 8, GGUF_HEADER.tensors);

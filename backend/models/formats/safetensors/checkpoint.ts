@@ -70,9 +70,7 @@ export async function openSafetensors(
         throw new HeadscopeError(
           "unsupported",
           `${path}: tensor "${name}" is ${entry.dtype}; expected ${FLOATS.join(", ")}`,
-          {
-            remedy: "save the model's weights as floats",
-          },
+          { remedy: "save the model's weights as floats" },
         );
       }
       const stored = decodeTensor(entry.dtype, await source.read(entry.offset, entry.bytes));

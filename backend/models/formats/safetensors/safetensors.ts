@@ -6,7 +6,7 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import { type ByteSource, corrupt, openBytes } from "../bytes.ts";
 import { bf16ToF32, f16ToF32, toBf16, toF16 } from "../half.ts";
-import { jsonFault } from "../json-keys.ts";
+import { jsonFault } from "../json-file.ts";
 
 /** Bytes of one element by dtype, for every dtype that headscope reads and writes. */
 const DTYPE_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, I8: 1, BOOL: 1 } as const;
@@ -52,8 +52,8 @@ function parseEntry(
   if (!isObject(value)) throw corrupt(path, `${label} has no description`);
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== "string" || !/^[A-Z][A-Z0-9_]{0,31}$/.test(dtype)) {
-    const known = Object.keys(ALL_BYTES).join(", ");
-    throw corrupt(path, `${label} has the dtype ${JSON.stringify(dtype)?.slice(0, 40)}; expected one such as ${known}`);
+    const names = Object.keys(ALL_BYTES).join(", ");
+    throw corrupt(path, `${label} has the dtype ${JSON.stringify(dtype)?.slice(0, 40)}; expected one such as ${names}`);
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) throw corrupt(path, `${label} has no valid shape`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize) || offsets[0]! > offsets[1]!) {
@@ -140,8 +140,8 @@ export async function readSafetensorsHeader(
 const isRead = (dtype: string): dtype is Dtype => Object.hasOwn(DTYPE_BYTES, dtype);
 
 function unreadDtype(path: string, name: string, dtype: string): HeadscopeError {
-  const known = Object.keys(DTYPE_BYTES).join(", ");
-  return new HeadscopeError("unsupported", `${path}: tensor "${name}" is ${dtype}; ${known} are read`, {
+  const names = Object.keys(DTYPE_BYTES).join(", ");
+  return new HeadscopeError("unsupported", `${path}: tensor "${name}" is ${dtype}; ${names} are read`, {
     remedy: "convert it to one of them",
   });
 }

@@ -22,8 +22,8 @@ function weightMap(path: string, index: Readonly<Record<string, unknown>>): Map<
   for (const [tensor, file] of Object.entries(map as Record<string, unknown>)) {
     // A name with a folder in it could reach any file of the machine.
     if (!isPlainName(file) || !file.endsWith(".safetensors")) {
-      const found = (JSON.stringify(file) ?? "nothing").slice(0, 80);
-      throw corrupt(path, `tensor "${tensor}" lies in ${found}; expected the name of a safetensors file beside it`);
+      const label = (JSON.stringify(file) ?? "nothing").slice(0, 80);
+      throw corrupt(path, `tensor "${tensor}" lies in ${label}; expected the name of a safetensors file beside it`);
     }
     places.set(tensor, file);
   }

@@ -74,10 +74,10 @@ async function fill(client: HubClient, { file, repo, revision, onBytes }: BlobRe
       const before = at;
       try {
         for await (const chunk of client.bytes({ repo, revision }, file, at)) {
-          const wanted = chunk.subarray(0, file.bytes - at);
-          hash.update(wanted);
-          await handle.write(wanted, 0, wanted.length, at);
-          at += wanted.length;
+          const part = chunk.subarray(0, file.bytes - at);
+          hash.update(part);
+          await handle.write(part, 0, part.length, at);
+          at += part.length;
           onBytes?.(at);
           if (at === file.bytes) break; // whatever else comes, the hash decides on what is here
         }
@@ -121,8 +121,6 @@ function lost({ path, bytes }: HubFile, repo: string, at: number): HeadscopeErro
   return new HeadscopeError(
     "network",
     `the connection is lost again and again at byte ${at} of ${bytes} of ${path} of ${repo}`,
-    {
-      remedy: "pull again to go on from there",
-    },
+    { remedy: "pull again to go on from there" },
   );
 }

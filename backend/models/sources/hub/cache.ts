@@ -120,8 +120,8 @@ export async function removeHubModel(ref: string): Promise<number> {
   if (stray || !folder || !existsSync(folder)) return 0;
   const gone = new Set(filesBelow(folder).filter((path) => file === undefined || path === join(folder, file)));
   const contents = new Set([...gone].map((path) => blobOf(repo, path) ?? path));
-  const kept = namesIn(snapshots).flatMap((each) => filesBelow(join(snapshots, each)));
-  for (const path of kept.filter((each) => !gone.has(each))) contents.delete(blobOf(repo, path) ?? path);
+  const others = namesIn(snapshots).flatMap((each) => filesBelow(join(snapshots, each)));
+  for (const path of others.filter((each) => !gone.has(each))) contents.delete(blobOf(repo, path) ?? path);
   const freed = [...contents].reduce((sum, path) => sum + ownSize(path), 0);
   for (const path of new Set([...gone, ...contents])) await rm(path, { force: true });
   if (filesBelow(folder).length === 0) {
@@ -161,8 +161,8 @@ async function modelsAt(repo: string, commit: string): Promise<CachedModel[]> {
 /** Revisions that stand for a commit, with the files that say so. */
 function refsTo(repo: string, commit: string): Map<string, string> {
   const folder = join(repoFolder(repo), "refs");
-  const found = filesBelow(folder).filter((path) => commitIn(repo, path) === commit);
-  return new Map(found.map((path) => [relative(folder, path).replaceAll(sep, "/"), path]));
+  const files = filesBelow(folder).filter((path) => commitIn(repo, path) === commit);
+  return new Map(files.map((path) => [relative(folder, path).replaceAll(sep, "/"), path]));
 }
 
 /** The commit that a file of `refs` holds. */
@@ -183,8 +183,8 @@ export async function readShards(path: string): Promise<string[] | undefined> {
   const { size, mtimeMs, ino } = statSync(path);
   if (size > LONGEST_INDEX) return undefined;
   const stamp = `${size} ${mtimeMs} ${ino}`;
-  const known = indices.get(path);
-  if (known?.stamp === stamp) return known.shards;
+  const cached = indices.get(path);
+  if (cached?.stamp === stamp) return cached.shards;
   const shards = await readFile(path, "utf8")
     .then((text) => shardsOf(JSON.parse(text)))
     .catch(() => undefined);
@@ -209,14 +209,14 @@ export function bytesOf(path: string): number {
 
 /** Bytes of a file, links followed; 0 for what is none. */
 function sizeOf(path: string): number {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found?.isFile() ? found.size : 0;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() ? stats.size : 0;
 }
 
 /** Bytes of a file itself; 0 for a link. */
 function ownSize(path: string): number {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isFile() ? found.size : 0;
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() ? stats.size : 0;
 }
 
 /** Tells whether a path is a plain file in the repository's folder, its own links followed. */
@@ -243,8 +243,8 @@ function blobOf(repo: string, link: string): string | undefined {
 }
 
 function isFileOrLink(path: string): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found !== undefined && (found.isFile() || found.isSymbolicLink());
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats !== undefined && (stats.isFile() || stats.isSymbolicLink());
 }
 
 /** The path after all links; undefined where they lead nowhere. */

@@ -95,9 +95,9 @@ export class HubClient {
         return fetch(...request);
       };
       for await (const entry of listFiles({ ...subject, ...path, hubUrl: this.settings.endpoint, fetch: page })) {
-        const found = entrySchema.safeParse(entry);
-        if (!found.success || ++entries > MOST.entries) throw this.#strange(`no list of files of ${subject.repo}`);
-        if (found.data !== undefined) files.push(found.data);
+        const parsed = entrySchema.safeParse(entry);
+        if (!parsed.success || ++entries > MOST.entries) throw this.#strange(`no list of files of ${subject.repo}`);
+        if (parsed.data !== undefined) files.push(parsed.data);
       }
     });
     return files;
@@ -175,19 +175,19 @@ export class HubClient {
 
   /**
    * The library's fetch.
-   * @param given ends a request, which is then not tried again
+   * @param limit ends a request, which is then not tried again
    * @param take makes of an answer what the library gets; what it throws of the connection counts as a lost one
    */
-  #fetchFor(subject: Subject, given?: AbortSignal, take?: (answer: Response) => Promise<Response>): typeof fetch {
+  #fetchFor(subject: Subject, limit?: AbortSignal, take?: (answer: Response) => Promise<Response>): typeof fetch {
     return async (input, init) => {
       for (let attempt = 0; ; attempt++) {
-        const first = await this.#once(String(input), init, given ?? AbortSignal.timeout(this.#stallMs));
+        const first = await this.#once(String(input), init, limit ?? AbortSignal.timeout(this.#stallMs));
         const answer = first instanceof Response && first.ok && take ? await take(first).catch(lostOrThrown) : first;
         if (answer instanceof Response && answer.ok) return answer;
         this.#unlessCancelled();
         if (answer instanceof Response) await answer.body?.cancel();
         if (answer instanceof Response && !BUSY.includes(answer.status)) throw this.#refused(subject, answer);
-        if (attempt === RETRIES || given?.aborted) throw this.#unreachable(answer);
+        if (attempt === RETRIES || limit?.aborted) throw this.#unreachable(answer);
         const seconds = answer instanceof Response ? Number(answer.headers.get("retry-after")) : 0;
         await this.pause(attempt, Number.isFinite(seconds) ? 1000 * seconds : 0);
       }
@@ -264,9 +264,7 @@ async function wholeAnswer(answer: Response): Promise<Response> {
       throw new HeadscopeError(
         "network",
         `${new URL(answer.url).origin} gives more than ${LONGEST_ANSWER} bytes of JSON`,
-        {
-          remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one",
-        },
+        { remedy: "check that HF_ENDPOINT is a Hugging Face hub or a mirror of one" },
       );
     parts.push(part);
   }

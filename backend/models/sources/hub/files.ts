@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import { isPlainName } from "../../../setup/names.mjs";
+import { FILES_BESIDE } from "../../formats/model-folder.ts";
 import { formatHubRef, type HubRef } from "./ref.ts";
 
 /** A file in a repository. */
@@ -23,19 +24,7 @@ export interface Selection {
 export const INDEX = "model.safetensors.index.json";
 
 /** Every file that may be fetched beside the weights: text and the SentencePiece model, nothing that runs when it is read. */
-const BESIDE: ReadonlySet<string> = new Set([
-  "config.json",
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.json",
-  "merges.txt",
-  "tokenizer.model",
-  "chat_template.jinja",
-  "chat_template.json",
-]);
+const BESIDE: ReadonlySet<string> = new Set(["config.json", "chat_template.json", ...FILES_BESIDE]);
 
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/;
 
@@ -86,9 +75,7 @@ function whole(ref: HubRef, file: HubFile): HubFile {
   throw new HeadscopeError(
     "unsupported",
     `${file.path} of ${formatHubRef(ref)} is one of several pieces of a GGUF file`,
-    {
-      remedy: "choose one that is whole, or join the pieces (llama-gguf-split --merge) and give the path",
-    },
+    { remedy: "choose one that is whole, or join the pieces (llama-gguf-split --merge) and give the path" },
   );
 }
 

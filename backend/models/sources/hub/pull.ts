@@ -54,9 +54,10 @@ export async function pullHubModel(name: string, options: HubPullOptions = {}): 
   const ref = parseHubRef(name);
   const settings = hubSettings();
   const here = cachedCommit(ref);
-  const known = here && (await checkpointIn(ref.repo, here, ref.file));
+  const cached = here && (await checkpointIn(ref.repo, here, ref.file));
   const { repo, revision } = ref;
-  if (known && settings.offline) return { ref: name, repo, revision, commit: here, path: known, bytes: bytesOf(known) };
+  if (cached && settings.offline)
+    return { ref: name, repo, revision, commit: here, path: cached, bytes: bytesOf(cached) };
   if (settings.offline)
     throw new HeadscopeError("missing", `${name} is not in ${hubCacheDir()}, and HF_HUB_OFFLINE forbids fetching it`, {
       remedy: "unset HF_HUB_OFFLINE and pull again",
@@ -124,8 +125,8 @@ async function shards(work: Work, index: HubFile, listing: readonly HubFile[]): 
       remedy: "tell the model's authors, or choose another revision",
     });
   return names.map((name) => {
-    const found = listing.find(({ path }) => path === name);
-    if (found) return found;
+    const file = listing.find(({ path }) => path === name);
+    if (file) return file;
     throw new HeadscopeError("missing", `${INDEX} of ${repo} names ${name}, which is not there`, {
       remedy: "tell the model's authors, or choose another revision",
     });

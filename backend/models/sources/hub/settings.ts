@@ -46,8 +46,8 @@ function isTrue(value: string | undefined): boolean {
 }
 
 function tokenOf(env: Environment): string | undefined {
-  const given = (env["HF_TOKEN"] || env["HUGGING_FACE_HUB_TOKEN"])?.trim();
-  if (given) return given;
+  const token = (env["HF_TOKEN"] || env["HUGGING_FACE_HUB_TOKEN"])?.trim();
+  if (token) return token;
   if (isTrue(env["HF_HUB_DISABLE_IMPLICIT_TOKEN"])) return undefined;
   try {
     return readFileSync(env["HF_TOKEN_PATH"] || join(home(env), "token"), "utf8").trim() || undefined;

@@ -140,9 +140,9 @@ function attributes(item: Value, path: Value | undefined): Value[] {
     .map((names) =>
       names.split(".").reduce<Value>((holder, name) => {
         const { value } = holder;
-        const found = value instanceof Map ? value.get(name) : Array.isArray(value) ? value[Number(name)] : undefined;
-        if (found === undefined) throw new Lack(`the messages hold nothing of the name "${name}" to sort by`);
-        return found as Value;
+        const item = value instanceof Map ? value.get(name) : Array.isArray(value) ? value[Number(name)] : undefined;
+        if (item === undefined) throw new Lack(`the messages hold nothing of the name "${name}" to sort by`);
+        return item as Value;
       }, item),
     );
 }
@@ -185,8 +185,8 @@ class PythonInterpreter extends OpenBase {
     const items = (list.value as Value[]).map((item) =>
       item.type === "TupleValue" ? listed(item.value as Value[]) : item,
     );
-    const known = { type: "Known", value: listed(items) };
-    return { ...node, iterable: selects ? { ...iterable, lhs: known } : known };
+    const literal = { type: "Known", value: listed(items) };
+    return { ...node, iterable: selects ? { ...iterable, lhs: literal } : literal };
   }
 
   /** Keeps what a turn has written before a break or continue stays written; the package drops it. */
@@ -220,8 +220,8 @@ class PythonInterpreter extends OpenBase {
     if (object.type === "StringValue" && Object.hasOwn(METHODS, name))
       return wrapped(METHODS[name]!(object.value as string, this.#arguments(node.args ?? [], scope)));
     if (object.type === "ObjectValue" && name === "items") return this.#pairs(object, scope);
-    const known = { type: "Known", value: object };
-    const method = this.evaluateMemberExpression({ ...callee, object: known }, scope);
+    const literal = { type: "Known", value: object };
+    const method = this.evaluateMemberExpression({ ...callee, object: literal }, scope);
     if (method.type === "UndefinedValue") throw new Error(`${name}() of a ${object.type}`);
     return super.evaluateCallExpression({ ...node, callee: { type: "Known", value: method } }, scope);
   }
@@ -245,8 +245,8 @@ class PythonInterpreter extends OpenBase {
     if (operator === "%" && left.type === "StringValue") return wrapped(percent(left.value as string, right));
     if ((operator === "in" || operator === "not in") && Array.isArray(right.value))
       return wrapped((right.value as Value[]).some((item) => equal(item, left)) === (operator === "in"));
-    const known = (value: Value) => ({ type: "Known", value });
-    const result = super.evaluateBinaryExpression({ ...node, left: known(left), right: known(right) }, scope);
+    const literal = (value: Value) => ({ type: "Known", value });
+    const result = super.evaluateBinaryExpression({ ...node, left: literal(left), right: literal(right) }, scope);
     // The remainder has the sign of the divisor in Python.
     if (operator !== "%") return result;
     const [rest, divisor] = [Number(result.value), Number(right.value)];
@@ -256,8 +256,8 @@ class PythonInterpreter extends OpenBase {
   override applyFilter(operand: Value, filter: Node, scope: Environment): Value {
     const name = (filter.type === "CallExpression" ? filter.callee! : filter).value as string;
     if (Object.hasOwn(FILTERS, name)) {
-      const found = FILTERS[name]!(operand, this.#arguments(filter.args ?? [], scope));
-      if (found !== undefined) return Array.isArray(found) ? listed(found as Value[]) : wrapped(found);
+      const filtered = FILTERS[name]!(operand, this.#arguments(filter.args ?? [], scope));
+      if (filtered !== undefined) return Array.isArray(filtered) ? listed(filtered as Value[]) : wrapped(filtered);
     }
     const result = super.applyFilter(operand, filter, scope);
     if (name !== "dictsort" && name !== "items") return result;
@@ -323,9 +323,9 @@ function strftimeNow(format: string): string {
     "%": "%",
   };
   return format.replace(/%(-?)(.)/gs, (whole, bare: string, part: string) => {
-    const found = parts[part];
-    if (found === undefined) throw new Error(`strftime_now("${whole}")`);
-    return bare === "" ? found : found.replace(/^[0 ]/, "");
+    const item = parts[part];
+    if (item === undefined) throw new Error(`strftime_now("${whole}")`);
+    return bare === "" ? item : item.replace(/^[0 ]/, "");
   });
 }
 

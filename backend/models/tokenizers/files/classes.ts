@@ -111,6 +111,6 @@ const BY_MODEL: Readonly<Record<string, string>> = {
  * @returns undefined for a class whose files say everything
  */
 export function tokenizerClass(name: unknown, modelType: unknown): TokenizerClass | undefined {
-  const own = typeof name === "string" ? name.replace(/Fast$/, "") : BY_MODEL[String(modelType)];
-  return own !== undefined && Object.hasOwn(CLASSES, own) ? CLASSES[own] : undefined;
+  const key = typeof name === "string" ? name.replace(/Fast$/, "") : BY_MODEL[String(modelType)];
+  return key !== undefined && Object.hasOwn(CLASSES, key) ? CLASSES[key] : undefined;
 }

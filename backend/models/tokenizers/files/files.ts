@@ -50,19 +50,19 @@ export async function tokenizerOf(checkpoint: Checkpoint): Promise<TokenizerResu
 }
 
 async function pathsIn(folder: string): Promise<Paths> {
-  const found = new Map<string, string>();
+  const paths = new Map<string, string>();
   const look = async (names: readonly string[]): Promise<void> => {
     for (const name of names) {
       const path = await fileBeside(folder, name);
-      if (path !== undefined) found.set(name, path);
+      if (path !== undefined) paths.set(name, path);
     }
   };
   for (const names of VOCABULARIES) {
-    const whole = VOCABULARIES.some((vocabulary) => vocabulary.every((name) => found.has(name)));
+    const whole = VOCABULARIES.some((vocabulary) => vocabulary.every((name) => paths.has(name)));
     if (!whole) await look(names);
   }
-  if (found.size > 0) await look(SETTINGS);
-  return found;
+  if (paths.size > 0) await look(SETTINGS);
+  return paths;
 }
 
 async function tokenizerAt(paths: Paths): Promise<Tokenizer | undefined> {
@@ -91,8 +91,8 @@ async function settingsAt(paths: Paths): Promise<TokenizerSettings> {
   };
   const template = paths.get("chat_template.jinja");
   // Newer folders keep the template in a file of its own, which then counts.
-  const own = template === undefined ? {} : { chat_template: await readModelText(template, LONGEST_TEMPLATE) };
-  const config = { ...(await json("tokenizer_config.json")), ...own };
+  const fields = template === undefined ? {} : { chat_template: await readModelText(template, LONGEST_TEMPLATE) };
+  const config = { ...(await json("tokenizer_config.json")), ...fields };
   const specialTokensMap = await json("special_tokens_map.json");
   const addedTokens = await json("added_tokens.json");
   return {

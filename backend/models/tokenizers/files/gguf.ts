@@ -115,8 +115,8 @@ export interface GgufTokenizer {
 export function describeGgufTokenizer(metadata: Metadata): GgufTokenizer {
   const name = metadata["tokenizer.ggml.model"];
   if (typeof name !== "string" || !Object.hasOwn(KINDS, name)) {
-    const found = name === undefined ? "no tokenizer" : `a tokenizer of kind "${String(name)}"`;
-    throw unsupported(`the GGUF file has ${found}; "gpt2" (byte-level BPE) and "llama" (SentencePiece) are read`);
+    const label = name === undefined ? "no tokenizer" : `a tokenizer of kind "${String(name)}"`;
+    throw unsupported(`the GGUF file has ${label}; "gpt2" (byte-level BPE) and "llama" (SentencePiece) are read`);
   }
   const tokens = strings(metadata, "tokenizer.ggml.tokens", MOST_TOKENS);
   const long = tokens.find((token) => token.length > LONGEST_TOKEN);
@@ -127,7 +127,7 @@ export function describeGgufTokenizer(metadata: Metadata): GgufTokenizer {
   const template = metadata["tokenizer.chat_template"];
   const [bos, eos] = [tokenId(common, "bos"), tokenId(common, "eos")];
   const flag = (key: string, otherwise: boolean) => (metadata[`tokenizer.ggml.${key}`] ?? otherwise) === true;
-  const one = (wanted: boolean, id: number | undefined) => (wanted && id !== undefined ? [id] : []);
+  const one = (adds: boolean, id: number | undefined) => (adds && id !== undefined ? [id] : []);
   return {
     steps: { ...steps, added_tokens: addedTokens(common) },
     written,
@@ -170,8 +170,8 @@ function strangers({ metadata, tokens }: Common): string[] {
 function byteLevel({ metadata, ids, tokens }: Common): Kind {
   const pre = metadata["tokenizer.ggml.pre"] ?? "gpt-2";
   if (typeof pre !== "string" || !Object.hasOwn(PREPARATIONS, pre)) {
-    const known = Object.keys(PREPARATIONS).join(", ");
-    throw unsupported(`the tokenizer cuts texts as "${String(pre)}"; ${known} are known`);
+    const names = Object.keys(PREPARATIONS).join(", ");
+    throw unsupported(`the tokenizer cuts texts as "${String(pre)}"; ${names} are known`);
   }
   const { pre_tokenizer, normalizer = null, ignore_merges = false, addsBos = false } = PREPARATIONS[pre]!;
   const merges = pairs(strings(metadata, "tokenizer.ggml.merges", MOST_MERGES), ids);
@@ -258,10 +258,10 @@ function strings(metadata: Metadata, key: string, most: number): readonly string
 function numbers(metadata: Metadata, key: string, length: number): ArrayLike<number> | undefined {
   const value = metadata[key];
   if (!ArrayBuffer.isView(value)) return undefined;
-  const found = value as Int32Array | Float32Array;
-  if (found.length !== length) throw damaged(`${key} has ${found.length} entries for ${length} tokens`);
-  if (Array.prototype.some.call(found, Number.isNaN)) throw damaged(`${key} holds NaN`);
-  return found;
+  const entries = value as Int32Array | Float32Array;
+  if (entries.length !== length) throw damaged(`${key} has ${entries.length} entries for ${length} tokens`);
+  if (Array.prototype.some.call(entries, Number.isNaN)) throw damaged(`${key} holds NaN`);
+  return entries;
 }
 
 const isId = (id: unknown, size: number): id is number =>

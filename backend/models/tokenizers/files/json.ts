@@ -88,11 +88,11 @@ export function folderTokenizer(
 ): Tokenizer {
   if (other === undefined) checkBudgets(document);
   const config = settings.config ?? {};
-  const known = tokenizerClass(config["tokenizer_class"], settings.modelType);
-  const special = new SpecialTokens(document, settings, defaultTokens(document, known, other));
+  const tokenizerKind = tokenizerClass(config["tokenizer_class"], settings.modelType);
+  const special = new SpecialTokens(document, settings, defaultTokens(document, tokenizerKind, other));
   const added_tokens = [...special.inFile, ...special.added];
   let steps: TokenizerDocument = { ...document, added_tokens };
-  if (other === undefined) steps = withPrefixSpace(steps, config, known);
+  if (other === undefined) steps = withPrefixSpace(steps, config, tokenizerKind);
   const pipeline = built(() => new Pipeline(steps, other?.own));
   const id = (name: string) => (special.named[name] === undefined ? undefined : pipeline.id(special.named[name]));
   const [bos, eos] = [id("bos_token"), id("eos_token")];
@@ -112,7 +112,7 @@ export function folderTokenizer(
  */
 function defaultTokens(
   document: TokenizerDocument,
-  known?: TokenizerClass,
+  tokenizerKind?: TokenizerClass,
   other?: OtherFiles,
 ): Record<string, string> {
   const vocab = (document.model as { vocab?: object } | null | undefined)?.vocab ?? {};
@@ -120,7 +120,9 @@ function defaultTokens(
   const contents = new Set(added.map(({ content }) => content));
   const has = (token: string) =>
     other?.own?.vocabulary.ids.has(token) || contents.has(token) || Object.hasOwn(vocab, token);
-  return Object.fromEntries(Object.entries({ ...known?.tokens, ...other?.tokens }).filter(([, token]) => has(token)));
+  return Object.fromEntries(
+    Object.entries({ ...tokenizerKind?.tokens, ...other?.tokens }).filter(([, token]) => has(token)),
+  );
 }
 
 function byFlags(config: Json, bos: number | undefined, eos: number | undefined): Around {
@@ -136,8 +138,8 @@ function templateOf(value: unknown): string | undefined {
         (entry) => typeof entry?.template === "string",
       )
     : [];
-  const chosen = named.find((entry) => entry?.name === "default") ?? named[0];
-  return chosen?.template as string | undefined;
+  const template = named.find((entry) => entry?.name === "default") ?? named[0];
+  return template?.template as string | undefined;
 }
 
 /** An added token in any of the files: its text, or an object that holds it. */
@@ -168,8 +170,9 @@ class SpecialTokens {
     const take = (value: unknown, name?: string): void => {
       for (const token of asAdded(value)) {
         if (name !== undefined) named[name] = token.content;
-        const known = name !== undefined && NAMED.includes(name as never) ? settingsOf.get(token.content) : undefined;
-        special.push({ ...(known ?? token), special: true, normalized: (known ?? token)["normalized"] ?? false });
+        const isNamed = name !== undefined && NAMED.includes(name as never);
+        const settings = (isNamed ? settingsOf.get(token.content) : undefined) ?? token;
+        special.push({ ...settings, special: true, normalized: settings["normalized"] ?? false });
       }
     };
     for (const name of NAMED) take(values[name] === undefined ? defaults[name] : values[name], name);
@@ -218,9 +221,9 @@ function fromFile(addedTokens: Json | undefined): Added[] {
 function withPrefixSpace(
   document: TokenizerDocument,
   config: Json,
-  known: TokenizerClass | undefined,
+  tokenizerKind: TokenizerClass | undefined,
 ): TokenizerDocument {
-  if (known?.setsPrefixSpace !== true) return document;
+  if (tokenizerKind?.setsPrefixSpace !== true) return document;
   const add_prefix_space = config["add_prefix_space"] === true;
   const changed = (step: unknown): unknown =>
     (step as Json | null | undefined)?.["type"] === "ByteLevel" ? { ...(step as Json), add_prefix_space } : step;

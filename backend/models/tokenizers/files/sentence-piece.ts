@@ -188,9 +188,9 @@ function normalizerOf(spec: NormalizerSpec, userDefined: Trie, suffix: boolean):
     for (const part of prefixes(text, map, userDefined)) {
       if (blank && spec.removeExtraWhitespace && part === " ") continue;
       blank = false;
-      const kept = afterSpace ? part.replace(/^ +/, "") : part;
-      result += kept.replaceAll(" ", space);
-      if (kept !== "") afterSpace = spec.removeExtraWhitespace && kept.endsWith(" ");
+      const text = afterSpace ? part.replace(/^ +/, "") : part;
+      result += text.replaceAll(" ", space);
+      if (text !== "") afterSpace = spec.removeExtraWhitespace && text.endsWith(" ");
     }
     if (blank) return "";
     let end = result.length;
@@ -206,10 +206,10 @@ function* prefixes(text: string, map: Charsmap | undefined, userDefined: Trie): 
     const char = String.fromCodePoint(text.codePointAt(at)!);
     let length = own.value >= 0 ? own.end - at : char.length;
     let part = text.slice(at, at + length);
-    const found = own.value >= 0 ? undefined : map?.lookUp(utf8(text.slice(at, at + REACH)), true);
-    if (found !== undefined) {
-      length = unitsOf(text, at, found.length);
-      part = found.text;
+    const match = own.value >= 0 ? undefined : map?.lookUp(utf8(text.slice(at, at + REACH)), true);
+    if (match !== undefined) {
+      length = unitsOf(text, at, match.length);
+      part = match.text;
     }
     yield part;
     at += length;

@@ -17,8 +17,8 @@ export function tokenizerFromVocab(
   settings: TokenizerSettings,
 ): Tokenizer {
   const name = settings.config?.["tokenizer_class"] ?? settings.modelType;
-  const known = tokenizerClass(settings.config?.["tokenizer_class"], settings.modelType);
-  if (known === undefined)
+  const tokenizerKind = tokenizerClass(settings.config?.["tokenizer_class"], settings.modelType);
+  if (tokenizerKind === undefined)
     throw new HeadscopeError(
       "unsupported",
       `the tokenizer is vocab.json and merges.txt of ${JSON.stringify(name ?? null)}, which don't say how texts are cut`,
@@ -27,7 +27,7 @@ export function tokenizerFromVocab(
   const vocabulary = vocabularyOf(vocab);
   const pairs = merges.split(/\r?\n/).filter((line) => line !== "" && !line.startsWith("#version"));
   const model = new Bpe(vocabulary, pairs, { fuse_unk: false, byte_fallback: false, ignore_merges: false });
-  return folderTokenizer(known.steps(settings.config?.["add_prefix_space"] === true), settings, {
+  return folderTokenizer(tokenizerKind.steps(settings.config?.["add_prefix_space"] === true), settings, {
     own: { vocabulary, model },
   });
 }

@@ -41,7 +41,7 @@ export class Bpe implements TokenIds {
       const [first, second] = [vocabulary.ids.get(left), vocabulary.ids.get(right)];
       const whole = vocabulary.ids.get(left + right.slice(prefix.length));
       if (first === undefined || second === undefined || whole === undefined)
-        throw damaged(`the merge ${shown(merge)} joins no two tokens into a third`);
+        throw damaged(`the merge ${brief(merge)} joins no two tokens into a third`);
       this.#ranks.set(first, second, rank);
       this.#joined[rank] = whole;
     }
@@ -57,12 +57,12 @@ export class Bpe implements TokenIds {
         return;
       }
     }
-    let found = this.#cache.get(piece);
-    if (found === undefined) {
-      found = this.#merged(this.#symbols(piece));
-      if (piece.length < CACHED_LENGTH && this.#cache.size < CACHED) this.#cache.set(piece, found);
+    let tokens = this.#cache.get(piece);
+    if (tokens === undefined) {
+      tokens = this.#merged(this.#symbols(piece));
+      if (piece.length < CACHED_LENGTH && this.#cache.size < CACHED) this.#cache.set(piece, tokens);
     }
-    for (const id of found) ids.push(id);
+    for (const id of tokens) ids.push(id);
   }
 
   #merged(symbols: number[]): number[] {
@@ -124,7 +124,7 @@ export class Bpe implements TokenIds {
     if (typeof unk_token !== "string") return undefined;
     const id = this.#vocabulary.ids.get(unk_token);
     if (id === undefined)
-      throw damaged(`${shown(char)} is unknown to it, and so is its unknown token ${shown(unk_token)}`);
+      throw damaged(`${brief(char)} is unknown to it, and so is its unknown token ${brief(unk_token)}`);
     return id;
   }
 }
@@ -132,8 +132,8 @@ export class Bpe implements TokenIds {
 function pairOf(merge: unknown): [string, string] {
   const parts = typeof merge === "string" ? merge.split(" ") : merge;
   if (!Array.isArray(parts) || parts.length !== 2 || parts.some((part) => typeof part !== "string"))
-    throw damaged(`the merge ${shown(merge)} is no pair of tokens`);
+    throw damaged(`the merge ${brief(merge)} is no pair of tokens`);
   return parts as [string, string];
 }
 
-const shown = (value: unknown): string => (JSON.stringify(value) ?? "undefined").slice(0, 80);
+const brief = (value: unknown): string => (JSON.stringify(value) ?? "undefined").slice(0, 80);

@@ -94,13 +94,13 @@ export class Trie {
   }
 
   /** Calls back with end and value of every text that begins at a place, shortest first. */
-  from(text: string, start: number, found: (end: number, value: number) => void): void {
+  from(text: string, start: number, visit: (end: number, value: number) => void): void {
     let node = 0;
     for (let at = start; at < text.length; at++) {
       node = this.#edges.get(node, text.charCodeAt(at));
       if (node < 0) return;
       const value = this.#values[node]!;
-      if (value >= 0) found(at + 1, value);
+      if (value >= 0) visit(at + 1, value);
     }
   }
 

@@ -35,7 +35,7 @@ export class SentencePieceBpe implements TokenIds {
 
   encode(text: string, ids: number[]): void {
     const ranks = this.#rankings();
-    const known = this.#pieces.ids;
+    const vocabulary = this.#pieces.ids;
     const starts: number[] = [];
     const ends: number[] = [];
     const frozen = new Set<number>();
@@ -51,12 +51,12 @@ export class SentencePieceBpe implements TokenIds {
     const places = mergeAll(starts.length, {
       rank: (left, right) => {
         if (ends[right]! - starts[left]! > this.#longest || frozen.has(left) || frozen.has(right)) return -1;
-        const id = known.get(text.slice(starts[left], ends[right]));
+        const id = vocabulary.get(text.slice(starts[left], ends[right]));
         return id === undefined ? -1 : ranks[id]!;
       },
       join: (left, right) => {
         const whole = text.slice(starts[left], ends[right]);
-        if (this.#pieces.isUnused?.(known.get(whole)!)) seams.set(whole, ends[left]! - starts[left]!);
+        if (this.#pieces.isUnused?.(vocabulary.get(whole)!)) seams.set(whole, ends[left]! - starts[left]!);
         ends[left] = ends[right]!;
       },
     });
@@ -74,14 +74,14 @@ export class SentencePieceBpe implements TokenIds {
 
   /** Appends the ids of a part. @returns whether it is unknown; unknown parts that follow each other are one token */
   #push(part: string, ids: number[], afterUnknown: boolean): boolean {
-    const { ids: known, isPiece, byteFallback, unknown } = this.#pieces;
-    const id = known.get(part);
+    const { ids: vocabulary, isPiece, byteFallback, unknown } = this.#pieces;
+    const id = vocabulary.get(part);
     if (id !== undefined && isPiece(id)) {
       ids.push(id);
       return false;
     }
     if (byteFallback) {
-      const bytes = Array.from(utf8(part), (byte) => known.get(byteToken(byte)));
+      const bytes = Array.from(utf8(part), (byte) => vocabulary.get(byteToken(byte)));
       if (!bytes.includes(undefined)) {
         for (const byte of bytes) ids.push(byte!);
         return false;

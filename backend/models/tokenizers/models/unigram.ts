@@ -81,13 +81,13 @@ export class Unigram implements TokenIds {
 
   #push(text: string, ids: number[]): void {
     const { byteFallback, unknown, left_out } = this.#settings;
-    const known = this.vocabulary.ids;
-    const id = known.get(text);
+    const vocabulary = this.vocabulary.ids;
+    const id = vocabulary.get(text);
     if (id !== undefined && !left_out?.(id)) {
       ids.push(id);
       return;
     }
-    const bytes = byteFallback ? Array.from(utf8(text), (byte) => known.get(byteToken(byte))) : [undefined];
+    const bytes = byteFallback ? Array.from(utf8(text), (byte) => vocabulary.get(byteToken(byte))) : [undefined];
     if (!bytes.includes(undefined)) {
       for (const byte of bytes) ids.push(byte!);
       return;

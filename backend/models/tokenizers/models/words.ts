@@ -51,9 +51,9 @@ export class WordPiece implements TokenIds {
 
   encode(piece: string, ids: number[]): void {
     const { unknown, longest } = this.#settings;
-    const found = [...piece].length > longest ? undefined : this.#parts(piece);
-    if (found === undefined) ids.push(unknownOf(this.#vocabulary, unknown));
-    else ids.push(...found);
+    const parts = [...piece].length > longest ? undefined : this.#parts(piece);
+    if (parts === undefined) ids.push(unknownOf(this.#vocabulary, unknown));
+    else ids.push(...parts);
   }
 
   #parts(piece: string): number[] | undefined {

@@ -19,8 +19,8 @@ export function expression(pattern: Pattern, part: string): RegExp {
     return translate(pattern.Regex);
   } catch (error) {
     if (!(error instanceof UnknownPattern)) throw error;
-    const shown = JSON.stringify(pattern.Regex.slice(0, 60));
-    throw notFollowed(part, `the pattern ${shown} is not known; ${error.message}`, error);
+    const label = JSON.stringify(pattern.Regex.slice(0, 60));
+    throw notFollowed(part, `the pattern ${label} is not known; ${error.message}`, error);
   }
 }
 
@@ -32,9 +32,9 @@ function* matches(text: string, expression: RegExp): Generator<[number, number]>
   let previous = -1;
   for (let at = 0; at <= text.length; ) {
     expression.lastIndex = at;
-    const found = expression.exec(text);
-    if (found === null) return;
-    const [start, end] = [found.index, found.index + found[0].length];
+    const matches = expression.exec(text);
+    if (matches === null) return;
+    const [start, end] = [matches.index, matches.index + matches[0].length];
     if (start === end && end === previous) {
       at += (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
       continue;
@@ -78,11 +78,11 @@ const JOINS: Readonly<Record<Behavior, (match: boolean, before: boolean) => bool
  */
 export function cut(text: string, expression: RegExp, behavior: Behavior, invert = false): string[] {
   const backwards = behavior === "MergedWithNext";
-  const found = spans(text, expression, invert);
-  if (backwards) found.reverse();
+  const matches = spans(text, expression, invert);
+  if (backwards) matches.reverse();
   const pieces: { start: number; end: number }[] = [];
   let before = false;
-  for (const { start, end, match } of found) {
+  for (const { start, end, match } of matches) {
     const last = pieces.at(-1);
     if (behavior === "Removed" && match) continue;
     if (last !== undefined && JOINS[behavior](match, before)) {

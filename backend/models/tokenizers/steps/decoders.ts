@@ -27,8 +27,8 @@ export function decoder(step: Decoder): Decode {
       return (tokens) =>
         tokens.map((token, index) => token.replaceAll(step.suffix, index === tokens.length - 1 ? "" : " "));
     case "Replace": {
-      const found = expression(step.pattern, PART);
-      return (tokens) => tokens.map((token) => replaceAll(token, found, step.content));
+      const pattern = expression(step.pattern, PART);
+      return (tokens) => tokens.map((token) => replaceAll(token, pattern, step.content));
     }
     case "Strip":
       // Rust's tokenizers end in a panic where a token is shorter than what is taken from its end.

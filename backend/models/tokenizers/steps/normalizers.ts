@@ -49,8 +49,8 @@ export function normalizer(step: Normalizer): Normalize {
         return step.strip_left ? right.replace(LEADING, "") : right;
       };
     case "Replace": {
-      const found = expression(step.pattern, PART);
-      return (text) => replaceAll(text, found, step.content);
+      const pattern = expression(step.pattern, PART);
+      return (text) => replaceAll(text, pattern, step.content);
     }
     case "Precompiled":
       return precompiled(new Uint8Array(Buffer.from(step.precompiled_charsmap, "base64")));

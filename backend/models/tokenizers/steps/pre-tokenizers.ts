@@ -44,8 +44,8 @@ export function preTokenizer(step: PreTokenizer): PreTokenize {
     case "FixedLength":
       return each((piece) => runs(piece, step.length));
     case "Split": {
-      const found = expression(step.pattern, PART);
-      return each((piece) => cut(piece, found, step.behavior, step.invert));
+      const pattern = expression(step.pattern, PART);
+      return each((piece) => cut(piece, pattern, step.behavior, step.invert));
     }
     case "ByteLevel":
       return each((piece) => {
@@ -92,8 +92,8 @@ function metaspace(step: Extract<PreTokenizer, { type: "Metaspace" }>): PreToken
   return (pieces, first) =>
     pieces.flatMap((piece, index) => {
       const text = piece.replaceAll(" ", replacement);
-      const wanted = prepends === "always" || (prepends === "first" && first && index === 0);
-      const marked = wanted && !text.startsWith(replacement) ? replacement + text : text;
+      const adds = prepends === "always" || (prepends === "first" && first && index === 0);
+      const marked = adds && !text.startsWith(replacement) ? replacement + text : text;
       return step.split ? cut(marked, mark, "MergedWithNext") : [marked];
     });
 }

@@ -31,7 +31,7 @@ export class Charsmap {
    */
   lookUp(bytes: Uint8Array, longest: boolean, start = 0): { length: number; text: string } | undefined {
     const trie = this.#trie;
-    let found: { length: number; value: number } | undefined;
+    let match: { length: number; value: number } | undefined;
     let node = offset(trie[0] ?? 0);
     for (let at = start; at < bytes.length; at++) {
       node ^= bytes[at]!;
@@ -39,16 +39,16 @@ export class Charsmap {
       if ((unit & 0x800000ff) >>> 0 !== bytes[at]) break;
       node ^= offset(unit);
       if (((unit >>> 8) & 1) === 1) {
-        found = { length: at + 1 - start, value: (trie[node] ?? 0) & 0x7fffffff };
+        match = { length: at + 1 - start, value: (trie[node] ?? 0) & 0x7fffffff };
         if (!longest) break;
       }
     }
-    if (found === undefined || found.value >= this.#texts.length) return undefined;
-    const end = this.#texts.indexOf(0, found.value);
+    if (match === undefined || match.value >= this.#texts.length) return undefined;
+    const end = this.#texts.indexOf(0, match.value);
     const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(
-      this.#texts.subarray(found.value, end < 0 ? undefined : end),
+      this.#texts.subarray(match.value, end < 0 ? undefined : end),
     );
-    return { length: found.length, text };
+    return { length: match.length, text };
   }
 }
 

@@ -28,7 +28,15 @@ export type Behavior = z.infer<typeof Behavior>;
 const step = <const Type extends string, Shape extends z.ZodRawShape>(type: Type, shape: Shape) =>
   z.strictObject({ type: z.literal(type), ...shape });
 
-const Scheme = z.enum(["always", "first", "never"]);
+/** Settings of every ByteLevel. */
+const BYTES = { add_prefix_space: bool.optional(), trim_offsets: bool.optional(), use_regex: bool.optional() };
+/** Settings of every Metaspace, but `split`. */
+const SPACES = {
+  replacement: char,
+  prepend_scheme: z.enum(["always", "first", "never"]).optional(),
+  add_prefix_space: bool.optional(),
+  str_rep: text.optional(),
+};
 
 const NORMALIZERS = [
   step("NFC", {}),
@@ -61,18 +69,8 @@ const PRE_TOKENIZERS = [
   step("Whitespace", {}),
   step("WhitespaceSplit", {}),
   step("BertPreTokenizer", {}),
-  step("ByteLevel", {
-    add_prefix_space: bool.default(true),
-    trim_offsets: bool.optional(),
-    use_regex: bool.default(true),
-  }),
-  step("Metaspace", {
-    replacement: char,
-    prepend_scheme: Scheme.optional(),
-    add_prefix_space: bool.optional(),
-    split: bool.default(true),
-    str_rep: text.optional(),
-  }),
+  step("ByteLevel", { ...BYTES, add_prefix_space: bool.default(true), use_regex: bool.default(true) }),
+  step("Metaspace", { ...SPACES, split: bool.default(true) }),
   step("Split", { pattern: Pattern, behavior: Behavior, invert: bool }),
   step("Punctuation", { behavior: Behavior.default("Isolated") }),
   step("Digits", { individual_digits: bool.default(false) }),
@@ -107,11 +105,7 @@ const POST_PROCESSORS = [
     trim_offsets: bool.optional(),
     add_prefix_space: bool.optional(),
   }),
-  step("ByteLevel", {
-    add_prefix_space: bool.optional(),
-    trim_offsets: bool.optional(),
-    use_regex: bool.optional(),
-  }),
+  step("ByteLevel", BYTES),
 ] as const;
 /** A step of the post-processor: what stands around a whole text. */
 export type PostProcessor =
@@ -123,19 +117,9 @@ export const PostProcessor: z.ZodType<PostProcessor> = z.lazy(() =>
 );
 
 const DECODERS = [
-  step("ByteLevel", {
-    add_prefix_space: bool.optional(),
-    trim_offsets: bool.optional(),
-    use_regex: bool.optional(),
-  }),
+  step("ByteLevel", BYTES),
   step("WordPiece", { prefix: text, cleanup: bool }),
-  step("Metaspace", {
-    replacement: char,
-    prepend_scheme: Scheme.optional(),
-    add_prefix_space: bool.optional(),
-    split: bool.optional(),
-    str_rep: text.optional(),
-  }),
+  step("Metaspace", { ...SPACES, split: bool.optional() }),
   step("BPEDecoder", { suffix: text }),
   step("Replace", { pattern: Pattern, content: inserted }),
   step("Strip", { content: char, start: count, stop: count }),

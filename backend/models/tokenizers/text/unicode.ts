@@ -33,17 +33,17 @@ const inside = (ranges: string): string =>
 const newer = inside(NEWER);
 
 /** A class of JavaScript's (flag v) without the characters that Rust's tokenizers don't know yet. */
-const known = (members: string): string => `[[${members}]--[${newer}]]`;
+const assigned = (members: string): string => `[[${members}]--[${newer}]]`;
 
 /** Character classes of Rust's tokenizers, in JavaScript's terms with the flag v. */
 export const CLASSES = {
   space: "\\p{White_Space}",
-  digit: known("\\p{Nd}"),
+  digit: assigned("\\p{Nd}"),
   /** `\w` of Rust's regex crate. */
-  rustWord: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"),
+  rustWord: assigned("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"),
   /** `\w` of Oniguruma, inside of a class and outside. */
-  word: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"),
-  wordAlone: known("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾"),
+  word: assigned("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"),
+  wordAlone: assigned("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}²³¹¼-¾"),
   numeric: "\\p{N}",
   punctuation: `[[\\p{P}!-\\/:-@\\[-\`\\{-~\\u{166d}\\u{111c9}]--[${inside(NO_PUNCTUATION)}]]`,
   mark: `[[\\p{M}\\u{1cf2}\\u{1cf3}]--[${inside(NO_MARKS)}]]`,
@@ -88,13 +88,13 @@ const PROPERTIES: ReadonlyMap<string, string> = new Map([
     Co: "Private_Use",
   }),
   // U+0295 was a small letter before Unicode 16.
-  ["ll", known("\\p{Ll}\\u{295}")],
-  ["lowercaseletter", known("\\p{Ll}\\u{295}")],
+  ["ll", assigned("\\p{Ll}\\u{295}")],
+  ["lowercaseletter", assigned("\\p{Ll}\\u{295}")],
   ["lo", `[\\p{Lo}--[\\u{295}${newer}]]`],
   ["otherletter", `[\\p{Lo}--[\\u{295}${newer}]]`],
   ["c", `[\\p{C}${newer}]`],
   ["cn", `[\\p{Cn}${newer}]`],
-  ["alphabetic", known("\\p{Alphabetic}")],
+  ["alphabetic", assigned("\\p{Alphabetic}")],
   ...[
     "Han",
     "Hiragana",
@@ -107,12 +107,12 @@ const PROPERTIES: ReadonlyMap<string, string> = new Map([
     "Hebrew",
     "Thai",
     "Devanagari",
-  ].map((script): [string, string] => [script.toLowerCase(), known(`\\p{Script=${script}}`)]),
+  ].map((script): [string, string] => [script.toLowerCase(), assigned(`\\p{Script=${script}}`)]),
 ]);
 
 function categories(names: Readonly<Record<string, string>>): [string, string][] {
   return Object.entries(names).flatMap(([short, long]): [string, string][] => {
-    const members = known(`\\p{${short}}`);
+    const members = assigned(`\\p{${short}}`);
     return [
       [short.toLowerCase(), members],
       [long.toLowerCase().replaceAll("_", ""), members],

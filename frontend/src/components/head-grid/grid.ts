@@ -112,26 +112,17 @@ export function moved(place: Head, key: string, values: HeadTable, orientation: 
     down ? to(place.layer, place.head + step) : to(place.layer + step, place.head);
   const across = (step: number): Head =>
     down ? to(place.layer + step, place.head) : to(place.layer, place.head + step);
-  switch (key) {
-    case "ArrowRight":
-      return along(1);
-    case "ArrowLeft":
-      return along(-1);
-    case "ArrowDown":
-      return across(1);
-    case "ArrowUp":
-      return across(-1);
-    case "Home":
-      return along(-Infinity);
-    case "End":
-      return along(Infinity);
-    case "PageUp":
-      return across(-Infinity);
-    case "PageDown":
-      return across(Infinity);
-    default:
-      return undefined;
-  }
+  const steps: Readonly<Record<string, () => Head>> = {
+    ArrowRight: () => along(1),
+    ArrowLeft: () => along(-1),
+    ArrowDown: () => across(1),
+    ArrowUp: () => across(-1),
+    Home: () => along(-Infinity),
+    End: () => along(Infinity),
+    PageUp: () => across(-Infinity),
+    PageDown: () => across(Infinity),
+  };
+  return steps[key]?.();
 }
 
 /** The way in which the selection takes in heads. */

@@ -1,11 +1,12 @@
 import type { RunCurves, RunDetail } from "../../../../backend/common/api/runs.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { readRun } from "../../../../backend/common/run-reference.ts";
 import { get } from "../../api/client.ts";
 import { Documents } from "../../api/documents.svelte.ts";
 import { Answer } from "../../state/answer.svelte.ts";
 import { events } from "../../state/events.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
-import { documentMetrics, type Metric, runOf, trainingMetrics } from "./metrics.ts";
+import { documentMetrics, type Metric, trainingMetrics } from "./metrics.ts";
 
 /** Scores, masks and training of the heads of the present model, for the Heads page and for the card of a head on any page. */
 class HeadMetrics {
@@ -16,7 +17,7 @@ class HeadMetrics {
   scrub = $state<number>();
   readonly #masks = new Documents<HeadMask>((id) => get(`/api/masks/${id}`));
 
-  readonly run = $derived(runOf(workspace.model));
+  readonly run = $derived(readRun(workspace.model));
 
   /** The step whose measurements are shown: that of the checkpoint, else the last. */
   readonly step = $derived(this.scrub ?? this.run?.step ?? this.detail.value?.checkpoints.at(-1) ?? Infinity);

@@ -182,13 +182,6 @@ export function perQueryHead({ axis, values }: Metric, { heads, kvHeads }: HeadS
   return values.map((row) => row.flatMap((value) => new Array<number>(size).fill(value)));
 }
 
-/** The run and step that a model's name stands for: "run:ID" or "run:ID@STEP". */
-export function runOf(ref: string): { readonly id: string; readonly step?: number } | undefined {
-  const found = /^run:([^@]+)(?:@(\d+))?$/.exec(ref);
-  if (found === null) return undefined;
-  return { id: found[1]!, ...(found[2] === undefined ? {} : { step: Number(found[2]) }) };
-}
-
 /** Metrics that tell heads apart that score alike by another probe. */
 const TELLING = ["retrieval", "previous-token"];
 

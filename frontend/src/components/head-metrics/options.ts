@@ -1,4 +1,5 @@
 import { percentile } from "../../heads/finder/finder.ts";
+import type { Table } from "../card/files.ts";
 import type { Ranked } from "../head-grid/grid.ts";
 import type { Metric } from "./metrics.ts";
 
@@ -12,11 +13,7 @@ export function metricOptions(metrics: readonly Metric[]): { value: string; labe
 }
 
 /** A ranking as a table of text; heads of one value have the rank of their first. @param total heads that were ranked, of which these may be some */
-export function rankedCsv(
-  ranked: readonly Ranked[],
-  metric: Metric,
-  total = ranked.length,
-): { columns: string[]; rows: (string | number)[][] } {
+export function rankedCsv(ranked: readonly Ranked[], metric: Metric, total = ranked.length): Table {
   return {
     columns: ["layer", metric.axis === "heads" ? "head" : "kv_head", metric.name, "rank", "percentile"],
     rows: ranked.map(({ layer, head, value, ties: [first, last] }) => [

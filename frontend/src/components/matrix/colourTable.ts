@@ -1,3 +1,6 @@
+import { heatStops, token } from "../../colours.ts";
+import { type Contrast, place, type Scale } from "./contrast.ts";
+
 /**
  * Colours of values, by the upper 19 bits of their f32 form: sign, exponent and 10 bits of the fraction, which is all that a
  * half-precision value has. A pixel then costs one look-up, whatever the contrast, and a new contrast costs one table.
@@ -51,6 +54,11 @@ export function colourTable(
   table.fill(at(high), top, INFINITY_KEY + 1);
   table.fill(packed(none), INFINITY_KEY + 1);
   return table;
+}
+
+/** The colours that the page has for values on a scale. Reactive on the theme. */
+export function themedTable(contrast: Contrast, scale: Scale): ColourTable {
+  return colourTable(place(contrast, scale), scale.high, heatStops(), token("--danger"));
 }
 
 /** The colour at a place from 0 to 1 between the stops. */

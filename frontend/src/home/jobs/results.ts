@@ -11,24 +11,21 @@ export interface ResultLink {
   readonly label: string;
 }
 
+/** Page and name of the results of a kind of job. */
+const PLACES: Readonly<Record<string, readonly [PageName, string]>> = {
+  probe: ["heads", "Scores"],
+  history: ["training", "History"],
+  "mask-search": ["inference", "Mask"],
+  needle: ["inference", "Answers"],
+};
+
 /** The link to what a job has done; undefined where there is nothing to see. */
 export function resultOf({ kind, status, result }: JobSummary, runs: readonly string[]): ResultLink | undefined {
   if (kind === "train" && runs.length > 0) return { page: "training", params: runsParam.to(runs), label: "Curves" };
   if (status !== "done" || result === undefined) return undefined;
-  switch (kind) {
-    case "probe":
-      return { page: "heads", params: {}, label: "Scores" };
-    case "history":
-      return { page: "training", params: {}, label: "History" };
-    case "mask-search":
-      return { page: "inference", params: {}, label: "Mask" };
-    case "needle":
-      return { page: "inference", params: {}, label: "Answers" };
-    case "experiment":
-      return { page: "experiments", params: reportParams(result), label: "Report" };
-    default:
-      return undefined;
-  }
+  if (kind === "experiment") return { page: "experiments", params: reportParams(result), label: "Report" };
+  const page = PLACES[kind];
+  return page && { page: page[0], params: {}, label: page[1] };
 }
 
 /** The report that this job has written; a job of an earlier version knows no more than its preset. */

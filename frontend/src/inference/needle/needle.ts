@@ -1,6 +1,7 @@
 import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
 import { plotText } from "../../../../backend/common/figures/text.ts";
 import { counted } from "../../../../backend/common/plural.ts";
+import type { Table } from "../../components/card/files.ts";
 
 export type Side = "full" | "masked";
 
@@ -56,7 +57,7 @@ function ascending(values: readonly number[]): number[] {
 }
 
 /** Columns and rows of the answers, for a table and CSV: one row a question and side. */
-export function needleRows(trials: readonly NeedleTrial[]): { columns: string[]; rows: (string | number)[][] } {
+export function needleRows(trials: readonly NeedleTrial[]): Table {
   return {
     columns: [
       "length",

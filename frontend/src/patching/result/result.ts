@@ -1,5 +1,5 @@
 import { plotText } from "../../../../backend/common/figures/text.ts";
-import { formatHead, groupOf, type HeadShape } from "../../../../backend/common/heads/head.ts";
+import { formatHead, groupOf, type HeadShape, readHead } from "../../../../backend/common/heads/head.ts";
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { Figure } from "../../components/plot/figure.ts";
@@ -28,9 +28,8 @@ export function placeName(patched: Patched, { layer, column }: Pick<Found, "laye
 
 /** The query heads that a cell of a table by head stands for: those of its group where it is a KV head. */
 export function queryHeads(name: string, { node, path }: Patched, shape: HeadShape): string[] {
-  const [layer, head] = name.split(".").map(Number) as [number, number];
   if (path !== undefined || !ofKvHeads(node)) return [name];
-  return groupOf({ layer, head }, shape).map(formatHead);
+  return groupOf(readHead(name)!, shape).map(formatHead);
 }
 
 /** Share of restoration below which a path counts as nothing. */

@@ -1,6 +1,7 @@
 import type { RunDetail, RunSummary } from "../../../../backend/common/api/runs.ts";
 import { parameterText } from "../../../../backend/common/command-line.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
+import { groupBy } from "../../components/head-grid/grid.ts";
 import { figure } from "../../format.ts";
 import { type Curves, curveOf, valueAt } from "../curves/curves.ts";
 import { type Metric, rises } from "../curves/metrics.ts";
@@ -17,9 +18,7 @@ export interface Series {
 /** One series a run, or with `together` one for the chosen runs of each group of seeds. */
 export function seriesOf(runs: readonly RunSummary[], together: boolean): Series[] {
   if (!together) return runs.map(({ id }, colour) => ({ id, title: id, runs: [id], colour }));
-  const groups = new Map<string, RunSummary[]>();
-  for (const run of runs) groups.set(run.group, [...(groups.get(run.group) ?? []), run]);
-  return [...groups.values()].map((members, colour) => {
+  return [...groupBy(runs, ({ group }) => group).values()].map((members, colour) => {
     const [first] = members as [RunSummary, ...RunSummary[]];
     const seeds = members.map(({ seed }) => seed).join(", ");
     const title = members.length === 1 ? first.id : `${first.group}, seeds ${seeds}`;

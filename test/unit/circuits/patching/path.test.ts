@@ -64,8 +64,10 @@ describe("path patching of the constructed induction circuit", () => {
         { layer: 1, head: 1 },
         { layer: 2, head: 0 },
       ],
-      /1\.1 and 2\.0 are in different layers/,
+      /there is no head 2\.0/,
     ],
+    [["m1"], /no MLP/],
+    [["1"], /"1" is not a head/],
   ])("refuses receivers that can't be: %j", async (into, message) => {
     await expect(patchPaths(model, { pairs: [pair], into, through: "k" })).rejects.toThrow(message);
   });

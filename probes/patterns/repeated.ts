@@ -1,12 +1,12 @@
 import { z } from "zod";
-import { HeadscopeError } from "../backend/common/errors.ts";
-import { Random } from "../backend/common/random.ts";
-import { randomIds, repeatedRows } from "../backend/common/token-rows.ts";
-import type { Model } from "../backend/models/model.ts";
-import { tokenPool } from "../backend/models/tokens.ts";
-import type { PatternSum } from "../backend/models/transformer/attention.ts";
-import { tf } from "../backend/runtime/tf.ts";
-import { fitLength, type ProbeContext } from "./base.ts";
+import { HeadscopeError } from "../../backend/common/errors.ts";
+import { Random } from "../../backend/common/random.ts";
+import { randomIds, repeatedRows } from "../../backend/common/token-rows.ts";
+import type { Model } from "../../backend/models/model.ts";
+import { tokenPool } from "../../backend/models/tokens.ts";
+import type { PatternSum } from "../../backend/models/transformer/attention.ts";
+import { tf } from "../../backend/runtime/tf.ts";
+import { fitLength, type ProbeContext } from "../base.ts";
 
 const LENGTH = 50;
 
@@ -33,12 +33,12 @@ export const repeated = {
     }
     tokens.forEach((row, r) => {
       if (repetition(row) === length) return;
-      const found = repetition(row);
+      const repeats = repetition(row);
       throw new HeadscopeError("input", `row ${r} (${row.length} tokens) is not BOS r r with r of ${length} tokens`, {
         remedy:
-          found === undefined
+          repeats === undefined
             ? "give a first token and then the same tokens twice: the probe scores repeated rows, not text"
-            : `say length=${found}, or give other rows`,
+            : `say length=${repeats}, or give other rows`,
       });
     });
     return tokens;

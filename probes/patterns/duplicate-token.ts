@@ -1,4 +1,4 @@
-import { evenAttention, patternProbe } from "./base.ts";
+import { evenAttention, patternProbe } from "../base.ts";
 import { meanAttentionBack, repeated, repeatedParameters } from "./repeated.ts";
 
 /** Attention from each token of a repetition to its first occurrence. */

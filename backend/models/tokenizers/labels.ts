@@ -1,11 +1,10 @@
-import type { Tokenizer } from "../models/tokenizers/tokenizer.ts";
+import { CHAR_BYTES, wholeText } from "./text/bytes.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** Stands in a decoded text for bytes that are no whole character. */
 const BROKEN = "\ufffd";
 /** Tokens that one run of characters may share; a character has four bytes at most. */
 const LONGEST_GROUP = 16;
-
-const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
 /** A tokenizer as far as labels need it. */
 type Labelled = Pick<Tokenizer, "token" | "spelling">;
@@ -38,28 +37,15 @@ function partBytes(tokenizer: Labelled, id: number): readonly number[] | undefin
   if (!tokenizer.token(id).includes(BROKEN)) return undefined;
   const spelling = tokenizer.spelling(id);
   const bytes = spelling === undefined ? undefined : bytesOf(spelling);
-  return bytes === undefined || whole(bytes) !== undefined ? undefined : bytes;
+  return bytes === undefined || wholeText(bytes) !== undefined ? undefined : bytes;
 }
 
 /** Bytes of a token as byte-level vocabularies spell them (GPT-2), or as vocabularies that fall back to bytes do: <0xE8>. */
 function bytesOf(spelling: string): readonly number[] | undefined {
   const fallback = /^<0x([0-9A-Fa-f]{2})>$/.exec(spelling)?.[1];
   if (fallback !== undefined) return [Number.parseInt(fallback, 16)];
-  const bytes = [...spelling].map((character) => BYTES.get(character));
+  const bytes = [...spelling].map((character) => CHAR_BYTES.get(character));
   return bytes.includes(undefined) ? undefined : (bytes as number[]);
-}
-
-/** The byte that each character of byte-level vocabularies stands for: printable ones for themselves, others from U+0100 on. */
-const BYTES: ReadonlyMap<string, number> = byteCharacters();
-
-function byteCharacters(): Map<string, number> {
-  const bytes = new Map<string, number>();
-  let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) {
-    const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-    bytes.set(String.fromCodePoint(printable ? byte : next++), byte);
-  }
-  return bytes;
 }
 
 /** The characters that the first few of some tokens make up together; undefined where they make up none. */
@@ -70,19 +56,10 @@ function characters(
   for (const [i, part] of parts.entries()) {
     if (part === undefined) return undefined;
     bytes.push(...part);
-    const text = whole(bytes);
+    const text = wholeText(bytes);
     if (text !== undefined) return { text, tokens: i + 1 };
   }
   return undefined;
-}
-
-/** Text of bytes that are UTF-8 as a whole. */
-function whole(bytes: readonly number[]): string | undefined {
-  try {
-    return strict.decode(Uint8Array.from(bytes));
-  } catch {
-    return undefined;
-  }
 }
 
 const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, "0");
@@ -93,10 +70,10 @@ function hexLabel(bytes: readonly number[]): string {
   for (let first = 0; first < bytes.length; ) {
     const length = [1, 2, 3, 4].find((count) => {
       const some = bytes.slice(first, first + count);
-      return some.length === count && whole(some) !== undefined;
+      return some.length === count && wholeText(some) !== undefined;
     });
     const some = bytes.slice(first, first + (length ?? 1));
-    label += length === undefined ? `<${hex(some[0]!)}>` : whole(some)!;
+    label += length === undefined ? `<${hex(some[0]!)}>` : wholeText(some)!;
     first += some.length;
   }
   return label;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { tokenLabel, tokenLabels } from "../../../backend/workers/token-labels.ts";
+import { tokenLabel, tokenLabels } from "../../../../backend/models/tokenizers/labels.ts";
 
 /** A vocabulary of spellings; texts are what their bytes decode to alone. */
 function tokenizerOf(spellings: readonly string[], texts: Readonly<Record<string, string>> = {}) {

@@ -1,0 +1,140 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { localWindow } from "../../models/config.ts";
+import { runStage, type StageRequests } from "../../models/forward/stage.ts";
+import type { Model } from "../../models/model.ts";
+import type { BlockWeights } from "../../models/weights/block-parts.ts";
+import { type Flat, flatten, widenBlock } from "../../models/weights/weights.ts";
+import { tf } from "../../runtime/tf.ts";
+import { halves, splitAttention, splitMlp } from "./split-block.ts";
+
+const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
+
+/** Cosines and sines of positions [positions, 1, rotary_dim], of layers of either kind; none where the model does not rotate. */
+export interface Rotations {
+  readonly global: readonly Tensor[];
+  readonly local: readonly Tensor[];
+  dispose(): void;
+}
+
+/** The rotations of the first positions. */
+export function rotationsOf(model: Model, positions: number): Rotations {
+  const { rotary_dim, rotary_local } = model.config;
+  const of = (local: boolean): Tensor[] => {
+    const tables = model.rotaryUpTo(positions, local);
+    if (!tables) return [];
+    return [tables.cos, tables.sin].map((table) =>
+      tf.tidy(() => tf.reshape(tf.slice(table, [0, 0], [positions, rotary_dim]), [positions, 1, rotary_dim])),
+    );
+  };
+  const global = of(false);
+  const local = rotary_local ? of(true) : global;
+  return { global, local, dispose: () => tf.dispose([...new Set([...global, ...local])]) };
+}
+
+/** Outputs of heads that read inputs of their own, less those of a reference run. */
+export interface HeadDifferences {
+  /** [rows, heads, positions * d_model] */
+  heads: Tensor;
+  /** Of what no head wrote [rows, positions, d_model]; absent where it does not differ between runs. */
+  rest?: Tensor | undefined;
+}
+
+/** One layer of a model whose nodes read inputs of their own, as captured functions. */
+export class SplitLayer {
+  readonly #model: Model;
+  readonly #layer: number;
+  readonly #attention: Flat<BlockWeights>;
+  readonly #mlp: Flat<BlockWeights>;
+  readonly #rotation: readonly Tensor[];
+  readonly #wide: ReturnType<typeof widenBlock>;
+
+  /** Widens the layer's weights where they are narrow; the caller disposes. */
+  constructor(model: Model, layer: number, rotations: Rotations) {
+    this.#model = model;
+    this.#layer = layer;
+    const narrow = model.weights.blocks[layer]!;
+    this.#wide = widenBlock(narrow);
+    const { attention, mlp } = halves(this.#wide?.block ?? narrow);
+    [this.#attention, this.#mlp] = [flatten(attention), flatten(mlp)];
+    this.#rotation = localWindow(model.config, layer) === undefined ? rotations.global : rotations.local;
+  }
+
+  /**
+   * Attention.
+   * @param change what each input has beside the stream [rows, 3 heads, positions * d_model]
+   * @param stream that all read [1 or rows, positions, d_model]
+   * @param reference outputs that are taken off: heads [1, heads, positions, d_model] and the rest
+   */
+  attention(change: Tensor, stream: Tensor, reference: { heads: Tensor; rest: Tensor | undefined }): HeadDifferences {
+    const { config, key } = this.#model;
+    const { n_heads: H, d_model } = config;
+    const rows = change.shape[0]!;
+    const [streams, T] = stream.shape as [number, number];
+    const local = localWindow(config, this.#layer);
+    const { rest } = reference;
+    const [heads, restChange] = this.#run({
+      key: `split attention|${key}|${local}`,
+      rows,
+      positions: T,
+      tensors: [change, stream, reference.heads, ...(rest ? [rest] : []), ...this.#rotation],
+      weights: this.#attention,
+      body: ([change, stream, heads, ...more], weights) => {
+        const own = rest ? more[0]! : undefined;
+        const [cos, sin] = rest ? more.slice(1) : more;
+        const inputs = tf.add(
+          tf.reshape(change!, [rows, 3 * H, T, d_model]),
+          tf.reshape(stream!, [streams, 1, T, d_model]),
+        );
+        const overRows = (table: Tensor): Tensor => tf.tile(table, [rows, 1, 1]);
+        const rotation = cos && sin ? { cos: overRows(cos), sin: overRows(sin) } : undefined;
+        const out = splitAttention(inputs, rotation, { weights, config }, { rows, positions: T, local });
+        const difference = tf.reshape(tf.sub(out.heads, heads!), [rows, H, T * d_model]);
+        return own ? [difference, tf.sub(out.rest!, own)] : [difference];
+      },
+    });
+    return { heads: heads!, rest: restChange };
+  }
+
+  /**
+   * The MLP's output less that of a reference run.
+   * @param change what its input has beside the stream [rows, positions * d_model]
+   * @param stream [1 or rows, positions, d_model] @param reference output that is taken off [1, positions, d_model]
+   * @returns [rows, positions * d_model]
+   */
+  mlp(change: Tensor, stream: Tensor, reference: Tensor): Tensor {
+    const { config, key } = this.#model;
+    const { d_model } = config;
+    const rows = change.shape[0]!;
+    const T = stream.shape[1]!;
+    const [out] = this.#run({
+      key: `split mlp|${key}`,
+      rows,
+      positions: T,
+      tensors: [change, stream, reference],
+      weights: this.#mlp,
+      body: ([change, stream, reference], weights) => {
+        const input = tf.add(tf.reshape(change!, [rows, T, d_model]), stream!);
+        const out = splitMlp(tf.reshape(input, [rows * T, d_model]), { weights, config });
+        return [tf.reshape(tf.sub(tf.reshape(out, [rows, T, d_model]), reference!), [rows, T * d_model])];
+      },
+    });
+    return out!;
+  }
+
+  dispose(): void {
+    this.#wide?.dispose();
+  }
+
+  #run(stage: {
+    key: string;
+    rows: number;
+    positions: number;
+    tensors: Tensor[];
+    weights: Flat<BlockWeights>;
+    body(tensors: Tensor[], weights: BlockWeights): Tensor[];
+  }): Tensor[] {
+    const { rows, positions, ...rest } = stage;
+    const extent = { rows, tokens: positions };
+    return runStage({ ...rest, extent, requests: NO_REQUESTS, xla: false, captured: true }).out;
+  }
+}

@@ -1,0 +1,181 @@
+import type { CircuitCurve, CircuitRunResult } from "../../common/api/circuits.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import type { Model } from "../../models/model.ts";
+import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { type Pair, pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
+import { circuitsPerBatch, type EdgeSet, runCircuits } from "./assembled-run.ts";
+import { edgeSet, type NamedEdges, namedEdges } from "./circuit-list.ts";
+import { curveAreas, faithfulnessOf } from "./faithfulness.ts";
+import { EdgeGraph } from "./graph.ts";
+import { checkRoom } from "./room.ts";
+import { runSources } from "./source-run.ts";
+
+/** Pairs that edges are measured on, and the way of long work. */
+export interface CircuitWork {
+  pairs: readonly Pair[];
+  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
+  prependBos?: boolean;
+  progress?: (done: number, total: number, label: string) => void;
+  signal?: AbortSignal;
+  /** Lets others in between layers of a long run. */
+  turn?: Turn;
+}
+
+/** Rules of the options of `CircuitWork`. */
+export const CIRCUIT_WORK: Rules<CircuitWork> = {
+  pairs: ANYTHING,
+  prependBos: YES_OR_NO,
+  progress: FUNCTION,
+  signal: ANYTHING,
+  turn: FUNCTION,
+};
+
+/** A circuit to run. */
+export interface CircuitRunOptions extends CircuitWork {
+  /** The result of `findCircuit`, `{edges: [{from, to}, ...]}`, or `{without: [{from, to}, ...]}`: all edges but these. */
+  circuit: unknown;
+  /** The first so many of its edges; default all. */
+  edges?: number;
+  /** Name of the circuit in errors, such as its file. */
+  source?: string;
+}
+
+/** A circuit to run at several sizes. */
+export interface CircuitCurveOptions extends Omit<CircuitRunOptions, "edges"> {
+  /** Numbers of edges: each runs the first so many of the circuit. */
+  sizes: readonly number[];
+}
+
+const RUN: Rules<CircuitRunOptions> = { ...CIRCUIT_WORK, circuit: ANYTHING, edges: whole(0), source: ANYTHING };
+const CURVE: Rules<CircuitCurveOptions> = {
+  ...CIRCUIT_WORK,
+  circuit: ANYTHING,
+  sizes: listOf(whole(0)),
+  source: ANYTHING,
+};
+
+/**
+ * Edge patching: the clean prompt's run in which every edge that is not in the circuit carries the corrupt prompt's output.
+ * @returns metrics, means over the pairs; the circuit of all edges gives the clean one, the empty one the corrupt one
+ * @throws HeadscopeError for pairs that `tokenPairs` refuses, an edge that the model lacks (named), a circuit of another model,
+ * more edges than the circuit has, and runs that do not fit into memory
+ */
+export async function runCircuit(model: Model, options: CircuitRunOptions): Promise<CircuitRunResult> {
+  checkOptions("runCircuit", options, RUN, ["pairs", "circuit"]);
+  const graph = new EdgeGraph(model.config);
+  const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
+  const edges = firstOf(named, options.edges ?? named.edges.length, graph);
+  const { clean, corrupt, metrics, ...rest } = await measureCircuits(model, options, [edgeSet(graph, edges)]);
+  const metric = metrics[0]!;
+  const faithfulness = faithfulnessOf(metric, { clean, corrupt });
+  return { clean, corrupt, metric, faithfulness, edges: edges.length, total: graph.size, ...rest };
+}
+
+/**
+ * The metric of a circuit cut to its first edges, at several sizes, with CPR and CMD.
+ * @throws as `runCircuit`
+ * @see Mueller et al. 2025, MIB: A Mechanistic Interpretability Benchmark, section 3
+ */
+export async function circuitCurve(model: Model, options: CircuitCurveOptions): Promise<CircuitCurve> {
+  checkOptions("circuitCurve", options, CURVE, ["pairs", "circuit", "sizes"]);
+  const graph = new EdgeGraph(model.config);
+  const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
+  const sizes = [...new Set(options.sizes)].toSorted((a, b) => a - b);
+  const circuits = sizes.map((size) => edgeSet(graph, firstOf(named, size, graph)));
+  const { clean, corrupt, metrics, ...rest } = await measureCircuits(model, options, circuits);
+  const curve = sizes.map((edges, i) => {
+    const metric = metrics[i]!;
+    return { edges, share: edges / graph.size, metric, faithfulness: faithfulnessOf(metric, { clean, corrupt }) };
+  });
+  return { clean, corrupt, total: graph.size, curve, ...curveAreas(curve), ...rest };
+}
+
+/** Metrics of circuits, means over the pairs. */
+export interface CircuitMetrics {
+  clean: number;
+  corrupt: number;
+  /** By circuit. */
+  metrics: number[];
+  notes?: string[];
+}
+
+/** Runs circuits on every pair. @throws as `runCircuit` */
+export async function measureCircuits(
+  model: Model,
+  options: CircuitWork,
+  circuits: readonly EdgeSet[],
+): Promise<CircuitMetrics> {
+  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
+  const graph = new EdgeGraph(model.config);
+  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
+  const { progress } = options;
+  const sums = { clean: 0, corrupt: 0, metrics: circuits.map(() => 0) };
+  const runs: { clean: number; corrupt: number }[] = [];
+  for (const [p, pair] of pairs.entries()) {
+    const onCircuits = (done: number): void =>
+      progress?.(p * circuits.length + done, pairs.length * circuits.length, "circuit runs");
+    const { clean, corrupt, metrics } = await measurePair(model, graph, { pair, circuits, options, onCircuits });
+    sums.clean += clean;
+    sums.corrupt += corrupt;
+    metrics.forEach((metric, c) => {
+      sums.metrics[c]! += metric;
+    });
+    runs.push({ clean, corrupt });
+  }
+  const n = pairs.length;
+  const notes = pairDoubts(runs);
+  return {
+    clean: sums.clean / n,
+    corrupt: sums.corrupt / n,
+    metrics: sums.metrics.map((sum) => sum / n),
+    ...(notes.length > 0 ? { notes } : {}),
+  };
+}
+
+/** Circuits' metrics on one pair. */
+async function measurePair(
+  model: Model,
+  graph: EdgeGraph,
+  work: { pair: TokenPair; circuits: readonly EdgeSet[]; options: CircuitWork; onCircuits(done: number): void },
+): Promise<Omit<CircuitMetrics, "notes">> {
+  const { pair, circuits, options, onCircuits } = work;
+  const { signal, turn } = options;
+  const between = turn ?? loopTurn(signal);
+  const interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
+  const clean = await runSources(model, pair, "clean", interrupts);
+  const corrupt = await runSources(model, pair, "corrupt", interrupts).catch((error) => {
+    clean.dispose();
+    throw error;
+  });
+  try {
+    const runs = { model, graph, pair, cleanEmbed: clean.pre[0]!, corrupt };
+    const metrics: number[] = [];
+    const size = circuitsPerBatch(runs);
+    for (let first = 0; first < circuits.length; first += size) {
+      metrics.push(...(await runCircuits(runs, circuits.slice(first, first + size), interrupts)));
+      onCircuits(metrics.length);
+      await between();
+    }
+    return { clean: clean.metric, corrupt: corrupt.metric, metrics };
+  } finally {
+    clean.dispose();
+    corrupt.dispose();
+  }
+}
+
+/** A circuit's first edges. @throws HeadscopeError (usage) for more than it has, or of one that has no order */
+function firstOf({ edges, without }: NamedEdges, count: number, graph: EdgeGraph): readonly number[] {
+  if (count === edges.length) return edges;
+  if (without)
+    throw new HeadscopeError("usage", "a circuit that is named by what it lacks has no first edges", {
+      remedy: "leave the number of edges out, or list the circuit's edges",
+      field: "edges",
+    });
+  if (count < edges.length) return edges.slice(0, count);
+  if (count === graph.size) return Array.from({ length: graph.size }, (_, edge) => edge);
+  throw new HeadscopeError("usage", `the first ${count} edges are asked of a circuit that lists ${edges.length}`, {
+    remedy: `ask for at most ${edges.length}, or find the circuit with --edges all`,
+    field: "edges",
+  });
+}

@@ -1,0 +1,119 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import type { MetricName } from "../../common/metrics.ts";
+import type { PatchDirection } from "../../common/patching.ts";
+import { notFinite } from "../../hooks/finite.ts";
+import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Model } from "../../models/model.ts";
+import type { Interrupts } from "../batches.ts";
+import { logitDifference } from "../loss.ts";
+import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
+import { metricValues, pairMetric } from "../metrics/measure.ts";
+import { pairDoubts, type TokenPair } from "../pairs.ts";
+
+/** One side of a pair, unpatched. */
+export interface SideRun {
+  readonly tokens: readonly number[];
+  /** By hook name, those that were asked for [1, positions, ...]. */
+  readonly activations: ReadonlyMap<string, Tensor>;
+  /** The stream behind the last layer [1, positions, d_model]. */
+  readonly resid: Tensor;
+  readonly logits: Tensor;
+}
+
+/** Both sides of a pair. */
+export interface Sides {
+  readonly pair: TokenPair;
+  /** The run that is patched: the corrupt one to denoise, the clean one to noise. */
+  readonly base: SideRun;
+  /** The run that activations are taken from. */
+  readonly source: SideRun;
+  /** Metric of either side. */
+  readonly clean: number;
+  readonly corrupt: number;
+  /** logit(answer) - logit(wrong) of either side, whatever is measured. */
+  readonly differences: { readonly clean: number; readonly corrupt: number };
+  /** The logits of the clean run, which kl is measured against. */
+  readonly cleanLogits: Tensor;
+  /** The metric of patched runs. @param logits [rows, 1, outputs] @returns one a row */
+  measure(logits: Tensor): number[];
+  dispose(): void;
+}
+
+/** The way in which a pair is patched and measured. */
+export interface SideOptions {
+  readonly metric: MetricName;
+  readonly direction: PatchDirection;
+  /** Hook names whose activations are kept of the run that is patched. */
+  readonly base: readonly string[];
+  /** Of the run that activations are taken from. */
+  readonly source: readonly string[];
+}
+
+/** Runs both sides of a pair. @throws HeadscopeError (input) for logits that are no numbers */
+export async function runSides(
+  model: Model,
+  pair: TokenPair,
+  { metric, direction, base, source }: SideOptions,
+  { onLayer, turn }: Interrupts,
+): Promise<Sides> {
+  const disposers: (() => void)[] = [];
+  const dispose = (): void => {
+    for (const each of disposers) each();
+  };
+  const side = async (tokens: number[], names: readonly string[]): Promise<SideRun & { difference: number }> => {
+    const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "last" }, { names, onLayer }, turn);
+    disposers.push(run.dispose);
+    const logits = run.logits!;
+    const difference = logitDifference(logits, pair)[0]!;
+    if (!Number.isFinite(difference)) throw notFinite(model, "the logits", [tokens]);
+    return { tokens, activations: run.activations, resid: run.resid, logits, difference };
+  };
+  const noise = direction === "noise";
+  try {
+    const clean = await side(pair.clean, noise ? base : source);
+    const corrupt = await side(pair.corrupt, noise ? source : base);
+    const measure = (logits: Tensor): number[] => metricValues(logits, pairMetric(metric, [pair], clean.logits));
+    return {
+      pair,
+      base: noise ? clean : corrupt,
+      source: noise ? corrupt : clean,
+      clean: measure(clean.logits)[0]!,
+      corrupt: measure(corrupt.logits)[0]!,
+      differences: { clean: clean.difference, corrupt: corrupt.difference },
+      cleanLogits: clean.logits,
+      measure,
+      dispose,
+    };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
+/** Measures of one pair, or means over several. */
+export interface Measured<T> {
+  clean: number;
+  corrupt: number;
+  /** The metric of each patched run; null where none was run. */
+  patched: T;
+}
+
+/** Means over pairs, and of more than one pair the 95 % interval of every mean, as if the pairs were drawn independently. */
+export interface MeasuredPairs<T> extends Measured<T> {
+  interval?: InPlaceOfNumbers<Measured<T>, [number, number]>;
+  /** Doubts about the pairs, such as a clean prompt that does not prefer its answer; absent where all is well. */
+  notes?: string[];
+}
+
+/** Results of several pairs as one. @param differences of the pairs' runs, for the doubts about them */
+export function overPairs<R extends Measured<unknown>>(
+  results: readonly R[],
+  differences: readonly Sides["differences"][],
+): R & Pick<MeasuredPairs<R["patched"]>, "interval" | "notes"> {
+  const notes = pairDoubts(differences);
+  return {
+    ...meanOf(results),
+    ...(results.length > 1 ? { interval: intervalsOf<Measured<R["patched"]>>(results) } : {}),
+    ...(notes.length > 0 ? { notes } : {}),
+  };
+}

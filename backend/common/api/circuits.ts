@@ -1,0 +1,98 @@
+import { z } from "zod";
+import { atMostKeys } from "../definitions/bounded.ts";
+import { CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
+import { headModelSchema } from "./documents.ts";
+import type { Data } from "./fields.ts";
+
+/** Name of the format of circuit files, as their field `format` has it. */
+export const CIRCUIT_FORMAT = "headscope.circuit/1";
+
+/** Keys of one object of a document, extra ones included. */
+const MOST_KEYS = 1_024;
+/** Edges of one file: several times those of any model that can be held. */
+const MOST_EDGES = 2 ** 24;
+
+const node = z.string().min(1).max(64);
+
+/** Schema of an edge by its ends: `embed`, `a{layer}.h{head}` or `m{layer}`, to `a{layer}.h{head}<q>`, `<k>` or `<v>`, `m{layer}` or `logits`. */
+export const circuitEdge = z.looseObject({ from: node, to: node });
+const edges = z.array(circuitEdge).max(MOST_EDGES);
+
+const sums = z.object({
+  edges: z.int().min(0),
+  sum: z.number(),
+  sumAbs: z.number(),
+});
+
+/** The file `headscope.circuit/1`: the edges of a model by falling absolute score. Extra keys pass. */
+export const circuitSchema = atMostKeys(
+  z.looseObject({
+    format: z.literal(CIRCUIT_FORMAT),
+    model: headModelSchema.exactOptional(),
+    method: z.enum(CIRCUIT_METHODS),
+    params: atMostKeys(z.record(z.string().max(200), z.unknown()), MOST_KEYS),
+    clean: z.number().describe("metric of the clean prompt, mean over the pairs"),
+    corrupt: z.number(),
+    total: z.int().min(1).describe("edges of the model"),
+    edges: z.array(circuitEdge.extend({ score: z.number() })).max(MOST_EDGES),
+    totals: z.record(z.enum(EDGE_GROUPS), sums).describe("over all edges that were scored"),
+    notes: z.array(z.string().max(1_000)).max(10_000).exactOptional(),
+  }),
+  MOST_KEYS,
+);
+/** A circuit as `circuit find` writes it. */
+export type Circuit = Data<typeof circuitSchema>;
+
+/** Schema of what names a circuit: its edges, such as those of a circuit file, or all edges but some. */
+export const circuitListSchema = atMostKeys(
+  z.looseObject({
+    format: z.literal(CIRCUIT_FORMAT).exactOptional(),
+    model: headModelSchema.exactOptional(),
+    total: z.int().min(1).exactOptional(),
+    edges: edges.exactOptional(),
+    without: edges.exactOptional(),
+  }),
+  MOST_KEYS,
+).refine(({ edges, without }) => (edges === undefined) !== (without === undefined), {
+  message: 'it has "edges" or "without", one of them',
+});
+/** A circuit by its edges, or by those that it lacks. */
+export type CircuitList = Data<typeof circuitListSchema>;
+
+const metrics = { clean: z.number(), corrupt: z.number() };
+const faithfulness = z
+  .number()
+  .nullable()
+  .describe("(metric - corrupt) / (clean - corrupt), of means over the pairs; null where the two are the same");
+const notes = z.array(z.string()).optional().describe("doubts about the pairs");
+
+/** Schema of a circuit's run. */
+export const circuitRunResult = z.object({
+  ...metrics,
+  metric: z.number(),
+  faithfulness,
+  edges: z.int().describe("edges of the circuit"),
+  total: z.int().describe("edges of the model"),
+  notes,
+});
+/** Metrics of a circuit's run, means over the pairs. */
+export type CircuitRunResult = Data<typeof circuitRunResult>;
+
+/** Schema of the runs of a circuit cut to several sizes. */
+export const circuitCurveResult = z.object({
+  ...metrics,
+  total: z.int(),
+  curve: z.array(
+    z.object({
+      edges: z.int(),
+      share: z.number().describe("of all edges of the model"),
+      metric: z.number(),
+      faithfulness,
+    }),
+  ),
+  cpr: z.number().nullable().describe("area under the faithfulness over the share of edges"),
+  cmd: z.number().nullable().describe("area between the faithfulness and 1"),
+  notes,
+});
+/** Metrics of a circuit's first edges, by their number. */
+export type CircuitCurve = Data<typeof circuitCurveResult>;

@@ -1,0 +1,15 @@
+import { z } from "zod";
+import type { Bounds, Input } from "./fields.ts";
+
+/** Schema of a case of a function vector: prompts as texts or ids. */
+export function vectorCaseInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
+  const prompt = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
+  return z.strictObject({
+    clean: prompt.describe("demonstrations with their right labels, then a query"),
+    shuffled: prompt.describe("the same with the labels shuffled"),
+    zero: prompt.describe("the query without demonstrations"),
+    answer: z.union([z.string().min(1).max(256), z.int().min(0)]).describe("id, or text of one token"),
+  });
+}
+/** A case of a function vector. */
+export type VectorCaseInput = Input<typeof vectorCaseInput>;

@@ -1,0 +1,107 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Circuit, CircuitCurve, CircuitRunResult } from "../../backend/common/api/circuits.ts";
+import { initBackend } from "../../backend/runtime/backend.ts";
+import { headscope } from "../helpers/headscope.ts";
+
+const MODEL = ["--model", "toy-induction"];
+// BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
+const PAIR = { clean: [0, 20, 7, 9, 33, 41, 52, 7], corrupt: [0, 20, 61, 9, 33, 41, 52, 7], answer: 9, wrong: 33 };
+
+let folder: string;
+let pair: string;
+async function file(name: string, content: unknown): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, JSON.stringify(content));
+  return path;
+}
+beforeAll(async () => {
+  await initBackend();
+  folder = await mkdtemp(join(tmpdir(), "headscope-edges-"));
+  pair = await file("pair.json", PAIR);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function json<T>(args: string[]): Promise<T> {
+  const run = await headscope([...args, "--json"]);
+  expect({ code: run.code, stderr: run.stderr }).toEqual({ code: 0, stderr: "" });
+  return run.json<T>();
+}
+
+describe("circuit find and circuit run", () => {
+  test("find the three edges that matter, write them, and run them", async () => {
+    const out = join(folder, "circuit.json");
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--out", out];
+    const found = await json<Circuit>(find);
+    expect(JSON.parse(await readFile(out, "utf8"))).toEqual(found);
+    expect(found).toMatchObject({ format: "headscope.circuit/1", method: "exact", params: {}, total: 81 });
+    expect(Object.keys(found.totals)).toEqual([
+      "into q",
+      "into k",
+      "into v",
+      "into mlp",
+      "into logits",
+      "from embed",
+      "from head",
+      "from mlp",
+    ]);
+    const run = ["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", out];
+    const three = await json<CircuitRunResult>([...run, "--edges", "3"]);
+    expect(three).toMatchObject({ edges: 3, total: 81 });
+    expect(three.faithfulness).toBeCloseTo(1, 3);
+    const curve = await json<CircuitCurve>([...run, "--sizes", "2,3,81"]);
+    expect(Object.keys(curve)).toEqual(["clean", "corrupt", "total", "curve", "cpr", "cmd"]);
+    expect(curve.curve.map(({ edges }) => edges)).toEqual([2, 3, 81]);
+    expect(curve.curve[0]!.faithfulness).toBeCloseTo(0, 3);
+    const { stdout } = await headscope([...run, "--sizes", "2,3"]);
+    expect(stdout).toMatch(/CPR [\d.]+ .*CMD [\d.]+/);
+  });
+
+  test("takes steps of eap-ig, and keeps as many edges as asked", async () => {
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "eap-ig", "--param", "steps=3"];
+    const found = await json<Circuit>([...find, "--edges", "4"]);
+    expect(found.params).toEqual({ steps: 3 });
+    expect(found.edges).toHaveLength(4);
+  });
+
+  test("warns of a clean prompt that does not prefer its answer, with the numbers", async () => {
+    const swapped = await file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
+    const { notes } = await json<CircuitRunResult>([
+      ...["circuit", "run", ...MODEL, "--pair-file", swapped],
+      ...["--circuit", await file("all.json", { without: [] })],
+    ]);
+    expect(notes?.[0]).toMatch(/does not prefer its answer.*-\d/);
+  });
+
+  test.each([
+    ["an edge that there is not", { edges: [{ from: "a1.h0", to: "a0.h0<q>" }] }, 1, /a1\.h0 -> a0\.h0<q>/],
+    ["an MLP of a model without", { edges: [{ from: "m0", to: "logits" }] }, 1, /m0 -> logits/],
+    ["no circuit", { heads: [] }, 1, /"edges" or "without"/],
+    ["a circuit of another model", { edges: [], total: 110 }, 1, /110 edges/],
+  ])("refuse %s in one line", async (_, circuit, code, line) => {
+    const path = await file("bad.json", circuit);
+    const run = await headscope(["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", path]);
+    expect({ code: run.code, stdout: run.stdout }).toEqual({ code, stdout: "" });
+    expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(run.stderr).toMatch(line);
+  });
+
+  test.each([
+    ["an unknown method", ["--method", "acdc"], /--method cannot be "acdc"/],
+    [
+      "a parameter of another method",
+      ["--method", "eap", "--param", "steps=5"],
+      /unknown parameter "steps" of method eap/,
+    ],
+    ["no steps", ["--method", "eap-ig", "--param", "steps=0"], /steps.*cannot be "0"/],
+    ["no edges", ["--method", "eap", "--edges", "0"], /--edges cannot be "0"/],
+  ])("refuse %s with exit code 2, and leave nothing behind", async (_, args, line) => {
+    const out = join(folder, "nothing.json");
+    const run = await headscope(["circuit", "find", ...MODEL, "--pair-file", pair, ...args, "--out", out]);
+    expect({ code: run.code, stdout: run.stdout }).toEqual({ code: 2, stdout: "" });
+    expect(run.stderr).toMatch(line);
+    expect(await readdir(folder)).not.toContain("nothing.json");
+  });
+});
