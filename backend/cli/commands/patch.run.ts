@@ -23,8 +23,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { type PatchedPlaces, patchedText, patchText, pathText } from "../text/patch.ts";
 
-/** Options of `headscope patch`. */
-export interface PatchCommandOptions extends ModelOptions {
+interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
   by?: PatchPlace | PatchGrid;
@@ -61,7 +60,7 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
   });
 }
 
-/** The pairs of the command, and all that every kind of patching shares. */
+/** Reads the options that every kind of patching has. */
 async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
   const { direction, metric, pairFile, prependBos } = options;
   const { signal, progress } = context;
