@@ -10,6 +10,7 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type ContextOptions, type HeadContexts, headContexts } from "./circuits/corpus/contexts.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
 export {
   type CircuitCurveOptions,
