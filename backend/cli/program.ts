@@ -19,6 +19,7 @@ import { register as lens } from "./commands/lens.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
+import { register as pairs } from "./commands/pairs.ts";
 import { register as patch } from "./commands/patch.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
@@ -51,6 +52,7 @@ const COMMANDS = [
   compare,
   mask,
   ablate,
+  pairs,
   patch,
   circuit,
   attribute,
