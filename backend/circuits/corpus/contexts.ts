@@ -50,7 +50,7 @@ export interface Share {
   readonly share: number;
 }
 
-/** Where a head looks in a corpus. */
+/** A head in a corpus: its strongest places, how far it looks and how widely. */
 export interface HeadContexts {
   /** LAYER.HEAD */
   readonly head: string;
@@ -127,7 +127,7 @@ const toFirst: PatternSum = {
 };
 
 /**
- * Where heads look in a corpus: the places of their strongest attention, and how far they look and how widely they spread.
+ * Looks at heads in a corpus: the places of their strongest attention, how far they look and how widely they spread.
  * Patterns are reduced inside their blocks and never kept.
  * @returns in the order of the heads
  * @throws HeadscopeError for options that do not exist or do not fit, heads that the model lacks, rows that do not fit or differ in

@@ -11,7 +11,7 @@ interface Corpus {
   readonly tokens: readonly (readonly number[])[];
 }
 
-/** Where heads look in a corpus, for people. */
+/** Contexts of heads for people. */
 export function contextsText(heads: readonly HeadContexts[], corpus: Corpus): string {
   const { model, tokens } = corpus;
   return [
