@@ -1,7 +1,8 @@
 import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
 import type { PairAnswers } from "../../circuits/pair-answers.ts";
+import { counted } from "../../common/plural.ts";
 import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
-import { bold, number, plural, quoted, signed, table } from "./format.ts";
+import { bold, number, quoted, signed, table } from "./format.ts";
 
 /** Pairs that are shown in the terminal. */
 const SHOWN = 5;
@@ -27,9 +28,9 @@ export function pairsText(sample: PairSample, answers: PairAnswers, { name, out,
       signed(answers.perPair[p]!.clean, 2),
       signed(answers.perPair[p]!.corrupt, 2),
     ]);
-  const left = sample.unaligned === 0 ? "" : `; ${plural(sample.unaligned, "draw")} left out that did not align`;
+  const left = sample.unaligned === 0 ? "" : `; ${counted(sample.unaligned, "draw")} left out that did not align`;
   return [
-    `${bold(name)}: ${plural(sample.pairs.length, "pair")}${left}`,
+    `${bold(name)}: ${counted(sample.pairs.length, "pair")}${left}`,
     `  the clean prompt prefers the answer in ${percent(answers.right)}, it is the likeliest token in ${percent(answers.first)}`,
     `  the corrupt prompt prefers the wrong one in ${percent(answers.turned)}`,
     `  mean logit difference ${number(answers.clean)} clean, ${number(answers.corrupt)} corrupt`,
