@@ -59,7 +59,7 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
   });
 }
 
-/** What every kind of patching is given. */
+/** The pairs of the command, and all that every kind of patching shares. */
 async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
   const { direction, metric, pairFile, prependBos } = options;
   const { signal, progress } = context;

@@ -1,6 +1,19 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { loadModel } from "../../../backend/models/load.ts";
+import type { Model } from "../../../backend/models/model.ts";
 
 const FOLDER = new URL("../../oracles/circuits/", import.meta.url);
+
+/** The model families of test/fixtures/families, each with an oracle of its own. */
+export const FAMILIES: readonly string[] = readdirSync(FOLDER)
+  .map((file) => file.replace(/\.json$/, ""))
+  .filter((name) => name !== "smollm2");
+
+/** Loads a family's checkpoint. */
+export function loadFamily(name: string): Promise<Model> {
+  return loadModel(fileURLToPath(new URL(`../../fixtures/families/${name}`, import.meta.url)));
+}
 
 /** Reads what test/oracles/circuits.py wrote. @param name a family, or "smollm2" */
 export function circuitOracle(name: string): CircuitOracle {
@@ -15,27 +28,6 @@ export function summary(values: ArrayLike<number>): { norm: number; dot: number 
     dot += values[i]! * Math.sin(i);
   }
   return { norm: Math.sqrt(squares), dot };
-}
-
-/**
- * The largest difference between a result and what an oracle says of it, field by field; fields that the oracle has not are
- * passed over. Words must be equal, numbers are compared by their distance.
- * @returns the distance, and the path of its number, such as "parts.heads.1.3"
- */
-export function farthest(found: unknown, expected: unknown, path = ""): { distance: number; path: string } {
-  if (typeof expected === "number")
-    return { distance: typeof found === "number" ? Math.abs(found - expected) : Number.NaN, path };
-  if (expected === null || typeof expected !== "object")
-    return { distance: found === expected ? 0 : Number.POSITIVE_INFINITY, path };
-  if (Array.isArray(expected) && (found as unknown[] | undefined)?.length !== expected.length)
-    return { distance: Number.POSITIVE_INFINITY, path: `${path}.length` };
-  let worst = { distance: 0, path };
-  for (const [key, value] of Object.entries(expected)) {
-    const own = farthest((found as Record<string, unknown> | undefined)?.[key], value, path ? `${path}.${key}` : key);
-    if (!(own.distance <= worst.distance)) worst = own;
-    if (Number.isNaN(own.distance)) return own;
-  }
-  return worst;
 }
 
 /** Two prompts as ids, and the two answers. */
@@ -109,7 +101,7 @@ export interface CircuitOracle {
     rows: { at: string; answer: number; wrong: number; rank: number; top: TopLogit[] }[];
   }[];
   patch: (OfPairs &
-    Ends & { direction: "denoise" | "noise"; z: PatchTables; mlp_out: PatchTables; resid_pre?: PatchTables })[];
+    Ends & { direction: "denoise" | "noise"; layers?: number[]; z: PatchTables; mlp_out: PatchTables; resid_pre?: PatchTables })[];
   paths: (OfPairs & {
     into: string[];
     through: "q" | "k" | "v";

@@ -3,12 +3,12 @@ import { describe, expect, it } from "vitest";
 import { gradient } from "../../../backend/circuits/gradients/gradient.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
-import { type BackwardHooks, runWithHooks } from "../../../backend/hooks/run.ts";
+import { type BackwardHooks, type Hooks, runWithHooks } from "../../../backend/hooks/run.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { innerProduct, normals, relativeError } from "../../helpers/differences.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { innerProduct, normals, relativeError } from "../../helpers/oracles/differences.ts";
 
 await initBackend();
 const model = randomModel(smallConfig({ n_layers: 2 }));
@@ -91,7 +91,7 @@ describe("functions on the way back", () => {
   it("go through functions on activations: those that change some are called again, those that look are not", () => {
     let [looks, changes] = [0, 0];
     const direction = normals([2, 7, 48]);
-    const hooks = (shift: number): NonNullable<Parameters<typeof runWithHooks>[2]>["hooks"] => [
+    const hooks = (shift: number): Hooks => [
       ["blocks.0.attn.hook_z", () => void looks++],
       ["blocks.1.hook_resid_pre", (x) => { changes++; return tf.tanh(x); }], // biome-ignore format: one line
       ["hook_embed", (x) => tf.add(x, tf.mul(direction, shift))],

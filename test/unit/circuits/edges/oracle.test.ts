@@ -4,8 +4,7 @@ import { circuitCurve, runCircuit } from "../../../../backend/circuits/edges/run
 import { CIRCUIT_METHODS, EDGE_GROUPS } from "../../../../backend/common/words.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { FAMILIES, loadFamily } from "../../../helpers/models.ts";
-import { circuitOracle } from "../../../helpers/oracles/circuits.ts";
+import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
 
 const TOLERANCE = 2e-4;
 

@@ -5,8 +5,7 @@ import type { MetricName } from "../../../../backend/common/metrics.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { FAMILIES, loadFamily } from "../../../helpers/models.ts";
-import { circuitOracle, summary } from "../../../helpers/oracles/circuits.ts";
+import { circuitOracle, FAMILIES, loadFamily, summary } from "../../../helpers/oracles/circuits.ts";
 
 await initBackend();
 const TOLERANCE = 2e-4;
