@@ -2,9 +2,9 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { lens } from "../../../../backend/circuits/attribution/lens.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { farthest } from "../../../helpers/differences.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
 import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 
