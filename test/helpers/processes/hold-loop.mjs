@@ -1,4 +1,4 @@
-// Loaded before a command (node --import): a second later, or once it listens to signals, it holds the event loop as HOLD says, and never lets go.
+// Loaded before a command (node --import): holds its event loop as HOLD says once it listens to signals, a second later at the earliest.
 import { writeSync } from "node:fs";
 
 /** @type {Record<string, () => void>} */
