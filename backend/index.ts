@@ -8,6 +8,7 @@ export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
+export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
@@ -17,6 +18,9 @@ export {
   circuitCurve,
   runCircuit,
 } from "./circuits/edges/run-circuit.ts";
+export { type CompareCircuitsOptions, compareCircuits } from "./circuits/evaluation/compare.ts";
+export { type EvaluateCircuitOptions, evaluateCircuit } from "./circuits/evaluation/evaluate.ts";
+export { type PruneCircuitOptions, type PrunedCircuit, pruneCircuit } from "./circuits/evaluation/prune.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -39,8 +43,15 @@ export { type PathOptions, type PathResult, patchPaths } from "./circuits/patchi
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
+export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
-export type { Circuit, CircuitCurve, CircuitRunResult } from "./common/api/circuits.ts";
+export type {
+  Circuit,
+  CircuitComparison,
+  CircuitCurve,
+  CircuitEvaluation,
+  CircuitRunResult,
+} from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export { HeadscopeError } from "./common/errors.ts";
@@ -62,6 +73,7 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
+export { circuitMask, dotText, graphmlText, neuronpediaGraph } from "./exports/circuits/index.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";

@@ -10,8 +10,11 @@ import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { functionVector } from "./function-vector.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
+import { currentToken } from "./patterns/current-token.ts";
 import { duplicateToken } from "./patterns/duplicate-token.ts";
+import { firstToken } from "./patterns/first-token.ts";
 import { induction } from "./patterns/induction.ts";
+import { pattern } from "./patterns/pattern.ts";
 import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
 
@@ -20,7 +23,10 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   induction,
   duplicateToken,
   previousToken,
+  currentToken,
+  firstToken,
   attentionSink,
+  pattern,
   retrieval,
   functionVector,
 ]);

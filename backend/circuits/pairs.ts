@@ -22,9 +22,9 @@ export interface TokenPair {
 /** Options of reading pairs. */
 export interface PairOptions {
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
-  prependBos?: boolean;
+  prependBos?: boolean | undefined;
   /** Origin of the pairs, such as a file's path; errors start with it. */
-  source?: string;
+  source?: string | undefined;
 }
 
 const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer": id or text, "wrong": id or text}';

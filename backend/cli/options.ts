@@ -64,11 +64,12 @@ export interface TokenOptions {
   readonly prependBos?: boolean;
 }
 
-/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. */
-export function tokenOptions(command: Command): Command {
+/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. @param how.instead what they stand in for */
+export function tokenOptions(command: Command, { instead }: { instead?: string } = {}): Command {
+  const behind = instead === undefined ? "" : `, instead of ${instead}`;
   return command
-    .option("--text <text>", "a text, tokenised by the model's tokenizer")
-    .option("--tokens-file <file>", "JSON array of rows of token ids")
+    .option("--text <text>", `a text, tokenised by the model's tokenizer${behind}`)
+    .option("--tokens-file <file>", `JSON array of rows of token ids${behind}`)
     .addOption(new Option("--prepend-bos", "put the BOS token before the text (default: as the tokenizer does)"))
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
 }

@@ -24,6 +24,7 @@ import { register as probes } from "./commands/probes.ts";
 import { register as trainingRuns } from "./commands/runs.ts";
 import { register as serve } from "./commands/serve.ts";
 import { register as start } from "./commands/start.ts";
+import { register as steer } from "./commands/steer.ts";
 import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
 import { register as token } from "./commands/token.ts";
@@ -54,6 +55,7 @@ const COMMANDS = [
   attribute,
   lens,
   head,
+  steer,
   generate,
   needle,
   forward,

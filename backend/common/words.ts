@@ -3,6 +3,14 @@ export const ABLATION_METHODS = ["zero", "mean", "resample"] as const;
 /** One of `ABLATION_METHODS`. */
 export type AblationMethod = (typeof ABLATION_METHODS)[number];
 
+/**
+ * Parts of which one is taken out at a time. layer: what attention and MLP write; source: what the last token sees of one earlier
+ * token.
+ */
+export const ABLATED_PARTS = ["head", "mlp", "layer", "source"] as const;
+/** One of `ABLATED_PARTS`. */
+export type AblatedPart = (typeof ABLATED_PARTS)[number];
+
 /** Rules by which scores become a choice of heads. */
 export const SELECTION_RULES = ["top", "quantile", "threshold"] as const;
 /** One of `SELECTION_RULES`. */
@@ -76,6 +84,11 @@ export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 
+/** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
+export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
+/** One of `CIRCUIT_EXPORTS`. */
+export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
+
 /** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
@@ -112,6 +125,10 @@ const TONES = {
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
+  // Of a circuit that is evaluated.
+  holds: "good",
+  "does not hold": "bad",
+  undecided: "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;

@@ -2,7 +2,14 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Circuit, CircuitCurve, CircuitRunResult } from "../../backend/common/api/circuits.ts";
+import type { PrunedCircuit } from "../../backend/circuits/evaluation/prune.ts";
+import type {
+  Circuit,
+  CircuitComparison,
+  CircuitCurve,
+  CircuitEvaluation,
+  CircuitRunResult,
+} from "../../backend/common/api/circuits.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { headscope } from "../helpers/headscope.ts";
 
@@ -103,5 +110,76 @@ describe("circuit find and circuit run", () => {
     expect({ code: run.code, stdout: run.stdout }).toEqual({ code: 2, stdout: "" });
     expect(run.stderr).toMatch(line);
     expect(await readdir(folder)).not.toContain("nothing.json");
+  });
+});
+
+describe("circuit prune, compare, evaluate and export", () => {
+  let circuit: string;
+  beforeAll(async () => {
+    circuit = join(folder, "all.circuit.json");
+    await json(["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--out", circuit]);
+  });
+
+  test("go from all edges to the three that matter", async () => {
+    const out = join(folder, "pruned.json");
+    const prune = ["circuit", "prune", ...MODEL, "--pair-file", pair, "--circuit", circuit];
+    const pruned = await json<PrunedCircuit>([...prune, "--faithfulness", "0.95", "--out", out]);
+    expect(pruned.edges).toHaveLength(3);
+    expect(pruned.pruned.faithfulness).toBeCloseTo(1, 3);
+    const compared = await json<CircuitComparison>(["circuit", "compare", circuit, out]);
+    expect(compared.edges).toMatchObject({ first: 81, second: 3, both: 3 });
+    const same = await json<CircuitComparison>(["circuit", "compare", circuit, out, "--edges", "3"]);
+    expect(same.edges.jaccard).toBe(1);
+    const run = await json<CircuitRunResult>(["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", out]);
+    expect(run.edges).toBe(3);
+  });
+
+  test("put a circuit to the test, on other pairs too, with a report in a folder", async () => {
+    const out = join(folder, "report");
+    const other = await file("other.json", { ...PAIR, corrupt: [0, 20, 62, 9, 33, 41, 52, 7] });
+    const evaluate = ["circuit", "evaluate", ...MODEL, "--pair-file", pair, "--circuit", circuit, "--edges", "3"];
+    const evaluation = await json<CircuitEvaluation>([...evaluate, "--others", other, "--draws", "2", "--out", out]);
+    expect(evaluation).toMatchObject({ format: "headscope.circuit-evaluation/1", edges: 3, pairs: 1 });
+    expect(evaluation.others["other"]!.value).toBeCloseTo(1, 3);
+    expect(evaluation.random.faithfulness).toHaveLength(2);
+    expect(JSON.parse(await readFile(join(out, "evaluation.json"), "utf8"))).toEqual(evaluation);
+    expect(await readdir(out)).toEqual(expect.arrayContaining(["report.html", "report.json", "evaluation.json"]));
+    const html = await readFile(join(out, "report.html"), "utf8");
+    expect(html).toContain("Alone the circuit keeps the answer");
+  });
+
+  test.each(["dot", "graphml", "mask", "neuronpedia"])("write the format %s", async (format) => {
+    const out = join(folder, `circuit.${format}`);
+    const prompt = format === "neuronpedia" ? [...MODEL, "--pair-file", pair] : [];
+    const args = ["circuit", "export", format, "--circuit", circuit, "--edges", "3", ...prompt, "--out", out];
+    expect(await json(args)).toEqual({ path: out, format, edges: 3 });
+    expect(await readFile(out, "utf8")).toMatch(format === "mask" ? /"ablate"/ : /a1\.h1/);
+  });
+
+  test.each([
+    ["a budget beyond the circuit", ["prune", ...MODEL, "--circuit", "FEW", "--faithfulness", "0.9"], 2, /all 1 edges/],
+    ["a list without scores", ["evaluate", ...MODEL, "--circuit", "LIST"], 1, /not a headscope\.circuit\/1 file/],
+    [
+      "a graph without its prompt",
+      ["export", "neuronpedia", "--circuit", "FEW", "--out", "OUT"],
+      2,
+      /--model and --pair-file/,
+    ],
+    ["an unknown format", ["export", "svg", "--circuit", "FEW", "--out", "OUT"], 2, /the format cannot be "svg"/],
+    ["circuits of two models", ["compare", "FEW", "ELSE"], 1, /different models/],
+  ])("refuse %s in one line", async (_, args, code, line) => {
+    const whole = JSON.parse(await readFile(circuit, "utf8")) as Circuit;
+    const files: Record<string, string> = {
+      FEW: await file("few.json", { ...whole, edges: whole.edges.slice(-1) }),
+      LIST: await file("list.json", { edges: whole.edges }),
+      ELSE: await file("else.json", { edges: [], total: 110 }),
+      OUT: join(folder, "out.txt"),
+    };
+    const pairs = ["prune", "evaluate"].includes(args[0]!) ? ["--pair-file", pair] : [];
+    const run = await headscope(["circuit", ...args.map((arg) => files[arg] ?? arg), ...pairs]);
+    expect({ code: run.code, stdout: run.stdout }).toEqual({ code, stdout: "" });
+    expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(run.stderr).toMatch(line);
+    expect(await readdir(folder)).not.toContain("out.txt");
   });
 });

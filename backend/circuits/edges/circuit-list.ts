@@ -1,5 +1,12 @@
-import { CIRCUIT_FORMAT, type CircuitList, circuitListSchema } from "../../common/api/circuits.ts";
+import {
+  CIRCUIT_FORMAT,
+  type Circuit,
+  type CircuitList,
+  circuitListSchema,
+  circuitSchema,
+} from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { parseDocument } from "../../common/heads/document.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import type { Model } from "../../models/model.ts";
 import type { EdgeSet } from "./assembled-run.ts";
@@ -23,7 +30,7 @@ export interface NamedEdges {
  * `mismatch` for a circuit of another model
  */
 export function namedEdges(model: Model, graph: EdgeGraph, value: unknown, label: string): NamedEdges {
-  const circuit = parsed(value, label);
+  const circuit = parseCircuit(value, label);
   const { total } = circuit;
   if (circuit.model) checkModel({ model: circuit.model }, headModel(model), label);
   if (total !== undefined && total !== graph.size)
@@ -45,6 +52,15 @@ export function namedEdges(model: Model, graph: EdgeGraph, value: unknown, label
   return { edges: all.filter((edge) => !own.has(edge)), without: true };
 }
 
+/** Checks a circuit file with scores, as `circuit find` writes it. @param label the file @throws HeadscopeError (input) naming the field */
+export function parseScoredCircuit(value: unknown, label: string): Circuit {
+  return parseDocument(circuitSchema, value, {
+    format: CIRCUIT_FORMAT,
+    label,
+    remedy: "write it with headscope circuit find",
+  });
+}
+
 /** A circuit as the run takes it. @param edges their numbers */
 export function edgeSet(graph: EdgeGraph, edges: readonly number[]): EdgeSet {
   const set = new Uint8Array(graph.size);
@@ -52,7 +68,8 @@ export function edgeSet(graph: EdgeGraph, edges: readonly number[]): EdgeSet {
   return set;
 }
 
-function parsed(value: unknown, label: string): CircuitList {
+/** Checks a circuit's form, not its edges. @param label the file @throws HeadscopeError (input) */
+export function parseCircuit(value: unknown, label: string): CircuitList {
   const format = value !== null && typeof value === "object" ? (value as { format?: unknown }).format : undefined;
   if (format !== undefined && format !== CIRCUIT_FORMAT)
     throw new HeadscopeError(

@@ -15,6 +15,7 @@ import {
 import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
+import { meanOf } from "../means.ts";
 import { pairDoubts, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { gradientScores } from "./eap.ts";
@@ -28,13 +29,13 @@ import { runSources } from "./source-run.ts";
 export interface FindCircuitOptions extends CircuitWork {
   method: CircuitMethod;
   /** Parameters of the method by name; see `circuitParameters`. */
-  params?: Readonly<Record<string, unknown>>;
+  params?: Readonly<Record<string, unknown>> | undefined;
   /** Edges that the result holds, those with the largest absolute scores; default all up to 5,000, and 1,000 beyond. */
-  edges?: number | "all";
+  edges?: number | "all" | undefined;
   /** A circuit whose edges alone are scored. */
   edgesFrom?: unknown;
   /** Name of that circuit in errors, such as its file. */
-  source?: string;
+  source?: string | undefined;
 }
 
 const OPTIONS: Rules<FindCircuitOptions> = {
@@ -95,53 +96,78 @@ const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
  */
 export async function findCircuit(model: Model, options: FindCircuitOptions): Promise<Circuit> {
   checkOptions("findCircuit", options, OPTIONS, ["pairs", "method"]);
-  const { method, edges: kept, signal, turn, progress } = options;
-  const params = parseCircuitParameters(method, options.params);
-  const graph = new EdgeGraph(model.config);
-  const edges = edgesToScore(model, graph, options);
-  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
-  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
-  const between = turn ?? loopTurn(signal);
-  const sums = { clean: 0, corrupt: 0, scores: new Float64Array(edges.length) };
-  const runs: { clean: number; corrupt: number }[] = [];
-  for (const [p, pair] of pairs.entries()) {
-    const onShare = (share: number): void =>
-      progress?.(Math.round(((p + share) / pairs.length) * 1000), 1000, `${method}, edges`);
-    const work = { edges, onShare, onLayer: () => signal?.throwIfAborted(), turn: between };
-    const clean = await runSources(model, pair, "clean", work);
-    try {
-      const corrupt = await runSources(model, pair, "corrupt", work);
-      try {
-        const scores = await SCORERS[method]({ model, graph, pair, clean, corrupt }, params, work);
-        checkFinite(scores, edges, graph);
-        scores.forEach((score, i) => {
-          sums.scores[i]! += score;
-        });
-        sums.clean += clean.metric;
-        sums.corrupt += corrupt.metric;
-        runs.push({ clean: clean.metric, corrupt: corrupt.metric });
-      } finally {
-        corrupt.dispose();
-      }
-    } finally {
-      clean.dispose();
-    }
-  }
-  const n = pairs.length;
-  const notes = pairDoubts(runs);
-  const scored = edges.map((edge, i) => ({ edge, score: sums.scores[i]! / n }));
+  const { method, edges: kept } = options;
+  const { graph, params, edges, byPair } = await scorePairs(model, options);
+  const { clean, corrupt } = meanOf(byPair.map(({ clean, corrupt }) => ({ clean, corrupt })));
+  const notes = pairDoubts(byPair);
+  const scored = meanScores(edges, byPair);
   return {
     format: CIRCUIT_FORMAT,
     model: headModel(model),
     method,
     params,
-    clean: sums.clean / n,
-    corrupt: sums.corrupt / n,
+    clean,
+    corrupt,
     total: graph.size,
     edges: strongest(scored, kept).map(({ edge, score }) => ({ ...graph.name(edge), score })),
     totals: totalsOf(graph, scored),
     ...(notes.length > 0 ? { notes } : {}),
   };
+}
+
+/** Scores of edges on one pair, and the metrics of its whole runs. */
+export interface PairScores {
+  readonly clean: number;
+  readonly corrupt: number;
+  /** By edge that was scored. */
+  readonly scores: Float64Array;
+}
+
+/** Scores of edges by pair. */
+export interface ScoredPairs {
+  readonly graph: EdgeGraph;
+  readonly params: Readonly<Record<string, number>>;
+  /** Numbers of the edges that were scored, ascending. */
+  readonly edges: readonly number[];
+  readonly byPair: readonly PairScores[];
+}
+
+/** Scores a model's edges on each of some pairs. @throws as `findCircuit` */
+export async function scorePairs(model: Model, options: FindCircuitOptions): Promise<ScoredPairs> {
+  const { method, signal, turn, progress } = options;
+  const params = parseCircuitParameters(method, options.params);
+  const graph = new EdgeGraph(model.config);
+  const edges = edgesToScore(model, graph, options);
+  const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
+  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
+  const byPair: PairScores[] = [];
+  for (const [p, pair] of pairs.entries()) {
+    const onShare = (share: number): void =>
+      progress?.(Math.round(((p + share) / pairs.length) * 1000), 1000, `${method}, edges`);
+    const work = { edges, onShare, onLayer: () => signal?.throwIfAborted(), turn: turn ?? loopTurn(signal) };
+    byPair.push(await scorePair({ model, graph, pair }, { method, params, work }));
+  }
+  return { graph, params, edges, byPair };
+}
+
+async function scorePair(
+  question: Pick<SplitPair, "model" | "graph" | "pair">,
+  { method, params, work }: { method: CircuitMethod; params: Readonly<Record<string, number>>; work: EdgeWork },
+): Promise<PairScores> {
+  const { model, graph, pair } = question;
+  const clean = await runSources(model, pair, "clean", work);
+  try {
+    const corrupt = await runSources(model, pair, "corrupt", work);
+    try {
+      const scores = await SCORERS[method]({ ...question, clean, corrupt }, params, work);
+      checkFinite(scores, work.edges, graph);
+      return { clean: clean.metric, corrupt: corrupt.metric, scores };
+    } finally {
+      corrupt.dispose();
+    }
+  } finally {
+    clean.dispose();
+  }
 }
 
 /** Estimates from gradients, of which the scores asked for are kept. */
@@ -186,13 +212,21 @@ function checkFinite(scores: Float64Array, edges: readonly number[], graph: Edge
 }
 
 /** An edge's number and score. */
-interface ScoredEdge {
+export interface ScoredEdge {
   readonly edge: number;
   readonly score: number;
 }
 
+/** Means of scores over pairs. @param edges their numbers, in the order of the scores */
+export function meanScores(edges: readonly number[], byPair: readonly PairScores[]): ScoredEdge[] {
+  return edges.map((edge, i) => ({
+    edge,
+    score: byPair.reduce((sum, { scores }) => sum + scores[i]!, 0) / byPair.length,
+  }));
+}
+
 /** The edges by falling absolute score, of equal ones the earlier first; so many of them. */
-function strongest(scored: readonly ScoredEdge[], kept: number | "all" | undefined): ScoredEdge[] {
+export function strongest(scored: readonly ScoredEdge[], kept: number | "all" | undefined): ScoredEdge[] {
   const most = kept ?? (scored.length <= MANY_EDGES ? "all" : KEPT_EDGES);
   const sorted = scored.toSorted((a, b) => Math.abs(b.score) - Math.abs(a.score) || a.edge - b.edge);
   return most === "all" ? sorted : sorted.slice(0, most);

@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import type { Model } from "../../models/model.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { meanOf } from "../means.ts";
 import { type Pair, pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { circuitsPerBatch, type EdgeSet, runCircuits } from "./assembled-run.ts";
 import { edgeSet, type NamedEdges, namedEdges } from "./circuit-list.ts";
@@ -15,11 +16,16 @@ import { runSources } from "./source-run.ts";
 export interface CircuitWork {
   pairs: readonly Pair[];
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
-  prependBos?: boolean;
-  progress?: (done: number, total: number, label: string) => void;
-  signal?: AbortSignal;
+  prependBos?: boolean | undefined;
+  progress?: ((done: number, total: number, label: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
   /** Lets others in between layers of a long run. */
-  turn?: Turn;
+  turn?: Turn | undefined;
+}
+
+/** The options of some work that are `CircuitWork`'s. */
+export function workOf({ pairs, prependBos, progress, signal, turn }: CircuitWork): CircuitWork {
+  return { pairs, prependBos, progress, signal, turn };
 }
 
 /** Rules of the options of `CircuitWork`. */
@@ -36,9 +42,9 @@ export interface CircuitRunOptions extends CircuitWork {
   /** The result of `findCircuit`, `{edges: [{from, to}, ...]}`, or `{without: [{from, to}, ...]}`: all edges but these. */
   circuit: unknown;
   /** The first so many of its edges; default all. */
-  edges?: number;
+  edges?: number | undefined;
   /** Name of the circuit in errors, such as its file. */
-  source?: string;
+  source?: string | undefined;
 }
 
 /** A circuit to run at several sizes. */
@@ -66,10 +72,10 @@ export async function runCircuit(model: Model, options: CircuitRunOptions): Prom
   const graph = new EdgeGraph(model.config);
   const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
   const edges = firstOf(named, options.edges ?? named.edges.length, graph);
-  const { clean, corrupt, metrics, ...rest } = await measureCircuits(model, options, [edgeSet(graph, edges)]);
+  const { clean, corrupt, metrics, notes } = await measureCircuits(model, options, [edgeSet(graph, edges)]);
   const metric = metrics[0]!;
   const faithfulness = faithfulnessOf(metric, { clean, corrupt });
-  return { clean, corrupt, metric, faithfulness, edges: edges.length, total: graph.size, ...rest };
+  return { clean, corrupt, metric, faithfulness, edges: edges.length, total: graph.size, ...(notes && { notes }) };
 }
 
 /**
@@ -83,20 +89,26 @@ export async function circuitCurve(model: Model, options: CircuitCurveOptions): 
   const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
   const sizes = [...new Set(options.sizes)].toSorted((a, b) => a - b);
   const circuits = sizes.map((size) => edgeSet(graph, firstOf(named, size, graph)));
-  const { clean, corrupt, metrics, ...rest } = await measureCircuits(model, options, circuits);
+  const { clean, corrupt, metrics, notes } = await measureCircuits(model, options, circuits);
   const curve = sizes.map((edges, i) => {
     const metric = metrics[i]!;
     return { edges, share: edges / graph.size, metric, faithfulness: faithfulnessOf(metric, { clean, corrupt }) };
   });
-  return { clean, corrupt, total: graph.size, curve, ...curveAreas(curve), ...rest };
+  return { clean, corrupt, total: graph.size, curve, ...curveAreas(curve), ...(notes && { notes }) };
 }
 
-/** Metrics of circuits, means over the pairs. */
-export interface CircuitMetrics {
+/** Circuits' metrics on one pair. */
+export interface PairMetrics {
   clean: number;
   corrupt: number;
   /** By circuit. */
   metrics: number[];
+}
+
+/** Metrics of circuits, means over the pairs. */
+export interface CircuitMetrics extends PairMetrics {
+  /** By pair. */
+  byPair: readonly PairMetrics[];
   notes?: string[];
 }
 
@@ -106,39 +118,25 @@ export async function measureCircuits(
   options: CircuitWork,
   circuits: readonly EdgeSet[],
 ): Promise<CircuitMetrics> {
-  const pairs = tokenPairs(model, options.pairs, options.prependBos === undefined ? {} : options);
+  const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
   const graph = new EdgeGraph(model.config);
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const { progress } = options;
-  const sums = { clean: 0, corrupt: 0, metrics: circuits.map(() => 0) };
-  const runs: { clean: number; corrupt: number }[] = [];
+  const byPair: PairMetrics[] = [];
   for (const [p, pair] of pairs.entries()) {
     const onCircuits = (done: number): void =>
       progress?.(p * circuits.length + done, pairs.length * circuits.length, "circuit runs");
-    const { clean, corrupt, metrics } = await measurePair(model, graph, { pair, circuits, options, onCircuits });
-    sums.clean += clean;
-    sums.corrupt += corrupt;
-    metrics.forEach((metric, c) => {
-      sums.metrics[c]! += metric;
-    });
-    runs.push({ clean, corrupt });
+    byPair.push(await measurePair(model, graph, { pair, circuits, options, onCircuits }));
   }
-  const n = pairs.length;
-  const notes = pairDoubts(runs);
-  return {
-    clean: sums.clean / n,
-    corrupt: sums.corrupt / n,
-    metrics: sums.metrics.map((sum) => sum / n),
-    ...(notes.length > 0 ? { notes } : {}),
-  };
+  const notes = pairDoubts(byPair);
+  return { ...meanOf(byPair), byPair, ...(notes.length > 0 ? { notes } : {}) };
 }
 
-/** Circuits' metrics on one pair. */
 async function measurePair(
   model: Model,
   graph: EdgeGraph,
   work: { pair: TokenPair; circuits: readonly EdgeSet[]; options: CircuitWork; onCircuits(done: number): void },
-): Promise<Omit<CircuitMetrics, "notes">> {
+): Promise<PairMetrics> {
   const { pair, circuits, options, onCircuits } = work;
   const { signal, turn } = options;
   const between = turn ?? loopTurn(signal);
@@ -165,7 +163,7 @@ async function measurePair(
 }
 
 /** A circuit's first edges. @throws HeadscopeError (usage) for more than it has, or of one that has no order */
-function firstOf({ edges, without }: NamedEdges, count: number, graph: EdgeGraph): readonly number[] {
+export function firstOf({ edges, without }: NamedEdges, count: number, graph: EdgeGraph): readonly number[] {
   if (count === edges.length) return edges;
   if (without)
     throw new HeadscopeError("usage", "a circuit that is named by what it lacks has no first edges", {

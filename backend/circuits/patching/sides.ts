@@ -72,7 +72,11 @@ export async function runSides(
   try {
     const clean = await side(pair.clean, noise ? base : source);
     const corrupt = await side(pair.corrupt, noise ? source : base);
-    const measure = (logits: Tensor): number[] => metricValues(logits, pairMetric(metric, [pair], clean.logits));
+    // The usual metric reads two logits; the others need all of them.
+    const measure = (logits: Tensor): number[] =>
+      metric === "logit-diff"
+        ? logitDifference(logits, pair)
+        : metricValues(logits, pairMetric(metric, [pair], clean.logits));
     return {
       pair,
       base: noise ? clean : corrupt,

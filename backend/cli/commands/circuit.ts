@@ -1,9 +1,9 @@
-import type { Command } from "commander";
-import { CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
+import { Argument, type Command } from "commander";
+import { CIRCUIT_EXPORTS, CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, oneOf, paramOption, wholeNumbers } from "../options.ts";
+import { integer, modelOptions, oneOf, paramOption, real, seedOption, wholeNumbers } from "../options.ts";
 
-/** `headscope circuit find | run`: the edges between heads and MLPs that answer a question. */
+/** `headscope circuit find | run | prune | evaluate | compare | export`: the edges between heads and MLPs that answer a question. */
 export function register(program: Command, runs: Runs): void {
   const circuit = program.command("circuit").description("find the edges that answer a question, and run them alone");
 
@@ -32,6 +32,46 @@ export function register(program: Command, runs: Runs): void {
     .option("--edges <n>", "only the first so many of its edges", integer("--edges", 0))
     .option("--sizes <list>", "the curve over these numbers of edges, with CPR and CMD", wholeNumbers("--sizes", 0));
   runs(run, async () => (await import("./circuit.run.ts")).runCommand);
+
+  const prune = pairOptions(
+    circuit.command("prune").description("keep the fewest edges of a circuit that are faithful enough"),
+  )
+    .requiredOption("--circuit <file>", "what circuit find wrote")
+    .option("--faithfulness <share>", "share of the clean prompt's advantage to keep", real("--faithfulness", 0), 0.9)
+    .option("--out <file>", "where to write the circuit");
+  runs(prune, async () => (await import("./circuit-work.run.ts")).pruneCommand);
+
+  const evaluate = pairOptions(
+    circuit
+      .command("evaluate")
+      .description(
+        "faithfulness, completeness, minimality and stability of a circuit, beside random ones, with verdicts",
+      ),
+  )
+    .requiredOption("--circuit <file>", "what circuit find wrote")
+    .option("--edges <n>", "only the first so many of its edges", integer("--edges", 1))
+    .option("--others <files...>", "files of other pairs: held-out ones, or other templates")
+    .option("--draws <n>", "random circuits of its size (default: 10)", integer("--draws", 1))
+    .option("--resamples <n>", "resamples of the pairs (default: 200)", integer("--resamples", 1))
+    .option("--out <folder>", "where to write evaluation.json and report.html");
+  runs(seedOption(evaluate), async () => (await import("./circuit-work.run.ts")).evaluateCommand);
+
+  const compare = circuit
+    .command("compare <first> <second>")
+    .description("edges and nodes that two circuit files share, and whether they rank them alike")
+    .option("--edges <n>", "only the first so many edges of each", integer("--edges", 1));
+  runs(compare, async () => (await import("./circuit-work.run.ts")).compareCommand);
+
+  const exported = circuit
+    .command("export")
+    .description(`write a circuit in another format: ${CIRCUIT_EXPORTS.join(", ")}`)
+    .addArgument(new Argument("<format>", CIRCUIT_EXPORTS.join(", ")).argParser(oneOf("the format", CIRCUIT_EXPORTS)))
+    .requiredOption("--circuit <file>", "what circuit find wrote")
+    .option("--edges <n>", "only the first so many of its edges", integer("--edges", 1))
+    .option("--model <ref>", "of neuronpedia: the model, which the prompt is run in")
+    .option("--pair-file <file>", "of neuronpedia: the pairs, over whose first clean prompt the graph is shown")
+    .requiredOption("--out <file>", "file to write");
+  runs(exported, async () => (await import("./circuit-work.run.ts")).exportCommand);
 }
 
 function pairOptions(command: Command): Command {

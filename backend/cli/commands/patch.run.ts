@@ -58,7 +58,7 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
   });
 }
 
-/** Reads the options that every kind of patching has. */
+/** The pairs of the command, and all that every kind of patching shares. */
 async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
   const { direction, metric, pairFile, prependBos } = options;
   const { signal, progress } = context;

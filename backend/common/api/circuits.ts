@@ -96,3 +96,72 @@ export const circuitCurveResult = z.object({
 });
 /** Metrics of a circuit's first edges, by their number. */
 export type CircuitCurve = Data<typeof circuitCurveResult>;
+
+const overlap = z.object({
+  first: z.int(),
+  second: z.int(),
+  both: z.int(),
+  jaccard: z.number().nullable().describe("both over either; null of two empty circuits"),
+});
+
+/** Schema of two circuits beside each other. */
+export const circuitComparison = z.object({
+  edges: overlap,
+  nodes: overlap.describe("heads and MLPs that the edges touch"),
+  rank: z.object({
+    edges: z.int().describe("edges that both score"),
+    correlation: z.number().nullable().describe("Spearman's, of their scores; null of fewer than two"),
+  }),
+});
+/** Overlap of two circuits. */
+export type CircuitComparison = Data<typeof circuitComparison>;
+
+/** Name of the format of circuits' evaluations. */
+export const EVALUATION_FORMAT = "headscope.circuit-evaluation/1";
+
+const bound = z.number().nullable();
+const interval = z.object({
+  value: z.number(),
+  low: bound.describe("of its 95 % interval over resamples of the pairs; null of one pair"),
+  high: bound,
+});
+/** Schema of a figure with its 95 % interval. */
+export type Interval = Data<typeof interval>;
+
+/** The file `headscope.circuit-evaluation/1`: a circuit put to the test. */
+export const circuitEvaluation = z.object({
+  format: z.literal(EVALUATION_FORMAT),
+  model: headModelSchema,
+  method: z.enum(CIRCUIT_METHODS),
+  edges: z.int(),
+  total: z.int(),
+  pairs: z.int(),
+  ...metrics,
+  faithfulness: interval,
+  completeness: interval.describe("1 less the faithfulness of all other edges together"),
+  minimality: z.object({
+    tried: z.int(),
+    needed: z.number().describe("share of the tried edges without which 0.01 of faithfulness or more is lost"),
+    losses: z.array(z.object({ from: node, to: node, loss: z.number() })),
+  }),
+  random: z.object({ draws: z.int(), faithfulness: z.array(z.number()) }),
+  curve: z.array(z.object({ edges: z.int(), share: z.number(), faithfulness: z.number() })),
+  cpr: z.number().nullable(),
+  cmd: z.number().nullable(),
+  stability: interval.nullable().describe("overlap (Jaccard) with circuits found on resamples of the pairs"),
+  others: z.record(z.string(), interval.extend({ pairs: z.int() })).describe("faithfulness on other pairs, by name"),
+  verdicts: z.array(
+    z.object({
+      name: z.string(),
+      statement: z.string(),
+      check: z.string(),
+      verdict: z.enum(["holds", "does not hold", "undecided"]),
+      why: z.string(),
+    }),
+  ),
+  seed: z.int(),
+  resamples: z.int(),
+  notes,
+});
+/** A circuit put to the test. */
+export type CircuitEvaluation = Data<typeof circuitEvaluation>;

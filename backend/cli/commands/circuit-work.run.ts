@@ -1,0 +1,135 @@
+import { basename, join } from "node:path";
+import { parseScoredCircuit } from "../../circuits/edges/circuit-list.ts";
+import { compareCircuits } from "../../circuits/evaluation/compare.ts";
+import { evaluateCircuit } from "../../circuits/evaluation/evaluate.ts";
+import { pruneCircuit } from "../../circuits/evaluation/prune.ts";
+import { evaluationReport } from "../../circuits/evaluation/report.ts";
+import type { Circuit } from "../../common/api/circuits.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { CircuitExport } from "../../common/words.ts";
+import { circuitMask, dotText, graphmlText, neuronpediaGraph } from "../../exports/circuits/index.ts";
+import { refuseFolder } from "../../exports/folder.ts";
+import { formatJson, readJson } from "../../json.ts";
+import { writeFileAtomic } from "../../paths.ts";
+import { createReport, writeReport } from "../../reports/report.ts";
+import type { Context } from "../context.ts";
+import { readPairFile } from "../inputs/case-files.ts";
+import { promptOf } from "../inputs/graph-prompt.ts";
+import { withModel } from "../model.ts";
+import { comparedText, evaluationText, prunedText } from "../text/circuit-evaluation.ts";
+import type { CircuitPairOptions } from "./circuit.run.ts";
+
+/** Options of `headscope circuit prune`. */
+export interface CircuitPruneOptions extends CircuitPairOptions {
+  circuit: string;
+  faithfulness: number;
+  out?: string;
+}
+
+/** Prunes a circuit to a budget. */
+export async function pruneCommand(context: Context, options: CircuitPruneOptions): Promise<void> {
+  const { circuit: file, faithfulness, out, pairFile, prependBos } = options;
+  const circuit = await readJson(file, "circuit file");
+  if (out !== undefined) await refuseFolder(out);
+  await withModel(context, options, async (model) => {
+    const pairs = await readPairFile(pairFile, model, prependBos);
+    const { signal, progress } = context;
+    const pruned = await pruneCircuit(model, { pairs, circuit, source: file, faithfulness, signal, progress });
+    signal.throwIfAborted();
+    if (out !== undefined) await writeFileAtomic(out, `${formatJson(pruned)}\n`);
+    await context.print(pruned, () => prunedText(pruned, model.ref, out));
+  });
+}
+
+/** Options of `headscope circuit compare`. */
+export interface CircuitCompareOptions {
+  edges?: number;
+}
+
+/** Compares two circuit files. */
+export async function compareCommand(
+  context: Context,
+  { edges }: CircuitCompareOptions,
+  first: string,
+  second: string,
+): Promise<void> {
+  const [a, b] = [await readJson(first, "circuit file"), await readJson(second, "circuit file")];
+  const comparison = compareCircuits(a, b, { edges }, [first, second]);
+  await context.print(comparison, () => comparedText(comparison, [first, second]));
+}
+
+/** Options of `headscope circuit evaluate`. */
+export interface CircuitEvaluateOptions extends CircuitPairOptions {
+  circuit: string;
+  edges?: number;
+  others?: string[];
+  draws?: number;
+  resamples?: number;
+  seed: number;
+  out?: string;
+}
+
+/** Evaluates a circuit, and writes its report. */
+export async function evaluateCommand(context: Context, options: CircuitEvaluateOptions): Promise<void> {
+  const { circuit: file, edges, draws, resamples, seed, out, pairFile, prependBos, others: files = [] } = options;
+  const circuit = await readJson(file, "circuit file");
+  await withModel(context, options, async (model) => {
+    const pairs = await readPairFile(pairFile, model, prependBos);
+    const others = Object.fromEntries(
+      await Promise.all(
+        files.map(async (path) => [basename(path, ".json"), await readPairFile(path, model, prependBos)] as const),
+      ),
+    );
+    const { signal, progress } = context;
+    const work = { pairs, circuit, source: file, signal, progress };
+    const evaluation = await evaluateCircuit(model, { ...work, edges, others, draws, resamples, seed });
+    signal.throwIfAborted();
+    if (out !== undefined) {
+      const command = `headscope circuit evaluate --model ${model.ref} --pair-file ${pairFile} --circuit ${file}`;
+      await writeFileAtomic(join(out, "evaluation.json"), `${formatJson(evaluation)}\n`);
+      await writeReport(out, createReport(evaluationReport(evaluation, command)));
+    }
+    await context.print(evaluation, () => evaluationText(evaluation, out));
+  });
+}
+
+/** Options of `headscope circuit export`. */
+export interface CircuitExportOptions extends Partial<CircuitPairOptions> {
+  circuit: string;
+  edges?: number;
+  out: string;
+}
+
+/** Writes a circuit in another format. */
+export async function exportCommand(context: Context, options: CircuitExportOptions, name: string): Promise<void> {
+  const format = name as CircuitExport; // the command line lets no other through
+  const { circuit: file, edges, out } = options;
+  await refuseFolder(out);
+  const whole = parseScoredCircuit(await readJson(file, "circuit file"), file);
+  const circuit = { ...whole, edges: whole.edges.slice(0, edges) };
+  await writeFileAtomic(out, await contentOf(context, { options, format, circuit }));
+  const result = { path: out, format, edges: circuit.edges.length };
+  await context.print(result, () => `${circuit.edges.length} edges written to ${out} as ${format}.`);
+}
+
+async function contentOf(
+  context: Context,
+  { options, format, circuit }: { options: CircuitExportOptions; format: CircuitExport; circuit: Circuit },
+): Promise<string> {
+  const { edges, model } = circuit;
+  if (!model)
+    throw new HeadscopeError("input", `${options.circuit} does not say of which model it is`, {
+      remedy: "find it again with headscope circuit find",
+    });
+  const drawn = { edges, layers: model.layers, ref: model.ref };
+  switch (format) {
+    case "dot":
+      return dotText(drawn);
+    case "graphml":
+      return graphmlText(drawn);
+    case "mask":
+      return `${formatJson(circuitMask(circuit, { circuit: options.circuit }))}\n`;
+    case "neuronpedia":
+      return `${formatJson(neuronpediaGraph(drawn, await promptOf(context, options), basename(options.circuit, ".json")))}\n`;
+  }
+}

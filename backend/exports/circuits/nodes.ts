@@ -1,0 +1,39 @@
+import type { Circuit } from "../../common/api/circuits.ts";
+import type { Head } from "../../common/heads/head.ts";
+
+/** A node of a circuit's graph. */
+export interface CircuitNode {
+  /** `embed`, `a{layer}.h{head}`, `m{layer}` or `logits`. */
+  readonly name: string;
+  readonly kind: "embed" | "head" | "mlp" | "logits";
+  /** -1 of embed, the number of layers of logits. */
+  readonly layer: number;
+  readonly head?: number | undefined;
+}
+
+/** Nodes that some edges touch, in the order of the computation; embed and logits always. @param layers of the model */
+export function circuitNodes(edges: Circuit["edges"], layers: number): CircuitNode[] {
+  const names = new Set(["embed", "logits", ...edges.flatMap(({ from, to }) => [from, nodeOf(to).name])]);
+  const order = ({ kind, head = 0 }: CircuitNode): number => (kind === "mlp" ? Number.MAX_SAFE_INTEGER : head);
+  return [...names]
+    .map((name): CircuitNode => {
+      if (name === "embed") return { name, kind: "embed", layer: -1 };
+      if (name === "logits") return { name, kind: "logits", layer: layers };
+      const head = headOf(name);
+      if (head) return { name, kind: "head", ...head };
+      return { name, kind: "mlp", layer: Number(name.slice(1)) };
+    })
+    .toSorted((a, b) => a.layer - b.layer || order(a) - order(b));
+}
+
+/** The node that an edge goes into, and the input of it where it is a head's. */
+export function nodeOf(to: string): { name: string; input?: string } {
+  const parts = /^(.*)<([qkv])>$/.exec(to);
+  return parts ? { name: parts[1]!, input: parts[2]! } : { name: to };
+}
+
+/** The head that a node is; undefined of others. */
+export function headOf(name: string): Head | undefined {
+  const parts = /^a(\d+)\.h(\d+)$/.exec(name);
+  return parts ? { layer: Number(parts[1]), head: Number(parts[2]) } : undefined;
+}

@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+import type { Circuit } from "../../../../backend/common/api/circuits.ts";
+import { circuitMask, dotText, graphmlText, neuronpediaGraph } from "../../../../backend/exports/circuits/index.ts";
+
+const circuit = {
+  format: "headscope.circuit/1",
+  model: { ref: 'a "model" & more', layers: 2, heads: 2, kvHeads: 2 },
+  method: "eap",
+  params: {},
+  clean: 2,
+  corrupt: -1,
+  total: 40,
+  edges: [
+    { from: "embed", to: "a0.h1<v>", score: -2 },
+    { from: "a0.h1", to: "a1.h0<q>", score: -1 },
+    { from: "a0.h1", to: "a1.h0<k>", score: 0.25 },
+    { from: "a1.h0", to: "m1", score: -0.5 },
+    { from: "m1", to: "logits", score: -3 },
+  ],
+  totals: {},
+} as unknown as Circuit;
+const drawn = { edges: circuit.edges, layers: 2, ref: circuit.model!.ref };
+
+describe("a circuit in other formats", () => {
+  it("is a Graphviz drawing with a line an edge, by the input that it goes into", () => {
+    const text = dotText(drawn);
+    expect(text).toMatch(/^digraph "circuit of a \\"model\\" & more" \{/);
+    expect(text.match(/->/g)).toHaveLength(5);
+    expect(text).toMatch(/"a0\.h1" -> "a1\.h0" \[.*score=-1, label="q"\];/);
+  });
+
+  it("is GraphML whose edges join nodes that it declares, with their scores", () => {
+    const text = graphmlText(drawn);
+    const nodes = [...text.matchAll(/<node id="([^"]+)">/g)].map(([, id]) => id);
+    expect(nodes).toEqual(["embed", "a0.h1", "a1.h0", "m1", "logits"]);
+    const edges = [...text.matchAll(/<edge id="e\d" source="([^"]+)" target="([^"]+)">(.*)<\/edge>/g)];
+    expect(edges).toHaveLength(5);
+    for (const [, source, target] of edges) expect(nodes).toEqual(expect.arrayContaining([source, target]));
+    expect(text).toContain('<graph id="a &quot;model&quot; &amp; more" edgedefault="directed">');
+    expect(edges[2]![3]).toBe('<data key="score">0.25</data><data key="input">k</data>');
+  });
+
+  it("is a Neuronpedia graph with its required fields, edges into one head added up, weights positive where they help", () => {
+    const prompt = { text: "a b", tokens: ["a", " b"], answer: " c", probability: 0.25 };
+    const graph = neuronpediaGraph(drawn, prompt, "mine") as {
+      metadata: Record<string, unknown>;
+      qParams: object;
+      nodes: Record<string, unknown>[];
+      links: { source: string; target: string; weight: number }[];
+    };
+    expect(graph.metadata).toMatchObject({ slug: "mine", scan: drawn.ref, prompt: "a b", prompt_tokens: ["a", " b"] });
+    const required = ["node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp"];
+    for (const node of graph.nodes) expect(Object.keys(node)).toEqual(expect.arrayContaining(required));
+    expect(graph.nodes.find(({ node_id }) => node_id === "logits")!["clerp"]).toBe(" c (p=0.250)");
+    const ids = graph.nodes.map(({ node_id }) => node_id);
+    for (const { source, target } of graph.links) expect(ids).toEqual(expect.arrayContaining([source, target]));
+    expect(graph.links).toContainEqual({ source: "a0.h1", target: "a1.h0", weight: 0.75 });
+    expect(graph.nodes.some(({ node_id, layer }) => node_id !== "logits" && Number(layer) > 0)).toBe(true);
+  });
+
+  it("is a mask that ablates the heads that no edge touches", () => {
+    expect(circuitMask(circuit).heads).toEqual([
+      ["ablate", "keep"],
+      ["keep", "ablate"],
+    ]);
+  });
+});
