@@ -83,12 +83,18 @@ export interface Probe<S extends z.ZodObject = z.ZodObject> extends Definition<S
 
 /** A probe made of linear functions of the attention patterns of one forward pass. */
 export interface PatternSums<S extends z.ZodObject> {
-  /** The rows to run [rows][positions], all of one length. @param context has `tokens` where the user gave rows */
+  /** True where the rows may differ in length: `scores` then knows the rows. */
+  readonly anyLengths?: boolean | undefined;
+  /** The rows to run [rows][positions], all of one length unless `anyLengths`. @param context has `tokens` where the user gave rows */
   rows(model: Model, params: z.output<S>, context: ProbeContext): number[][];
   /** The sums to take: weights over [query, key], by the name of what they give. Names of the sums hold their parameters. */
   sums(params: z.output<S>, model: Model): Record<string, PatternSum>;
-  /** Metrics and summary from the sums, each [rows][layers][heads]. */
-  scores(sums: Record<string, number[][][]>, params: z.output<S>): Pick<ProbeResult, "metrics" | "summary">;
+  /** Metrics and summary from the sums, each [rows][layers][heads]. @param rows that they are of */
+  scores(
+    sums: Record<string, number[][][]>,
+    params: z.output<S>,
+    rows: readonly (readonly number[])[],
+  ): Pick<ProbeResult, "metrics" | "summary">;
   /** Most tokens that the sums look back; where layers of local attention can't, the scores come with a note. */
   readonly reach?: ((params: z.output<S>) => number) | undefined;
   /** Parameters as they are used on this model. Default: as given. */
@@ -110,12 +116,13 @@ export interface PatternProbe<S extends z.ZodObject>
 
 /** Completes a probe that is sums over patterns: rows in batches, patterns reduced inside their blocks. */
 export function patternProbe<S extends z.ZodObject>(definition: PatternProbe<S>): Probe<S> {
-  const { rows, sums, scores, adapt, reach, meaning, ...rest } = definition;
+  const { rows, sums, scores, adapt, reach, anyLengths, meaning, ...rest } = definition;
   const { name, meanings = meaning && { [name]: meaning } } = rest;
   const parts: PatternSums<S> = {
     rows,
     sums,
     reach,
+    anyLengths,
     scores: scores ?? ((tables) => oneMetric(name, Object.values(tables)[0]!)),
     adapt(model, params, context) {
       refuse(context, name, "cases");
@@ -148,7 +155,7 @@ export async function runTogether(
   const prepared = probes.map(({ sums, params: own }) => {
     const params = sums.adapt?.(model, own, context) ?? own;
     const rows = sums.rows(model, params, context);
-    checkRows(rows, "", { config: model.config, equalRows: "a probe" });
+    checkRows(rows, "", { config: model.config, equalRows: sums.anyLengths ? undefined : "a probe" });
     return { parts: sums, params, rows, key: JSON.stringify(rows), wanted: sums.sums(params, model) };
   });
   const passes = new Map<string, Map<string, number[][][]>>();
@@ -167,7 +174,7 @@ export async function runTogether(
   return prepared.map(({ parts, params, rows, key, wanted }) => {
     const pass = passes.get(key)!;
     const tables = Object.fromEntries(Object.entries(wanted).map(([what, sum]) => [what, pass.get(sum.name)!]));
-    return { params, tokens: rows, ...parts.scores(tables, params), ...reachNote(model, parts.reach?.(params)) };
+    return { params, tokens: rows, ...parts.scores(tables, params, rows), ...reachNote(model, parts.reach?.(params)) };
   });
 }
 
@@ -194,40 +201,43 @@ async function sumPatterns(
   context: ProbeContext,
 ): Promise<Map<string, number[][][]>> {
   const unique = [...new Map(sums.map((sum) => [sum.name, sum])).values()];
-  const all = new Map<string, number[][][]>(unique.map(({ name }) => [name, []]));
+  const all = new Map(unique.map(({ name }) => [name, new Array<number[][]>(rows.length)]));
   const { n_layers } = model.config;
-  for (const { first, count } of evenBatches(rows.length, rows[0]!.length)) {
-    const tokens = rows.slice(first, first + count);
-    const result = forward(
-      model,
-      { tokens, logitsAt: "none" },
-      {
-        reductions: unique,
-        onLayer: (layer) => {
-          context.signal?.throwIfAborted();
-          context.progress?.(
-            first * n_layers + layer * tokens.length,
-            rows.length * n_layers,
-            "patterns, rows x layers",
-          );
-        },
-      },
-    );
+  let done = 0;
+  for (const batch of batchesOf(rows)) {
+    const tokens = batch.map((row) => rows[row]!);
+    const onLayer = (layer: number): void => {
+      context.signal?.throwIfAborted();
+      context.progress?.(done * n_layers + layer * tokens.length, rows.length * n_layers, "patterns, rows x layers");
+    };
+    const result = forward(model, { tokens, logitsAt: "none" }, { reductions: unique, onLayer });
     for (const [name, layers] of result.reductions) {
       const tables = layers.map((t) => t.arraySync() as number[][]); // [layers][rows][heads]
       if (!tables.flat().every(allFinite)) {
         result.dispose();
         throw notFinite(model, "attention patterns", tokens);
       }
-      tokens.forEach((_, r) => {
-        all.get(name)!.push(tables.map((table) => table[r]!));
+      batch.forEach((row, r) => {
+        all.get(name)![row] = tables.map((table) => table[r]!);
       });
     }
     result.dispose();
+    done += batch.length;
     await pause();
   }
   context.progress?.(rows.length * n_layers, rows.length * n_layers, "patterns, rows x layers");
   return all;
+}
+
+/** Numbers of the rows that run together: those of one length, in batches. */
+function batchesOf(rows: readonly (readonly number[])[]): number[][] {
+  const byLength = new Map<number, number[]>();
+  rows.forEach((row, r) => {
+    byLength.set(row.length, [...(byLength.get(row.length) ?? []), r]);
+  });
+  return [...byLength].flatMap(([length, own]) =>
+    evenBatches(own.length, length).map(({ first, count }) => own.slice(first, first + count)),
+  );
 }
 
 /** A metric over query heads: the mean over the rows, and each row's table where there are not many. @param tables [rows][layers][heads] */

@@ -8,10 +8,14 @@ import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
+import { copying, matching } from "./copying.ts";
 import { functionVector } from "./function-vector.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
+import { currentToken } from "./patterns/current-token.ts";
 import { duplicateToken } from "./patterns/duplicate-token.ts";
+import { firstToken } from "./patterns/first-token.ts";
 import { induction } from "./patterns/induction.ts";
+import { pattern } from "./patterns/pattern.ts";
 import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
 
@@ -20,9 +24,14 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   induction,
   duplicateToken,
   previousToken,
+  currentToken,
+  firstToken,
   attentionSink,
+  pattern,
   retrieval,
   functionVector,
+  copying,
+  matching,
 ]);
 
 export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";

@@ -64,11 +64,12 @@ export interface TokenOptions {
   readonly prependBos?: boolean;
 }
 
-/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. */
-export function tokenOptions(command: Command): Command {
+/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. @param how.instead what they stand in for */
+export function tokenOptions(command: Command, { instead }: { instead?: string } = {}): Command {
+  const behind = instead === undefined ? "" : `, instead of ${instead}`;
   return command
-    .option("--text <text>", "a text, tokenised by the model's tokenizer")
-    .option("--tokens-file <file>", "JSON array of rows of token ids")
+    .option("--text <text>", `a text, tokenised by the model's tokenizer${behind}`)
+    .option("--tokens-file <file>", `JSON array of rows of token ids${behind}`)
     .addOption(new Option("--prepend-bos", "put the BOS token before the text (default: as the tokenizer does)"))
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
 }
@@ -80,11 +81,13 @@ export interface QuestionOptions extends TokenOptions {
   readonly answer?: string;
   readonly wrong?: string;
   readonly position: number;
+  /** File of what is changed in the run. */
+  readonly interventions?: string;
 }
 
 /** Adds --pair-file, or --text and --tokens-file with --answer and --wrong, and --position. */
 export function questionOptions(command: Command): Command {
-  return tokenOptions(
+  const questions = tokenOptions(
     command.option(
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts. Of each the clean prompt is run',
@@ -93,6 +96,7 @@ export function questionOptions(command: Command): Command {
     .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
     .option("--wrong <token>", "the wrong answer, alike")
     .option("--position <n>", "position that is read, negative ones from the end", integer("--position"), -1);
+  return interventionsOption(questions, "what to change in the run");
 }
 
 /** Adds --interventions. */

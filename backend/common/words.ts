@@ -3,6 +3,14 @@ export const ABLATION_METHODS = ["zero", "mean", "resample"] as const;
 /** One of `ABLATION_METHODS`. */
 export type AblationMethod = (typeof ABLATION_METHODS)[number];
 
+/**
+ * Parts of which one is taken out at a time. layer: what attention and MLP write; source: what the last token sees of one earlier
+ * token.
+ */
+export const ABLATED_PARTS = ["head", "mlp", "layer", "source"] as const;
+/** One of `ABLATED_PARTS`. */
+export type AblatedPart = (typeof ABLATED_PARTS)[number];
+
 /** Rules by which scores become a choice of heads. */
 export const SELECTION_RULES = ["top", "quantile", "threshold"] as const;
 /** One of `SELECTION_RULES`. */

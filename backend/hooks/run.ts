@@ -34,7 +34,7 @@ export type BackwardHooks = NonNullable<BackwardOptions["hooks"]>;
 export interface WayBack {
   /** A number made of the logits [rows, wanted positions, outputs] by tf's operations; its gradient is gone back with. */
   metric?: (logits: Tensor) => Tensor;
-  /** What a function returns goes on backward in the gradient's place; nothing leaves it as it is. */
+  /** Functions on the way back; a tensor that one returns goes on in the gradient's place. */
   backward?: BackwardHooks;
 }
 

@@ -1,15 +1,11 @@
-import { readdirSync } from "node:fs";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterEach, beforeEach, expect } from "vitest";
 
-import type { TokenPair } from "../../backend/circuits/pairs.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { ModelConfig } from "../../backend/models/config.ts";
-import { loadModel } from "../../backend/models/load.ts";
 import { Model } from "../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
-import { fixture } from "./fixtures.ts";
 
 /** A small Llama-shaped config: 3 layers, 6 query heads on 2 key-value heads. */
 export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
@@ -71,7 +67,6 @@ export function maxDifference(
   for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs(x[i]! - y[i]!));
   return worst;
 }
-
 /** Insists, after each test of a file, that it has left no tensor behind. */
 export function leavesNoTensors(): void {
   let before = 0;
@@ -80,19 +75,3 @@ export function leavesNoTensors(): void {
   });
   afterEach(() => expect(tf.memory().numTensors).toBe(before));
 }
-
-/** The families of test/fixtures/families. */
-export const FAMILIES: readonly string[] = readdirSync(fixture("families")).sort();
-
-/** A tiny random model of a family. */
-export function loadFamily(name: string): Promise<Model> {
-  return loadModel(fixture(`families/${name}`));
-}
-
-/** A pair of twelve tokens that differ in two places, for vocabularies of 97 or more. */
-export const FAMILY_PAIR: TokenPair = {
-  clean: [5, 41, 17, 80, 3, 66, 29, 52, 90, 11, 41, 73],
-  corrupt: [5, 62, 17, 80, 3, 66, 29, 8, 90, 11, 41, 73],
-  answer: 23,
-  wrong: 57,
-};

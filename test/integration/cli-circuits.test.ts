@@ -104,6 +104,18 @@ describe("lens", () => {
     expect(stdout).toMatch(/1 resid_post .* 0 +9 /);
   });
 
+  test("reads what interventions of a file have left", async () => {
+    const interventions = await file("changes.json", [{ at: "attn.hook_z", layer: 1, heads: [1], do: "zero" }]);
+    const changed = [...MODEL, "--pair-file", pair, "--interventions", interventions];
+    const { rows } = await json<{ rows: { answer: number; wrong: number }[] }>(["lens", ...changed]);
+    expect(rows[2]!.answer - rows[2]!.wrong).toBeLessThan(1);
+    const { parts } = await json<{ parts: { heads: number[][] } }>(["attribute", ...changed]);
+    expect(parts.heads[1]![1]).toBeCloseTo(0, 4);
+    const table = await json<{ clean: number }>(["patch", ...changed, "--node", "z", "--by", "layer"]);
+    expect(table.clean).toBeLessThan(1);
+    expectLine(await headscope(["patch", ...changed, "--into", "1.1", "--through", "k"]), 2, /cannot go together/);
+  });
+
   test("warns with the number where the model does not prefer the answer", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
     const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", swapped]);
@@ -174,5 +186,37 @@ describe("patch", () => {
     ["heads of a stream by position", ["--node", "mlp_out", "--by", "head-position"], 2, /mlp_out has no heads/],
   ])("refuses %s", async (_, args, code, line) => {
     expectLine(await headscope([...patch, "--pair-file", pair, ...args]), code, line);
+  });
+});
+
+describe("ablate --each", () => {
+  const each = ["ablate", ...MODEL, "--each"];
+
+  test("names the head without which the answer is lost, beside the others of its layer", async () => {
+    const result = await json<{ clean: number; ablated: number[][]; control: number[][] }>([
+      ...each, "head", "--pair-file", pair,
+    ]); // biome-ignore format: one call
+    expect(result.ablated[1]![1]! / result.clean).toBeLessThan(0.1);
+    expect(result.control[1]![1]! / result.clean).toBeGreaterThan(0.9);
+    expect((await headscope([...each, "head", "--pair-file", pair])).stdout).toMatch(
+      /without[\s\S]*\n {2}(0\.0|1\.1) /,
+    );
+    const map = await json<{ ablated: number[][] }>([...each, "source", "--pair-file", pair]);
+    // The induction head reads the token behind the earlier 7.
+    expect(map.ablated[1]!.indexOf(Math.min(...map.ablated[1]!))).toBe(3);
+  });
+
+  test.each([
+    ["pairs without a part", ["ablate", ...MODEL, "--pair-file", "PAIR"], /--each is missing/],
+    ["a part without pairs", [...each, "head"], /--pair-file is missing/],
+    [
+      "heads beside it",
+      [...each, "head", "--pair-file", "PAIR", "--heads", "1.1"],
+      /--heads and --each cannot go together/,
+    ],
+    ["MLPs that there are not", [...each, "mlp", "--pair-file", "PAIR"], /no MLP/],
+    ["an even window", [...each, "source", "--pair-file", "PAIR", "--window", "2"], /window cannot be 2/],
+  ])("refuses %s", async (_, args, line) => {
+    expectLine(await headscope(args.map((arg) => (arg === "PAIR" ? pair : arg))), 2, line);
   });
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { HeadWeights } from "../../backend/circuits/weights/head-weights.ts";
 import { readScores } from "../../backend/heads/files.ts";
+import { encodeSafetensors, readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { buildCli, type CliRun } from "../helpers/cli.ts";
 import { headscope } from "../helpers/headscope.ts";
 
@@ -75,5 +76,102 @@ describe("probe function-vector", () => {
     expectLine(await headscope(probed), 1, /bad\.json holds no case/);
     expectLine(await headscope(["probe", "induction", "--model", GQA, "--cases-file", path]), 2, /no cases file/);
     expectLine(await headscope(["probe", "function-vector", "--model", GQA]), 2, /needs cases/);
+  });
+});
+
+describe("steer", () => {
+  const vector = Array.from({ length: 32 }, (_, i) => Math.sin(i));
+  const prompt = async (): Promise<string> => {
+    const path = join(folder, "prompt.json");
+    await writeFile(path, JSON.stringify([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])); // biome-ignore format: one line
+    return path;
+  };
+
+  test("adds a vector from a JSON array, a safetensors file or a function vector's document alike", async () => {
+    const steered = ["steer", "--model", GQA, "--tokens-file", await prompt(), "--layer", "0", "--scale", "-2", "--json"]; // biome-ignore format: one line
+    const paths = ["vector.json", "document.json", "vector.safetensors"].map((name) => join(folder, name));
+    await writeFile(paths[0]!, JSON.stringify(vector));
+    await writeFile(paths[1]!, JSON.stringify({ format: "headscope.head-scores/1", vector }));
+    const other = { dtype: "F32", shape: [1], data: new Float32Array(1) } as const;
+    const tensors = { other, direction: { dtype: "F32", shape: [1, 32], data: Float32Array.from(vector) } as const };
+    await writeFile(paths[2]!, encodeSafetensors(tensors));
+    const out = join(folder, "steered.safetensors");
+    const runs = [];
+    for (const path of [paths[0]!, paths[1]!, `${paths[2]}#direction`])
+      runs.push(await headscope([...steered, "--vector", path, "--positions", "0,3", "--out", out]));
+    const [first, ...others] = runs.map(({ stdout }) => JSON.parse(stdout));
+    expect(first).toMatchObject({
+      layer: 0,
+      positions: [0, 3],
+      scale: -2,
+      norm: expect.closeTo(Math.hypot(...vector), 4),
+    });
+    expect(first.steered.top).toHaveLength(5);
+    expect(first.steered).not.toEqual(first.base);
+    for (const run of others) expect(run.steered.top[0].logit).toBeCloseTo(first.steered.top[0].logit, 4);
+    const logits = (await readSafetensors(out)).tensors.get("logits")!;
+    expect(logits.shape).toEqual([2, 5, 97]);
+    const last = Array.from(logits.data.slice(4 * 97, 5 * 97) as Float32Array);
+    expect(Math.max(...last)).toBeCloseTo(first.steered.top[0].logit, 5);
+    const text = await headscope([...steered.slice(0, -1), "--vector", paths[0]!]);
+    expect(text.stdout).toContain("behind layer 0 at all positions");
+    const unnamed = ["--vector", paths[2]!];
+    expectLine(await headscope([...steered, ...unnamed]), 1, /holds 2 tensors/);
+    expectLine(await headscope([...steered, "--vector", `${paths[2]}#directoin`]), 2, /did you mean direction/);
+  });
+
+  test("refuses vectors, layers and positions that do not fit", async () => {
+    const path = join(folder, "short.json");
+    await writeFile(path, "[1, 2, 3]");
+    const steered = ["steer", "--model", GQA, "--tokens-file", await prompt()];
+    expectLine(
+      await headscope([...steered, "--layer", "0", "--vector", path]),
+      1,
+      /short\.json: the vector has 3 numbers/,
+    );
+    await writeFile(path, JSON.stringify([...vector.slice(1), "x"]));
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json holds "x"/);
+    await writeFile(path, "[]");
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /holds no number/);
+    await writeFile(path, JSON.stringify(vector));
+    expectLine(await headscope([...steered, "--layer", "2", "--vector", path]), 2, /no layer 2/);
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path, "--positions", "5"]), 2, /no position 5/);
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path, "--positions", "end"]), 2, /all, last/);
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", join(folder, "none.json")]), 1, /none\.json/);
+  });
+});
+
+describe("probe pattern", () => {
+  test("takes an expression or a file of pairs, on rows of any lengths", async () => {
+    const [path, pairs] = [join(folder, "rows.json"), join(folder, "pairs.json")];
+    await writeFile(path, "[[3, 1, 4, 1, 5, 9], [2, 7, 1]]");
+    await writeFile(pairs, "[[1, 0], [2, 1]]");
+    const probed = ["probe", "pattern", "--model", GQA, "--tokens-file", path];
+    const spelt = await headscope([...probed, "--param", "expression=key == query - 1 and query < 3", "--json"]);
+    const listed = await headscope([...probed, "--pattern-file", pairs, "--json"]);
+    expect(JSON.parse(listed.stdout).metrics).toEqual(JSON.parse(spelt.stdout).metrics);
+    expectLine(await headscope([...probed, "--param", "expression=key == process"]), 2, /"process" is unexpected/);
+    expectLine(await headscope([...probed, "--pattern-file", path]), 2, /parameter pairs/);
+    expectLine(await headscope(probed), 2, /no pattern is given/);
+    expectLine(await headscope(["probe", "induction", "--model", GQA, "--pattern-file", pairs]), 2, /unknown parameter "pairs"/); // biome-ignore format: one line
+  });
+});
+
+describe("contexts", () => {
+  test("are printed with their tokens, of a text or of rows", async () => {
+    const [text, rows] = [join(folder, "corpus.txt"), join(folder, "corpus.json")];
+    await writeFile(text, "the cat sat on the mat and the dog sat on the log ".repeat(6));
+    await writeFile(rows, JSON.stringify([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])); // biome-ignore format: one line
+    const looked = ["contexts", "--heads", "0.1,1.0", "--model"];
+    const ofText = await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text, "--length", "8", "--rows", "3", "--json"]); // biome-ignore format: one line
+    const document = JSON.parse(ofText.stdout);
+    expect(document).toMatchObject({ rows: 3, length: 8 });
+    expect(document.heads[0].contexts[0].keyToken).toHaveProperty("text");
+    const ofRows = await headscope([...looked, GQA, "--tokens-file", rows, "--top", "1"]);
+    expect(ofRows.stdout).toContain("2 rows of 5 tokens");
+    expectLine(await headscope([...looked, GQA, "--corpus-file", text]), 1, /takes no text/);
+    expectLine(await headscope([...looked, GQA]), 2, /no corpus/);
+    await writeFile(text, "");
+    expectLine(await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text]), 1, /corpus\.txt has/); // biome-ignore format: one line
   });
 });

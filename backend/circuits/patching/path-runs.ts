@@ -219,7 +219,7 @@ export class PathRuns {
     });
   }
 
-  /** What senders write in the run that activations are taken from, less that in the base run [senders, positions, d_model]. */
+  /** The change of what senders write in the run that activations are taken from, less that in the base run [senders, positions, d_model]. */
   #written(senders: readonly Sender[]): Tensor {
     const { base, source } = this.sides;
     const layers = new Map<number, Tensor>();

@@ -1,20 +1,25 @@
 import { ablate } from "../../circuits/ablation/ablate.ts";
+import { ablateEach } from "../../circuits/ablation/each.ts";
 import { intervene } from "../../circuits/intervene.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
-import type { AblationMethod } from "../../common/words.ts";
+import type { MetricName } from "../../common/metrics.ts";
+import type { AblatedPart, AblationMethod } from "../../common/words.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
 import type { Context } from "../context.ts";
-import { readInterventions } from "../inputs/case-files.ts";
+import { readInterventions, readPairFile } from "../inputs/case-files.ts";
 import { readTokens, tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
-import { ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
+import { ablatedEachText, ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
 
-/** Options of `headscope ablate`. */
-export interface AblateCommandOptions extends ModelOptions, TokenOptions {
+interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
+  each?: AblatedPart;
+  pairFile?: string;
+  metric?: MetricName;
+  window?: number;
   interventions?: string;
   method: AblationMethod;
   byPosition?: boolean;
@@ -23,8 +28,11 @@ export interface AblateCommandOptions extends ModelOptions, TokenOptions {
   seed: number;
 }
 
-/** Ablates heads beside as many others of the same layers, or applies the interventions of a file. */
+/** Ablates heads beside as many others of the same layers, or each part in turn, or applies the interventions of a file. */
 export async function ablateHeads(context: Context, options: AblateCommandOptions): Promise<void> {
+  const { each, pairFile, metric, window } = options;
+  if ([each, pairFile, metric, window].some((option) => option !== undefined))
+    return ablateEachCommand(context, options);
   if ((options.heads === undefined) === (options.interventions === undefined))
     throw new HeadscopeError(
       "usage",
@@ -67,5 +75,37 @@ async function interveneCommand(context: Context, options: AblateCommandOptions,
     const { signal, progress } = context;
     const result = await intervene(model, { tokens, interventions, signal, progress });
     await context.print({ ...result, interventions }, () => interventionText(result, interventions.length));
+  });
+}
+
+/** Takes one part after the other out of the clean prompts of pairs. */
+async function ablateEachCommand(context: Context, options: AblateCommandOptions): Promise<void> {
+  const { each, pairFile, metric, window, method, referenceFile } = options;
+  if (each === undefined || pairFile === undefined)
+    throw new HeadscopeError("usage", `--${each === undefined ? "each" : "pair-file"} is missing`, {
+      remedy: "give --each and --pair-file",
+    });
+  const others = { heads: options.heads, interventions: options.interventions, text: options.text };
+  const other = Object.entries({ ...others, "tokens-file": options.tokensFile }).find(
+    ([, value]) => value !== undefined,
+  );
+  if (other || options.byPosition)
+    throw new HeadscopeError("usage", `--${other?.[0] ?? "by-position"} and --each cannot go together`, {
+      remedy: "--each takes its prompts from --pair-file, and every part in turn",
+    });
+  if ((window !== undefined && each !== "source") || (referenceFile !== undefined && method !== "mean"))
+    throw new HeadscopeError("usage", "--window is for --each source, and --reference-file for --method mean", {
+      remedy: "leave it out",
+    });
+  if (each === "source" && method !== "zero")
+    throw new HeadscopeError("usage", "attention to a source token is knocked out, by no other method", {
+      remedy: "leave --method out",
+    });
+  await withModel(context, options, async (model) => {
+    const pairs = await readPairFile(pairFile, model, options.prependBos);
+    const reference = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
+    const { signal, progress } = context;
+    const result = await ablateEach(model, { pairs, each, method, metric, window, reference, signal, progress });
+    await context.print(result, () => ablatedEachText(result, { model, pair: pairs[0]! }));
   });
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { ABLATION_METHODS } from "../../common/words.ts";
+import { METRICS } from "../../common/metrics.ts";
+import { ABLATED_PARTS, ABLATION_METHODS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { integer, interventionsOption, modelOptions, oneOf, seedOption, tokenOptions } from "../options.ts";
 
@@ -22,6 +23,14 @@ export function register(program: Command, runs: Runs): void {
       "--reference-file <file>",
       "tokens file whose rows mean and resample draw from (default: the other rows; of a single one 8 rows of random tokens)",
     )
+    .option(
+      "--each <part>",
+      `with --pair-file: take out one at a time: ${ABLATED_PARTS.join(", ")} (the last token's attention to one earlier token)`,
+      oneOf("--each", ABLATED_PARTS),
+    )
+    .option("--pair-file <file>", 'with --each: JSON {"clean", "corrupt", "answer", "wrong"} or an array of such')
+    .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, oneOf("--metric", METRICS))
+    .option("--window <n>", "with --each source: layers that hide a token together, odd", integer("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integer("--controls", 0), 5);
   interventionsOption(command, "instead of --heads: anything to change, without a control");
   seedOption(command);

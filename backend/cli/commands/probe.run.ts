@@ -4,22 +4,21 @@ import { readPairs } from "../../common/definitions/definition.ts";
 import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeScores } from "../../heads/files.ts";
-import { formatJson } from "../../json.ts";
+import { formatJson, readJson } from "../../json.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { checkpointSteps, runIds, writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readCases } from "../inputs/case-files.ts";
-import { readTokens } from "../inputs/tokens.ts";
+import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import type { ModelOptions, TokenOptions } from "../options.ts";
 import { historyText } from "../text/history.ts";
 import { scoresText } from "../text/scores.ts";
 
-/** Options of `headscope probe`. */
-export interface ProbeCommandOptions extends ModelOptions {
-  tokensFile?: string;
+interface ProbeCommandOptions extends ModelOptions, TokenOptions {
+  patternFile?: string;
   casesFile?: string;
   param?: string[];
   seed: number;
@@ -37,18 +36,31 @@ type Parameters = Readonly<Record<string, string>>;
 
 /** Scores the heads of a model, or of a run at each of its saved steps. */
 export async function scoreHeads(context: Context, options: ProbeCommandOptions, name: string): Promise<void> {
-  const parameters = readPairs(options.param ?? []);
+  const parameters = { ...readPairs(options.param ?? []), ...(await patternOf(options)) };
   probes.parse(name, parameters); // before the model is loaded, which takes seconds
-  if (options.tokensFile !== undefined && options.casesFile !== undefined)
-    throw new HeadscopeError("usage", "--tokens-file and --cases-file cannot go together", {
-      remedy: "give one of them",
-    });
+  const rows = (["text", "tokensFile"] as const).find((name) => options[name] !== undefined);
+  if (rows !== undefined && options.casesFile !== undefined)
+    throw new HeadscopeError(
+      "usage",
+      `--${rows === "text" ? rows : "tokens-file"} and --cases-file cannot go together`,
+      {
+        remedy: "give one of them",
+      },
+    );
   if (options.casesFile !== undefined && probes.get(name).readCase === undefined)
     throw new HeadscopeError("usage", `probe ${name} takes no cases file`, {
       remedy: `leave it out: cases are for ${casesProbes.join(" and ")}`,
     });
   if (options.out !== undefined) await refuseFolder(options.out);
   await (options.allSteps === true ? probeSteps : probeModel)(context, options, name, parameters);
+}
+
+/** The pairs of --pattern-file as a parameter; the probe that it is for checks them. */
+async function patternOf({ patternFile, param = [] }: ProbeCommandOptions): Promise<Record<string, string>> {
+  if (patternFile === undefined) return {};
+  if (param.some((pair) => pair.startsWith("pairs=")))
+    throw new HeadscopeError("usage", "--pattern-file and --param pairs cannot go together", { remedy: "give one" });
+  return { pairs: JSON.stringify(await readJson(patternFile, "pattern file")) };
 }
 
 /** Scores the heads of one model. */
@@ -113,13 +125,14 @@ async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }
 
 /** The rows or cases that the user gave. */
 async function inputsOf(
-  { tokensFile, casesFile }: ProbeCommandOptions,
+  options: ProbeCommandOptions,
   model: Model,
   name: string,
 ): Promise<Pick<ProbeContext, "tokens" | "cases">> {
   const { readCase } = probes.get(name);
+  const { text, tokensFile, casesFile } = options;
   return {
-    tokens: tokensFile === undefined ? undefined : await readTokens(tokensFile, model),
+    tokens: text === undefined && tokensFile === undefined ? undefined : await tokensOf(model, options),
     cases: casesFile === undefined ? undefined : await readCases(casesFile, model, readCase!),
   };
 }

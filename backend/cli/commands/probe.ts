@@ -1,14 +1,18 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { modelOptions, paramOption, seedOption } from "../options.ts";
+import { modelOptions, paramOption, seedOption, tokenOptions } from "../options.ts";
 
 /** `headscope probe NAME`: scores every head of a model. */
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("probe <name>")
     .description("score every head of a model (headscope probes list names the probes)");
-  modelOptions(command)
-    .option("--tokens-file <file>", "JSON array of rows of token ids, instead of the probe's own")
+  modelOptions(command);
+  tokenOptions(command, { instead: "the probe's own rows" })
+    .option(
+      "--pattern-file <file>",
+      "JSON array of pairs [query, key], for the probe pattern: what its parameter pairs says",
+    )
     .option(
       "--cases-file <file>",
       "JSON array of cases: needles in haystacks for retrieval, prompts with demonstrations for function-vector",

@@ -1,8 +1,11 @@
 import type { Ablation } from "../../circuits/ablation/ablate.ts";
+import type { AblatedEach } from "../../circuits/ablation/each.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
+import type { TokenPair } from "../../circuits/pairs.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import { counted } from "../../common/plural.ts";
+import type { Model } from "../../models/model.ts";
 import { bold, dim, number, right, signed, table } from "./format.ts";
 
 const ROWS_SHOWN = 4;
@@ -96,5 +99,40 @@ export function interventionText({ model, clean, changed, nextToken }: Intervene
     table(LOSSES.slice(0, 3), rows, "  "),
     "",
     ...nextTexts(nextToken, "changed"),
+  ].join("\n");
+}
+
+const PLACES_SHOWN = 12;
+
+/** Ablation of each part in turn, for people: the parts without which the metric moves furthest, beside their likes. */
+export function ablatedEachText(
+  { clean, ablated, control, each, method, metric, notes = [] }: AblatedEach,
+  { model, pair }: { model: Model; pair: TokenPair },
+): string {
+  const token = (position: number): string => {
+    const id = pair.clean[position]!;
+    return model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id);
+  };
+  const place = (layer: number, column: number): string => {
+    if (each === "head") return formatHead({ layer, head: column });
+    return each === "source"
+      ? `layer ${layer}, position ${column} ${token(column)}`
+      : `${each === "mlp" ? "MLP" : "layer"} ${layer}`;
+  };
+  const rows = ablated
+    .flatMap((row, layer) => row.map((value, column) => ({ layer, column, value, other: control[layer]![column]! })))
+    .toSorted((a, b) => Math.abs(b.value - clean) - Math.abs(a.value - clean))
+    .slice(0, PLACES_SHOWN)
+    .map(({ layer, column, value, other }) => [
+      place(layer, column),
+      number(value),
+      signed(value - clean),
+      other === null ? "" : signed(other - clean),
+    ]);
+  const others = each === "head" ? "other heads of the layer" : "other layers";
+  return [
+    `${bold(`Each ${each}`)} of ${model.ref} by ${method}: ${metric} ${number(clean)} clean`,
+    table(["without", right(metric), right("change"), right(`of ${others}`)], rows, "  "),
+    ...notes.map((note) => dim(`  ${note}`)),
   ].join("\n");
 }

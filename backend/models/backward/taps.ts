@@ -65,7 +65,7 @@ export function tapAt(config: ModelConfig, name: string, { rows, tokens }: Exten
   return tf.fill(isPattern(name) ? [rows, ...width, tokens, tokens] : [rows * tokens, ...width], 0);
 }
 
-/** What tfjs remembers of a computation to go back through it. */
+/** The part of tfjs that remembers a computation to go back through it. */
 interface Tape {
   state: { activeTape: { saved?: Tensor[] }[] | null };
 }

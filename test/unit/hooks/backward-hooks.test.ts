@@ -7,8 +7,8 @@ import { type BackwardHooks, type Hooks, runWithHooks } from "../../../backend/h
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { innerProduct, normals, relativeError } from "../../helpers/differences.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { innerProduct, normals, relativeError } from "../../helpers/oracles/differences.ts";
 
 await initBackend();
 const model = randomModel(smallConfig({ n_layers: 2 }));

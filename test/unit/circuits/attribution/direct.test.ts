@@ -1,76 +1,34 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { attribute } from "../../../../backend/circuits/attribution/direct.ts";
-import type { CacheSlice } from "../../../../backend/hooks/activation-cache.ts";
-import { runWithCache } from "../../../../backend/hooks/run.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
-import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { FAMILIES, FAMILY_PAIR, loadFamily, randomModel, smallConfig } from "../../../helpers/models.ts";
+import { randomModel, smallConfig } from "../../../helpers/models.ts";
+import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 
 const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-type Cache = ReturnType<typeof runWithCache>["cache"];
-
-/** Logit difference of a stream from which a part was taken, by the final norm's scale of the whole stream. */
-function differenceWithout(model: Model, cache: Cache, part: readonly number[]): number {
-  const { n_layers, d_model } = model.config;
-  const whole = valuesOf(cache, "hook_resid_post", { layer: n_layers - 1 });
-  const resid = tf.tensor3d([[whole.map((x, i) => x - part[i]!)]], [1, 1, d_model]);
-  const scale = cache.get("ln_final.hook_scale");
-  const hooks = [["ln_final.hook_scale", () => tf.clone(scale)]] as const;
-  const result = forward(model, { resid, startLayer: n_layers }, { hooks });
-  const values = result.logits!.dataSync();
-  tf.dispose(resid);
-  result.dispose();
-  return values[FAMILY_PAIR.answer]! - values[FAMILY_PAIR.wrong]!;
-}
-
-/** The values of an activation at the last position. */
-const valuesOf = (cache: Cache, hook: string, part: CacheSlice): number[] => {
-  const own = cache.slice(hook, { ...part, position: -1, row: 0 });
-  const values = [...own.dataSync()];
-  own.dispose();
-  return values;
-};
-
-it.each(FAMILIES)(
-  "the parts of %s add up, along the stream and in MLPs, each to what goes without it",
-  async (name) => {
-    const model = await loadFamily(name);
-    const { clean, answer, wrong } = FAMILY_PAIR;
-    const { logitDiff, sum, parts, accumulated, neurons } = await attribute(model, {
-      prompts: [FAMILY_PAIR],
-      neurons: [1, 0],
-    });
-    const { logits, cache } = runWithCache(model, [clean], { logitsAt: "last" });
-    const values = logits!.dataSync();
-    expect(logitDiff).toBeCloseTo(values[answer]! - values[wrong]!, 5);
+it.each(FAMILIES)("the parts of %s are PyTorch's, and add up along the stream and in MLPs", async (name) => {
+  const model = await loadFamily(name);
+  const { pairs, attribution } = circuitOracle(name);
+  for (const { pairs: which, ...theirs } of attribution) {
+    const prompts = which.map((p) => pairs[p]!);
+    const { logitDiff, sum, parts, accumulated, neurons } = await attribute(model, { prompts, neurons: [1, 0] });
+    expect(farthest({ logitDiff, sum, parts }, theirs)).toBeLessThan(2e-4);
     expect(Math.abs(sum - logitDiff)).toBeLessThan(1e-4);
     const streams = accumulated.filter(({ at }) => !at.endsWith("mid")).map(({ value }) => value);
     expect(streams[0]).toBeCloseTo(parts.embed + parts.posEmbed, 4);
+    for (const layer of [0, 1]) {
+      const written = total(parts.heads[layer]!) + parts.attnBias[layer]! + parts.mlps[layer]!;
+      expect(streams[layer + 1]! - streams[layer]!).toBeCloseTo(written, 4);
+    }
     expect(neurons!.map(({ layer }) => layer)).toEqual([1, 0]);
     for (const { layer, values, bias } of neurons!) expect(total(values) + bias).toBeCloseTo(parts.mlps[layer]!, 4);
-    const without = (part: number[]) => logitDiff - differenceWithout(model, cache, part);
-    for (const layer of [0, 1]) {
-      const attention = total(parts.heads[layer]!) + parts.attnBias[layer]!;
-      expect(streams[layer + 1]! - streams[layer]!).toBeCloseTo(attention + parts.mlps[layer]!, 4);
-      if (model.config.output_logits_soft_cap !== undefined) continue; // no linear function of its parts
-      expect(without(valuesOf(cache, "hook_attn_out", { layer }))).toBeCloseTo(attention, 4);
-      expect(without(valuesOf(cache, "hook_mlp_out", { layer }))).toBeCloseTo(parts.mlps[layer]!, 4);
-      // Where no norm stands behind attention a head's output is its result.
-      if (model.weights.blocks[layer]!.ln1Post) continue;
-      const result = valuesOf(cache, "attn.hook_result", { layer, head: 2 });
-      expect(without(result)).toBeCloseTo(parts.heads[layer]![2]!, 4);
-    }
-    expect(parts.softCap === 0).toBe(model.config.output_logits_soft_cap === undefined);
-    tf.dispose(logits!);
-    cache.dispose();
-    model.dispose();
-  },
-);
+  }
+  model.dispose();
+});
 
 describe("direct logit attribution", () => {
   const prompt = { clean: [1, 2, 3, 4, 5], answer: 7, wrong: 9 };
@@ -100,6 +58,23 @@ describe("direct logit attribution", () => {
     expect(parts).toMatchObject({ posEmbed: 0, mlps: [0, 0, 0], finalNormBias: 0, unembedBias: 0, softCap: 0 });
     expect(Math.abs(sum - logitDiff)).toBeLessThan(1e-3);
     await expect(attribute(model, { prompts: [prompt], neurons: [0] })).rejects.toMatchObject({ kind: "usage" });
+    model.dispose();
+  });
+
+  it("is of the changed model under interventions, and names what they put into the stream", async () => {
+    const model = randomModel(smallConfig());
+    const zero = { at: "attn.hook_z", layer: 1, heads: [2], do: "zero" } as { at: string; do: "zero" };
+    const without = await attribute(model, { prompts: [prompt], interventions: [zero] });
+    expect(without.parts.heads[1]![2]).toBeCloseTo(0, 6);
+    expect(without.parts.interventions).toBeCloseTo(0, 3);
+    const vector = Array.from({ length: model.config.d_model }, (_, i) => Math.sin(i));
+    const add = { at: "hook_resid_pre", layer: 1, do: "add" as const, with: vector };
+    const steered = await attribute(model, { prompts: [prompt], interventions: [add] });
+    const at = (name: string) => steered.accumulated.find((point) => point.at === name)!.value;
+    const { parts } = steered;
+    const before = parts.embed + total(parts.heads[0]!) + parts.attnBias[0]! + parts.mlps[0]!;
+    expect(parts.interventions).toBeCloseTo(at("blocks.1.hook_resid_pre") - before, 3);
+    expect(steered.sum).toBeCloseTo(steered.logitDiff, 3);
     model.dispose();
   });
 

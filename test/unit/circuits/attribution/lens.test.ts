@@ -1,34 +1,21 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { lens } from "../../../../backend/circuits/attribution/lens.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { FAMILIES, FAMILY_PAIR, loadFamily, randomModel, smallConfig } from "../../../helpers/models.ts";
+import { randomModel, smallConfig } from "../../../helpers/models.ts";
+import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 
 describe("the logit lens", () => {
-  it.each(FAMILIES)("of %s is the model cut short at every layer", async (name) => {
+  it.each(FAMILIES)("of %s is PyTorch's", async (name) => {
     const model = await loadFamily(name);
-    const { answer, wrong, clean } = FAMILY_PAIR;
-    const { n_layers } = model.config;
-    const { rows } = await lens(model, { prompts: [FAMILY_PAIR], top: 3 });
-    expect(rows.map(({ at }) => at)).toEqual([
-      ...Array.from({ length: n_layers }, (_, l) => `blocks.${l}.hook_resid_pre`),
-      `blocks.${n_layers - 1}.hook_resid_post`,
-    ]);
-    for (const [layer, row] of rows.entries()) {
-      const { resid } = forward(model, { tokens: [clean], stopLayer: layer, logitsAt: "none" });
-      const cut = forward(model, { resid, startLayer: n_layers, logitsAt: "last" });
-      const logits = [...cut.logits!.dataSync()];
-      expect(row.answer).toBeCloseTo(logits[answer]!, 4);
-      expect(row.wrong).toBeCloseTo(logits[wrong]!, 4);
-      expect(row.rank).toBe(logits.filter((logit) => logit > logits[answer]!).length);
-      const best = logits.map((logit, id) => ({ id, logit })).toSorted((a, b) => b.logit - a.logit);
-      expect(row.top.map(({ id }) => id)).toEqual(best.slice(0, 3).map(({ id }) => id));
-      expect(row.top[0]!.logit).toBeCloseTo(best[0]!.logit, 4);
-      tf.dispose(resid);
-      cut.dispose();
+    const { pairs, lens: theirs } = circuitOracle(name);
+    for (const { position, rows } of theirs) {
+      const ours = await lens(model, { prompts: [pairs[0]!], position });
+      expect(ours.rows.map(({ at }) => at)).toEqual(rows.map(({ at }) => at));
+      expect(farthest(ours.rows, rows)).toBeLessThan(2e-4);
     }
     model.dispose();
   });
@@ -51,6 +38,18 @@ describe("the logit lens", () => {
     expect(row.answer).toBeCloseTo((alone.rows[1]!.answer + other.rows[1]!.answer) / 2, 5);
     expect(row.rank).toBe((alone.rows[1]!.rank + other.rows[1]!.rank) / 2);
     expect(row.top.find(({ id }) => id === prompt.answer)!.logit).toBeCloseTo(row.answer, 5);
+    model.dispose();
+  });
+
+  it("reads the stream of the changed model under interventions", async () => {
+    const model = randomModel(smallConfig());
+    const zero = { at: "hook_mlp_out", layer: 0, do: "zero" as const };
+    const [plain, changed] = [
+      await lens(model, { prompts: [prompt] }),
+      await lens(model, { prompts: [prompt], interventions: [zero] }),
+    ];
+    expect(changed.rows[0]!.answer).toBeCloseTo(plain.rows[0]!.answer, 5);
+    expect(Math.abs(changed.rows[1]!.answer - plain.rows[1]!.answer)).toBeGreaterThan(1e-3);
     model.dispose();
   });
 

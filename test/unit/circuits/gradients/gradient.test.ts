@@ -11,8 +11,8 @@ import { hookNames } from "../../../../backend/models/transformer/hook-points.ts
 import { Matrix } from "../../../../backend/models/weights/matrix.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/differences.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
 import { type LayerFacts, reference, type Waves } from "../../../helpers/reference-transformer.ts";
 
 await initBackend();

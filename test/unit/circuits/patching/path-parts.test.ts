@@ -1,140 +1,59 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { runCircuit } from "../../../../backend/circuits/edges/run-circuit.ts";
 import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
-import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { parameter } from "../../../../backend/models/weights/parameters.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { FAMILIES, loadFamily, FAMILY_PAIR as PAIR, randomModel, smallConfig } from "../../../helpers/models.ts";
+import { randomModel, smallConfig } from "../../../helpers/models.ts";
+import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 
-type Cache = ReturnType<typeof runWithCache>["cache"];
-
-const difference = (logits: Tensor): number => {
-  const values = logits.dataSync();
-  const { length } = values;
-  const last = length - logits.shape.at(-1)!;
-  return values[last + PAIR.answer]! - values[last + PAIR.wrong]!;
+const PAIR = {
+  clean: [5, 41, 17, 80, 3, 66, 29, 52, 90, 11, 41, 73],
+  corrupt: [5, 62, 17, 80, 3, 66, 29, 8, 90, 11, 41, 73],
+  answer: 23,
+  wrong: 57,
 };
 
-/** The output of head 1 of layer 0 by its definition: z W_O, behind a norm by the scale of the whole attention output. */
-function headOutput(model: Model, cache: Cache): Tensor {
-  const W = tf.gather(parameter(model, "blocks.0.attn.W_O"), 1);
-  const z = cache.slice("attn.hook_z", { layer: 0, head: 1, row: 0 });
-  const written = tf.matMul(z as never, W as never);
-  const { ln1Post } = model.weights.blocks[0]!;
-  if (!ln1Post) return written;
-  const scale = cache.slice("ln1_post.hook_scale", { layer: 0, row: 0 });
-  return tf.mul(tf.div(written, scale), ln1Post.w);
-}
-
-/** What three parts write in the corrupt run, less that in the clean one [positions, d_model]. */
-function changes(model: Model, clean: Cache, corrupt: Cache): Record<string, Tensor> {
-  const less = (of: (cache: Cache) => Tensor): Tensor => tf.sub(of(corrupt), of(clean));
-  return {
-    embed: less((cache) => cache.slice("hook_resid_pre", { layer: 0, row: 0 })),
-    m0: less((cache) => cache.slice("hook_mlp_out", { layer: 0, row: 0 })),
-    "0.1": less((cache) => headOutput(model, cache)),
-  };
-}
-
-/** Metric of the clean run with something added to one input of head 2 of layer 1, or to all copies of its KV head. */
-function withInput(model: Model, through: "q" | "k" | "v" | "mlp", change: Tensor, heads: readonly number[]): Tensor {
-  const name = through === "mlp" ? "blocks.1.hook_mlp_in" : `blocks.1.hook_${through}_input`;
-  return runWithHooks(model, [PAIR.clean], {
-    logitsAt: "last",
-    hooks: [[name, (t) => {
-      if (through === "mlp") return tf.add(t, tf.expandDims(change, 0));
-      const count = t.shape[2]!;
-      const mask = tf.tensor(Array.from({ length: count }, (_, h) => Number(heads.includes(h))), [1, 1, count, 1]);
-      return tf.add(t, tf.mul(mask, tf.expandDims(tf.expandDims(change, 0), 2)));
-    }]],
-  })!; // biome-ignore format: one call
-}
-
-/** The same with one activation of head 2 alone, as it is with the change in its whole KV head. */
-function withOwn(model: Model, through: "k" | "v", change: Tensor, kv: number): Tensor {
-  const name = through === "k" ? "blocks.1.attn.hook_pattern" : "blocks.1.attn.hook_z";
-  let own: Tensor | undefined;
-  const put = `blocks.1.hook_${through}_input`;
-  const keep = (t: Tensor): void => {
-    own = tf.keep(tf.clone(t));
-  };
-  const add = (t: Tensor): Tensor => {
-    const count = t.shape[2]!;
-    const mask = tf.tensor(Array.from({ length: count }, (_, h) => Number(h === kv)), [1, 1, count, 1]); // biome-ignore format: one line
-    return tf.add(t, tf.mul(mask, tf.expandDims(tf.expandDims(change, 0), 2)));
-  };
-  runWithHooks(model, [PAIR.clean], { logitsAt: "last", hooks: [[put, add], [name, keep]] })!.dispose(); // biome-ignore format: one line
-  const axis = through === "k" ? 1 : 2;
-  const result = runWithHooks(model, [PAIR.clean], {
-    logitsAt: "last",
-    hooks: [[name, (t) => {
-      const shape = t.shape.map((n, a) => (a === axis ? n : 1));
-      const mask = tf.tensor(Array.from({ length: shape[axis]! }, (_, h) => Number(h === 2)), shape);
-      return tf.add(tf.mul(t, tf.sub(1, mask)), tf.mul(own!, mask));
-    }]],
-  })!; // biome-ignore format: one call
-  own!.dispose();
-  return result;
-}
-
-it.each(FAMILIES)("edges of %s from head, MLP and embedding are those made by hand", async (name) => {
+it.each(FAMILIES)("paths of %s from heads to heads are PyTorch's", async (name) => {
   const model = await loadFamily(name);
-  const { n_layers, n_heads, n_key_value_heads, qk_norm } = model.config;
-  const sides = [PAIR.clean, PAIR.corrupt].map((ids) => runWithCache(model, [ids], { logitsAt: "last" }));
-  const [clean, corrupt] = sides.map(({ cache }) => cache) as [Cache, Cache];
-  const made = tf.tidy(() => changes(model, clean, corrupt));
-  const from = Object.keys(made);
-  const edge = async (into: string, through?: "q" | "k" | "v") => {
-    const options = { pairs: [PAIR], into: [into], from, direction: "noise", ...(through ? { through } : {}) } as const;
-    const { patched, patchedMlps, patchedEmbed } = await patchPaths(model, options);
-    expect(patched.flat().filter((value) => value !== null)).toHaveLength(1);
-    return { embed: patchedEmbed!, m0: patchedMlps![0]!, "0.1": patched[0]![1]! } as Record<string, number>;
-  };
-  const byHand = (make: (change: Tensor) => Tensor): Record<string, number> =>
-    Object.fromEntries(
-      Object.entries(made).map(([sender, change]) => [sender, tf.tidy(() => difference(make(change)))]),
-    );
-  const close = (ours: Record<string, number>, theirs: Record<string, number>, what: string): void => {
-    for (const sender of from) expect(ours[sender], `${sender} into ${what}`).toBeCloseTo(theirs[sender]!, 3);
-  };
-  close(
-    await edge("1.2", "q"),
-    byHand((change) => withInput(model, "q", change, [2])),
-    "q",
-  );
-  close(
-    await edge("m1"),
-    byHand((change) => withInput(model, "mlp", change, [])),
-    "m1",
-  );
-  const end = (change: Tensor): Tensor => {
-    const stream = clean.slice("hook_resid_post", { layer: n_layers - 1 });
-    return forward(model, { resid: tf.add(stream, change), startLayer: n_layers, logitsAt: "last" }).logits!;
-  };
-  close(await edge("logits"), byHand(end), "logits");
-  const kv = Math.floor((2 * n_key_value_heads) / n_heads);
-  // A norm over the keys of all heads takes one head's change to the others.
-  if (qk_norm !== "all")
-    close(
-      await edge("1.2", "k"),
-      byHand((change) => withOwn(model, "k", change, kv)),
-      "k",
-    );
-  close(
-    await edge("1.2", "v"),
-    byHand((change) => withOwn(model, "v", change, kv)),
-    "v",
-  );
-  tf.dispose([...Object.values(made), ...sides.map(({ logits }) => logits!)]);
-  clean.dispose();
-  corrupt.dispose();
+  const { pairs, paths } = circuitOracle(name);
+  for (const { pairs: which, values, ...options } of paths) {
+    const { patched } = await patchPaths(model, { pairs: which.map((p) => pairs[p]!), ...options });
+    expect(farthest(patched.flat(), values), JSON.stringify(options)).toBeLessThan(2e-4);
+  }
   model.dispose();
 });
+
+/** Senders by their names here, and as sources of edges. */
+const SENDERS = { embed: "embed", m0: "m0", "0.1": "a0.h1" } as const;
+
+it.each(["gemma2", "gpt_neox", "llama-gqa", "olmo2"])(
+  "an edge of %s patched by noise is the circuit without it",
+  async (name) => {
+    const model = await loadFamily(name);
+    const pairs = [circuitOracle(name).pairs[0]!];
+    const into = { "1.2": "a1.h2", m1: "m1", logits: "logits" } as const;
+    for (const [receiver, end] of Object.entries(into))
+      for (const through of receiver === "1.2" ? (["q", "k", "v"] as const) : [undefined]) {
+        const from = Object.keys(SENDERS);
+        const options = { pairs, into: [receiver], from, direction: "noise", ...(through ? { through } : {}) } as const;
+        const { patched, patchedMlps, patchedEmbed } = await patchPaths(model, options);
+        const ours = { embed: patchedEmbed, m0: patchedMlps![0], "0.1": patched[0]![1] };
+        for (const [sender, source] of Object.entries(SENDERS)) {
+          const edge = { from: source, to: through ? `${end}<${through}>` : end };
+          const { metric } = await runCircuit(model, { pairs, circuit: { without: [edge] } });
+          expect(ours[sender as keyof typeof ours], `${sender} into ${edge.to}`).toBeCloseTo(metric, 3);
+        }
+      }
+    const several = { pairs, into: ["1.2", "m1", "logits"], through: "k", from: ["0.1"], direction: "noise" } as const;
+    const without = ["a1.h2<k>", "m1", "logits"].map((to) => ({ from: "a0.h1", to }));
+    const { metric } = await runCircuit(model, { pairs, circuit: { without } });
+    expect((await patchPaths(model, several)).patched[0]![1]).toBeCloseTo(metric, 3);
+    model.dispose();
+  },
+);
 
 describe("paths", () => {
   it("through keys of a whole KV head move every query head that reads it", async () => {

@@ -8,8 +8,8 @@ import { storeRun } from "../../../../backend/models/backward/stored-run.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/differences.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
 
 await initBackend();
 

@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type MetricOptions, metricValues } from "../../backend/circuits/metrics/measure.ts";
-import { Random } from "../../backend/common/random.ts";
-import type { Intervention } from "../../backend/hooks/intervention-schema.ts";
-import { compileInterventions, disposeInterventions } from "../../backend/hooks/interventions.ts";
-import { forward } from "../../backend/models/forward/forward.ts";
-import type { ForwardInput } from "../../backend/models/forward/types.ts";
-import type { Model } from "../../backend/models/model.ts";
-import { tf } from "../../backend/runtime/tf.ts";
+import { type MetricOptions, metricValues } from "../../../backend/circuits/metrics/measure.ts";
+import { Random } from "../../../backend/common/random.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../../backend/hooks/interventions.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
+import type { ForwardInput } from "../../../backend/models/forward/types.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
 
 /** A run, and the metric of its first row. */
 export interface Measured {
@@ -70,4 +70,14 @@ export function innerProduct(a: Tensor, b: Tensor): number {
 /** Distance of two numbers by the larger of 1 and the first. */
 export function relativeError(expected: number, found: number): number {
   return Math.abs(expected - found) / Math.max(1, Math.abs(expected));
+}
+
+/** Largest difference between the numbers of two documents, at every place that the second one has; other values must be equal. */
+export function farthest(ours: unknown, theirs: unknown): number {
+  if (typeof theirs === "number") return Math.abs((ours as number) - theirs);
+  if (theirs === null || typeof theirs !== "object") return ours === theirs ? 0 : Number.POSITIVE_INFINITY;
+  if (Array.isArray(theirs) && (ours as unknown[]).length !== theirs.length) return Number.POSITIVE_INFINITY;
+  const place = (key: string): unknown => (ours as Record<string, unknown>)[key];
+  const all = Object.entries(theirs).map(([key, value]) => farthest(place(key), value));
+  return all.reduce((most, each) => (Number.isNaN(each) ? each : Math.max(most, each)), 0);
 }
