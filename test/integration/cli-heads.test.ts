@@ -131,6 +131,9 @@ describe("steer", () => {
     );
     await writeFile(path, JSON.stringify([...vector.slice(1), "x"]));
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json holds "x"/);
+    const model = { ref: "another", layers: 2, heads: 4, kvHeads: 4 };
+    await writeFile(path, JSON.stringify({ format: "headscope.head-scores/1", model, vector }));
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json is for another/);
     await writeFile(path, "[]");
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /holds no number/);
     await writeFile(path, JSON.stringify(vector));
