@@ -46,6 +46,7 @@ export { type PathOptions, type PathResult, patchPaths } from "./circuits/patchi
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
+export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type {
