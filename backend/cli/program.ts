@@ -5,6 +5,7 @@ import { register as ablate } from "./commands/ablate.ts";
 import { register as attribute } from "./commands/attribute.ts";
 import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
+import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as experiment } from "./commands/experiment.ts";
@@ -57,6 +58,7 @@ const COMMANDS = [
   attribute,
   lens,
   head,
+  contexts,
   steer,
   generate,
   needle,

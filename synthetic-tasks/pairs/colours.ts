@@ -2,9 +2,9 @@ import { z } from "zod";
 import { chosen, draw, fill, pairTask, templateParameter } from "./base.ts";
 
 const TEMPLATES = [
-  "On the table there is a {c0} {o0}, a {c1} {o1} and a {c2} {o2}. The color of the {asked} is",
-  "I see a {c0} {o0}, a {c1} {o1} and a {c2} {o2} on the floor. The {asked} is",
-  "She bought a {c0} {o0}, a {c1} {o1} and a {c2} {o2}. The color of the {asked} she bought is",
+  "The {o0} is {c0}. The {o1} is {c1}. The {o2} is {c2}. What color is the {asked}? The {asked} is",
+  "His {o0} is {c0}, his {o1} is {c1} and his {o2} is {c2}. The color of his {asked} is",
+  "Question: On the table there is a {c0} {o0}, a {c1} {o1} and a {c2} {o2}. What color is the {asked}?\nAnswer: The {asked} is",
 ] as const;
 
 const COLOURS = ["red", "blue", "green", "yellow", "black", "white", "brown", "pink", "gray", "purple"];

@@ -1,10 +1,11 @@
 """Attribution, patching, edges, circuits, weights of heads and vectors from their definitions alone: PyTorch and autograd.
 
 circuit_definitions.py has every definition, transformer.py the plain transformer of named pieces that they run on, whose
-logits are checked against those of transformers first; float64. Inputs are drawn here and stored beside the results. Nothing of headscope is used.
+logits are checked against those of transformers first. Inputs are drawn here and stored beside the results. Nothing of
+headscope is used.
 
     python test/oracles/circuits.py --out test/oracles/circuits [family ...]
-    python test/oracles/circuits.py --out test/oracles/circuits --gguf SmolLM2-135M-Instruct.Q4_1.gguf
+    python test/oracles/circuits.py --out test/oracles/circuits --gguf SmolLM2-135M-Instruct.Q4_1.gguf [part ...]
 
 README.md beside this file describes the files.
 """

@@ -37,7 +37,7 @@ const counts = (values: readonly unknown[]): number[] => [
 ];
 
 /** Positions at which the two sides differ. */
-const CHANGES: Readonly<Record<string, number>> = { "greater-than": 2, docstring: 2, labels: 8 };
+const CHANGES: Readonly<Record<string, number>> = { "greater-than": 2, docstring: 2, labels: 8, colours: 2 };
 
 describe.each(pairTasks.names())("pairs of %s", (name) => {
   const { tokens, kinds, pairs } = sample(name);
