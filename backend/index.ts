@@ -12,6 +12,7 @@ export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type TunedLens, type TunedLensOptions, tuneLens } from "./circuits/attribution/tuned-lens.ts";
 export { type ContextOptions, type HeadContexts, headContexts } from "./circuits/corpus/contexts.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
 export {
