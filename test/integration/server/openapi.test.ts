@@ -51,6 +51,11 @@ describe("the schemas are those of the server", () => {
     ["/api/pairs", () => ({ model: "toy-induction", pair }), { model: "toy-induction", pair: { ...pair, clean: [] } }],
     ["/api/patch", () => ({ model: "toy-induction", pairs: [pair] }), { model: "toy-induction", pairs: [] }],
     [
+      "/api/circuits",
+      () => ({ model: "toy-induction", pairs: [pair], method: "eap", edges: 5 }),
+      { model: "toy-induction", pairs: [pair], method: "acdc", edges: 5 },
+    ],
+    [
       "/api/generate",
       () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1 }),
       { model: "m", tokens: [1], maxTokens: 0 },
