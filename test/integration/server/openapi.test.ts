@@ -150,6 +150,7 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/pairs", { model, pair });
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
+    await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });
