@@ -7,10 +7,12 @@ export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
+export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type ContextOptions, type HeadContexts, headContexts } from "./circuits/corpus/contexts.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
 export {
   type CircuitCurveOptions,
@@ -37,6 +39,7 @@ export {
   metricValues,
   pairMetric,
 } from "./circuits/metrics/measure.ts";
+export { answerPairs, type PairAnswers } from "./circuits/pair-answers.ts";
 export { type Pair, tokenPairs } from "./circuits/pairs.ts";
 export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/patch.ts";
 export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";

@@ -5,6 +5,7 @@ import { register as ablate } from "./commands/ablate.ts";
 import { register as attribute } from "./commands/attribute.ts";
 import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
+import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as experiment } from "./commands/experiment.ts";
@@ -18,6 +19,7 @@ import { register as lens } from "./commands/lens.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
+import { register as pairs } from "./commands/pairs.ts";
 import { register as patch } from "./commands/patch.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
@@ -50,11 +52,13 @@ const COMMANDS = [
   compare,
   mask,
   ablate,
+  pairs,
   patch,
   circuit,
   attribute,
   lens,
   head,
+  contexts,
   steer,
   generate,
   needle,

@@ -6,7 +6,6 @@ import type { ModelConfig } from "../../backend/models/config.ts";
 import { Model } from "../../backend/models/model.ts";
 import { type ParameterPlace, parameterLayout, weightsOver } from "../../backend/models/weights/trainable.ts";
 import { tf } from "../../backend/runtime/tf.ts";
-import { fixture } from "./fixtures.ts";
 
 /** A small Llama-shaped config: 3 layers, 6 query heads on 2 key-value heads. */
 export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {

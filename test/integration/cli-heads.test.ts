@@ -156,3 +156,22 @@ describe("probe pattern", () => {
     expectLine(await headscope(["probe", "induction", "--model", GQA, "--pattern-file", pairs]), 2, /unknown parameter "pairs"/); // biome-ignore format: one line
   });
 });
+
+describe("contexts", () => {
+  test("are printed with their tokens, of a text or of rows", async () => {
+    const [text, rows] = [join(folder, "corpus.txt"), join(folder, "corpus.json")];
+    await writeFile(text, "the cat sat on the mat and the dog sat on the log ".repeat(6));
+    await writeFile(rows, JSON.stringify([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])); // biome-ignore format: one line
+    const looked = ["contexts", "--heads", "0.1,1.0", "--model"];
+    const ofText = await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text, "--length", "8", "--rows", "3", "--json"]); // biome-ignore format: one line
+    const document = JSON.parse(ofText.stdout);
+    expect(document).toMatchObject({ rows: 3, length: 8 });
+    expect(document.heads[0].contexts[0].keyToken).toHaveProperty("text");
+    const ofRows = await headscope([...looked, GQA, "--tokens-file", rows, "--top", "1"]);
+    expect(ofRows.stdout).toContain("2 rows of 5 tokens");
+    expectLine(await headscope([...looked, GQA, "--corpus-file", text]), 1, /takes no text/);
+    expectLine(await headscope([...looked, GQA]), 2, /no corpus/);
+    await writeFile(text, "");
+    expectLine(await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text]), 1, /corpus\.txt has/); // biome-ignore format: one line
+  });
+});

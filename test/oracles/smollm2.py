@@ -66,7 +66,8 @@ def load(gguf):
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     config = model.config
-    shape = (config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads, config.rope_theta)
+    base = getattr(config, "rope_theta", None) or config.rope_parameters["rope_theta"]  # transformers 4, 5
+    shape = (config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads, base)
     assert shape == (LAYERS, HEADS, KV_HEADS, 100000.0), shape
     modeling_llama.eager_attention_forward = open_attention
     return model, load_tokenizer(path)

@@ -1,12 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { allFinite, notFinite } from "../../hooks/finite.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { topIndices } from "../../runtime/top.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { changedRun } from "../changed-run.ts";
 import { logitsOf } from "../loss.ts";
 import { meanOf } from "../means.ts";
 import { positionsIn, type Question, questionNotes, type TokenQuestion, tokenQuestions } from "../questions.ts";
@@ -18,6 +19,8 @@ export interface LensOptions {
   position?: number;
   /** Likeliest tokens of a row. Default 5. */
   top?: number;
+  /** Changes of every run, as data: what is measured is the changed model. Default none. */
+  interventions?: readonly Intervention[] | undefined;
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
@@ -30,6 +33,7 @@ const OPTIONS: Rules<LensOptions> = {
   prompts: ANYTHING,
   position: whole(Number.MIN_SAFE_INTEGER),
   top: whole(0),
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
   prependBos: YES_OR_NO,
   progress: FUNCTION,
   signal: ANYTHING,
@@ -66,7 +70,7 @@ export interface Lens {
  */
 export async function lens(model: Model, options: LensOptions): Promise<Lens> {
   checkOptions("lens", options, OPTIONS, ["prompts"]);
-  const { position = -1, top = 5, progress, signal, turn } = options;
+  const { position = -1, top = 5, interventions = [], progress, signal, turn } = options;
   const questions = tokenQuestions(model, options.prompts, options);
   const places = positionsIn(questions, position);
   const between = turn ?? loopTurn(signal);
@@ -78,7 +82,7 @@ export async function lens(model: Model, options: LensOptions): Promise<Lens> {
       signal?.throwIfAborted();
       progress?.(q * n_layers + layer, questions.length * n_layers, "logit lens, layers");
     };
-    const logits = await lensLogits(model, question.clean, { place: places[q]!, onLayer, turn });
+    const logits = await lensLogits(model, question.clean, { place: places[q]!, interventions, onLayer, turn });
     for (const [r, row] of logits.entries()) addTo(sums[r]!, row);
     rows.push(logits.map((row, r) => lensRow(row, { at: pointOf(model, r), question })));
     await between();
@@ -101,11 +105,21 @@ function pointOf({ config }: Model, row: number): string {
 async function lensLogits(
   model: Model,
   tokens: number[],
-  { place, onLayer, turn }: { place: number; onLayer: (layer: number) => void; turn: Turn | undefined },
+  {
+    place,
+    interventions,
+    onLayer,
+    turn,
+  }: {
+    place: number;
+    interventions: readonly Intervention[];
+    onLayer: (layer: number) => void;
+    turn: Turn | undefined;
+  },
 ): Promise<Float32Array[]> {
   const { n_layers, d_vocab } = model.config;
   const names = Array.from({ length: n_layers }, (_, layer) => blockHook(layer, "hook_resid_pre"));
-  const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "none" }, { names, onLayer }, turn);
+  const run = await changedRun(model, tokens, interventions, { names, logitsAt: "none", onLayer, turn });
   try {
     const streams = tf.tidy(() => {
       const row = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [0, place], [1, 1]), [1, -1]);

@@ -1,5 +1,6 @@
 import { lens } from "../../circuits/attribution/lens.ts";
 import type { Context } from "../context.ts";
+import { readOptionalInterventions } from "../inputs/case-files.ts";
 import { questionsOf } from "../inputs/questions.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, QuestionOptions } from "../options.ts";
@@ -14,9 +15,10 @@ export interface LensCommandOptions extends ModelOptions, QuestionOptions {
 export async function readLens(context: Context, options: LensCommandOptions): Promise<void> {
   await withModel(context, options, async (model) => {
     const prompts = await questionsOf(model, options);
+    const interventions = await readOptionalInterventions(options.interventions);
     const { position, top } = options;
     const { signal, progress } = context;
-    const result = await lens(model, { prompts, position, top, signal, progress });
+    const result = await lens(model, { prompts, position, top, interventions, signal, progress });
     await context.print(result, () => lensText(result, model));
   });
 }

@@ -101,7 +101,13 @@ export interface CircuitOracle {
     rows: { at: string; answer: number; wrong: number; rank: number; top: TopLogit[] }[];
   }[];
   patch: (OfPairs &
-    Ends & { direction: "denoise" | "noise"; z: PatchTables; mlp_out: PatchTables; resid_pre?: PatchTables })[];
+    Ends & {
+      direction: "denoise" | "noise";
+      layers?: number[];
+      z: PatchTables;
+      mlp_out: PatchTables;
+      resid_pre?: PatchTables;
+    })[];
   paths: (OfPairs & {
     into: string[];
     through: "q" | "k" | "v";

@@ -2,9 +2,9 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { lens } from "../../../../backend/circuits/attribution/lens.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { farthest } from "../../../helpers/differences.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
 import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 
@@ -38,6 +38,18 @@ describe("the logit lens", () => {
     expect(row.answer).toBeCloseTo((alone.rows[1]!.answer + other.rows[1]!.answer) / 2, 5);
     expect(row.rank).toBe((alone.rows[1]!.rank + other.rows[1]!.rank) / 2);
     expect(row.top.find(({ id }) => id === prompt.answer)!.logit).toBeCloseTo(row.answer, 5);
+    model.dispose();
+  });
+
+  it("reads the stream of the changed model under interventions", async () => {
+    const model = randomModel(smallConfig());
+    const zero = { at: "hook_mlp_out", layer: 0, do: "zero" as const };
+    const [plain, changed] = [
+      await lens(model, { prompts: [prompt] }),
+      await lens(model, { prompts: [prompt], interventions: [zero] }),
+    ];
+    expect(changed.rows[0]!.answer).toBeCloseTo(plain.rows[0]!.answer, 5);
+    expect(Math.abs(changed.rows[1]!.answer - plain.rows[1]!.answer)).toBeGreaterThan(1e-3);
     model.dispose();
   });
 

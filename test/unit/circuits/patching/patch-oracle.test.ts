@@ -2,8 +2,8 @@ import { beforeAll, expect, it } from "vitest";
 import { patch } from "../../../../backend/circuits/patching/patch.ts";
 import type { PatchMethod } from "../../../../backend/common/patching.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { farthest } from "../../../helpers/differences.ts";
 import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 

@@ -3,9 +3,9 @@ import { runCircuit } from "../../../../backend/circuits/edges/run-circuit.ts";
 import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { farthest } from "../../../helpers/differences.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
 import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { farthest } from "../../../helpers/oracles/differences.ts";
 
 beforeAll(() => initBackend());
 

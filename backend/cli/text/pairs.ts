@@ -1,0 +1,49 @@
+import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
+import type { PairAnswers } from "../../circuits/pair-answers.ts";
+import { counted } from "../../common/plural.ts";
+import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
+import { bold, number, quoted, signed, table } from "./format.ts";
+
+/** Pairs that are shown in the terminal. */
+const SHOWN = 5;
+
+/** Surroundings of pairs that were drawn. */
+export interface PairsPlace {
+  readonly name: string;
+  readonly out?: string | undefined;
+  readonly tokenizer?: Tokenizer | undefined;
+}
+
+/** Pairs for people: how the model answers them, some of them, and where they are. */
+export function pairsText(sample: PairSample, answers: PairAnswers, { name, out, tokenizer }: PairsPlace): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  const word = (answer: string | number): string =>
+    typeof answer === "string" ? JSON.stringify(answer) : (tokenizer?.token(answer) ?? `[${answer}]`);
+  const shown = sample.pairs
+    .slice(0, SHOWN)
+    .map(({ clean, corrupt, answer, wrong }, p) => [
+      ...[clean, corrupt].map((side) => (typeof side === "string" ? quoted(side, 48) : quoted(side.join(" "), 48))),
+      word(answer),
+      word(wrong),
+      signed(answers.perPair[p]!.clean, 2),
+      signed(answers.perPair[p]!.corrupt, 2),
+    ]);
+  const left = sample.unaligned === 0 ? "" : `; ${counted(sample.unaligned, "draw")} left out that did not align`;
+  return [
+    `${bold(name)}: ${counted(sample.pairs.length, "pair")}${left}`,
+    `  the clean prompt prefers the answer in ${percent(answers.right)}, it is the likeliest token in ${percent(answers.first)}`,
+    `  the corrupt prompt prefers the wrong one in ${percent(answers.turned)}`,
+    `  mean logit difference ${number(answers.clean)} clean, ${number(answers.corrupt)} corrupt`,
+    "",
+    table(
+      [
+        ...["clean", "corrupt", "answer", "wrong"].map((head) => ({ head })),
+        ...["clean", "corrupt"].map((head) => ({ head, align: "right" as const })),
+      ],
+      shown,
+      "  ",
+    ),
+    "",
+    out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`,
+  ].join("\n");
+}
