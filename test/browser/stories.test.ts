@@ -196,6 +196,7 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
         "attention",
         "ablation?heads=0.1",
         "patching",
+        "circuits",
         "inference",
         "training",
         "experiments",
