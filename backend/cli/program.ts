@@ -16,6 +16,7 @@ import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
+import { register as linearProbe } from "./commands/linear-probe.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
@@ -59,6 +60,7 @@ const COMMANDS = [
   lens,
   head,
   contexts,
+  linearProbe,
   steer,
   generate,
   needle,

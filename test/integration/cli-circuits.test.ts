@@ -116,6 +116,12 @@ describe("lens", () => {
     expectLine(await headscope(["patch", ...changed, "--into", "1.1", "--through", "k"]), 2, /cannot go together/);
   });
 
+  test("refuses a text to tune on that is not there, or that nobody can tokenise", async () => {
+    const tuned = ["lens", ...MODEL, "--pair-file", pair, "--tuned-on"];
+    expectLine(await headscope([...tuned, join(folder, "none.txt")]), 1, /there is no text to read at .*none\.txt/);
+    expectLine(await headscope([...tuned, pair]), 1, /no tokenizer/);
+  });
+
   test("warns with the number where the model does not prefer the answer", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
     const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", swapped]);

@@ -131,6 +131,9 @@ describe("steer", () => {
     );
     await writeFile(path, JSON.stringify([...vector.slice(1), "x"]));
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json holds "x"/);
+    const model = { ref: "another", layers: 2, heads: 4, kvHeads: 4 };
+    await writeFile(path, JSON.stringify({ format: "headscope.head-scores/1", model, vector }));
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json is for another/);
     await writeFile(path, "[]");
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /holds no number/);
     await writeFile(path, JSON.stringify(vector));
@@ -173,5 +176,28 @@ describe("contexts", () => {
     expectLine(await headscope([...looked, GQA]), 2, /no corpus/);
     await writeFile(text, "");
     expectLine(await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text]), 1, /corpus\.txt has/); // biome-ignore format: one line
+  });
+});
+
+describe("linear-probe", () => {
+  test("prints accuracies by layer with their control", async () => {
+    const path = join(folder, "examples.json");
+    const examples = Array.from({ length: 20 }, (_, e) => ({
+      tokens: [e + 3, (7 * e) % 90, 1 + (e % 2)],
+      label: e % 2,
+    }));
+    await writeFile(path, JSON.stringify(examples));
+    const probed = ["linear-probe", "--model", GQA, "--examples-file", path];
+    const { stdout } = await headscope([...probed, "--method", "logistic", "--at", "hook_resid_pre", "--json"]);
+    const found = JSON.parse(stdout);
+    expect(found).toMatchObject({ classes: ["0", "1"], train: 14, test: 6, method: "logistic" });
+    expect(found.layers).toHaveLength(2);
+    expect(found.layers[0]).toMatchObject({ layer: 0, accuracy: 1 });
+    expect((await headscope([...probed, "--layers", "1"])).stdout).toContain("ridge probe");
+    expectLine(await headscope([...probed, "--layers", "2"]), 2, /no layer 2/);
+    expectLine(await headscope([...probed, "--position", "3"]), 2, /none at position 3/);
+    expectLine(await headscope([...probed, "--test", "1"]), 2, /test cannot be 1/);
+    await writeFile(path, JSON.stringify([...examples, { tokens: [1] }]));
+    expectLine(await headscope(probed), 1, /examples\.json: case 20: label is missing/);
   });
 });

@@ -35,7 +35,7 @@ export interface PromptPatterns {
 /** A head's pattern on the user's prompt. */
 export type HeadPattern = PromptPatterns & Head;
 
-/** What names a head's pattern outside the page. */
+/** A head's pattern by the names that stand for it outside the page. */
 export function namedPattern(pattern: HeadPattern): NamedPattern {
   const { tokens, ids } = pattern.prompt;
   return { head: formatHead(pattern), tokens, ids, pattern: pattern.patterns.data };

@@ -231,7 +231,7 @@ export class Answer<T> {
   }
 }
 
-/** What is asked by hand, again and again: its value stays until the next one is here. */
+/** An answer asked for by hand, again and again: its value stays until the next one is here. */
 export class Reading<T> extends Answer<T> {
   constructor(ask: Ask<T>) {
     super();
