@@ -12,7 +12,7 @@ import { findPip, PIP_REMEDY } from "./setup/native/pip.mjs";
 import { hasLibraries, libraryFolder, TENSORFLOW } from "./setup/native/tensorflow.mjs";
 
 /** Something that should be mended, and how. */
-export interface Problem {
+export interface DoctorProblem {
   readonly what: string;
   readonly remedy: string;
 }
@@ -34,12 +34,12 @@ export interface DoctorReport {
   readonly cache: { readonly folder: string; readonly bytes: number; readonly parts: Readonly<Record<string, number>> };
   readonly data: { readonly folder: string; readonly exists: boolean };
   readonly models: readonly ModelState[];
-  readonly problems: readonly Problem[];
+  readonly problems: readonly DoctorProblem[];
 }
 
 /** Looks at this machine: the backend is started, nothing is fetched, built or changed. */
 export async function collectDoctor(): Promise<DoctorReport> {
-  const problems: Problem[] = [];
+  const problems: DoctorProblem[] = [];
   const backend = await startBackend(problems);
   const cache = cacheDir();
   const parts: Record<string, number> = {};
@@ -77,7 +77,7 @@ export async function collectDoctor(): Promise<DoctorReport> {
   };
 }
 
-async function startBackend(problems: Problem[]): Promise<BackendChoice | undefined> {
+async function startBackend(problems: DoctorProblem[]): Promise<BackendChoice | undefined> {
   try {
     return await initBackend();
   } catch (error) {
@@ -87,7 +87,7 @@ async function startBackend(problems: Problem[]): Promise<BackendChoice | undefi
   }
 }
 
-async function others(backend: BackendChoice | undefined, problems: Problem[]): Promise<DoctorReport["others"]> {
+async function others(backend: BackendChoice | undefined, problems: DoctorProblem[]): Promise<DoctorReport["others"]> {
   const wasm = { name: "wasm", why: "slower; HEADSCOPE_BACKEND=wasm forces it" };
   if (backend?.name === "tensorflow") {
     if (!backend.functions)

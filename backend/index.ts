@@ -12,6 +12,8 @@ export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
+export { type TunedLens, type TunedLensOptions, tuneLens } from "./circuits/attribution/tuned-lens.ts";
+export { type ContextOptions, type HeadContexts, headContexts } from "./circuits/corpus/contexts.ts";
 export { type FindCircuitOptions, findCircuit } from "./circuits/edges/find-circuit.ts";
 export {
   type CircuitCurveOptions,
@@ -45,6 +47,7 @@ export { type PathOptions, type PathResult, patchPaths } from "./circuits/patchi
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
+export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type {

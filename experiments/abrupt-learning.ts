@@ -12,7 +12,7 @@ import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, sp
 import {
   accuracyFigure,
   progressFigure,
-  type SweepPoint,
+  type SettingOutcome,
   type Sweeps,
   sweepFigure,
   type Transition,
@@ -173,7 +173,7 @@ function judgeOrder(
   };
 }
 
-function judgeSweep(id: string, name: string, points: readonly SweepPoint[]): ClaimResult {
+function judgeSweep(id: string, name: string, points: readonly SettingOutcome[]): ClaimResult {
   const [low, high] = [points[0]!, points.at(-1)!];
   const measured = Object.fromEntries(
     [low, high].flatMap((point) => [
@@ -184,7 +184,7 @@ function judgeSweep(id: string, name: string, points: readonly SweepPoint[]): Cl
   return { id, measured, ...tradeOff(high.inContext - low.inContext, high.inWeights - low.inWeights) };
 }
 
-function judgeZipf(points: readonly SweepPoint[]): ClaimResult {
+function judgeZipf(points: readonly SettingOutcome[]): ClaimResult {
   const lesser = (value: number) => {
     const point = points.find((each) => each.value === value)!;
     return Math.min(point.inContext, point.inWeights);
@@ -254,8 +254,8 @@ function stages(params: Params): Stage[] {
 
 /** Trains every value of the three sweeps; the main setting is in each of them and is not trained again. */
 async function runSweeps(params: Params, main: readonly TrainedRun[], { train }: ExperimentContext): Promise<Sweeps> {
-  const sweep = async (name: SweepName): Promise<SweepPoint[]> => {
-    const points: SweepPoint[] = [];
+  const sweep = async (name: SweepName): Promise<SettingOutcome[]> => {
+    const points: SettingOutcome[] = [];
     for (const value of sweepValues(params, name)) {
       const trained = isMain(params, name, value)
         ? main

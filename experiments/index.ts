@@ -10,8 +10,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
 ]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
-export { compareReports } from "./compare.ts";
-export { findReport, keptReports } from "./history.ts";
+export { compareReports, findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,
   experimentCommand,

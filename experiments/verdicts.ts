@@ -32,7 +32,7 @@ export function vote(votes: readonly Vote[], what: string, missing: string): { v
 }
 
 /** A count of what a run had, and what its preset asks for. */
-export interface Share {
+export interface Coverage {
   readonly given: number;
   readonly wanted: number;
 }
@@ -41,8 +41,8 @@ export interface Share {
  * A claim's result in the light of what it rests on: with fewer seeds or fewer steps than the preset has, nothing is decided, and
  * the verdict says so.
  */
-export function weighed(result: ClaimResult, { seeds, steps }: { seeds: Share; steps: Share }): ClaimResult {
-  const of = ({ given, wanted }: Share) => `${given.toLocaleString("en")} of ${wanted.toLocaleString("en")}`;
+export function weighed(result: ClaimResult, { seeds, steps }: { seeds: Coverage; steps: Coverage }): ClaimResult {
+  const of = ({ given, wanted }: Coverage) => `${given.toLocaleString("en")} of ${wanted.toLocaleString("en")}`;
   const undecided = (verdict: Verdict, reason: string): ClaimResult => ({
     ...result,
     verdict,

@@ -8,6 +8,7 @@ import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
+import { copying, matching } from "./copying.ts";
 import { functionVector } from "./function-vector.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
 import { currentToken } from "./patterns/current-token.ts";
@@ -29,6 +30,8 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   pattern,
   retrieval,
   functionVector,
+  copying,
+  matching,
 ]);
 
 export type { Probe, ProbeContext, ProbeResult, RetrievalCase } from "./base.ts";

@@ -81,11 +81,13 @@ export interface QuestionOptions extends TokenOptions {
   readonly answer?: string;
   readonly wrong?: string;
   readonly position: number;
+  /** File of what is changed in the run. */
+  readonly interventions?: string;
 }
 
 /** Adds --pair-file, or --text and --tokens-file with --answer and --wrong, and --position. */
 export function questionOptions(command: Command): Command {
-  return tokenOptions(
+  const questions = tokenOptions(
     command.option(
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts. Of each the clean prompt is run',
@@ -94,6 +96,7 @@ export function questionOptions(command: Command): Command {
     .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
     .option("--wrong <token>", "the wrong answer, alike")
     .option("--position <n>", "position that is read, negative ones from the end", integer("--position"), -1);
+  return interventionsOption(questions, "what to change in the run");
 }
 
 /** Adds --interventions. */

@@ -5,6 +5,7 @@ import { register as ablate } from "./commands/ablate.ts";
 import { register as attribute } from "./commands/attribute.ts";
 import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
+import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as experiment } from "./commands/experiment.ts";
@@ -15,6 +16,7 @@ import { register as head } from "./commands/head.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
+import { register as linearProbe } from "./commands/linear-probe.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
@@ -57,6 +59,8 @@ const COMMANDS = [
   attribute,
   lens,
   head,
+  contexts,
+  linearProbe,
   steer,
   generate,
   needle,

@@ -31,6 +31,34 @@ export function command(
   return ["npx headscope", ...words.map(quote), ...parts].join(" ");
 }
 
+/** A text, or token ids in its place, with BOS before it or without where that is said. */
+export interface CommandPrompt {
+  readonly text?: string | undefined;
+  readonly tokens?: readonly number[] | undefined;
+  readonly bos?: boolean | undefined;
+}
+
+/**
+ * A command line on a model and a prompt; token ids go by a file, which a line before it writes.
+ * @param joint between the two lines
+ */
+export function promptCommand(
+  name: string,
+  { model, text, tokens, bos }: CommandPrompt & { readonly model: string },
+  options: Parameters<typeof command>[1],
+  joint = " && ",
+): string {
+  const line = command([name], {
+    model,
+    text,
+    "tokens-file": tokens && "tokens.json",
+    "prepend-bos": bos === true,
+    "no-prepend-bos": bos === false,
+    ...options,
+  });
+  return tokens ? `echo '[[${tokens.join(",")}]]' > tokens.json${joint}${line}` : line;
+}
+
 /** A shell line that writes a value to a JSON file. */
 export function fileLine(name: string, value: unknown): string {
   return `printf '%s' ${quote(JSON.stringify(value))} > ${name}`;

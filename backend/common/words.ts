@@ -140,3 +140,13 @@ export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
 export function toneOf(verdict: string): Tone {
   return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
 }
+
+/** Ways to fit a linear classifier. */
+export const CLASSIFIERS = ["ridge", "logistic"] as const;
+/** One of `CLASSIFIERS`. */
+export type Classifier = (typeof CLASSIFIERS)[number];
+
+/** Points of a layer that linear probes read. */
+export const PROBED_POINTS = ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out"] as const;
+/** One of `PROBED_POINTS`. */
+export type ProbedPoint = (typeof PROBED_POINTS)[number];

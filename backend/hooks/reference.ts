@@ -1,7 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
-import { Random } from "../common/random.ts";
-import { randomRows } from "../common/token-rows.ts";
+import { Random, randomRows } from "../common/random.ts";
 import type { AblationMethod } from "../common/words.ts";
 import type { Model } from "../models/model.ts";
 import { tokenPool } from "../models/tokens.ts";

@@ -41,7 +41,7 @@ export interface RequestOptions {
 }
 
 /** A request's result. */
-export interface Answer<T> {
+export interface WorkerAnswer<T> {
   readonly value: T;
   /** Binary part; empty for most. */
   readonly body: Uint8Array;
@@ -136,11 +136,11 @@ export class Worker {
   }
 
   /** As `request`, with the binary part of the result. */
-  exchange<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<Answer<T>> {
+  exchange<T = unknown>(kind: string, payload: unknown, options: RequestOptions = {}): Promise<WorkerAnswer<T>> {
     const lane = options.aside ? "aside" : "main";
     const turn = this.#last[lane].then(() => this.#perform(kind, payload, options));
     this.#last[lane] = turn.catch(() => {});
-    return turn as Promise<Answer<T>>;
+    return turn as Promise<WorkerAnswer<T>>;
   }
 
   /** Ends the idle process, which holds memory; the next request starts another. */
@@ -154,7 +154,7 @@ export class Worker {
     await this.#process?.close(patience);
   }
 
-  async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<Answer<unknown>> {
+  async #perform(kind: string, payload: unknown, options: RequestOptions): Promise<WorkerAnswer<unknown>> {
     const { signal, body, onEvent, aside } = options;
     if (this.#closed) throw new Error("the worker is closed");
     if (signal?.aborted) throw cancelled(signal);
@@ -240,7 +240,7 @@ class Running {
     body: Uint8Array | undefined,
     onEvent: RequestOptions["onEvent"],
     signal: AbortSignal | undefined,
-  ): Promise<Answer<unknown>> {
+  ): Promise<WorkerAnswer<unknown>> {
     const { promise, resolve } = withResolvers<{ value: unknown; body: Uint8Array } | { error: unknown }>();
     const current: Current = {
       id: header.id,

@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../common/errors.ts";
-import type { TokenPool } from "../common/token-rows.ts";
+import type { TokenPool } from "../common/random.ts";
 import { describeJson } from "../json.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Model } from "./model.ts";

@@ -30,7 +30,7 @@ export interface Pacing {
 }
 
 /** Tokens from which on it is told how far the reading of a text is. */
-export const LONG = 256;
+export const LONG_PROMPT = 256;
 
 /** Bytes of residual streams that are kept. */
 const MOST = 512 * 2 ** 20;
@@ -155,7 +155,7 @@ async function makeRun(model: Model, ids: readonly number[], most: number, pacin
   const { turn = loopTurn(pacing.signal) } = pacing;
   const onLayer = (layer: number) => {
     pacing.signal?.throwIfAborted();
-    if (ids.length >= LONG) pacing.progress?.(layer, n_layers, "reading the text, layers");
+    if (ids.length >= LONG_PROMPT) pacing.progress?.(layer, n_layers, "reading the text, layers");
   };
   const result = await forwardInTurns(model, { tokens: [ids], logitsAt: "none" }, { names, onLayer }, pacing.turn);
   let nll: readonly number[];

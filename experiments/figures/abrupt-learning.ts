@@ -15,7 +15,7 @@ export interface Transition {
 }
 
 /** Final accuracies at one value of a sweep, means over its seeds. */
-export interface SweepPoint {
+export interface SettingOutcome {
   readonly value: number;
   readonly inContext: number;
   readonly inWeights: number;
@@ -23,9 +23,9 @@ export interface SweepPoint {
 
 /** The three sweeps, each ascending by value. */
 export interface Sweeps {
-  readonly K: readonly SweepPoint[];
-  readonly B: readonly SweepPoint[];
-  readonly alpha: readonly SweepPoint[];
+  readonly K: readonly SettingOutcome[];
+  readonly B: readonly SettingOutcome[];
+  readonly alpha: readonly SettingOutcome[];
 }
 
 /** Accuracies of the main setting over training, with both levels of guessing. */
@@ -86,7 +86,7 @@ export function progressFigure(
 export function sweepFigure(
   name: keyof Sweeps,
   title: string,
-  points: readonly SweepPoint[],
+  points: readonly SettingOutcome[],
   runs: number,
 ): LineFigure {
   const x = points.map(({ value }) => value);

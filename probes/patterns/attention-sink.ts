@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../backend/common/errors.ts";
-import { Random } from "../../backend/common/random.ts";
-import { randomRows } from "../../backend/common/token-rows.ts";
+import { Random, randomRows } from "../../backend/common/random.ts";
 import { tokenPool } from "../../backend/models/tokens.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 import { evenAttention, fitLength, meanMetric, meanTable, patternProbe, summarise } from "../base.ts";

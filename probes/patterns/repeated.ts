@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../backend/common/errors.ts";
-import { Random } from "../../backend/common/random.ts";
-import { randomIds, repeatedRows } from "../../backend/common/token-rows.ts";
+import { Random, randomIds, repeatedRows } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { tokenPool } from "../../backend/models/tokens.ts";
 import type { PatternSum } from "../../backend/models/transformer/attention.ts";

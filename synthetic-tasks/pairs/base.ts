@@ -1,8 +1,7 @@
 import { z } from "zod";
 import type { Pair } from "../../backend/circuits/pairs.ts";
 import type { Definition } from "../../backend/common/definitions/definition.ts";
-import type { Random } from "../../backend/common/random.ts";
-import type { TokenPool } from "../../backend/common/token-rows.ts";
+import type { Random, TokenPool } from "../../backend/common/random.ts";
 
 /** Words of a list, and ids, that suit a model's tokenizer. */
 export interface Vocabulary {

@@ -25,7 +25,7 @@ export interface PairSampleOptions {
   /** Pairs to draw. */
   readonly count: number;
   readonly seed: number;
-  /** For texts: puts BOS first, or not. Default: as the tokenizer does. */
+  /** BOS comes first in texts; default: as the tokenizer does. */
   readonly prependBos?: boolean;
 }
 

@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { HeadscopeError } from "../../backend/common/errors.ts";
 import { WorkerCrash } from "../../backend/jobs/client.ts";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { Interactive } from "../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";
+import { errorOf } from "../helpers/errors.ts";
 import { bundleScript } from "../helpers/processes/script.ts";
 import { patiently } from "../helpers/runner/patience.ts";
 
@@ -122,16 +122,11 @@ describe("a worker that is ended by a request", () => {
     const lines = () => readFileSync(log, "utf8").trim().split("\n");
     return { interactive, model, ask, describe: (path: string) => ask("describe", { model: path }), lines };
   }
-  const failure = (request: Promise<unknown>): Promise<HeadscopeError> =>
-    request.then(
-      () => expect.unreachable("it was answered"),
-      (error) => error,
-    );
 
   test("fails that request, by its name and its model's", async () => {
     const { model, describe } = resident();
     const evil = model("kill");
-    const error = await failure(describe(evil));
+    const error = await errorOf(describe(evil));
     expect(error).toBeInstanceOf(WorkerCrash);
     expect(error).toMatchObject({ kind: "crashed", request: { kind: "describe", model: evil } });
     expect(error.message).toContain(evil);
@@ -163,11 +158,11 @@ describe("a worker that is ended by a request", () => {
   test("opens a model no third time, until its file changes", async () => {
     const { model, describe, interactive } = resident();
     const evil = model("kill");
-    expect((await failure(describe(evil))).kind).toBe("crashed");
-    const waiting = await Promise.all([1, 2, 3].map(() => failure(describe(evil))));
+    expect((await errorOf(describe(evil))).kind).toBe("crashed");
+    const waiting = await Promise.all([1, 2, 3].map(() => errorOf(describe(evil))));
     expect(waiting.map(({ kind }) => kind)).toEqual(["crashed", "unsupported", "unsupported"]);
     const { pid } = interactive;
-    expect((await failure(describe(evil))).message).toContain("SIGKILL");
+    expect((await errorOf(describe(evil))).message).toContain("SIGKILL");
     expect(interactive.pid).toBe(pid);
     writeFileSync(evil, "open");
     expect(await describe(evil)).toBe("open");
@@ -177,7 +172,7 @@ describe("a worker that is ended by a request", () => {
     const { model, describe, ask } = resident();
     const good = model("open");
     await describe(good);
-    for (let i = 0; i < 3; i++) expect((await failure(ask("kill", { model: good }))).kind).toBe("crashed");
+    for (let i = 0; i < 3; i++) expect((await errorOf(ask("kill", { model: good }))).kind).toBe("crashed");
     expect(await describe(good)).toBe("open");
   });
 });

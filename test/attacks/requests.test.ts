@@ -2,26 +2,16 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Problem } from "../../backend/common/api/problem.ts";
 import type { Prompt } from "../../backend/common/api/prompts.ts";
 import { HeadscopeError } from "../../backend/common/errors.ts";
-import { LIMITS } from "../../backend/server/http/limits.ts";
-import { openApi } from "../../backend/server/http/openapi.ts";
-import { routes } from "../../backend/server/routes/index.ts";
 import { buildCli } from "../helpers/cli.ts";
+import { seeded } from "../helpers/formats/files.ts";
 import { patiently } from "../helpers/runner/patience.ts";
+import { operations } from "../helpers/servers/answers.ts";
 import { openServer, type TestServer } from "../helpers/servers/api.ts";
+import { fuzz } from "../helpers/servers/odd-requests.ts";
 import { unboundedParts } from "../helpers/servers/schemas.ts";
 
 const MODEL = "toy-induction";
 const MOST = 2_000; // characters of a problem's detail
-
-interface Operation {
-  readonly parameters: readonly { readonly name: string; readonly schema: object }[];
-  readonly requestBody?: { readonly content: { readonly "application/json": { readonly schema: object } } };
-}
-
-const { paths } = openApi(routes, LIMITS) as { paths: Record<string, Record<string, Operation>> };
-const operations = Object.entries(paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
-);
 
 describe("every part of a request is bounded", () => {
   test.each(operations.map(({ path, method, operation }) => [`${method} ${path}`, operation] as const))(
@@ -204,7 +194,6 @@ describe("a server", () => {
   });
 
   test("odd values in every operation are refused, or taken, and are never a defect", async () => {
-    const { seeded, fuzz } = await import("../helpers/servers/odd-requests.ts");
     const random = seeded(20_260_714);
     const defects: string[] = [];
     const taken = new Set<string>();

@@ -9,6 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { gradient } from "../../backend/circuits/gradients/gradient.ts";
 import { type MaskMeaning, meaningOf } from "../../backend/common/heads/meaning.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
 import { TRIAL } from "../../backend/models/cache/long-attention.ts";
@@ -149,6 +150,10 @@ function benches(): Bench[] {
     })),
     { name: "four probes, 4 x 101 tokens", unit: ms, rival: "bare forward", goal: 1.15, ours: probes, theirs: bareForward },
     { name: "four probes, 4 x 101 tokens, TransformerLens", unit: ms, rival: "TransformerLens with patterns", goal: 1, ours: probes, theirs: torch("tl-patterns-4x101") },
+    ...[15, 101].map((n) => ({
+      name: `gradient at every head, ${n} tokens`, unit: ms, rival: "bare forward", goal: 2.5,
+      ours: () => headGradients(n), theirs: () => plainForward(n),
+    })),
     { name: "KV bytes at 7900, quarter of the heads full", unit: "MB", rival: "all heads full", goal: 0.3, ours: () => kvBytes(true), theirs: () => kvBytes(false) },
     { name: "decode at 7900, quarter of the heads full", unit: "ms/token", rival: "all heads full", goal: 0.8, ours: decoder(wide, 7900, true), theirs: decoder(wide, 7900) },
     ...TRAINED.map((size) => ({
@@ -247,6 +252,25 @@ function bareForward(): number {
   const began = performance.now();
   const result = forward(wide, { tokens: repeated(), logitsAt: "none" });
   result.resid.dataSync();
+  result.dispose();
+  return performance.now() - began;
+}
+
+/** A metric's gradient with respect to the outputs of all heads. */
+function headGradients(n: number): number {
+  const began = performance.now();
+  const metric = { name: "logit-diff", answers: [100], wrong: [200] } as const;
+  const { gradients } = gradient(wide, { tokens: ids(1, n) }, metric, (name) => name.endsWith("attn.hook_z"));
+  gradients.get("blocks.0.attn.hook_z").dataSync();
+  gradients.dispose();
+  return performance.now() - began;
+}
+
+/** A forward as scripts run it, with the logits of all positions. */
+function plainForward(n: number): number {
+  const began = performance.now();
+  const result = forward(wide, { tokens: ids(1, n) });
+  result.logits!.dataSync();
   result.dispose();
   return performance.now() - began;
 }

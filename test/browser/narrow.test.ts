@@ -53,9 +53,7 @@ describe.skipIf(chromiumPath === undefined)("at 200 % zoom, 640 pixels wide,", (
     for (const card of ["", "&head=1.0&cards=heads,ablation,patching"]) {
       await page.goto(`${serving.url}/${name}?${MODEL}${card}`);
       await page.locator("h1").first().waitFor();
-      // The stream of events never ends, so that the network is never idle; what waits for the server says so.
-      await page.waitForTimeout(500);
-      await expect.poll(() => page.locator('[aria-busy="true"]').count()).toBe(0);
+      await watched.loaded();
       expect(await width()).toBeLessThanOrEqual(640);
       expect(await cutOff()).toEqual([]);
     }

@@ -178,7 +178,11 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
   test.each(["light", "dark"] as const)(
     "every page passes axe in the %s theme, and says nothing wrong",
     async (theme) => {
-      const { page: other, complaints } = await watchedPage(browser, {
+      const {
+        page: other,
+        complaints,
+        loaded,
+      } = await watchedPage(browser, {
         entry: serving.entry,
         theme,
         width: 1920,
@@ -192,13 +196,14 @@ describe.skipIf(chromiumPath === undefined)("from a cold start, in a browser", (
         "attention",
         "ablation?heads=0.1",
         "patching",
+        "circuits",
         "inference",
         "training",
         "experiments",
       ]) {
         await other.goto(`${serving.url}/${path}${path.includes("?") ? "&" : "?"}model=toy-induction`);
         await other.getByRole("heading", { level: 1 }).waitFor();
-        await other.waitForTimeout(2_000); // what it loads: the stream of events never ends
+        await loaded();
         found.push(...(await seriousViolations(other)).map((each) => `/${path} ${each}`));
         await other.screenshot({ path: join(SHOTS, `${path.split("?")[0] || "home"}-${theme}.png`), fullPage: true });
       }

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Page, type Request } from "playwright-core";
 import { patiently } from "./runner/patience.ts";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -34,7 +34,12 @@ export function launchBrowser(): Promise<Browser> {
 export interface WatchedPage {
   readonly page: Page;
   readonly complaints: string[];
+  /** Waits until the page has what it asks for, its drawing behind pauses included. */
+  loaded(): Promise<void>;
 }
+
+/** Milliseconds without news after which a page asks for nothing more: longer than any pause before a question. */
+const QUIET = 400;
 
 /** Opens a page in a context of its own, with the given theme. @param entry the address with which a server lets it in */
 export async function watchedPage(
@@ -64,5 +69,27 @@ export async function watchedPage(
   page.on("response", (response) => {
     if (response.status() >= 500) complaints.push(`${response.status()} ${response.url()}`);
   });
-  return { page, complaints };
+  return { page, complaints, loaded: loadingOf(page) };
+}
+
+/** Follows what a page asks for. The stream of events never ends, so that the network as a whole is never idle. */
+function loadingOf(page: Page): () => Promise<void> {
+  const open = new Set<Request>();
+  let changed = Date.now();
+  const news = (request: Request, begins: boolean): void => {
+    if (request.url().endsWith("/api/events")) return;
+    if (begins) open.add(request);
+    else open.delete(request);
+    changed = Date.now();
+  };
+  page.on("request", (request) => news(request, true));
+  page.on("requestfinished", (request) => news(request, false));
+  page.on("requestfailed", (request) => news(request, false));
+  return async () => {
+    const end = Date.now() + patiently(60_000);
+    while (open.size > 0 || Date.now() - changed < QUIET || (await page.locator('[aria-busy="true"]').count()) > 0) {
+      if (Date.now() > end) throw new Error(`${page.url()} still waits for ${[...open].map((each) => each.url())}`);
+      await page.waitForTimeout(50);
+    }
+  };
 }

@@ -17,3 +17,11 @@ export function refused(kind: ErrorKind, { message, ...parts }: ErrorParts & { m
   const said = message === undefined ? {} : { message: expect.stringContaining(message) };
   return expect.objectContaining({ name: "HeadscopeError", kind, ...parts, ...said });
 }
+
+/** The error that work ends in, whatever it is. */
+export function errorOf<E extends Error = HeadscopeError>(work: Promise<unknown>): Promise<E> {
+  return work.then(
+    (value) => expect.unreachable(`it gave ${JSON.stringify(value)}`),
+    (error) => error,
+  );
+}

@@ -104,6 +104,24 @@ describe("lens", () => {
     expect(stdout).toMatch(/1 resid_post .* 0 +9 /);
   });
 
+  test("reads what interventions of a file have left", async () => {
+    const interventions = await file("changes.json", [{ at: "attn.hook_z", layer: 1, heads: [1], do: "zero" }]);
+    const changed = [...MODEL, "--pair-file", pair, "--interventions", interventions];
+    const { rows } = await json<{ rows: { answer: number; wrong: number }[] }>(["lens", ...changed]);
+    expect(rows[2]!.answer - rows[2]!.wrong).toBeLessThan(1);
+    const { parts } = await json<{ parts: { heads: number[][] } }>(["attribute", ...changed]);
+    expect(parts.heads[1]![1]).toBeCloseTo(0, 4);
+    const table = await json<{ clean: number }>(["patch", ...changed, "--node", "z", "--by", "layer"]);
+    expect(table.clean).toBeLessThan(1);
+    expectLine(await headscope(["patch", ...changed, "--into", "1.1", "--through", "k"]), 2, /cannot go together/);
+  });
+
+  test("refuses a text to tune on that is not there, or that nobody can tokenise", async () => {
+    const tuned = ["lens", ...MODEL, "--pair-file", pair, "--tuned-on"];
+    expectLine(await headscope([...tuned, join(folder, "none.txt")]), 1, /there is no text to read at .*none\.txt/);
+    expectLine(await headscope([...tuned, pair]), 1, /no tokenizer/);
+  });
+
   test("warns with the number where the model does not prefer the answer", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
     const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", swapped]);

@@ -131,6 +131,9 @@ describe("steer", () => {
     );
     await writeFile(path, JSON.stringify([...vector.slice(1), "x"]));
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json holds "x"/);
+    const model = { ref: "another", layers: 2, heads: 4, kvHeads: 4 };
+    await writeFile(path, JSON.stringify({ format: "headscope.head-scores/1", model, vector }));
+    expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /short\.json is for another/);
     await writeFile(path, "[]");
     expectLine(await headscope([...steered, "--layer", "0", "--vector", path]), 1, /holds no number/);
     await writeFile(path, JSON.stringify(vector));
@@ -154,5 +157,47 @@ describe("probe pattern", () => {
     expectLine(await headscope([...probed, "--pattern-file", path]), 2, /parameter pairs/);
     expectLine(await headscope(probed), 2, /no pattern is given/);
     expectLine(await headscope(["probe", "induction", "--model", GQA, "--pattern-file", pairs]), 2, /unknown parameter "pairs"/); // biome-ignore format: one line
+  });
+});
+
+describe("contexts", () => {
+  test("are printed with their tokens, of a text or of rows", async () => {
+    const [text, rows] = [join(folder, "corpus.txt"), join(folder, "corpus.json")];
+    await writeFile(text, "the cat sat on the mat and the dog sat on the log ".repeat(6));
+    await writeFile(rows, JSON.stringify([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])); // biome-ignore format: one line
+    const looked = ["contexts", "--heads", "0.1,1.0", "--model"];
+    const ofText = await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text, "--length", "8", "--rows", "3", "--json"]); // biome-ignore format: one line
+    const document = JSON.parse(ofText.stdout);
+    expect(document).toMatchObject({ rows: 3, length: 8 });
+    expect(document.heads[0].contexts[0].keyToken).toHaveProperty("text");
+    const ofRows = await headscope([...looked, GQA, "--tokens-file", rows, "--top", "1"]);
+    expect(ofRows.stdout).toContain("2 rows of 5 tokens");
+    expectLine(await headscope([...looked, GQA, "--corpus-file", text]), 1, /takes no text/);
+    expectLine(await headscope([...looked, GQA]), 2, /no corpus/);
+    await writeFile(text, "");
+    expectLine(await headscope([...looked, "test/fixtures/formats/llama-tiny", "--corpus-file", text]), 1, /corpus\.txt has/); // biome-ignore format: one line
+  });
+});
+
+describe("linear-probe", () => {
+  test("prints accuracies by layer with their control", async () => {
+    const path = join(folder, "examples.json");
+    const examples = Array.from({ length: 20 }, (_, e) => ({
+      tokens: [e + 3, (7 * e) % 90, 1 + (e % 2)],
+      label: e % 2,
+    }));
+    await writeFile(path, JSON.stringify(examples));
+    const probed = ["linear-probe", "--model", GQA, "--examples-file", path];
+    const { stdout } = await headscope([...probed, "--method", "logistic", "--at", "hook_resid_pre", "--json"]);
+    const found = JSON.parse(stdout);
+    expect(found).toMatchObject({ classes: ["0", "1"], train: 14, test: 6, method: "logistic" });
+    expect(found.layers).toHaveLength(2);
+    expect(found.layers[0]).toMatchObject({ layer: 0, accuracy: 1 });
+    expect((await headscope([...probed, "--layers", "1"])).stdout).toContain("ridge probe");
+    expectLine(await headscope([...probed, "--layers", "2"]), 2, /no layer 2/);
+    expectLine(await headscope([...probed, "--position", "3"]), 2, /none at position 3/);
+    expectLine(await headscope([...probed, "--test", "1"]), 2, /test cannot be 1/);
+    await writeFile(path, JSON.stringify([...examples, { tokens: [1] }]));
+    expectLine(await headscope(probed), 1, /examples\.json: case 20: label is missing/);
   });
 });

@@ -56,10 +56,15 @@ describe.skipIf(!havePulled)(onSmolLm2("circuits of SmolLM2 are PyTorch's"), () 
       const found = gradient(model, { tokens: [pair[prompt]] }, options, Object.keys(points));
       expect(farthest(found.values[0], value), metric).toBeLessThan(1e-4);
       for (const [point, expected] of Object.entries(points)) {
-        const own = summary(found.gradients.get(point).dataSync());
+        const values = found.gradients.get(point).dataSync();
+        const own = summary(values);
         const size = Math.max(1, expected.norm);
-        for (const part of ["norm", "dot"] as const)
-          expect(Math.abs(own[part] - expected[part]) / size, `${metric}, ${point}, ${part}`).toBeLessThan(1e-4);
+        expect(Math.abs(own.norm - expected.norm) / size, `${metric}, ${point}, norm`).toBeLessThan(1e-4);
+        // A sum of thousands of entries gathers the rounding of each.
+        expect(Math.abs(own.dot - expected.dot) / size, `${metric}, ${point}, dot`).toBeLessThan(1e-3);
+        if (!expected.last) continue;
+        const end = values.slice(-values.length / pair[prompt].length).slice(0, expected.last.length);
+        expect(farthest([...end], expected.last) / size, `${metric}, ${point}, last`).toBeLessThan(1e-4);
       }
       found.gradients.dispose();
     }

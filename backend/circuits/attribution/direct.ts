@@ -2,11 +2,12 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { notFinite } from "../../hooks/finite.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer, hookNames } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { changedRun } from "../changed-run.ts";
 import { meanOf } from "../means.ts";
 import { positionsIn, type Question, questionNotes, type TokenQuestion, tokenQuestions } from "../questions.ts";
 import { type Direction, dot, logitDirection, read, throughMatrix, throughNorm } from "./directions.ts";
@@ -18,6 +19,8 @@ export interface AttributeOptions {
   position?: number;
   /** Layers whose MLP is taken apart into its neurons. Default none. */
   neurons?: readonly number[];
+  /** Changes of every run, as data: what is measured is the changed model. Default none. */
+  interventions?: readonly Intervention[] | undefined;
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
@@ -30,6 +33,7 @@ const OPTIONS: Rules<AttributeOptions> = {
   prompts: ANYTHING,
   position: whole(Number.MIN_SAFE_INTEGER),
   neurons: listOf(whole(0)),
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
   prependBos: YES_OR_NO,
   progress: FUNCTION,
   signal: ANYTHING,
@@ -50,6 +54,8 @@ export interface AttributionParts {
   unembedBias: number;
   /** The logit difference behind the soft cap less that before it. */
   softCap: number;
+  /** The share that interventions have put into the stream beside the parts; absent without any. */
+  interventions?: number;
 }
 
 /** One MLP taken apart. */
@@ -85,7 +91,7 @@ export interface Attribution {
  */
 export async function attribute(model: Model, options: AttributeOptions): Promise<Attribution> {
   checkOptions("attribute", options, OPTIONS, ["prompts"]);
-  const { position = -1, neurons = [], progress, signal, turn } = options;
+  const { position = -1, neurons = [], interventions = [], progress, signal, turn } = options;
   for (const layer of neurons) checkLayer(model.config, layer);
   if (neurons.length > 0 && model.config.attn_only)
     throw new HeadscopeError("usage", "the model has no MLP", { remedy: "leave the neurons out", field: "neurons" });
@@ -99,7 +105,7 @@ export async function attribute(model: Model, options: AttributeOptions): Promis
       const { n_layers } = model.config;
       progress?.(q * n_layers + layer, questions.length * n_layers, "attribution, layers");
     };
-    results.push(await attributeOne(model, question, { place: places[q]!, neurons, onLayer, turn }));
+    results.push(await attributeOne(model, question, { place: places[q]!, neurons, interventions, onLayer, turn }));
     await between();
   }
   return { ...meanOf(results), ...questionNotes(results.map(({ logitDiff }) => logitDiff)) };
@@ -108,6 +114,7 @@ export async function attribute(model: Model, options: AttributeOptions): Promis
 interface Part {
   place: number;
   neurons: readonly number[];
+  interventions: readonly Intervention[];
   onLayer: (layer: number) => void;
   turn: Turn | undefined;
 }
@@ -115,12 +122,12 @@ interface Part {
 async function attributeOne(
   model: Model,
   question: TokenQuestion,
-  { place, neurons, onLayer, turn }: Part,
+  { place, neurons, interventions, onLayer, turn }: Part,
 ): Promise<Attribution> {
   const { config } = model;
   const unembedding = logitDirection(model, question);
   const names = hookNames(model).filter((name) => isRead(name, neurons));
-  const run = await forwardInTurns(model, { tokens: [question.clean], logitsAt: [place] }, { names, onLayer }, turn);
+  const run = await changedRun(model, question.clean, interventions, { names, logitsAt: [place], onLayer, turn });
   try {
     const logits = read(() => tf.clone(run.logits!));
     const logitDiff = logits[question.answer]! - logits[question.wrong]!;
@@ -136,6 +143,7 @@ async function attributeOne(
     const { direction, bias } = throughNorm(unembedding.direction, norm, scale, config);
     const layers = model.weights.blocks.map((_, layer) => layerParts(model, layer, direction, written));
     const end = dot(row(run.resid), direction);
+    const linear = end + bias + unembedding.bias;
     const parts: AttributionParts = {
       embed: dot(written.at("hook_embed"), direction),
       posEmbed: written.has("hook_pos_embed") ? dot(written.at("hook_pos_embed"), direction) : 0,
@@ -144,8 +152,9 @@ async function attributeOne(
       attnBias: layers.map(({ attnBias }) => attnBias),
       finalNormBias: bias,
       unembedBias: unembedding.bias,
-      softCap: config.output_logits_soft_cap === undefined ? 0 : logitDiff - (end + bias + unembedding.bias),
+      softCap: config.output_logits_soft_cap === undefined ? 0 : logitDiff - linear,
     };
+    if (interventions.length > 0) parts.interventions = linear + parts.softCap - sumOf(parts);
     const streams = names.filter((name) => /hook_resid_(pre|mid)$/.test(name));
     return {
       logitDiff,

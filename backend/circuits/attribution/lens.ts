@@ -1,15 +1,17 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { allFinite, notFinite } from "../../hooks/finite.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { topIndices } from "../../runtime/top.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { changedRun } from "../changed-run.ts";
 import { logitsOf } from "../loss.ts";
 import { meanOf } from "../means.ts";
 import { positionsIn, type Question, questionNotes, type TokenQuestion, tokenQuestions } from "../questions.ts";
+import type { TunedLens } from "./tuned-lens.ts";
 
 export interface LensOptions {
   /** Prompts with two answers; of pairs the clean sides. */
@@ -18,6 +20,10 @@ export interface LensOptions {
   position?: number;
   /** Likeliest tokens of a row. Default 5. */
   top?: number;
+  /** Maps that the stream goes through beside: each row then has `tuned`. Default none. */
+  tuned?: TunedLens | undefined;
+  /** Changes of every run, as data: what is measured is the changed model. Default none. */
+  interventions?: readonly Intervention[] | undefined;
   /** For texts: whether BOS comes first. Default: as the tokenizer does. */
   prependBos?: boolean;
   progress?: (done: number, total: number, label: string) => void;
@@ -30,16 +36,16 @@ const OPTIONS: Rules<LensOptions> = {
   prompts: ANYTHING,
   position: whole(Number.MIN_SAFE_INTEGER),
   top: whole(0),
+  tuned: { wants: "what tuneLens gave", fits: (value) => typeof value === "object" && value !== null },
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
   prependBos: YES_OR_NO,
   progress: FUNCTION,
   signal: ANYTHING,
   turn: FUNCTION,
 };
 
-/** One point of the stream, read out as if the model ended there. */
-export interface LensRow {
-  /** Hook name. */
-  at: string;
+/** The readout of a point of the stream. */
+export interface LensReading {
   /** Logit of the answer. */
   answer: number;
   /** Logit of the wrong one. */
@@ -48,6 +54,14 @@ export interface LensRow {
   rank: number;
   /** The tokens with the largest logits, largest first. */
   top: { id: number; logit: number }[];
+}
+
+/** One point of the stream, read out as if the model ended there. */
+export interface LensRow extends LensReading {
+  /** Hook name. */
+  at: string;
+  /** The same through the layer's map; of the last row as it is. Absent without a tuned lens. */
+  tuned?: LensReading;
 }
 
 /** The logit lens: means over the prompts; `top` is that of the mean logits. */
@@ -66,30 +80,69 @@ export interface Lens {
  */
 export async function lens(model: Model, options: LensOptions): Promise<Lens> {
   checkOptions("lens", options, OPTIONS, ["prompts"]);
-  const { position = -1, top = 5, progress, signal, turn } = options;
+  const { position = -1, top = 5, interventions = [], progress, signal, turn } = options;
   const questions = tokenQuestions(model, options.prompts, options);
   const places = positionsIn(questions, position);
   const between = turn ?? loopTurn(signal);
-  const { n_layers, d_vocab } = model.config;
-  const sums: Float32Array[] = Array.from({ length: n_layers + 1 }, () => new Float32Array(d_vocab));
-  const rows: Omit<LensRow, "top">[][] = [];
+  const { n_layers } = model.config;
+  const lenses = [undefined, ...(options.tuned ? [options.tuned] : [])];
+  const readings = lenses.map(() => new Readings(model.config));
   for (const [q, question] of questions.entries()) {
     const onLayer = (layer: number): void => {
       signal?.throwIfAborted();
-      progress?.(q * n_layers + layer, questions.length * n_layers, "logit lens, layers");
+      progress?.(q * n_layers + layer, questions.length * n_layers, "lens, layers");
     };
-    const logits = await lensLogits(model, question.clean, { place: places[q]!, onLayer, turn });
-    for (const [r, row] of logits.entries()) addTo(sums[r]!, row);
-    rows.push(logits.map((row, r) => lensRow(row, { at: pointOf(model, r), question })));
+    const run = { place: places[q]!, lenses, interventions, onLayer, turn };
+    for (const [i, logits] of (await lensLogits(model, question.clean, run)).entries())
+      readings[i]!.add(logits, question);
     await between();
   }
-  const differences = rows.map((own) => own.at(-1)!.answer - own.at(-1)!.wrong);
-  const most = Math.min(top, d_vocab);
+  const [plain, tuned] = readings.map((own) => own.rows(Math.min(top, model.config.d_vocab)));
   return {
-    rows: meanOf(rows).map((row, r) => ({ ...row, top: topOf(sums[r]!, questions.length, most) })),
+    rows: plain!.map((row, r) => ({ at: pointOf(model, r), ...row, ...(tuned ? { tuned: tuned[r]! } : {}) })),
     // The answers are those to the last token alone.
-    ...(places.every((place, q) => place === questions[q]!.clean.length - 1) ? questionNotes(differences) : {}),
+    ...(places.every((place, q) => place === questions[q]!.clean.length - 1)
+      ? questionNotes(readings[0]!.differences)
+      : {}),
   };
+}
+
+/** The readings of several prompts through one lens, point by point. */
+class Readings {
+  readonly #values: Omit<LensReading, "top">[][] = [];
+  readonly #sums: Float32Array[];
+
+  constructor({ n_layers, d_vocab }: Model["config"]) {
+    this.#sums = Array.from({ length: n_layers + 1 }, () => new Float32Array(d_vocab));
+  }
+
+  /** Adds a prompt. @param logits [layers + 1][d_vocab] */
+  add(logits: readonly Float32Array[], question: TokenQuestion): void {
+    for (const [r, row] of logits.entries()) {
+      const sums = this.#sums[r]!;
+      for (let i = 0; i < sums.length; i++) sums[i]! += row[i]!;
+    }
+    this.#values.push(logits.map((row) => reading(row, question)));
+  }
+
+  /** logit(answer) - logit(wrong) behind the last layer, by prompt. */
+  get differences(): number[] {
+    return this.#values.map((rows) => rows.at(-1)!.answer - rows.at(-1)!.wrong);
+  }
+
+  /** Means over the prompts, by point. @param top tokens of each */
+  rows(top: number): LensReading[] {
+    const prompts = this.#values.length;
+    return meanOf(this.#values).map((row, r) => {
+      const sums = this.#sums[r]!;
+      return { ...row, top: topIndices(sums, top).map((id) => ({ id, logit: sums[id]! / prompts })) };
+    });
+  }
+}
+
+function reading(logits: Float32Array, question: TokenQuestion): Omit<LensReading, "top"> {
+  const answer = logits[question.answer]!;
+  return { answer, wrong: logits[question.wrong]!, rank: logits.filter((logit) => logit > answer).length };
 }
 
 /** Hook name of a row. */
@@ -97,42 +150,41 @@ function pointOf({ config }: Model, row: number): string {
   return row < config.n_layers ? blockHook(row, "hook_resid_pre") : blockHook(config.n_layers - 1, "hook_resid_post");
 }
 
-/** Logits of the stream before every layer and behind the last [layers + 1][d_vocab]. */
+/** One prompt's run, and the lenses that read it. */
+interface LensRun {
+  readonly place: number;
+  /** undefined for the stream as it is. */
+  readonly lenses: readonly (TunedLens | undefined)[];
+  readonly interventions: readonly Intervention[];
+  readonly onLayer: (layer: number) => void;
+  readonly turn: Turn | undefined;
+}
+
+/** Logits of the stream before every layer and behind the last, by lens [layers + 1][d_vocab]. */
 async function lensLogits(
   model: Model,
   tokens: number[],
-  { place, onLayer, turn }: { place: number; onLayer: (layer: number) => void; turn: Turn | undefined },
-): Promise<Float32Array[]> {
+  { place, lenses, interventions, onLayer, turn }: LensRun,
+): Promise<Float32Array[][]> {
   const { n_layers, d_vocab } = model.config;
   const names = Array.from({ length: n_layers }, (_, layer) => blockHook(layer, "hook_resid_pre"));
-  const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "none" }, { names, onLayer }, turn);
+  const run = await changedRun(model, tokens, interventions, { names, logitsAt: "none", onLayer, turn });
   try {
-    const streams = tf.tidy(() => {
-      const row = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [0, place], [1, 1]), [1, -1]);
-      return tf.concat([...names.map((name) => row(run.activations.get(name)!)), row(run.resid)]);
+    return lenses.map((own) => {
+      const logits = tf.tidy(() => {
+        const row = (t: Tensor): Tensor => tf.reshape(tf.slice(t, [0, place], [1, 1]), [1, -1]);
+        const streams = names.map((name, layer) => {
+          const stream = row(run.activations.get(name)!);
+          return own ? own.apply(layer, stream) : stream;
+        });
+        return logitsOf(model, tf.concat([...streams, row(run.resid)]));
+      });
+      const values = logits.dataSync() as Float32Array;
+      logits.dispose();
+      if (!allFinite(values)) throw notFinite(model, "the logits", [tokens]);
+      return Array.from({ length: n_layers + 1 }, (_, r) => values.subarray(r * d_vocab, (r + 1) * d_vocab));
     });
-    const logits = tf.tidy(() => logitsOf(model, streams));
-    const values = logits.dataSync() as Float32Array;
-    tf.dispose([streams, logits]);
-    if (!allFinite(values)) throw notFinite(model, "the logits", [tokens]);
-    return Array.from({ length: n_layers + 1 }, (_, r) => values.subarray(r * d_vocab, (r + 1) * d_vocab));
   } finally {
     run.dispose();
   }
-}
-
-function lensRow(
-  logits: Float32Array,
-  { at, question }: { at: string; question: TokenQuestion },
-): Omit<LensRow, "top"> {
-  const answer = logits[question.answer]!;
-  return { at, answer, wrong: logits[question.wrong]!, rank: logits.filter((logit) => logit > answer).length };
-}
-
-function topOf(sums: Float32Array, prompts: number, count: number): LensRow["top"] {
-  return topIndices(sums, count).map((id) => ({ id, logit: sums[id]! / prompts }));
-}
-
-function addTo(sums: Float32Array, values: Float32Array): void {
-  for (let i = 0; i < sums.length; i++) sums[i]! += values[i]!;
 }

@@ -1,11 +1,24 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { notFinite } from "../../hooks/finite.ts";
 import { backward } from "../../models/backward/backward.ts";
 import type { BackwardStep } from "../../models/backward/step.ts";
 import { storeRun } from "../../models/backward/stored-run.ts";
+import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Model } from "../../models/model.ts";
+import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { evenBatches, type Interrupts } from "../batches.ts";
-import { metricGradient, pairMetric } from "../metrics/measure.ts";
-import { type SplitPair, sourceDifferences } from "./exact.ts";
+import { metricGradient, metricValues, pairMetric } from "../metrics/measure.ts";
+import type { TokenPair } from "../pairs.ts";
+import type { EdgeGraph } from "./graph.ts";
+import { behindNorm } from "./split-block.ts";
+
+/** Pairs of one length, whose runs are rows of a batch. */
+export interface PairBatch {
+  readonly model: Model;
+  readonly graph: EdgeGraph;
+  readonly pairs: readonly TokenPair[];
+}
 
 /** Runs whose mean gradient an estimate takes. */
 export interface GradientRuns extends Interrupts {
@@ -15,53 +28,54 @@ export interface GradientRuns extends Interrupts {
   onShare(share: number): void;
 }
 
+/** Metrics of a pair's whole runs, and scores of all edges of the graph by number. */
+export interface GradientScores {
+  readonly clean: number;
+  readonly corrupt: number;
+  readonly scores: Float64Array;
+}
+
+/** Tokens of all runs of a batch: enough for products to be fast. */
+const BATCH_TOKENS = 512;
+/** Tokens of all pairs of a batch, over which every source's outputs are held. */
+const SOURCE_TOKENS = 128;
+
+/** Pairs that run together. @param length tokens of each @param runs gradients of each */
+export function pairsPerBatch(length: number, runs: number): number {
+  return Math.max(1, Math.floor(Math.min(BATCH_TOKENS / runs, SOURCE_TOKENS) / length));
+}
+
 /**
  * Edge attribution patching: of every edge, the sum over positions of its source's corrupt less clean output times the metric's
  * gradient at its destination's input, which is the mean over some runs. All edges into a layer are one product: gradients
  * [destinations, positions * d_model] times differences [sources, positions * d_model].
- * @returns scores of all edges of the graph, by number
+ * @returns by pair
  * @see Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery; Hanna et al. 2024, Have Faith in Faithfulness
  */
-export async function gradientScores(
-  split: SplitPair,
-  { shares, onLayer, turn, onShare }: GradientRuns,
-): Promise<Float64Array> {
-  const { model, graph, pair, clean, corrupt } = split;
-  const { n_layers, d_model } = model.config;
-  const length = pair.clean.length;
-  const scores = new Float64Array(graph.size);
-  const differences = tf.tidy(() => {
-    const whole = tf.reshape(sourceDifferences(split), [graph.sources.length, -1, d_model]);
-    return tf.reshape(tf.slice(whole, [0, 0, 0], [-1, length, -1]), [graph.sources.length, length * d_model]);
-  });
-  /** Adds the scores of the edges into consecutive destinations. @param gradients [destinations, rows, positions * d_model] */
-  const add = (first: string, gradients: Tensor): void => {
-    const place = graph.placeOf(first)!;
-    const sources = graph.sourcesOf(graph.destinations[place]!);
-    const values = tf.tidy(() => {
-      const own = tf.slice(differences, [0, 0], [sources, length * d_model]);
-      return tf.matMul(tf.sum(gradients, 1), own as typeof gradients, false, true).dataSync();
-    });
-    const start = graph.firstInto(place);
-    values.forEach((value, i) => {
-      scores[start + i]! += value / shares.length;
-    });
-  };
+export async function gradientScores(batch: PairBatch, runs: GradientRuns): Promise<GradientScores[]> {
+  const { model, graph, pairs } = batch;
+  const { n_layers } = model.config;
+  const { shares, onLayer, turn, onShare } = runs;
+  const { clean, corrupt, embeds, differences } = await sourceRuns(batch, runs);
+  const scores = pairs.map(() => new Float64Array(graph.size));
   try {
-    const batches = evenBatches(shares.length, length);
-    for (const [b, { first, count }] of batches.entries()) {
-      const resid = tf.tidy(() => {
-        const [from, to] = [corrupt.pre[0]!, clean.pre[0]!].map((x) => tf.slice(x, [0, 0, 0], [1, length, d_model]));
-        const way = tf.tensor3d([...shares.slice(first, first + count)], [count, 1, 1]);
-        return tf.add(from!, tf.mul(way, tf.sub(to!, from!)));
-      });
+    const parts = evenBatches(shares.length, pairs.length * pairs[0]!.clean.length);
+    for (const [b, { first, count }] of parts.entries()) {
+      const resid = between(embeds, shares.slice(first, first + count));
       const run = storeRun(model, { resid, startLayer: 0 }, { onLayer });
-      const { gradient } = metricGradient(run.logits, pairMetric("logit-diff", [pair]));
+      const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
+      const { gradient } = metricGradient(run.logits, pairMetric("logit-diff", rows));
       try {
         for (const step of backward(run, gradient, { inputs: true })) {
           onLayer();
-          addStep(step, n_layers, add);
-          onShare((b + (n_layers - step.layer) / n_layers) / batches.length);
+          addStep(step, batch, (destination, gradients) => {
+            const values = products(batch, destination, { gradients, differences });
+            const start = graph.firstInto(destination);
+            const edges = values.length / pairs.length;
+            for (let i = 0; i < values.length; i++)
+              scores[Math.floor(i / edges)]![start + (i % edges)]! += values[i]! / shares.length;
+          });
+          onShare((b + (n_layers - step.layer) / n_layers) / parts.length);
           await turn?.();
         }
       } finally {
@@ -70,24 +84,101 @@ export async function gradientScores(
       }
     }
   } finally {
-    differences.dispose();
+    tf.dispose([...embeds, differences]);
   }
-  return scores;
+  return scores.map((each, p) => ({ clean: clean[p]!, corrupt: corrupt[p]!, scores: each }));
 }
 
-/** Adds the scores of edges into one step's destinations. */
+/** Embeddings on the way from corrupt to clean [pairs * shares, positions, d_model]. @param embeds clean and corrupt [pairs, positions, d_model] */
+function between([clean, corrupt]: readonly [Tensor, Tensor], shares: readonly number[]): Tensor {
+  return tf.tidy(() => {
+    const [pairs, positions, d_model] = clean.shape as [number, number, number];
+    const way = tf.tensor4d([...shares], [1, shares.length, 1, 1]);
+    const [from, to] = [corrupt, clean].map((x) => tf.reshape(x, [pairs, 1, positions, d_model]));
+    return tf.reshape(tf.add(from!, tf.mul(way, tf.sub(to!, from!))), [pairs * shares.length, positions, d_model]);
+  });
+}
+
+/** Gives a step's gradients to `add`, with the place of the first destination that they are at. @param add gradients [destinations, rows, positions * d_model] */
 function addStep(
   { layer, resid, inputs }: BackwardStep,
-  n_layers: number,
-  add: (first: string, gradients: Tensor) => void,
+  { model, graph }: PairBatch,
+  add: (destination: number, gradients: Tensor) => void,
 ): void {
   const flat = (x: Tensor): Tensor => {
     const [rows, positions, width] = x.shape.slice(-3) as [number, number, number];
     return tf.reshape(x, [-1, rows, positions * width]);
   };
   tf.tidy(() => {
-    if (layer === n_layers) return add("logits", flat(resid));
-    add(`a${layer}.h0<q>`, flat(inputs!.heads));
-    if (inputs!.mlp) add(`m${layer}`, flat(inputs!.mlp));
+    if (layer === model.config.n_layers) return add(graph.placeOf("logits")!, flat(resid));
+    add(graph.placeOf(`a${layer}.h0<q>`)!, flat(inputs!.heads));
+    if (inputs!.mlp) add(graph.placeOf(`m${layer}`)!, flat(inputs!.mlp));
   });
+}
+
+/** Scores of the edges into consecutive destinations, [pairs][destinations][sources] in a row. */
+function products(
+  { graph, pairs }: PairBatch,
+  destination: number,
+  { gradients, differences }: { gradients: Tensor; differences: Tensor },
+): ArrayLike<number> {
+  return tf.tidy(() => {
+    const [destinations, rows, width] = gradients.shape as [number, number, number];
+    const sources = graph.sourcesOf(graph.destinations[destination]!);
+    const byPair = tf.sum(tf.reshape(gradients, [destinations, pairs.length, rows / pairs.length, width]), 2);
+    const own = tf.slice(differences, [0, 0, 0], [pairs.length, sources, width]);
+    return tf.matMul(tf.transpose(byPair, [1, 0, 2]), own, false, true).dataSync();
+  });
+}
+
+/** Runs both sides of all pairs in one batch. @throws HeadscopeError (input) for a metric that is no number */
+async function sourceRuns(batch: PairBatch, { onLayer, turn }: Interrupts) {
+  const { model, pairs } = batch;
+  const { n_layers, attn_only } = model.config;
+  const hooks = ["attn.hook_result", ...(attn_only ? [] : ["hook_mlp_out"])];
+  const layers = Array.from({ length: n_layers }, (_, l) => l);
+  const embed = blockHook(0, "hook_resid_pre");
+  const names = [embed, ...layers.flatMap((layer) => hooks.map((hook) => blockHook(layer, hook)))];
+  const tokens = [...pairs.map(({ clean }) => clean), ...pairs.map(({ corrupt }) => corrupt)];
+  const result = await forwardInTurns(model, { tokens, logitsAt: "last" }, { names, onLayer: () => onLayer() }, turn);
+  try {
+    const metrics = metricValues(result.logits!, pairMetric("logit-diff", [...pairs, ...pairs]));
+    const odd = metrics.findIndex((metric) => !Number.isFinite(metric));
+    if (odd >= 0) throw notFinite(model, "the logits", [tokens[odd]!]);
+    const at = (name: string): Tensor => result.activations.get(name)!;
+    const half = (x: Tensor, side: number): Tensor => {
+      const rest = x.shape.slice(1);
+      return tf.slice(x, [side * pairs.length, ...rest.map(() => 0)], [pairs.length, ...rest]);
+    };
+    const difference = (x: Tensor, sources: number): Tensor =>
+      tf.reshape(tf.sub(half(x, 1), half(x, 0)), [pairs.length, sources, -1]);
+    const differences = tf.tidy(() =>
+      tf.concat(
+        [
+          difference(at(embed), 1),
+          ...layers.flatMap((layer) => [
+            headDifference(batch, layer, at(blockHook(layer, "attn.hook_result")), difference),
+            ...(attn_only ? [] : [difference(at(blockHook(layer, "hook_mlp_out")), 1)]),
+          ]),
+        ],
+        1,
+      ),
+    );
+    const embeds = [half(at(embed), 0), half(at(embed), 1)] as const;
+    return { clean: metrics.slice(0, pairs.length), corrupt: metrics.slice(pairs.length), embeds, differences };
+  } finally {
+    result.dispose();
+  }
+}
+
+/** Differences of a layer's heads [pairs, heads, positions * d_model]. @param result [rows, positions, heads, d_model] */
+function headDifference(
+  { model }: PairBatch,
+  layer: number,
+  result: Tensor,
+  difference: (x: Tensor, sources: number) => Tensor,
+): Tensor {
+  const { config, weights } = model;
+  const { heads } = behindNorm(tf.transpose(result, [0, 2, 1, 3]), { weights: weights.blocks[layer]!, config });
+  return difference(heads, config.n_heads);
 }

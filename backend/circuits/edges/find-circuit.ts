@@ -16,9 +16,9 @@ import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { meanOf } from "../means.ts";
-import { pairDoubts, tokenPairs } from "../pairs.ts";
+import { pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
-import { gradientScores } from "./eap.ts";
+import { gradientScores, type PairBatch, pairsPerBatch } from "./eap.ts";
 import { exactEffects, type SplitPair } from "./exact.ts";
 import { EdgeGraph, kindOf } from "./graph.ts";
 import { checkRoom } from "./room.ts";
@@ -72,15 +72,34 @@ export interface EdgeWork extends Interrupts {
   onShare(share: number): void;
 }
 
-/** Scores of edges on one pair, in the order asked for: their metric corrupted less clean, or an estimate of it. */
-type Scorer = (split: SplitPair, params: Readonly<Record<string, number>>, work: EdgeWork) => Promise<Float64Array>;
+/** A way of scoring edges. */
+interface Scorer {
+  /** Pairs of so many tokens that are scored together. */
+  together(length: number, params: Parameters): number;
+  /** Scores by pair, in the order of the edges: the metric with the edge corrupted less the clean one, or an estimate of it. */
+  score(batch: PairBatch, params: Parameters, work: EdgeWork): Promise<PairScores[]>;
+}
+
+type Parameters = Readonly<Record<string, number>>;
 
 const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
-  eap: (split, _, work) => estimate(split, [1], work),
-  "eap-ig": (split, { steps }, work) =>
-    estimate(split, Array.from({ length: steps! }, (_, k) => (k + 1) / steps!), work), // biome-ignore format: short
-  exact: (split, _, work) =>
-    exactEffects(split, work.edges, { ...work, onEdges: (done) => work.onShare(done / work.edges.length) }),
+  eap: {
+    together: (length) => pairsPerBatch(length, 1),
+    score: (batch, _, work) => estimates(batch, [1], work),
+  },
+  "eap-ig": {
+    together: (length, { steps }) => pairsPerBatch(length, steps!),
+    score: (batch, { steps }, work) =>
+      estimates(
+        batch,
+        Array.from({ length: steps! }, (_, k) => (k + 1) / steps!),
+        work,
+      ),
+  },
+  exact: {
+    together: () => 1,
+    score: async ({ model, graph, pairs }, _, work) => [await exactScores({ model, graph, pair: pairs[0]! }, work)],
+  },
 };
 
 /**
@@ -140,27 +159,43 @@ export async function scorePairs(model: Model, options: FindCircuitOptions): Pro
   const edges = edgesToScore(model, graph, options);
   const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
   for (const { clean } of pairs) checkRoom(model, graph, clean.length);
-  const byPair: PairScores[] = [];
-  for (const [p, pair] of pairs.entries()) {
+  const byPair = new Array<PairScores>(pairs.length);
+  let done = 0;
+  for (const places of batchesOf(pairs, (length) => SCORERS[method].together(length, params))) {
     const onShare = (share: number): void =>
-      progress?.(Math.round(((p + share) / pairs.length) * 1000), 1000, `${method}, edges`);
+      progress?.(Math.round(((done + share * places.length) / pairs.length) * 1000), 1000, `${method}, edges`);
     const work = { edges, onShare, onLayer: () => signal?.throwIfAborted(), turn: turn ?? loopTurn(signal) };
-    byPair.push(await scorePair({ model, graph, pair }, { method, params, work }));
+    const batch = { model, graph, pairs: places.map((place) => pairs[place]!) };
+    const scored = await SCORERS[method].score(batch, params, work);
+    for (const [i, pair] of scored.entries()) {
+      checkFinite(pair.scores, edges, graph);
+      byPair[places[i]!] = pair;
+    }
+    done += places.length;
   }
   return { graph, params, edges, byPair };
 }
 
-async function scorePair(
-  question: Pick<SplitPair, "model" | "graph" | "pair">,
-  { method, params, work }: { method: CircuitMethod; params: Readonly<Record<string, number>>; work: EdgeWork },
-): Promise<PairScores> {
-  const { model, graph, pair } = question;
+/** Places of pairs of one length, so many together. */
+function batchesOf(pairs: readonly TokenPair[], together: (length: number) => number): number[][] {
+  const byLength = new Map<number, number[]>();
+  for (const [place, { clean }] of pairs.entries())
+    byLength.set(clean.length, [...(byLength.get(clean.length) ?? []), place]);
+  return [...byLength].flatMap(([length, places]) => {
+    const size = together(length);
+    return Array.from({ length: Math.ceil(places.length / size) }, (_, b) => places.slice(b * size, (b + 1) * size));
+  });
+}
+
+/** Exact scores on one pair. */
+async function exactScores(question: Omit<SplitPair, "clean" | "corrupt">, work: EdgeWork): Promise<PairScores> {
+  const { model, pair } = question;
   const clean = await runSources(model, pair, "clean", work);
   try {
     const corrupt = await runSources(model, pair, "corrupt", work);
     try {
-      const scores = await SCORERS[method]({ ...question, clean, corrupt }, params, work);
-      checkFinite(scores, work.edges, graph);
+      const onEdges = (done: number): void => work.onShare(done / work.edges.length);
+      const scores = await exactEffects({ ...question, clean, corrupt }, work.edges, { ...work, onEdges });
       return { clean: clean.metric, corrupt: corrupt.metric, scores };
     } finally {
       corrupt.dispose();
@@ -171,9 +206,10 @@ async function scorePair(
 }
 
 /** Estimates from gradients, of which the scores asked for are kept. */
-async function estimate(split: SplitPair, shares: readonly number[], work: EdgeWork): Promise<Float64Array> {
-  const scores = await gradientScores(split, { ...work, shares });
-  return Float64Array.from(work.edges, (edge) => scores[edge]!);
+async function estimates(batch: PairBatch, shares: readonly number[], work: EdgeWork): Promise<PairScores[]> {
+  const byPair = await gradientScores(batch, { ...work, shares });
+  if (work.edges.length === batch.graph.size) return byPair;
+  return byPair.map(({ scores, ...rest }) => ({ ...rest, scores: Float64Array.from(work.edges, (e) => scores[e]!) }));
 }
 
 /** A method's parameters, checked and complete. @throws HeadscopeError (usage) for one that it lacks or a value outside its range */

@@ -1,6 +1,16 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { METRICS, type MetricName } from "../../common/metrics.ts";
-import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import {
+  ANYTHING,
+  checkOptions,
+  FUNCTION,
+  listOf,
+  oneOf,
+  type Rule,
+  type Rules,
+  whole,
+  YES_OR_NO,
+} from "../../common/options.ts";
 import {
   PATCH_DIRECTIONS,
   PATCH_GRIDS,
@@ -13,6 +23,7 @@ import {
   type PatchNode,
   type PatchPlace,
 } from "../../common/patching.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
 import type { Model } from "../../models/model.ts";
 import { checkLayer } from "../../models/transformer/hook-points.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
@@ -37,6 +48,9 @@ export interface PatchingOptions {
   turn?: Turn;
 }
 
+/** Rule of a list of interventions. */
+export const INTERVENTIONS: Rule = { wants: "a list of interventions", fits: Array.isArray };
+
 /** Rules of `PatchingOptions`. */
 export const PATCHING: Rules<PatchingOptions> = {
   pairs: ANYTHING,
@@ -57,6 +71,8 @@ export interface PatchOptions extends PatchingOptions {
   by: PatchPlace | PatchGrid;
   /** Default exact: a run for every place. attribution: base metric + gradient · difference, all places from one gradient. */
   method?: PatchMethod;
+  /** Changes of every run, as data: what is measured is the changed model. Default none. */
+  interventions?: readonly Intervention[] | undefined;
   /** Layers to patch, in the order of the table's rows; default all. */
   layers?: readonly number[];
 }
@@ -66,6 +82,7 @@ const OPTIONS: Rules<PatchOptions> = {
   node: oneOf(PATCH_NODES),
   by: oneOf([...PATCH_PLACES, ...PATCH_GRIDS]),
   method: oneOf(PATCH_METHODS),
+  interventions: INTERVENTIONS,
   layers: listOf(whole(0)),
 };
 
@@ -94,7 +111,17 @@ export async function patch(
 export async function patch(model: Model, options: PatchOptions): Promise<PatchResult<number[][] | number[][][]>>;
 export async function patch(model: Model, options: PatchOptions): Promise<PatchResult<number[][] | number[][][]>> {
   checkOptions("patch", options, OPTIONS, ["pairs", "node", "by"]);
-  const { node, by, metric = "logit-diff", direction = "denoise", method = "exact", progress, signal, turn } = options;
+  const {
+    node,
+    by,
+    metric = "logit-diff",
+    direction = "denoise",
+    method = "exact",
+    interventions,
+    progress,
+    signal,
+    turn,
+  } = options;
   const between = turn ?? loopTurn(signal);
   const interrupts: Interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
   checkNode(model, node, by === "head" || by === "head-position");
@@ -109,7 +136,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
       progress?.(results.length * layers.length + done, pairs.length * layers.length, "patching, layers");
       await between();
     };
-    const work = { node, axes: placeAxes(node, by), layers, metric, direction, onLayer, interrupts };
+    const work = { node, axes: placeAxes(node, by), layers, metric, direction, interventions, onLayer, interrupts };
     const { measured, sides } = await (method === "exact" ? patchTable : estimateTable)(model, pair, work);
     const { patched } = measured;
     const positions = pair.clean.length;

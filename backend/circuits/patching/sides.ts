@@ -2,7 +2,10 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { MetricName } from "../../common/metrics.ts";
 import type { PatchDirection } from "../../common/patching.ts";
 import { notFinite } from "../../hooks/finite.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
+import { compileInterventions, disposeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
+import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
@@ -32,6 +35,8 @@ export interface Sides {
   readonly corrupt: number;
   /** logit(answer) - logit(wrong) of either side, whatever is measured. */
   readonly differences: { readonly clean: number; readonly corrupt: number };
+  /** Changes of the base run, which hold in patched runs too. */
+  readonly changes: ReadonlyMap<string, Affine>;
   /** The logits of the clean run, which kl is measured against. */
   readonly cleanLogits: Tensor;
   /** The metric of patched runs. @param logits [rows, 1, outputs] @returns one a row */
@@ -47,26 +52,35 @@ export interface SideOptions {
   readonly base: readonly string[];
   /** Of the run that activations are taken from. */
   readonly source: readonly string[];
+  /** Changes of both runs. Default none. */
+  readonly interventions?: readonly Intervention[] | undefined;
 }
 
 /** Runs both sides of a pair. @throws HeadscopeError (input) for logits that are no numbers */
 export async function runSides(
   model: Model,
   pair: TokenPair,
-  { metric, direction, base, source }: SideOptions,
+  { metric, direction, base, source, interventions = [] }: SideOptions,
   { onLayer, turn }: Interrupts,
 ): Promise<Sides> {
   const disposers: (() => void)[] = [];
   const dispose = (): void => {
     for (const each of disposers) each();
   };
-  const side = async (tokens: number[], names: readonly string[]): Promise<SideRun & { difference: number }> => {
-    const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "last" }, { names, onLayer }, turn);
+  const side = async (
+    tokens: number[],
+    names: readonly string[],
+  ): Promise<SideRun & { difference: number; changes: ReadonlyMap<string, Affine> }> => {
+    const given = { rows: 1, positions: tokens.length, tokens: [tokens] };
+    const changes = compileInterventions(model, interventions, given);
+    disposers.push(() => disposeInterventions(changes));
+    const options = { names, onLayer, interventions: changes };
+    const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "last" }, options, turn);
     disposers.push(run.dispose);
     const logits = run.logits!;
     const difference = logitDifference(logits, pair)[0]!;
     if (!Number.isFinite(difference)) throw notFinite(model, "the logits", [tokens]);
-    return { tokens, activations: run.activations, resid: run.resid, logits, difference };
+    return { tokens, activations: run.activations, resid: run.resid, logits, difference, changes };
   };
   const noise = direction === "noise";
   try {
@@ -83,6 +97,7 @@ export async function runSides(
       source: noise ? corrupt : clean,
       clean: measure(clean.logits)[0]!,
       corrupt: measure(corrupt.logits)[0]!,
+      changes: (noise ? clean : corrupt).changes,
       differences: { clean: clean.difference, corrupt: corrupt.difference },
       cleanLogits: clean.logits,
       measure,

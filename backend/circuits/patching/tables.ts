@@ -1,6 +1,8 @@
 import type { MetricName } from "../../common/metrics.ts";
 import type { PatchDirection, PatchNode } from "../../common/patching.ts";
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
+import { mergeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
@@ -20,6 +22,7 @@ export interface TableWork {
   readonly layers: readonly number[];
   readonly metric: MetricName;
   readonly direction: PatchDirection;
+  readonly interventions: readonly Intervention[] | undefined;
   /** Called with the number of layers done. */
   onLayer(done: number): Promise<void>;
   readonly interrupts: Interrupts;
@@ -33,10 +36,16 @@ export interface PairTable {
 
 /** The table of one pair by a run for every place. */
 export async function patchTable(model: Model, pair: TokenPair, work: TableWork): Promise<PairTable> {
-  const { node, layers, metric, direction, onLayer, interrupts } = work;
+  const { node, layers, metric, direction, interventions, onLayer, interrupts } = work;
   const own = new Set(layers);
   const names = (hook: string): string[] => [...own].map((layer) => blockHook(layer, hook));
-  const options = { metric, direction, base: names("hook_resid_pre"), source: names(NODES[node].hook) };
+  const options = {
+    metric,
+    direction,
+    interventions,
+    base: names("hook_resid_pre"),
+    source: names(NODES[node].hook),
+  };
   const sides = await runSides(model, pair, options, interrupts);
   try {
     const patched: number[][] = [];
@@ -53,7 +62,7 @@ export async function patchTable(model: Model, pair: TokenPair, work: TableWork)
 /** Metric of every place of a layer, as rows that start from the base run's residual. */
 async function patchLayer(
   model: Model,
-  { base, source, measure }: Sides,
+  { base, source, changes, measure }: Sides,
   layer: number,
   { node, axes, interrupts: { onLayer, turn } }: TableWork,
 ): Promise<number[]> {
@@ -70,7 +79,7 @@ async function patchLayer(
     }));
     try {
       const input = { resid: tensors.resid, startLayer: layer, logitsAt: "last" } as const;
-      const interventions = new Map([[hook, tensors.change]]);
+      const interventions = mergeInterventions(changes, new Map([[hook, tensors.change]]));
       const result = await forwardInTurns(model, input, { interventions, onLayer }, turn);
       values.push(...measure(result.logits!).slice(0, count));
       result.dispose();
@@ -86,13 +95,18 @@ async function patchLayer(
  * the metric's gradient in the base run.
  */
 export async function estimateTable(model: Model, pair: TokenPair, work: TableWork): Promise<PairTable> {
-  const { node, axes, layers, metric, direction, onLayer, interrupts } = work;
+  const { node, axes, layers, metric, direction, interventions, onLayer, interrupts } = work;
   const names = [...new Set(layers)].map((layer) => blockHook(layer, NODES[node].hook));
-  const sides = await runSides(model, pair, { metric, direction, base: names, source: names }, interrupts);
+  const sides = await runSides(
+    model,
+    pair,
+    { metric, direction, interventions, base: names, source: names },
+    interrupts,
+  );
   try {
     const { base, source, clean, corrupt, differences } = sides;
     const { gradients } = await gradientInTurns(model, {
-      input: { tokens: [base.tokens], onLayer: interrupts.onLayer },
+      input: { tokens: [base.tokens], interventions: interventions ?? [], onLayer: interrupts.onLayer },
       metric: pairMetric(metric, [pair], sides.cleanLogits),
       names,
       turn: interrupts.turn,

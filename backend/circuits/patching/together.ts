@@ -4,6 +4,8 @@ import type { MetricName } from "../../common/metrics.ts";
 import { checkOptions, listOf, type Rules } from "../../common/options.ts";
 import { PATCH_NODES, type PatchDirection, type PatchNode } from "../../common/patching.ts";
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
+import type { Intervention } from "../../hooks/intervention-schema.ts";
+import { mergeInterventions } from "../../hooks/interventions.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
@@ -11,7 +13,7 @@ import { tf } from "../../runtime/tf.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import { tokenPairs } from "../pairs.ts";
 import { checkNode, headAxis, NODES, positionAxis } from "./nodes.ts";
-import { PATCHING, type PatchingOptions } from "./patch.ts";
+import { INTERVENTIONS, PATCHING, type PatchingOptions } from "./patch.ts";
 import { type Measured, type MeasuredPairs, overPairs, runSides, type Sides } from "./sides.ts";
 
 /** A place of an activation. */
@@ -27,10 +29,13 @@ export interface PatchedPlace {
 export interface PatchTogetherOptions extends PatchingOptions {
   /** Places that are patched at once. */
   places: readonly PatchedPlace[];
+  /** Changes of every run, as data: what is measured is the changed model. Default none. */
+  interventions?: readonly Intervention[] | undefined;
 }
 
 const OPTIONS: Rules<PatchTogetherOptions> = {
   ...PATCHING,
+  interventions: INTERVENTIONS,
   places: listOf({
     wants: "a place {node, layer, head, position}",
     fits: (place) => place !== null && typeof place === "object" && "node" in place && "layer" in place,
@@ -79,7 +84,7 @@ export function readPlaces(text: string, node: PatchNode): PatchedPlace[] {
  */
 export async function patchTogether(model: Model, options: PatchTogetherOptions): Promise<PatchedTogether> {
   checkOptions("patchTogether", options, OPTIONS, ["pairs", "places"]);
-  const { places, metric = "logit-diff", direction = "denoise", progress, signal, turn } = options;
+  const { places, metric = "logit-diff", direction = "denoise", interventions, progress, signal, turn } = options;
   for (const place of places) checkPlace(model, place);
   const pairs = tokenPairs(model, options.pairs, options);
   pairs.forEach(({ clean }, p) => {
@@ -93,12 +98,22 @@ export async function patchTogether(model: Model, options: PatchTogetherOptions)
   const start = blockHook(first, "hook_resid_pre");
   const hooks = [...new Set(places.map(hookOf))];
   for (const pair of pairs) {
-    const sides = await runSides(model, pair, { metric, direction, base: [start], source: hooks }, interrupts);
+    const sides = await runSides(
+      model,
+      pair,
+      { metric, direction, interventions, base: [start], source: hooks },
+      interrupts,
+    );
     const changes = new Map(hooks.map((hook) => [hook, tf.tidy(() => changeAt(sides, hook, places))]));
     try {
       const input = { resid: sides.base.activations.get(start)!, startLayer: first, logitsAt: "last" } as const;
       const { onLayer } = interrupts;
-      const result = await forwardInTurns(model, input, { interventions: changes, onLayer }, turn);
+      const result = await forwardInTurns(
+        model,
+        input,
+        { interventions: mergeInterventions(sides.changes, changes), onLayer },
+        turn,
+      );
       results.push({ clean: sides.clean, corrupt: sides.corrupt, patched: sides.measure(result.logits!)[0]! });
       differences.push(sides.differences);
       result.dispose();

@@ -1,12 +1,13 @@
 import type { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import { vectorCaseInput } from "../../common/api/vectors.ts";
+import { labelledPromptInput, vectorCaseInput } from "../../common/api/vectors.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { describeJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { checkId, checkRow, encodeText } from "../../models/tokens.ts";
 
 const caseSchema = vectorCaseInput(UNBOUNDED);
+const promptSchema = labelledPromptInput(UNBOUNDED);
 
 /** A case of a function vector in token ids. */
 export interface VectorCase {
@@ -44,6 +45,29 @@ export function vectorCase(value: unknown, label: string, model: Model): VectorC
       remedy: "shuffle the labels of the demonstrations",
     });
   return { clean, shuffled, zero, answer: answerOf(parsed.data.answer, label, model) };
+}
+
+const PROMPT_SHAPE = 'an example is {"text": text, "label": label} or {"tokens": ids, "label": label}';
+
+/**
+ * Reads a labelled prompt; texts are tokenised.
+ * @param label names the example; errors start with it
+ * @throws HeadscopeError (input) for missing or unknown fields, both or neither of text and tokens, what `checkRow` refuses
+ */
+export function labelledPrompt(value: unknown, label: string, model: Model): { tokens: number[]; label: string } {
+  const parsed = promptSchema.safeParse(value);
+  if (!parsed.success)
+    throw new HeadscopeError("input", `${label}: ${problemOf(value, parsed.error.issues[0]!)}`, {
+      remedy: PROMPT_SHAPE,
+    });
+  const { text, tokens, label: own } = parsed.data;
+  if ((text === undefined) === (tokens === undefined))
+    throw new HeadscopeError("input", `${label}: ${text === undefined ? "it has no text and no tokens" : "text and tokens cannot go together"}`, {
+      remedy: PROMPT_SHAPE,
+    }); // biome-ignore format: one line
+  const ids = text === undefined ? [...tokens!] : encodeText(model, text, undefined, { label: `${label}: ` });
+  checkRow(ids, `${label}: ${text === undefined ? "tokens" : "text"}`, { config: model.config });
+  return { tokens: ids, label: String(own) };
 }
 
 function answerOf(given: string | number, label: string, model: Model): number {

@@ -14,8 +14,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { ablatedEachText, ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
 
-/** Options of `headscope ablate`. */
-export interface AblateCommandOptions extends ModelOptions, TokenOptions {
+interface AblateCommandOptions extends ModelOptions, TokenOptions {
   heads?: string;
   each?: AblatedPart;
   pairFile?: string;

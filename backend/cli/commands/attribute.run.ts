@@ -1,5 +1,6 @@
 import { attribute } from "../../circuits/attribution/direct.ts";
 import type { Context } from "../context.ts";
+import { readOptionalInterventions } from "../inputs/case-files.ts";
 import { questionsOf } from "../inputs/questions.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, QuestionOptions } from "../options.ts";
@@ -15,9 +16,17 @@ export interface AttributeCommandOptions extends ModelOptions, QuestionOptions {
 export async function attributePrompts(context: Context, options: AttributeCommandOptions): Promise<void> {
   await withModel(context, options, async (model) => {
     const prompts = await questionsOf(model, options);
+    const interventions = await readOptionalInterventions(options.interventions);
     const { position, neurons, top } = options;
     const { signal, progress } = context;
-    const result = await attribute(model, { prompts, position, ...(neurons ? { neurons } : {}), signal, progress });
+    const result = await attribute(model, {
+      prompts,
+      position,
+      interventions,
+      ...(neurons ? { neurons } : {}),
+      signal,
+      progress,
+    });
     await context.print(result, () => attributionText(result, { model, top }));
   });
 }

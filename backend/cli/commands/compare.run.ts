@@ -3,8 +3,7 @@ import { readScores } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { comparisonText } from "../text/compare.ts";
 
-/** Options of `headscope compare`. */
-export interface CompareOptions {
+interface CompareOptions {
   metric?: string;
   top?: number;
 }

@@ -15,16 +15,14 @@ import type { Context } from "../context.ts";
 import { definitionDocument } from "../text/definition.ts";
 import { comparisonText, historyText, listText, reportText } from "../text/experiment.ts";
 
-/** Options of `headscope experiment run`. */
-export interface ExperimentCommandOptions {
+interface ExperimentCommandOptions {
   preset: Preset;
   param?: string[];
   seeds?: string;
   out?: string;
 }
 
-/** Options of `headscope experiment report`. */
-export interface ReportCommandOptions {
+interface ReportCommandOptions {
   id?: string;
   preset?: Preset;
 }

@@ -11,8 +11,7 @@ import { parseHeads } from "../../heads/refs.ts";
 import type { Context } from "../context.ts";
 import { headModelOf, withModel } from "../model.ts";
 
-/** Options of `headscope export`. */
-export interface ExportCommandOptions {
+interface ExportCommandOptions {
   scores?: string;
   mask?: string;
   heads?: string;

@@ -13,8 +13,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import * as format from "../text/format.ts";
 
-/** Options of `headscope forward`. */
-export interface ForwardCommandOptions extends ModelOptions, TokenOptions {
+interface ForwardCommandOptions extends ModelOptions, TokenOptions {
   names: string;
   out: string;
   interventions?: string;

@@ -21,8 +21,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
 
-/** Options of `headscope generate`. */
-export interface GenerateCommandOptions extends ModelOptions, TokenOptions {
+interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   chat?: boolean;
   maxTokens: number;
   temperature: number;

@@ -5,8 +5,7 @@ import type { Context } from "../context.ts";
 import { headModelOf } from "../model.ts";
 import { scoresText } from "../text/scores.ts";
 
-/** Options of `headscope import`. */
-export interface ImportOptions {
+interface ImportOptions {
   model: string;
   out: string;
   param?: string[];

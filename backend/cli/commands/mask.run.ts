@@ -9,8 +9,7 @@ import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 import { maskText } from "../text/mask.ts";
 
-/** Options of `headscope mask`. */
-export interface MaskOptions {
+interface MaskOptions {
   scores: string;
   metric?: string;
   top?: number;

@@ -8,14 +8,12 @@ import { familiesPage, familiesText, familyRows } from "../text/families-table.t
 import { infoText, modelInfo } from "../text/model-info.ts";
 import { verificationText } from "../text/verify.ts";
 
-/** Options of `headscope models verify`. */
-export interface VerifyOptions extends Pick<ModelOptions, "weights"> {
+interface VerifyOptions extends Pick<ModelOptions, "weights"> {
   against: string;
   tolerance: number;
 }
 
-/** Options of `headscope models families`. */
-export interface FamiliesOptions {
+interface FamiliesOptions {
   against?: string;
   markdown?: boolean;
 }

@@ -3,8 +3,7 @@ import { transformerLensLimits, writeTransformerLens } from "../../exports/check
 import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 
-/** Options of `headscope models export`. */
-export interface ModelExportOptions {
+interface ModelExportOptions {
   out: string;
   force?: boolean;
   format: string;
@@ -16,32 +15,22 @@ export async function exportModel(
   { out, force, format }: ModelExportOptions,
   ref: string,
 ): Promise<void> {
-  if (format === "hf") return exportHuggingFace(context, ref, out, force);
+  const write = format === "hf" ? writeHuggingFace : writeTransformerLens;
   await withModel(context, { model: ref }, async (model) => {
-    const { path, files } = await writeTransformerLens(model, out, { force, signal: context.signal });
-    const limits = transformerLensLimits(model.config);
-    await context.print({ model: ref, digest: model.digest, path, files, limits }, () =>
-      [
-        `${ref} is written to ${path}: ${files.join(", ")}.`,
-        ...(limits.length === 0
-          ? ["HookedTransformerConfig.from_dict takes config.json; load_state_dict(..., strict=False) the weights."]
-          : ["TransformerLens cannot run it, for the model", ...limits.map((limit) => `  ${limit}`)]),
-      ].join("\n"),
-    );
+    const { path, files } = await write(model, out, { force, signal: context.signal });
+    const limits = format === "hf" ? undefined : transformerLensLimits(model.config);
+    await context.print({ model: ref, digest: model.digest, path, files, limits }, () => {
+      const place = `${ref} is written to ${path}: ${files.join(", ")}.`;
+      return limits === undefined
+        ? `${place} transformers reads it with from_pretrained.`
+        : [place, ...advice(limits)].join("\n");
+    });
   });
 }
 
-async function exportHuggingFace(
-  context: Context,
-  ref: string,
-  out: string,
-  force: boolean | undefined,
-): Promise<void> {
-  await withModel(context, { model: ref }, async (model) => {
-    const { path, files } = await writeHuggingFace(model, out, { force, signal: context.signal });
-    await context.print(
-      { model: ref, digest: model.digest, path, files },
-      () => `${ref} is written to ${path}: ${files.join(", ")}. transformers reads it with from_pretrained.`,
-    );
-  });
+/** The use of a folder for TransformerLens. @param limits sentences on what it cannot express */
+function advice(limits: readonly string[]): string[] {
+  return limits.length === 0
+    ? ["HookedTransformerConfig.from_dict takes config.json; load_state_dict(..., strict=False) the weights."]
+    : ["TransformerLens cannot run it, for the model", ...limits.map((limit) => `  ${limit}`)];
 }

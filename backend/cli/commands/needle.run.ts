@@ -7,8 +7,7 @@ import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { needleText } from "../text/needle.ts";
 
-/** Options of `headscope needle`. */
-export interface NeedleCommandOptions extends ModelOptions {
+interface NeedleCommandOptions extends ModelOptions {
   mask?: string;
   lengths: number[];
   depths: number[];

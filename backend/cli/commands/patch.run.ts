@@ -18,13 +18,12 @@ import {
 import { parseHeads } from "../../heads/refs.ts";
 import type { Model } from "../../models/model.ts";
 import type { Context } from "../context.ts";
-import { readPairFile } from "../inputs/case-files.ts";
+import { readOptionalInterventions, readPairFile } from "../inputs/case-files.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { type PatchedPlaces, patchedText, patchText, pathText } from "../text/patch.ts";
 
-/** Options of `headscope patch`. */
-export interface PatchCommandOptions extends ModelOptions {
+interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
   by?: PatchPlace | PatchGrid;
@@ -37,6 +36,7 @@ export interface PatchCommandOptions extends ModelOptions {
   from?: string;
   kvGroup?: boolean;
   mlps?: PathMlps;
+  interventions?: string;
   prependBos?: boolean;
 }
 
@@ -53,13 +53,14 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
   const { node, by, method } = options;
   await withModel(context, options, async (model) => {
     const common = await commonOf(context, options, model);
-    const result = await patch(model, { ...common, node, by, method });
+    const interventions = await readOptionalInterventions(options.interventions);
+    const result = await patch(model, { ...common, node, by, method, interventions });
     const kv = node === "k" || node === "v";
     await context.print(result, () => patchText(result, { ...shownOf(model, common), node, by, kv }));
   });
 }
 
-/** The pairs of the command, and all that every kind of patching shares. */
+/** Reads the options that every kind of patching has. */
 async function commonOf(context: Context, options: PatchCommandOptions, model: Model) {
   const { direction, metric, pairFile, prependBos } = options;
   const { signal, progress } = context;
@@ -82,7 +83,8 @@ async function patchPlacesCommand(context: Context, options: PatchCommandOptions
   const places = readPlaces(text, options.node ?? "z");
   await withModel(context, options, async (model) => {
     const common = await commonOf(context, options, model);
-    const result = await patchTogether(model, { ...common, places });
+    const interventions = await readOptionalInterventions(options.interventions);
+    const result = await patchTogether(model, { ...common, places, interventions });
     await context.print(result, () => patchedText(result, shownOf(model, common)));
   });
 }
@@ -92,6 +94,10 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
   const { into, through, from, kvGroup, mlps = "frozen", node, by, places, method } = options;
   if (into === undefined)
     throw new HeadscopeError("usage", "path patching needs --into", { remedy: "name the receivers, such as 18.6" });
+  if (options.interventions !== undefined)
+    throw new HeadscopeError("usage", "--interventions and --into cannot go together", {
+      remedy: "paths are those of the model as it is: leave one out",
+    });
   if (places !== undefined || method !== "exact" || (node ?? "z") !== "z" || (by ?? "head") !== "head")
     throw new HeadscopeError("usage", "path patching runs one sender after the other", {
       remedy: "leave --node, --by, --places and --method out; --from chooses senders",

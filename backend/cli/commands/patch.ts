@@ -10,7 +10,7 @@ import {
   PATH_MLPS,
 } from "../../common/patching.ts";
 import type { Runs } from "../context.ts";
-import { modelOptions, oneOf } from "../options.ts";
+import { interventionsOption, modelOptions, oneOf } from "../options.ts";
 
 const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS];
 
@@ -77,5 +77,6 @@ export function register(program: Command, runs: Runs): void {
     )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
+  interventionsOption(command, "what to change in all runs, not with --into");
   runs(command, async () => (await import("./patch.run.ts")).patchPrompts);
 }

@@ -17,8 +17,7 @@ import type { ModelOptions, TokenOptions } from "../options.ts";
 import { historyText } from "../text/history.ts";
 import { scoresText } from "../text/scores.ts";
 
-/** Options of `headscope probe`. */
-export interface ProbeCommandOptions extends ModelOptions, TokenOptions {
+interface ProbeCommandOptions extends ModelOptions, TokenOptions {
   patternFile?: string;
   casesFile?: string;
   param?: string[];

@@ -1,19 +1,16 @@
-import { refuseFolder, writeFolder } from "../../exports/folder.ts";
-import { writeFileAtomic } from "../../paths.ts";
+import type { ExportOptions } from "../../exports/export.ts";
+import { writeFile, writeFolder } from "../../exports/folder.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import { type Curves, curvesCsv } from "../../training/record/curves.ts";
 import { writeEvents } from "../../training/record/tensorboard.ts";
 import type { Context } from "../context.ts";
 import { withStore } from "../store.ts";
 
-/** Options of `headscope runs export`. */
-export interface RunsExportOptions {
+interface RunsExportOptions {
   format: "csv" | "tensorboard";
   out: string;
   force?: boolean;
 }
-
-type Options = import("../../exports/index.ts").ExportOptions;
 
 /** Writes a run's curves as CSV or for TensorBoard. */
 export async function exportRun(
@@ -41,16 +38,14 @@ function curvesOf(run: string): Promise<Curves> {
 }
 
 async function writeCsv(_: string, curves: Curves, out: string): Promise<readonly string[]> {
-  await refuseFolder(out);
-  await writeFileAtomic(out, curvesCsv(curves));
-  return [out];
+  return (await writeFile(out, () => curvesCsv(curves))).files;
 }
 
 async function writeTensorBoard(
   run: string,
   curves: Curves,
   out: string,
-  options: Options,
+  options: ExportOptions,
 ): Promise<readonly string[]> {
   await initBackend();
   const { files } = await writeFolder(out, options, async (folder) => {

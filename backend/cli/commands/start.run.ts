@@ -4,8 +4,7 @@ import { ChildFailure } from "../errors.ts";
 import { ENDS_WITH_PARENT } from "../second-signal.ts";
 import { type ServeOptions, serve } from "./serve.run.ts";
 
-/** Options of `headscope start`. */
-export interface StartOptions extends ServeOptions {
+interface StartOptions extends ServeOptions {
   readonly text: string;
   readonly out?: string;
   readonly serve: boolean;

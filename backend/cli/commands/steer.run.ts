@@ -1,5 +1,6 @@
 import { checkWidth, type SteeredPositions, steer } from "../../circuits/vectors/steer.ts";
 import { errorAt, HeadscopeError } from "../../common/errors.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { LENGTHS } from "../../hooks/activation-cache.ts";
 import type { Model } from "../../models/model.ts";
@@ -24,10 +25,11 @@ export interface SteerCommandOptions extends ModelOptions, TokenOptions {
 /** Runs prompts with a direction added to the stream. */
 export async function steerPrompt(context: Context, options: SteerCommandOptions): Promise<void> {
   const { layer, positions, scale, top, out } = options;
-  const vector = await readVector(options.vector);
+  const { vector, model: made } = await readVector(options.vector);
   if (out !== undefined) await refuseFolder(out);
   await withModel(context, options, async (model) => {
     const tokens = await tokensOf(model, options);
+    if (made) checkModel({ model: made }, headModel(model), `vector ${options.vector}`);
     naming(options.vector, model, vector);
     const { signal } = context;
     const common = { tokens, vector, layer, positions, scale, top, signal };

@@ -8,8 +8,7 @@ import type { Context } from "../context.ts";
 import { sweepCsv, sweepText } from "../text/sweep.ts";
 import { valuesText } from "../text/train.ts";
 
-/** Options of `headscope sweep`. */
-export interface SweepCommandOptions {
+interface SweepCommandOptions {
   out?: string;
 }
 

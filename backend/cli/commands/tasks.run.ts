@@ -5,8 +5,7 @@ import type { Context } from "../context.ts";
 import { definitionDocument, definitionText, flagsTable } from "../text/definition.ts";
 import { table } from "../text/format.ts";
 
-/** Options of `headscope tasks sample`. */
-export interface SampleOptions {
+interface SampleOptions {
   count: number;
   seed: number;
   param?: string[];

@@ -9,8 +9,7 @@ import type { Context } from "../context.ts";
 import { integer } from "../options.ts";
 import { trainDocument, trainText, valuesText } from "../text/train.ts";
 
-/** Options of `headscope train`. */
-export interface TrainCommandOptions {
+interface TrainCommandOptions {
   param?: string[];
   seed?: number;
   seeds?: string;

@@ -46,3 +46,8 @@ export async function readInterventions(path: string): Promise<Intervention[]> {
     throw error instanceof HeadscopeError ? errorAt(path, error) : error;
   }
 }
+
+/** The interventions of an option that may have been left out. @throws as `readInterventions` does */
+export async function readOptionalInterventions(path: string | undefined): Promise<Intervention[] | undefined> {
+  return path === undefined ? undefined : readInterventions(path);
+}

@@ -10,6 +10,7 @@ const OTHERS = {
   finalNormBias: "final norm's bias",
   unembedBias: "unembedding's bias",
   softCap: "soft cap",
+  interventions: "interventions",
 } as const;
 
 const PARTS = ["part", right("logit difference")];
@@ -21,7 +22,7 @@ export function attributionText(
 ): string {
   const { heads, mlps, attnBias } = parts;
   const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
-  const other = (name: keyof typeof OTHERS): [string, number] => [OTHERS[name], parts[name]];
+  const other = (name: keyof typeof OTHERS): [string, number] => [OTHERS[name], parts[name] ?? 0];
   const kinds: [string, number][] = [
     other("embed"),
     other("posEmbed"),
@@ -31,6 +32,7 @@ export function attributionText(
     other("finalNormBias"),
     other("unembedBias"),
     other("softCap"),
+    other("interventions"),
   ];
   const places: [string, number][] = [
     ...heads.flatMap((row, layer) => row.map((value, head): [string, number] => [formatHead({ layer, head }), value])),

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
 import { CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
-import type { Data } from "./fields.ts";
+import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
+import { pairInput } from "./patching.ts";
 
 /** Name of the format of circuit files, as their field `format` has it. */
 export const CIRCUIT_FORMAT = "headscope.circuit/1";
@@ -165,3 +166,23 @@ export const circuitEvaluation = z.object({
 });
 /** A circuit put to the test. */
 export type CircuitEvaluation = Data<typeof circuitEvaluation>;
+
+/** Edges that a page can ask for. */
+const MOST_DRAWN = 500;
+
+/** Schema of a search for the edges that answer a question, which are then run alone. */
+export function circuitRequest(bounds: Bounds) {
+  return z.strictObject({
+    model: modelRef,
+    pairs: z.array(pairInput(bounds)).min(1).max(bounds.rows),
+    bos: z.boolean().optional(),
+    method: z.enum(CIRCUIT_METHODS),
+    steps: z.int().min(1).max(100).optional().describe("of eap-ig; default 5"),
+    edges: z.int().min(1).max(MOST_DRAWN).describe("edges of the circuit, those with the largest scores"),
+  });
+}
+export type CircuitRequest = Input<typeof circuitRequest>;
+
+/** Schema of a circuit with the runs of its first edges. */
+export const circuitAnswer = z.object({ circuit: circuitSchema, curve: circuitCurveResult, ms: z.number() });
+export type CircuitAnswer = Data<typeof circuitAnswer>;

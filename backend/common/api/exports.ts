@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
 import { headMaskSchema, headScoresSchema } from "./documents.ts";
-import { type Bounds, type Data, documentId, type Input, modelRef, parameters, shortName } from "./fields.ts";
+import { type Bounds, type Data, documentId, modelRef, parameters, shortName } from "./fields.ts";
 
 /** Most files of one import. */
 export const IMPORTED_FILES = 16;
@@ -16,7 +16,6 @@ export const exportRequest = z.strictObject({
   params: parameters.optional(),
   model: modelRef.optional().describe("needed by formats that write weights"),
 });
-export type ExportRequest = Input<typeof exportRequest>;
 
 /** Schema of what a worker has written: a file, or a folder with the names of its files. */
 export const written = z.object({ path: z.string(), files: z.array(z.string()) });
@@ -55,4 +54,3 @@ export function importRequest({ documentBytes }: Bounds) {
     z.strictObject({ ...common, path: z.string().min(1).max(4096) }),
   ]);
 }
-export type ImportRequest = Input<typeof importRequest>;

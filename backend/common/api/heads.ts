@@ -64,4 +64,3 @@ export const maskAnswer = z.object({
   mask: headMaskSchema,
   id: z.string().optional().describe("where it is kept"),
 });
-export type MaskAnswer = Data<typeof maskAnswer>;

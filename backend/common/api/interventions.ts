@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ABLATION_METHODS } from "../words.ts";
-import { type Bounds, type Data, headList, type Input, modelRef, seed, shortName, tokenRows } from "./fields.ts";
+import { type Bounds, type Data, headList, modelRef, seed, shortName, tokenRows } from "./fields.ts";
 import { runLosses } from "./prompts.ts";
 
 /** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
@@ -46,9 +46,6 @@ export const interventionForm = z.strictObject({
   seed: z.int().min(0).default(0).describe("of resample's pairing"),
 });
 
-/** An intervention before its defaults are filled in; `do` is any word. */
-export type InterventionInput = Input<typeof interventionForm>;
-
 const topTokens = z.int().min(1).max(100).optional();
 
 /** Fields of an ablation beside its rows. */
@@ -80,7 +77,6 @@ export function ablateRequest(bounds: Bounds) {
     rowsAblation(bounds),
   ]);
 }
-export type AblateRequest = Input<typeof ablateRequest>;
 
 const measured = z.object({ loss: z.number(), nll: z.array(z.array(z.number())).describe("by row") });
 
@@ -126,7 +122,6 @@ export function interveneRequest<I extends z.ZodType>({ entries }: Bounds, inter
     topTokens,
   });
 }
-export type InterveneRequest = Input<typeof interveneRequest<typeof interventionForm>>;
 
 /** Schema of what interventions come to. */
 export const interveneResult = z.object({ clean: z.object(runLosses), changed: z.object(runLosses), ms: z.number() });

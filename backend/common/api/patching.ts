@@ -23,7 +23,6 @@ const bos = z.boolean().optional();
 export function pairRequest(bounds: Bounds) {
   return z.strictObject({ model: modelRef, pair: pairInput(bounds), bos });
 }
-export type PairRequest = Input<typeof pairRequest>;
 
 const aligned = z.object({ ids: z.array(z.int()), tokens: z.array(z.string()) });
 

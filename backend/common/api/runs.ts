@@ -82,4 +82,3 @@ export const runId = z
 
 /** Schema of a probe's scores over the checkpoints of a run, as lists have it. */
 export const historyEntry = z.object({ id: documentId, run: z.string(), probe: z.string() });
-export type HistoryEntry = Data<typeof historyEntry>;

@@ -13,3 +13,12 @@ export function vectorCaseInput({ textCharacters, promptTokens }: Pick<Bounds, "
 }
 /** A case of a function vector. */
 export type VectorCaseInput = Input<typeof vectorCaseInput>;
+
+/** Schema of a prompt with a label, as a text or ids. */
+export function labelledPromptInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
+  return z.strictObject({
+    text: z.string().min(1).max(textCharacters).optional(),
+    tokens: z.array(z.int().min(0)).min(1).max(promptTokens).optional(),
+    label: z.union([z.string().min(1).max(256), z.number(), z.boolean()]).describe("class that the prompt belongs to"),
+  });
+}

@@ -4,7 +4,7 @@ import type { Fields } from "./fields.ts";
 import { GEMMA_TABLE, GGUF_GEMMA_TABLE, gemmaLike, ggufGemma } from "./gemma.ts";
 import { gguf } from "./gguf.ts";
 import { huggingFace, windowsOf } from "./hugging-face.ts";
-import { type Rotation, rotationOf, scalingOf } from "./rope.ts";
+import { type RotationFields, rotationOf, scalingOf } from "./rope.ts";
 
 /** Every layer but each sixth attends to a window. */
 function windows(fields: Fields) {
@@ -13,7 +13,7 @@ function windows(fields: Fields) {
 }
 
 /** Local layers rotate with a base of their own. transformers 5 keeps both in `rope_parameters`, by kind of layer. */
-function rotation(fields: Fields, head: number): Rotation & { rotary_local: { base: number } } {
+function rotation(fields: Fields, head: number): RotationFields & { rotary_local: { base: number } } {
   const kinds = fields.object("rope_parameters");
   const [full, local] = [kinds?.object("full_attention"), kinds?.object("sliding_attention")];
   if (!full || !local) {

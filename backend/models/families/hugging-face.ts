@@ -23,7 +23,7 @@ export function huggingFace({ architectures, config, table, ignored }: HuggingFa
   return {
     architectures,
     config(checkpoint) {
-      const fields = new Fields(checkpoint.path, configOf(checkpoint), "config.json's ");
+      const fields = new Fields(checkpoint.path, configJsonOf(checkpoint), "config.json's ");
       refuseForeign(fields);
       checkLayers(fields, checkpoint, table);
       const shape = config(fields);
@@ -33,13 +33,13 @@ export function huggingFace({ architectures, config, table, ignored }: HuggingFa
       return shape;
     },
     parts: (config, has) => partsOf(table, config, has),
-    configJson: configOf,
+    configJson: configJsonOf,
     ignored: ignored ? new RegExp(`${tied.source}|${ignored.source}`) : tied,
   };
 }
 
 /** The config.json of a checkpoint; empty without one. */
-export function configOf(checkpoint: Checkpoint): Readonly<Record<string, unknown>> {
+export function configJsonOf(checkpoint: Checkpoint): Readonly<Record<string, unknown>> {
   return (checkpoint.metadata["config"] ?? {}) as Record<string, unknown>;
 }
 

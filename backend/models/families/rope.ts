@@ -2,7 +2,7 @@ import type { ModelConfig, RotaryScaling } from "../config.ts";
 import type { Fields } from "./fields.ts";
 
 /** The fields of a config that say how heads are rotated. */
-export type Rotation = Pick<ModelConfig, "rotary_base" | "rotary_dim" | "rotary_scaling">;
+export type RotationFields = Pick<ModelConfig, "rotary_base" | "rotary_dim" | "rotary_scaling">;
 
 /**
  * Reads the rotation from a config.json: `rope_parameters` as transformers 5 writes it, or `rope_theta`, `rope_scaling` and
@@ -11,7 +11,7 @@ export type Rotation = Pick<ModelConfig, "rotary_base" | "rotary_dim" | "rotary_
  * @param usual base where the config names none
  * @throws HeadscopeError "unsupported" for a scaling that headscope lacks, "missing" or "corrupt" for its fields
  */
-export function rotationOf(fields: Fields, head: number, usual = 10000): Rotation {
+export function rotationOf(fields: Fields, head: number, usual = 10000): RotationFields {
   const inner = fields.object("rope_parameters") ?? fields.object("rope_scaling");
   const base = inner?.optional("rope_theta") ?? fields.positive("rope_theta", usual);
   const share = inner?.optional("partial_rotary_factor") ?? fields.positive("partial_rotary_factor", 1);

@@ -21,7 +21,7 @@ import { stopsOf } from "../stops.ts";
 import { tokenizerOf } from "../tokenizers/files/files.ts";
 import { Matrix } from "../weights/matrix.ts";
 import { slotsOf, type Weights, weightsOf } from "../weights/weights.ts";
-import { availableMemory, checkFits, estimateMemory } from "./memory.ts";
+import { availableMemory, checkMemory, estimateMemory } from "./memory.ts";
 import type { LoadOptions, ModelInspection, ModelSource } from "./source.ts";
 
 /**
@@ -89,7 +89,7 @@ async function readModel(
 ): Promise<Model> {
   const { family, config, parts } = describeCheckpoint(checkpoint, [...(options.families ?? []), ...FAMILIES]);
   const estimate = estimateMemory(config, parts, checkpoint);
-  checkFits(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
+  checkMemory(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
   const tokenizer = await tokenizerOf(checkpoint);
   return new Model({
     ref,

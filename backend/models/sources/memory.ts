@@ -119,7 +119,7 @@ function parseSize(text: string): number {
  * @param available bytes that may be taken
  * @throws HeadscopeError "unsupported" with the estimate, what is available, and the ways that would fit
  */
-export function checkFits(path: string, estimate: MemoryEstimate, type: WeightType, available: number): void {
+export function checkMemory(path: string, estimate: MemoryEstimate, type: WeightType, available: number): void {
   if (estimate.peak[type] <= available) return;
   const fitting = WEIGHT_TYPES.filter(
     (other) => estimate.peak[other] <= available && estimate.weights[other] < estimate.weights[type],

@@ -1,5 +1,7 @@
+import type { CircuitRequest } from "../../common/api/circuits.ts";
 import type { PairInput, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
+import { curveSizes } from "../../common/circuits.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { ServerContext } from "../context.ts";
 import { type Effort, forwardFlops } from "./effort.ts";
@@ -8,6 +10,8 @@ import { type Effort, forwardFlops } from "./effort.ts";
 const TOKEN_BY_TOKEN = 8;
 /** A gradient costs about as much as so many runs of the prompt. */
 const GRADIENT = 3;
+/** Forwards that the run of a circuit costs. */
+const CIRCUIT_RUN = 12;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
@@ -128,6 +132,16 @@ export class Efforts {
     };
     // Of the two sides of a pair one run each, and one of them patched at every place.
     const flops = lengths.reduce((sum, n, i) => sum + (1 + (i % 2) * runsOf(n)) * forwardFlops(config, n, 1), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of a circuit: gradients at every layer, or a run an edge, then the runs of its first edges, which cost as much as some forwards. */
+  async circuit({ model, pairs, bos, method, steps = 5, edges }: CircuitRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const scoring = method === "exact" ? edges : GRADIENT * (method === "eap" ? 1 : steps);
+    const runs = 2 + scoring + CIRCUIT_RUN * curveSizes(edges).length;
+    const flops = lengths.reduce((sum, n) => sum + (runs / 2) * forwardFlops(config, n, 1), 0);
     return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
   }
 

@@ -1,5 +1,5 @@
 import type { QueueEntry } from "../../common/api/health.ts";
-import { type Answer, Worker, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
+import { Worker, type WorkerAnswer, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
 import { modelIn } from "../../jobs/protocol.ts";
 import type { WorkerRequests } from "../../workers/requests/index.ts";
 import type { Limits } from "../http/limits.ts";
@@ -133,7 +133,7 @@ export class Interactive<R extends RequestTypes = WorkerRequests> {
     kind: K,
     payload: R[K]["payload"],
     options: AskOptions,
-  ): Promise<Answer<R[K]["answer"]>> {
+  ): Promise<WorkerAnswer<R[K]["answer"]>> {
     const { signal, caller = {}, effort, long = false } = options;
     const model = modelIn(payload);
     if (model !== undefined) this.#deadly.check(model);
@@ -168,7 +168,12 @@ export class Interactive<R extends RequestTypes = WorkerRequests> {
     return this.#worker.close(PATIENCE);
   }
 
-  async #compute<T>(lane: Lane, entry: Entry, payload: unknown, { signal, onEvent }: AskOptions): Promise<Answer<T>> {
+  async #compute<T>(
+    lane: Lane,
+    entry: Entry,
+    payload: unknown,
+    { signal, onEvent }: AskOptions,
+  ): Promise<WorkerAnswer<T>> {
     const follow = (event: unknown): void | Promise<void> => {
       const { event: name, done, total } = (event ?? {}) as { event?: string; done?: number; total?: number };
       if (name === "progress" && done !== undefined && total !== undefined) entry.progress = { done, total };

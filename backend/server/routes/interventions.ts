@@ -1,6 +1,7 @@
 import type { z } from "zod";
+import { circuitAnswer, circuitRequest } from "../../common/api/circuits.ts";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
-import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
+import { type PairInput, pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
@@ -13,6 +14,11 @@ function checkTokens(rows: readonly (readonly number[])[], { rowTokens }: Limits
   const tokens = rows.reduce((sum, row) => sum + row.length, 0);
   if (tokens > rowTokens)
     throw limited(422, `${tokens} tokens are more than ${rowTokens}`, "give fewer or shorter rows");
+}
+
+/** The sides of pairs that are token ids. */
+function tokenSides(pairs: readonly PairInput[]): (readonly number[])[] {
+  return pairs.flatMap(({ clean, corrupt }) => [clean, corrupt].filter((side) => typeof side !== "string"));
 }
 
 /** The token rows that an intervention works from. */
@@ -70,17 +76,28 @@ export const interventionRoutes = [
   }),
   route({
     method: "post",
+    path: "/circuits",
+    summary:
+      "The edges between heads and MLPs that answer a question, and their runs alone. Streams where text/event-stream is accepted",
+    body: circuitRequest,
+    answer: { description: "CircuitAnswer, or events progress, done, error", schema: circuitAnswer, events: true },
+    async handle(call, context) {
+      checkTokens(tokenSides(call.body.pairs), context.limits);
+      const model = await context.models.allowed(call.body.model);
+      const payload = { ...call.body, model };
+      const effort = await new Efforts(context, call.signal).circuit(payload);
+      return answerLong(call, context, { kind: "circuit", payload, effort });
+    },
+  }),
+  route({
+    method: "post",
     path: "/patch",
     summary:
       "Activation patching; with `into` and `through` path patching. Streams where text/event-stream is accepted",
     body: patchRequest,
     answer: { description: "PatchResponse, or events progress, done, error", schema: patchResponse, events: true },
     async handle(call, context) {
-      const sides = call.body.pairs.flatMap(({ clean, corrupt }) => [clean, corrupt]);
-      checkTokens(
-        sides.filter((side) => Array.isArray(side)),
-        context.limits,
-      );
+      checkTokens(tokenSides(call.body.pairs), context.limits);
       const model = await context.models.allowed(call.body.model);
       const payload = { ...call.body, model };
       const effort = await new Efforts(context, call.signal).patch(payload);

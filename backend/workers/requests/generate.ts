@@ -11,7 +11,7 @@ import { ownStops } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
 import { handler } from "../handler.ts";
-import { LONG } from "../prompt-runs.ts";
+import { LONG_PROMPT } from "../prompt-runs.ts";
 import { promptIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
@@ -32,7 +32,7 @@ export const request = handler({
     const heads = ablate.map((head) => parseHead(head, shape));
     const { n_layers } = model.config;
     const parts = Math.ceil(tokens.length / PART);
-    let layers = tokens.length < LONG ? parts * n_layers : 0;
+    let layers = tokens.length < LONG_PROMPT ? parts * n_layers : 0;
     const onLayer = (): void => {
       if (layers < parts * n_layers) progress(layers++, parts * n_layers, "reading the prompt, layers");
     };

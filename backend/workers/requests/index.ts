@@ -13,6 +13,7 @@ export const requests = {
   intervene: () => import("./intervene.ts"),
   pairs: () => import("./pairs.ts"),
   patch: () => import("./patch.ts"),
+  circuit: () => import("./circuit.ts"),
   generate: () => import("./generate.ts"),
   export: () => import("./export.ts"),
   import: () => import("./import.ts"),

@@ -1,7 +1,6 @@
 import { hasHead, readHead } from "../../../backend/common/heads/head.ts";
-import { Random } from "../../../backend/common/random.ts";
+import { Random, randomRows } from "../../../backend/common/random.ts";
 import { readRun } from "../../../backend/common/run-reference.ts";
-import { randomRows } from "../../../backend/common/token-rows.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { hold, positionIn } from "../state/hold.ts";
 import { prompt } from "../state/prompt.svelte.ts";

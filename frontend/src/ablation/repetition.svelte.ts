@@ -1,6 +1,5 @@
 import type { AblateResult } from "../../../backend/common/api/interventions.ts";
-import { Random } from "../../../backend/common/random.ts";
-import { randomIds, repeatedRows } from "../../../backend/common/token-rows.ts";
+import { Random, randomIds, repeatedRows } from "../../../backend/common/random.ts";
 import { post } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";

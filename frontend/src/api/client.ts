@@ -121,10 +121,10 @@ async function request(path: string, init: RequestInit): Promise<Response> {
   }
   if (response.ok) return response;
   if (response.status === 401) access.refused = true;
-  throw new ApiError(await problemOf(response));
+  throw new ApiError(await refusalIn(response));
 }
 
-async function problemOf(response: Response): Promise<Problem> {
+async function refusalIn(response: Response): Promise<Problem> {
   try {
     return (await response.json()) as Problem;
   } catch {
@@ -141,4 +141,12 @@ export function problem(kind: string, title: string, detail: string, remedy?: st
 function unreachable(): Problem {
   const remedy = "start it again with npm start or npx headscope serve, then reload";
   return problem("network", "Not reached", "the headscope server does not answer", remedy);
+}
+
+/** An error as a problem; what nobody threw on purpose is a defect, and logged. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof ApiError) return error.problem;
+  console.error(error);
+  const detail = error instanceof Error ? error.message : String(error);
+  return problem("defect", "Defect", detail, "reload the page");
 }

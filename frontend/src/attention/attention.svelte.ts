@@ -1,7 +1,8 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
-import { formatHead, hasHead, readHead } from "../../../backend/common/heads/head.ts";
+import { formatHead, type Head, hasHead, readHead } from "../../../backend/common/heads/head.ts";
 import { rank } from "../components/head-grid/grid.ts";
 import { CONTRASTS } from "../components/matrix/contrast.ts";
+import { type NamedPattern, patternCommand } from "../components/matrix/exports.ts";
 import { loadPattern, type Patterns, pick } from "../components/matrix/patterns.ts";
 import { Answer, type FollowOptions } from "../state/answer.svelte.ts";
 import { choice, flag } from "../state/codecs.ts";
@@ -24,17 +25,26 @@ const SMALL_LAYER = 2 ** 21;
 export const LARGEST_LAYER = 2 ** 24;
 
 /** A pattern with all that it is of, so that nothing is drawn under another head's name or text. */
-export interface Shown {
+export interface PromptPatterns {
   readonly prompt: Prompt;
   readonly layer: number;
   readonly weighted: boolean;
   readonly patterns: Patterns;
 }
 
+/** A head's pattern on the user's prompt. */
+export type HeadPattern = PromptPatterns & Head;
+
+/** A head's pattern by the names that stand for it outside the page. */
+export function namedPattern(pattern: HeadPattern): NamedPattern {
+  const { tokens, ids } = pattern.prompt;
+  return { head: formatHead(pattern), tokens, ids, pattern: pattern.patterns.data };
+}
+
 /** The Attention page's view: a head, its pattern on the user's prompt, and those of the other heads of its layer. */
 class Attention {
-  readonly head = new Answer<Shown & { readonly head: number }>();
-  readonly layer = new Answer<Shown>();
+  readonly head = new Answer<HeadPattern>();
+  readonly layer = new Answer<PromptPatterns>();
 
   /** The head that is looked at: the open one, else the model's best by induction, else 0.0; undefined until that is known. */
   readonly place = $derived.by(() => {
@@ -46,7 +56,7 @@ class Attention {
     if (best?.axis === "heads") return readHead(rank(best.values)[0]!.name);
     const expected =
       workspace.scores.value === undefined || workspace.fittingScores.some(({ probe }) => probe === "induction");
-    return expected && workspace.scores.outcome.state !== "failed" ? undefined : { layer: 0, head: 0 };
+    return expected && workspace.scores.state !== "failed" ? undefined : { layer: 0, head: 0 };
   });
 
   /** LAYER.HEAD; "" until known. */
@@ -56,6 +66,13 @@ class Attention {
 
   /** Number of weights that the layer has on this prompt. */
   readonly layerSize = $derived((workspace.info.value?.heads ?? 0) * (prompt.value?.ids.length ?? 0) ** 2);
+
+  /** The command that writes the shown pattern to a file; undefined while there is none, and of weights by value. */
+  readonly command: (() => string) | undefined = $derived.by(() => {
+    const { request } = prompt;
+    const { value } = this.head;
+    return value && !value.weighted && request ? () => patternCommand(value.layer, request) : undefined;
+  });
 
   /** Keeps to the head, the prompt and the weighting; run in an effect. */
   follow(): void {

@@ -1,5 +1,5 @@
 import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
-import { command, dataFile } from "../../../backend/common/command-line.ts";
+import { command, dataFile, promptCommand } from "../../../backend/common/command-line.ts";
 import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { type MaskFile, withMask } from "./mask/choice.ts";
@@ -20,12 +20,7 @@ export function generateCommand(
   { streams, file, ablated }: Masking,
   prefill: "masked" | "dense",
 ): string {
-  const ids = "tokens" in request ? [`echo '${JSON.stringify([request.tokens])}' > tokens.json`] : [];
-  const bos = "bos" in request && request.bos !== undefined;
   const options = {
-    model: request.model,
-    ...("text" in request ? { text: request.text } : { "tokens-file": "tokens.json" }),
-    ...(bos ? { [request.bos ? "prepend-bos" : "no-prepend-bos"]: true } : {}),
     chat: request.chat,
     "max-tokens": request.maxTokens,
     temperature: request.temperature || undefined,
@@ -34,8 +29,13 @@ export function generateCommand(
     ablate: ablated.length > 0 ? ablated.join(",") : undefined,
   };
   const generate = (mask?: string) =>
-    command(["generate"], { ...options, mask, param: mask && prefill === "dense" ? "prefill=dense" : undefined });
-  return [...ids, streams ? withMask(file, generate) : generate()].join("\n");
+    promptCommand(
+      "generate",
+      request,
+      { ...options, mask, param: mask && prefill === "dense" ? "prefill=dense" : undefined },
+      "\n",
+    );
+  return streams ? withMask(file, generate) : generate();
 }
 
 /** Settings of a needle test. */

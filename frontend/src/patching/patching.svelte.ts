@@ -70,12 +70,13 @@ class Patching {
     return places.includes(by.value) ? by.value : places[0]!;
   });
 
-  readonly #bos = $derived(this.textual && promptBos.value !== "auto" ? { bos: promptBos.value === "on" } : {});
+  /** BOS of texts as the reader has it, where that is not the tokenizer's way. */
+  readonly bos = $derived(this.textual && promptBos.value !== "auto" ? { bos: promptBos.value === "on" } : {});
 
   /** The body of POST /api/patch; undefined while there is nothing to ask. */
   readonly request: PatchRequest | undefined = $derived.by(() => {
     if (this.pairs.length === 0) return undefined;
-    const common = { model: workspace.model, pairs: this.pairs, ...this.#bos };
+    const common = { model: workspace.model, pairs: this.pairs, ...this.bos };
     if (kind.value === "node") return { ...common, node: node.value, by: this.by };
     if (into.value.length === 0) return undefined;
     return { ...common, into: into.value, through: through.value, mlps: mlps.value };
@@ -135,7 +136,7 @@ class Patching {
   /** All that decides how the pairs are read: a part of every question about them. Undefined while the model is unknown. */
   readonly #question: unknown = $derived.by(() => {
     const digest = workspace.info.value?.digest;
-    return digest === undefined || this.pairs.length === 0 ? undefined : [digest, this.pairs, this.#bos];
+    return digest === undefined || this.pairs.length === 0 ? undefined : [digest, this.pairs, this.bos];
   });
 
   /** An answer of the shown pair that is all but impossible, with the one that may have been meant; undefined where there is none. */
@@ -155,14 +156,21 @@ class Patching {
     if (this.doubtful) this.#meant = new Set([...this.#meant, JSON.stringify([this.pair, this.doubtful.field])]);
   }
 
+  /** Keeps to the tokens of the pairs, and to what is likely after them; run in an effect. */
+  align(): void {
+    const question = this.#question;
+    const { pairs } = this;
+    this.alignments.follow(question, (call) => this.#align(pairs, call));
+    this.suggest(question);
+  }
+
   /** Aligns the pairs and patches them; run in an effect. */
   follow(): void {
     const question = this.#question;
-    const { pairs, request } = this;
+    const { request } = this;
     const { model } = workspace;
-    this.alignments.follow(question, (call) => this.#align(pairs, call));
+    this.align();
     const found = this.alignments.value;
-    this.suggest(question);
     const known = this.suggestions.state !== "loading";
     const idle =
       request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
@@ -179,7 +187,7 @@ class Patching {
   suggest(question: unknown): void {
     const { pair } = this;
     const { model } = workspace;
-    const bos = this.#bos;
+    const bos = this.bos;
     const next = async (side: PairInput["clean"], call: Caller): Promise<readonly Candidate[]> => {
       const input = typeof side === "string" ? { model, text: side, ...bos } : { model, tokens: side };
       return (await post<Prompt>("/api/prompts", input, call)).next;
@@ -218,7 +226,7 @@ class Patching {
   async #align(pairs: readonly PairInput[], call: Caller): Promise<PairAlignment[]> {
     const { model } = workspace;
     const found: PairAlignment[] = [];
-    for (const pair of pairs) found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.#bos }, call));
+    for (const pair of pairs) found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.bos }, call));
     return found;
   }
 }

@@ -1,7 +1,6 @@
 import { untrack } from "svelte";
 import type { Problem } from "../../../backend/common/api/problem.ts";
-import { type Caller, isAbort } from "../api/client.ts";
-import { problemOf } from "../api/latest.svelte.ts";
+import { type Caller, isAbort, problemOf } from "../api/client.ts";
 import { events } from "./events.svelte.ts";
 
 /** Seconds that an answer may be expected to take before the reader is asked whether to go on, unless a page says otherwise. */
@@ -145,6 +144,12 @@ export class Answer<T> {
   }
   #running: Promise<void> | undefined;
 
+  /** Changes the value in place, where there is one: news of a thing that was asked for before. */
+  change(change: (value: T) => T): void {
+    const held = untrack(() => this.#held);
+    if (held !== undefined) this.#held = { ...held, value: change(held.value) };
+  }
+
   /** Gives the request up. */
   cancel(): void {
     untrack(() => {
@@ -223,6 +228,20 @@ export class Answer<T> {
     this.#problem = problemOf(error);
     this.#own = this.#problem.kind === "long" ? "long" : "failed";
     if (this.#problem.status === 0 && this.#problem.kind === "network") lost.add(this as Answer<unknown>);
+  }
+}
+
+/** An answer asked for by hand, again and again: its value stays until the next one is here. */
+export class Reading<T> extends Answer<T> {
+  constructor(ask: Ask<T>) {
+    super();
+    this.follow("", ask, { byHand: true });
+  }
+
+  /** Asks anew. @returns the answer; undefined where none came */
+  read(): Promise<T | undefined> {
+    this.again(true);
+    return this.settled();
   }
 }
 

@@ -14,6 +14,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   ablate: "an ablation",
   intervene: "an intervention",
   patch: "a patching",
+  circuit: "a search for a circuit",
   pairs: "a pair of prompts",
   generate: "a continuation",
   export: "an export",

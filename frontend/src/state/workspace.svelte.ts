@@ -8,8 +8,7 @@ import type { HeadScores } from "../../../backend/common/heads/scores.ts";
 import { isActive } from "../../../backend/common/words.ts";
 import { get } from "../api/client.ts";
 import { Documents } from "../api/documents.svelte.ts";
-import { Latest } from "../api/latest.svelte.ts";
-import { Answer } from "./answer.svelte.ts";
+import { Answer, Reading } from "./answer.svelte.ts";
 import { text } from "./codecs.ts";
 import { events } from "./events.svelte.ts";
 import { urlParam } from "./url.svelte.ts";
@@ -20,17 +19,9 @@ const chosenModel = urlParam("model", text());
 export type KeptScores = HeadScores & { readonly id: string };
 
 /** A thing of the server's under its path: a list, or what it says of itself. */
-class Listing<T> extends Latest<T> {
-  readonly #path: string;
-
+class Listing<T> extends Reading<T> {
   constructor(path: string) {
-    super();
-    this.#path = path;
-  }
-
-  /** Reads it anew. */
-  again(): Promise<void> {
-    return this.ask((signal) => get<T>(this.#path, signal));
+    super((call) => get<T>(path, call));
   }
 
   /** Puts an item of a list in place of the same one, or at the end. */
@@ -125,14 +116,14 @@ class Workspace {
     events.on("reset", () => this.refresh());
     events.on("library", ({ scores }) => {
       if (scores !== undefined) this.#documents.renew(scores);
-      void this.scores.again();
-      void this.masks.again();
+      void this.scores.read();
+      void this.masks.read();
     });
     events.on("start", (start) => this.health.change((health) => ({ ...health, start })));
-    events.on("checkpoint", () => this.models.again());
+    events.on("checkpoint", () => this.models.read());
     events.on("job", (job) => {
       this.jobs.put(job, ({ id }) => id === job.id);
-      if (job.status === "done" && job.kind === "pull") void this.models.again();
+      if (job.status === "done" && job.kind === "pull") void this.models.read();
     });
     events.on("run", (run) => this.runs.put(run, ({ id }) => id === run.id));
   }
@@ -142,7 +133,7 @@ class Workspace {
     this.info.again();
     this.#documents.renew();
     const { health, definitions, models, runs, jobs, scores, masks } = this;
-    for (const listing of [health, definitions, models, runs, jobs, scores, masks]) void listing.again();
+    for (const listing of [health, definitions, models, runs, jobs, scores, masks]) void listing.read();
   }
 
   /** Keeps `info` on the model that is worked with; run in an effect of the app. */

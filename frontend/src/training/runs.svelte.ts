@@ -1,7 +1,7 @@
 import type { Events } from "../../../backend/common/api/events.ts";
 import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
 import { get } from "../api/client.ts";
-import { Latest } from "../api/latest.svelte.ts";
+import { Reading } from "../state/answer.svelte.ts";
 import { events } from "../state/events.svelte.ts";
 import { type Curves, curvesOf, type Measurement, withMeasurements } from "./curves/curves.ts";
 
@@ -11,8 +11,9 @@ const FLUSH = 400;
 /** One run: its parameters, checkpoints and curves, which grow while it trains. */
 export class RunData {
   readonly id: string;
-  readonly detail = new Latest<RunDetail>();
-  readonly #read = new Latest<Curves>();
+  readonly detail: Reading<RunDetail>;
+  /** The first reading of the curves: whether it is under way, or has failed. */
+  readonly reading: Reading<Curves>;
   #curves = $state.raw<Curves | undefined>();
   #checkpoints = $state.raw<readonly number[]>([]);
   /** Since the curves were last asked for, or shown. */
@@ -21,16 +22,22 @@ export class RunData {
 
   constructor(id: string) {
     this.id = id;
+    const path = `/api/runs/${encodeURIComponent(id)}`;
+    this.detail = new Reading(async (call) => {
+      const detail = await get<RunDetail>(path, call);
+      this.#checkpoints = detail.checkpoints;
+      return detail;
+    });
+    this.reading = new Reading(async (call) => {
+      const curves = curvesOf(await get<RunCurves>(`${path}/metrics`, call));
+      this.#curves = withMeasurements(curves, this.#waiting.splice(0));
+      return curves;
+    });
   }
 
   /** Undefined until they are here. */
   get curves(): Curves | undefined {
     return this.#curves;
-  }
-
-  /** Of the first reading of the curves: whether it is under way, or has failed. */
-  get reading(): Latest<Curves> {
-    return this.#read;
   }
 
   /** Steps that can be opened, ascending. */
@@ -40,25 +47,16 @@ export class RunData {
 
   /** Reads everything anew. */
   open(): void {
-    const path = `/api/runs/${encodeURIComponent(this.id)}`;
     this.#waiting = [];
-    void this.detail.ask(async (signal) => {
-      const detail = await get<RunDetail>(path, signal);
-      this.#checkpoints = detail.checkpoints;
-      return detail;
-    });
-    void this.#read.ask(async (signal) => {
-      const curves = curvesOf(await get<RunCurves>(`${path}/metrics`, signal));
-      this.#curves = withMeasurements(curves, this.#waiting.splice(0));
-      return curves;
-    });
+    void this.detail.read();
+    void this.reading.read();
   }
 
   measured(measurement: Measurement): void {
     this.#waiting.push(measurement);
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      if (this.#read.loading || this.#curves === undefined) return;
+      if (this.reading.loading || this.#curves === undefined) return;
       this.#curves = withMeasurements(this.#curves, this.#waiting.splice(0));
     }, FLUSH);
   }

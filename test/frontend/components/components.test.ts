@@ -2,7 +2,6 @@ import { type Component, createRawSnippet, flushSync, mount, unmount } from "sve
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
 import { ApiError } from "../../../frontend/src/api/client.ts";
-import { Latest } from "../../../frontend/src/api/latest.svelte.ts";
 import Card from "../../../frontend/src/components/card/Card.svelte";
 import { SUBJECT } from "../../../frontend/src/components/card/subject.ts";
 import Form from "../../../frontend/src/components/controls/Form.svelte";
@@ -14,6 +13,7 @@ import State from "../../../frontend/src/components/notes/State.svelte";
 import NextTokens from "../../../frontend/src/components/tokens/NextTokens.svelte";
 import TokenStrip from "../../../frontend/src/components/tokens/TokenStrip.svelte";
 import { duration, figure, percent, size, visible } from "../../../frontend/src/format.ts";
+import { type Ask, Reading } from "../../../frontend/src/state/answer.svelte.ts";
 
 // happy-dom has no popovers yet.
 HTMLElement.prototype.hidePopover ??= () => {};
@@ -285,7 +285,8 @@ describe("State", () => {
   const content = createRawSnippet<[string]>((value) => ({ render: () => `<p class="value">${value()}</p>` }));
 
   it("goes from nothing over waiting to the value, and keeps it through a refusal", async () => {
-    const latest = new Latest<string>();
+    let ask!: Ask<string>;
+    const latest = new Reading<string>((call) => ask(call));
     const retry = vi.fn();
     const root = show(State<string>, {
       latest,
@@ -296,19 +297,19 @@ describe("State", () => {
     });
     expect(root.textContent).toContain("Choose a head");
     let answer!: (value: string) => void;
-    const asked = latest.ask(
-      () =>
-        new Promise((resolve) => {
-          answer = resolve;
-        }),
-    );
+    ask = () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      });
+    const asked = latest.read();
     flushSync();
     expect(root.querySelector("[role=status]")?.textContent).toContain("Waiting for the pattern");
     answer("42");
     await asked;
     flushSync();
     expect(root.querySelector(".value")?.textContent).toBe("42");
-    await latest.ask(() => Promise.reject(new ApiError(refusal)));
+    ask = () => Promise.reject(new ApiError(refusal));
+    await latest.read();
     flushSync();
     expect(root.querySelector("[role=alert]")?.textContent).toContain("the queue is full");
     expect(root.querySelector(".value")?.textContent).toBe("42");
@@ -317,13 +318,13 @@ describe("State", () => {
   });
 
   it("can be given up, and asked again", async () => {
-    const latest = new Latest<string>();
-    const retry = vi.fn();
-    const root = show(State<string>, { latest, what: "it", retry, children: content });
-    const asked = latest.ask(
-      (signal) =>
+    const latest = new Reading<string>(
+      ({ signal }) =>
         new Promise((_, reject) => signal.addEventListener("abort", () => reject(new DOMException("", "AbortError")))),
     );
+    const retry = vi.fn();
+    const root = show(State<string>, { latest, what: "it", retry, children: content });
+    const asked = latest.read();
     flushSync();
     button(root, "Cancel").click();
     await asked;

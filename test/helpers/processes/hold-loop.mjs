@@ -1,4 +1,4 @@
-// Loaded before a command (node --import): a second later it holds the event loop as HOLD says, and never lets go.
+// Loaded before a command (node --import): holds its event loop as HOLD says once it listens to signals, a second later at the earliest.
 import { writeSync } from "node:fs";
 
 /** @type {Record<string, () => void>} */
@@ -13,7 +13,11 @@ const HOLDS = {
   native: () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0),
 };
 
-setTimeout(() => {
+function hold() {
+  // A busy machine may need longer until the command listens to signals.
+  if (process.listenerCount("SIGTERM") === 0) return void setTimeout(hold, 50);
   writeSync(2, "HELD\n");
   HOLDS[process.env["HOLD"] ?? "loop"]?.();
-}, 1_000);
+}
+
+setTimeout(hold, 1_000);

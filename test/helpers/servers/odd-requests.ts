@@ -1,16 +1,4 @@
-/** Numbers in [0, 1), the same every time. */
-export type Random = () => number;
-
-/** A generator of random numbers (mulberry32). */
-export function seeded(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import type { Operation } from "./answers.ts";
 
 const TEXTS = [
   "", " ", ".", "..", "/", "../x", "constructor", "__proto__", "toString", "null", "NaN", "0", "-1", "1e999", "0x1", "\u0000", "\ud800",
@@ -25,15 +13,10 @@ const USUAL: Readonly<Record<string, unknown>> = {
 }; // biome-ignore format: a table
 const NUMBERS = [0, -0, 1, -1, 0.5, 2 ** 31, 2 ** 53, -(2 ** 53), 1e308, 1e-308];
 
-interface Operation {
-  readonly parameters: readonly { readonly name: string; readonly in?: string; readonly schema: object }[];
-  readonly requestBody?: { readonly content: { readonly "application/json": { readonly schema: object } } };
-}
-
 /** A request to an operation with some odd values in place of those that its schema has. */
 export function fuzz(
   { path, method, operation }: { path: string; method: string; operation: Operation },
-  random: Random,
+  random: () => number,
   { prompt }: { prompt: string },
 ): { path: string; init: { method: string; headers?: Record<string, string>; body?: string } } {
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;

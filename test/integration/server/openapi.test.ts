@@ -51,6 +51,11 @@ describe("the schemas are those of the server", () => {
     ["/api/pairs", () => ({ model: "toy-induction", pair }), { model: "toy-induction", pair: { ...pair, clean: [] } }],
     ["/api/patch", () => ({ model: "toy-induction", pairs: [pair] }), { model: "toy-induction", pairs: [] }],
     [
+      "/api/circuits",
+      () => ({ model: "toy-induction", pairs: [pair], method: "eap", edges: 5 }),
+      { model: "toy-induction", pairs: [pair], method: "acdc", edges: 5 },
+    ],
+    [
       "/api/generate",
       () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1 }),
       { model: "m", tokens: [1], maxTokens: 0 },
@@ -145,6 +150,7 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/pairs", { model, pair });
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
+    await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });

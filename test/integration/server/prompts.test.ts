@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { CircuitAnswer } from "../../../backend/common/api/circuits.ts";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import type { GenerateResult } from "../../../backend/common/api/generation.ts";
 import type { Health } from "../../../backend/common/api/health.ts";
@@ -167,6 +168,15 @@ describe("proofs", () => {
     expect(json.clean).toBeGreaterThan(0);
     expect(json.corrupt).toBeLessThan(0);
     expect(json.patched).toHaveLength(2);
+  });
+
+  test("a circuit is found, and its edges alone give the clean run's answer", async () => {
+    const body = { model: MODEL, pairs: [pair], method: "exact", edges: 200 };
+    const { circuit, curve } = (await server.post<CircuitAnswer>("/api/circuits", body)).json;
+    expect(circuit.edges).toHaveLength(circuit.total);
+    expect(curve.curve[0]).toMatchObject({ edges: 0 });
+    expect(curve.curve[0]!.metric).toBeCloseTo(circuit.corrupt, 4);
+    expect(curve.curve.at(-1)!.metric).toBeCloseTo(circuit.clean, 4);
   });
 
   test("patching streams its progress to one who accepts events", async () => {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/common/random.ts";
-import { randomIds, randomRows, repeatedRows } from "../../../backend/common/token-rows.ts";
+import { Random, randomIds, randomRows, repeatedRows } from "../../../backend/common/random.ts";
 
 const pool = { vocabulary: 64, first: 0 };
 

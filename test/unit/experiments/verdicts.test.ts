@@ -11,7 +11,7 @@ import {
   spread,
   upperEnvelope,
 } from "../../../experiments/curves.ts";
-import type { SweepPoint, Transition } from "../../../experiments/figures/abrupt-learning.ts";
+import type { SettingOutcome, Transition } from "../../../experiments/figures/abrupt-learning.ts";
 import type { Emergence } from "../../../experiments/figures/induction-emergence.ts";
 import { experiments } from "../../../experiments/index.ts";
 import { judge as judgeInduction } from "../../../experiments/induction-emergence.ts";
@@ -160,7 +160,11 @@ describe("induction-emergence decides", () => {
 });
 
 describe("abrupt-learning decides", () => {
-  const point = (value: number, inContext: number, inWeights: number): SweepPoint => ({ value, inContext, inWeights });
+  const point = (value: number, inContext: number, inWeights: number): SettingOutcome => ({
+    value,
+    inContext,
+    inWeights,
+  });
   const up = [point(0, 0.1, 0.9), point(1, 0.9, 0.1)];
   const textbook: Transition = {
     accuracy: jump(500, 0.25, 1),

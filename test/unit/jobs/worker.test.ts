@@ -6,6 +6,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../../backend/jobs/client.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { errorOf } from "../../helpers/errors.ts";
 import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 import { patiently } from "../../helpers/runner/patience.ts";
 
@@ -20,14 +21,6 @@ function start(options: WorkerOptions = {}): Worker {
   const worker = new Worker({ handlers, ...options });
   workers.push(worker);
   return worker;
-}
-
-/** The error of a request that fails. */
-async function errorOf(request: Promise<unknown>): Promise<HeadscopeError> {
-  return request.then(
-    (value) => expect.unreachable(`it gave ${JSON.stringify(value)}`),
-    (error) => error,
-  );
 }
 
 function isGone(pid: number): boolean {

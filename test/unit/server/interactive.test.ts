@@ -7,6 +7,7 @@ import { LIMITS, type Limits } from "../../../backend/server/http/limits.ts";
 import { Refusal } from "../../../backend/server/http/problems.ts";
 import { Interactive } from "../../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../../helpers/cli.ts";
+import { errorOf } from "../../helpers/errors.ts";
 import { patiently } from "../../helpers/runner/patience.ts";
 
 const handlers = join(ROOT, "test/helpers/processes/handlers.mjs");
@@ -24,11 +25,6 @@ function open(limits: Partial<Limits> = {}): TestInteractive {
 }
 
 const never = () => new AbortController().signal;
-const errorOf = (request: Promise<unknown>): Promise<Error> =>
-  request.then(
-    () => expect.unreachable(),
-    (error) => error,
-  );
 
 /** A request that is computed until it is given up; resolves once it has begun. */
 async function begun(interactive: TestInteractive): Promise<{ controller: AbortController; ended: Promise<Error> }> {
@@ -117,7 +113,7 @@ describe("a long one", () => {
     const interactive = open();
     const ask = (wait?: number) =>
       interactive.ask("echo", 1, { signal: never(), effort: long, caller: wait === undefined ? {} : { wait } });
-    const refused = (await errorOf(ask(10))) as Refusal;
+    const refused = await errorOf<Refusal>(ask(10));
     expect(refused.problem).toMatchObject({ status: 428, kind: "long", estimate: { tokens: 5_000 } });
     expect(refused.problem.estimate!.seconds).toBeGreaterThan(10);
     expect([await ask(1e6), await ask()]).toEqual([1, 1]);
@@ -152,7 +148,7 @@ test("as many as the limit wait; one more is refused", async () => {
   const interactive = open({ waiting: 2 });
   const first = await begun(interactive);
   const waiting = [1, 2].map((i) => interactive.ask("echo", i, { signal: never() }));
-  const refused = (await errorOf(interactive.ask("echo", 3, { signal: never() }))) as Refusal;
+  const refused = await errorOf<Refusal>(interactive.ask("echo", 3, { signal: never() }));
   expect(refused).toBeInstanceOf(Refusal);
   expect(refused.problem).toMatchObject({ status: 429, kind: "busy" });
   first.controller.abort();
@@ -162,7 +158,7 @@ test("as many as the limit wait; one more is refused", async () => {
 test("one that takes too long is stopped and refused", async () => {
   const computeMs = patiently(600);
   const interactive = open({ computeMs });
-  const refused = (await errorOf(interactive.ask("obedient", null, { signal: never() }))) as Refusal;
+  const refused = await errorOf<Refusal>(interactive.ask("obedient", null, { signal: never() }));
   expect(refused.problem).toMatchObject({
     status: 503,
     detail: `obedient was not done within ${computeMs / 1000} s, and was stopped`,

@@ -21,6 +21,7 @@ import { Remaining } from "../../../backend/server/jobs/summaries.ts";
 import { existingInside, pathOfId } from "../../../backend/server/library/files.ts";
 import { trainCommand } from "../../../backend/server/routes/runs.ts";
 import { openStore } from "../../../backend/store/store.ts";
+import { refused } from "../../helpers/errors.ts";
 import { smallConfig } from "../../helpers/models.ts";
 
 describe("a job that another process works on", () => {
@@ -284,8 +285,8 @@ describe("a host that others reach", () => {
   test("needs a token of some length", () => {
     for (const host of ["0.0.0.0", "::", "192.168.1.4", "example.org"]) {
       expect(isLoopback(host)).toBe(false);
-      expect(() => checkToken(host, undefined)).toThrow("HEADSCOPE_TOKEN is not set");
-      expect(() => checkToken(host, "short")).toThrow("fewer than 16");
+      expect(() => checkToken(host, undefined)).toThrow(refused("usage"));
+      expect(() => checkToken(host, "short")).toThrow(refused("usage"));
       checkToken(host, "0123456789abcdef");
     }
   });

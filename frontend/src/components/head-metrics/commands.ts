@@ -1,4 +1,10 @@
-import { command, dataFile, parameterPairs } from "../../../../backend/common/command-line.ts";
+import {
+  type CommandPrompt,
+  command,
+  dataFile,
+  parameterPairs,
+  promptCommand,
+} from "../../../../backend/common/command-line.ts";
 import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import type { Metric } from "./metrics.ts";
 
@@ -37,17 +43,9 @@ export function finderCommand(
 }
 
 /** The body of POST /api/prompts; undefined while the model is unknown. */
-type PromptRequest = Readonly<Record<string, unknown>> | undefined;
+type PromptRequest = (CommandPrompt & { readonly model?: string }) | undefined;
 
 /** The command that ablates heads on the user's prompt. */
 export function ablateCommand(model: string, request: PromptRequest, heads: string): string {
-  const { text, bos, tokens } = request ?? {};
-  const prompt = {
-    ...(typeof text === "string" ? { text } : {}),
-    // Token ids go by a file: [[1,2,3]] in it.
-    ...(Array.isArray(tokens) ? { "tokens-file": "tokens.json" } : {}),
-    ...(bos === true ? { "prepend-bos": true } : bos === false ? { "no-prepend-bos": true } : {}),
-  };
-  const line = command(["ablate"], { model, ...prompt, heads });
-  return Array.isArray(tokens) ? `echo '[[${tokens.join(",")}]]' > tokens.json && ${line}` : line;
+  return promptCommand("ablate", { ...request, model }, { heads });
 }

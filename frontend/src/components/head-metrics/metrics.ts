@@ -1,8 +1,8 @@
 import type { RunCurves } from "../../../../backend/common/api/runs.ts";
 import { type HeadShape, kvHeadOf, readHead } from "../../../../backend/common/heads/head.ts";
 import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
-import type { HeadScores } from "../../../../backend/common/heads/scores.ts";
 import type { HeadTable } from "../../../../backend/common/heads/table.ts";
+import type { KeptScores } from "../../state/workspace.svelte.ts";
 import { emptyTable, groupBy } from "../head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
@@ -21,25 +21,16 @@ export interface Metric {
   /** The value of a head that attends evenly, where the document says. */
   readonly chance?: number | undefined;
   /** The score document that it is of; absent for what was measured along training. */
-  readonly document?: HeadScores & { readonly id: string };
+  readonly document?: KeptScores;
 }
 
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
-export function documentMetrics(documents: readonly (HeadScores & { readonly id: string })[]): Metric[] {
+export function documentMetrics(documents: readonly KeptScores[]): Metric[] {
   const all = documents.flatMap((document) =>
     Object.entries(document.metrics).map(([name, { axis, values, range, chance }]): Metric => {
       const label = name === document.probe ? name : `${document.probe}: ${name}`;
-      return {
-        id: `${document.id}#${name}`,
-        label,
-        probe: document.probe,
-        name,
-        axis,
-        values,
-        range,
-        chance,
-        document,
-      };
+      const id = `${document.id}#${name}`;
+      return { id, label, probe: document.probe, name, axis, values, range, chance, document };
     }),
   );
   return all.map((metric) => {
@@ -155,7 +146,7 @@ function measured(metrics: readonly Metric[], named: MetricName | undefined): Me
  * own, which is named like the probe.
  */
 export function leadingMetric(
-  documents: readonly (Pick<HeadScores, "probe" | "metrics"> & { readonly id: string })[],
+  documents: readonly Pick<KeptScores, "id" | "probe" | "metrics">[],
   named: MetricName | undefined,
 ): string | undefined {
   const asked = documents.find(({ probe, metrics }) => probe === named?.probe && Object.hasOwn(metrics, named.name));

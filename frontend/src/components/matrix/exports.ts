@@ -1,5 +1,5 @@
 import type { PromptInput } from "../../../../backend/common/api/prompts.ts";
-import { command } from "../../../../backend/common/command-line.ts";
+import { promptCommand } from "../../../../backend/common/command-line.ts";
 import { escapeXml } from "../../../../backend/common/figures/text.ts";
 import { visible } from "../../format.ts";
 import { largest } from "../attention-tokens/statistics.ts";
@@ -64,17 +64,8 @@ export function patternJson(some: readonly NamedPattern[]): unknown {
  * Token ids go by a file, which the line writes first.
  */
 export function patternCommand(layer: number, request: PromptInput): string {
-  const { model, text, tokens, bos } = { text: undefined, tokens: undefined, bos: undefined, ...request };
-  const line = command(["forward"], {
-    model,
-    text,
-    "tokens-file": tokens && "tokens.json",
-    "prepend-bos": bos === true,
-    "no-prepend-bos": bos === false,
-    names: `blocks.${layer}.attn.hook_pattern`,
-    out: "pattern.safetensors",
-  });
-  return tokens ? `echo '[[${tokens.join(",")}]]' > tokens.json && ${line}` : line;
+  const options = { names: `blocks.${layer}.attn.hook_pattern`, out: "pattern.safetensors" };
+  return promptCommand("forward", request, options);
 }
 
 /** The colours of patterns: at even steps of the scale from 0 to the highest value. */

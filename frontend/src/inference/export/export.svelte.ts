@@ -1,8 +1,7 @@
 import type { ExportResult } from "../../../../backend/common/api/exports.ts";
 import type { ScoresEntry } from "../../../../backend/common/api/heads.ts";
 import { type Caller, post } from "../../api/client.ts";
-import { Latest } from "../../api/latest.svelte.ts";
-import { Answer } from "../../state/answer.svelte.ts";
+import { Answer, Reading } from "../../state/answer.svelte.ts";
 import { choice, json, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
@@ -70,20 +69,21 @@ export const importParams = { format: urlParam("import-format", text("duo-attent
 
 /** Another project's file on its way to the library. */
 class Importing {
-  readonly entry = new Latest<ScoresEntry>();
+  #files: readonly File[] = [];
+  readonly entry = new Reading<ScoresEntry>(async (call) => {
+    const contents = await Promise.all(this.#files.map(async (file) => [file.name, await file.text()] as const));
+    const body = { format: this.format!.name, model: workspace.model, files: Object.fromEntries(contents) };
+    return post<ScoresEntry>("/api/imports", body, call);
+  });
 
   readonly formats = $derived(workspace.definitions.value?.imports ?? []);
   readonly format = $derived(this.formats.find(({ name }) => name === importParams.format.value) ?? this.formats[0]);
 
   /** @param files as the user picked them; their contents are sent */
   async read(files: readonly File[]): Promise<void> {
-    const { format } = this;
-    if (format === undefined || files.length === 0) return;
-    await this.entry.ask(async (signal) => {
-      const contents = await Promise.all(files.map(async (file) => [file.name, await file.text()] as const));
-      const body = { format: format.name, model: workspace.model, files: Object.fromEntries(contents) };
-      return post<ScoresEntry>("/api/imports", body, signal);
-    });
+    if (this.format === undefined || files.length === 0) return;
+    this.#files = files;
+    await this.entry.read();
   }
 }
 

@@ -3,6 +3,7 @@ import type { RunDetail, TrainRequest } from "../../../../backend/common/api/run
 import { command, parameterText } from "../../../../backend/common/command-line.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
 import type { ModelParams } from "../../../../backend/training/parameters.ts";
+import { defaultText } from "../../components/controls/flags.ts";
 
 // As a record, so that the compiler finds a parameter that is missing or has gone.
 const MODEL: Readonly<Record<keyof ModelParams, true>> = {
@@ -54,10 +55,6 @@ export function changedParams(
       return value === "" || value === defaultText(flag) ? [] : [[flag.name, value]];
     }),
   );
-}
-
-function defaultText({ default: value }: Flag): string {
-  return value === undefined ? "" : parameterText(value);
 }
 
 /** A draft with the parameters, seeds and probes of a run. */

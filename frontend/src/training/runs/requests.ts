@@ -30,6 +30,6 @@ export async function removeRun(id: string): Promise<void> {
 /** Afterwards the lists know what was begun, whether or not its event is here yet. */
 async function start(path: string, body: unknown): Promise<Started> {
   const started = await post<Started>(path, body);
-  await Promise.all([workspace.runs.again(), workspace.jobs.again()]);
+  await Promise.all([workspace.runs.read(), workspace.jobs.read()]);
   return started;
 }

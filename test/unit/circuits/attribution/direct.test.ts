@@ -61,6 +61,23 @@ describe("direct logit attribution", () => {
     model.dispose();
   });
 
+  it("is of the changed model under interventions, and names what they put into the stream", async () => {
+    const model = randomModel(smallConfig());
+    const zero = { at: "attn.hook_z", layer: 1, heads: [2], do: "zero" } as { at: string; do: "zero" };
+    const without = await attribute(model, { prompts: [prompt], interventions: [zero] });
+    expect(without.parts.heads[1]![2]).toBeCloseTo(0, 6);
+    expect(without.parts.interventions).toBeCloseTo(0, 3);
+    const vector = Array.from({ length: model.config.d_model }, (_, i) => Math.sin(i));
+    const add = { at: "hook_resid_pre", layer: 1, do: "add" as const, with: vector };
+    const steered = await attribute(model, { prompts: [prompt], interventions: [add] });
+    const at = (name: string) => steered.accumulated.find((point) => point.at === name)!.value;
+    const { parts } = steered;
+    const before = parts.embed + total(parts.heads[0]!) + parts.attnBias[0]! + parts.mlps[0]!;
+    expect(parts.interventions).toBeCloseTo(at("blocks.1.hook_resid_pre") - before, 3);
+    expect(steered.sum).toBeCloseTo(steered.logitDiff, 3);
+    model.dispose();
+  });
+
   it("says with numbers that a prompt does not prefer its answer", async () => {
     const model = randomModel(smallConfig());
     const { logitDiff } = await attribute(model, { prompts: [prompt] });

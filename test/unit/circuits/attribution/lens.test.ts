@@ -41,6 +41,18 @@ describe("the logit lens", () => {
     model.dispose();
   });
 
+  it("reads the stream of the changed model under interventions", async () => {
+    const model = randomModel(smallConfig());
+    const zero = { at: "hook_mlp_out", layer: 0, do: "zero" as const };
+    const [plain, changed] = [
+      await lens(model, { prompts: [prompt] }),
+      await lens(model, { prompts: [prompt], interventions: [zero] }),
+    ];
+    expect(changed.rows[0]!.answer).toBeCloseTo(plain.rows[0]!.answer, 5);
+    expect(Math.abs(changed.rows[1]!.answer - plain.rows[1]!.answer)).toBeGreaterThan(1e-3);
+    model.dispose();
+  });
+
   it.each([
     ["usage", { prompts: [prompt], position: 5 }],
     ["usage", { prompts: [prompt], top: -1 }],

@@ -184,6 +184,21 @@ describe("activation patching", () => {
     expect(Math.log(p.patched[1]![0]!)).toBeCloseTo(log.patched[1]![0]!, 4);
   });
 
+  it("is of the changed model under interventions, by either method and of places together", async () => {
+    const zero = [{ at: "attn.hook_z", layer: 2, heads: [3], do: "zero" as const }];
+    const common = { pairs: [pair], interventions: zero };
+    const none = await patch(model, { pairs: [pair], node: "mlp_out", by: "layer" });
+    const exact = await patch(model, { ...common, node: "mlp_out", by: "layer" });
+    expect(Math.abs(exact.clean - none.clean)).toBeGreaterThan(1e-3);
+    const alone = await patchTogether(model, { ...common, places: readPlaces("mlp_out:1", "z") });
+    expect(alone.patched).toBeCloseTo(exact.patched[1]![0]!, 4);
+    // A head that is out in both runs has nothing to restore.
+    const estimated = await patch(model, { ...common, node: "z", by: "head", method: "attribution", layers: [2] });
+    expect(estimated.patched[0]![3]).toBeCloseTo(estimated.corrupt, 5);
+    const whole = await patch(model, { ...common, node: "resid_pre", by: "layer" });
+    for (const [value] of whole.patched) expect(value).toBeCloseTo(whole.clean, 3);
+  });
+
   it("gives the interval of every mean over several pairs", async () => {
     const pairs = [pair, { ...pair, answer: 6 }, { ...pair, answer: 11 }];
     const options = { node: "z", by: "head" } as const;

@@ -7,6 +7,7 @@ import { Matrix } from "../../../../backend/models/weights/matrix.ts";
 import { parameter } from "../../../../backend/models/weights/parameters.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { probe } from "../../../../probes/index.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
 
 type Table = number[][];
@@ -168,5 +169,17 @@ describe("heads in the weights", () => {
     const { heads: found } = await headWeights(reader, { heads });
     expect(found[0]).not.toHaveProperty("copying");
     await expect(headWeights(reader, { heads, tokenPairs: 2 })).rejects.toMatchObject({ kind: "unsupported" });
+  });
+
+  it("are scored by the probes copying and matching, every head alike", async () => {
+    const all = await headWeights(model, { heads: heads });
+    for (const name of ["copying", "matching"] as const) {
+      const { metrics } = await probe(model, name);
+      all.heads.forEach((own, i) => {
+        const { layer, head } = heads[i]!;
+        expect(metrics[name]!.values[layer]![head]).toBeCloseTo(own[name]!, 6);
+      });
+      await expect(probe(model, name, {}, { tokens: [[1, 2]] })).rejects.toMatchObject({ kind: "usage" });
+    }
   });
 });

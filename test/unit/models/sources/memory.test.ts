@@ -3,7 +3,7 @@ import type { WeightType } from "../../../../backend/common/words.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
-import { availableMemory, checkFits, estimateMemory } from "../../../../backend/models/sources/memory.ts";
+import { availableMemory, checkMemory, estimateMemory } from "../../../../backend/models/sources/memory.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
@@ -60,7 +60,7 @@ describe("a load that cannot fit", () => {
     peak: { f32: 7.4 * GB, q8: 7.4 * GB, bf16: 4.2 * GB },
   };
   const refusal = (type: WeightType, free: number) =>
-    failure(() => checkFits("model.safetensors", seventeen, type, free));
+    failure(() => checkMemory("model.safetensors", seventeen, type, free));
 
   it("is refused with the estimate, what is free and what would fit", async () => {
     const error = await refusal("f32", 6 * GB);
@@ -71,7 +71,7 @@ describe("a load that cannot fit", () => {
     expect((await refusal("bf16", 800e6)).line).toContain(
       "800 MB of memory are free; free memory, or choose a smaller model",
     );
-    expect(() => checkFits("model.safetensors", seventeen, "bf16", 6 * GB)).not.toThrow();
+    expect(() => checkMemory("model.safetensors", seventeen, "bf16", 6 * GB)).not.toThrow();
   });
 
   it("ends before a weight is read, and leaves nothing behind", async () => {
