@@ -29,6 +29,7 @@ export interface SourceRun {
   readonly rests: readonly (Tensor | undefined)[];
   /** Outputs of MLPs, by layer [1, positions, d_model]. */
   readonly mlps: readonly Tensor[];
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -75,7 +76,8 @@ export async function runSources(
     });
     const [heads, rests] = [outputs.map((o) => o.heads), outputs.map((o) => o.rest)];
     const all = [...new Set([...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end])];
-    return { metric, pre, mid, end, heads, rests, mlps, dispose: () => tf.dispose(all) };
+    const bytes = 4 * all.reduce((sum, { size }) => sum + size, 0);
+    return { metric, pre, mid, end, heads, rests, mlps, bytes, dispose: () => tf.dispose(all) };
   } finally {
     result.dispose();
   }

@@ -17,6 +17,12 @@ interface HeldPair {
   readonly corrupt: SourceRun;
 }
 
+/** Manners of some of a session's runs; those left out are the session's own. */
+export interface RunManner extends Pick<CircuitWork, "signal" | "turn"> {
+  /** Called with the number of runs done. */
+  onCircuits?: ((done: number) => void) | undefined;
+}
+
 /** Pairs whose whole runs are held, so that circuits can be run on them again and again. The caller disposes it. */
 export class CircuitSession {
   readonly model: Model;
@@ -50,9 +56,15 @@ export class CircuitSession {
     return this.#pairs.map(({ clean, corrupt }) => ({ clean, corrupt: corrupt.metric }));
   }
 
-  /** Metrics of circuits. @param onCircuits called with the number of runs done @returns [circuits][pairs] */
-  async run(circuits: readonly EdgeSet[], onCircuits?: (done: number) => void): Promise<number[][]> {
+  /** Bytes of what is held. */
+  get bytes(): number {
+    return this.#pairs.reduce((sum, { cleanEmbed, corrupt }) => sum + 4 * cleanEmbed.size + corrupt.bytes, 0);
+  }
+
+  /** Metrics of circuits. @returns [circuits][pairs] */
+  async run(circuits: readonly EdgeSet[], manner: RunManner = {}): Promise<number[][]> {
     const { model, graph } = this;
+    const { signal = this.#work.signal, turn = this.#work.turn, onCircuits } = manner;
     const metrics: number[][] = circuits.map(() => []);
     let done = 0;
     for (const { pair, cleanEmbed, corrupt } of this.#pairs) {
@@ -60,13 +72,13 @@ export class CircuitSession {
       const size = circuitsPerBatch(runs);
       for (let first = 0; first < circuits.length; first += size) {
         const part = circuits.slice(first, first + size);
-        const values = await runCircuits(runs, part, this.#interrupts);
+        const values = await runCircuits(runs, part, { onLayer: () => signal?.throwIfAborted(), turn });
         values.forEach((value, i) => {
           metrics[first + i]!.push(value);
         });
         done += part.length;
         onCircuits?.(done);
-        await this.#between();
+        await (turn ?? loopTurn(signal))();
       }
     }
     return metrics;
