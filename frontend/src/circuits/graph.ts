@@ -39,7 +39,8 @@ export interface CircuitGraph {
 
 type Edge = Circuit["edges"][number];
 
-const ROW = 56;
+/** Pixels between rows; where there are many, as few as leave the edges between them to be seen. */
+const [ROW, CLOSE_ROW, MANY_ROWS] = [56, 36, 12];
 const MARGIN = 32;
 const WIDTH = 960;
 /** Pixels between the places where edges into queries, keys and values meet a head. */
@@ -52,9 +53,10 @@ export function circuitGraph(edges: readonly Edge[], { heads }: Pick<HeadShape, 
   const ends = new Map<string, CircuitNode>();
   for (const { from, to } of edges) for (const name of [from, to]) ends.set(nodeName(name), readNode(name)!);
   const rows = [...new Set([...ends.values()].map(rowOf))].sort((a, b) => a - b);
-  const height = 2 * MARGIN + Math.max(0, rows.length - 1) * ROW;
+  const step = rows.length > MANY_ROWS ? CLOSE_ROW : ROW;
+  const height = 2 * MARGIN + Math.max(0, rows.length - 1) * step;
   const nodes = [...ends].map(([name, node]): PlacedNode => {
-    const y = height - MARGIN - rows.indexOf(rowOf(node)) * ROW;
+    const y = height - MARGIN - rows.indexOf(rowOf(node)) * step;
     return { ...node, input: undefined, name, label: labelOf(node), x: columnOf(node, heads), y };
   });
   const byName = new Map(nodes.map((node) => [node.name, node]));
