@@ -9,6 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { runCircuit } from "../../backend/circuits/edges/run-circuit.ts";
 import { gradient } from "../../backend/circuits/gradients/gradient.ts";
 import { type MaskMeaning, meaningOf } from "../../backend/common/heads/meaning.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
@@ -154,6 +155,7 @@ function benches(): Bench[] {
       name: `gradient at every head, ${n} tokens`, unit: ms, rival: "bare forward", goal: 2.5,
       ours: () => headGradients(n), theirs: () => plainForward(n),
     })),
+    { name: "circuit run of all edges, 15 tokens", unit: ms, rival: "bare forward", goal: 12, ours: circuitRun, theirs: () => plainForward(15) },
     { name: "KV bytes at 7900, quarter of the heads full", unit: "MB", rival: "all heads full", goal: 0.3, ours: () => kvBytes(true), theirs: () => kvBytes(false) },
     { name: "decode at 7900, quarter of the heads full", unit: "ms/token", rival: "all heads full", goal: 0.8, ours: decoder(wide, 7900, true), theirs: decoder(wide, 7900) },
     ...TRAINED.map((size) => ({
@@ -263,6 +265,14 @@ function headGradients(n: number): number {
   const { gradients } = gradient(wide, { tokens: ids(1, n) }, metric, (name) => name.endsWith("attn.hook_z"));
   gradients.get("blocks.0.attn.hook_z").dataSync();
   gradients.dispose();
+  return performance.now() - began;
+}
+
+/** A run of every edge of the model, each as it would be with fewer: both whole runs of the pair are part of it. */
+async function circuitRun(): Promise<number> {
+  const began = performance.now();
+  const [clean, corrupt] = [ids(1, 15)[0]!, ids(1, 15)[0]!.toReversed()];
+  await runCircuit(wide, { pairs: [{ clean, corrupt, answer: 100, wrong: 200 }], circuit: { without: [] } });
   return performance.now() - began;
 }
 

@@ -46,7 +46,7 @@ describe("eigenvalues", () => {
     expect(all.reduce((sum, { im }) => sum + im, 0)).toBeCloseTo(0, 8);
   });
 
-  it("are found where steps without shifts go in circles, and of a matrix that keeps JAMA busy for ever", () => {
+  it("are found where steps without shifts go in circles, and of a matrix that keeps early versions of JAMA busy for ever", () => {
     const cycle = fromRows([0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]);
     for (const value of eigenvalues(cycle)) expect(modulus(value)).toBeCloseTo(1, 10);
     const stubborn = fromRows([0, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [1, 1, 0, 0, 1], [1, 0, 1, 0, 1]);
