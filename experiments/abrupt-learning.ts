@@ -4,7 +4,7 @@ import {
   type ClaimStatement,
   type Experiment,
   type ExperimentContext,
-  type Stage,
+  type ExperimentStage,
   seedList,
   type TrainedRun,
 } from "./base.ts";
@@ -246,7 +246,7 @@ function trainings(params: Params): { plan: ReturnType<typeof plan>; seeds: read
 }
 
 /** The stages: the main setting, the attention in it, then the sweeps. */
-function stages(params: Params): Stage[] {
+function stages(params: Params): ExperimentStage[] {
   const [main, ...sweeps] = trainings(params).map((each) => trainingStage(each.plan, each.seeds));
   const measured = params.seeds.map((seed) => measuringStage(seed, params.points));
   return [main!, ...measured, ...sweeps];
