@@ -38,7 +38,7 @@ export function runsText(runs: readonly ShownRun[], losses: ReadonlyMap<string, 
 }
 
 /** `runs show` for people. */
-export function runText({ run, checkpoints, curves }: RunDetails): string {
+export function runDetailsText({ run, checkpoints, curves }: RunDetails): string {
   const { id, task, status, step, steps, seed, group, error, created, updated } = run;
   const state = [`${status}, step ${count(step)} of ${count(steps)}`, ...(error === undefined ? [] : [error])];
   if (status === "interrupted" || status === "cancelled" || status === "failed")

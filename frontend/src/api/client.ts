@@ -38,7 +38,7 @@ export function post<T>(path: string, body: unknown, caller?: AbortSignal | Call
 }
 
 /** @throws ApiError */
-export async function remove(path: string): Promise<void> {
+export async function deleteAt(path: string): Promise<void> {
   await request(path, { method: "DELETE" });
 }
 

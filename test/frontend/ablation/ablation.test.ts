@@ -12,7 +12,7 @@ import {
 import { removeHead, setExtra, setLeftIn } from "../../../frontend/src/ablation/interventions/list.ts";
 import { meanWithin, secondCopy } from "../../../frontend/src/ablation/rows.ts";
 import { band, changes, controlLosses, shade, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
-import { signed } from "../../../frontend/src/format.ts";
+import { signedNats } from "../../../frontend/src/format.ts";
 
 const zero: HeadAblation = {
   heads: ["18.6", "3.1", "18.2"],
@@ -125,7 +125,7 @@ describe("the verdict against the control", () => {
   });
 
   it("gives no sign to a change that rounds to nothing", () => {
-    expect([signed(0.0001), signed(-0.0001), signed(0.0006), signed(-2)]).toEqual([
+    expect([signedNats(0.0001), signedNats(-0.0001), signedNats(0.0006), signedNats(-2)]).toEqual([
       "0.000",
       "0.000",
       "+0.001",

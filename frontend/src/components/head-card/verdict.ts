@@ -1,6 +1,6 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
 import { counted } from "../../../../backend/common/plural.ts";
-import { nats, signed } from "../../format.ts";
+import { nats, signedNats } from "../../format.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 
@@ -65,7 +65,7 @@ export function verdictOf({ clean, changed, control, measure = "loss", over, wan
   }
   const [low, high] = control.range.map((loss) => loss - clean) as [number, number];
   const count = counted(control.draws.length, "draw");
-  const span = signed(low) === signed(high) ? signed(low) : `${signed(low)} to ${signed(high)}`;
+  const span = signedNats(low) === signedNats(high) ? signedNats(low) : `${signedNats(low)} to ${signedNats(high)}`;
   const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
   if (effect > high)
     return {

@@ -3,7 +3,7 @@ import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { meaningOf } from "../../../../backend/common/heads/meaning.ts";
 import { kvTable, mainMetricName } from "../../../../backend/common/heads/metric.ts";
 import { SELECTION_RULES } from "../../../../backend/common/words.ts";
-import { type CallOptions, get, post, remove } from "../../api/client.ts";
+import { type CallOptions, deleteAt, get, post } from "../../api/client.ts";
 import { picked } from "../../components/head-choice/algebra.ts";
 import type { SelectMode } from "../../components/head-grid/grid.ts";
 import { Answer } from "../../state/answer.svelte.ts";
@@ -214,7 +214,7 @@ class MaskState {
 
   /** Takes a mask out of the library. @throws ApiError */
   async remove(id: string): Promise<void> {
-    await remove(`/api/masks/${id}`);
+    await deleteAt(`/api/masks/${id}`);
     this.#saved = new Map([...this.#saved].filter(([, saved]) => saved !== id));
     if (params.library.value === id) params.library.value = "";
   }

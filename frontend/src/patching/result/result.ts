@@ -3,7 +3,7 @@ import { formatHead, groupOf, type HeadShape, readHead } from "../../../../backe
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { PlotFigure } from "../../components/plot/figure.ts";
-import { signed, visible } from "../../format.ts";
+import { signedNats, visible } from "../../format.ts";
 
 import type { Patched } from "../patching.svelte.ts";
 import { canMatter, ofKvHeads, rawOf, restoration, scaleEnd, type TablePlace, unionOfDiffer } from "./restoration.ts";
@@ -80,7 +80,7 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
     row.map((share, p) => {
       const place = `layer ${layer}, position ${p} ${tokens[p]}`;
       if (!can[layer]![p]) return `${place}<br>cannot matter: both runs are alike here, or nothing reads it`;
-      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`;
+      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`;
     }),
   );
   const common = { type: "heatmap", x: places, xgap: 1, ygap: 1, hoverinfo: "text", text: words };
@@ -129,7 +129,7 @@ export function layerFigure(patched: Patched): PlotFigure {
         x: shares.map((_, layer) => layer),
         y: shares,
         text: shares.map(
-          (share) => `restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`,
+          (share) => `restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`,
         ),
         textposition: "none",
         marker: { color: shares.map((share) => lineColour(share < 0 ? 0 : 1)) },
