@@ -2,10 +2,10 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Interrupts } from "../batches.ts";
-import { logitDifference, logitsOf } from "../loss.ts";
+import { logitDifference, streamLogits } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
 import type { EdgeGraph } from "./graph.ts";
-import { type Rotations, rotationsOf, SplitLayer } from "./layer-stages.ts";
+import { type PositionRotations, rotationsOf, SplitLayer } from "./layer-stages.ts";
 import type { SourceRun } from "./source-run.ts";
 
 /** A circuit: of every edge of the graph, 1 where it is in the circuit, else 0. */
@@ -53,7 +53,7 @@ export async function runCircuits(
       if (layer > 0) await turn?.();
       run.layer(layer);
     }
-    return tf.tidy(() => logitDifference(tf.expandDims(logitsOf(model, run.end()), 1), pair));
+    return tf.tidy(() => logitDifference(tf.expandDims(streamLogits(model, run.end()), 1), pair));
   } finally {
     run.dispose();
     rotations.dispose();
@@ -64,13 +64,13 @@ export async function runCircuits(
 class AssembledRun {
   readonly #runs: PairRuns;
   readonly #circuits: readonly EdgeSet[];
-  readonly #rotations: Rotations;
+  readonly #rotations: PositionRotations;
   /** Differences of the sources so far from the corrupt run [circuits, sources, positions * d_model]. */
   #differences: Tensor;
   /** The part of the runs' streams beside the corrupt one's that no circuit decides on [circuits, positions, d_model]. */
   #shift: Tensor | undefined;
 
-  constructor(runs: PairRuns, circuits: readonly EdgeSet[], rotations: Rotations) {
+  constructor(runs: PairRuns, circuits: readonly EdgeSet[], rotations: PositionRotations) {
     this.#runs = runs;
     this.#circuits = circuits;
     this.#rotations = rotations;

@@ -4,7 +4,7 @@ import type { Model } from "../../models/model.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { evenBatches, type Interrupts } from "../batches.ts";
-import { logitDifference, logitsOf } from "../loss.ts";
+import { logitDifference, streamLogits } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
 import type { Destination, EdgeGraph } from "./graph.ts";
 import { HEAD_INPUTS } from "./graph.ts";
@@ -168,6 +168,6 @@ function metricsAtEnd({ model, pair, clean }: SplitPair, change: () => Tensor): 
     const last = pair.clean.length - 1;
     const whole = tf.add(tf.reshape(change(), [-1, T, d_model]), clean.end);
     const streams = tf.reshape(tf.slice(whole, [0, last, 0], [-1, 1, -1]), [-1, d_model]);
-    return logitDifference(tf.expandDims(logitsOf(model, streams), 1), pair);
+    return logitDifference(tf.expandDims(streamLogits(model, streams), 1), pair);
   });
 }

@@ -5,8 +5,9 @@ import type { NextToken } from "../../circuits/next-tokens.ts";
 import type { TokenPair } from "../../circuits/pairs.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import { counted } from "../../common/plural.ts";
+import { signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, right, signed, table } from "./format.ts";
+import { bold, dim, number, right, table, tokenText } from "./format.ts";
 
 const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
@@ -109,10 +110,7 @@ export function ablatedEachText(
   { clean, ablated, control, each, method, metric, notes = [] }: AblatedEach,
   { model, pair }: { model: Model; pair: TokenPair },
 ): string {
-  const token = (position: number): string => {
-    const id = pair.clean[position]!;
-    return model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id);
-  };
+  const token = (position: number): string => tokenText(model, pair.clean[position]!);
   const place = (layer: number, column: number): string => {
     if (each === "head") return formatHead({ layer, head: column });
     return each === "source"

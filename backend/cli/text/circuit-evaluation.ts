@@ -3,10 +3,7 @@ import type { PrunedCircuit } from "../../circuits/evaluation/prune.ts";
 import type { CircuitComparison, CircuitEvaluation } from "../../common/api/circuits.ts";
 import { counted } from "../../common/plural.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
-import { bold, count, dim, number, table } from "./format.ts";
-
-const right = (head: string) => ({ head, align: "right" as const });
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+import { bold, count, dim, number, percent, right, table } from "./format.ts";
 
 /** A pruned circuit for people. @param out the file it is in */
 export function prunedText({ edges, pruned }: PrunedCircuit, ref: string, out?: string): string {
@@ -28,7 +25,7 @@ export function comparedText({ edges, nodes, rank }: CircuitComparison, files: r
   ];
   return [
     table(
-      [{ head: "" }, right(files[0]), right(files[1]), right("both"), right("both / either")],
+      ["", right(files[0]), right(files[1]), right("both"), right("both / either")],
       [row("edges", edges), row("heads and MLPs", nodes)],
     ),
     rank.correlation === null
@@ -43,7 +40,7 @@ export function evaluationText(evaluation: CircuitEvaluation, out?: string): str
   return [
     `${bold(`${count(edges)} of ${count(total)} edges`)} of ${model.ref} over ${counted(pairs, "pair")}: logit-diff ${number(clean)} clean, ${number(corrupt)} corrupt`,
     table(
-      [{ head: "claim" }, { head: "verdict" }, { head: "measured" }],
+      ["claim", "verdict", "measured"],
       verdicts.map(({ statement, verdict, why }) => [statement, verdict, why]),
       "  ",
     ),

@@ -1,10 +1,9 @@
 import type { Circuit, CircuitCurve, CircuitRunResult } from "../../common/api/circuits.ts";
+import { signed } from "../../common/text.ts";
 import { EDGE_GROUPS } from "../../common/words.ts";
-import { bold, count, dim, number, signed, table } from "./format.ts";
+import { bold, count, dim, number, percent, right, table } from "./format.ts";
 
 const EDGES_SHOWN = 15;
-
-const right = (head: string) => ({ head, align: "right" as const });
 
 /** A circuit for people: its strongest edges, and sums by where edges go and come from. @param out the file it is in */
 export function circuitText(circuit: Circuit, ref: string, out?: string): string {
@@ -16,9 +15,9 @@ export function circuitText(circuit: Circuit, ref: string, out?: string): string
   });
   return [
     `${bold(`edges by ${method}`)} in ${ref}: logit-diff ${number(clean)} clean, ${number(corrupt)} corrupt; ${count(edges.length)} of ${count(total)} edges kept`,
-    table([{ head: "edge" }, right("score")], strongest, "  "),
+    table(["edge", right("score")], strongest, "  "),
     "",
-    table([{ head: "edges" }, right("number"), right("sum"), right("sum of sizes")], groups, "  "),
+    table(["edges", right("number"), right("sum"), right("sum of sizes")], groups, "  "),
     ...notes.map((note) => dim(`  ${note}`)),
     "",
     out === undefined
@@ -54,7 +53,7 @@ export function curveText({ clean, corrupt, total, curve, cpr, cmd, notes = [] }
 }
 
 function share(faithfulness: number | null): string {
-  return faithfulness === null ? "-" : `${(100 * faithfulness).toFixed(1)} %`;
+  return faithfulness === null ? "-" : percent(faithfulness);
 }
 
 function area(value: number | null): string {

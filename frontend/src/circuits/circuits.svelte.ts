@@ -1,6 +1,6 @@
 import type { CircuitAnswer, CircuitRequest } from "../../../backend/common/api/circuits.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
-import { ApiError, type Caller, problem, stream } from "../api/client.ts";
+import { ApiError, type CallOptions, problem, stream } from "../api/client.ts";
 import { patching } from "../patching/patching.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
@@ -56,13 +56,13 @@ class Circuits {
     const { request } = this;
     patching.align();
     const idle = request === undefined || patching.problem !== undefined;
-    const ask = patching.alignments.value && request && ((call: Caller) => this.#find(request, call));
+    const ask = patching.alignments.value && request && ((call: CallOptions) => this.#find(request, call));
     const question = idle ? undefined : [workspace.info.value?.digest, request];
     const after = patching.alignments as Answer<unknown>;
     this.answer.follow(question, ask, { pause: PAUSE, patience: PATIENCE, after });
   }
 
-  async #find(request: CircuitRequest, call: Caller): Promise<CircuitAnswer> {
+  async #find(request: CircuitRequest, call: CallOptions): Promise<CircuitAnswer> {
     for await (const { event, data } of stream("/api/circuits", request, call)) {
       if (event === "progress") this.#progress = { id: call.id ?? "", ...(data as { done: number; total: number }) };
       else if (event === "done") return data as CircuitAnswer;

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { initBackend } from "../../backend/runtime/backend.ts";
-import type { CliRun } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
+import type { CliRun } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.

@@ -2,11 +2,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { HeadWeights } from "../../backend/circuits/weights/head-weights.ts";
-import { readScores } from "../../backend/heads/files.ts";
-import { encodeSafetensors, readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
-import { buildCli, type CliRun } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import type { HeadWeights } from "../../../backend/circuits/weights/head-weights.ts";
+import { readScores } from "../../../backend/heads/files.ts";
+import { encodeSafetensors, readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
+import { buildCli, type CliRun } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 let folder = "";
 beforeAll(async () => {

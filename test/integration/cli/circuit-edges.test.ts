@@ -2,16 +2,16 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PrunedCircuit } from "../../backend/circuits/evaluation/prune.ts";
+import type { PrunedCircuit } from "../../../backend/circuits/evaluation/prune.ts";
 import type {
   Circuit,
   CircuitComparison,
   CircuitCurve,
   CircuitEvaluation,
   CircuitRunResult,
-} from "../../backend/common/api/circuits.ts";
-import { initBackend } from "../../backend/runtime/backend.ts";
-import { headscope } from "../helpers/headscope.ts";
+} from "../../../backend/common/api/circuits.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
