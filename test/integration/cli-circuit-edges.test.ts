@@ -73,6 +73,20 @@ describe("circuit find and circuit run", () => {
     expect(found.edges).toHaveLength(4);
   });
 
+  test("measure by another metric, which the file names and a run of it goes by", async () => {
+    const out = join(folder, "loss.json");
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--metric", "loss"];
+    const found = await json<Circuit>([...find, "--edges", "3", "--out", out]);
+    expect(found.metric).toBe("loss");
+    expect(found.clean).toBeLessThan(found.corrupt);
+    const run = ["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", out];
+    const own = await json<CircuitRunResult>(run);
+    expect(own).toMatchObject({ clean: found.clean, corrupt: found.corrupt });
+    expect(await json<CircuitRunResult>([...run, "--metric", "logit-diff"])).not.toMatchObject({ clean: found.clean });
+    const { stdout } = await headscope(run);
+    expect(stdout).toMatch(/loss \d/);
+  });
+
   test("warns of a clean prompt that does not prefer its answer, with the numbers", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
     const { notes } = await json<CircuitRunResult>([
@@ -104,6 +118,8 @@ describe("circuit find and circuit run", () => {
     ],
     ["no steps", ["--method", "eap-ig", "--param", "steps=0"], /steps.*cannot be "0"/],
     ["no edges", ["--method", "eap", "--edges", "0"], /--edges cannot be "0"/],
+    ["an unknown metric", ["--method", "eap", "--metric", "f1"], /--metric cannot be "f1"/],
+    ["kl from one gradient", ["--method", "eap", "--metric", "kl"], /gradient of kl is 0/],
   ])("refuse %s with exit code 2, and leave nothing behind", async (_, args, line) => {
     const out = join(folder, "nothing.json");
     const run = await headscope(["circuit", "find", ...MODEL, "--pair-file", pair, ...args, "--out", out]);

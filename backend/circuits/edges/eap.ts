@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { MetricName } from "../../common/metrics.ts";
 import { notFinite } from "../../hooks/finite.ts";
 import { backward } from "../../models/backward/backward.ts";
 import type { BackwardStep } from "../../models/backward/step.ts";
@@ -18,6 +19,7 @@ export interface PairBatch {
   readonly model: Model;
   readonly graph: EdgeGraph;
   readonly pairs: readonly TokenPair[];
+  readonly metric: MetricName;
 }
 
 /** Runs whose mean gradient an estimate takes. */
@@ -28,10 +30,14 @@ export interface GradientRuns extends Interrupts {
   onShare(share: number): void;
 }
 
-/** Metrics of a pair's whole runs, and scores of all edges of the graph by number. */
-export interface GradientScores {
+/** Scores of edges on one pair, and figures of its whole runs. */
+export interface PairScores {
+  /** The metric. */
   readonly clean: number;
   readonly corrupt: number;
+  /** logit(answer) - logit(wrong), whatever is measured. */
+  readonly differences: { readonly clean: number; readonly corrupt: number };
+  /** By edge that was scored. */
   readonly scores: Float64Array;
 }
 
@@ -49,14 +55,14 @@ export function pairsPerBatch(length: number, runs: number): number {
  * Edge attribution patching: of every edge, the sum over positions of its source's corrupt less clean output times the metric's
  * gradient at its destination's input, which is the mean over some runs. All edges into a layer are one product: gradients
  * [destinations, positions * d_model] times differences [sources, positions * d_model].
- * @returns by pair
+ * @returns by pair, scores of all edges of the graph by number
  * @see Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery; Hanna et al. 2024, Have Faith in Faithfulness
  */
-export async function gradientScores(batch: PairBatch, runs: GradientRuns): Promise<GradientScores[]> {
-  const { model, graph, pairs } = batch;
+export async function gradientScores(batch: PairBatch, runs: GradientRuns): Promise<PairScores[]> {
+  const { model, graph, pairs, metric } = batch;
   const { n_layers } = model.config;
   const { shares, onLayer, turn, onShare } = runs;
-  const { clean, corrupt, embeds, differences } = await sourceRuns(batch, runs);
+  const { sides, cleanLogits, embeds, differences } = await sourceRuns(batch, runs);
   const scores = pairs.map(() => new Float64Array(graph.size));
   try {
     const parts = evenBatches(shares.length, pairs.length * pairs[0]!.clean.length);
@@ -64,7 +70,8 @@ export async function gradientScores(batch: PairBatch, runs: GradientRuns): Prom
       const resid = between(embeds, shares.slice(first, first + count));
       const run = storeRun(model, { resid, startLayer: 0 }, { onLayer });
       const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
-      const { gradient } = metricGradient(run.logits, pairMetric("logit-diff", rows));
+      const clean = tf.tidy(() => repeated(cleanLogits, count));
+      const { gradient } = metricGradient(run.logits, pairMetric(metric, rows, clean));
       try {
         for (const step of backward(run, gradient, { inputs: true })) {
           onLayer();
@@ -79,14 +86,21 @@ export async function gradientScores(batch: PairBatch, runs: GradientRuns): Prom
           await turn?.();
         }
       } finally {
-        tf.dispose([resid, gradient]);
+        tf.dispose([resid, gradient, clean]);
         run.dispose();
       }
     }
   } finally {
-    tf.dispose([...embeds, differences]);
+    tf.dispose([...embeds, differences, cleanLogits]);
   }
-  return scores.map((each, p) => ({ clean: clean[p]!, corrupt: corrupt[p]!, scores: each }));
+  return scores.map((each, p) => ({ ...sides[p]!, scores: each }));
+}
+
+/** Rows, each so many times [rows * count, ...]; inside a tidy. */
+function repeated(x: Tensor, count: number): Tensor {
+  const [rows, ...rest] = x.shape as [number, ...number[]];
+  const apart = tf.reshape(x, [rows, 1, ...rest]);
+  return tf.reshape(tf.tile(apart, [1, count, ...rest.map(() => 1)]), [rows * count, ...rest]);
 }
 
 /** Embeddings on the way from corrupt to clean [pairs * shares, positions, d_model]. @param embeds clean and corrupt [pairs, positions, d_model] */
@@ -131,9 +145,9 @@ function products(
   });
 }
 
-/** Runs both sides of all pairs in one batch. @throws HeadscopeError (input) for a metric that is no number */
+/** Runs both sides of all pairs in one batch. @throws HeadscopeError (input) for logits that are no numbers */
 async function sourceRuns(batch: PairBatch, { onLayer, turn }: Interrupts) {
-  const { model, pairs } = batch;
+  const { model, pairs, metric } = batch;
   const { n_layers, attn_only } = model.config;
   const hooks = ["attn.hook_result", ...(attn_only ? [] : ["hook_mlp_out"])];
   const layers = Array.from({ length: n_layers }, (_, l) => l);
@@ -142,8 +156,9 @@ async function sourceRuns(batch: PairBatch, { onLayer, turn }: Interrupts) {
   const tokens = [...pairs.map(({ clean }) => clean), ...pairs.map(({ corrupt }) => corrupt)];
   const result = await forwardInTurns(model, { tokens, logitsAt: "last" }, { names, onLayer: () => onLayer() }, turn);
   try {
-    const metrics = metricValues(result.logits!, pairMetric("logit-diff", [...pairs, ...pairs]));
-    const odd = metrics.findIndex((metric) => !Number.isFinite(metric));
+    const rows = [...pairs, ...pairs];
+    const logitDifferences = metricValues(result.logits!, pairMetric("logit-diff", rows));
+    const odd = logitDifferences.findIndex((difference) => !Number.isFinite(difference));
     if (odd >= 0) throw notFinite(model, "the logits", [tokens[odd]!]);
     const at = (name: string): Tensor => result.activations.get(name)!;
     const half = (x: Tensor, side: number): Tensor => {
@@ -165,7 +180,13 @@ async function sourceRuns(batch: PairBatch, { onLayer, turn }: Interrupts) {
       ),
     );
     const embeds = [half(at(embed), 0), half(at(embed), 1)] as const;
-    return { clean: metrics.slice(0, pairs.length), corrupt: metrics.slice(pairs.length), embeds, differences };
+    const cleanLogits = half(result.logits!, 0);
+    const metrics = tf.tidy(() =>
+      metricValues(result.logits!, pairMetric(metric, rows, tf.concat([cleanLogits, cleanLogits]))),
+    );
+    const both = (values: readonly number[], p: number) => ({ clean: values[p]!, corrupt: values[pairs.length + p]! });
+    const sides = pairs.map((_, p) => ({ ...both(metrics, p), differences: both(logitDifferences, p) }));
+    return { sides, cleanLogits, embeds, differences };
   } finally {
     result.dispose();
   }

@@ -4,7 +4,7 @@ import type { Model } from "../../models/model.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { evenBatches, type Interrupts } from "../batches.ts";
-import { logitDifference, logitsOf } from "../loss.ts";
+import { logitsOf } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
 import type { Destination, EdgeGraph } from "./graph.ts";
 import { HEAD_INPUTS } from "./graph.ts";
@@ -18,6 +18,8 @@ export interface SplitPair {
   readonly pair: TokenPair;
   readonly clean: SourceRun;
   readonly corrupt: SourceRun;
+  /** The metric of runs. @param logits at the last position [rows, 1, outputs] @returns one a row */
+  measure(logits: Tensor): number[];
 }
 
 /** Bytes of the copies of the stream that heads of one batch read. */
@@ -51,6 +53,7 @@ export async function exactEffects(
     return { place, source: graph.sources.indexOf(source), destination };
   });
   const effects = new Float64Array(edges.length);
+  const [whole] = split.measure(clean.logits);
   const differences = sourceDifferences(split); // [sources, positions * d_model]
   const rotations = rotationsOf(model, T);
   let done = 0;
@@ -63,7 +66,7 @@ export async function exactEffects(
         const rows = Array.from({ length: size }, (_, i) => part[Math.min(first + i, part.length - 1)]!);
         const metrics = run(rows);
         rows.slice(0, count).forEach(({ place }, i) => {
-          effects[place] = metrics[i]! - clean.metric;
+          effects[place] = metrics[i]! - whole!;
         });
         done += count;
         onEdges(done);
@@ -148,12 +151,12 @@ function throughMlp({ clean }: SplitPair, own: SplitLayer, layer: number, { rows
 }
 
 /** Metrics of runs that go on behind a layer from the clean stream and what `change` makes it differ by. */
-function metricsBehind({ model, pair, clean }: SplitPair, layer: number, change: () => Tensor): number[] {
+function metricsBehind({ model, pair, clean, measure }: SplitPair, layer: number, change: () => Tensor): number[] {
   const [, T, d_model] = clean.end.shape as [number, number, number];
   const resid = tf.tidy(() => tf.add(tf.reshape(change(), [-1, T, d_model]), clean.pre[layer + 1] ?? clean.end));
   try {
     const { logits, dispose } = forward(model, { resid, startLayer: layer + 1, logitsAt: [pair.clean.length - 1] });
-    const metrics = logitDifference(logits!, pair);
+    const metrics = measure(logits!);
     dispose();
     return metrics;
   } finally {
@@ -162,12 +165,12 @@ function metricsBehind({ model, pair, clean }: SplitPair, layer: number, change:
 }
 
 /** Metrics of runs whose last stream alone differs from the clean one, by `change` [rows, positions * d_model]. */
-function metricsAtEnd({ model, pair, clean }: SplitPair, change: () => Tensor): number[] {
+function metricsAtEnd({ model, pair, clean, measure }: SplitPair, change: () => Tensor): number[] {
   return tf.tidy(() => {
     const [, T, d_model] = clean.end.shape as [number, number, number];
     const last = pair.clean.length - 1;
     const whole = tf.add(tf.reshape(change(), [-1, T, d_model]), clean.end);
     const streams = tf.reshape(tf.slice(whole, [0, last, 0], [-1, 1, -1]), [-1, d_model]);
-    return logitDifference(tf.expandDims(logitsOf(model, streams), 1), pair);
+    return measure(tf.expandDims(logitsOf(model, streams), 1));
   });
 }

@@ -3,6 +3,7 @@ import { CIRCUIT_FORMAT, type Circuit } from "../../common/api/circuits.ts";
 import { parseParameters } from "../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
+import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rules } from "../../common/options.ts";
 import {
   CIRCUIT_METHODS,
@@ -16,14 +17,14 @@ import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { meanOf } from "../means.ts";
+import { pairMeasure } from "../metrics/measure.ts";
 import { pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
-import { gradientScores, type PairBatch, pairsPerBatch } from "./eap.ts";
-import { exactEffects, type SplitPair } from "./exact.ts";
+import { gradientScores, type PairBatch, type PairScores, pairsPerBatch } from "./eap.ts";
+import { exactEffects } from "./exact.ts";
 import { EdgeGraph, kindOf } from "./graph.ts";
-import { checkRoom } from "./room.ts";
-import { CIRCUIT_WORK, type CircuitWork } from "./run-circuit.ts";
-import { runSources } from "./source-run.ts";
+import { checkRoom, runSources } from "./source-run.ts";
+import { CIRCUIT_WORK, type CircuitWork } from "./work.ts";
 
 /** A circuit to look for. */
 export interface FindCircuitOptions extends CircuitWork {
@@ -98,32 +99,34 @@ const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
   },
   exact: {
     together: () => 1,
-    score: async ({ model, graph, pairs }, _, work) => [await exactScores({ model, graph, pair: pairs[0]! }, work)],
+    score: async (batch, _, work) => [await exactScores(batch, work)],
   },
 };
 
 /**
  * Scores a model's edges by what becomes of the metric when an edge carries the corrupt prompt's output: negative where the edge
- * helps the answer.
+ * helps the answer, of kl and loss positive.
  *
  * exact: the metric of the run with that edge alone corrupted, less the clean one; one run an edge.
  * eap: its first-order estimate on the clean run. eap-ig: with the gradient's mean over `steps` runs whose embedding moves from the
  * corrupt prompt's to the clean one's.
  * @returns a circuit file's content: the edges by falling absolute score, means over the pairs
- * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, and exact scores of more than 5,000 edges
+ * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, exact scores of more than 5,000 edges,
+ * and kl estimated on the clean run alone
  * @see Nanda 2023, Attribution Patching; Syed et al. 2023 for EAP; Hanna et al. 2024, Have Faith in Faithfulness, for EAP-IG
  */
 export async function findCircuit(model: Model, options: FindCircuitOptions): Promise<Circuit> {
   checkOptions("findCircuit", options, OPTIONS, ["pairs", "method"]);
-  const { method, edges: kept } = options;
+  const { method, metric = METRICS[0], edges: kept } = options;
   const { graph, params, edges, byPair } = await scorePairs(model, options);
   const { clean, corrupt } = meanOf(byPair.map(({ clean, corrupt }) => ({ clean, corrupt })));
-  const notes = pairDoubts(byPair);
+  const notes = pairDoubts(byPair.map(({ differences }) => differences));
   const scored = meanScores(edges, byPair);
   return {
     format: CIRCUIT_FORMAT,
     model: headModel(model),
     method,
+    metric,
     params,
     clean,
     corrupt,
@@ -132,14 +135,6 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
     totals: totalsOf(graph, scored),
     ...(notes.length > 0 ? { notes } : {}),
   };
-}
-
-/** Scores of edges on one pair, and the metrics of its whole runs. */
-export interface PairScores {
-  readonly clean: number;
-  readonly corrupt: number;
-  /** By edge that was scored. */
-  readonly scores: Float64Array;
 }
 
 /** Scores of edges by pair. */
@@ -153,8 +148,9 @@ export interface ScoredPairs {
 
 /** Scores a model's edges on each of some pairs. @throws as `findCircuit` */
 export async function scorePairs(model: Model, options: FindCircuitOptions): Promise<ScoredPairs> {
-  const { method, signal, turn, progress } = options;
+  const { method, metric = METRICS[0], signal, turn, progress } = options;
   const params = parseCircuitParameters(method, options.params);
+  checkGradient(method, params, metric);
   const graph = new EdgeGraph(model.config);
   const edges = edgesToScore(model, graph, options);
   const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
@@ -165,7 +161,7 @@ export async function scorePairs(model: Model, options: FindCircuitOptions): Pro
     const onShare = (share: number): void =>
       progress?.(Math.round(((done + share * places.length) / pairs.length) * 1000), 1000, `${method}, edges`);
     const work = { edges, onShare, onLayer: () => signal?.throwIfAborted(), turn: turn ?? loopTurn(signal) };
-    const batch = { model, graph, pairs: places.map((place) => pairs[place]!) };
+    const batch = { model, graph, pairs: places.map((place) => pairs[place]!), metric };
     const scored = await SCORERS[method].score(batch, params, work);
     for (const [i, pair] of scored.entries()) {
       checkFinite(pair.scores, edges, graph);
@@ -188,15 +184,22 @@ function batchesOf(pairs: readonly TokenPair[], together: (length: number) => nu
 }
 
 /** Exact scores on one pair. */
-async function exactScores(question: Omit<SplitPair, "clean" | "corrupt">, work: EdgeWork): Promise<PairScores> {
-  const { model, pair } = question;
+async function exactScores({ model, graph, pairs, metric }: PairBatch, work: EdgeWork): Promise<PairScores> {
+  const pair = pairs[0]!;
   const clean = await runSources(model, pair, "clean", work);
   try {
     const corrupt = await runSources(model, pair, "corrupt", work);
     try {
       const onEdges = (done: number): void => work.onShare(done / work.edges.length);
-      const scores = await exactEffects({ ...question, clean, corrupt }, work.edges, { ...work, onEdges });
-      return { clean: clean.metric, corrupt: corrupt.metric, scores };
+      const measure = pairMeasure(metric, pair, clean.logits);
+      const split = { model, graph, pair, clean, corrupt, measure };
+      const scores = await exactEffects(split, work.edges, { ...work, onEdges });
+      return {
+        clean: measure(clean.logits)[0]!,
+        corrupt: measure(corrupt.logits)[0]!,
+        differences: { clean: clean.difference, corrupt: corrupt.difference },
+        scores,
+      };
     } finally {
       corrupt.dispose();
     }
@@ -218,6 +221,15 @@ export function parseCircuitParameters(
   raw: Readonly<Record<string, unknown>> = {},
 ): Readonly<Record<string, number>> {
   return parseParameters(`method ${method}`, circuitParameters[method], raw) as Record<string, number>;
+}
+
+/** @throws HeadscopeError (usage) for kl estimated on the clean run alone, where it is at its least and its gradient 0 */
+function checkGradient(method: CircuitMethod, { steps = 1 }: Parameters, metric: MetricName): void {
+  if (metric !== "kl" || method === "exact" || steps > 1) return;
+  throw new HeadscopeError("usage", `on the clean run the gradient of kl is 0, so ${method} scores no edge by it`, {
+    remedy: "choose eap-ig with several steps, exact, or another metric",
+    field: "metric",
+  });
 }
 
 function edgesToScore(model: Model, graph: EdgeGraph, options: FindCircuitOptions): readonly number[] {

@@ -1,6 +1,7 @@
 import { type Circuit, type CircuitEvaluation, EVALUATION_FORMAT } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
+import { METRICS } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../../common/options.ts";
 import { Random } from "../../common/random.ts";
 import type { Model } from "../../models/model.ts";
@@ -8,13 +9,14 @@ import { edgeSet, namedEdges, parseScoredCircuit } from "../edges/circuit-list.t
 import { curveAreas } from "../edges/faithfulness.ts";
 import { meanScores, scorePairs, strongest } from "../edges/find-circuit.ts";
 import type { EdgeGraph } from "../edges/graph.ts";
-import { CIRCUIT_WORK, type CircuitWork, firstOf, measureCircuits, workOf } from "../edges/run-circuit.ts";
+import { firstOf, measureCircuits } from "../edges/run-circuit.ts";
+import { CircuitSession } from "../edges/session.ts";
+import { CIRCUIT_WORK, type CircuitWork, workOf } from "../edges/work.ts";
 import { meanOf } from "../means.ts";
 import { type Pair, pairDoubts } from "../pairs.ts";
 import { jaccard } from "./compare.ts";
 import { randomLike } from "./random-circuits.ts";
 import { interval, range, resamplesOf } from "./resample.ts";
-import { CircuitSession } from "./session.ts";
 import { verdictsOf } from "./verdicts.ts";
 
 /** A circuit to evaluate. */
@@ -84,22 +86,24 @@ export async function evaluateCircuit(model: Model, options: EvaluateCircuitOpti
   checkOptions("evaluateCircuit", options, OPTIONS, ["pairs", "circuit"]);
   const { source = "the circuit", resamples = 200, seed = 0 } = options;
   const circuit = parseScoredCircuit(options.circuit, source);
-  const session = await CircuitSession.open(model, options);
+  const metric = options.metric ?? circuit.metric ?? METRICS[0];
+  const session = await CircuitSession.open(model, { ...options, metric });
   try {
     const { graph, whole: pairs } = session;
     const named = namedEdges(model, graph, options.circuit, source);
     const edges = firstOf(named, options.edges ?? named.edges.length, graph);
-    const evaluation = { model, graph, edges, options };
+    const evaluation = { model, graph, edges, options: { ...options, metric } };
     const resampled = resamplesOf(pairs.length, resamples, new Random(seed, STREAMS.pairs));
     const runs = await ownRuns(session, evaluation, resampled);
     const stability = await stabilityOf(evaluation, circuit, resampled);
     const others = await onOthers(evaluation, { resamples, seed });
-    const notes = pairDoubts(pairs);
+    const notes = pairDoubts(session.differences);
     const result = { ...runs, stability, others };
     return {
       format: EVALUATION_FORMAT,
       model: headModel(model),
       method: circuit.method,
+      metric,
       edges: edges.length,
       total: graph.size,
       pairs: pairs.length,
@@ -180,11 +184,11 @@ function evenly<T>(list: readonly T[], most: number): T[] {
 /** Overlap with the circuits of its size that its method finds on resamples of the pairs. */
 async function stabilityOf(
   { model, edges, options }: Evaluation,
-  { method, params }: Circuit,
+  { method, metric, params }: Circuit,
   resampled: readonly (readonly number[])[],
 ): Promise<CircuitEvaluation["stability"]> {
   if (options.pairs.length < 2 || method === "exact") return null;
-  const scored = await scorePairs(model, { ...workOf(options), method, params });
+  const scored = await scorePairs(model, { ...workOf(options), method, metric, params });
   const overlaps = resampled.map((sample) => {
     const scores = meanScores(
       scored.edges,

@@ -1,4 +1,5 @@
 import { Argument, type Command } from "commander";
+import { METRICS } from "../../common/metrics.ts";
 import { CIRCUIT_EXPORTS, CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { integer, modelOptions, oneOf, paramOption, real, seedOption, wholeNumbers } from "../options.ts";
@@ -79,6 +80,11 @@ function pairOptions(command: Command): Command {
     .requiredOption(
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
+    )
+    .option(
+      "--metric <metric>",
+      `${METRICS.join(", ")} (default: that of the circuit file, else ${METRICS[0]})`,
+      oneOf("--metric", METRICS),
     )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");

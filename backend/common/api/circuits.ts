@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
+import { METRICS } from "../metrics.ts";
 import { CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
@@ -31,6 +32,7 @@ export const circuitSchema = atMostKeys(
     format: z.literal(CIRCUIT_FORMAT),
     model: headModelSchema.exactOptional(),
     method: z.enum(CIRCUIT_METHODS),
+    metric: z.enum(METRICS).exactOptional().describe("of the scores; absent in older files: logit-diff"),
     params: atMostKeys(z.record(z.string().max(200), z.unknown()), MOST_KEYS),
     clean: z.number().describe("metric of the clean prompt, mean over the pairs"),
     corrupt: z.number(),
@@ -49,6 +51,7 @@ export const circuitListSchema = atMostKeys(
   z.looseObject({
     format: z.literal(CIRCUIT_FORMAT).exactOptional(),
     model: headModelSchema.exactOptional(),
+    metric: z.enum(METRICS).exactOptional(),
     total: z.int().min(1).exactOptional(),
     edges: edges.exactOptional(),
     without: edges.exactOptional(),
@@ -134,6 +137,7 @@ export const circuitEvaluation = z.object({
   format: z.literal(EVALUATION_FORMAT),
   model: headModelSchema,
   method: z.enum(CIRCUIT_METHODS),
+  metric: z.enum(METRICS),
   edges: z.int(),
   total: z.int(),
   pairs: z.int(),
