@@ -1,9 +1,7 @@
-import { z } from "zod";
 import { CIRCUIT_FORMAT, type Circuit } from "../../common/api/circuits.ts";
-import { parseParameters } from "../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
-import { METRICS, type MetricName } from "../../common/metrics.ts";
+import { METRICS } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rules } from "../../common/options.ts";
 import {
   CIRCUIT_METHODS,
@@ -15,21 +13,19 @@ import {
 } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
-import type { Interrupts } from "../batches.ts";
 import { meanOf } from "../means.ts";
-import { pairMeasure } from "../metrics/measure.ts";
 import { pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
-import { gradientScores, type PairBatch, type PairScores, pairsPerBatch } from "./eap.ts";
-import { exactEffects } from "./exact.ts";
 import { EdgeGraph, kindOf } from "./graph.ts";
-import { checkRoom, runSources } from "./source-run.ts";
+import type { PairScores } from "./methods/batch.ts";
+import { type CircuitParameters, checkGradient, parseCircuitParameters, SCORERS } from "./methods/index.ts";
+import { checkRoom } from "./source-run.ts";
 import { CIRCUIT_WORK, type CircuitWork } from "./work.ts";
 
 /** A circuit to look for. */
 export interface FindCircuitOptions extends CircuitWork {
   method: CircuitMethod;
-  /** Parameters of the method by name; see `circuitParameters`. */
+  /** Parameters of the method by name; see `circuitParameters` of methods/index.ts. */
   params?: Readonly<Record<string, unknown>> | undefined;
   /** Edges that the result holds, those with the largest absolute scores; default all up to 5,000, and 1,000 beyond. */
   edges?: number | "all" | undefined;
@@ -51,65 +47,14 @@ const OPTIONS: Rules<FindCircuitOptions> = {
   source: ANYTHING,
 };
 
-/** Parameters of each method. */
-export const circuitParameters = {
-  eap: z.object({}),
-  "eap-ig": z.object({
-    steps: z
-      .int()
-      .min(1)
-      .max(1_000)
-      .default(5)
-      .describe("runs on the way from the corrupt prompt's embedding to the clean one's"),
-  }),
-  exact: z.object({}),
-} as const satisfies Record<CircuitMethod, z.ZodObject>;
-
-/** Edges to score on a pair. */
-export interface EdgeWork extends Interrupts {
-  /** Their numbers, in any order. */
-  edges: readonly number[];
-  /** Called with the share of the work that is done, 0 to 1. */
-  onShare(share: number): void;
-}
-
-/** A way of scoring edges. */
-interface Scorer {
-  /** Pairs of so many tokens that are scored together. */
-  together(length: number, params: Parameters): number;
-  /** Scores by pair, in the order of the edges: the metric with the edge corrupted less the clean one, or an estimate of it. */
-  score(batch: PairBatch, params: Parameters, work: EdgeWork): Promise<PairScores[]>;
-}
-
-type Parameters = Readonly<Record<string, number>>;
-
-const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
-  eap: {
-    together: (length) => pairsPerBatch(length, 1),
-    score: (batch, _, work) => estimates(batch, [1], work),
-  },
-  "eap-ig": {
-    together: (length, { steps }) => pairsPerBatch(length, steps!),
-    score: (batch, { steps }, work) =>
-      estimates(
-        batch,
-        Array.from({ length: steps! }, (_, k) => (k + 1) / steps!),
-        work,
-      ),
-  },
-  exact: {
-    together: () => 1,
-    score: async (batch, _, work) => [await exactScores(batch, work)],
-  },
-};
-
 /**
  * Scores a model's edges by what becomes of the metric when an edge carries the corrupt prompt's output: negative where the edge
  * helps the answer, of kl and loss positive.
  *
  * exact: the metric of the run with that edge alone corrupted, less the clean one; one run an edge.
  * eap: its first-order estimate on the clean run. eap-ig: with the gradient's mean over `steps` runs whose embedding moves from the
- * corrupt prompt's to the clean one's.
+ * corrupt prompt's to the clean one's. eap-ig-activations: for the edges out of the embedding, the heads of a layer, or an MLP, over
+ * runs in which the outputs of those alone move, so that the edges out of them add up to the effect of corrupting them together.
  * @returns a circuit file's content: the edges by falling absolute score, means over the pairs
  * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, exact scores of more than 5,000 edges,
  * and kl estimated on the clean run alone
@@ -140,7 +85,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
 /** Scores of edges by pair. */
 export interface ScoredPairs {
   readonly graph: EdgeGraph;
-  readonly params: Readonly<Record<string, number>>;
+  readonly params: CircuitParameters;
   /** Numbers of the edges that were scored, ascending. */
   readonly edges: readonly number[];
   readonly byPair: readonly PairScores[];
@@ -180,55 +125,6 @@ function batchesOf(pairs: readonly TokenPair[], together: (length: number) => nu
   return [...byLength].flatMap(([length, places]) => {
     const size = together(length);
     return Array.from({ length: Math.ceil(places.length / size) }, (_, b) => places.slice(b * size, (b + 1) * size));
-  });
-}
-
-/** Exact scores on one pair. */
-async function exactScores({ model, graph, pairs, metric }: PairBatch, work: EdgeWork): Promise<PairScores> {
-  const pair = pairs[0]!;
-  const clean = await runSources(model, pair, "clean", work);
-  try {
-    const corrupt = await runSources(model, pair, "corrupt", work);
-    try {
-      const onEdges = (done: number): void => work.onShare(done / work.edges.length);
-      const measure = pairMeasure(metric, pair, clean.logits);
-      const split = { model, graph, pair, clean, corrupt, measure };
-      const scores = await exactEffects(split, work.edges, { ...work, onEdges });
-      return {
-        clean: measure(clean.logits)[0]!,
-        corrupt: measure(corrupt.logits)[0]!,
-        differences: { clean: clean.difference, corrupt: corrupt.difference },
-        scores,
-      };
-    } finally {
-      corrupt.dispose();
-    }
-  } finally {
-    clean.dispose();
-  }
-}
-
-/** Estimates from gradients, of which the scores asked for are kept. */
-async function estimates(batch: PairBatch, shares: readonly number[], work: EdgeWork): Promise<PairScores[]> {
-  const byPair = await gradientScores(batch, { ...work, shares });
-  if (work.edges.length === batch.graph.size) return byPair;
-  return byPair.map(({ scores, ...rest }) => ({ ...rest, scores: Float64Array.from(work.edges, (e) => scores[e]!) }));
-}
-
-/** A method's parameters, checked and complete. @throws HeadscopeError (usage) for one that it lacks or a value outside its range */
-export function parseCircuitParameters(
-  method: CircuitMethod,
-  raw: Readonly<Record<string, unknown>> = {},
-): Readonly<Record<string, number>> {
-  return parseParameters(`method ${method}`, circuitParameters[method], raw) as Record<string, number>;
-}
-
-/** @throws HeadscopeError (usage) for kl estimated on the clean run alone, where it is at its least and its gradient 0 */
-function checkGradient(method: CircuitMethod, { steps = 1 }: Parameters, metric: MetricName): void {
-  if (metric !== "kl" || method === "exact" || steps > 1) return;
-  throw new HeadscopeError("usage", `on the clean run the gradient of kl is 0, so ${method} scores no edge by it`, {
-    remedy: "choose eap-ig with several steps, exact, or another metric",
-    field: "metric",
   });
 }
 

@@ -1,5 +1,6 @@
 import { parseCircuit } from "../../circuits/edges/circuit-list.ts";
-import { findCircuit, parseCircuitParameters } from "../../circuits/edges/find-circuit.ts";
+import { findCircuit } from "../../circuits/edges/find-circuit.ts";
+import { parseCircuitParameters } from "../../circuits/edges/methods/index.ts";
 import { circuitCurve, runCircuit } from "../../circuits/edges/run-circuit.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";

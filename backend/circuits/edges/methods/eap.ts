@@ -1,44 +1,27 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { MetricName } from "../../common/metrics.ts";
-import { notFinite } from "../../hooks/finite.ts";
-import { backward } from "../../models/backward/backward.ts";
-import type { BackwardStep } from "../../models/backward/step.ts";
-import { storeRun } from "../../models/backward/stored-run.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
-import type { Model } from "../../models/model.ts";
-import { blockHook } from "../../models/transformer/hook-points.ts";
-import { tf } from "../../runtime/tf.ts";
-import { evenBatches, type Interrupts } from "../batches.ts";
-import { metricGradient, metricValues, pairMetric } from "../metrics/measure.ts";
-import type { TokenPair } from "../pairs.ts";
-import type { EdgeGraph } from "./graph.ts";
-import { behindNorm } from "./split-block.ts";
-
-/** Pairs of one length, whose runs are rows of a batch. */
-export interface PairBatch {
-  readonly model: Model;
-  readonly graph: EdgeGraph;
-  readonly pairs: readonly TokenPair[];
-  readonly metric: MetricName;
-}
+import { notFinite } from "../../../hooks/finite.ts";
+import { backward } from "../../../models/backward/backward.ts";
+import type { BackwardStep } from "../../../models/backward/step.ts";
+import { storeRun } from "../../../models/backward/stored-run.ts";
+import { forwardInTurns } from "../../../models/forward/turns.ts";
+import type { Affine } from "../../../models/forward/types.ts";
+import { blockHook } from "../../../models/transformer/hook-points.ts";
+import { tf } from "../../../runtime/tf.ts";
+import { evenBatches, type Interrupts } from "../../batches.ts";
+import { metricGradient, metricValues, pairMetric } from "../../metrics/measure.ts";
+import type { TokenPair } from "../../pairs.ts";
+import { behindNorm } from "../split-block.ts";
+import type { PairBatch, PairScores } from "./batch.ts";
+import type { Ends, Way, Ways } from "./ways.ts";
 
 /** Runs whose mean gradient an estimate takes. */
 export interface GradientRuns extends Interrupts {
-  /** Shares of the way from the corrupt prompt's embedding to the clean one's: a run each; 1 is the clean run. */
+  /** Shares of the way from the corrupt activations to the clean ones: a run each; 1 is the clean run. */
   readonly shares: readonly number[];
+  /** Runs of which the edges from sources take the mean, made from the pairs' embeddings in the clean and in the corrupt run. */
+  readonly ways: (embeds: Ends) => Promise<Ways>;
   /** Called with the share of the work that is done, 0 to 1. */
   onShare(share: number): void;
-}
-
-/** Scores of edges on one pair, and figures of its whole runs. */
-export interface PairScores {
-  /** The metric. */
-  readonly clean: number;
-  readonly corrupt: number;
-  /** logit(answer) - logit(wrong), whatever is measured. */
-  readonly differences: { readonly clean: number; readonly corrupt: number };
-  /** By edge that was scored. */
-  readonly scores: Float64Array;
 }
 
 /** Tokens of all runs of a batch: enough for products to be fast. */
@@ -59,41 +42,78 @@ export function pairsPerBatch(length: number, runs: number): number {
  * @see Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery; Hanna et al. 2024, Have Faith in Faithfulness
  */
 export async function gradientScores(batch: PairBatch, runs: GradientRuns): Promise<PairScores[]> {
-  const { model, graph, pairs, metric } = batch;
-  const { n_layers } = model.config;
-  const { shares, onLayer, turn, onShare } = runs;
   const { sides, cleanLogits, embeds, differences } = await sourceRuns(batch, runs);
-  const scores = pairs.map(() => new Float64Array(graph.size));
   try {
-    const parts = evenBatches(shares.length, pairs.length * pairs[0]!.clean.length);
-    for (const [b, { first, count }] of parts.entries()) {
-      const resid = between(embeds, shares.slice(first, first + count));
-      const run = storeRun(model, { resid, startLayer: 0 }, { onLayer });
-      const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
-      const clean = tf.tidy(() => repeated(cleanLogits, count));
-      const { gradient } = metricGradient(run.logits, pairMetric(metric, rows, clean));
-      try {
-        for (const step of backward(run, gradient, { inputs: true })) {
-          onLayer();
-          addStep(step, batch, (destination, gradients) => {
-            const values = products(batch, destination, { gradients, differences });
-            const start = graph.firstInto(destination);
-            const edges = values.length / pairs.length;
-            for (let i = 0; i < values.length; i++)
-              scores[Math.floor(i / edges)]![start + (i % edges)]! += values[i]! / shares.length;
-          });
-          onShare((b + (n_layers - step.layer) / n_layers) / parts.length);
-          await turn?.();
-        }
-      } finally {
-        tf.dispose([resid, gradient, clean]);
-        run.dispose();
+    const scores = batch.pairs.map(() => new Float64Array(batch.graph.size));
+    const { ways, dispose } = await runs.ways(embeds);
+    try {
+      for (const [w, way] of ways.entries()) {
+        const onShare = (share: number): void => runs.onShare((w + share) / ways.length);
+        await addWay(way, { batch, cleanLogits, differences, scores }, { ...runs, onShare });
       }
+    } finally {
+      dispose();
     }
+    return scores.map((each, p) => ({ ...sides[p]!, scores: each }));
   } finally {
     tf.dispose([...embeds, differences, cleanLogits]);
   }
-  return scores.map((each, p) => ({ ...sides[p]!, scores: each }));
+}
+
+/** Scores that are being added up. */
+interface Estimate {
+  readonly batch: PairBatch;
+  /** [pairs, 1, outputs] */
+  readonly cleanLogits: Tensor;
+  /** Corrupt less clean output of every source [pairs, sources, positions * d_model]. */
+  readonly differences: Tensor;
+  /** By pair, of all edges. */
+  readonly scores: readonly Float64Array[];
+}
+
+/** Adds the scores of the edges from a way's sources. */
+async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise<void> {
+  const { model, pairs, metric } = estimate.batch;
+  const { n_layers } = model.config;
+  const { shares, onLayer, turn, onShare } = runs;
+  const parts = evenBatches(shares.length, pairs.length * pairs[0]!.clean.length);
+  for (const [b, { first, count }] of parts.entries()) {
+    const start = startOf(way, shares.slice(first, first + count));
+    const { resid, interventions } = start;
+    const run = storeRun(model, { resid, startLayer: way.startLayer }, { onLayer, interventions });
+    const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
+    const clean = tf.tidy(() => repeated(estimate.cleanLogits, count));
+    const { gradient } = metricGradient(run.logits, pairMetric(metric, rows, clean));
+    try {
+      for (const step of backward(run, gradient, { inputs: true })) {
+        onLayer();
+        addStep(step, estimate.batch, (destination, gradients) =>
+          addProducts(estimate, destination, { gradients, sources: way.sources, weight: 1 / shares.length }),
+        );
+        const steps = 1 + n_layers - way.startLayer;
+        onShare((b + (1 + n_layers - step.layer) / steps) / parts.length);
+        await turn?.();
+      }
+    } finally {
+      tf.dispose([gradient, clean]);
+      run.dispose();
+      start.dispose();
+    }
+  }
+}
+
+/** The beginning of a way's runs, each pair at every share [pairs * shares, positions, d_model]. */
+function startOf({ ends, inside }: Way, shares: readonly number[]) {
+  const points = between(ends, shares);
+  const none = new Map<string, Affine>();
+  if (!inside) return { resid: points, interventions: none, dispose: () => points.dispose() };
+  const resid = tf.tidy(() => repeated(inside.stream, shares.length));
+  const gain = tf.zeros([1, 1, 1]);
+  return {
+    resid,
+    interventions: new Map([[inside.name, { gain, bias: points }]]),
+    dispose: () => tf.dispose([resid, gain, points]),
+  };
 }
 
 /** Rows, each so many times [rows * count, ...]; inside a tidy. */
@@ -103,8 +123,8 @@ function repeated(x: Tensor, count: number): Tensor {
   return tf.reshape(tf.tile(apart, [1, count, ...rest.map(() => 1)]), [rows * count, ...rest]);
 }
 
-/** Embeddings on the way from corrupt to clean [pairs * shares, positions, d_model]. @param embeds clean and corrupt [pairs, positions, d_model] */
-function between([clean, corrupt]: readonly [Tensor, Tensor], shares: readonly number[]): Tensor {
+/** Activations on the way from corrupt to clean [pairs * shares, positions, d_model]. */
+function between([clean, corrupt]: Ends, shares: readonly number[]): Tensor {
   return tf.tidy(() => {
     const [pairs, positions, d_model] = clean.shape as [number, number, number];
     const way = tf.tensor4d([...shares], [1, shares.length, 1, 1]);
@@ -130,18 +150,27 @@ function addStep(
   });
 }
 
-/** Scores of the edges into consecutive destinations, [pairs][destinations][sources] in a row. */
-function products(
-  { graph, pairs }: PairBatch,
+/** Adds the products of the edges from some sources into consecutive destinations. @param destination place of the first */
+function addProducts(
+  { batch: { graph, pairs }, differences, scores }: Estimate,
   destination: number,
-  { gradients, differences }: { gradients: Tensor; differences: Tensor },
-): ArrayLike<number> {
-  return tf.tidy(() => {
-    const [destinations, rows, width] = gradients.shape as [number, number, number];
-    const sources = graph.sourcesOf(graph.destinations[destination]!);
+  part: { gradients: Tensor; sources: Way["sources"]; weight: number },
+): void {
+  const { gradients, weight } = part;
+  const { first } = part.sources;
+  const [destinations, rows, width] = gradients.shape as [number, number, number];
+  const into = graph.sourcesOf(graph.destinations[destination]!);
+  const count = Math.min(part.sources.count, into - first);
+  if (count <= 0) return;
+  const values = tf.tidy(() => {
     const byPair = tf.sum(tf.reshape(gradients, [destinations, pairs.length, rows / pairs.length, width]), 2);
-    const own = tf.slice(differences, [0, 0, 0], [pairs.length, sources, width]);
-    return tf.matMul(tf.transpose(byPair, [1, 0, 2]), own, false, true).dataSync();
+    const own = tf.slice(differences, [0, first, 0], [pairs.length, count, width]);
+    return tf.matMul(tf.transpose(byPair, [1, 0, 2]), own, false, true).dataSync(); // [pairs, destinations, count]
+  });
+  const start = graph.firstInto(destination) + first;
+  scores.forEach((own, p) => {
+    for (let d = 0; d < destinations; d++)
+      for (let s = 0; s < count; s++) own[start + d * into + s]! += weight * values[(p * destinations + d) * count + s]!;
   });
 }
 

@@ -1,18 +1,20 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { forward } from "../../models/forward/forward.ts";
-import type { Model } from "../../models/model.ts";
-import { gatherRows } from "../../runtime/ops.ts";
-import { tf } from "../../runtime/tf.ts";
-import { evenBatches, type Interrupts } from "../batches.ts";
-import { logitsOf } from "../loss.ts";
-import type { TokenPair } from "../pairs.ts";
-import type { Destination, EdgeGraph } from "./graph.ts";
-import { HEAD_INPUTS } from "./graph.ts";
-import { rotationsOf, SplitLayer } from "./layer-stages.ts";
-import type { SourceRun } from "./source-run.ts";
+import { forward } from "../../../models/forward/forward.ts";
+import type { Model } from "../../../models/model.ts";
+import { gatherRows } from "../../../runtime/ops.ts";
+import { tf } from "../../../runtime/tf.ts";
+import { evenBatches, type Interrupts } from "../../batches.ts";
+import { logitsOf } from "../../loss.ts";
+import { pairMeasure } from "../../metrics/measure.ts";
+import type { TokenPair } from "../../pairs.ts";
+import type { Destination, EdgeGraph } from "../graph.ts";
+import { HEAD_INPUTS } from "../graph.ts";
+import { rotationsOf, SplitLayer } from "../layer-stages.ts";
+import { runSources, type SourceRun } from "../source-run.ts";
+import type { EdgeWork, PairBatch, PairScores } from "./batch.ts";
 
 /** A pair's two whole runs, taken apart. */
-export interface SplitPair {
+interface SplitPair {
   readonly model: Model;
   readonly graph: EdgeGraph;
   readonly pair: TokenPair;
@@ -34,13 +36,38 @@ interface EdgeEnds {
   destination: Destination;
 }
 
+/** Exact scores on a batch of one pair. */
+export async function exactScores({ model, graph, pairs, metric }: PairBatch, work: EdgeWork): Promise<PairScores> {
+  const pair = pairs[0]!;
+  const clean = await runSources(model, pair, "clean", work);
+  try {
+    const corrupt = await runSources(model, pair, "corrupt", work);
+    try {
+      const onEdges = (done: number): void => work.onShare(done / work.edges.length);
+      const measure = pairMeasure(metric, pair, clean.logits);
+      const split = { model, graph, pair, clean, corrupt, measure };
+      const scores = await exactEffects(split, work.edges, { ...work, onEdges });
+      return {
+        clean: measure(clean.logits)[0]!,
+        corrupt: measure(corrupt.logits)[0]!,
+        differences: { clean: clean.difference, corrupt: corrupt.difference },
+        scores,
+      };
+    } finally {
+      corrupt.dispose();
+    }
+  } finally {
+    clean.dispose();
+  }
+}
+
 /**
  * The metric with one edge alone corrupted, less the clean metric, by edge. Up to the edge's destination that run is the clean one,
  * and behind it nothing is patched: the edges into a layer are rows of a batch that starts there.
  * @param edges numbers of the edges
  * @param onEdges called with the number of edges done
  */
-export async function exactEffects(
+async function exactEffects(
   split: SplitPair,
   edges: readonly number[],
   { onLayer, turn, onEdges }: Interrupts & { onEdges: (done: number) => void },
@@ -102,7 +129,7 @@ export async function exactEffects(
 }
 
 /** Corrupt less clean output of every source [sources, positions * d_model]. */
-export function sourceDifferences({ clean, corrupt }: Pick<SplitPair, "clean" | "corrupt">): Tensor {
+function sourceDifferences({ clean, corrupt }: Pick<SplitPair, "clean" | "corrupt">): Tensor {
   return tf.tidy(() => {
     const flat = (x: Tensor, sources: number): Tensor => tf.reshape(x, [sources, -1]);
     const parts = clean.heads.flatMap((heads, l) => {
