@@ -80,7 +80,7 @@ export const PREFILLS = ["masked", "dense"] as const;
 export type Prefill = (typeof PREFILLS)[number];
 
 /** Ways of scoring a model's edges. */
-export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact"] as const;
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 
@@ -89,7 +89,7 @@ export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as cons
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 
-/** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
+/** Edges up to which `exact` and `acdc` take a run each, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
 export const KEPT_EDGES = 1_000;

@@ -110,13 +110,14 @@ describe("circuit find and circuit run", () => {
   });
 
   test.each([
-    ["an unknown method", ["--method", "acdc"], /--method cannot be "acdc"/],
+    ["an unknown method", ["--method", "sp"], /--method cannot be "sp"/],
     [
       "a parameter of another method",
       ["--method", "eap", "--param", "steps=5"],
       /unknown parameter "steps" of method eap/,
     ],
     ["no steps", ["--method", "eap-ig", "--param", "steps=0"], /steps.*cannot be "0"/],
+    ["no threshold", ["--method", "acdc", "--param", "threshold=0"], /threshold.*cannot be "0"/],
     ["no edges", ["--method", "eap", "--edges", "0"], /--edges cannot be "0"/],
     ["an unknown metric", ["--method", "eap", "--metric", "f1"], /--metric cannot be "f1"/],
     ["kl from one gradient", ["--method", "eap", "--metric", "kl"], /gradient of kl is 0/],

@@ -7,9 +7,10 @@ import { Random } from "../../common/random.ts";
 import type { Model } from "../../models/model.ts";
 import { edgeSet, namedEdges, parseScoredCircuit } from "../edges/circuit-list.ts";
 import { curveAreas } from "../edges/faithfulness.ts";
-import { meanScores, scorePairs, strongest } from "../edges/find-circuit.ts";
 import type { EdgeGraph } from "../edges/graph.ts";
+import { isEstimate } from "../edges/methods/index.ts";
 import { firstOf, measureCircuits } from "../edges/run-circuit.ts";
+import { meanScores, scorePairs, strongest } from "../edges/score-pairs.ts";
 import { CircuitSession } from "../edges/session.ts";
 import { CIRCUIT_WORK, type CircuitWork, workOf } from "../edges/work.ts";
 import { meanOf } from "../means.ts";
@@ -78,7 +79,7 @@ interface Evaluation {
  * faithfulness: its share of the clean prompts' advantage. completeness: 1 less that of all other edges together. minimality: the
  * share of its edges without which it loses 0.01 of faithfulness or more. random: faithfulness of random circuits with as many edges
  * into every layer. stability: overlap with the circuits of its size that its method finds on resamples of the pairs; null of one
- * pair, and of exact scores, which take a run an edge. others: faithfulness on other pairs.
+ * pair, and of exact scores and acdc, which take a run an edge. others: faithfulness on other pairs.
  * @throws HeadscopeError as `runCircuit`, and (input) for pairs whose two sides have the same metric
  * @see Wang et al. 2023, Interpretability in the Wild, section 4; Shi et al. 2024 for tests against random circuits
  */
@@ -187,7 +188,7 @@ async function stabilityOf(
   { method, metric, params }: Circuit,
   resampled: readonly (readonly number[])[],
 ): Promise<CircuitEvaluation["stability"]> {
-  if (options.pairs.length < 2 || method === "exact") return null;
+  if (options.pairs.length < 2 || !isEstimate(method)) return null;
   const scored = await scorePairs(model, { ...workOf(options), method, metric, params });
   const overlaps = resampled.map((sample) => {
     const scores = meanScores(

@@ -20,10 +20,25 @@ export const circuitParameters = {
     steps: steps.describe("runs on the way from a layer's corrupt outputs to its clean ones"),
   }),
   exact: z.object({}),
+  acdc: z.object({
+    threshold: z
+      .number()
+      .positive()
+      .default(0.01)
+      .describe("change of the metric below which an edge is removed, of kl its rise; in the metric's unit"),
+  }),
 } as const satisfies Record<CircuitMethod, z.ZodObject>;
 
 /** Parameters of a method, checked and complete. */
 export type CircuitParameters = Readonly<Record<string, number>>;
+
+/** A method that scores every edge by itself. */
+export type ScoringMethod = Exclude<CircuitMethod, "acdc">;
+
+/** True of methods that estimate scores from gradients: all edges from a few runs, not a run each. */
+export function isEstimate(method: CircuitMethod): method is Exclude<ScoringMethod, "exact"> {
+  return method.startsWith("eap");
+}
 
 /** A way of scoring edges. */
 interface Scorer {
@@ -34,7 +49,7 @@ interface Scorer {
 }
 
 /** The methods that score edges pair by pair. */
-export const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
+export const SCORERS: Readonly<Record<ScoringMethod, Scorer>> = {
   eap: {
     together: (length) => pairsPerBatch(length, 1),
     score: (batch, _, work) =>
@@ -82,7 +97,7 @@ export function parseCircuitParameters(
 
 /** @throws HeadscopeError (usage) for kl estimated on the clean run alone, where it is at its least and its gradient 0 */
 export function checkGradient(method: CircuitMethod, { steps = 1 }: CircuitParameters, metric: MetricName): void {
-  if (metric !== "kl" || !method.startsWith("eap") || steps > 1) return;
+  if (metric !== "kl" || !isEstimate(method) || steps > 1) return;
   throw new HeadscopeError("usage", `on the clean run the gradient of kl is 0, so ${method} scores no edge by it`, {
     remedy: "choose eap-ig with several steps, exact, or another metric",
     field: "metric",
