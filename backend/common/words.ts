@@ -84,6 +84,11 @@ export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact", 
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 
+/** Parts of a model that a circuit is found by. */
+export const CIRCUIT_LEVELS = ["edge", "node"] as const;
+/** One of `CIRCUIT_LEVELS`. */
+export type CircuitLevel = (typeof CIRCUIT_LEVELS)[number];
+
 /** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
 export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
 /** One of `CIRCUIT_EXPORTS`. */
@@ -93,6 +98,8 @@ export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
 export const KEPT_EDGES = 1_000;
+/** Heads and MLPs that a circuit found by nodes holds beyond that. */
+export const KEPT_NODES = 50;
 
 /** Groups of edges whose scores are added up, by the part of the model that they go into or come from. */
 export const EDGE_GROUPS = ["into q", "into k", "into v", "into mlp", "into logits", "from embed", "from head", "from mlp"] as const; // biome-ignore format: a table

@@ -15,6 +15,7 @@ import {
   SCORERS,
   type ScoringMethod,
 } from "./methods/index.ts";
+import type { ScoredEdge } from "./methods/nodes.ts";
 import { checkRoom } from "./source-run.ts";
 import type { CircuitWork } from "./work.ts";
 
@@ -109,12 +110,6 @@ function checkFinite(scores: Float64Array, edges: readonly number[], graph: Edge
   throw new HeadscopeError("input", `the score of ${from} -> ${to} is no number`, {
     remedy: "look at the model's weights: they are damaged, or its training diverged",
   });
-}
-
-/** An edge's number and score. */
-export interface ScoredEdge {
-  readonly edge: number;
-  readonly score: number;
 }
 
 /** Means of scores over pairs. @param edges their numbers, in the order of the scores */

@@ -79,7 +79,7 @@ interface Evaluation {
  * faithfulness: its share of the clean prompts' advantage. completeness: 1 less that of all other edges together. minimality: the
  * share of its edges without which it loses 0.01 of faithfulness or more. random: faithfulness of random circuits with as many edges
  * into every layer. stability: overlap with the circuits of its size that its method finds on resamples of the pairs; null of one
- * pair, and of exact scores and acdc, which take a run an edge. others: faithfulness on other pairs.
+ * pair, of circuits found by nodes, and of exact scores and acdc, which take a run an edge. others: faithfulness on other pairs.
  * @throws HeadscopeError as `runCircuit`, and (input) for pairs whose two sides have the same metric
  * @see Wang et al. 2023, Interpretability in the Wild, section 4; Shi et al. 2024 for tests against random circuits
  */
@@ -185,10 +185,10 @@ function evenly<T>(list: readonly T[], most: number): T[] {
 /** Overlap with the circuits of its size that its method finds on resamples of the pairs. */
 async function stabilityOf(
   { model, edges, options }: Evaluation,
-  { method, metric, params }: Circuit,
+  { method, metric, level, params }: Circuit,
   resampled: readonly (readonly number[])[],
 ): Promise<CircuitEvaluation["stability"]> {
-  if (options.pairs.length < 2 || !isEstimate(method)) return null;
+  if (options.pairs.length < 2 || level === "node" || !isEstimate(method)) return null;
   const scored = await scorePairs(model, { ...workOf(options), method, metric, params });
   const overlaps = resampled.map((sample) => {
     const scores = meanScores(

@@ -5,7 +5,7 @@ import { circuitCurve, runCircuit } from "../../circuits/edges/run-circuit.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { METRICS, type MetricName } from "../../common/metrics.ts";
-import type { CircuitMethod } from "../../common/words.ts";
+import type { CircuitLevel, CircuitMethod } from "../../common/words.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { formatJson, readJson } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
@@ -28,12 +28,14 @@ export interface CircuitFindOptions extends CircuitPairOptions {
   param?: string[];
   edges?: number | "all";
   edgesFrom?: string;
+  level?: CircuitLevel;
+  nodes?: number;
   out?: string;
 }
 
 /** Scores edges. */
 export async function findCommand(context: Context, options: CircuitFindOptions): Promise<void> {
-  const { method, metric, edges, edgesFrom, out, pairFile, prependBos } = options;
+  const { method, metric, level, nodes, edges, edgesFrom, out, pairFile, prependBos } = options;
   const params = readPairs(options.param ?? []);
   parseCircuitParameters(method, params); // before the model is loaded, which takes seconds
   if (out !== undefined) await refuseFolder(out);
@@ -43,7 +45,7 @@ export async function findCommand(context: Context, options: CircuitFindOptions)
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const kept = edges === undefined ? {} : { edges };
-    const circuit = await findCircuit(model, { pairs, method, metric, params, signal, progress, ...kept, ...named });
+    const circuit = await findCircuit(model, { pairs, method, metric, params, level, nodes, signal, progress, ...kept, ...named });
     signal.throwIfAborted();
     if (out !== undefined) await writeFileAtomic(out, `${formatJson(circuit)}\n`);
     await context.print(circuit, () => circuitText(circuit, model.ref, out));

@@ -1,6 +1,6 @@
 import { Argument, type Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
-import { CIRCUIT_EXPORTS, CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
+import { CIRCUIT_EXPORTS, CIRCUIT_LEVELS, CIRCUIT_METHODS, KEPT_EDGES, KEPT_NODES, MANY_EDGES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { integer, modelOptions, oneOf, paramOption, real, seedOption, wholeNumbers } from "../options.ts";
 
@@ -17,10 +17,20 @@ export function register(program: Command, runs: Runs): void {
       `edges to keep, those with the largest scores, or all (default: all up to ${MANY_EDGES}, ${KEPT_EDGES} beyond)`,
       edgeCount,
     )
-    .option("--edges-from <file>", "score only the edges of this circuit")
+    .option("--edges-from <file>", "score only the edges of this circuit; acdc begins with them")
+    .option(
+      "--level <level>",
+      "edge, or node: heads and MLPs by their whole output, with all edges between them (default: edge)",
+      oneOf("--level", CIRCUIT_LEVELS),
+    )
+    .option(
+      "--nodes <n>",
+      `of the level node: heads and MLPs to keep (default: all up to ${MANY_EDGES} edges, ${KEPT_NODES} beyond)`,
+      integer("--nodes", 1),
+    )
     .option("--out <file>", "where to write the circuit");
   runs(
-    paramOption(find, "a parameter of the method, such as steps=5; may be repeated"),
+    paramOption(find, "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated"),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
 

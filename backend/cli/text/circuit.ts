@@ -9,15 +9,16 @@ const right = (head: string) => ({ head, align: "right" as const });
 
 /** A circuit for people: its strongest edges, and sums by where edges go and come from. @param out the file it is in */
 export function circuitText(circuit: Circuit, ref: string, out?: string): string {
-  const { method, metric = METRICS[0], clean, corrupt, total, edges, totals, notes = [] } = circuit;
-  const strongest = edges.slice(0, EDGES_SHOWN).map(({ from, to, score }) => [`${from} -> ${to}`, signed(score)]);
+  const { method, metric = METRICS[0], clean, corrupt, total, edges, nodes, totals, notes = [] } = circuit;
+  const parts = nodes ?? edges.map(({ from, to, score }) => ({ node: `${from} -> ${to}`, score }));
+  const strongest = parts.slice(0, EDGES_SHOWN).map(({ node, score }) => [node, signed(score)]);
   const groups = EDGE_GROUPS.flatMap((group) => {
     const sums = totals[group];
     return sums ? [[group, count(sums.edges), signed(sums.sum), number(sums.sumAbs)]] : [];
   });
   return [
-    `${bold(`edges by ${method}`)} in ${ref}: ${metric} ${number(clean)} clean, ${number(corrupt)} corrupt; ${count(edges.length)} of ${count(total)} edges kept`,
-    table([{ head: "edge" }, right("score")], strongest, "  "),
+    `${bold(`${nodes ? `${count(nodes.length)} nodes` : "edges"} by ${method}`)} in ${ref}: ${metric} ${number(clean)} clean, ${number(corrupt)} corrupt; ${count(edges.length)} of ${count(total)} edges kept`,
+    table([{ head: nodes ? "node" : "edge" }, right("score")], strongest, "  "),
     "",
     table([{ head: "edges" }, right("number"), right("sum"), right("sum of sizes")], groups, "  "),
     ...notes.map((note) => dim(`  ${note}`)),

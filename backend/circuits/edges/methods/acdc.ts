@@ -2,6 +2,7 @@ import { METRICS, type MetricName } from "../../../common/metrics.ts";
 import type { EdgeSet } from "../assembled-run.ts";
 import { edgeSet } from "../circuit-list.ts";
 import type { CircuitSession } from "../session.ts";
+import type { ScoredEdge } from "./nodes.ts";
 
 /** A search by removal. */
 export interface AcdcOptions {
@@ -29,10 +30,10 @@ const TOGETHER = 8;
 export async function acdc(
   session: CircuitSession,
   { edges, threshold, metric = METRICS[0], onEdges }: AcdcOptions,
-): Promise<{ edge: number; score: number }[]> {
+): Promise<ScoredEdge[]> {
   const order = edges.toSorted((a, b) => b - a);
   const goes = (change: number): boolean => (metric === "kl" ? change : Math.abs(change)) < threshold;
-  const kept: { edge: number; score: number }[] = [];
+  const kept: ScoredEdge[] = [];
   let own = edgeSet(session.graph, edges);
   let [value] = await meansOf(session, [own]);
   for (let next = 0; next < order.length; ) {
