@@ -87,6 +87,24 @@ describe("circuit find and circuit run", () => {
     expect(stdout).toMatch(/loss \d/);
   });
 
+  test("remove edges by acdc, and score whole nodes", async () => {
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair];
+    const removed = await json<Circuit>([...find, "--method", "acdc", "--param", "threshold=0.5"]);
+    expect(removed.params).toEqual({ threshold: 0.5 });
+    expect(removed.edges.map(({ from, to }) => `${from} -> ${to}`).toSorted()).toEqual([
+      "a0.h0 -> a1.h1<k>",
+      "a1.h1 -> logits",
+      "embed -> a0.h0<v>",
+    ]);
+    const nodes = [...find, "--method", "exact", "--level", "node", "--nodes", "2"];
+    const found = await json<Circuit>(nodes);
+    expect(found.nodes?.map(({ node }) => node).toSorted()).toEqual(["a0.h0", "a1.h1"]);
+    const { stdout } = await headscope(nodes);
+    expect(stdout).toMatch(/2 nodes by exact/);
+    const refused = await headscope([...nodes, "--edges", "3"]);
+    expect(refused.code).toBe(2);
+  });
+
   test("warns of a clean prompt that does not prefer its answer, with the numbers", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
     const { notes } = await json<CircuitRunResult>([

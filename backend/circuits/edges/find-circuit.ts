@@ -87,7 +87,7 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
     params,
     ...meanOf(sides),
     total: graph.size,
-    ...(nodes ? { level: "node", nodes: [...nodes] } : {}),
+    ...(nodes ? { level: "node" as const, nodes: [...nodes] } : {}),
     edges: strongest(scored, nodes ? "all" : kept).map(({ edge, score }) => ({ ...graph.name(edge), score })),
     totals: totalsOf(graph, scored),
     ...(notes.length > 0 ? { notes } : {}),
@@ -146,7 +146,8 @@ async function byNode(model: Model, options: FindCircuitOptions): Promise<Found>
       remedy: "leave the level out, or score nodes by eap-ig or exact",
       field: "level",
     });
-  const found = method === "exact" ? await exactNodes(model, options) : await estimatedNodes(model, { ...options, method });
+  const found =
+    method === "exact" ? await exactNodes(model, options) : await estimatedNodes(model, { ...options, method });
   const { graph, all, ...rest } = found;
   const nodes = strongestNodes(all, count ?? (graph.size <= MANY_EDGES ? undefined : KEPT_NODES));
   const scored = edgesBetween(graph, nodes, all.find(({ node }) => node === "embed")!.score);

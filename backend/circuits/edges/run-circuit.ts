@@ -46,7 +46,9 @@ export async function runCircuit(model: Model, options: CircuitRunOptions): Prom
   const graph = new EdgeGraph(model.config);
   const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
   const edges = firstOf(named, options.edges ?? named.edges.length, graph);
-  const { clean, corrupt, metrics, notes } = await measureCircuits(model, withMetric(options, named), [edgeSet(graph, edges)]);
+  const { clean, corrupt, metrics, notes } = await measureCircuits(model, withMetric(options, named), [
+    edgeSet(graph, edges),
+  ]);
   const metric = metrics[0]!;
   const faithfulness = faithfulnessOf(metric, { clean, corrupt });
   return { clean, corrupt, metric, faithfulness, edges: edges.length, total: graph.size, ...(notes && { notes }) };

@@ -100,7 +100,9 @@ export async function runSources(
     });
     const [heads, rests] = [outputs.map((o) => o.heads), outputs.map((o) => o.rest)];
     const logits = tf.clone(result.logits!);
-    const all = [...new Set([logits, ...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end])];
+    const all = [
+      ...new Set([logits, ...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end]),
+    ];
     return { difference, logits, pre, mid, end, heads, rests, mlps, dispose: () => tf.dispose(all) };
   } finally {
     result.dispose();

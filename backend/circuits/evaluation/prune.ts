@@ -63,7 +63,13 @@ export async function pruneCircuit(model: Model, options: PruneCircuitOptions): 
     return {
       ...circuit,
       edges: circuit.edges.filter((edge) => names.has(keyOf(edge))),
-      pruned: { faithfulness: await pruning.faithfulness(kept), target, metric, from: edges.length, runs: pruning.runs },
+      pruned: {
+        faithfulness: await pruning.faithfulness(kept),
+        target,
+        metric,
+        from: edges.length,
+        runs: pruning.runs,
+      },
     };
   } finally {
     session.dispose();

@@ -71,7 +71,18 @@ export interface CircuitEvaluateOptions extends CircuitPairOptions {
 
 /** Evaluates a circuit, and writes its report. */
 export async function evaluateCommand(context: Context, options: CircuitEvaluateOptions): Promise<void> {
-  const { circuit: file, metric, edges, draws, resamples, seed, out, pairFile, prependBos, others: files = [] } = options;
+  const {
+    circuit: file,
+    metric,
+    edges,
+    draws,
+    resamples,
+    seed,
+    out,
+    pairFile,
+    prependBos,
+    others: files = [],
+  } = options;
   const circuit = await readJson(file, "circuit file");
   await withModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);

@@ -45,7 +45,18 @@ export async function findCommand(context: Context, options: CircuitFindOptions)
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const kept = edges === undefined ? {} : { edges };
-    const circuit = await findCircuit(model, { pairs, method, metric, params, level, nodes, signal, progress, ...kept, ...named });
+    const circuit = await findCircuit(model, {
+      pairs,
+      method,
+      metric,
+      params,
+      level,
+      nodes,
+      signal,
+      progress,
+      ...kept,
+      ...named,
+    });
     signal.throwIfAborted();
     if (out !== undefined) await writeFileAtomic(out, `${formatJson(circuit)}\n`);
     await context.print(circuit, () => circuitText(circuit, model.ref, out));

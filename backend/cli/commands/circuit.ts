@@ -1,6 +1,13 @@
 import { Argument, type Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
-import { CIRCUIT_EXPORTS, CIRCUIT_LEVELS, CIRCUIT_METHODS, KEPT_EDGES, KEPT_NODES, MANY_EDGES } from "../../common/words.ts";
+import {
+  CIRCUIT_EXPORTS,
+  CIRCUIT_LEVELS,
+  CIRCUIT_METHODS,
+  KEPT_EDGES,
+  KEPT_NODES,
+  MANY_EDGES,
+} from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { integer, modelOptions, oneOf, paramOption, real, seedOption, wholeNumbers } from "../options.ts";
 
@@ -30,7 +37,10 @@ export function register(program: Command, runs: Runs): void {
     )
     .option("--out <file>", "where to write the circuit");
   runs(
-    paramOption(find, "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated"),
+    paramOption(
+      find,
+      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+    ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
 

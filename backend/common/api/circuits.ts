@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
 import { METRICS } from "../metrics.ts";
-import { CIRCUIT_LEVELS, CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
+import { CIRCUIT_LEVELS, CIRCUIT_METHODS, CIRCUIT_VERDICTS, EDGE_GROUPS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
 import { pairInput } from "./patching.ts";
@@ -169,7 +169,7 @@ export const circuitEvaluation = z.object({
       name: z.string(),
       statement: z.string(),
       check: z.string(),
-      verdict: z.enum(["holds", "does not hold", "undecided"]),
+      verdict: z.enum(CIRCUIT_VERDICTS),
       why: z.string(),
     }),
   ),

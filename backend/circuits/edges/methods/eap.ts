@@ -170,7 +170,8 @@ function addProducts(
   const start = graph.firstInto(destination) + first;
   scores.forEach((own, p) => {
     for (let d = 0; d < destinations; d++)
-      for (let s = 0; s < count; s++) own[start + d * into + s]! += weight * values[(p * destinations + d) * count + s]!;
+      for (let s = 0; s < count; s++)
+        own[start + d * into + s]! += weight * values[(p * destinations + d) * count + s]!;
   });
 }
 

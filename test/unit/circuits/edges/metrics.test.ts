@@ -17,7 +17,9 @@ describe.each(METRICS)("a circuit by %s", (metric) => {
   it("has the clean prompt's metric with all edges and the corrupt one's with none", async () => {
     const model = LOOKUP.model();
     const pair = LOOKUP.pairs[0]!;
-    const [clean, corrupt] = [pair.clean, pair.corrupt].map((row) => forward(model, { tokens: [row], logitsAt: "last" }));
+    const [clean, corrupt] = [pair.clean, pair.corrupt].map((row) =>
+      forward(model, { tokens: [row], logitsAt: "last" }),
+    );
     const expected = [clean!, corrupt!].map(
       ({ logits }) => metricValues(logits!, pairMetric(metric, [pair], clean!.logits))[0]!,
     );
@@ -64,20 +66,23 @@ describe.each(METRICS)("a circuit by %s", (metric) => {
 });
 
 describe("estimates on the clean run", () => {
-  it.each(["logit-diff", "probability-diff", "loss"] as const)("add up to attribution patching by %s", async (metric) => {
-    const model = INDUCTION.model();
-    const pairs = INDUCTION.pairs.slice(0, 2);
-    const { edges } = await findCircuit(model, { pairs, method: "eap", metric, edges: "all" });
-    const { patched, clean } = await patch(model, {
-      ...{ pairs, metric, node: "z", by: "head", direction: "noise", method: "attribution" },
-    });
-    for (const [layer, heads] of patched.entries())
-      for (const [head, value] of heads.entries()) {
-        const out = edges.filter(({ from }) => from === `a${layer}.h${head}`);
-        expect(out.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(value - clean, 4);
-      }
-    model.dispose();
-  });
+  it.each(["logit-diff", "probability-diff", "loss"] as const)(
+    "add up to attribution patching by %s",
+    async (metric) => {
+      const model = INDUCTION.model();
+      const pairs = INDUCTION.pairs.slice(0, 2);
+      const { edges } = await findCircuit(model, { pairs, method: "eap", metric, edges: "all" });
+      const { patched, clean } = await patch(model, {
+        ...{ pairs, metric, node: "z", by: "head", direction: "noise", method: "attribution" },
+      });
+      for (const [layer, heads] of patched.entries())
+        for (const [head, value] of heads.entries()) {
+          const out = edges.filter(({ from }) => from === `a${layer}.h${head}`);
+          expect(out.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(value - clean, 4);
+        }
+      model.dispose();
+    },
+  );
 
   it("are refused of kl, whose gradient is 0 there", async () => {
     const model = LOOKUP.model();
@@ -98,7 +103,10 @@ describe("a circuit found by kl", () => {
     expect(pruned.metric).toBe("kl");
     expect(edges.map(({ from, to }) => `${from} -> ${to}`).toSorted()).toEqual([...LOOKUP.edges].toSorted());
     const options = { pairs, circuit, edges: LOOKUP.edges.length, draws: 1, resamples: 5 };
-    const [own, other] = [await evaluateCircuit(model, options), await evaluateCircuit(model, { ...options, metric: "loss" })];
+    const [own, other] = [
+      await evaluateCircuit(model, options),
+      await evaluateCircuit(model, { ...options, metric: "loss" }),
+    ];
     expect([own.metric, other.metric]).toEqual(["kl", "loss"]);
     for (const { faithfulness } of [own, other]) expect(faithfulness.value).toBeCloseTo(1, 1);
     model.dispose();
