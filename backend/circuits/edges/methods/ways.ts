@@ -14,9 +14,9 @@ export interface Way {
   readonly sources: { readonly first: number; readonly count: number };
   /** First layer that the runs compute. */
   readonly startLayer: number;
-  /** What is interpolated: the stream before the first layer, unless it is put inside it. */
+  /** Activations that are interpolated: of the stream before the first layer, unless they are put inside it. */
   readonly ends: Ends;
-  /** The hook point that it is put at, and the stream before the first layer [pairs, positions, d_model]. */
+  /** The hook point that they are put at, and the stream before the first layer [pairs, positions, d_model]. */
   readonly inside?: { readonly name: string; readonly stream: Tensor };
 }
 
