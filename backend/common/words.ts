@@ -125,20 +125,29 @@ const TONES = {
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
-  // Of a circuit that is evaluated.
-  holds: "good",
-  "does not hold": "bad",
-  undecided: "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;
 
-/** Every verdict that there is. */
+/** Every verdict on a paper's claim. */
 export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
+
+/** Verdicts on what is claimed of a circuit, with their bearing. */
+const CIRCUIT_TONES = { holds: "good", "does not hold": "bad", undecided: "open" } as const satisfies Record<
+  string,
+  Tone
+>;
+
+/** Every verdict on what is claimed of a circuit. */
+export const CIRCUIT_VERDICTS = Object.keys(CIRCUIT_TONES) as (keyof typeof CIRCUIT_TONES)[];
+
+/** Every verdict that a report can hold. */
+export const REPORT_VERDICTS = [...VERDICTS, ...CIRCUIT_VERDICTS] as const;
 
 /** The bearing of a verdict; one of another version leaves its claim open. */
 export function toneOf(verdict: string): Tone {
-  return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
+  const tones: Readonly<Record<string, Tone>> = { ...TONES, ...CIRCUIT_TONES };
+  return Object.hasOwn(tones, verdict) ? tones[verdict]! : "open";
 }
 
 /** Ways to fit a linear classifier. */

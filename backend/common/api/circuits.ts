@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
-import { CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
+import { CIRCUIT_METHODS, CIRCUIT_VERDICTS, EDGE_GROUPS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
 import { pairInput } from "./patching.ts";
@@ -156,7 +156,7 @@ export const circuitEvaluation = z.object({
       name: z.string(),
       statement: z.string(),
       check: z.string(),
-      verdict: z.enum(["holds", "does not hold", "undecided"]),
+      verdict: z.enum(CIRCUIT_VERDICTS),
       why: z.string(),
     }),
   ),

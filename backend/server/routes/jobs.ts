@@ -10,8 +10,8 @@ import { route } from "../http/route.ts";
 const id = z.object({ id: ordinal });
 const requested: readonly RequestedKind[] = requestedKinds;
 
-/** A job with the result that its kind has. */
-const job = jobSummary.extend({ result: z.union(kinds.map(({ result }) => result)).optional() });
+/** A job with the result that its kind has; jobs of earlier versions stay in the list with theirs. */
+const job = jobSummary.extend({ result: z.union([...kinds.map(({ result }) => result), z.unknown()]).optional() });
 
 /** A request of one of the kinds of jobs. */
 function jobRequest(bounds: Bounds) {
