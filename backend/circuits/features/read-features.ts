@@ -71,8 +71,10 @@ export interface LargeFeature extends ActiveFeature {
 
 /** The faithfulness of a dictionary on some prompts, over all their positions. */
 export interface Reconstruction {
-  /** 1 - Σ|x - x̂|² / Σ|x - mean x|²; null where all x are equal. The first position, of large norm, weighs much. */
+  /** 1 - Σ|x - x̂|² / Σ|x - mean x|²; null where all x are equal. */
   readonly explainedVariance: number | null;
+  /** The same without each row's first position, whose stream is often so long that the others hardly count beside it. */
+  readonly explainedVarianceAfterFirst: number | null;
   /** Mean number of active features. */
   readonly l0: number;
   /** Σ|x - x̂|² / Σ|x|²; null where all x are 0. */
@@ -142,10 +144,8 @@ class Tally {
   readonly #where: { row: number; position: number }[] = [];
   readonly #sums: Float64Array;
   readonly #counts: Uint32Array;
-  readonly #mean: Float64Array;
-  #positions = 0;
-  #square = 0;
-  #error = 0;
+  readonly #all: Spread;
+  readonly #afterFirst: Spread;
 
   constructor(dictionary: SparseDictionary, top: number) {
     const { size, width } = dictionary.facts;
@@ -154,7 +154,8 @@ class Tally {
     this.#largest = new Float32Array(size);
     this.#sums = new Float64Array(size);
     this.#counts = new Uint32Array(size);
-    this.#mean = new Float64Array(width);
+    this.#all = new Spread(width);
+    this.#afterFirst = new Spread(width);
   }
 
   /** Adds positions. @param activation [rows, positions, width] */
@@ -174,27 +175,15 @@ class Tally {
     places.forEach((place, p) => {
       const part = (values: Float32Array, length: number): Float32Array =>
         values.subarray(p * length, (p + 1) * length);
-      const error = this.#errorOf(part(x!, width), part(decoded!, width));
+      const [own, again] = [part(x!, width), part(decoded!, width)];
+      const error = this.#all.add(own, again);
+      if (place.position > 0) this.#afterFirst.add(own, again);
       const active = part(features!, size);
       const l0 = this.#count(active, place);
       const top = topIndices(active, Math.min(this.#top, l0)).map((feature) => ({ feature, activation: active[feature]! })); // biome-ignore format: one line
       this.#rows[place.row] ??= [];
       this.#rows[place.row]!.push({ token: place.token, l0, error, top });
     });
-  }
-
-  /** |x - x̂|² / |x|² of a position, which goes into the sums. */
-  #errorOf(x: Float32Array, decoded: Float32Array): number | null {
-    let [error, square] = [0, 0];
-    for (let d = 0; d < x.length; d++) {
-      error += (x[d]! - decoded[d]!) ** 2;
-      square += x[d]! ** 2;
-      this.#mean[d]! += x[d]!;
-    }
-    this.#positions++;
-    this.#error += error;
-    this.#square += square;
-    return square === 0 ? null : error / square;
   }
 
   /** Features that are active at a position, which go into the sums. */
@@ -214,16 +203,14 @@ class Tally {
   }
 
   reading(): Omit<FeatureReading, "hook"> {
-    const positions = this.#positions;
-    const variance = this.#square - this.#mean.reduce((sum, total) => sum + total ** 2, 0) / positions;
-    // Sums in 64 bits of numbers in 32: what is left of equal numbers is rounding.
-    const varies = variance > 1e-12 * this.#square;
+    const { positions } = this.#all;
     const active = topIndices(this.#largest, this.#top).filter((feature) => this.#counts[feature]! > 0);
     return {
       reconstruction: {
-        explainedVariance: varies ? 1 - this.#error / variance : null,
+        explainedVariance: this.#all.explained,
+        explainedVarianceAfterFirst: this.#afterFirst.explained,
         l0: this.#counts.reduce((sum, count) => sum + count, 0) / positions,
-        error: this.#square === 0 ? null : this.#error / this.#square,
+        error: this.#all.error,
       },
       largest: active.map((feature) => ({
         feature,
@@ -234,5 +221,42 @@ class Tally {
       })),
       rows: this.#rows,
     };
+  }
+}
+
+/** Sums of the squares of activations and of what is left of them. */
+class Spread {
+  positions = 0;
+  #square = 0;
+  #left = 0;
+  readonly #sum: Float64Array;
+
+  constructor(width: number) {
+    this.#sum = new Float64Array(width);
+  }
+
+  /** Adds a position. @returns its |x - x̂|² / |x|²; null where x is 0 */
+  add(x: Float32Array, decoded: Float32Array): number | null {
+    let [left, square] = [0, 0];
+    for (let d = 0; d < x.length; d++) {
+      left += (x[d]! - decoded[d]!) ** 2;
+      square += x[d]! ** 2;
+      this.#sum[d]! += x[d]!;
+    }
+    this.positions++;
+    this.#left += left;
+    this.#square += square;
+    return square === 0 ? null : left / square;
+  }
+
+  get error(): number | null {
+    return this.#square === 0 ? null : this.#left / this.#square;
+  }
+
+  /** Share of the variance that is explained; null where nothing varies. */
+  get explained(): number | null {
+    const variance = this.#square - this.#sum.reduce((sum, total) => sum + total ** 2, 0) / Math.max(1, this.positions);
+    // Sums in 64 bits of numbers in 32: what is left of equal numbers is rounding.
+    return variance > 1e-12 * this.#square ? 1 - this.#left / variance : null;
   }
 }

@@ -23,11 +23,11 @@ export interface FeaturesShown {
 export function featuresText(reading: FeatureReading, shown: FeaturesShown): string {
   const { hook, reconstruction, rows } = reading;
   const { model, facts } = shown;
-  const { explainedVariance, l0, error } = reconstruction;
+  const { explainedVariance, explainedVarianceAfterFirst, l0, error } = reconstruction;
   const hidden = rows.length - ROWS_SHOWN;
   return [
     `${bold("Features")} of ${facts.path} (${facts.architecture}, ${counted(facts.size, "feature")}) at ${hook} of ${model.ref}`,
-    `  explained variance ${share(explainedVariance)}, error ${share(error)} of the square, ${number(l0, 1)} active at a position`,
+    `  explained variance ${share(explainedVariance)} (${share(explainedVarianceAfterFirst)} after the first position), error ${share(error)} of the square, ${number(l0, 1)} active at a position`,
     "",
     largestTable(reading, model),
     ...rows.slice(0, ROWS_SHOWN).flatMap((row, r) => [

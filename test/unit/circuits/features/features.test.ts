@@ -83,7 +83,7 @@ describe("reading prompts through a dictionary", () => {
   it("that is the identity, its reconstruction is exact", () =>
     withDictionary(IDENTITY, async (dictionary) => {
       const { reconstruction, rows } = await readFeatures(model, { dictionary, tokens });
-      expect(reconstruction).toEqual({ explainedVariance: 1, error: 0, l0: WIDTH });
+      expect(reconstruction).toEqual({ explainedVariance: 1, explainedVarianceAfterFirst: 1, error: 0, l0: WIDTH });
       expect(rows.map(({ length }) => length)).toEqual([9, 7, 5]);
       for (const { error, l0 } of rows.flat()) expect([error, l0]).toEqual([0, WIDTH]);
     }));
@@ -104,6 +104,36 @@ describe("reading prompts through a dictionary", () => {
       expect(largest).toEqual([]);
     });
   });
+
+  it("that leaves a half of everything, a quarter of the square is left, and more of the variance", () => {
+    const half = BOTH_SIGNS.map((row) => row.map((x) => x / 2));
+    return withDictionary({ ...IDENTITY, W_dec: half }, async (dictionary) => {
+      const one = tokens.slice(0, 1);
+      const { reconstruction, rows } = await readFeatures(model, { dictionary, tokens: one });
+      const { cache, logits } = runWithCache(model, one, { names: [HOOK] });
+      const [stream] = cache.get(HOOK).arraySync() as number[][][];
+      logits!.dispose();
+      cache.dispose();
+      const explained = (some: number[][]): number => {
+        const square = some.flat().reduce((sum, x) => sum + x * x, 0);
+        const variance = some[0]!.reduce((sum, _, d) => {
+          const mean = some.reduce((total, x) => total + x[d]!, 0) / some.length;
+          return sum + some.reduce((total, x) => total + (x[d]! - mean) ** 2, 0);
+        }, 0);
+        return 1 - square / 4 / variance;
+      };
+      expect(reconstruction.error).toBeCloseTo(1 / 4, 6);
+      expect(reconstruction.explainedVariance).toBeCloseTo(explained(stream!), 5);
+      expect(reconstruction.explainedVarianceAfterFirst).toBeCloseTo(explained(stream!.slice(1)), 5);
+      for (const { error } of rows.flat()) expect(error).toBeCloseTo(1 / 4, 6);
+    });
+  });
+
+  it("that is of one token has no variance", () =>
+    withDictionary(IDENTITY, async (dictionary) => {
+      const { reconstruction } = await readFeatures(model, { dictionary, tokens: [[5]] });
+      expect(reconstruction).toMatchObject({ explainedVariance: null, explainedVarianceAfterFirst: null, error: 0 });
+    }));
 
   it("each feature has its largest activation where the stream reaches furthest its way", () =>
     withDictionary(IDENTITY, async (dictionary) => {
