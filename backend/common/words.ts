@@ -166,3 +166,8 @@ export type Classifier = (typeof CLASSIFIERS)[number];
 export const PROBED_POINTS = ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out"] as const;
 /** One of `PROBED_POINTS`. */
 export type ProbedPoint = (typeof PROBED_POINTS)[number];
+
+/** Architectures of sparse dictionaries that are read, by SAELens's names. */
+export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
+/** One of `DICTIONARY_ARCHITECTURES`. */
+export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];

@@ -1,7 +1,7 @@
 import type { CircuitEvaluation } from "../../common/api/circuits.ts";
 import type { Figure } from "../../common/figures/figure.ts";
 import type { Claim, Report } from "../../common/figures/report.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 
 /** An evaluation as a report: its verdicts as claims, and figures of its curve and of what each edge is worth. @param command that made it */
 export function evaluationReport(

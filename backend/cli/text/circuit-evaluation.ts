@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { PrunedCircuit } from "../../circuits/evaluation/prune.ts";
 import type { CircuitComparison, CircuitEvaluation } from "../../common/api/circuits.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
 import { bold, count, dim, number, percent, right, table } from "./format.ts";
 
