@@ -178,7 +178,7 @@ describe("patch", () => {
 
   test.each([
     ["the option of old", ["--into", "1.1", "--through", "k", "--form", "mlps"], 2, /unknown option "--form"/],
-    ["heads without an input", ["--into", "1.1"], 2, /no input of the receiving heads is named; give `through`/],
+    ["heads without an input", ["--into", "1.1"], 2, /path patching into heads needs --through/],
     ["a path without receivers", ["--through", "k"], 2, /needs --into/],
     [
       "a sender behind its receiver",
