@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { signed } from "../backend/common/text/format.ts";
+import { signed } from "../backend/common/text.ts";
 import {
   type ClaimResult,
   type ClaimStatement,

@@ -1,5 +1,5 @@
 import { counted } from "../backend/common/plural.ts";
-import { signed } from "../backend/common/text/format.ts";
+import { signed } from "../backend/common/text.ts";
 import type { Verdict } from "../backend/common/words.ts";
 import type { ClaimResult } from "./base.ts";
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
-import { wrapped } from "../backend/common/text/format.ts";
+import { wrapped } from "../backend/common/text.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
 import { impossible, task, tokenShape } from "./base.ts";
 

@@ -3,7 +3,7 @@ import { formatHead } from "../../common/heads/head.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
 import { counted } from "../../common/plural.ts";
-import { signed } from "../../common/text/format.ts";
+import { signed } from "../../common/text.ts";
 import { bold, bytes, count, dim, duration, number, quoted, right, table } from "../text/format.ts";
 import { searchText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";

@@ -5,7 +5,7 @@ import type { NextToken } from "../../circuits/next-tokens.ts";
 import type { TokenPair } from "../../circuits/pairs.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import { counted } from "../../common/plural.ts";
-import { signed } from "../../common/text/format.ts";
+import { signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, dim, number, right, table, tokenText } from "./format.ts";
 

@@ -1,6 +1,6 @@
 import type { Attribution } from "../../circuits/attribution/direct.ts";
 import { formatHead } from "../../common/heads/head.ts";
-import { signed } from "../../common/text/format.ts";
+import { signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, dim, number, right, table } from "./format.ts";
 

@@ -1,5 +1,5 @@
 import type { Circuit, CircuitCurve, CircuitRunResult } from "../../common/api/circuits.ts";
-import { signed } from "../../common/text/format.ts";
+import { signed } from "../../common/text.ts";
 import { EDGE_GROUPS } from "../../common/words.ts";
 import { bold, count, dim, number, percent, right, table } from "./format.ts";
 

@@ -1,6 +1,6 @@
 import type { Definition, Flag, Registry } from "../../common/definitions/definition.ts";
 import type { JsonSchema } from "../../common/definitions/parameters.ts";
-import { wrapped } from "../../common/text/format.ts";
+import { wrapped } from "../../common/text.ts";
 import { bold, table } from "./format.ts";
 
 /** A definition as data: what it is and the JSON Schema of its parameters. */

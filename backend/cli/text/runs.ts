@@ -1,5 +1,5 @@
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
-import { signed, wrapped } from "../../common/text/format.ts";
+import { signed, wrapped } from "../../common/text.ts";
 import type { ShownStatus } from "../../common/words.ts";
 import type { CheckpointRow, RunRecord } from "../../store/store.ts";
 import type { Curves, MetricPoint } from "../../training/record/curves.ts";

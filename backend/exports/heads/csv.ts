@@ -1,7 +1,7 @@
 import { z } from "zod";
+import { type CsvCell, csvText } from "../../common/csv.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
-import { type CsvCell, csvText } from "../../common/text/csv.ts";
 import type { Exporter } from "../export.ts";
 import { writeFile } from "../folder.ts";
 import { headTables } from "./tables.ts";

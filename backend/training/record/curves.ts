@@ -1,4 +1,4 @@
-import { type CsvCell, csvText } from "../../common/text/csv.ts";
+import { type CsvCell, csvText } from "../../common/csv.ts";
 
 /** A measurement of a run. */
 export interface MetricPoint {

@@ -1,4 +1,4 @@
-import { csvText, DOWNLOADS } from "../../../../backend/common/text/csv.ts";
+import { csvText, DOWNLOADS } from "../../../../backend/common/csv.ts";
 
 /** Rows as a table: what a card's CSV is made of. */
 export interface Table {

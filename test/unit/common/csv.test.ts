@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { csvText } from "../../../../backend/common/text/csv.ts";
+import { csvText } from "../../../backend/common/csv.ts";
 
 /** Cells of a line of CSV, as a reader of RFC 4180 has them. */
 function cells(line: string): string[] {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { signed, wrapped } from "../../../../backend/common/text/format.ts";
+import { signed, wrapped } from "../../../backend/common/text.ts";
 
 describe("text for people", () => {
   test("a difference has its sign, and zero a plus", () => {
