@@ -1,5 +1,4 @@
-import { counted } from "../backend/common/plural.ts";
-import { signed } from "../backend/common/text.ts";
+import { counted, signed } from "../backend/common/text.ts";
 import type { Verdict } from "../backend/common/words.ts";
 import type { ClaimResult } from "./base.ts";
 

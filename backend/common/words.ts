@@ -80,19 +80,26 @@ export const PREFILLS = ["masked", "dense"] as const;
 export type Prefill = (typeof PREFILLS)[number];
 
 /** Ways of scoring a model's edges. */
-export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
+
+/** Parts of a model that a circuit is found by. */
+export const CIRCUIT_LEVELS = ["edge", "node"] as const;
+/** One of `CIRCUIT_LEVELS`. */
+export type CircuitLevel = (typeof CIRCUIT_LEVELS)[number];
 
 /** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
 export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 
-/** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
+/** Edges up to which `exact` and `acdc` take a run each, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
 export const KEPT_EDGES = 1_000;
+/** Heads and MLPs that a circuit found by nodes holds beyond that. */
+export const KEPT_NODES = 50;
 
 /** Groups of edges whose scores are added up, by the part of the model that they go into or come from. */
 export const EDGE_GROUPS = ["into q", "into k", "into v", "into mlp", "into logits", "from embed", "from head", "from mlp"] as const; // biome-ignore format: a table
@@ -159,3 +166,8 @@ export type Classifier = (typeof CLASSIFIERS)[number];
 export const PROBED_POINTS = ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out"] as const;
 /** One of `PROBED_POINTS`. */
 export type ProbedPoint = (typeof PROBED_POINTS)[number];
+
+/** Architectures of sparse dictionaries that are read, by SAELens's names. */
+export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
+/** One of `DICTIONARY_ARCHITECTURES`. */
+export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];

@@ -10,11 +10,11 @@ import { patchPaths } from "../../backend/circuits/patching/path.ts";
 import { functionVector } from "../../backend/circuits/vectors/function-vector.ts";
 import { steer } from "../../backend/circuits/vectors/steer.ts";
 import { headWeights } from "../../backend/circuits/weights/head-weights.ts";
-import { CIRCUIT_METHODS, EDGE_GROUPS } from "../../backend/common/words.ts";
+import { EDGE_GROUPS } from "../../backend/common/words.ts";
 import { parseHeads } from "../../backend/heads/refs.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import type { Model } from "../../backend/models/model.ts";
-import { circuitOracle, summary } from "../helpers/oracles/circuits.ts";
+import { circuitOracle, ORACLE_METHODS, summary } from "../helpers/oracles/circuits.ts";
 import { farthest } from "../helpers/oracles/differences.ts";
 import { havePulled, loadSmollm2, onSmolLm2 } from "../helpers/smollm2.ts";
 
@@ -108,7 +108,7 @@ describe.skipIf(!havePulled)(onSmolLm2("circuits of SmolLM2 are PyTorch's"), () 
     }
   });
 
-  it.each(CIRCUIT_METHODS)("edges by %s", async (method) => {
+  it.each(ORACLE_METHODS)("edges by %s", async (method) => {
     for (const { pairs, clean, corrupt, total, edges, scores, totals } of oracle.edges) {
       // Exact scores are a run an edge: every third of them.
       const places = edges!.map((_, i) => i).filter((i) => method !== "exact" || i % 3 === 0);

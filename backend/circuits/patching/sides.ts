@@ -10,7 +10,7 @@ import type { Model } from "../../models/model.ts";
 import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
-import { metricValues, pairMetric } from "../metrics/measure.ts";
+import { pairMeasure } from "../metrics/measure.ts";
 import { pairDoubts, type TokenPair } from "../pairs.ts";
 
 /** One side of a pair, unpatched. */
@@ -86,11 +86,7 @@ export async function runSides(
   try {
     const clean = await side(pair.clean, noise ? base : source);
     const corrupt = await side(pair.corrupt, noise ? source : base);
-    // The usual metric reads two logits; the others need all of them.
-    const measure = (logits: Tensor): number[] =>
-      metric === "logit-diff"
-        ? logitDifference(logits, pair)
-        : metricValues(logits, pairMetric(metric, [pair], clean.logits));
+    const measure = pairMeasure(metric, pair, clean.logits);
     return {
       pair,
       base: noise ? clean : corrupt,

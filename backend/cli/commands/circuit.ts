@@ -1,5 +1,13 @@
 import { Argument, type Command } from "commander";
-import { CIRCUIT_EXPORTS, CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
+import { METRICS } from "../../common/metrics.ts";
+import {
+  CIRCUIT_EXPORTS,
+  CIRCUIT_LEVELS,
+  CIRCUIT_METHODS,
+  KEPT_EDGES,
+  KEPT_NODES,
+  MANY_EDGES,
+} from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import {
   integerParser,
@@ -24,10 +32,23 @@ export function register(program: Command, runs: Runs): void {
       `edges to keep, those with the largest scores, or all (default: all up to ${MANY_EDGES}, ${KEPT_EDGES} beyond)`,
       edgeCount,
     )
-    .option("--edges-from <file>", "score only the edges of this circuit")
+    .option("--edges-from <file>", "score only the edges of this circuit; acdc begins with them")
+    .option(
+      "--level <level>",
+      "edge, or node: heads and MLPs by their whole output, with all edges between them (default: edge)",
+      wordParser("--level", CIRCUIT_LEVELS),
+    )
+    .option(
+      "--nodes <n>",
+      `of the level node: heads and MLPs to keep (default: all up to ${MANY_EDGES} edges, ${KEPT_NODES} beyond)`,
+      integerParser("--nodes", 1),
+    )
     .option("--out <file>", "where to write the circuit");
   runs(
-    paramOption(find, "a parameter of the method, such as steps=5; may be repeated"),
+    paramOption(
+      find,
+      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+    ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
 
@@ -94,6 +115,11 @@ function pairOptions(command: Command): Command {
     .requiredOption(
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
+    )
+    .option(
+      "--metric <metric>",
+      `${METRICS.join(", ")} (default: that of the circuit file, else ${METRICS[0]})`,
+      wordParser("--metric", METRICS),
     )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");

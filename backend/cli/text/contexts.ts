@@ -1,5 +1,5 @@
 import type { HeadContext, HeadContexts } from "../../circuits/corpus/contexts.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, number, quoted, right, table, tokenText } from "./format.ts";
 

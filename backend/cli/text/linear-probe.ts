@@ -1,5 +1,5 @@
 import type { LinearProbe } from "../../circuits/vectors/linear-probe.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, number, right, table } from "./format.ts";
 

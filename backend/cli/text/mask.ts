@@ -2,7 +2,7 @@ import type { MaskPoint } from "../../../probes/mask-search.ts";
 import { formatKvHead } from "../../common/heads/head.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { dim, number, right, table } from "./format.ts";
 
 /** Shows what a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */

@@ -1,7 +1,6 @@
 import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
 import type { PairAnswers } from "../../circuits/pair-answers.ts";
-import { counted } from "../../common/plural.ts";
-import { signed } from "../../common/text.ts";
+import { counted, signed } from "../../common/text.ts";
 import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
 import { bold, number, percent, quoted, right, table } from "./format.ts";
 

@@ -1,5 +1,5 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
-import { counted } from "../../../backend/common/plural.ts";
+import { counted } from "../../../backend/common/text.ts";
 import type { Table } from "../components/card/files.ts";
 import { visible } from "../format.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { bold, bytes, colourful, count, duration, quoted, table } from "../../../backend/cli/text/format.ts";
-import { counted } from "../../../backend/common/plural.ts";
+import { counted } from "../../../backend/common/text.ts";
 
 describe("figures for people", () => {
   test("bytes are rounded to three digits in decimal units", () => {

@@ -1,5 +1,5 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 import { nats, signedNats } from "../../format.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;

@@ -1,6 +1,6 @@
 import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
 import { plotText } from "../../../../backend/common/figures/text.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 import type { Table } from "../../components/card/files.ts";
 
 export type CacheSide = "full" | "masked";

@@ -1,6 +1,6 @@
 import type { PairAlignment, PatchResponse } from "../../../../backend/common/api/patching.ts";
 import type { PatchNode, PatchPlace } from "../../../../backend/common/patching.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */
 const WITH_HEADS: readonly PatchNode[] = ["z", "q", "k", "v", "pattern"];
