@@ -74,6 +74,7 @@ export type {
 } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
+export { circuitMask, dotText, graphmlText, neuronpediaGraph } from "./common/circuit-files/index.ts";
 export { HeadscopeError } from "./common/errors.ts";
 export { formatHead, formatKvHead } from "./common/heads/head.ts";
 export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/mask.ts";
@@ -93,7 +94,6 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
-export { circuitMask, dotText, graphmlText, neuronpediaGraph } from "./exports/circuits/index.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";

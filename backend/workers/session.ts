@@ -3,17 +3,18 @@ import { forward } from "../models/forward/forward.ts";
 import type { Model } from "../models/model.ts";
 import { blockHook } from "../models/transformer/hook-points.ts";
 import { pause } from "../runtime/turn.ts";
+import { CircuitRuns } from "./circuit-runs.ts";
 import { type HandlerContext, progressTo } from "./handler.ts";
 import { OpenModels } from "./open-models.ts";
 import { type Pacing, PromptRuns } from "./prompt-runs.ts";
 
 /** Models and runs that this worker process keeps between requests. */
-export const session = { models: new OpenModels(), runs: new PromptRuns() };
+export const session = { models: new OpenModels(), runs: new PromptRuns(), circuits: new CircuitRuns() };
 
 /** The manners of a handler's long work; what it works with stays while short requests are let in. */
 export function pacingOf({ signal, turn, emit }: HandlerContext): Required<Pacing> {
   const hold = (): (() => void) => {
-    const ends = [session.models.hold(), session.runs.hold()];
+    const ends = [session.models.hold(), session.runs.hold(), session.circuits.hold()];
     return () => {
       for (const end of ends) end();
     };

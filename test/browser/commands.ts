@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
 import { headscope } from "../helpers/headscope.ts";
@@ -20,6 +22,17 @@ export async function inTerminal<T>(line: string, home: string): Promise<T> {
   });
   expect(run.stderr + run.stdout, line).not.toMatch(/^headscope: /m);
   return run.json() as T;
+}
+
+/** Runs lines joined by &&, which write files and run headscope. @returns the last one's answer */
+export async function linesInTerminal<T>(lines: string, home: string): Promise<T> {
+  let answer: unknown;
+  for (const line of lines.split(/ && (?=printf |npx )/)) {
+    const [program, , content, , file] = shellWords(line);
+    if (program === "printf") await writeFile(join(home, file!), content!);
+    else answer = await inTerminal(line, home);
+  }
+  return answer as T;
 }
 
 /** The words of a command line as a shell has them. */

@@ -104,7 +104,7 @@ export async function measureCircuits(
     // One pair's runs are held at a time.
     const session = await CircuitSession.open(model, { ...options, pairs: [pair] });
     try {
-      const metrics = await session.run(circuits, onCircuits);
+      const metrics = await session.run(circuits, { onCircuits });
       byPair.push({ ...session.whole[0]!, metrics: metrics.map(([metric]) => metric!) });
       differences.push(session.differences[0]!);
     } finally {

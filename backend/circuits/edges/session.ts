@@ -26,6 +26,12 @@ interface HeldPair {
   readonly cleanLogits: Tensor;
 }
 
+/** Manners of some of a session's runs; those left out are the session's own. */
+export interface RunManner extends Pick<CircuitWork, "signal" | "turn"> {
+  /** Called with the number of runs done. */
+  onCircuits?: ((done: number) => void) | undefined;
+}
+
 /** Pairs whose whole runs are held, so that circuits can be run on them again and again. The caller disposes it. */
 export class CircuitSession {
   readonly model: Model;
@@ -64,21 +70,29 @@ export class CircuitSession {
     return this.#pairs.map(({ differences }) => differences);
   }
 
-  /** Metrics of circuits. @param onCircuits called with the number of runs done @returns [circuits][pairs] */
-  async run(circuits: readonly EdgeSet[], onCircuits?: (done: number) => void): Promise<number[][]> {
+  /** Bytes of what is held. */
+  get bytes(): number {
+    const own = ({ runs, cleanLogits }: HeldPair): number =>
+      4 * (runs.cleanEmbed.size + cleanLogits.size) + runs.corrupt.bytes;
+    return this.#pairs.reduce((sum, pair) => sum + own(pair), 0);
+  }
+
+  /** Metrics of circuits. @returns [circuits][pairs] */
+  async run(circuits: readonly EdgeSet[], manner: RunManner = {}): Promise<number[][]> {
+    const { signal = this.#work.signal, turn = this.#work.turn, onCircuits } = manner;
     const metrics: number[][] = circuits.map(() => []);
     let done = 0;
     for (const { runs } of this.#pairs) {
       const size = circuitsPerBatch(runs);
       for (let first = 0; first < circuits.length; first += size) {
         const part = circuits.slice(first, first + size);
-        const values = await runCircuits(runs, part, this.#interrupts);
+        const values = await runCircuits(runs, part, { onLayer: () => signal?.throwIfAborted(), turn });
         values.forEach((value, i) => {
           metrics[first + i]!.push(value);
         });
         done += part.length;
         onCircuits?.(done);
-        await this.#between();
+        await (turn ?? loopTurn(signal))();
       }
     }
     return metrics;

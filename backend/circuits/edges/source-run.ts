@@ -34,6 +34,7 @@ export interface SourceRun {
   readonly rests: readonly (Tensor | undefined)[];
   /** Outputs of MLPs, by layer [1, positions, d_model]. */
   readonly mlps: readonly Tensor[];
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -103,7 +104,8 @@ export async function runSources(
     const all = [
       ...new Set([logits, ...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end]),
     ];
-    return { difference, logits, pre, mid, end, heads, rests, mlps, dispose: () => tf.dispose(all) };
+    const bytes = 4 * all.reduce((sum, { size }) => sum + size, 0);
+    return { difference, logits, pre, mid, end, heads, rests, mlps, bytes, dispose: () => tf.dispose(all) };
   } finally {
     result.dispose();
   }

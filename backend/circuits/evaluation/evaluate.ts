@@ -141,7 +141,7 @@ async function ownRuns(
   const circuits = Object.values(groups).flat();
   const metrics = await session.run(
     circuits.map((each) => edgeSet(graph, each)),
-    (done) => progress?.(done, circuits.length * session.whole.length, "evaluation, circuit runs"),
+    { onCircuits: (done) => progress?.(done, circuits.length * session.whole.length, "evaluation, circuit runs") },
   );
   const measured = metrics.map((values) => session.whole.map((pair, p): Measured => ({ ...pair, metric: values[p]! })));
   const of = (group: keyof typeof groups) => groups[group].map((each) => measured[circuits.indexOf(each)]!);

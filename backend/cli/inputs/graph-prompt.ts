@@ -1,6 +1,6 @@
 import { metricValues } from "../../circuits/metrics/measure.ts";
+import type { GraphPrompt } from "../../common/circuit-files/neuronpedia.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { GraphPrompt } from "../../exports/circuits/neuronpedia.ts";
 import { forward } from "../../models/forward/forward.ts";
 import { tokenLabel, tokenLabels } from "../../models/tokenizers/labels.ts";
 import type { Context } from "../context.ts";

@@ -199,3 +199,15 @@ export type CircuitRequest = Input<typeof circuitRequest>;
 /** Schema of a circuit with the runs of its first edges. */
 export const circuitAnswer = z.object({ circuit: circuitSchema, curve: circuitCurveResult, ms: z.number() });
 export type CircuitAnswer = Data<typeof circuitAnswer>;
+
+/** Schema of a run of some edges alone. */
+export function circuitRunRequest(bounds: Bounds) {
+  return circuitRequest(bounds)
+    .pick({ model: true, pairs: true, bos: true })
+    .extend({ edges: z.array(z.strictObject({ from: node, to: node })).max(MOST_DRAWN) });
+}
+export type CircuitRunRequest = Input<typeof circuitRunRequest>;
+
+/** Schema of the metrics of some edges alone. */
+export const circuitRunAnswer = circuitRunResult.extend({ ms: z.number() });
+export type CircuitRunAnswer = Data<typeof circuitRunAnswer>;

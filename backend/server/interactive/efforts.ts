@@ -1,4 +1,4 @@
-import type { CircuitRequest } from "../../common/api/circuits.ts";
+import type { CircuitRequest, CircuitRunRequest } from "../../common/api/circuits.ts";
 import type { PairInput, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
 import { curveSizes } from "../../common/circuits.ts";
@@ -143,6 +143,15 @@ export class Efforts {
     const runs = 2 + scoring + CIRCUIT_RUN * curveSizes(edges).length;
     const flops = lengths.reduce((sum, n) => sum + (runs / 2) * forwardFlops(config, n, 1), 0);
     return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of the run of some edges: it alone where the runs of the pairs' sides are kept, else those as well. */
+  async circuitRun({ model, pairs, bos }: CircuitRunRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const forwards = lengths.reduce((sum, n) => sum + forwardFlops(config, n, 1), 0);
+    const flops = (CIRCUIT_RUN / 2) * forwards;
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops, most: flops + forwards };
   }
 
   /** Of continuing a prompt. */

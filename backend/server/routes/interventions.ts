@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { circuitAnswer, circuitRequest } from "../../common/api/circuits.ts";
+import { circuitAnswer, circuitRequest, circuitRunAnswer, circuitRunRequest } from "../../common/api/circuits.ts";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
 import { type PairInput, pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
@@ -87,6 +87,19 @@ export const interventionRoutes = [
       const payload = { ...call.body, model };
       const effort = await new Efforts(context, call.signal).circuit(payload);
       return answerLong(call, context, { kind: "circuit", payload, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/circuit-runs",
+    summary: "Pairs' clean prompts with the corrupt ones' outputs on every edge but some",
+    body: circuitRunRequest,
+    answer: { description: "CircuitRunAnswer", schema: circuitRunAnswer },
+    async handle({ body, signal, caller }, context) {
+      checkTokens(tokenSides(body.pairs), context.limits);
+      const model = await context.models.allowed(body.model);
+      const effort = await new Efforts(context, signal).circuitRun({ ...body, model });
+      return context.interactive.ask("circuit-run", { ...body, model }, { signal, caller, effort });
     },
   }),
   route({

@@ -14,6 +14,7 @@ export const requests = {
   pairs: () => import("./pairs.ts"),
   patch: () => import("./patch.ts"),
   circuit: () => import("./circuit.ts"),
+  "circuit-run": () => import("./circuit-run.ts"),
   generate: () => import("./generate.ts"),
   export: () => import("./export.ts"),
   import: () => import("./import.ts"),

@@ -1,6 +1,7 @@
 import type { Circuit } from "../../../backend/common/api/circuits.ts";
 import { type CircuitNode, readNode } from "../../../backend/common/circuits.ts";
 import type { HeadShape } from "../../../backend/common/heads/head.ts";
+import { edgeName, nodeName } from "./switches.ts";
 
 /** A node where it stands, in pixels. */
 export interface PlacedNode extends CircuitNode {
@@ -16,6 +17,9 @@ export interface PlacedNode extends CircuitNode {
 export interface PlacedEdge {
   readonly from: PlacedNode;
   readonly to: PlacedNode;
+  /** Name of the edge among what is switched off. */
+  readonly name: string;
+  readonly ends: Edge;
   /** Input of the destination, of heads. */
   readonly input: CircuitNode["input"];
   readonly score: number;
@@ -46,7 +50,7 @@ export const HALF = 11;
 /** Lays out the nodes that edges have. Layers without any take no room. */
 export function circuitGraph(edges: readonly Edge[], { heads }: Pick<HeadShape, "heads">): CircuitGraph {
   const ends = new Map<string, CircuitNode>();
-  for (const { from, to } of edges) for (const name of [from, to]) ends.set(plain(name), readNode(name)!);
+  for (const { from, to } of edges) for (const name of [from, to]) ends.set(nodeName(name), readNode(name)!);
   const rows = [...new Set([...ends.values()].map(rowOf))].sort((a, b) => a - b);
   const height = 2 * MARGIN + Math.max(0, rows.length - 1) * ROW;
   const nodes = [...ends].map(([name, node]): PlacedNode => {
@@ -55,22 +59,24 @@ export function circuitGraph(edges: readonly Edge[], { heads }: Pick<HeadShape, 
   });
   const byName = new Map(nodes.map((node) => [node.name, node]));
   const largest = Math.max(1e-12, ...edges.map(({ score }) => Math.abs(score)));
-  const placed = edges.map(({ from, to, score }): PlacedEdge => {
-    const [source, destination] = [byName.get(plain(from))!, byName.get(plain(to))!];
-    const { input } = readNode(to)!;
-    const path = curve(source, destination, input);
-    return { from: source, to: destination, input, score, strength: Math.abs(score) / largest, path };
+  const placed = edges.map((ends): PlacedEdge => {
+    const [from, to] = [byName.get(ends.from)!, byName.get(nodeName(ends.to))!];
+    const { score } = ends;
+    const { input } = readNode(ends.to)!;
+    const strength = Math.abs(score) / largest;
+    return { name: edgeName(ends), ends, from, to, input, score, strength, path: curve(from, to, input) };
   });
   return { width: WIDTH, height, nodes, edges: placed };
+}
+
+/** The end of an edge as a node, without the input of a head. @param name of a circuit's edge */
+export function nodeOf(name: string): CircuitNode {
+  return readNode(nodeName(name))!;
 }
 
 /** The head of a node; undefined for others. */
 export function headOf({ kind, layer, head }: CircuitNode): string | undefined {
   return kind === "head" ? `${layer}.${head}` : undefined;
-}
-
-function plain(name: string): string {
-  return name.replace(/<[qkv]>$/, "");
 }
 
 /** Rows from below: embedding, then heads and MLP of each layer, logits. */
@@ -82,6 +88,12 @@ function rowOf({ kind, layer }: CircuitNode): number {
 /** Heads by their number; what is alone in its row in the middle. */
 function columnOf({ kind, head }: CircuitNode, heads: number): number {
   return kind === "head" ? MARGIN + ((head + 0.5) * (WIDTH - 2 * MARGIN)) / heads : WIDTH / 2;
+}
+
+/** The end of an edge as it is written: "18.6 q". @param name of a circuit's edge */
+export function endLabel(name: string): string {
+  const node = readNode(name)!;
+  return node.input === undefined ? labelOf(node) : `${labelOf(node)} ${node.input}`;
 }
 
 function labelOf({ kind, layer, head }: CircuitNode): string {

@@ -15,6 +15,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   intervene: "an intervention",
   patch: "a patching",
   circuit: "a search for a circuit",
+  "circuit-run": "the run of a circuit",
   pairs: "a pair of prompts",
   generate: "a continuation",
   export: "an export",

@@ -56,6 +56,11 @@ describe("the schemas are those of the server", () => {
       { model: "toy-induction", pairs: [pair], method: "acdc", edges: 5 },
     ],
     [
+      "/api/circuit-runs",
+      () => ({ model: "toy-induction", pairs: [pair], edges: [{ from: "embed", to: "logits" }] }),
+      { model: "toy-induction", pairs: [pair], edges: ["embed"] },
+    ],
+    [
       "/api/generate",
       () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1 }),
       { model: "m", tokens: [1], maxTokens: 0 },
@@ -151,6 +156,7 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
     await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
+    await ask("POST", "/api/circuit-runs", { model, pairs: [pair], edges: [{ from: "embed", to: "a1.h0<q>" }] });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });

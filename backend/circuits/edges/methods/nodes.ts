@@ -32,7 +32,7 @@ export async function effectsOut(session: CircuitSession, onRuns: (done: number)
   const { graph, whole } = session;
   const metrics = await session.run(
     graph.sources.map((_, source) => without(graph, source)),
-    onRuns,
+    { onCircuits: onRuns },
   );
   return graph.sources.map(({ name }, source) => ({
     node: name,

@@ -6,6 +6,18 @@ export interface Table {
   readonly rows: readonly (readonly (string | number)[])[];
 }
 
+/** The content of a card in a form that another program reads. */
+export interface CardFile {
+  readonly label: string;
+  readonly hint: string;
+  /** Of the download. */
+  readonly name: string;
+  /** Media type. */
+  readonly type: string;
+  /** @throws ApiError where the server makes it, and refuses */
+  content(): string | Promise<string>;
+}
+
 /** A table as a download's CSV. */
 export function tableCsv({ columns, rows }: Table): string {
   return csvText([columns, ...rows], DOWNLOADS);

@@ -1,5 +1,5 @@
-import type { Circuit } from "../../common/api/circuits.ts";
-import { escapeXml } from "../../common/figures/text.ts";
+import type { Circuit } from "../api/circuits.ts";
+import { escapeXml } from "../figures/text.ts";
 import { circuitNodes, nodeOf } from "./nodes.ts";
 
 /** Names and layers that a drawing of a circuit needs. */

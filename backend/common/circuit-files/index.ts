@@ -1,7 +1,7 @@
-import type { Circuit } from "../../common/api/circuits.ts";
-import { HeadscopeError } from "../../common/errors.ts";
-import { type HeadMask, maskFromHeads } from "../../common/heads/mask.ts";
-import { nodeOf } from "./nodes.ts";
+import type { Circuit } from "../api/circuits.ts";
+import { HeadscopeError } from "../errors.ts";
+import { type HeadMask, maskFromHeads } from "../heads/mask.ts";
+import { headsOutside } from "./nodes.ts";
 
 /**
  * The heads of a circuit as a head mask: those that none of its edges touches are ablated.
@@ -13,12 +13,7 @@ export function circuitMask({ model, edges }: Circuit, source: HeadMask["source"
     throw new HeadscopeError("input", "the circuit does not say of which model it is, which a mask must", {
       remedy: "find it again with headscope circuit find",
     });
-  const kept = new Set(edges.flatMap(({ from, to }) => [from, nodeOf(to).name]));
-  const ablated = Array.from({ length: model.layers * model.heads }, (_, i) => ({
-    layer: Math.floor(i / model.heads),
-    head: i % model.heads,
-  })).filter(({ layer, head }) => !kept.has(`a${layer}.h${head}`));
-  return maskFromHeads(model, ablated, source);
+  return maskFromHeads(model, headsOutside(edges, model), source);
 }
 
 export { dotText, graphmlText } from "./graphs.ts";

@@ -1,5 +1,5 @@
-import type { Circuit } from "../../common/api/circuits.ts";
-import type { Head } from "../../common/heads/head.ts";
+import type { Circuit } from "../api/circuits.ts";
+import type { Head, HeadShape } from "../heads/head.ts";
 
 /** A node of a circuit's graph. */
 export interface GraphNode {
@@ -24,6 +24,13 @@ export function circuitNodes(edges: Circuit["edges"], layers: number): GraphNode
       return { name, kind: "mlp", layer: Number(name.slice(1)) };
     })
     .toSorted((a, b) => a.layer - b.layer || order(a) - order(b));
+}
+
+/** The heads of a model that none of some edges touches. */
+export function headsOutside(edges: Circuit["edges"], { layers, heads }: Pick<HeadShape, "layers" | "heads">): Head[] {
+  const touched = new Set(edges.flatMap(({ from, to }) => [from, nodeOf(to).name]));
+  const all = Array.from({ length: layers * heads }, (_, i) => ({ layer: Math.floor(i / heads), head: i % heads }));
+  return all.filter(({ layer, head }) => !touched.has(`a${layer}.h${head}`));
 }
 
 /** The node that an edge goes into, and the input of it where it is a head's. */

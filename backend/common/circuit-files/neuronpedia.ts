@@ -1,4 +1,4 @@
-import type { Circuit } from "../../common/api/circuits.ts";
+import type { Circuit } from "../api/circuits.ts";
 import { circuitNodes, nodeOf } from "./nodes.ts";
 
 /** The prompt that a graph is shown over. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Circuit } from "../../../../backend/common/api/circuits.ts";
-import { circuitMask, dotText, graphmlText, neuronpediaGraph } from "../../../../backend/exports/circuits/index.ts";
+import type { Circuit } from "../../../backend/common/api/circuits.ts";
+import { circuitMask, dotText, graphmlText, neuronpediaGraph } from "../../../backend/common/circuit-files/index.ts";
 
 const circuit = {
   format: "headscope.circuit/1",

@@ -1,0 +1,29 @@
+import type { PairInput } from "../../../backend/common/api/patching.ts";
+import type { PageName } from "../state/pages.ts";
+import { promptText } from "../state/prompt.svelte.ts";
+import { sideText } from "./pair/pairs.ts";
+import { pairsParam, shownPair } from "./params.ts";
+import { patching } from "./patching.svelte.ts";
+import { ablationOf } from "./result/ablation.ts";
+
+/** The pages that a pair's question can be asked on. */
+export const QUESTION_PAGES = ["patching", "circuits", "ablation", "attention"] as const satisfies readonly PageName[];
+
+/**
+ * Parameters for `view.href` so that a page asks the question of the shown pair: the pair itself, which every page keeps, and of
+ * pages about a text the clean prompt; on the Ablation page with its answer, which is held against the wrong one.
+ */
+export function questionOn(page: (typeof QUESTION_PAGES)[number]): Record<string, string | undefined> {
+  const { pair, pairs, index, alignment } = patching;
+  if (pair === undefined) return {};
+  const kept = { ...pairsParam.to(pairs), ...shownPair.to(index) };
+  if (page === "ablation" && alignment !== undefined) return { ...kept, ...ablationOf(pair, alignment) };
+  if (page === "ablation" || page === "attention") return { ...kept, ...promptText.to(sideText(pair.clean)) };
+  return kept;
+}
+
+/** Says that a text is a pair's clean prompt, with an answer behind it or without: a page about it asks the pair's question. */
+export function isQuestionOf(pair: PairInput, text: string): boolean {
+  const clean = sideText(pair.clean);
+  return text === clean || text.startsWith(typeof pair.clean === "string" ? clean : `${clean} `);
+}

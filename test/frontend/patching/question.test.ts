@@ -1,0 +1,61 @@
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts";
+import { sideText } from "../../../frontend/src/patching/pair/pairs.ts";
+import { pairsParam } from "../../../frontend/src/patching/params.ts";
+import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
+import { isQuestionOf, questionOn } from "../../../frontend/src/patching/question.ts";
+import { positionIn } from "../../../frontend/src/state/hold.ts";
+import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts";
+import { view } from "../../../frontend/src/state/url.svelte.ts";
+import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
+import { patiently } from "../../helpers/runner/patience.ts";
+
+const side = { ids: [0, 5, 9, 5], tokens: ["0", "5", "9", "5"] };
+const candidate = (id: number) => ({ id, text: String(id), probability: 0.5 });
+const ANSWERS: Record<string, unknown> = {
+  "/api/models": [{ ref: "ids", title: "ids", kind: "constructed", ready: true }],
+  "/api/models/ids": {
+    ...{ ref: "ids", family: "llama", digest: "sha256:ids", layers: 2, heads: 4, kvHeads: 4 },
+    config: { d_vocab: 100, n_ctx: 64 },
+  },
+  "/api/pairs": { clean: side, corrupt: side, differ: [], answer: candidate(9), wrong: candidate(7) },
+  "/api/prompts": { next: [] },
+};
+
+describe("the question of a pair", () => {
+  const pair = { clean: [0, 5, 9, 5], corrupt: [0, 5, 7, 5], answer: 9, wrong: 7 };
+
+  beforeAll(async () => {
+    vi.stubGlobal("fetch", (path: string) => Promise.resolve(Response.json(ANSWERS[path] ?? [])));
+    workspace.open();
+    workspace.model = "ids";
+    pairsParam.value = [pair];
+    await vi.waitFor(() => {
+      workspace.follow();
+      patching.align();
+      expect(patching.alignment).toBeDefined();
+    }, patiently(5_000));
+  });
+
+  it("goes to the Ablation and Attention pages and comes back with its pair", () => {
+    view.change(questionOn("ablation"), "ablation");
+    expect(promptText.value).toBe("0 5 9 5 9");
+    expect(positionIn(heldToken.value, prompt.request)).toBe(4);
+    expect(wrongToken.value).toBe(7);
+    expect(isQuestionOf(pair, promptText.value)).toBe(true);
+    view.change(questionOn("attention"), "attention");
+    expect(promptText.value).toBe(sideText(pair.clean));
+    for (const page of ["circuits", "patching"] as const) {
+      view.change(questionOn(page), page);
+      expect(pairsParam.value).toEqual([pair]);
+    }
+  });
+
+  it("is not that of another text, nor of one that goes on within a token id", () => {
+    expect(isQuestionOf(pair, "0 5 9 51")).toBe(false);
+    expect(isQuestionOf(pair, "1 5 9 5")).toBe(false);
+    const words = { clean: "Mary and John gave to", corrupt: "John and Mary gave to", answer: " Mary", wrong: " John" };
+    expect(isQuestionOf(words, "Mary and John gave to Mary")).toBe(true);
+    expect(isQuestionOf(words, "John and Mary gave to Mary")).toBe(false);
+  });
+});
