@@ -98,6 +98,14 @@ export class SparseDictionary {
   }
 }
 
+/** Numbers that one step of encoding holds: 32 MB. */
+const STEP = 2 ** 23;
+
+/** Positions that go through a dictionary together, so that a step's memory is bounded. */
+export function positionsOfStep({ facts: { size, width } }: SparseDictionary): number {
+  return Math.max(1, Math.floor(STEP / Math.max(size, width)));
+}
+
 /** The k largest numbers of each row, in their places; 0 elsewhere. @param values [n, size], nothing negative in it */
 function largestOf(values: Tensor, k: number): Tensor {
   const [rows, size] = values.shape as [number, number];

@@ -8,7 +8,7 @@ import { topIndices } from "../../runtime/top.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { evenBatches } from "../batches.ts";
 import { activationAt } from "./activations.ts";
-import { dictionaryHook, SparseDictionary } from "./dictionary.ts";
+import { dictionaryHook, positionsOfStep, SparseDictionary } from "./dictionary.ts";
 
 /** Prompts to look at through a dictionary. */
 export interface ReadFeaturesOptions {
@@ -92,9 +92,6 @@ export interface FeatureReading {
   readonly rows: readonly (readonly PositionFeatures[])[];
 }
 
-/** Numbers that one step of decoding holds: 32 MB. */
-const STEP = 2 ** 23;
-
 /**
  * Reads prompts through a sparse dictionary: which features are active where, and how much of the activation they make up.
  * @throws HeadscopeError for options that do not exist or do not fit, what `dictionaryHook` refuses, and activations that are no numbers
@@ -106,8 +103,7 @@ export async function readFeatures(model: Model, options: ReadFeaturesOptions): 
   const hook = dictionaryHook(model, dictionary, at);
   const tally = new Tally(dictionary, top);
   const onLayer = (): void => signal?.throwIfAborted();
-  const { size, width } = dictionary.facts;
-  const most = Math.max(1, Math.floor(STEP / Math.max(size, width)));
+  const most = positionsOfStep(dictionary);
   const longest = Math.max(...tokens.map(({ length }) => length));
   for (const { first, count } of evenBatches(tokens.length, longest)) {
     const rows = tokens.slice(first, first + count);

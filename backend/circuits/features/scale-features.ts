@@ -1,3 +1,4 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, real, whole } from "../../common/options.ts";
 import { ActivationCache } from "../../hooks/activation-cache.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
@@ -10,7 +11,7 @@ import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { type Intervened, intervene } from "../intervene.ts";
 import { checkLossRows } from "../loss.ts";
 import { activationAt } from "./activations.ts";
-import { checkFeatures, dictionaryHook, type SparseDictionary } from "./dictionary.ts";
+import { checkFeatures, dictionaryHook, positionsOfStep, type SparseDictionary } from "./dictionary.ts";
 import { DICTIONARY } from "./read-features.ts";
 
 /** Features to change in a run. */
@@ -82,10 +83,9 @@ export async function featureChange(model: Model, options: ScaleFeaturesOptions)
   const onLayer = (): void => signal?.throwIfAborted();
   const activation = await activationAt(model, tokens, hook, { onLayer, turn });
   const change = tf.tidy(() => {
-    const [rows, positions, width] = activation.shape as [number, number, number];
-    const active = dictionary.encode(tf.reshape(activation, [-1, width]));
-    const written = tf.mul(dictionary.written(active, features), scale - 1);
-    return tf.reshape(written, [rows, positions, ...activationWidth(model.config, hook)]);
+    const [rows, positions] = activation.shape as [number, number];
+    const added = tf.mul(written(dictionary, activation, features), scale - 1);
+    return tf.reshape(added, [rows, positions, ...activationWidth(model.config, hook)]);
   });
   activation.dispose();
   const lengths = tokens.map(({ length }) => length);
@@ -95,6 +95,21 @@ export async function featureChange(model: Model, options: ScaleFeaturesOptions)
     sources: { caches: { [CACHE]: cache } },
     dispose: () => cache.dispose(),
   };
+}
+
+/** Sum of what features write, at every position. @param activation [rows, positions, width] @returns [rows · positions, width] */
+function written(dictionary: SparseDictionary, activation: Tensor, features: readonly number[]): Tensor {
+  const flat = tf.reshape(activation, [-1, dictionary.facts.width]);
+  const [count, most] = [flat.shape[0]!, positionsOfStep(dictionary)];
+  const steps = Array.from({ length: Math.ceil(count / most) }, (_, i) => i * most);
+  return tf.concat(
+    steps.map((first) =>
+      tf.tidy(() => {
+        const active = dictionary.encode(tf.slice(flat, [first, 0], [Math.min(most, count - first), -1]));
+        return dictionary.written(active, features);
+      }),
+    ),
+  );
 }
 
 /** The name that the interventions have for their activations. */
