@@ -10,7 +10,7 @@ export interface Setting {
 }
 
 /** The method by which heads are taken out, with its control. */
-export interface Way {
+export interface AblationWay {
   readonly method: string;
   readonly byPosition: boolean;
   readonly controls: number;
@@ -20,7 +20,7 @@ export interface Way {
 }
 
 /** The line that measures the same losses; it writes the files that it needs first. */
-export function lossCommand(setting: Setting, { method, byPosition, controls, seed, reference }: Way): string {
+export function lossCommand(setting: Setting, { method, byPosition, controls, seed, reference }: AblationWay): string {
   const line = command(["ablate"], {
     model: setting.model,
     heads: setting.heads.join(","),
