@@ -28,7 +28,8 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
     home = mkdtempSync(join(tmpdir(), "headscope-circuits-"));
     serving = await startServing(home);
     browser = await launchBrowser();
-    watched = await watchedPage(browser, { entry: serving.entry });
+    // So wide that the card of a head stands beside the page.
+    watched = await watchedPage(browser, { entry: serving.entry, width: 1920, height: 1080 });
     page = watched.page;
     await page.goto(`${serving.url}/circuits?model=toy-induction&edges=12`);
   });
@@ -62,7 +63,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       await list.first().click();
       await held.asked(1);
       // The number of the set before is never the present one's.
-      await card(TITLE).locator("[data-stale]").waitFor();
+      await expect.poll(() => card(TITLE).locator(".outer:not(.stale) [data-figure]").count()).toBe(0);
       await held.release(0);
       await held.end();
       const fewer = await figures();
