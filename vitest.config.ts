@@ -18,12 +18,13 @@ const MODELS = "test/models/**/*.test.ts";
 const patience = measuredPatience();
 
 const common = {
-  pool: "forks",
+  pool: "forks" as const,
+  setupFiles: ["test/helpers/runner/uncompiled.ts"],
   testTimeout: 120_000 * patience,
   hookTimeout: 120_000 * patience,
   expect: { poll: { timeout: 10_000 * patience } },
   env: { TF_CPP_MIN_LOG_LEVEL: "2", ...keepsCompiled(), HEADSCOPE_TEST_PATIENCE: String(patience) },
-} as const;
+};
 
 export default defineConfig({
   test: {

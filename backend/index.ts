@@ -24,6 +24,15 @@ export {
 export { type CompareCircuitsOptions, compareCircuits } from "./circuits/evaluation/compare.ts";
 export { type EvaluateCircuitOptions, evaluateCircuit } from "./circuits/evaluation/evaluate.ts";
 export { type PruneCircuitOptions, type PrunedCircuit, pruneCircuit } from "./circuits/evaluation/prune.ts";
+export type { SparseDictionary } from "./circuits/features/dictionary.ts";
+export { type FeatureReading, type ReadFeaturesOptions, readFeatures } from "./circuits/features/read-features.ts";
+export { loadDictionary } from "./circuits/features/sae-lens.ts";
+export {
+  type FeatureChange,
+  featureChange,
+  type ScaleFeaturesOptions,
+  scaleFeatures,
+} from "./circuits/features/scale-features.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -47,6 +56,12 @@ export { type PathOptions, type PathResult, patchPaths } from "./circuits/patchi
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
+export {
+  type InContextVector,
+  type InContextVectorsOptions,
+  inContextVectors,
+  vectorAdditions,
+} from "./circuits/vectors/in-context-vectors.ts";
 export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";

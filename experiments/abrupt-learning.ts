@@ -1,10 +1,11 @@
 import { z } from "zod";
+import { signed } from "../backend/common/text.ts";
 import {
   type ClaimResult,
   type ClaimStatement,
   type Experiment,
   type ExperimentContext,
-  type Stage,
+  type ExperimentStage,
   seedList,
   type TrainedRun,
 } from "./base.ts";
@@ -19,7 +20,7 @@ import {
 } from "./figures/abrupt-learning.ts";
 import { measuringStage, type ProgressMeasures, progressMeasures } from "./label-attention.ts";
 import { trainingStage } from "./progress.ts";
-import { QUORUM_WORDS, signed, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "./verdicts.ts";
+import { QUORUM_WORDS, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "./verdicts.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
 
@@ -195,7 +196,7 @@ function judgeZipf(points: readonly SettingOutcome[]): ClaimResult {
     id: "zipf-keeps-both",
     measured: Object.fromEntries(points.map(({ value }) => [`lesser accuracy, α = ${value}`, lesser(value)])),
     verdict,
-    why: `The lesser accuracy is ${lesser(1).toFixed(2)} at α = 1 and ${lesser(0).toFixed(2)} at α = 0 (${signed(lead)}).`,
+    why: `The lesser accuracy is ${lesser(1).toFixed(2)} at α = 1 and ${lesser(0).toFixed(2)} at α = 0 (${signed(lead, 2)}).`,
   };
 }
 
@@ -246,7 +247,7 @@ function trainings(params: Params): { plan: ReturnType<typeof plan>; seeds: read
 }
 
 /** The stages: the main setting, the attention in it, then the sweeps. */
-function stages(params: Params): Stage[] {
+function stages(params: Params): ExperimentStage[] {
   const [main, ...sweeps] = trainings(params).map((each) => trainingStage(each.plan, each.seeds));
   const measured = params.seeds.map((seed) => measuringStage(seed, params.points));
   return [main!, ...measured, ...sweeps];

@@ -32,7 +32,7 @@ export interface TrainingPlan {
 }
 
 /** A part of an experiment whose progress is told by its label. */
-export interface Stage {
+export interface ExperimentStage {
   readonly label: string;
   /** Amount of work, in optimiser steps of one layer and one seed. */
   readonly work: number;
@@ -81,6 +81,6 @@ export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definit
   readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
   readonly claims: readonly ClaimStatement[];
   /** Its stages in order, so that its progress is that of the whole. */
-  stages(params: z.output<S>): readonly Stage[];
+  stages(params: z.output<S>): readonly ExperimentStage[];
   run(params: z.output<S>, context: ExperimentContext): Promise<Finding>;
 }

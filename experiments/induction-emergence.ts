@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { counted } from "../backend/common/plural.ts";
+import { counted } from "../backend/common/text.ts";
 import {
   type ClaimResult,
   type ClaimStatement,

@@ -3,7 +3,7 @@ import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import { type Batch, tasks } from "../synthetic-tasks/index.ts";
-import type { ExperimentContext, Stage, TrainedRun } from "./base.ts";
+import type { ExperimentContext, ExperimentStage, TrainedRun } from "./base.ts";
 import { type Curve, finalValue, mean } from "./curves.ts";
 
 /** Sequences on which attention is measured. */
@@ -34,7 +34,7 @@ export interface LabelAttention {
 const MEASURING = 4;
 
 /** The stage in which a seed's attention is measured. @param checkpoints how many at most */
-export function measuringStage(seed: number, checkpoints: number): Stage {
+export function measuringStage(seed: number, checkpoints: number): ExperimentStage {
   return { label: `attention of seed ${seed}`, work: MEASURING * checkpoints };
 }
 

@@ -1,18 +1,18 @@
-import type { Stage, TrainingPlan } from "./base.ts";
+import type { ExperimentStage, TrainingPlan } from "./base.ts";
 
 /** The stage in which a plan is trained once for each seed. */
-export function trainingStage({ label, params }: TrainingPlan, seeds: readonly number[]): Stage {
+export function trainingStage({ label, params }: TrainingPlan, seeds: readonly number[]): ExperimentStage {
   return { label, work: Number(params["steps"]) * Number(params["n_layers"]) * seeds.length };
 }
 
 /** The progress of an experiment as one whole over its stages, in the order in which they are done; it never goes back. */
 export class WholeProgress {
-  readonly #stages: readonly Stage[];
+  readonly #stages: readonly ExperimentStage[];
   readonly #total: number;
   readonly #tell: (done: number, total: number, label: string) => void;
   #done = 0;
 
-  constructor(stages: readonly Stage[], tell: (done: number, total: number, label: string) => void) {
+  constructor(stages: readonly ExperimentStage[], tell: (done: number, total: number, label: string) => void) {
     this.#stages = stages;
     this.#total = sum(stages);
     this.#tell = tell;
@@ -29,6 +29,6 @@ export class WholeProgress {
   };
 }
 
-function sum(stages: readonly Stage[]): number {
+function sum(stages: readonly ExperimentStage[]): number {
   return stages.reduce((total, { work }) => total + work, 0);
 }

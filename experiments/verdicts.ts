@@ -1,4 +1,4 @@
-import { counted } from "../backend/common/plural.ts";
+import { counted, signed } from "../backend/common/text.ts";
 import type { Verdict } from "../backend/common/words.ts";
 import type { ClaimResult } from "./base.ts";
 
@@ -68,15 +68,10 @@ export const TRADE_OFF_WORDS =
  * @param gain change of the one that should rise @param loss change of the one that should fall, as measured (negative when it falls)
  */
 export function tradeOff(gain: number, loss: number): { verdict: Verdict; why: string } {
-  const words = `in-context accuracy changes by ${signed(gain)}, in-weights accuracy by ${signed(loss)}`;
+  const words = `in-context accuracy changes by ${signed(gain, 2)}, in-weights accuracy by ${signed(loss, 2)}`;
   if (gain >= CHANGE && loss <= -CHANGE) return { verdict: "reproduced", why: `Over the sweep ${words}.` };
   if (gain < -AGAINST || loss > AGAINST) return { verdict: "not reproduced", why: `Over the sweep ${words}.` };
   return { verdict: "inconclusive at this scale", why: `Over the sweep ${words}, less than ${CHANGE} each.` };
-}
-
-/** A change with its sign, two decimals. */
-export function signed(value: number): string {
-  return `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(2)}`;
 }
 
 /** "3 claims reproduced (a, b, c), 1 not reproduced (d)": what a summary begins with. */

@@ -20,7 +20,7 @@ const parameters = z.object({
 });
 
 /** Heads that carry the function which demonstrations show, and the vector that they write. */
-export const functionVector: Probe<typeof parameters> = {
+export const functionVectorProbe: Probe<typeof parameters> = {
   name: "function-vector",
   title: "Function-vector heads",
   description:

@@ -9,7 +9,7 @@ import type { ModelConfig } from "../backend/models/config.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { copying, matching } from "./copying.ts";
-import { functionVector } from "./function-vector.ts";
+import { functionVectorProbe } from "./function-vector.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
 import { currentToken } from "./patterns/current-token.ts";
 import { duplicateToken } from "./patterns/duplicate-token.ts";
@@ -29,7 +29,7 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   attentionSink,
   pattern,
   retrieval,
-  functionVector,
+  functionVectorProbe,
   copying,
   matching,
 ]);

@@ -4,7 +4,7 @@ import { generate } from "../backend/inference/generate.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 
-export interface AnswerOptions {
+export interface NeedleAnswerOptions {
   /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
   mask?: HeadMask | undefined;
   /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
@@ -25,7 +25,7 @@ export function answerTokens(model: Model, question: Haystack, maxTokens?: numbe
 export async function answerNeedle(
   model: Model,
   question: Haystack,
-  { mask, maxTokens, onToken, signal }: AnswerOptions = {},
+  { mask, maxTokens, onToken, signal }: NeedleAnswerOptions = {},
 ): Promise<NeedleAnswer> {
   const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
     tokens: question.ids,
@@ -39,7 +39,7 @@ export async function answerNeedle(
   return { text: words, right: words.includes(question.answer), bytes, bytesFull, prefillMs, decodeMsPerToken };
 }
 
-export interface NeedleOptions extends Pick<AnswerOptions, "mask" | "maxTokens" | "signal"> {
+export interface NeedleOptions extends Pick<NeedleAnswerOptions, "mask" | "maxTokens" | "signal"> {
   /** Tokens of the prompts. */
   lengths: readonly number[];
   /** Places of the needle, 0 to 1. */

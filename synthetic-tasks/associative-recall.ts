@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
+import { wrapped } from "../backend/common/text.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, tokenShape, wrapped } from "./base.ts";
+import { impossible, task, tokenShape } from "./base.ts";
 
 const parameters = z.object({
   context: z.int().min(4).max(8192).default(64).describe("tokens of a sequence"),

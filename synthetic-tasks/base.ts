@@ -26,14 +26,3 @@ export function impossible(task: string, field: readonly string[], constraint: s
 export function fixed(values: Iterable<number>, digits = 2): string {
   return Array.from(values, (value) => value.toFixed(digits).padStart(digits + 4)).join(" ");
 }
-
-/** Lines of at most `width` characters, broken at spaces; lines after the first are indented. */
-export function wrapped(words: readonly string[], width = 100, indent = "  "): string {
-  const lines = [""];
-  for (const word of words) {
-    const line = lines.at(-1)!;
-    if (line.length + word.length + 1 > width) lines.push(indent + word);
-    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
-  }
-  return lines.join("\n");
-}

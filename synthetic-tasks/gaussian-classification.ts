@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { Random } from "../backend/common/random.ts";
+import { wrapped } from "../backend/common/text.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, wrapped } from "./base.ts";
+import { impossible, task } from "./base.ts";
 
 /** At least as many classes are drawn anew for sequences that only the context can solve: a multiple of L, for equal shares of labels. */
 const FRESH = 128;

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
+import { wrapped } from "../backend/common/text.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, tokenShape, wrapped } from "./base.ts";
+import { impossible, task, tokenShape } from "./base.ts";
 
 const BOS = 0;
 /** Numbers of `Batch.layout` a row: where the segment begins, where its copy begins, its length. */

@@ -105,7 +105,7 @@ function* lossChunks(
         "int32",
       );
       const streams = gatherRows(tf.reshape(resid, [-1, d_model]), index);
-      const logits = logitsOf(model, streams); // [size, d_vocab]
+      const logits = streamLogits(model, streams); // [size, d_vocab]
       const target = tf.tensor1d(
         filled.map((entry, i) => i * d_vocab + entry.target),
         "int32",
@@ -140,7 +140,7 @@ function byRow(losses: readonly number[], tokens: readonly (readonly number[])[]
 }
 
 /** Logits of single streams, through the final norm. @param streams after the last layer [n, d_model] @returns [n, d_vocab] */
-export function logitsOf(model: Model, streams: Tensor): Tensor {
+export function streamLogits(model: Model, streams: Tensor): Tensor {
   const { n_layers, d_model, d_vocab } = model.config;
   const count = streams.shape[0]!;
   // Each as a row of its own, so that the model's context does not limit how many there are.

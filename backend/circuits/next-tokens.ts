@@ -5,7 +5,7 @@ import type { Model } from "../models/model.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { topIndices } from "../runtime/top.ts";
-import { logitsOf } from "./loss.ts";
+import { streamLogits } from "./loss.ts";
 
 /** A token that may come next, and its probability in either run. */
 export interface NextToken {
@@ -26,7 +26,7 @@ export interface StreamRun extends Pick<ForwardOptions, "interventions"> {
  * @throws HeadscopeError (input) for logits that are no numbers
  */
 export function nextProbabilities(model: Model, streams: Tensor, { tokens, ...changes }: StreamRun): Float32Array[] {
-  const probabilities = tf.tidy(() => tf.softmax(logitsOf(model, streams)));
+  const probabilities = tf.tidy(() => tf.softmax(streamLogits(model, streams)));
   // Read outside of tidy, which would look for tensors in every number of what it returns.
   const values = probabilities.dataSync() as Float32Array;
   probabilities.dispose();

@@ -1,5 +1,5 @@
 import type { Command, CommanderError } from "commander";
-import { HeadscopeError, nearest, unknownName } from "../common/errors.ts";
+import { HeadscopeError, nearestNames, unknownName } from "../common/errors.ts";
 
 /** Exit code of a run that Ctrl-C ended: 128 and SIGINT's number. */
 export const INTERRUPTED = 130;
@@ -48,9 +48,9 @@ function guess(error: CommanderError, command: Command, what: string): string | 
   const name = /"(.*)"/.exec(what)?.[1];
   if (name === undefined) return undefined;
   if (error.code === "commander.unknownCommand")
-    return `did you mean ${nearest(name, names(command.commands)).join(", ")}?`;
+    return `did you mean ${nearestNames(name, names(command.commands)).join(", ")}?`;
   if (error.code !== "commander.unknownOption") return undefined;
-  return `did you mean ${nearest(name, longOptions(command)).join(", ")}?`;
+  return `did you mean ${nearestNames(name, longOptions(command)).join(", ")}?`;
 }
 
 function longOptions(command: Command): string[] {

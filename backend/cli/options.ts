@@ -3,7 +3,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { PROCESSING, WEIGHT_TYPES, type WeightType } from "../common/words.ts";
 
 /** Reads a whole number. @param least smallest that will do */
-export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
+export function integerParser(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (/^[+-]?\d+$/.test(text.trim()) && Number.isSafeInteger(value) && value >= least) return value;
@@ -13,7 +13,7 @@ export function integer(name: string, least = Number.MIN_SAFE_INTEGER): (text: s
 }
 
 /** Reads a number. @param least smallest that will do */
-export function real(name: string, least = Number.NEGATIVE_INFINITY): (text: string) => number {
+export function numberParser(name: string, least = Number.NEGATIVE_INFINITY): (text: string) => number {
   return (text) => {
     const value = text.trim() === "" ? Number.NaN : Number(text);
     if (Number.isFinite(value) && value >= least) return value;
@@ -23,7 +23,7 @@ export function real(name: string, least = Number.NEGATIVE_INFINITY): (text: str
 }
 
 /** Reads one of a few words. */
-export function oneOf(name: string, choices: readonly string[]): (text: string) => string {
+export function wordParser(name: string, choices: readonly string[]): (text: string) => string {
   return (text) => {
     if (choices.includes(text)) return text;
     throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give one of ${choices.join(", ")}` });
@@ -52,7 +52,7 @@ export function modelOptions(command: Command): Command {
 export function weightsOption(command: Command): Command {
   return command.addOption(
     new Option("--weights <type>", "f32; bf16: half the memory; q8: keep 8-bit weights of a GGUF as they are")
-      .argParser(oneOf("--weights", WEIGHT_TYPES))
+      .argParser(wordParser("--weights", WEIGHT_TYPES))
       .default("f32"),
   );
 }
@@ -95,7 +95,7 @@ export function questionOptions(command: Command): Command {
   )
     .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
     .option("--wrong <token>", "the wrong answer, alike")
-    .option("--position <n>", "position that is read, negative ones from the end", integer("--position"), -1);
+    .option("--position <n>", "position that is read, negative ones from the end", integerParser("--position"), -1);
   return interventionsOption(questions, "what to change in the run");
 }
 
@@ -111,7 +111,7 @@ export function paramOption(command: Command, what = "a parameter; may be repeat
 
 /** Adds --seed, default 0. */
 export function seedOption(command: Command): Command {
-  return command.option("--seed <n>", "seed of everything random", integer("--seed", 0), 0);
+  return command.option("--seed <n>", "seed of everything random", integerParser("--seed", 0), 0);
 }
 
 /** Reads numbers with commas between. */
@@ -129,6 +129,6 @@ export function numbers(name: string, least: number, most = Number.POSITIVE_INFI
 
 /** Reads whole numbers with commas between. @param least smallest that will do */
 export function wholeNumbers(name: string, least: number): (text: string) => number[] {
-  const read = integer(name, least);
+  const read = integerParser(name, least);
   return (text) => text.split(",").map(read);
 }

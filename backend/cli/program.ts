@@ -10,9 +10,11 @@ import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
+import { register as features } from "./commands/features.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
 import { register as head } from "./commands/head.ts";
+import { register as icv } from "./commands/icv.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
@@ -62,6 +64,8 @@ const COMMANDS = [
   contexts,
   linearProbe,
   steer,
+  icv,
+  features,
   generate,
   needle,
   forward,

@@ -87,7 +87,7 @@ export class HeadscopeError extends Error {
  * The names nearest to a misspelt one, best first; of a very long one its beginning counts.
  * @param most how many at most, default 3
  */
-export function nearest(name: string, candidates: readonly string[], most = 3): string[] {
+export function nearestNames(name: string, candidates: readonly string[], most = 3): string[] {
   const target = brief(name).toLowerCase();
   return candidates
     .map((candidate) => {
@@ -107,7 +107,7 @@ export function isUnknownName({ kind, subject }: HeadscopeError): boolean {
 
 /** The error for a name that no registry knows: it lists the nearest names. */
 export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
-  const near = nearest(name, candidates);
+  const near = nearestNames(name, candidates);
   const remedy = near.length > 0 ? `did you mean ${near.join(", ")}?` : `there is no ${what} to choose from`;
   return new HeadscopeError("usage", `unknown ${what} "${brief(name)}"`, { remedy, subject: brief(name) });
 }

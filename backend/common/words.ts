@@ -80,19 +80,26 @@ export const PREFILLS = ["masked", "dense"] as const;
 export type Prefill = (typeof PREFILLS)[number];
 
 /** Ways of scoring a model's edges. */
-export const CIRCUIT_METHODS = ["eap", "eap-ig", "exact"] as const;
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
+
+/** Parts of a model that a circuit is found by. */
+export const CIRCUIT_LEVELS = ["edge", "node"] as const;
+/** One of `CIRCUIT_LEVELS`. */
+export type CircuitLevel = (typeof CIRCUIT_LEVELS)[number];
 
 /** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
 export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 
-/** Edges up to which `exact` scores them all, and up to which a circuit file holds all unless told otherwise. */
+/** Edges up to which `exact` and `acdc` take a run each, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */
 export const KEPT_EDGES = 1_000;
+/** Heads and MLPs that a circuit found by nodes holds beyond that. */
+export const KEPT_NODES = 50;
 
 /** Groups of edges whose scores are added up, by the part of the model that they go into or come from. */
 export const EDGE_GROUPS = ["into q", "into k", "into v", "into mlp", "into logits", "from embed", "from head", "from mlp"] as const; // biome-ignore format: a table
@@ -125,20 +132,29 @@ const TONES = {
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
-  // Of a circuit that is evaluated.
-  holds: "good",
-  "does not hold": "bad",
-  undecided: "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;
 
-/** Every verdict that there is. */
+/** Every verdict on a paper's claim. */
 export const VERDICTS = Object.keys(TONES) as [Verdict, ...Verdict[]];
+
+/** Verdicts on what is claimed of a circuit, with their bearing. */
+const CIRCUIT_TONES = { holds: "good", "does not hold": "bad", undecided: "open" } as const satisfies Record<
+  string,
+  Tone
+>;
+
+/** Every verdict on what is claimed of a circuit. */
+export const CIRCUIT_VERDICTS = Object.keys(CIRCUIT_TONES) as (keyof typeof CIRCUIT_TONES)[];
+
+/** Every verdict that a report can hold. */
+export const REPORT_VERDICTS = [...VERDICTS, ...CIRCUIT_VERDICTS] as const;
 
 /** The bearing of a verdict; one of another version leaves its claim open. */
 export function toneOf(verdict: string): Tone {
-  return Object.hasOwn(TONES, verdict) ? TONES[verdict as Verdict] : "open";
+  const tones: Readonly<Record<string, Tone>> = { ...TONES, ...CIRCUIT_TONES };
+  return Object.hasOwn(tones, verdict) ? tones[verdict]! : "open";
 }
 
 /** Ways to fit a linear classifier. */
@@ -150,3 +166,8 @@ export type Classifier = (typeof CLASSIFIERS)[number];
 export const PROBED_POINTS = ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out"] as const;
 /** One of `PROBED_POINTS`. */
 export type ProbedPoint = (typeof PROBED_POINTS)[number];
+
+/** Architectures of sparse dictionaries that are read, by SAELens's names. */
+export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
+/** One of `DICTIONARY_ARCHITECTURES`. */
+export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError, nearest, unknownName } from "../common/errors.ts";
+import { HeadscopeError, nearestNames, unknownName } from "../common/errors.ts";
 import { checkOptions, type Rules, whole } from "../common/options.ts";
 import { encodeSafetensors, readSafetensors, type SafeTensor } from "../models/formats/safetensors/safetensors.ts";
 import { blockHook, isPattern } from "../models/transformer/hook-points.ts";
@@ -73,7 +73,7 @@ export class ActivationCache {
     if (tensor) return tensor;
     if (!/(^|\.)(hook_\w+)$/.test(name)) throw unknownName("hook name", name, this.names);
     throw new HeadscopeError("usage", `the cache does not hold "${name}"`, {
-      remedy: `ask for it in \`names\` (the nearest it holds: ${nearest(name, this.names).join(", ") || "none"})`,
+      remedy: `ask for it in \`names\` (the nearest it holds: ${nearestNames(name, this.names).join(", ") || "none"})`,
     });
   }
 

@@ -3,13 +3,13 @@ import { HeadscopeError } from "../common/errors.ts";
 import { MASKED } from "../models/transformer/attention.ts";
 import { isPattern } from "../models/transformer/hook-points.ts";
 import { tf } from "../runtime/tf.ts";
-import { meanOf, type ReferenceActivations, resampleOf, type Target } from "./reference.ts";
+import { meanActivation, type ReferenceActivations, type RunShape, resampleOf } from "./reference.ts";
 
 /** Input of a kind of intervention. */
 export interface KindInput {
   /** Full hook name. */
   hook: string;
-  target: Target;
+  target: RunShape;
   /** The value of `with`, broadcastable to the activation; refused with a remedy where it is missing. */
   values(): Tensor;
   /** The value of `with`, or else the run's own clean activation. */
@@ -43,7 +43,7 @@ export const INTERVENTION_KINDS = {
     description:
       "puts the mean over reference rows (default: the other rows of the input), pooled over positions unless byPosition",
     refuses: ofPatternsNoRows,
-    make: ({ reference, target, byPosition }) => ({ gain: 0, bias: meanOf(reference(), target, byPosition) }),
+    make: ({ reference, target, byPosition }) => ({ gain: 0, bias: meanActivation(reference(), target, byPosition) }),
   },
   resample: {
     description:

@@ -11,7 +11,7 @@ import { tf } from "../runtime/tf.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 import { checkKind, INTERVENTION_KINDS, type InterventionKind, type KindInput } from "./intervention-kinds.ts";
 import { type Intervention, type ParsedIntervention, parseInterventions } from "./intervention-schema.ts";
-import type { Target } from "./reference.ts";
+import type { RunShape } from "./reference.ts";
 import { ReferenceRuns } from "./reference-runs.ts";
 
 /** The activations that `with` may refer to by name. */
@@ -38,7 +38,7 @@ const COMPILE: Rules<CompileOptions> = {
 };
 
 /** The run that interventions are compiled for, and all positions of its sequence. */
-interface Run extends Target {
+interface Run extends RunShape {
   /** Positions that may be named, as many as the run's or more. */
   sequence: number;
 }
@@ -265,7 +265,7 @@ function onesAt(axis: number, length: number, rank: number, holds: (place: numbe
 }
 
 /** @throws HeadscopeError (usage) where a row would be given the padding of a shorter one */
-function checkLengths(intervention: ParsedIntervention, lengths: readonly number[], target: Target): void {
+function checkLengths(intervention: ParsedIntervention, lengths: readonly number[], target: RunShape): void {
   if (lengths.length < 2) return;
   const rows = intervention.rows === "all" ? target.lengths.map((_, r) => r) : intervention.rows;
   const short = rows.find((r) => (lengths[r] ?? 0) < (target.lengths[r] ?? 0) && intervention.positions === "all");
@@ -285,7 +285,7 @@ function hookOf(config: ModelConfig, { at, layer }: ParsedIntervention): string 
 }
 
 /** Shape of an activation of a run: [rows, positions, ...] or [rows, heads, query, key]. */
-function activationShape(config: ModelConfig, hook: string, { rows, positions }: Target): number[] {
+function activationShape(config: ModelConfig, hook: string, { rows, positions }: RunShape): number[] {
   const width = activationWidth(config, hook);
   return isPattern(hook) ? [rows, width[0]!, positions, positions] : [rows, positions, ...width];
 }

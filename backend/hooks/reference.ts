@@ -17,7 +17,7 @@ export interface ReferenceActivations {
 }
 
 /** The run that is changed. */
-export interface Target {
+export interface RunShape {
   rows: number;
   /** Positions of the longest row. */
   positions: number;
@@ -52,7 +52,7 @@ const MORE_ROWS = "give reference rows (other prompts), or an input of at least 
  * @returns [rows or 1, positions or 1, ...]; the caller disposes it
  * @throws HeadscopeError (usage) when a single row would be its own mean, or positions differ with `byPosition`
  */
-export function meanOf(reference: ReferenceActivations, target: Target, byPosition: boolean): Tensor {
+export function meanActivation(reference: ReferenceActivations, target: RunShape, byPosition: boolean): Tensor {
   const { activation, lengths, own } = reference;
   const count = lengths.length;
   if (own && count < 2)
@@ -93,7 +93,7 @@ export function meanOf(reference: ReferenceActivations, target: Target, byPositi
  * @returns [rows, positions, ...]; the caller disposes it
  * @throws HeadscopeError (usage) when there is no other row, or it is shorter than the row that it stands in for
  */
-export function resampleOf(reference: ReferenceActivations, target: Target, seed: number): Tensor {
+export function resampleOf(reference: ReferenceActivations, target: RunShape, seed: number): Tensor {
   const { activation, lengths, own } = reference;
   if (own && lengths.length < 2)
     throw new HeadscopeError("usage", "resample needs another row to draw from", { remedy: MORE_ROWS });

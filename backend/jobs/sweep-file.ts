@@ -1,6 +1,6 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
-import { fieldPath, HeadscopeError, nearest } from "../common/errors.ts";
+import { fieldPath, HeadscopeError, nearestNames } from "../common/errors.ts";
 import { Random } from "../common/random.ts";
 import { parseJson, readText } from "../json.ts";
 
@@ -96,7 +96,7 @@ function badField(issue: z.core.$ZodIssue, label: string): HeadscopeError {
   const place = path === "" ? label : `${label}: ${path}`;
   if (issue.code !== "unrecognized_keys")
     return new HeadscopeError("input", `${place}: ${issue.message}`, { remedy: REMEDY });
-  const near = nearest(issue.keys[0]!, Object.keys(sweepSchema.shape), 1);
+  const near = nearestNames(issue.keys[0]!, Object.keys(sweepSchema.shape), 1);
   return new HeadscopeError("input", `${place}: there is no field "${issue.keys[0]}" in a sweep`, {
     remedy: path === "" ? `did you mean ${near[0]}? Parameters stand under params, grid or random` : REMEDY,
   });

@@ -10,7 +10,7 @@ export type TensorFunction = (...args: Handle[]) => Tensor[];
 export interface CaptureOptions {
   /** Shown in errors and in the table of functions. */
   name: string;
-  /** Compile with XLA: pays for what runs often at few shapes. Default false. */
+  /** Compile with XLA: pays for what runs often at few shapes. Default false; HEADSCOPE_XLA=off keeps everything uncompiled. */
   xla?: boolean;
   /** Input shapes, -1 for a length that may differ at the call. Default: those of the examples. */
   shapes?: readonly (readonly number[] | undefined)[];
@@ -42,18 +42,12 @@ let serial = 0;
 export function capture(fn: TensorFunction, example: Handle[], options: CaptureOptions): Captured {
   if (!hasNative() || typeof native().binding.defineFunction !== "function") return uncaptured(fn, options.name);
   const { binding } = native();
-  const constants = options.constants ?? [];
+  const { constants = [] } = options;
+  const xla = (options.xla ?? false) && process.env.HEADSCOPE_XLA !== "off";
   const recording = record(options.name, fn, example, { shapes: options.shapes, constants });
   const registered = `${options.name.replace(/[^A-Za-z0-9_]/g, "_")}_${serial++}`;
-  binding.defineFunction(
-    registered,
-    recording.graph,
-    recording.inputs,
-    recording.outputs,
-    recording.controls,
-    options.xla ?? false,
-  );
-  noteFunction(registered, { xla: options.xla ?? false });
+  binding.defineFunction(registered, recording.graph, recording.inputs, recording.outputs, recording.controls, xla);
+  noteFunction(registered, { xla });
   const count = recording.outputs.length;
   let gone = false;
   return {

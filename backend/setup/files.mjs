@@ -4,7 +4,7 @@ import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { errorCode } from "./failure.mjs";
-import { isAlive } from "./lock.mjs";
+import { isRunning } from "./lock.mjs";
 
 /** Folder of what can be fetched again: the native library and pulled models. @returns {string} */
 export function cacheDir() {
@@ -123,6 +123,6 @@ export async function removeLeftovers(folder) {
   }
   for (const name of names) {
     const pid = Number(PART.exec(name)?.[1]);
-    if (pid && !isAlive(pid)) await rm(join(folder, name), { recursive: true, force: true });
+    if (pid && !isRunning(pid)) await rm(join(folder, name), { recursive: true, force: true });
   }
 }

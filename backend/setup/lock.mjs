@@ -14,7 +14,7 @@ import { errorCode, SetupError } from "./failure.mjs";
  */
 
 /** @param {number} pid @returns {boolean} whether such a process runs on this machine */
-export function isAlive(pid) {
+export function isRunning(pid) {
   try {
     process.kill(pid, 0);
     return true;
@@ -43,7 +43,7 @@ export function isStale(text) {
     return true; // locks appear whole (by link), so this is not one of ours
   }
   if (owner.host !== hostname()) return false;
-  return !isAlive(owner.pid) || (owner.started !== "" && startTime(owner.pid) !== owner.started);
+  return !isRunning(owner.pid) || (owner.started !== "" && startTime(owner.pid) !== owner.started);
 }
 
 /** @param {string} path @returns {string | undefined} */

@@ -64,7 +64,7 @@ export function makeSpec(
       `probe ${probes[0]} reads tokens, and the sequences of ${task.name} are vectors`,
       { remedy: "leave the probes out", field: "probes" },
     );
-  checkMemory(configOf(spec.model, shape), shape, spec.training, seeds);
+  checkMemory(modelConfigOf(spec.model, shape), shape, spec.training, seeds);
   return spec;
 }
 
@@ -72,7 +72,7 @@ export function makeSpec(
  * The model's config for a task.
  * @throws HeadscopeError (usage) where widths do not fit each other
  */
-export function configOf(model: ModelParams, shape: TaskShape): ModelConfig {
+export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig {
   const { n_heads, d_model } = model;
   if (model.d_head === undefined && d_model % n_heads !== 0) {
     throw new HeadscopeError("usage", `d_model ${d_model} is not a multiple of n_heads ${n_heads}`, {

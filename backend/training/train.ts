@@ -7,10 +7,10 @@ import { tf } from "../runtime/tf.ts";
 import { pause } from "../runtime/turn.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
-import { configOf, type TrainSpec } from "./spec.ts";
+import { modelConfigOf, type TrainSpec } from "./spec.ts";
 import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
-import { type Measured, TransitionWatch } from "./transition.ts";
+import { type SeedMeasurement, TransitionWatch } from "./transition.ts";
 
 /** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
 const EVALUATION_STREAM = 0xf0000000;
@@ -26,7 +26,7 @@ export interface TrainState {
   /** Parameters, then the optimiser's vectors. */
   readonly state: SeedState;
   /** Measurements until here, of a run that goes on: they decide which further checkpoints are saved. */
-  readonly history?: readonly Measured[];
+  readonly history?: readonly SeedMeasurement[];
 }
 
 /** Calls by which a training run tells and asks. */
@@ -59,7 +59,7 @@ export async function train(
 ): Promise<{ step: number; status: "done" | "cancelled" }> {
   const { training } = spec;
   const shape = task.shape(spec.params);
-  const config = configOf(spec.model, shape);
+  const config = modelConfigOf(spec.model, shape);
   const places = parameterLayout(config, spec.model.init_range);
   const tables = rotaryTables(config);
   const plan: StepPlan = { config, places, shape, training, tables: tables.tensors };

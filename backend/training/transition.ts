@@ -4,7 +4,7 @@ import { parseHeadMetric } from "../common/heads/head-metric.ts";
 const MOVED = 0.1;
 
 /** Measurement of a seed at a step. */
-export interface Measured {
+export interface SeedMeasurement {
   readonly step: number;
   readonly values: Readonly<Record<string, number>>;
 }
@@ -31,7 +31,7 @@ export class TransitionWatch {
   }
 
   /** Takes the measurements of a step, by seed. */
-  measured(seeds: readonly Measured["values"][]): void {
+  measured(seeds: readonly SeedMeasurement["values"][]): void {
     this.#latest = new Map();
     for (const [seed, values] of seeds.entries())
       for (const [name, value] of Object.entries(values)) {
@@ -57,7 +57,7 @@ export class TransitionWatch {
    * Goes through what happened until a step once more.
    * @param seeds measurements of each, ascending by step @param scheduled steps that are saved in any case
    */
-  replay(seeds: readonly (readonly Measured[])[], scheduled: ReadonlySet<number>, until: number): void {
+  replay(seeds: readonly (readonly SeedMeasurement[])[], scheduled: ReadonlySet<number>, until: number): void {
     const bySeed = seeds.map((measured) => new Map(measured.map(({ step, values }) => [step, values])));
     const steps = new Set([...scheduled, ...bySeed.flatMap((each) => [...each.keys()])]);
     for (const step of [...steps].filter((each) => each <= until).sort((a, b) => a - b)) {

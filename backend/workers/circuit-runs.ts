@@ -1,5 +1,5 @@
-import type { CircuitWork } from "../circuits/edges/run-circuit.ts";
-import { CircuitSession } from "../circuits/evaluation/session.ts";
+import { CircuitSession } from "../circuits/edges/session.ts";
+import type { CircuitWork } from "../circuits/edges/work.ts";
 import { tokenPairs } from "../circuits/pairs.ts";
 import type { Model } from "../models/model.ts";
 import { Recent } from "../runtime/recent.ts";
@@ -32,7 +32,7 @@ export class CircuitRuns {
    */
   async of(model: Model, work: CircuitWork): Promise<CircuitSession> {
     const pairs = tokenPairs(model, work.pairs, { prependBos: work.prependBos });
-    const key = `${model.digest} ${JSON.stringify(pairs)}`;
+    const key = `${model.digest} ${work.metric} ${JSON.stringify(pairs)}`;
     const held = this.#sessions.get(key);
     // A model that was closed and opened again is another one, with weights of its own.
     return held?.model === model ? held : this.#sessions.set(key, await CircuitSession.open(model, work));

@@ -24,7 +24,7 @@ export const promptInput = z.union([
  * The ids of a prompt.
  * @throws HeadscopeError for an empty one, a text without a tokenizer, ids outside the vocabulary, more than the context
  */
-export function promptIds(model: Model, input: PromptInput): readonly number[] {
+export function promptInputIds(model: Model, input: PromptInput): readonly number[] {
   const ids = "text" in input ? encodeText(model, input.text, input.bos) : input.tokens;
   if (model.config.d_input !== undefined)
     throw new HeadscopeError("unsupported", `${model.ref} reads vectors, not tokens`, {
@@ -46,7 +46,7 @@ export function tokenTexts({ tokenizer }: Model, ids: readonly number[]): string
 }
 
 /** One token and its probability. */
-export function candidate({ tokenizer }: Model, id: number, probability: number): Candidate {
+export function candidateOf({ tokenizer }: Model, id: number, probability: number): Candidate {
   return { id, text: tokenizer === undefined ? String(id) : tokenLabel(tokenizer, id), probability };
 }
 
@@ -73,5 +73,5 @@ export function probabilitiesAfter(model: Model, stream: Tensor, { ids, ...chang
 /** The likeliest tokens after a prompt, best first. @param stream after the last layer [1, positions, d_model] */
 export function candidates(model: Model, stream: Tensor, count: number, run: StreamOrigin): Candidate[] {
   const probabilities = probabilitiesAfter(model, stream, run);
-  return topIndices(probabilities, count).map((id) => candidate(model, id, probabilities[id]!));
+  return topIndices(probabilities, count).map((id) => candidateOf(model, id, probabilities[id]!));
 }

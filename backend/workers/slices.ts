@@ -37,7 +37,7 @@ export function streamAxes(rank: number): Axes {
  * @param activation one row's, without the row axis
  * @throws HeadscopeError (usage) for an axis that it does not have, or an index outside
  */
-export function cut(activation: Tensor, axes: Axes, { heads, queries, keys }: SliceQuery): Tensor {
+export function sliceOf(activation: Tensor, axes: Axes, { heads, queries, keys }: SliceQuery): Tensor {
   return tf.tidy(() => {
     let part = tf.clone(activation);
     if (heads !== undefined) part = takeHeads(part, axisOf(axes.heads, "heads"), parseList(heads, part, axes.heads!));
@@ -55,7 +55,7 @@ export function cut(activation: Tensor, axes: Axes, { heads, queries, keys }: Sl
  * Refuses a part that would be too large to answer with, before anything is computed.
  * @param shape of the whole activation, without the row axis
  * @param most bytes of the answer's numbers, default any number
- * @throws HeadscopeError `input` naming both sizes; as `cut` for an axis or index that the activation does not have
+ * @throws HeadscopeError `input` naming both sizes; as `sliceOf` for an axis or index that the activation does not have
  */
 export function checkAnswer(
   shape: readonly number[],

@@ -1,5 +1,5 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/plural.ts";
+import { counted } from "../../backend/common/text.ts";
 import type { TrainedRun } from "../base.ts";
 import { type Curve, meanLine, median, rise } from "../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";

@@ -1,6 +1,6 @@
 import type { HeatmapFigure, LineFigure } from "../../backend/common/figures/figure.ts";
 import { headMetricName } from "../../backend/common/heads/head-metric.ts";
-import { counted } from "../../backend/common/plural.ts";
+import { counted } from "../../backend/common/text.ts";
 import type { TrainedRun } from "../base.ts";
 import { type Curve, crossing, finalValue, mean, meanLine, median } from "../curves.ts";
 

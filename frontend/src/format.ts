@@ -73,7 +73,7 @@ export function nats(value: number): string {
 }
 
 /** A change of a loss with its sign; one that rounds to nothing has none. */
-export function signed(value: number): string {
+export function signedNats(value: number): string {
   const text = nats(value).replace(/^−(0\.000)$/, "$1");
   return value > 0 && text !== "0.000" ? `+${text}` : text;
 }

@@ -4,7 +4,7 @@ import type { Definition } from "../../backend/common/definitions/definition.ts"
 import type { Random, TokenPool } from "../../backend/common/random.ts";
 
 /** Words of a list, and ids, that suit a model's tokenizer. */
-export interface Vocabulary {
+export interface WordPool {
   /**
    * The words that are one token behind a space.
    * @param noun what they are, for the error @param least fewest that the task can do with, default 4
@@ -33,7 +33,7 @@ export interface PairTask<S extends z.ZodObject = z.ZodObject> extends Definitio
    * The kinds of its pairs; each occurs equally often.
    * @throws HeadscopeError (unsupported) for a tokenizer that cuts too many of its words
    */
-  kinds(params: z.output<S>, vocabulary: Vocabulary): readonly PairKind[];
+  kinds(params: z.output<S>, vocabulary: WordPool): readonly PairKind[];
 }
 
 /** A task of minimal pairs as it is written: its parameters' types are inferred. */

@@ -23,5 +23,5 @@ export const pairTasks: Registry<PairTask> = registry<PairTask>("pair task", [
   colours,
 ]);
 
-export type { PairKind, PairTask, Vocabulary } from "./base.ts";
+export type { PairKind, PairTask, WordPool } from "./base.ts";
 export { type PairSample, samplePairs } from "./sample.ts";

@@ -3,7 +3,7 @@ import { HeadscopeError } from "../../backend/common/errors.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { encodeText, tokenPool } from "../../backend/models/tokens.ts";
-import type { PairKind, PairTask, Vocabulary } from "./base.ts";
+import type { PairKind, PairTask, WordPool } from "./base.ts";
 
 /** Draws for one pair of a kind before the task counts as exhausted: unaligned ones and ones that there are already. */
 const DRAWS = 200;
@@ -74,7 +74,7 @@ export function samplePairs(
   };
 }
 
-function vocabularyOf(model: Model, task: PairTask): Vocabulary {
+function vocabularyOf(model: Model, task: PairTask): WordPool {
   const behind = "The";
   const encode = (text: string): number[] => encodeText(model, text, false, { label: `${task.name}: ` });
   const single = (words: readonly string[], noun: string, least = 4): readonly string[] => {

@@ -3,7 +3,7 @@ import { Model } from "../../backend/models/model.ts";
 import { initialParameters, parameterLayout } from "../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
 import { optimiserVectors, stepScalars } from "../../backend/training/optimiser.ts";
-import { configOf, makeSpec } from "../../backend/training/spec.ts";
+import { makeSpec, modelConfigOf } from "../../backend/training/spec.ts";
 import { type StepPlan, Stepper } from "../../backend/training/step.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 
@@ -38,7 +38,7 @@ export function trainer({ task: name, params }: TrainedSize, seeds: readonly num
     const task = tasks.get(name);
     const { training, model, params: own } = makeSpec(task, params, { seeds: seeds.length });
     const shape = task.shape(own);
-    const config = configOf(model, shape);
+    const config = modelConfigOf(model, shape);
     const places = parameterLayout(config);
     const batches = seeds.map((seed) => task.sample(task.world(own, seed), own, new Random(seed, 1), training.batch));
     if (!stepper) {

@@ -13,10 +13,10 @@ import { mountable } from "../helpers/processes/small-disk.ts";
 import { patiently } from "../helpers/runner/patience.ts";
 import { type Serving, startServing } from "../helpers/servers/serving.ts";
 
-const STEPS = 3_000;
+const STEPS = 1_500;
 const KILLS = 10;
 const SIZE = { n_layers: 1, n_heads: 2, d_model: 16, batch: 4, context: 32, vocabulary: 16 };
-const LENGTHS = { segment_min: 4, segment_max: 8, gap_max: 4, evaluation_rows: 16, points: 300, checkpoints: 120 };
+const LENGTHS = { segment_min: 4, segment_max: 8, gap_max: 4, evaluation_rows: 16, points: 150, checkpoints: 60 };
 const RUNS = ["induction-1", "induction-2"] as const;
 const TRAIN = [
   ...["train", "induction", "--steps", String(STEPS), "--seeds", "0,1", "--probes", "none", "--json"],

@@ -498,7 +498,7 @@ def factors_of(model, head, process):
     block, kv = model.blocks[layer], h // model.group
     norm = block.ln1 if process == "fold_ln" else None
     q, k, v = (fold(norm, weight) for weight in (block.W_Q[h], block.W_K[kv], block.W_V[kv]))
-    return Factors(q, k, v, block.W_O[h])
+    return Factors(*(weight.double() for weight in (q, k, v, block.W_O[h])))
 
 
 def head_name(head):
@@ -511,15 +511,16 @@ def spectrum(matrix):
 
 
 def heads_of(model, heads, process, pairs, most=None):
-    W_U = fold(model.ln_final if process == "fold_ln" else None, model.W_U)
+    # Sums over the vocabulary lose digits in float32.
+    W_E, W_U = model.W_E.double(), fold(model.ln_final if process == "fold_ln" else None, model.W_U).double()
     found = {head: factors_of(model, head, process) for head in heads}
     rows, token_pairs = [], []
     for head, f in found.items():
-        values = torch.linalg.eigvals(f.W_O @ (W_U @ (model.W_E @ f.W_V)))
+        values = torch.linalg.eigvals(f.W_O @ (W_U @ (W_E @ f.W_V)))
         copying = (values.real.sum() / values.abs().sum()).item()
         rows.append({"head": head_name(head), "copying": copying, "ov": spectrum(f.OV), "qk": spectrum(f.QK)})
         if most is None or len(token_pairs) < most:
-            token_pairs.append({"head": head_name(head), **token_pairs_of(model.W_E @ f.W_V, f.W_O @ W_U, pairs)})
+            token_pairs.append({"head": head_name(head), **token_pairs_of(W_E @ f.W_V, f.W_O @ W_U, pairs)})
     composition = []
     for sender in heads:
         for receiver in heads:

@@ -5,9 +5,9 @@ import { Random } from "../../common/random.ts";
 import { ABLATION_METHODS, type AblationMethod } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
-import { checkLossRows, logitDifference, logitsOf, meanLoss, type TokenLosses } from "../loss.ts";
+import { checkLossRows, logitDifference, meanLoss, streamLogits, type TokenLosses } from "../loss.ts";
 import { type NextToken, nextTokens } from "../next-tokens.ts";
-import { type AblationInput, AblationRuns, type Contrast } from "./ablation-runs.ts";
+import { type AblationInput, AblationRuns, type TokenContrast } from "./ablation-runs.ts";
 
 /** An ablation and what is shown of it. */
 export interface AblateOptions extends AblationInput {
@@ -190,7 +190,7 @@ function checkInput(
   }
 }
 
-function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { position, wrong }: Contrast): void {
+function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { position, wrong }: TokenContrast): void {
   const [row, ...others] = tokens;
   if (others.length > 0)
     throw new HeadscopeError("usage", "a contrast is of a single row", { remedy: "give one row, or leave it out" });
@@ -214,7 +214,7 @@ function differences(
   const { position, wrong } = contrast!;
   const logits = tf.tidy(() => {
     const streams = runs.contrastStreams(sets);
-    return tf.reshape(logitsOf(model, streams), [sets, 1, model.config.d_vocab]);
+    return tf.reshape(streamLogits(model, streams), [sets, 1, model.config.d_vocab]);
   });
   const [clean, ablated, ...draws] = logitDifference(logits, { answer: tokens[0]![position]!, wrong });
   logits.dispose();

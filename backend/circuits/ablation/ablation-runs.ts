@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Head } from "../../common/heads/head.ts";
 import type { AblationMethod } from "../../common/words.ts";
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
-import { meanOf, type ReferenceActivations, resampleOf, type Target } from "../../hooks/reference.ts";
+import { meanActivation, type ReferenceActivations, type RunShape, resampleOf } from "../../hooks/reference.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Affine } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
@@ -22,7 +22,7 @@ export interface CleanRun {
 }
 
 /** A token of a row, and another in its place. */
-export interface Contrast {
+export interface TokenContrast {
   /** Of the token, from 1 on: it is foretold at the position before. */
   readonly position: number;
   /** Id of the other token. */
@@ -40,7 +40,7 @@ export interface AblationInput {
   /** Rows that mean and resample draw from. Default: the other rows of `tokens`. */
   reference?: readonly (readonly number[])[] | undefined;
   /** A single row's token against a wrong one: `difference` of the result. */
-  contrast?: Contrast | undefined;
+  contrast?: TokenContrast | undefined;
   /** The clean run of the rows, where it is at hand. */
   clean?: CleanRun | undefined;
   /** Of the pairing of rows in resample and of the control's draws. Default 0. */
@@ -166,7 +166,7 @@ export class AblationRuns {
     const { tokens, method, reference, byPosition = false, seed = 0 } = this.#input;
     const layers = [...new Set(this.#sets.flat().map(({ layer }) => layer))];
     const lengths = tokens.map((row) => row.length);
-    const target: Target = { rows: tokens.length, positions: this.#positions, lengths };
+    const target: RunShape = { rows: tokens.length, positions: this.#positions, lengths };
     const own = reference === undefined;
     const outputs = method === "zero" ? [] : layers.map((layer) => blockHook(layer, "attn.hook_z"));
     const starts = [...new Set(this.#sets.map((set) => this.#firstLayer(set)))];
@@ -181,7 +181,7 @@ export class AblationRuns {
         const source: ReferenceActivations = { activation, lengths: rows.map((row) => row.length), own };
         this.#standIns.set(
           layer,
-          method === "mean" ? meanOf(source, target, byPosition) : resampleOf(source, target, seed),
+          method === "mean" ? meanActivation(source, target, byPosition) : resampleOf(source, target, seed),
         );
       }
     };

@@ -4,7 +4,7 @@ import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { ABLATED_PARTS, ABLATION_METHODS, type AblatedPart, type AblationMethod } from "../../common/words.ts";
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
-import { meanOf as meanActivation } from "../../hooks/reference.ts";
+import { meanActivation } from "../../hooks/reference.ts";
 import { forward } from "../../models/forward/forward.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Affine } from "../../models/forward/types.ts";

@@ -8,7 +8,7 @@ import { tf } from "../../runtime/tf.ts";
 import { topIndices } from "../../runtime/top.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { changedRun } from "../changed-run.ts";
-import { logitsOf } from "../loss.ts";
+import { streamLogits } from "../loss.ts";
 import { meanOf } from "../means.ts";
 import { positionsIn, type Question, questionNotes, type TokenQuestion, tokenQuestions } from "../questions.ts";
 import type { TunedLens } from "./tuned-lens.ts";
@@ -177,7 +177,7 @@ async function lensLogits(
           const stream = row(run.activations.get(name)!);
           return own ? own.apply(layer, stream) : stream;
         });
-        return logitsOf(model, tf.concat([...streams, row(run.resid)]));
+        return streamLogits(model, tf.concat([...streams, row(run.resid)]));
       });
       const values = logits.dataSync() as Float32Array;
       logits.dispose();

@@ -8,7 +8,7 @@ import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { evenBatches } from "../batches.ts";
-import { logitsOf } from "../loss.ts";
+import { streamLogits } from "../loss.ts";
 
 export interface TunedLensOptions {
   /** Rows of token ids of the text that the maps are fitted on. */
@@ -95,13 +95,13 @@ export async function tuneLens(model: Model, options: TunedLensOptions): Promise
     const pick = (layer: number, rows: readonly number[]): Tensor =>
       tf.gather(streams[layer]!, tf.tensor1d([...rows], "int32"));
     const quality: LensQuality[] = [];
-    said = tf.tidy(() => tf.logSoftmax(logitsOf(model, pick(n_layers, held))));
+    said = tf.tidy(() => tf.logSoftmax(streamLogits(model, pick(n_layers, held))));
     for (let layer = 0; layer < n_layers; layer++) {
       const map = tf.tidy(() => fitMap(pick(layer, kept), pick(n_layers, kept), ridge));
       maps.push(map);
       const [logit, tuned] = tf.tidy(() => {
         const own = pick(layer, held);
-        return [own, mapped(own, map)].map((x) => distance(said!, tf.logSoftmax(logitsOf(model, x))));
+        return [own, mapped(own, map)].map((x) => distance(said!, tf.logSoftmax(streamLogits(model, x))));
       });
       const values = [logit!, tuned!].map((t) => t.dataSync()[0]!);
       tf.dispose([logit!, tuned!]);

@@ -2,10 +2,10 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Interrupts } from "../batches.ts";
-import { logitDifference, logitsOf } from "../loss.ts";
+import { streamLogits } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
 import type { EdgeGraph } from "./graph.ts";
-import { type Rotations, rotationsOf, SplitLayer } from "./layer-stages.ts";
+import { type PositionRotations, rotationsOf, SplitLayer } from "./layer-stages.ts";
 import type { SourceRun } from "./source-run.ts";
 
 /** A circuit: of every edge of the graph, 1 where it is in the circuit, else 0. */
@@ -19,6 +19,8 @@ export interface PairRuns {
   /** Output of `embed` in the clean run [1, positions, d_model]. */
   readonly cleanEmbed: Tensor;
   readonly corrupt: SourceRun;
+  /** The metric of runs. @param logits at the last position [rows, 1, outputs] @returns one a row */
+  measure(logits: Tensor): number[];
 }
 
 /** Bytes of the differences that a batch of circuits may hold. */
@@ -35,7 +37,7 @@ export function circuitsPerBatch({ graph, corrupt }: PairRuns): number {
  * outputs, of those whose edge is in the circuit as they come out in this very run, of the others as they were in the corrupt one.
  * What the sum has beside the corrupt run's stream is one product: the circuit's edges [destinations, sources] times the
  * sources' differences from the corrupt run [sources, positions * d_model].
- * @returns logit(answer) - logit(wrong) at the last position, by circuit
+ * @returns the metric at the last position, by circuit
  * @see Wang et al. 2023; Hanna et al. 2024, Have Faith in Faithfulness, section 2
  */
 export async function runCircuits(
@@ -43,7 +45,7 @@ export async function runCircuits(
   circuits: readonly EdgeSet[],
   { onLayer, turn }: Interrupts,
 ): Promise<number[]> {
-  const { model, pair, corrupt } = runs;
+  const { model, corrupt } = runs;
   const { n_layers } = model.config;
   const rotations = rotationsOf(model, corrupt.end.shape[1]!);
   const run = new AssembledRun(runs, circuits, rotations);
@@ -53,7 +55,7 @@ export async function runCircuits(
       if (layer > 0) await turn?.();
       run.layer(layer);
     }
-    return tf.tidy(() => logitDifference(tf.expandDims(logitsOf(model, run.end()), 1), pair));
+    return tf.tidy(() => runs.measure(tf.expandDims(streamLogits(model, run.end()), 1)));
   } finally {
     run.dispose();
     rotations.dispose();
@@ -64,13 +66,13 @@ export async function runCircuits(
 class AssembledRun {
   readonly #runs: PairRuns;
   readonly #circuits: readonly EdgeSet[];
-  readonly #rotations: Rotations;
+  readonly #rotations: PositionRotations;
   /** Differences of the sources so far from the corrupt run [circuits, sources, positions * d_model]. */
   #differences: Tensor;
   /** The part of the runs' streams beside the corrupt one's that no circuit decides on [circuits, positions, d_model]. */
   #shift: Tensor | undefined;
 
-  constructor(runs: PairRuns, circuits: readonly EdgeSet[], rotations: Rotations) {
+  constructor(runs: PairRuns, circuits: readonly EdgeSet[], rotations: PositionRotations) {
     this.#runs = runs;
     this.#circuits = circuits;
     this.#rotations = rotations;

@@ -8,6 +8,7 @@ import {
 import { HeadscopeError } from "../../common/errors.ts";
 import { parseDocument } from "../../common/heads/document.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { METRICS, type MetricName } from "../../common/metrics.ts";
 import type { Model } from "../../models/model.ts";
 import type { EdgeSet } from "./assembled-run.ts";
 import type { EdgeGraph } from "./graph.ts";
@@ -21,6 +22,8 @@ export interface NamedEdges {
   readonly edges: readonly number[];
   /** True where the file names what the circuit lacks. */
   readonly without: boolean;
+  /** Metric of its scores. */
+  readonly metric: MetricName;
 }
 
 /**
@@ -31,7 +34,7 @@ export interface NamedEdges {
  */
 export function namedEdges(model: Model, graph: EdgeGraph, value: unknown, label: string): NamedEdges {
   const circuit = parseCircuit(value, label);
-  const { total } = circuit;
+  const { total, metric = METRICS[0] } = circuit;
   if (circuit.model) checkModel({ model: circuit.model }, headModel(model), label);
   if (total !== undefined && total !== graph.size)
     throw new HeadscopeError(
@@ -47,9 +50,9 @@ export function namedEdges(model: Model, graph: EdgeGraph, value: unknown, label
       remedy: "list it once",
     });
   }
-  if (circuit.edges) return { edges: numbers, without: false };
+  if (circuit.edges) return { edges: numbers, without: false, metric };
   const all = Array.from({ length: graph.size }, (_, edge) => edge);
-  return { edges: all.filter((edge) => !own.has(edge)), without: true };
+  return { edges: all.filter((edge) => !own.has(edge)), without: true, metric };
 }
 
 /** Checks a circuit file with scores, as `circuit find` writes it. @param label the file @throws HeadscopeError (input) naming the field */

@@ -1,41 +1,45 @@
-import { z } from "zod";
 import { CIRCUIT_FORMAT, type Circuit } from "../../common/api/circuits.ts";
-import { parseParameters } from "../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
-import { ANYTHING, checkOptions, oneOf, type Rules } from "../../common/options.ts";
+import { METRICS } from "../../common/metrics.ts";
+import { ANYTHING, checkOptions, oneOf, type Rules, whole } from "../../common/options.ts";
 import {
+  CIRCUIT_LEVELS,
   CIRCUIT_METHODS,
+  type CircuitLevel,
   type CircuitMethod,
   EDGE_GROUPS,
   type EdgeGroup,
-  KEPT_EDGES,
+  KEPT_NODES,
   MANY_EDGES,
 } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
-import { loopTurn } from "../../runtime/turn.ts";
-import type { Interrupts } from "../batches.ts";
 import { meanOf } from "../means.ts";
-import { pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
-import { namedEdges } from "./circuit-list.ts";
-import { gradientScores, type PairBatch, pairsPerBatch } from "./eap.ts";
-import { exactEffects, type SplitPair } from "./exact.ts";
+import { pairDoubts } from "../pairs.ts";
 import { EdgeGraph, kindOf } from "./graph.ts";
-import { checkRoom } from "./room.ts";
-import { CIRCUIT_WORK, type CircuitWork } from "./run-circuit.ts";
-import { runSources } from "./source-run.ts";
+import { acdc } from "./methods/acdc.ts";
+import { type CircuitParameters, parseCircuitParameters } from "./methods/index.ts";
+import {
+  edgesBetween,
+  effectsOut,
+  type ScoredEdge,
+  type ScoredNode,
+  strongestNodes,
+  sumsOut,
+} from "./methods/nodes.ts";
+import { edgesToScore, meanScores, type ScoreOptions, scorePairs, strongest } from "./score-pairs.ts";
+import { CircuitSession } from "./session.ts";
+import { CIRCUIT_WORK } from "./work.ts";
 
 /** A circuit to look for. */
-export interface FindCircuitOptions extends CircuitWork {
+export interface FindCircuitOptions extends Omit<ScoreOptions, "method"> {
   method: CircuitMethod;
-  /** Parameters of the method by name; see `circuitParameters`. */
-  params?: Readonly<Record<string, unknown>> | undefined;
   /** Edges that the result holds, those with the largest absolute scores; default all up to 5,000, and 1,000 beyond. */
   edges?: number | "all" | undefined;
-  /** A circuit whose edges alone are scored. */
-  edgesFrom?: unknown;
-  /** Name of that circuit in errors, such as its file. */
-  source?: string | undefined;
+  /** Parts that are scored and kept: edges (default), or nodes with all edges between them. */
+  level?: CircuitLevel | undefined;
+  /** At the level of nodes: heads and MLPs that the result holds; default all of a model with up to 5,000 edges, and 50 beyond. */
+  nodes?: number | undefined;
 }
 
 const OPTIONS: Rules<FindCircuitOptions> = {
@@ -46,226 +50,148 @@ const OPTIONS: Rules<FindCircuitOptions> = {
     wants: "a whole number from 1, or all",
     fits: (n) => n === "all" || (Number.isSafeInteger(n) && (n as number) > 0),
   },
+  level: oneOf(CIRCUIT_LEVELS),
+  nodes: whole(1),
   edgesFrom: ANYTHING,
   source: ANYTHING,
 };
 
-/** Parameters of each method. */
-export const circuitParameters = {
-  eap: z.object({}),
-  "eap-ig": z.object({
-    steps: z
-      .int()
-      .min(1)
-      .max(1_000)
-      .default(5)
-      .describe("runs on the way from the corrupt prompt's embedding to the clean one's"),
-  }),
-  exact: z.object({}),
-} as const satisfies Record<CircuitMethod, z.ZodObject>;
-
-/** Edges to score on a pair. */
-export interface EdgeWork extends Interrupts {
-  /** Their numbers, in any order. */
-  edges: readonly number[];
-  /** Called with the share of the work that is done, 0 to 1. */
-  onShare(share: number): void;
-}
-
-/** A way of scoring edges. */
-interface Scorer {
-  /** Pairs of so many tokens that are scored together. */
-  together(length: number, params: Parameters): number;
-  /** Scores by pair, in the order of the edges: the metric with the edge corrupted less the clean one, or an estimate of it. */
-  score(batch: PairBatch, params: Parameters, work: EdgeWork): Promise<PairScores[]>;
-}
-
-type Parameters = Readonly<Record<string, number>>;
-
-const SCORERS: Readonly<Record<CircuitMethod, Scorer>> = {
-  eap: {
-    together: (length) => pairsPerBatch(length, 1),
-    score: (batch, _, work) => estimates(batch, [1], work),
-  },
-  "eap-ig": {
-    together: (length, { steps }) => pairsPerBatch(length, steps!),
-    score: (batch, { steps }, work) =>
-      estimates(
-        batch,
-        Array.from({ length: steps! }, (_, k) => (k + 1) / steps!),
-        work,
-      ),
-  },
-  exact: {
-    together: () => 1,
-    score: async ({ model, graph, pairs }, _, work) => [await exactScores({ model, graph, pair: pairs[0]! }, work)],
-  },
-};
-
 /**
  * Scores a model's edges by what becomes of the metric when an edge carries the corrupt prompt's output: negative where the edge
- * helps the answer.
+ * helps the answer, of kl and loss positive.
  *
  * exact: the metric of the run with that edge alone corrupted, less the clean one; one run an edge.
  * eap: its first-order estimate on the clean run. eap-ig: with the gradient's mean over `steps` runs whose embedding moves from the
- * corrupt prompt's to the clean one's.
+ * corrupt prompt's to the clean one's. eap-ig-activations: for the edges out of the embedding, the heads of a layer, or an MLP, over
+ * runs in which the outputs of those alone move, so that the edges out of them add up to the effect of corrupting them together.
+ * acdc: no score of every edge, but a search: from the logits back to the embedding, each edge is removed whose removal from what is
+ * left changes the metric by less than `threshold`; the score of those that stay is that change.
+ *
+ * At the level of nodes the circuit is all edges between the strongest heads and MLPs. A node's score is that of all edges out of
+ * it together: by exact of one run, else the sum of theirs, which of eap is attribution patching of its output.
  * @returns a circuit file's content: the edges by falling absolute score, means over the pairs
- * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, and exact scores of more than 5,000 edges
- * @see Nanda 2023, Attribution Patching; Syed et al. 2023 for EAP; Hanna et al. 2024, Have Faith in Faithfulness, for EAP-IG
+ * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, exact scores and acdc of more than 5,000 edges,
+ * and kl estimated on the clean run alone
+ * @see Nanda 2023, Attribution Patching; Syed et al. 2023 for EAP; Hanna et al. 2024, Have Faith in Faithfulness, for EAP-IG; Conmy et al. 2023 for ACDC
  */
 export async function findCircuit(model: Model, options: FindCircuitOptions): Promise<Circuit> {
   checkOptions("findCircuit", options, OPTIONS, ["pairs", "method"]);
-  const { method, edges: kept } = options;
-  const { graph, params, edges, byPair } = await scorePairs(model, options);
-  const { clean, corrupt } = meanOf(byPair.map(({ clean, corrupt }) => ({ clean, corrupt })));
-  const notes = pairDoubts(byPair);
-  const scored = meanScores(edges, byPair);
+  const { method, metric = METRICS[0], edges: kept } = options;
+  const { graph, params, scored, nodes, sides, differences } = await search(model, options);
+  const notes = pairDoubts(differences);
   return {
     format: CIRCUIT_FORMAT,
     model: headModel(model),
     method,
+    metric,
     params,
-    clean,
-    corrupt,
+    ...meanOf(sides),
     total: graph.size,
-    edges: strongest(scored, kept).map(({ edge, score }) => ({ ...graph.name(edge), score })),
+    ...(nodes ? { level: "node" as const, nodes: [...nodes] } : {}),
+    edges: strongest(scored, nodes ? "all" : kept).map(({ edge, score }) => ({ ...graph.name(edge), score })),
     totals: totalsOf(graph, scored),
     ...(notes.length > 0 ? { notes } : {}),
   };
 }
 
-/** Scores of edges on one pair, and the metrics of its whole runs. */
-export interface PairScores {
+/** Runs the search that the options ask for. @throws HeadscopeError (usage) for options of another level */
+function search(model: Model, options: FindCircuitOptions): Promise<Found> {
+  const { method, level = "edge" } = options;
+  const other = (["edges", "edgesFrom", "nodes"] as const).find(
+    (name) => options[name] !== undefined && (name === "nodes") === (level === "edge"),
+  );
+  if (other)
+    throw new HeadscopeError("usage", `${other} is an option of the other level, and the level is ${level}`, {
+      remedy: level === "node" ? "choose how many nodes to keep" : "choose the level node, or how many edges to keep",
+      field: other,
+    });
+  if (level === "node") return byNode(model, options);
+  return method === "acdc" ? byRemoval(model, options) : byScore(model, { ...options, method });
+}
+
+/** A value of a pair's two whole runs. */
+interface Sides {
   readonly clean: number;
   readonly corrupt: number;
-  /** By edge that was scored. */
-  readonly scores: Float64Array;
 }
 
-/** Scores of edges by pair. */
-export interface ScoredPairs {
+/** Edges with their scores, and by pair the metrics and logit differences of the whole runs. */
+interface Found {
   readonly graph: EdgeGraph;
-  readonly params: Readonly<Record<string, number>>;
-  /** Numbers of the edges that were scored, ascending. */
-  readonly edges: readonly number[];
-  readonly byPair: readonly PairScores[];
+  readonly params: CircuitParameters;
+  readonly scored: readonly ScoredEdge[];
+  /** At the level of nodes: those that are kept. */
+  readonly nodes?: readonly ScoredNode[];
+  readonly sides: readonly Sides[];
+  readonly differences: readonly Sides[];
 }
 
-/** Scores a model's edges on each of some pairs. @throws as `findCircuit` */
-export async function scorePairs(model: Model, options: FindCircuitOptions): Promise<ScoredPairs> {
-  const { method, signal, turn, progress } = options;
-  const params = parseCircuitParameters(method, options.params);
+/** Every edge scored by itself. */
+async function byScore(model: Model, options: ScoreOptions): Promise<Found> {
+  const { graph, params, edges, byPair } = await scorePairs(model, options);
+  return {
+    graph,
+    params,
+    scored: meanScores(edges, byPair),
+    sides: byPair.map(({ clean, corrupt }) => ({ clean, corrupt })),
+    differences: byPair.map(({ differences }) => differences),
+  };
+}
+
+/** Every node scored by what becomes of the metric when all edges out of it carry its corrupt output, or an estimate of that. */
+async function byNode(model: Model, options: FindCircuitOptions): Promise<Found> {
+  const { method, nodes: count } = options;
+  if (method === "acdc")
+    throw new HeadscopeError("usage", "acdc removes edges, not nodes", {
+      remedy: "leave the level out, or score nodes by eap-ig or exact",
+      field: "level",
+    });
+  const found =
+    method === "exact" ? await exactNodes(model, options) : await estimatedNodes(model, { ...options, method });
+  const { graph, all, ...rest } = found;
+  const nodes = strongestNodes(all, count ?? (graph.size <= MANY_EDGES ? undefined : KEPT_NODES));
+  const scored = edgesBetween(graph, nodes, all.find(({ node }) => node === "embed")!.score);
+  return { graph, ...rest, nodes, scored };
+}
+
+/** Scores of all sources. */
+type FoundNodes = Omit<Found, "scored" | "nodes"> & { readonly all: readonly ScoredNode[] };
+
+/** Nodes by the sums of the scores of the edges out of them. */
+async function estimatedNodes(model: Model, options: ScoreOptions): Promise<FoundNodes> {
+  const { scored, ...rest } = await byScore(model, options);
+  return { ...rest, all: sumsOut(rest.graph, scored) };
+}
+
+/** Nodes by a run each. */
+async function exactNodes(model: Model, options: FindCircuitOptions): Promise<FoundNodes> {
+  const { progress } = options;
+  const params = parseCircuitParameters("exact", options.params);
+  const session = await CircuitSession.open(model, options);
+  try {
+    const { graph, whole, differences } = session;
+    const runs = graph.sources.length * whole.length;
+    const all = await effectsOut(session, (done) => progress?.(done, runs, "exact, nodes"));
+    return { graph, params, all, sides: whole, differences };
+  } finally {
+    session.dispose();
+  }
+}
+
+/** The edges that ACDC leaves. */
+async function byRemoval(model: Model, options: FindCircuitOptions): Promise<Found> {
+  const { metric, progress } = options;
+  const params = parseCircuitParameters("acdc", options.params);
   const graph = new EdgeGraph(model.config);
   const edges = edgesToScore(model, graph, options);
-  const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
-  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
-  const byPair = new Array<PairScores>(pairs.length);
-  let done = 0;
-  for (const places of batchesOf(pairs, (length) => SCORERS[method].together(length, params))) {
-    const onShare = (share: number): void =>
-      progress?.(Math.round(((done + share * places.length) / pairs.length) * 1000), 1000, `${method}, edges`);
-    const work = { edges, onShare, onLayer: () => signal?.throwIfAborted(), turn: turn ?? loopTurn(signal) };
-    const batch = { model, graph, pairs: places.map((place) => pairs[place]!) };
-    const scored = await SCORERS[method].score(batch, params, work);
-    for (const [i, pair] of scored.entries()) {
-      checkFinite(pair.scores, edges, graph);
-      byPair[places[i]!] = pair;
-    }
-    done += places.length;
-  }
-  return { graph, params, edges, byPair };
-}
-
-/** Places of pairs of one length, so many together. */
-function batchesOf(pairs: readonly TokenPair[], together: (length: number) => number): number[][] {
-  const byLength = new Map<number, number[]>();
-  for (const [place, { clean }] of pairs.entries())
-    byLength.set(clean.length, [...(byLength.get(clean.length) ?? []), place]);
-  return [...byLength].flatMap(([length, places]) => {
-    const size = together(length);
-    return Array.from({ length: Math.ceil(places.length / size) }, (_, b) => places.slice(b * size, (b + 1) * size));
-  });
-}
-
-/** Exact scores on one pair. */
-async function exactScores(question: Omit<SplitPair, "clean" | "corrupt">, work: EdgeWork): Promise<PairScores> {
-  const { model, pair } = question;
-  const clean = await runSources(model, pair, "clean", work);
+  const session = await CircuitSession.open(model, options);
   try {
-    const corrupt = await runSources(model, pair, "corrupt", work);
-    try {
-      const onEdges = (done: number): void => work.onShare(done / work.edges.length);
-      const scores = await exactEffects({ ...question, clean, corrupt }, work.edges, { ...work, onEdges });
-      return { clean: clean.metric, corrupt: corrupt.metric, scores };
-    } finally {
-      corrupt.dispose();
-    }
+    const onEdges = (done: number): void => progress?.(done, edges.length, "acdc, edges");
+    const scored = await acdc(session, { edges, threshold: params["threshold"]!, metric, onEdges });
+    return { graph, params, scored, sides: session.whole, differences: session.differences };
   } finally {
-    clean.dispose();
+    session.dispose();
   }
-}
-
-/** Estimates from gradients, of which the scores asked for are kept. */
-async function estimates(batch: PairBatch, shares: readonly number[], work: EdgeWork): Promise<PairScores[]> {
-  const byPair = await gradientScores(batch, { ...work, shares });
-  if (work.edges.length === batch.graph.size) return byPair;
-  return byPair.map(({ scores, ...rest }) => ({ ...rest, scores: Float64Array.from(work.edges, (e) => scores[e]!) }));
-}
-
-/** A method's parameters, checked and complete. @throws HeadscopeError (usage) for one that it lacks or a value outside its range */
-export function parseCircuitParameters(
-  method: CircuitMethod,
-  raw: Readonly<Record<string, unknown>> = {},
-): Readonly<Record<string, number>> {
-  return parseParameters(`method ${method}`, circuitParameters[method], raw) as Record<string, number>;
-}
-
-function edgesToScore(model: Model, graph: EdgeGraph, options: FindCircuitOptions): readonly number[] {
-  const { method, edgesFrom, source = "the circuit" } = options;
-  if (edgesFrom !== undefined) {
-    const { edges } = namedEdges(model, graph, edgesFrom, source);
-    if (method !== "exact" || edges.length <= MANY_EDGES) return edges.toSorted((a, b) => a - b);
-    throw tooMany(`${source} names ${edges.length} edges`);
-  }
-  if (method === "exact" && graph.size > MANY_EDGES) throw tooMany(`${model.ref} has ${graph.size} edges`);
-  return Array.from({ length: graph.size }, (_, edge) => edge);
-}
-
-function tooMany(what: string): HeadscopeError {
-  return new HeadscopeError("usage", `${what}, and exact scores take one run each: ${MANY_EDGES} are the most`, {
-    remedy: "find candidates by eap-ig, and name them with --edges-from",
-    field: "edgesFrom",
-  });
-}
-
-function checkFinite(scores: Float64Array, edges: readonly number[], graph: EdgeGraph): void {
-  const odd = scores.findIndex((score) => !Number.isFinite(score));
-  if (odd < 0) return;
-  const { from, to } = graph.name(edges[odd]!);
-  throw new HeadscopeError("input", `the score of ${from} -> ${to} is no number`, {
-    remedy: "look at the model's weights: they are damaged, or its training diverged",
-  });
-}
-
-/** An edge's number and score. */
-export interface ScoredEdge {
-  readonly edge: number;
-  readonly score: number;
-}
-
-/** Means of scores over pairs. @param edges their numbers, in the order of the scores */
-export function meanScores(edges: readonly number[], byPair: readonly PairScores[]): ScoredEdge[] {
-  return edges.map((edge, i) => ({
-    edge,
-    score: byPair.reduce((sum, { scores }) => sum + scores[i]!, 0) / byPair.length,
-  }));
-}
-
-/** The edges by falling absolute score, of equal ones the earlier first; so many of them. */
-export function strongest(scored: readonly ScoredEdge[], kept: number | "all" | undefined): ScoredEdge[] {
-  const most = kept ?? (scored.length <= MANY_EDGES ? "all" : KEPT_EDGES);
-  const sorted = scored.toSorted((a, b) => Math.abs(b.score) - Math.abs(a.score) || a.edge - b.edge);
-  return most === "all" ? sorted : sorted.slice(0, most);
 }
 
 /** Sums of scores by where their edges go and come from. */

@@ -10,14 +10,14 @@ import { halves, splitAttention, splitMlp } from "./split-block.ts";
 const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
 
 /** Cosines and sines of positions [positions, 1, rotary_dim], of layers of either kind; none where the model does not rotate. */
-export interface Rotations {
+export interface PositionRotations {
   readonly global: readonly Tensor[];
   readonly local: readonly Tensor[];
   dispose(): void;
 }
 
 /** The rotations of the first positions. */
-export function rotationsOf(model: Model, positions: number): Rotations {
+export function rotationsOf(model: Model, positions: number): PositionRotations {
   const { rotary_dim, rotary_local } = model.config;
   const of = (local: boolean): Tensor[] => {
     const tables = model.rotaryUpTo(positions, local);
@@ -49,7 +49,7 @@ export class SplitLayer {
   readonly #wide: ReturnType<typeof widenBlock>;
 
   /** Widens the layer's weights where they are narrow; the caller disposes. */
-  constructor(model: Model, layer: number, rotations: Rotations) {
+  constructor(model: Model, layer: number, rotations: PositionRotations) {
     this.#model = model;
     this.#layer = layer;
     const narrow = model.weights.blocks[layer]!;

@@ -1,41 +1,15 @@
 import type { CircuitCurve, CircuitRunResult } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import { ANYTHING, checkOptions, listOf, type Rules, whole } from "../../common/options.ts";
 import type { Model } from "../../models/model.ts";
-import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { meanOf } from "../means.ts";
-import { type Pair, pairDoubts, type TokenPair, tokenPairs } from "../pairs.ts";
-import { circuitsPerBatch, type EdgeSet, runCircuits } from "./assembled-run.ts";
+import { pairDoubts, tokenPairs } from "../pairs.ts";
+import type { EdgeSet } from "./assembled-run.ts";
 import { edgeSet, type NamedEdges, namedEdges } from "./circuit-list.ts";
 import { curveAreas, faithfulnessOf } from "./faithfulness.ts";
 import { EdgeGraph } from "./graph.ts";
-import { checkRoom } from "./room.ts";
-import { runSources } from "./source-run.ts";
-
-/** Pairs that edges are measured on, and the way of long work. */
-export interface CircuitWork {
-  pairs: readonly Pair[];
-  /** For texts: whether BOS comes first. Default: as the tokenizer does. */
-  prependBos?: boolean | undefined;
-  progress?: ((done: number, total: number, label: string) => void) | undefined;
-  signal?: AbortSignal | undefined;
-  /** Lets others in between layers of a long run. */
-  turn?: Turn | undefined;
-}
-
-/** The options of some work that are `CircuitWork`'s. */
-export function workOf({ pairs, prependBos, progress, signal, turn }: CircuitWork): CircuitWork {
-  return { pairs, prependBos, progress, signal, turn };
-}
-
-/** Rules of the options of `CircuitWork`. */
-export const CIRCUIT_WORK: Rules<CircuitWork> = {
-  pairs: ANYTHING,
-  prependBos: YES_OR_NO,
-  progress: FUNCTION,
-  signal: ANYTHING,
-  turn: FUNCTION,
-};
+import { CircuitSession } from "./session.ts";
+import { CIRCUIT_WORK, type CircuitWork, workOf } from "./work.ts";
 
 /** A circuit to run. */
 export interface CircuitRunOptions extends CircuitWork {
@@ -72,7 +46,9 @@ export async function runCircuit(model: Model, options: CircuitRunOptions): Prom
   const graph = new EdgeGraph(model.config);
   const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
   const edges = firstOf(named, options.edges ?? named.edges.length, graph);
-  const { clean, corrupt, metrics, notes } = await measureCircuits(model, options, [edgeSet(graph, edges)]);
+  const { clean, corrupt, metrics, notes } = await measureCircuits(model, withMetric(options, named), [
+    edgeSet(graph, edges),
+  ]);
   const metric = metrics[0]!;
   const faithfulness = faithfulnessOf(metric, { clean, corrupt });
   return { clean, corrupt, metric, faithfulness, edges: edges.length, total: graph.size, ...(notes && { notes }) };
@@ -89,7 +65,7 @@ export async function circuitCurve(model: Model, options: CircuitCurveOptions): 
   const named = namedEdges(model, graph, options.circuit, options.source ?? "the circuit");
   const sizes = [...new Set(options.sizes)].toSorted((a, b) => a - b);
   const circuits = sizes.map((size) => edgeSet(graph, firstOf(named, size, graph)));
-  const { clean, corrupt, metrics, notes } = await measureCircuits(model, options, circuits);
+  const { clean, corrupt, metrics, notes } = await measureCircuits(model, withMetric(options, named), circuits);
   const curve = sizes.map((edges, i) => {
     const metric = metrics[i]!;
     return { edges, share: edges / graph.size, metric, faithfulness: faithfulnessOf(metric, { clean, corrupt }) };
@@ -119,47 +95,29 @@ export async function measureCircuits(
   circuits: readonly EdgeSet[],
 ): Promise<CircuitMetrics> {
   const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
-  const graph = new EdgeGraph(model.config);
-  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
   const { progress } = options;
   const byPair: PairMetrics[] = [];
+  const differences: { clean: number; corrupt: number }[] = [];
   for (const [p, pair] of pairs.entries()) {
     const onCircuits = (done: number): void =>
       progress?.(p * circuits.length + done, pairs.length * circuits.length, "circuit runs");
-    byPair.push(await measurePair(model, graph, { pair, circuits, options, onCircuits }));
+    // One pair's runs are held at a time.
+    const session = await CircuitSession.open(model, { ...options, pairs: [pair] });
+    try {
+      const metrics = await session.run(circuits, { onCircuits });
+      byPair.push({ ...session.whole[0]!, metrics: metrics.map(([metric]) => metric!) });
+      differences.push(session.differences[0]!);
+    } finally {
+      session.dispose();
+    }
   }
-  const notes = pairDoubts(byPair);
+  const notes = pairDoubts(differences);
   return { ...meanOf(byPair), byPair, ...(notes.length > 0 ? { notes } : {}) };
 }
 
-async function measurePair(
-  model: Model,
-  graph: EdgeGraph,
-  work: { pair: TokenPair; circuits: readonly EdgeSet[]; options: CircuitWork; onCircuits(done: number): void },
-): Promise<PairMetrics> {
-  const { pair, circuits, options, onCircuits } = work;
-  const { signal, turn } = options;
-  const between = turn ?? loopTurn(signal);
-  const interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
-  const clean = await runSources(model, pair, "clean", interrupts);
-  const corrupt = await runSources(model, pair, "corrupt", interrupts).catch((error) => {
-    clean.dispose();
-    throw error;
-  });
-  try {
-    const runs = { model, graph, pair, cleanEmbed: clean.pre[0]!, corrupt };
-    const metrics: number[] = [];
-    const size = circuitsPerBatch(runs);
-    for (let first = 0; first < circuits.length; first += size) {
-      metrics.push(...(await runCircuits(runs, circuits.slice(first, first + size), interrupts)));
-      onCircuits(metrics.length);
-      await between();
-    }
-    return { clean: clean.metric, corrupt: corrupt.metric, metrics };
-  } finally {
-    clean.dispose();
-    corrupt.dispose();
-  }
+/** Work with its metric: by default that of the circuit's scores. */
+function withMetric(options: CircuitWork, { metric }: NamedEdges): CircuitWork {
+  return { ...workOf(options), metric: options.metric ?? metric };
 }
 
 /** A circuit's first edges. @throws HeadscopeError (usage) for more than it has, or of one that has no order */

@@ -1,13 +1,16 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../../common/errors.ts";
 import { notFinite } from "../../hooks/finite.ts";
 import { bucket } from "../../models/forward/plan.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
+import { availableMemory } from "../../models/sources/memory.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
+import type { EdgeGraph } from "./graph.ts";
 import { behindNorm, type HeadOutputs } from "./split-block.ts";
 
 /**
@@ -15,8 +18,10 @@ import { behindNorm, type HeadOutputs } from "./split-block.ts";
  * similar length run the same functions; no position sees a later one.
  */
 export interface SourceRun {
-  /** The metric of the whole run. */
-  readonly metric: number;
+  /** logit(answer) - logit(wrong) of the whole run. */
+  readonly difference: number;
+  /** Its logits at the last position [1, 1, outputs]. */
+  readonly logits: Tensor;
   /** Streams that heads read, by layer [1, positions, d_model]; the first is what `embed` writes. */
   readonly pre: readonly Tensor[];
   /** Streams that MLPs read, by layer. */
@@ -38,7 +43,27 @@ export function filledPositions({ config }: Model, length: number): number {
   return Math.min(config.n_ctx, bucket(length));
 }
 
-/** Runs one side of a pair and takes it apart. @throws HeadscopeError (input) for a metric that is no number */
+/** Copies of every source's output that are held at the height of a run: of both whole runs, and differences twice while they grow. */
+const COPIES = 4;
+
+/**
+ * Refuses to take a prompt's runs apart where that does not fit into memory.
+ * @param length tokens of the prompt
+ * @throws HeadscopeError (unsupported) with what it takes and what is free
+ */
+export function checkRoom(model: Model, graph: EdgeGraph, length: number, available = availableMemory()): void {
+  const positions = filledPositions(model, length);
+  const bytes = COPIES * 4 * graph.sources.length * positions * model.config.d_model;
+  if (bytes <= available) return;
+  const gigabytes = (size: number): string => `${(size / 1e9).toFixed(1)} GB`;
+  throw new HeadscopeError(
+    "unsupported",
+    `the outputs of ${graph.sources.length} nodes over ${length} tokens take ${gigabytes(bytes)}, and ${gigabytes(available)} of memory are free`,
+    { remedy: "give a shorter prompt, or free memory" },
+  );
+}
+
+/** Runs one side of a pair and takes it apart. @throws HeadscopeError (input) for logits that are no numbers */
 export async function runSources(
   model: Model,
   pair: TokenPair,
@@ -60,8 +85,8 @@ export async function runSources(
     turn,
   );
   try {
-    const metric = logitDifference(result.logits!, pair)[0]!;
-    if (!Number.isFinite(metric)) throw notFinite(model, "the logits", [pair[side]]);
+    const difference = logitDifference(result.logits!, pair)[0]!;
+    if (!Number.isFinite(difference)) throw notFinite(model, "the logits", [pair[side]]);
     const positions = filledPositions(model, pair[side].length);
     const by = (hook: string): Tensor[] =>
       hooks.includes(hook) ? layers.map((l) => filled(result.activations.get(blockHook(l, hook))!, positions)) : [];
@@ -75,9 +100,12 @@ export async function runSources(
       return split;
     });
     const [heads, rests] = [outputs.map((o) => o.heads), outputs.map((o) => o.rest)];
-    const all = [...new Set([...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end])];
+    const logits = tf.clone(result.logits!);
+    const all = [
+      ...new Set([logits, ...pre, ...mid, ...mlps, ...heads, ...rests.filter((rest) => rest !== undefined), end]),
+    ];
     const bytes = 4 * all.reduce((sum, { size }) => sum + size, 0);
-    return { metric, pre, mid, end, heads, rests, mlps, bytes, dispose: () => tf.dispose(all) };
+    return { difference, logits, pre, mid, end, heads, rests, mlps, bytes, dispose: () => tf.dispose(all) };
   } finally {
     result.dispose();
   }

@@ -1,20 +1,23 @@
 import { type Circuit, type CircuitEvaluation, EVALUATION_FORMAT } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
+import { METRICS } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../../common/options.ts";
 import { Random } from "../../common/random.ts";
 import type { Model } from "../../models/model.ts";
 import { edgeSet, namedEdges, parseScoredCircuit } from "../edges/circuit-list.ts";
 import { curveAreas } from "../edges/faithfulness.ts";
-import { meanScores, scorePairs, strongest } from "../edges/find-circuit.ts";
 import type { EdgeGraph } from "../edges/graph.ts";
-import { CIRCUIT_WORK, type CircuitWork, firstOf, measureCircuits, workOf } from "../edges/run-circuit.ts";
+import { isEstimate } from "../edges/methods/index.ts";
+import { firstOf, measureCircuits } from "../edges/run-circuit.ts";
+import { meanScores, scorePairs, strongest } from "../edges/score-pairs.ts";
+import { CircuitSession } from "../edges/session.ts";
+import { CIRCUIT_WORK, type CircuitWork, workOf } from "../edges/work.ts";
 import { meanOf } from "../means.ts";
 import { type Pair, pairDoubts } from "../pairs.ts";
 import { jaccard } from "./compare.ts";
 import { randomLike } from "./random-circuits.ts";
 import { interval, range, resamplesOf } from "./resample.ts";
-import { CircuitSession } from "./session.ts";
 import { verdictsOf } from "./verdicts.ts";
 
 /** A circuit to evaluate. */
@@ -76,7 +79,7 @@ interface Evaluation {
  * faithfulness: its share of the clean prompts' advantage. completeness: 1 less that of all other edges together. minimality: the
  * share of its edges without which it loses 0.01 of faithfulness or more. random: faithfulness of random circuits with as many edges
  * into every layer. stability: overlap with the circuits of its size that its method finds on resamples of the pairs; null of one
- * pair, and of exact scores, which take a run an edge. others: faithfulness on other pairs.
+ * pair, of circuits found by nodes, and of exact scores and acdc, which take a run an edge. others: faithfulness on other pairs.
  * @throws HeadscopeError as `runCircuit`, and (input) for pairs whose two sides have the same metric
  * @see Wang et al. 2023, Interpretability in the Wild, section 4; Shi et al. 2024 for tests against random circuits
  */
@@ -84,22 +87,24 @@ export async function evaluateCircuit(model: Model, options: EvaluateCircuitOpti
   checkOptions("evaluateCircuit", options, OPTIONS, ["pairs", "circuit"]);
   const { source = "the circuit", resamples = 200, seed = 0 } = options;
   const circuit = parseScoredCircuit(options.circuit, source);
-  const session = await CircuitSession.open(model, options);
+  const metric = options.metric ?? circuit.metric ?? METRICS[0];
+  const session = await CircuitSession.open(model, { ...options, metric });
   try {
     const { graph, whole: pairs } = session;
     const named = namedEdges(model, graph, options.circuit, source);
     const edges = firstOf(named, options.edges ?? named.edges.length, graph);
-    const evaluation = { model, graph, edges, options };
+    const evaluation = { model, graph, edges, options: { ...options, metric } };
     const resampled = resamplesOf(pairs.length, resamples, new Random(seed, STREAMS.pairs));
     const runs = await ownRuns(session, evaluation, resampled);
     const stability = await stabilityOf(evaluation, circuit, resampled);
     const others = await onOthers(evaluation, { resamples, seed });
-    const notes = pairDoubts(pairs);
+    const notes = pairDoubts(session.differences);
     const result = { ...runs, stability, others };
     return {
       format: EVALUATION_FORMAT,
       model: headModel(model),
       method: circuit.method,
+      metric,
       edges: edges.length,
       total: graph.size,
       pairs: pairs.length,
@@ -180,11 +185,11 @@ function evenly<T>(list: readonly T[], most: number): T[] {
 /** Overlap with the circuits of its size that its method finds on resamples of the pairs. */
 async function stabilityOf(
   { model, edges, options }: Evaluation,
-  { method, params }: Circuit,
+  { method, metric, level, params }: Circuit,
   resampled: readonly (readonly number[])[],
 ): Promise<CircuitEvaluation["stability"]> {
-  if (options.pairs.length < 2 || method === "exact") return null;
-  const scored = await scorePairs(model, { ...workOf(options), method, params });
+  if (options.pairs.length < 2 || level === "node" || !isEstimate(method)) return null;
+  const scored = await scorePairs(model, { ...workOf(options), method, metric, params });
   const overlaps = resampled.map((sample) => {
     const scores = meanScores(
       scored.edges,

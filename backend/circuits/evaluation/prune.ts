@@ -1,10 +1,11 @@
 import type { Circuit } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, type Rules, real } from "../../common/options.ts";
 import type { Model } from "../../models/model.ts";
 import { edgeSet, namedEdges, parseScoredCircuit } from "../edges/circuit-list.ts";
-import { CIRCUIT_WORK, type CircuitWork } from "../edges/run-circuit.ts";
-import { CircuitSession } from "./session.ts";
+import { CircuitSession } from "../edges/session.ts";
+import { CIRCUIT_WORK, type CircuitWork } from "../edges/work.ts";
 
 /** A circuit to prune. */
 export interface PruneCircuitOptions extends CircuitWork {
@@ -29,6 +30,8 @@ export type PrunedCircuit = Circuit & {
     /** Faithfulness of what is left. */
     readonly faithfulness: number;
     readonly target: number;
+    /** Metric that the faithfulness is of. */
+    readonly metric: MetricName;
     /** Edges before. */
     readonly from: number;
     /** Circuits that were run. */
@@ -49,7 +52,8 @@ export async function pruneCircuit(model: Model, options: PruneCircuitOptions): 
   checkOptions("pruneCircuit", options, OPTIONS, ["pairs", "circuit", "faithfulness"]);
   const { faithfulness: target, source = "the circuit", progress, signal } = options;
   const circuit = parseScoredCircuit(options.circuit, source);
-  const session = await CircuitSession.open(model, options);
+  const metric = options.metric ?? circuit.metric ?? METRICS[0];
+  const session = await CircuitSession.open(model, { ...options, metric });
   try {
     const { edges } = namedEdges(model, session.graph, options.circuit, source);
     const pruning = new Pruning(session, target, (runs) => progress?.(runs, runs + 1, "pruning, circuits run"));
@@ -59,7 +63,13 @@ export async function pruneCircuit(model: Model, options: PruneCircuitOptions): 
     return {
       ...circuit,
       edges: circuit.edges.filter((edge) => names.has(keyOf(edge))),
-      pruned: { faithfulness: await pruning.faithfulness(kept), target, from: edges.length, runs: pruning.runs },
+      pruned: {
+        faithfulness: await pruning.faithfulness(kept),
+        target,
+        metric,
+        from: edges.length,
+        runs: pruning.runs,
+      },
     };
   } finally {
     session.dispose();

@@ -1,14 +1,14 @@
 import type { CircuitEvaluation } from "../../common/api/circuits.ts";
 import type { Figure } from "../../common/figures/figure.ts";
 import type { Claim, Report } from "../../common/figures/report.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 
 /** An evaluation as a report: its verdicts as claims, and figures of its curve and of what each edge is worth. @param command that made it */
 export function evaluationReport(
   evaluation: CircuitEvaluation,
   command: string,
 ): Omit<Report, "format" | "created" | "headscope"> {
-  const { model, method, edges, total, pairs, faithfulness, seed, resamples, random, verdicts } = evaluation;
+  const { model, method, metric, edges, total, pairs, faithfulness, seed, resamples, random, verdicts } = evaluation;
   const held = verdicts.filter(({ verdict }) => verdict === "holds").length;
   return {
     experiment: {
@@ -19,7 +19,7 @@ export function evaluationReport(
       source: "Wang et al. 2023, Interpretability in the Wild; Mueller et al. 2025, MIB; Shi et al. 2024",
     },
     preset: method,
-    parameters: { edges, of: total, pairs, seed, resamples, draws: random.draws },
+    parameters: { metric, edges, of: total, pairs, seed, resamples, draws: random.draws },
     command,
     summary: `${edges} of ${total} edges keep ${(100 * faithfulness.value).toFixed(1)} % of the clean prompts' advantage over ${counted(pairs, "pair")}; ${held} of ${verdicts.length} claims hold.`,
     claims: verdicts.map((verdict) => claimOf(verdict, evaluation)),

@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rule, type Rules } from "../../common/options.ts";
 import { tf } from "../../runtime/tf.ts";
+import { logitDifference } from "../loss.ts";
 import { METRIC_DEFINITIONS, type MetricDefinition, type Target } from "./metrics.ts";
 
 /** A token, or several that count as one answer. */
@@ -45,6 +46,21 @@ export function pairMetric(
     wrong: pairs.map(({ wrong }) => wrong),
     ...(clean ? { clean } : {}),
   };
+}
+
+/**
+ * The metric of runs of one pair.
+ * @param clean logits of its clean run, for kl
+ * @returns a function that gives one value a row of logits [rows, 1, outputs]
+ */
+export function pairMeasure(
+  name: MetricName,
+  pair: { answer: number; wrong: number },
+  clean: Tensor,
+): (logits: Tensor) => number[] {
+  // The usual metric reads two logits; the others need all of them.
+  return (logits) =>
+    name === "logit-diff" ? logitDifference(logits, pair) : metricValues(logits, pairMetric(name, [pair], clean));
 }
 
 /**

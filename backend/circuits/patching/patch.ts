@@ -30,7 +30,7 @@ import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
 import { checkNode, placeAxes } from "./nodes.ts";
-import { type Measured, type MeasuredPairs, overPairs, type Sides } from "./sides.ts";
+import { overPairs, type PairMeans, type PairMeasures, type Sides } from "./sides.ts";
 import { estimateTable, patchTable } from "./tables.ts";
 
 /** The way in which pairs are patched, whatever is patched. */
@@ -90,7 +90,7 @@ const OPTIONS: Rules<PatchOptions> = {
  * A patching table, means over the pairs.
  * @template T of `patched`: [layers][heads, positions, or 1], of k and v the KV heads; by head-position [layers][heads][positions]
  */
-export interface PatchResult<T = number[][]> extends MeasuredPairs<T> {
+export interface PatchResult<T = number[][]> extends PairMeans<T> {
   metric: MetricName;
   method: PatchMethod;
   direction: PatchDirection;
@@ -129,7 +129,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   if (by === "position" || by === "head-position") checkLengths(pairs);
   const layers = options.layers ?? model.weights.blocks.map((_, layer) => layer);
   for (const layer of layers) checkLayer(model.config, layer);
-  const results: Measured<number[][] | number[][][]>[] = [];
+  const results: PairMeasures<number[][] | number[][][]>[] = [];
   const differences: Sides["differences"][] = [];
   for (const pair of pairs) {
     const onLayer = async (done: number): Promise<void> => {

@@ -212,11 +212,13 @@ export class PathRuns {
       logitsAt: "none",
     } as const;
     const { resid, activations } = forward(this.#model, input, options);
-    return this.#points.map(({ stream }) => {
+    const changes = this.#points.map(({ stream }) => {
       if (stream === undefined) return tf.sub(resid, this.sides.base.resid);
       // A point before the senders reads nothing of them.
       return activations.has(stream) ? tf.sub(activations.get(stream)!, this.#base(stream)) : tf.zerosLike(change);
     });
+    tf.dispose([...activations.values()]); // they are kept beyond a tidy
+    return changes;
   }
 
   /** The change of what senders write in the run that activations are taken from, less that in the base run [senders, positions, d_model]. */

@@ -11,7 +11,7 @@ import { type TokenPair, tokenPairs } from "../pairs.ts";
 import { PATCHING, type PatchingOptions } from "./patch.ts";
 import { feeds, nodeName, type Receiver, readReceivers, readSenders, type Sender } from "./path-nodes.ts";
 import { PathRuns, type PathWork } from "./path-runs.ts";
-import { type Measured, type MeasuredPairs, overPairs, type Sides } from "./sides.ts";
+import { overPairs, type PairMeans, type PairMeasures, type Sides } from "./sides.ts";
 
 export interface PathOptions extends PatchingOptions {
   /** Receivers: heads {layer, head}, or names: "1.2", "m1" (an MLP), "logits" (the final norm's input). */
@@ -44,7 +44,7 @@ export type SenderTable = (number | null)[][];
  * A table of senders, and what it is a table of. `patched` is by head [layers before the last receiver][heads].
  * @template T of `patched`: with chosen senders some are null
  */
-export interface PathResult<T = number[][]> extends MeasuredPairs<T> {
+export interface PathResult<T = number[][]> extends PairMeans<T> {
   /** Of MLPs as senders [layers before the last receiver]; absent where none was asked for. */
   patchedMlps?: (number | null)[];
   /** Of the embedding; absent where it was not asked for. */
@@ -130,7 +130,7 @@ function receiverNames(
   return [...new Set(names)];
 }
 
-type PairTables = Measured<SenderTable> & Pick<PathResult, "patchedMlps" | "patchedEmbed">;
+type PairTables = PairMeasures<SenderTable> & Pick<PathResult, "patchedMlps" | "patchedEmbed">;
 
 /** One pair's tables: the senders are rows of batches, all of one size so that they run the same functions. */
 async function patchPair(

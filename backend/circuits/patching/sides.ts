@@ -10,7 +10,7 @@ import type { Model } from "../../models/model.ts";
 import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
-import { metricValues, pairMetric } from "../metrics/measure.ts";
+import { pairMeasure } from "../metrics/measure.ts";
 import { pairDoubts, type TokenPair } from "../pairs.ts";
 
 /** One side of a pair, unpatched. */
@@ -86,11 +86,7 @@ export async function runSides(
   try {
     const clean = await side(pair.clean, noise ? base : source);
     const corrupt = await side(pair.corrupt, noise ? source : base);
-    // The usual metric reads two logits; the others need all of them.
-    const measure = (logits: Tensor): number[] =>
-      metric === "logit-diff"
-        ? logitDifference(logits, pair)
-        : metricValues(logits, pairMetric(metric, [pair], clean.logits));
+    const measure = pairMeasure(metric, pair, clean.logits);
     return {
       pair,
       base: noise ? clean : corrupt,
@@ -110,7 +106,7 @@ export async function runSides(
 }
 
 /** Measures of one pair, or means over several. */
-export interface Measured<T> {
+export interface PairMeasures<T> {
   clean: number;
   corrupt: number;
   /** The metric of each patched run; null where none was run. */
@@ -118,21 +114,21 @@ export interface Measured<T> {
 }
 
 /** Means over pairs, and of more than one pair the 95 % interval of every mean, as if the pairs were drawn independently. */
-export interface MeasuredPairs<T> extends Measured<T> {
-  interval?: InPlaceOfNumbers<Measured<T>, [number, number]>;
+export interface PairMeans<T> extends PairMeasures<T> {
+  interval?: InPlaceOfNumbers<PairMeasures<T>, [number, number]>;
   /** Doubts about the pairs, such as a clean prompt that does not prefer its answer; absent where all is well. */
   notes?: string[];
 }
 
 /** Results of several pairs as one. @param differences of the pairs' runs, for the doubts about them */
-export function overPairs<R extends Measured<unknown>>(
+export function overPairs<R extends PairMeasures<unknown>>(
   results: readonly R[],
   differences: readonly Sides["differences"][],
-): R & Pick<MeasuredPairs<R["patched"]>, "interval" | "notes"> {
+): R & Pick<PairMeans<R["patched"]>, "interval" | "notes"> {
   const notes = pairDoubts(differences);
   return {
     ...meanOf(results),
-    ...(results.length > 1 ? { interval: intervalsOf<Measured<R["patched"]>>(results) } : {}),
+    ...(results.length > 1 ? { interval: intervalsOf<PairMeasures<R["patched"]>>(results) } : {}),
     ...(notes.length > 0 ? { notes } : {}),
   };
 }

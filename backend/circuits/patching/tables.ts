@@ -12,7 +12,7 @@ import { gradientInTurns } from "../gradients/gradient.ts";
 import { pairMetric } from "../metrics/measure.ts";
 import type { TokenPair } from "../pairs.ts";
 import { countPlaces, NODES, placeMasks } from "./nodes.ts";
-import { type Measured, runSides, type Sides } from "./sides.ts";
+import { type PairMeasures, runSides, type Sides } from "./sides.ts";
 
 /** Work on one pair. */
 export interface TableWork {
@@ -29,13 +29,13 @@ export interface TableWork {
 }
 
 /** One pair's table [layers][places], and the logit differences of its sides. */
-export interface PairTable {
-  measured: Measured<number[][]>;
+export interface PatchTable {
+  measured: PairMeasures<number[][]>;
   sides: Sides["differences"];
 }
 
 /** The table of one pair by a run for every place. */
-export async function patchTable(model: Model, pair: TokenPair, work: TableWork): Promise<PairTable> {
+export async function patchTable(model: Model, pair: TokenPair, work: TableWork): Promise<PatchTable> {
   const { node, layers, metric, direction, interventions, onLayer, interrupts } = work;
   const own = new Set(layers);
   const names = (hook: string): string[] => [...own].map((layer) => blockHook(layer, hook));
@@ -94,7 +94,7 @@ async function patchLayer(
  * The table of one pair by attribution patching: at every place the base metric + the sum of (source's activation - base's) ·
  * the metric's gradient in the base run.
  */
-export async function estimateTable(model: Model, pair: TokenPair, work: TableWork): Promise<PairTable> {
+export async function estimateTable(model: Model, pair: TokenPair, work: TableWork): Promise<PatchTable> {
   const { node, axes, layers, metric, direction, interventions, onLayer, interrupts } = work;
   const names = [...new Set(layers)].map((layer) => blockHook(layer, NODES[node].hook));
   const sides = await runSides(

@@ -14,7 +14,7 @@ import { loopTurn } from "../../runtime/turn.ts";
 import { tokenPairs } from "../pairs.ts";
 import { checkNode, headAxis, NODES, positionAxis } from "./nodes.ts";
 import { INTERVENTIONS, PATCHING, type PatchingOptions } from "./patch.ts";
-import { type Measured, type MeasuredPairs, overPairs, runSides, type Sides } from "./sides.ts";
+import { overPairs, type PairMeans, type PairMeasures, runSides, type Sides } from "./sides.ts";
 
 /** A place of an activation. */
 export interface PatchedPlace {
@@ -43,7 +43,7 @@ const OPTIONS: Rules<PatchTogetherOptions> = {
 };
 
 /** The metric with several places patched at once, means over the pairs. */
-export interface PatchedTogether extends MeasuredPairs<number> {
+export interface PatchedTogether extends PairMeans<number> {
   metric: MetricName;
   direction: PatchDirection;
   /** As `formatPlace` writes them. */
@@ -92,7 +92,7 @@ export async function patchTogether(model: Model, options: PatchTogetherOptions)
   });
   const between = turn ?? loopTurn(signal);
   const interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
-  const results: Measured<number>[] = [];
+  const results: PairMeasures<number>[] = [];
   const differences: Sides["differences"][] = [];
   const first = Math.min(...places.map(({ layer }) => layer));
   const start = blockHook(first, "hook_resid_pre");

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
-import { labelledPromptInput, vectorCaseInput } from "../../common/api/vectors.ts";
+import { demonstrationInput, labelledPromptInput, vectorCaseInput } from "../../common/api/vectors.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { describeJson } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
@@ -8,6 +8,7 @@ import { checkId, checkRow, encodeText } from "../../models/tokens.ts";
 
 const caseSchema = vectorCaseInput(UNBOUNDED);
 const promptSchema = labelledPromptInput(UNBOUNDED);
+const demonstrationSchema = demonstrationInput(UNBOUNDED);
 
 /** A case of a function vector in token ids. */
 export interface VectorCase {
@@ -34,11 +35,7 @@ export function vectorCase(value: unknown, label: string, model: Model): VectorC
   if (!parsed.success)
     throw new HeadscopeError("input", `${label}: ${problemOf(value, parsed.error.issues[0]!)}`, { remedy: SHAPE });
   const prompts = { clean: parsed.data.clean, shuffled: parsed.data.shuffled, zero: parsed.data.zero };
-  const rows = Object.entries(prompts).map(([name, given]) => {
-    const ids = typeof given === "string" ? encodeText(model, given, undefined, { label: `${label}: ` }) : [...given];
-    checkRow(ids, `${label}: ${name}`, { config: model.config });
-    return ids;
-  });
+  const rows = Object.entries(prompts).map(([name, given]) => idsOf(given, { label, name, model }));
   const [clean, shuffled, zero] = rows as [number[], number[], number[]];
   if (clean.join() === shuffled.join())
     throw new HeadscopeError("input", `${label}: the clean and the shuffled prompt are the same`, {
@@ -46,6 +43,38 @@ export function vectorCase(value: unknown, label: string, model: Model): VectorC
     });
   return { clean, shuffled, zero, answer: answerOf(parsed.data.answer, label, model) };
 }
+
+/** Ids of a prompt of a case. @param place names the case and the field */
+function idsOf(given: string | readonly number[], { label, name, model }: { label: string; name: string; model: Model }): number[] {
+  const ids = typeof given === "string" ? encodeText(model, given, undefined, { label: `${label}: ` }) : [...given];
+  checkRow(ids, `${label}: ${name}`, { config: model.config });
+  return ids;
+} // biome-ignore format: one line
+
+/** An example of an in-context vector in token ids: a text, and the same as it is wanted. */
+export interface Demonstration {
+  readonly source: readonly number[];
+  readonly target: readonly number[];
+}
+
+/**
+ * Reads an example of an in-context vector; texts are tokenised.
+ * @param label names the example; errors start with it
+ * @throws HeadscopeError (input) for missing or unknown fields, what `checkRow` refuses, and two texts that are the same
+ */
+export function demonstration(value: unknown, label: string, model: Model): Demonstration {
+  const parsed = demonstrationSchema.safeParse(value);
+  if (!parsed.success)
+    throw new HeadscopeError("input", `${label}: ${problemOf(value, parsed.error.issues[0]!)}`, {
+      remedy: 'an example is {"source": ids or text, "target": ids or text}',
+    });
+  const [source, target] = (["source", "target"] as const).map((name) => idsOf(parsed.data[name], { label, name, model }));
+  if (source!.join() === target!.join())
+    throw new HeadscopeError("input", `${label}: source and target are the same`, {
+      remedy: "give the target as texts are wanted",
+    });
+  return { source: source!, target: target! };
+} // biome-ignore format: one line
 
 const PROMPT_SHAPE = 'an example is {"text": text, "label": label} or {"tokens": ids, "label": label}';
 

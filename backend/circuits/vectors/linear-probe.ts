@@ -3,14 +3,13 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, real, whole } from "../../common/options.ts";
 import { Random } from "../../common/random.ts";
 import { CLASSIFIERS, type Classifier, PROBED_POINTS, type ProbedPoint } from "../../common/words.ts";
-import { allFinite, notFinite } from "../../hooks/finite.ts";
-import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import { checkRow } from "../../models/tokens.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { classify, type Kernel } from "./classifiers.ts";
+import { promptActivations } from "./prompt-activations.ts";
 
 /** A prompt and the class that it belongs to. */
 export interface LabelledPrompt {
@@ -102,8 +101,10 @@ export async function linearProbe(model: Model, options: LinearProbeOptions): Pr
   const split = splitOf(classes, labels, test, seed);
   const shuffles = Array.from({ length: controls }, (_, draw) => shuffled(labels, new Random(seed, draw + 11)));
   const names = layers.map((layer) => blockHook(layer, at));
-  const vectors = await activationsOf(model, names, options);
   const turn = options.turn ?? loopTurn(options.signal);
+  const { position = -1, progress, signal } = options;
+  const prompts = examples.map(({ tokens }) => tokens);
+  const vectors = await promptActivations(model, names, { prompts, position, label: "linear probes, prompts", progress, signal, turn }); // biome-ignore format: one line
   const found: ProbedLayer[] = [];
   for (const [i, layer] of layers.entries()) {
     const labellings = [labels, ...shuffles];
@@ -120,7 +121,7 @@ export async function linearProbe(model: Model, options: LinearProbeOptions): Pr
       interval: wilson(right!, split.test.length),
       ...(controls > 0 ? { control, selectivity: accuracy - control } : {}),
     });
-    options.progress?.(i + 1, layers.length, "linear probes, layers");
+    progress?.(i + 1, layers.length, "linear probes, layers");
     await turn();
   }
   const counts = classes.map((_, c) => split.test.filter((e) => labels[e] === c).length);
@@ -156,46 +157,6 @@ function splitOf(classes: readonly string[], labels: readonly number[], share: n
 /** A list in another order. */
 function shuffled<T>(list: readonly T[], random: Random): T[] {
   return random.permutation(list.length).map((place) => list[place]!);
-}
-
-/** By hook name, the activations of all prompts at their position [prompts, d_model]. */
-async function activationsOf(
-  model: Model,
-  names: readonly string[],
-  { examples, position = -1, progress, signal, turn = loopTurn(signal) }: LinearProbeOptions,
-): Promise<Float32Array[][]> {
-  const vectors = names.map(() => [] as Float32Array[]);
-  const onLayer = (): void => signal?.throwIfAborted();
-  for (const [e, { tokens }] of examples.entries()) {
-    const place = placeIn(tokens, position, e);
-    const run = await forwardInTurns(model, { tokens: [tokens], logitsAt: "none" }, { names, onLayer }, turn);
-    names.forEach((name, i) => {
-      const vector = tf.tidy(() => at(run.activations.get(name)!, place));
-      vectors[i]!.push(vector.dataSync() as Float32Array);
-      vector.dispose();
-    });
-    run.dispose();
-    if (!vectors.every((own) => allFinite(own[e]!))) throw notFinite(model, "the activations", [tokens]);
-    progress?.(e + 1, examples.length, "linear probes, prompts");
-    await turn();
-  }
-  return vectors;
-}
-
-/** A stream at a place, or its mean over all. @param stream [1, positions, d_model] @returns [d_model] */
-function at(stream: Tensor, place: number | "mean"): Tensor {
-  const rows = tf.squeeze(stream, [0]);
-  return place === "mean" ? tf.mean(rows, 0) : tf.squeeze(tf.slice(rows, place, 1), [0]);
-}
-
-function placeIn({ length }: readonly number[], position: number | "mean", example: number): number | "mean" {
-  if (position === "mean") return position;
-  const place = position < 0 ? length + position : position;
-  if (place >= 0 && place < length) return place;
-  throw new HeadscopeError("usage", `example ${example} has ${length} tokens, none at position ${position}`, {
-    remedy: "choose a position that every example has, such as -1",
-    field: "position",
-  });
 }
 
 /** Inner products of activations, each dimension standardised by the training prompts. */

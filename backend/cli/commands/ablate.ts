@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
 import { ABLATED_PARTS, ABLATION_METHODS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integer, interventionsOption, modelOptions, oneOf, seedOption, tokenOptions } from "../options.ts";
+import { integerParser, interventionsOption, modelOptions, seedOption, tokenOptions, wordParser } from "../options.ts";
 
 /** `headscope ablate`: what a set of heads does for the loss, beside as many other heads of the same layers. */
 export function register(program: Command, runs: Runs): void {
@@ -15,7 +15,7 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--method <method>",
       `what stands in for a head's output: ${ABLATION_METHODS.join(", ")}`,
-      oneOf("--method", ABLATION_METHODS),
+      wordParser("--method", ABLATION_METHODS),
       "zero",
     )
     .option("--by-position", "mean: one mean a position instead of one over all positions")
@@ -26,12 +26,12 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--each <part>",
       `with --pair-file: take out one at a time: ${ABLATED_PARTS.join(", ")} (the last token's attention to one earlier token)`,
-      oneOf("--each", ABLATED_PARTS),
+      wordParser("--each", ABLATED_PARTS),
     )
     .option("--pair-file <file>", 'with --each: JSON {"clean", "corrupt", "answer", "wrong"} or an array of such')
-    .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, oneOf("--metric", METRICS))
-    .option("--window <n>", "with --each source: layers that hide a token together, odd", integer("--window", 1))
-    .option("--controls <n>", "draws of other heads; 0 leaves the control out", integer("--controls", 0), 5);
+    .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
+    .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
+    .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);
   interventionsOption(command, "instead of --heads: anything to change, without a control");
   seedOption(command);
   runs(command, async () => (await import("./ablate.run.ts")).ablateHeads);

@@ -28,13 +28,13 @@ export interface CircuitPruneOptions extends CircuitPairOptions {
 
 /** Prunes a circuit to a budget. */
 export async function pruneCommand(context: Context, options: CircuitPruneOptions): Promise<void> {
-  const { circuit: file, faithfulness, out, pairFile, prependBos } = options;
+  const { circuit: file, metric, faithfulness, out, pairFile, prependBos } = options;
   const circuit = await readJson(file, "circuit file");
   if (out !== undefined) await refuseFolder(out);
   await withModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
-    const pruned = await pruneCircuit(model, { pairs, circuit, source: file, faithfulness, signal, progress });
+    const pruned = await pruneCircuit(model, { pairs, circuit, source: file, metric, faithfulness, signal, progress });
     signal.throwIfAborted();
     if (out !== undefined) await writeFileAtomic(out, `${formatJson(pruned)}\n`);
     await context.print(pruned, () => prunedText(pruned, model.ref, out));
@@ -71,7 +71,18 @@ export interface CircuitEvaluateOptions extends CircuitPairOptions {
 
 /** Evaluates a circuit, and writes its report. */
 export async function evaluateCommand(context: Context, options: CircuitEvaluateOptions): Promise<void> {
-  const { circuit: file, edges, draws, resamples, seed, out, pairFile, prependBos, others: files = [] } = options;
+  const {
+    circuit: file,
+    metric,
+    edges,
+    draws,
+    resamples,
+    seed,
+    out,
+    pairFile,
+    prependBos,
+    others: files = [],
+  } = options;
   const circuit = await readJson(file, "circuit file");
   await withModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
@@ -81,11 +92,11 @@ export async function evaluateCommand(context: Context, options: CircuitEvaluate
       ),
     );
     const { signal, progress } = context;
-    const work = { pairs, circuit, source: file, signal, progress };
+    const work = { pairs, circuit, source: file, metric, signal, progress };
     const evaluation = await evaluateCircuit(model, { ...work, edges, others, draws, resamples, seed });
     signal.throwIfAborted();
     if (out !== undefined) {
-      const command = `headscope circuit evaluate --model ${model.ref} --pair-file ${pairFile} --circuit ${file}`;
+      const command = `headscope circuit evaluate --model ${model.ref} --pair-file ${pairFile} --circuit ${file} --metric ${evaluation.metric}`;
       await writeFileAtomic(join(out, "evaluation.json"), `${formatJson(evaluation)}\n`);
       await writeReport(out, createReport(evaluationReport(evaluation, command)));
     }

@@ -1,8 +1,11 @@
-import { findCircuit, parseCircuitParameters } from "../../circuits/edges/find-circuit.ts";
+import { parseCircuit } from "../../circuits/edges/circuit-list.ts";
+import { findCircuit } from "../../circuits/edges/find-circuit.ts";
+import { parseCircuitParameters } from "../../circuits/edges/methods/index.ts";
 import { circuitCurve, runCircuit } from "../../circuits/edges/run-circuit.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { CircuitMethod } from "../../common/words.ts";
+import { METRICS, type MetricName } from "../../common/metrics.ts";
+import type { CircuitLevel, CircuitMethod } from "../../common/words.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { formatJson, readJson } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
@@ -15,6 +18,7 @@ import { circuitText, curveText, runText } from "../text/circuit.ts";
 /** Options of every `headscope circuit` command that runs pairs. */
 export interface CircuitPairOptions extends ModelOptions {
   pairFile: string;
+  metric?: MetricName;
   prependBos?: boolean;
 }
 
@@ -24,12 +28,14 @@ export interface CircuitFindOptions extends CircuitPairOptions {
   param?: string[];
   edges?: number | "all";
   edgesFrom?: string;
+  level?: CircuitLevel;
+  nodes?: number;
   out?: string;
 }
 
 /** Scores edges. */
 export async function findCommand(context: Context, options: CircuitFindOptions): Promise<void> {
-  const { method, edges, edgesFrom, out, pairFile, prependBos } = options;
+  const { method, metric, level, nodes, edges, edgesFrom, out, pairFile, prependBos } = options;
   const params = readPairs(options.param ?? []);
   parseCircuitParameters(method, params); // before the model is loaded, which takes seconds
   if (out !== undefined) await refuseFolder(out);
@@ -39,7 +45,18 @@ export async function findCommand(context: Context, options: CircuitFindOptions)
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const kept = edges === undefined ? {} : { edges };
-    const circuit = await findCircuit(model, { pairs, method, params, signal, progress, ...kept, ...named });
+    const circuit = await findCircuit(model, {
+      pairs,
+      method,
+      metric,
+      params,
+      level,
+      nodes,
+      signal,
+      progress,
+      ...kept,
+      ...named,
+    });
     signal.throwIfAborted();
     if (out !== undefined) await writeFileAtomic(out, `${formatJson(circuit)}\n`);
     await context.print(circuit, () => circuitText(circuit, model.ref, out));
@@ -55,19 +72,20 @@ export interface CircuitRunCommandOptions extends CircuitPairOptions {
 
 /** Runs a circuit, or its first edges at several sizes. */
 export async function runCommand(context: Context, options: CircuitRunCommandOptions): Promise<void> {
-  const { circuit: file, edges, sizes, pairFile, prependBos } = options;
+  const { circuit: file, metric, edges, sizes, pairFile, prependBos } = options;
   if (edges !== undefined && sizes !== undefined)
     throw new HeadscopeError("usage", "--edges and --sizes cannot go together", { remedy: "give one of them" });
   const circuit = await readJson(file, "circuit file");
+  const { metric: own = METRICS[0] } = parseCircuit(circuit, file);
   await withModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
-    const work = { pairs, circuit, source: file, signal, progress };
+    const work = { pairs, circuit, source: file, metric: metric ?? own, signal, progress };
     if (sizes !== undefined) {
       const curve = await circuitCurve(model, { ...work, sizes });
-      return context.print(curve, () => curveText(curve, model.ref));
+      return context.print(curve, () => curveText(curve, model.ref, work.metric));
     }
     const result = await runCircuit(model, { ...work, ...(edges === undefined ? {} : { edges }) });
-    return context.print(result, () => runText(result, model.ref));
+    return context.print(result, () => runText(result, model.ref, work.metric));
   });
 }

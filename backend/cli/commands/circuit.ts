@@ -1,7 +1,23 @@
 import { Argument, type Command } from "commander";
-import { CIRCUIT_EXPORTS, CIRCUIT_METHODS, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
+import { METRICS } from "../../common/metrics.ts";
+import {
+  CIRCUIT_EXPORTS,
+  CIRCUIT_LEVELS,
+  CIRCUIT_METHODS,
+  KEPT_EDGES,
+  KEPT_NODES,
+  MANY_EDGES,
+} from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, oneOf, paramOption, real, seedOption, wholeNumbers } from "../options.ts";
+import {
+  integerParser,
+  modelOptions,
+  numberParser,
+  paramOption,
+  seedOption,
+  wholeNumbers,
+  wordParser,
+} from "../options.ts";
 
 /** `headscope circuit find | run | prune | evaluate | compare | export`: the edges between heads and MLPs that answer a question. */
 export function register(program: Command, runs: Runs): void {
@@ -10,16 +26,29 @@ export function register(program: Command, runs: Runs): void {
   const find = pairOptions(
     circuit.command("find").description("score every edge by what corrupting it does to the answer"),
   )
-    .requiredOption("--method <method>", CIRCUIT_METHODS.join(", "), oneOf("--method", CIRCUIT_METHODS))
+    .requiredOption("--method <method>", CIRCUIT_METHODS.join(", "), wordParser("--method", CIRCUIT_METHODS))
     .option(
       "--edges <n>",
       `edges to keep, those with the largest scores, or all (default: all up to ${MANY_EDGES}, ${KEPT_EDGES} beyond)`,
       edgeCount,
     )
-    .option("--edges-from <file>", "score only the edges of this circuit")
+    .option("--edges-from <file>", "score only the edges of this circuit; acdc begins with them")
+    .option(
+      "--level <level>",
+      "edge, or node: heads and MLPs by their whole output, with all edges between them (default: edge)",
+      wordParser("--level", CIRCUIT_LEVELS),
+    )
+    .option(
+      "--nodes <n>",
+      `of the level node: heads and MLPs to keep (default: all up to ${MANY_EDGES} edges, ${KEPT_NODES} beyond)`,
+      integerParser("--nodes", 1),
+    )
     .option("--out <file>", "where to write the circuit");
   runs(
-    paramOption(find, "a parameter of the method, such as steps=5; may be repeated"),
+    paramOption(
+      find,
+      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+    ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
 
@@ -29,7 +58,7 @@ export function register(program: Command, runs: Runs): void {
       .description("run the clean prompt with the corrupt prompt's output on every edge outside a circuit"),
   )
     .requiredOption("--circuit <file>", 'what circuit find wrote, {"edges": [...]}, or {"without": [...]}')
-    .option("--edges <n>", "only the first so many of its edges", integer("--edges", 0))
+    .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 0))
     .option("--sizes <list>", "the curve over these numbers of edges, with CPR and CMD", wholeNumbers("--sizes", 0));
   runs(run, async () => (await import("./circuit.run.ts")).runCommand);
 
@@ -37,7 +66,12 @@ export function register(program: Command, runs: Runs): void {
     circuit.command("prune").description("keep the fewest edges of a circuit that are faithful enough"),
   )
     .requiredOption("--circuit <file>", "what circuit find wrote")
-    .option("--faithfulness <share>", "share of the clean prompt's advantage to keep", real("--faithfulness", 0), 0.9)
+    .option(
+      "--faithfulness <share>",
+      "share of the clean prompt's advantage to keep",
+      numberParser("--faithfulness", 0),
+      0.9,
+    )
     .option("--out <file>", "where to write the circuit");
   runs(prune, async () => (await import("./circuit-work.run.ts")).pruneCommand);
 
@@ -49,25 +83,27 @@ export function register(program: Command, runs: Runs): void {
       ),
   )
     .requiredOption("--circuit <file>", "what circuit find wrote")
-    .option("--edges <n>", "only the first so many of its edges", integer("--edges", 1))
+    .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1))
     .option("--others <files...>", "files of other pairs: held-out ones, or other templates")
-    .option("--draws <n>", "random circuits of its size (default: 10)", integer("--draws", 1))
-    .option("--resamples <n>", "resamples of the pairs (default: 200)", integer("--resamples", 1))
+    .option("--draws <n>", "random circuits of its size (default: 10)", integerParser("--draws", 1))
+    .option("--resamples <n>", "resamples of the pairs (default: 200)", integerParser("--resamples", 1))
     .option("--out <folder>", "where to write evaluation.json and report.html");
   runs(seedOption(evaluate), async () => (await import("./circuit-work.run.ts")).evaluateCommand);
 
   const compare = circuit
     .command("compare <first> <second>")
     .description("edges and nodes that two circuit files share, and whether they rank them alike")
-    .option("--edges <n>", "only the first so many edges of each", integer("--edges", 1));
+    .option("--edges <n>", "only the first so many edges of each", integerParser("--edges", 1));
   runs(compare, async () => (await import("./circuit-work.run.ts")).compareCommand);
 
   const exported = circuit
     .command("export")
     .description(`write a circuit in another format: ${CIRCUIT_EXPORTS.join(", ")}`)
-    .addArgument(new Argument("<format>", CIRCUIT_EXPORTS.join(", ")).argParser(oneOf("the format", CIRCUIT_EXPORTS)))
+    .addArgument(
+      new Argument("<format>", CIRCUIT_EXPORTS.join(", ")).argParser(wordParser("the format", CIRCUIT_EXPORTS)),
+    )
     .requiredOption("--circuit <file>", "what circuit find wrote")
-    .option("--edges <n>", "only the first so many of its edges", integer("--edges", 1))
+    .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1))
     .option("--model <ref>", "of neuronpedia: the model, which the prompt is run in")
     .option("--pair-file <file>", "of neuronpedia: the pairs, over whose first clean prompt the graph is shown")
     .requiredOption("--out <file>", "file to write");
@@ -80,10 +116,15 @@ function pairOptions(command: Command): Command {
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
     )
+    .option(
+      "--metric <metric>",
+      `${METRICS.join(", ")} (default: that of the circuit file, else ${METRICS[0]})`,
+      wordParser("--metric", METRICS),
+    )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
 }
 
 function edgeCount(text: string): number | "all" {
-  return text === "all" ? "all" : integer("--edges", 1)(text);
+  return text === "all" ? "all" : integerParser("--edges", 1)(text);
 }

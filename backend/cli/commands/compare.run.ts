@@ -1,7 +1,7 @@
 import { compareScores } from "../../heads/compare.ts";
 import { readScores } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
-import { comparisonText } from "../text/compare.ts";
+import { headComparisonText } from "../text/compare.ts";
 
 interface CompareOptions {
   metric?: string;
@@ -16,5 +16,5 @@ export async function compareModels(
   second: string,
 ): Promise<void> {
   const comparison = compareScores(await readScores(first), await readScores(second), options);
-  await context.print(comparison, () => comparisonText(comparison));
+  await context.print(comparison, () => headComparisonText(comparison));
 }

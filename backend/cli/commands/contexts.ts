@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions } from "../options.ts";
+import { integerParser, modelOptions } from "../options.ts";
 
 /** `headscope contexts`: where heads look in a corpus. */
 export function register(program: Command, runs: Runs): void {
@@ -14,9 +14,9 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--length <n>",
       "tokens of a row of the corpus (default 128, or the model's context)",
-      integer("--length", 2),
+      integerParser("--length", 2),
     )
-    .option("--rows <n>", "most rows, from the beginning", integer("--rows", 1), 64)
-    .option("--top <n>", "contexts of each head, at most one a row", integer("--top", 0), 10);
+    .option("--rows <n>", "most rows, from the beginning", integerParser("--rows", 1), 64)
+    .option("--top <n>", "contexts of each head, at most one a row", integerParser("--top", 0), 10);
   runs(command, async () => (await import("./contexts.run.ts")).lookAtContexts);
 }

@@ -13,7 +13,7 @@ import type { Preset } from "../../common/words.ts";
 import { openStore } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { definitionDocument } from "../text/definition.ts";
-import { comparisonText, historyText, listText, reportText } from "../text/experiment.ts";
+import { listText, reportComparisonText, reportsText, reportText } from "../text/experiment.ts";
 
 interface ExperimentCommandOptions {
   preset: Preset;
@@ -74,7 +74,7 @@ export async function showReport(context: Context, choice: ReportCommandOptions,
   const { id, changed } = entry;
   const history = await keptReports(experiments.get(name));
   await context.print({ ...report, id, changed, history }, () =>
-    [reportText(report, folder, changed), "", historyText(history, id)].join("\n"),
+    [reportText(report, folder, changed), "", reportsText(history, id)].join("\n"),
   );
 }
 
@@ -83,5 +83,5 @@ export async function compareTwoReports(context: Context, _: object, name: strin
   const reports = await Promise.all(ids.map((id) => findReport(experiments.get(name), { id })));
   const comparison = compareReports(reports[0]!.report, reports[1]!.report);
   const entries = reports.map(({ entry }) => entry);
-  await context.print({ reports: entries, ...comparison }, () => comparisonText(entries, comparison));
+  await context.print({ reports: entries, ...comparison }, () => reportComparisonText(entries, comparison));
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { PRESETS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { oneOf, paramOption } from "../options.ts";
+import { paramOption, wordParser } from "../options.ts";
 
 /** `headscope experiment list`, `run`, `report` and `compare`: scripted reproductions and their reports. */
 export function register(program: Command, runs: Runs): void {
@@ -30,7 +30,7 @@ function registerRun(experiment: Command, runs: Runs): void {
     .option(
       "--preset <size>",
       "quick: minutes on two cores; full: the paper's setting or near it",
-      oneOf("--preset", PRESETS),
+      wordParser("--preset", PRESETS),
       "quick",
     )
     .option("--seeds <list>", "seeds, same as --param seeds=0,1,2,3")
@@ -44,7 +44,7 @@ function registerReport(experiment: Command, runs: Runs): void {
     .command("report <name>")
     .description("print a report of an experiment, and which others are kept")
     .option("--id <report>", "which one, as experiment list names it (default: the newest)")
-    .option("--preset <size>", "the newest of this preset", oneOf("--preset", PRESETS));
+    .option("--preset <size>", "the newest of this preset", wordParser("--preset", PRESETS));
   runs(command, async () => (await import("./experiment.run.ts")).showReport);
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { WEIGHT_TYPES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { oneOf, paramOption } from "../options.ts";
+import { paramOption, wordParser } from "../options.ts";
 
 /** `headscope export FORMAT`: head scores or a mask in another project's format. */
 export function register(program: Command, runs: Runs): void {
@@ -14,7 +14,7 @@ export function register(program: Command, runs: Runs): void {
     .option("--mask <file>", "head mask to export")
     .option("--heads <heads>", "query heads to ablate instead of a mask (18.6,17.3 or top:8@scores.json#metric)")
     .option("--model <ref>", "the model: needed with --heads and by pruned-checkpoint")
-    .option("--weights <type>", "f32, bf16 or q8", oneOf("--weights", WEIGHT_TYPES))
+    .option("--weights <type>", "f32, bf16 or q8", wordParser("--weights", WEIGHT_TYPES))
     .requiredOption("--out <path>", "file or folder to write")
     .option("--force", "replace a folder that an earlier export wrote");
   paramOption(command, "a parameter of the format; may be repeated");

@@ -3,7 +3,7 @@ import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";

@@ -1,7 +1,15 @@
 import type { Command } from "commander";
 import type { Stop } from "../../inference/stop-rule.ts";
 import type { Runs } from "../context.ts";
-import { integer, interventionsOption, modelOptions, paramOption, real, seedOption, tokenOptions } from "../options.ts";
+import {
+  integerParser,
+  interventionsOption,
+  modelOptions,
+  numberParser,
+  paramOption,
+  seedOption,
+  tokenOptions,
+} from "../options.ts";
 
 /** Reads a stop: digits are a token id, a JSON string is the text in it, and anything else is the text itself. */
 function readStop(value: string): Stop {
@@ -20,8 +28,8 @@ export function register(program: Command, runs: Runs): void {
   modelOptions(command);
   tokenOptions(command)
     .option("--chat", "put the text into the model's chat template, as a user's message")
-    .option("--max-tokens <n>", "most new tokens", integer("--max-tokens", 1), 32)
-    .option("--temperature <t>", "0 takes the likeliest token, more samples", real("--temperature", 0), 0)
+    .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
+    .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0)
     .option(
       "--mask <file>",
       "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",

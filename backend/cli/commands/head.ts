@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { COMPOSITION_SCOPES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, oneOf } from "../options.ts";
+import { integerParser, modelOptions, wordParser } from "../options.ts";
 
 /** `headscope head`: heads by their weights alone. */
 export function register(program: Command, runs: Runs): void {
@@ -13,19 +13,19 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--token-pairs <n>",
       "largest entries of each head's full OV circuit (source, target), with the ranks of its diagonal",
-      integer("--token-pairs", 0),
+      integerParser("--token-pairs", 0),
       0,
     )
     .option(
       "--distances <n>",
       "distances, from 0 on, at which to give each head's kernel of positions",
-      integer("--distances", 0),
+      integerParser("--distances", 0),
       0,
     )
     .option(
       "--composition <scope>",
       `pairs whose composition to give, of the heads named or of all heads of the model: ${COMPOSITION_SCOPES.join(", ")}`,
-      oneOf("--composition", COMPOSITION_SCOPES),
+      wordParser("--composition", COMPOSITION_SCOPES),
       COMPOSITION_SCOPES[0],
     );
   runs(command, async () => (await import("./head.run.ts")).lookAtHeads);

@@ -2,11 +2,11 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { Queue } from "../../jobs/queue.ts";
 import type { Job, Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
-import { integer } from "../options.ts";
+import { integerParser } from "../options.ts";
 import { withStore } from "../store.ts";
 import { jobsText } from "../text/jobs.ts";
 
-const jobId = integer("a job's id", 1);
+const jobId = integerParser("a job's id", 1);
 
 /** Prints the jobs. */
 export async function listJobs(context: Context): Promise<void> {

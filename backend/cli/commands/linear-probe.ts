@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
 import { CLASSIFIERS, PROBED_POINTS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, numbers, oneOf, real, seedOption } from "../options.ts";
+import { integerParser, modelOptions, numberParser, numbers, seedOption, wordParser } from "../options.ts";
 
 function readPosition(text: string): number | "mean" {
   if (text === "mean" || text === "last") return text === "mean" ? "mean" : -1;
@@ -23,7 +23,7 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--at <point>",
       `point of a layer: ${PROBED_POINTS.join(", ")}`,
-      oneOf("--at", PROBED_POINTS),
+      wordParser("--at", PROBED_POINTS),
       "hook_resid_post",
     )
     .option(
@@ -32,10 +32,15 @@ export function register(program: Command, runs: Runs): void {
       readPosition,
       -1,
     )
-    .option("--method <method>", CLASSIFIERS.join(", "), oneOf("--method", CLASSIFIERS), CLASSIFIERS[0])
-    .option("--l2 <x>", "factor of the penalty on the weights, of standardised activations", real("--l2", 1e-9), 1)
-    .option("--test <share>", "share of each label that is held out", real("--test", 0), 0.3)
-    .option("--controls <n>", "fits with shuffled labels; 0 leaves them out", integer("--controls", 0), 5);
+    .option("--method <method>", CLASSIFIERS.join(", "), wordParser("--method", CLASSIFIERS), CLASSIFIERS[0])
+    .option(
+      "--l2 <x>",
+      "factor of the penalty on the weights, of standardised activations",
+      numberParser("--l2", 1e-9),
+      1,
+    )
+    .option("--test <share>", "share of each label that is held out", numberParser("--test", 0), 0.3)
+    .option("--controls <n>", "fits with shuffled labels; 0 leaves them out", integerParser("--controls", 0), 5);
   seedOption(command);
   runs(command, async () => (await import("./linear-probe.run.ts")).probeStreams);
 }

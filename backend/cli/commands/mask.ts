@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integer, numbers, real } from "../options.ts";
+import { integerParser, numberParser, numbers } from "../options.ts";
 
 /** `headscope mask`: from head scores to the KV heads that keep everything. */
 export function register(program: Command, runs: Runs): void {
@@ -9,11 +9,11 @@ export function register(program: Command, runs: Runs): void {
     .description("choose the KV heads that keep everything; the others keep first and recent tokens only")
     .requiredOption("--scores <file>", "head scores")
     .option("--metric <name>", "metric of the scores (default: the main one)")
-    .option("--top <n>", "this many of the best KV heads keep everything", integer("--top", 0))
-    .option("--quantile <share>", "this share of the KV heads, the lowest, keeps little", real("--quantile"))
-    .option("--threshold <score>", "KV heads that score at least this keep everything", real("--threshold"))
-    .option("--sink <n>", "first tokens the others keep (default: 64)", integer("--sink", 0))
-    .option("--recent <n>", "latest tokens the others keep (default: 256)", integer("--recent", 1))
+    .option("--top <n>", "this many of the best KV heads keep everything", integerParser("--top", 0))
+    .option("--quantile <share>", "this share of the KV heads, the lowest, keeps little", numberParser("--quantile"))
+    .option("--threshold <score>", "KV heads that score at least this keep everything", numberParser("--threshold"))
+    .option("--sink <n>", "first tokens the others keep (default: 64)", integerParser("--sink", 0))
+    .option("--recent <n>", "latest tokens the others keep (default: 256)", integerParser("--recent", 1))
     .option("--smallest", "as few KV heads as answer every needle question that all of them answer; shows the curve")
     .option("--model <ref>", "with --smallest: the model that is asked (default: that of the scores)")
     .option("--lengths <list>", "with --smallest: tokens of the questions (default: 1000)", numbers("--lengths", 1))
@@ -25,7 +25,7 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--needles <n>",
       "with --smallest: questions at each length and depth (default: 1)",
-      integer("--needles", 1),
+      integerParser("--needles", 1),
     )
     .option("--out <file>", "where to write the mask");
   runs(command, async () => (await import("./mask.run.ts")).chooseHeads);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { real, weightsOption } from "../options.ts";
+import { numberParser, weightsOption } from "../options.ts";
 
 /** `headscope models verify | families`, below the command `models`. */
 export function registerChecks(models: Command, runs: Runs): void {
@@ -10,7 +10,7 @@ export function registerChecks(models: Command, runs: Runs): void {
         .command("verify <ref>")
         .description("compare a model with what another implementation computed of the same checkpoint")
         .requiredOption("--against <dir>", "folder with that implementation's oracle.json (docs/families.md)"),
-    ).option("--tolerance <n>", "largest absolute error that passes", real("--tolerance", 0), 2e-4),
+    ).option("--tolerance <n>", "largest absolute error that passes", numberParser("--tolerance", 0), 2e-4),
     async () => (await import("./models-check.run.ts")).verify,
   );
 

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, paramOption, seedOption } from "../options.ts";
+import { integerParser, modelOptions, paramOption, seedOption } from "../options.ts";
 
 /** `headscope pairs NAME`, `headscope pairs list` and `headscope pairs show NAME`. */
 export function register(program: Command, runs: Runs): void {
@@ -10,7 +10,7 @@ export function register(program: Command, runs: Runs): void {
   const draw = command
     .command("draw <name>", { isDefault: true })
     .description("draw pairs of a task (the word draw may be left out)")
-    .option("--count <n>", "how many pairs", integer("--count", 1), 32)
+    .option("--count <n>", "how many pairs", integerParser("--count", 1), 32)
     .option("--out <file>", "write the pair file there");
   seedOption(paramOption(modelOptions(draw), "a parameter of the task; may be repeated"))
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")

@@ -6,6 +6,7 @@ import { formatHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { MetricName } from "../../common/metrics.ts";
 import {
+  PATH_ENDS,
   PATH_MLPS_WORDS,
   type PatchDirection,
   type PatchGrid,
@@ -94,6 +95,11 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
   const { into, through, from, kvGroup, mlps = "frozen", node, by, places, method } = options;
   if (into === undefined)
     throw new HeadscopeError("usage", "path patching needs --into", { remedy: "name the receivers, such as 18.6" });
+  if (through === undefined && !into.split(",").every((part) => /^\s*(m\d+|logits)\s*$/.test(part)))
+    throw new HeadscopeError("usage", "path patching into heads needs --through", {
+      remedy: `give what is computed from the path: ${PATH_ENDS.join(", ")}`,
+      field: "through",
+    });
   if (options.interventions !== undefined)
     throw new HeadscopeError("usage", "--interventions and --into cannot go together", {
       remedy: "paths are those of the model as it is: leave one out",

@@ -10,7 +10,7 @@ import {
   PATH_MLPS,
 } from "../../common/patching.ts";
 import type { Runs } from "../context.ts";
-import { interventionsOption, modelOptions, oneOf } from "../options.ts";
+import { interventionsOption, modelOptions, wordParser } from "../options.ts";
 
 const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS];
 
@@ -34,8 +34,8 @@ export function register(program: Command, runs: Runs): void {
       "--pair-file <file>",
       'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
     )
-    .option("--node <node>", `activation to patch: ${PATCH_NODES.join(", ")}`, oneOf("--node", PATCH_NODES))
-    .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, oneOf("--by", PLACES))
+    .option("--node <node>", `activation to patch: ${PATCH_NODES.join(", ")}`, wordParser("--node", PATCH_NODES))
+    .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, wordParser("--by", PLACES))
     .option(
       "--places <list>",
       "instead of --by, places to patch all at once: LAYER.HEAD or LAYER, @POSITION behind, NODE: in front as needed",
@@ -43,16 +43,16 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--method <method>",
       "exact: a run for every place; attribution: all places estimated from one gradient",
-      oneOf("--method", PATCH_METHODS),
+      wordParser("--method", PATCH_METHODS),
       PATCH_METHODS[0],
     )
     .option(
       "--direction <direction>",
       "denoise: clean activations in the corrupt run; noise: corrupt ones in the clean run",
-      oneOf("--direction", PATCH_DIRECTIONS),
+      wordParser("--direction", PATCH_DIRECTIONS),
       PATCH_DIRECTIONS[0],
     )
-    .option("--metric <metric>", METRICS.join(", "), oneOf("--metric", METRICS), METRICS[0])
+    .option("--metric <metric>", METRICS.join(", "), wordParser("--metric", METRICS), METRICS[0])
     .option(
       "--into <receivers>",
       "path patching: earlier parts' outputs, one at a time, only in what these read: heads, MLPs (m5), logits",
@@ -60,7 +60,7 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--through <input>",
       `with --into, the heads' input: ${PATH_ENDS.join(", ")}`,
-      oneOf("--through", PATH_ENDS),
+      wordParser("--through", PATH_ENDS),
     )
     .option(
       "--from <senders>",
@@ -73,7 +73,7 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--mlps <way>",
       "with --into, frozen: only the edge from sender to receivers (default); recomputed: the MLPs between are computed again, as Wang et al. 2023 do",
-      oneOf("--mlps", PATH_MLPS),
+      wordParser("--mlps", PATH_MLPS),
     )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { oneOf } from "../options.ts";
+import { wordParser } from "../options.ts";
 
 /** Adds `export RUN` to `headscope runs`: a run's curves for other programs. */
 export function registerExport(runsCommand: Command, runs: Runs): void {
@@ -8,7 +8,7 @@ export function registerExport(runsCommand: Command, runs: Runs): void {
     runsCommand
       .command("export <run>")
       .description("write a run's metrics as a CSV file or a folder for TensorBoard")
-      .requiredOption("--format <format>", "csv or tensorboard", oneOf("--format", ["csv", "tensorboard"]))
+      .requiredOption("--format <format>", "csv or tensorboard", wordParser("--format", ["csv", "tensorboard"]))
       .requiredOption("--out <path>", "file (csv) or folder (tensorboard) to write")
       .option("--force", "replace a folder that an earlier export wrote"),
     async () => (await import("./runs-export.run.ts")).exportRun,

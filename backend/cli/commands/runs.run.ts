@@ -3,7 +3,7 @@ import type { Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { withStore } from "../store.ts";
 import { bytes } from "../text/format.ts";
-import { difference, differenceText, type RunDetails, runsText, runText, type ShownRun } from "../text/runs.ts";
+import { difference, differenceText, type RunDetails, runDetailsText, runsText, type ShownRun } from "../text/runs.ts";
 
 /** Prints the training runs. */
 export async function listRuns(context: Context): Promise<void> {
@@ -36,7 +36,7 @@ export async function showRun(context: Context, _: object, id: string): Promise<
       ]),
     ),
   };
-  await context.print(document, () => runText(details));
+  await context.print(document, () => runDetailsText(details));
 }
 
 /** Prints the parameters in which two runs differ, and their last measurements. */

@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Runs } from "../context.ts";
-import { integer } from "../options.ts";
+import { integerParser } from "../options.ts";
 
 function port(text: string): number {
-  const value = integer("--port", 0)(text);
+  const value = integerParser("--port", 0)(text);
   if (value <= 65_535) return value;
   throw new HeadscopeError("usage", `--port cannot be ${value}`, { remedy: "give a number from 0 to 65535" });
 }

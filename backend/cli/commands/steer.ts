@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Runs } from "../context.ts";
-import { integer, modelOptions, real, tokenOptions } from "../options.ts";
+import { integerParser, modelOptions, numberParser, tokenOptions } from "../options.ts";
 
 /** Reads the positions that are steered. */
 function readPositions(text: string): "all" | "last" | number[] {
@@ -24,10 +24,10 @@ export function register(program: Command, runs: Runs): void {
       "--vector <file>",
       "JSON array of d_model numbers, FILE.safetensors#NAME, or the scores of probe function-vector",
     )
-    .requiredOption("--layer <n>", "layer behind which it is added, at hook_resid_post", integer("--layer", 0))
+    .requiredOption("--layer <n>", "layer behind which it is added, at hook_resid_post", integerParser("--layer", 0))
     .option("--positions <which>", "positions that are steered: all, last, or a list such as 3,4", readPositions, "all")
-    .option("--scale <x>", "factor on the vector; negative ones steer away", real("--scale"), 1)
-    .option("--top <n>", "likeliest tokens to show", integer("--top", 0), 5)
+    .option("--scale <x>", "factor on the vector; negative ones steer away", numberParser("--scale"), 1)
+    .option("--top <n>", "likeliest tokens to show", integerParser("--top", 0), 5)
     .option("--out <file>", "safetensors file for the steered run's logits [rows, positions, d_vocab]");
   runs(command, async () => (await import("./steer.run.ts")).steerPrompt);
 }

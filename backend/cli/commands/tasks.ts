@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integer, paramOption, seedOption } from "../options.ts";
+import { integerParser, paramOption, seedOption } from "../options.ts";
 
 /** `headscope tasks list`, `headscope tasks show NAME` and `headscope tasks sample NAME`. */
 export function register(program: Command, runs: Runs): void {
@@ -13,7 +13,7 @@ export function register(program: Command, runs: Runs): void {
   const sample = command
     .command("sample <name>")
     .description("draw sequences of a task, as a model sees them")
-    .option("--count <n>", "how many sequences", integer("--count", 1), 3);
+    .option("--count <n>", "how many sequences", integerParser("--count", 1), 3);
   seedOption(paramOption(sample, "a parameter of the task; may be repeated"));
   runs(sample, async () => (await import("./tasks.run.ts")).sampleTask);
 }

@@ -6,7 +6,7 @@ import { trainRuns } from "../../jobs/train-runs.ts";
 import { openStore, type RunRecord, type Store } from "../../store/store.ts";
 import { makeSpec } from "../../training/spec.ts";
 import type { Context } from "../context.ts";
-import { integer } from "../options.ts";
+import { integerParser } from "../options.ts";
 import { trainDocument, trainText, valuesText } from "../text/train.ts";
 
 interface TrainCommandOptions {
@@ -67,7 +67,7 @@ function readSeeds({ seed, seeds }: TrainCommandOptions): number[] {
   if (seeds === undefined) return [seed ?? 0];
   if (seed !== undefined)
     throw new HeadscopeError("usage", "--seed and --seeds cannot go together", { remedy: "give one of them" });
-  const list = splitList(seeds).map(integer("--seeds", 0));
+  const list = splitList(seeds).map(integerParser("--seeds", 0));
   if (list.length === 0 || new Set(list).size !== list.length)
     throw new HeadscopeError("usage", `--seeds cannot be "${seeds}"`, { remedy: "give each seed once: 0,1,2,3" });
   return list;

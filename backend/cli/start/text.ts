@@ -2,9 +2,9 @@ import { join, relative } from "node:path";
 import { formatHead } from "../../common/heads/head.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
-import { counted } from "../../common/plural.ts";
-import { bold, bytes, count, dim, duration, number, quoted, right, signed, table } from "../text/format.ts";
-import { curveText } from "../text/mask.ts";
+import { counted, signed } from "../../common/text.ts";
+import { bold, bytes, count, dim, duration, number, quoted, right, table } from "../text/format.ts";
+import { searchText } from "../text/mask.ts";
 import { sparkline } from "../text/runs.ts";
 import { topHeads } from "../text/scores.ts";
 import type { MainJobResult, Sizes } from "./result.ts";
@@ -123,7 +123,7 @@ function needle({ question, mask, search, full, masked }: MainJobResult["needle"
     bold(`A question about ${count(question.ids.length)} tokens`),
     dim(`  ${question.question}  (${others})`),
     table(columns, rows, "  "),
-    ...(search === undefined ? [] : ["", bold("How few KV heads suffice"), indented(curveText(search))]),
+    ...(search === undefined ? [] : ["", bold("How few KV heads suffice"), indented(searchText(search))]),
     "",
   ].join("\n");
 }

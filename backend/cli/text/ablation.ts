@@ -4,9 +4,9 @@ import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import type { TokenPair } from "../../circuits/pairs.ts";
 import { formatHead } from "../../common/heads/head.ts";
-import { counted } from "../../common/plural.ts";
+import { counted, signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, right, signed, table } from "./format.ts";
+import { bold, dim, number, right, table, tokenText } from "./format.ts";
 
 const ROWS_SHOWN = 4;
 /** Tokens less likely than this in both runs are left out. */
@@ -70,12 +70,12 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
 
 const LOSSES = ["", right("loss"), right(""), ""];
 
-/** Shows what comes next in either run, for the first rows. @param changed names the other run */
-function nextTexts(nextToken: readonly NextToken[][], changed: string): string[] {
+/** Shows what comes next in either run, for the first rows. @param changed names the other run @param plain names the one as it is */
+export function nextTexts(nextToken: readonly NextToken[][], changed: string, plain = "all heads"): string[] {
   return nextToken.slice(0, ROWS_SHOWN).flatMap((tokens, r) => [
     dim(`after row ${r}`),
     table(
-      ["token", right("all heads"), right(changed)],
+      ["token", right(plain), right(changed)],
       tokens
         .filter(likely)
         .map(({ id, text, clean: before, ablated: after }) => [
@@ -109,10 +109,7 @@ export function ablatedEachText(
   { clean, ablated, control, each, method, metric, notes = [] }: AblatedEach,
   { model, pair }: { model: Model; pair: TokenPair },
 ): string {
-  const token = (position: number): string => {
-    const id = pair.clean[position]!;
-    return model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id);
-  };
+  const token = (position: number): string => tokenText(model, pair.clean[position]!);
   const place = (layer: number, column: number): string => {
     if (each === "head") return formatHead({ layer, head: column });
     return each === "source"

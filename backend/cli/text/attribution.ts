@@ -1,7 +1,8 @@
 import type { Attribution } from "../../circuits/attribution/direct.ts";
 import { formatHead } from "../../common/heads/head.ts";
+import { signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, right, signed, table } from "./format.ts";
+import { bold, dim, number, right, table } from "./format.ts";
 
 /** Names of the parts beside heads and MLPs. */
 const OTHERS = {

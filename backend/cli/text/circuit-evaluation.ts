@@ -1,17 +1,14 @@
 import { join } from "node:path";
 import type { PrunedCircuit } from "../../circuits/evaluation/prune.ts";
 import type { CircuitComparison, CircuitEvaluation } from "../../common/api/circuits.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
-import { bold, count, dim, number, table } from "./format.ts";
-
-const right = (head: string) => ({ head, align: "right" as const });
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+import { bold, count, dim, number, percent, right, table } from "./format.ts";
 
 /** A pruned circuit for people. @param out the file it is in */
 export function prunedText({ edges, pruned }: PrunedCircuit, ref: string, out?: string): string {
   return [
-    `${bold(`${count(edges.length)} of ${count(pruned.from)} edges`)} are left in ${ref}: faithfulness ${percent(pruned.faithfulness)}, at least ${percent(pruned.target)} asked`,
+    `${bold(`${count(edges.length)} of ${count(pruned.from)} edges`)} are left in ${ref}: faithfulness ${percent(pruned.faithfulness)} by ${pruned.metric}, at least ${percent(pruned.target)} asked`,
     `  ${counted(pruned.runs, "circuit")} run`,
     out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`,
   ].join("\n");
@@ -28,7 +25,7 @@ export function comparedText({ edges, nodes, rank }: CircuitComparison, files: r
   ];
   return [
     table(
-      [{ head: "" }, right(files[0]), right(files[1]), right("both"), right("both / either")],
+      ["", right(files[0]), right(files[1]), right("both"), right("both / either")],
       [row("edges", edges), row("heads and MLPs", nodes)],
     ),
     rank.correlation === null
@@ -39,11 +36,11 @@ export function comparedText({ edges, nodes, rank }: CircuitComparison, files: r
 
 /** A circuit's evaluation for people. @param out the folder of its report */
 export function evaluationText(evaluation: CircuitEvaluation, out?: string): string {
-  const { model, edges, total, pairs, clean, corrupt, verdicts, cpr, cmd, notes = [] } = evaluation;
+  const { model, metric, edges, total, pairs, clean, corrupt, verdicts, cpr, cmd, notes = [] } = evaluation;
   return [
-    `${bold(`${count(edges)} of ${count(total)} edges`)} of ${model.ref} over ${counted(pairs, "pair")}: logit-diff ${number(clean)} clean, ${number(corrupt)} corrupt`,
+    `${bold(`${count(edges)} of ${count(total)} edges`)} of ${model.ref} over ${counted(pairs, "pair")}: ${metric} ${number(clean)} clean, ${number(corrupt)} corrupt`,
     table(
-      [{ head: "claim" }, { head: "verdict" }, { head: "measured" }],
+      ["claim", "verdict", "measured"],
       verdicts.map(({ statement, verdict, why }) => [statement, verdict, why]),
       "  ",
     ),

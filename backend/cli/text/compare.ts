@@ -5,7 +5,7 @@ import { bold, dim, number, right, table } from "./format.ts";
 const PARTS = 10;
 
 /** A comparison for people: the finding, the best heads side by side, and the layers by depth. */
-export function comparisonText(comparison: HeadComparison): string {
+export function headComparisonText(comparison: HeadComparison): string {
   const { sentence, caveat, models } = comparison;
   return [
     sentence,

@@ -1,7 +1,7 @@
 import type { HeadContext, HeadContexts } from "../../circuits/corpus/contexts.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, number, quoted, table } from "./format.ts";
+import { bold, number, quoted, right, table, tokenText } from "./format.ts";
 
 /** Tokens shown before a key and behind it. */
 const AROUND = 4;
@@ -22,14 +22,7 @@ export function contextsText(heads: readonly HeadContexts[], corpus: Corpus): st
 
 function headText({ head, contexts, first, distance, entropy }: HeadContexts, corpus: Corpus): string {
   const rows = contexts.map((one) => [number(one.weight), String(one.row), ...placesOf(one, corpus)]);
-  const columns = [
-    { head: "attention", align: "right" as const },
-    { head: "row", align: "right" as const },
-    { head: "query" },
-    { head: "key" },
-    { head: "back", align: "right" as const },
-    { head: "around the key" },
-  ];
+  const columns = [right("attention"), right("row"), "query", "key", right("back"), "around the key"];
   const percent = (share: number): string => `${Math.round(100 * share)} %`;
   const range = (from: number, to: number): string => (from === to ? String(to) : `${from}-${to}`);
   return [
@@ -41,8 +34,8 @@ function headText({ head, contexts, first, distance, entropy }: HeadContexts, co
 
 function placesOf({ row, query, key }: HeadContext, { model, tokens }: Corpus): string[] {
   const ids = tokens[row]!;
-  const token = (id: number): string => (model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id));
+  const token = (position: number): string => tokenText(model, ids[position]!);
   const around = ids.slice(Math.max(0, key - AROUND), key + AROUND + 1);
   const text = model.tokenizer ? quoted(model.tokenizer.decode([...around]), 50) : around.join(" ");
-  return [`${token(ids[query]!)} at ${query}`, token(ids[key]!), String(query - key), text];
+  return [`${token(query)} at ${query}`, token(key), String(query - key), text];
 }

@@ -1,5 +1,6 @@
 import type { Definition, Flag, Registry } from "../../common/definitions/definition.ts";
 import type { JsonSchema } from "../../common/definitions/parameters.ts";
+import { wrapped } from "../../common/text.ts";
 import { bold, table } from "./format.ts";
 
 /** A definition as data: what it is and the JSON Schema of its parameters. */
@@ -23,7 +24,7 @@ export function definitionText({ name, title, description, source, flags }: Defi
   return [
     `${bold(name)}: ${title}`,
     "",
-    wrap(description, 100),
+    wrapped(description.split(/\s+/), 100, ""),
     "",
     `Source: ${source}`,
     ...(flags.length === 0 ? [] : ["", flagsTable(flags)]),
@@ -39,14 +40,4 @@ export function flagsTable(flags: readonly Flag[]): string {
     flag.description,
   ]);
   return table(["parameter", "value", "default", "meaning"], rows);
-}
-
-function wrap(text: string, width: number): string {
-  const lines = [""];
-  for (const word of text.split(/\s+/)) {
-    const line = lines.at(-1)!;
-    if (line.length + word.length + 1 > width) lines.push(word);
-    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
-  }
-  return lines.join("\n");
 }

@@ -17,13 +17,13 @@ export function listText(
     .map(({ name, title, claims, reports }) => {
       const rows = claims.map(({ id, statement }) => [id, statement]);
       const lines = [`${bold(name)}: ${title}`, table(["claim", ""], rows, "  ")];
-      return [...lines, ...(reports.length === 0 ? [] : ["", historyText(reports)])].join("\n");
+      return [...lines, ...(reports.length === 0 ? [] : ["", reportsText(reports)])].join("\n");
     })
     .join("\n\n");
 }
 
 /** Kept reports, newest first. @param above id of the one that stands above */
-export function historyText(reports: readonly KeptReport[], above?: string): string {
+export function reportsText(reports: readonly KeptReport[], above?: string): string {
   const rows = reports.map((report) => [
     report.id,
     settingText(report),
@@ -35,7 +35,7 @@ export function historyText(reports: readonly KeptReport[], above?: string): str
 }
 
 /** Two reports beside each other. */
-export function comparisonText(reports: readonly KeptReport[], { parameters, claims }: ReportComparison): string {
+export function reportComparisonText(reports: readonly KeptReport[], { parameters, claims }: ReportComparison): string {
   const heads = reports.map(({ id }) => id);
   const verdicts = claims.map(({ id, same, results }) => [
     same ? "" : "differs",

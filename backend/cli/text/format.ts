@@ -1,3 +1,4 @@
+import type { Model } from "../../models/model.ts";
 import { mark, output } from "../../setup/terminal.mjs";
 
 /** A table's column: its heading over text, or with `align: "right"` over numbers. */
@@ -68,9 +69,14 @@ export function number(value: number, digits = 3): string {
   return value.toFixed(digits);
 }
 
-/** A difference with its sign: "+0.123". */
-export function signed(value: number, digits = 3): string {
-  return `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(digits)}`;
+/** A share of a whole: "12.3 %". */
+export function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+/** A token in quotes, or its id where the model has no tokenizer. */
+export function tokenText({ tokenizer }: Pick<Model, "tokenizer">, id: number): string {
+  return tokenizer ? JSON.stringify(tokenizer.token(id)) : String(id);
 }
 
 /** A whole number with commas between thousands. */

@@ -3,12 +3,10 @@ import type { HeadInWeights, HeadWeights } from "../../circuits/weights/head-wei
 import type { PositionKernel } from "../../circuits/weights/position-kernel.ts";
 import type { HeadTokenPairs } from "../../circuits/weights/token-pairs.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, type Column, count, dim, number, table } from "./format.ts";
+import { bold, count, dim, number, percent, right, table, tokenText } from "./format.ts";
 
 const COMPOSITIONS_SHOWN = 12;
 const DISTANCES_SHOWN = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
-
-const right = (head: string): Column => ({ head, align: "right" });
 
 /** Heads in the weights for people. @param how.processing switches of --process, as they were given */
 export function headWeightsText(
@@ -42,10 +40,10 @@ function headTable(heads: readonly HeadInWeights[]): string {
     right("head"),
     right("copying"),
     right("OV norm"),
-    { head: "singular values" },
+    "singular values",
     right("matching"),
     right("QK norm"),
-    { head: "singular values" },
+    "singular values",
   ];
   return table(columns, rows, "  ");
 }
@@ -60,13 +58,11 @@ function compositionTable(composition: readonly Composition[]): string {
 }
 
 function pairsText({ head, pairs, diagonal }: HeadTokenPairs, model: Model): string {
-  const token = (id: number): string => (model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id));
-  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
   return [
     `Token pairs of ${head}: it copies ${percent(diagonal.top1)} of the tokens best, ${percent(diagonal.top10)} among ten; median rank ${count(diagonal.median)}`,
     table(
-      [{ head: "source" }, { head: "target" }, right("value")],
-      pairs.map(({ source, target, value }) => [token(source), token(target), number(value)]),
+      ["source", "target", right("value")],
+      pairs.map(({ source, target, value }) => [tokenText(model, source), tokenText(model, target), number(value)]),
       "  ",
     ),
   ].join("\n");
@@ -79,6 +75,6 @@ function kernelText({ head, positions, mean, same }: PositionKernel): string {
     ...shown.map((distance) => number(values[distance]!, 2)),
   ];
   const rows = [line("any token", mean), ...(same ? [line("itself", same)] : [])];
-  const columns = [{ head: "distance" }, ...shown.map((distance) => right(String(distance)))];
+  const columns = ["distance", ...shown.map((distance) => right(String(distance)))];
   return `Kernel of positions of ${head}, ${positions === "rotary" ? "rotated" : "learned"}\n${table(columns, rows, "  ")}`;
 }

@@ -1,7 +1,7 @@
 import type { HeadHistory } from "../../../probes/history.ts";
 import { formatHead } from "../../common/heads/head.ts";
 import { rankTable } from "../../common/heads/table.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { bold, number, right, table } from "./format.ts";
 
 /**

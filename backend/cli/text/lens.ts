@@ -1,18 +1,17 @@
 import type { Lens, LensReading } from "../../circuits/attribution/lens.ts";
 import type { TunedLens } from "../../circuits/attribution/tuned-lens.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, count, dim, number, right, table } from "./format.ts";
+import { bold, count, dim, number, right, table, tokenText } from "./format.ts";
 
 const COLUMNS = ["stream", right("answer"), right("wrong"), right("rank"), "likeliest"];
 const TUNED = ["stream", right("answer"), right("rank"), "likeliest through its map", right("KL"), right("without")];
 
 /** The lens for people: a row a layer; with maps a second table of what is read through them. */
 export function lensText({ rows, notes = [] }: Lens, model: Model, tuned?: TunedLens): string {
-  const token = (id: number): string => (model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id));
   // Ranks are means over prompts.
   const place = (rank: number): string => (Number.isInteger(rank) ? count(rank) : number(rank, 1));
   const point = (at: string): string => at.replace(/^blocks\./, "").replace(".hook_", " ");
-  const likeliest = ({ top }: Pick<LensReading, "top">): string => top.map(({ id }) => token(id)).join(" ");
+  const likeliest = ({ top }: Pick<LensReading, "top">): string => top.map(({ id }) => tokenText(model, id)).join(" ");
   const plain = rows.map((row) => [
     point(row.at),
     number(row.answer),

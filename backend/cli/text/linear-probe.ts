@@ -1,7 +1,7 @@
 import type { LinearProbe } from "../../circuits/vectors/linear-probe.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, number, table } from "./format.ts";
+import { bold, number, right, table } from "./format.ts";
 
 /** Linear probes by layer for people. */
 export function linearProbeText(
@@ -18,14 +18,7 @@ export function linearProbeText(
     selectivity === undefined ? "-" : number(selectivity),
     "█".repeat(Math.round(20 * accuracy)),
   ]);
-  const columns = [
-    { head: "layer", align: "right" as const },
-    { head: "accuracy", align: "right" as const },
-    { head: "95 %" },
-    { head: "shuffled", align: "right" as const },
-    { head: "selectivity", align: "right" as const },
-    { head: "" },
-  ];
+  const columns = [right("layer"), right("accuracy"), "95 %", right("shuffled"), right("selectivity"), ""];
   return [
     `${bold(`${method} probe`)} of ${at} in ${model.ref} at ${where}: ${counted(classes.length, "class", "classes")}, ${counted(train, "prompt")} fitted, ${test} held out; always the most frequent class: ${number(chance)}`,
     table(columns, rows, "  "),

@@ -2,7 +2,7 @@ import type { MaskPoint } from "../../../probes/mask-search.ts";
 import { formatKvHead } from "../../common/heads/head.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { dim, number, right, table } from "./format.ts";
 
 /** Shows what a mask keeps, and the curve by which it was found where it was searched for. @param out the file that it was written to */
@@ -13,7 +13,7 @@ export function maskText(mask: HeadMask, out: string | undefined): string {
   return [
     `${full.length} of ${counted(layers * kvHeads, "KV head")} of ${ref} keep everything; the others keep the first ${mask.sink} and the latest ${mask.recent} tokens.`,
     `  ${full.map(formatKvHead).join(" ")}`,
-    ...(search === undefined ? [] : ["", curveText(search)]),
+    ...(search === undefined ? [] : ["", searchText(search)]),
     out === undefined ? "Write it with --out FILE." : `Written to ${out}.`,
   ].join("\n");
 }
@@ -30,7 +30,7 @@ function searchOf({ source }: HeadMask): Search | undefined {
 }
 
 /** The quality of each budget that was tried. */
-export function curveText({ asked, answered, points }: Search): string {
+export function searchText({ asked, answered, points }: Search): string {
   const rows = points.map((point) => [String(point.kvHeads), `${point.right} of ${answered}`, number(point.loss, 3)]);
   return [
     dim(`${answered} of ${counted(asked, "needle question")} are answered with all heads full`),

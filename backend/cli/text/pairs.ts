@@ -1,8 +1,8 @@
 import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
 import type { PairAnswers } from "../../circuits/pair-answers.ts";
-import { counted } from "../../common/plural.ts";
+import { counted, signed } from "../../common/text.ts";
 import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
-import { bold, number, quoted, signed, table } from "./format.ts";
+import { bold, number, percent, quoted, right, table } from "./format.ts";
 
 /** Pairs that are shown in the terminal. */
 const SHOWN = 5;
@@ -16,7 +16,6 @@ export interface PairsPlace {
 
 /** Pairs for people: how the model answers them, some of them, and where they are. */
 export function pairsText(sample: PairSample, answers: PairAnswers, { name, out, tokenizer }: PairsPlace): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
   const word = (answer: string | number): string =>
     typeof answer === "string" ? JSON.stringify(answer) : (tokenizer?.token(answer) ?? `[${answer}]`);
   const shown = sample.pairs
@@ -35,14 +34,7 @@ export function pairsText(sample: PairSample, answers: PairAnswers, { name, out,
     `  the corrupt prompt prefers the wrong one in ${percent(answers.turned)}`,
     `  mean logit difference ${number(answers.clean)} clean, ${number(answers.corrupt)} corrupt`,
     "",
-    table(
-      [
-        ...["clean", "corrupt", "answer", "wrong"].map((head) => ({ head })),
-        ...["clean", "corrupt"].map((head) => ({ head, align: "right" as const })),
-      ],
-      shown,
-      "  ",
-    ),
+    table([...["clean", "corrupt", "answer", "wrong"], ...["clean", "corrupt"].map(right)], shown, "  "),
     "",
     out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`,
   ].join("\n");

@@ -5,7 +5,7 @@ import type { PatchedTogether } from "../../circuits/patching/together.ts";
 import { formatHead, formatKvHead } from "../../common/heads/head.ts";
 import type { PatchDirection, PatchGrid, PatchPlace } from "../../common/patching.ts";
 import type { Model } from "../../models/model.ts";
-import { bold, dim, number, right, table } from "./format.ts";
+import { bold, dim, number, right, table, tokenText } from "./format.ts";
 
 const PLACES_SHOWN = 12;
 
@@ -47,10 +47,7 @@ export function patchText(
 ): string {
   const format = kv ? formatKvHead : formatHead;
   const { model, pair } = run;
-  const token = (position: number): string => {
-    const id = pair.clean[position]!;
-    return model.tokenizer ? JSON.stringify(model.tokenizer.token(id)) : String(id);
-  };
+  const token = (position: number): string => tokenText(model, pair.clean[position]!);
   const rows = patched.flatMap((row, layer) =>
     row.flatMap((entry, column): PlaceRow[] => {
       if (typeof entry !== "number")

@@ -1,8 +1,9 @@
 import { parseHeadMetric } from "../../common/heads/head-metric.ts";
+import { signed, wrapped } from "../../common/text.ts";
 import type { ShownStatus } from "../../common/words.ts";
 import type { CheckpointRow, RunRecord } from "../../store/store.ts";
 import type { Curves, MetricPoint } from "../../training/record/curves.ts";
-import { bold, bytes, count, dim, number, right, signed, table } from "./format.ts";
+import { bold, bytes, count, dim, number, right, table } from "./format.ts";
 
 /** A run as a reader sees it. */
 export type ShownRun = Omit<RunRecord, "status"> & { readonly status: ShownStatus };
@@ -38,7 +39,7 @@ export function runsText(runs: readonly ShownRun[], losses: ReadonlyMap<string, 
 }
 
 /** `runs show` for people. */
-export function runText({ run, checkpoints, curves }: RunDetails): string {
+export function runDetailsText({ run, checkpoints, curves }: RunDetails): string {
   const { id, task, status, step, steps, seed, group, error, created, updated } = run;
   const state = [`${status}, step ${count(step)} of ${count(steps)}`, ...(error === undefined ? [] : [error])];
   if (status === "interrupted" || status === "cancelled" || status === "failed")
@@ -50,7 +51,7 @@ export function runText({ run, checkpoints, curves }: RunDetails): string {
     dim(`made ${time(created)}, last heard of ${time(updated)}`),
     "",
     "Parameters",
-    ...pairs(runParameters(run)),
+    pairs(runParameters(run)),
   ];
   if (curves.size > 0) lines.push("", "Curves (from left to right: the measured steps)", curvesText(curves));
   if (checkpoints.length > 0) {
@@ -168,17 +169,12 @@ export function differenceText({ runs: [a, b], parameters, metrics }: RunDiffere
   ].join("\n");
 }
 
-function pairs(parameters: Readonly<Record<string, unknown>>): string[] {
+function pairs(parameters: Readonly<Record<string, unknown>>): string {
   const words = Object.entries(parameters)
     .filter(([name]) => name !== "task" && name !== "seed")
     .map(([name, value]) => `${name}=${plain(value)}`);
-  const lines: string[] = [];
-  for (const word of words) {
-    const line = lines.at(-1);
-    if (line === undefined || line.length + word.length > 98) lines.push(`  ${word}`);
-    else lines[lines.length - 1] = `${line} ${word}`;
-  }
-  return lines;
+  const [first, ...rest] = words;
+  return wrapped([`  ${first}`, ...rest], 99);
 }
 
 function plain(value: unknown): string {

@@ -2,7 +2,7 @@ import { type HeadAxis, headFormat } from "../../common/heads/head.ts";
 import { mainMetric } from "../../common/heads/metric.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { rankTable } from "../../common/heads/table.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { bold, dim, number, right, table } from "./format.ts";
 
 /** The best heads of a table on one line: "18.6 0.93  17.3 0.88". */

@@ -1,6 +1,6 @@
 import { parameterText } from "../../common/command-line.ts";
 import { csvText } from "../../common/csv.ts";
-import { counted } from "../../common/plural.ts";
+import { counted } from "../../common/text.ts";
 import { describeValues, type SweepPlan, type SweepResult } from "../../jobs/sweep.ts";
 import { right, table } from "./format.ts";
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
-import { CIRCUIT_METHODS, EDGE_GROUPS } from "../words.ts";
+import { METRICS } from "../metrics.ts";
+import { CIRCUIT_LEVELS, CIRCUIT_METHODS, CIRCUIT_VERDICTS, EDGE_GROUPS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
 import { pairInput } from "./patching.ts";
@@ -12,6 +13,9 @@ export const CIRCUIT_FORMAT = "headscope.circuit/1";
 const MOST_KEYS = 1_024;
 /** Edges of one file: several times those of any model that can be held. */
 const MOST_EDGES = 2 ** 24;
+
+/** Heads and MLPs of one file. */
+const MOST_NODES = 2 ** 16;
 
 const node = z.string().min(1).max(64);
 
@@ -31,6 +35,13 @@ export const circuitSchema = atMostKeys(
     format: z.literal(CIRCUIT_FORMAT),
     model: headModelSchema.exactOptional(),
     method: z.enum(CIRCUIT_METHODS),
+    metric: z.enum(METRICS).exactOptional().describe("of the scores; absent in older files: logit-diff"),
+    level: z.enum(CIRCUIT_LEVELS).exactOptional().describe("absent: edge"),
+    nodes: z
+      .array(z.object({ node, score: z.number() }))
+      .max(MOST_NODES)
+      .exactOptional()
+      .describe("of a circuit found by nodes: heads and MLPs by falling absolute score"),
     params: atMostKeys(z.record(z.string().max(200), z.unknown()), MOST_KEYS),
     clean: z.number().describe("metric of the clean prompt, mean over the pairs"),
     corrupt: z.number(),
@@ -49,6 +60,7 @@ export const circuitListSchema = atMostKeys(
   z.looseObject({
     format: z.literal(CIRCUIT_FORMAT).exactOptional(),
     model: headModelSchema.exactOptional(),
+    metric: z.enum(METRICS).exactOptional(),
     total: z.int().min(1).exactOptional(),
     edges: edges.exactOptional(),
     without: edges.exactOptional(),
@@ -134,6 +146,7 @@ export const circuitEvaluation = z.object({
   format: z.literal(EVALUATION_FORMAT),
   model: headModelSchema,
   method: z.enum(CIRCUIT_METHODS),
+  metric: z.enum(METRICS),
   edges: z.int(),
   total: z.int(),
   pairs: z.int(),
@@ -156,7 +169,7 @@ export const circuitEvaluation = z.object({
       name: z.string(),
       statement: z.string(),
       check: z.string(),
-      verdict: z.enum(["holds", "does not hold", "undecided"]),
+      verdict: z.enum(CIRCUIT_VERDICTS),
       why: z.string(),
     }),
   ),

@@ -15,7 +15,7 @@ const definition = z.object({
 export type DefinitionDocument = Data<typeof definition>;
 
 /** Schema of what GET /api/definitions answers: every registry, with what forms need. */
-export const definitions = z.object({
+export const definitionsSchema = z.object({
   probes: z.array(
     definition.extend({
       meanings: z
@@ -59,4 +59,4 @@ export const definitions = z.object({
   ),
   imports: z.array(definition),
 });
-export type Definitions = Data<typeof definitions>;
+export type Definitions = Data<typeof definitionsSchema>;

@@ -17,7 +17,7 @@ export const HISTORY_FORMAT = "headscope.head-history/1";
 export const COMPARISON_FORMAT = "headscope.head-comparison/1";
 
 /** Schema of what the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
-export const headAxis = z.enum(["heads", "kvHeads"]);
+export const headAxisSchema = z.enum(["heads", "kvHeads"]);
 
 /** Schema of the model that a file's numbers are about, with how many heads it has. */
 export const headModelSchema = atMostKeys(
@@ -44,7 +44,7 @@ const table = z.array(z.array(z.number()).max(MOST_ENTRIES)).max(MOST_ENTRIES);
 /** Schema of one table of scores. */
 export const metricSchema = atMostKeys(
   z.looseObject({
-    axis: headAxis,
+    axis: headAxisSchema,
     /** [layers, heads] or [layers, kvHeads] */
     values: table,
     /** Least and greatest value that a head can have. */
@@ -126,7 +126,7 @@ export const headHistorySchema = z.object({
   headscope: z.string().optional().describe("version of headscope that wrote it"),
   steps: z.array(z.int()),
   metrics: z
-    .record(z.string(), z.object({ axis: headAxis, values: z.array(z.array(z.array(z.number()))) }))
+    .record(z.string(), z.object({ axis: headAxisSchema, values: z.array(z.array(z.array(z.number()))) }))
     .describe("by metric, tables in the order of `steps`: [steps][layers][heads or kvHeads]"),
   summary: z.record(z.string(), z.array(z.number())).describe("by name, in the order of `steps`"),
 });
@@ -174,7 +174,7 @@ export const headComparisonSchema = z.object({
   format: z.literal(COMPARISON_FORMAT),
   probe: z.string(),
   metric: z.string(),
-  axis: headAxis,
+  axis: headAxisSchema,
   sentence: z.string().describe("the finding in numbers"),
   caveat: z.string().optional().describe("parameters that differ, in words; absent where all are the same"),
   differences: z

@@ -2,15 +2,15 @@ import { z } from "zod";
 import type { EventName } from "../words.ts";
 import type { Data } from "./fields.ts";
 import { startState } from "./health.ts";
-import { jobSummary } from "./jobs.ts";
-import { runSummary } from "./runs.ts";
+import { jobSummarySchema } from "./jobs.ts";
+import { runSummarySchema } from "./runs.ts";
 
 /** Schemas of the data of every event of GET /api/events, by its name. */
-export const events = {
+export const eventSchemas = {
   /** A job began, moved on or ended. */
-  job: jobSummary,
+  job: jobSummarySchema,
   /** A run changed. */
-  run: runSummary,
+  run: runSummarySchema,
   /** Measurements of a run. */
   metrics: z.object({
     run: z.string(),
@@ -28,4 +28,4 @@ export const events = {
 } satisfies Record<EventName, z.ZodType>;
 
 /** Data of every event, by its name. */
-export type Events = { readonly [K in EventName]: Data<(typeof events)[K]> };
+export type Events = { readonly [K in EventName]: Data<(typeof eventSchemas)[K]> };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { VERDICTS } from "../words.ts";
+import { REPORT_VERDICTS } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 /** Schema of a report that is kept, as lists have it. */
@@ -24,7 +24,7 @@ export const experimentEntry = z.object({
 export type ExperimentEntry = Data<typeof experimentEntry>;
 
 const comparedClaim = z.object({
-  verdict: z.enum(VERDICTS),
+  verdict: z.enum(REPORT_VERDICTS),
   why: z.string(),
   measured: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
 });

@@ -70,7 +70,7 @@ export const parameters = atMostCharacters(z.record(z.string().max(64), z.unknow
 );
 
 /** A seed of random draws. */
-export const seed = z
+export const seedSchema = z
   .int()
   .min(0)
   .max(2 ** 32 - 1);

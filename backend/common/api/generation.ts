@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PREFILLS } from "../words.ts";
 import { headMaskSchema } from "./documents.ts";
-import { type Bounds, type Data, headList, type Input, modelRef, promptFields, seed } from "./fields.ts";
+import { type Bounds, type Data, headList, type Input, modelRef, promptFields, seedSchema } from "./fields.ts";
 import type { interventionForm } from "./interventions.ts";
 
 /** Schema of a prompt to continue, also with a mask or without some heads. @param intervention the kinds that there are */
@@ -12,7 +12,7 @@ export function generateRequest<I extends z.ZodType>(bounds: Bounds, interventio
     chat: z.boolean().optional().describe("puts the text into the model's chat template"),
     maxTokens: z.int().min(1).max(bounds.newTokens).optional(),
     temperature: z.number().min(0).max(10).optional(),
-    seed: seed.optional(),
+    seed: seedSchema.optional(),
     mask: headMaskSchema.optional(),
     prefill: z.enum(PREFILLS).optional(),
     stop: z

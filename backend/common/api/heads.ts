@@ -1,19 +1,19 @@
 import { z } from "zod";
-import { headAxis, headMaskSchema, headModelSchema } from "./documents.ts";
+import { headAxisSchema, headMaskSchema, headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, documentId, type Input, modelRef, shortName } from "./fields.ts";
 
 /** Schema of a score document without its numbers; the id is the path below the data folder: "start/induction.json". */
-export const scoresEntry = z.object({
+export const scoresEntrySchema = z.object({
   id: z.string(),
   model: headModelSchema,
   probe: z.string(),
-  metrics: z.array(z.object({ name: z.string(), axis: headAxis })),
+  metrics: z.array(z.object({ name: z.string(), axis: headAxisSchema })),
   created: z.string().optional(),
 });
-export type ScoresEntry = Data<typeof scoresEntry>;
+export type ScoresEntry = Data<typeof scoresEntrySchema>;
 
 /** Schema of a mask without its tables. */
-export const maskEntry = z.object({
+export const maskEntrySchema = z.object({
   id: z.string(),
   model: headModelSchema,
   full: z
@@ -25,7 +25,7 @@ export const maskEntry = z.object({
   recent: z.int(),
   source: z.unknown(),
 });
-export type MaskEntry = Data<typeof maskEntry>;
+export type MaskEntry = Data<typeof maskEntrySchema>;
 
 /** Schema of a request for a mask from scores, heads or a document; it is kept where it is given a name. */
 export function maskRequest({ entries }: Bounds) {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ABLATION_METHODS } from "../words.ts";
-import { type Bounds, type Data, headList, modelRef, seed, shortName, tokenRows } from "./fields.ts";
+import { type Bounds, type Data, headList, modelRef, seedSchema, shortName, tokenRows } from "./fields.ts";
 import { runLosses } from "./prompts.ts";
 
 /** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
@@ -56,7 +56,7 @@ function ablationFields(bounds: Bounds) {
     byPosition: z.boolean().optional().describe("mean: one for every position"),
     reference: tokenRows(bounds).optional().describe("token rows for mean and resample"),
     controls: z.int().min(0).max(32).optional().describe("draws of as many other heads of the same layers"),
-    seed: seed.optional(),
+    seed: seedSchema.optional(),
     topTokens,
     contrast: z
       .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })

@@ -3,7 +3,7 @@ import { SHOWN_STATUSES } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 /** Schema of a job as lists have it. */
-export const jobSummary = z.object({
+export const jobSummarySchema = z.object({
   id: z.int(),
   kind: z.string().describe("train, probe, history, needle, mask-search, experiment, pull, export"),
   title: z.string().describe('what it does, in words: "induction on smollm2-135m"'),
@@ -27,7 +27,7 @@ export const jobSummary = z.object({
   started: z.string().optional(),
   ended: z.string().optional(),
 });
-export type JobSummary = Data<typeof jobSummary>;
+export type JobSummary = Data<typeof jobSummarySchema>;
 
 const needleAnswer = z.object({
   text: z.string(),

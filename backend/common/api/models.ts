@@ -50,7 +50,7 @@ export type FolderListing = Data<typeof folderListing>;
 const tokenText = { id: z.int(), text: z.string() };
 
 /** Schema of what a model is: its shape, weights and tokenizer. */
-export const modelInfo = headModelSchema.safeExtend({
+export const modelInfoSchema = headModelSchema.safeExtend({
   family: z.string(),
   digest: z.string(),
   config: modelConfigSchema,
@@ -68,7 +68,7 @@ export const modelInfo = headModelSchema.safeExtend({
     .optional()
     .describe("what is wrong with the tokenizer that its files hold, where it cannot be used"),
 });
-export type ModelInfo = Data<typeof modelInfo>;
+export type ModelInfo = Data<typeof modelInfoSchema>;
 
 /** Schema of what the removal of a fetched model answers. */
 export const removedModel = z.object({ freed: z.number().describe("bytes") });

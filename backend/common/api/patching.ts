@@ -2,7 +2,7 @@ import { z } from "zod";
 import { METRICS } from "../metrics.ts";
 import { PATCH_DIRECTIONS, PATCH_METHODS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_MLPS } from "../patching.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
-import { candidate } from "./prompts.ts";
+import { candidateSchema } from "./prompts.ts";
 
 /** Schema of two prompts of one length, as texts or ids, that differ in what decides between two answers. */
 export function pairInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
@@ -31,8 +31,10 @@ export const pairAlignment = z.object({
   clean: aligned,
   corrupt: aligned,
   differ: z.array(z.int()).describe("positions where both have a token and the ids differ"),
-  answer: candidate.describe("with its probability after the clean prompt; of a text of several tokens the first"),
-  wrong: candidate.describe("with its probability after the corrupt prompt"),
+  answer: candidateSchema.describe(
+    "with its probability after the clean prompt; of a text of several tokens the first",
+  ),
+  wrong: candidateSchema.describe("with its probability after the corrupt prompt"),
   problem: z.string().optional().describe("why it cannot be patched, such as lengths that differ; absent when it can"),
 });
 export type PairAlignment = Data<typeof pairAlignment>;

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Data } from "./fields.ts";
 
 /** Schema of every response with a status from 400 on (RFC 9457). */
-export const problem = z
+export const problemSchema = z
   .object({
     type: z.string().describe('"about:blank" or "/problems/KIND"'),
     title: z.string(),
@@ -20,4 +20,4 @@ export const problem = z
       .describe("of kind long (428): what was asked with `Prefer: wait=SECONDS` is likely to take longer"),
   })
   .describe("RFC 9457: what every response with a status from 400 on holds.");
-export type Problem = Data<typeof problem>;
+export type Problem = Data<typeof problemSchema>;

@@ -10,18 +10,18 @@ export function promptRequest(bounds: Bounds) {
 export type PromptInput = Input<typeof promptRequest>;
 
 /** Schema of a token that may come next. */
-export const candidate = z.object({ id: z.int(), text: z.string(), probability: z.number() });
-export type Candidate = Data<typeof candidate>;
+export const candidateSchema = z.object({ id: z.int(), text: z.string(), probability: z.number() });
+export type Candidate = Data<typeof candidateSchema>;
 
 /** Schema of the losses of a run: of each token given those before it, and their mean. */
 export const runLosses = {
   nll: z.array(z.number()).describe("loss of each token from the second on: one fewer than ids"),
   loss: z.number().nullable(),
-  next: z.array(candidate).describe("likeliest tokens after the last one, best first"),
+  next: z.array(candidateSchema).describe("likeliest tokens after the last one, best first"),
 };
 
 /** Schema of a prompt that was run; what later requests read is kept. */
-export const prompt = z.object({
+export const promptSchema = z.object({
   id: z
     .string()
     .describe(
@@ -34,7 +34,7 @@ export const prompt = z.object({
   ...runLosses,
   ms: z.number(),
 });
-export type Prompt = Data<typeof prompt>;
+export type Prompt = Data<typeof promptSchema>;
 
 const range = z
   .string()

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { SHOWN_STATUSES } from "../words.ts";
-import { type Bounds, type Data, documentId, type Input, parameters, seed, shortName } from "./fields.ts";
-import { jobSummary } from "./jobs.ts";
+import { type Bounds, type Data, documentId, type Input, parameters, seedSchema, shortName } from "./fields.ts";
+import { jobSummarySchema } from "./jobs.ts";
 
 /** Schema of a training run as lists have it. */
-export const runSummary = z.object({
+export const runSummarySchema = z.object({
   id: z.string(),
   task: z.string(),
   status: z.enum(SHOWN_STATUSES),
@@ -18,12 +18,12 @@ export const runSummary = z.object({
   updated: z.string(),
   tokens: z.boolean().describe("true where its model reads tokens, so that probes can read it"),
 });
-export type RunSummary = Data<typeof runSummary>;
+export type RunSummary = Data<typeof runSummarySchema>;
 
 const values = z.record(z.string(), z.unknown());
 
 /** Schema of a run with its specification, checkpoints and last measurements. */
-export const runDetail = runSummary.extend({
+export const runDetail = runSummarySchema.extend({
   spec: z.object({
     task: z.string(),
     params: values,
@@ -64,15 +64,15 @@ export function trainRequest({ seeds }: Bounds) {
   return z.strictObject({
     task: shortName,
     params: parameters.optional(),
-    seeds: z.array(seed).min(1).max(seeds).optional().describe("default 0"),
+    seeds: z.array(seedSchema).min(1).max(seeds).optional().describe("default 0"),
     probes: z.array(shortName).max(16).optional().describe("measured along; default as the task has them"),
   });
 }
 export type TrainRequest = Input<typeof trainRequest>;
 
 /** Schema of what a request to train answers. */
-export const training = z.object({ job: jobSummary, runs: z.array(runSummary) });
-export type Training = Data<typeof training>;
+export const trainingSchema = z.object({ job: jobSummarySchema, runs: z.array(runSummarySchema) });
+export type Training = Data<typeof trainingSchema>;
 
 /** Schema of a run's id in a query. */
 export const runId = z

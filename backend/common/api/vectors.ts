@@ -14,6 +14,15 @@ export function vectorCaseInput({ textCharacters, promptTokens }: Pick<Bounds, "
 /** A case of a function vector. */
 export type VectorCaseInput = Input<typeof vectorCaseInput>;
 
+/** Schema of an example of an in-context vector: two texts of which the second is as texts are wanted. */
+export function demonstrationInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
+  const prompt = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
+  return z.strictObject({
+    source: prompt.describe("a text as it is"),
+    target: prompt.describe("the same as it is wanted"),
+  });
+}
+
 /** Schema of a prompt with a label, as a text or ids. */
 export function labelledPromptInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
   return z.strictObject({

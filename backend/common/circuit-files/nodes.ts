@@ -2,7 +2,7 @@ import type { Circuit } from "../api/circuits.ts";
 import type { Head, HeadShape } from "../heads/head.ts";
 
 /** A node of a circuit's graph. */
-export interface CircuitNode {
+export interface GraphNode {
   /** `embed`, `a{layer}.h{head}`, `m{layer}` or `logits`. */
   readonly name: string;
   readonly kind: "embed" | "head" | "mlp" | "logits";
@@ -12,14 +12,14 @@ export interface CircuitNode {
 }
 
 /** Nodes that some edges touch, in the order of the computation; embed and logits always. @param layers of the model */
-export function circuitNodes(edges: Circuit["edges"], layers: number): CircuitNode[] {
+export function circuitNodes(edges: Circuit["edges"], layers: number): GraphNode[] {
   const names = new Set(["embed", "logits", ...edges.flatMap(({ from, to }) => [from, nodeOf(to).name])]);
-  const order = ({ kind, head = 0 }: CircuitNode): number => (kind === "mlp" ? Number.MAX_SAFE_INTEGER : head);
+  const order = ({ kind, head = 0 }: GraphNode): number => (kind === "mlp" ? Number.MAX_SAFE_INTEGER : head);
   return [...names]
-    .map((name): CircuitNode => {
+    .map((name): GraphNode => {
       if (name === "embed") return { name, kind: "embed", layer: -1 };
       if (name === "logits") return { name, kind: "logits", layer: layers };
-      const head = headOf(name);
+      const head = headOfNode(name);
       if (head) return { name, kind: "head", ...head };
       return { name, kind: "mlp", layer: Number(name.slice(1)) };
     })
@@ -40,7 +40,7 @@ export function nodeOf(to: string): { name: string; input?: string } {
 }
 
 /** The head that a node is; undefined of others. */
-export function headOf(name: string): Head | undefined {
+export function headOfNode(name: string): Head | undefined {
   const parts = /^a(\d+)\.h(\d+)$/.exec(name);
   return parts ? { layer: Number(parts[1]), head: Number(parts[2]) } : undefined;
 }

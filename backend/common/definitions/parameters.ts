@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { HeadscopeError, nearest } from "../errors.ts";
+import { HeadscopeError, nearestNames } from "../errors.ts";
 
 /** Schema of one parameter, as the CLI's help and a form show it. */
 export const flagSchema = z.object({
@@ -99,7 +99,8 @@ export function parseParameters<S extends z.ZodObject>(
 }
 
 function unknownParameter(owner: string, name: string, names: readonly string[]): HeadscopeError {
-  const remedy = names.length > 0 ? `did you mean ${nearest(name, names).join(", ")}?` : "it takes none: leave it out";
+  const remedy =
+    names.length > 0 ? `did you mean ${nearestNames(name, names).join(", ")}?` : "it takes none: leave it out";
   return new HeadscopeError("usage", `unknown parameter "${name}" of ${owner}`, { remedy, field: name });
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { VERDICTS } from "../words.ts";
+import { REPORT_VERDICTS } from "../words.ts";
 import { figureSchema } from "./figure.ts";
 
 /** Schema of a claim with what was measured. */
@@ -13,7 +13,7 @@ const claimSchema = z.object({
   check: z.string(),
   /** By name; null where there was nothing to measure. */
   measured: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
-  verdict: z.enum(VERDICTS),
+  verdict: z.enum(REPORT_VERDICTS),
   /** Why this verdict, in one sentence. */
   why: z.string(),
 });

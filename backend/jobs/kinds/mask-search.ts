@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { searchMask } from "../../../probes/mask-search.ts";
-import { documentId, modelRef, seed, shortName } from "../../common/api/fields.ts";
+import { documentId, modelRef, seedSchema, shortName } from "../../common/api/fields.ts";
 import { maskFromScores } from "../../common/heads/mask.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import { readScores } from "../../heads/files.ts";
@@ -23,7 +23,7 @@ export const maskSearch = jobKind({
     lengths: z.array(z.int().min(16).max(promptTokens)).min(1).max(16).describe("tokens of the questions"),
     depths: z.array(z.number().min(0).max(1)).min(1).max(16).optional(),
     needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
-    seed: seed.optional(),
+    seed: seedSchema.optional(),
   }),
   result: z.object({ mask: documentId.describe("id of the mask; its source holds the curve") }),
   title: ({ model }) => `smallest mask of ${model}`,

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { needleTest } from "../../../probes/needle.ts";
 import { headMaskSchema } from "../../common/api/documents.ts";
-import { modelRef, seed } from "../../common/api/fields.ts";
+import { modelRef, seedSchema } from "../../common/api/fields.ts";
 import { needleTrial } from "../../common/api/jobs.ts";
 import { parseMask } from "../../common/heads/mask.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
@@ -20,7 +20,7 @@ export const needle = jobKind({
     depths: z.array(z.number().min(0).max(1)).min(1).max(16).describe("0 at the start, 1 at the end"),
     needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
     maxTokens: z.int().min(1).max(newTokens).optional(),
-    seed: seed.optional(),
+    seed: seedSchema.optional(),
   }),
   result: z.object({ model: z.string(), trials: z.array(needleTrial) }),
   title: ({ model }) => `needle questions to ${model}`,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type ProbeRequest, probeMany, probes as registry } from "../../../probes/index.ts";
-import { documentId, modelRef, parameters, seed, shortName } from "../../common/api/fields.ts";
+import { documentId, modelRef, parameters, seedSchema, shortName } from "../../common/api/fields.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
@@ -18,7 +18,7 @@ export const probe = jobKind({
       .array(z.strictObject({ name: shortName, params: parameters.optional() }))
       .min(1)
       .max(32),
-    seed: seed.optional(),
+    seed: seedSchema.optional(),
   }),
   result: z.object({ scores: z.array(documentId).describe("ids of the score documents, in the order of the probes") }),
   title: ({ probes, model }) => `${probes.map(({ name }) => name).join(", ")} on ${model}`,

@@ -11,9 +11,9 @@ import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { Job, RunRecord, Store } from "../../store/store.ts";
-import { configOf, type TrainSpec } from "../../training/spec.ts";
+import { modelConfigOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train as trainSeeds } from "../../training/train.ts";
-import { isWatched, type Measured } from "../../training/transition.ts";
+import { isWatched, type SeedMeasurement } from "../../training/transition.ts";
 import type { HandlerContext } from "../../workers/handler.ts";
 import type { JobKind } from "../kind.ts";
 
@@ -131,7 +131,7 @@ export const train = {
 } as const satisfies JobKind<TrainJob, TrainPayload> & { readonly result: z.ZodType };
 
 /** Measurements of a run by the metrics that ask for checkpoints, ascending by step. */
-function watchedHistory(store: Store, id: string): Measured[] {
+function watchedHistory(store: Store, id: string): SeedMeasurement[] {
   const steps = new Map<number, Record<string, number>>();
   for (const { name, step, value } of store.metricsAfter(id, -1)) {
     if (!isWatched(name) || !Number.isFinite(value)) continue;
@@ -171,7 +171,7 @@ async function trainTogether(
 ): Promise<{ step: number; status: "done" | "cancelled" }> {
   const task = tasks.get(spec.task);
   await initBackend();
-  const config = configOf(spec.model, task.shape(spec.params));
+  const config = modelConfigOf(spec.model, task.shape(spec.params));
   const bySeed = new Map(runs.map((run) => [run.seed, run]));
   const states = resume
     ? await Promise.all(

@@ -10,7 +10,7 @@ import { type BlockTokens, wholeBlock } from "../transformer/whole-block.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { flatten } from "../weights/weights.ts";
 import type { BackwardContext } from "./context.ts";
-import { HEAD_INPUTS, headInputGradients, PROJECTED, ungrouped, ungroupedWindows } from "./head-inputs.ts";
+import { HEAD_INPUT_HOOKS, headInputGradients, PROJECTED, ungrouped, ungroupedWindows } from "./head-inputs.ts";
 import { tapAt, tapped, vectorJacobian } from "./taps.ts";
 
 /** A block to go back through. */
@@ -106,8 +106,8 @@ function tapsOf(
   const { config } = run.model;
   const changed = (name: string): boolean =>
     requests.affine.has(name) || requests.hooks.has(name) || functions.has(blockHook(layer, name));
-  const isHeadInput = (name: string): boolean => (HEAD_INPUTS as readonly string[]).includes(name);
-  const copies = HEAD_INPUTS.some(changed);
+  const isHeadInput = (name: string): boolean => (HEAD_INPUT_HOOKS as readonly string[]).includes(name);
+  const copies = HEAD_INPUT_HOOKS.some(changed);
   const normChanged = ["ln1.hook_scale", "ln1.hook_normalized"].find(changed);
   const refuse = (what: string): HeadscopeError =>
     new HeadscopeError("unsupported", `${what}: layer ${layer} is changed between the stream and its projections`, {

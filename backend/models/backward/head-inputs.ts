@@ -6,7 +6,7 @@ import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import { Matrix } from "../weights/matrix.ts";
 
 /** Hook points at which every head has a copy of the stream of its own. */
-export const HEAD_INPUTS = ["hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input"] as const;
+export const HEAD_INPUT_HOOKS = ["hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input"] as const;
 /** Hook points of queries, keys and values as they are projected. */
 export const PROJECTED = ["attn.hook_q", "attn.hook_k", "attn.hook_v"] as const;
 

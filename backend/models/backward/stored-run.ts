@@ -17,14 +17,14 @@ export type BackwardInput = Pick<
 };
 
 /** Options of a stored run. */
-export interface StoreOptions extends Pick<ForwardOptions, "interventions" | "hooks" | "onLayer"> {
+export interface StoredRunOptions extends Pick<ForwardOptions, "interventions" | "hooks" | "onLayer"> {
   /** Lowest layer to go back through; default the first that runs. Streams below are not kept. */
   firstLayer?: number;
   /** Activations to keep beside the streams. */
   names?: readonly string[];
 }
 
-const OPTIONS: Rules<StoreOptions> = {
+const OPTIONS: Rules<StoredRunOptions> = {
   firstLayer: whole(0),
   names: ANYTHING,
   interventions: ANYTHING,
@@ -57,7 +57,7 @@ export interface StoredRun {
  * Runs a model and keeps the stream before every layer.
  * @throws HeadscopeError as `forward` does, and (usage) for a first layer that does not run
  */
-export function storeRun(model: Model, input: BackwardInput, options: StoreOptions = {}): StoredRun {
+export function storeRun(model: Model, input: BackwardInput, options: StoredRunOptions = {}): StoredRun {
   checkOptions("storeRun", options, OPTIONS);
   const { n_layers } = model.config;
   const { startLayer = 0, logitsAt = "last" } = input;

@@ -4,7 +4,7 @@ import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { AttentionLimits, PatternReduction, Window } from "../transformer/attention.ts";
 import { heldPositions, type KvCache, type RowLayout, slotOf, slotsUsed } from "./kv-cache.ts";
-import { type NewTokens, partsOf } from "./store.ts";
+import { type NewTokens, queryParts } from "./store.ts";
 
 /** The rows that one part of the queries reads of one KV head. @typeParam T a tensor, or its number among the arguments of a function */
 export interface HeadPlace<T = Tensor> {
@@ -165,7 +165,7 @@ function describeRow(
       count === 1
         ? [tensors.whole(`slots ${start}`, () => windows.flatMap((_, g) => slotsOf(g)))]
         : windows.flatMap((window, g) => (window ? [] : [tensors.whole(`slots ${start} ${g}`, () => slotsOf(g))])),
-    parts: partsOf(count).map((part) =>
+    parts: queryParts(count).map((part) =>
       windows.map((window, g) => head(window, g, part.first, part.first + part.count)),
     ),
   };

@@ -14,7 +14,7 @@ import {
 } from "../transformer/attention.ts";
 import { type Access, type CachedLayer, type CapturedCall, describeAccess, mapPlace, type RowPlace } from "./access.ts";
 import { type RowLayout, slotOf, survivors } from "./kv-cache.ts";
-import { type AttentionStore, type NewTokens, partsOf } from "./store.ts";
+import { type AttentionStore, type NewTokens, queryParts } from "./store.ts";
 
 /**
  * Attention of new tokens over a native cache by one captured function that also writes the cache.
@@ -90,7 +90,7 @@ function attendRows(
   const tokens = q.shape[0]! / rows.length;
   const results = rows.map((row, r) => {
     const held = store.update(r);
-    const parts = partsOf(tokens).map(({ first, count }, j) => {
+    const parts = queryParts(tokens).map(({ first, count }, j) => {
       const { z, patterns } = attendHeads(rowsOf(q, r * tokens + first, count), held[j]!, config);
       if (reductions.length === 0) return [z];
       const pattern = reshapeOpen(tf.concat(patterns, 0), [1, H, count, -1]);
@@ -123,7 +123,7 @@ export function nativeStore(
 ): AttentionStore {
   const [, G, D] = k.shape as [number, number, number];
   const tokens = k.shape[0]! / rows.length;
-  const parts = partsOf(tokens);
+  const parts = queryParts(tokens);
   const masks = new Map<string, Tensor>();
   /** A row's new keys or values of one head [tokens, d_head]. */
   const own = (source: Tensor, r: number, g: number): Tensor =>

@@ -34,7 +34,7 @@ export interface StagedAttention {
 const PART = 128;
 
 /** The parts of a chunk's queries: first and count. */
-export function partsOf(tokens: number): { first: number; count: number }[] {
+export function queryParts(tokens: number): { first: number; count: number }[] {
   return Array.from({ length: Math.ceil(tokens / PART) }, (_, j) => ({
     first: j * PART,
     count: Math.min(PART, tokens - j * PART),

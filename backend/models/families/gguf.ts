@@ -3,7 +3,7 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { Side } from "./family.ts";
 import { Fields } from "./fields.ts";
 import { ggufRotation, llama3Of } from "./gguf-rope.ts";
-import { checkLayers, checkShape, checkTables } from "./hugging-face.ts";
+import { checkLayerCount, checkShape, checkTables } from "./hugging-face.ts";
 import { partsOf, type TensorTable } from "./table.ts";
 
 /**
@@ -137,7 +137,7 @@ export function gguf(family: Gguf): Side {
     },
     config(checkpoint) {
       const fields = new Fields(checkpoint.path, translate(checkpoint));
-      checkLayers(fields, checkpoint, table);
+      checkLayerCount(fields, checkpoint, table);
       const read = family.config(fields);
       const scaling = llama3Of(checkpoint, fields.values);
       const config = scaling ? { ...read, rotary_scaling: scaling } : read;

@@ -25,7 +25,7 @@ export function huggingFace({ architectures, config, table, ignored }: HuggingFa
     config(checkpoint) {
       const fields = new Fields(checkpoint.path, configJsonOf(checkpoint), "config.json's ");
       refuseForeign(fields);
-      checkLayers(fields, checkpoint, table);
+      checkLayerCount(fields, checkpoint, table);
       const shape = config(fields);
       checkShape(shape, fields);
       checkTables(checkpoint, shape, table);
@@ -89,7 +89,7 @@ const LAYERS = ["num_hidden_layers", "n_layer", "num_layers"];
  * the whole one and its beginning would have the same.
  * @throws HeadscopeError "mismatch"
  */
-export function checkLayers(fields: Fields, checkpoint: Checkpoint, table: TensorTable): void {
+export function checkLayerCount(fields: Fields, checkpoint: Checkpoint, table: TensorTable): void {
   const stored = layersOf(checkpoint, table);
   for (const key of LAYERS.filter((name) => fields.values[name] != null)) {
     const declared = fields.count(key);

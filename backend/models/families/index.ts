@@ -1,4 +1,4 @@
-import { HeadscopeError, nearest } from "../../common/errors.ts";
+import { HeadscopeError, nearestNames } from "../../common/errors.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { refuseForeign } from "../formats/foreign.ts";
@@ -79,7 +79,7 @@ export function familyOf(
   }
   const supported = families.flatMap((family) => sideOf(family, checkpoint.format)?.architectures ?? []);
   throw new HeadscopeError("unsupported", `${checkpoint.path} has the architecture "${name.slice(0, 60)}"`, {
-    remedy: `supported are ${nearest(name.slice(0, 60), supported, 8).join(", ")}`,
+    remedy: `supported are ${nearestNames(name.slice(0, 60), supported, 8).join(", ")}`,
   });
 }
 

@@ -2,7 +2,7 @@ import type { Parts, Piece } from "./family.ts";
 import { pieceRows, tensorRows } from "./parts.ts";
 
 /** Rows of a part that a tensor holds. */
-export interface Share {
+export interface PartRows {
   readonly part: string;
   /** First of the part's rows. */
   readonly start: number;
@@ -13,7 +13,7 @@ export interface Share {
 export interface PartTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly shares: Share[];
+  readonly shares: PartRows[];
 }
 
 /** The tensors that hold the parts, in the parts' order: the way back from `Family.parts`. */

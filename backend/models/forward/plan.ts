@@ -4,7 +4,7 @@ import type { Access } from "../cache/access.ts";
 import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
 import type { LongAccess } from "../cache/long-attention.ts";
 import type { Model } from "../model.ts";
-import { checkFits, checkRows as checkTokenRows } from "../tokens.ts";
+import { checkFits, checkRows } from "../tokens.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -52,7 +52,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   const lengths = lengthsOf(input, config);
   const rows = lengths.length;
   const total = Math.max(0, ...lengths);
-  if (input.tokens) checkTokenRows(input.tokens, "", { config });
+  if (input.tokens) checkRows(input.tokens, "", { config });
   if (rows === 0 || Math.min(...lengths) === 0)
     throw new HeadscopeError("input", "a row has no positions", { remedy: "give every row at least one" });
   if (cache && cache.rows !== rows)
@@ -77,8 +77,8 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
       remedy: "give the cache windows of its own",
     });
-  checkRows("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
-  checkRows("keyMask", input.keyMask, lengths, whole(0, 1));
+  checkEntries("positions", input.positions, lengths, whole(0, config.n_ctx - 1));
+  checkEntries("keyMask", input.keyMask, lengths, whole(0, 1));
   const blind = input.keyMask?.findIndex((row) => !row.includes(1)) ?? -1;
   if (blind >= 0)
     throw new HeadscopeError("usage", `keyMask of row ${blind} leaves no key to attend to`, {
@@ -152,7 +152,7 @@ export function checkForward({ config }: Model, input: ForwardInput, options: Fo
 }
 
 /** @throws HeadscopeError (usage) for a list by row and token of another shape than the input's, or an entry that does not fit */
-function checkRows(
+function checkEntries(
   name: "positions" | "keyMask",
   rows: readonly (readonly number[])[] | undefined,
   lengths: readonly number[],

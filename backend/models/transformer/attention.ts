@@ -245,7 +245,7 @@ function where(condition: Tensor, x: Tensor, otherwise: number): Tensor {
 const QUERY_CHUNK = 128;
 
 /** Tokens that attend among themselves. */
-export interface Prefill extends Omit<RowInputs, "mask"> {
+export interface PrefillInputs extends Omit<RowInputs, "mask"> {
   /** Place of each token [tokens, 1]. */
   position: Tensor;
   /** 1 for real tokens, 0 for padding [tokens, 1]. */
@@ -263,7 +263,7 @@ export interface Prefill extends Omit<RowInputs, "mask"> {
  * @returns z [rows, tokens, heads, d_head], then the reductions
  */
 export function attendPrefill(
-  tokens: Prefill,
+  tokens: PrefillInputs,
   reductions: readonly PatternReduction[],
   config: ModelConfig,
   hook: Hook,
@@ -297,7 +297,7 @@ export function attendPrefill(
 function causalMask(
   query: Tensor,
   key: Tensor,
-  { windows, local }: Pick<Prefill, "windows" | "local">,
+  { windows, local }: Pick<PrefillInputs, "windows" | "local">,
   group: number,
 ): Tensor {
   if (!windows) return additiveMask(query, key, { local });

@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import { attendPrefill, type Prefill } from "./attention.ts";
+import { attendPrefill, type PrefillInputs } from "./attention.ts";
 import { attentionInput, type Block, blockOutput, type Rotation } from "./block.ts";
 
 /** Tokens of several rows that go through a block together, and the keys that their queries reach. */
-export interface BlockTokens extends Pick<Prefill, "keyMask" | "windows" | "local"> {
+export interface BlockTokens extends Pick<PrefillInputs, "keyMask" | "windows" | "local"> {
   rows: number;
   /** Of a row. */
   positions: number;

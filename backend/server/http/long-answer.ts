@@ -4,7 +4,7 @@ import type { ServerContext } from "../context.ts";
 import { EventStream } from "../events/stream.ts";
 import type { Effort } from "../interactive/effort.ts";
 import { answerOf } from "./problems.ts";
-import { type Call, SENT } from "./route.ts";
+import { type OperationRequest, SENT } from "./route.ts";
 
 /**
  * Answers with what the worker makes of a request: as JSON, or to one who accepts text/event-stream as its events on the way, then
@@ -16,7 +16,7 @@ export async function answerLong<K extends keyof WorkerRequests>(
     response,
     signal,
     caller,
-  }: Pick<Call<unknown, unknown, unknown>, "request" | "response" | "signal" | "caller">,
+  }: Pick<OperationRequest<unknown, unknown, unknown>, "request" | "response" | "signal" | "caller">,
   { interactive, limits }: ServerContext,
   { kind, payload, effort }: { kind: K; payload: WorkerRequests[K]["payload"]; effort: Effort },
 ): Promise<WorkerRequests[K]["answer"] | typeof SENT> {

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import packageJson from "../../../package.json" with { type: "json" };
-import { problem } from "../../common/api/problem.ts";
+import { problemSchema } from "../../common/api/problem.ts";
 import type { Limits } from "./limits.ts";
-import { type Answer, EVENT_STREAM, type Route } from "./route.ts";
+import { EVENT_STREAM, type OperationAnswer, type Route } from "./route.ts";
 
 type Schema = Record<string, unknown>;
 
@@ -27,7 +27,7 @@ export function openApi(routes: readonly Route[], limits: Limits): Schema {
       description: "Heads are written LAYER.HEAD, 0-based; times are milliseconds, losses nats a token, sizes bytes.",
     },
     paths,
-    components: { schemas: { Problem: schemaOf(problem, "output") }, securitySchemes: { token: TOKEN } },
+    components: { schemas: { Problem: schemaOf(problemSchema, "output") }, securitySchemes: { token: TOKEN } },
     security: [{ token: [] }],
   };
 }
@@ -54,7 +54,7 @@ function operation(route: Route, limits: Limits): Schema {
 }
 
 /** The responses of an operation that has done what it was asked for, by status. */
-function successes(answer: Answer): Schema {
+function successes(answer: OperationAnswer): Schema {
   const { description } = answer;
   if ("type" in answer) return { 200: { description, content: { [answer.type]: {} } } };
   if (!("schema" in answer)) return { [answer.status]: { description } };

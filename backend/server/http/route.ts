@@ -32,7 +32,7 @@ export interface SentAnswer {
 }
 
 /** Answer of an operation. */
-export type Answer = JsonAnswer | EmptyAnswer | SentAnswer;
+export type OperationAnswer = JsonAnswer | EmptyAnswer | SentAnswer;
 
 class Sent {
   readonly sent = true;
@@ -49,14 +49,14 @@ export async function sendFile(response: Response, path: string): Promise<Sent> 
 }
 
 /** Values that the handler of an operation gives back: data of its schema, `SENT`, or undefined for 204. */
-export type Returned<A extends Answer> =
+export type Returned<A extends OperationAnswer> =
   // biome-ignore lint/suspicious/noConfusingVoidType: a handler without an answer has no return
   | (A extends JsonAnswer<infer S> ? Data<S> : A extends EmptyAnswer ? void : Sent)
   | (A extends { readonly events: true } ? Sent : never)
   | (A extends { readonly empty: string } ? undefined : never);
 
 /** A request as its handler has it: its parts checked and complete. */
-export interface Call<P, Q, B> {
+export interface OperationRequest<P, Q, B> {
   readonly params: P;
   readonly query: Q;
   readonly body: B;
@@ -73,7 +73,7 @@ export interface Route<
   P extends z.ZodObject = z.ZodObject,
   Q extends z.ZodObject = z.ZodObject,
   B extends z.ZodType = z.ZodType,
-  A extends Answer = Answer,
+  A extends OperationAnswer = OperationAnswer,
 > {
   readonly method: "get" | "post" | "delete";
   /** Below /api, as Express writes it: "/models/:ref", "/scores/*id" for the rest of the path. */
@@ -86,16 +86,22 @@ export interface Route<
   /** Most bytes of the body, default `bodyBytes`. */
   readonly size?: "bodyBytes" | "documentBytes";
   readonly answer: A;
-  handle(call: Call<z.output<P>, z.output<Q>, z.output<B>>, context: ServerContext): Returned<A> | Promise<Returned<A>>;
+  handle(
+    call: OperationRequest<z.output<P>, z.output<Q>, z.output<B>>,
+    context: ServerContext,
+  ): Returned<A> | Promise<Returned<A>>;
 }
 
 /** Media type of a stream of events. */
 export const EVENT_STREAM = "text/event-stream";
 
 /** Keeps the types of a route's parts together: a handler that gives what its answer's schema does not say is no route. */
-export function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType, const A extends Answer>(
-  definition: Route<P, Q, B, A>,
-): Route {
+export function route<
+  P extends z.ZodObject,
+  Q extends z.ZodObject,
+  B extends z.ZodType,
+  const A extends OperationAnswer,
+>(definition: Route<P, Q, B, A>): Route {
   return definition;
 }
 

@@ -1,11 +1,7 @@
 import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import {
-  type DefinitionDocument,
-  type Definitions,
-  definitions as definitionsSchema,
-} from "../../common/api/definitions.ts";
+import { type DefinitionDocument, type Definitions, definitionsSchema } from "../../common/api/definitions.ts";
 import type { Definition, Registry } from "../../common/definitions/definition.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import { trainFlags } from "../../training/spec.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { exportRequest, exportResult, importRequest } from "../../common/api/exports.ts";
 import { documentId, shortName } from "../../common/api/fields.ts";
-import { scoresEntry } from "../../common/api/heads.ts";
+import { scoresEntrySchema } from "../../common/api/heads.ts";
 import { route, sendFile } from "../http/route.ts";
 import { exportedFile, makeExport } from "../library/exporting.ts";
 import { readForeign } from "../library/importing.ts";
@@ -35,7 +35,7 @@ export const exportRoutes = [
       "Another project's head file becomes scores: its contents by name, or a path in the data folder or a given root",
     body: importRequest,
     size: "documentBytes",
-    answer: { status: 201, description: "ScoresEntry", schema: scoresEntry },
+    answer: { status: 201, description: "ScoresEntry", schema: scoresEntrySchema },
     handle: ({ body, signal }, context) => readForeign(body, context, signal),
   }),
 ];

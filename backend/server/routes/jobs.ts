@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type Bounds, ordinal } from "../../common/api/fields.ts";
-import { jobSummary } from "../../common/api/jobs.ts";
+import { jobSummarySchema } from "../../common/api/jobs.ts";
 import { hasEnded } from "../../common/words.ts";
 import type { RequestedKind } from "../../jobs/kind.ts";
 import { kinds, requestedKinds } from "../../jobs/kinds/index.ts";
@@ -10,8 +10,10 @@ import { route } from "../http/route.ts";
 const id = z.object({ id: ordinal });
 const requested: readonly RequestedKind[] = requestedKinds;
 
-/** A job with the result that its kind has. */
-const job = jobSummary.extend({ result: z.union(kinds.map(({ result }) => result)).optional() });
+/** A job with the result that its kind has; jobs of earlier versions stay in the list with theirs. */
+const job = jobSummarySchema.extend({
+  result: z.union([...kinds.map(({ result }) => result), z.unknown()]).optional(),
+});
 
 /** A request of one of the kinds of jobs. */
 function jobRequest(bounds: Bounds) {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { headMaskSchema } from "../../common/api/documents.ts";
 import { documentId } from "../../common/api/fields.ts";
-import { maskAnswer, maskEntry, maskRequest } from "../../common/api/heads.ts";
+import { maskAnswer, maskEntrySchema, maskRequest } from "../../common/api/heads.ts";
 import { type Head, parseHead } from "../../common/heads/head.ts";
 import { type HeadMask, maskFromHeads, maskFromKvHeads, maskFromScores, parseMask } from "../../common/heads/mask.ts";
 import type { HeadModel } from "../../common/heads/model.ts";
@@ -17,7 +17,7 @@ export const maskRoutes = [
     method: "get",
     path: "/masks",
     summary: "The masks in the data folder",
-    answer: { description: "A list of MaskEntry", schema: z.array(maskEntry) },
+    answer: { description: "A list of MaskEntry", schema: z.array(maskEntrySchema) },
     handle: (_, { library }) => library.masks(),
   }),
   route({

@@ -4,7 +4,7 @@ import {
   folderListing,
   folderQuery,
   modelEntry,
-  modelInfo,
+  modelInfoSchema,
   removedModel,
   rootRequest,
 } from "../../common/api/models.ts";
@@ -26,7 +26,7 @@ export const modelRoutes = [
     path: "/models/:ref",
     summary: "What a model is: its shape, weights and tokenizer",
     params: z.object({ ref: modelRef }),
-    answer: { description: "ModelInfo", schema: modelInfo },
+    answer: { description: "ModelInfo", schema: modelInfoSchema },
     handle: ({ params, signal }, { models }) => models.describe(params.ref, signal),
   }),
   route({

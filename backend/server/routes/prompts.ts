@@ -5,11 +5,11 @@ import {
   activationSlice,
   patternSlice,
   promptRequest,
-  prompt as promptSchema,
+  promptSchema,
   type SliceQuery,
 } from "../../common/api/prompts.ts";
 import type { ServerContext } from "../context.ts";
-import { type Call, route, SENT } from "../http/route.ts";
+import { type OperationRequest, route, SENT } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";
 
 const SAFETENSORS = { description: "safetensors with one tensor named as the hook", type: "application/octet-stream" };
@@ -51,7 +51,7 @@ export const promptRoutes = [
   }),
 ];
 
-type TensorCall = Call<{ id: string }, SliceQuery, unknown>;
+type TensorCall = OperationRequest<{ id: string }, SliceQuery, unknown>;
 
 /** Answers with a tensor; to one who has it already, without computing it. */
 async function tensor(

@@ -7,8 +7,8 @@ import {
   type RunDetail,
   runCurves,
   runDetail as runDetailSchema,
-  runSummary as runSummarySchema,
-  training,
+  runSummarySchema,
+  trainingSchema,
   trainRequest,
 } from "../../common/api/runs.ts";
 import { command, parameterPairs } from "../../common/command-line.ts";
@@ -17,7 +17,7 @@ import { measureName } from "../../common/heads/head-metric.ts";
 import { enlist } from "../../jobs/train-runs.ts";
 import { checkpointSteps } from "../../paths.ts";
 import type { RunRecord } from "../../store/store.ts";
-import { configOf, makeSpec, trainFlags } from "../../training/spec.ts";
+import { makeSpec, modelConfigOf, trainFlags } from "../../training/spec.ts";
 import type { ServerContext } from "../context.ts";
 import { route } from "../http/route.ts";
 import { runSummary } from "../jobs/summaries.ts";
@@ -37,7 +37,7 @@ export const runRoutes = [
     path: "/runs",
     summary: "Trains: one run a seed, together in one job",
     body: trainRequest,
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: trainingSchema },
     handle({ body: { task: name, params, seeds = [0], probes: asked } }, context) {
       const { store } = context;
       const task = tasks.get(name);
@@ -54,7 +54,7 @@ export const runRoutes = [
     path: "/runs/:id/resume",
     summary: "Goes on with a run that was stopped, and with those that are trained together with it",
     params: id,
-    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: training },
+    answer: { status: 202, description: "{ job: JobSummary, runs: RunSummary[] }", schema: trainingSchema },
     handle: ({ params }, context) => train(context, context.store.run(params.id).group),
   }),
   route({
@@ -123,7 +123,7 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
   const list = Object.entries(task.evaluations).map(([key, { title, chance }]) => {
     return [key, { title, chance: chance?.(spec.params) }];
   });
-  const config = configOf(spec.model, task.shape(spec.params));
+  const config = modelConfigOf(spec.model, task.shape(spec.params));
   const even = spec.probes
     .filter((probe) => probes.names().includes(probe))
     .flatMap((probe) =>

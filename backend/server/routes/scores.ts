@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { headComparisonSchema, headScoresSchema } from "../../common/api/documents.ts";
 import { documentId, modelRef, ordinal, shortName } from "../../common/api/fields.ts";
-import { scoresEntry } from "../../common/api/heads.ts";
+import { scoresEntrySchema } from "../../common/api/heads.ts";
 import { parseScores } from "../../common/heads/scores.ts";
 import { compareScores } from "../../heads/compare.ts";
 import { route } from "../http/route.ts";
@@ -15,7 +15,7 @@ export const scoreRoutes = [
     path: "/scores",
     summary: "The score documents in the data folder",
     query: z.strictObject({ model: modelRef.optional().describe("only those made with this model") }),
-    answer: { description: "A list of ScoresEntry", schema: z.array(scoresEntry) },
+    answer: { description: "A list of ScoresEntry", schema: z.array(scoresEntrySchema) },
     handle: async ({ query: { model } }, { library }) =>
       (await library.scores()).filter((each) => model === undefined || each.model.ref === model),
   }),
@@ -25,7 +25,7 @@ export const scoreRoutes = [
     summary: "Keeps a score document",
     body: () => headScoresSchema,
     size: "documentBytes",
-    answer: { status: 201, description: "ScoresEntry", schema: scoresEntry },
+    answer: { status: 201, description: "ScoresEntry", schema: scoresEntrySchema },
     async handle({ body }, { library, watcher }) {
       const scores = parseScores(body, "the document");
       const entry = await library.writeScores(scoresId(scores), scores);

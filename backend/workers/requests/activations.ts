@@ -6,7 +6,7 @@ import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
 import { type Pacing, withForward } from "../prompt-runs.ts";
 import { pacingOf, session } from "../session.ts";
-import { checkAnswer, cut, look, PATTERN_AXES, reply, streamAxes } from "../slices.ts";
+import { checkAnswer, look, PATTERN_AXES, reply, sliceOf, streamAxes } from "../slices.ts";
 
 /** The activation at one hook point [positions, ...] or [heads, query, key], or a part of it. */
 export const request = handler({
@@ -19,7 +19,7 @@ export const request = handler({
     const axes = isPattern(hook) ? PATTERN_AXES : streamAxes(shape.length);
     checkAnswer(shape, axes, slice, most);
     const part = await activation(model, ids, { hook, ...pacingOf(context) }, (whole) => {
-      return cut(tf.reshape(whole, whole.shape.slice(1)), axes, slice);
+      return sliceOf(tf.reshape(whole, whole.shape.slice(1)), axes, slice);
     });
     try {
       return reply(hook, part, slice.dtype, model.digest);

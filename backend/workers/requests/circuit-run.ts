@@ -22,7 +22,7 @@ export const request = handler({
     const mean = meanOf(byPair);
     const { clean, corrupt } = mean;
     const metric = mean.metrics[0]!;
-    const notes = pairDoubts(byPair);
+    const notes = pairDoubts(runs.differences);
     return {
       clean,
       corrupt,

@@ -12,7 +12,7 @@ import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
 import { handler } from "../handler.ts";
 import { LONG_PROMPT } from "../prompt-runs.ts";
-import { promptIds, tokenTexts } from "../prompts.ts";
+import { promptInputIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
 const payload = generateRequest(UNBOUNDED, z.unknown());
@@ -28,7 +28,7 @@ export const request = handler({
     const { maxTokens, temperature, seed, mask, prefill, chat, ablate = [], stop = [], interventions = [] } = request;
     const shape = headModel(model);
     if (mask) checkModel(mask, shape, "the mask");
-    const tokens = promptIds(model, chat ? inChat(model, request) : request);
+    const tokens = promptInputIds(model, chat ? inChat(model, request) : request);
     const heads = ablate.map((head) => parseHead(head, shape));
     const { n_layers } = model.config;
     const parts = Math.ceil(tokens.length / PART);

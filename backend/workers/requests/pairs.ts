@@ -5,7 +5,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { Model } from "../../models/model.ts";
 import { encodeText } from "../../models/tokens.ts";
 import { handler } from "../handler.ts";
-import { candidate, probabilitiesAfter, promptIds, tokenTexts } from "../prompts.ts";
+import { candidateOf, probabilitiesAfter, promptInputIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
 /** Aligns the two prompts of a pair, and says why they could not be patched. */
@@ -16,7 +16,7 @@ export const request = handler({
     const pacing = pacingOf(context);
     const side = (prompt: Pair["clean"]) => {
       const text = typeof prompt === "string";
-      const ids = promptIds(model, text ? { model: ref, bos, text: prompt } : { model: ref, tokens: prompt });
+      const ids = promptInputIds(model, text ? { model: ref, bos, text: prompt } : { model: ref, tokens: prompt });
       return { ids, tokens: tokenTexts(model, ids) };
     };
     const [clean, corrupt] = [side(pair.clean), side(pair.corrupt)];
@@ -30,7 +30,7 @@ export const request = handler({
         { layer: model.config.n_layers, ...pacing },
         (stream) => probabilitiesAfter(model, stream, { ids }),
       );
-      return candidate(model, id, probabilities[id]!);
+      return candidateOf(model, id, probabilities[id]!);
     };
     const problem = problemOf(model, pair, bos);
     return {

@@ -7,7 +7,7 @@ import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { handler } from "../handler.ts";
 import { pacingOf, session } from "../session.ts";
-import { checkAnswer, cut, look, PATTERN_AXES, reply } from "../slices.ts";
+import { checkAnswer, look, PATTERN_AXES, reply, sliceOf } from "../slices.ts";
 
 /** The attention pattern of one layer [heads, query, key], or a part of it: one block from the stored residual stream. */
 export const request = handler({
@@ -20,8 +20,8 @@ export const request = handler({
     const names = slice.weighted ? [name, value] : [name];
     const part = await session.runs.atLayer(model, ids, { layer, names, ...pacingOf(context) }, (activations) => {
       const pattern = tf.squeeze(activations.get(name)!, [0]); // [heads, query, key]
-      if (!slice.weighted) return cut(pattern, PATTERN_AXES, slice);
-      return cut(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);
+      if (!slice.weighted) return sliceOf(pattern, PATTERN_AXES, slice);
+      return sliceOf(tf.mul(pattern, writtenNorms(model, layer, activations.get(value)!)), PATTERN_AXES, slice);
     });
     try {
       return reply(name, part, slice.dtype, model.digest);

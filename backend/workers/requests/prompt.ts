@@ -1,7 +1,7 @@
 import { meanLoss } from "../../circuits/loss.ts";
 import type { Prompt } from "../../common/api/prompts.ts";
 import { handler } from "../handler.ts";
-import { candidates, promptId, promptIds, promptInput, tokenTexts } from "../prompts.ts";
+import { candidates, promptId, promptInput, promptInputIds, tokenTexts } from "../prompts.ts";
 import { pacingOf, prepare, session } from "../session.ts";
 
 const NEXT = 10;
@@ -12,7 +12,7 @@ export const request = handler({
   async run(input, context): Promise<Prompt> {
     const began = performance.now();
     const model = await session.models.open(input.model, context.signal);
-    const ids = promptIds(model, input);
+    const ids = promptInputIds(model, input);
     const pacing = pacingOf(context);
     const { nll } = await session.runs.of(model, ids, pacing);
     const next = await session.runs.withStream(model, ids, { layer: model.config.n_layers, ...pacing }, (stream) =>

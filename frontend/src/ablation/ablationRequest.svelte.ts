@@ -7,7 +7,7 @@ import { prompt } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import type { Way } from "./commands.ts";
+import type { AblationWay } from "./commands.ts";
 import { activeInterventions, type Extra, type HeadAblation, type Rows } from "./interventions/interventions.ts";
 import { byPosition, controls, extras, heldToken, method, seed, switchedOff, wrongToken } from "./params.ts";
 
@@ -76,7 +76,7 @@ class AblationRequest {
   });
 
   /** The same with the control, as a command line says it. @param reference rows of at least the measured rows' length */
-  way(reference: Rows = this.reference): Way {
+  way(reference: Rows = this.reference): AblationWay {
     const { method, byPosition, seed } = this.ablation;
     return { method, byPosition, controls: controls.value, seed, reference };
   }

@@ -10,7 +10,7 @@ export interface Setting {
 }
 
 /** The method by which heads are taken out, with its control. */
-export interface Way {
+export interface AblationWay {
   readonly method: string;
   readonly byPosition: boolean;
   readonly controls: number;
@@ -20,7 +20,7 @@ export interface Way {
 }
 
 /** The line that measures the same losses; it writes the files that it needs first. */
-export function ablateCommand(setting: Setting, { method, byPosition, controls, seed, reference }: Way): string {
+export function lossCommand(setting: Setting, { method, byPosition, controls, seed, reference }: AblationWay): string {
   const line = command(["ablate"], {
     model: setting.model,
     heads: setting.heads.join(","),
@@ -36,7 +36,7 @@ export function ablateCommand(setting: Setting, { method, byPosition, controls, 
 }
 
 /** The line that writes the same continuation; it writes the file that it needs first. */
-export function generateCommand(setting: Setting, maxTokens: number): string {
+export function continuationCommand(setting: Setting, maxTokens: number): string {
   const line = command(["generate"], {
     model: setting.model,
     ...inputOptions(setting.input),

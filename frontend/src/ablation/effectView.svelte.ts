@@ -1,25 +1,25 @@
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
-import { counted } from "../../../backend/common/plural.ts";
+import { counted } from "../../../backend/common/text.ts";
 import type { Table } from "../components/card/files.ts";
 import { visible } from "../format.ts";
 
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
-import { ablateCommand, type Setting } from "./commands.ts";
+import { lossCommand, type Setting } from "./commands.ts";
 import { type Effect, effects } from "./effects.svelte.ts";
 import { type LossLines, lossTable } from "./loss/figures.ts";
 import { controls, method, seed } from "./params.ts";
 
 /** A set of heads that is taken out, in words: "without 18.6", "without 3 heads". */
-export function withoutHeads(heads: readonly string[]): string {
+export function withoutText(heads: readonly string[]): string {
   return heads.length === 0
     ? "without heads"
     : `without ${heads.length === 1 ? heads[0] : counted(heads.length, "head")}`;
 }
 
 /** A text, and what was measured on it. */
-export interface Measured {
+export interface TextEffect {
   readonly prompt: Prompt;
   readonly effect: Effect | undefined;
   /** True if it answers another question than the present one. */
@@ -37,7 +37,7 @@ class EffectView {
   }
 
   /** The losses to show: the effect, else the text alone, else what answered the question before. */
-  readonly measured: Measured | undefined = $derived.by(() => {
+  readonly measured: TextEffect | undefined = $derived.by(() => {
     const { value, before } = effects.answer;
     if (value) return { prompt: value.prompt, effect: value, stale: false };
     if (before) return { prompt: before.prompt, effect: before, stale: true };
@@ -49,7 +49,7 @@ class EffectView {
   readonly of: string = $derived(prompt.value === undefined ? "of the text before" : "of the choice before");
 
   /** The heads that are taken out, in words. */
-  readonly without: string = $derived(withoutHeads(ablationRequest.heads));
+  readonly without: string = $derived(withoutText(ablationRequest.heads));
 
   /** Everything that is done, in words. */
   readonly name: string = $derived.by(() => {
@@ -67,7 +67,7 @@ class EffectView {
       draws: effect?.control?.draws.map(({ nll }) => nll[0]!) ?? [],
       labels: own.tokens.slice(1).map(visible),
       first: 1,
-      name: stale ? withoutHeads(effect?.heads ?? []) : this.name,
+      name: stale ? withoutText(effect?.heads ?? []) : this.name,
     };
   });
 
@@ -98,7 +98,7 @@ class EffectView {
   /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
   readonly command: (() => string) | undefined = $derived.by(() => {
     if (ablationRequest.heads.length === 0 || ablationRequest.activeExtras > 0) return undefined;
-    return () => ablateCommand(this.setting, ablationRequest.way());
+    return () => lossCommand(this.setting, ablationRequest.way());
   });
 }
 

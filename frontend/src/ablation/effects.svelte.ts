@@ -9,7 +9,7 @@ import { ablationRequest } from "./ablationRequest.svelte.ts";
 import { controls } from "./params.ts";
 
 /** Losses of the prompt in one run: the mean, and of each token from the second on. */
-export interface Line {
+export interface PromptLosses {
   readonly loss: number;
   readonly nll: readonly number[];
 }
@@ -19,8 +19,8 @@ export interface Effect {
   readonly prompt: Prompt;
   /** Heads that are taken out, LAYER.HEAD. */
   readonly heads: readonly string[];
-  readonly clean: Line;
-  readonly changed: Line;
+  readonly clean: PromptLosses;
+  readonly changed: PromptLosses;
   /** Absent until it is measured, without heads to draw, and beside interventions of other kinds. */
   readonly control?: Control | undefined;
   /** The same tokens in both, likeliest in either first. */
@@ -70,7 +70,7 @@ async function ablate(own: Prompt, request: object, draws: number, call: Call<Ef
 
 function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
   const { heads, clean, ablated, control, difference, nextToken, ms } = result;
-  const line = ({ loss, nll }: AblateResult["clean"]): Line => ({ loss, nll: nll[0]! });
+  const line = ({ loss, nll }: AblateResult["clean"]): PromptLosses => ({ loss, nll: nll[0]! });
   const side = (which: "clean" | "ablated"): Candidate[] =>
     nextToken[0]!.map(({ id, text, [which]: probability }) => ({ id, text: text ?? String(id), probability }));
   return {
@@ -96,7 +96,7 @@ async function intervene(
   const { clean, changed, ms } = await prompt.about((id) =>
     post<InterveneResult>("/api/intervene", { prompt: id, interventions, topTokens: SHOWN }, call),
   );
-  const line = ({ loss, nll }: InterveneResult["clean"]): Line => ({ loss: loss ?? Number.NaN, nll });
+  const line = ({ loss, nll }: InterveneResult["clean"]): PromptLosses => ({ loss: loss ?? Number.NaN, nll });
   return {
     prompt: own,
     heads,

@@ -3,7 +3,7 @@ import { choice, flag, json, list, number } from "../state/codecs.ts";
 import { holdCodec } from "../state/hold.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import type { Extra } from "./interventions/interventions.ts";
-import { PARTS } from "./loss/part.ts";
+import { TEXT_PARTS } from "./loss/part.ts";
 
 /** Values that stand in for a head's output. */
 export const method = urlParam("method", choice(ABLATION_METHODS, "zero"));
@@ -22,7 +22,7 @@ export const heldToken = urlParam("token", holdCodec);
 /** Id of the wrong answer that the held token is compared with; -1 for none. */
 export const wrongToken = urlParam("against", number(-1, { least: -1, whole: true }));
 /** The part of the text that the verdict is about. */
-export const partParam = urlParam("over", choice(PARTS, "auto"));
+export const partParam = urlParam("over", choice(TEXT_PARTS, "auto"));
 /** New tokens of the continuations; 0 for none. */
 export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
 /** Random tokens in the segment that is repeated; 0 for 25, or as many as fit. */

@@ -18,7 +18,7 @@ export function isAbort(error: unknown): boolean {
 }
 
 /** Ways to give up, name and limit a request. */
-export interface Caller {
+export interface CallOptions {
   /** Gives it up. */
   readonly signal?: AbortSignal;
   /** Names it in the server's queue. */
@@ -28,22 +28,22 @@ export interface Caller {
 }
 
 /** GET of JSON. @throws ApiError */
-export function get<T>(path: string, caller?: AbortSignal | Caller): Promise<T> {
+export function get<T>(path: string, caller?: AbortSignal | CallOptions): Promise<T> {
   return json<T>(path, followed(caller));
 }
 
 /** POST of JSON, answered by JSON. @throws ApiError */
-export function post<T>(path: string, body: unknown, caller?: AbortSignal | Caller): Promise<T> {
+export function post<T>(path: string, body: unknown, caller?: AbortSignal | CallOptions): Promise<T> {
   return json<T>(path, posted(body, followed(caller)));
 }
 
 /** @throws ApiError */
-export async function remove(path: string): Promise<void> {
+export async function deleteAt(path: string): Promise<void> {
   await request(path, { method: "DELETE" });
 }
 
 /** GET of bytes, such as a safetensors file. @throws ApiError */
-export async function bytes(path: string, caller?: AbortSignal | Caller): Promise<ArrayBuffer> {
+export async function getBytes(path: string, caller?: AbortSignal | CallOptions): Promise<ArrayBuffer> {
   return (await request(path, followed(caller))).arrayBuffer();
 }
 
@@ -66,7 +66,11 @@ export interface ServerEvent {
 }
 
 /** POST answered by server-sent events, one after the other until the server ends them. @throws ApiError, also for an `error` event */
-export async function* stream(path: string, body: unknown, caller?: AbortSignal | Caller): AsyncGenerator<ServerEvent> {
+export async function* stream(
+  path: string,
+  body: unknown,
+  caller?: AbortSignal | CallOptions,
+): AsyncGenerator<ServerEvent> {
   const response = await request(path, posted(body, followed(caller), { accept: "text/event-stream" }));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
@@ -93,8 +97,8 @@ export async function* stream(path: string, body: unknown, caller?: AbortSignal 
   }
 }
 
-function followed(caller: AbortSignal | Caller | undefined): RequestInit & { headers: Record<string, string> } {
-  const { signal, id, wait }: Caller = caller instanceof AbortSignal ? { signal: caller } : (caller ?? {});
+function followed(caller: AbortSignal | CallOptions | undefined): RequestInit & { headers: Record<string, string> } {
+  const { signal, id, wait }: CallOptions = caller instanceof AbortSignal ? { signal: caller } : (caller ?? {});
   const headers = {
     ...(id === undefined ? {} : { "x-request-id": id }),
     ...(wait === undefined ? {} : { prefer: `wait=${wait}` }),

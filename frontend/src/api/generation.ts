@@ -1,5 +1,5 @@
 import type { GenerateRequest, GenerateResult } from "../../../backend/common/api/generation.ts";
-import { ApiError, type Caller, problem, stream } from "./client.ts";
+import { ApiError, type CallOptions, problem, stream } from "./client.ts";
 
 /** A new token as it came. */
 export interface NewToken {
@@ -22,7 +22,7 @@ export interface WholeGeneration {
  */
 export async function streamGeneration(
   request: GenerateRequest,
-  caller: AbortSignal | Caller,
+  caller: AbortSignal | CallOptions,
   onTokens: (tokens: readonly NewToken[]) => void,
 ): Promise<WholeGeneration> {
   let tokens: readonly NewToken[] = [];

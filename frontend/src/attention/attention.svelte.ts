@@ -18,7 +18,7 @@ export const background = urlParam("behind", choice(["attention", "loss"], "atte
 export const showIds = urlParam("ids", flag());
 
 /** The longest prompt that is drawn. */
-export const MOST_TOKENS = 2048;
+export const LONGEST_PROMPT = 2048;
 /** All heads of a layer are asked for at once up to so many weights; of larger ones the shown head comes first. */
 const SMALL_LAYER = 2 ** 21;
 /** All heads of a layer are shown up to so many weights: 64 MiB of them. */
@@ -62,7 +62,7 @@ class Attention {
   /** LAYER.HEAD; "" until known. */
   readonly name = $derived(this.place ? formatHead({ layer: this.place.layer, head: this.place.head }) : "");
 
-  readonly tooLong = $derived((prompt.value?.ids.length ?? 0) > MOST_TOKENS);
+  readonly tooLong = $derived((prompt.value?.ids.length ?? 0) > LONGEST_PROMPT);
 
   /** Number of weights that the layer has on this prompt. */
   readonly layerSize = $derived((workspace.info.value?.heads ?? 0) * (prompt.value?.ids.length ?? 0) ** 2);

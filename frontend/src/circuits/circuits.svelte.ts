@@ -6,7 +6,7 @@ import type {
   CircuitRunRequest,
 } from "../../../backend/common/api/circuits.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
-import { ApiError, type Caller, post, problem, stream } from "../api/client.ts";
+import { ApiError, type CallOptions, post, problem, stream } from "../api/client.ts";
 import { patching } from "../patching/patching.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
@@ -115,7 +115,7 @@ class Circuits {
     const { request } = this;
     patching.align();
     const idle = request === undefined || patching.problem !== undefined;
-    const ask = patching.alignments.value && request && ((call: Caller) => this.#find(request, call));
+    const ask = patching.alignments.value && request && ((call: CallOptions) => this.#find(request, call));
     const question = idle ? undefined : [workspace.info.value?.digest, request];
     const after = patching.alignments as Answer<unknown>;
     this.answer.follow(question, ask, { pause: PAUSE, patience: PATIENCE, after });
@@ -130,7 +130,7 @@ class Circuits {
     const ask =
       this.answer.value &&
       request &&
-      ((call: Caller) => {
+      ((call: CallOptions) => {
         const { model, pairs } = request;
         const body: CircuitRunRequest = { model, pairs, ...patching.bos, edges: some };
         return post<CircuitRunAnswer>("/api/circuit-runs", body, call);
@@ -139,7 +139,7 @@ class Circuits {
     answer.follow(question && [question, some], ask, { pause: RUN_PAUSE, after });
   }
 
-  async #find(request: CircuitRequest, call: Caller): Promise<CircuitAnswer> {
+  async #find(request: CircuitRequest, call: CallOptions): Promise<CircuitAnswer> {
     for await (const { event, data } of stream("/api/circuits", request, call)) {
       if (event === "progress") this.#progress = { id: call.id ?? "", ...(data as { done: number; total: number }) };
       else if (event === "done") return data as CircuitAnswer;

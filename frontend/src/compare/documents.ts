@@ -1,16 +1,16 @@
 import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
-import type { KeptScores } from "../state/workspace.svelte.ts";
+import type { ScoreDocument } from "../state/workspace.svelte.ts";
 
 /** Origin of scores. */
-type Made = Pick<KeptScores, "params" | "seed">;
+type Made = Pick<ScoreDocument, "params" | "seed">;
 
 /**
  * The document that was made most like another: with the fewest parameters that differ, of two as like the newer one.
  * @param like undefined where there is nothing to be like: then the newest
  */
-export function closest(documents: readonly KeptScores[], like: Made | undefined): KeptScores | undefined {
-  const differences = (document: KeptScores): number => (like === undefined ? 0 : countDifferences(document, like));
+export function closest(documents: readonly ScoreDocument[], like: Made | undefined): ScoreDocument | undefined {
+  const differences = (document: ScoreDocument): number => (like === undefined ? 0 : countDifferences(document, like));
   return documents.toSorted(
     (a, b) => differences(a) - differences(b) || (b.created ?? "").localeCompare(a.created ?? ""),
   )[0];
@@ -29,7 +29,7 @@ export function probeParams(document: Made | undefined, flags: readonly Flag[]):
 }
 
 /** Label that tells documents of one model and probe apart: parameters, and when it was made. */
-export function documentLabel({ params, created, id }: KeptScores): string {
+export function documentLabel({ params, created, id }: ScoreDocument): string {
   const words = Object.entries(params).map(([name, value]) => `${name} ${parameterText(value)}`);
   const made = created === undefined ? [] : [created.slice(0, 16).replace("T", " ")];
   return [...words, ...made].join(", ") || id;

@@ -1,6 +1,6 @@
 import type { ComparedModel } from "../../../backend/common/api/documents.ts";
 import { plotText } from "../../../backend/common/figures/text.ts";
-import type { Figure } from "../components/plot/figure.ts";
+import type { PlotFigure } from "../components/plot/figure.ts";
 import { type Level, levelShapes } from "../components/plot/levels.ts";
 import { figure } from "../format.ts";
 
@@ -23,7 +23,11 @@ export function chanceLevels(models: readonly ComparedModel[]): Level[] {
 }
 
 /** The best and the mean score of every layer of two models over relative depth: best solid, mean dashed, chance dotted. */
-export function depthFigure(models: readonly ComparedModel[], styles: readonly ModelStyle[], metric: string): Figure {
+export function depthFigure(
+  models: readonly ComparedModel[],
+  styles: readonly ModelStyle[],
+  metric: string,
+): PlotFigure {
   return {
     data: models.flatMap((model, i) => [line(model, styles[i]!, "best", i), line(model, styles[i]!, "mean", i)]),
     layout: {
@@ -38,7 +42,12 @@ export function depthFigure(models: readonly ComparedModel[], styles: readonly M
   };
 }
 
-function line({ layers }: ComparedModel, style: ModelStyle, kind: "best" | "mean", i: number): Figure["data"][number] {
+function line(
+  { layers }: ComparedModel,
+  style: ModelStyle,
+  kind: "best" | "mean",
+  i: number,
+): PlotFigure["data"][number] {
   const name = plotText(style.name);
   const best = kind === "best";
   return {

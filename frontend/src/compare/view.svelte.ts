@@ -9,7 +9,7 @@ import type { Metric } from "../components/head-metrics/metrics.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { number, text } from "../state/codecs.ts";
 import { urlParam } from "../state/url.svelte.ts";
-import { type KeptScores, workspace } from "../state/workspace.svelte.ts";
+import { type ScoreDocument, workspace } from "../state/workspace.svelte.ts";
 import { closest } from "./documents.ts";
 
 /** Best heads that are named, as the command line's default. */
@@ -32,18 +32,18 @@ class ComparisonView {
     gridMetric.awaited ?? gridMetric.value ?? { probe: "induction", name: "induction" },
   );
 
-  readonly #ofSecond: readonly KeptScores[] = $derived(
+  readonly #ofSecond: readonly ScoreDocument[] = $derived(
     this.info.value === undefined ? [] : workspace.documentsOf(this.info.value),
   );
 
   /** Score documents of the second model by the same probe that have the metric. */
-  readonly choices: readonly KeptScores[] = $derived(
+  readonly choices: readonly ScoreDocument[] = $derived(
     this.#ofSecond.filter(
       ({ probe, metrics }) => probe === this.metric.probe && Object.hasOwn(metrics, this.metric.name),
     ),
   );
 
-  readonly first: KeptScores | undefined = $derived(
+  readonly first: ScoreDocument | undefined = $derived(
     this.metric.document ??
       closest(
         workspace.documents.filter(
@@ -53,7 +53,7 @@ class ComparisonView {
       ),
   );
 
-  readonly second: KeptScores | undefined = $derived(
+  readonly second: ScoreDocument | undefined = $derived(
     this.choices.find(({ id }) => id === secondScoresParam.value) ?? closest(this.choices, this.first),
   );
 

@@ -25,7 +25,7 @@ export function claimRows({ claims }: Report): Table {
 }
 
 /** The preset and the parameters, as text. */
-export function parameterPairs({ preset, parameters }: Report): [name: string, value: string][] {
+export function settingRows({ preset, parameters }: Report): [name: string, value: string][] {
   return [
     ["preset", preset],
     ...Object.entries(parameters).map(([name, value]): [string, string] => [name, parameterText(value)]),

@@ -39,7 +39,7 @@ class ExperimentsView {
   readonly compared = $derived(this.reports?.find(({ id }) => id === comparedReport.value && id !== this.shown?.id));
 
   /** The job that works on the chosen experiment, or the last one that did. */
-  readonly job: JobSummary | undefined = $derived(jobOf(this.definition?.name));
+  readonly job: JobSummary | undefined = $derived(experimentJob(this.definition?.name));
 
   /** Address of the shown report, as JSON or as a page. */
   reportPath(kind: "report" | "report.html"): string {
@@ -63,7 +63,7 @@ class ExperimentsView {
 export const experimentsView = new ExperimentsView();
 
 /** The newest job of an experiment. */
-export function jobOf(name: string | undefined): JobSummary | undefined {
+export function experimentJob(name: string | undefined): JobSummary | undefined {
   const own = (workspace.jobs.value ?? []).filter(
     ({ kind, title }) => kind === "experiment" && name && titleNames(title, name),
   );

@@ -88,7 +88,7 @@ export interface ExportAsk {
 }
 
 /** Ablated heads that are in no file are named; anything else comes from a file. */
-export function exportCommand(
+export function exportHeadsCommand(
   { format, from, model, scores, params }: ExportAsk,
   { streams, file, ablated }: Masking,
 ): string {

@@ -1,22 +1,22 @@
 import { lineColour, plotlyScale } from "../colours.ts";
 import { verticalLine } from "../components/plot/levels.ts";
 import type { MaskCurve } from "./mask/choice.ts";
-import type { Curves } from "./memory/kv.ts";
-import type { NeedleTable, Side } from "./needle/needle.ts";
+import type { MemoryCurves } from "./memory/kv.ts";
+import type { CacheSide, NeedleTable } from "./needle/needle.ts";
 
 /** A measured cache: bytes at so many tokens. */
-export interface Point {
-  readonly side: Side;
+export interface CachePoint {
+  readonly side: CacheSide;
   readonly tokens: number;
   readonly bytes: number;
 }
 
-const NAMES: Readonly<Record<Side, string>> = { full: "all heads full", masked: "with the mask" };
-const COLOURS: Readonly<Record<Side, number>> = { full: 6, masked: 0 };
+const NAMES: Readonly<Record<CacheSide, string>> = { full: "all heads full", masked: "with the mask" };
+const COLOURS: Readonly<Record<CacheSide, number>> = { full: 6, masked: 0 };
 
 /** Both curves of predicted memory, and what was measured as dots on them. */
-export function memoryFigure(curves: Curves, measured: readonly Point[]) {
-  const line = (side: Side) => ({
+export function memoryFigure(curves: MemoryCurves, measured: readonly CachePoint[]) {
+  const line = (side: CacheSide) => ({
     type: "scatter",
     mode: "lines",
     name: NAMES[side],

@@ -1,7 +1,7 @@
 import type { PatchNode, PatchPlace, PathMlps } from "../../../backend/common/patching.ts";
 
 /** Activations that can be patched, in the order of the computation, with what each is. */
-export const NODES: Readonly<Record<PatchNode, string>> = {
+export const NODE_WORDS: Readonly<Record<PatchNode, string>> = {
   resid_pre: "residual stream before the layer",
   q: "queries",
   k: "keys, of KV heads",
@@ -13,7 +13,7 @@ export const NODES: Readonly<Record<PatchNode, string>> = {
   mlp_out: "what the MLP writes",
   resid_post: "residual stream behind the layer",
 };
-export const PATCH_LIST = Object.keys(NODES) as PatchNode[];
+export const PATCH_LIST = Object.keys(NODE_WORDS) as PatchNode[];
 
 /** One place at a time. */
 export const PLACES: Readonly<Record<PatchPlace, string>> = { head: "Head", position: "Position", layer: "Layer" };

@@ -2,14 +2,14 @@ import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../.
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
 import type { PatchNode, PatchPlace, PathEnd, PathMlps } from "../../../backend/common/patching.ts";
-import { ApiError, type Caller, post, problem, stream } from "../api/client.ts";
+import { ApiError, type CallOptions, post, problem, stream } from "../api/client.ts";
 import { Answer } from "../state/answer.svelte.ts";
 import { hold, positionIn } from "../state/hold.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pair/pairs.ts";
 import { by, into, kind, mlps, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
-import { oddLength, placesOf } from "./result/restored.ts";
+import { oddLength, placesOf } from "./result/restoration.ts";
 
 /** A finished patching, with what it was asked. */
 export interface Patched {
@@ -174,7 +174,7 @@ class Patching {
     const known = this.suggestions.state !== "loading";
     const idle =
       request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
-    const ask = found && known ? (call: Caller) => this.#patch(request!, found, call) : undefined;
+    const ask = found && known ? (call: CallOptions) => this.#patch(request!, found, call) : undefined;
     const after = (found ? this.suggestions : this.alignments) as Answer<unknown>;
     this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, {
       pause: PAUSE,
@@ -188,7 +188,7 @@ class Patching {
     const { pair } = this;
     const { model } = workspace;
     const bos = this.bos;
-    const next = async (side: PairInput["clean"], call: Caller): Promise<readonly Candidate[]> => {
+    const next = async (side: PairInput["clean"], call: CallOptions): Promise<readonly Candidate[]> => {
       const input = typeof side === "string" ? { model, text: side, ...bos } : { model, tokens: side };
       return (await post<Prompt>("/api/prompts", input, call)).next;
     };
@@ -196,12 +196,12 @@ class Patching {
     const ask =
       this.alignments.value &&
       pair &&
-      (async (call: Caller) => ({ clean: await next(pair.clean, call), corrupt: await next(pair.corrupt, call) }));
+      (async (call: CallOptions) => ({ clean: await next(pair.clean, call), corrupt: await next(pair.corrupt, call) }));
     const digest = workspace.info.value?.digest;
     this.suggestions.follow(question === undefined ? undefined : [digest, sides, bos], ask, { after: this.alignments });
   }
 
-  async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: Caller): Promise<Patched> {
+  async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: CallOptions): Promise<Patched> {
     const path = request.into && { into: request.into, through: request.through!, mlps: request.mlps! };
     const { signal } = call;
     for await (const { event, data } of stream("/api/patch", request, call)) {
@@ -223,7 +223,7 @@ class Patching {
   }
 
   /** One pair after the other: the server computes one at a time. */
-  async #align(pairs: readonly PairInput[], call: Caller): Promise<PairAlignment[]> {
+  async #align(pairs: readonly PairInput[], call: CallOptions): Promise<PairAlignment[]> {
     const { model } = workspace;
     const found: PairAlignment[] = [];
     for (const pair of pairs) found.push(await post<PairAlignment>("/api/pairs", { model, pair, ...this.bos }, call));

@@ -1,7 +1,7 @@
 import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { Problem } from "../../../backend/common/api/problem.ts";
 import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
-import { ApiError, post, remove } from "../api/client.ts";
+import { ApiError, deleteAt, post } from "../api/client.ts";
 import { workspace } from "./workspace.svelte.ts";
 
 /** Something that a button asks the server to do: whether it is under way, and why it was refused. */
@@ -57,5 +57,5 @@ export function cancelJob(id: number): Promise<void> {
 
 /** Takes a job that has ended off the list; what it made stays. @throws ApiError */
 export function removeJob(id: number): Promise<void> {
-  return remove(`/api/jobs/${id}`);
+  return deleteAt(`/api/jobs/${id}`);
 }

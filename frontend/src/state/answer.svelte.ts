@@ -1,6 +1,6 @@
 import { untrack } from "svelte";
 import type { Problem } from "../../../backend/common/api/problem.ts";
-import { type Caller, isAbort, problemOf } from "../api/client.ts";
+import { type CallOptions, isAbort, problemOf } from "../api/client.ts";
 import { events } from "./events.svelte.ts";
 
 /** Seconds that an answer may be expected to take before the reader is asked whether to go on, unless a page says otherwise. */
@@ -11,7 +11,7 @@ export const TAB = Math.random().toString(36).slice(2, 10);
 let count = 0;
 
 /** The means by which one request is made. */
-export interface Call<T> extends Caller {
+export interface Call<T> extends CallOptions {
   readonly signal: AbortSignal;
   readonly id: string;
   /** Shows a part of the answer on the way. */

@@ -1,5 +1,5 @@
 import type { Prompt, PromptInput } from "../../../backend/common/api/prompts.ts";
-import { ApiError, type Caller, post } from "../api/client.ts";
+import { ApiError, type CallOptions, post } from "../api/client.ts";
 import { Answer } from "./answer.svelte.ts";
 import { choice, text } from "./codecs.ts";
 import { urlParam } from "./url.svelte.ts";
@@ -93,7 +93,7 @@ class PromptState {
   }
 
   /** The same prompt keeps its identity, so that what was asked about it is not asked again. */
-  async #run(request: PromptInput, call: Caller): Promise<Prompt> {
+  async #run(request: PromptInput, call: CallOptions): Promise<Prompt> {
     const next = await post<Prompt>("/api/prompts", request, call);
     if (this.#last?.id !== next.id) this.#last = next;
     return this.#last!;

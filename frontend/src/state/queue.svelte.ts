@@ -1,5 +1,5 @@
 import type { QueueEntry } from "../../../backend/common/api/health.ts";
-import { counted } from "../../../backend/common/plural.ts";
+import { counted } from "../../../backend/common/text.ts";
 import { get } from "../api/client.ts";
 import { duration } from "../format.ts";
 import { TAB } from "./answer.svelte.ts";

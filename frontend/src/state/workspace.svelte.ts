@@ -16,7 +16,7 @@ import { urlParam } from "./url.svelte.ts";
 const chosenModel = urlParam("model", text());
 
 /** A score document with its id in the data folder. */
-export type KeptScores = HeadScores & { readonly id: string };
+export type ScoreDocument = HeadScores & { readonly id: string };
 
 /** A thing of the server's under its path: a list, or what it says of itself. */
 class Listing<T> extends Reading<T> {
@@ -45,7 +45,7 @@ class Workspace {
   /** Of the model that is worked with. */
   readonly info = new Answer<ModelInfo>();
   /** Score documents. */
-  readonly #documents = new Documents<KeptScores>(async (id) => ({
+  readonly #documents = new Documents<ScoreDocument>(async (id) => ({
     ...(await get<HeadScores>(`/api/scores/${id.split("/").map(encodeURIComponent).join("/")}`)),
     id,
   }));
@@ -72,7 +72,7 @@ class Workspace {
   }
 
   /** Score documents of the present model's weights, newest last; those not read yet are asked for. */
-  get documents(): readonly KeptScores[] {
+  get documents(): readonly ScoreDocument[] {
     return this.info.value === undefined ? [] : this.documentsOf(this.info.value);
   }
 
@@ -84,12 +84,12 @@ class Workspace {
   }
 
   /** Score documents of a model's weights; those not read yet are asked for. */
-  documentsOf(info: Pick<ModelInfo, "ref" | "digest">): readonly KeptScores[] {
+  documentsOf(info: Pick<ModelInfo, "ref" | "digest">): readonly ScoreDocument[] {
     return this.scoresOf(info).flatMap(({ id }) => this.document(id) ?? []);
   }
 
   /** A score document; undefined until it has been read. */
-  document(id: string): KeptScores | undefined {
+  document(id: string): ScoreDocument | undefined {
     return this.#documents.get(id);
   }
 

@@ -16,7 +16,7 @@ export const smoothing = urlParam("smooth", number(0, { least: 0, most: 0.99 }))
 /** True if the runs of a group are drawn as their mean and range. */
 export const together = urlParam("together", flag());
 /** True if every head of a single run has its line, not only the best one. */
-export const everyHead = urlParam("every", flag());
+export const headLines = urlParam("every", flag());
 /** Head whose pattern is shown, LAYER.HEAD; "" for the best one. */
 export const patternHead = urlParam("attend", text());
 /** Token ids that the pattern is shown on; "" for an example. */

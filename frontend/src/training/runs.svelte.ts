@@ -3,7 +3,7 @@ import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
 import { get } from "../api/client.ts";
 import { Reading } from "../state/answer.svelte.ts";
 import { events } from "../state/events.svelte.ts";
-import { type Curves, curvesOf, type Measurement, withMeasurements } from "./curves/curves.ts";
+import { curvesOf, type Measurement, type MetricCurves, withMeasurements } from "./curves/curves.ts";
 
 /** Measurements of a running run are shown at most this often, in milliseconds: plots of many lines then stay smooth. */
 const FLUSH = 400;
@@ -13,8 +13,8 @@ export class RunData {
   readonly id: string;
   readonly detail: Reading<RunDetail>;
   /** The first reading of the curves: whether it is under way, or has failed. */
-  readonly reading: Reading<Curves>;
-  #curves = $state.raw<Curves | undefined>();
+  readonly reading: Reading<MetricCurves>;
+  #curves = $state.raw<MetricCurves | undefined>();
   #checkpoints = $state.raw<readonly number[]>([]);
   /** Since the curves were last asked for, or shown. */
   #waiting: Measurement[] = [];
@@ -36,7 +36,7 @@ export class RunData {
   }
 
   /** Undefined until they are here. */
-  get curves(): Curves | undefined {
+  get curves(): MetricCurves | undefined {
     return this.#curves;
   }
 

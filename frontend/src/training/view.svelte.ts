@@ -4,7 +4,7 @@ import { isActive } from "../../../backend/common/words.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { bestOf, headTable } from "./checkpoint/heads.ts";
 import { seriesOf } from "./comparison/compare.ts";
-import { nearest } from "./curves/curves.ts";
+import { nearestStep } from "./curves/curves.ts";
 import { metricsOf } from "./curves/metrics.ts";
 import { curvesParam, focusParam, patternHead, runsParam, stepParam, together } from "./params.ts";
 import { type RunData, runsData } from "./runs.svelte.ts";
@@ -45,7 +45,7 @@ class TrainingView {
   readonly at = $derived.by(() => {
     const steps = this.data?.checkpoints ?? [];
     const wanted = this.preview ?? stepParam.value;
-    return wanted < 0 ? steps.length - 1 : (nearest(steps, wanted) ?? -1);
+    return wanted < 0 ? steps.length - 1 : (nearestStep(steps, wanted) ?? -1);
   });
 
   /** The checkpoint that is looked at; undefined while there is none. */
@@ -71,7 +71,7 @@ class TrainingView {
   /** Goes to the checkpoint that is nearest to a step. */
   goto(step: number): void {
     const steps = this.data?.checkpoints ?? [];
-    const at = nearest(steps, step);
+    const at = nearestStep(steps, step);
     this.preview = undefined;
     if (at !== undefined) stepParam.value = at === steps.length - 1 ? -1 : steps[at]!;
   }
@@ -88,7 +88,7 @@ class TrainingView {
 export const training = new TrainingView();
 
 /** The job that trains a run now, or will. */
-export function jobOf(run: RunSummary): JobSummary | undefined {
+export function trainingJob(run: RunSummary): JobSummary | undefined {
   const job = workspace.jobs.value?.find(({ id }) => id === run.job);
   return job !== undefined && isActive(job.status) ? job : undefined;
 }

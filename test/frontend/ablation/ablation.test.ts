@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { interventionSchema } from "../../../backend/hooks/intervention-schema.ts";
-import { ablateCommand, generateCommand } from "../../../frontend/src/ablation/commands.ts";
+import { continuationCommand, lossCommand } from "../../../frontend/src/ablation/commands.ts";
 import {
   activeInterventions,
   asInterventions,
@@ -12,7 +12,7 @@ import {
 import { removeHead, setExtra, setLeftIn } from "../../../frontend/src/ablation/interventions/list.ts";
 import { meanWithin, secondCopy } from "../../../frontend/src/ablation/rows.ts";
 import { band, changes, controlLosses, shade, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
-import { signed } from "../../../frontend/src/format.ts";
+import { signedNats } from "../../../frontend/src/format.ts";
 
 const zero: HeadAblation = {
   heads: ["18.6", "3.1", "18.2"],
@@ -125,7 +125,7 @@ describe("the verdict against the control", () => {
   });
 
   it("gives no sign to a change that rounds to nothing", () => {
-    expect([signed(0.0001), signed(-0.0001), signed(0.0006), signed(-2)]).toEqual([
+    expect([signedNats(0.0001), signedNats(-0.0001), signedNats(0.0006), signedNats(-2)]).toEqual([
       "0.000",
       "0.000",
       "+0.001",
@@ -159,21 +159,21 @@ describe("the command behind an ablation", () => {
   const way = { method: "zero", byPosition: false, controls: 5, seed: 0, reference: [] };
 
   it("leaves defaults out and quotes the text", () => {
-    expect(ablateCommand(setting, way)).toBe(
+    expect(lossCommand(setting, way)).toBe(
       "npx headscope ablate --model smollm2-135m --heads 1.2,3.4 --text 'It'\\''s here' --no-prepend-bos --method zero",
     );
   });
 
   it("names what differs from the defaults", () => {
     expect(
-      ablateCommand(
+      lossCommand(
         { ...setting, input: { tokens: [[1, 2]] } },
         { method: "mean", byPosition: true, controls: 0, seed: 2, reference: [[3, 4]] },
       ),
     ).toBe(
       "printf '%s' '[[1,2]]' > tokens.json && printf '%s' '[[3,4]]' > reference.json && npx headscope ablate --model smollm2-135m --heads 1.2,3.4 --tokens-file tokens.json --method mean --by-position --reference-file reference.json --controls 0 --seed 2",
     );
-    expect(generateCommand({ ...setting, heads: [] }, 24)).toBe(
+    expect(continuationCommand({ ...setting, heads: [] }, 24)).toBe(
       "npx headscope generate --model smollm2-135m --text 'It'\\''s here' --no-prepend-bos --max-tokens 24",
     );
   });

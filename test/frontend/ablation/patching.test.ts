@@ -18,11 +18,11 @@ import {
   oddLength,
   placesOf,
   rawOf,
-  restored,
+  restoration,
   scaleEnd,
-  strongest,
+  strongestPlaces,
   unionOfDiffer,
-} from "../../../frontend/src/patching/result/restored.ts";
+} from "../../../frontend/src/patching/result/restoration.ts";
 import { positionIn } from "../../../frontend/src/state/hold.ts";
 import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts";
 import { selection } from "../../../frontend/src/state/selection.svelte.ts";
@@ -34,20 +34,20 @@ describe("what patching restores", () => {
   const response = { clean: 6, corrupt: -4, patched: [[-4, 6, 1], [-6, 8, -4]] }; // biome-ignore format: rows
 
   it("is 0 where the corrupt run stays and 1 where the clean one comes back", () => {
-    expect(restored(response)).toEqual([[0, 1, 0.5], [-0.2, 1.2, 0]]); // biome-ignore format: rows
+    expect(restoration(response)).toEqual([[0, 1, 0.5], [-0.2, 1.2, 0]]); // biome-ignore format: rows
     expect(rawOf(0.5, response)).toBe(1);
   });
 
   it("is no number where the runs do not differ", () => {
-    expect(restored({ clean: 1, corrupt: 1, patched: [[2]] })).toEqual([[Number.NaN]]);
+    expect(restoration({ clean: 1, corrupt: 1, patched: [[2]] })).toEqual([[Number.NaN]]);
     expect(scaleEnd([[Number.NaN]])).toBe(0.1);
-    expect(strongest([[Number.NaN, 0.2]], 5)).toEqual([{ layer: 0, column: 1, share: 0.2 }]);
+    expect(strongestPlaces([[Number.NaN, 0.2]], 5)).toEqual([{ layer: 0, column: 1, share: 0.2 }]);
   });
 
   it("is ranked by how far it moves either way", () => {
-    const best = strongest(restored(response), 3).map(({ layer, column }) => `${layer}.${column}`);
+    const best = strongestPlaces(restoration(response), 3).map(({ layer, column }) => `${layer}.${column}`);
     expect(best).toEqual(["1.1", "0.1", "0.2"]);
-    expect(scaleEnd(restored(response))).toBe(1.2);
+    expect(scaleEnd(restoration(response))).toBe(1.2);
   });
 
   it("is doubted where the model does not tell the pair apart", () => {

@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest";
 import { heat, heatStops } from "../../../frontend/src/colours.ts";
 import { thinned } from "../../../frontend/src/components/matrix/axes.ts";
 import { colourTable, keyOfBits, packed } from "../../../frontend/src/components/matrix/colourTable.ts";
-import { CONTRASTS, place, scaleOf, ticks } from "../../../frontend/src/components/matrix/contrast.ts";
+import { CONTRASTS, contrastScale, place, ticks } from "../../../frontend/src/components/matrix/contrast.ts";
 import { onKey, onWheel } from "../../../frontend/src/components/matrix/matrixInput.ts";
 import { paintCells } from "../../../frontend/src/components/matrix/paint.ts";
 import { Pyramid } from "../../../frontend/src/components/matrix/pyramid.ts";
-import { cellAt, pan, reveal, seen, whole, zoom } from "../../../frontend/src/components/matrix/viewport.ts";
+import { cellAt, pan, reveal, seen, wholeViewport, zoom } from "../../../frontend/src/components/matrix/viewport.ts";
 
 /** A causal pattern whose rows sum to one, rounded to half precision's 11 bits, as the server sends it. */
 function causal(tokens: number): Float32Array {
@@ -37,7 +37,7 @@ describe("colours of cells", () => {
   it("a pixel has the colour of the value under its centre, at any zoom, contrast and place", () => {
     const tokens = 37;
     const pattern = causal(tokens);
-    const scale = scaleOf(pattern, tokens, tokens, 1);
+    const scale = contrastScale(pattern, tokens, tokens, 1);
     const side = 150;
     for (const contrast of CONTRASTS) {
       const placed = place(contrast, scale);
@@ -127,9 +127,9 @@ describe("contrast", () => {
 
   it("the scale is that of what a query can see", () => {
     const pattern = Float32Array.of(0.5, 9, 0.25, 0.75);
-    expect(scaleOf(pattern, 2, 2)).toEqual({ low: 0, high: 0.75, knee: 0.5 });
-    expect(scaleOf(pattern, 2, 2, 1).high).toBe(1);
-    expect(scaleOf(new Float32Array(4), 2, 2).high).toBe(1);
+    expect(contrastScale(pattern, 2, 2)).toEqual({ low: 0, high: 0.75, knee: 0.5 });
+    expect(contrastScale(pattern, 2, 2, 1).high).toBe(1);
+    expect(contrastScale(new Float32Array(4), 2, 2).high).toBe(1);
   });
 
   it("ticks rise and end at the top of the scale", () => {
@@ -146,23 +146,23 @@ describe("what is seen of a matrix", () => {
   const frame = { size: 600, queries: 100, keys: 100 };
 
   it("zooming keeps the place under the pointer", () => {
-    const before = zoom(whole(frame), 4, { x: 250, y: 130 }, frame);
+    const before = zoom(wholeViewport(frame), 4, { x: 250, y: 130 }, frame);
     const after = zoom(before, 1.7, { x: 401, y: 333 }, frame);
     expect(before.key + 401 / before.cell).toBeCloseTo(after.key + 401 / after.cell, 10);
     expect(before.query + 333 / before.cell).toBeCloseTo(after.query + 333 / after.cell, 10);
   });
 
   it("the view never leaves the matrix, and shows all of it at least", () => {
-    let viewport = zoom(whole(frame), 3, { x: 0, y: 0 }, frame);
+    let viewport = zoom(wholeViewport(frame), 3, { x: 0, y: 0 }, frame);
     viewport = pan(viewport, 5000, -5000, frame);
     expect(viewport).toEqual({ key: 0, query: 100 - 600 / 18, cell: 18 });
-    expect(zoom(viewport, 0.01, { x: 300, y: 300 }, frame)).toEqual(whole(frame));
+    expect(zoom(viewport, 0.01, { x: 300, y: 300 }, frame)).toEqual(wholeViewport(frame));
     expect(seen(viewport.query, viewport.cell, 600, 100)).toEqual([66, 100]);
   });
 
   it("the cell under a pixel is found, and none outside", () => {
-    expect(cellAt(whole(frame), 0, 599, frame)).toEqual({ query: 99, key: 0 });
-    expect(cellAt(whole(frame), 600, 10, frame)).toBeUndefined();
+    expect(cellAt(wholeViewport(frame), 0, 599, frame)).toEqual({ query: 99, key: 0 });
+    expect(cellAt(wholeViewport(frame), 600, 10, frame)).toBeUndefined();
     expect(cellAt({ key: 0, query: 0, cell: 6 }, 500, 500, { size: 600, queries: 50, keys: 50 })).toBeUndefined();
   });
 
@@ -184,7 +184,7 @@ describe("what is seen of a matrix", () => {
 
 describe("keys and wheel", () => {
   const frame = { size: 400, queries: 40, keys: 40 };
-  const state = { viewport: whole(frame), cell: { query: 5, key: 5 }, locked: undefined };
+  const state = { viewport: wholeViewport(frame), cell: { query: 5, key: 5 }, locked: undefined };
   const press = (from: Parameters<typeof onKey>[0], key: string, shiftKey = false) =>
     onKey(from, { key, shiftKey }, frame);
 
@@ -204,11 +204,11 @@ describe("keys and wheel", () => {
     expect(near.viewport.cell).toBeCloseTo(13, 10);
     expect((5.5 - near.viewport.key) * near.viewport.cell).toBeCloseTo(55, 10);
     expect(press(near, "ArrowRight", true)!.viewport.key).toBeGreaterThan(near.viewport.key);
-    expect(press(near, "0")!.viewport).toEqual(whole(frame));
+    expect(press(near, "0")!.viewport).toEqual(wholeViewport(frame));
   });
 
   it("the page may scroll where there is nothing to zoom out of", () => {
-    expect(onWheel(whole(frame), 100, { x: 10, y: 10 }, frame)).toBeUndefined();
-    expect(onWheel(whole(frame), -100, { x: 10, y: 10 }, frame)!.cell).toBeGreaterThan(10);
+    expect(onWheel(wholeViewport(frame), 100, { x: 10, y: 10 }, frame)).toBeUndefined();
+    expect(onWheel(wholeViewport(frame), -100, { x: 10, y: 10 }, frame)!.cell).toBeGreaterThan(10);
   });
 });

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import {
   acrossLines,
-  type Box,
   clipped,
   connector,
-  nearest,
+  nearestBox,
+  type TokenBox,
 } from "../../../frontend/src/components/attention-tokens/boxes.ts";
 import {
   averages,
@@ -12,7 +12,7 @@ import {
   largest,
   meanIncoming,
   outgoing,
-  strongest,
+  strongestWeights,
 } from "../../../frontend/src/components/attention-tokens/statistics.ts";
 import { marksOf, restingMarks, strength } from "../../../frontend/src/components/attention-tokens/strip.ts";
 import { weightText } from "../../../frontend/src/format.ts";
@@ -27,7 +27,7 @@ const PATTERN = Float32Array.of(
 );
 
 /** Two lines of boxes of 40 x 20 pixels. */
-const BOXES: Box[] = [
+const BOXES: TokenBox[] = [
   { x: 0, y: 10, width: 40, height: 20 },
   { x: 50, y: 10, width: 40, height: 20 },
   { x: 0, y: 60, width: 40, height: 20 },
@@ -39,7 +39,7 @@ describe("sums of a pattern", () => {
     expect([...outgoing(PATTERN, 4, 2)]).toEqual([0.25, 0.5, 0.25, 0]);
     expect([...incoming(PATTERN, 4, 1)]).toEqual([0, 0.5, 0.5, 0.625]);
     expect([...meanIncoming(PATTERN, 4)]).toEqual([0.46875, 0.5416666865348816, 0.1875, 0.125]);
-    expect(strongest(incoming(PATTERN, 4, 1), 2)).toEqual([
+    expect(strongestWeights(incoming(PATTERN, 4, 1), 2)).toEqual([
       { token: 3, weight: 0.625 },
       { token: 1, weight: 0.5 },
     ]);
@@ -79,11 +79,11 @@ describe("sums of a pattern", () => {
 
 describe("finding tokens", () => {
   it("the nearest box within reach is meant", () => {
-    expect(nearest(BOXES, { x: 55, y: 15 })).toBe(1);
-    expect(nearest(BOXES, { x: 44, y: 20 })).toBe(0);
-    expect(nearest(BOXES, { x: 120, y: 70 })).toBe(3);
-    expect(nearest(BOXES, { x: 130, y: 70 })).toBeUndefined();
-    expect(nearest([], { x: 0, y: 0 })).toBeUndefined();
+    expect(nearestBox(BOXES, { x: 55, y: 15 })).toBe(1);
+    expect(nearestBox(BOXES, { x: 44, y: 20 })).toBe(0);
+    expect(nearestBox(BOXES, { x: 120, y: 70 })).toBe(3);
+    expect(nearestBox(BOXES, { x: 130, y: 70 })).toBeUndefined();
+    expect(nearestBox([], { x: 0, y: 0 })).toBeUndefined();
   });
 
   it("up and down go to the next line and stay at the ends", () => {

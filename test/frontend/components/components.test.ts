@@ -5,7 +5,7 @@ import { ApiError } from "../../../frontend/src/api/client.ts";
 import Card from "../../../frontend/src/components/card/Card.svelte";
 import { SUBJECT } from "../../../frontend/src/components/card/subject.ts";
 import Form from "../../../frontend/src/components/controls/Form.svelte";
-import { choicesOf, problemOf } from "../../../frontend/src/components/controls/flags.ts";
+import { choicesOf, flagProblem } from "../../../frontend/src/components/controls/flags.ts";
 import Slider from "../../../frontend/src/components/controls/Slider.svelte";
 import Tabs from "../../../frontend/src/components/controls/Tabs.svelte";
 import TextArea from "../../../frontend/src/components/controls/TextArea.svelte";
@@ -122,7 +122,7 @@ describe("Form", () => {
     ["text", "", "anything", undefined],
     ["integer or text", "", "x", undefined],
   ])("of type %s, %s, %s: %s", (type, range, given, problem) => {
-    expect(problemOf({ type, range }, given)).toBe(problem);
+    expect(flagProblem({ type, range }, given)).toBe(problem);
   });
 
   it("offers the choices of a type that names them", () => {

@@ -1,7 +1,7 @@
 import { flushSync, mount, unmount } from "svelte";
 import { SvelteMap } from "svelte/reactivity";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Figure } from "../../../frontend/src/components/plot/figure.ts";
+import type { PlotFigure } from "../../../frontend/src/components/plot/figure.ts";
 import Plot from "../../../frontend/src/components/plot/Plot.svelte";
 
 const { react } = vi.hoisted(() => ({ react: vi.fn() }));
@@ -9,7 +9,7 @@ vi.mock("plotly.js/dist/plotly-cartesian.min.js", () => ({
   default: { react, purge: () => {}, toImage: async () => "", Plots: { resize: () => {} } },
 }));
 
-const figures = new SvelteMap<"shown", Figure>();
+const figures = new SvelteMap<"shown", PlotFigure>();
 let close: () => void;
 /** Runs the callbacks of the next frame. */
 let frame: () => void;

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
 import GridLegend from "../../../frontend/src/components/head-grid/GridLegend.svelte";
 import { rank, ranksByName, rankText } from "../../../frontend/src/components/head-grid/grid.ts";
-import { nothingFound, scaleOf } from "../../../frontend/src/components/head-metrics/scale.ts";
+import { metricScale, nothingFound } from "../../../frontend/src/components/head-metrics/scale.ts";
 import { figure, isSentence, like } from "../../../frontend/src/format.ts";
 
 const definitions = {
@@ -24,20 +24,23 @@ function legendOf(props: { range: readonly [number, number]; chance: number }): 
 describe("the scale of a metric", () => {
   it("of a share goes from 0 to 1, whatever the highest head has; its own range is asked for", () => {
     const values = [[0.01, 0.045]];
-    expect(scaleOf(metric, values, { own: false, definitions }).range).toEqual([0, 1]);
-    expect(scaleOf(metric, values, { own: true, definitions }).range).toEqual([0.01, 0.045]);
+    expect(metricScale(metric, values, { own: false, definitions }).range).toEqual([0, 1]);
+    expect(metricScale(metric, values, { own: true, definitions }).range).toEqual([0.01, 0.045]);
     const document = { probe: "other", name: "x", range: [0, 1] as const, chance: 0.02 };
-    expect(scaleOf(document, values, { own: false, definitions: undefined })).toEqual({ range: [0, 1], chance: 0.02 });
+    expect(metricScale(document, values, { own: false, definitions: undefined })).toEqual({
+      range: [0, 1],
+      chance: 0.02,
+    });
   });
 
   it("is a metric's own where nobody says what its values can be, or one lies outside", () => {
-    expect(scaleOf({ probe: "mine", name: "norm" }, [[2, 9]], { own: false, definitions }).range).toEqual([2, 9]);
-    expect(scaleOf(metric, [[0.5, 1.5]], { own: false, definitions }).range).toEqual([0.5, 1.5]);
+    expect(metricScale({ probe: "mine", name: "norm" }, [[2, 9]], { own: false, definitions }).range).toEqual([2, 9]);
+    expect(metricScale(metric, [[0.5, 1.5]], { own: false, definitions }).range).toEqual([0.5, 1.5]);
   });
 
   it("lets no rounding of a perfect head narrow the colours", () => {
     const values = [[0.2, Math.fround(1 + 2 ** -23)]];
-    expect(scaleOf(metric, values, { own: false, definitions }).range).toEqual([0, 1]);
+    expect(metricScale(metric, values, { own: false, definitions }).range).toEqual([0, 1]);
   });
 
   it("says that noise is noise, and nothing of a head that copies", () => {

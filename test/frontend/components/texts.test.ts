@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { escapeXml, plotText } from "../../../backend/common/figures/text.ts";
-import { lossFigure } from "../../../frontend/src/ablation/loss/figures.ts";
+import { tokenLossFigure } from "../../../frontend/src/ablation/loss/figures.ts";
 import { tableCsv } from "../../../frontend/src/components/card/files.ts";
 import { cardFigure } from "../../../frontend/src/experiments/figure.ts";
 import { answerWords } from "../../../frontend/src/inference/needle/needle.ts";
@@ -28,7 +28,7 @@ describe("texts from anywhere", () => {
   it.each<[string, object]>([
     [
       "losses",
-      lossFigure({ clean: [1, 2], changed: [1, 2], draws: [[1, 1]], labels: [LINK, LINK], first: 1, name: LINK }),
+      tokenLossFigure({ clean: [1, 2], changed: [1, 2], draws: [[1, 1]], labels: [LINK, LINK], first: 1, name: LINK }),
     ],
     [
       "curves",

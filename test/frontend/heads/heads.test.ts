@@ -9,9 +9,16 @@ import {
   withGroups,
   withLayers,
 } from "../../../frontend/src/components/head-choice/algebra.ts";
-import { extent, moved, rank, rectangle, share, valueIn } from "../../../frontend/src/components/head-grid/grid.ts";
-import { area, spans, templates } from "../../../frontend/src/components/head-grid/layout.ts";
-import { byLayer, percentile, type Search, search, topCount } from "../../../frontend/src/heads/finder/finder.ts";
+import {
+  moved,
+  rank,
+  rectangle,
+  share,
+  tableExtent,
+  valueIn,
+} from "../../../frontend/src/components/head-grid/grid.ts";
+import { area, gridTemplates, spans } from "../../../frontend/src/components/head-grid/layout.ts";
+import { layerEntries, percentile, type Search, search, topCount } from "../../../frontend/src/heads/finder/finder.ts";
 
 const SMOL = { layers: 30, heads: 9, kvHeads: 3 };
 const TABLE = [
@@ -33,14 +40,14 @@ describe("ranking of heads", () => {
 
 describe("ranges of colours", () => {
   it("spans the finite values, from 0 where the lowest is hardly above it", () => {
-    expect(extent(TABLE)).toEqual([0, 0.9]);
-    expect(extent([[0.5, 0.9, Infinity]])).toEqual([0.5, 0.9]);
-    expect(extent([[0.001, 0.9]])).toEqual([0, 0.9]);
-    expect(extent([[Number.NaN]])).toEqual([0, 1]);
+    expect(tableExtent(TABLE)).toEqual([0, 0.9]);
+    expect(tableExtent([[0.5, 0.9, Infinity]])).toEqual([0.5, 0.9]);
+    expect(tableExtent([[0.001, 0.9]])).toEqual([0, 0.9]);
+    expect(tableExtent([[Number.NaN]])).toEqual([0, 1]);
   });
 
   it("is as long on both sides of 0 where it diverges", () => {
-    expect(extent([[-0.2, 0.5]], true)).toEqual([-0.5, 0.5]);
+    expect(tableExtent([[-0.2, 0.5]], true)).toEqual([-0.5, 0.5]);
   });
 
   it("places a value in it, the middle where all are the same, the ends for what lies outside", () => {
@@ -80,7 +87,7 @@ describe("places in the grid", () => {
       expect(areas.size).toBe(270);
       expect(spans(layout, "H").filter(({ kind }) => kind === "group")).toHaveLength(3);
     }
-    const { columns } = templates({ ...SMOL, groups: 3, down: true });
+    const { columns } = gridTemplates({ ...SMOL, groups: 3, down: true });
     expect(columns.match(/repeat\(3, /g)).toHaveLength(3);
   });
 });
@@ -139,11 +146,9 @@ describe("finding heads", () => {
 
   it("folds stretches of layers without hits", () => {
     const found = rank([[0], [0], [1], [0], [0]]).filter(({ value }) => value > 0);
-    expect(byLayer(found, 5).map((entry) => (entry.kind === "hits" ? entry.layer : [entry.from, entry.to]))).toEqual([
-      [0, 1],
-      2,
-      [3, 4],
-    ]);
+    expect(
+      layerEntries(found, 5).map((entry) => (entry.kind === "hits" ? entry.layer : [entry.from, entry.to])),
+    ).toEqual([[0, 1], 2, [3, 4]]);
   });
 
   it("tells a set that is the top N from any other", () => {

@@ -8,7 +8,7 @@ import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { hasNative } from "../../../backend/runtime/ops.ts";
-import { exportCommand, generateCommand, needleCommand } from "../../../frontend/src/inference/commands.ts";
+import { exportHeadsCommand, generateCommand, needleCommand } from "../../../frontend/src/inference/commands.ts";
 import type { ExportFormat } from "../../../frontend/src/inference/export/formats.ts";
 import {
   askFor,
@@ -201,14 +201,14 @@ describe("the command behind it", () => {
     const format = (name: string, output: "file" | "folder", needsCheckpoint = false) =>
       ({ name, output, needsCheckpoint }) as ExportFormat;
     const ask = { from: "mask" as const, model: "m", scores: "start/a.json", params: {} };
-    expect(exportCommand({ ...ask, format: format("duo-attention", "folder") }, streaming)).toBe(
+    expect(exportHeadsCommand({ ...ask, format: format("duo-attention", "folder") }, streaming)).toBe(
       "make it\nnpx headscope export duo-attention --mask mask.json --out duo-attention",
     );
-    expect(exportCommand({ ...ask, format: format("hf-prune", "file") }, ablating)).toBe(
+    expect(exportHeadsCommand({ ...ask, format: format("hf-prune", "file") }, ablating)).toBe(
       "npx headscope export hf-prune --heads 0.1,2.0 --model m --out heads.json",
     );
     expect(
-      exportCommand({ ...ask, format: format("csv", "file"), from: "scores", params: { metric: "x" } }, streaming),
+      exportHeadsCommand({ ...ask, format: format("csv", "file"), from: "scores", params: { metric: "x" } }, streaming),
     ).toBe("npx headscope export csv --scores .headscope/start/a.json --param metric=x --out heads.csv");
   });
 });

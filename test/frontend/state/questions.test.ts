@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { QueueEntry } from "../../../backend/common/api/health.ts";
 import type { Candidate } from "../../../backend/common/api/prompts.ts";
-import { meanAt, partFor, partsOf, positionsOf, repeatedPositions } from "../../../frontend/src/ablation/loss/part.ts";
+import {
+  meanAt,
+  partFor,
+  positionsOf,
+  repeatedPositions,
+  textParts,
+} from "../../../frontend/src/ablation/loss/part.ts";
 import { controlLosses, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
 import { meantToken, precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";
 import type { Patched } from "../../../frontend/src/patching/patching.svelte.ts";
@@ -31,7 +37,7 @@ describe("the part of a text that a verdict is about", () => {
     expect(partFor("auto", { ...text, held: 3, answered: true })).toBe("answer");
     expect(partFor("from", { ...text, held: 3 })).toBe("from");
     expect(partFor("token", text)).toBe("all");
-    expect(partsOf({ ...text, held: 0 }).map(({ part }) => part)).toEqual(["all", "repeated"]);
+    expect(textParts({ ...text, held: 0 }).map(({ part }) => part)).toEqual(["all", "repeated"]);
   });
 
   it("has losses of its own", () => {

@@ -4,21 +4,21 @@ import { definitions } from "../../../backend/server/routes/definitions.ts";
 import { modelParameters, trainingParameters } from "../../../backend/training/parameters.ts";
 import { makeSpec } from "../../../backend/training/spec.ts";
 import { problemsByField } from "../../../frontend/src/components/controls/flags.ts";
-import { exampleTokens, readTokens } from "../../../frontend/src/training/checkpoint/prompts.ts";
+import { exampleTokens, parseTokenIds } from "../../../frontend/src/training/checkpoint/prompts.ts";
 import { Scrub } from "../../../frontend/src/training/checkpoint/scrub.ts";
 import {
   changedParams,
   draftOf,
-  flagsOf,
+  draftRequest,
   groupFlags,
   readSeeds,
+  runFlags,
   trainCommand,
-  trainRequest,
 } from "../../../frontend/src/training/runs/form.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 
 const induction = tasks.get("induction");
-const flags = flagsOf(definitions().tasks.find(({ name }) => name === "induction")!);
+const flags = runFlags(definitions().tasks.find(({ name }) => name === "induction")!);
 
 describe("the form of a new run", () => {
   it("parts every task's flags as the schemas do", () => {
@@ -44,7 +44,7 @@ describe("the form of a new run", () => {
     const spec = makeSpec(induction, { steps: 300, readout_hidden: [8, 4], vocabulary: 32 }, { probes: ["induction"] });
     const draft = draftOf({ spec, seed: 3 }, flags);
     expect(draft.params).toMatchObject({ steps: "300", readout_hidden: "8,4", vocabulary: "32" });
-    const { params, probes } = trainRequest(draft, [3]);
+    const { params, probes } = draftRequest(draft, [3]);
     expect(makeSpec(induction, params, { probes: probes! })).toEqual(spec);
   });
 
@@ -105,8 +105,8 @@ describe("tokens of the pattern's prompt", () => {
 
   it("are refused outside the vocabulary and the context", () => {
     const shape = { d_vocab: 8, n_ctx: 4 };
-    expect(readTokens(" 0, 7 3 ", shape)).toEqual({ tokens: [0, 7, 3] });
-    for (const text of ["8", "-1", "a", "0 1 2 3 4"]) expect(readTokens(text, shape)).toHaveProperty("problem");
+    expect(parseTokenIds(" 0, 7 3 ", shape)).toEqual({ tokens: [0, 7, 3] });
+    for (const text of ["8", "-1", "a", "0 1 2 3 4"]) expect(parseTokenIds(text, shape)).toHaveProperty("problem");
   });
 });
 

@@ -7,9 +7,9 @@ import { parameterRows, riseRows, seriesOf, valueRows } from "../../../frontend/
 import {
   bandOf,
   bestHead,
-  type Curves,
   curvesOf,
-  nearest,
+  type MetricCurves,
+  nearestStep,
   smooth,
   valueAt,
   withMeasurements,
@@ -53,7 +53,7 @@ describe("metrics", () => {
 });
 
 describe("curves", () => {
-  const curves: Curves = curvesOf({
+  const curves: MetricCurves = curvesOf({
     "p.p[0.0]": [[0, 0.1], [10, 0.2], [20, 0.3]],
     "p.p[0.1]": [[0, 0.2], [10, null], [20, 0.9]],
     "p.p[1.0]": [[0, 0], [10, 0.1], [20, 0.8]],
@@ -106,8 +106,8 @@ describe("curves", () => {
   });
 
   it("finds the nearest step, the earlier of two as near", () => {
-    expect([0, 4, 5, 6, 99].map((step) => nearest([0, 10, 20], step))).toEqual([0, 0, 0, 1, 2]);
-    expect(nearest([], 3)).toBeUndefined();
+    expect([0, 4, 5, 6, 99].map((step) => nearestStep([0, 10, 20], step))).toEqual([0, 0, 0, 1, 2]);
+    expect(nearestStep([], 3)).toBeUndefined();
     expect(valueAt({ steps: [0, 10], values: [1, 2] })).toBe(2);
     expect(valueAt({ steps: [0, 10], values: [1, 2] }, 3)).toBe(1);
   });

@@ -102,7 +102,7 @@ export const KNOWN_CIRCUITS: readonly KnownCircuit[] = [INDUCTION, SKIP, LOOKUP]
 
 /**
  * Area under the receiver operating curve: how often an edge of the circuit has a larger score than one outside, ties counting half.
- * @param scores by edge, sizes of scores
+ * @param scores by edge of the model, sizes of scores
  */
 export function rocArea(scores: ReadonlyMap<string, number>, truth: readonly string[]): number {
   const inside = truth.map((edge) => scores.get(edge)!);

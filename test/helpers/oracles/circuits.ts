@@ -55,7 +55,9 @@ interface PatchTables {
 }
 
 type Table = Record<string, { edges: number; sum: number; sumAbs: number }>;
-type Method = "eap" | "eap-ig" | "exact";
+/** Methods of scoring edges that the oracles have. */
+export const ORACLE_METHODS = ["eap", "eap-ig", "exact"] as const;
+type Method = (typeof ORACLE_METHODS)[number];
 interface TopLogit {
   id: number;
   logit: number;

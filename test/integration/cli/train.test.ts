@@ -143,7 +143,7 @@ describe("a wrong call is one line, and no run is made", () => {
       "half of a path",
       ["patch", "--model", "toy-induction", "--pair-file", "x", "--into", "1.0"],
       2,
-      /needs --into and --through/,
+      /needs --through/,
     ],
   ])("%s", async (_, args, code, message) => {
     const before = existsSync(join(home, "runs")) ? readdirSync(join(home, "runs")) : [];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { bold, bytes, colourful, count, duration, quoted, signed, table } from "../../../backend/cli/text/format.ts";
-import { counted } from "../../../backend/common/plural.ts";
+import { bold, bytes, colourful, count, duration, quoted, table } from "../../../backend/cli/text/format.ts";
+import { counted } from "../../../backend/common/text.ts";
 
 describe("figures for people", () => {
   test("bytes are rounded to three digits in decimal units", () => {
@@ -19,14 +19,8 @@ describe("figures for people", () => {
     expect([3.21, 840.4, 12_400].map(duration)).toEqual(["3.2 ms", "840 ms", "12.4 s"]);
   });
 
-  test("differences have a sign, great numbers commas, and one thing no s", () => {
-    expect([signed(6.781, 2), signed(-0.5, 1), count(4012), counted(1, "head"), counted(6, "head")]).toEqual([
-      "+6.78",
-      "-0.5",
-      "4,012",
-      "1 head",
-      "6 heads",
-    ]);
+  test("great numbers have commas, and one thing no s", () => {
+    expect([count(4012), counted(1, "head"), counted(6, "head")]).toEqual(["4,012", "1 head", "6 heads"]);
   });
 
   test("a quoted text is one line of at most its width", () => {

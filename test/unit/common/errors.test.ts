@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { brief, errorAt, HeadscopeError, isUnknownName, nearest, unknownName } from "../../../backend/common/errors.ts";
+import {
+  brief,
+  errorAt,
+  HeadscopeError,
+  isUnknownName,
+  nearestNames,
+  unknownName,
+} from "../../../backend/common/errors.ts";
 import { encodeFrame, fromWire, toWire } from "../../../backend/jobs/protocol.ts";
 
 const LONG = "x".repeat(20 << 20);
@@ -26,7 +33,7 @@ describe("an error", () => {
     expect(error.message.length).toBeLessThan(300);
     expect(error.remedy).toBe("did you mean induction, retrieval?");
     expect(isUnknownName(error)).toBe(true);
-    expect(nearest("inductoin", ["retrieval", "induction"], 1)).toEqual(["induction"]);
+    expect(nearestNames("inductoin", ["retrieval", "induction"], 1)).toEqual(["induction"]);
   });
 
   test("fits into a frame on its way to the parent, whatever it says", () => {

@@ -19,7 +19,7 @@ const FITTING = [
   "{fewer} other heads",
   "{left.length} new tokens",
   '{curve.lengths.join(", ")} tokens', // lengths of long texts
-  '{MOST_TOKENS.toLocaleString("en")} tokens',
+  '{LONGEST_PROMPT.toLocaleString("en")} tokens',
 ];
 
 function sources(): string[] {

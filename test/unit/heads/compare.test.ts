@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { comparisonText } from "../../../backend/cli/text/compare.ts";
+import { headComparisonText } from "../../../backend/cli/text/compare.ts";
 import { parseScores } from "../../../backend/common/heads/scores.ts";
 import { compareScores, layerProfiles, relativeDepth } from "../../../backend/heads/compare.ts";
 
@@ -139,7 +139,7 @@ describe("a comparison of two models", () => {
 describe("a comparison as text", () => {
   it("has the finding, the heads side by side, tenths of the depth, and the parameters that differ", () => {
     const other = scoresOf("deep", DEEP.metrics["induction"]!.values, { params: { length: 20, samples: 4 } });
-    const text = comparisonText(compareScores(SHALLOW, other, { top: 2 }));
+    const text = headComparisonText(compareScores(SHALLOW, other, { top: 2 }));
     expect(text).toContain("The 2 best heads by induction");
     expect(text).toMatch(/1 +1\.0 +0\.50 +0\.900 +1\.0 +0\.25 +0\.800/);
     expect(text).toMatch(/0\.2 to 0\.3 +– +– +0\.800 +0\.450/); // layer 1 of 5, no layer of 3

@@ -19,6 +19,7 @@ const HOMES: readonly [what: string, mark: RegExp, home: string][] = [
   ["the event names", /"job",\s*"run",\s*"metrics"/, "backend/common/words.ts"],
   ["the quoting of shells", /'\\\\''/, "backend/common/command-line.ts"],
   ["the guard against formulas in CSV", /\^\[=\+\\-@/, "backend/common/csv.ts"],
+  ["a difference with its sign", /< 0 \? "-" : "\+"/, "backend/common/text.ts"],
   ["the names of heads", /\^\(\\d\+\)\\\.\(\\d\+\)\$/, "backend/common/heads/head.ts"],
   ["the names of heads' measurements", /\\\[\(\\d\+\)\\\.\(\\d\+\)\\\]\$/, "backend/common/heads/head-metric.ts"],
   ["the escapes of XML", /"&lt;",\s*">": "&gt;",\s*'"'/, "backend/common/figures/text.ts"],

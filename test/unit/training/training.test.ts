@@ -6,7 +6,7 @@ import { modelOfParameters } from "../../../backend/models/sources/run-checkpoin
 import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { configOf, makeSpec } from "../../../backend/training/spec.ts";
+import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
 import { Evaluator } from "../../../backend/training/step.ts";
 import type { SyntheticTask } from "../../../backend/training/task.ts";
 import { type Metrics, spacedSteps, type TrainState, train } from "../../../backend/training/train.ts";
@@ -159,7 +159,7 @@ describe("the composed forward", () => {
   ])("gives the loss of the hooked forward: %s", (_, raw) => {
     const { model, params, training } = makeSpec(task, raw);
     const shape = task.shape(params);
-    const config = configOf(model, shape);
+    const config = modelConfigOf(model, shape);
     const places = parameterLayout(config);
     const values = initialParameters(places, 1);
     const ours = modelOfParameters("x", config, values);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { type Measured, TransitionWatch } from "../../../backend/training/transition.ts";
+import { type SeedMeasurement, TransitionWatch } from "../../../backend/training/transition.ts";
 
 /** A score that jumps from 0 to 1 between steps 400 and 500, measured every 20 steps. */
-const jump: Measured[] = Array.from({ length: 51 }, (_, i) => {
+const jump: SeedMeasurement[] = Array.from({ length: 51 }, (_, i) => {
   const step = 20 * i;
   const share = Math.min(1, Math.max(0, (step - 400) / 100));
   return { step, values: { loss: 4 - share, "in-context.accuracy": share, "induction.induction[1.3]": share } };
@@ -10,7 +10,12 @@ const jump: Measured[] = Array.from({ length: 51 }, (_, i) => {
 const SCHEDULE = new Set([0, 1, 10, 100, 1000]);
 
 /** Steps at which a run is saved beside its schedule. */
-function extra(measured: readonly Measured[], most: number, watch = new TransitionWatch(most), from = -1): number[] {
+function extra(
+  measured: readonly SeedMeasurement[],
+  most: number,
+  watch = new TransitionWatch(most),
+  from = -1,
+): number[] {
   const found: number[] = [];
   for (let step = from + 1; step <= 1000; step++) {
     const here = measured.find((each) => each.step === step);

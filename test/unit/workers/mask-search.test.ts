@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { parseMask } from "../../../backend/common/heads/mask.ts";
 import { writeScores } from "../../../backend/heads/files.ts";
 import { loadModel } from "../../../backend/models/load.ts";
-import { curveOf, searchedMask } from "../../../frontend/src/inference/mask/choice.ts";
+import { searchCurve, searchedMask } from "../../../frontend/src/inference/mask/choice.ts";
 import { probe } from "../../../probes/index.ts";
 import { searchMask } from "../../../probes/mask-search.ts";
 import { handled, ownDataFolder } from "../../helpers/processes/workers.ts";
@@ -26,7 +26,7 @@ test("the job keeps the mask that the search finds, with its curve, where the pa
   );
   const mask = parseMask(JSON.parse(readFileSync(join(folder.path, value.mask), "utf8")), "the mask");
   expect(mask.kvHeads).toEqual(expected.mask.kvHeads);
-  expect(curveOf(mask.source)!.points).toEqual(expected.points);
+  expect(searchCurve(mask.source)!.points).toEqual(expected.points);
   expect(events.length).toBeGreaterThan(3);
 
   const entry = { id: value.mask, model: mask.model, ablated: 0, sink: 1, recent: 8, source: mask.source };

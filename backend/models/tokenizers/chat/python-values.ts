@@ -108,7 +108,7 @@ const DIRECTIVE = /%(?:\((\w+)\))?([-+ 0]*)(\d*)(?:\.(\d+))?(.)/gsu;
  * A text with values in the places of its directives, as Python's % does it.
  * @throws Error for a directive that is not known, or too few or too many values
  */
-export function percent(format: string, operand: Value): string {
+export function percentFormat(format: string, operand: Value): string {
   const values = operand.type === "TupleValue" ? (operand.value as Value[]) : [operand];
   let next = 0;
   const result = format.replace(DIRECTIVE, (...match: string[]) => {

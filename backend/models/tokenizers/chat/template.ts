@@ -1,5 +1,5 @@
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
-import { braces, compare, equal, percent, str, strip, type Value } from "./python-values.ts";
+import { braces, compare, equal, percentFormat, str, strip, type Value } from "./python-values.ts";
 
 /** A node of a parsed template, as far as it is looked at here. */
 interface Node {
@@ -109,7 +109,7 @@ const position = (own: string, units: number): number => (units < 0 ? -1 : [...o
 const FILTERS: Readonly<Record<string, (operand: Value, args: Arguments) => unknown>> = {
   trim: (operand, args) => stripping("both")(str(operand), args),
   string: str,
-  format: (operand, { values }) => percent(text(operand, "format"), { type: "TupleValue", value: [...values] }),
+  format: (operand, { values }) => percentFormat(text(operand, "format"), { type: "TupleValue", value: [...values] }),
   length: (operand) => (operand.type === "StringValue" ? [...(operand.value as string)].length : undefined),
   join: (operand, { values, named }) =>
     Array.isArray(operand.value) && !named.has("attribute") && values.length < 2
@@ -242,7 +242,7 @@ class PythonInterpreter extends OpenBase {
     const right = this.evaluate(node.right!, scope);
     if (operator === "~") return wrapped(str(left) + str(right));
     if (operator === "==" || operator === "!=") return wrapped(equal(left, right) === (operator === "=="));
-    if (operator === "%" && left.type === "StringValue") return wrapped(percent(left.value as string, right));
+    if (operator === "%" && left.type === "StringValue") return wrapped(percentFormat(left.value as string, right));
     if ((operator === "in" || operator === "not in") && Array.isArray(right.value))
       return wrapped((right.value as Value[]).some((item) => equal(item, left)) === (operator === "in"));
     const literal = (value: Value) => ({ type: "Known", value });

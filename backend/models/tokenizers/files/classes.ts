@@ -2,30 +2,35 @@ import type { TokenizerDocument } from "../pipeline.ts";
 import { GPT2_CUT } from "../steps/pre-tokenizers.ts";
 
 /** A step of tokenizer.json, of any kind. */
-export interface Step {
+export interface TokenizerStep {
   readonly type?: string;
   readonly [setting: string]: unknown;
 }
 
 /** Bytes as the printable characters that byte-level vocabularies are written in. */
-export const BYTE_LEVEL: Step = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
-export const NFC: Step = { type: "NFC" };
+export const BYTE_LEVEL: TokenizerStep = {
+  type: "ByteLevel",
+  add_prefix_space: false,
+  trim_offsets: true,
+  use_regex: false,
+};
+export const NFC: TokenizerStep = { type: "NFC" };
 
 /** A pre-tokenizer that makes every match of an expression a piece, and what lies between two of them. */
-export function cutBy(regex: string): Step {
+export function cutBy(regex: string): TokenizerStep {
   return { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
 }
 
 /** Several pre-tokenizers, one after the other. */
-export function sequence(...pretokenizers: readonly Step[]): Step {
+export function sequence(...pretokenizers: readonly TokenizerStep[]): TokenizerStep {
   return { type: "Sequence", pretokenizers };
 }
 
 /** SentencePiece's mark for a space, in place of each. */
-export const MARK: Step = { type: "Replace", pattern: { String: " " }, content: "▁" };
+export const MARK: TokenizerStep = { type: "Replace", pattern: { String: " " }, content: "▁" };
 
 /** The steps from a SentencePiece model's tokens to a text. @param prefix whether texts begin with a space of its own */
-export function sentencePieceDecoder(prefix: boolean): Step {
+export function sentencePieceDecoder(prefix: boolean): TokenizerStep {
   const unmark = { type: "Replace", pattern: { String: "▁" }, content: " " };
   const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
   return {
@@ -64,7 +69,7 @@ export interface TokenizerClass {
 
 /** A byte-level class; GPT-2's own cut comes behind the space that it may put before a text, the others' before. */
 const byteLevel =
-  (cut: string, normalizer: Step | null): TokenizerClass["steps"] =>
+  (cut: string, normalizer: TokenizerStep | null): TokenizerClass["steps"] =>
   (add_prefix_space) => ({
     normalizer,
     pre_tokenizer:

@@ -6,24 +6,24 @@ import { type Pieces, SentencePieceBpe } from "../models/sentence-piece.ts";
 import { damaged, Vocabulary } from "../models/token-model.ts";
 import { type OwnModel, Pipeline, type TokenizerDocument } from "../pipeline.ts";
 import { buildTokenizer, type Settings, type Tokenizer } from "../tokenizer.ts";
-import { BYTE_LEVEL, CUTS, cutBy, MARK, NFC, type Step, sentencePieceDecoder, sequence } from "./classes.ts";
+import { BYTE_LEVEL, CUTS, cutBy, MARK, NFC, sentencePieceDecoder, sequence, type TokenizerStep } from "./classes.ts";
 
 type Metadata = Readonly<Record<string, unknown>>;
 
 /** Preparation of a text that a GGUF file names only, by `tokenizer.ggml.pre`. */
 interface Preparation {
-  readonly pre_tokenizer: Step;
-  readonly normalizer?: Step;
+  readonly pre_tokenizer: TokenizerStep;
+  readonly normalizer?: TokenizerStep;
   /** A word that is a token is not merged out of smaller ones. */
   readonly ignore_merges?: boolean;
   /** Puts BOS first where the file does not say. */
   readonly addsBos?: boolean;
 }
 
-const byteLevelCut = (cut: string): Step => sequence(cutBy(cut), BYTE_LEVEL);
+const byteLevelCut = (cut: string): TokenizerStep => sequence(cutBy(cut), BYTE_LEVEL);
 const gpt2 = byteLevelCut(CUTS.gpt2);
 const neox: Preparation = { pre_tokenizer: gpt2, normalizer: NFC };
-const digits: Step = { type: "Digits", individual_digits: true };
+const digits: TokenizerStep = { type: "Digits", individual_digits: true };
 const oneDigit: Preparation = { pre_tokenizer: sequence(digits, cutBy(CUTS.gpt2), BYTE_LEVEL) };
 const threeDigits = byteLevelCut(CUTS.llama3);
 const llama3: Preparation = { pre_tokenizer: threeDigits, ignore_merges: true, addsBos: true };
@@ -53,9 +53,9 @@ const [NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE] = [1, 2, 3, 4, 5, 6
 
 /** One kind of tokenizer, `tokenizer.ggml.model`. */
 interface Kind {
-  readonly normalizer: Step | null;
-  readonly pre_tokenizer: Step | null;
-  readonly decoder: Step;
+  readonly normalizer: TokenizerStep | null;
+  readonly pre_tokenizer: TokenizerStep | null;
+  readonly decoder: TokenizerStep;
   /** Puts BOS first where the file does not say. */
   readonly addsBos: boolean;
   /** The model as tokenizer.json would have it. */

@@ -2,7 +2,7 @@ import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import { band } from "../../components/head-card/verdict.ts";
-import type { Figure } from "../../components/plot/figure.ts";
+import type { PlotFigure } from "../../components/plot/figure.ts";
 
 /** Losses at each place of a row, of one row or means over several. */
 export interface LossLines {
@@ -22,7 +22,7 @@ export interface LossLines {
 const MOST_LABELS = 48;
 
 /** Clean and changed losses as lines over the range of the control's draws, as plotly takes them. */
-export function lossFigure(own: LossLines): Figure {
+export function tokenLossFigure(own: LossLines): PlotFigure {
   const { clean, changed, draws, labels, first, name } = plotTexts(own);
   const x = clean.map((_, i) => i + first);
   const line = (y: readonly number[], n: number, title: string) => ({

@@ -1,8 +1,8 @@
 import { visible } from "../../format.ts";
 
 /** Parts of a text that a verdict can be about; "auto" for what fits the question. */
-export const PARTS = ["auto", "all", "repeated", "token", "from", "answer"] as const;
-export type Part = Exclude<(typeof PARTS)[number], "auto">;
+export const TEXT_PARTS = ["auto", "all", "repeated", "token", "from", "answer"] as const;
+export type TextPart = Exclude<(typeof TEXT_PARTS)[number], "auto">;
 
 /** The text and the question, which decide the parts that there are. */
 export interface PartInput {
@@ -32,7 +32,7 @@ export function repeatedPositions(ids: readonly number[]): number[] {
 }
 
 /** The parts of a text, with what each is called, in the order of a list. */
-export function partsOf({ ids, tokens, held, answered }: PartInput): readonly { part: Part; label: string }[] {
+export function textParts({ ids, tokens, held, answered }: PartInput): readonly { part: TextPart; label: string }[] {
   const within = held !== undefined && held >= 1 && held < ids.length;
   const repeated = repeatedPositions(ids).length;
   const name = within ? `${held} ${visible(tokens[held]!)}` : "";
@@ -48,8 +48,8 @@ export function partsOf({ ids, tokens, held, answered }: PartInput): readonly { 
 }
 
 /** The part that a verdict is about: the chosen one where the text has it, else what the question is about. */
-export function partFor(chosen: (typeof PARTS)[number], input: PartInput): Part {
-  const there = partsOf(input).map(({ part }) => part);
+export function partFor(chosen: (typeof TEXT_PARTS)[number], input: PartInput): TextPart {
+  const there = textParts(input).map(({ part }) => part);
   if (chosen !== "auto" && there.includes(chosen)) return chosen;
   if (there.includes("answer")) return "answer";
   if (there.includes("token")) return "token";
@@ -57,7 +57,7 @@ export function partFor(chosen: (typeof PARTS)[number], input: PartInput): Part 
 }
 
 /** Positions of the tokens of a part, from 1 on: the first token has no loss. */
-export function positionsOf(part: Part, { ids, held }: Pick<PartInput, "ids" | "held">): number[] {
+export function positionsOf(part: TextPart, { ids, held }: Pick<PartInput, "ids" | "held">): number[] {
   const all = Array.from({ length: Math.max(0, ids.length - 1) }, (_, i) => i + 1);
   if (part === "repeated") return repeatedPositions(ids);
   if (held === undefined || part === "all") return all;

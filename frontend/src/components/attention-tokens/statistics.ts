@@ -5,7 +5,7 @@ export interface Weight {
 }
 
 /** The strongest of a few weights, strongest first; zeros are left out. */
-export function strongest(weights: Float32Array, count: number): Weight[] {
+export function strongestWeights(weights: Float32Array, count: number): Weight[] {
   return Array.from(weights, (weight, token) => ({ token, weight }))
     .filter(({ weight }) => weight > 0)
     .sort((a, b) => b.weight - a.weight)

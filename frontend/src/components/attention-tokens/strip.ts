@@ -1,6 +1,6 @@
 import { weightText } from "../../format.ts";
-import { type Box, type Connector, connector, middle, type Point } from "./boxes.ts";
-import { strongest } from "./statistics.ts";
+import { type Connector, connector, middle, type PixelPoint, type TokenBox } from "./boxes.ts";
+import { strongestWeights } from "./statistics.ts";
 
 /** Colour and height behind a strip of tokens. */
 export interface StripMarks {
@@ -17,7 +17,7 @@ export interface StripLine extends Connector {
   readonly strength: number;
 }
 
-export interface StripNumber extends Point {
+export interface StripNumber extends PixelPoint {
   readonly kind: "outgoing" | "incoming";
   readonly text: string;
 }
@@ -46,7 +46,7 @@ export interface TokenWeights {
 }
 
 /** The marks for one token: where it looks above, who looks at it below. */
-export function marksOf(focused: number, boxes: readonly Box[], weights: TokenWeights): StripMarks {
+export function marksOf(focused: number, boxes: readonly TokenBox[], weights: TokenWeights): StripMarks {
   const { outgoing, incoming, largest } = weights;
   const above = oneWay("outgoing", focused, boxes, weights);
   const below = oneWay("incoming", focused, boxes, weights);
@@ -66,14 +66,14 @@ export function restingMarks(meanIncoming: Float32Array, largest: number): Strip
 function oneWay(
   kind: StripLine["kind"],
   focused: number,
-  boxes: readonly Box[],
+  boxes: readonly TokenBox[],
   { [kind]: weights, largest }: TokenWeights,
 ): Pick<StripMarks, "lines" | "numbers"> {
   const side = kind === "outgoing" ? -1 : 1;
   const from = boxes[focused];
   const lines: StripLine[] = [];
   const numbers: StripNumber[] = [];
-  for (const { token, weight } of strongest(weights, LINES)) {
+  for (const { token, weight } of strongestWeights(weights, LINES)) {
     const box = boxes[token];
     if (!box || !from || weight < LEAST * largest) break;
     if (token !== focused) lines.push({ ...connector(from, box, side), kind, strength: strength(weight, largest) });
@@ -98,7 +98,7 @@ export const FILL = 0.55;
 /** Draws marks in the colours of the two ways. */
 export function drawStrip(
   context: CanvasRenderingContext2D,
-  boxes: readonly Box[],
+  boxes: readonly TokenBox[],
   marks: StripMarks,
   colours: Readonly<Record<"outgoing" | "incoming", string>>,
 ): void {

@@ -2,7 +2,7 @@ import { inkOn } from "../../../../backend/common/figures/palette.ts";
 import { escapeXml } from "../../../../backend/common/figures/text.ts";
 import { visible } from "../../format.ts";
 
-import type { Box } from "./boxes.ts";
+import type { TokenBox } from "./boxes.ts";
 import { FILL, type StripMarks } from "./strip.ts";
 
 interface Theme {
@@ -20,7 +20,7 @@ const [LEGEND, LEGEND_WIDTH] = [24, 340];
 interface Strip {
   readonly head: string;
   readonly tokens: readonly string[];
-  readonly boxes: readonly Box[];
+  readonly boxes: readonly TokenBox[];
   readonly marks: StripMarks;
   /** Colours of tokens that have their own. */
   readonly fills: readonly (string | undefined)[];
@@ -75,11 +75,11 @@ function legend(top: number, theme: Theme): string[] {
   ]);
 }
 
-function rect({ x, y, width, height }: Box, rest: string): string {
+function rect({ x, y, width, height }: TokenBox, rest: string): string {
   return `<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ${rest}/>`;
 }
 
-function text({ x, y }: Pick<Box, "x" | "y">, content: string, fill: string, size: number): string {
+function text({ x, y }: Pick<TokenBox, "x" | "y">, content: string, fill: string, size: number): string {
   const place = `x="${round(x)}" y="${round(y)}" text-anchor="middle" dominant-baseline="central"`;
   return `<text ${place} font-size="${size}" fill="${fill}">${escapeXml(content)}</text>`;
 }

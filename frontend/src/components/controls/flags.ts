@@ -19,7 +19,7 @@ export function defaultText({ default: value }: Pick<Flag, "default">): string {
 }
 
 /** The fault of a flag's text; undefined where it can be sent. The server has the last word. */
-export function problemOf({ type, range }: Pick<Flag, "type" | "range">, text: string): string | undefined {
+export function flagProblem({ type, range }: Pick<Flag, "type" | "range">, text: string): string | undefined {
   const given = text.trim();
   if (given === "") return undefined;
   const choices = choicesOf({ type });

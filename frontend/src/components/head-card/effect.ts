@@ -1,5 +1,5 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
-import { type Verdict, verdictOf } from "./verdict.ts";
+import { type ControlVerdict, verdictOf } from "./verdict.ts";
 
 /** The effect of taking heads out on one row of tokens; losses in nats a token. */
 export interface AblationEffect {
@@ -10,7 +10,7 @@ export interface AblationEffect {
   /** The same change for other heads of the same layers. */
   readonly control?: { readonly mean: number; readonly range: readonly [number, number]; readonly draws: number };
   /** The change beside that of the others. */
-  readonly verdict: Verdict["kind"];
+  readonly verdict: ControlVerdict["kind"];
   /** The tokens whose loss rises most, worst first, at most three; `change` in nats. */
   readonly hurt: readonly { readonly position: number; readonly token: string; readonly change: number }[];
 }

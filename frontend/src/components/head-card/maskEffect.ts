@@ -1,6 +1,6 @@
 import { type Head, type HeadShape, kvHeadOf } from "../../../../backend/common/heads/head.ts";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 
 /** The part that a mask leaves of a query head. */
 export interface MaskEffect {

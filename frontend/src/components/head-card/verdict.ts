@@ -1,11 +1,11 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
-import { counted } from "../../../../backend/common/plural.ts";
-import { nats, signed } from "../../format.ts";
+import { counted } from "../../../../backend/common/text.ts";
+import { nats, signedNats } from "../../format.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
 
 /** An effect beside that of other heads of the same layers. */
-export interface Verdict {
+export interface ControlVerdict {
   readonly kind: "worse" | "within" | "milder" | "alone";
   /** One or two sentences for the reader. */
   readonly words: string;
@@ -52,7 +52,7 @@ export function controlLosses(draws: readonly number[], heads: number, wanted: n
  * Outside the range of the draws counts as an effect of these heads; inside it does not. An effect above it is a worse model
  * where a loss is measured, and below it where the logit difference of an answer is.
  */
-export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): Verdict {
+export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): ControlVerdict {
   const effect = changed - clean;
   const what =
     measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
@@ -65,7 +65,7 @@ export function verdictOf({ clean, changed, control, measure = "loss", over, wan
   }
   const [low, high] = control.range.map((loss) => loss - clean) as [number, number];
   const count = counted(control.draws.length, "draw");
-  const span = signed(low) === signed(high) ? signed(low) : `${signed(low)} to ${signed(high)}`;
+  const span = signedNats(low) === signedNats(high) ? signedNats(low) : `${signedNats(low)} to ${signedNats(high)}`;
   const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
   if (effect > high)
     return {

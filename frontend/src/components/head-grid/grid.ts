@@ -65,7 +65,7 @@ export function ranksByName(ranked: readonly Ranked[]): ReadonlyMap<string, stri
  * [0, 1] where there is none.
  * @param diverging makes it as long on both sides of 0
  */
-export function extent(values: HeadTable, diverging = false): readonly [number, number] {
+export function tableExtent(values: HeadTable, diverging = false): readonly [number, number] {
   let low = Infinity;
   let high = -Infinity;
   for (const row of values)

@@ -14,7 +14,7 @@ export interface GridLayout {
 const FIRST = 3;
 
 /** The `grid-template-columns` and `-rows`: brackets, numbers, then a track a layer, or a head with a gap between groups. */
-export function templates({ layers, heads, groups, down }: GridLayout): { columns: string; rows: string } {
+export function gridTemplates({ layers, heads, groups, down }: GridLayout): { columns: string; rows: string } {
   const grouped = brackets(groups);
   const [columns, lines] = down ? [heads, layers] : [layers, heads];
   const width = `minmax(0, ${columns <= 12 ? "4.5rem" : "3.25rem"})`;

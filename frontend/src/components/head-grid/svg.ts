@@ -4,7 +4,7 @@ import type { HeadTable } from "../../../../backend/common/heads/table.ts";
 import { figure } from "../../format.ts";
 import { BAR_WIDTH, colourBarSvg } from "../plot/colourBar.ts";
 import { cellColours, scaleStops } from "./colour.ts";
-import { extent, share } from "./grid.ts";
+import { share, tableExtent } from "./grid.ts";
 
 /** Contents of a picture of a grid besides its cells. */
 export interface GridPicture {
@@ -29,7 +29,7 @@ const [LEFT, TOP] = [76, 24];
 
 /** The grid as an SVG document of its own on white, layers from left to right, over its colour bar. */
 export function gridSvg(values: HeadTable, options: GridPicture): string {
-  const { groups, selected, diverging = false, prefix = "H", range = extent(values, diverging) } = options;
+  const { groups, selected, diverging = false, prefix = "H", range = tableExtent(values, diverging) } = options;
   const heads = values[0]?.length ?? 0;
   const colours = cellColours(values, range, diverging);
   const chosen = new Set(selected);

@@ -2,8 +2,8 @@ import { choice, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { headMetrics } from "./headMetrics.svelte.ts";
-import { chosenMetric, type Metric, type MetricName, readMetricName } from "./metrics.ts";
-import { type Scale, scaleOf } from "./scale.ts";
+import { chosenMetric, type Metric, type ProbeMetric, readMetricName } from "./metrics.ts";
+import { type MetricScale, metricScale } from "./scale.ts";
 
 /** The metric that colours the grid and ranks the heads, by its id or its name; "" for the best there is. */
 export const metricParam = urlParam("metric", text());
@@ -15,16 +15,16 @@ class GridMetric {
   readonly value: Metric | undefined = $derived(chosenMetric(headMetrics.metrics, metricParam.value));
 
   /** The metric that was asked for by its name and has not been measured; another one is shown meanwhile. */
-  readonly awaited: MetricName | undefined = $derived.by(() => {
+  readonly awaited: ProbeMetric | undefined = $derived.by(() => {
     const named = readMetricName(metricParam.value);
     return named?.probe === this.value?.probe && named?.name === this.value?.name ? undefined : named;
   });
 
   /** Of its colours. */
-  readonly scale: Scale = $derived(
+  readonly scale: MetricScale = $derived(
     this.value === undefined
       ? { range: [0, 1] }
-      : scaleOf(this.value, this.value.values, {
+      : metricScale(this.value, this.value.values, {
           own: scaleParam.value === "own",
           definitions: workspace.definitions.value,
         }),

@@ -2,7 +2,7 @@ import type { RunCurves } from "../../../../backend/common/api/runs.ts";
 import { type HeadShape, kvHeadOf, readHead } from "../../../../backend/common/heads/head.ts";
 import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
 import type { HeadTable } from "../../../../backend/common/heads/table.ts";
-import type { KeptScores } from "../../state/workspace.svelte.ts";
+import type { ScoreDocument } from "../../state/workspace.svelte.ts";
 import { emptyTable, groupBy } from "../head-grid/grid.ts";
 
 /** Something measured of every head, that the grid can be coloured by. */
@@ -21,11 +21,11 @@ export interface Metric {
   /** The value of a head that attends evenly, where the document says. */
   readonly chance?: number | undefined;
   /** The score document that it is of; absent for what was measured along training. */
-  readonly document?: KeptScores;
+  readonly document?: ScoreDocument;
 }
 
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */
-export function documentMetrics(documents: readonly KeptScores[]): Metric[] {
+export function documentMetrics(documents: readonly ScoreDocument[]): Metric[] {
   const all = documents.flatMap((document) =>
     Object.entries(document.metrics).map(([name, { axis, values, range, chance }]): Metric => {
       const label = name === document.probe ? name : `${document.probe}: ${name}`;
@@ -118,25 +118,25 @@ export function historyOf(curves: RunCurves, head: string, shape: HeadShape): Hi
 const NAMED = "probe:";
 
 /** A metric that may be still to be measured, by its probe and its name there. */
-export interface MetricName {
+export interface ProbeMetric {
   readonly probe: string;
   readonly name: string;
 }
 
 /** The name of a metric in a URL where its document is not known, or not there yet: "probe:attention-sink#importance". */
-export function writeMetricName({ probe, name }: MetricName): string {
+export function writeMetricName({ probe, name }: ProbeMetric): string {
   return `${NAMED}${probe}${name === probe ? "" : `#${name}`}`;
 }
 
 /** The metric that such a text names; undefined for an id. */
-export function readMetricName(text: string): MetricName | undefined {
+export function readMetricName(text: string): ProbeMetric | undefined {
   if (!text.startsWith(NAMED)) return undefined;
   const [probe, name = probe] = text.slice(NAMED.length).split("#") as [string, string?];
   return { probe, name };
 }
 
 /** The newest measurement of a named metric, of score documents before those of training. */
-function measured(metrics: readonly Metric[], named: MetricName | undefined): Metric | undefined {
+function measured(metrics: readonly Metric[], named: ProbeMetric | undefined): Metric | undefined {
   const all = metrics.filter(({ probe, name }) => probe === named?.probe && name === named.name);
   return all.findLast(({ document }) => document !== undefined) ?? all.at(-1);
 }
@@ -146,8 +146,8 @@ function measured(metrics: readonly Metric[], named: MetricName | undefined): Me
  * own, which is named like the probe.
  */
 export function leadingMetric(
-  documents: readonly Pick<KeptScores, "id" | "probe" | "metrics">[],
-  named: MetricName | undefined,
+  documents: readonly Pick<ScoreDocument, "id" | "probe" | "metrics">[],
+  named: ProbeMetric | undefined,
 ): string | undefined {
   const asked = documents.find(({ probe, metrics }) => probe === named?.probe && Object.hasOwn(metrics, named.name));
   const shown = asked ?? documents[0];

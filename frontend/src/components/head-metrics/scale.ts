@@ -1,11 +1,11 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 import type { HeadTable } from "../../../../backend/common/heads/table.ts";
 import { figure } from "../../format.ts";
-import { extent } from "../head-grid/grid.ts";
+import { tableExtent } from "../head-grid/grid.ts";
 import type { Metric } from "./metrics.ts";
 
 /** The scale that colours a metric's values: the ends of the scale, and the value that a head has by accident. */
-export interface Scale {
+export interface MetricScale {
   readonly range: readonly [number, number];
   readonly chance?: number | undefined;
 }
@@ -14,7 +14,7 @@ export interface Scale {
 type Named = Pick<Metric, "probe" | "name">;
 
 /** The meaning of a metric's values, by its probe's definition; undefined for metrics of others. */
-export function meaningOf({ probe, name }: Named, definitions: Definitions | undefined) {
+export function metricMeaning({ probe, name }: Named, definitions: Definitions | undefined) {
   const meanings = definitions?.probes.find((each) => each.name === probe)?.meanings;
   return meanings !== undefined && Object.hasOwn(meanings, name) ? meanings[name] : undefined;
 }
@@ -24,7 +24,7 @@ export function wholeRange(
   metric: Named & Pick<Metric, "range">,
   definitions: Definitions | undefined,
 ): readonly [number, number] | undefined {
-  return metric.range ?? meaningOf(metric, definitions)?.range;
+  return metric.range ?? metricMeaning(metric, definitions)?.range;
 }
 
 /** Share of a range by which rounding, of a mean in single precision, may take a value out of it. */
@@ -35,13 +35,13 @@ const ROUNDING = 1e-5;
  * asked for, is not known, or leaves out a value.
  * @param values as they are shown
  */
-export function scaleOf(
+export function metricScale(
   metric: Named & Pick<Metric, "range" | "chance">,
   values: HeadTable,
   { own, definitions }: { readonly own: boolean; readonly definitions: Definitions | undefined },
-): Scale {
+): MetricScale {
   const whole = wholeRange(metric, definitions);
-  const covered = extent(values);
+  const covered = tableExtent(values);
   const slack = whole === undefined ? 0 : ROUNDING * (whole[1] - whole[0]);
   const fits = whole !== undefined && covered[0] >= whole[0] - slack && covered[1] <= whole[1] + slack;
   return { range: fits && !own ? whole : covered, chance: metric.chance };
@@ -52,7 +52,7 @@ export function explain(
   metric: Named & Pick<Metric, "label" | "chance">,
   definitions: Definitions | undefined,
 ): string {
-  const { meaning } = meaningOf(metric, definitions) ?? {};
+  const { meaning } = metricMeaning(metric, definitions) ?? {};
   const chance =
     metric.chance === undefined
       ? ""

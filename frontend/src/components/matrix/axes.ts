@@ -1,7 +1,7 @@
-import { type Cell, type Frame, seen, type Viewport } from "./viewport.ts";
+import { type Cell, type MatrixFrame, seen, type Viewport } from "./viewport.ts";
 
 /** A label of an axis. */
-export interface Tick {
+export interface AxisLabel {
   readonly index: number;
   /** Pixels from the beginning of the axis to the middle of the cell. */
   readonly at: number;
@@ -20,10 +20,10 @@ export interface AxisPart {
 }
 
 /** The cells of an axis that get a label, so that labels are at least `apart` pixels from each other: every one, or each 2nd, 5th, 10th, ... */
-export function thinned({ start, cell, size, count }: AxisPart, apart: number): Tick[] {
+export function thinned({ start, cell, size, count }: AxisPart, apart: number): AxisLabel[] {
   const step = roundStep(apart / cell);
   const [first, end] = seen(start, cell, size, count);
-  const ticks: Tick[] = [];
+  const ticks: AxisLabel[] = [];
   for (let index = Math.ceil(first / step) * step; index < end; index += step) {
     const at = (index + 0.5 - start) * cell;
     if (at >= 0 && at <= size) ticks.push({ index, at });
@@ -38,7 +38,7 @@ function roundStep(least: number): number {
 /** Measures and colours of a matrix's axes and marks. */
 export interface Drawing {
   readonly viewport: Viewport;
-  readonly frame: Frame;
+  readonly frame: MatrixFrame;
   /** Pixels left of and above the cells. */
   readonly margin: { readonly left: number; readonly top: number };
   /** Text at a position. */
@@ -78,7 +78,7 @@ function drawLabels(context: CanvasRenderingContext2D, drawing: Drawing, axis: "
   context.save();
   if (axis === "key") context.rotate(-Math.PI / 2);
   context.textAlign = axis === "query" ? "right" : "left";
-  const write = (tick: Tick): void => {
+  const write = (tick: AxisLabel): void => {
     const text = fitted(context, label(tick.index), room - GAP - 2);
     if (axis === "query") context.fillText(text, -GAP, tick.at);
     else context.fillText(text, GAP, tick.at);

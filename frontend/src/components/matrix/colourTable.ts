@@ -1,5 +1,5 @@
 import { heatStops, token } from "../../colours.ts";
-import { type Contrast, place, type Scale } from "./contrast.ts";
+import { type Contrast, type ContrastScale, place } from "./contrast.ts";
 
 /**
  * Colours of values, by the upper 19 bits of their f32 form: sign, exponent and 10 bits of the fraction, which is all that a
@@ -57,7 +57,7 @@ export function colourTable(
 }
 
 /** The colours that the page has for values on a scale. Reactive on the theme. */
-export function themedTable(contrast: Contrast, scale: Scale): ColourTable {
+export function themedTable(contrast: Contrast, scale: ContrastScale): ColourTable {
   return colourTable(place(contrast, scale), scale.high, heatStops(), token("--danger"));
 }
 

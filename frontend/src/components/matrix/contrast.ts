@@ -6,7 +6,7 @@ export type Contrast = (typeof CONTRASTS)[number];
 const LOG_DECADES = 4;
 
 /** A colour scale's ends, and what a usual value is. */
-export interface Scale {
+export interface ContrastScale {
   readonly low: number;
   readonly high: number;
   /** The value at which the arcsinh scale turns from straight to logarithmic: the median of the values that are not masked. */
@@ -18,7 +18,7 @@ export interface Scale {
  * Linear: (v - low) / (high - low). Arcsinh: the same of asinh(v / knee), which is straight up to about the knee and
  * logarithmic after it. Log: LOG_DECADES decades up to `high`.
  */
-export function place(contrast: Contrast, { low, high, knee }: Scale): (value: number) => number {
+export function place(contrast: Contrast, { low, high, knee }: ContrastScale): (value: number) => number {
   const bend = {
     linear: (value: number) => value,
     arcsinh: (value: number) => Math.asinh(value / knee),
@@ -32,7 +32,7 @@ export function place(contrast: Contrast, { low, high, knee }: Scale): (value: n
  * The scale for a causal pattern: from 0 to `high`, or to the largest value.
  * @param pattern [queries, keys]; keys after the query are masked and not looked at
  */
-export function scaleOf(pattern: Float32Array, queries: number, keys: number, high?: number): Scale {
+export function contrastScale(pattern: Float32Array, queries: number, keys: number, high?: number): ContrastScale {
   const sample: number[] = [];
   const step = Math.max(1, Math.floor((queries * keys) / 2 / 5000)) | 1;
   let [seen, largest] = [0, 0];
@@ -48,7 +48,7 @@ export function scaleOf(pattern: Float32Array, queries: number, keys: number, hi
 }
 
 /** Values for the ticks of a colour bar, ascending, far enough from each other to be written. */
-export function ticks(contrast: Contrast, scale: Scale): number[] {
+export function ticks(contrast: Contrast, scale: ContrastScale): number[] {
   const { low, high } = scale;
   if (contrast === "linear") return [low, (low + high) / 2, high];
   const at = place(contrast, scale);

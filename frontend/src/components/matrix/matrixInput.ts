@@ -1,13 +1,13 @@
 import {
   type Cell,
   cellAt,
-  type Frame,
   isWhole,
+  type MatrixFrame,
   type Pixel,
   pan,
   reveal,
   type Viewport,
-  whole,
+  wholeViewport,
   zoom,
 } from "./viewport.ts";
 
@@ -34,7 +34,7 @@ const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
 export function onKey(
   state: MatrixState,
   { key, shiftKey }: { readonly key: string; readonly shiftKey: boolean },
-  frame: Frame,
+  frame: MatrixFrame,
 ): MatrixState | undefined {
   const { viewport, cell, locked } = state;
   const arrow = ARROWS[key];
@@ -49,7 +49,7 @@ export function onKey(
   }
   if (key === "+" || key === "=") return { ...state, viewport: zoomAtCell(state, ZOOM_STEP, frame) };
   if (key === "-") return { ...state, viewport: zoomAtCell(state, 1 / ZOOM_STEP, frame) };
-  if (key === "0") return { ...state, viewport: whole(frame) };
+  if (key === "0") return { ...state, viewport: wholeViewport(frame) };
   if (key === "Enter" && cell) return { ...state, locked: sameCell(cell, locked) ? undefined : cell };
   if (key === "Escape" && (cell || locked)) return { ...state, cell: undefined, locked: undefined };
   return undefined;
@@ -64,7 +64,7 @@ export function pixels({ deltaY, deltaMode }: WheelEvent): number {
  * Zooms at the pointer. @param delta of the wheel in pixels; below zero is nearer
  * @returns undefined where everything is seen already, so that the page may scroll
  */
-export function onWheel(viewport: Viewport, delta: number, pixel: Pixel, frame: Frame): Viewport | undefined {
+export function onWheel(viewport: Viewport, delta: number, pixel: Pixel, frame: MatrixFrame): Viewport | undefined {
   if (delta > 0 && isWhole(viewport, frame)) return undefined;
   return zoom(viewport, Math.exp(-Math.max(-100, Math.min(100, delta)) * 0.004), pixel, frame);
 }
@@ -73,18 +73,18 @@ export function sameCell(a: Cell | undefined, b: Cell | undefined): boolean {
   return a?.query === b?.query && a?.key === b?.key;
 }
 
-function zoomAtCell({ viewport, cell, locked }: MatrixState, factor: number, frame: Frame): Viewport {
+function zoomAtCell({ viewport, cell, locked }: MatrixState, factor: number, frame: MatrixFrame): Viewport {
   const at = cell ?? locked ?? centre(viewport, frame);
   const x = (at.key + 0.5 - viewport.key) * viewport.cell;
   const y = (at.query + 0.5 - viewport.query) * viewport.cell;
   return zoom(viewport, factor, { x, y }, frame);
 }
 
-function centre(viewport: Viewport, frame: Frame): Cell {
+function centre(viewport: Viewport, frame: MatrixFrame): Cell {
   return cellAt(viewport, frame.size / 2, frame.size / 2, frame) ?? { query: 0, key: 0 };
 }
 
-function moved({ query, key }: Cell, [dx, dy]: readonly [number, number], { queries, keys }: Frame): Cell {
+function moved({ query, key }: Cell, [dx, dy]: readonly [number, number], { queries, keys }: MatrixFrame): Cell {
   const within = (at: number, count: number): number => Math.min(Math.max(at, 0), count - 1);
   return { query: within(query + dy, queries), key: within(key + dx, keys) };
 }

@@ -1,5 +1,5 @@
 import { type ColourTable, keyOfBits } from "./colourTable.ts";
-import type { Level, Pyramid } from "./pyramid.ts";
+import type { Pyramid, PyramidLevel } from "./pyramid.ts";
 import type { Viewport } from "./viewport.ts";
 
 /** Colours of the cells that no query can see, as a canvas keeps them. */
@@ -26,7 +26,7 @@ const HATCH = 8;
  * the tokens. Where cells are smaller than pixels, a level of the pyramid is shown instead.
  * @param pixels [height, width] @returns the level that is shown
  */
-export function paintCells(pixels: Uint32Array, width: number, painting: Painting): Level {
+export function paintCells(pixels: Uint32Array, width: number, painting: Painting): PyramidLevel {
   const { pyramid, viewport, table, masked } = painting;
   const level = pyramid.at(viewport.cell);
   const height = pixels.length / width;
@@ -55,7 +55,7 @@ export function paintCells(pixels: Uint32Array, width: number, painting: Paintin
 }
 
 /** Bits of a row's values up to a key. */
-function valuesOf({ bits, keys }: Level, row: number, lastKey: number): Uint32Array {
+function valuesOf({ bits, keys }: PyramidLevel, row: number, lastKey: number): Uint32Array {
   return bits.subarray(row * keys, row * keys + lastKey + 1);
 }
 
@@ -71,6 +71,6 @@ function paintRow(pixels: Uint32Array, columns: Int32Array, values: Uint32Array,
 }
 
 /** For each pixel along one axis, the cell of a level under its centre. */
-function indices(pixels: number, start: number, cell: number, { factor }: Level): Int32Array {
+function indices(pixels: number, start: number, cell: number, { factor }: PyramidLevel): Int32Array {
   return Int32Array.from({ length: pixels }, (_, i) => Math.floor((start + (i + 0.5) / cell) / factor));
 }

@@ -1,5 +1,5 @@
 import type { TensorType } from "../../../../backend/common/words.ts";
-import { bytes, type Caller } from "../../api/client.ts";
+import { type CallOptions, getBytes } from "../../api/client.ts";
 import { RequestCache } from "../../api/requestCache.ts";
 import { readSafetensors } from "../../api/safetensors.ts";
 import { prompt } from "../../state/prompt.svelte.ts";
@@ -33,7 +33,7 @@ const kept = new RequestCache<Patterns>(16 * 2 ** 20, ({ data }) => data.length)
 export async function loadPattern(
   layer: number,
   { heads, weighted = false, dtype = "f16" }: PatternOptions,
-  caller: Caller = {},
+  caller: CallOptions = {},
 ): Promise<Patterns> {
   return prompt.about(async (id) => {
     const query = new URLSearchParams({
@@ -50,7 +50,7 @@ export async function loadPattern(
     }
     // Who reads it knows already how long the text is.
     const { wait: _, signal, ...named } = caller;
-    return kept.get(path(query), async (own) => parse(await bytes(path(query), { ...named, signal: own })), signal);
+    return kept.get(path(query), async (own) => parse(await getBytes(path(query), { ...named, signal: own })), signal);
   });
 }
 

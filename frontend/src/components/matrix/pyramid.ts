@@ -1,5 +1,5 @@
 /** A pattern in which each cell stands for `factor` x `factor` cells of the whole one. */
-export interface Level {
+export interface PyramidLevel {
   readonly factor: number;
   readonly queries: number;
   readonly keys: number;
@@ -12,7 +12,7 @@ export interface Level {
  * thousand tokens stays visible when the whole matrix is on the screen. Levels are made when first asked for.
  */
 export class Pyramid {
-  readonly #levels: Level[];
+  readonly #levels: PyramidLevel[];
 
   /** @param pattern [queries, keys], not negative */
   constructor(pattern: Float32Array, queries: number, keys: number) {
@@ -23,20 +23,20 @@ export class Pyramid {
   }
 
   /** The finest level whose cells are a pixel or larger. @param cell size of a cell of the whole pattern in pixels */
-  at(cell: number): Level {
+  at(cell: number): PyramidLevel {
     let index = 0;
     while (cell * 2 ** index < 1 && (this.#level(index).queries > 1 || this.#level(index).keys > 1)) index++;
     return this.#level(index);
   }
 
-  #level(index: number): Level {
+  #level(index: number): PyramidLevel {
     while (this.#levels.length <= index) this.#levels.push(halved(this.#levels.at(-1)!));
     return this.#levels[index]!;
   }
 }
 
 /** The largest of each 2 x 2: of values that are not negative, the larger has the larger bits, and NaN the largest. */
-function halved({ factor, queries, keys, bits }: Level): Level {
+function halved({ factor, queries, keys, bits }: PyramidLevel): PyramidLevel {
   const [rows, columns] = [Math.ceil(queries / 2), Math.ceil(keys / 2)];
   const half = new Uint32Array(rows * columns);
   for (let query = 0; query < queries; query++) {

@@ -2,7 +2,7 @@ import type { Layout, Trace } from "plotly.js/dist/plotly-cartesian.min.js";
 import { lineColour, plotlyScale, token } from "../../colours.ts";
 
 /** A figure as plotly draws it; colours and fonts that it does not set follow the theme. */
-export interface Figure {
+export interface PlotFigure {
   readonly data: readonly Trace[];
   readonly layout?: Layout | undefined;
 }

@@ -1,4 +1,4 @@
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 
 /** The difference of two continuations. */
 export interface Difference {

@@ -47,7 +47,7 @@ export type LayerEntry =
   | { readonly kind: "quiet"; readonly from: number; readonly to: number };
 
 /** The found heads by layer, each layer's best first; stretches of layers without any are one entry. */
-export function byLayer(found: readonly Ranked[], layers: number): LayerEntry[] {
+export function layerEntries(found: readonly Ranked[], layers: number): LayerEntry[] {
   const inLayer = groupBy(found, ({ layer }) => layer);
   const entries: LayerEntry[] = [];
   for (let layer = 0; layer < layers; layer++) {

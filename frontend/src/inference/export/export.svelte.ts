@@ -1,6 +1,6 @@
 import type { ExportResult } from "../../../../backend/common/api/exports.ts";
 import type { ScoresEntry } from "../../../../backend/common/api/heads.ts";
-import { type Caller, post } from "../../api/client.ts";
+import { type CallOptions, post } from "../../api/client.ts";
 import { Answer, Reading } from "../../state/answer.svelte.ts";
 import { choice, json, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
@@ -54,7 +54,7 @@ class Exporting {
   /** Keeps to what would be written now; run in an effect of the page. */
   follow(): void {
     const { request } = this;
-    const ask = request && ((call: Caller) => post<ExportResult>("/api/exports", request, call));
+    const ask = request && ((call: CallOptions) => post<ExportResult>("/api/exports", request, call));
     this.written.follow(request, ask, { byHand: true });
   }
 

@@ -9,23 +9,23 @@ import type { SelectionRule } from "../../../../backend/common/words.ts";
 import { asKvHeads } from "../../components/head-choice/algebra.ts";
 import { emptyTable } from "../../components/head-grid/grid.ts";
 
-export const SOURCES = ["score", "heads", "hand", "library"] as const;
+export const MASK_SOURCES = ["score", "heads", "hand", "library"] as const;
 /** Origin of a mask: a rule over scores, the selected query heads, KV heads clicked one by one, or the library. */
-export type Source = (typeof SOURCES)[number];
+export type MaskSource = (typeof MASK_SOURCES)[number];
 
-export const EFFECTS = ["keep", "ablate"] as const;
+export const HEAD_USES = ["keep", "ablate"] as const;
 /** Use of selected heads: their KV heads keep everything and the others stream, or they are ablated. */
-export type Effect = (typeof EFFECTS)[number];
+export type HeadUse = (typeof HEAD_USES)[number];
 
 /** Everything that decides a mask. */
 export interface Choice {
-  readonly source: Source;
+  readonly source: MaskSource;
   /** Id of the score document; "" where there is none. */
   readonly scores: string;
   readonly metric: string;
   readonly rule: SelectionRule;
   readonly value: number;
-  readonly effect: Effect;
+  readonly effect: HeadUse;
   /** Query heads, LAYER.HEAD. */
   readonly heads: readonly string[];
   /** KV heads clicked, LAYER.KV. */
@@ -66,7 +66,7 @@ export function defaultTop({ layers, kvHeads }: Pick<HeadShape, "layers" | "kvHe
 }
 
 /** Result of so many KV heads, kept full: of `answered` questions, and the loss of their texts in nats a token. */
-export interface CurvePoint {
+export interface BudgetPoint {
   readonly kvHeads: number;
   readonly right: number;
   readonly loss: number;
@@ -77,11 +77,11 @@ export interface MaskCurve {
   readonly asked: number;
   readonly answered: number;
   readonly lengths: readonly number[];
-  readonly points: readonly CurvePoint[];
+  readonly points: readonly BudgetPoint[];
 }
 
 /** The curve of a mask that was searched for; undefined of any other. */
-export function curveOf(source: unknown): MaskCurve | undefined {
+export function searchCurve(source: unknown): MaskCurve | undefined {
   return (source as { search?: MaskCurve } | null)?.search;
 }
 
@@ -93,7 +93,7 @@ export function searchedMask(
   return masks.findLast(({ source, sink, recent }) => {
     const { probe, metric } = (source ?? {}) as { probe?: unknown; metric?: unknown };
     const same = probe === by.probe && metric === by.metric && sink === by.sink && recent === by.recent;
-    return same && curveOf(source) !== undefined;
+    return same && searchCurve(source) !== undefined;
   });
 }
 

@@ -3,7 +3,7 @@ import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { meaningOf } from "../../../../backend/common/heads/meaning.ts";
 import { kvTable, mainMetricName } from "../../../../backend/common/heads/metric.ts";
 import { SELECTION_RULES } from "../../../../backend/common/words.ts";
-import { type Caller, get, post, remove } from "../../api/client.ts";
+import { type CallOptions, deleteAt, get, post } from "../../api/client.ts";
 import { picked } from "../../components/head-choice/algebra.ts";
 import type { SelectMode } from "../../components/head-grid/grid.ts";
 import { Answer } from "../../state/answer.svelte.ts";
@@ -18,10 +18,10 @@ import {
   defaultScores,
   defaultTop,
   defaultWindow,
-  EFFECTS,
+  HEAD_USES,
+  MASK_SOURCES,
   type MaskAsk,
   maskFile,
-  SOURCES,
   searchedMask,
 } from "./choice.ts";
 
@@ -29,14 +29,14 @@ import {
 const byModel = Number.NaN;
 
 export const params = {
-  source: urlParam("mask-by", choiceOf(SOURCES, "score")),
+  source: urlParam("mask-by", choiceOf(MASK_SOURCES, "score")),
   scores: urlParam("mask-scores", text()),
   metric: urlParam("mask-metric", text()),
   rule: urlParam("mask-rule", choiceOf(SELECTION_RULES, "top")),
   top: urlParam("mask-top", number(byModel, { least: 0, whole: true })),
   quantile: urlParam("mask-quantile", number(0.75, { least: 0, most: 1 })),
   threshold: urlParam("mask-threshold", number(byModel)),
-  effect: urlParam("mask-effect", choiceOf(EFFECTS, "keep")),
+  effect: urlParam("mask-effect", choiceOf(HEAD_USES, "keep")),
   kvHeads: urlParam("mask-heads", heads()),
   library: urlParam("mask", text()),
   sink: urlParam("sink", number(byModel, { least: 0, whole: true })),
@@ -214,13 +214,13 @@ class MaskState {
 
   /** Takes a mask out of the library. @throws ApiError */
   async remove(id: string): Promise<void> {
-    await remove(`/api/masks/${id}`);
+    await deleteAt(`/api/masks/${id}`);
     this.#saved = new Map([...this.#saved].filter(([, saved]) => saved !== id));
     if (params.library.value === id) params.library.value = "";
   }
 }
 
-async function made(ask: Exclude<MaskAsk, { missing: string }>, call: Caller): Promise<HeadMask> {
+async function made(ask: Exclude<MaskAsk, { missing: string }>, call: CallOptions): Promise<HeadMask> {
   if ("read" in ask) return get<HeadMask>(`/api/masks/${ask.read}`, call);
   return (await post<{ mask: HeadMask }>("/api/masks", ask.post, call)).mask;
 }

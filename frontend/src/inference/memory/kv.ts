@@ -57,13 +57,13 @@ export function curveTokens(context: number, { sink, recent }: Split, points = 3
 }
 
 /** Both curves, in MB by tokens of context. */
-export interface Curves {
+export interface MemoryCurves {
   readonly tokens: readonly number[];
   readonly full: readonly number[];
   readonly masked: readonly number[];
 }
 
-export function curves(shape: KvShape, split: Split, context: number): Curves {
+export function curves(shape: KvShape, split: Split, context: number): MemoryCurves {
   const tokens = curveTokens(context, split);
   const megabytes = (of: Split) => tokens.map((n) => kvBytes(shape, of, n) / 1e6);
   return { tokens, full: megabytes(allFull(shape)), masked: megabytes(split) };

@@ -1,9 +1,9 @@
 import type { NeedleAnswer, NeedleTrial } from "../../../../backend/common/api/jobs.ts";
 import { plotText } from "../../../../backend/common/figures/text.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 import type { Table } from "../../components/card/files.ts";
 
-export type Side = "full" | "masked";
+export type CacheSide = "full" | "masked";
 
 /** Shares of right answers, one row a depth, one column a length. */
 export interface NeedleTable {
@@ -17,7 +17,7 @@ export interface NeedleTable {
 }
 
 /** The answers of one side by length and depth, both ascending. */
-export function needleTable(trials: readonly NeedleTrial[], side: Side): NeedleTable {
+export function needleTable(trials: readonly NeedleTrial[], side: CacheSide): NeedleTable {
   const lengths = ascending(trials.map(({ length }) => length));
   const depths = ascending(trials.map(({ depth }) => depth));
   const share = depths.map((depth) =>
@@ -36,7 +36,7 @@ export function cellTrials(trials: readonly NeedleTrial[], length: number, depth
 }
 
 /** The answers of each cell in one text, a line an answer, as a table [depths][lengths]; safe in plotly's hover. */
-export function answerWords(trials: readonly NeedleTrial[], side: Side): string[][] {
+export function answerWords(trials: readonly NeedleTrial[], side: CacheSide): string[][] {
   const { lengths, depths } = needleTable(trials, side);
   const plain = (text: string): string => plotText(text.replace(/\s+/g, " ").trim());
   return depths.map((depth) =>
@@ -48,7 +48,7 @@ export function answerWords(trials: readonly NeedleTrial[], side: Side): string[
   );
 }
 
-function answersOf(trials: readonly NeedleTrial[], side: Side): NeedleAnswer[] {
+function answersOf(trials: readonly NeedleTrial[], side: CacheSide): NeedleAnswer[] {
   return trials.flatMap((trial) => trial[side] ?? []);
 }
 

@@ -27,7 +27,7 @@ export const settings = {
 const PATIENCE = 90;
 
 /** A continuation, whole or on the way. */
-export interface Continuation {
+export interface GeneratedText {
   readonly tokens: readonly NewToken[];
   /** Once it has ended. */
   readonly result?: GenerateResult;
@@ -37,8 +37,8 @@ export interface Continuation {
 
 /** The same prompt continued with every head full and with the mask, one after the other so that the times are fair. */
 class Comparison {
-  readonly full = new Answer<Continuation>();
-  readonly masked = new Answer<Continuation>();
+  readonly full = new Answer<GeneratedText>();
+  readonly masked = new Answer<GeneratedText>();
   running = $state(false);
 
   /** The text is an example only where there is a tokenizer to read it. */
@@ -74,7 +74,7 @@ class Comparison {
     const digest = workspace.info.value?.digest;
     const { request } = this;
     const second = request && mask && withMask(request, mask);
-    const side = (answer: Answer<Continuation>, asked: GenerateRequest | undefined): void =>
+    const side = (answer: Answer<GeneratedText>, asked: GenerateRequest | undefined): void =>
       answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), {
         byHand: true,
         patience: PATIENCE,
@@ -111,7 +111,7 @@ function withMask(request: GenerateRequest, mask: HeadMask): GenerateRequest {
   return { ...request, mask, prefill: settings.prefill.value };
 }
 
-async function continued(request: GenerateRequest, call: Call<Continuation>): Promise<Continuation> {
+async function continued(request: GenerateRequest, call: Call<GeneratedText>): Promise<GeneratedText> {
   const { maxTokens = 0 } = request;
   call.update({ tokens: [], maxTokens });
   return { ...(await streamGeneration(request, call, (tokens) => call.update({ tokens, maxTokens }))), maxTokens };

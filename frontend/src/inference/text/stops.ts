@@ -24,7 +24,7 @@ export function stopFlag(stop: Stop): string {
 }
 
 /** The model's own stops, for people. */
-export function ownStops({ stops }: Pick<ModelInfo, "stops">): string {
+export function stopsText({ stops }: Pick<ModelInfo, "stops">): string {
   if (stops.length === 0) return "the model's files name nothing that ends it";
   const shown = ({ id, text }: (typeof stops)[number]): string => (id === undefined ? JSON.stringify(text) : text);
   return stops.map((stop) => `${shown(stop)} (${stop.sources.join(", ")})`).join(", ");

@@ -2,11 +2,11 @@ import { plotText } from "../../../../backend/common/figures/text.ts";
 import { formatHead, groupOf, type HeadShape, readHead } from "../../../../backend/common/heads/head.ts";
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
-import type { Figure } from "../../components/plot/figure.ts";
-import { signed, visible } from "../../format.ts";
+import type { PlotFigure } from "../../components/plot/figure.ts";
+import { signedNats, visible } from "../../format.ts";
 
 import type { Patched } from "../patching.svelte.ts";
-import { canMatter, type Found, ofKvHeads, rawOf, restored, scaleEnd, unionOfDiffer } from "./restored.ts";
+import { canMatter, ofKvHeads, rawOf, restoration, scaleEnd, type TablePlace, unionOfDiffer } from "./restoration.ts";
 
 /** A share of restoration for people: "83%". */
 export function shareText(share: number): string {
@@ -20,7 +20,7 @@ function positionTokens({ alignments: [first] }: Patched, position: number): str
 }
 
 /** Name of a place of the table: "18.6", "layer 4, position 5 ·Brown / ·Green". */
-export function placeName(patched: Patched, { layer, column }: Pick<Found, "layer" | "column">): string {
+export function placeName(patched: Patched, { layer, column }: Pick<TablePlace, "layer" | "column">): string {
   if (patched.by === "head") return `${ofKvHeads(patched.node) ? "KV " : ""}${layer}.${column}`;
   if (patched.by === "layer") return `layer ${layer}`;
   return `layer ${layer}, position ${column} ${positionTokens(patched, column)}`;
@@ -38,7 +38,7 @@ const NOTHING = 0.01;
 /** Why no path restores anything, and what to try; undefined where one does, or where no paths were patched. */
 export function nothingWords({ path, response }: Patched): string | undefined {
   if (path === undefined) return undefined;
-  const shares = restored(response).flat().filter(Number.isFinite);
+  const shares = restoration(response).flat().filter(Number.isFinite);
   if (shares.length === 0 || shares.some((share) => Math.abs(share) >= NOTHING)) return undefined;
   const why = {
     q: "Their queries stand at the end of the prompt, and what earlier heads write there is the same in both prompts, or does not decide.",
@@ -50,7 +50,7 @@ export function nothingWords({ path, response }: Patched): string | undefined {
 
 /** All numbers as a table. */
 export function patchedTable(patched: Patched): Table {
-  const shares = restored(patched.response);
+  const shares = restoration(patched.response);
   const column =
     patched.by === "head"
       ? ofKvHeads(patched.node)
@@ -68,8 +68,8 @@ export function patchedTable(patched: Patched): Table {
 }
 
 /** The table by position as a heatmap; places that can't matter are grey. @param layers of the model */
-export function positionFigure(patched: Patched, layers: number, locked: number | undefined): Figure {
-  const shares = restored(patched.response);
+export function positionFigure(patched: Patched, layers: number, locked: number | undefined): PlotFigure {
+  const shares = restoration(patched.response);
   const positions = shares[0]?.length ?? 0;
   const pair = { layers, positions, differ: unionOfDiffer(patched.alignments) };
   const places = Array.from({ length: positions }, (_, p) => p);
@@ -80,7 +80,7 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
     row.map((share, p) => {
       const place = `layer ${layer}, position ${p} ${tokens[p]}`;
       if (!can[layer]![p]) return `${place}<br>cannot matter: both runs are alike here, or nothing reads it`;
-      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`;
+      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`;
     }),
   );
   const common = { type: "heatmap", x: places, xgap: 1, ygap: 1, hoverinfo: "text", text: words };
@@ -120,8 +120,8 @@ function column(position: number): object {
 }
 
 /** The table by layer as bars. */
-export function layerFigure(patched: Patched): Figure {
-  const shares = restored(patched.response).map(([share]) => share!);
+export function layerFigure(patched: Patched): PlotFigure {
+  const shares = restoration(patched.response).map(([share]) => share!);
   return {
     data: [
       {
@@ -129,7 +129,7 @@ export function layerFigure(patched: Patched): Figure {
         x: shares.map((_, layer) => layer),
         y: shares,
         text: shares.map(
-          (share) => `restored ${shareText(share)}<br>logit difference ${signed(rawOf(share, patched.response))}`,
+          (share) => `restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`,
         ),
         textposition: "none",
         marker: { color: shares.map((share) => lineColour(share < 0 ? 0 : 1)) },

@@ -1,11 +1,11 @@
 import type { Definitions } from "../../../../backend/common/api/definitions.ts";
 import { emptyTable } from "../../components/head-grid/grid.ts";
-import { type Scale, scaleOf } from "../../components/head-metrics/scale.ts";
-import { type Curves, nearest } from "../curves/curves.ts";
-import { type Metric, measureParts } from "../curves/metrics.ts";
+import { type MetricScale, metricScale } from "../../components/head-metrics/scale.ts";
+import { type MetricCurves, nearestStep } from "../curves/curves.ts";
+import { measureParts, type RunMetric } from "../curves/metrics.ts";
 
 /** The heads' values of a metric at a step. */
-export interface HeadTable {
+export interface StepTable {
   /** Step at which they were measured, the nearest to the one that was asked for. */
   readonly step: number;
   /** [layers][heads]; NaN where there is none. */
@@ -13,9 +13,9 @@ export interface HeadTable {
 }
 
 /** The table of a metric's heads at the step measured nearest to `step`; undefined before anything was measured. */
-export function headTable(curves: Curves, { heads }: Metric, step: number): HeadTable | undefined {
+export function headTable(curves: MetricCurves, { heads }: RunMetric, step: number): StepTable | undefined {
   const measured = heads.map(({ name }) => curves.get(name)).find((curve) => curve !== undefined)?.steps ?? [];
-  const at = nearest(measured, step);
+  const at = nearestStep(measured, step);
   if (at === undefined) return undefined;
   const found = measured[at]!;
   const layers = Math.max(...heads.map(({ layer }) => layer)) + 1;
@@ -33,19 +33,19 @@ export function headTable(curves: Curves, { heads }: Metric, step: number): Head
  * @param known `even`: what a head that attends evenly has, by PROBE.METRIC
  */
 export function headScale(
-  curves: Curves,
-  { key, heads }: Metric,
+  curves: MetricCurves,
+  { key, heads }: RunMetric,
   {
     definitions,
     even = {},
   }: { readonly definitions: Definitions | undefined; readonly even?: Readonly<Record<string, number>> | undefined },
-): Scale {
+): MetricScale {
   const values = heads.map(({ name }) => (curves.get(name)?.values ?? []).map((value) => value ?? Number.NaN));
-  return scaleOf({ ...measureParts(key), chance: even[key] }, values, { own: false, definitions });
+  return metricScale({ ...measureParts(key), chance: even[key] }, values, { own: false, definitions });
 }
 
 /** The head with the largest value of a table, LAYER.HEAD. */
-export function bestOf({ values }: HeadTable): string {
+export function bestOf({ values }: StepTable): string {
   let best = { head: "0.0", value: -Infinity };
   values.forEach((row, layer) => {
     row.forEach((value, head) => {

@@ -1,6 +1,6 @@
 import type { ModelInfo } from "../../../../backend/common/api/models.ts";
 import type { Prompt } from "../../../../backend/common/api/prompts.ts";
-import { bytes, post } from "../../api/client.ts";
+import { getBytes, post } from "../../api/client.ts";
 import { readSafetensors } from "../../api/safetensors.ts";
 
 /** Most tokens of a prompt that is run at every checkpoint. */
@@ -18,7 +18,7 @@ export function exampleTokens({ d_vocab, n_ctx }: Pick<ModelInfo["config"], "d_v
  * Reads token ids with spaces or commas between them.
  * @returns what is wrong with them in words otherwise
  */
-export function readTokens(
+export function parseTokenIds(
   text: string,
   { d_vocab, n_ctx }: Pick<ModelInfo["config"], "d_vocab" | "n_ctx">,
 ): { tokens: number[] } | { problem: string } {
@@ -51,7 +51,7 @@ export async function checkpointPattern(
   signal: AbortSignal,
 ): Promise<CheckpointPattern> {
   const prompt = await post<Prompt>("/api/prompts", { model, tokens: ids }, signal);
-  const file = await bytes(`/api/prompts/${prompt.id}/patterns/${layer}?heads=${head}&dtype=f16`, signal);
+  const file = await getBytes(`/api/prompts/${prompt.id}/patterns/${layer}?heads=${head}&dtype=f16`, signal);
   const { data } = readSafetensors(file)[0]!;
   return { model, ids: prompt.ids, tokens: prompt.tokens, loss: prompt.loss, pattern: data };
 }

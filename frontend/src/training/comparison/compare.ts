@@ -3,8 +3,8 @@ import { parameterText } from "../../../../backend/common/command-line.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
 import { groupBy } from "../../components/head-grid/grid.ts";
 import { figure } from "../../format.ts";
-import { type Curves, curveOf, valueAt } from "../curves/curves.ts";
-import { type Metric, rises } from "../curves/metrics.ts";
+import { curveOf, type MetricCurves, valueAt } from "../curves/curves.ts";
+import { type RunMetric, rises } from "../curves/metrics.ts";
 
 /** A line of a plot and a column of a table: a run, or the runs of a group taken together. */
 export interface Series {
@@ -71,9 +71,9 @@ export interface ValueRow {
 
 /** The value measured last, or nearest to a step. */
 export function valueRows(
-  metrics: readonly Metric[],
+  metrics: readonly RunMetric[],
   series: readonly Series[],
-  curves: (run: string) => Curves | undefined,
+  curves: (run: string) => MetricCurves | undefined,
   step?: number,
 ): ValueRow[] {
   return metrics.map((metric) => {
@@ -105,9 +105,9 @@ export interface RiseRow {
 
 /** When the accuracies and the best heads' scores made half of their rise; metrics that rose in no series are left out. */
 export function riseRows(
-  metrics: readonly Metric[],
+  metrics: readonly RunMetric[],
   series: readonly Series[],
-  curves: (run: string) => Curves | undefined,
+  curves: (run: string) => MetricCurves | undefined,
 ): RiseRow[] {
   return metrics.filter(rises).flatMap((metric) => {
     const cells = series.map(({ runs }) => {

@@ -1,14 +1,14 @@
 import type { RunCurves } from "../../../../backend/common/api/runs.ts";
-import type { Metric } from "./metrics.ts";
+import type { RunMetric } from "./metrics.ts";
 
 /** A measurement over training: values at ascending steps, null where one was not a number. */
-export interface Curve {
+export interface MetricCurve {
   readonly steps: readonly number[];
   readonly values: readonly (number | null)[];
 }
 
 /** A run's measurements by name. */
-export type Curves = ReadonlyMap<string, Curve>;
+export type MetricCurves = ReadonlyMap<string, MetricCurve>;
 
 /** A measurement at a step. */
 export interface Measurement {
@@ -17,7 +17,7 @@ export interface Measurement {
 }
 
 /** The API's curves by name. */
-export function curvesOf(given: RunCurves): Curves {
+export function curvesOf(given: RunCurves): MetricCurves {
   return new Map(
     Object.entries(given).map(([name, points]) => [
       name,
@@ -27,7 +27,7 @@ export function curvesOf(given: RunCurves): Curves {
 }
 
 /** Curves with more measurements, in any order; one of a step that is there replaces it. */
-export function withMeasurements(curves: Curves, added: readonly Measurement[]): Curves {
+export function withMeasurements(curves: MetricCurves, added: readonly Measurement[]): MetricCurves {
   if (added.length === 0) return curves;
   const byName = new Map<string, [step: number, value: number | null][]>();
   for (const { step, values } of added)
@@ -43,12 +43,12 @@ export function withMeasurements(curves: Curves, added: readonly Measurement[]):
 }
 
 /** The best head's value at each step, and which head it is, LAYER.HEAD. */
-export interface BestHead extends Curve {
+export interface BestHead extends MetricCurve {
   readonly heads: readonly string[];
 }
 
 /** The largest value over a metric's heads at each step that any of them has. */
-export function bestHead(curves: Curves, { heads }: Metric): BestHead {
+export function bestHead(curves: MetricCurves, { heads }: RunMetric): BestHead {
   const best = new Map<number, { value: number | null; head: string }>();
   for (const { name, layer, head } of heads) {
     const { steps = [], values = [] } = curves.get(name) ?? {};
@@ -68,14 +68,17 @@ export function bestHead(curves: Curves, { heads }: Metric): BestHead {
 }
 
 /** A run's curve of a metric; of heads the best head's. Undefined where it was not measured. */
-export function curveOf(curves: Curves, metric: Metric): (Curve & { readonly heads?: readonly string[] }) | undefined {
+export function curveOf(
+  curves: MetricCurves,
+  metric: RunMetric,
+): (MetricCurve & { readonly heads?: readonly string[] }) | undefined {
   if (metric.heads.length === 0) return curves.get(metric.key);
   const best = bestHead(curves, metric);
   return best.steps.length === 0 ? undefined : best;
 }
 
 /** Index of the step nearest to a step: the earlier one of two as near, of Infinity the last one; undefined of none. */
-export function nearest(steps: readonly number[], step: number): number | undefined {
+export function nearestStep(steps: readonly number[], step: number): number | undefined {
   if (step === Infinity) return steps.length > 0 ? steps.length - 1 : undefined;
   let best: number | undefined;
   steps.forEach((each, i) => {
@@ -85,8 +88,8 @@ export function nearest(steps: readonly number[], step: number): number | undefi
 }
 
 /** The last value, or the one measured nearest to a step. */
-export function valueAt({ steps, values }: Curve, step?: number): number | null | undefined {
-  const at = step === undefined ? steps.length - 1 : nearest(steps, step);
+export function valueAt({ steps, values }: MetricCurve, step?: number): number | null | undefined {
+  const at = step === undefined ? steps.length - 1 : nearestStep(steps, step);
   return at === undefined ? undefined : values[at];
 }
 
@@ -94,7 +97,7 @@ export function valueAt({ steps, values }: Curve, step?: number): number | null 
  * Exponential moving average, corrected for its start so that the first values are not pulled to 0.
  * @param weight of what came before, from 0 (no smoothing) to below 1
  */
-export function smooth({ steps, values }: Curve, weight: number): Curve {
+export function smooth({ steps, values }: MetricCurve, weight: number): MetricCurve {
   if (weight === 0) return { steps, values };
   let sum = 0;
   let norm = 0;
@@ -110,13 +113,13 @@ export function smooth({ steps, values }: Curve, weight: number): Curve {
 }
 
 /** Mean of several curves and the range that they cover. */
-export interface Band extends Curve {
+export interface Band extends MetricCurve {
   readonly low: readonly (number | null)[];
   readonly high: readonly (number | null)[];
 }
 
 /** Mean and range at the steps where every curve was measured; null where any was not a number. */
-export function bandOf(curves: readonly Curve[]): Band {
+export function bandOf(curves: readonly MetricCurve[]): Band {
   const [first, ...others] = curves.map(
     ({ steps, values }) => new Map(steps.map((step, i) => [step, values[i] ?? null])),
   );

@@ -3,16 +3,16 @@ import type { PlotlyFigure } from "../../../../backend/common/figures/plotly.ts"
 import { plotTexts } from "../../../../backend/common/figures/text.ts";
 import { lineColour } from "../../colours.ts";
 import { type Level, levelShapes, verticalLine } from "../../components/plot/levels.ts";
-import type { Curve } from "./curves.ts";
+import type { MetricCurve } from "./curves.ts";
 
 /** A line of a panel. */
-export interface Line extends Curve {
+export interface Line extends MetricCurve {
   readonly name: string;
   /** Place in the order of colours; the theme has the colour when the line is drawn. */
   readonly colour: number;
   readonly dashed?: boolean;
   /** Drawn faint behind the lines: what was measured, where a line is smoothed. */
-  readonly raw?: Curve;
+  readonly raw?: MetricCurve;
   readonly low?: readonly (number | null)[];
   readonly high?: readonly (number | null)[];
   /** Said of each value on hover, such as the head it belongs to. */

@@ -1,7 +1,7 @@
 import { type HeadMeasurement, parseHeadMetric } from "../../../../backend/common/heads/head-metric.ts";
 
 /** A measurement of a run, for its plots: one of the model, or one of its heads. */
-export interface Metric {
+export interface RunMetric {
   /** A run's own name of it, or of a probe's heads PROBE.METRIC without the head. */
   readonly key: string;
   readonly title: string;
@@ -18,7 +18,7 @@ export interface NamedMeasurement extends HeadMeasurement {
 const KINDS = ["loss", "accuracy", "heads", "other"] as const;
 
 /** Words for each kind, as titles of panels and the units of their axes. */
-export const KIND_WORDS: Readonly<Record<Metric["kind"], { title: string; unit: string }>> = {
+export const KIND_WORDS: Readonly<Record<RunMetric["kind"], { title: string; unit: string }>> = {
   loss: { title: "Losses", unit: "loss" },
   accuracy: { title: "Accuracies", unit: "accuracy" },
   heads: { title: "Best heads", unit: "score" },
@@ -26,16 +26,16 @@ export const KIND_WORDS: Readonly<Record<Metric["kind"], { title: string; unit: 
 };
 
 /** Groups the names of measurements, of one run or several: losses, accuracies, heads by probe and metric, others. */
-export function metricsOf(names: Iterable<string>): Metric[] {
+export function metricsOf(names: Iterable<string>): RunMetric[] {
   const heads = new Map<string, NamedMeasurement[]>();
-  const plain: Metric[] = [];
+  const plain: RunMetric[] = [];
   for (const name of new Set(names)) {
     const head = parseHeadMetric(name);
     if (head === undefined) plain.push({ key: name, title: titleOf(name), kind: kindOf(name), heads: [] });
     else heads.set(head.measure, [...(heads.get(head.measure) ?? []), { ...head, name }]);
   }
   const measures = [...heads].map(
-    ([key, each]): Metric => ({
+    ([key, each]): RunMetric => ({
       key,
       title: `${measureTitle(key)}, best head`,
       kind: "heads",
@@ -43,16 +43,16 @@ export function metricsOf(names: Iterable<string>): Metric[] {
     }),
   );
   // The training loss comes before the losses of the evaluations.
-  const place = ({ key, kind }: Metric): string => `${KINDS.indexOf(kind)}${key === "loss" ? "" : `.${key}`}`;
+  const place = ({ key, kind }: RunMetric): string => `${KINDS.indexOf(kind)}${key === "loss" ? "" : `.${key}`}`;
   return [...plain, ...measures].sort((a, b) => place(a).localeCompare(place(b), "en", { numeric: true }));
 }
 
 /** Says whether a metric rises as an ability forms. */
-export function rises({ kind }: Pick<Metric, "kind">): boolean {
+export function rises({ kind }: Pick<RunMetric, "kind">): boolean {
   return kind === "accuracy" || kind === "heads";
 }
 
-function kindOf(name: string): Metric["kind"] {
+function kindOf(name: string): RunMetric["kind"] {
   if (name === "loss" || name.endsWith(".loss")) return "loss";
   return name.endsWith(".accuracy") ? "accuracy" : "other";
 }
@@ -74,7 +74,7 @@ export function measureTitle(measure: string): string {
 }
 
 /** The evaluation that a metric is measured on: "in-context" of "in-context.accuracy". */
-export function evaluationOf({ key, kind }: Metric): { name: string; what: "loss" | "accuracy" } | undefined {
+export function evaluationOf({ key, kind }: RunMetric): { name: string; what: "loss" | "accuracy" } | undefined {
   if (kind !== "loss" && kind !== "accuracy") return undefined;
   return key === "loss" ? undefined : { name: key.slice(0, -kind.length - 1), what: kind };
 }

@@ -2,16 +2,16 @@ import type { RunDetail } from "../../../../backend/common/api/runs.ts";
 import { halfOfRise } from "../../../../backend/common/rise.ts";
 import type { Level } from "../../components/plot/levels.ts";
 import type { Series } from "../comparison/compare.ts";
-import { bandOf, type Curve, type Curves, curveOf, smooth } from "./curves.ts";
+import { bandOf, curveOf, type MetricCurve, type MetricCurves, smooth } from "./curves.ts";
 import type { Line } from "./figure.ts";
-import { evaluationOf, KIND_WORDS, type Metric, measureTitle, rises } from "./metrics.ts";
+import { evaluationOf, KIND_WORDS, measureTitle, type RunMetric, rises } from "./metrics.ts";
 
 /** A panel of curves: of one series all metrics of a kind, of several one metric. */
 export interface Panel {
   readonly key: string;
   readonly title: string;
   readonly help: string;
-  readonly kind: Metric["kind"];
+  readonly kind: RunMetric["kind"];
   readonly lines: readonly Line[];
   readonly levels: readonly Level[];
   /** Steps at which lines have made half of their rise, of accuracies and scores. */
@@ -27,8 +27,8 @@ export interface Half {
 /** Curves and choices that panels are made of. */
 export interface PanelSource {
   readonly series: readonly Series[];
-  readonly metrics: readonly Metric[];
-  curves(run: string): Curves | undefined;
+  readonly metrics: readonly RunMetric[];
+  curves(run: string): MetricCurves | undefined;
   evaluations(run: string): RunDetail["evaluations"];
   /** Weight of the past, 0 for none. */
   readonly smoothing: number;
@@ -62,7 +62,7 @@ function halvesOf(panel: Omit<Panel, "halves">): Half[] {
   });
 }
 
-function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): Omit<Panel, "halves"> {
+function kindPanel(source: PanelSource, series: Series, kind: RunMetric["kind"]): Omit<Panel, "halves"> {
   const metrics = source.metrics.filter((metric) => metric.kind === kind);
   const lines = metrics.flatMap(
     (metric, n) => lineOf(source, series, metric, { name: shortName(metric), colour: n }) ?? [],
@@ -71,7 +71,7 @@ function kindPanel(source: PanelSource, series: Series, kind: Metric["kind"]): O
   return { key: kind, title: KIND_WORDS[kind].title, help, kind, lines, levels: levelsOf(source, [series], metrics) };
 }
 
-function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Omit<Panel, "halves"> {
+function everyHeadPanel(source: PanelSource, run: string, metric: RunMetric): Omit<Panel, "halves"> {
   const lines = metric.heads.flatMap(({ name, layer, head }, n) => {
     const curve = source.curves(run)?.get(name);
     if (curve === undefined) return [];
@@ -83,11 +83,11 @@ function everyHeadPanel(source: PanelSource, run: string, metric: Metric): Omit<
 }
 
 /** A metric's name where the panel says its kind. */
-function shortName({ title, kind }: Metric): string {
+function shortName({ title, kind }: RunMetric): string {
   return title.replace(kind === "heads" ? /, best head$/ : / (loss|accuracy)$/, "");
 }
 
-function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves"> {
+function metricPanel(source: PanelSource, metric: RunMetric): Omit<Panel, "halves"> {
   const { series } = source;
   return {
     key: metric.key,
@@ -103,7 +103,7 @@ function metricPanel(source: PanelSource, metric: Metric): Omit<Panel, "halves">
 function lineOf(
   source: PanelSource,
   series: Series,
-  metric: Metric,
+  metric: RunMetric,
   { name, colour }: Pick<Line, "name" | "colour">,
 ): Line | undefined {
   const curves = series.runs.flatMap((run) => {
@@ -121,13 +121,13 @@ function lineOf(
   return { ...common, ...smoothed(first, source.smoothing), ...(first.heads ? { notes: first.heads } : {}) };
 }
 
-function smoothed(curve: Curve, weight: number): Curve & { raw?: Curve } {
+function smoothed(curve: MetricCurve, weight: number): MetricCurve & { raw?: MetricCurve } {
   const { steps, values } = curve;
   return weight === 0 ? { steps, values } : { ...smooth(curve, weight), raw: { steps, values } };
 }
 
 /** Levels that guessing reaches, once for each value; where evaluations differ in it, with their names. */
-function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly Metric[]): Level[] {
+function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly RunMetric[]): Level[] {
   const names = new Map<string, Set<string>>();
   for (const metric of metrics) {
     const evaluation = evaluationOf(metric);
@@ -144,7 +144,7 @@ function levelsOf(source: PanelSource, series: readonly Series[], metrics: reado
   }));
 }
 
-function helpOf(source: PanelSource, series: readonly Series[], metric: Metric): string {
+function helpOf(source: PanelSource, series: readonly Series[], metric: RunMetric): string {
   const evaluation = evaluationOf(metric);
   const runs = series.flatMap((each) => each.runs);
   const title = evaluation && runs.map((run) => source.evaluations(run)?.[evaluation.name]?.title).find(Boolean);

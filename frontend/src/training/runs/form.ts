@@ -15,7 +15,7 @@ const MODEL: Readonly<Record<keyof ModelParams, true>> = {
 type TaskFlags = Pick<Definitions["tasks"][number], "flags" | "train">;
 
 /** All parameters of a run of a task. */
-export function flagsOf({ flags, train }: TaskFlags): readonly Flag[] {
+export function runFlags({ flags, train }: TaskFlags): readonly Flag[] {
   return [...flags, ...train];
 }
 
@@ -81,7 +81,7 @@ export function readSeeds(text: string): { seeds: number[] } | { problem: string
 }
 
 /** The body of POST /api/runs. */
-export function trainRequest({ task, params, probes }: Draft, seeds: readonly number[]): TrainRequest {
+export function draftRequest({ task, params, probes }: Draft, seeds: readonly number[]): TrainRequest {
   return { task, params, seeds, ...(probes === undefined ? {} : { probes }) };
 }
 

@@ -1,6 +1,6 @@
 import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
 import type { RunSummary, TrainRequest } from "../../../../backend/common/api/runs.ts";
-import { post, remove } from "../../api/client.ts";
+import { deleteAt, post } from "../../api/client.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
 import { runsData } from "../runs.svelte.ts";
 
@@ -22,7 +22,7 @@ export function resumeRun(id: string): Promise<Started> {
 
 /** Removes a run with its curves and checkpoints. @throws ApiError */
 export async function removeRun(id: string): Promise<void> {
-  await remove(`/api/runs/${encodeURIComponent(id)}`);
+  await deleteAt(`/api/runs/${encodeURIComponent(id)}`);
   workspace.runs.change((runs) => runs.filter((run) => run.id !== id));
   runsData.forget(id);
 }

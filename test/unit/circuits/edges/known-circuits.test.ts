@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { findCircuit } from "../../../../backend/circuits/edges/find-circuit.ts";
+import { SCORERS, type ScoringMethod } from "../../../../backend/circuits/edges/methods/index.ts";
 import { runCircuit } from "../../../../backend/circuits/edges/run-circuit.ts";
-import { CIRCUIT_METHODS } from "../../../../backend/common/words.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { KNOWN_CIRCUITS, rocArea } from "../../../helpers/known-circuits/circuits.ts";
 
@@ -26,11 +26,18 @@ describe.each(KNOWN_CIRCUITS)("the circuit that was written by hand: $name", ({ 
     model.dispose();
   });
 
-  it.each(CIRCUIT_METHODS)("is found by %s", async (method) => {
+  it.each(Object.keys(SCORERS) as ScoringMethod[])("is found by %s", async (method) => {
     const model = make();
     const circuit = await findCircuit(model, { pairs, method });
     const scores = new Map(circuit.edges.map(({ from, to, score }) => [`${from} -> ${to}`, Math.abs(score)]));
     expect(rocArea(scores, edges)).toBeGreaterThan(0.98);
+    model.dispose();
+  });
+
+  it.each(["logit-diff", "kl"] as const)("is what acdc leaves by %s", async (metric) => {
+    const model = make();
+    const circuit = await findCircuit(model, { pairs, method: "acdc", metric, params: { threshold: 0.1 } });
+    expect(circuit.edges.map(({ from, to }) => `${from} -> ${to}`).toSorted()).toEqual([...edges].toSorted());
     model.dispose();
   });
 });

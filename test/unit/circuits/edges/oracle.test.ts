@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { findCircuit } from "../../../../backend/circuits/edges/find-circuit.ts";
 import { circuitCurve, runCircuit } from "../../../../backend/circuits/edges/run-circuit.ts";
-import { CIRCUIT_METHODS, EDGE_GROUPS } from "../../../../backend/common/words.ts";
+import { EDGE_GROUPS } from "../../../../backend/common/words.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { circuitOracle, FAMILIES, loadFamily } from "../../../helpers/oracles/circuits.ts";
+import { circuitOracle, FAMILIES, loadFamily, ORACLE_METHODS } from "../../../helpers/oracles/circuits.ts";
 
 const TOLERANCE = 2e-4;
 
@@ -26,7 +26,7 @@ describe.each(FAMILIES)("edges of the family %s are PyTorch's", (name) => {
     model = await loadFamily(name);
   });
 
-  it.each(CIRCUIT_METHODS)("by %s", async (method) => {
+  it.each(ORACLE_METHODS)("by %s", async (method) => {
     // Means over several pairs are the same code in every family, and gradients at their lengths take seconds to compile.
     const several = method === "exact" || name === "llama-gqa";
     const { pairs: own, clean, corrupt, total, scores, totals } = oracle.edges.at(several ? -1 : 0)!;

@@ -115,7 +115,9 @@ describe.each(CASES)("with $name", ({ config, facts = () => ({ waves: waves(8) }
       for (const d of [0, 17]) {
         const expected = derivativeInFloat64(model, tokens, tokens[position]! * d_model + d, facts);
         const gradientThere = found[position * d_model + d]! * embed_scale;
-        expect(relativeError(expected, gradientThere), `${position}, ${d}`).toBeLessThan(1e-4);
+        // Without norms the logits are large, and float32 has fewer digits to tell them apart.
+        const limit = model.config.normalization_type === null ? 1e-3 : 1e-4;
+        expect(relativeError(expected, gradientThere), `${position}, ${d}`).toBeLessThan(limit);
       }
     gradients.dispose();
     model.dispose();

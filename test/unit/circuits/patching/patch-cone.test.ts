@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from "vitest";
 import { patch } from "../../../../backend/circuits/patching/patch.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { canMatter } from "../../../../frontend/src/patching/result/restored.ts";
+import { canMatter } from "../../../../frontend/src/patching/result/restoration.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 let model: Model;

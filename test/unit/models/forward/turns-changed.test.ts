@@ -74,10 +74,10 @@ describe("the same numbers in turns", () => {
   );
 
   const paths = [
-    { form: "direct", through: "q" },
-    { form: "mlps", through: "k" },
+    { mlps: "frozen", through: "q" },
+    { mlps: "recomputed", through: "k" },
   ] as const;
-  it.each(paths)("path patching, $form, through $through", (path) =>
+  it.each(paths)("path patching, $mlps, through $through", (path) =>
     expectSame(async (turn) => {
       const into = [{ layer: 1, head: 3 }];
       const { clean, corrupt, patched } = await patchPaths(model, { pairs: [pair], into, ...path, ...turn });

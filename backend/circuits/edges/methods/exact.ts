@@ -1,23 +1,27 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { forward } from "../../models/forward/forward.ts";
-import type { Model } from "../../models/model.ts";
-import { gatherRows } from "../../runtime/ops.ts";
-import { tf } from "../../runtime/tf.ts";
-import { evenBatches, type Interrupts } from "../batches.ts";
-import { logitDifference, logitsOf } from "../loss.ts";
-import type { TokenPair } from "../pairs.ts";
-import type { Destination, EdgeGraph } from "./graph.ts";
-import { HEAD_INPUTS } from "./graph.ts";
-import { rotationsOf, SplitLayer } from "./layer-stages.ts";
-import type { SourceRun } from "./source-run.ts";
+import { forward } from "../../../models/forward/forward.ts";
+import type { Model } from "../../../models/model.ts";
+import { gatherRows } from "../../../runtime/ops.ts";
+import { tf } from "../../../runtime/tf.ts";
+import { evenBatches, type Interrupts } from "../../batches.ts";
+import { streamLogits } from "../../loss.ts";
+import { pairMeasure } from "../../metrics/measure.ts";
+import type { TokenPair } from "../../pairs.ts";
+import type { Destination, EdgeGraph } from "../graph.ts";
+import { HEAD_INPUTS } from "../graph.ts";
+import { rotationsOf, SplitLayer } from "../layer-stages.ts";
+import { runSources, type SourceRun } from "../source-run.ts";
+import type { EdgeWork, PairBatch, PairScores } from "./batch.ts";
 
 /** A pair's two whole runs, taken apart. */
-export interface SplitPair {
+interface SplitPair {
   readonly model: Model;
   readonly graph: EdgeGraph;
   readonly pair: TokenPair;
   readonly clean: SourceRun;
   readonly corrupt: SourceRun;
+  /** The metric of runs. @param logits at the last position [rows, 1, outputs] @returns one a row */
+  measure(logits: Tensor): number[];
 }
 
 /** Bytes of the copies of the stream that heads of one batch read. */
@@ -32,13 +36,38 @@ interface EdgeEnds {
   destination: Destination;
 }
 
+/** Exact scores on a batch of one pair. */
+export async function exactScores({ model, graph, pairs, metric }: PairBatch, work: EdgeWork): Promise<PairScores> {
+  const pair = pairs[0]!;
+  const clean = await runSources(model, pair, "clean", work);
+  try {
+    const corrupt = await runSources(model, pair, "corrupt", work);
+    try {
+      const onEdges = (done: number): void => work.onShare(done / work.edges.length);
+      const measure = pairMeasure(metric, pair, clean.logits);
+      const split = { model, graph, pair, clean, corrupt, measure };
+      const scores = await exactEffects(split, work.edges, { ...work, onEdges });
+      return {
+        clean: measure(clean.logits)[0]!,
+        corrupt: measure(corrupt.logits)[0]!,
+        differences: { clean: clean.difference, corrupt: corrupt.difference },
+        scores,
+      };
+    } finally {
+      corrupt.dispose();
+    }
+  } finally {
+    clean.dispose();
+  }
+}
+
 /**
  * The metric with one edge alone corrupted, less the clean metric, by edge. Up to the edge's destination that run is the clean one,
  * and behind it nothing is patched: the edges into a layer are rows of a batch that starts there.
  * @param edges numbers of the edges
  * @param onEdges called with the number of edges done
  */
-export async function exactEffects(
+async function exactEffects(
   split: SplitPair,
   edges: readonly number[],
   { onLayer, turn, onEdges }: Interrupts & { onEdges: (done: number) => void },
@@ -51,6 +80,7 @@ export async function exactEffects(
     return { place, source: graph.sources.indexOf(source), destination };
   });
   const effects = new Float64Array(edges.length);
+  const [whole] = split.measure(clean.logits);
   const differences = sourceDifferences(split); // [sources, positions * d_model]
   const rotations = rotationsOf(model, T);
   let done = 0;
@@ -63,7 +93,7 @@ export async function exactEffects(
         const rows = Array.from({ length: size }, (_, i) => part[Math.min(first + i, part.length - 1)]!);
         const metrics = run(rows);
         rows.slice(0, count).forEach(({ place }, i) => {
-          effects[place] = metrics[i]! - clean.metric;
+          effects[place] = metrics[i]! - whole!;
         });
         done += count;
         onEdges(done);
@@ -99,7 +129,7 @@ export async function exactEffects(
 }
 
 /** Corrupt less clean output of every source [sources, positions * d_model]. */
-export function sourceDifferences({ clean, corrupt }: Pick<SplitPair, "clean" | "corrupt">): Tensor {
+function sourceDifferences({ clean, corrupt }: Pick<SplitPair, "clean" | "corrupt">): Tensor {
   return tf.tidy(() => {
     const flat = (x: Tensor, sources: number): Tensor => tf.reshape(x, [sources, -1]);
     const parts = clean.heads.flatMap((heads, l) => {
@@ -148,12 +178,12 @@ function throughMlp({ clean }: SplitPair, own: SplitLayer, layer: number, { rows
 }
 
 /** Metrics of runs that go on behind a layer from the clean stream and what `change` makes it differ by. */
-function metricsBehind({ model, pair, clean }: SplitPair, layer: number, change: () => Tensor): number[] {
+function metricsBehind({ model, pair, clean, measure }: SplitPair, layer: number, change: () => Tensor): number[] {
   const [, T, d_model] = clean.end.shape as [number, number, number];
   const resid = tf.tidy(() => tf.add(tf.reshape(change(), [-1, T, d_model]), clean.pre[layer + 1] ?? clean.end));
   try {
     const { logits, dispose } = forward(model, { resid, startLayer: layer + 1, logitsAt: [pair.clean.length - 1] });
-    const metrics = logitDifference(logits!, pair);
+    const metrics = measure(logits!);
     dispose();
     return metrics;
   } finally {
@@ -162,12 +192,12 @@ function metricsBehind({ model, pair, clean }: SplitPair, layer: number, change:
 }
 
 /** Metrics of runs whose last stream alone differs from the clean one, by `change` [rows, positions * d_model]. */
-function metricsAtEnd({ model, pair, clean }: SplitPair, change: () => Tensor): number[] {
+function metricsAtEnd({ model, pair, clean, measure }: SplitPair, change: () => Tensor): number[] {
   return tf.tidy(() => {
     const [, T, d_model] = clean.end.shape as [number, number, number];
     const last = pair.clean.length - 1;
     const whole = tf.add(tf.reshape(change(), [-1, T, d_model]), clean.end);
     const streams = tf.reshape(tf.slice(whole, [0, last, 0], [-1, 1, -1]), [-1, d_model]);
-    return logitDifference(tf.expandDims(logitsOf(model, streams), 1), pair);
+    return measure(tf.expandDims(streamLogits(model, streams), 1));
   });
 }

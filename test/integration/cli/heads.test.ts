@@ -2,11 +2,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { HeadWeights } from "../../backend/circuits/weights/head-weights.ts";
-import { readScores } from "../../backend/heads/files.ts";
-import { encodeSafetensors, readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
-import { buildCli, type CliRun } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import type { HeadWeights } from "../../../backend/circuits/weights/head-weights.ts";
+import { readScores } from "../../../backend/heads/files.ts";
+import { encodeSafetensors, readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
+import { buildCli, type CliRun } from "../../helpers/cli.ts";
+import { saveDictionary } from "../../helpers/formats/dictionary.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -199,5 +200,61 @@ describe("linear-probe", () => {
     expectLine(await headscope([...probed, "--test", "1"]), 2, /test cannot be 1/);
     await writeFile(path, JSON.stringify([...examples, { tokens: [1] }]));
     expectLine(await headscope(probed), 1, /examples\.json: case 20: label is missing/);
+  });
+});
+
+describe("features", () => {
+  const identity = Array.from({ length: 32 }, (_, f) => Array.from({ length: 32 }, (_, d) => (d === f ? 1 : 0)));
+
+  test("are printed by position, and taken out", async () => {
+    const [dictionary, rows] = [await mkdtemp(join(folder, "sae-")), join(folder, "rows.json")];
+    await saveDictionary(dictionary, { hook: "blocks.0.hook_resid_post", W_enc: identity, W_dec: identity });
+    await writeFile(rows, "[[3, 1, 4, 1, 5], [2, 7, 1]]");
+    const read = ["features", "--model", GQA, "--dictionary", dictionary, "--tokens-file", rows];
+    const plain = JSON.parse((await headscope([...read, "--json", "--top", "3"])).stdout);
+    expect(plain).toMatchObject({ hook: "blocks.0.hook_resid_post", dictionary: { architecture: "standard", features: 32, trainedOn: "random" } }); // biome-ignore format: one line
+    expect(plain.rows.map((row: unknown[]) => row.length)).toEqual([5, 3]);
+    expect(plain.largest).toHaveLength(3);
+    expect(plain.ablated).toBeUndefined();
+    const { feature } = plain.largest[0];
+    const { stdout } = await headscope([...read, "--json", "--ablate", `${feature},0`, "--scale", "-1"]);
+    const { ablated } = JSON.parse(stdout);
+    expect(ablated).toMatchObject({ features: [feature, 0], scale: -1 });
+    expect(ablated.changed.loss).not.toBeCloseTo(ablated.clean.loss, 4);
+    expect((await headscope([...read, "--ablate", "3"])).stdout).toContain("without 3");
+    expectLine(await headscope([...read, "--ablate", "32"]), 2, /no feature 32/);
+    expectLine(await headscope([...read, "--scale", "2"]), 2, /--ablate/);
+    expectLine(await headscope([...read, "--at", "blocks.1.hook_resid_post"]), 1, /is a dictionary of blocks\.0/);
+    await saveDictionary(dictionary, { W_enc: [[1]], W_dec: [[1]], hook: "blocks.0.hook_resid_post" });
+    expectLine(await headscope(read), 1, /reads 1 numbers/);
+    expectLine(await headscope(read.with(4, folder)), 1, /cfg\.json/);
+  });
+});
+
+describe("icv", () => {
+  test("writes interventions that other commands take", async () => {
+    const [examples, rows, out] = ["demonstrations.json", "rows.json", "vectors.json"].map((name) => join(folder, name)); // biome-ignore format: one line
+    await writeFile(examples!, JSON.stringify([{ source: [3, 1, 4], target: [9, 2, 6, 5] }, { source: [8, 8], target: [8, 9] }])); // biome-ignore format: one line
+    await writeFile(rows!, "[[3, 1, 4, 1, 5], [2, 7, 1]]");
+    const made = ["icv", "--model", GQA, "--examples-file", examples!, "--strength", "0.5"];
+    const run = await headscope([...made, "--tokens-file", rows!, "--out", out!, "--json"]);
+    const document = JSON.parse(run.stdout);
+    expect(document).toMatchObject({ examples: 2, strength: 0.5 });
+    expect(document.layers.map(({ vector }: { vector: unknown[] }) => vector.length)).toEqual([32, 32]);
+    const again = await headscope([
+      "ablate",
+      "--model",
+      GQA,
+      "--tokens-file",
+      rows!,
+      "--interventions",
+      out!,
+      "--json",
+    ]);
+    expect(JSON.parse(again.stdout).changed.loss).toBeCloseTo(document.effect.changed.loss, 6);
+    expect((await headscope([...made, "--layers", "1"])).stdout).toContain("from 2 examples");
+    expectLine(await headscope([...made, "--layers", "2"]), 2, /no layer 2/);
+    await writeFile(examples!, JSON.stringify([{ source: [3], target: [3] }]));
+    expectLine(await headscope(made), 1, /demonstrations\.json: case 0: source and target/);
   });
 });

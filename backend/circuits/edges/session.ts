@@ -1,20 +1,29 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { METRICS } from "../../common/metrics.ts";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn } from "../../runtime/turn.ts";
-import { circuitsPerBatch, type EdgeSet, runCircuits } from "../edges/assembled-run.ts";
-import { EdgeGraph } from "../edges/graph.ts";
-import { checkRoom } from "../edges/room.ts";
-import type { CircuitWork } from "../edges/run-circuit.ts";
-import { runSources, type SourceRun } from "../edges/source-run.ts";
+import { pairMeasure } from "../metrics/measure.ts";
 import { type TokenPair, tokenPairs } from "../pairs.ts";
+import { circuitsPerBatch, type EdgeSet, type PairRuns, runCircuits } from "./assembled-run.ts";
+import { EdgeGraph } from "./graph.ts";
+import { checkRoom, runSources } from "./source-run.ts";
+import type { CircuitWork } from "./work.ts";
+
+/** A value of a pair's two whole runs. */
+interface Sides {
+  clean: number;
+  corrupt: number;
+}
 
 /** A pair whose whole runs are held. */
 interface HeldPair {
-  readonly pair: TokenPair;
-  readonly clean: number;
-  readonly cleanEmbed: Tensor;
-  readonly corrupt: SourceRun;
+  readonly runs: PairRuns;
+  readonly metrics: Sides;
+  /** logit(answer) - logit(wrong), whatever is measured. */
+  readonly differences: Sides;
+  /** Of the clean run [1, 1, outputs]. */
+  readonly cleanLogits: Tensor;
 }
 
 /** Manners of some of a session's runs; those left out are the session's own. */
@@ -52,23 +61,28 @@ export class CircuitSession {
   }
 
   /** Metrics of the whole runs, by pair. */
-  get whole(): { clean: number; corrupt: number }[] {
-    return this.#pairs.map(({ clean, corrupt }) => ({ clean, corrupt: corrupt.metric }));
+  get whole(): Sides[] {
+    return this.#pairs.map(({ metrics }) => metrics);
+  }
+
+  /** Logit differences of the whole runs, by pair, for the doubts about them. */
+  get differences(): Sides[] {
+    return this.#pairs.map(({ differences }) => differences);
   }
 
   /** Bytes of what is held. */
   get bytes(): number {
-    return this.#pairs.reduce((sum, { cleanEmbed, corrupt }) => sum + 4 * cleanEmbed.size + corrupt.bytes, 0);
+    const own = ({ runs, cleanLogits }: HeldPair): number =>
+      4 * (runs.cleanEmbed.size + cleanLogits.size) + runs.corrupt.bytes;
+    return this.#pairs.reduce((sum, pair) => sum + own(pair), 0);
   }
 
   /** Metrics of circuits. @returns [circuits][pairs] */
   async run(circuits: readonly EdgeSet[], manner: RunManner = {}): Promise<number[][]> {
-    const { model, graph } = this;
     const { signal = this.#work.signal, turn = this.#work.turn, onCircuits } = manner;
     const metrics: number[][] = circuits.map(() => []);
     let done = 0;
-    for (const { pair, cleanEmbed, corrupt } of this.#pairs) {
-      const runs = { model, graph, pair, cleanEmbed, corrupt };
+    for (const { runs } of this.#pairs) {
       const size = circuitsPerBatch(runs);
       for (let first = 0; first < circuits.length; first += size) {
         const part = circuits.slice(first, first + size);
@@ -85,9 +99,9 @@ export class CircuitSession {
   }
 
   dispose(): void {
-    for (const { cleanEmbed, corrupt } of this.#pairs.splice(0)) {
-      cleanEmbed.dispose();
-      corrupt.dispose();
+    for (const { runs, cleanLogits } of this.#pairs.splice(0)) {
+      tf.dispose([runs.cleanEmbed, cleanLogits]);
+      runs.corrupt.dispose();
     }
   }
 
@@ -101,14 +115,21 @@ export class CircuitSession {
   }
 
   async #hold(pair: TokenPair): Promise<void> {
-    const clean = await runSources(this.model, pair, "clean", this.#interrupts);
-    const cleanEmbed = tf.clone(clean.pre[0]!);
+    const { model, graph } = this;
+    const clean = await runSources(model, pair, "clean", this.#interrupts);
+    const [cleanEmbed, cleanLogits] = [tf.clone(clean.pre[0]!), tf.clone(clean.logits)];
     clean.dispose();
     try {
-      const corrupt = await runSources(this.model, pair, "corrupt", this.#interrupts);
-      this.#pairs.push({ pair, clean: clean.metric, cleanEmbed, corrupt });
+      const corrupt = await runSources(model, pair, "corrupt", this.#interrupts);
+      const measure = pairMeasure(this.#work.metric ?? METRICS[0], pair, cleanLogits);
+      this.#pairs.push({
+        runs: { model, graph, pair, cleanEmbed, corrupt, measure },
+        metrics: { clean: measure(cleanLogits)[0]!, corrupt: measure(corrupt.logits)[0]! },
+        differences: { clean: clean.difference, corrupt: corrupt.difference },
+        cleanLogits,
+      });
     } catch (error) {
-      cleanEmbed.dispose();
+      tf.dispose([cleanEmbed, cleanLogits]);
       throw error;
     }
     await this.#between();

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { initBackend } from "../../backend/runtime/backend.ts";
-import type { CliRun } from "../helpers/cli.ts";
-import { headscope } from "../helpers/headscope.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
+import type { CliRun } from "../../helpers/cli.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
@@ -178,7 +178,7 @@ describe("patch", () => {
 
   test.each([
     ["the option of old", ["--into", "1.1", "--through", "k", "--form", "mlps"], 2, /unknown option "--form"/],
-    ["heads without an input", ["--into", "1.1"], 2, /no input of the receiving heads is named; give `through`/],
+    ["heads without an input", ["--into", "1.1"], 2, /path patching into heads needs --through/],
     ["a path without receivers", ["--through", "k"], 2, /needs --into/],
     [
       "a sender behind its receiver",

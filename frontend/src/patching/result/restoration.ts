@@ -1,6 +1,6 @@
 import type { PairAlignment, PatchResponse } from "../../../../backend/common/api/patching.ts";
 import type { PatchNode, PatchPlace } from "../../../../backend/common/patching.ts";
-import { counted } from "../../../../backend/common/plural.ts";
+import { counted } from "../../../../backend/common/text.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */
 const WITH_HEADS: readonly PatchNode[] = ["z", "q", "k", "v", "pattern"];
@@ -19,7 +19,7 @@ export function ofKvHeads(node: PatchNode): boolean {
  * The share of the clean prompt's logit difference that each place brings back: 0 as in the corrupt run, 1 as in the clean one.
  * NaN everywhere where the two runs do not differ.
  */
-export function restored({
+export function restoration({
   clean,
   corrupt,
   patched,
@@ -35,7 +35,7 @@ export function rawOf(share: number, { clean, corrupt }: Pick<PatchResponse, "cl
 }
 
 /** A place of the table. */
-export interface Found {
+export interface TablePlace {
   readonly layer: number;
   /** Head, position, or 0. */
   readonly column: number;
@@ -43,7 +43,7 @@ export interface Found {
 }
 
 /** The places that move the logit difference furthest, either way; ties to the earlier layer, then column. */
-export function strongest(table: readonly (readonly number[])[], count: number): Found[] {
+export function strongestPlaces(table: readonly (readonly number[])[], count: number): TablePlace[] {
   return table
     .flatMap((row, layer) => row.map((share, column) => ({ layer, column, share })))
     .filter(({ share }) => Number.isFinite(share))

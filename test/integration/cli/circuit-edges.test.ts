@@ -2,16 +2,16 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PrunedCircuit } from "../../backend/circuits/evaluation/prune.ts";
+import type { PrunedCircuit } from "../../../backend/circuits/evaluation/prune.ts";
 import type {
   Circuit,
   CircuitComparison,
   CircuitCurve,
   CircuitEvaluation,
   CircuitRunResult,
-} from "../../backend/common/api/circuits.ts";
-import { initBackend } from "../../backend/runtime/backend.ts";
-import { headscope } from "../helpers/headscope.ts";
+} from "../../../backend/common/api/circuits.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
+import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
@@ -73,6 +73,38 @@ describe("circuit find and circuit run", () => {
     expect(found.edges).toHaveLength(4);
   });
 
+  test("measure by another metric, which the file names and a run of it goes by", async () => {
+    const out = join(folder, "loss.json");
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--metric", "loss"];
+    const found = await json<Circuit>([...find, "--edges", "3", "--out", out]);
+    expect(found.metric).toBe("loss");
+    expect(found.clean).toBeLessThan(found.corrupt);
+    const run = ["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", out];
+    const own = await json<CircuitRunResult>(run);
+    expect(own).toMatchObject({ clean: found.clean, corrupt: found.corrupt });
+    expect(await json<CircuitRunResult>([...run, "--metric", "logit-diff"])).not.toMatchObject({ clean: found.clean });
+    const { stdout } = await headscope(run);
+    expect(stdout).toMatch(/loss \d/);
+  });
+
+  test("remove edges by acdc, and score whole nodes", async () => {
+    const find = ["circuit", "find", ...MODEL, "--pair-file", pair];
+    const removed = await json<Circuit>([...find, "--method", "acdc", "--param", "threshold=0.5"]);
+    expect(removed.params).toEqual({ threshold: 0.5 });
+    expect(removed.edges.map(({ from, to }) => `${from} -> ${to}`).toSorted()).toEqual([
+      "a0.h0 -> a1.h1<k>",
+      "a1.h1 -> logits",
+      "embed -> a0.h0<v>",
+    ]);
+    const nodes = [...find, "--method", "exact", "--level", "node", "--nodes", "2"];
+    const found = await json<Circuit>(nodes);
+    expect(found.nodes?.map(({ node }) => node).toSorted()).toEqual(["a0.h0", "a1.h1"]);
+    const { stdout } = await headscope(nodes);
+    expect(stdout).toMatch(/2 nodes by exact/);
+    const refused = await headscope([...nodes, "--edges", "3"]);
+    expect(refused.code).toBe(2);
+  });
+
   test("warns of a clean prompt that does not prefer its answer, with the numbers", async () => {
     const swapped = await file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
     const { notes } = await json<CircuitRunResult>([
@@ -96,14 +128,17 @@ describe("circuit find and circuit run", () => {
   });
 
   test.each([
-    ["an unknown method", ["--method", "acdc"], /--method cannot be "acdc"/],
+    ["an unknown method", ["--method", "sp"], /--method cannot be "sp"/],
     [
       "a parameter of another method",
       ["--method", "eap", "--param", "steps=5"],
       /unknown parameter "steps" of method eap/,
     ],
     ["no steps", ["--method", "eap-ig", "--param", "steps=0"], /steps.*cannot be "0"/],
+    ["no threshold", ["--method", "acdc", "--param", "threshold=0"], /threshold.*cannot be "0"/],
     ["no edges", ["--method", "eap", "--edges", "0"], /--edges cannot be "0"/],
+    ["an unknown metric", ["--method", "eap", "--metric", "f1"], /--metric cannot be "f1"/],
+    ["kl from one gradient", ["--method", "eap", "--metric", "kl"], /gradient of kl is 0/],
   ])("refuse %s with exit code 2, and leave nothing behind", async (_, args, line) => {
     const out = join(folder, "nothing.json");
     const run = await headscope(["circuit", "find", ...MODEL, "--pair-file", pair, ...args, "--out", out]);
