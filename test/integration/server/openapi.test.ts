@@ -53,7 +53,7 @@ describe("the schemas are those of the server", () => {
     [
       "/api/circuits",
       () => ({ model: "toy-induction", pairs: [pair], method: "eap", edges: 5 }),
-      { model: "toy-induction", pairs: [pair], method: "acdc", edges: 5 },
+      { model: "toy-induction", pairs: [pair], method: "guess", edges: 5 },
     ],
     [
       "/api/circuit-runs",
