@@ -6,7 +6,7 @@ import { expect } from "vitest";
  * as users' runs do.
  */
 const UNCOMPILED = [
-  /\/test\/unit\/(circuits|docs|exports|heads|hooks|jobs|probes|server|store|workers)\//,
+  /\/test\/unit\/(circuits|docs|heads|hooks|jobs|probes|server|store|workers)\//,
   /\/test\/unit\/models\/(backward|families|sources|weights|stops)/,
   /\/test\/integration\/(server|workers|cli\/(?!start))/,
   /\/test\/attacks\//,
