@@ -256,7 +256,8 @@ class Running {
     try {
       this.#missed = 0;
       this.#current.set(current.id, current);
-      this.#watch ??= setInterval(() => this.#look(), this.#silence / LOOKS);
+      // The child keeps this process alive, not the look at it.
+      this.#watch ??= setInterval(() => this.#look(), this.#silence / LOOKS).unref();
       this.#send(header, body);
       signal?.addEventListener("abort", stop, { once: true });
       const outcome = await promise;

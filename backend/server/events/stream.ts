@@ -17,7 +17,8 @@ export class EventStream {
       "x-accel-buffering": "no",
     });
     response.flushHeaders();
-    this.#beat = setInterval(() => this.#write(":\n\n"), limits.heartbeatMs);
+    // The connection keeps the server alive, not its heartbeat.
+    this.#beat = setInterval(() => this.#write(":\n\n"), limits.heartbeatMs).unref();
     response.on("close", () => clearInterval(this.#beat));
   }
 

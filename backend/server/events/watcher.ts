@@ -47,7 +47,7 @@ export class Watcher {
     this.#soon ??= setTimeout(() => {
       this.#soon = undefined;
       this.#lookAround(true);
-    }, PAUSE);
+    }, PAUSE).unref();
   };
 
   /** Looks at the store now. */
