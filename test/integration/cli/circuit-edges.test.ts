@@ -1,7 +1,6 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { PrunedCircuit } from "../../../backend/circuits/evaluation/prune.ts";
 import type {
   Circuit,
@@ -11,25 +10,19 @@ import type {
   CircuitRunResult,
 } from "../../../backend/common/api/circuits.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
+import { commandFolder } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
 const PAIR = { clean: [0, 20, 7, 9, 33, 41, 52, 7], corrupt: [0, 20, 61, 9, 33, 41, 52, 7], answer: 9, wrong: 33 };
 
-let folder: string;
+const { at, file } = commandFolder();
 let pair: string;
-async function file(name: string, content: unknown): Promise<string> {
-  const path = join(folder, name);
-  await writeFile(path, JSON.stringify(content));
-  return path;
-}
 beforeAll(async () => {
   await initBackend();
-  folder = await mkdtemp(join(tmpdir(), "headscope-edges-"));
-  pair = await file("pair.json", PAIR);
+  pair = file("pair.json", PAIR);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function json<T>(args: string[]): Promise<T> {
   const run = await headscope([...args, "--json"]);
@@ -39,7 +32,7 @@ async function json<T>(args: string[]): Promise<T> {
 
 describe("circuit find and circuit run", () => {
   test("find the three edges that matter, write them, and run them", async () => {
-    const out = join(folder, "circuit.json");
+    const out = at("circuit.json");
     const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--out", out];
     const found = await json<Circuit>(find);
     expect(JSON.parse(await readFile(out, "utf8"))).toEqual(found);
@@ -74,7 +67,7 @@ describe("circuit find and circuit run", () => {
   });
 
   test("measure by another metric, which the file names and a run of it goes by", async () => {
-    const out = join(folder, "loss.json");
+    const out = at("loss.json");
     const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--metric", "loss"];
     const found = await json<Circuit>([...find, "--edges", "3", "--out", out]);
     expect(found.metric).toBe("loss");
@@ -106,10 +99,10 @@ describe("circuit find and circuit run", () => {
   });
 
   test("warns of a clean prompt that does not prefer its answer, with the numbers", async () => {
-    const swapped = await file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
+    const swapped = file("swapped.json", { ...PAIR, answer: 33, wrong: 9 });
     const { notes } = await json<CircuitRunResult>([
       ...["circuit", "run", ...MODEL, "--pair-file", swapped],
-      ...["--circuit", await file("all.json", { without: [] })],
+      ...["--circuit", file("all.json", { without: [] })],
     ]);
     expect(notes?.[0]).toMatch(/does not prefer its answer.*-\d/);
   });
@@ -120,7 +113,7 @@ describe("circuit find and circuit run", () => {
     ["no circuit", { heads: [] }, 1, /"edges" or "without"/],
     ["a circuit of another model", { edges: [], total: 110 }, 1, /110 edges/],
   ])("refuse %s in one line", async (_, circuit, code, line) => {
-    const path = await file("bad.json", circuit);
+    const path = file("bad.json", circuit);
     const run = await headscope(["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", path]);
     expect({ code: run.code, stdout: run.stdout }).toEqual({ code, stdout: "" });
     expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
@@ -140,23 +133,23 @@ describe("circuit find and circuit run", () => {
     ["an unknown metric", ["--method", "eap", "--metric", "f1"], /--metric cannot be "f1"/],
     ["kl from one gradient", ["--method", "eap", "--metric", "kl"], /gradient of kl is 0/],
   ])("refuse %s with exit code 2, and leave nothing behind", async (_, args, line) => {
-    const out = join(folder, "nothing.json");
+    const out = at("nothing.json");
     const run = await headscope(["circuit", "find", ...MODEL, "--pair-file", pair, ...args, "--out", out]);
     expect({ code: run.code, stdout: run.stdout }).toEqual({ code: 2, stdout: "" });
     expect(run.stderr).toMatch(line);
-    expect(await readdir(folder)).not.toContain("nothing.json");
+    expect(await readdir(at("."))).not.toContain("nothing.json");
   });
 });
 
 describe("circuit prune, compare, evaluate and export", () => {
   let circuit: string;
   beforeAll(async () => {
-    circuit = join(folder, "all.circuit.json");
+    circuit = at("all.circuit.json");
     await json(["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "exact", "--out", circuit]);
   });
 
   test("go from all edges to the three that matter", async () => {
-    const out = join(folder, "pruned.json");
+    const out = at("pruned.json");
     const prune = ["circuit", "prune", ...MODEL, "--pair-file", pair, "--circuit", circuit];
     const pruned = await json<PrunedCircuit>([...prune, "--faithfulness", "0.95", "--out", out]);
     expect(pruned.edges).toHaveLength(3);
@@ -170,8 +163,8 @@ describe("circuit prune, compare, evaluate and export", () => {
   });
 
   test("put a circuit to the test, on other pairs too, with a report in a folder", async () => {
-    const out = join(folder, "report");
-    const other = await file("other.json", { ...PAIR, corrupt: [0, 20, 62, 9, 33, 41, 52, 7] });
+    const out = at("report");
+    const other = file("other.json", { ...PAIR, corrupt: [0, 20, 62, 9, 33, 41, 52, 7] });
     const evaluate = ["circuit", "evaluate", ...MODEL, "--pair-file", pair, "--circuit", circuit, "--edges", "3"];
     const evaluation = await json<CircuitEvaluation>([...evaluate, "--others", other, "--draws", "2", "--out", out]);
     expect(evaluation).toMatchObject({ format: "headscope.circuit-evaluation/1", edges: 3, pairs: 1 });
@@ -184,7 +177,7 @@ describe("circuit prune, compare, evaluate and export", () => {
   });
 
   test.each(["dot", "graphml", "mask", "neuronpedia"])("write the format %s", async (format) => {
-    const out = join(folder, `circuit.${format}`);
+    const out = at(`circuit.${format}`);
     const prompt = format === "neuronpedia" ? [...MODEL, "--pair-file", pair] : [];
     const args = ["circuit", "export", format, "--circuit", circuit, "--edges", "3", ...prompt, "--out", out];
     expect(await json(args)).toEqual({ path: out, format, edges: 3 });
@@ -205,16 +198,16 @@ describe("circuit prune, compare, evaluate and export", () => {
   ])("refuse %s in one line", async (_, args, code, line) => {
     const whole = JSON.parse(await readFile(circuit, "utf8")) as Circuit;
     const files: Record<string, string> = {
-      FEW: await file("few.json", { ...whole, edges: whole.edges.slice(-1) }),
-      LIST: await file("list.json", { edges: whole.edges }),
-      ELSE: await file("else.json", { edges: [], total: 110 }),
-      OUT: join(folder, "out.txt"),
+      FEW: file("few.json", { ...whole, edges: whole.edges.slice(-1) }),
+      LIST: file("list.json", { edges: whole.edges }),
+      ELSE: file("else.json", { edges: [], total: 110 }),
+      OUT: at("out.txt"),
     };
     const pairs = ["prune", "evaluate"].includes(args[0]!) ? ["--pair-file", pair] : [];
     const run = await headscope(["circuit", ...args.map((arg) => files[arg] ?? arg), ...pairs]);
     expect({ code: run.code, stdout: run.stdout }).toEqual({ code, stdout: "" });
     expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
     expect(run.stderr).toMatch(line);
-    expect(await readdir(folder)).not.toContain("out.txt");
+    expect(await readdir(at("."))).not.toContain("out.txt");
   });
 });

@@ -1,9 +1,6 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { initBackend } from "../../../backend/runtime/backend.ts";
-import type { CliRun } from "../../helpers/cli.ts";
+import { commandFolder, expectLine } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
@@ -15,32 +12,19 @@ const PAIR = {
   wrong: 33,
 };
 
-let folder: string;
+const { at, file } = commandFolder();
 let pair: string;
 let tokens: string;
-async function file(name: string, content: unknown): Promise<string> {
-  const path = join(folder, name);
-  await writeFile(path, JSON.stringify(content));
-  return path;
-}
 beforeAll(async () => {
   await initBackend();
-  folder = await mkdtemp(join(tmpdir(), "headscope-circuits-"));
-  pair = await file("pair.json", PAIR);
-  tokens = await file("tokens.json", [PAIR.clean]);
+  pair = file("pair.json", PAIR);
+  tokens = file("tokens.json", [PAIR.clean]);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function json<T>(args: string[]): Promise<T> {
   const run = await headscope([...args, "--json"]);
   expect({ code: run.code, stderr: run.stderr }).toEqual({ code: 0, stderr: "" });
   return run.json<T>();
-}
-
-function expectLine({ code, stdout, stderr }: CliRun, expected: number, line: RegExp): void {
-  expect({ code, stdout }).toEqual({ code: expected, stdout: "" });
-  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
-  expect(stderr).toMatch(line);
 }
 
 describe("attribute", () => {
@@ -105,7 +89,7 @@ describe("lens", () => {
   });
 
   test("reads what interventions of a file have left", async () => {
-    const interventions = await file("changes.json", [{ at: "attn.hook_z", layer: 1, heads: [1], do: "zero" }]);
+    const interventions = file("changes.json", [{ at: "attn.hook_z", layer: 1, heads: [1], do: "zero" }]);
     const changed = [...MODEL, "--pair-file", pair, "--interventions", interventions];
     const { rows } = await json<{ rows: { answer: number; wrong: number }[] }>(["lens", ...changed]);
     expect(rows[2]!.answer - rows[2]!.wrong).toBeLessThan(1);
@@ -118,12 +102,12 @@ describe("lens", () => {
 
   test("refuses a text to tune on that is not there, or that nobody can tokenise", async () => {
     const tuned = ["lens", ...MODEL, "--pair-file", pair, "--tuned-on"];
-    expectLine(await headscope([...tuned, join(folder, "none.txt")]), 1, /there is no text to read at .*none\.txt/);
+    expectLine(await headscope([...tuned, at("none.txt")]), 1, /there is no text to read at .*none\.txt/);
     expectLine(await headscope([...tuned, pair]), 1, /no tokenizer/);
   });
 
   test("warns with the number where the model does not prefer the answer", async () => {
-    const swapped = await file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
+    const swapped = file("swapped.json", { ...PAIR, answer: PAIR.wrong, wrong: PAIR.answer });
     const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", swapped]);
     expect(stdout).toMatch(/does not prefer its answer \(logit difference -\d+\.\d+\)/);
   });
