@@ -25,7 +25,7 @@ export function restoration({
   patched,
 }: Pick<PatchResponse, "clean" | "corrupt" | "patched">): number[][] {
   return patched.map((row) =>
-    row.map((value) => (clean === corrupt ? Number.NaN : (value - corrupt) / (clean - corrupt))),
+    row.map((value) => (value === null || clean === corrupt ? Number.NaN : (value - corrupt) / (clean - corrupt))),
   );
 }
 
