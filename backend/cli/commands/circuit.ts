@@ -47,7 +47,7 @@ export function register(program: Command, runs: Runs): void {
   runs(
     paramOption(
       find,
-      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+      "a parameter of the method, such as steps=5 of eap-ig, length=1 of eap-gp or threshold=0.01 of acdc; may be repeated",
     ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
