@@ -10,6 +10,7 @@ export { tasks } from "../synthetic-tasks/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
+export type { AnswerSet } from "./circuits/answers.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
 export { type TunedLens, type TunedLensOptions, tuneLens } from "./circuits/attribution/tuned-lens.ts";
@@ -43,7 +44,6 @@ export {
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export {
-  type AnswerSet,
   type MetricOptions,
   metricGradient,
   metricValues,

@@ -2,7 +2,15 @@ import type { Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
 import { ABLATED_PARTS, ABLATION_METHODS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, interventionsOption, modelOptions, seedOption, tokenOptions, wordParser } from "../options.ts";
+import {
+  integerParser,
+  interventionsOption,
+  modelOptions,
+  PAIR_FILE,
+  seedOption,
+  tokenOptions,
+  wordParser,
+} from "../options.ts";
 
 /** `headscope ablate`: what a set of heads does for the loss, beside as many other heads of the same layers. */
 export function register(program: Command, runs: Runs): void {
@@ -28,7 +36,7 @@ export function register(program: Command, runs: Runs): void {
       `with --pair-file: take out one at a time: ${ABLATED_PARTS.join(", ")} (the last token's attention to one earlier token)`,
       wordParser("--each", ABLATED_PARTS),
     )
-    .option("--pair-file <file>", 'with --each: JSON {"clean", "corrupt", "answer", "wrong"} or an array of such')
+    .option("--pair-file <file>", `with --each: ${PAIR_FILE}`)
     .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
     .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);

@@ -190,7 +190,7 @@ export function circuitRequest(bounds: Bounds) {
     pairs: z.array(pairInput(bounds)).min(1).max(bounds.rows),
     bos: z.boolean().optional(),
     method: z.enum(CIRCUIT_METHODS),
-    steps: z.int().min(1).max(100).optional().describe("of eap-ig; default 5"),
+    steps: z.int().min(1).max(100).optional().describe("of eap-ig, eap-ig-activations and eap-gp; default 5"),
     edges: z.int().min(1).max(MOST_DRAWN).describe("edges of the circuit, those with the largest scores"),
   });
 }

@@ -139,7 +139,8 @@ export class Efforts {
   async circuit({ model, pairs, bos, method, steps = 5, edges }: CircuitRequest): Promise<Effort> {
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
-    const scoring = method === "exact" ? edges : GRADIENT * (method === "eap" ? 1 : steps);
+    const gradients = method === "eap" ? 1 : method === "eap-gp" ? 2 * steps : steps;
+    const scoring = method === "exact" ? edges : GRADIENT * gradients;
     const runs = 2 + scoring + CIRCUIT_RUN * curveSizes(edges).length;
     const flops = lengths.reduce((sum, n) => sum + (runs / 2) * forwardFlops(config, n, 1), 0);
     return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };

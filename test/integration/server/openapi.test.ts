@@ -153,6 +153,9 @@ describe("answers are as their schemas say", () => {
     const interventions = [{ at: "blocks.0.attn.hook_z", do: "zero" }];
     await ask("POST", "/api/intervene", { prompt, interventions });
     await ask("POST", "/api/pairs", { model, pair });
+    const several = { ...pair, answer: [pair.answer, 40], wrong: [pair.wrong, 41] };
+    await ask("POST", "/api/pairs", { model, pair: several });
+    await ask("POST", "/api/patch", { model, pairs: [several] });
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
     await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
