@@ -150,6 +150,7 @@ describe("answers are as their schemas say", () => {
     const { id: prompt } = await ask<{ id: string }>("POST", "/api/prompts", { model, tokens: [1, 2, 3, 1, 2] });
     const ablation = { heads: ["1.0"], method: "resample", controls: 2, contrast: { position: 4, wrong: 5 } };
     await ask("POST", "/api/ablate", { prompt, ...ablation });
+    await ask("POST", "/api/ablate", { prompt, ...ablation, over: "answer", metric: "kl" });
     const interventions = [{ at: "blocks.0.attn.hook_z", do: "zero" }];
     await ask("POST", "/api/intervene", { prompt, interventions });
     await ask("POST", "/api/pairs", { model, pair });
