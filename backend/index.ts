@@ -6,6 +6,7 @@
 export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
+export { type TextQuestion, type TextScore, type TextScoresOptions, textScores } from "../probes/text-scores.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";

@@ -91,6 +91,13 @@ export class Efforts {
     return { tokens, flops: once, most: 2 * once };
   }
 
+  /** Of all scores of a text: its layers once more, and a run of the question's prompt. */
+  async textScores(model: string, tokens: number, question: boolean): Promise<Effort> {
+    const once = forwardFlops(await this.#config(model), tokens);
+    const flops = question ? 2 * once : once;
+    return { tokens, flops, most: flops + once };
+  }
+
   async #sides(model: string, pairs: readonly PairInput[], bos: boolean | undefined): Promise<number[]> {
     const lengths: number[] = [];
     for (const { clean, corrupt } of pairs)

@@ -9,6 +9,7 @@ export const requests = {
   prompt: () => import("./prompt.ts"),
   activations: () => import("./activations.ts"),
   patterns: () => import("./patterns.ts"),
+  "text-scores": () => import("./text-scores.ts"),
   ablate: () => import("./ablate.ts"),
   intervene: () => import("./intervene.ts"),
   pairs: () => import("./pairs.ts"),
