@@ -56,6 +56,7 @@ export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/
 export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type HeadRolesOptions, headRoles } from "./circuits/roles/roles.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export {
   type InContextVector,
