@@ -1,7 +1,7 @@
 import { type AblateOptions, ablate } from "../../circuits/ablation/ablate.ts";
 import { ablateEach } from "../../circuits/ablation/each.ts";
 import { intervene } from "../../circuits/intervene.ts";
-import { answerIds } from "../../circuits/pairs.ts";
+import { answerIds, tokensIn } from "../../circuits/answers.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { MetricName } from "../../common/metrics.ts";
@@ -100,7 +100,7 @@ function heldToken(
   const answer = tokens[0]?.[position];
   // What is wrong with the position is said with the lengths of the rows.
   if (answer === undefined) return { contrast: { position, wrong: 0 } };
-  return { contrast: { position, wrong: answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong } };
+  return { contrast: { position, wrong: tokensIn(answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong)[0]! } };
 }
 
 /** Prints the effect of the interventions of a file. */
