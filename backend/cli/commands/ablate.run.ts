@@ -1,7 +1,7 @@
 import { type AblateOptions, ablate } from "../../circuits/ablation/ablate.ts";
 import { ablateEach } from "../../circuits/ablation/each.ts";
-import { intervene } from "../../circuits/intervene.ts";
 import { answerIds, tokensIn } from "../../circuits/answers.ts";
+import { intervene } from "../../circuits/intervene.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { MetricName } from "../../common/metrics.ts";
