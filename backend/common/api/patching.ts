@@ -6,14 +6,15 @@ import { type Bounds, type Data, type Input, modelRef, tokenRows } from "./field
 import { candidateSchema } from "./prompts.ts";
 
 /** Schema of two prompts of one length, as texts or ids, that differ in what decides between two answers. */
-export function pairInput({ textCharacters, promptTokens }: Pick<Bounds, "textCharacters" | "promptTokens">) {
+export function pairInput({ textCharacters, promptTokens, entries }: Bounds) {
   const side = z.union([z.string().min(1).max(textCharacters), z.array(z.int().min(0)).min(1).max(promptTokens)]);
-  const answer = z.union([z.string().min(1).max(256), z.int().min(0)]);
+  const token = z.union([z.string().min(1).max(256), z.int().min(0)]);
+  const answer = z.union([token, z.array(token).min(1).max(entries)]);
   return z.strictObject({
     clean: side.describe("prompt as token ids or text"),
     corrupt: side.describe("the other prompt, of as many tokens"),
-    answer: answer.describe("token that the clean prompt calls for: id, or text of one token"),
-    wrong: answer.describe("token that the corrupt prompt calls for"),
+    answer: answer.describe("token that the clean prompt calls for: id, or text of one token; or a list of such"),
+    wrong: answer.describe("token that the corrupt prompt calls for, or a list"),
   });
 }
 export type PairInput = Input<typeof pairInput>;
@@ -33,9 +34,9 @@ export const pairAlignment = z.object({
   corrupt: aligned,
   differ: z.array(z.int()).describe("positions where both have a token and the ids differ"),
   answer: candidateSchema.describe(
-    "with its probability after the clean prompt; of a text of several tokens the first",
+    "with its probability after the clean prompt; of a text of several tokens the first, of a list its likeliest",
   ),
-  wrong: candidateSchema.describe("with its probability after the corrupt prompt"),
+  wrong: candidateSchema.describe("alike, after the corrupt prompt"),
   problem: z.string().optional().describe("why it cannot be patched, such as lengths that differ; absent when it can"),
 });
 export type PairAlignment = Data<typeof pairAlignment>;

@@ -1,7 +1,9 @@
 import type { AttributeRequest, LensRequest } from "../../common/api/attribution.ts";
 import type { CircuitRequest, CircuitRunRequest } from "../../common/api/circuits.ts";
+import type { PairSampleRequest } from "../../common/api/pair-samples.ts";
 import type { AblateEachRequest, PairInput, PatchPlacesRequest, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
+import type { HeadRolesRequest } from "../../common/api/roles.ts";
 import { curveSizes } from "../../common/circuits.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { ServerContext } from "../context.ts";
@@ -13,6 +15,10 @@ const TOKEN_BY_TOKEN = 8;
 const GRADIENT = 3;
 /** Forwards that the run of a circuit costs. */
 const CIRCUIT_RUN = 12;
+/** Forwards that roles cost, by prompt: patterns, and the heads that look at their places patched in the layers behind them. */
+const ROLES = 4;
+/** Tokens of a task's prompt, about. */
+const SAMPLED_TOKENS = 32;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
@@ -89,6 +95,13 @@ export class Efforts {
   async intervention(model: string, tokens: number): Promise<Effort> {
     const once = forwardFlops(await this.#config(model), tokens);
     return { tokens, flops: once, most: 2 * once };
+  }
+
+  /** Of all scores of a text: its layers once more, and a run of the question's prompt. */
+  async textScores(model: string, tokens: number, question: boolean): Promise<Effort> {
+    const once = forwardFlops(await this.#config(model), tokens);
+    const flops = question ? 2 * once : once;
+    return { tokens, flops, most: flops + once };
   }
 
   async #sides(model: string, pairs: readonly PairInput[], bos: boolean | undefined): Promise<number[]> {
@@ -181,13 +194,30 @@ export class Efforts {
   }
 
   /** Of a circuit: gradients at every layer, or a run an edge, then the runs of its first edges, which cost as much as some forwards. */
-  async circuit({ model, pairs, bos, method, steps = 5, edges }: CircuitRequest): Promise<Effort> {
+  async circuit({ model, pairs, bos, method, edges, ...rest }: CircuitRequest): Promise<Effort> {
+    const { steps = 5 } = { steps: rest.steps, ...rest.params } as { steps?: number | string };
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
-    const scoring = method === "exact" ? edges : GRADIENT * (method === "eap" ? 1 : steps);
+    const gradients = method === "eap" ? 1 : (method === "eap-gp" ? 2 : 1) * Number(steps);
+    const scoring = method === "exact" ? edges : GRADIENT * gradients;
     const runs = 2 + scoring + CIRCUIT_RUN * curveSizes(edges).length;
     const flops = lengths.reduce((sum, n) => sum + (runs / 2) * forwardFlops(config, n, 1), 0);
     return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of the roles of heads: each layer's patterns, and both sides with a few of the heads patched. */
+  async headRoles({ model, pairs, bos }: HeadRolesRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const flops = lengths.reduce((sum, n) => sum + ROLES * forwardFlops(config, n, 1), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of drawing pairs, whose prompts are short, and answering them. */
+  async pairSample({ model, count = 4 }: PairSampleRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const tokens = 2 * count * SAMPLED_TOKENS;
+    return { tokens, flops: 2 * count * forwardFlops(config, SAMPLED_TOKENS, 1) };
   }
 
   /** Of the run of some edges: it alone where the runs of the pairs' sides are kept, else those as well. */

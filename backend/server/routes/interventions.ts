@@ -1,7 +1,9 @@
 import type { z } from "zod";
 import { circuitAnswer, circuitRequest, circuitRunAnswer, circuitRunRequest } from "../../common/api/circuits.ts";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
+import { pairSampleAnswer, pairSampleRequest } from "../../common/api/pair-samples.ts";
 import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
+import { headRolesAnswer, headRolesRequest } from "../../common/api/roles.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
@@ -87,6 +89,33 @@ export const interventionRoutes = [
       const model = await context.models.allowed(body.model);
       const effort = await new Efforts(context, signal).circuitRun({ ...body, model });
       return context.interactive.ask("circuit-run", { ...body, model }, { signal, caller, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/circuit-roles",
+    summary:
+      "Roles that heads seem to have on some pairs, with the numbers behind them. Streams where text/event-stream is accepted",
+    body: headRolesRequest,
+    answer: { description: "HeadRoles, or events progress, done, error", schema: headRolesAnswer, events: true },
+    async handle(call, context) {
+      checkTokens(tokenSides(call.body.pairs), context.limits);
+      const model = await context.models.allowed(call.body.model);
+      const payload = { ...call.body, model };
+      const effort = await new Efforts(context, call.signal).headRoles(payload);
+      return answerLong(call, context, { kind: "circuit-roles", payload, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/pair-samples",
+    summary: "Draws minimal pairs of a task for a model, and says how often it answers them right",
+    body: () => pairSampleRequest,
+    answer: { description: "PairSample", schema: pairSampleAnswer },
+    async handle({ body, signal, caller }, context) {
+      const model = await context.models.allowed(body.model);
+      const effort = await new Efforts(context, signal).pairSample({ ...body, model });
+      return context.interactive.ask("pair-sample", { ...body, model }, { signal, caller, effort, long: true });
     },
   }),
   route({

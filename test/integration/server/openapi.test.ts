@@ -44,6 +44,11 @@ describe("the schemas are those of the server", () => {
     ["/api/prompts", () => ({ model: "toy-induction", tokens: [1, 2] }), { model: "toy-induction", tokens: ["1"] }],
     ["/api/ablate", () => ({ prompt, heads: ["1.1"] }), { prompt: 1, heads: ["1.1"] }],
     [
+      "/api/text-scores",
+      () => ({ prompt, held: 0, question: { position: 2, wrong: 3 } }),
+      { prompt: "p", pattern: { expression: "key == 0", pairs: [[1, 0]] } },
+    ],
+    [
       "/api/intervene",
       () => ({ prompt, interventions: [{ at: "blocks.0.attn.hook_z", do: "zero" }] }),
       { prompt: "p" },
@@ -166,9 +171,15 @@ describe("answers are as their schemas say", () => {
     const { id: prompt } = await ask<{ id: string }>("POST", "/api/prompts", { model, tokens: [1, 2, 3, 1, 2] });
     const ablation = { heads: ["1.0"], method: "resample", controls: 2, contrast: { position: 4, wrong: 5 } };
     await ask("POST", "/api/ablate", { prompt, ...ablation });
+    await ask("POST", "/api/ablate", { prompt, ...ablation, over: "answer", metric: "kl" });
+    const question = { position: 4, wrong: 5 };
+    await ask("POST", "/api/text-scores", { prompt, held: 1, pattern: { expression: "key == 1" }, question });
     const interventions = [{ at: "blocks.0.attn.hook_z", do: "zero" }];
     await ask("POST", "/api/intervene", { prompt, interventions });
     await ask("POST", "/api/pairs", { model, pair });
+    const several = { ...pair, answer: [pair.answer, 40], wrong: [pair.wrong, 41] };
+    await ask("POST", "/api/pairs", { model, pair: several });
+    await ask("POST", "/api/patch", { model, pairs: [several] });
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
     await ask("POST", "/api/patch", {
