@@ -170,7 +170,7 @@ describe("patching of activations on its page", () => {
   });
 
   it("lists the heads with the largest direct effect where no table of heads is patched", async () => {
-    node.value = "resid_pre";
+    by.value = "layer";
     await vi.waitFor(() => {
       const rows = [...page.querySelectorAll<HTMLElement>("[data-looks]")].map((row) => row.dataset["looks"]);
       expect(rows.slice(0, 2)).toEqual(["0.1", "1.2"]);
