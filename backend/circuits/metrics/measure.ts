@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rule, type Rules } from "../../common/options.ts";
+import type { LogitGradient } from "../../models/backward/logit-gradient.ts";
 import { tf } from "../../runtime/tf.ts";
 import { type AnswerSet, type Answers, tokensIn } from "../answers.ts";
 import { logitDifference } from "../loss.ts";
@@ -80,6 +81,21 @@ export function metricGradient(logits: Tensor, metric: MetricOptions): { values:
   return {
     values: rows.map(({ row, target }) => definition.value(row, target)),
     gradient: tf.tensor(gradient, logits.shape),
+  };
+}
+
+/**
+ * As `metricGradient`, in the shorter form where the metric has one: what a backward pass starts from.
+ * @returns the gradient; the caller disposes it where it is a tensor
+ */
+export function logitGradient(logits: Tensor, metric: MetricOptions): { values: number[]; gradient: LogitGradient } {
+  const definition = definitionOf(metric);
+  const { coefficients } = definition;
+  if (!coefficients) return metricGradient(logits, metric);
+  const rows = rowsOf(logits, metric);
+  return {
+    values: rows.map(({ row, target }) => definition.value(row, target)),
+    gradient: rows.map(({ target }) => coefficients(target)),
   };
 }
 

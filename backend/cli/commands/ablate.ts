@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
+import { TEXT_PARTS } from "../../common/texts/parts.ts";
 import { ABLATED_PARTS, ABLATION_METHODS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import {
@@ -37,7 +38,14 @@ export function register(program: Command, runs: Runs): void {
       wordParser("--each", ABLATED_PARTS),
     )
     .option("--pair-file <file>", `with --each: ${PAIR_FILE}`)
-    .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
+    .option(
+      "--over <part>",
+      `part of the text that the verdict is about: ${TEXT_PARTS.join(", ")} (docs/texts.md says what each is)`,
+      wordParser("--over", TEXT_PARTS),
+    )
+    .option("--position <n>", "position of the token that --over is about, from 1 on", integerParser("--position", 1))
+    .option("--wrong <id>", "with --over answer: the wrong token in its place, an id or a text of one token")
+    .option("--metric <metric>", `with --each or --over answer: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
     .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);
   interventionsOption(

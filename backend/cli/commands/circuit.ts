@@ -20,7 +20,7 @@ import {
   wordParser,
 } from "../options.ts";
 
-/** `headscope circuit find | run | prune | evaluate | compare | export`: the edges between heads and MLPs that answer a question. */
+/** `headscope circuit find | run | prune | evaluate | roles | compare | export`: the edges between heads and MLPs that answer a question. */
 export function register(program: Command, runs: Runs): void {
   const circuit = program.command("circuit").description("find the edges that answer a question, and run them alone");
 
@@ -90,6 +90,15 @@ export function register(program: Command, runs: Runs): void {
     .option("--resamples <n>", "resamples of the pairs (default: 200)", integerParser("--resamples", 1))
     .option("--out <folder>", "where to write evaluation.json and report.html");
   runs(seedOption(evaluate), async () => (await import("./circuit-work.run.ts")).evaluateCommand);
+
+  const roles = pairOptions(
+    circuit
+      .command("roles")
+      .description("suggest the roles of heads, such as name mover or induction, with the numbers behind them"),
+  )
+    .option("--circuit <file>", "only the heads that this circuit's edges touch (default: all heads)")
+    .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1));
+  runs(roles, async () => (await import("./circuit-roles.run.ts")).rolesCommand);
 
   const compare = circuit
     .command("compare <first> <second>")

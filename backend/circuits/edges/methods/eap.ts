@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { notFinite } from "../../../hooks/finite.ts";
 import { backward } from "../../../models/backward/backward.ts";
+import { disposeGradient } from "../../../models/backward/logit-gradient.ts";
 import type { BackwardStep } from "../../../models/backward/step.ts";
 import { storeRun } from "../../../models/backward/stored-run.ts";
 import { forwardInTurns } from "../../../models/forward/turns.ts";
@@ -8,7 +9,7 @@ import type { Affine } from "../../../models/forward/types.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { evenBatches, type Interrupts } from "../../batches.ts";
-import { metricGradient, metricValues, pairMetric } from "../../metrics/measure.ts";
+import { logitGradient, metricValues, pairMetric } from "../../metrics/measure.ts";
 import type { TokenPair } from "../../pairs.ts";
 import { behindNorm } from "../split-block.ts";
 import type { PairBatch, PairScores } from "./batch.ts";
@@ -83,7 +84,7 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
     const run = storeRun(model, { resid, startLayer: way.startLayer }, { onLayer, interventions });
     const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
     const clean = tf.tidy(() => repeated(estimate.cleanLogits, count));
-    const { gradient } = metricGradient(run.logits, pairMetric(metric, rows, clean));
+    const { gradient } = logitGradient(run.logits, pairMetric(metric, rows, clean));
     try {
       for (const step of backward(run, gradient, { inputs: true })) {
         onLayer();
@@ -95,7 +96,8 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
         await turn?.();
       }
     } finally {
-      tf.dispose([gradient, clean]);
+      disposeGradient(gradient);
+      clean.dispose();
       run.dispose();
       start.dispose();
     }
