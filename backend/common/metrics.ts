@@ -7,3 +7,8 @@
 export const METRICS = ["logit-diff", "probability", "probability-diff", "log-probability", "kl", "loss"] as const;
 /** One of `METRICS`. */
 export type MetricName = (typeof METRICS)[number];
+
+/** True of a metric that is smaller where the answer is likelier, so that a falling one helps. */
+export function falls(metric: MetricName): boolean {
+  return metric === "kl" || metric === "loss";
+}

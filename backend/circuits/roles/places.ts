@@ -16,9 +16,11 @@ export type RoleLooks = Partial<Record<HeadRole, readonly Look[]>>;
  */
 export function roleLooks({ clean, answer, wrong }: Pick<TokenPair, "clean" | "answer" | "wrong">): RoleLooks {
   const end = clean.length - 1;
-  const of = (id: number): number[] => clean.flatMap((each, i) => (each === id && i > 0 && i < end ? [i] : []));
-  const answers = of(answer);
-  const s = repeated(clean, wrong) ?? repeated(clean, clean[end]!);
+  const others = [wrong].flat();
+  const of = (ids: readonly number[]): number[] =>
+    clean.flatMap((each, i) => (ids.includes(each) && i > 0 && i < end ? [i] : []));
+  const answers = of([answer].flat());
+  const s = [...others, clean[end]!].map((id) => repeated(clean, id)).find((places) => places !== undefined);
   const after = s && s.first + 1 < s.second ? s.first + 1 : undefined;
   // Where the last token is the second S, looking at what came after the first is induction, not moving.
   const moved = s?.second === end ? answers.filter((i) => i !== after) : answers;
@@ -27,8 +29,8 @@ export function roleLooks({ clean, answer, wrong }: Pick<TokenPair, "clean" | "a
   const found: Record<HeadRole, { looks?: readonly Look[] }> = {
     "name mover": from(end, moved),
     "negative name mover": from(end, moved),
-    "S-inhibition": s && s.second < end && clean[s.second] === wrong ? from(end, [s.second]) : {},
-    "copy suppression": from(end, of(wrong)),
+    "S-inhibition": s && s.second < end && others.includes(clean[s.second]!) ? from(end, [s.second]) : {},
+    "copy suppression": from(end, of(others)),
     "duplicate token": s && s.first > 0 ? from(s.second, [s.first]) : {},
     induction: s && after !== undefined ? from(s.second, [after]) : {},
     "previous token":

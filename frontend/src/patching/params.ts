@@ -1,4 +1,5 @@
 import type { PairInput } from "../../../backend/common/api/patching.ts";
+import { METRICS } from "../../../backend/common/metrics.ts";
 import { PATH_ENDS, PATH_MLPS } from "../../../backend/common/patching.ts";
 import { choice, heads, json, number } from "../state/codecs.ts";
 import { holdCodec } from "../state/hold.ts";
@@ -18,5 +19,7 @@ export const into = urlParam("into", heads());
 export const through = urlParam("through", choice(PATH_ENDS, "k"));
 /** The MLPs on a path: frozen, or computed again. */
 export const mlps = urlParam("mlps", choice(PATH_MLPS, "frozen"));
+/** The measure of an answer: a part of the pair's question, on every page that asks it. */
+export const pairMetric = urlParam("pair-metric", choice(METRICS, "logit-diff"));
 /** Position that is marked in the shown pair. */
 export const positionParam = urlParam("position", holdCodec);
