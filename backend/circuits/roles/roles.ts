@@ -1,7 +1,7 @@
 import type { HeadRolesResult, RoleEvidence } from "../../common/api/roles.ts";
 import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
-import { falls, METRICS, type MetricName } from "../../common/metrics.ts";
+import { METRIC_WORDS, METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
 import {
   COPIES,
@@ -173,7 +173,7 @@ class RoleSearch {
     const senders = from.length > 0 ? from.map(formatHead) : ["embed"];
     const result = await patchPaths(this.#model, { ...common, into, from: senders, ...through });
     const { clean, corrupt, patched, notes } = result;
-    const sign = falls(metric) ? -1 : 1;
+    const sign = METRIC_WORDS[metric].worse === "higher" ? -1 : 1;
     const effect = ({ layer, head }: Head): number => sign * (clean - (patched[layer]![head] ?? clean));
     return {
       clean,

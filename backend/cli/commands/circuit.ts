@@ -11,10 +11,11 @@ import {
 import type { Runs } from "../context.ts";
 import {
   integerParser,
-  modelOptions,
   numberParser,
+  PAIR_FILE,
   paramOption,
   seedOption,
+  studiedModelOptions,
   wholeNumbers,
   wordParser,
 } from "../options.ts";
@@ -47,7 +48,7 @@ export function register(program: Command, runs: Runs): void {
   runs(
     paramOption(
       find,
-      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+      "a parameter of the method, such as steps=5 of eap-ig, length=1 of eap-gp or threshold=0.01 of acdc; may be repeated",
     ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
@@ -120,11 +121,8 @@ export function register(program: Command, runs: Runs): void {
 }
 
 function pairOptions(command: Command): Command {
-  return modelOptions(command)
-    .requiredOption(
-      "--pair-file <file>",
-      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
-    )
+  return studiedModelOptions(command)
+    .requiredOption("--pair-file <file>", PAIR_FILE)
     .option(
       "--metric <metric>",
       `${METRICS.join(", ")} (default: that of the circuit file, else ${METRICS[0]})`,

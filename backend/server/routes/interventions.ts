@@ -2,26 +2,13 @@ import type { z } from "zod";
 import { circuitAnswer, circuitRequest, circuitRunAnswer, circuitRunRequest } from "../../common/api/circuits.ts";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
 import { pairSampleAnswer, pairSampleRequest } from "../../common/api/pair-samples.ts";
-import { type PairInput, pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
+import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
 import { headRolesAnswer, headRolesRequest } from "../../common/api/roles.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
-import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
-import { limited } from "../http/problems.ts";
 import { route } from "../http/route.ts";
+import { checkTokens, tokenSides } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
-
-/** Refuses more tokens than one request may have, whatever they are for. @throws Refusal 422 */
-function checkTokens(rows: readonly (readonly number[])[], { rowTokens }: Limits): void {
-  const tokens = rows.reduce((sum, row) => sum + row.length, 0);
-  if (tokens > rowTokens)
-    throw limited(422, `${tokens} tokens are more than ${rowTokens}`, "give fewer or shorter rows");
-}
-
-/** The sides of pairs that are token ids. */
-function tokenSides(pairs: readonly PairInput[]): (readonly number[])[] {
-  return pairs.flatMap(({ clean, corrupt }) => [clean, corrupt].filter((side) => typeof side !== "string"));
-}
 
 /** The token rows that an intervention works from. */
 function referenceRows({ with: source }: z.output<typeof interventionSchema>): readonly (readonly number[])[] {
