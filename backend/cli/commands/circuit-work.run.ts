@@ -127,12 +127,12 @@ async function contentOf(
   context: Context,
   { options, format, circuit }: { options: CircuitExportOptions; format: CircuitExport; circuit: Circuit },
 ): Promise<string> {
-  const { edges, model } = circuit;
+  const { edges, model, names, groups } = circuit;
   if (!model)
     throw new HeadscopeError("input", `${options.circuit} does not say of which model it is`, {
       remedy: "find it again with headscope circuit find",
     });
-  const drawn = { edges, layers: model.layers, ref: model.ref };
+  const drawn = { edges, layers: model.layers, ref: model.ref, ...(names && { names }), ...(groups && { groups }) };
   switch (format) {
     case "dot":
       return dotText(drawn);
