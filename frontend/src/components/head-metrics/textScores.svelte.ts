@@ -85,6 +85,11 @@ class TextScores {
     this.answer.value?.key === this.#key ? this.answer.value.scores : undefined,
   );
 
+  /** The logit difference of the question, which the direct effects are shares of; undefined until it is there. */
+  readonly logitDiff: number | undefined = $derived(
+    this.#scores?.find(({ name }) => name === DIRECT_EFFECT.name)?.logitDiff,
+  );
+
   /** The scores as metrics, in the order of a menu. */
   readonly metrics: readonly Metric[] = $derived.by(() => {
     if (workspace.info.value === undefined) return [];
