@@ -2,7 +2,7 @@ import { z } from "zod";
 import { METRICS } from "../metrics.ts";
 import { TEXT_PARTS } from "../texts/parts.ts";
 import { ABLATION_METHODS } from "../words.ts";
-import { type Bounds, type Data, headList, modelRef, seedSchema, shortName, tokenRows } from "./fields.ts";
+import { type Bounds, type Data, headList, modelRef, seedSchema, shortName, tokenRows, topTokens } from "./fields.ts";
 import { runLosses } from "./prompts.ts";
 
 /** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
@@ -47,8 +47,6 @@ export const interventionForm = z.strictObject({
   byPosition: z.boolean().default(false).describe("mean: one for every position"),
   seed: z.int().min(0).default(0).describe("of resample's pairing"),
 });
-
-const topTokens = z.int().min(1).max(100).optional();
 
 /** Fields of an ablation beside its rows. */
 function ablationFields(bounds: Bounds) {

@@ -2,7 +2,7 @@ import type { PairInput } from "../../../backend/common/api/patching.ts";
 import { DIRECT_EFFECT } from "../../../backend/common/texts/head-scores.ts";
 import { metricParam, textMetricId } from "../components/head-metrics/params.ts";
 import type { PageName } from "../state/pages.ts";
-import { promptText } from "../state/prompt.svelte.ts";
+import { prompt, promptText } from "../state/prompt.svelte.ts";
 import { sideText } from "./pair/pairs.ts";
 import { pairsParam, shownPair } from "./params.ts";
 import { patching } from "./patching.svelte.ts";
@@ -31,6 +31,16 @@ export function questionOn(page: (typeof QUESTION_PAGES)[number]): Record<string
     return { ...kept, ...promptText.to(sideText(pair.clean)), ...metricParam.to(textMetricId(DIRECT_EFFECT.name)) };
   if (page === "ablation" || page === "attention") return { ...kept, ...promptText.to(sideText(pair.clean)) };
   return kept;
+}
+
+/**
+ * Has the card of a head be about the shown pair's clean prompt, and its links ask the pair's question; run in an effect.
+ * @returns ends that
+ */
+export function lendQuestion(): (() => void) | undefined {
+  const text = patching.pair && sideText(patching.pair.clean);
+  if (text === undefined) return undefined;
+  return prompt.lend({ text, name: "the clean prompt", to: questionOn });
 }
 
 /** Says that a text is a pair's clean prompt, with an answer behind it or without: a page about it asks the pair's question. */
