@@ -48,6 +48,17 @@ export function modelOptions(command: Command): Command {
   ).option("--process <switches>", `${PROCESSING.join(", ")}: change weights, not log-probabilities`);
 }
 
+/** Options of a command that studies a model, which may be under interventions. */
+export interface StudiedModelOptions extends ModelOptions {
+  /** File of what is changed in every run. */
+  readonly interventions?: string;
+}
+
+/** Adds --model, --weights, --process and --interventions: the changed model is the one that is studied. */
+export function studiedModelOptions(command: Command): Command {
+  return interventionsOption(modelOptions(command), "what to change in every run: the changed model is studied");
+}
+
 /** Adds --weights. */
 export function weightsOption(command: Command): Command {
   return command.addOption(
@@ -85,14 +96,13 @@ export interface QuestionOptions extends TokenOptions {
   readonly interventions?: string;
 }
 
+/** The content of a pair file, for help texts. */
+export const PAIR_FILE =
+  'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts, of each answer one token or a list of them';
+
 /** Adds --pair-file, or --text and --tokens-file with --answer and --wrong, and --position. */
 export function questionOptions(command: Command): Command {
-  const questions = tokenOptions(
-    command.option(
-      "--pair-file <file>",
-      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts. Of each the clean prompt is run',
-    ),
-  )
+  const questions = tokenOptions(command.option("--pair-file <file>", `${PAIR_FILE}. Of each the clean prompt is run`))
     .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
     .option("--wrong <token>", "the wrong answer, alike")
     .option("--position <n>", "position that is read, negative ones from the end", integerParser("--position"), -1);

@@ -4,11 +4,9 @@ import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rule, type Rules } from "../../common/options.ts";
 import type { LogitGradient } from "../../models/backward/logit-gradient.ts";
 import { tf } from "../../runtime/tf.ts";
+import { type AnswerSet, type Answers, tokensIn } from "../answers.ts";
 import { logitDifference } from "../loss.ts";
 import { METRIC_DEFINITIONS, type MetricDefinition, type Target } from "./metrics.ts";
-
-/** A token, or several that count as one answer. */
-export type AnswerSet = number | readonly number[];
 
 /** A metric, and what it is measured against. */
 export interface MetricOptions {
@@ -36,11 +34,7 @@ function isAnswerSet(set: unknown): boolean {
  * The metric of pairs.
  * @param pairs one a row, or one for all rows @param clean logits of the clean run, for kl
  */
-export function pairMetric(
-  name: MetricName,
-  pairs: readonly { answer: number; wrong: number }[],
-  clean?: Tensor,
-): MetricOptions {
+export function pairMetric(name: MetricName, pairs: readonly Answers[], clean?: Tensor): MetricOptions {
   return {
     name,
     answers: pairs.map(({ answer }) => answer),
@@ -54,11 +48,7 @@ export function pairMetric(
  * @param clean logits of its clean run, for kl
  * @returns a function that gives one value a row of logits [rows, 1, outputs]
  */
-export function pairMeasure(
-  name: MetricName,
-  pair: { answer: number; wrong: number },
-  clean: Tensor,
-): (logits: Tensor) => number[] {
+export function pairMeasure(name: MetricName, pair: Answers, clean: Tensor): (logits: Tensor) => number[] {
   // The usual metric reads two logits; the others need all of them.
   return (logits) =>
     name === "logit-diff" ? logitDifference(logits, pair) : metricValues(logits, pairMetric(name, [pair], clean));
@@ -140,8 +130,7 @@ function rowsOf(logits: Tensor, { answers, wrong, clean }: MetricOptions): { row
   };
   const tokens = (sets: readonly AnswerSet[] | undefined, r: number, what: string): readonly number[] => {
     if (!sets) return [];
-    const set = sets[entry(sets.length, r, what)]!;
-    const ids = typeof set === "number" ? [set] : set;
+    const ids = tokensIn(sets[entry(sets.length, r, what)]!);
     const beyond = ids.find((id) => id < 0 || id >= width);
     if (beyond === undefined) return ids;
     throw new HeadscopeError("usage", `there is no output ${beyond}`, { remedy: `outputs are 0 to ${width - 1}` });

@@ -19,6 +19,19 @@ const MOST_NODES = 2 ** 16;
 
 const node = z.string().min(1).max(64);
 
+/** Characters of a name that a reader gives. */
+const MOST_NAME = 64;
+const given = z.string().min(1).max(MOST_NAME);
+/** Schema of nodes that a reader takes together under a name. */
+export const circuitGroup = z.object({ name: given, nodes: z.array(node).min(1).max(MOST_NODES) });
+/** Nodes that are taken together under a name. */
+export type CircuitGroup = Data<typeof circuitGroup>;
+/** Names and groups that a reader gives nodes: they change no number. */
+const labels = {
+  names: atMostKeys(z.record(node, given), MOST_NODES).exactOptional().describe("names that a reader gave nodes"),
+  groups: z.array(circuitGroup).max(MOST_NODES).exactOptional().describe("nodes that a reader took together"),
+};
+
 /** Schema of an edge by its ends: `embed`, `a{layer}.h{head}` or `m{layer}`, to `a{layer}.h{head}<q>`, `<k>` or `<v>`, `m{layer}` or `logits`. */
 export const circuitEdge = z.looseObject({ from: node, to: node });
 const edges = z.array(circuitEdge).max(MOST_EDGES);
@@ -48,12 +61,15 @@ export const circuitSchema = atMostKeys(
     total: z.int().min(1).describe("edges of the model"),
     edges: z.array(circuitEdge.extend({ score: z.number() })).max(MOST_EDGES),
     totals: z.record(z.enum(EDGE_GROUPS), sums).describe("over all edges that were scored"),
+    ...labels,
     notes: z.array(z.string().max(1_000)).max(10_000).exactOptional(),
   }),
   MOST_KEYS,
 );
 /** A circuit as `circuit find` writes it. */
 export type Circuit = Data<typeof circuitSchema>;
+/** Names and groups of a circuit's nodes. */
+export type CircuitLabels = Pick<Circuit, "names" | "groups">;
 
 /** Schema of what names a circuit: its edges, such as those of a circuit file, or all edges but some. */
 export const circuitListSchema = atMostKeys(
@@ -189,8 +205,13 @@ export function circuitRequest(bounds: Bounds) {
     model: modelRef,
     pairs: z.array(pairInput(bounds)).min(1).max(bounds.rows),
     bos: z.boolean().optional(),
+    metric: z.enum(METRICS).optional().describe("default logit-diff"),
     method: z.enum(CIRCUIT_METHODS),
-    steps: z.int().min(1).max(100).optional().describe("of eap-ig; default 5"),
+    params: z
+      .record(z.string().max(64), z.union([z.string().max(64), z.number()]))
+      .optional()
+      .describe("the method's parameters, such as steps or threshold"),
+    steps: z.int().min(1).max(100).optional().describe("params.steps by its older name"),
     edges: z.int().min(1).max(MOST_DRAWN).describe("edges of the circuit, those with the largest scores"),
   });
 }
@@ -203,7 +224,7 @@ export type CircuitAnswer = Data<typeof circuitAnswer>;
 /** Schema of a run of some edges alone. */
 export function circuitRunRequest(bounds: Bounds) {
   return circuitRequest(bounds)
-    .pick({ model: true, pairs: true, bos: true })
+    .pick({ model: true, pairs: true, bos: true, metric: true })
     .extend({ edges: z.array(z.strictObject({ from: node, to: node })).max(MOST_DRAWN) });
 }
 export type CircuitRunRequest = Input<typeof circuitRunRequest>;

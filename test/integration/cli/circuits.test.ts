@@ -97,7 +97,27 @@ describe("lens", () => {
     expect(parts.heads[1]![1]).toBeCloseTo(0, 4);
     const table = await json<{ clean: number }>(["patch", ...changed, "--node", "z", "--by", "layer"]);
     expect(table.clean).toBeLessThan(1);
-    expectLine(await headscope(["patch", ...changed, "--into", "1.1", "--through", "k"]), 2, /cannot go together/);
+    // Paths into the very head that writes nothing any more end there.
+    const into = await json<{ clean: number; patched: (number | null)[][] }>([
+      ...["patch", ...changed, "--into", "1.1", "--through", "k", "--direction", "noise"],
+    ]);
+    for (const value of into.patched[0]!) expect(value).toBeCloseTo(into.clean, 5);
+    const each = await json<{ ablated: number[][]; clean: number }>(["ablate", ...changed, "--each", "head"]);
+    expect(each.ablated[1]![1]).toBeCloseTo(each.clean, 5);
+    const circuit = await json<{ notes: string[]; edges: { from: string; score: number }[] }>([
+      ...["circuit", "find", ...changed, "--method", "exact"],
+    ]);
+    expect(circuit.notes[0]).toMatch(/under interventions at blocks\.1\.attn\.hook_z/);
+    for (const { from, score } of circuit.edges) if (from === "a1.h1") expect(score).toBeCloseTo(0, 5);
+    const stream = file("stream.json", [{ at: "blocks.0.hook_resid_mid", do: "scale", with: 2 }]);
+    const circuits = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "eap"];
+    expectLine(
+      await headscope([...circuits, "--interventions", stream]),
+      1,
+      /hook_resid_mid can't be changed in circuits/,
+    );
+    const own = file("own.json", [{ at: "attn.hook_z", layer: 1, do: "mean" }]);
+    expectLine(await headscope(["probe", "induction", ...MODEL, "--interventions", own]), 2, /hold for every run/);
   });
 
   test("refuses a text to tune on that is not there, or that nobody can tokenise", async () => {
@@ -176,6 +196,33 @@ describe("patch", () => {
     ["heads of a stream by position", ["--node", "mlp_out", "--by", "head-position"], 2, /mlp_out has no heads/],
   ])("refuses %s", async (_, args, code, line) => {
     expectLine(await headscope([...patch, "--pair-file", pair, ...args]), code, line);
+  });
+});
+
+describe("ablate --over", () => {
+  const text = ["ablate", ...MODEL, "--heads", "1.1", "--tokens-file"];
+
+  test("says the same part in numbers, in the control and in words", async () => {
+    const rows = file("over.json", [[0, 20, 7, 9, 33, 20, 7, 9]]);
+    const over = [...text, rows, "--over", "answer", "--position", "6", "--wrong", "9"];
+    const { part, difference } = await json<{ part: object; difference: { clean: number; ablated: number } }>(over);
+    expect(part).toMatchObject({ over: "answer", metric: "logit-diff", clean: difference.clean });
+    expect(difference.ablated / difference.clean).toBeLessThan(0.1);
+    expect((await headscope(over)).stdout).toContain("logit difference of the answer");
+    const repeated = [...text, rows, "--over", "repeated"];
+    expect((await json<{ part: { tokens: number } }>(repeated)).part.tokens).toBe(2);
+    expect((await headscope(repeated)).stdout).toContain("over repeated (2 tokens)");
+  });
+
+  test.each([
+    ["a position without a part", ["--position", "3"], 2],
+    ["a wrong token without a part", ["--wrong", "3"], 2],
+    ["a wrong token over a loss", ["--over", "token", "--position", "2", "--wrong", "3"], 2],
+    ["an answer without a wrong one", ["--over", "answer", "--position", "2"], 2],
+    ["pairs", ["--over", "all", "--each", "head"], 2],
+    ["a position beyond the text", ["--over", "token", "--position", "9"], 1],
+  ])("refuses %s", async (_, more, code) => {
+    expectLine(await headscope([...text, file("over-refused.json", [[0, 20, 7]]), ...more]), code, /./);
   });
 });
 

@@ -17,7 +17,7 @@ import type { Ends, Way, Ways } from "./ways.ts";
 
 /** Runs whose mean gradient an estimate takes. */
 export interface GradientRuns extends Interrupts {
-  /** Shares of the way from the corrupt activations to the clean ones: a run each; 1 is the clean run. */
+  /** Shares of the way, a run each: of the straight one 1 is the clean run. */
   readonly shares: readonly number[];
   /** Runs of which the edges from sources take the mean, made from the pairs' embeddings in the clean and in the corrupt run. */
   readonly ways: (embeds: Ends) => Promise<Ways>;
@@ -105,8 +105,8 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
 }
 
 /** The beginning of a way's runs, each pair at every share [pairs * shares, positions, d_model]. */
-function startOf({ ends, inside }: Way, shares: readonly number[]) {
-  const points = between(ends, shares);
+function startOf({ path, inside }: Way, shares: readonly number[]) {
+  const points = path(shares);
   const none = new Map<string, Affine>();
   if (!inside) return { resid: points, interventions: none, dispose: () => points.dispose() };
   const resid = tf.tidy(() => repeated(inside.stream, shares.length));
@@ -123,16 +123,6 @@ function repeated(x: Tensor, count: number): Tensor {
   const [rows, ...rest] = x.shape as [number, ...number[]];
   const apart = tf.reshape(x, [rows, 1, ...rest]);
   return tf.reshape(tf.tile(apart, [1, count, ...rest.map(() => 1)]), [rows * count, ...rest]);
-}
-
-/** Activations on the way from corrupt to clean [pairs * shares, positions, d_model]. */
-function between([clean, corrupt]: Ends, shares: readonly number[]): Tensor {
-  return tf.tidy(() => {
-    const [pairs, positions, d_model] = clean.shape as [number, number, number];
-    const way = tf.tensor4d([...shares], [1, shares.length, 1, 1]);
-    const [from, to] = [corrupt, clean].map((x) => tf.reshape(x, [pairs, 1, positions, d_model]));
-    return tf.reshape(tf.add(from!, tf.mul(way, tf.sub(to!, from!))), [pairs * shares.length, positions, d_model]);
-  });
 }
 
 /** Gives a step's gradients to `add`, with the place of the first destination that they are at. @param add gradients [destinations, rows, positions * d_model] */
