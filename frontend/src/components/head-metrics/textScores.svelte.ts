@@ -151,6 +151,7 @@ class TextScores {
   }
 
   #absent(found: Score | undefined): string | undefined {
+    if (this.answer.state === "failed") return `Not measured: ${this.answer.problem!.detail}.`;
     if (found?.absent === undefined) return this.answer.loading ? "Measuring…" : undefined;
     return `No such score here: ${found.absent}.`;
   }
