@@ -3,7 +3,7 @@ import { heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts"
 import { sideText } from "../../../frontend/src/patching/pair/pairs.ts";
 import { pairsParam } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
-import { isQuestionOf, questionOn } from "../../../frontend/src/patching/question.ts";
+import { isQuestionOf, lendQuestion, questionOn } from "../../../frontend/src/patching/question.ts";
 import { positionIn } from "../../../frontend/src/state/hold.ts";
 import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
@@ -49,6 +49,15 @@ describe("the question of a pair", () => {
       view.change(questionOn(page), page);
       expect(pairsParam.value).toEqual([pair]);
     }
+  });
+
+  it("is what the card of a head asks the Ablation and Attention pages", () => {
+    const end = lendQuestion();
+    expect(prompt.carried("ablation")).toEqual(questionOn("ablation"));
+    expect(prompt.carried("ablation")).toHaveProperty(wrongToken.name, "7");
+    expect(prompt.carried("attention")).toMatchObject(promptText.to(sideText(pair.clean)));
+    end?.();
+    expect(prompt.carried("ablation")).toEqual({});
   });
 
   it("is not that of another text, nor of one that goes on within a token id", () => {
