@@ -24,12 +24,13 @@ export async function inTerminal<T>(line: string, home: string): Promise<T> {
   return run.json() as T;
 }
 
-/** Runs lines joined by &&, which write files and run headscope. @returns the last one's answer */
+/** Runs lines joined by &&, which write files (printf, echo) and run headscope. @returns the last one's answer */
 export async function linesInTerminal<T>(lines: string, home: string): Promise<T> {
   let answer: unknown;
   for (const line of lines.split(/ && (?=printf |npx )/)) {
-    const [program, , content, , file] = shellWords(line);
-    if (program === "printf") await writeFile(join(home, file!), content!);
+    const words = shellWords(line);
+    const [content, , file] = words.slice(words[0] === "printf" ? 2 : 1);
+    if (words[0] === "printf" || words[0] === "echo") await writeFile(join(home, file!), content!);
     else answer = await inTerminal(line, home);
   }
   return answer as T;

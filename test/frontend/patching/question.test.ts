@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts";
+import { answerMetric, heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts";
 import { sideText } from "../../../frontend/src/patching/pair/pairs.ts";
-import { pairsParam } from "../../../frontend/src/patching/params.ts";
+import { pairMetric, pairsParam } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
 import { isQuestionOf, lendQuestion, questionOn } from "../../../frontend/src/patching/question.ts";
 import { positionIn } from "../../../frontend/src/state/hold.ts";
@@ -42,6 +42,10 @@ describe("the question of a pair", () => {
     expect(promptText.value).toBe("0 5 9 5 9");
     expect(positionIn(heldToken.value, prompt.request)).toBe(4);
     expect(wrongToken.value).toBe(7);
+    pairMetric.value = "probability";
+    expect(answerMetric.value).toBe("probability");
+    answerMetric.value = "logit-diff";
+    expect(pairMetric.value).toBe("logit-diff");
     expect(isQuestionOf(pair, promptText.value)).toBe(true);
     view.change(questionOn("attention"), "attention");
     expect(promptText.value).toBe(sideText(pair.clean));
