@@ -24,7 +24,7 @@ export async function inTerminal<T>(line: string, home: string): Promise<T> {
   return run.json() as T;
 }
 
-/** Runs lines joined by &&, which write files and run headscope. @returns the last one's answer */
+/** Runs lines joined by &&, which write files (printf, echo) and run headscope. @returns the last one's answer */
 export async function linesInTerminal<T>(lines: string, home: string): Promise<T> {
   let answer: unknown;
   for (const line of lines.split(/ && (?=printf |echo |npx )/)) {
