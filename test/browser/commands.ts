@@ -27,10 +27,10 @@ export async function inTerminal<T>(line: string, home: string): Promise<T> {
 /** Runs lines joined by &&, which write files (printf, echo) and run headscope. @returns the last one's answer */
 export async function linesInTerminal<T>(lines: string, home: string): Promise<T> {
   let answer: unknown;
-  for (const line of lines.split(/ && (?=printf |npx )/)) {
-    const words = shellWords(line);
-    const [content, , file] = words.slice(words[0] === "printf" ? 2 : 1);
-    if (words[0] === "printf" || words[0] === "echo") await writeFile(join(home, file!), content!);
+  for (const line of lines.split(/ && (?=printf |echo |npx )/)) {
+    const [program, ...words] = shellWords(line);
+    // printf '%s' CONTENT > FILE, or echo CONTENT > FILE.
+    if (program !== "npx") await writeFile(join(home, words.at(-1)!), words.at(-3)!);
     else answer = await inTerminal(line, home);
   }
   return answer as T;
