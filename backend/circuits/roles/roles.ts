@@ -157,7 +157,7 @@ class RoleSearch {
     );
   }
 
-  /** What of the metric heads carry into receivers: positive where it helps the answer. */
+  /** The part of the metric that heads carry into receivers: positive where it helps the answer. */
   async #effects(into: readonly string[], from: readonly Head[]): Promise<Effects> {
     const { pairs, metric, signal, turn, progress } = this.#work;
     const common = {

@@ -29,7 +29,7 @@ export function gapsOf(
     .sort((a, b) => Math.abs(b.estimate - b.exact) - Math.abs(a.estimate - a.exact));
 }
 
-/** How well estimates agree with what is exact. */
+/** The agreement of estimates with what is exact. */
 export interface Agreement {
   /** Pearson's, of the shares; NaN where one side does not vary. */
   readonly correlation: number;
