@@ -15,6 +15,7 @@ export function pairInput({ textCharacters, promptTokens, entries }: Bounds) {
     corrupt: side.describe("the other prompt, of as many tokens"),
     answer: answer.describe("token that the clean prompt calls for: id, or text of one token; or a list of such"),
     wrong: answer.describe("token that the corrupt prompt calls for, or a list"),
+    template: z.string().min(1).max(200).optional().describe("name of the wording that the pair was made by"),
   });
 }
 export type PairInput = Input<typeof pairInput>;

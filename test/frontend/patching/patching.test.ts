@@ -13,6 +13,7 @@ import {
   node,
   pairMetric,
   patchMethod,
+  senders,
   through,
 } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
@@ -47,8 +48,9 @@ const ANSWERS: Record<string, unknown> = {
 };
 
 /** As the server: path patching answers with how its MLPs were held, and its receivers. */
-function patched({ mlps, into }: PatchRequest): Response {
-  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, mlps, receivers: into };
+function patched({ mlps, into, from }: PatchRequest): Response {
+  const others = from ? { patchedMlps: [0.5], patchedEmbed: 2 } : {};
+  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, mlps, receivers: into, ...others };
   return new Response(`event: done\ndata: ${JSON.stringify(result)}\n\n`);
 }
 
@@ -122,6 +124,18 @@ describe("path patching on its page", () => {
     expect(asked.at(-1)).not.toHaveProperty("kvGroup");
     expect(patching.command).not.toContain("--kv-group");
     kvGroup.value = false;
+  });
+
+  it("starts from MLPs and the embedding too where that is chosen, and lists them by what they move", async () => {
+    radio("and MLPs")!.click();
+    await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ from: ["heads", "mlps", "embed"] }), patiently(5_000));
+    expect(patching.command).toContain("--from heads,mlps,embed");
+    await vi.waitFor(() => {
+      const words = page.querySelector('[data-figure="others"]')!.textContent.replace(/\s+/g, " ");
+      expect(words).toContain("embed 100%");
+      expect(words.indexOf("embed")).toBeLessThan(words.indexOf("m0"));
+    }, patiently(5_000));
+    senders.value = "heads";
   });
 
   it("ends in MLPs and logits without an input to name", async () => {

@@ -4,7 +4,7 @@ import type { PatchResponse } from "../../../backend/common/api/patching.ts";
 import { effectScatter, headEffects, streamFigure } from "../../../frontend/src/patching/direct/figures.ts";
 import { changes, eachTable } from "../../../frontend/src/patching/each/figures.ts";
 import { agreement, gapFigure, gapsOf } from "../../../frontend/src/patching/estimate/gaps.ts";
-import { lensRows, lensTable } from "../../../frontend/src/patching/lens/rows.ts";
+import { lensRows, lensTable, tokenText } from "../../../frontend/src/patching/lens/rows.ts";
 import { lensSvg } from "../../../frontend/src/patching/lens/svg.ts";
 import { answerPlaces, rolesOf } from "../../../frontend/src/patching/looks/roles.ts";
 import { looksTable, shownPositions } from "../../../frontend/src/patching/looks/rows.ts";
@@ -79,6 +79,16 @@ describe("the lens", () => {
     expect(lensTable(lens).rows[0]).toEqual(["blocks.0.hook_resid_pre", 3, 1, 0, " a,b", 3]);
   });
 
+  it("gives the id of a token of which nothing can be seen", () => {
+    expect([" a", "\u00a0", "\u0000", "\n", ""].map((text) => tokenText({ id: 7, text }))).toEqual([
+      "·a",
+      "#7",
+      "#7",
+      "↵",
+      "∅",
+    ]);
+  });
+
   it("is drawn with its tokens escaped and the answer marked", () => {
     const svg = lensSvg(lensRows(lens), { answer: 7, wrong: 1 });
     expect(svg).toContain("&lt;c&gt;");
@@ -99,6 +109,8 @@ describe("where the last token looks", () => {
     expect(names(at(1), -0.2, -0.3)).toEqual(["negative name mover"]);
     expect(names(at(4), 0.01, 0.3)).toEqual(["S-inhibition"]);
     expect(names(at(4), 0.5, 0.6)).toEqual(["copy suppression"]);
+    expect(names(at(4), -0.1, -0.2)).toEqual(["negative name mover"]);
+    expect(names(at(4), -0.1, Number.NaN)).toEqual([]);
     expect(names(at(0), 0.5, 0.6)).toEqual([]);
     expect(names(at(1), 0.001, 0.001)).toEqual([]);
     expect(names(at(0), 0, 0.6, { induction: 0.9, "previous-token": 0.1 })).toEqual(["induction"]);

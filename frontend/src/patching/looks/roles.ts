@@ -67,8 +67,9 @@ const END_ROLES: readonly EndRole[] = [
   },
   {
     name: "negative name mover",
+    // Of one that looks at the wrong answer patching alone tells whether it inhibits that.
     fits: ({ answer, wrong }, { direct, share }) =>
-      Math.max(answer, wrong) >= LOOKS && direct <= -COUNTS && !(share >= COUNTS),
+      direct <= -COUNTS && ((answer >= LOOKS && !(share >= COUNTS)) || (wrong >= LOOKS && share < COUNTS)),
   },
 ];
 
