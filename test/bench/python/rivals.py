@@ -3,7 +3,7 @@
     python rivals.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf [--json] [--repeats 5] [name ...]
     python rivals.py --gguf … --serve       one name a line on standard input, one JSON line an answer
 
-Set-up (a Python environment of its own): pip install -r test/bench/requirements.txt. All run in float32 on the file's
+Set-up (a Python environment of its own): pip install -r test/bench/python/requirements.txt. All run in float32 on the file's
 dequantised weights with two threads (--threads), except llama.cpp, which runs the quantised file with its own kernels and
 keeps keys and values in 16 bits; it needs the package xllamacpp and is left out without it.
 
