@@ -5,6 +5,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AttributeResponse } from "../../backend/common/api/attribution.ts";
 import type { AblateEachResponse, PatchPlacesResponse, PatchResponse } from "../../backend/common/api/patching.ts";
+import type { HeadRolesResult } from "../../backend/common/api/roles.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
@@ -71,7 +72,11 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
         expect(number(cells[1]!)).toBeCloseTo(answer - wrong, 1);
       }
 
-      await line("Where the last token looks");
+      const roles = await line<HeadRolesResult>("Where the last token looks");
+      for (const { head, roles: found } of roles.heads) {
+        const said = await page.locator(`[data-looks="${head}"] .roles > span`).allTextContents();
+        expect(said.map((words) => words.split(":")[0])).toEqual(found.map(({ role }) => role));
+      }
       const patterns = await readSafetensors(join(home, "patterns.safetensors"));
       const { shape, data } = patterns.tensors.get("blocks.1.attn.hook_pattern")!;
       const [, , , keys] = shape as [number, number, number, number];

@@ -99,6 +99,9 @@ class Circuits {
     Math.min(this.draft ?? edgesParam.value, this.answer.latest?.circuit.edges.length ?? EDGES),
   );
 
+  /** The number of edges where the slider was let go of. */
+  readonly kept: number = $derived(Math.min(edgesParam.value, this.answer.latest?.circuit.edges.length ?? EDGES));
+
   /** The edges that are drawn, the largest first. */
   readonly edges = $derived((this.answer.latest?.circuit.edges ?? []).slice(0, this.size));
 

@@ -164,8 +164,12 @@ class Patching {
   });
 
   /** A line about the pairs, behind the one that writes their file. @param options of the command beside the model and the pairs */
-  commandOf(name: string, options: Parameters<typeof command>[1], { pairs = this.pairs } = {}): string {
-    const line = command([name], {
+  commandOf(
+    words: string | readonly string[],
+    options: Parameters<typeof command>[1],
+    { pairs = this.pairs } = {},
+  ): string {
+    const line = command(typeof words === "string" ? [words] : words, {
       model: workspace.model,
       "pair-file": "pair.json",
       ...options,

@@ -35,6 +35,14 @@ const ANSWERS: Record<string, unknown> = {
   "/api/pairs": { clean: side, corrupt: side, differ: [1], answer: candidate, wrong: candidate },
   "/api/prompts": { id: "p", ...side, next: [candidate] },
   "/api/lens": { rows: [], ms: 1 },
+  "/api/circuit-roles": {
+    heads: [
+      {
+        head: "1.2",
+        roles: [{ role: "name mover", evidence: [{ measure: "attention", value: 0.75, threshold: 0.3 }] }],
+      },
+    ],
+  },
   "/api/attribute": {
     ...{ logitDiff: 2, sum: 2, accumulated: [], ms: 1 },
     parts: {
@@ -189,6 +197,10 @@ describe("patching of activations on its page", () => {
     await vi.waitFor(() => {
       const rows = [...page.querySelectorAll<HTMLElement>("[data-looks]")].map((row) => row.dataset["looks"]);
       expect(rows.slice(0, 2)).toEqual(["0.1", "1.2"]);
+      const role = page.querySelector('[data-looks="1.2"] .roles')!;
+      expect(role.textContent).toContain("name mover");
+      expect(role.textContent).toContain("0.750");
+      expect(page.querySelector('[data-looks="0.1"] .roles')!.textContent.trim()).toBe("");
     }, patiently(5_000));
   });
 });

@@ -4,7 +4,7 @@ import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { PlotFigure } from "../../components/plot/figure.ts";
 import { visible } from "../../format.ts";
-import { EFFECTS, METRIC_WORDS, metricText } from "../choices.ts";
+import { EFFECTS, metricText, metricWords } from "../choices.ts";
 import type { Patched } from "../patching.svelte.ts";
 import {
   canMatter,
@@ -24,7 +24,7 @@ export function shareText(share: number): string {
 
 /** The metric that a share of a table stands for, in words. */
 export function metricOf(share: number, { metric, response }: Patched): string {
-  return `${METRIC_WORDS[metric]} ${metricText(rawOf(share, response), metric)}`;
+  return `${metricWords(metric)} ${metricText(rawOf(share, response), metric)}`;
 }
 
 /** The tokens of a position: one where the prompts agree, else "clean / corrupt". */
