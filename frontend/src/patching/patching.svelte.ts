@@ -34,8 +34,13 @@ import {
 } from "./params.ts";
 import { oddLength, placesOf } from "./result/restoration.ts";
 
+<<<<<<< HEAD
 /** A patching of the places that the page draws. */
 type PlacesRequest = PatchRequest & { readonly by?: PatchPlace | undefined };
+=======
+/** A patching as the page asks for it: by places that it draws. */
+type PlacesRequest = Omit<PatchRequest, "by" | "group"> & { readonly by?: PatchPlace | undefined };
+>>>>>>> 5c1dbf08d3d7d19d9d43a9676158d74536f323ee
 
 /** A finished patching, with what it was asked. */
 export interface Patched {
@@ -117,7 +122,7 @@ class Patching {
   });
 
   /** The direction and the metric, where they are not the usual ones. */
-  readonly choices: Pick<PatchRequest, "direction" | "metric"> = $derived({
+  readonly choices: Pick<PlacesRequest, "direction" | "metric"> = $derived({
     ...(direction.value === "denoise" ? {} : { direction: direction.value }),
     ...(pairMetric.value === "logit-diff" ? {} : { metric: pairMetric.value }),
   });
