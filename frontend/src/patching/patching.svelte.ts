@@ -34,13 +34,8 @@ import {
 } from "./params.ts";
 import { oddLength, placesOf } from "./result/restoration.ts";
 
-<<<<<<< HEAD
-/** A patching of the places that the page draws. */
-type PlacesRequest = PatchRequest & { readonly by?: PatchPlace | undefined };
-=======
 /** A patching as the page asks for it: by places that it draws. */
 type PlacesRequest = Omit<PatchRequest, "by" | "group"> & { readonly by?: PatchPlace | undefined };
->>>>>>> 5c1dbf08d3d7d19d9d43a9676158d74536f323ee
 
 /** A finished patching, with what it was asked. */
 export interface Patched {
