@@ -1,6 +1,5 @@
-import type { HeadMask } from "../common/heads/mask.ts";
+import { type HeadMask, randomMask } from "../common/heads/mask.ts";
 import type { MaskMeaning } from "../common/heads/meaning.ts";
-import { randomMask } from "../common/heads/random-mask.ts";
 import { Random } from "../common/random.ts";
 import { notFinite } from "../hooks/finite.ts";
 import { compileInterventions, disposeInterventions, zeroHeads } from "../hooks/interventions.ts";

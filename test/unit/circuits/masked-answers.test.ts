@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { answerPairs, maskedAnswers } from "../../../backend/circuits/pair-answers.ts";
 import { tokenPairs } from "../../../backend/circuits/pairs.ts";
-import { maskFromHeads, maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { maskFromHeads, maskFromKvHeads, randomMask } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
-import { randomMask } from "../../../backend/common/heads/random-mask.ts";
 import { Random } from "../../../backend/common/random.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import type { Model } from "../../../backend/models/model.ts";
