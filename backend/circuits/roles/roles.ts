@@ -222,14 +222,17 @@ class RoleSearch {
     const { n_layers: layers, n_heads } = this.#model.config;
     const read = (name: string): Head => parseHead(name, { layers, heads: n_heads });
     const effects = new Map<string, number>();
-    for (const [role, sign] of [["name mover", 1], ["negative name mover", -1]] as const) {
+    for (const [role, sign] of [
+      ["name mover", 1],
+      ["negative name mover", -1],
+    ] as const) {
       const movers = [...this.#roles].filter(([, own]) => own.some((each) => each.role === role)).map(([head]) => head);
       const last = Math.max(-1, ...movers.map((head) => read(head).layer));
       const senders = [...looking.keys()].map(read).filter(({ layer }) => layer < last);
       if (senders.length === 0) continue;
       const through = await this.#effects(movers, senders);
       for (const [head, effect] of through.effects) effects.set(head, (effects.get(head) ?? 0) + sign * effect);
-    } // biome-ignore format: a table
+    }
     for (const [head, effect] of effects)
       if (effect >= least)
         this.#suggest(head, "S-inhibition", [
