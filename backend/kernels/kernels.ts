@@ -2,12 +2,14 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { HeadscopeError } from "../common/errors.ts";
+import { checkOptions } from "../common/options.ts";
 import { cacheDir } from "../paths.ts";
 import { hasNative, RawTensor } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { KERNEL_SOURCES, kernelFolder, kernelRecord } from "../setup/native/kernels.mjs";
 import { kernelTensor, runKernel } from "./op.ts";
-import { kernelSettings } from "./settings.ts";
+import { kernelSettings, THREADS } from "./settings.ts";
 
 /** The kernels of this process, or the reason why there are none. */
 export interface KernelChoice {
@@ -20,8 +22,15 @@ export interface KernelChoice {
   readonly remedy?: string;
 }
 
+/** The compiled library as Node.js loads it. */
+interface Library {
+  /** Registers the ops and sets the number of threads; gives the instructions that are used. */
+  start(threads: number): string;
+}
+
 const require = createRequire(import.meta.url);
 let choice: KernelChoice | undefined;
+let library: Library | undefined;
 
 /**
  * Loads the kernels that the set-up compiled for this processor, once for this process, and tries them on a known product.
@@ -38,24 +47,40 @@ export function hasKernels(): boolean {
   return loadKernels().ready;
 }
 
+/**
+ * Changes the number of threads, which changes no result.
+ * @throws HeadscopeError (usage) for a number that cannot be, (unsupported) without kernels
+ */
+export function useThreads(threads: number): void {
+  checkOptions("useThreads", { threads }, { threads: THREADS });
+  const { why } = loadKernels();
+  if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
+  library.start(threads);
+  choice = { ...loadKernels(), threads };
+}
+
 function load(): KernelChoice {
   const { wanted, threads } = kernelSettings();
   if (!wanted) return none("HEADSCOPE_KERNELS is off");
   if (!hasNative()) return none("they belong to the native TensorFlow library");
   const root = repository();
   const record = root && kernelRecord(kernelFolder(root, cacheDir()));
-  if (!record) return none("not compiled for this processor and version", "run npm start with g++ in the path");
-  if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has what was said");
+  if (!record)
+    return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
+  if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
   try {
-    const instructions = (require(record.library!) as { start(threads: number): string }).start(threads);
+    const loaded = require(record.library!) as Library;
+    const instructions = loaded.start(threads);
     const fault = selfTest();
-    return fault ? none(fault, REBUILD) : { ready: true, why: instructions, threads };
+    if (fault) return none(fault, REBUILD);
+    library = loaded;
+    return { ready: true, why: instructions, threads };
   } catch (error) {
     return none(`they do not load: ${firstLine(error)}`, REBUILD);
   }
 }
 
-const REBUILD = `remove kernels/ in the folder of the TensorFlow library in the cache and run npm start`;
+const REBUILD = "remove kernels/ in the folder of the TensorFlow library in the cache and run npm start";
 
 function none(why: string, remedy?: string): KernelChoice {
   return { ready: false, why, threads: 0, ...(remedy === undefined ? {} : { remedy }) };

@@ -5,6 +5,9 @@ import { oneOf, type Rule, whole } from "../common/options.ts";
 /** Most threads that the kernels may be given. */
 const MOST_THREADS = 256;
 
+/** Numbers of threads that can be. */
+export const THREADS: Rule = whole(1, MOST_THREADS);
+
 /** The environment's wishes about the kernels. */
 export interface KernelSettings {
   /** False with HEADSCOPE_KERNELS=off. */
@@ -20,7 +23,7 @@ export interface KernelSettings {
 export function kernelSettings(env: NodeJS.ProcessEnv = process.env): KernelSettings {
   const { HEADSCOPE_KERNELS: kernels, HEADSCOPE_THREADS: threads } = env;
   if (kernels) insist("HEADSCOPE_KERNELS", kernels, kernels, oneOf(["on", "off"]));
-  if (threads) insist("HEADSCOPE_THREADS", threads, /^\d+$/.test(threads) && Number(threads), whole(1, MOST_THREADS));
+  if (threads) insist("HEADSCOPE_THREADS", threads, /^\d+$/.test(threads) && Number(threads), THREADS);
   return {
     wanted: kernels !== "off",
     threads: threads ? Number(threads) : Math.min(availableParallelism(), MOST_THREADS),
