@@ -20,7 +20,7 @@ export interface Span {
   readonly count: number;
 }
 
-/** What a KV head of a sequence holds. */
+/** The places of one KV head of a sequence. */
 export interface HeadPlaces {
   readonly spans: readonly Span[];
   /** Last positions that a query sees, itself included; default all. */

@@ -13,7 +13,7 @@ import { capture } from "../../../backend/runtime/capture.ts";
 import { type RawTensor, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
-import { kernelsHere, largest, relativeError } from "../../helpers/kernels.ts";
+import { kernelsHere, largest, relativeError } from "../../helpers/kernels/here.ts";
 
 const { ready } = await kernelsHere();
 

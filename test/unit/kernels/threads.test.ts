@@ -9,7 +9,7 @@ import { cacheDir } from "../../../backend/paths.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { kernelFolder, kernelRecord } from "../../../backend/setup/native/kernels.mjs";
 import { refused } from "../../helpers/errors.ts";
-import { kernelsHere } from "../../helpers/kernels.ts";
+import { kernelsHere } from "../../helpers/kernels/here.ts";
 import { patiently } from "../../helpers/runner/patience.ts";
 
 const { ready, threads } = await kernelsHere();
@@ -39,7 +39,7 @@ describe.skipIf(!ready)("the kernels' threads", () => {
 
   it.each(["exit", "loop"])("let a process end (%s), in the middle of a call too", async (how) => {
     const { library } = kernelRecord(kernelFolder(ROOT, cacheDir()))!;
-    const script = join(ROOT, "test/helpers/processes/kernel-loop.cjs");
+    const script = join(ROOT, "test/helpers/kernels/loop.cjs");
     const child = spawn(process.execPath, [script, library!, how], { stdio: ["ignore", "pipe", "inherit"] });
     const hung = setTimeout(() => child.kill("SIGKILL"), patiently(20_000));
     child.stdout.once("data", () => how === "loop" && setTimeout(() => child.kill("SIGTERM"), 30));

@@ -1,6 +1,6 @@
-import { type KernelChoice, loadKernels } from "../../backend/kernels/kernels.ts";
-import { initBackend } from "../../backend/runtime/backend.ts";
-import { compilerName } from "../../backend/setup/native/kernels.mjs";
+import { type KernelChoice, loadKernels } from "../../../backend/kernels/kernels.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
+import { compilerName } from "../../../backend/setup/native/kernels.mjs";
 
 /**
  * The kernels of this process. A machine may lack them for want of a compiler or of the native library, or by wish; anything else

@@ -1,4 +1,4 @@
-// node kernel-loop.cjs KERNELS.node (exit | loop): multiplies with 4 threads, says "ready", then ends itself or goes on until it is ended.
+// node loop.cjs KERNELS.node (exit | loop): multiplies with 4 threads, says "ready", then ends itself or goes on until it is ended.
 /** @type {Record<string, unknown>} */
 const util = require("node:util");
 // these two are gone since Node 23 and the package still calls them
