@@ -1,4 +1,3 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import {
