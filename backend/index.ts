@@ -6,10 +6,12 @@
 export { type Experiment, experiments } from "../experiments/index.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
+export { type TextQuestion, type TextScore, type TextScoresOptions, textScores } from "../probes/text-scores.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
+export type { AnswerSet } from "./circuits/answers.ts";
 export { type AttributeOptions, type Attribution, attribute } from "./circuits/attribution/direct.ts";
 export { type Lens, type LensOptions, lens } from "./circuits/attribution/lens.ts";
 export { type TunedLens, type TunedLensOptions, tuneLens } from "./circuits/attribution/tuned-lens.ts";
@@ -43,7 +45,6 @@ export {
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
 export {
-  type AnswerSet,
   type MetricOptions,
   metricGradient,
   metricValues,
@@ -55,6 +56,7 @@ export { type PatchOptions, type PatchResult, patch } from "./circuits/patching/
 export { type PathOptions, type PathResult, patchPaths } from "./circuits/patching/path.ts";
 export { type PatchedPlace, patchTogether } from "./circuits/patching/together.ts";
 export type { Question } from "./circuits/questions.ts";
+export { type HeadRolesOptions, headRoles } from "./circuits/roles/roles.ts";
 export { type FunctionVector, functionVector } from "./circuits/vectors/function-vector.ts";
 export {
   type InContextVector,

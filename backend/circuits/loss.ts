@@ -8,6 +8,7 @@ import { functions } from "../runtime/capture.ts";
 import { gatherRows } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import type { Turn } from "../runtime/turn.ts";
+import { type AnswerSet, type Answers, tokensIn } from "./answers.ts";
 import { evenBatches } from "./batches.ts";
 
 /** Loss of the next token, in nats. */
@@ -153,14 +154,16 @@ export function streamLogits(model: Model, streams: Tensor): Tensor {
   return tf.reshape(logits!, [count, d_vocab]);
 }
 
-/** logit(answer) - logit(wrong) of ids. @param logits [rows, 1, d_vocab] @returns one a row */
-export function logitDifference(logits: Tensor, { answer, wrong }: { answer: number; wrong: number }): number[] {
+/** logit(answer) - logit(wrong), of several tokens their mean. @param logits [rows, 1, d_vocab] @returns one a row */
+export function logitDifference(logits: Tensor, { answer, wrong }: Answers): number[] {
   return tf.tidy(() => {
     const [rows, , vocabulary] = logits.shape as [number, number, number];
     const flat = tf.reshape(logits, [rows * vocabulary, 1]);
-    const pick = (id: number): Tensor => {
-      const index = Array.from({ length: rows }, (_, r) => r * vocabulary + id);
-      return gatherRows(flat, tf.tensor1d(index, "int32"));
+    const pick = (set: AnswerSet): Tensor => {
+      const tokens = tokensIn(set);
+      const index = Array.from({ length: rows }, (_, r) => tokens.map((id) => r * vocabulary + id)).flat();
+      const own = gatherRows(flat, tf.tensor1d(index, "int32"));
+      return tokens.length === 1 ? own : tf.mean(tf.reshape(own, [rows, tokens.length]), 1, true);
     };
     return [...tf.sub(pick(answer), pick(wrong)).dataSync()];
   });

@@ -3,16 +3,17 @@ import { forwardInTurns } from "../models/forward/turns.ts";
 import type { Model } from "../models/model.ts";
 import { tf } from "../runtime/tf.ts";
 import { loopTurn } from "../runtime/turn.ts";
+import { logitOf, tokensIn } from "./answers.ts";
 import { evenBatches } from "./batches.ts";
 import type { TokenPair } from "./pairs.ts";
 
 /** One pair's answers. */
 export interface PairAnswer {
-  /** logit(answer) - logit(wrong) after the clean prompt. */
+  /** logit(answer) - logit(wrong) after the clean prompt; of several tokens their mean logits. */
   clean: number;
   /** After the corrupt prompt. */
   corrupt: number;
-  /** True where the answer is the likeliest token of all after the clean prompt. */
+  /** True where the answer, or one of its tokens, is the likeliest token of all after the clean prompt. */
   first: boolean;
 }
 
@@ -59,11 +60,12 @@ export async function answerPairs(
     tf.dispose([logits!, resid]);
     const width = values.length / rows.length;
     part.forEach(({ answer, wrong }, p) => {
-      const [clean, corrupt] = [2 * p, 2 * p + 1].map(
-        (row) => values[row * width + answer]! - values[row * width + wrong]!,
-      );
+      const [clean, corrupt] = [2 * p, 2 * p + 1].map((row) => {
+        const own = values.subarray(row * width, (row + 1) * width);
+        return logitOf(own, answer) - logitOf(own, wrong);
+      });
       if (!Number.isFinite(clean) || !Number.isFinite(corrupt)) throw notFinite(model, "the logits", [part[p]!.clean]);
-      perPair.push({ clean: clean!, corrupt: corrupt!, first: best[2 * p] === answer });
+      perPair.push({ clean: clean!, corrupt: corrupt!, first: tokensIn(answer).includes(best[2 * p]!) });
     });
     progress?.(perPair.length, pairs.length, "answering pairs");
     await turn();

@@ -1,22 +1,21 @@
 import { z } from "zod";
 import { UNBOUNDED } from "../common/api/fields.ts";
-import { pairInput } from "../common/api/patching.ts";
+import { type PairInput, pairInput } from "../common/api/patching.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Model } from "../models/model.ts";
-import { checkId, checkRow, encodeText } from "../models/tokens.ts";
+import { checkRow, encodeText } from "../models/tokens.ts";
+import { type Answers, answerIds } from "./answers.ts";
 
 const pairSchema = pairInput(UNBOUNDED);
 /** Schema of a pair file: one pair or several. */
 export const pairFileSchema = z.union([pairSchema, z.array(pairSchema).min(1)]);
 /** Two prompts of one length that differ in what decides between two answers. */
-export type Pair = z.input<typeof pairSchema>;
+export type Pair = PairInput;
 
 /** A pair in token ids. */
-export interface TokenPair {
+export interface TokenPair extends Answers {
   clean: number[];
   corrupt: number[];
-  answer: number;
-  wrong: number;
 }
 
 /** Options of reading pairs. */
@@ -27,14 +26,14 @@ export interface PairOptions {
   source?: string | undefined;
 }
 
-const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer": id or text, "wrong": id or text}';
+const SHAPE = 'a pair is {"clean": ids or text, "corrupt": ids or text, "answer": id, text or a list, "wrong": alike}';
 
 /**
  * Pairs in token ids: every rule of pairs, for scripts, files and requests alike.
  * @param content one pair or several
  * @throws HeadscopeError (input) naming the pair: unknown or missing fields, sides of different lengths (both given) or beyond the
- * context, texts without a tokenizer, an answer that is not one token, ids outside the vocabulary, and what leaves nothing to
- * measure: two equal prompts or two equal answers
+ * context, texts without a tokenizer, an answer that is not one token or a list of such, ids outside the vocabulary, and what leaves nothing to
+ * measure: two equal prompts, or a token among both answers
  */
 export function tokenPairs(model: Model, content: unknown, options: PairOptions = {}): TokenPair[] {
   const { source } = options;
@@ -96,30 +95,6 @@ export function promptIds(
   const ids = typeof prompt === "string" ? encodeText(model, prompt, prependBos, { label: `${label}: ` }) : [...prompt];
   checkRow(ids, label, model);
   return ids;
-}
-
-/** Ids of the two answers. @param label stands before errors @throws HeadscopeError (input) for what is not one token, or one for both */
-export function answerIds(
-  model: Model,
-  answers: Pick<Pair, "answer" | "wrong">,
-  label: string,
-): Pick<TokenPair, "answer" | "wrong"> {
-  const [answer, wrong] = (["answer", "wrong"] as const).map((name) => {
-    const given = answers[name];
-    const ids = typeof given === "string" ? encodeText(model, given, false, { label }) : [given];
-    const first = ids.length > 1 ? `, or its first alone (${ids[0]})` : "";
-    if (ids.length !== 1)
-      throw new HeadscopeError("input", `${label}${name} ${JSON.stringify(given)} is ${ids.length} tokens`, {
-        remedy: `give one token: its id, or a text that is one token (mind the space in front)${first}`,
-      });
-    checkId(ids[0], `${label}${name}`, model.config);
-    return ids[0]!;
-  }) as [number, number];
-  if (answer === wrong)
-    throw new HeadscopeError("input", `${label}the answer and the wrong one are the same token`, {
-      remedy: "give two different ones",
-    });
-  return { answer, wrong };
 }
 
 /**

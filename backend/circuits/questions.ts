@@ -1,7 +1,8 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { describeJson } from "../json.ts";
 import type { Model } from "../models/model.ts";
-import { answerIds, doubtOf, type Pair, type PairOptions, promptIds, type TokenPair } from "./pairs.ts";
+import { answerIds } from "./answers.ts";
+import { doubtOf, type Pair, type PairOptions, promptIds, type TokenPair } from "./pairs.ts";
 
 /** A prompt and two answers, of which the first is right: a pair without its corrupt side. */
 export type Question = Omit<Pair, "corrupt">;

@@ -85,14 +85,13 @@ export interface QuestionOptions extends TokenOptions {
   readonly interventions?: string;
 }
 
+/** The content of a pair file, for help texts. */
+export const PAIR_FILE =
+  'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts, of each answer one token or a list of them';
+
 /** Adds --pair-file, or --text and --tokens-file with --answer and --wrong, and --position. */
 export function questionOptions(command: Command): Command {
-  const questions = tokenOptions(
-    command.option(
-      "--pair-file <file>",
-      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts. Of each the clean prompt is run',
-    ),
-  )
+  const questions = tokenOptions(command.option("--pair-file <file>", `${PAIR_FILE}. Of each the clean prompt is run`))
     .option("--answer <token>", "with --text or --tokens-file: the right answer, an id or a text of one token")
     .option("--wrong <token>", "the wrong answer, alike")
     .option("--position <n>", "position that is read, negative ones from the end", integerParser("--position"), -1);

@@ -80,7 +80,7 @@ export const PREFILLS = ["masked", "dense"] as const;
 export type Prefill = (typeof PREFILLS)[number];
 
 /** Ways of scoring a model's edges. */
-export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "exact", "acdc"] as const;
+export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "eap-gp", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
 export type CircuitMethod = (typeof CIRCUIT_METHODS)[number];
 

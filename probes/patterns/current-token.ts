@@ -1,3 +1,4 @@
+import { patternScore } from "../../backend/common/texts/head-scores.ts";
 import { evenAttention, patternProbe } from "../base.ts";
 import { anyRows, anyRowsParameters, attentionWhere, meanOverQueries } from "./any-rows.ts";
 
@@ -10,7 +11,7 @@ export const currentToken = patternProbe({
   source: "TransformerLens's head detector; ARENA, current-token heads",
   parameters: anyRowsParameters,
   meaning: {
-    meaning: "Share of attention that goes from a token to itself, mean over the tokens of a row.",
+    meaning: patternScore("current-token").meaning,
     range: [0, 1],
     chance: ({ length }: { length?: number }) => length && evenAttention(0, 2 * length),
   },

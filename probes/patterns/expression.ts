@@ -1,4 +1,5 @@
 import { brief, HeadscopeError } from "../../backend/common/errors.ts";
+import { LONGEST_EXPRESSION } from "../../backend/common/texts/head-scores.ts";
 
 /** A query and a key of a row, as an expression sees them. */
 export interface Place {
@@ -16,9 +17,6 @@ interface Node {
   readonly type: "number" | "truth";
   value(place: Place): Value;
 }
-
-/** Most characters of an expression. */
-export const LONGEST_EXPRESSION = 1_000;
 
 const TOKEN = /\s*(?:(?<number>\d+)|(?<word>[a-z]+)|(?<sign>==|!=|<=|>=|&&|\|\||[-+*%<>!()[\]]))/y;
 

@@ -1,3 +1,4 @@
+import { patternScore } from "../../backend/common/texts/head-scores.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 import { evenAttention, patternProbe } from "../base.ts";
 import { anyRows, anyRowsParameters, attentionWhere, meanOverQueries } from "./any-rows.ts";
@@ -11,7 +12,7 @@ export const firstToken = patternProbe({
   source: "ARENA, first-token heads; Gu et al. 2024 call such heads sinks (probe attention-sink)",
   parameters: anyRowsParameters,
   meaning: {
-    meaning: "Share of attention that goes from a token to the first one, mean over the tokens of a row.",
+    meaning: patternScore("first-token").meaning,
     range: [0, 1],
     chance: ({ length }: { length?: number }) => length && evenAttention(0, 2 * length),
   },

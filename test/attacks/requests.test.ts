@@ -144,6 +144,18 @@ describe("a server", () => {
     await refused("/api/ablate", { prompt: prompt.id, reference: [row, row], ...ablation });
     const pair = { clean: row, corrupt: row, answer: 1, wrong: 2 };
     await refused("/api/patch", { model: MODEL, pairs: [pair] });
+    await refused("/api/patch-places", { model: MODEL, pairs: [pair], places: ["0.0"] });
+    await refused("/api/attribute", { model: MODEL, prompts: [pair] });
+    await refused("/api/lens", { model: MODEL, prompts: [pair] });
+    await refused("/api/ablate-each", { model: MODEL, pairs: [pair], each: "head" });
+    const short = { clean: [1, 2], corrupt: [1, 3], answer: 1, wrong: 2 };
+    await refused("/api/ablate-each", {
+      model: MODEL,
+      pairs: [short],
+      each: "head",
+      method: "mean",
+      reference: [row, row],
+    });
     const one = { at: "blocks.0.attn.hook_z", do: "mean", with: { tokens: [row, row] } };
     await refused("/api/intervene", { prompt: prompt.id, interventions: [one] });
     expect((await server.post("/api/ablate", { model: MODEL, rows: [row], ...ablation, method: "zero" })).status).toBe(

@@ -26,6 +26,7 @@ from pathlib import Path
 PROBE_ROWS, PROBE_TOKENS = 4, 101
 DECODE_STEPS = 8  # decoded tokens in one repetition
 VOCABULARY = 49152
+PATCH_ROWS = 9  # heads that TransformerLens patches at a time
 TRAINED = ("induction", "reddy", "regressor")  # sizes of training_steps.py
 
 
@@ -39,12 +40,13 @@ class Rivals:
             "patterns-4x101": self.patterns,
             "tl-patterns-4x101": self.lens_patterns,
             "tl-forward-4x101": self.lens_forward,
+            "tl-patch-heads-15": self.lens_patch_heads,
             **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in (512, 2048)},
             **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in (256, 2048, 7900)},
             **{f"train-{size}-{how}": (lambda size=size, how=how: self.train(size, how)) for size in TRAINED for how in ("eager", "compiled")},
         }
         if not importlib.util.find_spec("transformer_lens"):
-            for name in ("tl-patterns-4x101", "tl-forward-4x101"):
+            for name in [name for name in self.measurements if name.startswith("tl-")]:
                 del self.measurements[name]
         if importlib.util.find_spec("xllamacpp"):
             self.measurements |= {
@@ -181,6 +183,36 @@ class Rivals:
         model, ids = self.lens(), self.ids(PROBE_ROWS, PROBE_TOKENS)
         keep = lambda name: name.endswith("hook_pattern")
         return self.timed(lambda: model.run_with_cache(ids, names_filter=keep, return_type=None))
+
+    def lens_patch_heads(self, rows=PATCH_ROWS):
+        """Every head's z patched from the clean into the corrupt run of one pair of 15 tokens, a row of a batch each: the logit
+        difference of all heads. Both plain runs are part of it."""
+        import torch
+
+        model = self.lens()
+        corrupt = self.ids(1, 15)
+        clean = corrupt.flip(1)
+        c = model.cfg
+        heads = [(layer, head) for layer in range(c.n_layers) for head in range(c.n_heads)]
+        at_z = lambda name: name.endswith("attn.hook_z")
+
+        def run():
+            _, cache = model.run_with_cache(clean, names_filter=at_z)
+            model(corrupt)
+            for first in range(0, len(heads), rows):
+                batch = heads[first : first + rows]
+                places = {layer: [(r, h) for r, (l, h) in enumerate(batch) if l == layer] for layer, _ in batch}
+
+                def patch(z, hook, places=places):
+                    for r, h in places[hook.layer()]:
+                        z[r, :, h] = cache[hook.name][0, :, h]
+                    return z
+
+                hooks = [(f"blocks.{layer}.attn.hook_z", patch) for layer in places]
+                logits = model.run_with_hooks(corrupt.expand(len(batch), -1), fwd_hooks=hooks)[:, -1]
+                (logits[:, 100] - logits[:, 200]).tolist()
+
+        return self.timed(run)
 
     # --- llama.cpp ----------------------------------------------------------------------------------------------------
 

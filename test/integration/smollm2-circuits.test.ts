@@ -108,7 +108,7 @@ describe.skipIf(!havePulled)(onSmolLm2("circuits of SmolLM2 are PyTorch's"), () 
     }
   });
 
-  it.each(ORACLE_METHODS)("edges by %s", async (method) => {
+  it.each(ORACLE_METHODS.filter((method) => method !== "eap-gp"))("edges by %s", async (method) => {
     for (const { pairs, clean, corrupt, total, edges, scores, totals } of oracle.edges) {
       // Exact scores are a run an edge: every third of them.
       const places = edges!.map((_, i) => i).filter((i) => method !== "exact" || i % 3 === 0);

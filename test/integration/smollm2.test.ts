@@ -242,8 +242,8 @@ describe.skipIf(!havePulled)(onSmolLm2("SmolLM2 beside PyTorch transformers on t
       const texts = [first, second].map(({ cleanText, corruptText, pair }) => ({
         clean: cleanText,
         corrupt: corruptText,
-        answer: model.tokenizer!.decode([pair.answer]),
-        wrong: model.tokenizer!.decode([pair.wrong]),
+        answer: model.tokenizer!.decode([Number(pair.answer)]),
+        wrong: model.tokenizer!.decode([Number(pair.wrong)]),
       }));
       const result = await patch(model, { pairs: texts, node: "z", by: "head", layers: [17, 22, 29] });
       const table = (p: Patchings["pairs"][0]) =>

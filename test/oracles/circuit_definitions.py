@@ -351,16 +351,45 @@ def input_gradients(model, pair, embed=None):
     return by_name
 
 
-def eap(model, graph, pair, steps=None):
+def straight_path(model, pair, steps):
+    """Embeddings on the straight way from the corrupt to the clean one."""
+    start, end = model.embed(pair.ids("corrupt")), model.embed(pair.ids("clean"))
+    return [start + k / steps * (end - start) for k in range(1, steps + 1)]
+
+
+def all_logits(model, pair, embed):
+    """Logits at every position [T, d_vocab] of a run that begins with an embedding."""
+    seen = []
+
+    def hook(name, x):
+        if name == "final":
+            seen.append(x)
+        return embed if name == "embed" else x
+
+    model.run(pair.ids("clean"), hook)
+    return model.unembed(seen[0])[0]
+
+
+def gradient_path(model, pair, steps):
+    """Embeddings from the clean one on, each a step of length 1 down the slope of the squared distance between the logits at
+    all positions and those of the corrupt run."""
+    with torch.no_grad():
+        goal = all_logits(model, pair, model.embed(pair.ids("corrupt")))
+    points, x = [], model.embed(pair.ids("clean")).detach()
+    for _ in range(steps):
+        x = x.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad((all_logits(model, pair, x) - goal).square().sum(), x)
+        x = (x - slope / slope.norm()).detach()
+        points.append(x)
+    return points
+
+
+def eap(model, graph, pair, embeds=None):
     """Scores of all edges: sum over positions of (corrupt - clean output) . d metric / d input; of the clean run, or the
-    mean over embeddings on the way from the corrupt to the clean one."""
+    mean over runs with other embeddings in front."""
     clean, _ = outputs_of(model, pair.ids("clean"))
     corrupt, _ = outputs_of(model, pair.ids("corrupt"))
-    start, end = model.embed(pair.ids("corrupt")), model.embed(pair.ids("clean"))
-    if steps is None:
-        slopes = input_gradients(model, pair)
-    else:
-        slopes = mean([input_gradients(model, pair, start + k / steps * (end - start)) for k in range(1, steps + 1)])
+    slopes = mean([input_gradients(model, pair, embed) for embed in embeds or [None]])
     change = (corrupt - clean).flatten(1)
     return torch.cat([change[:count] @ slopes[name].flatten() for name, count in graph.destinations])
 

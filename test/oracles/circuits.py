@@ -19,8 +19,8 @@ import torch
 import transformers
 from circuit_definitions import (
     SIDES, Pair, assembled, attribution_of, circuit_metric, curve_of, eap, ends_of, exact_of, faithfulness,
-    function_vector_of, gradient_tables, graph_of, head_name, heads_of, lens_of, mean, one_edge, patch_of, path_of,
-    steering_of, totals_of, without,
+    function_vector_of, gradient_path, gradient_tables, graph_of, head_name, heads_of, lens_of, mean, one_edge, patch_of, path_of,
+    steering_of, straight_path, totals_of, without,
 )  # fmt: skip
 from transformer import of
 
@@ -126,7 +126,8 @@ STEPS = 5
 def scores_of(model, graph, pairs):
     return {
         "eap": mean([eap(model, graph, pair) for pair in pairs]),
-        "eap-ig": mean([eap(model, graph, pair, STEPS) for pair in pairs]),
+        "eap-ig": mean([eap(model, graph, pair, straight_path(model, pair, STEPS)) for pair in pairs]),
+        "eap-gp": mean([eap(model, graph, pair, gradient_path(model, pair, STEPS)) for pair in pairs]),
     }
 
 

@@ -1,11 +1,21 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Head } from "../../common/heads/head.ts";
+import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { Random } from "../../common/random.ts";
+import {
+  drawsSpread,
+  HELD_PARTS,
+  meanLossAt,
+  partPositions,
+  TEXT_PARTS,
+  type TextPart,
+} from "../../common/texts/parts.ts";
 import { ABLATION_METHODS, type AblationMethod } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
-import { checkLossRows, logitDifference, meanLoss, streamLogits, type TokenLosses } from "../loss.ts";
+import { checkLossRows, meanLoss, streamLogits, type TokenLosses } from "../loss.ts";
+import { metricValues, pairMetric } from "../metrics/measure.ts";
 import { type NextToken, nextTokens } from "../next-tokens.ts";
 import { type AblationInput, AblationRuns, type TokenContrast } from "./ablation-runs.ts";
 
@@ -16,6 +26,12 @@ export interface AblateOptions extends AblationInput {
   controls?: number | undefined;
   /** Next tokens shown for each row. Default 5. */
   topTokens?: number | undefined;
+  /** The part of the rows that `part` of the result is about; `answer` needs `contrast`. Default none. */
+  over?: TextPart | undefined;
+  /** Of the held token in every row, from 1 on: token, word and from need it. */
+  position?: number | undefined;
+  /** Of `answer`. Default logit-diff. */
+  metric?: MetricName | undefined;
 }
 
 const ROWS = listOf({
@@ -41,11 +57,32 @@ const OPTIONS: Rules<AblateOptions> = {
   heads: { wants: "a list of heads {layer, head}", fits: Array.isArray },
   controls: whole(0),
   topTokens: whole(0),
+  over: oneOf(TEXT_PARTS),
+  position: whole(1),
+  metric: oneOf(METRICS),
 };
 
 /** One draw of control heads. */
 export interface ControlDraw extends TokenLosses {
   heads: Head[];
+}
+
+/** One quantity in the clean run, without the heads, and in each draw of others. */
+export interface RunValues {
+  clean: number;
+  ablated: number;
+  draws: number[];
+}
+
+/** The effect on a part of the rows. */
+export interface PartEffect extends Omit<RunValues, "draws"> {
+  over: TextPart;
+  /** Of `answer`: what is measured in place of the loss. */
+  metric?: MetricName;
+  /** Tokens that it is a mean over. */
+  tokens: number;
+  /** Over the same tokens; absent where the ablation has no control. */
+  control?: { draws: number[]; mean: number; range: [number, number] };
 }
 
 /** The effect of taking heads out, beside other heads of the same layers. */
@@ -72,7 +109,11 @@ export interface Ablation {
   /** Why there is no control though it was asked for. */
   noControl?: string;
   /** With a contrast: logit of the token less that of the wrong one, in each run. */
-  difference?: { clean: number; ablated: number; draws: number[] };
+  difference?: RunValues;
+  /** With a contrast: every metric of the token against the wrong one, in each run. */
+  metrics?: Record<MetricName, RunValues>;
+  /** With `over`. */
+  part?: PartEffect;
   /** By row: the likeliest tokens after its end, by the larger of the two probabilities. */
   nextToken: NextToken[][];
 }
@@ -89,6 +130,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
   const { heads, controls = 5, seed = 0, topTokens = 5, progress } = options;
   checkInput(model, options.tokens, [heads]);
   if (options.contrast) checkContrast(model, options.tokens, options.contrast);
+  const positions = checkPart(options);
   const { draws, short, ways } = drawControls(model, heads, controls, seed);
   const sets = [[], heads, ...draws];
   const runs = new AblationRuns(model, options, sets);
@@ -96,6 +138,7 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
     await runs.all((done, total) => progress?.(done, total, "ablation, rows"), options.signal);
     const losses = runs.losses.map((nll): TokenLosses => ({ loss: meanLoss(nll), nll }));
     const means = losses.slice(2).map(({ loss }) => loss);
+    const metrics = options.contrast && contrastMetrics(model, runs, sets.length, options);
     return {
       model: { ref: model.ref, digest: model.digest },
       heads: heads.map(({ layer, head }) => ({ layer, head })),
@@ -111,13 +154,13 @@ export async function ablate(model: Model, options: AblateOptions): Promise<Abla
         : {
             control: {
               draws: draws.map((set, i) => ({ heads: set, ...losses[i + 2]! })),
-              mean: means.reduce((a, b) => a + b, 0) / means.length,
-              range: [Math.min(...means), Math.max(...means)] as [number, number],
+              ...drawsSpread(means),
               ...(ways < controls ? { ways } : {}),
               ...(short.length > 0 ? { short } : {}),
             },
           }),
-      ...(options.contrast ? { difference: differences(model, runs, sets.length, options) } : {}),
+      ...(metrics ? { difference: metrics["logit-diff"], metrics } : {}),
+      ...(positions ? { part: partEffect(losses, positions, options, metrics) } : {}),
       nextToken: nextTokens(model, runs.lastStreams(0), runs.lastStreams(1), {
         tokens: options.tokens,
         count: Math.min(topTokens, MOST_TOKENS_SHOWN),
@@ -202,23 +245,88 @@ function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { pos
     throw new HeadscopeError("usage", `the wrong token's id ${wrong} is outside the vocabulary`, {
       remedy: `ids go from 0 to ${config.d_vocab - 1}`,
     });
+  if (row![position] === wrong)
+    throw new HeadscopeError("usage", `token ${wrong} stands at position ${position} itself: it is no wrong answer`, {
+      remedy: "choose another wrong token",
+    });
 }
 
-/** Logit of the contrast's token less that of the wrong one, of every set's run: clean, ablated, then the draws. */
-function differences(
+/**
+ * The tokens that the verdict is about, by row; undefined where no part is asked for.
+ * @throws HeadscopeError (usage) for a part without what it needs, (input) for rows that have no such token
+ */
+function checkPart({ tokens, over, position, contrast, metric }: AblateOptions): number[][] | undefined {
+  const refuse = (message: string, remedy: string, field: string): never => {
+    throw new HeadscopeError("usage", message, { remedy, field });
+  };
+  if (metric !== undefined && over !== "answer")
+    refuse("a metric is of an answer against a wrong one", "leave it out, or choose over answer", "metric");
+  if (position !== undefined && (over === undefined || over === "answer" || !HELD_PARTS.includes(over)))
+    refuse(`no token is held over ${over ?? "the whole rows"}`, "leave the position out", "position");
+  if (over === undefined) return undefined;
+  if (over === "answer" && contrast === undefined)
+    refuse(
+      "an answer needs a wrong one beside it",
+      "give a contrast: the answer's position and the wrong token",
+      "contrast",
+    );
+  const held = over === "answer" ? contrast!.position : position;
+  if (HELD_PARTS.includes(over) && held === undefined)
+    refuse(`${over} is about a held token, and none is held`, "give its position, from 1 on", "position");
+  const found = tokens.map((row, r) => {
+    if (held !== undefined && held >= row.length)
+      throw new HeadscopeError(
+        "input",
+        `${tokens.length > 1 ? `row ${r}` : "the text"} has ${row.length} tokens, none at position ${held}`,
+        { remedy: `choose a position from 1 to ${row.length - 1}` },
+      );
+    return partPositions(over, row, held);
+  });
+  if (found.flat().length > 0) return found;
+  throw new HeadscopeError("input", "no token is repeated: none follows the same token as it did before", {
+    remedy: "give a text that repeats something, or choose another part",
+  });
+}
+
+/** The effect on a part. @param losses of the clean run, without the heads, then of the draws @param positions of its tokens, by row */
+function partEffect(
+  losses: readonly TokenLosses[],
+  positions: readonly (readonly number[])[],
+  { over, metric = "logit-diff" }: AblateOptions,
+  metrics: Ablation["metrics"],
+): PartEffect {
+  const [clean, ablated, ...draws] = losses.map(({ nll }) => meanLossAt(nll, positions));
+  const values = over === "answer" ? metrics![metric] : { clean: clean!, ablated: ablated!, draws };
+  return {
+    over: over!,
+    ...(over === "answer" ? { metric } : {}),
+    tokens: positions.flat().length,
+    clean: values.clean,
+    ablated: values.ablated,
+    ...(values.draws.length > 0 ? { control: { draws: values.draws, ...drawsSpread(values.draws) } } : {}),
+  };
+}
+
+/** Every metric of the contrast's token against the wrong one, of every set's run: clean, ablated, then the draws. */
+function contrastMetrics(
   model: Model,
   runs: AblationRuns,
   sets: number,
   { tokens, contrast }: AblateOptions,
-): NonNullable<Ablation["difference"]> {
+): NonNullable<Ablation["metrics"]> {
   const { position, wrong } = contrast!;
-  const logits = tf.tidy(() => {
-    const streams = runs.contrastStreams(sets);
-    return tf.reshape(streamLogits(model, streams), [sets, 1, model.config.d_vocab]);
-  });
-  const [clean, ablated, ...draws] = logitDifference(logits, { answer: tokens[0]![position]!, wrong });
-  logits.dispose();
-  return { clean: clean!, ablated: ablated!, draws };
+  const pair = { answer: tokens[0]![position]!, wrong };
+  const logits = tf.tidy(() => streamLogits(model, runs.contrastStreams(sets)));
+  const cleanLogits = tf.slice(logits, [0, 0], [1, model.config.d_vocab]);
+  try {
+    const entries = METRICS.map((name) => {
+      const [clean, ablated, ...draws] = metricValues(logits, pairMetric(name, [pair], cleanLogits));
+      return [name, { clean: clean!, ablated: ablated!, draws }] as const;
+    });
+    return Object.fromEntries(entries) as NonNullable<Ablation["metrics"]>;
+  } finally {
+    tf.dispose([logits, cleanLogits]);
+  }
 }
 
 /**

@@ -84,6 +84,7 @@ export interface AblatedEach extends AblationTable {
 export async function ablateEach(model: Model, options: AblateEachOptions): Promise<AblatedEach> {
   checkOptions("ablateEach", options, OPTIONS, ["pairs", "each"]);
   const { each, method = "zero", metric = "logit-diff", window = 1, progress, signal, turn } = options;
+  checkFit(options);
   if (each === "mlp" && model.config.attn_only)
     throw new HeadscopeError("usage", "the model has no MLP", { remedy: "ablate heads or layers" });
   const pairs = tokenPairs(model, options.pairs, options);
@@ -118,6 +119,17 @@ export async function ablateEach(model: Model, options: AblateEachOptions): Prom
     metric,
     ...(notes.length > 0 ? { notes } : {}),
   };
+}
+
+/** @throws HeadscopeError (usage) for options that say nothing of the parts */
+function checkFit({ each, method, window, reference }: AblateEachOptions): void {
+  const refused: readonly [unknown, string, string][] = [
+    [each !== "source" && window !== undefined, "window", "a window is for source tokens"],
+    [method !== "mean" && reference !== undefined, "reference", "reference rows are for method mean"],
+    [each === "source" && (method ?? "zero") !== "zero", "method", "attention is knocked out, by no other method"],
+  ];
+  for (const [wrong, field, message] of refused)
+    if (wrong) throw new HeadscopeError("usage", message, { remedy: `leave \`${field}\` out`, field });
 }
 
 /** Hook points of the parts. */

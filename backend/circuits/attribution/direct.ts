@@ -7,6 +7,7 @@ import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer, hookNames } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { logitOf } from "../answers.ts";
 import { changedRun } from "../changed-run.ts";
 import { meanOf } from "../means.ts";
 import { positionsIn, type Question, questionNotes, type TokenQuestion, tokenQuestions } from "../questions.ts";
@@ -69,7 +70,7 @@ export interface NeuronParts {
 
 /** Direct logit attribution: means over the prompts. */
 export interface Attribution {
-  /** logit(answer) - logit(wrong). */
+  /** logit(answer) - logit(wrong); of several tokens their mean logits. */
   logitDiff: number;
   /** Of all parts; equals `logitDiff` up to rounding. */
   sum: number;
@@ -130,7 +131,7 @@ async function attributeOne(
   const run = await changedRun(model, question.clean, interventions, { names, logitsAt: [place], onLayer, turn });
   try {
     const logits = read(() => tf.clone(run.logits!));
-    const logitDiff = logits[question.answer]! - logits[question.wrong]!;
+    const logitDiff = logitOf(logits, question.answer) - logitOf(logits, question.wrong);
     if (!Number.isFinite(logitDiff)) throw notFinite(model, "the logits", [question.clean]);
     const row = (t: Tensor): Float32Array => read(() => tf.slice(t, [0, place], [1, 1]));
     const written: Written = {

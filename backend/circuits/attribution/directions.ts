@@ -5,6 +5,7 @@ import type { Model } from "../../models/model.ts";
 import type { NormWeights } from "../../models/weights/block-parts.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";
 import { tf } from "../../runtime/tf.ts";
+import { type Answers, logitOf, tokensIn } from "../answers.ts";
 
 /** A vector of the stream's width: its product with what a part writes is what the part counts. */
 export type Direction = Float64Array;
@@ -17,12 +18,13 @@ export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
 }
 
 /**
- * The direction of logit(answer) - logit(wrong) behind the final norm [d_model], and the difference of the unembedding's biases.
+ * The direction of logit(answer) - logit(wrong) behind the final norm [d_model], and the difference of the unembedding's biases;
+ * of several tokens their means.
  * @throws HeadscopeError (unsupported) for a model with readout layers, whose output is no linear function of the stream
  */
 export function logitDirection(
   { config, weights }: Model,
-  { answer, wrong }: { answer: number; wrong: number },
+  { answer, wrong }: Answers,
 ): { direction: Direction; bias: number } {
   if ((config.readout_hidden?.length ?? 0) > 0)
     throw new HeadscopeError(
@@ -32,11 +34,17 @@ export function logitDirection(
         remedy: "patch instead, or choose a model without readout layers",
       },
     );
-  const rows = read(() => weights.unembed.rows(tf.tensor1d([answer, wrong], "int32")));
-  const width = rows.length / 2;
-  const direction = Float64Array.from({ length: width }, (_, i) => rows[i]! - rows[width + i]!);
+  const [right, other] = [tokensIn(answer), tokensIn(wrong)];
+  const rows = read(() => weights.unembed.rows(tf.tensor1d([...right, ...other], "int32")));
+  const width = rows.length / (right.length + other.length);
+  const direction = new Float64Array(width);
+  const add = (first: number, count: number, sign: number): void => {
+    for (let i = first * width; i < (first + count) * width; i++) direction[i % width]! += (sign * rows[i]!) / count;
+  };
+  add(0, right.length, 1);
+  add(right.length, other.length, -1);
   const biases = weights.unembedBias?.dataSync();
-  return { direction, bias: biases ? biases[answer]! - biases[wrong]! : 0 };
+  return { direction, bias: biases ? logitOf(biases, answer) - logitOf(biases, wrong) : 0 };
 }
 
 /**

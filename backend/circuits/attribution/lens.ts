@@ -7,6 +7,7 @@ import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { topIndices } from "../../runtime/top.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
+import { logitOf, tokensIn } from "../answers.ts";
 import { changedRun } from "../changed-run.ts";
 import { streamLogits } from "../loss.ts";
 import { meanOf } from "../means.ts";
@@ -141,8 +142,12 @@ class Readings {
 }
 
 function reading(logits: Float32Array, question: TokenQuestion): Omit<LensReading, "top"> {
-  const answer = logits[question.answer]!;
-  return { answer, wrong: logits[question.wrong]!, rank: logits.filter((logit) => logit > answer).length };
+  const best = Math.max(...tokensIn(question.answer).map((id) => logits[id]!));
+  return {
+    answer: logitOf(logits, question.answer),
+    wrong: logitOf(logits, question.wrong),
+    rank: logits.filter((logit) => logit > best).length,
+  };
 }
 
 /** Hook name of a row. */

@@ -64,6 +64,8 @@ const OPTIONS: Rules<FindCircuitOptions> = {
  * eap: its first-order estimate on the clean run. eap-ig: with the gradient's mean over `steps` runs whose embedding moves from the
  * corrupt prompt's to the clean one's. eap-ig-activations: for the edges out of the embedding, the heads of a layer, or an MLP, over
  * runs in which the outputs of those alone move, so that the edges out of them add up to the effect of corrupting them together.
+ * eap-gp: over runs whose embedding goes from the clean prompt's down the slope of the distance between the logits and the corrupt
+ * prompt's, in `steps` steps of a `length`, so that they are where the output changes.
  * acdc: no score of every edge, but a search: from the logits back to the embedding, each edge is removed whose removal from what is
  * left changes the metric by less than `threshold`; the score of those that stay is that change.
  *
@@ -72,7 +74,7 @@ const OPTIONS: Rules<FindCircuitOptions> = {
  * @returns a circuit file's content: the edges by falling absolute score, means over the pairs
  * @throws HeadscopeError for pairs that `tokenPairs` refuses, parameters that the method lacks, exact scores and acdc of more than 5,000 edges,
  * and kl estimated on the clean run alone
- * @see Nanda 2023, Attribution Patching; Syed et al. 2023 for EAP; Hanna et al. 2024, Have Faith in Faithfulness, for EAP-IG; Conmy et al. 2023 for ACDC
+ * @see Nanda 2023, Attribution Patching; Syed et al. 2023 for EAP; Hanna et al. 2024, Have Faith in Faithfulness, for EAP-IG; Zhang et al. 2025 for EAP-GP; Conmy et al. 2023 for ACDC
  */
 export async function findCircuit(model: Model, options: FindCircuitOptions): Promise<Circuit> {
   checkOptions("findCircuit", options, OPTIONS, ["pairs", "method"]);

@@ -56,7 +56,7 @@ export async function pruneCircuit(model: Model, options: PruneCircuitOptions): 
   const session = await CircuitSession.open(model, { ...options, metric });
   try {
     const { edges } = namedEdges(model, session.graph, options.circuit, source);
-    const pruning = new Pruning(session, target, (runs) => progress?.(runs, runs + 1, "pruning, circuits run"));
+    const pruning = new Pruning(session, target, (runs, most) => progress?.(runs, most, "pruning, circuits run"));
     const first = await pruning.shortest(edges);
     const kept = await pruning.remove(first, () => signal?.throwIfAborted());
     const names = new Set(kept.map((edge) => keyOf(session.graph.name(edge))));
@@ -83,13 +83,15 @@ function keyOf({ from, to }: { readonly from: string; readonly to: string }): st
 /** A pruning under way. */
 class Pruning {
   runs = 0;
+  /** Runs that it takes at the most. */
+  #most = 0;
   readonly #session: CircuitSession;
   readonly #target: number;
-  readonly #onRuns: (runs: number) => void;
+  readonly #onRuns: (runs: number, most: number) => void;
   readonly #clean: number;
   readonly #corrupt: number;
 
-  constructor(session: CircuitSession, target: number, onRuns: (runs: number) => void) {
+  constructor(session: CircuitSession, target: number, onRuns: (runs: number, most: number) => void) {
     this.#session = session;
     this.#target = target;
     this.#onRuns = onRuns;
@@ -104,7 +106,7 @@ class Pruning {
   /** Ratio of the means over the pairs. */
   async faithfulness(edges: readonly number[]): Promise<number> {
     const [metrics] = await this.#session.run([edgeSet(this.#session.graph, edges)]);
-    this.#onRuns(++this.runs);
+    this.#onRuns(++this.runs, Math.max(this.#most, this.runs));
     const sum = metrics!.reduce((total, metric) => total + metric, 0);
     return (sum - this.#corrupt) / (this.#clean - this.#corrupt);
   }
@@ -113,6 +115,7 @@ class Pruning {
   async shortest(edges: readonly number[]): Promise<readonly number[]> {
     const enough = async (count: number): Promise<boolean> =>
       (await this.faithfulness(edges.slice(0, count))) >= this.#target;
+    this.#most = 2 * Math.ceil(Math.log2(edges.length + 1)) + mostRemovals(edges.length);
     let [low, high] = [0, 1];
     while (high < edges.length && !(await enough(high))) [low, high] = [high, 2 * high];
     if (high >= edges.length) {
@@ -135,16 +138,29 @@ class Pruning {
 
   /** Takes out what can go, in blocks from the weakest on. */
   async remove(edges: readonly number[], check: () => void): Promise<readonly number[]> {
-    const finest = Math.max(1, Math.floor(edges.length / FINEST));
+    this.#most = this.runs + mostRemovals(edges.length) + 1;
     let kept = [...edges];
-    for (let block = Math.ceil(edges.length / 4); ; block = Math.max(finest, Math.ceil(block / 2))) {
+    for (const block of blockSizes(edges.length)) {
       for (let end = kept.length; end > 0; end -= block) {
         check();
         const start = Math.max(0, end - block);
         const rest = [...kept.slice(0, start), ...kept.slice(end)];
         if ((await this.faithfulness(rest)) >= this.#target) kept = rest;
       }
-      if (block <= finest) return kept;
     }
+    return kept;
   }
+}
+
+/** Sizes of the blocks of edges that are tried, from a quarter of so many edges down to the finest. */
+function blockSizes(edges: number): readonly number[] {
+  const finest = Math.max(1, Math.floor(edges / FINEST));
+  const sizes = [Math.max(1, Math.ceil(edges / 4))];
+  for (let last = sizes[0]!; last > finest; sizes.push(last)) last = Math.max(finest, Math.ceil(last / 2));
+  return sizes;
+}
+
+/** Runs that the removal from so many edges takes at the most. */
+function mostRemovals(edges: number): number {
+  return blockSizes(edges).reduce((sum, size) => sum + Math.ceil(edges / size), 0);
 }

@@ -6,6 +6,7 @@ import { allFinite, notFinite } from "../../hooks/finite.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { compileInterventions, disposeInterventions, type Sources } from "../../hooks/interventions.ts";
 import { backward, lowestLayer } from "../../models/backward/backward.ts";
+import { disposeGradient, type LogitGradient } from "../../models/backward/logit-gradient.ts";
 import type { BackwardStep } from "../../models/backward/step.ts";
 import { type BackwardInput, type StoredRun, storeRun } from "../../models/backward/stored-run.ts";
 import type { Affine } from "../../models/forward/types.ts";
@@ -13,7 +14,7 @@ import type { Model } from "../../models/model.ts";
 import { checkHookName, hookNames } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import { type MetricOptions, metricGradient } from "../metrics/measure.ts";
+import { logitGradient, type MetricOptions } from "../metrics/measure.ts";
 
 /** The run that gradients are of: rows of tokens, vectors or streams, and how it is changed. */
 export interface GradientInput extends BackwardInput {
@@ -154,7 +155,7 @@ class GradientWork {
       if (!allFinite(values)) throw this.#notFinite();
       yield* backward(this.#run, start, { names: this.#names });
     } finally {
-      start.dispose();
+      disposeGradient(start);
     }
   }
 
@@ -191,10 +192,10 @@ class GradientWork {
     });
   }
 
-  #start(): { values: number[]; gradient: Tensor } {
+  #start(): { values: number[]; gradient: LogitGradient } {
     const { logits } = this.#run;
     const metric = this.#metric;
-    if (typeof metric !== "function") return metricGradient(logits, metric);
+    if (typeof metric !== "function") return logitGradient(logits, metric);
     const { value, grad } = tf.valueAndGrad((x) => metric(x))(logits);
     const [number] = value.dataSync();
     value.dispose();

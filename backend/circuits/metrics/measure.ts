@@ -2,12 +2,11 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, oneOf, type Rule, type Rules } from "../../common/options.ts";
+import type { LogitGradient } from "../../models/backward/logit-gradient.ts";
 import { tf } from "../../runtime/tf.ts";
+import { type AnswerSet, type Answers, tokensIn } from "../answers.ts";
 import { logitDifference } from "../loss.ts";
 import { METRIC_DEFINITIONS, type MetricDefinition, type Target } from "./metrics.ts";
-
-/** A token, or several that count as one answer. */
-export type AnswerSet = number | readonly number[];
 
 /** A metric, and what it is measured against. */
 export interface MetricOptions {
@@ -35,11 +34,7 @@ function isAnswerSet(set: unknown): boolean {
  * The metric of pairs.
  * @param pairs one a row, or one for all rows @param clean logits of the clean run, for kl
  */
-export function pairMetric(
-  name: MetricName,
-  pairs: readonly { answer: number; wrong: number }[],
-  clean?: Tensor,
-): MetricOptions {
+export function pairMetric(name: MetricName, pairs: readonly Answers[], clean?: Tensor): MetricOptions {
   return {
     name,
     answers: pairs.map(({ answer }) => answer),
@@ -53,11 +48,7 @@ export function pairMetric(
  * @param clean logits of its clean run, for kl
  * @returns a function that gives one value a row of logits [rows, 1, outputs]
  */
-export function pairMeasure(
-  name: MetricName,
-  pair: { answer: number; wrong: number },
-  clean: Tensor,
-): (logits: Tensor) => number[] {
+export function pairMeasure(name: MetricName, pair: Answers, clean: Tensor): (logits: Tensor) => number[] {
   // The usual metric reads two logits; the others need all of them.
   return (logits) =>
     name === "logit-diff" ? logitDifference(logits, pair) : metricValues(logits, pairMetric(name, [pair], clean));
@@ -93,6 +84,21 @@ export function metricGradient(logits: Tensor, metric: MetricOptions): { values:
   };
 }
 
+/**
+ * As `metricGradient`, in the shorter form where the metric has one: what a backward pass starts from.
+ * @returns the gradient; the caller disposes it where it is a tensor
+ */
+export function logitGradient(logits: Tensor, metric: MetricOptions): { values: number[]; gradient: LogitGradient } {
+  const definition = definitionOf(metric);
+  const { coefficients } = definition;
+  if (!coefficients) return metricGradient(logits, metric);
+  const rows = rowsOf(logits, metric);
+  return {
+    values: rows.map(({ row, target }) => definition.value(row, target)),
+    gradient: rows.map(({ target }) => coefficients(target)),
+  };
+}
+
 function definitionOf(metric: MetricOptions): MetricDefinition {
   checkOptions("a metric", metric, OPTIONS, ["name"]);
   const definition = METRIC_DEFINITIONS[metric.name];
@@ -124,8 +130,7 @@ function rowsOf(logits: Tensor, { answers, wrong, clean }: MetricOptions): { row
   };
   const tokens = (sets: readonly AnswerSet[] | undefined, r: number, what: string): readonly number[] => {
     if (!sets) return [];
-    const set = sets[entry(sets.length, r, what)]!;
-    const ids = typeof set === "number" ? [set] : set;
+    const ids = tokensIn(sets[entry(sets.length, r, what)]!);
     const beyond = ids.find((id) => id < 0 || id >= width);
     if (beyond === undefined) return ids;
     throw new HeadscopeError("usage", `there is no output ${beyond}`, { remedy: `outputs are 0 to ${width - 1}` });

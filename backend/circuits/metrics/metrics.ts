@@ -18,6 +18,8 @@ export interface MetricDefinition {
   value(logits: Float32Array, target: Target): number;
   /** @param logits [outputs] @returns [outputs] */
   gradient(logits: Float32Array, target: Target): Float32Array;
+  /** Of a metric that is linear in a few logits: their coefficients by token, which are its gradient wherever that is not 0. */
+  coefficients?(target: Target): Map<number, number>;
 }
 
 /** Sum of the probabilities of some tokens, whose gradient is p(v) · ([v in tokens] - sum). */
@@ -47,17 +49,28 @@ const logProbability = {
   },
 };
 
+/** Coefficients of the mean logit of the answers less that of the wrong ones. */
+function differenceCoefficients({ answers, wrong }: Target): Map<number, number> {
+  const sums = new Map<number, number>();
+  const add = (tokens: readonly number[], share: number): void => {
+    for (const id of tokens) sums.set(id, (sums.get(id) ?? 0) + share / tokens.length);
+  };
+  add(answers, 1);
+  add(wrong, -1);
+  return sums;
+}
+
 /** Every metric by its name. To add one is to add its name in common/metrics.ts and an entry here. */
 export const METRIC_DEFINITIONS: Readonly<Record<MetricName, MetricDefinition>> = {
   "logit-diff": {
     needs: ["answers", "wrong"],
     value: (logits, { answers, wrong }) => meanAt(logits, answers) - meanAt(logits, wrong),
-    gradient: (logits, { answers, wrong }) => {
+    gradient: (logits, target) => {
       const gradient = new Float32Array(logits.length);
-      for (const id of answers) gradient[id]! += 1 / answers.length;
-      for (const id of wrong) gradient[id]! -= 1 / wrong.length;
+      for (const [id, coefficient] of differenceCoefficients(target)) gradient[id] = coefficient;
       return gradient;
     },
+    coefficients: differenceCoefficients,
   },
   probability: {
     needs: ["answers"],

@@ -1,14 +1,18 @@
-import { ablate } from "../../circuits/ablation/ablate.ts";
+import { type AblateOptions, ablate } from "../../circuits/ablation/ablate.ts";
 import { ablateEach } from "../../circuits/ablation/each.ts";
 import { intervene } from "../../circuits/intervene.ts";
+import { answerIds } from "../../circuits/pairs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { MetricName } from "../../common/metrics.ts";
+import type { TextPart } from "../../common/texts/parts.ts";
 import type { AblatedPart, AblationMethod } from "../../common/words.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import { randomReference } from "../../hooks/reference.ts";
+import type { Model } from "../../models/model.ts";
 import type { Context } from "../context.ts";
 import { readInterventions, readPairFile } from "../inputs/case-files.ts";
+import { tokenOf } from "../inputs/questions.ts";
 import { readTokens, tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
@@ -19,6 +23,9 @@ interface AblateCommandOptions extends ModelOptions, TokenOptions {
   each?: AblatedPart;
   pairFile?: string;
   metric?: MetricName;
+  over?: TextPart;
+  position?: number;
+  wrong?: string;
   window?: number;
   interventions?: string;
   method: AblationMethod;
@@ -30,9 +37,17 @@ interface AblateCommandOptions extends ModelOptions, TokenOptions {
 
 /** Ablates heads beside as many others of the same layers, or each part in turn, or applies the interventions of a file. */
 export async function ablateHeads(context: Context, options: AblateCommandOptions): Promise<void> {
-  const { each, pairFile, metric, window } = options;
-  if ([each, pairFile, metric, window].some((option) => option !== undefined))
+  const { each, pairFile, metric, window, over, position, wrong } = options;
+  if (over === undefined && [each, pairFile, metric, window].some((option) => option !== undefined))
     return ablateEachCommand(context, options);
+  if (over === undefined && (position !== undefined || wrong !== undefined))
+    throw new HeadscopeError("usage", `--${wrong === undefined ? "position" : "wrong"} is for --over`, {
+      remedy: "say what the verdict is over, such as --over token, or leave it out",
+    });
+  if (over !== undefined && (each ?? pairFile ?? window ?? options.interventions) !== undefined)
+    throw new HeadscopeError("usage", "--over is for --heads", {
+      remedy: "leave it out, or take out a set of heads on --text or --tokens-file",
+    });
   if ((options.heads === undefined) === (options.interventions === undefined))
     throw new HeadscopeError(
       "usage",
@@ -45,7 +60,7 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
   await withModel(context, options, async (model) => {
     const heads = await parseHeads(options.heads!, headModel(model));
     const tokens = await tokensOf(model, options, { least: 2 });
-    const { referenceFile, method, seed } = options;
+    const { referenceFile, method, seed, over, metric } = options;
     const rows = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
     const random = rows ? undefined : randomReference(model, tokens, method, seed);
     const result = await ablate(model, {
@@ -56,11 +71,36 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
       seed,
       byPosition: options.byPosition,
       reference: rows ?? random,
+      over,
+      metric,
+      ...heldToken(model, tokens, options),
       signal: context.signal,
       progress: context.progress,
     });
     await context.print(ablationDocument(result, random), () => ablationText(result, random));
   });
+}
+
+/** The token that --over is about, against the wrong one where there is one. */
+function heldToken(
+  model: Model,
+  tokens: readonly (readonly number[])[],
+  { over, position, wrong }: AblateCommandOptions,
+): Pick<AblateOptions, "position" | "contrast"> {
+  if (over !== "answer") {
+    if (wrong === undefined) return { position };
+    throw new HeadscopeError("usage", `--wrong and --over ${over} cannot go together`, {
+      remedy: "leave it out, or say --over answer",
+    });
+  }
+  if (position === undefined || wrong === undefined)
+    throw new HeadscopeError("usage", `--${wrong === undefined ? "wrong" : "position"} is missing`, {
+      remedy: "--over answer holds the token at --position against the token --wrong",
+    });
+  const answer = tokens[0]?.[position];
+  // What is wrong with the position is said with the lengths of the rows.
+  if (answer === undefined) return { contrast: { position, wrong: 0 } };
+  return { contrast: { position, wrong: answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong } };
 }
 
 /** Prints the effect of the interventions of a file. */

@@ -1,8 +1,17 @@
 import type { Command } from "commander";
 import { METRICS } from "../../common/metrics.ts";
+import { TEXT_PARTS } from "../../common/texts/parts.ts";
 import { ABLATED_PARTS, ABLATION_METHODS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, interventionsOption, modelOptions, seedOption, tokenOptions, wordParser } from "../options.ts";
+import {
+  integerParser,
+  interventionsOption,
+  modelOptions,
+  PAIR_FILE,
+  seedOption,
+  tokenOptions,
+  wordParser,
+} from "../options.ts";
 
 /** `headscope ablate`: what a set of heads does for the loss, beside as many other heads of the same layers. */
 export function register(program: Command, runs: Runs): void {
@@ -28,8 +37,15 @@ export function register(program: Command, runs: Runs): void {
       `with --pair-file: take out one at a time: ${ABLATED_PARTS.join(", ")} (the last token's attention to one earlier token)`,
       wordParser("--each", ABLATED_PARTS),
     )
-    .option("--pair-file <file>", 'with --each: JSON {"clean", "corrupt", "answer", "wrong"} or an array of such')
-    .option("--metric <metric>", `with --each: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
+    .option("--pair-file <file>", `with --each: ${PAIR_FILE}`)
+    .option(
+      "--over <part>",
+      `part of the text that the verdict is about: ${TEXT_PARTS.join(", ")} (docs/texts.md says what each is)`,
+      wordParser("--over", TEXT_PARTS),
+    )
+    .option("--position <n>", "position of the token that --over is about, from 1 on", integerParser("--position", 1))
+    .option("--wrong <id>", "with --over answer: the wrong token in its place, an id or a text of one token")
+    .option("--metric <metric>", `with --each or --over answer: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
     .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);
   interventionsOption(command, "instead of --heads: anything to change, without a control");

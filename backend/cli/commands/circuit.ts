@@ -13,13 +13,14 @@ import {
   integerParser,
   modelOptions,
   numberParser,
+  PAIR_FILE,
   paramOption,
   seedOption,
   wholeNumbers,
   wordParser,
 } from "../options.ts";
 
-/** `headscope circuit find | run | prune | evaluate | compare | export`: the edges between heads and MLPs that answer a question. */
+/** `headscope circuit find | run | prune | evaluate | roles | compare | export`: the edges between heads and MLPs that answer a question. */
 export function register(program: Command, runs: Runs): void {
   const circuit = program.command("circuit").description("find the edges that answer a question, and run them alone");
 
@@ -47,7 +48,7 @@ export function register(program: Command, runs: Runs): void {
   runs(
     paramOption(
       find,
-      "a parameter of the method, such as steps=5 of eap-ig or threshold=0.01 of acdc; may be repeated",
+      "a parameter of the method, such as steps=5 of eap-ig, length=1 of eap-gp or threshold=0.01 of acdc; may be repeated",
     ),
     async () => (await import("./circuit.run.ts")).findCommand,
   );
@@ -90,6 +91,15 @@ export function register(program: Command, runs: Runs): void {
     .option("--out <folder>", "where to write evaluation.json and report.html");
   runs(seedOption(evaluate), async () => (await import("./circuit-work.run.ts")).evaluateCommand);
 
+  const roles = pairOptions(
+    circuit
+      .command("roles")
+      .description("suggest the roles of heads, such as name mover or induction, with the numbers behind them"),
+  )
+    .option("--circuit <file>", "only the heads that this circuit's edges touch (default: all heads)")
+    .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1));
+  runs(roles, async () => (await import("./circuit-roles.run.ts")).rolesCommand);
+
   const compare = circuit
     .command("compare <first> <second>")
     .description("edges and nodes that two circuit files share, and whether they rank them alike")
@@ -112,10 +122,7 @@ export function register(program: Command, runs: Runs): void {
 
 function pairOptions(command: Command): Command {
   return modelOptions(command)
-    .requiredOption(
-      "--pair-file <file>",
-      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
-    )
+    .requiredOption("--pair-file <file>", PAIR_FILE)
     .option(
       "--metric <metric>",
       `${METRICS.join(", ")} (default: that of the circuit file, else ${METRICS[0]})`,

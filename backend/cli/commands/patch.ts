@@ -10,7 +10,7 @@ import {
   PATH_MLPS,
 } from "../../common/patching.ts";
 import type { Runs } from "../context.ts";
-import { interventionsOption, modelOptions, wordParser } from "../options.ts";
+import { interventionsOption, modelOptions, PAIR_FILE, wordParser } from "../options.ts";
 
 const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS];
 
@@ -30,10 +30,7 @@ export function register(program: Command, runs: Runs): void {
     )
     .addHelpText("after", EXAMPLES);
   modelOptions(command)
-    .requiredOption(
-      "--pair-file <file>",
-      'JSON {"clean", "corrupt", "answer", "wrong"} or an array of such; ids or texts',
-    )
+    .requiredOption("--pair-file <file>", PAIR_FILE)
     .option("--node <node>", `activation to patch: ${PATCH_NODES.join(", ")}`, wordParser("--node", PATCH_NODES))
     .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, wordParser("--by", PLACES))
     .option(

@@ -1,3 +1,4 @@
+import { tokensIn } from "../../circuits/answers.ts";
 import { metricValues } from "../../circuits/metrics/measure.ts";
 import type { GraphPrompt } from "../../common/circuit-files/neuronpedia.ts";
 import { HeadscopeError } from "../../common/errors.ts";
@@ -35,7 +36,9 @@ export async function promptOf(
     dispose();
     const { tokenizer } = model;
     const tokens = tokenizer ? tokenLabels(tokenizer, clean) : clean.map(String);
-    const word = tokenizer ? tokenLabel(tokenizer, answer) : String(answer);
+    const word = tokensIn(answer)
+      .map((id) => (tokenizer ? tokenLabel(tokenizer, id) : String(id)))
+      .join(" | ");
     return { text: tokens.join(tokenizer ? "" : " "), tokens, answer: word, probability: probability! };
   });
 }

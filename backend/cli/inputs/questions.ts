@@ -34,6 +34,6 @@ export async function questionsOf(model: Model, options: QuestionOptions): Promi
 }
 
 /** A token as users write it: digits are an id, everything else is text. */
-function tokenOf(text: string): number | string {
+export function tokenOf(text: string): number | string {
   return /^\d+$/.test(text) ? Number(text) : text;
 }

@@ -1,9 +1,10 @@
-import type { Ablation } from "../../circuits/ablation/ablate.ts";
+import type { Ablation, PartEffect } from "../../circuits/ablation/ablate.ts";
 import type { AblatedEach } from "../../circuits/ablation/each.ts";
 import type { Intervened } from "../../circuits/intervene.ts";
 import type { NextToken } from "../../circuits/next-tokens.ts";
 import type { TokenPair } from "../../circuits/pairs.ts";
 import { formatHead } from "../../common/heads/head.ts";
+import { METRIC_WORDS } from "../../common/metrics.ts";
 import { counted, signed } from "../../common/text.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, dim, number, right, table, tokenText } from "./format.ts";
@@ -32,32 +33,33 @@ function likely({ clean, ablated }: NextToken): boolean {
 
 /** An ablation for people: losses beside the control's, and what comes next before and after. */
 export function ablationText(result: Ablation, random?: readonly unknown[]): string {
-  const { clean, ablated, control, noControl, heads, method, model, nextToken } = result;
-  const row = (name: string, loss: number, note = "") => [
+  const { control, noControl, heads, method, model, nextToken, part } = result;
+  const { clean, ablated, spread } = shownValues(result);
+  const row = (name: string, value: number, note = "") => [
     name,
-    number(loss),
-    loss === clean.loss ? "" : signed(loss - clean.loss),
+    number(value),
+    value === clean ? "" : signed(value - clean),
     note,
   ];
   const rows = [
-    row("all heads", clean.loss),
-    row(`${counted(heads.length, "head")} by ${method}`, ablated.loss, heads.map(formatHead).join(" ")),
+    row("all heads", clean),
+    row(`${counted(heads.length, "head")} by ${method}`, ablated, heads.map(formatHead).join(" ")),
   ];
-  if (control !== undefined) {
-    const [low, high] = control.range;
+  if (control !== undefined && spread !== undefined) {
+    const [low, high] = spread.range;
     const all =
       control.ways === undefined
         ? ""
         : ` of the ${counted(control.ways, "set")} there ${control.ways === 1 ? "is" : "are"}`;
     const note = `${counted(control.draws.length, "draw")}${all}, ${number(low)} to ${number(high)}`;
-    rows.push(row("other heads of these layers", control.mean, note));
+    rows.push(row("other heads of these layers", spread.mean, note));
   }
   const short = (control?.short ?? []).map(({ layer, others }) =>
     dim(`  layer ${layer} has only ${counted(others, "other head")}: its draws hold them all`),
   );
   return [
-    `${bold("Ablation")} in ${model.ref}, loss in nats a token`,
-    table(LOSSES, rows, "  "),
+    `${bold("Ablation")} in ${model.ref}, ${part === undefined ? "loss in nats a token" : partWords(part)}`,
+    table(["", right(part?.metric ?? "loss"), right(""), ""], rows, "  "),
     ...short,
     ...(noControl === undefined ? [] : [dim(`  no control: ${noControl}`)]),
     ...(random
@@ -66,6 +68,18 @@ export function ablationText(result: Ablation, random?: readonly unknown[]): str
     "",
     ...nextTexts(nextToken, "ablated"),
   ].join("\n");
+}
+
+/** The values of the part that was asked for, else the losses of the whole rows. */
+function shownValues({ part, clean, ablated, control }: Ablation) {
+  if (part !== undefined) return { clean: part.clean, ablated: part.ablated, spread: part.control };
+  return { clean: clean.loss, ablated: ablated.loss, spread: control };
+}
+
+/** A part in words, after the model's name. */
+function partWords({ over, metric, tokens }: PartEffect): string {
+  if (over === "answer") return `${METRIC_WORDS[metric!].words} of the answer against the wrong one`;
+  return `loss in nats a token over ${over} (${counted(tokens, "token")})`;
 }
 
 const LOSSES = ["", right("loss"), right(""), ""];

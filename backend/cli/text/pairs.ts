@@ -1,5 +1,6 @@
 import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
 import type { PairAnswers } from "../../circuits/pair-answers.ts";
+import type { Pair } from "../../circuits/pairs.ts";
 import { counted, signed } from "../../common/text.ts";
 import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
 import { bold, number, percent, quoted, right, table } from "./format.ts";
@@ -16,14 +17,16 @@ export interface PairsPlace {
 
 /** Pairs for people: how the model answers them, some of them, and where they are. */
 export function pairsText(sample: PairSample, answers: PairAnswers, { name, out, tokenizer }: PairsPlace): string {
-  const word = (answer: string | number): string =>
-    typeof answer === "string" ? JSON.stringify(answer) : (tokenizer?.token(answer) ?? `[${answer}]`);
+  const word = (token: string | number): string =>
+    typeof token === "string" ? JSON.stringify(token) : (tokenizer?.token(token) ?? `[${token}]`);
+  const words = (answer: Pair["answer"]): string =>
+    Array.isArray(answer) ? answer.map(word).join(" | ") : word(answer as string | number);
   const shown = sample.pairs
     .slice(0, SHOWN)
     .map(({ clean, corrupt, answer, wrong }, p) => [
       ...[clean, corrupt].map((side) => (typeof side === "string" ? quoted(side, 48) : quoted(side.join(" "), 48))),
-      word(answer),
-      word(wrong),
+      words(answer),
+      words(wrong),
       signed(answers.perPair[p]!.clean, 2),
       signed(answers.perPair[p]!.corrupt, 2),
     ]);

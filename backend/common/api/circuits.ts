@@ -189,8 +189,13 @@ export function circuitRequest(bounds: Bounds) {
     model: modelRef,
     pairs: z.array(pairInput(bounds)).min(1).max(bounds.rows),
     bos: z.boolean().optional(),
+    metric: z.enum(METRICS).optional().describe("default logit-diff"),
     method: z.enum(CIRCUIT_METHODS),
-    steps: z.int().min(1).max(100).optional().describe("of eap-ig; default 5"),
+    params: z
+      .record(z.string().max(64), z.union([z.string().max(64), z.number()]))
+      .optional()
+      .describe("the method's parameters, such as steps or threshold"),
+    steps: z.int().min(1).max(100).optional().describe("params.steps by its older name"),
     edges: z.int().min(1).max(MOST_DRAWN).describe("edges of the circuit, those with the largest scores"),
   });
 }
@@ -203,7 +208,7 @@ export type CircuitAnswer = Data<typeof circuitAnswer>;
 /** Schema of a run of some edges alone. */
 export function circuitRunRequest(bounds: Bounds) {
   return circuitRequest(bounds)
-    .pick({ model: true, pairs: true, bos: true })
+    .pick({ model: true, pairs: true, bos: true, metric: true })
     .extend({ edges: z.array(z.strictObject({ from: node, to: node })).max(MOST_DRAWN) });
 }
 export type CircuitRunRequest = Input<typeof circuitRunRequest>;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { flagSchema, type JsonSchema } from "../definitions/parameters.ts";
+import { CIRCUIT_METHODS } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 const definition = z.object({
@@ -58,5 +59,9 @@ export const definitionsSchema = z.object({
     }),
   ),
   imports: z.array(definition),
+  pairTasks: z.array(
+    definition.extend({ wordless: z.boolean().describe("true where models without a tokenizer can do it") }),
+  ),
+  circuitMethods: z.array(z.object({ name: z.enum(CIRCUIT_METHODS), flags: z.array(flagSchema) })),
 });
 export type Definitions = Data<typeof definitionsSchema>;

@@ -75,6 +75,9 @@ export const seedSchema = z
   .min(0)
   .max(2 ** 32 - 1);
 
+/** Likeliest tokens that an answer lists. */
+export const topTokens = z.int().min(1).max(100).optional();
+
 /** Heads as users write them. */
 export function headList({ entries }: Bounds) {
   return z.array(z.string().regex(/^\d{1,4}\.\d{1,4}$/, "must be LAYER.HEAD")).max(entries);

@@ -1,6 +1,8 @@
 import { z } from "zod";
+import { METRICS } from "../metrics.ts";
+import { TEXT_PARTS } from "../texts/parts.ts";
 import { ABLATION_METHODS } from "../words.ts";
-import { type Bounds, type Data, headList, modelRef, seedSchema, shortName, tokenRows } from "./fields.ts";
+import { type Bounds, type Data, headList, modelRef, seedSchema, shortName, tokenRows, topTokens } from "./fields.ts";
 import { runLosses } from "./prompts.ts";
 
 /** Most numbers of one list, positions or tokens of one row, and most rows of tokens: more than fit a model's context. */
@@ -46,8 +48,6 @@ export const interventionForm = z.strictObject({
   seed: z.int().min(0).default(0).describe("of resample's pairing"),
 });
 
-const topTokens = z.int().min(1).max(100).optional();
-
 /** Fields of an ablation beside its rows. */
 function ablationFields(bounds: Bounds) {
   return {
@@ -61,7 +61,13 @@ function ablationFields(bounds: Bounds) {
     contrast: z
       .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })
       .optional()
-      .describe("a token of the single row against a wrong one: logit difference in each run"),
+      .describe("a token of the single row against a wrong one: every metric in each run"),
+    over: z
+      .enum(TEXT_PARTS)
+      .optional()
+      .describe("the part that `part` of the answer is about; `answer` needs `contrast`"),
+    position: z.int().min(1).optional().describe("of the held token, for over token, word and from"),
+    metric: z.enum(METRICS).optional().describe("of over answer, default logit-diff"),
   };
 }
 
@@ -77,6 +83,9 @@ export function ablateRequest(bounds: Bounds) {
     rowsAblation(bounds),
   ]);
 }
+
+/** One quantity in every run. */
+const runValues = z.object({ clean: z.number(), ablated: z.number(), draws: z.array(z.number()) });
 
 const measured = z.object({ loss: z.number(), nll: z.array(z.array(z.number())).describe("by row") });
 
@@ -103,10 +112,26 @@ export const ablateResult = z.object({
     })
     .optional(),
   noControl: z.string().optional().describe("why there is no control though it was asked for"),
-  difference: z
-    .object({ clean: z.number(), ablated: z.number(), draws: z.array(z.number()) })
+  difference: runValues
     .optional()
     .describe("with a contrast: logit of its token less that of the wrong one, in each run"),
+  metrics: z
+    .record(z.enum(METRICS), runValues)
+    .optional()
+    .describe("with a contrast: every metric of its token against the wrong one, in each run"),
+  part: z
+    .object({
+      over: z.enum(TEXT_PARTS),
+      metric: z.enum(METRICS).optional().describe("of over answer: what is measured in place of the loss"),
+      tokens: z.int().describe("tokens that it is a mean over"),
+      clean: z.number(),
+      ablated: z.number(),
+      control: z
+        .object({ draws: z.array(z.number()), mean: z.number(), range: z.tuple([z.number(), z.number()]) })
+        .optional(),
+    })
+    .optional()
+    .describe("with `over`: loss in nats a token over that part, or the metric"),
   nextToken: z
     .array(z.array(z.object({ id: z.int(), text: z.string().optional(), clean: z.number(), ablated: z.number() })))
     .describe("by row"),

@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, type Rules, YES_OR_NO } from "../../common/options.ts";
 import { tf } from "../../runtime/tf.ts";
 import { blockHook, checkHookName, hookNames } from "../transformer/hook-points.ts";
+import { checkGradient, type LogitGradient } from "./logit-gradient.ts";
 import { BackwardPass } from "./pass.ts";
 import type { BackwardStep } from "./step.ts";
 import type { StoredRun } from "./stored-run.ts";
@@ -27,18 +28,19 @@ const OPTIONS: Rules<BackwardOptions> = { names: ANYTHING, inputs: YES_OR_NO, ho
  * Goes back through a run: vector-Jacobian products of the model's end and of one block after the other, each a captured function
  * that computes its block again from the stream before it. Memory is the run's streams, and one block.
  * At patterns and scores the gradient is 0 where a query may not look, as no change there changes anything.
- * @param dLogits gradient with respect to the run's logits, in their shape; it stays the caller's
+ * @param dLogits gradient with respect to the run's logits; it stays the caller's
  * @throws HeadscopeError (usage) for unknown hook names, or some below the layers that the run kept; (unsupported) for gradients at
  * the heads' inputs where interventions stand between those and the projections
  */
-export function* backward(run: StoredRun, dLogits: Tensor, options: BackwardOptions = {}): Generator<BackwardStep> {
+export function* backward(
+  run: StoredRun,
+  dLogits: LogitGradient,
+  options: BackwardOptions = {},
+): Generator<BackwardStep> {
   checkOptions("backward", options, OPTIONS);
   const { names = [], inputs = false, hooks = [] } = options;
   const { n_layers } = run.model.config;
-  if (dLogits.shape.join() !== run.logits.shape.join())
-    throw new HeadscopeError("usage", `the logits are [${run.logits.shape}] and their gradient [${dLogits.shape}]`, {
-      remedy: "give a gradient in the shape of the run's logits",
-    });
+  checkGradient(dLogits, run.logits);
   const wanted = wantedNames(run, names);
   const pass = new BackwardPass(run, functionsByName(run, hooks));
   let made: Tensor[] = [];

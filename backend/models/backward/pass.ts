@@ -4,11 +4,12 @@ import { tf } from "../../runtime/tf.ts";
 import { cutPadding, sliceAffine, withoutPadding } from "../forward/chunks.ts";
 import { logitPositions } from "../forward/ends.ts";
 import { runStage } from "../forward/stage.ts";
-import { unembed } from "../transformer/block.ts";
+import { unembed, unembedAt } from "../transformer/block.ts";
 import { blockHook } from "../transformer/hook-points.ts";
 import { flattenEnd, widenBlock } from "../weights/weights.ts";
 import { blockGradients } from "./block-gradients.ts";
 import { BackwardContext } from "./context.ts";
+import { chosenOutputs, type LogitGradient } from "./logit-gradient.ts";
 import type { BackwardStep } from "./step.ts";
 import type { StoredRun } from "./stored-run.ts";
 import { type GradientHook, gradientFunctions, tapAt, tapped, vectorJacobian } from "./taps.ts";
@@ -38,7 +39,7 @@ export class BackwardPass {
   }
 
   /** Back through the final norm and the unembedding. @param names of the final norm */
-  end(dLogits: Tensor, names: readonly string[]): Advance {
+  end(dLogits: LogitGradient, names: readonly string[]): Advance {
     const context = this.#context;
     const { model, streams, logits, input } = this.#run;
     const { config, weights } = model;
@@ -49,19 +50,24 @@ export class BackwardPass {
       const index = tf.tensor1d(this.#wantedRows(), "int32");
       const total = this.#context.chunk.real;
       const x = gatherRows(tf.reshape(streams.at(-1)!, [rows * total, config.d_model]), index);
-      const dense = rows * count > 8 && weights.unembed.narrow ? weights.unembed.widen() : undefined;
+      const chosen = chosenOutputs(dLogits);
+      const all = !chosen && rows * count > 8;
+      const dense = all && weights.unembed.narrow ? weights.unembed.widen() : undefined;
       const { out } = runStage({
-        key: `backward end|${model.key}|${names.join("+")}`,
+        key: `backward end|${model.key}|${names.join("+")}${chosen ? "|chosen" : ""}`,
         extent,
-        tensors: [x, tf.reshape(dLogits, [rows * count, outputs])],
+        tensors: chosen ? [x, chosen.values, chosen.ids] : [x, tf.reshape(dLogits as Tensor, [rows * count, outputs])],
         weights: flattenEnd(weights, dense ? weights.unembed.dense(dense) : weights.unembed),
         requests: context.endRequests(),
-        xla: hasNative(),
+        // A few outputs are a few rows of the unembedding, which are not worth compiling.
+        xla: hasNative() && !chosen,
         captured: context.captured,
-        body: ([x, dy], w, hook) => {
+        body: ([x, dy, ids], w, hook) => {
           const behind = new Map(names.map((name) => [name, tapAt(config, name, extent)]));
           const taps = { behind, before: new Map(), functions: context.functionsAt("", extent) };
-          return vectorJacobian((x) => unembed(x, w, config, tapped(hook, taps)), [x!, ...behind.values()], dy!);
+          const logits = (x: Tensor): Tensor =>
+            ids ? unembedAt({ x, ids }, w, config, tapped(hook, taps)) : unembed(x, w, config, tapped(hook, taps));
+          return vectorJacobian(logits, [x!, ...behind.values()], dy!);
         },
       });
       const [dx, ...own] = out as [Tensor, ...Tensor[]];

@@ -216,7 +216,7 @@ export class LayerPass {
     const { blocks } = model.weights;
     const layer = this.#layer;
     const next = layer + 1 < plan.stopLayer ? blocks[layer + 1] : undefined;
-    if (!next || !requests.captured || !hasNative() || requests.touches(layer) || requests.touches(layer + 1))
+    if (!next || !requests.captured || !hasNative() || [layer, layer + 1].some((l) => requests.reachesInto(l)))
       return undefined;
     // Widened weights live for their own layer only.
     return weights === splitWeights(blocks[layer]!) ? splitWeights(next).input : undefined;

@@ -31,7 +31,9 @@ export class HookRequests {
   readonly #affine: ReadonlyMap<string, Affine>;
   readonly #hooks = new Map<string, HookFunction[]>();
   /** Prefixes (`blocks.{l}.`, or none) under which there is any. */
-  readonly #touched = new Set<string>();
+  readonly #touched: ReadonlySet<string>;
+  /** The same without looks at the stream before a block. */
+  readonly #within: ReadonlySet<string>;
 
   constructor(model: Model, options: ForwardOptions) {
     const { config } = model;
@@ -47,8 +49,11 @@ export class HookRequests {
       for (const name of typeof point === "string" ? [point] : all.filter(point))
         this.#hooks.set(name, [...(this.#hooks.get(name) ?? []), hook]);
     }
-    for (const name of [...this.#wanted, ...this.#affine.keys(), ...this.#hooks.keys()])
-      this.#touched.add(/^blocks\.\d+\./.exec(name)?.[0] ?? "");
+    const changes = [...this.#affine.keys(), ...this.#hooks.keys()];
+    const looks = [...this.#wanted];
+    const inside = looks.filter((name) => !name.endsWith(".hook_resid_pre"));
+    this.#touched = prefixesOf([...looks, ...changes]);
+    this.#within = prefixesOf([...inside, ...changes]);
     this.captured = (options.captured ?? true) && hooks.length === 0;
     this.reductions = options.reductions ?? [];
   }
@@ -70,9 +75,9 @@ export class HookRequests {
     return { wanted: names.filter((name) => this.#wanted.has(prefix + name)), affine, hooks };
   }
 
-  /** True where there are requests in a layer. */
-  touches(layer: number): boolean {
-    return this.#touched.has(blockHook(layer, ""));
+  /** True where there are requests in a layer, beside looks at the stream before it, which stands between blocks anyway. */
+  reachesInto(layer: number): boolean {
+    return this.#within.has(blockHook(layer, ""));
   }
 
   /** True where any request looks at or changes the whole pattern of a layer. */
@@ -80,4 +85,9 @@ export class HookRequests {
     const points = ATTENTION_NAMES.map((name) => blockHook(layer, name));
     return points.some((name) => [this.#wanted, this.#affine, this.#hooks].some((some) => some.has(name)));
   }
+}
+
+/** Prefixes of hook names: `blocks.{l}.`, or none at the model's ends. */
+function prefixesOf(names: readonly string[]): Set<string> {
+  return new Set(names.map((name) => /^blocks\.\d+\./.exec(name)?.[0] ?? ""));
 }

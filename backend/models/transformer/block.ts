@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
@@ -206,7 +207,30 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
  * @returns logits [tokens, outputs]
  */
 export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
-  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
-  const read = weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
+  const read = unembedInput(x, weights, config, hook);
   return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
+}
+
+/**
+ * The same at a few outputs of every token.
+ * @param ids outputs, int32 [tokens * count] @returns logits [tokens, count]
+ */
+export function unembedAt(
+  { x, ids }: { x: Tensor; ids: Tensor },
+  weights: EndWeights,
+  config: ModelConfig,
+  hook: Hook,
+): Tensor {
+  const read = unembedInput(x, weights, config, hook);
+  const [tokens, width] = read.shape as [number, number];
+  const rows = tf.reshape(weights.unembed.rows(ids), [tokens, -1, width]); // [tokens, count, width]
+  const products = tf.sum(tf.mul(tf.reshape(read, [tokens, 1, width]), rows), -1);
+  const bias = weights.bias && tf.reshape(gatherRows(weights.bias, ids), products.shape);
+  return softCap(withBias(products, bias), config.output_logits_soft_cap);
+}
+
+/** What the unembedding reads: the stream behind the final norm and the readout layers [tokens, width]. */
+function unembedInput(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
+  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
+  return weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
 }

@@ -1,6 +1,9 @@
+import type { AttributeRequest, LensRequest } from "../../common/api/attribution.ts";
 import type { CircuitRequest, CircuitRunRequest } from "../../common/api/circuits.ts";
-import type { PairInput, PatchRequest } from "../../common/api/patching.ts";
+import type { PairSampleRequest } from "../../common/api/pair-samples.ts";
+import type { AblateEachRequest, PairInput, PatchPlacesRequest, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
+import type { HeadRolesRequest } from "../../common/api/roles.ts";
 import { curveSizes } from "../../common/circuits.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { ServerContext } from "../context.ts";
@@ -12,6 +15,10 @@ const TOKEN_BY_TOKEN = 8;
 const GRADIENT = 3;
 /** Forwards that the run of a circuit costs. */
 const CIRCUIT_RUN = 12;
+/** Forwards that roles cost, by prompt: patterns, and the heads that look at their places patched in the layers behind them. */
+const ROLES = 4;
+/** Tokens of a task's prompt, about. */
+const SAMPLED_TOKENS = 32;
 /** Rows that mean and resample draw from where none are given. */
 const REFERENCE_ROWS = 8;
 
@@ -90,6 +97,13 @@ export class Efforts {
     return { tokens, flops: once, most: 2 * once };
   }
 
+  /** Of all scores of a text: its layers once more, and a run of the question's prompt. */
+  async textScores(model: string, tokens: number, question: boolean): Promise<Effort> {
+    const once = forwardFlops(await this.#config(model), tokens);
+    const flops = question ? 2 * once : once;
+    return { tokens, flops, most: flops + once };
+  }
+
   async #sides(model: string, pairs: readonly PairInput[], bos: boolean | undefined): Promise<number[]> {
     const lengths: number[] = [];
     for (const { clean, corrupt } of pairs)
@@ -99,6 +113,50 @@ export class Efforts {
         lengths.push(await this.#tokens(input));
       }
     return lengths;
+  }
+
+  async #questions({ model, prompts, bos }: AttributeRequest | LensRequest): Promise<number[]> {
+    const lengths: number[] = [];
+    for (const { clean } of prompts)
+      lengths.push(
+        await this.#tokens(typeof clean === "string" ? { model, bos, text: clean } : { model, tokens: clean }),
+      );
+    return lengths;
+  }
+
+  /** Of attributing logits: a run a prompt. */
+  async attribution(request: AttributeRequest): Promise<Effort> {
+    return this.#runs(request.model, await this.#questions(request), 1);
+  }
+
+  /** Of a lens: a run a prompt, read out at every layer. */
+  async lens(request: LensRequest): Promise<Effort> {
+    const { n_layers } = await this.#config(request.model);
+    return this.#runs(request.model, await this.#questions(request), n_layers + 1);
+  }
+
+  /** Of running prompts once. @param ends positions whose logits are read */
+  async #runs(model: string, lengths: readonly number[], ends: number): Promise<Effort> {
+    const config = await this.#config(model);
+    const flops = lengths.reduce((sum, n) => sum + forwardFlops(config, n, ends), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of patching several places in one run: three runs a pair at most. */
+  async places({ model, pairs, bos }: PatchPlacesRequest): Promise<Effort> {
+    const { tokens, flops } = await this.#runs(model, await this.#sides(model, pairs, bos), 1);
+    return { tokens, flops: 1.5 * flops };
+  }
+
+  /** Of taking each part out in turn: a run a part, from its layer on. */
+  async ablationOfEach({ model, pairs, bos, each }: AblateEachRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const { n_layers, n_heads } = config;
+    const runsOf = (length: number): number =>
+      ({ head: n_heads, mlp: 1, layer: 1, source: length })[each] * ((n_layers + 1) / 2);
+    const flops = lengths.reduce((sum, n, i) => sum + (1 + ((i + 1) % 2) * runsOf(n)) * forwardFlops(config, n, 1), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
   }
 
   /** Of aligning a pair, which runs both prompts for the probabilities of the answers. */
@@ -136,13 +194,30 @@ export class Efforts {
   }
 
   /** Of a circuit: gradients at every layer, or a run an edge, then the runs of its first edges, which cost as much as some forwards. */
-  async circuit({ model, pairs, bos, method, steps = 5, edges }: CircuitRequest): Promise<Effort> {
+  async circuit({ model, pairs, bos, method, edges, ...rest }: CircuitRequest): Promise<Effort> {
+    const { steps = 5 } = { steps: rest.steps, ...rest.params } as { steps?: number | string };
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
-    const scoring = method === "exact" ? edges : GRADIENT * (method === "eap" ? 1 : steps);
+    const gradients = method === "eap" ? 1 : (method === "eap-gp" ? 2 : 1) * Number(steps);
+    const scoring = method === "exact" ? edges : GRADIENT * gradients;
     const runs = 2 + scoring + CIRCUIT_RUN * curveSizes(edges).length;
     const flops = lengths.reduce((sum, n) => sum + (runs / 2) * forwardFlops(config, n, 1), 0);
     return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of the roles of heads: each layer's patterns, and both sides with a few of the heads patched. */
+  async headRoles({ model, pairs, bos }: HeadRolesRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const lengths = await this.#sides(model, pairs, bos);
+    const flops = lengths.reduce((sum, n) => sum + ROLES * forwardFlops(config, n, 1), 0);
+    return { tokens: lengths.reduce((sum, n) => sum + n, 0), flops };
+  }
+
+  /** Of drawing pairs, whose prompts are short, and answering them. */
+  async pairSample({ model, count = 4 }: PairSampleRequest): Promise<Effort> {
+    const config = await this.#config(model);
+    const tokens = 2 * count * SAMPLED_TOKENS;
+    return { tokens, flops: 2 * count * forwardFlops(config, SAMPLED_TOKENS, 1) };
   }
 
   /** Of the run of some edges: it alone where the runs of the pairs' sides are kept, else those as well. */

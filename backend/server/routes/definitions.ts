@@ -1,8 +1,12 @@
 import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
+import { pairTasks } from "../../../synthetic-tasks/pairs/index.ts";
+import { circuitParameters } from "../../circuits/edges/methods/index.ts";
 import { type DefinitionDocument, type Definitions, definitionsSchema } from "../../common/api/definitions.ts";
 import type { Definition, Registry } from "../../common/definitions/definition.ts";
+import { flagsOf } from "../../common/definitions/parameters.ts";
+import { CIRCUIT_METHODS } from "../../common/words.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import { trainFlags } from "../../training/spec.ts";
 import { route } from "../http/route.ts";
@@ -11,7 +15,8 @@ export const definitionRoutes = [
   route({
     method: "get",
     path: "/definitions",
-    summary: "Probes, tasks, experiments, exports and imports, with the parameters of each",
+    summary:
+      "Probes, tasks, experiments, exports, imports, tasks of pairs and circuit methods, with the parameters of each",
     answer: { description: "Definitions", schema: definitionsSchema },
     handle: () => definitions(),
   }),
@@ -42,6 +47,10 @@ export function definitions(): Definitions {
       return { ...document, from, needsCheckpoint, output };
     }),
     imports: documents(importers),
+    pairTasks: documents(pairTasks).map((document) => {
+      return { ...document, wordless: pairTasks.get(document.name).wordless ?? false };
+    }),
+    circuitMethods: CIRCUIT_METHODS.map((name) => ({ name, flags: flagsOf(circuitParameters[name]) })),
   };
   return cache;
 }

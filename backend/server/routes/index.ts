@@ -11,6 +11,7 @@ import { jobRoutes } from "./jobs.ts";
 import { maskRoutes } from "./masks.ts";
 import { folderRoutes, modelRoutes } from "./models.ts";
 import { promptRoutes } from "./prompts.ts";
+import { questionRoutes } from "./questions.ts";
 import { runRoutes } from "./runs.ts";
 import { scoreRoutes } from "./scores.ts";
 
@@ -26,6 +27,7 @@ export const routes: readonly Route[] = [
   ...maskRoutes,
   ...promptRoutes,
   ...interventionRoutes,
+  ...questionRoutes,
   ...generationRoutes,
   ...exportRoutes,
   ...experimentRoutes,

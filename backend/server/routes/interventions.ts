@@ -1,25 +1,14 @@
 import type { z } from "zod";
 import { circuitAnswer, circuitRequest, circuitRunAnswer, circuitRunRequest } from "../../common/api/circuits.ts";
 import { ablateRequest, ablateResult, interveneRequest, interveneResult } from "../../common/api/interventions.ts";
-import { type PairInput, pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
+import { pairSampleAnswer, pairSampleRequest } from "../../common/api/pair-samples.ts";
+import { pairAlignment, pairRequest, patchRequest, patchResponse } from "../../common/api/patching.ts";
+import { headRolesAnswer, headRolesRequest } from "../../common/api/roles.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
-import type { Limits } from "../http/limits.ts";
 import { answerLong } from "../http/long-answer.ts";
-import { limited } from "../http/problems.ts";
 import { route } from "../http/route.ts";
+import { checkTokens, tokenSides } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
-
-/** Refuses more tokens than one request may have, whatever they are for. @throws Refusal 422 */
-function checkTokens(rows: readonly (readonly number[])[], { rowTokens }: Limits): void {
-  const tokens = rows.reduce((sum, row) => sum + row.length, 0);
-  if (tokens > rowTokens)
-    throw limited(422, `${tokens} tokens are more than ${rowTokens}`, "give fewer or shorter rows");
-}
-
-/** The sides of pairs that are token ids. */
-function tokenSides(pairs: readonly PairInput[]): (readonly number[])[] {
-  return pairs.flatMap(({ clean, corrupt }) => [clean, corrupt].filter((side) => typeof side !== "string"));
-}
 
 /** The token rows that an intervention works from. */
 function referenceRows({ with: source }: z.output<typeof interventionSchema>): readonly (readonly number[])[] {
@@ -100,6 +89,33 @@ export const interventionRoutes = [
       const model = await context.models.allowed(body.model);
       const effort = await new Efforts(context, signal).circuitRun({ ...body, model });
       return context.interactive.ask("circuit-run", { ...body, model }, { signal, caller, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/circuit-roles",
+    summary:
+      "Roles that heads seem to have on some pairs, with the numbers behind them. Streams where text/event-stream is accepted",
+    body: headRolesRequest,
+    answer: { description: "HeadRoles, or events progress, done, error", schema: headRolesAnswer, events: true },
+    async handle(call, context) {
+      checkTokens(tokenSides(call.body.pairs), context.limits);
+      const model = await context.models.allowed(call.body.model);
+      const payload = { ...call.body, model };
+      const effort = await new Efforts(context, call.signal).headRoles(payload);
+      return answerLong(call, context, { kind: "circuit-roles", payload, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/pair-samples",
+    summary: "Draws minimal pairs of a task for a model, and says how often it answers them right",
+    body: () => pairSampleRequest,
+    answer: { description: "PairSample", schema: pairSampleAnswer },
+    async handle({ body, signal, caller }, context) {
+      const model = await context.models.allowed(body.model);
+      const effort = await new Efforts(context, signal).pairSample({ ...body, model });
+      return context.interactive.ask("pair-sample", { ...body, model }, { signal, caller, effort, long: true });
     },
   }),
   route({

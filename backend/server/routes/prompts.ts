@@ -8,6 +8,7 @@ import {
   promptSchema,
   type SliceQuery,
 } from "../../common/api/prompts.ts";
+import { textScoresAnswer, textScoresRequest } from "../../common/api/text-scores.ts";
 import type { ServerContext } from "../context.ts";
 import { type OperationRequest, route, SENT } from "../http/route.ts";
 import { Efforts } from "../interactive/efforts.ts";
@@ -48,6 +49,18 @@ export const promptRoutes = [
     query: patternSlice,
     answer: SAFETENSORS,
     handle: (call, context) => tensor(call, context, { layer: call.params.layer }),
+  }),
+  route({
+    method: "post",
+    path: "/text-scores",
+    summary: "Every head of a model on a prompt: attention along patterns, and the direct effect on an answer",
+    body: textScoresRequest,
+    answer: { description: "TextScoresAnswer", schema: textScoresAnswer },
+    async handle({ body: { prompt, ...rest }, signal, caller }, context) {
+      const { model, ids } = context.prompts.get(prompt);
+      const effort = await new Efforts(context, signal).textScores(model, ids.length, rest.question !== undefined);
+      return context.interactive.ask("text-scores", { ...rest, model, ids }, { signal, caller, effort });
+    },
   }),
 ];
 

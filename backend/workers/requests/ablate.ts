@@ -17,7 +17,8 @@ export const request = handler({
     const began = performance.now();
     const model = await session.models.open(request.model, context.signal);
     const shape = headModel(model);
-    const { rows, heads, method = "zero", byPosition, controls, seed, topTokens, contrast } = request;
+    const { rows, heads, method = "zero", byPosition, controls, seed, topTokens } = request;
+    const { contrast, over, position, metric } = request;
     const pacing = pacingOf(context);
     const alone = rows.length === 1 ? rows[0] : undefined;
     const random = request.reference ? undefined : randomReference(model, rows, method, seed);
@@ -27,7 +28,7 @@ export const request = handler({
       method,
       reference: request.reference ?? random,
       clean: alone && (await cleanRun(model, alone, pacing)),
-      ...{ byPosition, controls, seed, topTokens, contrast },
+      ...{ byPosition, controls, seed, topTokens, contrast, over, position, metric },
       ...pacing,
     });
     return { ...written(result), reference: random && "random", ms: performance.now() - began };
@@ -43,11 +44,11 @@ async function cleanRun(model: Model, ids: readonly number[], pacing: Pacing): P
 
 /** Heads as users write them. */
 function written(result: Ablation): Omit<AblateResult, "ms" | "reference"> {
-  const { model, heads, method, clean, ablated, control, noControl, difference, nextToken } = result;
+  const { model, heads, method, clean, ablated, control, noControl, difference, metrics, part, nextToken } = result;
   const draws = control?.draws.map((draw) => ({ ...draw, heads: draw.heads.map(formatHead) }));
   return {
     ...{ model, heads: heads.map(formatHead), method, clean, ablated },
     control: control && { ...control, draws: draws! },
-    ...{ noControl, difference, nextToken },
+    ...{ noControl, difference, metrics, part, nextToken },
   };
 }

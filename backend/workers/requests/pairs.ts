@@ -20,17 +20,21 @@ export const request = handler({
       return { ids, tokens: tokenTexts(model, ids) };
     };
     const [clean, corrupt] = [side(pair.clean), side(pair.corrupt)];
-    const answer = async (token: Pair["answer"], ids: readonly number[]) => {
-      const id = typeof token === "string" ? encodeText(model, token, false)[0] : token;
-      if (id === undefined || !(id >= 0 && id < model.config.d_vocab))
+    const answer = async (given: Pair["answer"], ids: readonly number[]) => {
+      const tokens = (Array.isArray(given) ? given : [given]) as readonly (string | number)[];
+      const own = tokens.map((token) => {
+        const id = typeof token === "string" ? encodeText(model, token, false)[0] : token;
+        if (id !== undefined && id >= 0 && id < model.config.d_vocab) return id;
         throw new HeadscopeError("input", `${JSON.stringify(token)} is no token`, { remedy: "give one token" });
+      });
       const probabilities = await session.runs.withStream(
         model,
         ids,
         { layer: model.config.n_layers, ...pacing },
         (stream) => probabilitiesAfter(model, stream, { ids }),
       );
-      return candidateOf(model, id, probabilities[id]!);
+      const best = own.reduce((first, id) => (probabilities[id]! > probabilities[first]! ? id : first));
+      return candidateOf(model, best, probabilities[best]!);
     };
     const problem = problemOf(model, pair, bos);
     return {

@@ -12,7 +12,7 @@ export const request = handler({
   async run(payload, context): Promise<PatchResponse> {
     const began = performance.now();
     const { model: ref, pairs, bos, node = "z", by = "head", layers, method, metric, direction, ...path } = payload;
-    const { into, through, kvGroup, mlps } = path;
+    const { into, through, kvGroup, mlps, from } = path;
     const model = await session.models.open(ref, context.signal);
     const common = {
       pairs,
@@ -21,7 +21,7 @@ export const request = handler({
       ...(direction ? { direction } : {}),
       ...pacingOf(context),
     };
-    if ([into, through, kvGroup, mlps].every((value) => value === undefined)) {
+    if ([into, through, kvGroup, mlps, from].every((value) => value === undefined)) {
       const rest = { ...(layers ? { layers } : {}), ...(method ? { method } : {}) };
       const result = await patch(model, { ...common, node, by, ...rest });
       return { ...result, ms: performance.now() - began };
@@ -36,6 +36,7 @@ export const request = handler({
       ...(through ? { through } : {}),
       ...(kvGroup === undefined ? {} : { kvGroup }),
       ...(mlps ? { mlps } : {}),
+      ...(from ? { from } : {}),
     });
     return { ...result, ms: performance.now() - began };
   },

@@ -1,4 +1,6 @@
 import { command, fileLine } from "../../../backend/common/command-line.ts";
+import type { MetricName } from "../../../backend/common/metrics.ts";
+import type { TextPart } from "../../../backend/common/texts/parts.ts";
 import type { Rows } from "./interventions/interventions.ts";
 
 /** Model, input and heads of the page's command lines. */
@@ -19,8 +21,22 @@ export interface AblationWay {
   readonly reference: Rows;
 }
 
-/** The line that measures the same losses; it writes the files that it needs first. */
-export function lossCommand(setting: Setting, { method, byPosition, controls, seed, reference }: AblationWay): string {
+/** The part of the text that the numbers are of. */
+export interface CommandPart {
+  readonly over: TextPart;
+  /** Position of the held token, where the part is about one. */
+  readonly position?: number | undefined;
+  /** Of an answer: the wrong token in its place, and the metric. */
+  readonly wrong?: number | undefined;
+  readonly metric?: MetricName | undefined;
+}
+
+/** The line that measures the same numbers; it writes the files that it needs first. @param part default all */
+export function lossCommand(
+  setting: Setting,
+  { method, byPosition, controls, seed, reference }: AblationWay,
+  { over, position, wrong, metric }: CommandPart = { over: "all" },
+): string {
   const line = command(["ablate"], {
     model: setting.model,
     heads: setting.heads.join(","),
@@ -30,6 +46,10 @@ export function lossCommand(setting: Setting, { method, byPosition, controls, se
     "reference-file": reference.length === 0 ? undefined : "reference.json",
     controls: controls === 5 ? undefined : controls,
     seed: seed === 0 ? undefined : seed,
+    over: over === "all" ? undefined : over,
+    position,
+    wrong,
+    metric: metric === "logit-diff" ? undefined : metric,
   });
   const files = reference.length === 0 ? [] : [fileLine("reference.json", reference)];
   return [...tokenFiles(setting.input), ...files, line].join(" && ");

@@ -6,10 +6,11 @@ import { visible } from "../format.ts";
 import { prompt, promptBos, promptText } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { ablationRequest } from "./ablationRequest.svelte.ts";
-import { lossCommand, type Setting } from "./commands.ts";
+import { type CommandPart, lossCommand, type Setting } from "./commands.ts";
 import { type Effect, effects } from "./effects.svelte.ts";
 import { type LossLines, lossTable } from "./loss/figures.ts";
-import { controls, method, seed } from "./params.ts";
+import { type PartInput, partFor, type ShownPart, shownPart, textParts } from "./loss/part.ts";
+import { answerMetric, controls, method, partParam, seed } from "./params.ts";
 
 /** A set of heads that is taken out, in words: "without 18.6", "without 3 heads". */
 export function withoutText(heads: readonly string[]): string {
@@ -48,6 +49,35 @@ class EffectView {
   /** Name of an outdated answer. */
   readonly of: string = $derived(prompt.value === undefined ? "of the text before" : "of the choice before");
 
+  /** All that decides the parts of the shown text; undefined while there is none. A text that is no longer there has no held token. */
+  readonly #partInput: PartInput | undefined = $derived.by(() => {
+    if (this.measured === undefined) return undefined;
+    const { prompt: own, stale } = this.measured;
+    const { held, contrast, trained, heads, activeExtras } = ablationRequest;
+    return {
+      ids: own.ids,
+      tokens: own.tokens,
+      held: stale && prompt.value === undefined ? undefined : held,
+      answered: contrast !== undefined && heads.length > 0 && activeExtras === 0,
+      trained,
+    };
+  });
+
+  /** The parts of the text that the verdict can be about. */
+  readonly parts: ReturnType<typeof textParts> = $derived(this.#partInput ? textParts(this.#partInput) : []);
+
+  /** The part that the verdict, its control and its command are about; undefined while there is no text. */
+  readonly part: ShownPart | undefined = $derived(
+    this.#partInput && shownPart(partFor(partParam.value, this.#partInput), this.#partInput),
+  );
+
+  /** The same as a command line asks for it. */
+  readonly asked: CommandPart = $derived.by(() => {
+    const { part: over = "all", held } = this.part ?? {};
+    const answer = over === "answer" ? { wrong: ablationRequest.contrast?.wrong, metric: answerMetric.value } : {};
+    return { over, ...(held === undefined ? {} : { position: held }), ...answer };
+  });
+
   /** The heads that are taken out, in words. */
   readonly without: string = $derived(withoutText(ablationRequest.heads));
 
@@ -78,6 +108,7 @@ class EffectView {
     method: method.value,
     seed: seed.value,
     controls: controls.value,
+    ...this.asked,
     ...(ablationRequest.activeExtras > 0 ? { interventions: ablationRequest.extras.filter(({ off }) => !off) } : {}),
   });
 
@@ -98,7 +129,7 @@ class EffectView {
   /** The command that measures the same; undefined where there is none: it takes whole heads alone. */
   readonly command: (() => string) | undefined = $derived.by(() => {
     if (ablationRequest.heads.length === 0 || ablationRequest.activeExtras > 0) return undefined;
-    return () => lossCommand(this.setting, ablationRequest.way());
+    return () => lossCommand(this.setting, ablationRequest.way(), this.asked);
   });
 }
 

@@ -25,8 +25,8 @@ export interface Effect {
   readonly control?: Control | undefined;
   /** The same tokens in both, likeliest in either first. */
   readonly next: { readonly before: readonly Candidate[]; readonly after: readonly Candidate[] };
-  /** Logit of the held token less that of the wrong answer, where one was asked for. */
-  readonly difference?: AblateResult["difference"] | undefined;
+  /** Every metric of the held token against the wrong answer, where one was asked for. */
+  readonly metrics?: AblateResult["metrics"] | undefined;
   /** True if the control is yet to come. */
   readonly pending: boolean;
   readonly ms: number;
@@ -69,7 +69,7 @@ async function ablate(own: Prompt, request: object, draws: number, call: Call<Ef
 }
 
 function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
-  const { heads, clean, ablated, control, difference, nextToken, ms } = result;
+  const { heads, clean, ablated, control, metrics, nextToken, ms } = result;
   const line = ({ loss, nll }: AblateResult["clean"]): PromptLosses => ({ loss, nll: nll[0]! });
   const side = (which: "clean" | "ablated"): Candidate[] =>
     nextToken[0]!.map(({ id, text, [which]: probability }) => ({ id, text: text ?? String(id), probability }));
@@ -79,7 +79,7 @@ function effectOf(own: Prompt, result: AblateResult, pending: boolean): Effect {
     clean: line(clean),
     changed: line(ablated),
     control,
-    difference,
+    metrics,
     next: { before: side("clean"), after: side("ablated") },
     pending,
     ms,

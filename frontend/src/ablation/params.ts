@@ -1,9 +1,10 @@
+import { METRICS } from "../../../backend/common/metrics.ts";
 import { ABLATION_METHODS } from "../../../backend/common/words.ts";
 import { choice, flag, json, list, number } from "../state/codecs.ts";
 import { holdCodec } from "../state/hold.ts";
 import { urlParam } from "../state/url.svelte.ts";
 import type { Extra } from "./interventions/interventions.ts";
-import { TEXT_PARTS } from "./loss/part.ts";
+import { PART_CHOICES } from "./loss/part.ts";
 
 /** Values that stand in for a head's output. */
 export const method = urlParam("method", choice(ABLATION_METHODS, "zero"));
@@ -20,9 +21,11 @@ export const extras = urlParam("interventions", json<readonly Extra[]>([]));
 /** The token that is held. */
 export const heldToken = urlParam("token", holdCodec);
 /** Id of the wrong answer that the held token is compared with; -1 for none. */
-export const wrongToken = urlParam("against", number(-1, { least: -1, whole: true }));
+export const wrongToken = urlParam("wrong", number(-1, { least: -1, whole: true }));
 /** The part of the text that the verdict is about. */
-export const partParam = urlParam("over", choice(TEXT_PARTS, "auto"));
+export const partParam = urlParam("over", choice(PART_CHOICES, "auto"));
+/** The metric by which the held token is measured against the wrong answer. */
+export const answerMetric = urlParam("answer-metric", choice(METRICS, "logit-diff"));
 /** New tokens of the continuations; 0 for none. */
 export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
 /** Random tokens in the segment that is repeated; 0 for 25, or as many as fit. */

@@ -5,7 +5,7 @@ import { ORDERS } from "./finder/finder.ts";
 /** The probe that is to be measured. */
 export const probeParam = urlParam("probe", text("induction"));
 /** The metric across the scatter plot; "" for the second there is. */
-export const againstParam = urlParam("against", text());
+export const againstParam = urlParam("across", text());
 export const findParam = urlParam("find", text());
 /** First and last layer of the finder; -1 stands for the model's last. */
 export const fromParam = urlParam("from", number(0, { least: 0, whole: true }));

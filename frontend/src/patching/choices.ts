@@ -1,4 +1,6 @@
-import type { PatchNode, PatchPlace, PathMlps } from "../../../backend/common/patching.ts";
+import type { MetricName } from "../../../backend/common/metrics.ts";
+import type { PatchDirection, PatchMethod, PatchNode, PatchPlace, PathMlps } from "../../../backend/common/patching.ts";
+import { figure, signedNats } from "../format.ts";
 
 /** Activations that can be patched, in the order of the computation, with what each is. */
 export const NODE_WORDS: Readonly<Record<PatchNode, string>> = {
@@ -18,6 +20,48 @@ export const PATCH_LIST = Object.keys(NODE_WORDS) as PatchNode[];
 /** One place at a time. */
 export const PLACES: Readonly<Record<PatchPlace, string>> = { head: "Head", position: "Position", layer: "Layer" };
 export const PLACE_LIST = Object.keys(PLACES) as PatchPlace[];
+
+/** What a place does in each direction of patching. */
+export const EFFECTS: Readonly<
+  Record<PatchDirection, { readonly word: string; readonly unit: string; readonly title: string }>
+> = {
+  denoise: {
+    word: "restored",
+    unit: "restored (0 corrupt, 1 clean)",
+    title: "The corrupt prompt is run with the clean prompt's activation: what brings the answer back by itself",
+  },
+  noise: {
+    word: "lost",
+    unit: "lost (0 clean, 1 corrupt)",
+    title: "The clean prompt is run with the corrupt prompt's activation: what the answer cannot do without",
+  },
+};
+
+/** The measures of an answer, with what each is. */
+export const METRIC_WORDS: Readonly<Record<MetricName, string>> = {
+  "logit-diff": "logit difference",
+  probability: "probability of the answer",
+  "probability-diff": "probability of the answer less the wrong one's",
+  "log-probability": "log-probability of the answer",
+  kl: "KL from the clean run",
+  loss: "loss of the answer",
+};
+export const METRIC_LIST = Object.keys(METRIC_WORDS) as MetricName[];
+
+/** A value of a metric for people: those in logits with their sign. */
+export function metricText(value: number, metric: MetricName): string {
+  return metric === "logit-diff" ? signedNats(value) : figure(value).replace("-", "−");
+}
+
+/** The two ways to a table. */
+export const METHODS: Readonly<Record<PatchMethod, { readonly label: string; readonly title: string }>> = {
+  exact: { label: "exact", title: "A run for every place" },
+  attribution: {
+    label: "estimated",
+    title:
+      "Attribution patching: all places from one gradient; fast, and sometimes far off for the heads that matter most",
+  },
+};
 
 /** The two ways of path patching, with what each does to the MLPs between two heads. */
 export const MLPS: Readonly<Record<PathMlps, string>> = {

@@ -1,14 +1,36 @@
 import type { PairAlignment, PairInput, PatchRequest, PatchResponse } from "../../../backend/common/api/patching.ts";
 import type { Candidate, Prompt } from "../../../backend/common/api/prompts.ts";
 import { command, fileLine } from "../../../backend/common/command-line.ts";
-import type { PatchNode, PatchPlace, PathEnd, PathMlps } from "../../../backend/common/patching.ts";
+import type { MetricName } from "../../../backend/common/metrics.ts";
+import type {
+  PatchDirection,
+  PatchMethod,
+  PatchNode,
+  PatchPlace,
+  PathEnd,
+  PathMlps,
+} from "../../../backend/common/patching.ts";
 import { ApiError, type CallOptions, post, problem, stream } from "../api/client.ts";
-import { Answer } from "../state/answer.svelte.ts";
+import { Answer, type Ask, type FollowOptions } from "../state/answer.svelte.ts";
 import { hold, positionIn } from "../state/hold.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
 import { EXAMPLES, meantToken, TOKEN_EXAMPLES } from "./pair/pairs.ts";
-import { by, into, kind, mlps, node, pairsParam, positionParam, shownPair, through } from "./params.ts";
+import {
+  by,
+  direction,
+  into,
+  kind,
+  kvGroup,
+  mlps,
+  node,
+  pairMetric,
+  pairsParam,
+  patchMethod,
+  positionParam,
+  shownPair,
+  through,
+} from "./params.ts";
 import { oddLength, placesOf } from "./result/restoration.ts";
 
 /** A finished patching, with what it was asked. */
@@ -18,8 +40,11 @@ export interface Patched {
   readonly alignments: readonly PairAlignment[];
   readonly node: PatchNode;
   readonly by: PatchPlace;
+  readonly direction: PatchDirection;
+  readonly metric: MetricName;
+  readonly method: PatchMethod;
   /** Absent where nodes were patched. */
-  readonly path?: { readonly into: readonly string[]; readonly through: PathEnd; readonly mlps: PathMlps };
+  readonly path?: { readonly into: readonly string[]; readonly through?: PathEnd; readonly mlps: PathMlps };
 }
 
 /** The likeliest next tokens of both prompts. */
@@ -76,36 +101,69 @@ class Patching {
   /** The body of POST /api/patch; undefined while there is nothing to ask. */
   readonly request: PatchRequest | undefined = $derived.by(() => {
     if (this.pairs.length === 0) return undefined;
-    const common = { model: workspace.model, pairs: this.pairs, ...this.bos };
-    if (kind.value === "node") return { ...common, node: node.value, by: this.by };
+    const common = { model: workspace.model, pairs: this.pairs, ...this.bos, ...this.choices };
+    if (kind.value === "node") {
+      const estimated = patchMethod.value === "exact" ? {} : { method: patchMethod.value };
+      return { ...common, node: node.value, by: this.by, ...estimated };
+    }
     if (into.value.length === 0) return undefined;
-    return { ...common, into: into.value, through: through.value, mlps: mlps.value };
+    const ends = this.intoHeads ? { through: through.value, ...(this.wholeGroups ? { kvGroup: true } : {}) } : {};
+    return { ...common, into: into.value, ...ends, mlps: mlps.value };
+  });
+
+  /** The direction and the metric, where they are not the usual ones. */
+  readonly choices: Pick<PatchRequest, "direction" | "metric"> = $derived({
+    ...(direction.value === "denoise" ? {} : { direction: direction.value }),
+    ...(pairMetric.value === "logit-diff" ? {} : { metric: pairMetric.value }),
+  });
+
+  /** True if a receiver of the paths is a head, so that the path ends in one of its inputs. */
+  readonly intoHeads: boolean = $derived(into.value.some((name) => name.includes(".")));
+
+  /** True if whole KV heads receive; through queries there are none. */
+  readonly wholeGroups: boolean = $derived(kvGroup.value && through.value !== "q");
+
+  /** Why a pair can be asked nothing, with its number among several; undefined where all can. */
+  readonly unequal: string | undefined = $derived.by(() => {
+    const found = this.alignments.value ?? [];
+    const at = found.findIndex(({ problem }) => problem !== undefined);
+    if (at < 0) return undefined;
+    return this.pairs.length > 1 ? `Pair ${at + 1}: ${found[at]!.problem}` : found[at]!.problem;
   });
 
   /** Why nothing can be patched, with the pair that is to blame; undefined where it can. */
   readonly problem: string | undefined = $derived.by(() => {
-    const found = this.alignments.value ?? [];
-    const at = found.findIndex(({ problem }) => problem !== undefined);
-    if (at >= 0) return this.pairs.length > 1 ? `Pair ${at + 1}: ${found[at]!.problem}` : found[at]!.problem;
-    return kind.value === "node" && this.by === "position" ? oddLength(found) : undefined;
+    if (this.unequal !== undefined) return this.unequal;
+    return kind.value === "node" && this.by === "position" ? oddLength(this.alignments.value ?? []) : undefined;
   });
 
   /** The line that gives the same numbers; it writes the pair file first. */
   readonly command: string = $derived.by(() => {
     const path = kind.value === "path";
-    const line = command(["patch"], {
-      model: workspace.model,
-      "pair-file": "pair.json",
+    const ends = path && this.intoHeads;
+    return this.commandOf("patch", {
       node: path ? undefined : node.value,
       by: path ? undefined : this.by,
+      method: path || patchMethod.value === "exact" ? undefined : patchMethod.value,
       into: path && into.value.length > 0 ? into.value.join(",") : undefined,
-      through: path ? through.value : undefined,
+      through: ends ? through.value : undefined,
+      "kv-group": ends && this.wholeGroups,
       mlps: path ? mlps.value : undefined,
+      ...this.choices,
+    });
+  });
+
+  /** A line about the pairs, behind the one that writes their file. @param options of the command beside the model and the pairs */
+  commandOf(name: string, options: Parameters<typeof command>[1], { pairs = this.pairs } = {}): string {
+    const line = command([name], {
+      model: workspace.model,
+      "pair-file": "pair.json",
+      ...options,
       "prepend-bos": this.textual && promptBos.value === "on",
       "no-prepend-bos": this.textual && promptBos.value === "off",
     });
-    return `${fileLine("pair.json", this.pairs.length === 1 ? this.pairs[0] : this.pairs)} && ${line}`;
-  });
+    return `${fileLine("pair.json", pairs.length === 1 ? pairs[0] : pairs)} && ${line}`;
+  }
 
   /** Name of the result of another question. */
   readonly before: string = $derived.by(() => {
@@ -166,21 +224,35 @@ class Patching {
 
   /** Aligns the pairs and patches them; run in an effect. */
   follow(): void {
-    const question = this.#question;
     const { request } = this;
-    const { model } = workspace;
     this.align();
+    const asked = this.problem === undefined ? request : undefined;
+    const ask = (found: readonly PairAlignment[]) => (call: CallOptions) => this.#patch(asked!, found, call);
+    this.keep(this.result, asked, ask, { patience: PATIENCE });
+  }
+
+  /**
+   * Keeps an answer about the pairs, which are aligned before; run in an effect.
+   * @param request all that decides it beside the pairs, as data; undefined for nothing to ask
+   * @param ask makes the request, of pairs that can be asked; gives undefined while it cannot
+   */
+  keep<T>(
+    answer: Answer<T>,
+    request: unknown,
+    ask: (found: readonly PairAlignment[]) => Ask<T> | undefined,
+    options: FollowOptions = {},
+  ): void {
     const found = this.alignments.value;
     const known = this.suggestions.state !== "loading";
     const idle =
-      request === undefined || (found !== undefined && (this.problem !== undefined || this.doubtful !== undefined));
-    const ask = found && known ? (call: CallOptions) => this.#patch(request!, found, call) : undefined;
+      request === undefined || (found !== undefined && (this.unequal !== undefined || this.doubtful !== undefined));
+    const question = this.#question;
     const after = (found ? this.suggestions : this.alignments) as Answer<unknown>;
-    this.result.follow(idle || question === undefined ? undefined : [question, model, request], ask, {
-      pause: PAUSE,
-      patience: PATIENCE,
-      after,
-    });
+    answer.follow(
+      idle || question === undefined ? undefined : [question, workspace.model, request],
+      found && known && !idle ? ask(found) : undefined,
+      { pause: PAUSE, after, ...options },
+    );
   }
 
   /** Keeps to the likeliest next tokens of the pair that is shown. */
@@ -202,19 +274,23 @@ class Patching {
   }
 
   async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: CallOptions): Promise<Patched> {
-    const path = request.into && { into: request.into, through: request.through!, mlps: request.mlps! };
+    const { into, through, mlps = "frozen" } = request;
+    const path = into && { into, ...(through ? { through } : {}), mlps };
     const { signal } = call;
     for await (const { event, data } of stream("/api/patch", request, call)) {
       if (signal?.aborted) break;
       if (event === "progress") this.#progress = { id: call.id, ...(data as { done: number; total: number }) };
       else if (event === "done") {
-        const { node = "z", by = "head" } = request;
+        const { node = "z", by = "head", direction = "denoise", metric = "logit-diff", method = "exact" } = request;
         return {
           response: data as PatchResponse,
           pairs: request.pairs,
           alignments,
           node,
           by,
+          direction,
+          metric,
+          method,
           ...(path ? { path } : {}),
         };
       }

@@ -1,6 +1,6 @@
 import type { PairInput } from "../../../backend/common/api/patching.ts";
 import type { PageName } from "../state/pages.ts";
-import { promptText } from "../state/prompt.svelte.ts";
+import { prompt, promptText } from "../state/prompt.svelte.ts";
 import { sideText } from "./pair/pairs.ts";
 import { pairsParam, shownPair } from "./params.ts";
 import { patching } from "./patching.svelte.ts";
@@ -20,6 +20,16 @@ export function questionOn(page: (typeof QUESTION_PAGES)[number]): Record<string
   if (page === "ablation" && alignment !== undefined) return { ...kept, ...ablationOf(pair, alignment) };
   if (page === "ablation" || page === "attention") return { ...kept, ...promptText.to(sideText(pair.clean)) };
   return kept;
+}
+
+/**
+ * Has the card of a head be about the shown pair's clean prompt, and its links ask the pair's question; run in an effect.
+ * @returns ends that
+ */
+export function lendQuestion(): (() => void) | undefined {
+  const text = patching.pair && sideText(patching.pair.clean);
+  if (text === undefined) return undefined;
+  return prompt.lend({ text, name: "the clean prompt", to: questionOn });
 }
 
 /** Says that a text is a pair's clean prompt, with an answer behind it or without: a page about it asks the pair's question. */

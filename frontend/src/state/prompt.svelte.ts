@@ -14,12 +14,17 @@ export const promptText = urlParam("text", text(DEFAULT_TEXT));
 /** BOS before it: as the tokenizer does, on, or off. */
 export const promptBos = urlParam("bos", choice(["auto", "on", "off"], "auto"));
 
+/** A page about the user's text that the card of a head leads to. */
+export type TextPage = "attention" | "ablation";
+
 /** A text that a page is about in place of the user's own. */
 export interface Lent {
   /** The text; token ids with spaces between for models without a tokenizer. */
   readonly text: string;
   /** Its name, such as "the clean prompt". */
   readonly name: string;
+  /** Parameters for `view.href` so that a page is about it, where more than the text goes there. */
+  readonly to?: (page: TextPage) => Record<string, string | undefined>;
 }
 
 /** The user's prompt on the present model: run once, read by every page. */
@@ -60,9 +65,10 @@ class PromptState {
     };
   }
 
-  /** Parameters for `view.href` so that another page is about the text of this one. */
-  carried(): Record<string, string | undefined> {
-    return this.#lent === undefined ? {} : promptText.to(this.#lent.text);
+  /** Parameters for `view.href` so that another page is about the text of this one, and asks its question. */
+  carried(page: TextPage): Record<string, string | undefined> {
+    const lent = this.#lent;
+    return lent === undefined ? {} : (lent.to?.(page) ?? promptText.to(lent.text));
   }
 
   /** The body of POST /api/prompts; undefined while the model is unknown. */

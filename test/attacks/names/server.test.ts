@@ -51,17 +51,20 @@ afterAll(async () => {
   box.remove();
 });
 
+const PAIR = { clean: [1], corrupt: [2], answer: 1, wrong: 2 };
+
 /** The places of the API that take the reference of a model. */
 const OPENING: [what: string, open: (model: string) => Promise<Answered<Problem>>][] = [
   ["/models/:ref", (model) => server.get(`/api/models/${encodeURIComponent(model)}`)],
   ["/prompts", (model) => server.post("/api/prompts", { model, tokens: [1, 2] })],
   ["/generate", (model) => server.post("/api/generate", { model, tokens: [1], maxTokens: 1 })],
   ["/ablate", (model) => server.post("/api/ablate", { model, rows: [[1, 2]], heads: ["0.0"] })],
-  ["/pairs", (model) => server.post("/api/pairs", { model, pair: { clean: [1], corrupt: [2], answer: 1, wrong: 2 } })],
-  [
-    "/patch",
-    (model) => server.post("/api/patch", { model, pairs: [{ clean: [1], corrupt: [2], answer: 1, wrong: 2 }] }),
-  ],
+  ["/pairs", (model) => server.post("/api/pairs", { model, pair: PAIR })],
+  ["/patch", (model) => server.post("/api/patch", { model, pairs: [PAIR] })],
+  ["/patch-places", (model) => server.post("/api/patch-places", { model, pairs: [PAIR], places: ["0.0"] })],
+  ["/ablate-each", (model) => server.post("/api/ablate-each", { model, pairs: [PAIR], each: "head" })],
+  ["/attribute", (model) => server.post("/api/attribute", { model, prompts: [PAIR] })],
+  ["/lens", (model) => server.post("/api/lens", { model, prompts: [PAIR] })],
   ["/jobs", (model) => server.post("/api/jobs", { kind: "probe", model, probes: [{ name: "induction" }] })],
   ["/jobs, needles", (model) => server.post("/api/jobs", { kind: "needle", model, lengths: [64], depths: [0] })],
   ["/masks", (model) => server.post("/api/masks", { model, ablate: ["0.0"] })],

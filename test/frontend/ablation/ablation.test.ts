@@ -173,6 +173,10 @@ describe("the command behind an ablation", () => {
     ).toBe(
       "printf '%s' '[[1,2]]' > tokens.json && printf '%s' '[[3,4]]' > reference.json && npx headscope ablate --model smollm2-135m --heads 1.2,3.4 --tokens-file tokens.json --method mean --by-position --reference-file reference.json --controls 0 --seed 2",
     );
+    expect(lossCommand(setting, way, { over: "answer", position: 4, wrong: 7, metric: "kl" })).toMatch(
+      / --over answer --position 4 --wrong 7 --metric kl$/,
+    );
+    expect(lossCommand(setting, way, { over: "repeated" })).toMatch(/ --over repeated$/);
     expect(continuationCommand({ ...setting, heads: [] }, 24)).toBe(
       "npx headscope generate --model smollm2-135m --text 'It'\\''s here' --no-prepend-bos --max-tokens 24",
     );

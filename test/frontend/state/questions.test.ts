@@ -1,13 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { QueueEntry } from "../../../backend/common/api/health.ts";
 import type { Candidate } from "../../../backend/common/api/prompts.ts";
-import {
-  meanAt,
-  partFor,
-  positionsOf,
-  repeatedPositions,
-  textParts,
-} from "../../../frontend/src/ablation/loss/part.ts";
+import { meanLossAt, partPositions, repeatedPositions, type TextPart } from "../../../backend/common/texts/parts.ts";
+import { partFor, shownPart, textParts } from "../../../frontend/src/ablation/loss/part.ts";
 import { controlLosses, verdictOf } from "../../../frontend/src/components/head-card/verdict.ts";
 import { meantToken, precedingPair, repeatedPair } from "../../../frontend/src/patching/pair/pairs.ts";
 import type { Patched } from "../../../frontend/src/patching/patching.svelte.ts";
@@ -40,18 +35,33 @@ describe("the part of a text that a verdict is about", () => {
     expect(textParts({ ...text, held: 0 }).map(({ part }) => part)).toEqual(["all", "repeated"]);
   });
 
+  it("that is about a held token is asked for by its position, and the others are not", () => {
+    const input = { ...text, held: 4, answered: true };
+    expect(textParts(input).map(({ part }) => [part, shownPart(part, input).held])).toEqual([
+      ["all", undefined],
+      ["repeated", undefined],
+      ["token", 4],
+      ["word", 4],
+      ["from", 4],
+      ["answer", 4],
+    ]);
+    // A word that stands once is the token itself.
+    expect(textParts({ ...text, held: 7 }).map(({ part }) => part)).not.toContain("word");
+  });
+
   it("has losses of its own", () => {
     const nll = [1, 2, 3, 4, 5, 6, 7];
-    const of = (part: Parameters<typeof positionsOf>[0], held?: number) =>
-      meanAt(nll, positionsOf(part, { ids, held }));
+    const of = (part: TextPart, held?: number) => meanLossAt([nll], [partPositions(part, ids, held)]);
     expect([of("all"), of("repeated"), of("token", 3), of("from", 6)]).toEqual([4, 5.5, 3, 6.5]);
+    // 5 stands at 1 and 4: every token like the held one, whichever of them is held.
+    expect([of("word", 1), of("word", 4)]).toEqual([2.5, 2.5]);
   });
 
   it("decides the verdict where the mean over all tokens says nothing", () => {
     // As on a run: the copy is lost, and the first copy that nobody trained gets easier by as much.
     const before = [9, 8, 9, 0, 0, 0, 4];
     const after = [9, 3, 2, 6, 0, 6, 4];
-    const mean = (nll: number[], part: "all" | "repeated") => meanAt(nll, positionsOf(part, { ids, held: undefined }));
+    const mean = (nll: number[], part: "all" | "repeated") => meanLossAt([nll], [partPositions(part, ids)]);
     expect(mean(after, "all")).toBeCloseTo(mean(before, "all"), 10);
     expect(mean(after, "repeated") - mean(before, "repeated")).toBe(3);
   });
@@ -72,8 +82,15 @@ describe("a verdict", () => {
 
   it("over a logit difference is worse below the control's range, and milder above it", () => {
     const control = controlLosses([5.8, 6.1], 1, 1);
-    const kind = (changed: number) => verdictOf({ clean: 6, changed, control, measure: "difference" }).kind;
+    const kind = (changed: number) => verdictOf({ clean: 6, changed, control, measure: "logit-diff" }).kind;
     expect([kind(2), kind(6), kind(8)]).toEqual(["worse", "within", "milder"]);
+  });
+
+  it("over another metric knows which way is worse: a probability falls, a divergence from the clean run rises", () => {
+    const kindBy = (measure: "probability" | "kl", changed: number) =>
+      verdictOf({ clean: 0.5, changed, control: controlLosses([0.45, 0.55], 1, 1), measure }).kind;
+    expect([kindBy("probability", 0.1), kindBy("probability", 0.9)]).toEqual(["worse", "milder"]);
+    expect([kindBy("kl", 0.1), kindBy("kl", 0.9)]).toEqual(["milder", "worse"]);
   });
 });
 

@@ -56,7 +56,7 @@ interface PatchTables {
 
 type Table = Record<string, { edges: number; sum: number; sumAbs: number }>;
 /** Methods of scoring edges that the oracles have. */
-export const ORACLE_METHODS = ["eap", "eap-ig", "exact"] as const;
+export const ORACLE_METHODS = ["eap", "eap-ig", "eap-gp", "exact"] as const;
 type Method = (typeof ORACLE_METHODS)[number];
 interface TopLogit {
   id: number;
@@ -126,6 +126,7 @@ export interface CircuitOracle {
       total: number;
       /** Of SmolLM2 the edges that the scores are of. */
       edges?: string[];
+      /** Of SmolLM2 without eap-gp. */
       scores: Record<Method, number[]>;
       totals: Partial<Record<Method, Table>>;
     })[];

@@ -59,6 +59,26 @@ describe("circuit find and circuit run", () => {
     expect(stdout).toMatch(/CPR [\d.]+ .*CMD [\d.]+/);
   });
 
+  test("count the tokens of a list as one answer", async () => {
+    const metricOf = async (name: string, answers: object) => {
+      const some = file(name, { ...PAIR, ...answers });
+      const { clean } = await json<Circuit>(["circuit", "find", ...MODEL, "--pair-file", some, "--method", "eap"]);
+      return clean;
+    };
+    const [both, first, second] = [
+      await metricOf("both.json", { answer: [9, 41] }),
+      await metricOf("first.json", { answer: 9 }),
+      await metricOf("second.json", { answer: 41 }),
+    ];
+    expect(both).toBeCloseTo((first + second) / 2, 5);
+    const { code, stderr } = await headscope([
+      ...["circuit", "find", ...MODEL, "--method", "eap", "--pair-file"],
+      file("shared.json", { ...PAIR, answer: [9, 33] }),
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/token 33 is among both answers/);
+  });
+
   test("takes steps of eap-ig, and keeps as many edges as asked", async () => {
     const find = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "eap-ig", "--param", "steps=3"];
     const found = await json<Circuit>([...find, "--edges", "4"]);

@@ -179,6 +179,33 @@ describe("patch", () => {
   });
 });
 
+describe("ablate --over", () => {
+  const text = ["ablate", ...MODEL, "--heads", "1.1", "--tokens-file"];
+
+  test("says the same part in numbers, in the control and in words", async () => {
+    const rows = file("over.json", [[0, 20, 7, 9, 33, 20, 7, 9]]);
+    const over = [...text, rows, "--over", "answer", "--position", "6", "--wrong", "9"];
+    const { part, difference } = await json<{ part: object; difference: { clean: number; ablated: number } }>(over);
+    expect(part).toMatchObject({ over: "answer", metric: "logit-diff", clean: difference.clean });
+    expect(difference.ablated / difference.clean).toBeLessThan(0.1);
+    expect((await headscope(over)).stdout).toContain("logit difference of the answer");
+    const repeated = [...text, rows, "--over", "repeated"];
+    expect((await json<{ part: { tokens: number } }>(repeated)).part.tokens).toBe(2);
+    expect((await headscope(repeated)).stdout).toContain("over repeated (2 tokens)");
+  });
+
+  test.each([
+    ["a position without a part", ["--position", "3"], 2],
+    ["a wrong token without a part", ["--wrong", "3"], 2],
+    ["a wrong token over a loss", ["--over", "token", "--position", "2", "--wrong", "3"], 2],
+    ["an answer without a wrong one", ["--over", "answer", "--position", "2"], 2],
+    ["pairs", ["--over", "all", "--each", "head"], 2],
+    ["a position beyond the text", ["--over", "token", "--position", "9"], 1],
+  ])("refuses %s", async (_, more, code) => {
+    expectLine(await headscope([...text, file("over-refused.json", [[0, 20, 7]]), ...more]), code, /./);
+  });
+});
+
 describe("ablate --each", () => {
   const each = ["ablate", ...MODEL, "--each"];
 

@@ -44,12 +44,33 @@ describe("the schemas are those of the server", () => {
     ["/api/prompts", () => ({ model: "toy-induction", tokens: [1, 2] }), { model: "toy-induction", tokens: ["1"] }],
     ["/api/ablate", () => ({ prompt, heads: ["1.1"] }), { prompt: 1, heads: ["1.1"] }],
     [
+      "/api/text-scores",
+      () => ({ prompt, held: 0, question: { position: 2, wrong: 3 } }),
+      { prompt, pattern: { expression: "key == 0", pairs: [[1, 0]] } },
+    ],
+    [
       "/api/intervene",
       () => ({ prompt, interventions: [{ at: "blocks.0.attn.hook_z", do: "zero" }] }),
       { prompt: "p" },
     ],
     ["/api/pairs", () => ({ model: "toy-induction", pair }), { model: "toy-induction", pair: { ...pair, clean: [] } }],
     ["/api/patch", () => ({ model: "toy-induction", pairs: [pair] }), { model: "toy-induction", pairs: [] }],
+    [
+      "/api/patch-places",
+      () => ({ model: "toy-induction", pairs: [pair], places: ["0.0"] }),
+      { model: "toy-induction", pairs: [pair], places: ["head 0"] },
+    ],
+    [
+      "/api/ablate-each",
+      () => ({ model: "toy-induction", pairs: [pair], each: "head" }),
+      { model: "toy-induction", pairs: [pair], each: "word" },
+    ],
+    [
+      "/api/attribute",
+      () => ({ model: "toy-induction", prompts: [{ clean: [1, 2, 1], answer: 2, wrong: 3 }] }),
+      { model: "toy-induction", prompts: [{ clean: [1, 2, 1], answer: 2 }] },
+    ],
+    ["/api/lens", () => ({ model: "toy-induction", prompts: [pair] }), { model: "toy-induction", prompts: [] }],
     [
       "/api/circuits",
       () => ({ model: "toy-induction", pairs: [pair], method: "eap", edges: 5 }),
@@ -150,11 +171,29 @@ describe("answers are as their schemas say", () => {
     const { id: prompt } = await ask<{ id: string }>("POST", "/api/prompts", { model, tokens: [1, 2, 3, 1, 2] });
     const ablation = { heads: ["1.0"], method: "resample", controls: 2, contrast: { position: 4, wrong: 5 } };
     await ask("POST", "/api/ablate", { prompt, ...ablation });
+    await ask("POST", "/api/ablate", { prompt, ...ablation, over: "answer", metric: "kl" });
+    const question = { position: 4, wrong: 5 };
+    await ask("POST", "/api/text-scores", { prompt, held: 1, pattern: { expression: "key == 1" }, question });
     const interventions = [{ at: "blocks.0.attn.hook_z", do: "zero" }];
     await ask("POST", "/api/intervene", { prompt, interventions });
     await ask("POST", "/api/pairs", { model, pair });
+    const several = { ...pair, answer: [pair.answer, 40], wrong: [pair.wrong, 41] };
+    await ask("POST", "/api/pairs", { model, pair: several });
+    await ask("POST", "/api/patch", { model, pairs: [several] });
     await ask("POST", "/api/patch", { model, pairs: [pair] });
     await ask("POST", "/api/patch", { model, pairs: [pair], into: ["1.0"], through: "k" });
+    await ask("POST", "/api/patch", {
+      model,
+      pairs: [pair, pair],
+      into: ["1.0"],
+      through: "k",
+      from: ["0.1", "embed"],
+    });
+    await ask("POST", "/api/patch-places", { model, pairs: [pair, pair], places: ["z:0.0@-1", "1.1"] });
+    for (const each of ["head", "layer", "source"])
+      await ask("POST", "/api/ablate-each", { model, pairs: [pair, pair], each });
+    await ask("POST", "/api/attribute", { model, prompts: [pair] });
+    await ask("POST", "/api/lens", { model, prompts: [pair], topTokens: 2 });
     await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
     await ask("POST", "/api/circuit-runs", { model, pairs: [pair], edges: [{ from: "embed", to: "a1.h0<q>" }] });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });

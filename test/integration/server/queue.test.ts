@@ -80,6 +80,10 @@ test("one who would wait a second for a long text is told how long it takes, and
     ["/api/generate", { model: MODEL, tokens: LONG, maxTokens: 2 }],
     ["/api/ablate", { model: MODEL, rows: [LONG], heads: ["1.0"] }],
     ["/api/pairs", { model: MODEL, pair }],
+    ["/api/attribute", { model: MODEL, prompts: [pair] }],
+    ["/api/lens", { model: MODEL, prompts: [pair] }],
+    ["/api/patch-places", { model: MODEL, pairs: [pair], places: ["0.0"] }],
+    ["/api/ablate-each", { model: MODEL, pairs: [pair], each: "mlp" }],
   ] as const)
     expect((await ask(path, body, { prefer: "wait=0" })).status, path).toBe(428);
   expect((await ask("/api/prompts", { model: MODEL, tokens: SHORT }, { prefer: "wait=60" })).status).toBe(200);

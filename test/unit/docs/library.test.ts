@@ -18,9 +18,11 @@ async function run(code: string): Promise<unknown[][]> {
 }
 
 describe("docs/library.md", () => {
-  const blocks = blocksOf("docs/library.md").filter(({ language }) => language === "js");
+  const blocks = ["docs/library.md", "docs/texts.md"].flatMap((name) =>
+    blocksOf(name).flatMap(({ language, code }, i) => (language === "js" ? [[name, i, code] as const] : [])),
+  );
 
-  it.each(blocks.map(({ code }, i) => [i, code] as const))("block %i runs as it stands there", async (_, code) => {
+  it.each(blocks)("%s: block %i runs as it stands there", async (_, __, code) => {
     const before = headscope.tf.memory().numTensors;
     const printed = await run(code);
     expect(printed.flat().length).toBeGreaterThan(0);

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { notFinite } from "../../../hooks/finite.ts";
 import { backward } from "../../../models/backward/backward.ts";
+import { disposeGradient } from "../../../models/backward/logit-gradient.ts";
 import type { BackwardStep } from "../../../models/backward/step.ts";
 import { storeRun } from "../../../models/backward/stored-run.ts";
 import { forwardInTurns } from "../../../models/forward/turns.ts";
@@ -8,7 +9,7 @@ import type { Affine } from "../../../models/forward/types.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { evenBatches, type Interrupts } from "../../batches.ts";
-import { metricGradient, metricValues, pairMetric } from "../../metrics/measure.ts";
+import { logitGradient, metricValues, pairMetric } from "../../metrics/measure.ts";
 import type { TokenPair } from "../../pairs.ts";
 import { behindNorm } from "../split-block.ts";
 import type { PairBatch, PairScores } from "./batch.ts";
@@ -16,7 +17,7 @@ import type { Ends, Way, Ways } from "./ways.ts";
 
 /** Runs whose mean gradient an estimate takes. */
 export interface GradientRuns extends Interrupts {
-  /** Shares of the way from the corrupt activations to the clean ones: a run each; 1 is the clean run. */
+  /** Shares of the way, a run each: of the straight one 1 is the clean run. */
   readonly shares: readonly number[];
   /** Runs of which the edges from sources take the mean, made from the pairs' embeddings in the clean and in the corrupt run. */
   readonly ways: (embeds: Ends) => Promise<Ways>;
@@ -83,7 +84,7 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
     const run = storeRun(model, { resid, startLayer: way.startLayer }, { onLayer, interventions });
     const rows = pairs.flatMap((pair) => new Array<TokenPair>(count).fill(pair));
     const clean = tf.tidy(() => repeated(estimate.cleanLogits, count));
-    const { gradient } = metricGradient(run.logits, pairMetric(metric, rows, clean));
+    const { gradient } = logitGradient(run.logits, pairMetric(metric, rows, clean));
     try {
       for (const step of backward(run, gradient, { inputs: true })) {
         onLayer();
@@ -95,7 +96,8 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
         await turn?.();
       }
     } finally {
-      tf.dispose([gradient, clean]);
+      disposeGradient(gradient);
+      clean.dispose();
       run.dispose();
       start.dispose();
     }
@@ -103,8 +105,8 @@ async function addWay(way: Way, estimate: Estimate, runs: GradientRuns): Promise
 }
 
 /** The beginning of a way's runs, each pair at every share [pairs * shares, positions, d_model]. */
-function startOf({ ends, inside }: Way, shares: readonly number[]) {
-  const points = between(ends, shares);
+function startOf({ path, inside }: Way, shares: readonly number[]) {
+  const points = path(shares);
   const none = new Map<string, Affine>();
   if (!inside) return { resid: points, interventions: none, dispose: () => points.dispose() };
   const resid = tf.tidy(() => repeated(inside.stream, shares.length));
@@ -121,16 +123,6 @@ function repeated(x: Tensor, count: number): Tensor {
   const [rows, ...rest] = x.shape as [number, ...number[]];
   const apart = tf.reshape(x, [rows, 1, ...rest]);
   return tf.reshape(tf.tile(apart, [1, count, ...rest.map(() => 1)]), [rows * count, ...rest]);
-}
-
-/** Activations on the way from corrupt to clean [pairs * shares, positions, d_model]. */
-function between([clean, corrupt]: Ends, shares: readonly number[]): Tensor {
-  return tf.tidy(() => {
-    const [pairs, positions, d_model] = clean.shape as [number, number, number];
-    const way = tf.tensor4d([...shares], [1, shares.length, 1, 1]);
-    const [from, to] = [corrupt, clean].map((x) => tf.reshape(x, [pairs, 1, positions, d_model]));
-    return tf.reshape(tf.add(from!, tf.mul(way, tf.sub(to!, from!))), [pairs * shares.length, positions, d_model]);
-  });
 }
 
 /** Gives a step's gradients to `add`, with the place of the first destination that they are at. @param add gradients [destinations, rows, positions * d_model] */

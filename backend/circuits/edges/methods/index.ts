@@ -6,6 +6,7 @@ import type { CircuitMethod } from "../../../common/words.ts";
 import type { EdgeWork, PairBatch, PairScores } from "./batch.ts";
 import { type GradientRuns, gradientScores, pairsPerBatch } from "./eap.ts";
 import { exactScores } from "./exact.ts";
+import { gradWay } from "./grad-path.ts";
 import { activationWays, inputWay } from "./ways.ts";
 
 const steps = z.int().min(1).max(1_000).default(5);
@@ -18,6 +19,15 @@ export const circuitParameters = {
   }),
   "eap-ig-activations": z.object({
     steps: steps.describe("runs on the way from a layer's corrupt outputs to its clean ones"),
+  }),
+  "eap-gp": z.object({
+    steps: steps.describe("steps from the clean prompt's embedding towards the corrupt prompt's logits"),
+    length: z
+      .number()
+      .positive()
+      .max(1_000)
+      .default(1)
+      .describe("length of a step, over all positions; the paper's is 1, whatever the embeddings' own length"),
   }),
   exact: z.object({}),
   acdc: z.object({
@@ -69,6 +79,24 @@ export const SCORERS: Readonly<Record<ScoringMethod, Scorer>> = {
         ways: (embeds) => activationWays(batch, embeds, work),
       }),
   },
+  "eap-gp": {
+    together: (length, { steps }) => pairsPerBatch(length, steps!),
+    score: (batch, { steps, length }, work) => {
+      // The path takes as many gradients as the scores on it.
+      const path = {
+        ...work,
+        steps: steps!,
+        length: length!,
+        onStep: (done: number) => work.onShare(done / steps! / 2),
+      };
+      return estimates(batch, work, {
+        ...work,
+        onShare: (share) => work.onShare((1 + share) / 2),
+        shares: sharesOf(steps!),
+        ways: (embeds) => gradWay(batch, embeds, path),
+      });
+    },
+  },
   exact: {
     together: () => 1,
     score: async (batch, _, work) => [await exactScores(batch, work)],
@@ -97,7 +125,8 @@ export function parseCircuitParameters(
 
 /** @throws HeadscopeError (usage) for kl estimated on the clean run alone, where it is at its least and its gradient 0 */
 export function checkGradient(method: CircuitMethod, { steps = 1 }: CircuitParameters, metric: MetricName): void {
-  if (metric !== "kl" || !isEstimate(method) || steps > 1) return;
+  const onClean = isEstimate(method) && method !== "eap-gp" && steps === 1;
+  if (metric !== "kl" || !onClean) return;
   throw new HeadscopeError("usage", `on the clean run the gradient of kl is 0, so ${method} scores no edge by it`, {
     remedy: "choose eap-ig with several steps, exact, or another metric",
     field: "metric",

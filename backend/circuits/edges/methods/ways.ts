@@ -8,14 +8,31 @@ import type { PairBatch } from "./batch.ts";
 /** Activations of the clean and of the corrupt run [pairs, positions, d_model]. */
 export type Ends = readonly [Tensor, Tensor];
 
-/** Runs between a pair's two, in which the outputs of some sources are interpolated and all before them is as in the clean run. */
+/**
+ * The activations of some runs of every pair, each at a share of a way.
+ * @param shares 1 is the way's end @returns [pairs * shares, positions, d_model]; the caller disposes it
+ */
+export type Path = (shares: readonly number[]) => Tensor;
+
+/** The straight way from the corrupt activations to the clean ones. */
+function straight([clean, corrupt]: Ends): Path {
+  return (shares) =>
+    tf.tidy(() => {
+      const [pairs, positions, d_model] = clean.shape as [number, number, number];
+      const way = tf.tensor4d([...shares], [1, shares.length, 1, 1]);
+      const [from, to] = [corrupt, clean].map((x) => tf.reshape(x, [pairs, 1, positions, d_model]));
+      return tf.reshape(tf.add(from!, tf.mul(way, tf.sub(to!, from!))), [pairs * shares.length, positions, d_model]);
+    });
+}
+
+/** Runs beside a pair's two, in which the outputs of some sources go along a path and all before them is as in the clean run. */
 export interface Way {
   /** Sources whose edges take these runs' mean gradient: consecutive ones of the graph. */
   readonly sources: { readonly first: number; readonly count: number };
   /** First layer that the runs compute. */
   readonly startLayer: number;
-  /** Activations that are interpolated: of the stream before the first layer, unless they are put inside it. */
-  readonly ends: Ends;
+  /** Activations that go along it: of the stream before the first layer, unless they are put inside it. */
+  readonly path: Path;
   /** The hook point that they are put at, and the stream before the first layer [pairs, positions, d_model]. */
   readonly inside?: { readonly name: string; readonly stream: Tensor };
 }
@@ -29,7 +46,7 @@ export interface Ways {
 /** The way of the embeddings, whose gradients count for the edges from all sources. */
 export async function inputWay({ graph }: PairBatch, embeds: Ends): Promise<Ways> {
   const sources = { first: 0, count: graph.sources.length };
-  return { ways: [{ sources, startLayer: 0, ends: embeds }], dispose: () => undefined };
+  return { ways: [{ sources, startLayer: 0, path: straight(embeds) }], dispose: () => undefined };
 }
 
 /**
@@ -58,12 +75,12 @@ export async function activationWays(batch: PairBatch, embeds: Ends, { onLayer, 
   const outputs = (name: string): Ends => [clean.activations.get(name)!, corrupt.activations.get(name)!];
   const first = (node: string): number => graph.sources.findIndex(({ name }) => name === node);
   /** Behind a layer nothing of it reads the output any more, so the stream there is interpolated. */
-  const behind = (layer: number, name: string): Pick<Way, "startLayer" | "ends"> => {
+  const behind = (layer: number, name: string): Pick<Way, "startLayer" | "path"> => {
     const stream = clean.activations.get(blockHook(layer + 1, "hook_resid_pre")) ?? clean.resid;
     const [own, other] = outputs(name);
     const changed = tf.tidy(() => tf.add(stream, tf.sub(other, own)));
     made.push(changed);
-    return { startLayer: layer + 1, ends: [stream, changed] };
+    return { startLayer: layer + 1, path: straight([stream, changed]) };
   };
   const ofLayer = (layer: number): Way[] => {
     const heads = { first: first(`a${layer}.h0`), count: n_heads };
@@ -72,11 +89,11 @@ export async function activationWays(batch: PairBatch, embeds: Ends, { onLayer, 
     const stream = clean.activations.get(blockHook(layer, "hook_resid_pre"))!;
     const before: Way = parallel_attn_mlp
       ? { sources: heads, ...behind(layer, name) }
-      : { sources: heads, startLayer: layer, ends: outputs(name), inside: { name, stream } };
+      : { sources: heads, startLayer: layer, path: straight(outputs(name)), inside: { name, stream } };
     const mlp = { first: first(`m${layer}`), count: 1 };
     return [before, { sources: mlp, ...behind(layer, blockHook(layer, "hook_mlp_out")) }];
   };
-  const embed: Way = { sources: { first: 0, count: 1 }, startLayer: 0, ends: embeds };
+  const embed: Way = { sources: { first: 0, count: 1 }, startLayer: 0, path: straight(embeds) };
   const ways = [embed, ...layers.flatMap(ofLayer)];
   const dispose = (): void => {
     tf.dispose(made);

@@ -1,8 +1,14 @@
+import {
+  HELD_PARTS,
+  partPositions,
+  repeatedPositions,
+  TEXT_PARTS,
+  type TextPart,
+} from "../../../../backend/common/texts/parts.ts";
 import { visible } from "../../format.ts";
 
-/** Parts of a text that a verdict can be about; "auto" for what fits the question. */
-export const TEXT_PARTS = ["auto", "all", "repeated", "token", "from", "answer"] as const;
-export type TextPart = Exclude<(typeof TEXT_PARTS)[number], "auto">;
+/** The choice of a part in the URL; "auto" for what fits the question. */
+export const PART_CHOICES = ["auto", ...TEXT_PARTS] as const;
 
 /** The text and the question, which decide the parts that there are. */
 export interface PartInput {
@@ -16,39 +22,25 @@ export interface PartInput {
   readonly trained: "repeated" | undefined;
 }
 
-/**
- * Positions of the tokens that copying foretells: the token before them and they themselves stood one after the other earlier
- * in the text.
- */
-export function repeatedPositions(ids: readonly number[]): number[] {
-  const seen = new Set<string>();
-  const found: number[] = [];
-  for (let t = 1; t < ids.length; t++) {
-    const pair = `${ids[t - 1]} ${ids[t]}`;
-    if (seen.has(pair)) found.push(t);
-    seen.add(pair);
-  }
-  return found;
-}
-
 /** The parts of a text, with what each is called, in the order of a list. */
 export function textParts({ ids, tokens, held, answered }: PartInput): readonly { part: TextPart; label: string }[] {
   const within = held !== undefined && held >= 1 && held < ids.length;
   const repeated = repeatedPositions(ids).length;
   const name = within ? `${held} ${visible(tokens[held]!)}` : "";
-  return [
-    { part: "all" as const, label: "all tokens" },
-    ...(repeated > 0
-      ? [{ part: "repeated" as const, label: `repeated tokens (${repeated} of ${ids.length - 1})` }]
-      : []),
-    ...(within ? [{ part: "token" as const, label: `token ${name}` }] : []),
-    ...(within ? [{ part: "from" as const, label: `from ${name} on` }] : []),
-    ...(within && answered ? [{ part: "answer" as const, label: "answer less wrong answer" }] : []),
-  ];
+  const like = within ? partPositions("word", ids, held).length : 0;
+  const labels: Readonly<Record<TextPart, string | undefined>> = {
+    all: "all tokens",
+    repeated: repeated > 0 ? `repeated tokens (${repeated} of ${ids.length - 1})` : undefined,
+    token: within ? `token ${name}` : undefined,
+    word: like > 1 ? `every ${visible(tokens[held!]!)} (${like} of ${ids.length - 1})` : undefined,
+    from: within ? `from ${name} on` : undefined,
+    answer: within && answered ? "answer less wrong answer" : undefined,
+  };
+  return TEXT_PARTS.flatMap((part) => (labels[part] === undefined ? [] : [{ part, label: labels[part] }]));
 }
 
 /** The part that a verdict is about: the chosen one where the text has it, else what the question is about. */
-export function partFor(chosen: (typeof TEXT_PARTS)[number], input: PartInput): TextPart {
+export function partFor(chosen: (typeof PART_CHOICES)[number], input: PartInput): TextPart {
   const there = textParts(input).map(({ part }) => part);
   if (chosen !== "auto" && there.includes(chosen)) return chosen;
   if (there.includes("answer")) return "answer";
@@ -56,15 +48,35 @@ export function partFor(chosen: (typeof TEXT_PARTS)[number], input: PartInput): 
   return input.trained !== undefined && there.includes(input.trained) ? input.trained : "all";
 }
 
-/** Positions of the tokens of a part, from 1 on: the first token has no loss. */
-export function positionsOf(part: TextPart, { ids, held }: Pick<PartInput, "ids" | "held">): number[] {
-  const all = Array.from({ length: Math.max(0, ids.length - 1) }, (_, i) => i + 1);
-  if (part === "repeated") return repeatedPositions(ids);
-  if (held === undefined || part === "all") return all;
-  return part === "from" ? all.filter((t) => t >= held) : [held];
+/** The part that a verdict is about, as the sentence names it and the command line asks for it. */
+export interface ShownPart {
+  readonly part: TextPart;
+  /** As a list calls it. */
+  readonly label: string;
+  /** As a sentence calls it; undefined for the whole text. */
+  readonly over: string | undefined;
+  /** Positions of its tokens. */
+  readonly positions: readonly number[];
+  /** Position of the held token, where the part is about it. */
+  readonly held: number | undefined;
 }
 
-/** Mean loss over the tokens at some positions. @param nll of each token from the second on */
-export function meanAt(nll: readonly number[], positions: readonly number[]): number {
-  return positions.reduce((sum, t) => sum + nll[t - 1]!, 0) / positions.length;
+/** Says what a part of a text is. */
+export function shownPart(part: TextPart, input: PartInput): ShownPart {
+  const label = textParts(input).find((each) => each.part === part)?.label ?? part;
+  const over: Readonly<Record<TextPart, string | undefined>> = {
+    all: undefined,
+    repeated: "the repeated tokens",
+    token: label,
+    word: label,
+    from: `the tokens ${label}`,
+    answer: undefined,
+  };
+  return {
+    part,
+    label,
+    over: over[part],
+    positions: partPositions(part, input.ids, input.held),
+    held: HELD_PARTS.includes(part) ? input.held : undefined,
+  };
 }

@@ -1,5 +1,7 @@
 import type { AblateResult } from "../../../../backend/common/api/interventions.ts";
+import { METRIC_WORDS, type MetricName } from "../../../../backend/common/metrics.ts";
 import { counted } from "../../../../backend/common/text.ts";
+import { drawsSpread } from "../../../../backend/common/texts/parts.ts";
 import { nats, signedNats } from "../../format.ts";
 
 export type Control = NonNullable<AblateResult["control"]>;
@@ -11,16 +13,13 @@ export interface ControlVerdict {
   readonly words: string;
 }
 
-/** The quantity of a verdict: a loss, which rises as the model gets worse, or the logit difference of an answer, which falls. */
-export type Measure = "loss" | "difference";
-
-/** Losses in nats a token, or logit differences, that a verdict is about. */
+/** Losses in nats a token, or another metric's values, that a verdict is about. */
 export interface Losses {
   readonly clean: number;
   readonly changed: number;
   readonly control?: ControlLosses | undefined;
-  /** Default "loss". */
-  readonly measure?: Measure;
+  /** Default "loss"; others are of an answer against a wrong one. */
+  readonly measure?: MetricName;
   /** Name of what they are of, such as "the repeated tokens"; default the whole text. */
   readonly over?: string | undefined;
   /** True if a control was asked for: then there are no other heads to draw where none came. */
@@ -41,21 +40,20 @@ export interface ControlLosses {
 export function controlLosses(draws: readonly number[], heads: number, wanted: number): ControlLosses {
   return {
     draws,
-    mean: draws.reduce((sum, loss) => sum + loss, 0) / draws.length,
-    range: [Math.min(...draws), Math.max(...draws)],
+    ...drawsSpread(draws),
     ...(heads < wanted ? { fewer: heads } : {}),
   };
 }
 
 /**
  * Says whether taking out a set of heads does something that taking out others of the same layers does not.
- * Outside the range of the draws counts as an effect of these heads; inside it does not. An effect above it is a worse model
- * where a loss is measured, and below it where the logit difference of an answer is.
+ * Outside the range of the draws counts as an effect of these heads; inside it does not. Above it the model is worse by some
+ * metrics, such as the loss, and below it by others, such as the logit difference of an answer.
  */
 export function verdictOf({ clean, changed, control, measure = "loss", over, wanted = false }: Losses): ControlVerdict {
   const effect = changed - clean;
-  const what =
-    measure === "loss" ? `the loss${over === undefined ? "" : ` on ${over}`}` : (over ?? "the logit difference");
+  const { words: name, worse } = METRIC_WORDS[measure];
+  const what = `the ${name}${over === undefined ? "" : ` on ${over}`}`;
   const moves = effect >= 0 ? `raises ${what} by ${nats(effect)}` : `lowers ${what} by ${nats(-effect)}`;
   if (control === undefined) {
     const why = wanted
@@ -67,16 +65,13 @@ export function verdictOf({ clean, changed, control, measure = "loss", over, wan
   const count = counted(control.draws.length, "draw");
   const span = signedNats(low) === signedNats(high) ? signedNats(low) : `${signedNats(low)} to ${signedNats(high)}`;
   const compared = `Taking them out ${moves}; ${othersWords(control)} by ${span} (${count}).`;
-  if (effect > high)
-    return {
-      kind: measure === "loss" ? "worse" : "milder",
-      words: `${compared} The effect is outside the control's range, above it: ${measure === "loss" ? "these heads matter more here than others" : "these heads work against the answer more than others"}.`,
-    };
-  if (effect < low)
-    return {
-      kind: measure === "loss" ? "milder" : "worse",
-      words: `${compared} The effect is outside the control's range, below it: ${measure === "loss" ? "these heads matter less here than others" : "these heads matter more here than others"}.`,
-    };
+  if (effect > high || effect < low) {
+    const kind = effect > high === (worse === "higher") ? "worse" : "milder";
+    const milder = measure === "loss" ? "these heads matter less here" : "these heads work against the answer more";
+    const say = kind === "worse" ? "these heads matter more here" : milder;
+    const side = effect > high ? "above" : "below";
+    return { kind, words: `${compared} The effect is outside the control's range, ${side} it: ${say} than others.` };
+  }
   return { kind: "within", words: `${compared} The effect is within the control's range: other heads do as much.` };
 }
 

@@ -102,13 +102,25 @@ export function readSide(text: string, textual: boolean): PairInput["clean"] | u
   return text.trim() !== "" && ids.every((id) => Number.isInteger(id) && id >= 0) ? ids : undefined;
 }
 
-/** Text of an answer's field: the text; an id as #7, or alone in models without texts. */
+/** Stands between several tokens that count as one answer. */
+const OR = " | ";
+/** A token as a pair has it. */
+type GivenToken = Exclude<PairInput["answer"], readonly unknown[]>;
+
+/** Text of an answer's field: the text; an id as #7, or alone in models without texts; several tokens with a bar between. */
 export function answerText(answer: PairInput["answer"], textual: boolean): string {
-  return typeof answer === "string" ? answer : `${textual ? "#" : ""}${answer}`;
+  const tokens = Array.isArray(answer) ? (answer as readonly GivenToken[]) : [answer];
+  return tokens.map((token) => (typeof token === "string" ? token : `${textual ? "#" : ""}${token}`)).join(OR);
 }
 
-/** An answer as typed. @returns undefined for what is no token */
+/** An answer as typed. @returns undefined for what is no token, nor several */
 export function readAnswer(text: string, textual: boolean): PairInput["answer"] | undefined {
+  const tokens = text.split(OR).map((part) => readToken(part, textual));
+  if (!tokens.every((token) => token !== undefined)) return undefined;
+  return tokens.length === 1 ? tokens[0] : tokens;
+}
+
+function readToken(text: string, textual: boolean): GivenToken | undefined {
   const id = /^#(\d+)$/.exec(text.trim())?.[1] ?? (textual ? undefined : /^\s*(\d+)\s*$/.exec(text)?.[1]);
   if (id !== undefined) return Number(id);
   return textual && text !== "" ? text : undefined;
@@ -153,9 +165,10 @@ export function readPairFile(text: string): PairInput[] {
     const { clean, corrupt, answer, wrong } = (pair ?? {}) as Partial<Record<keyof PairInput, unknown>>;
     const side = (given: unknown): given is PairInput["clean"] =>
       typeof given === "string" || (Array.isArray(given) && given.every(Number.isInteger));
-    const token = (given: unknown): given is PairInput["answer"] =>
-      typeof given === "string" || Number.isInteger(given);
-    if (side(clean) && side(corrupt) && token(answer) && token(wrong)) return { clean, corrupt, answer, wrong };
+    const token = (given: unknown): given is GivenToken => typeof given === "string" || Number.isInteger(given);
+    const answers = (given: unknown): given is PairInput["answer"] =>
+      token(given) || (Array.isArray(given) && given.length > 0 && given.every(token));
+    if (side(clean) && side(corrupt) && answers(answer) && answers(wrong)) return { clean, corrupt, answer, wrong };
     throw new Error(`Pair ${p} is not {"clean": …, "corrupt": …, "answer": …, "wrong": …} of texts or token ids.`);
   });
 }

@@ -1,6 +1,7 @@
 import type { PairAlignment, PatchResponse } from "../../../../backend/common/api/patching.ts";
 import type { PatchNode, PatchPlace } from "../../../../backend/common/patching.ts";
 import { counted } from "../../../../backend/common/text.ts";
+import { METRIC_WORDS } from "../choices.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */
 const WITH_HEADS: readonly PatchNode[] = ["z", "q", "k", "v", "pattern"];
@@ -15,23 +16,33 @@ export function ofKvHeads(node: PatchNode): boolean {
   return node === "k" || node === "v";
 }
 
-/**
- * The share of the clean prompt's logit difference that each place brings back: 0 as in the corrupt run, 1 as in the clean one.
- * NaN everywhere where the two runs do not differ.
- */
-export function restoration({
-  clean,
-  corrupt,
-  patched,
-}: Pick<PatchResponse, "clean" | "corrupt" | "patched">): number[][] {
-  return patched.map((row) =>
-    row.map((value) => (clean === corrupt ? Number.NaN : (value - corrupt) / (clean - corrupt))),
-  );
+/** The metric of the two sides, and which of them is patched: the corrupt one unless `direction` says otherwise. */
+type SideMetrics = Pick<PatchResponse, "clean" | "corrupt" | "direction">;
+
+/** The metric of the run that is patched, and of the one that the activations come from. */
+function endsOf({ clean, corrupt, direction }: SideMetrics): readonly [base: number, source: number] {
+  return direction === "noise" ? [clean, corrupt] : [corrupt, clean];
 }
 
-/** The logit difference that a share of restoration stands for. */
-export function rawOf(share: number, { clean, corrupt }: Pick<PatchResponse, "clean" | "corrupt">): number {
-  return corrupt + share * (clean - corrupt);
+/** The share of the way from the patched run's metric to the other's that a value stands for; NaN where the two do not differ. */
+export function shareOf(value: number, sides: SideMetrics): number {
+  const [base, source] = endsOf(sides);
+  return source === base ? Number.NaN : (value - base) / (source - base);
+}
+
+/**
+ * The share of the way to the other run that each place makes. Denoising: what it brings back, 0 as in the corrupt run and 1 as in
+ * the clean one; noising: what is lost without it, 0 as in the clean run. NaN where the two runs do not differ, and at places that
+ * were not run.
+ */
+export function restoration(response: SideMetrics & Pick<PatchResponse, "patched">): number[][] {
+  return response.patched.map((row) => row.map((value) => (value === null ? Number.NaN : shareOf(value, response))));
+}
+
+/** The metric that a share stands for. */
+export function rawOf(share: number, sides: SideMetrics): number {
+  const [base, source] = endsOf(sides);
+  return base + share * (source - base);
 }
 
 /** A place of the table. */
@@ -87,9 +98,14 @@ export function unionOfDiffer(alignments: readonly Pick<PairAlignment, "differ">
   return [...new Set(alignments.flatMap(({ differ }) => differ))].sort((a, b) => a - b);
 }
 
-/** The trouble with a pair that can be patched, in words; undefined where nothing is. @param clean, corrupt logit differences */
-export function doubts({ clean, corrupt }: Pick<PatchResponse, "clean" | "corrupt">): string | undefined {
-  if (clean === corrupt) return "Both prompts give the same logit difference, so there is nothing to restore.";
+/** The trouble with a pair that can be patched, in words; undefined where nothing is. */
+export function doubts({
+  clean,
+  corrupt,
+  metric = "logit-diff",
+}: Pick<PatchResponse, "clean" | "corrupt" | "metric">): string | undefined {
+  if (clean === corrupt) return `Both prompts give the same ${METRIC_WORDS[metric]}, so there is nothing to restore.`;
+  if (metric !== "logit-diff") return undefined;
   if (clean < corrupt)
     return "The corrupt prompt prefers the answer more than the clean one does: answer and wrong may be swapped.";
   if (clean <= 0)

@@ -3,14 +3,19 @@ import { formatHead, groupOf, type HeadShape, readHead } from "../../../../backe
 import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { PlotFigure } from "../../components/plot/figure.ts";
-import { signedNats, visible } from "../../format.ts";
-
+import { visible } from "../../format.ts";
+import { EFFECTS, METRIC_WORDS, metricText } from "../choices.ts";
 import type { Patched } from "../patching.svelte.ts";
 import { canMatter, ofKvHeads, rawOf, restoration, scaleEnd, type TablePlace, unionOfDiffer } from "./restoration.ts";
 
 /** A share of restoration for people: "83%". */
 export function shareText(share: number): string {
   return Number.isFinite(share) ? `${Math.round(100 * share)}%`.replace("-", "−") : "–";
+}
+
+/** The metric that a share of a table stands for, in words. */
+export function metricOf(share: number, { metric, response }: Patched): string {
+  return `${METRIC_WORDS[metric]} ${metricText(rawOf(share, response), metric)}`;
 }
 
 /** The tokens of a position: one where the prompts agree, else "clean / corrupt". */
@@ -37,7 +42,7 @@ const NOTHING = 0.01;
 
 /** Why no path restores anything, and what to try; undefined where one does, or where no paths were patched. */
 export function nothingWords({ path, response }: Patched): string | undefined {
-  if (path === undefined) return undefined;
+  if (path?.through === undefined) return undefined;
   const shares = restoration(response).flat().filter(Number.isFinite);
   if (shares.length === 0 || shares.some((share) => Math.abs(share) >= NOTHING)) return undefined;
   const why = {
@@ -60,9 +65,16 @@ export function patchedTable(patched: Patched): Table {
         ? "position"
         : undefined;
   return {
-    columns: ["layer", ...(column === undefined ? [] : [column]), "logit_difference", "restored"],
+    columns: [
+      "layer",
+      ...(column === undefined ? [] : [column]),
+      patched.metric === "logit-diff" ? "logit_difference" : patched.metric,
+      EFFECTS[patched.direction].word,
+    ],
     rows: patched.response.patched.flatMap((row, layer) =>
-      row.map((value, c) => [layer, ...(column === undefined ? [] : [c]), value, shares[layer]![c]!]),
+      row.flatMap((value, c) =>
+        value === null ? [] : [[layer, ...(column === undefined ? [] : [c]), value, shares[layer]![c]!]],
+      ),
     ),
   };
 }
@@ -75,12 +87,13 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
   const places = Array.from({ length: positions }, (_, p) => p);
   const can = shares.map((row, layer) => row.map((_, p) => canMatter(patched.node, layer, p, pair)));
   const end = scaleEnd(shares);
+  const { word } = EFFECTS[patched.direction];
   const tokens = places.map((p) => plotText(positionTokens(patched, p)));
   const words = shares.map((row, layer) =>
     row.map((share, p) => {
       const place = `layer ${layer}, position ${p} ${tokens[p]}`;
       if (!can[layer]![p]) return `${place}<br>cannot matter: both runs are alike here, or nothing reads it`;
-      return `${place}<br>restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`;
+      return `${place}<br>${word} ${shareText(share)}<br>${metricOf(share, patched)}`;
     }),
   );
   const common = { type: "heatmap", x: places, xgap: 1, ygap: 1, hoverinfo: "text", text: words };
@@ -95,7 +108,7 @@ export function positionFigure(patched: Patched, layers: number, locked: number 
         zmin: -end,
         zmax: end,
         hoverongaps: false,
-        colorbar: { thickness: 12, outlinewidth: 0, tickformat: ".0%", title: { text: "restored", side: "right" } },
+        colorbar: { thickness: 12, outlinewidth: 0, tickformat: ".0%", title: { text: word, side: "right" } },
       },
     ], // biome-ignore format: one line a trace
     layout: {
@@ -122,15 +135,14 @@ function column(position: number): object {
 /** The table by layer as bars. */
 export function layerFigure(patched: Patched): PlotFigure {
   const shares = restoration(patched.response).map(([share]) => share!);
+  const { word } = EFFECTS[patched.direction];
   return {
     data: [
       {
         type: "bar",
         x: shares.map((_, layer) => layer),
         y: shares,
-        text: shares.map(
-          (share) => `restored ${shareText(share)}<br>logit difference ${signedNats(rawOf(share, patched.response))}`,
-        ),
+        text: shares.map((share) => `${word} ${shareText(share)}<br>${metricOf(share, patched)}`),
         textposition: "none",
         marker: { color: shares.map((share) => lineColour(share < 0 ? 0 : 1)) },
         hovertemplate: "layer %{x}<br>%{text}<extra></extra>",
@@ -139,7 +151,7 @@ export function layerFigure(patched: Patched): PlotFigure {
     layout: {
       xaxis: { title: { text: "layer" }, dtick: shares.length > 16 ? 5 : 1 },
       yaxis: {
-        title: { text: "restored" },
+        title: { text: word },
         tickformat: ".0%",
         zeroline: true,
         range: [Math.min(0, 1.05 * Math.min(...shares)), Math.max(1, 1.05 * Math.max(...shares))],

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { ablate, ablateSweep, drawControls } from "../../../../backend/circuits/ablation/ablate.ts";
 import { nextTokenLosses } from "../../../../backend/circuits/loss.ts";
 import type { Head } from "../../../../backend/common/heads/head.ts";
+import type { TextPart } from "../../../../backend/common/texts/parts.ts";
 import { runWithHooks } from "../../../../backend/hooks/run.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
@@ -145,10 +146,72 @@ describe("ablation", () => {
       { position: 0, wrong: 5 },
       { position: row.length, wrong: 5 },
       { position: 1, wrong: 96 },
+      { position: 6, wrong: row[6]! },
     ])
       await expect(ablate(model, { tokens: [row], heads, method: "zero", contrast: bad })).rejects.toMatchObject({
         kind: "usage",
       });
+  });
+
+  describe("over a part of the text", () => {
+    const heads: Head[] = [{ layer: 1, head: 2 }];
+    const rows = [
+      [0, 5, 9, 7, 5, 9, 7, 3],
+      [0, 8, 8, 8, 2, 6, 1, 4],
+    ];
+    const run = (over: TextPart, more: object = {}, tokens = rows) =>
+      ablate(model, { tokens, heads, method: "zero", controls: 3, over, ...more });
+
+    it.each([
+      // Of row 1: the second 8 follows one that 8 had not followed yet; the third repeats "8 8".
+      ["all", {}, [[1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7]]],
+      ["repeated", {}, [[5, 6], [3]]],
+      ["token", { position: 5 }, [[5], [5]]],
+      ["word", { position: 1 }, [[1, 4], [1, 2, 3]]],
+      ["from", { position: 6 }, [[6, 7], [6, 7]]],
+    ] as const)("%s is the mean loss over its tokens, in all three: clean, ablated, every draw", async (over, more, places) => {
+      const { part, clean, ablated, control } = await run(over, more);
+      const mean = (nll: number[][]) => {
+        const losses = places.flatMap((own, r) => own.map((t) => nll[r]![t - 1]!));
+        return losses.reduce((a, b) => a + b) / losses.length;
+      };
+      expect(part).toMatchObject({ over, tokens: places.flat().length });
+      expect(part!.clean).toBeCloseTo(mean(clean.nll), 10);
+      expect(part!.ablated).toBeCloseTo(mean(ablated.nll), 10);
+      const draws = control!.draws.map(({ nll }) => mean(nll));
+      draws.forEach((value, i) => {
+        expect(part!.control!.draws[i]).toBeCloseTo(value, 10);
+      });
+      expect(part!.control!.range).toEqual([Math.min(...part!.control!.draws), Math.max(...part!.control!.draws)]);
+    }); // biome-ignore format: a table
+
+    it("answer is the metric of the held token against the wrong one", async () => {
+      const row = tokens[0]!;
+      const contrast = { position: 6, wrong: 5 };
+      const one = await run("answer", { contrast }, [row]);
+      const { draws, ...values } = one.difference!;
+      expect(one.part).toMatchObject({ over: "answer", metric: "logit-diff", ...values, control: { draws } });
+      // -log p(answer) is the loss of that very token, which the losses have found by another way.
+      const loss = await run("answer", { contrast, metric: "loss" }, [row]);
+      expect(loss.part!.ablated).toBeCloseTo(loss.ablated.nll[0]![5]!, 3);
+      const kl = await run("answer", { contrast, metric: "kl" }, [row]);
+      expect(kl.part!.clean).toBeCloseTo(0, 5);
+      expect(kl.part!.ablated).toBeGreaterThan(0);
+    });
+
+    it.each([
+      ["a held part without a position", "token", {}, "usage"],
+      ["a position over all", "all", { position: 2 }, "usage"],
+      ["an answer without a wrong one", "answer", {}, "usage"],
+      ["a metric of a loss", "repeated", { metric: "kl" }, "usage"],
+      ["a position that a row lacks", "from", { position: 8 }, "input"],
+    ] as const)("refuses %s", async (_, over, more, kind) => {
+      await expect(run(over, more)).rejects.toThrow(refused(kind));
+    });
+
+    it("refuses repeated tokens of rows that repeat nothing", async () => {
+      await expect(run("repeated", {}, [[0, 1, 2, 3]])).rejects.toThrow(refused("input"));
+    });
   });
 
   it("refuses heads that are not there, and leaks no tensor", async () => {

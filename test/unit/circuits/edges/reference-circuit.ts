@@ -29,7 +29,7 @@ type Edges = (from: string, to: string) => boolean;
 export function referenceCircuit(model: Model, pair: TokenPair, inCircuit: Edges): number {
   const corrupt = run(model, pair.corrupt, () => true, undefined).outputs;
   const { logits } = run(model, pair.clean, inCircuit, corrupt);
-  return logits[pair.answer]! - logits[pair.wrong]!;
+  return logits[Number(pair.answer)]! - logits[Number(pair.wrong)]!;
 }
 
 function run(

@@ -67,7 +67,16 @@ describe("pruning", () => {
     const model = known.model();
     const { pairs } = known;
     const circuit = await findCircuit(model, { pairs, method: "eap-ig" });
-    const { edges, pruned } = await pruneCircuit(model, { pairs, circuit, faithfulness: 0.95 });
+    const totals: number[] = [];
+    const { edges, pruned } = await pruneCircuit(model, {
+      pairs,
+      circuit,
+      faithfulness: 0.95,
+      progress: (_, total) => totals.push(total),
+    });
+    expect(totals, "the runs that are left at the most are known from the first on and only fall").toEqual(
+      totals.toSorted((a, b) => b - a),
+    );
     expect(keys(edges).toSorted()).toEqual([...known.edges].toSorted());
     expect(pruned.from).toBe(circuit.edges.length);
     const { faithfulness } = await runCircuit(model, { pairs, circuit: { edges } });

@@ -20,14 +20,14 @@ function logitsOf(seed: number, count = 11): Float32Array {
   return Float32Array.from({ length: count }, () => random.integer(-4096, 4096) * STEP);
 }
 
+const SETS = [
+  { answers: [3], wrong: [5] },
+  { answers: [3, 7, 1], wrong: [5, 0] },
+];
+
 describe.each(METRICS)("%s", (name) => {
   const definition = METRIC_DEFINITIONS[name];
-  const sets = [
-    { answers: [3], wrong: [5] },
-    { answers: [3, 7, 1], wrong: [5, 0] },
-  ];
-
-  it.each(sets)("has the gradient that central differences in float64 find ($answers, $wrong)", (set) => {
+  it.each(SETS)("has the gradient that central differences in float64 find ($answers, $wrong)", (set) => {
     const target = { ...set, clean: logitsOf(2) };
     const logits = logitsOf(1);
     const gradient = definition.gradient(logits, target);
@@ -43,9 +43,20 @@ describe.each(METRICS)("%s", (name) => {
   });
 
   it("does not change when the same number is added to all logits", () => {
-    const target = { ...sets[1]!, clean: logitsOf(2) };
+    const target = { ...SETS[1]!, clean: logitsOf(2) };
     const shifted = logitsOf(1).map((u) => u + 8);
     expect(definition.value(shifted, target)).toBeCloseTo(definition.value(logitsOf(1), target), 10);
+  });
+});
+
+describe.each(METRICS.filter((name) => METRIC_DEFINITIONS[name].coefficients))("%s, linear in a few logits", (name) => {
+  const definition = METRIC_DEFINITIONS[name];
+
+  it.each(SETS)("is its coefficients times the logits ($answers, $wrong)", (set) => {
+    const target = { ...set, clean: logitsOf(2) };
+    const logits = logitsOf(1);
+    const products = [...definition.coefficients!(target)].map(([id, coefficient]) => coefficient * logits[id]!);
+    expect(products.reduce((sum, product) => sum + product)).toBeCloseTo(definition.value(logits, target), 10);
   });
 });
 

@@ -177,7 +177,44 @@ describe("a backward pass", () => {
     const wrong = tf.zeros([1, 1, 96]);
     expect(kindOf(() => [...backward(run, wrong)])).toBe("usage");
     wrong.dispose();
+    expect(kindOf(() => [...backward(run, [new Map([[3, 1]])])])).toBe("usage"); // the run has two rows
+    expect(kindOf(() => [...backward(run, [new Map([[3, 1]]), new Map([[96, 1]])])])).toBe("usage");
     run.dispose();
     expect(kindOf(() => storeRun(model, { tokens }, { firstLayer: 4 }))).toBe("usage");
+  });
+});
+
+describe("a gradient given at a few outputs", () => {
+  const models = [
+    { name: "as trained", config: {} },
+    { name: "with a soft cap", config: { output_logits_soft_cap: 2 } },
+    { name: "with layer norms", config: { normalization_type: "LN" as const } },
+  ];
+
+  it.each(models)("goes back as the same gradient of all outputs does, $name", ({ config }) => {
+    const model = randomModel(smallConfig({ n_layers: 2, ...config }));
+    const run = storeRun(model, { tokens, logitsAt: [0, -1] });
+    const outputs = run.logits.shape[2]!;
+    const few = [new Map([[3, 1], [5, -1]]), new Map([[0, 0.5], [7, 0.5], [95, -1]]), new Map<number, number>(), new Map([[5, 2]])]; // biome-ignore format: one line
+    const dense = tf.tensor(
+      few.flatMap((own) => Array.from({ length: outputs }, (_, id) => own.get(id) ?? 0)),
+      run.logits.shape,
+    );
+    const names = ["ln_final.hook_normalized", "blocks.1.attn.hook_z", "hook_embed"];
+    const found = [few, dense].map((gradient) => {
+      const kept = new Map<string, Tensor>();
+      for (const { gradients } of backward(run, gradient, { names }))
+        for (const [name, t] of gradients) kept.set(name, tf.keep(tf.clone(t)));
+      return kept;
+    });
+    for (const name of names) {
+      const [a, b] = found.map((kept) => kept.get(name)!);
+      expect(Math.max(...b!.dataSync().map(Math.abs)), name).toBeGreaterThan(0);
+      expect(maxDifference(a!, b!), name).toBeLessThan(1e-5);
+      tf.dispose([a!, b!]);
+    }
+    dense.dispose();
+    run.dispose();
+    model.dispose();
   });
 });
