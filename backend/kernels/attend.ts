@@ -27,11 +27,13 @@ export interface HeadPlaces {
   readonly window?: number | undefined;
   /** First positions that it sees beside its window; default 0. */
   readonly sink?: number | undefined;
+  /** Last positions that a query reaches at all, itself included, in a layer of local attention; default all. */
+  readonly local?: number | undefined;
 }
 
 /** Places as the kernel reads them. */
 export interface Places {
-  /** int32 [sequences, KV heads, 4]: first span, spans, window (0: all), sink. */
+  /** int32 [sequences, KV heads, 5]: first span, spans, window (0: all), sink, local (0: all). */
   readonly lists: Tensor;
   /** int32 [spans, 3]: row, position, count. */
   readonly spans: Tensor;
@@ -44,11 +46,11 @@ export function placesOf(heads: readonly (readonly HeadPlaces[])[]): Places {
     row.flatMap((head) => {
       const first = spans.length / 3;
       for (const { row, position, count } of head.spans) spans.push(row, position, count);
-      return [first, head.spans.length, head.window ?? 0, head.sink ?? 0];
+      return [first, head.spans.length, head.window ?? 0, head.sink ?? 0, head.local ?? 0];
     }),
   );
   return {
-    lists: tf.tensor3d(lists, [heads.length, heads[0]?.length ?? 0, 4], "int32"),
+    lists: tf.tensor3d(lists, [heads.length, heads[0]?.length ?? 0, 5], "int32"),
     spans: tf.tensor2d(spans, [spans.length / 3, 3], "int32"),
   };
 }

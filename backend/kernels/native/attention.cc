@@ -41,7 +41,7 @@ struct Look {
   const uint8_t *keys, *values;
   int d, rowBytes;
   float cap;
-  int32_t window, sink;
+  const List* list;
 };
 
 /** Scores of R query rows, scaled queries given. @param scores [R][PIECE] */
@@ -71,14 +71,15 @@ void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
 /** Caps and masks a row of scores and turns it into weights. @param out maximum and sum */
 void weigh(const Look& look, int32_t position, float* scores, float* out) {
   const int padded = (look.rows + LANES - 1) / LANES * LANES;
-  const int32_t oldest = look.window > 0 ? position - look.window : INT32_MIN;
+  const auto before = [&](int32_t reach) { return reach > 0 ? position - reach : INT32_MIN; };  // the last position out of reach
+  const int32_t windowed = before(look.list->window), local = before(look.list->local), sink = look.list->sink;
   const V nothing = splat(-INFINITY);
   V most = nothing;
   for (int t = 0; t < padded; t += LANES) {
     V s = load(scores + t);
     if (look.cap > 0) s = hyperbolicTangent(s * (1 / look.cap)) * look.cap;
     const I at = loadInts(look.places->position + t);
-    const I seen = (at <= position) & ((at > oldest) | (at < look.sink));
+    const I seen = (at <= position) & (at > local) & ((at > windowed) | (at < sink));
     s = seen ? s : nothing;
     store(scores + t, s);
     most = s > most ? s : most;
@@ -206,7 +207,7 @@ std::string whatIsWrong(const AttentionCall& c) {
   }
   for (int64_t l = 0; l < c.sequences * c.kvHeads; l++) {
     const List& list = c.lists[l];
-    if (list.first < 0 || list.spans < 0 || list.window < 0 || list.sink < 0) return wrong("a list has a negative number", l, list.first);
+    if (list.first < 0 || list.spans < 0 || list.window < 0 || list.sink < 0 || list.local < 0) return wrong("a list has a negative number", l, list.first);
     if (int64_t(list.first) + list.spans > c.spanCount) return wrong("a list ends behind the spans", l, c.spanCount);
   }
   return "";
@@ -240,9 +241,8 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
     alignas(64) float weights[MOST_TOGETHER][PIECE];
     for (int64_t p = from; p < to; p++) {
       const Piece& piece = pieces[p];
-      const List& list = c.lists[piece.list];
       placesOf(c, piece, rowBytes, places);
-      const Look look{&places, piece.count, c.keys, c.values, d, int(rowBytes), c.cap, list.window, list.sink};
+      const Look look{&places, piece.count, c.keys, c.values, d, int(rowBytes), c.cap, c.lists + piece.list};
       for (int64_t r = 0; r < perList; r += MOST_TOGETHER) {
         const int now = int(std::min<int64_t>(MOST_TOGETHER, perList - r));
         const float* q[MOST_TOGETHER];

@@ -18,9 +18,12 @@ struct Span {
   int32_t row, position, count;
 };
 
-/** The spans of one KV head of one sequence, and what of them a query sees: the last `window` positions (0: all) and those below `sink`. */
+/**
+ * The spans of one KV head of one sequence, and what of them a query sees: of the last `local` positions (0: of all) the last `window`
+ * (0: all) and those below `sink`.
+ */
 struct List {
-  int32_t first, spans, window, sink;
+  int32_t first, spans, window, sink, local;
 };
 
 struct AttentionCall {

@@ -157,7 +157,7 @@ struct CacheRows : CacheAttributes {
   }
 };
 
-/** q [queries, heads, d], positions [sequences, tokens], lists [sequences, KV heads, 4], spans [n, 3], keys, values, sinks -> z, pattern. */
+/** q [queries, heads, d], positions [sequences, tokens], lists [sequences, KV heads, 5], spans [n, 3], keys, values, sinks -> z, pattern. */
 struct Attend : CacheAttributes {
   float scale, cap;
   bool wantsPattern;
@@ -165,7 +165,7 @@ struct Attend : CacheAttributes {
   explicit Attend(Attributes& a) : CacheAttributes(a), scale(a.real("scale")), cap(a.real("cap")), wantsPattern(a.flag("with_pattern")) {}
   void compute(Call& c) {
     const Input q = c.input(0, "q", {-1, -1, -1}), positions = c.input(1, "positions", {-1, -1});
-    const Input lists = c.input(2, "lists", {-1, -1, 4}), spans = c.input(3, "spans", {-1, 3});
+    const Input lists = c.input(2, "lists", {-1, -1, 5}), spans = c.input(3, "spans", {-1, 3});
     if (!c.ok() || !check(c)) return;
     const int64_t heads = q.dims[1], d = q.dims[2];
     const Input keys = c.input(4, "keys", {-1, cacheColumns(kind, d)}), values = c.input(5, "values", {keys.dims[0], cacheColumns(kind, d)});

@@ -27,7 +27,7 @@ export const KERNEL_SOURCES = "backend/kernels/native";
 export const KERNEL_FLAGS = "-std=c++17 -O3 -ffp-contract=fast -fPIC -fvisibility=hidden -Wno-psabi".split(" ");
 
 /** Flags that make a build this machine's own. */
-const NATIVE_FLAGS = ["-march=native", "-mprefer-vector-width=512"];
+export const NATIVE_FLAGS = ["-march=native", "-mprefer-vector-width=512"];
 
 /** Characters of a failure that people are shown; the log has all of it. */
 const LONGEST_REASON = 200;

@@ -54,10 +54,14 @@ export function attended(question: Question): Attended {
 }
 
 /** The rows that a query sees, with their positions. */
-function visible({ spans, window = 0, sink = 0 }: HeadPlaces, query: number): { row: number; position: number }[] {
+function visible(
+  { spans, window = 0, sink = 0, local = 0 }: HeadPlaces,
+  query: number,
+): { row: number; position: number }[] {
   return spans
     .flatMap(({ row, position, count }) =>
       Array.from({ length: count }, (_, i) => ({ row: row + i, position: position + i })),
     )
-    .filter(({ position }) => position <= query && (window === 0 || position > query - window || position < sink));
+    .filter(({ position }) => position <= query && (local === 0 || position > query - local))
+    .filter(({ position }) => window === 0 || position > query - window || position < sink);
 }

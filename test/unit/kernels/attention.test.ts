@@ -155,6 +155,12 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
           places: [[{ ...full(200), window, sink }]],
           seed: window + sink,
         });
+    for (const local of [1, 30, 198])
+      check({
+        positions: [[196, 197, 198, 199]],
+        places: [[{ ...full(200), window: 12, sink: 4, local }]],
+        seed: local,
+      });
   });
 
   it("with soft caps, and with sinks as logits", () => {
@@ -308,7 +314,7 @@ describe.skipIf(!ready)("an attention call", () => {
     const { call } = ask({ heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]] });
     const usage = refused("usage");
     const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 3, 3], "int32");
-    const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 4, 4], "int32");
+    const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 5, 5], "int32");
     const changes: Partial<Record<keyof AttentionCall, unknown>>[] = [
       { q: tf.zeros([2, 4, 40]) }, // no multiple of 16
       { q: tf.zeros([2, 4, 32]) }, // not the cache's
@@ -319,9 +325,10 @@ describe.skipIf(!ready)("an attention call", () => {
       { positions: tf.tensor2d([[9], [10]], undefined, "int32") },
       { positions: tf.tensor1d([9, 10], "int32") },
       { positions: tf.tensor2d([[9, 10]]) },
-      { lists: list(0, 3, 0, 0, 1, 1, 0, 0) },
-      { lists: list(0, 1, -1, 0, 1, 1, 0, 0) },
-      { lists: list(-1, 1, 0, 0, 1, 1, 0, 0) },
+      { lists: list(0, 3, 0, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(0, 1, -1, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(-1, 1, 0, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(0, 1, 0, 0, -1, 1, 1, 0, 0, 0) },
       { spans: span(0, 0, 10, 11, 0, 10) }, // ends behind the buffer
       { spans: span(0, 0, 10, -1, 0, 10) },
       { spans: span(0, -1, 10, 0, 0, 10) },
@@ -354,7 +361,7 @@ describe.skipIf(!ready)("an attention call", () => {
     const none = {
       q: tf.zeros([0, 3, 64]),
       positions: tf.zeros([0, 1], "int32"),
-      lists: tf.zeros([0, 1, 4], "int32"),
+      lists: tf.zeros([0, 1, 5], "int32"),
     } as Partial<AttentionCall>;
     expect(attend({ ...call, ...none }).shape).toEqual([0, 3, 64]);
   });
