@@ -101,6 +101,7 @@ export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
+export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.ts";
 export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";

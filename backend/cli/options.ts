@@ -48,6 +48,17 @@ export function modelOptions(command: Command): Command {
   ).option("--process <switches>", `${PROCESSING.join(", ")}: change weights, not log-probabilities`);
 }
 
+/** Options of a command that studies a model, which may be under interventions. */
+export interface StudiedModelOptions extends ModelOptions {
+  /** File of what is changed in every run. */
+  readonly interventions?: string;
+}
+
+/** Adds --model, --weights, --process and --interventions: the changed model is the one that is studied. */
+export function studiedModelOptions(command: Command): Command {
+  return interventionsOption(modelOptions(command), "what to change in every run: the changed model is studied");
+}
+
 /** Adds --weights. */
 export function weightsOption(command: Command): Command {
   return command.addOption(

@@ -4,6 +4,7 @@ import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Head } from "../common/heads/head.ts";
 import { ANYTHING, checkOptions, type Rules, whole } from "../common/options.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { joinChanges } from "../models/forward/changes.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { activationWidth, blockHook, checkHookName, isPattern } from "../models/transformer/hook-points.ts";
@@ -106,17 +107,12 @@ export function disposeInterventions(compiled: ReadonlyMap<string, Affine>): voi
 export function mergeInterventions(
   first: ReadonlyMap<string, Affine>,
   second: ReadonlyMap<string, Affine>,
-): Map<string, Affine> {
+): ReadonlyMap<string, Affine> {
   if (!(second instanceof Map))
     throw new HeadscopeError("usage", "compiled interventions are no map", {
       remedy: "give what compileInterventions makes; a list of interventions goes into `interventions` of the function",
     });
-  const merged = new Map(first);
-  for (const [hook, last] of second) {
-    const before = first.get(hook);
-    merged.set(hook, before ? behind(last, before) : last);
-  }
-  return merged;
+  return joinChanges(first, second);
 }
 
 /** An intervention whose tensors outlive their making. */
@@ -127,11 +123,6 @@ function keep(make: () => Affine): Affine {
     for (const tensor of [affine.gain, affine.bias]) tf.keep(tensor);
   });
   return affine!;
-}
-
-/** A chain of interventions with another chain done before it. */
-function behind(last: Affine, earlier: Affine): Affine {
-  return { ...last, before: last.before ? behind(last.before, earlier) : earlier };
 }
 
 /** Two interventions at one point as one, or the earlier kept beside where they stand for different positions. */

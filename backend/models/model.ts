@@ -1,5 +1,6 @@
 import { tf } from "../runtime/tf.ts";
 import type { ModelConfig } from "./config.ts";
+import type { Affine } from "./forward/types.ts";
 import { NO_STOPS, type Stops } from "./stops.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
 import { type RotaryTables, rotaryTables } from "./transformer/rope.ts";
@@ -23,6 +24,8 @@ export class Model {
   readonly stops: Stops;
   /** Fault of the tokenizer that its files hold, where it cannot be used. */
   readonly tokenizerFault: string | undefined;
+  /** Interventions that every run of it is under, by hook name; they come before a run's own. Default none. */
+  readonly changes: ReadonlyMap<string, Affine> | undefined;
   /** Key of its captured functions beside shapes. */
   readonly key: string;
   readonly #rotary: Map<boolean, RotaryTables>;
@@ -37,6 +40,7 @@ export class Model {
     /** Default none. */
     stops?: Stops;
     tokenizerFault?: string | undefined;
+    changes?: ReadonlyMap<string, Affine> | undefined;
     /** Tables of a model that rotates alike. */
     rotary?: Map<boolean, RotaryTables>;
   }) {
@@ -48,6 +52,7 @@ export class Model {
     this.tokenizer = parts.tokenizer;
     this.stops = parts.stops ?? NO_STOPS;
     this.tokenizerFault = parts.tokenizerFault;
+    this.changes = parts.changes;
     const { n_layers: _, n_ctx: __, ...shape } = parts.config;
     this.key = JSON.stringify(shape);
     this.#rotary = parts.rotary ?? new Map();
@@ -58,8 +63,20 @@ export class Model {
    * whoever makes it frees the tensors that are new, and never disposes it.
    */
   with(changes: Pick<Model, "config" | "weights">): Model {
-    const { ref, family, digest, tokenizer, stops, tokenizerFault } = this;
-    return new Model({ ref, family, digest, tokenizer, stops, tokenizerFault, rotary: this.#rotary, ...changes });
+    return new Model({ ...this.#parts, ...changes });
+  }
+
+  /**
+   * The model under interventions instead of those that it is under; with none, as it is by itself. It shares everything with this
+   * one and owns nothing.
+   */
+  under(changes: ReadonlyMap<string, Affine> | undefined): Model {
+    return new Model({ ...this.#parts, changes });
+  }
+
+  get #parts() {
+    const { ref, family, digest, config, weights, tokenizer, stops, tokenizerFault, changes } = this;
+    return { ref, family, digest, config, weights, tokenizer, stops, tokenizerFault, changes, rotary: this.#rotary };
   }
 
   /** Bytes of the weights as they are held. */

@@ -80,7 +80,9 @@ export async function findCircuit(model: Model, options: FindCircuitOptions): Pr
   checkOptions("findCircuit", options, OPTIONS, ["pairs", "method"]);
   const { method, metric = METRICS[0], edges: kept } = options;
   const { graph, params, scored, nodes, sides, differences } = await search(model, options);
-  const notes = pairDoubts(differences);
+  const { changes } = model;
+  const under = changes ? [`found under interventions at ${[...changes.keys()].join(", ")}`] : [];
+  const notes = [...under, ...pairDoubts(differences)];
   return {
     format: CIRCUIT_FORMAT,
     model: headModel(model),

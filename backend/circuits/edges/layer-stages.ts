@@ -1,13 +1,38 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../../common/errors.ts";
 import { localWindow } from "../../models/config.ts";
+import { sliceAffine } from "../../models/forward/chunks.ts";
+import { HookRequests } from "../../models/forward/requests.ts";
 import { runStage, type StageRequests } from "../../models/forward/stage.ts";
 import type { Model } from "../../models/model.ts";
+import type { Hook } from "../../models/transformer/hook.ts";
+import { blockHook } from "../../models/transformer/hook-points.ts";
 import type { BlockWeights } from "../../models/weights/block-parts.ts";
 import { type Flat, flatten, widenBlock } from "../../models/weights/weights.ts";
 import { tf } from "../../runtime/tf.ts";
 import { halves, splitAttention, splitMlp } from "./split-block.ts";
 
-const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
+/** Hook points of the halves of a block that can be changed in circuits: inside of a node, so that its output is still its own. */
+const INSIDE = {
+  embed: ["hook_embed", "hook_pos_embed"],
+  attention: ["attn.hook_attn_scores", "attn.hook_pattern", "attn.hook_z"],
+  mlp: ["mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post", "hook_mlp_out"],
+} as const;
+
+/**
+ * Refuses a model under interventions that a circuit's run has no place for.
+ * @throws HeadscopeError (unsupported) naming the hook point
+ */
+export function checkInsideNodes({ changes }: Model): void {
+  const inside: readonly string[] = [...Object.values(INSIDE).flat()];
+  const outside = [...(changes?.keys() ?? [])].find((name) => !inside.includes(name.replace(/^blocks\.\d+\./, "")));
+  if (outside === undefined) return;
+  throw new HeadscopeError(
+    "unsupported",
+    `${outside} can't be changed in circuits: their runs put it together from what single heads and MLPs write`,
+    { remedy: `change ${inside.join(", ")}`, subject: outside },
+  );
+}
 
 /** Cosines and sines of positions [positions, 1, rotary_dim], of layers of either kind; none where the model does not rotate. */
 export interface PositionRotations {
@@ -78,7 +103,8 @@ export class SplitLayer {
       positions: T,
       tensors: [change, stream, reference.heads, ...(rest ? [rest] : []), ...this.#rotation],
       weights: this.#attention,
-      body: ([change, stream, heads, ...more], weights) => {
+      points: INSIDE.attention,
+      body: ([change, stream, heads, ...more], weights, hook) => {
         const own = rest ? more[0]! : undefined;
         const [cos, sin] = rest ? more.slice(1) : more;
         const inputs = tf.add(
@@ -87,7 +113,7 @@ export class SplitLayer {
         );
         const overRows = (table: Tensor): Tensor => tf.tile(table, [rows, 1, 1]);
         const rotation = cos && sin ? { cos: overRows(cos), sin: overRows(sin) } : undefined;
-        const out = splitAttention(inputs, rotation, { weights, config }, { rows, positions: T, local });
+        const out = splitAttention(inputs, rotation, { weights, config, hook }, { rows, positions: T, local });
         const difference = tf.reshape(tf.sub(out.heads, heads!), [rows, H, T * d_model]);
         return own ? [difference, tf.sub(out.rest!, own)] : [difference];
       },
@@ -112,9 +138,10 @@ export class SplitLayer {
       positions: T,
       tensors: [change, stream, reference],
       weights: this.#mlp,
-      body: ([change, stream, reference], weights) => {
+      points: INSIDE.mlp,
+      body: ([change, stream, reference], weights, hook) => {
         const input = tf.add(tf.reshape(change!, [rows, T, d_model]), stream!);
-        const out = splitMlp(tf.reshape(input, [rows * T, d_model]), { weights, config });
+        const out = splitMlp(tf.reshape(input, [rows * T, d_model]), { weights, config, hook });
         return [tf.reshape(tf.sub(tf.reshape(out, [rows, T, d_model]), reference!), [rows, T * d_model])];
       },
     });
@@ -131,10 +158,22 @@ export class SplitLayer {
     positions: number;
     tensors: Tensor[];
     weights: Flat<BlockWeights>;
-    body(tensors: Tensor[], weights: BlockWeights): Tensor[];
+    points: readonly string[];
+    body(tensors: Tensor[], weights: BlockWeights, hook: Hook): Tensor[];
   }): Tensor[] {
-    const { rows, positions, ...rest } = stage;
+    const { rows, positions, points, ...rest } = stage;
     const extent = { rows, tokens: positions };
-    return runStage({ ...rest, extent, requests: NO_REQUESTS, xla: false, captured: true }).out;
+    const requests = this.#requests(points, positions);
+    return runStage({ ...rest, extent, requests, xla: false, captured: true }).out;
+  }
+
+  /** What the model is under at some hook points of the layer; inside a tidy. */
+  #requests(names: readonly string[], positions: number): StageRequests {
+    const starts = [0];
+    const chunk = { first: 0, real: positions, tokens: positions };
+    return new HookRequests(this.#model, {}).ofStage(
+      { prefix: blockHook(this.#layer, ""), names },
+      { starts, slice: (affine, name) => sliceAffine(affine, name, chunk, { starts }) },
+    );
   }
 }

@@ -6,6 +6,7 @@ import { loopTurn } from "../../runtime/turn.ts";
 import { type TokenPair, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { EdgeGraph } from "./graph.ts";
+import { checkInsideNodes } from "./layer-stages.ts";
 import type { PairScores } from "./methods/batch.ts";
 import {
   type CircuitParameters,
@@ -44,6 +45,7 @@ export async function scorePairs(model: Model, options: ScoreOptions): Promise<S
   const { method, metric = METRICS[0], signal, turn, progress } = options;
   const params = parseCircuitParameters(method, options.params);
   checkGradient(method, params, metric);
+  checkInsideNodes(model);
   const graph = new EdgeGraph(model.config);
   const edges = edgesToScore(model, graph, options);
   const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });

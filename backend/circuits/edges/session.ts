@@ -7,6 +7,7 @@ import { pairMeasure } from "../metrics/measure.ts";
 import { type TokenPair, tokenPairs } from "../pairs.ts";
 import { circuitsPerBatch, type EdgeSet, type PairRuns, runCircuits } from "./assembled-run.ts";
 import { EdgeGraph } from "./graph.ts";
+import { checkInsideNodes } from "./layer-stages.ts";
 import { checkRoom, runSources } from "./source-run.ts";
 import type { CircuitWork } from "./work.ts";
 
@@ -47,6 +48,7 @@ export class CircuitSession {
 
   /** Runs both sides of every pair. @throws HeadscopeError for pairs that `tokenPairs` refuses, and what does not fit into memory */
   static async open(model: Model, work: CircuitWork): Promise<CircuitSession> {
+    checkInsideNodes(model);
     const session = new CircuitSession(model, work);
     const pairs = tokenPairs(model, work.pairs, { prependBos: work.prependBos });
     const tokens = pairs.reduce((sum, { clean }) => sum + clean.length, 0);

@@ -38,10 +38,11 @@ export interface HeadOutputs {
 export function splitAttention(
   inputs: Tensor,
   rotation: Rotation | undefined,
-  block: Omit<Block, "hook">,
+  block: Block,
   extent: RowExtent,
 ): HeadOutputs {
   const { weights, config } = ungrouped(block.weights, block.config);
+  const { hook } = block;
   const { n_heads: H, d_head: D, d_model } = config;
   const { rows, positions: T, local } = extent;
   const projected = projections(inputs, { weights, config }); // [3 heads, rows * positions, d_head]
@@ -62,8 +63,9 @@ export function splitAttention(
     valid: tf.ones([T, 1]),
     local,
   };
-  const [z] = attendPrefill(tokens, [], config, UNHOOKED); // [rows, positions, heads, d_head]
-  const byHead = tf.reshape(tf.transpose(z, [2, 0, 1, 3]), [H, rows * T, D]);
+  const [mixed] = attendPrefill(tokens, [], config, hook); // [rows, positions, heads, d_head]
+  const z = hook("attn.hook_z", tf.reshape(mixed, [rows * T, H, D]));
+  const byHead = tf.transpose(z, [1, 0, 2]);
   const w = tf.transpose(tf.reshape(weights.o.widen(), [d_model, H, D]), [1, 0, 2]); // [heads, d_model, d_head]
   const written = tf.reshape(tf.matMul(byHead, w, false, true), [H, rows, T, d_model]);
   return behindNorm(rows === 1 ? tf.reshape(written, [1, H, T, d_model]) : tf.transpose(written, [1, 0, 2, 3]), block);
@@ -98,9 +100,9 @@ export function behindNorm(written: Tensor, { weights, config }: Omit<Block, "ho
 }
 
 /** The output of an MLP that reads an input of its own, behind a norm that follows it. @param input [n, d_model] @returns alike */
-export function splitMlp(input: Tensor, { weights, config }: Omit<Block, "hook">): Tensor {
-  const written = mlpOutput(input, { weights, config, hook: UNHOOKED });
-  return normalise(written, weights.ln2Post, "ln2_post", { config, hook: UNHOOKED });
+export function splitMlp(input: Tensor, { weights, config, hook }: Block): Tensor {
+  const written = mlpOutput(input, { weights, config, hook });
+  return hook("hook_mlp_out", normalise(written, weights.ln2Post, "ln2_post", { config, hook: UNHOOKED }));
 }
 
 /** The weights of a block by the half that reads them. */

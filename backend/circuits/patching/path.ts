@@ -72,6 +72,7 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
   checkOptions("patchPaths", options, OPTIONS, ["pairs", "into"]);
   const { through, mlps = "frozen", metric = "logit-diff", direction = "denoise", progress, signal, turn } = options;
   const { config } = model;
+  checkPathChanges(model);
   const receivers = inGroups(readReceivers(config, options.into), config, options);
   const senders = readSenders(config, options.from, receivers);
   const heads = receivers.some(({ kind }) => kind === "head");
@@ -99,6 +100,23 @@ export async function patchPaths(model: Model, options: PathOptions): Promise<Pa
     metric,
     receivers: receiverNames(receivers, config, options),
   };
+}
+
+/** Hook points behind a head's own output, which paths compute from z. */
+const BEHIND_HEADS = ["attn.hook_result", "hook_attn_out"];
+/** Those of KV heads, which have as many copies as there are query heads on a path. */
+const OF_KV_HEADS = ["attn.hook_k", "attn.hook_rot_k", "attn.hook_v"];
+
+/** @throws HeadscopeError (unsupported) for a model under interventions that its paths have no place for */
+function checkPathChanges({ changes, config }: Model): void {
+  const grouped = config.n_key_value_heads !== config.n_heads;
+  const points = [...BEHIND_HEADS, ...(grouped ? OF_KV_HEADS : [])];
+  const odd = [...(changes?.keys() ?? [])].find((name) => points.some((point) => name.endsWith(`.${point}`)));
+  if (odd === undefined) return;
+  throw new HeadscopeError("unsupported", `${odd} can't be changed in path patching`, {
+    remedy: "change attn.hook_z, which heads write from",
+    subject: odd,
+  });
 }
 
 /** With whole KV heads asked for, all query heads that read one of the receivers'. */

@@ -1,4 +1,5 @@
 import type { HeadRole } from "../../common/roles.ts";
+import { tokensIn } from "../answers.ts";
 import type { TokenPair } from "../pairs.ts";
 
 /** A place that attention is read at: from one position to some others, whose shares are added up. */
@@ -11,14 +12,15 @@ export interface Look {
 export type RoleLooks = Partial<Record<HeadRole, readonly Look[]>>;
 
 /**
- * The places of a pair's roles in its clean prompt. S is the wrong answer where it stands at least twice, else the last token where
+ * The places of a pair's roles in its clean prompt. S is the (first) wrong answer that stands at least twice, else the last token where
  * it stood before. The first position is never looked at: heads that look nowhere look there.
  */
 export function roleLooks({ clean, answer, wrong }: Pick<TokenPair, "clean" | "answer" | "wrong">): RoleLooks {
   const end = clean.length - 1;
-  const of = (id: number): number[] => clean.flatMap((each, i) => (each === id && i > 0 && i < end ? [i] : []));
-  const answers = of(answer);
-  const s = repeated(clean, wrong) ?? repeated(clean, clean[end]!);
+  const of = (ids: readonly number[]): number[] =>
+    clean.flatMap((each, i) => (ids.includes(each) && i > 0 && i < end ? [i] : []));
+  const [answers, wrongs] = [of(tokensIn(answer)), tokensIn(wrong)];
+  const s = [...wrongs, clean[end]!].map((id) => repeated(clean, id)).find((found) => found !== undefined);
   const after = s && s.first + 1 < s.second ? s.first + 1 : undefined;
   // Where the last token is the second S, looking at what came after the first is induction, not moving.
   const moved = s?.second === end ? answers.filter((i) => i !== after) : answers;
@@ -27,8 +29,8 @@ export function roleLooks({ clean, answer, wrong }: Pick<TokenPair, "clean" | "a
   const found: Record<HeadRole, { looks?: readonly Look[] }> = {
     "name mover": from(end, moved),
     "negative name mover": from(end, moved),
-    "S-inhibition": s && s.second < end && clean[s.second] === wrong ? from(end, [s.second]) : {},
-    "copy suppression": from(end, of(wrong)),
+    "S-inhibition": s && s.second < end && wrongs.includes(clean[s.second]!) ? from(end, [s.second]) : {},
+    "copy suppression": from(end, of(wrongs)),
     "duplicate token": s && s.first > 0 ? from(s.second, [s.first]) : {},
     induction: s && after !== undefined ? from(s.second, [after]) : {},
     "previous token":

@@ -1,7 +1,7 @@
 import { type AblateOptions, ablate } from "../../circuits/ablation/ablate.ts";
 import { ablateEach } from "../../circuits/ablation/each.ts";
+import { answerIds, tokensIn } from "../../circuits/answers.ts";
 import { intervene } from "../../circuits/intervene.ts";
-import { answerIds } from "../../circuits/pairs.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { MetricName } from "../../common/metrics.ts";
@@ -14,7 +14,7 @@ import type { Context } from "../context.ts";
 import { readInterventions, readPairFile } from "../inputs/case-files.ts";
 import { tokenOf } from "../inputs/questions.ts";
 import { readTokens, tokensOf } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
+import { withModel, withStudiedModel } from "../model.ts";
 import type { ModelOptions, TokenOptions } from "../options.ts";
 import { ablatedEachText, ablationDocument, ablationText, interventionText } from "../text/ablation.ts";
 
@@ -100,7 +100,7 @@ function heldToken(
   const answer = tokens[0]?.[position];
   // What is wrong with the position is said with the lengths of the rows.
   if (answer === undefined) return { contrast: { position, wrong: 0 } };
-  return { contrast: { position, wrong: answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong } };
+  return { contrast: { position, wrong: tokensIn(answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong)[0]! } };
 }
 
 /** Prints the effect of the interventions of a file. */
@@ -125,7 +125,7 @@ async function ablateEachCommand(context: Context, options: AblateCommandOptions
     throw new HeadscopeError("usage", `--${each === undefined ? "each" : "pair-file"} is missing`, {
       remedy: "give --each and --pair-file",
     });
-  const others = { heads: options.heads, interventions: options.interventions, text: options.text };
+  const others = { heads: options.heads, text: options.text };
   const other = Object.entries({ ...others, "tokens-file": options.tokensFile }).find(
     ([, value]) => value !== undefined,
   );
@@ -141,7 +141,7 @@ async function ablateEachCommand(context: Context, options: AblateCommandOptions
     throw new HeadscopeError("usage", "attention to a source token is knocked out, by no other method", {
       remedy: "leave --method out",
     });
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, options.prependBos);
     const reference = referenceFile === undefined ? undefined : await readTokens(referenceFile, model);
     const { signal, progress } = context;

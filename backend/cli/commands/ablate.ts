@@ -48,7 +48,10 @@ export function register(program: Command, runs: Runs): void {
     .option("--metric <metric>", `with --each or --over answer: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
     .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);
-  interventionsOption(command, "instead of --heads: anything to change, without a control");
+  interventionsOption(
+    command,
+    "instead of --heads: anything to change, without a control; with --each: what to change in every run",
+  );
   seedOption(command);
   runs(command, async () => (await import("./ablate.run.ts")).ablateHeads);
 }

@@ -15,7 +15,7 @@ import { createReport, writeReport } from "../../reports/report.ts";
 import type { Context } from "../context.ts";
 import { readPairFile } from "../inputs/case-files.ts";
 import { promptOf } from "../inputs/graph-prompt.ts";
-import { withModel } from "../model.ts";
+import { withStudiedModel } from "../model.ts";
 import { comparedText, evaluationText, prunedText } from "../text/circuit-evaluation.ts";
 import type { CircuitPairOptions } from "./circuit.run.ts";
 
@@ -31,7 +31,7 @@ export async function pruneCommand(context: Context, options: CircuitPruneOption
   const { circuit: file, metric, faithfulness, out, pairFile, prependBos } = options;
   const circuit = await readJson(file, "circuit file");
   if (out !== undefined) await refuseFolder(out);
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const pruned = await pruneCircuit(model, { pairs, circuit, source: file, metric, faithfulness, signal, progress });
@@ -84,7 +84,7 @@ export async function evaluateCommand(context: Context, options: CircuitEvaluate
     others: files = [],
   } = options;
   const circuit = await readJson(file, "circuit file");
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const others = Object.fromEntries(
       await Promise.all(

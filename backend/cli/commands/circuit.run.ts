@@ -11,12 +11,12 @@ import { formatJson, readJson } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readPairFile } from "../inputs/case-files.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { circuitText, curveText, runText } from "../text/circuit.ts";
 
 /** Options of every `headscope circuit` command that runs pairs. */
-export interface CircuitPairOptions extends ModelOptions {
+export interface CircuitPairOptions extends StudiedModelOptions {
   pairFile: string;
   metric?: MetricName;
   prependBos?: boolean;
@@ -41,7 +41,7 @@ export async function findCommand(context: Context, options: CircuitFindOptions)
   if (out !== undefined) await refuseFolder(out);
   const named =
     edgesFrom === undefined ? {} : { edgesFrom: await readJson(edgesFrom, "circuit file"), source: edgesFrom };
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const kept = edges === undefined ? {} : { edges };
@@ -77,7 +77,7 @@ export async function runCommand(context: Context, options: CircuitRunCommandOpt
     throw new HeadscopeError("usage", "--edges and --sizes cannot go together", { remedy: "give one of them" });
   const circuit = await readJson(file, "circuit file");
   const { metric: own = METRICS[0] } = parseCircuit(circuit, file);
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const pairs = await readPairFile(pairFile, model, prependBos);
     const { signal, progress } = context;
     const work = { pairs, circuit, source: file, metric: metric ?? own, signal, progress };

@@ -11,11 +11,11 @@ import {
 import type { Runs } from "../context.ts";
 import {
   integerParser,
-  modelOptions,
   numberParser,
   PAIR_FILE,
   paramOption,
   seedOption,
+  studiedModelOptions,
   wholeNumbers,
   wordParser,
 } from "../options.ts";
@@ -121,7 +121,7 @@ export function register(program: Command, runs: Runs): void {
 }
 
 function pairOptions(command: Command): Command {
-  return modelOptions(command)
+  return studiedModelOptions(command)
     .requiredOption("--pair-file <file>", PAIR_FILE)
     .option(
       "--metric <metric>",

@@ -7,12 +7,12 @@ import type { Model } from "../../models/model.ts";
 import { checkFits } from "../../models/tokens.ts";
 import type { Context } from "../context.ts";
 import { encode, input, readTokens } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { contextsText } from "../text/contexts.ts";
 
 /** Options of `headscope contexts`. */
-export interface ContextsCommandOptions extends ModelOptions {
+export interface ContextsCommandOptions extends StudiedModelOptions {
   heads: string;
   corpusFile?: string;
   tokensFile?: string;
@@ -33,7 +33,7 @@ export async function lookAtContexts(context: Context, options: ContextsCommandO
       corpusFile === undefined ? "no corpus is given" : "--corpus-file and --tokens-file cannot go together",
       { remedy: "give one of --corpus-file and --tokens-file" },
     );
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const heads = await parseHeads(options.heads, headModel(model));
     const rows = tokensFile === undefined ? await corpusRows(corpusFile!, model, options) : await readTokens(tokensFile, { config: model.config, least: 2, equalRows: "a look at contexts" }); // biome-ignore format: one line
     const tokens = rows.slice(0, options.rows);

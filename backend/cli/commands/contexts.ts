@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions } from "../options.ts";
+import { integerParser, studiedModelOptions } from "../options.ts";
 
 /** `headscope contexts`: where heads look in a corpus. */
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("contexts")
     .description("where heads look in a corpus: their strongest places, how far they look, how widely they spread");
-  modelOptions(command)
+  studiedModelOptions(command)
     .requiredOption("--heads <heads>", "heads to look at: 18.6,17.3 or top:8@scores.json#metric")
     .option("--corpus-file <file>", "a text, cut into rows of --length tokens")
     .option("--tokens-file <file>", "JSON array of rows of token ids of one length, instead of a text")

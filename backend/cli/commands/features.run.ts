@@ -5,11 +5,11 @@ import { scaleFeatures } from "../../circuits/features/scale-features.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Context } from "../context.ts";
 import { tokensOf } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions, TokenOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions, TokenOptions } from "../options.ts";
 import { featuresText } from "../text/features.ts";
 
-interface FeaturesCommandOptions extends ModelOptions, TokenOptions {
+interface FeaturesCommandOptions extends StudiedModelOptions, TokenOptions {
   dictionary: string;
   at?: string;
   top: number;
@@ -23,7 +23,7 @@ export async function readPromptFeatures(context: Context, options: FeaturesComm
   if (scale !== undefined && ablate === undefined)
     throw new HeadscopeError("usage", "--scale is for --ablate", { remedy: "name the features with --ablate" });
   const { signal, progress } = context;
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const tokens = await tokensOf(model, options, ablate ? { least: 2 } : {});
     const dictionary = await loadDictionary(options.dictionary);
     try {

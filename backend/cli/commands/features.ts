@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { DICTIONARY_ARCHITECTURES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, numberParser, tokenOptions, wholeNumbers } from "../options.ts";
+import { integerParser, numberParser, studiedModelOptions, tokenOptions, wholeNumbers } from "../options.ts";
 
 const EXAMPLES = `
 Examples:
@@ -14,7 +14,7 @@ export function register(program: Command, runs: Runs): void {
     .command("features")
     .description("read prompts through a sparse dictionary, and take features out")
     .addHelpText("after", EXAMPLES);
-  modelOptions(command).requiredOption(
+  studiedModelOptions(command).requiredOption(
     "--dictionary <folder>",
     `folder with cfg.json and sae_weights.safetensors as SAELens 6 saves them; ${DICTIONARY_ARCHITECTURES.join(", ")}`,
   );

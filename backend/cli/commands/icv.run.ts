@@ -6,11 +6,11 @@ import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readCases } from "../inputs/case-files.ts";
 import { tokensOf } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions, TokenOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions, TokenOptions } from "../options.ts";
 import { vectorsText } from "../text/icv.ts";
 
-interface IcvCommandOptions extends ModelOptions, TokenOptions {
+interface IcvCommandOptions extends StudiedModelOptions, TokenOptions {
   examplesFile: string;
   layers?: number[];
   strength: number;
@@ -22,7 +22,7 @@ export async function makeVectors(context: Context, options: IcvCommandOptions):
   const { examplesFile, layers, strength, out } = options;
   if (out !== undefined) await refuseFolder(out);
   const { signal, progress } = context;
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const prompted = options.text !== undefined || options.tokensFile !== undefined;
     const tokens = prompted ? await tokensOf(model, options, { least: 2 }) : undefined;
     const examples = await readCases(examplesFile, model, demonstration);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { modelOptions, numberParser, tokenOptions, wholeNumbers } from "../options.ts";
+import { numberParser, studiedModelOptions, tokenOptions, wholeNumbers } from "../options.ts";
 
 const EXAMPLES = `
 Examples:
@@ -13,7 +13,7 @@ export function register(program: Command, runs: Runs): void {
     .command("icv")
     .description("make in-context vectors of pairs of texts, and add them behind every layer")
     .addHelpText("after", EXAMPLES);
-  modelOptions(command).requiredOption(
+  studiedModelOptions(command).requiredOption(
     "--examples-file <file>",
     'JSON array of {"source", "target"}: a text, and the same as it is wanted; texts or ids',
   );

@@ -3,12 +3,12 @@ import { linearProbe } from "../../circuits/vectors/linear-probe.ts";
 import type { Classifier, ProbedPoint } from "../../common/words.ts";
 import type { Context } from "../context.ts";
 import { readCases } from "../inputs/case-files.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { linearProbeText } from "../text/linear-probe.ts";
 
 /** Options of `headscope linear-probe`. */
-export interface LinearProbeCommandOptions extends ModelOptions {
+export interface LinearProbeCommandOptions extends StudiedModelOptions {
   examplesFile: string;
   layers?: number[];
   at: ProbedPoint;
@@ -24,7 +24,7 @@ export interface LinearProbeCommandOptions extends ModelOptions {
 export async function probeStreams(context: Context, options: LinearProbeCommandOptions): Promise<void> {
   const { examplesFile, layers, at, position, method, l2, test, controls, seed } = options;
   const { signal, progress } = context;
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const examples = await readCases(examplesFile, model, labelledPrompt);
     const chosen = { at, position, method, l2, test, controls, seed, ...(layers && { layers }) };
     const found = await linearProbe(model, { examples, ...chosen, signal, progress });

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
 import { CLASSIFIERS, PROBED_POINTS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, numberParser, numbers, seedOption, wordParser } from "../options.ts";
+import { integerParser, numberParser, numbers, seedOption, studiedModelOptions, wordParser } from "../options.ts";
 
 function readPosition(text: string): number | "mean" {
   if (text === "mean" || text === "last") return text === "mean" ? "mean" : -1;
@@ -17,7 +17,7 @@ export function register(program: Command, runs: Runs): void {
     .description(
       "fit a linear classifier to activations of labelled prompts, layer by layer, beside one of shuffled labels",
     );
-  modelOptions(command)
+  studiedModelOptions(command)
     .requiredOption("--examples-file <file>", 'JSON array of {"text" or "tokens", "label"}')
     .option("--layers <layers>", "layers to read, with commas between (default all)", numbers("--layers", 0))
     .option(

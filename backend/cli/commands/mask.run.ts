@@ -6,7 +6,7 @@ import type { HeadScores } from "../../common/heads/scores.ts";
 import { SELECTION_RULES } from "../../common/words.ts";
 import { readScores, writeMask } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
-import { withModel } from "../model.ts";
+import { withStudiedModel } from "../model.ts";
 import { maskText } from "../text/mask.ts";
 
 interface MaskOptions {
@@ -23,6 +23,7 @@ interface MaskOptions {
   lengths?: number[];
   depths?: number[];
   needles?: number;
+  interventions?: string;
 }
 
 /** Tokens of the questions that --smallest asks by default. */
@@ -30,8 +31,18 @@ const LENGTHS = [1_000];
 
 /** Chooses the KV heads that keep everything. */
 export async function chooseHeads(context: Context, options: MaskOptions): Promise<void> {
-  const { scores: scoresFile, out, smallest = false, model, lengths, depths, needles, ...rule } = options;
-  if (!smallest) refuseQuestions({ model, lengths, depths, needles });
+  const {
+    scores: scoresFile,
+    out,
+    smallest = false,
+    model,
+    lengths,
+    depths,
+    needles,
+    interventions,
+    ...rule
+  } = options;
+  if (!smallest) refuseQuestions({ model, lengths, depths, needles, interventions });
   const scores = await readScores(scoresFile);
   const mask = smallest ? await search(context, scores, options) : maskFromScores(scores, { ...rule, scoresFile });
   if (out !== undefined) await writeMask(out, mask);
@@ -55,7 +66,9 @@ async function search(context: Context, scores: HeadScores, options: MaskOptions
       remedy: "give one of them",
     });
   const { metric, sink, recent, depths, needles, scores: scoresFile, lengths = LENGTHS } = options;
-  return withModel(context, { model: options.model ?? scores.model.ref }, async (model) => {
+  const model = options.model ?? scores.model.ref;
+  const { interventions } = options;
+  return withStudiedModel(context, { model, ...(interventions && { interventions }) }, async (model) => {
     checkModel(scores, headModel(model), `scores ${scoresFile}`);
     const { signal, progress } = context;
     const questions = { metric, sink, recent, lengths, depths, needles, scoresFile, signal, progress };

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, numberParser, numbers } from "../options.ts";
+import { integerParser, interventionsOption, numberParser, numbers } from "../options.ts";
 
 /** `headscope mask`: from head scores to the KV heads that keep everything. */
 export function register(program: Command, runs: Runs): void {
@@ -28,5 +28,6 @@ export function register(program: Command, runs: Runs): void {
       integerParser("--needles", 1),
     )
     .option("--out <file>", "where to write the mask");
+  interventionsOption(command, "with --smallest: what to change in every run");
   runs(command, async () => (await import("./mask.run.ts")).chooseHeads);
 }

@@ -3,11 +3,11 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import { readMask } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { needleText } from "../text/needle.ts";
 
-interface NeedleCommandOptions extends ModelOptions {
+interface NeedleCommandOptions extends StudiedModelOptions {
   mask?: string;
   lengths: number[];
   depths: number[];
@@ -23,7 +23,7 @@ export async function askNeedles(context: Context, options: NeedleCommandOptions
   if (bad !== undefined)
     throw new HeadscopeError("usage", `--lengths cannot be ${bad}`, { remedy: "give whole numbers of tokens" });
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     if (mask) checkModel(mask, headModel(model), `mask ${options.mask}`);
     const trials = await needleTest(model, {
       lengths,

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, numbers, seedOption } from "../options.ts";
+import { integerParser, numbers, seedOption, studiedModelOptions } from "../options.ts";
 
 /** `headscope needle`: questions about one sentence of a long text, with all heads full and with a mask. */
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("needle")
     .description("ask about one sentence in long texts, with all heads full and with a head mask");
-  modelOptions(command)
+  studiedModelOptions(command)
     .option("--mask <file>", "head mask: every question is also answered with its streaming heads")
     .requiredOption("--lengths <list>", "tokens of the prompts, with commas between", numbers("--lengths", 1))
     .option("--depths <list>", "places of the sentence, 0 to 1, with commas between", numbers("--depths", 0, 1), [0.5])

@@ -5,14 +5,14 @@ import { refuseFolder } from "../../exports/folder.ts";
 import { formatJson } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { definitionDocument, definitionText } from "../text/definition.ts";
 import { table } from "../text/format.ts";
 import { pairsText } from "../text/pairs.ts";
 
 /** Options of `headscope pairs NAME`. */
-export interface PairsCommandOptions extends ModelOptions {
+export interface PairsCommandOptions extends StudiedModelOptions {
   count: number;
   seed: number;
   param?: string[];
@@ -26,7 +26,7 @@ export async function drawPairs(context: Context, options: PairsCommandOptions, 
   const task = pairTasks.get(name);
   const params = pairTasks.parse(name, readPairs(options.param ?? []));
   if (out !== undefined) await refuseFolder(out);
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const bos = prependBos === undefined ? {} : { prependBos };
     const sample = samplePairs(model, task, params, { count, seed, ...bos });
     const answers = await answerPairs(model, sample.tokens, { signal: context.signal, progress: context.progress });

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, paramOption, seedOption } from "../options.ts";
+import { integerParser, paramOption, seedOption, studiedModelOptions } from "../options.ts";
 
 /** `headscope pairs NAME`, `headscope pairs list` and `headscope pairs show NAME`. */
 export function register(program: Command, runs: Runs): void {
@@ -12,7 +12,7 @@ export function register(program: Command, runs: Runs): void {
     .description("draw pairs of a task (the word draw may be left out)")
     .option("--count <n>", "how many pairs", integerParser("--count", 1), 32)
     .option("--out <file>", "write the pair file there");
-  seedOption(paramOption(modelOptions(draw), "a parameter of the task; may be repeated"))
+  seedOption(paramOption(studiedModelOptions(draw), "a parameter of the task; may be repeated"))
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
   runs(draw, async () => (await import("./pairs.run.ts")).drawPairs);

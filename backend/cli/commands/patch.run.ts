@@ -20,7 +20,7 @@ import { parseHeads } from "../../heads/refs.ts";
 import type { Model } from "../../models/model.ts";
 import type { Context } from "../context.ts";
 import { readOptionalInterventions, readPairFile } from "../inputs/case-files.ts";
-import { withModel } from "../model.ts";
+import { withModel, withStudiedModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { type PatchedPlaces, patchedText, patchText, pathText } from "../text/patch.ts";
 
@@ -100,15 +100,11 @@ async function patchPathsCommand(context: Context, options: PatchCommandOptions)
       remedy: `give what is computed from the path: ${PATH_ENDS.join(", ")}`,
       field: "through",
     });
-  if (options.interventions !== undefined)
-    throw new HeadscopeError("usage", "--interventions and --into cannot go together", {
-      remedy: "paths are those of the model as it is: leave one out",
-    });
   if (places !== undefined || method !== "exact" || (node ?? "z") !== "z" || (by ?? "head") !== "head")
     throw new HeadscopeError("usage", "path patching runs one sender after the other", {
       remedy: "leave --node, --by, --places and --method out; --from chooses senders",
     });
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const receivers = await partsOf(into, model);
     const senders = from === undefined ? undefined : await partsOf(from, model);
     const common = await commonOf(context, options, model);

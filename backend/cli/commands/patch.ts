@@ -74,6 +74,6 @@ export function register(program: Command, runs: Runs): void {
     )
     .option("--prepend-bos", "put the BOS token before texts (default: as the tokenizer does)")
     .option("--no-prepend-bos", "put no BOS token before texts");
-  interventionsOption(command, "what to change in all runs, not with --into");
+  interventionsOption(command, "what to change in all runs");
   runs(command, async () => (await import("./patch.run.ts")).patchPrompts);
 }

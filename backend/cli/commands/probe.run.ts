@@ -12,12 +12,12 @@ import { checkpointSteps, runIds, writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readCases } from "../inputs/case-files.ts";
 import { tokensOf } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions, TokenOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions, TokenOptions } from "../options.ts";
 import { historyText } from "../text/history.ts";
 import { scoresText } from "../text/scores.ts";
 
-interface ProbeCommandOptions extends ModelOptions, TokenOptions {
+interface ProbeCommandOptions extends StudiedModelOptions, TokenOptions {
   patternFile?: string;
   casesFile?: string;
   param?: string[];
@@ -51,6 +51,11 @@ export async function scoreHeads(context: Context, options: ProbeCommandOptions,
     throw new HeadscopeError("usage", `probe ${name} takes no cases file`, {
       remedy: `leave it out: cases are for ${casesProbes.join(" and ")}`,
     });
+  if (options.allSteps === true && options.interventions !== undefined)
+    throw new HeadscopeError("usage", "--all-steps and --interventions cannot go together", {
+      remedy: "name one step, as run:ID@STEP",
+      field: "interventions",
+    });
   if (options.out !== undefined) await refuseFolder(options.out);
   await (options.allSteps === true ? probeSteps : probeModel)(context, options, name, parameters);
 }
@@ -70,7 +75,7 @@ async function probeModel(
   name: string,
   parameters: Parameters,
 ): Promise<void> {
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const inputs = await inputsOf(options, model, name);
     const { seed } = options;
     const { signal, progress } = context;

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { modelOptions, paramOption, seedOption, tokenOptions } from "../options.ts";
+import { paramOption, seedOption, studiedModelOptions, tokenOptions } from "../options.ts";
 
 /** `headscope probe NAME`: scores every head of a model. */
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("probe <name>")
     .description("score every head of a model (headscope probes list names the probes)");
-  modelOptions(command);
+  studiedModelOptions(command);
   tokenOptions(command, { instead: "the probe's own rows" })
     .option(
       "--pattern-file <file>",

@@ -8,12 +8,12 @@ import type { Context } from "../context.ts";
 import { writeTensors } from "../inputs/tensor-file.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { readVector } from "../inputs/vector-file.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions, TokenOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions, TokenOptions } from "../options.ts";
 import { steeredText } from "../text/steer.ts";
 
 /** Options of `headscope steer`. */
-export interface SteerCommandOptions extends ModelOptions, TokenOptions {
+export interface SteerCommandOptions extends StudiedModelOptions, TokenOptions {
   vector: string;
   layer: number;
   positions: SteeredPositions;
@@ -27,7 +27,7 @@ export async function steerPrompt(context: Context, options: SteerCommandOptions
   const { layer, positions, scale, top, out } = options;
   const { vector, model: made } = await readVector(options.vector);
   if (out !== undefined) await refuseFolder(out);
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const tokens = await tokensOf(model, options);
     if (made) checkModel({ model: made }, headModel(model), `vector ${options.vector}`);
     naming(options.vector, model, vector);

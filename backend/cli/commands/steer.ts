@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, numberParser, tokenOptions } from "../options.ts";
+import { integerParser, numberParser, studiedModelOptions, tokenOptions } from "../options.ts";
 
 /** Reads the positions that are steered. */
 function readPositions(text: string): "all" | "last" | number[] {
@@ -18,7 +18,7 @@ export function register(program: Command, runs: Runs): void {
   const command = program
     .command("steer")
     .description("add a direction to the residual stream, and see what comes next");
-  modelOptions(command);
+  studiedModelOptions(command);
   tokenOptions(command)
     .requiredOption(
       "--vector <file>",

@@ -20,7 +20,8 @@ export type PairSampleRequest = z.input<typeof pairSampleRequest>;
 
 const share = z.number().min(0).max(1);
 const side = z.union([z.string(), z.array(z.int())]);
-const answer = z.union([z.string(), z.int()]);
+const token = z.union([z.string(), z.int()]);
+const answer = z.union([token, z.array(token)]);
 
 /** Schema of the pairs, and of how the model answers them. */
 export const pairSampleAnswer = z.object({

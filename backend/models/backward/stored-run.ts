@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../../common/options.ts";
 import { tf } from "../../runtime/tf.ts";
+import { joinChanges } from "../forward/changes.ts";
 import { forward } from "../forward/forward.ts";
 import type { Affine, ForwardInput, ForwardOptions, HookFunction } from "../forward/types.ts";
 import type { Model } from "../model.ts";
@@ -57,11 +58,14 @@ export interface StoredRun {
  * Runs a model and keeps the stream before every layer.
  * @throws HeadscopeError as `forward` does, and (usage) for a first layer that does not run
  */
-export function storeRun(model: Model, input: BackwardInput, options: StoredRunOptions = {}): StoredRun {
+export function storeRun(given: Model, input: BackwardInput, options: StoredRunOptions = {}): StoredRun {
   checkOptions("storeRun", options, OPTIONS);
+  // What the model is under is the run's from here on, as its blocks are computed again by hand.
+  const model = given.changes ? given.under(undefined) : given;
   const { n_layers } = model.config;
   const { startLayer = 0, logitsAt = "last" } = input;
-  const { firstLayer = startLayer, names = [], interventions = new Map<string, Affine>(), onLayer } = options;
+  const { firstLayer = startLayer, names = [], onLayer } = options;
+  const interventions = joinChanges(given.changes, options.interventions ?? new Map<string, Affine>());
   if (firstLayer < startLayer || firstLayer > n_layers)
     throw new HeadscopeError("usage", `a backward pass can't go down to layer ${firstLayer}`, {
       remedy: `choose from ${startLayer}, where the run starts, to ${n_layers}`,

@@ -3,6 +3,7 @@ import type { Model } from "../model.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import { ATTENTION_NAMES } from "../transformer/block.ts";
 import { blockHook, checkHookName, hookNames } from "../transformer/hook-points.ts";
+import { joinChanges } from "./changes.ts";
 import { hooked, type PointFunction, type StageRequests } from "./stage.ts";
 import type { Affine, ForwardOptions, HookFunction } from "./types.ts";
 
@@ -43,7 +44,7 @@ export class HookRequests {
     if (typeof names !== "function") for (const name of names) checkHookName(config, name);
     for (const name of interventions.keys()) checkHookName(config, name);
     this.#wanted = new Set(typeof names === "function" ? all.filter(names) : names);
-    this.#affine = interventions;
+    this.#affine = joinChanges(model.changes, interventions);
     for (const [point, hook] of hooks) {
       if (typeof point === "string") checkHookName(config, point);
       for (const name of typeof point === "string" ? [point] : all.filter(point))

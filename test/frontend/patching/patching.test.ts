@@ -1,8 +1,19 @@
 import { mount, unmount } from "svelte";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { PatchRequest } from "../../../backend/common/api/patching.ts";
+import { encodeSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import Patching from "../../../frontend/src/patching/Page.svelte";
-import { into, kind, mlps, through } from "../../../frontend/src/patching/params.ts";
+import {
+  direction,
+  into,
+  kind,
+  kvGroup,
+  mlps,
+  node,
+  pairMetric,
+  patchMethod,
+  through,
+} from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
@@ -20,7 +31,18 @@ const ANSWERS: Record<string, unknown> = {
   "/api/models": [{ ref: "toy", title: "Toy", kind: "opened", ready: true }],
   "/api/models/toy": { ...info, config },
   "/api/pairs": { clean: side, corrupt: side, differ: [1], answer: candidate, wrong: candidate },
-  "/api/prompts": { ...side, next: [candidate] },
+  "/api/prompts": { id: "p", ...side, next: [candidate] },
+  "/api/lens": { rows: [], ms: 1 },
+  "/api/attribute": {
+    ...{ logitDiff: 2, sum: 2, accumulated: [], ms: 1 },
+    parts: {
+      ...{ embed: 0, posEmbed: 0, mlps: [0, 0], attnBias: [0, 0], finalNormBias: 0, unembedBias: 0, softCap: 0 },
+      heads: [
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+      ],
+    },
+  },
 };
 
 /** As the server: path patching answers with how its MLPs were held, and its receivers. */
@@ -29,10 +51,20 @@ function patched({ mlps, into }: PatchRequest): Response {
   return new Response(`event: done\ndata: ${JSON.stringify(result)}\n\n`);
 }
 
+/** The last rows of the patterns of some heads, which look at the first token alone. */
+function lastRows(query: URLSearchParams): Response {
+  expect(query.get("queries")).toBe("2:3");
+  const heads = query.get("heads")!.split(",");
+  const data = Float32Array.from(heads.flatMap(() => [1, 0, 0]));
+  const file = encodeSafetensors({ pattern: { dtype: "F32", shape: [heads.length, 1, 3], data } });
+  return new Response(Buffer.concat([...file]));
+}
+
 let page: HTMLElement;
 let shown: Record<string, unknown>;
 beforeAll(async () => {
   vi.stubGlobal("fetch", async (path: string, { body }: RequestInit = {}) => {
+    if (path.startsWith("/api/prompts/p/patterns/")) return lastRows(new URL(path, "http://x").searchParams);
     if (path !== "/api/patch") return Response.json(ANSWERS[path] ?? []);
     asked.push(JSON.parse(String(body)) as PatchRequest);
     return patched(asked.at(-1)!);
@@ -79,6 +111,26 @@ describe("path patching on its page", () => {
     expect(mlps.value).toBe("frozen");
   });
 
+  it("has whole KV heads receive where that is chosen, but not through queries", async () => {
+    const box = [...page.querySelectorAll("label")].find((each) => each.textContent.includes("whole KV heads"))!;
+    box.querySelector("input")!.click();
+    await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ kvGroup: true }), patiently(5_000));
+    expect(patching.command).toContain("--kv-group");
+    through.value = "q";
+    await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ through: "q" }), patiently(5_000));
+    expect(asked.at(-1)).not.toHaveProperty("kvGroup");
+    expect(patching.command).not.toContain("--kv-group");
+    kvGroup.value = false;
+  });
+
+  it("ends in MLPs and logits without an input to name", async () => {
+    into.value = ["m1", "logits"];
+    await titled("Restored by paths into m1, logits (direct edge)");
+    expect(asked.at(-1)).not.toHaveProperty("through");
+    expect(patching.command).toContain("--into m1,logits");
+    expect(patching.command).not.toContain("--through");
+  });
+
   it("says nothing of MLPs to a model that has none", async () => {
     ANSWERS["/api/models/toy"] = { ...info, config: { ...config, attn_only: true } };
     view.change({ ...kind.to("path"), ...into.to(["1.0"]), ...through.to("v") }, "patching");
@@ -87,6 +139,41 @@ describe("path patching on its page", () => {
       workspace.follow();
       expect(radio("keys")).toBeDefined();
       expect(radio("MLPs computed again")).toBeUndefined();
+    }, patiently(5_000));
+  });
+});
+
+describe("patching of activations on its page", () => {
+  it("turns the direction, measures by another metric and estimates, in request, command, title and address", async () => {
+    view.change({ ...kind.to("node"), ...node.to("z") });
+    await titled("Restored by z, by head");
+    expect(asked.at(-1)).not.toHaveProperty("direction");
+    expect(patching.command).not.toMatch(/--(direction|metric|method)/);
+    radio("noise")!.click();
+    await titled("Lost by z, by head");
+    expect(asked.at(-1)).toMatchObject({ direction: "noise" });
+    radio("estimated")!.click();
+    await titled("Lost by z, by head, estimated");
+    pairMetric.value = "kl";
+    await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ metric: "kl" }), patiently(5_000));
+    expect(asked.at(-1)).toMatchObject({ direction: "noise", method: "attribution", node: "z", by: "head" });
+    expect(patching.command).toMatch(/--method attribution/);
+    expect(patching.command).toMatch(/--direction noise/);
+    expect(patching.command).toMatch(/--metric kl/);
+    const address = new URLSearchParams(location.search);
+    expect([address.get("direction"), address.get("pair-metric"), address.get("patch-method")]).toEqual([
+      "noise",
+      "kl",
+      "attribution",
+    ]);
+    view.change({ ...direction.to("denoise"), ...pairMetric.to("logit-diff"), ...patchMethod.to("exact") });
+  });
+
+  it("lists the heads with the largest direct effect where no table of heads is patched", async () => {
+    by.value = "layer";
+    await vi.waitFor(() => {
+      const rows = [...page.querySelectorAll<HTMLElement>("[data-looks]")].map((row) => row.dataset["looks"]);
+      expect(rows.slice(0, 2)).toEqual(["0.1", "1.2"]);
     }, patiently(5_000));
   });
 });

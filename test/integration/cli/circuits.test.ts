@@ -97,7 +97,27 @@ describe("lens", () => {
     expect(parts.heads[1]![1]).toBeCloseTo(0, 4);
     const table = await json<{ clean: number }>(["patch", ...changed, "--node", "z", "--by", "layer"]);
     expect(table.clean).toBeLessThan(1);
-    expectLine(await headscope(["patch", ...changed, "--into", "1.1", "--through", "k"]), 2, /cannot go together/);
+    // Paths into the very head that writes nothing any more end there.
+    const into = await json<{ clean: number; patched: (number | null)[][] }>([
+      ...["patch", ...changed, "--into", "1.1", "--through", "k", "--direction", "noise"],
+    ]);
+    for (const value of into.patched[0]!) expect(value).toBeCloseTo(into.clean, 5);
+    const each = await json<{ ablated: number[][]; clean: number }>(["ablate", ...changed, "--each", "head"]);
+    expect(each.ablated[1]![1]).toBeCloseTo(each.clean, 5);
+    const circuit = await json<{ notes: string[]; edges: { from: string; score: number }[] }>([
+      ...["circuit", "find", ...changed, "--method", "exact"],
+    ]);
+    expect(circuit.notes[0]).toMatch(/under interventions at blocks\.1\.attn\.hook_z/);
+    for (const { from, score } of circuit.edges) if (from === "a1.h1") expect(score).toBeCloseTo(0, 5);
+    const stream = file("stream.json", [{ at: "blocks.0.hook_resid_mid", do: "scale", with: 2 }]);
+    const circuits = ["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "eap"];
+    expectLine(
+      await headscope([...circuits, "--interventions", stream]),
+      1,
+      /hook_resid_mid can't be changed in circuits/,
+    );
+    const own = file("own.json", [{ at: "attn.hook_z", layer: 1, do: "mean" }]);
+    expectLine(await headscope(["probe", "induction", ...MODEL, "--interventions", own]), 2, /hold for every run/);
   });
 
   test("refuses a text to tune on that is not there, or that nobody can tokenise", async () => {

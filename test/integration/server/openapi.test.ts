@@ -46,7 +46,7 @@ describe("the schemas are those of the server", () => {
     [
       "/api/text-scores",
       () => ({ prompt, held: 0, question: { position: 2, wrong: 3 } }),
-      { prompt, pattern: { expression: "key == 0", pairs: [[1, 0]] } },
+      { prompt: "p", pattern: { expression: "key == 0", pairs: [[1, 0]] } },
     ],
     [
       "/api/intervene",
