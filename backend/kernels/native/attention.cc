@@ -21,6 +21,7 @@ struct Piece {
 struct Places {
   alignas(64) int32_t position[PIECE];
   int64_t offset[PIECE];  // bytes
+  int32_t oldest, newest;
 };
 
 template <CacheKind K>
@@ -44,22 +45,22 @@ struct Look {
   const List* list;
 };
 
-/** Scores of R query rows, scaled queries given. @param scores [R][PIECE] */
-template <CacheKind K, int R>
+/** Scores of R query rows, scaled queries given. @param scores [R][PIECE] @tparam D width of heads that is compiled in, 0: any */
+template <CacheKind K, int R, int D>
 void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
-  const int n = look.d / LANES;
+  const int d = D ? D : look.d, n = d / LANES, rowBytes = D ? int(cacheRowBytes(K, D)) : look.rowBytes;
   for (int t = 0; t < look.rows; t += 4) {
     V products[R][4];
     for (int j = 0; j < 4; j++) {
       const int at = std::min(t + j, look.rows - 1), ahead = std::min(at + 8, look.rows - 1);
       const uint8_t *row = look.keys + look.places->offset[at], *next = look.keys + look.places->offset[ahead];
-      for (int o = 0; o < look.rowBytes; o += 64) {  // keys a little ahead, and the values of this row
+      for (int o = 0; o < rowBytes; o += 64) {  // keys a little ahead, and the values of this row
         __builtin_prefetch(next + o);
         __builtin_prefetch(look.values + look.places->offset[at] + o);
       }
       V sums[R] = {};
-      for (int i = 0; i < n; i++) {
-        const V k = lanes<K>(row, look.d, i * LANES);
+      HS_UNROLL for (int i = 0; i < n; i++) {
+        const V k = lanes<K>(row, d, i * LANES);
         HS_UNROLL for (int r = 0; r < R; r++) sums[r] += k * load(q[r] + i * LANES);
       }
       HS_UNROLL for (int r = 0; r < R; r++) products[r][j] = sums[r];
@@ -74,13 +75,17 @@ void weigh(const Look& look, int32_t position, float* scores, float* out) {
   const auto before = [&](int32_t reach) { return reach > 0 ? position - reach : INT32_MIN; };  // the last position out of reach
   const int32_t windowed = before(look.list->window), local = before(look.list->local), sink = look.list->sink;
   const V nothing = splat(-INFINITY);
+  const int32_t oldest = look.places->oldest;
+  const bool all = look.rows == padded && look.places->newest <= position && oldest > local && oldest > windowed;
   V most = nothing;
   for (int t = 0; t < padded; t += LANES) {
     V s = load(scores + t);
     if (look.cap > 0) s = hyperbolicTangent(s * (1 / look.cap)) * look.cap;
-    const I at = loadInts(look.places->position + t);
-    const I seen = (at <= position) & (at > local) & ((at > windowed) | (at < sink));
-    s = seen ? s : nothing;
+    if (!all) {
+      const I at = loadInts(look.places->position + t);
+      const I seen = (at <= position) & (at > local) & ((at > windowed) | (at < sink));
+      s = seen ? s : nothing;
+    }
     store(scores + t, s);
     most = s > most ? s : most;
   }
@@ -96,13 +101,14 @@ void weigh(const Look& look, int32_t position, float* scores, float* out) {
 }
 
 /** M vectors of R rows' weighted values. */
-template <CacheKind K, int R, int M>
+template <CacheKind K, int R, int M, int D>
 void gather(const Look& look, int first, const float (*weights)[PIECE], float* const* out) {
+  const int d = D ? D : look.d;
   V z[R][M] = {};
   for (int t = 0; t < look.rows; t++) {
     const uint8_t* row = look.values + look.places->offset[t];
     HS_UNROLL for (int i = 0; i < M; i++) {
-      const V v = lanes<K>(row, look.d, (first + i) * LANES);
+      const V v = lanes<K>(row, d, (first + i) * LANES);
       HS_UNROLL for (int r = 0; r < R; r++) z[r][i] += v * weights[r][t];
     }
   }
@@ -111,25 +117,31 @@ void gather(const Look& look, int first, const float (*weights)[PIECE], float* c
 }
 
 /** A piece for R query rows. @param out partials: maximum, sum, then weighted values from HEADER on @param weights [R][PIECE] */
-template <CacheKind K, int R>
+template <CacheKind K, int R, int D>
 void attendPiece(const Look& look, const float* const* q, const int32_t* positions, float* const* out, float (*weights)[PIECE]) {
-  score<K, R>(look, q, weights);
+  score<K, R, D>(look, q, weights);
   for (int r = 0; r < R; r++) weigh(look, positions[r], weights[r], out[r]);
-  const int n = look.d / LANES;
+  const int n = (D ? D : look.d) / LANES;
   int first = 0;
-  for (; first + 4 <= n; first += 4) gather<K, R, 4>(look, first, weights, out);
-  for (; first + 2 <= n; first += 2) gather<K, R, 2>(look, first, weights, out);
-  for (; first < n; first++) gather<K, R, 1>(look, first, weights, out);
+  for (; first + 4 <= n; first += 4) gather<K, R, 4, D>(look, first, weights, out);
+  for (; first + 2 <= n; first += 2) gather<K, R, 2, D>(look, first, weights, out);
+  for (; first < n; first++) gather<K, R, 1, D>(look, first, weights, out);
+}
+
+template <CacheKind K, int D>
+void attendSome(const Look& look, int count, const float* const* q, const int32_t* at, float* const* out, float (*w)[PIECE]) {
+  switch (count) {
+    case 1: return attendPiece<K, 1, D>(look, q, at, out, w);
+    case 2: return attendPiece<K, 2, D>(look, q, at, out, w);
+    case 3: return attendPiece<K, 3, D>(look, q, at, out, w);
+    default: return attendPiece<K, MOST_TOGETHER, D>(look, q, at, out, w);
+  }
 }
 
 template <CacheKind K>
-void attendSome(const Look& look, int count, const float* const* q, const int32_t* at, float* const* out, float (*w)[PIECE]) {
-  switch (count) {
-    case 1: return attendPiece<K, 1>(look, q, at, out, w);
-    case 2: return attendPiece<K, 2>(look, q, at, out, w);
-    case 3: return attendPiece<K, 3>(look, q, at, out, w);
-    default: return attendPiece<K, MOST_TOGETHER>(look, q, at, out, w);
-  }
+void attendAny(const Look& look, int count, const float* const* q, const int32_t* at, float* const* out, float (*w)[PIECE]) {
+  if (look.d == 64) attendSome<K, 64>(look, count, q, at, out, w);
+  else attendSome<K, 0>(look, count, q, at, out, w);
 }
 
 /** Cuts the lists into pieces. @param firsts the first piece of each list, and their number at the end */
@@ -156,11 +168,20 @@ std::vector<Piece> cut(const AttentionCall& c, std::vector<int64_t>& firsts) {
 
 void placesOf(const AttentionCall& c, const Piece& piece, int64_t rowBytes, Places& places) {
   int32_t span = piece.span, skip = piece.skip;
-  for (int32_t t = 0; t < piece.count; span++, skip = 0)
-    for (; skip < c.spans[span].count && t < piece.count; skip++, t++) {
-      places.position[t] = c.spans[span].position + skip;
-      places.offset[t] = (int64_t(c.spans[span].row) + skip) * rowBytes;
+  places.oldest = INT32_MAX, places.newest = -1;
+  for (int32_t t = 0; t < piece.count; span++, skip = 0) {
+    const int32_t now = std::min(c.spans[span].count - skip, piece.count - t);
+    if (now == 0) continue;
+    const int32_t position = c.spans[span].position + skip;
+    const int64_t offset = (int64_t(c.spans[span].row) + skip) * rowBytes;
+    for (int32_t i = 0; i < now; i++) {
+      places.position[t + i] = position + i;
+      places.offset[t + i] = offset + i * rowBytes;
     }
+    places.oldest = std::min(places.oldest, position);
+    places.newest = std::max(places.newest, position + now - 1);
+    t += now;
+  }
   const int padded = (piece.count + LANES - 1) / LANES * LANES;
   for (int t = piece.count; t < padded; t++) places.position[t] = INT32_MAX;  // nobody sees it
 }
@@ -255,10 +276,10 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
           out[i] = scratch.partials.data() + p * stride + (r + i) * partial;
         }
         switch (c.kind) {
-          case CacheKind::F32: attendSome<CacheKind::F32>(look, now, q, at, out, weights); break;
-          case CacheKind::F16: attendSome<CacheKind::F16>(look, now, q, at, out, weights); break;
-          case CacheKind::Q8: attendSome<CacheKind::Q8>(look, now, q, at, out, weights); break;
-          case CacheKind::Q4: attendSome<CacheKind::Q4>(look, now, q, at, out, weights); break;
+          case CacheKind::F32: attendAny<CacheKind::F32>(look, now, q, at, out, weights); break;
+          case CacheKind::F16: attendAny<CacheKind::F16>(look, now, q, at, out, weights); break;
+          case CacheKind::Q8: attendAny<CacheKind::Q8>(look, now, q, at, out, weights); break;
+          case CacheKind::Q4: attendAny<CacheKind::Q4>(look, now, q, at, out, weights); break;
         }
         if (pattern)
           for (int i = 0; i < now; i++)

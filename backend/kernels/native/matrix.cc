@@ -7,43 +7,30 @@
 namespace hs {
 namespace {
 
-V scalesAt(const Format& f, const uint8_t* tile, int first) {
-  return f.halfScales ? halves(tile + 2 * first) : load(tile + 4 * first);
-}
+template <bool HALF>
+inline V scalesAt(const uint8_t* p) { return HALF ? halves(p) : load(p); }
 
-/** The vectors of a product by number; those beyond the last are the last, and nobody reads what comes of them. */
-template <int T>
-struct Offsets {
-  int64_t vector[T];
-  Offsets(const Activations& a, int64_t stride) {
-    for (int t = 0; t < T; t++) vector[t] = std::min(t, a.count - 1) * stride;
-  }
-};
-
-/** Adds a block's products: scale · codes · x + (min - zero · scale) · sum of x. */
-template <int T>
-inline void addBlock(const Format& f, const uint8_t* tile, int block, const V* products, const float* const* sums, V* total) {
-  const uint8_t* at = tile + block * TILE_ROWS * f.scaleBytes();
-  const V scale = scalesAt(f, at, 0);
+/** Adds a block's products: scale · codes · x + (min - zero · scale) · sum of x. @param sums of the first vector, `stride` apart */
+template <int T, bool HALF>
+inline void addBlock(const Format& f, const uint8_t* scales, const V* products, const float* sums, int64_t stride, V* total) {
+  const V scale = scalesAt<HALF>(scales);
   HS_UNROLL for (int t = 0; t < T; t++) total[t] += scale * products[t];
-  if (f.minima) {
-    const V min = scalesAt(f, at + f.scalesBytes(), 0);
-    HS_UNROLL for (int t = 0; t < T; t++) total[t] += min * *sums[t];
-  } else if (f.zero != 0) {
-    const V min = scale * float(-f.zero);
-    HS_UNROLL for (int t = 0; t < T; t++) total[t] += min * *sums[t];
+  if (f.minima || f.zero != 0) {
+    const V min = f.minima ? scalesAt<HALF>(scales + f.scalesBytes()) : scale * float(-f.zero);
+    HS_UNROLL for (int t = 0; t < T; t++) total[t] += min * sums[t * stride];
   }
 }
 
 /** LANES rows of plain numbers from `first` on, T vectors. */
 template <int T, int BITS>
 void plain(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
-  const Offsets<T> from(a, a.stride);
+  const int64_t stride = a.stride;
   const bool pairs = m.format->brain;
   const int bytes = m.format->tileBytes();
   const float* x = a.x;
   V total[T] = {};
   for (int64_t b = 0; b < m.blocks(); b++, w += bytes, x += TILE_INPUTS) {
+    if (T == 1) __builtin_prefetch(w + 4096);
     V part[T][2] = {};
     for (int i = 0; i < TILE_INPUTS; i += 2) {
       V one, two;
@@ -59,8 +46,8 @@ void plain(const Packed& m, const uint8_t* w, int first, const Activations& a, f
         two = halves(w + 32 * i + 32 + 2 * first);
       }
       HS_UNROLL for (int t = 0; t < T; t++) {
-        part[t][0] += one * x[from.vector[t] + i];
-        part[t][1] += two * x[from.vector[t] + i + 1];
+        part[t][0] += one * x[t * stride + i];
+        part[t][1] += two * x[t * stride + i + 1];
       }
     }
     HS_UNROLL for (int t = 0; t < T; t++) total[t] += part[t][0] + part[t][1];
@@ -69,14 +56,14 @@ void plain(const Packed& m, const uint8_t* w, int first, const Activations& a, f
 }
 
 /** LANES rows of codes, T vectors in float32. */
-template <int T, int BITS, int BLOCK>
+template <int T, int BITS, int BLOCK, bool HALF>
 void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
-  constexpr int BLOCKS = TILE_INPUTS / BLOCK;
+  constexpr int BLOCKS = TILE_INPUTS / BLOCK, SCALE = HALF ? 2 : 4;
   const Format& f = *m.format;
   const int bytes = f.tileBytes(), head = f.head() + 4 * first;
-  const Offsets<T> from(a, a.stride), sumsFrom(a, m.blocks() * BLOCKS);
+  const int64_t stride = a.stride, blocks = m.blocks() * BLOCKS;
   const float* x = a.x;
-  const uint8_t* scales = w + f.scaleBytes() * first;
+  const uint8_t* scales = w + SCALE * first;
   V total[T] = {};
   for (int64_t b = 0; b < m.blocks(); b++, w += bytes, scales += bytes, x += TILE_INPUTS) {
     if (T == 1)  // the machine's own prefetching keeps up with plain floats only
@@ -87,7 +74,7 @@ void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, f
         const I codes = loadInts(w + head + 64 * g);
         HS_UNROLL for (int k = 0; k < 4; k++) {
           const V q = toFloat(codes << (24 - 8 * k) >> 24);
-          HS_UNROLL for (int t = 0; t < T; t++) part[4 * g / BLOCK][t][k & 1] += q * x[from.vector[t] + 4 * g + k];
+          HS_UNROLL for (int t = 0; t < T; t++) part[4 * g / BLOCK][t][k & 1] += q * x[t * stride + 4 * g + k];
         }
       }
     } else {
@@ -96,37 +83,33 @@ void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, f
         HS_UNROLL for (int k = 0; k < 4; k++) {
           const V low = nibble(codes >> 8 * k), high = nibble(codes >> (8 * k + 4));
           HS_UNROLL for (int t = 0; t < T; t++) {
-            part[0][t][0] += low * x[from.vector[t] + 4 * g + k];
-            part[BLOCKS - 1][t][1] += high * x[from.vector[t] + 16 + 4 * g + k];
+            part[0][t][0] += low * x[t * stride + 4 * g + k];
+            part[BLOCKS - 1][t][1] += high * x[t * stride + 16 + 4 * g + k];
           }
         }
       }
     }
     HS_UNROLL for (int s = 0; s < BLOCKS; s++) {
       V products[T];
-      const float* sums[T];
-      HS_UNROLL for (int t = 0; t < T; t++) {
-        products[t] = part[s][t][0] + part[s][t][1];
-        sums[t] = a.sums + sumsFrom.vector[t] + b * BLOCKS + s;
-      }
-      addBlock<T>(f, scales, s, products, sums, total);
+      HS_UNROLL for (int t = 0; t < T; t++) products[t] = part[s][t][0] + part[s][t][1];
+      addBlock<T, HALF>(f, scales + s * TILE_ROWS * SCALE, products, a.sums + b * BLOCKS + s, blocks, total);
     }
   }
   HS_UNROLL for (int t = 0; t < T; t++) store(out[t] + first, total[t]);
 }
 
 /** The same of vectors in 8 bits. */
-template <int T, int BITS, int BLOCK>
+template <int T, int BITS, int BLOCK, bool HALF>
 void inBytes(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
-  constexpr int BLOCKS = TILE_INPUTS / BLOCK;
+  constexpr int BLOCKS = TILE_INPUTS / BLOCK, SCALE = HALF ? 2 : 4;
   const Format& f = *m.format;
   const int bytes = f.tileBytes(), head = f.head() + 4 * first;
-  const Offsets<T> from(a, a.stride), sumsFrom(a, m.blocks() * BLOCKS);
+  const int64_t stride = a.stride, blocks = m.blocks() * BLOCKS;
   const int8_t* x = a.codes;
-  const uint8_t* scales = w + f.scaleBytes() * first;
+  const uint8_t* scales = w + SCALE * first;
   const auto four = [&](int t, int i) {
     int32_t v;
-    memcpy(&v, x + from.vector[t] + i, 4);
+    memcpy(&v, x + t * stride + i, 4);
     return v;
   };
   V total[T] = {};
@@ -135,9 +118,8 @@ void inBytes(const Packed& m, const uint8_t* w, int first, const Activations& a,
       for (int i = 0; i < bytes; i += 64) __builtin_prefetch(w + 4096 + i);
     HS_UNROLL for (int s = 0; s < BLOCKS; s++) {
       V products[T];
-      const float* sums[T];
       HS_UNROLL for (int t = 0; t < T; t++) {
-        const int64_t at = sumsFrom.vector[t] + b * BLOCKS + s;
+        const int64_t at = t * blocks + b * BLOCKS + s;
         I one = {}, two = {};
         if (BITS == 8) {
           one += SIGNED_START * a.codeSums[at];
@@ -153,18 +135,17 @@ void inBytes(const Packed& m, const uint8_t* w, int first, const Activations& a,
           }
         }
         products[t] = a.scales[at] * toFloat(one + two);
-        sums[t] = a.sums + at;
       }
-      addBlock<T>(f, scales, s, products, sums, total);
+      addBlock<T, HALF>(f, scales + s * TILE_ROWS * SCALE, products, a.sums + b * BLOCKS + s, blocks, total);
     }
   }
   HS_UNROLL for (int t = 0; t < T; t++) store(out[t] + first, total[t]);
 }
 
-template <int T, int BITS, int BLOCK>
+template <int T, int BITS, int BLOCK, bool HALF>
 void codes(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
-  if (a.codes) inBytes<T, BITS, BLOCK>(m, w, first, a, out);
-  else exact<T, BITS, BLOCK>(m, w, first, a, out);
+  if (a.codes) inBytes<T, BITS, BLOCK, HALF>(m, w, first, a, out);
+  else exact<T, BITS, BLOCK, HALF>(m, w, first, a, out);
 }
 
 template <int T>
@@ -173,21 +154,21 @@ void some(const Packed& m, const uint8_t* w, const Activations& a, float (*out)[
   for (int first = 0; first < TILE_ROWS; first += LANES) {
     if (f.bits == 32) plain<T, 32>(m, w, first, a, out);
     else if (f.bits == 16) plain<T, 16>(m, w, first, a, out);
-    else if (f.bits == 8 && f.block == 32) codes<T, 8, 32>(m, w, first, a, out);
-    else if (f.bits == 8) codes<T, 8, 16>(m, w, first, a, out);
-    else if (f.block == 32) codes<T, 4, 32>(m, w, first, a, out);
-    else codes<T, 4, 16>(m, w, first, a, out);
+    else if (f.bits == 8 && f.block == 16) codes<T, 8, 16, false>(m, w, first, a, out);
+    else if (f.bits == 8) f.halfScales ? codes<T, 8, 32, true>(m, w, first, a, out) : codes<T, 8, 32, false>(m, w, first, a, out);
+    else if (f.block == 16) codes<T, 4, 16, false>(m, w, first, a, out);
+    else f.halfScales ? codes<T, 4, 32, true>(m, w, first, a, out) : codes<T, 4, 32, false>(m, w, first, a, out);
   }
 }
 
 }  // namespace
 
-Activations::Activations(const float* values, int vectors, int64_t width, int block, bool bytes)
-    : count(vectors), stride((width + TILE_INPUTS - 1) / TILE_INPUTS * TILE_INPUTS), x(values) {
-  if (stride != width) padded(values, width);
+Activations::Activations(const float* values, int count, int64_t width, int block, bool bytes)
+    : vectors(count <= 2 ? count : count <= 4 ? 4 : 8), stride((width + TILE_INPUTS - 1) / TILE_INPUTS * TILE_INPUTS), x(values) {
+  if (stride != width || vectors != count) padded(values, count, width);
   if (block == 0) return;
-  const int64_t blocks = count * (stride / block);
-  memory_.reset(new float[blocks + (bytes ? 2 * blocks + (count * stride + 3) / 4 : 0)]);
+  const int64_t blocks = vectors * (stride / block);
+  memory_.reset(new float[blocks + (bytes ? 2 * blocks + (vectors * stride + 3) / 4 : 0)]);
   sums = memory_.get();
   if (bytes) {
     scales = sums + blocks;
@@ -203,8 +184,8 @@ Activations::Activations(const float* values, int vectors, int64_t width, int bl
   }
 }
 
-void Activations::padded(const float* values, int64_t width) {
-  padding_.reset(new float[count * stride]());
+void Activations::padded(const float* values, int count, int64_t width) {
+  padding_.reset(new float[vectors * stride]());
   for (int t = 0; t < count; t++) std::copy(values + t * width, values + (t + 1) * width, padding_.get() + t * stride);
   x = padding_.get();
 }
@@ -234,10 +215,12 @@ void Activations::narrow(const float* v, int64_t at, int block) {
 
 void multiplyTile(const Packed& m, int64_t tile, const Activations& a, float (*out)[TILE_ROWS]) {
   const uint8_t* w = m.tile(tile);
-  if (a.count == 1) return some<1>(m, w, a, out);
-  if (a.count == 2) return some<2>(m, w, a, out);
-  if (a.count <= 4) return some<4>(m, w, a, out);
-  return some<8>(m, w, a, out);
+  switch (a.vectors) {
+    case 1: return some<1>(m, w, a, out);
+    case 2: return some<2>(m, w, a, out);
+    case 4: return some<4>(m, w, a, out);
+    default: return some<8>(m, w, a, out);
+  }
 }
 
 void multiply(Team& team, const Packed& m, const float* x, int64_t count, bool bytes, float* y) {
