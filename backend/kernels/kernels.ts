@@ -8,6 +8,7 @@ import { cacheDir } from "../paths.ts";
 import { hasNative, RawTensor } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { KERNEL_SOURCES, kernelFolder, kernelRecord } from "../setup/native/kernels.mjs";
+import { formatCode, formatOf } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
 import { kernelSettings, THREADS } from "./settings.ts";
 
@@ -100,7 +101,7 @@ function selfTest(): string | undefined {
   const values = Float32Array.from({ length: rows * width }, (_, i) => (i % 7) - 3);
   const x = Float32Array.from({ length: width }, (_, i) => (i % 5) - 2);
   const handles = [tf.tensor1d(values), tf.tensor2d(x, [1, width])];
-  const layout = { format: 0, rows, width };
+  const layout = { format: formatCode(formatOf("f32")), rows, width };
   const packed = runKernel("HsPack", { ...layout, T: { type: "float32" } }, [handles[0]!])[0]!;
   const weights = new RawTensor(packed.id, "uint8", packed.shape);
   const y = kernelTensor("HsMatVec", { ...layout, bytes: false }, [handles[1]!, weights]);

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { type Handle, RawTensor, uploadBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { type FormatName, formatOf } from "./formats.ts";
+import { type FormatName, formatCode, formatOf } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
 
 /** Weights as small codes: (code - zero) · scale + minimum. */
@@ -33,7 +33,7 @@ export class PackedMatrix {
   }
 
   /**
-   * Packs rows as they lie in a file: numbers, or blocks of Q4_0, Q4_1 and Q8_0.
+   * Packs rows as they lie in a file of the type that the format takes (`rowsOf`): numbers or blocks.
    * @param rows the file's bytes, or a tensor of as many
    * @throws HeadscopeError (usage) where their number does not fit the shape, or the format is packed from codes
    */
@@ -105,7 +105,7 @@ export class PackedMatrix {
 function layout(format: FormatName, [rows, width]: Shape): { format: number; rows: number; width: number } {
   if (!Number.isSafeInteger(rows) || !Number.isSafeInteger(width))
     throw new HeadscopeError("usage", `a matrix of ${rows} by ${width} cannot be packed`, { field: "shape" });
-  return { format: formatOf(format).number, rows, width };
+  return { format: formatCode(formatOf(format)), rows, width };
 }
 
 function packed(outputs: { id: number; shape: number[] }[]): RawTensor {

@@ -90,8 +90,17 @@ Sample randomMatrix(const Format& f, int64_t rows, int64_t width) {
   return s;
 }
 
+/** Any format that is compiled. */
+Format randomFormat() {
+  for (;;) {
+    const int bits = 4 << whole(0, 3), block = 16 * int(whole(0, 2)), zero = chance(0.5) ? 0 : int(whole(0, 15));
+    const Format f{bits, block, chance(0.5), chance(0.5), chance(0.3), zero};
+    if (f.isKnown()) return f;
+  }
+}
+
 void products() {
-  const Format& f = FORMATS[whole(0, FORMAT_COUNT - 1)];
+  const Format f = randomFormat();
   const int64_t rows = whole(1, chance(0.1) ? 700 : 60);
   const int64_t width = f.block ? 32 * whole(1, 8) : whole(1, 200), count = whole(0, 11);
   const Sample s = randomMatrix(f, rows, width);

@@ -110,6 +110,9 @@ class Attributes {
     if (ok()) TF_SetStatus(status_, TF_INVALID_ARGUMENT, (name + range).c_str());
     return least;
   }
+  void check(bool right, const char* what) {
+    if (ok() && !right) TF_SetStatus(status_, TF_INVALID_ARGUMENT, what);
+  }
   float real(const char* name) {
     float v = 0;
     if (ok()) TF_OpKernelConstruction_GetAttrFloat(of_, name, &v, status_);

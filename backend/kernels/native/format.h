@@ -17,15 +17,14 @@ namespace hs {
 constexpr int TILE_ROWS = 16;
 constexpr int TILE_INPUTS = 32;
 
-/** What a tile holds. */
+/** What a tile holds. The list of formats with their names is FORMATS of formats.ts; here a format is what is known of it. */
 struct Format {
-  const char* name;
-  int bits;        // of a weight; formats of 16 and 32 hold plain numbers
-  int block;       // inputs that share a scale; 0 where there is none
-  bool halfScales; // scales and minima in half precision, else float32
+  int bits;         // of a weight; formats of 16 and 32 hold plain numbers
+  int block;        // inputs that share a scale; 0 where there is none
+  bool halfScales;  // scales and minima in half precision, else float32
   bool minima;
-  int zero;        // of 4-bit codes
-  bool brain;      // bfloat16 instead of half precision
+  bool brain;       // bfloat16 instead of half precision
+  int zero;         // of 4-bit codes
 
   int scaleBytes() const { return halfScales ? 2 : 4; }
   int blocks() const { return block == 0 ? 0 : TILE_INPUTS / block; }
@@ -34,16 +33,19 @@ struct Format {
   /** Bytes before a tile's weights. */
   int head() const { return scalesBytes() * (minima ? 2 : 1); }
   int tileBytes() const { return head() + bits * TILE_ROWS * TILE_INPUTS / 8; }
+  /** Says that kernels of this format are compiled. */
+  bool isKnown() const {
+    if (block == 0) return (bits == 32 && !brain) || bits == 16 ? !halfScales && !minima && zero == 0 : false;
+    if ((bits != 4 && bits != 8) || brain || zero < 0 || zero > (bits == 4 && !minima ? 15 : 0)) return false;
+    return block == 32 || (block == 16 && !halfScales);
+  }
 };
 
-// The same list, with the same numbers, is FORMATS of formats.ts.
-constexpr Format FORMATS[] = {
-    {"f32", 32, 0, false, false, 0, false},  {"f16", 16, 0, false, false, 0, false},  {"bf16", 16, 0, false, false, 0, true},
-    {"q4_0", 4, 32, true, false, 8, false},  {"q4_1", 4, 32, true, true, 0, false},   {"q8_0", 8, 32, true, false, 0, false},
-    {"q8_1", 8, 32, true, true, 0, false},   {"q2_k", 4, 16, false, true, 0, false},  {"q3_k", 4, 16, false, false, 4, false},
-    {"q4_k", 4, 32, false, true, 0, false},  {"q5_k", 8, 32, false, true, 0, false},  {"q6_k", 8, 16, false, false, 0, false},
-};
-constexpr int FORMAT_COUNT = sizeof FORMATS / sizeof FORMATS[0];
+/** A format from the number that formats.ts makes of it: bits, block and zero in a byte each, then what it has and is. */
+inline Format formatOf(uint32_t code) {
+  const bool halfScales = code >> 24 & 1, minima = code >> 25 & 1, brain = code >> 26 & 1;
+  return {int(code & 255), int(code >> 8 & 255), halfScales, minima, brain, int(code >> 16 & 255)};
+}
 
 /** A packed matrix where it lies. */
 struct Packed {

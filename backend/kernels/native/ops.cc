@@ -11,8 +11,6 @@
 namespace hs {
 namespace {
 
-const Format& formatOf(Attributes& a) { return FORMATS[a.within("format", 0, FORMAT_COUNT - 1)]; }
-
 /** A packed matrix that an op is given: [tiles, blocks, bytes of a tile]. */
 Packed packedInput(Call& c, int number, const Format& format, int64_t rows, int64_t width) {
   Packed m{&format, nullptr, rows, width};
@@ -27,9 +25,12 @@ Packed packedInput(Call& c, int number, const Format& format, int64_t rows, int6
 constexpr int64_t MOST = INT32_MAX;
 
 struct MatrixAttributes {
-  const Format& format;
+  const Format format;
   int64_t rows, width;
-  explicit MatrixAttributes(Attributes& a) : format(formatOf(a)), rows(a.within("rows", 1, MOST)), width(a.within("width", 1, MOST)) {}
+  explicit MatrixAttributes(Attributes& a)
+      : format(formatOf(uint32_t(a.within("format", 0, MOST)))), rows(a.within("rows", 1, MOST)), width(a.within("width", 1, MOST)) {
+    a.check(format.isKnown(), "there is no such format");
+  }
   Dims packedDims() const {
     const Packed m{&format, nullptr, rows, width};
     return {m.tiles(), m.blocks(), format.tileBytes()};
@@ -41,7 +42,7 @@ struct Pack : MatrixAttributes {
   explicit Pack(Attributes& a) : MatrixAttributes(a) {}
   void compute(Call& c) {
     const int64_t bytes = fileRowBytes(format, width);
-    if (!c.check(bytes > 0, std::string(format.name) + " is packed from codes, or does not fit the width")) return;
+    if (!c.check(bytes > 0, "the format is packed from codes, or does not fit the width")) return;
     const Input rowsOfFile = c.input(0, "values", {-1});
     if (!c.check(rowsOfFile.bytes == rows * bytes,
                  "values have " + std::to_string(rowsOfFile.bytes) + " bytes, not " + std::to_string(rows * bytes)))
@@ -61,7 +62,7 @@ struct PackCodes : MatrixAttributes {
   int zero;
   explicit PackCodes(Attributes& a) : MatrixAttributes(a), zero(int(a.within("zero", 0, 255))) {}
   void compute(Call& c) {
-    if (!c.check(format.block > 0, std::string(format.name) + " has no codes")) return;
+    if (!c.check(format.block > 0, "the format has no codes")) return;
     if (!c.check(width % TILE_INPUTS == 0, "the width of codes is no multiple of 32")) return;
     if (!c.check(format.bits == 8 || zero == format.zero, "zero is not the format's own")) return;
     const int64_t blocks = width / format.block;

@@ -9,7 +9,7 @@ const tf = require("@tensorflow/tfjs-node-gpu");
 const { binding } = /** @type {any} */ (tf.backend());
 const instructions = require(/** @type {string} */ (process.argv[2])).start(2);
 const int = (/** @type {string} */ name, /** @type {number} */ value) => ({ name, type: binding.TF_ATTR_INT, value });
-const shape = [int("format", 0), int("rows", 33), int("width", 64)];
+const shape = [int("format", 32), int("rows", 33), int("width", 64)];
 const weights = Float32Array.from({ length: 33 * 64 }, (_, i) => i % 7);
 const values = binding.createTensor([33 * 64], binding.TF_FLOAT, weights);
 const [packed] = binding.executeOp(

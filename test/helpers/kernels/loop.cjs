@@ -11,7 +11,7 @@ const { binding } = /** @type {any} */ (tf.backend());
 require(library).start(4);
 const [rows, width] = [20_000, 576];
 const int = (/** @type {string} */ name, /** @type {number} */ value) => ({ name, type: binding.TF_ATTR_INT, value });
-const shape = [int("format", 0), int("rows", rows), int("width", width)];
+const shape = [int("format", 32), int("rows", rows), int("width", width)];
 const values = binding.createTensor([rows * width], binding.TF_FLOAT, new Float32Array(rows * width).fill(1));
 const [packed] = binding.executeOp(
   "HsPack",
