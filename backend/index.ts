@@ -76,7 +76,13 @@ export type {
 } from "./common/api/circuits.ts";
 export type { HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
-export { circuitMask, dotText, graphmlText, neuronpediaGraph } from "./common/circuit-files/index.ts";
+export {
+  type CircuitMaskOptions,
+  circuitMask,
+  dotText,
+  graphmlText,
+  neuronpediaGraph,
+} from "./common/circuit-files/index.ts";
 export { HeadscopeError } from "./common/errors.ts";
 export { formatHead, formatKvHead } from "./common/heads/head.ts";
 export { maskFromHeads, maskFromKvHeads, maskFromScores } from "./common/heads/mask.ts";

@@ -87,9 +87,9 @@ export async function textScores(
         remedy: "give a shorter text, or measure one score of it with headscope probe",
       },
     );
-  if (held !== undefined) checkPlace(ids, held, "the held token", ids.length - 1);
+  if (held !== undefined) checkPlace(ids, held, "the held token", [0, ids.length - 1]);
   if (question)
-    checkPlace(ids, question.position, "the answer", ids.length - (question.answer === undefined ? 1 : 0), 1);
+    checkPlace(ids, question.position, "the answer", [1, ids.length - (question.answer === undefined ? 1 : 0)]);
   const own = options.pattern && patternRule(options.pattern);
   const entries: { name: string; mask?: RowMask | undefined; absent?: string }[] = [];
   for (const score of PATTERN_SCORES) {
@@ -120,8 +120,8 @@ export async function textScores(
   return [...scores, await directEffect(model, ids, options)];
 }
 
-/** @param last largest position */
-function checkPlace(ids: readonly number[], position: number, what: string, last: number, first = 0): void {
+/** @throws HeadscopeError (input) for a position outside [first, last] */
+function checkPlace(ids: readonly number[], position: number, what: string, [first, last]: [number, number]): void {
   if (Number.isInteger(position) && position >= first && position <= last) return;
   throw new HeadscopeError("input", `${what} cannot stand at ${position} of a text of ${ids.length} tokens`, {
     remedy: `choose a position from ${first} to ${last}`,
@@ -142,7 +142,7 @@ function noKeys({ name, needs }: PatternScore): string {
   return name === "previous-token" ? "the text has one token alone" : "no token of this text stood earlier in it";
 }
 
-/** What each head adds to the logit difference of the question, by direct attribution. */
+/** The share of each head in the logit difference of the question, by direct attribution. */
 async function directEffect(
   model: Model,
   ids: readonly number[],

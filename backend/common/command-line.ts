@@ -40,15 +40,15 @@ export interface CommandPrompt {
 
 /**
  * A command line on a model and a prompt; token ids go by a file, which a line before it writes.
- * @param joint between the two lines
+ * @param words of the command @param joint between the two lines
  */
 export function promptCommand(
-  name: string,
+  words: string | readonly string[],
   { model, text, tokens, bos }: CommandPrompt & { readonly model: string },
   options: Parameters<typeof command>[1],
   joint = " && ",
 ): string {
-  const line = command([name], {
+  const line = command(typeof words === "string" ? [words] : words, {
     model,
     text,
     "tokens-file": tokens && "tokens.json",

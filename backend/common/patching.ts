@@ -1,6 +1,6 @@
 /** Activations that patching takes from the clean run: of heads, or of the stream around attention and MLP. */
 export const PATCH_NODES = [
-  "z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out",
+  "z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_post", "mlp_out",
 ] as const; // biome-ignore format: a table
 /** One of `PATCH_NODES`. */
 export type PatchNode = (typeof PATCH_NODES)[number];
@@ -14,6 +14,11 @@ export type PatchPlace = (typeof PATCH_PLACES)[number];
 export const PATCH_GRIDS = ["head-position"] as const;
 /** One of `PATCH_GRIDS`. */
 export type PatchGrid = (typeof PATCH_GRIDS)[number];
+
+/** Places of which a table has as many as groups are asked for: some of an MLP's neurons at a time. */
+export const PATCH_GROUPS = ["neurons"] as const;
+/** One of `PATCH_GROUPS`. */
+export type PatchGroups = (typeof PATCH_GROUPS)[number];
 
 /** Ways to a patching table: a run for every place, or all of them estimated from one gradient (Nanda 2023, attribution patching). */
 export const PATCH_METHODS = ["exact", "attribution"] as const;

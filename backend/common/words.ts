@@ -94,6 +94,9 @@ export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as cons
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 
+/** What heads outside a circuit do under its mask. */
+export const OUTSIDE_CIRCUIT = ["ablate", "stream"] as const;
+
 /** Edges up to which `exact` and `acdc` take a run each, and up to which a circuit file holds all unless told otherwise. */
 export const MANY_EDGES = 5_000;
 /** Edges that a circuit file holds beyond that, the ones with the largest scores. */

@@ -100,6 +100,8 @@ const KEPT_OUTPUT = 4_096;
 const LONGEST_NAME = 200;
 /** The verdict on a process that its owner ended. */
 const CLOSED = "the worker was closed";
+/** Milliseconds after its end for which what a process wrote is waited for. */
+const LAST_WORDS = 1_000;
 /** A hung worker has missed this many looks in a row: a suspended machine misses one. */
 const LOOKS = 10;
 
@@ -227,8 +229,15 @@ class Running {
         this.#die(`the worker cannot be started: ${error.message}`, null, null);
         resolve();
       });
-      // "close" comes after all that it wrote has been read.
+      // "close" comes after all that it wrote has been read, which never ends where a process that it left behind holds its pipes.
+      let lastWords: NodeJS.Timeout | undefined;
+      this.child.on("exit", () => {
+        lastWords = setTimeout(() => {
+          for (const stream of this.child.stdio) stream?.destroy();
+        }, LAST_WORDS);
+      });
       this.child.on("close", (code, signal) => {
+        clearTimeout(lastWords);
         this.#die(this.#verdict ?? this.#obituary(code, signal), code, signal);
         resolve();
       });

@@ -18,6 +18,7 @@ const ENTRIES = {
   "models/pull": "backend/models/sources/pull.ts",
   bench: "test/bench/bench.ts",
   "bench-load": "test/bench/load.ts",
+  "bench-eap-ig": "test/bench/eap-ig.ts",
   "bench-ui": "test/bench/ui.ts",
 };
 

@@ -12,6 +12,7 @@ import { buildCli, ROOT } from "../helpers/cli.ts";
 import { errorOf } from "../helpers/errors.ts";
 import { bundleScript } from "../helpers/processes/script.ts";
 import { patiently } from "../helpers/runner/patience.ts";
+import { startServing } from "../helpers/servers/serving.ts";
 
 let home = "";
 beforeAll(async () => {
@@ -96,6 +97,36 @@ test("one signal lets a command tidy up", async () => {
   expect(said).toContain("stopping");
   expect(code).toBe(0);
 });
+
+test.skipIf(process.platform !== "linux")(
+  "a server whose worker is killed in the midst of requests answers them, and ends when it is told to",
+  async () => {
+    const serving = await startServing(home);
+    const workers = () => {
+      const { pid } = serving.process;
+      return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+    };
+    const headers = { ...serving.credentials, "content-type": "application/json" };
+    const rows = [Array.from({ length: 120 }, (_, i) => (i * 7) % 120)];
+    const ask = (): Promise<number> => {
+      const body = JSON.stringify({ model: "toy-induction", rows, heads: ["1.1"], controls: 32 });
+      return fetch(`${serving.url}/api/ablate`, { method: "POST", headers, body }).then(({ status }) => status);
+    };
+    expect(await ask()).toBe(200);
+    for (let moment = 0; moment < 4; moment++) {
+      const answers = [ask(), ask()];
+      await pause(30 * moment);
+      for (const pid of workers()) process.kill(pid, "SIGKILL");
+      // One that was being done is a crash; one that was not is asked again of the next process.
+      for (const status of await soon(Promise.all(answers))) expect([200, 503]).toContain(status);
+    }
+    const last = ask().catch(() => 0);
+    for (const pid of workers()) process.kill(pid, "SIGSTOP");
+    expect(await soon(serving.stop())).toBe(0);
+    await last;
+  },
+  patiently(120_000),
+);
 
 describe("a worker that is ended by a request", () => {
   let names = 0;

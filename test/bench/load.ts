@@ -9,6 +9,7 @@ import type { WeightType } from "../../backend/common/words.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import { loadModel } from "../../backend/models/load.ts";
 import { initBackend } from "../../backend/runtime/backend.ts";
+import { peakBytes } from "./peak.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,5 +23,4 @@ const tokens = Array.from({ length: Number(values.tokens) }, (_, i) => (17 + i *
 const made = forward(model, { tokens: [tokens], logitsAt: "last" });
 made.logits!.dataSync();
 const firstMs = performance.now() - began;
-const peakBytes = 1024 * process.resourceUsage().maxRSS;
-process.stdout.write(`${JSON.stringify({ loadMs, firstMs, peakBytes, weightBytes: model.bytes })}\n`);
+process.stdout.write(`${JSON.stringify({ loadMs, firstMs, peakBytes: peakBytes(), weightBytes: model.bytes })}\n`);

@@ -8,12 +8,12 @@ PATH is a GGUF file or a Hugging Face folder.
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import torch
 import transformers
+from rivals import peak_bytes
 
 parser = argparse.ArgumentParser()
 parser.add_argument("path", type=Path)
@@ -36,5 +36,5 @@ with torch.inference_mode():
     ids = torch.arange(args.tokens)[None] * 7919 + 17
     model(input_ids=ids % model.config.vocab_size, logits_to_keep=1).logits.sum().item()
 first = time.perf_counter()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_bytes()
 print(json.dumps({"loadMs": 1e3 * (loaded - began), "firstMs": 1e3 * (first - began), "peakBytes": peak}))

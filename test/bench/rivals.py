@@ -241,6 +241,17 @@ class Rivals:
         return timings["prompt_ms"] if prefill else timings["predicted_per_token_ms"]
 
 
+def peak_bytes():
+    """The most memory that this process held: its own status says it; getrusage begins with what its parent held when it started it."""
+    try:
+        status = Path("/proc/self/status").read_text().split("VmHWM:")
+        return int(status[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def versions():
     found = {"python": sys.version.split()[0]}
     for package in ("torch", "transformers", "transformer-lens", "xllamacpp"):

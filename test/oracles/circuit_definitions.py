@@ -200,13 +200,17 @@ def lens_of(model, pair, position, top=5):
 # --- activation and attribution patching --------------------------------------------------------------------------------
 
 SIDES = {"denoise": ("corrupt", "clean"), "noise": ("clean", "corrupt")}  # base run, source run
-NODES = {"z": "attn.hook_z", "mlp_out": "hook_mlp_out", "resid_pre": "hook_resid_pre"}
+NODES = {"z": "attn.hook_z", "mlp_out": "hook_mlp_out", "resid_pre": "hook_resid_pre", "mlp_post": "mlp.hook_post"}
+GROUP = 20  # neurons that are patched together; the last group of a layer has what is left
 
 
 def places(node, x):
-    """Masks [places, T, ...] of the places of a node's activation [T, ...]: heads, positions, or the whole."""
+    """Masks [places, T, ...] of the places of a node's activation [T, ...]: heads, positions, groups of neurons, or the whole."""
     if node == "mlp_out":
         return torch.ones(1, *x.shape, dtype=torch.bool)
+    if node == "mlp_post":
+        group = torch.arange(x.shape[1]) // GROUP
+        return (group == torch.arange(int(group[-1]) + 1)[:, None])[:, None].expand(-1, *x.shape)
     axis = {"z": 1, "resid_pre": 0}[node]
     eye = torch.eye(x.shape[axis], dtype=torch.bool)
     shape = [x.shape[axis], *(x.shape[axis] if a == axis else 1 for a in range(x.dim()))]

@@ -81,7 +81,7 @@ def patch_section(model, groups, layers, by_position=None):
     out = []
     for which, pairs in groups:
         alike = len({len(pair.clean) for pair in pairs}) == 1
-        nodes = ["z", "mlp_out", *(["resid_pre"] if alike else [])]
+        nodes = ["z", "mlp_out", *(["resid_pre"] if alike else []), *([] if by_position else ["mlp_post"])]
         for direction in SIDES:
             tables = [
                 patch_of(model, pair, direction, {node: by_position or layers if node == "resid_pre" else layers for node in nodes})

@@ -3,6 +3,7 @@ import { METRICS } from "../../common/metrics.ts";
 import { type CircuitMethod, KEPT_EDGES, MANY_EDGES } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
 import { loopTurn } from "../../runtime/turn.ts";
+import { evenBatches } from "../batches.ts";
 import { type TokenPair, tokenPairs } from "../pairs.ts";
 import { namedEdges } from "./circuit-list.ts";
 import { EdgeGraph } from "./graph.ts";
@@ -17,7 +18,7 @@ import {
   type ScoringMethod,
 } from "./methods/index.ts";
 import type { ScoredEdge } from "./methods/nodes.ts";
-import { checkRoom } from "./source-run.ts";
+import { checkSources } from "./source-run.ts";
 import type { CircuitWork } from "./work.ts";
 
 /** Edges to score. */
@@ -49,7 +50,7 @@ export async function scorePairs(model: Model, options: ScoreOptions): Promise<S
   const graph = new EdgeGraph(model.config);
   const edges = edgesToScore(model, graph, options);
   const pairs = tokenPairs(model, options.pairs, { prependBos: options.prependBos });
-  for (const { clean } of pairs) checkRoom(model, graph, clean.length);
+  for (const { clean } of pairs) checkBatch(model, graph, clean.length, { method, params, pairs: pairs.length });
   const byPair = new Array<PairScores>(pairs.length);
   let done = 0;
   for (const places of batchesOf(pairs, (length) => SCORERS[method].together(length, params))) {
@@ -65,6 +66,19 @@ export async function scorePairs(model: Model, options: ScoreOptions): Promise<S
     done += places.length;
   }
   return { graph, params, edges, byPair };
+}
+
+/** Refuses a batch of pairs of one length that does not fit into memory. @throws as `checkSources` */
+function checkBatch(
+  model: Model,
+  graph: EdgeGraph,
+  length: number,
+  { method, params, pairs }: { method: ScoringMethod; params: CircuitParameters; pairs: number },
+): void {
+  const together = Math.min(pairs, SCORERS[method].together(length, params));
+  const runs = isEstimate(method) ? (params["steps"] ?? 1) : 0;
+  const [batch] = runs > 0 ? evenBatches(runs, together * length) : [];
+  checkSources(model, graph, together * length, (batch?.size ?? 0) * together * length);
 }
 
 /** Places of pairs of one length, so many together. */

@@ -8,7 +8,7 @@ import { type TokenPair, tokenPairs } from "../pairs.ts";
 import { circuitsPerBatch, type EdgeSet, type PairRuns, runCircuits } from "./assembled-run.ts";
 import { EdgeGraph } from "./graph.ts";
 import { checkInsideNodes } from "./layer-stages.ts";
-import { checkRoom, runSources } from "./source-run.ts";
+import { checkSources, runSources } from "./source-run.ts";
 import type { CircuitWork } from "./work.ts";
 
 /** A value of a pair's two whole runs. */
@@ -52,7 +52,7 @@ export class CircuitSession {
     const session = new CircuitSession(model, work);
     const pairs = tokenPairs(model, work.pairs, { prependBos: work.prependBos });
     const tokens = pairs.reduce((sum, { clean }) => sum + clean.length, 0);
-    checkRoom(model, session.graph, tokens);
+    checkSources(model, session.graph, tokens);
     try {
       for (const pair of pairs) await session.#hold(pair);
     } catch (error) {

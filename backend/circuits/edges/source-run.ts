@@ -1,15 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../common/errors.ts";
 import { notFinite } from "../../hooks/finite.ts";
 import { bucket } from "../../models/forward/plan.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
-import { availableMemory } from "../../models/sources/memory.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Interrupts } from "../batches.ts";
 import { logitDifference } from "../loss.ts";
 import type { TokenPair } from "../pairs.ts";
+import { checkRoom, NUMBER_BYTES } from "../room.ts";
 import type { EdgeGraph } from "./graph.ts";
 import { behindNorm, type HeadOutputs } from "./split-block.ts";
 
@@ -47,20 +46,17 @@ export function filledPositions({ config }: Model, length: number): number {
 const COPIES = 4;
 
 /**
- * Refuses to take a prompt's runs apart where that does not fit into memory.
- * @param length tokens of the prompt
+ * Refuses to take prompts' runs apart where that does not fit into memory.
+ * @param tokens of all prompts that are held together
+ * @param gradients tokens that go back through the layers together, whose gradients at the inputs of every head of a layer are held
  * @throws HeadscopeError (unsupported) with what it takes and what is free
  */
-export function checkRoom(model: Model, graph: EdgeGraph, length: number, available = availableMemory()): void {
-  const positions = filledPositions(model, length);
-  const bytes = COPIES * 4 * graph.sources.length * positions * model.config.d_model;
-  if (bytes <= available) return;
-  const gigabytes = (size: number): string => `${(size / 1e9).toFixed(1)} GB`;
-  throw new HeadscopeError(
-    "unsupported",
-    `the outputs of ${graph.sources.length} nodes over ${length} tokens take ${gigabytes(bytes)}, and ${gigabytes(available)} of memory are free`,
-    { remedy: "give a shorter prompt, or free memory" },
-  );
+export function checkSources(model: Model, graph: EdgeGraph, tokens: number, gradients = 0): void {
+  const { d_model, n_layers, n_heads } = model.config;
+  const outputs = COPIES * graph.sources.length * filledPositions(model, tokens);
+  const streams = gradients * (n_layers + 1 + 3 * n_heads);
+  const what = `the outputs of ${graph.sources.length} nodes over ${tokens} tokens${gradients > 0 ? ` and gradients over ${gradients}` : ""}`;
+  checkRoom(what, NUMBER_BYTES * d_model * (outputs + streams), { remedy: "give a shorter prompt or fewer pairs" });
 }
 
 /** Runs one side of a pair and takes it apart. @throws HeadscopeError (input) for logits that are no numbers */

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { PatchGrid, PatchNode, PatchPlace } from "../../common/patching.ts";
+import type { PatchGrid, PatchGroups, PatchNode, PatchPlace } from "../../common/patching.ts";
+import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHookNames, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -16,6 +17,7 @@ export const NODES = {
   resid_mid: { hook: "hook_resid_mid" },
   resid_post: { hook: "hook_resid_post" },
   attn_out: { hook: "hook_attn_out" },
+  mlp_post: { hook: "mlp.hook_post" },
   mlp_out: { hook: "hook_mlp_out" },
 } as const satisfies Record<PatchNode, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
 
@@ -30,15 +32,58 @@ export function positionAxis(node: PatchNode): number {
   return isPattern(NODES[node].hook) ? 2 : 1;
 }
 
+/** Neurons that are patched together unless a number is given: a share of the MLP's. */
+const GROUPS_OF_NEURONS = 32;
+/** Runs of a table of neurons on one pair, beyond which it is refused. */
+const MOST_RUNS = 20_000;
+
+/**
+ * Neurons of a group.
+ * @param group as it is asked for; default a 32nd of the MLP's neurons @param layers how many are patched
+ * @throws HeadscopeError (usage) for a group larger than the MLP, and, where every place is a run, for more places than can be run
+ */
+export function groupSize(
+  { d_mlp }: Pick<ModelConfig, "d_mlp">,
+  {
+    group = Math.ceil(d_mlp / GROUPS_OF_NEURONS),
+    layers,
+    runEach,
+  }: { group?: number | undefined; layers: number; runEach: boolean },
+): number {
+  if (group > d_mlp)
+    throw new HeadscopeError("usage", `a group of ${group} neurons is asked for, and an MLP has ${d_mlp}`, {
+      remedy: "give a smaller one, or patch the node by layer",
+      field: "group",
+    });
+  const runs = layers * Math.ceil(d_mlp / group);
+  if (!runEach || runs <= MOST_RUNS) return group;
+  throw new HeadscopeError(
+    "usage",
+    `groups of ${group} of ${d_mlp} neurons in ${layers} layers are ${runs} runs a pair: ${MOST_RUNS} are the most`,
+    {
+      remedy: "give larger groups or fewer layers, or the method attribution, which takes one gradient",
+      field: "group",
+    },
+  );
+}
+
 /** The axes of an activation along which one place is patched at a time, the outer one of the table first; none where the whole is. */
-export function placeAxes(node: PatchNode, by: PatchPlace | PatchGrid): number[] {
+export function placeAxes(node: PatchNode, by: PatchPlace | PatchGrid | PatchGroups): number[] {
+  if (by === "neurons") return [2];
   const heads = by === "layer" || by === "position" ? [] : [headAxis(node)!];
   return by === "layer" || by === "head" ? heads : [...heads, positionAxis(node)];
 }
 
 /** @throws HeadscopeError (usage) for heads of a stream, and a node that the model does not have */
-export function checkNode({ config }: Pick<Model, "config">, node: PatchNode, byHead: boolean): void {
+export function checkNode(
+  { config }: Pick<Model, "config">,
+  node: PatchNode,
+  byHead: boolean,
+  byNeurons = false,
+): void {
   const place = NODES[node];
+  if (byNeurons && node !== "mlp_post")
+    throw new HeadscopeError("usage", `${node} has no neurons`, { remedy: "choose mlp_post", field: "node" });
   if (byHead && !("heads" in place))
     throw new HeadscopeError("usage", `${node} has no heads`, {
       remedy: "patch it by position or layer, or choose z, q, k, v or pattern",
@@ -47,30 +92,44 @@ export function checkNode({ config }: Pick<Model, "config">, node: PatchNode, by
     throw new HeadscopeError("usage", "attention and MLP of this model work side by side: there is no resid_mid", {
       remedy: "choose resid_pre, attn_out or mlp_out",
     });
-  if (node === "mlp_out" && config.attn_only)
+  if ((node === "mlp_out" || node === "mlp_post") && config.attn_only)
     throw new HeadscopeError("usage", "the model has no MLP", { remedy: "choose another node" });
+}
+
+/** Places of an activation of which one is patched at a time. */
+export interface PlaceLayout {
+  /** As `placeAxes` gives them. */
+  readonly axes: readonly number[];
+  /** Entries of the only axis that are one place; 1 of several axes. */
+  readonly group: number;
 }
 
 /**
  * One place a row: 1 there, 0 elsewhere, of length 1 along the axes that are taken whole.
- * @param shape of the activation [1, ...] @param axes as `placeAxes` gives them @param places numbers of the rows' places
+ * @param shape of the activation [1, ...] @param places numbers of the rows' places
  */
-export function placeMasks(shape: readonly number[], axes: readonly number[], places: readonly number[]): Tensor {
+export function placeMasks(shape: readonly number[], { axes, group }: PlaceLayout, places: readonly number[]): Tensor {
   const size = shape.map((n, axis) => (axis === 0 ? places.length : axes.includes(axis) ? n : 1));
   const strides = size.map((_, axis) => size.slice(axis + 1).reduce((product, n) => product * n, 1));
   const mask = new Float32Array(size.reduce((product, n) => product * n, 1));
   places.forEach((place, row) => {
-    let [index, rest] = [row * strides[0]!, place];
+    let [index, rest] = [row * strides[0]!, place * group];
+    // The group's entries follow one another: it goes along the only axis.
+    const count = Math.min(group, countEntries(shape, axes) - rest);
     for (const axis of axes.toReversed()) {
       index += (rest % shape[axis]!) * strides[axis]!;
       rest = Math.floor(rest / shape[axis]!);
     }
-    mask[index] = 1;
+    mask.fill(1, index, index + count);
   });
   return tf.tensor(mask, size);
 }
 
-/** Places of a layer. @param shape of the activation @param axes as `placeAxes` gives them */
-export function countPlaces(shape: readonly number[], axes: readonly number[]): number {
+/** Places of a layer. @param shape of the activation */
+export function countPlaces(shape: readonly number[], { axes, group }: PlaceLayout): number {
+  return Math.ceil(countEntries(shape, axes) / group);
+}
+
+function countEntries(shape: readonly number[], axes: readonly number[]): number {
   return axes.reduce((product, axis) => product * shape[axis]!, 1);
 }

@@ -14,11 +14,13 @@ import {
 import {
   PATCH_DIRECTIONS,
   PATCH_GRIDS,
+  PATCH_GROUPS,
   PATCH_METHODS,
   PATCH_NODES,
   PATCH_PLACES,
   type PatchDirection,
   type PatchGrid,
+  type PatchGroups,
   type PatchMethod,
   type PatchNode,
   type PatchPlace,
@@ -29,9 +31,9 @@ import { checkLayer } from "../../models/transformer/hook-points.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
-import { checkNode, placeAxes } from "./nodes.ts";
+import { checkNode, groupSize, placeAxes } from "./nodes.ts";
 import { overPairs, type PairMeans, type PairMeasures, type Sides } from "./sides.ts";
-import { estimateTable, patchTable } from "./tables.ts";
+import { checkTable, estimateTable, patchTable } from "./tables.ts";
 
 /** The way in which pairs are patched, whatever is patched. */
 export interface PatchingOptions {
@@ -66,9 +68,11 @@ export interface PatchOptions extends PatchingOptions {
   node: PatchNode;
   /**
    * head: one head at all positions; position: all heads (or the stream) at one position, of patterns one query; layer: the whole
-   * node; head-position: one head at one position.
+   * node; head-position: one head at one position; neurons: some of an MLP's neurons, of mlp_post.
    */
-  by: PatchPlace | PatchGrid;
+  by: PatchPlace | PatchGrid | PatchGroups;
+  /** By neurons: how many together, in their order; the last group of a layer has what is left. Default a 32nd of the MLP. */
+  group?: number | undefined;
   /** Default exact: a run for every place. attribution: base metric + gradient · difference, all places from one gradient. */
   method?: PatchMethod;
   /** Changes of every run, as data: what is measured is the changed model. Default none. */
@@ -80,7 +84,8 @@ export interface PatchOptions extends PatchingOptions {
 const OPTIONS: Rules<PatchOptions> = {
   ...PATCHING,
   node: oneOf(PATCH_NODES),
-  by: oneOf([...PATCH_PLACES, ...PATCH_GRIDS]),
+  by: oneOf([...PATCH_PLACES, ...PATCH_GRIDS, ...PATCH_GROUPS]),
+  group: whole(1),
   method: oneOf(PATCH_METHODS),
   interventions: INTERVENTIONS,
   layers: listOf(whole(0)),
@@ -88,22 +93,28 @@ const OPTIONS: Rules<PatchOptions> = {
 
 /**
  * A patching table, means over the pairs.
- * @template T of `patched`: [layers][heads, positions, or 1], of k and v the KV heads; by head-position [layers][heads][positions]
+ * @template T of `patched`: [layers][heads, positions, groups of neurons, or 1], of k and v the KV heads; by head-position
+ * [layers][heads][positions]
  */
 export interface PatchResult<T = number[][]> extends PairMeans<T> {
   metric: MetricName;
   method: PatchMethod;
   direction: PatchDirection;
+  /** By neurons: how many are patched together. */
+  group?: number;
 }
 
 /**
  * Activation patching: runs one prompt of a pair with the other's activation at one place at a time.
  * All places of a layer are rows of a batch that starts from the residual before that layer.
  * @throws HeadscopeError for options that do not exist or do not fit, pairs that `tokenPairs` refuses, heads asked of a stream,
- * and metrics that are no numbers
+ * tables of neurons beyond what can be run, runs that do not fit into memory, and metrics that are no numbers
  * @see Meng et al. 2022 (denoising); Nanda 2023 and Syed et al. 2023 (attribution patching)
  */
-export async function patch(model: Model, options: PatchOptions & { by: PatchPlace }): Promise<PatchResult>;
+export async function patch(
+  model: Model,
+  options: PatchOptions & { by: PatchPlace | PatchGroups },
+): Promise<PatchResult>;
 export async function patch(
   model: Model,
   options: PatchOptions & { by: PatchGrid },
@@ -124,11 +135,21 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
   } = options;
   const between = turn ?? loopTurn(signal);
   const interrupts: Interrupts = { onLayer: () => signal?.throwIfAborted(), turn };
-  checkNode(model, node, by === "head" || by === "head-position");
+  const byNeurons = by === "neurons";
+  checkNode(model, node, by === "head" || by === "head-position", byNeurons);
+  if (options.group !== undefined && !byNeurons)
+    throw new HeadscopeError("usage", `a group of neurons is asked for, and the table is by ${by}`, {
+      remedy: "patch mlp_post by neurons, or leave the group out",
+      field: "group",
+    });
   const pairs = tokenPairs(model, options.pairs, options);
   if (by === "position" || by === "head-position") checkLengths(pairs);
   const layers = options.layers ?? model.weights.blocks.map((_, layer) => layer);
   for (const layer of layers) checkLayer(model.config, layer);
+  const sizes = { group: options.group, layers: layers.length, runEach: method === "exact" };
+  const group = byNeurons ? groupSize(model.config, sizes) : 1;
+  const layout = { axes: placeAxes(node, by), group };
+  checkTable(model, pairs, { node, layout, layers, method });
   const results: PairMeasures<number[][] | number[][][]>[] = [];
   const differences: Sides["differences"][] = [];
   for (const pair of pairs) {
@@ -136,7 +157,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
       progress?.(results.length * layers.length + done, pairs.length * layers.length, "patching, layers");
       await between();
     };
-    const work = { node, axes: placeAxes(node, by), layers, metric, direction, interventions, onLayer, interrupts };
+    const work = { node, layout, layers, metric, direction, interventions, onLayer, interrupts };
     const { measured, sides } = await (method === "exact" ? patchTable : estimateTable)(model, pair, work);
     const { patched } = measured;
     const positions = pair.clean.length;
@@ -146,7 +167,7 @@ export async function patch(model: Model, options: PatchOptions): Promise<PatchR
     });
     differences.push(sides);
   }
-  return { ...overPairs(results, differences), metric, method, direction };
+  return { ...overPairs(results, differences), metric, method, direction, ...(byNeurons ? { group } : {}) };
 }
 
 /** @throws HeadscopeError (input) for pairs of different lengths */

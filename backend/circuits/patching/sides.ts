@@ -12,6 +12,7 @@ import { logitDifference } from "../loss.ts";
 import { type InPlaceOfNumbers, intervalsOf, meanOf } from "../means.ts";
 import { pairMeasure } from "../metrics/measure.ts";
 import { pairDoubts, type TokenPair } from "../pairs.ts";
+import { activationBytes, checkRoom } from "../room.ts";
 
 /** One side of a pair, unpatched. */
 export interface SideRun {
@@ -56,13 +57,40 @@ export interface SideOptions {
   readonly interventions?: readonly Intervention[] | undefined;
 }
 
-/** Runs both sides of a pair. @throws HeadscopeError (input) for logits that are no numbers */
+/**
+ * Refuses the stored runs of a pair that do not fit into memory.
+ * @param beside bytes of what is held beside them
+ * @throws HeadscopeError (unsupported) with what they take and what is free
+ */
+export function checkSides(
+  { config }: Model,
+  { clean, corrupt }: Pick<TokenPair, "clean" | "corrupt">,
+  { base, source }: Pick<SideOptions, "base" | "source">,
+  beside = 0,
+): void {
+  const tokens = Math.max(clean.length, corrupt.length);
+  const streams = ["hook_resid_pre", "hook_resid_post"]; // of a layer while it runs
+  const bytes = activationBytes(config, [...base, ...source, ...streams], tokens) + beside;
+  checkRoom(
+    `the activations of both prompts' runs over ${tokens} tokens${beside > 0 ? " and of a batch of patched ones" : ""}`,
+    bytes,
+    {
+      remedy: "give a shorter prompt, or patch fewer layers or another node",
+    },
+  );
+}
+
+/**
+ * Runs both sides of a pair.
+ * @throws HeadscopeError (input) for logits that are no numbers, (unsupported) for activations that do not fit into memory
+ */
 export async function runSides(
   model: Model,
   pair: TokenPair,
   { metric, direction, base, source, interventions = [] }: SideOptions,
   { onLayer, turn }: Interrupts,
 ): Promise<Sides> {
+  checkSides(model, pair, { base, source });
   const disposers: (() => void)[] = [];
   const dispose = (): void => {
     for (const each of disposers) each();

@@ -1,7 +1,7 @@
 import type { HeadRolesResult, RoleEvidence } from "../../common/api/roles.ts";
 import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
-import { METRICS, type MetricName } from "../../common/metrics.ts";
+import { METRIC_WORDS, METRICS, type MetricName } from "../../common/metrics.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
 import {
   COPIES,
@@ -45,9 +45,6 @@ const OPTIONS: Rules<HeadRolesOptions> = {
   signal: ANYTHING,
   turn: FUNCTION,
 };
-
-/** Metrics that are smaller where the answer is likelier. */
-const FALLING: readonly MetricName[] = ["kl", "loss"];
 
 /** A pair with its places and the attention there. */
 interface LookedAt {
@@ -176,7 +173,7 @@ class RoleSearch {
     const senders = from.length > 0 ? from.map(formatHead) : ["embed"];
     const result = await patchPaths(this.#model, { ...common, into, from: senders, ...through });
     const { clean, corrupt, patched, notes } = result;
-    const sign = FALLING.includes(metric) ? -1 : 1;
+    const sign = METRIC_WORDS[metric].worse === "higher" ? -1 : 1;
     const effect = ({ layer, head }: Head): number => sign * (clean - (patched[layer]![head] ?? clean));
     return {
       clean,

@@ -5,7 +5,13 @@ import { evaluateCircuit } from "../../circuits/evaluation/evaluate.ts";
 import { pruneCircuit } from "../../circuits/evaluation/prune.ts";
 import { evaluationReport } from "../../circuits/evaluation/report.ts";
 import type { Circuit } from "../../common/api/circuits.ts";
-import { circuitMask, dotText, graphmlText, neuronpediaGraph } from "../../common/circuit-files/index.ts";
+import {
+  type CircuitMaskOptions,
+  circuitMask,
+  dotText,
+  graphmlText,
+  neuronpediaGraph,
+} from "../../common/circuit-files/index.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { CircuitExport } from "../../common/words.ts";
 import { refuseFolder } from "../../exports/folder.ts";
@@ -104,8 +110,14 @@ export async function evaluateCommand(context: Context, options: CircuitEvaluate
   });
 }
 
+/** Options that a format takes beside the circuit and its edges. */
+const OPTIONS_OF: Partial<Record<CircuitExport, readonly (keyof CircuitExportOptions)[]>> = {
+  neuronpedia: ["model", "pairFile"],
+  mask: ["outside", "sink", "recent"],
+};
+
 /** Options of `headscope circuit export`. */
-export interface CircuitExportOptions extends Partial<CircuitPairOptions> {
+export interface CircuitExportOptions extends Partial<CircuitPairOptions>, Omit<CircuitMaskOptions, "source"> {
   circuit: string;
   edges?: number;
   out: string;
@@ -115,6 +127,17 @@ export interface CircuitExportOptions extends Partial<CircuitPairOptions> {
 export async function exportCommand(context: Context, options: CircuitExportOptions, name: string): Promise<void> {
   const format = name as CircuitExport; // the command line lets no other through
   const { circuit: file, edges, out } = options;
+  const foreign = (["model", "pairFile", "outside", "sink", "recent"] as const).find(
+    (option) => options[option] !== undefined && !OPTIONS_OF[format]?.includes(option),
+  );
+  if (foreign)
+    throw new HeadscopeError(
+      "usage",
+      `--${foreign === "pairFile" ? "pair-file" : foreign} and ${format} cannot go together`,
+      {
+        remedy: `leave it out: ${format} takes ${OPTIONS_OF[format] ? "other options" : "the circuit alone"}`,
+      },
+    );
   await refuseFolder(out);
   const whole = parseScoredCircuit(await readJson(file, "circuit file"), file);
   const circuit = { ...whole, edges: whole.edges.slice(0, edges) };
@@ -127,19 +150,20 @@ async function contentOf(
   context: Context,
   { options, format, circuit }: { options: CircuitExportOptions; format: CircuitExport; circuit: Circuit },
 ): Promise<string> {
-  const { edges, model } = circuit;
+  const { edges, model, names, groups } = circuit;
+  const { outside, sink, recent } = options;
   if (!model)
     throw new HeadscopeError("input", `${options.circuit} does not say of which model it is`, {
       remedy: "find it again with headscope circuit find",
     });
-  const drawn = { edges, layers: model.layers, ref: model.ref };
+  const drawn = { edges, layers: model.layers, ref: model.ref, ...(names && { names }), ...(groups && { groups }) };
   switch (format) {
     case "dot":
       return dotText(drawn);
     case "graphml":
       return graphmlText(drawn);
     case "mask":
-      return `${formatJson(circuitMask(circuit, { circuit: options.circuit }))}\n`;
+      return `${formatJson(circuitMask(circuit, { outside, sink, recent, source: { circuit: options.circuit } }))}\n`;
     case "neuronpedia":
       return `${formatJson(neuronpediaGraph(drawn, await promptOf(context, options), basename(options.circuit, ".json")))}\n`;
   }

@@ -1,4 +1,5 @@
 import { Argument, type Command } from "commander";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/window.ts";
 import { METRICS } from "../../common/metrics.ts";
 import {
   CIRCUIT_EXPORTS,
@@ -7,6 +8,7 @@ import {
   KEPT_EDGES,
   KEPT_NODES,
   MANY_EDGES,
+  OUTSIDE_CIRCUIT,
 } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import {
@@ -116,6 +118,17 @@ export function register(program: Command, runs: Runs): void {
     .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1))
     .option("--model <ref>", "of neuronpedia: the model, which the prompt is run in")
     .option("--pair-file <file>", "of neuronpedia: the pairs, over whose first clean prompt the graph is shown")
+    .option(
+      "--outside <what>",
+      "of mask: what heads outside the circuit do: ablate (default), or stream: KV heads keep first and recent tokens",
+      wordParser("--outside", OUTSIDE_CIRCUIT),
+    )
+    .option("--sink <n>", `of a streaming mask: first tokens (default: ${DEFAULT_SINK})`, integerParser("--sink", 0))
+    .option(
+      "--recent <n>",
+      `of a streaming mask: latest tokens (default: ${DEFAULT_RECENT})`,
+      integerParser("--recent", 1),
+    )
     .requiredOption("--out <file>", "file to write");
   runs(exported, async () => (await import("./circuit-work.run.ts")).exportCommand);
 }

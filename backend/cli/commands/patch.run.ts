@@ -10,6 +10,7 @@ import {
   PATH_MLPS_WORDS,
   type PatchDirection,
   type PatchGrid,
+  type PatchGroups,
   type PatchMethod,
   type PatchNode,
   type PatchPlace,
@@ -27,7 +28,8 @@ import { type PatchedPlaces, patchedText, patchText, pathText } from "../text/pa
 interface PatchCommandOptions extends ModelOptions {
   pairFile: string;
   node?: PatchNode;
-  by?: PatchPlace | PatchGrid;
+  by?: PatchPlace | PatchGrid | PatchGroups;
+  group?: number;
   places?: string;
   method: PatchMethod;
   direction: PatchDirection;
@@ -51,11 +53,11 @@ export async function patchPrompts(context: Context, options: PatchCommandOption
     throw new HeadscopeError("usage", `--${options.node === undefined ? "node" : "by"} is missing`, {
       remedy: "give --node and --by, or --places, or --into",
     });
-  const { node, by, method } = options;
+  const { node, by, group, method } = options;
   await withModel(context, options, async (model) => {
     const common = await commonOf(context, options, model);
     const interventions = await readOptionalInterventions(options.interventions);
-    const result = await patch(model, { ...common, node, by, method, interventions });
+    const result = await patch(model, { ...common, node, by, group, method, interventions });
     const kv = node === "k" || node === "v";
     await context.print(result, () => patchText(result, { ...shownOf(model, common), node, by, kv }));
   });

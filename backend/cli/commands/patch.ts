@@ -3,6 +3,7 @@ import { METRICS } from "../../common/metrics.ts";
 import {
   PATCH_DIRECTIONS,
   PATCH_GRIDS,
+  PATCH_GROUPS,
   PATCH_METHODS,
   PATCH_NODES,
   PATCH_PLACES,
@@ -10,9 +11,9 @@ import {
   PATH_MLPS,
 } from "../../common/patching.ts";
 import type { Runs } from "../context.ts";
-import { interventionsOption, modelOptions, PAIR_FILE, wordParser } from "../options.ts";
+import { integerParser, interventionsOption, modelOptions, PAIR_FILE, wordParser } from "../options.ts";
 
-const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS];
+const PLACES = [...PATCH_PLACES, ...PATCH_GRIDS, ...PATCH_GROUPS];
 
 const EXAMPLES = `
 Examples:
@@ -33,6 +34,11 @@ export function register(program: Command, runs: Runs): void {
     .requiredOption("--pair-file <file>", PAIR_FILE)
     .option("--node <node>", `activation to patch: ${PATCH_NODES.join(", ")}`, wordParser("--node", PATCH_NODES))
     .option("--by <place>", `one place at a time: ${PLACES.join(", ")}`, wordParser("--by", PLACES))
+    .option(
+      "--group <n>",
+      "with --by neurons: how many together (default: a 32nd of an MLP's)",
+      integerParser("--group", 1),
+    )
     .option(
       "--places <list>",
       "instead of --by, places to patch all at once: LAYER.HEAD or LAYER, @POSITION behind, NODE: in front as needed",

@@ -3,7 +3,7 @@ import type { PatchResult } from "../../circuits/patching/patch.ts";
 import type { PathResult, SenderTable } from "../../circuits/patching/path.ts";
 import type { PatchedTogether } from "../../circuits/patching/together.ts";
 import { formatHead, formatKvHead } from "../../common/heads/head.ts";
-import type { PatchDirection, PatchGrid, PatchPlace } from "../../common/patching.ts";
+import type { PatchDirection, PatchGrid, PatchGroups, PatchPlace } from "../../common/patching.ts";
 import type { Model } from "../../models/model.ts";
 import { bold, dim, number, right, table, tokenText } from "./format.ts";
 
@@ -21,7 +21,7 @@ interface PatchedRun {
 export interface PatchedPlaces extends PatchedRun {
   /** The activation. */
   readonly node: string;
-  readonly by: PatchPlace | PatchGrid;
+  readonly by: PatchPlace | PatchGrid | PatchGroups;
   /** True when its columns are KV heads. */
   readonly kv?: boolean;
 }
@@ -42,7 +42,7 @@ interface PlaceRow {
 
 /** A patching table for people: the places that move the metric furthest from the patched run's to the other's. */
 export function patchText(
-  { patched, ...sides }: PatchResult<number[][] | number[][][]>,
+  { patched, group = 1, ...sides }: PatchResult<number[][] | number[][][]>,
   { node, by, kv = false, ...run }: PatchedPlaces,
 ): string {
   const format = kv ? formatKvHead : formatHead;
@@ -56,6 +56,7 @@ export function patchText(
           token: token(position),
           value,
         }));
+      if (by === "neurons") return [{ place: `layer ${layer}, neurons from ${column * group}`, value: entry }];
       if (by === "layer") return [{ place: `layer ${layer}`, value: entry }];
       if (by === "head") return [{ place: format({ layer, head: column }), value: entry }];
       return [{ place: `layer ${layer}, position ${column}`, token: token(column), value: entry }];

@@ -19,6 +19,19 @@ const MOST_NODES = 2 ** 16;
 
 const node = z.string().min(1).max(64);
 
+/** Characters of a name that a reader gives. */
+const MOST_NAME = 64;
+const given = z.string().min(1).max(MOST_NAME);
+/** Schema of nodes that a reader takes together under a name. */
+export const circuitGroup = z.object({ name: given, nodes: z.array(node).min(1).max(MOST_NODES) });
+/** Nodes that are taken together under a name. */
+export type CircuitGroup = Data<typeof circuitGroup>;
+/** Names and groups that a reader gives nodes: they change no number. */
+const labels = {
+  names: atMostKeys(z.record(node, given), MOST_NODES).exactOptional().describe("names that a reader gave nodes"),
+  groups: z.array(circuitGroup).max(MOST_NODES).exactOptional().describe("nodes that a reader took together"),
+};
+
 /** Schema of an edge by its ends: `embed`, `a{layer}.h{head}` or `m{layer}`, to `a{layer}.h{head}<q>`, `<k>` or `<v>`, `m{layer}` or `logits`. */
 export const circuitEdge = z.looseObject({ from: node, to: node });
 const edges = z.array(circuitEdge).max(MOST_EDGES);
@@ -48,12 +61,15 @@ export const circuitSchema = atMostKeys(
     total: z.int().min(1).describe("edges of the model"),
     edges: z.array(circuitEdge.extend({ score: z.number() })).max(MOST_EDGES),
     totals: z.record(z.enum(EDGE_GROUPS), sums).describe("over all edges that were scored"),
+    ...labels,
     notes: z.array(z.string().max(1_000)).max(10_000).exactOptional(),
   }),
   MOST_KEYS,
 );
 /** A circuit as `circuit find` writes it. */
 export type Circuit = Data<typeof circuitSchema>;
+/** Names and groups of a circuit's nodes. */
+export type CircuitLabels = Pick<Circuit, "names" | "groups">;
 
 /** Schema of what names a circuit: its edges, such as those of a circuit file, or all edges but some. */
 export const circuitListSchema = atMostKeys(

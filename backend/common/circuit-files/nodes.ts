@@ -27,10 +27,23 @@ export function circuitNodes(edges: Circuit["edges"], layers: number): GraphNode
 }
 
 /** The heads of a model that none of some edges touches. */
-export function headsOutside(edges: Circuit["edges"], { layers, heads }: Pick<HeadShape, "layers" | "heads">): Head[] {
+export function headsOutside(edges: Circuit["edges"], shape: Pick<HeadShape, "layers" | "heads">): Head[] {
+  return headsOf(shape, edges, false);
+}
+
+/** The heads of a model that some edges touch. */
+export function headsInside(edges: Circuit["edges"], shape: Pick<HeadShape, "layers" | "heads">): Head[] {
+  return headsOf(shape, edges, true);
+}
+
+function headsOf(
+  { layers, heads }: Pick<HeadShape, "layers" | "heads">,
+  edges: Circuit["edges"],
+  inside: boolean,
+): Head[] {
   const touched = new Set(edges.flatMap(({ from, to }) => [from, nodeOf(to).name]));
   const all = Array.from({ length: layers * heads }, (_, i) => ({ layer: Math.floor(i / heads), head: i % heads }));
-  return all.filter(({ layer, head }) => !touched.has(`a${layer}.h${head}`));
+  return all.filter(({ layer, head }) => touched.has(`a${layer}.h${head}`) === inside);
 }
 
 /** The node that an edge goes into, and the input of it where it is a head's. */

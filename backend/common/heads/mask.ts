@@ -48,10 +48,21 @@ export function maskFromScores(
   );
 }
 
-/** A mask from KV heads named by the user: these keep everything, all others stream. */
-export function maskFromKvHeads(model: HeadModel, full: readonly Head[], options: MaskWindow = {}): HeadMask {
+/**
+ * A mask from KV heads by name: these keep everything, all others stream.
+ * @param options.source where the choice comes from, default "user"
+ * @throws HeadscopeError `usage` for a head that the model has not
+ */
+export function maskFromKvHeads(
+  model: HeadModel,
+  full: readonly Head[],
+  options: MaskWindow & { readonly source?: HeadMask["source"] } = {},
+): HeadMask {
   const kvHeads = table(model, "kvHeads", full, ["retrieval", "streaming"]);
-  return parseMask({ format: FORMAT, model, kvHeads, ...window(options), source: "user" }, "the mask");
+  return parseMask(
+    { format: FORMAT, model, kvHeads, ...window(options), source: options.source ?? "user" },
+    "the mask",
+  );
 }
 
 /**

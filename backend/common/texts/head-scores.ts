@@ -1,7 +1,7 @@
 /** A score of every head on a text of one's own: the share of attention along a pattern. */
 export interface PatternScore {
   readonly name: string;
-  /** What the heads attend to, as a list calls it. */
+  /** Name in a list. */
   readonly title: string;
   /** Meaning of a head's value, in a sentence. */
   readonly meaning: string;
@@ -17,55 +17,55 @@ export interface PatternScore {
 export const PATTERN_SCORES: readonly PatternScore[] = [
   {
     name: "first-token",
-    title: "first token",
+    title: "attention to the first token",
     meaning: "Share of attention that goes from a token to the first one, mean over the tokens of the text.",
     probe: "first-token",
     expression: () => "key == 0",
   },
   {
     name: "previous-token",
-    title: "previous token",
+    title: "attention to the previous token",
     meaning: "Share of attention that goes from a token to the one before it, mean over the tokens but the first.",
     expression: () => "key == query - 1",
   },
   {
     name: "current-token",
-    title: "the token itself",
+    title: "attention to the token itself",
     meaning: "Share of attention that goes from a token to itself, mean over the tokens of the text.",
     probe: "current-token",
     expression: () => "key == query",
   },
   {
     name: "induction",
-    title: "after the same token",
+    title: "attention to the token after the same one",
     meaning:
       "Share of attention that goes from a token to those which followed the same token earlier, mean over the tokens that stood earlier.",
     expression: () => "token[key - 1] == token[query]",
   },
   {
     name: "duplicate-token",
-    title: "the same token earlier",
+    title: "attention to the same token earlier",
     meaning:
       "Share of attention that goes from a token to the same token earlier, mean over the tokens that stood earlier.",
     expression: () => "token[key] == token[query] and key < query",
   },
   {
     name: "held-token",
-    title: "the held token",
+    title: "attention to the held token",
     meaning: "Share of attention that goes to the held token, mean over the tokens behind it.",
     needs: "held",
     expression: (held) => `key == ${held} and query > ${held}`,
   },
   {
     name: "last-to-held",
-    title: "the held token, from the last",
+    title: "attention of the last token to the held one",
     meaning: "Share of the last token's attention that goes to the held token.",
     needs: "held",
     expression: (held) => `key == ${held} and query == length - 1`,
   },
   {
     name: "pattern",
-    title: "a pattern of your own",
+    title: "attention along your pattern",
     meaning: "Share of a query's attention that goes to the keys of the pattern, mean over the queries that have any.",
     needs: "pattern",
     expression: () => "",

@@ -1,17 +1,27 @@
 import type {
   Circuit,
   CircuitAnswer,
+  CircuitGroup,
   CircuitRequest,
   CircuitRunAnswer,
   CircuitRunRequest,
 } from "../../../backend/common/api/circuits.ts";
-import { command, fileLine } from "../../../backend/common/command-line.ts";
+import type { HeadRolesAnswer, HeadRolesRequest } from "../../../backend/common/api/roles.ts";
+import { command, fileLine, parameterPairs } from "../../../backend/common/command-line.ts";
+import type { Flag } from "../../../backend/common/definitions/definition.ts";
+import { METRICS, type MetricName } from "../../../backend/common/metrics.ts";
+import type { HeadRole } from "../../../backend/common/roles.ts";
 import { ApiError, type CallOptions, post, problem, stream } from "../api/client.ts";
+import { flagProblem } from "../components/controls/flags.ts";
+import { pairMetric } from "../patching/params.ts";
 import { patching } from "../patching/patching.svelte.ts";
 import { Answer } from "../state/answer.svelte.ts";
+import { sortHeads } from "../state/codecs.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { edgesParam, methodParam, offParam } from "./params.ts";
+import { headOf, nodeOf } from "./graph.ts";
+import { freeName, isHeadOrMlp, soundGroups, withNodeIn } from "./groups.ts";
+import { edgesParam, groupsParam, methodParam, methodParams, namesParam, offParam } from "./params.ts";
 import { edgeName, isOff, nodeName, switchEdge, switchNode } from "./switches.ts";
 
 /** Edges that are asked for: more than these are not drawn. */
@@ -24,24 +34,73 @@ const RUN_PAUSE = 60;
 const PATIENCE = 120;
 
 type Edge = CircuitRunRequest["edges"][number];
+/** How far some work is. */
+interface Steps {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** A run of edges with what was asked: a number is shown with its own question's words. */
+export interface Ran extends CircuitRunAnswer {
+  readonly name: MetricName;
+  /** The answer and the wrong one of the pair that was shown; undefined of several pairs. */
+  readonly answers: readonly [string, string] | undefined;
+}
 
 /** The circuit of the pairs of prompts by the chosen method, and the part of it that is drawn. */
 class Circuits {
   readonly answer = new Answer<CircuitAnswer>();
   /** The run of the edges that are drawn. */
-  readonly #drawn = new Answer<CircuitRunAnswer>();
+  readonly #drawn = new Answer<Ran>();
   /** The run of those that are left when some are switched off. */
-  readonly #left = new Answer<CircuitRunAnswer>();
-  #progress = $state.raw<{ id: string; done: number; total: number }>();
+  readonly #left = new Answer<Ran>();
+  /** Roles of the heads of the whole circuit, also of edges that are not drawn. */
+  readonly roles = new Answer<HeadRolesAnswer>();
+  /** By the request that it is of. */
+  #progress = $state.raw<Steps & { readonly id: string }>();
+  #rolesProgress = $state.raw<Steps & { readonly id: string }>();
   /** Number of edges while the slider moves. */
   draft = $state<number>();
+
+  /** Parameters of the chosen method. */
+  readonly flags: readonly Flag[] = $derived(
+    workspace.definitions.value?.circuitMethods?.find(({ name }) => name === methodParam.value)?.flags ?? [],
+  );
+
+  /** The parameters of the chosen method that were given, as text. */
+  readonly params: Readonly<Record<string, string>> = $derived(
+    Object.fromEntries(
+      this.flags.flatMap(({ name }) => {
+        const text = methodParams.value[name]?.trim();
+        return text ? [[name, text]] : [];
+      }),
+    ),
+  );
+
+  /** The fault of a parameter; undefined where all can be sent. */
+  readonly badParam: string | undefined = $derived.by(() => {
+    for (const flag of this.flags) {
+      const fault = flagProblem(flag, this.params[flag.name] ?? "");
+      if (fault !== undefined) return `Give ${flag.name} ${fault}.`;
+    }
+    return undefined;
+  });
 
   /** The body of POST /api/circuits; undefined while there is nothing to ask. */
   readonly request: CircuitRequest | undefined = $derived.by(() => {
     const { pairs, bos } = patching;
-    if (pairs.length === 0 || workspace.info.value === undefined) return undefined;
-    return { model: workspace.model, pairs, ...bos, method: methodParam.value, edges: EDGES };
+    if (pairs.length === 0 || workspace.info.value === undefined || this.badParam !== undefined) return undefined;
+    // The method's parameters are known before it is asked, so that it is not asked twice.
+    if (Object.keys(methodParams.value).length > 0 && workspace.definitions.value === undefined) return undefined;
+    const params = Object.keys(this.params).length > 0 ? { params: this.params } : {};
+    return {
+      ...{ model: workspace.model, pairs, ...bos, metric: pairMetric.value },
+      ...{ method: methodParam.value, ...params, edges: EDGES },
+    };
   });
+
+  /** Metric of the circuit that is shown. */
+  readonly metric: MetricName = $derived(this.answer.latest?.circuit.metric ?? METRICS[0]);
 
   /** Number of edges that are drawn. */
   readonly size: number = $derived(
@@ -60,38 +119,102 @@ class Circuits {
   /** The edges that are drawn and not switched off. */
   readonly left = $derived(this.edges.filter((edge) => !isOff(edge, this.off)));
 
+  /** Heads that the edges left touch; none while the circuit is that of the question before. */
+  readonly heads: readonly string[] = $derived(
+    this.answer.value === undefined
+      ? []
+      : sortHeads(this.left.flatMap(({ from, to }) => [from, to].flatMap((name) => headOf(nodeOf(name)) ?? []))),
+  );
+
+  /** Groups of nodes, and names: those that the address holds and that can be. */
+  readonly groups: readonly CircuitGroup[] = $derived(soundGroups(groupsParam.value));
+  readonly names: Readonly<Record<string, string>> = $derived(
+    Object.fromEntries(
+      Object.entries(namesParam.value).filter(([node, name]) => isHeadOrMlp(node) && typeof name === "string" && name),
+    ),
+  );
+
+  /** By head, the role that says most of it; empty until the roles of the present question are known. */
+  readonly roleOf: ReadonlyMap<string, HeadRole> = $derived(
+    new Map(this.roles.value?.heads.map(({ head, roles }) => [head, roles[0]!.role])),
+  );
+
   /** The run of what is left. */
-  readonly run: Answer<CircuitRunAnswer> = $derived(this.off.length > 0 ? this.#left : this.#drawn);
+  readonly run: Answer<Ran> = $derived(this.off.length > 0 ? this.#left : this.#drawn);
 
   /** The run of all that is drawn, where some of it is switched off. */
-  readonly whole: CircuitRunAnswer | undefined = $derived(this.off.length > 0 ? this.#drawn.value : undefined);
+  readonly whole: Ran | undefined = $derived(this.off.length > 0 ? this.#drawn.value : undefined);
+
+  readonly #pairLine: string = $derived(
+    fileLine("pair.json", patching.pairs.length === 1 ? patching.pairs[0] : patching.pairs),
+  );
+  readonly #common = $derived({
+    model: workspace.model,
+    "pair-file": "pair.json",
+    "prepend-bos": patching.textual && promptBos.value === "on",
+    "no-prepend-bos": patching.textual && promptBos.value === "off",
+  });
 
   /** The lines that find the same circuit, and run what is left of it. */
   readonly command: string = $derived.by(() => {
-    const { pairs, textual } = patching;
-    const bos = {
-      "prepend-bos": textual && promptBos.value === "on",
-      "no-prepend-bos": textual && promptBos.value === "off",
-    };
-    const common = { model: workspace.model, "pair-file": "pair.json", ...bos };
+    const common = this.#common;
     const some = this.left.map(({ from, to }) => ({ from, to }));
+    const metric = pairMetric.value === METRICS[0] ? undefined : pairMetric.value;
+    const param = parameterPairs(this.params);
+    const find = { ...common, method: methodParam.value, param, metric, edges: EDGES, out: "circuit.json" };
     return [
-      fileLine("pair.json", pairs.length === 1 ? pairs[0] : pairs),
-      command(["circuit", "find"], { ...common, method: methodParam.value, edges: EDGES, out: "circuit.json" }),
+      this.#pairLine,
+      command(["circuit", "find"], find),
       ...(this.off.length === 0 || this.answer.value === undefined
         ? [command(["circuit", "run"], { ...common, circuit: "circuit.json", edges: this.size })]
-        : [fileLine("left.json", { edges: some }), command(["circuit", "run"], { ...common, circuit: "left.json" })]),
+        : [
+            fileLine("left.json", { edges: some }),
+            command(["circuit", "run"], { ...common, metric, circuit: "left.json" }),
+          ]),
     ].join(" && ");
   });
 
-  /** Switches a node off, with all its edges, or on again; a step of undo. */
-  switchNode(name: string): void {
-    offParam.value = switchNode(name, this.off);
+  /** The lines that suggest the roles. */
+  readonly rolesCommand: string = $derived.by(() => {
+    const metric = pairMetric.value === METRICS[0] ? undefined : pairMetric.value;
+    const find = {
+      ...this.#common,
+      method: methodParam.value,
+      param: parameterPairs(this.params),
+      metric,
+      edges: EDGES,
+    };
+    return [
+      this.#pairLine,
+      command(["circuit", "find"], { ...find, out: "circuit.json" }),
+      command(["circuit", "roles"], { ...this.#common, circuit: "circuit.json" }),
+    ].join(" && ");
+  });
+
+  /** The lines that write a checkpoint with the heads of what is left alone; undefined while there is no circuit. */
+  get checkpointCommand(): string | undefined {
+    const { file } = this;
+    if (file === undefined) return undefined;
+    return [
+      fileLine("circuit.json", file),
+      command(["circuit", "export", "mask"], { circuit: "circuit.json", out: "mask.json" }),
+      command(["export", "pruned-checkpoint"], { model: workspace.model, mask: "mask.json", out: "pruned" }),
+    ].join(" && ");
   }
 
-  /** Switches an edge off or on again; a step of undo. */
-  switchEdge(edge: Edge): void {
-    offParam.value = switchEdge(edge, this.off, this.edges);
+  /** Switches nodes off, with all their edges, or on again where all of them are off; a step of undo. */
+  switchNodes(names: readonly string[]): void {
+    const on = names.filter((name) => !this.off.includes(name));
+    offParam.value = (on.length > 0 ? on : names).reduce((off, name) => switchNode(name, off), [...this.off]);
+  }
+
+  /** Switches edges off, or on again where all of them are off; a step of undo. */
+  switchEdges(edges: readonly Edge[]): void {
+    const on = edges.filter((edge) => !isOff(edge, this.off));
+    offParam.value = (on.length > 0 ? on : edges).reduce(
+      (off, edge) => switchEdge(edge, off, this.edges),
+      [...this.off],
+    );
   }
 
   /** Switches something on again, default all. */
@@ -102,12 +225,69 @@ class Circuits {
   /** The circuit of what is left, as a file holds it. */
   get file(): Circuit | undefined {
     const { value } = this.answer;
-    return value && { ...value.circuit, edges: [...this.left] };
+    if (value === undefined) return undefined;
+    const nodes = new Set(this.left.flatMap(({ from, to }) => [from, nodeName(to)]));
+    const groups = this.groups
+      .map((group) => ({ ...group, nodes: group.nodes.filter((node) => nodes.has(node)) }))
+      .filter((group) => group.nodes.length > 0);
+    const names = Object.fromEntries(Object.entries(this.names).filter(([node]) => nodes.has(node)));
+    return {
+      ...value.circuit,
+      edges: [...this.left],
+      ...(Object.keys(names).length > 0 ? { names } : {}),
+      ...(groups.length > 0 ? { groups } : {}),
+    };
+  }
+
+  /** Gives a node a name, with "" none; a step of undo. */
+  call(node: string, name: string): void {
+    const { [node]: _, ...others } = this.names;
+    namesParam.value = name.trim() === "" ? others : { ...others, [node]: name.trim() };
+  }
+
+  /** Puts a node into a group, with "" into none; a step of undo. */
+  group(node: string, name: string): void {
+    groupsParam.value = withNodeIn(this.groups, node, name);
+  }
+
+  /** Puts a node into a new group. @returns its name */
+  groupAlone(node: string, wanted = "group"): string {
+    const name = freeName(this.groups, wanted);
+    this.group(node, name);
+    return name;
+  }
+
+  /** Gives a group another name; one that another group has is left. */
+  renameGroup(from: string, to: string): void {
+    const name = to.trim();
+    if (name === "" || this.groups.some((group) => group.name === name)) return;
+    groupsParam.value = this.groups.map((group) => (group.name === from ? { ...group, name } : group));
+  }
+
+  /** Takes a group apart. */
+  ungroup(name: string): void {
+    groupsParam.value = this.groups.filter((group) => group.name !== name);
+  }
+
+  /** Takes the heads of each role that are drawn together, in place of all groups there are; a step of undo. */
+  groupByRole(): void {
+    const drawn = new Set(this.edges.flatMap(({ from, to }) => [from, nodeName(to)]));
+    const groups = new Map<string, string[]>();
+    for (const [head, role] of this.roleOf) {
+      const node = `a${head.replace(".", ".h")}`;
+      if (drawn.has(node)) groups.set(role, [...(groups.get(role) ?? []), node]);
+    }
+    groupsParam.value = [...groups].map(([name, nodes]) => ({ name, nodes }));
   }
 
   /** Progress of the search for the present question; undefined where that is not known. */
-  get progress(): { done: number; total: number } | undefined {
+  get progress(): Steps | undefined {
     return this.#progress?.id === this.answer.id ? this.#progress : undefined;
+  }
+
+  /** The same of the roles. */
+  get rolesProgress(): Steps | undefined {
+    return this.#rolesProgress?.id === this.roles.id ? this.#rolesProgress : undefined;
   }
 
   /** Keeps to the circuit of the pairs and the method, and to the run of what is left of it; run in an effect. */
@@ -121,19 +301,42 @@ class Circuits {
     this.answer.follow(question, ask, { pause: PAUSE, patience: PATIENCE, after });
     this.#follow(this.#drawn, question, this.edges);
     this.#follow(this.#left, this.off.length === 0 ? undefined : question, this.left);
+    this.#followRoles(question);
+  }
+
+  /** Keeps to the roles of the heads of the whole circuit; they are asked for when the drawn edges have been run. */
+  #followRoles(question: unknown): void {
+    const { request } = this;
+    const { value } = this.answer;
+    const nodes = value?.circuit.edges.flatMap(({ from, to }) => [from, to]) ?? [];
+    const heads = sortHeads(nodes.flatMap((name) => headOf(nodeOf(name)) ?? []));
+    const ready = value !== undefined && this.run.state === "ready";
+    const ask =
+      ready && request && heads.length > 0
+        ? (call: CallOptions) => {
+            const { model, pairs, metric } = request;
+            return this.#findRoles({ model, pairs, ...patching.bos, ...(metric && { metric }), heads }, call);
+          }
+        : undefined;
+    // Once known they stay while edges are switched: they are those of the question, not of what is left.
+    const known = value === undefined || heads.length > 0 ? question : undefined;
+    this.roles.follow(known && [known, "roles"], ask, { patience: PATIENCE, after: this.answer as Answer<unknown> });
   }
 
   /** Keeps to the run of some of the circuit's edges. @param question of the circuit */
-  #follow(answer: Answer<CircuitRunAnswer>, question: unknown, edges: readonly Edge[]): void {
+  #follow(answer: Answer<Ran>, question: unknown, edges: readonly Edge[]): void {
     const { request } = this;
     const some = edges.map(({ from, to }) => ({ from, to }));
     const ask =
       this.answer.value &&
       request &&
-      ((call: CallOptions) => {
-        const { model, pairs } = request;
-        const body: CircuitRunRequest = { model, pairs, ...patching.bos, edges: some };
-        return post<CircuitRunAnswer>("/api/circuit-runs", body, call);
+      (async (call: CallOptions): Promise<Ran> => {
+        const { model, pairs, metric: name = METRICS[0] } = request;
+        const body: CircuitRunRequest = { model, pairs, ...patching.bos, metric: name, edges: some };
+        const { alignment } = patching;
+        const answers =
+          alignment && pairs.length === 1 ? ([alignment.answer.text, alignment.wrong.text] as const) : undefined;
+        return { ...(await post<CircuitRunAnswer>("/api/circuit-runs", body, call)), name, answers };
       });
     const after = this.answer as Answer<unknown>;
     answer.follow(question && [question, some], ask, { pause: RUN_PAUSE, after });
@@ -145,6 +348,14 @@ class Circuits {
       else if (event === "done") return data as CircuitAnswer;
     }
     throw new ApiError(problem("network", "Not done", "the server ended the search without a circuit", "ask again"));
+  }
+
+  async #findRoles(request: HeadRolesRequest, call: CallOptions): Promise<HeadRolesAnswer> {
+    for await (const { event, data } of stream("/api/circuit-roles", request, call)) {
+      if (event === "progress") this.#rolesProgress = { id: call.id ?? "", ...(data as Steps) };
+      else if (event === "done") return data as HeadRolesAnswer;
+    }
+    throw new ApiError(problem("network", "Not done", "the server ended without the roles", "ask again"));
   }
 }
 

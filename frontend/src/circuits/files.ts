@@ -15,7 +15,7 @@ const NAME = "headscope-circuit";
  * @param alignment of the pair whose clean prompt a graph is shown over @param textual false of a model without a tokenizer
  */
 export function circuitFiles(circuit: Circuit, alignment: PairAlignment | undefined, textual = true): CardFile[] {
-  const { edges, model } = circuit;
+  const { edges, model, names, groups } = circuit;
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
   const whole: CardFile = {
     label: "Circuit file",
@@ -25,7 +25,7 @@ export function circuitFiles(circuit: Circuit, alignment: PairAlignment | undefi
     content: () => json(circuit),
   };
   if (model === undefined) return [whole];
-  const drawn = { edges, layers: model.layers, ref: model.ref };
+  const drawn = { edges, layers: model.layers, ref: model.ref, ...(names && { names }), ...(groups && { groups }) };
   const others: CardFile[] = [
     {
       label: "DOT",

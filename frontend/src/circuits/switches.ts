@@ -18,6 +18,11 @@ export function isOff(edge: Edge, off: readonly string[]): boolean {
   return [edgeName(edge), edge.from, nodeName(edge.to)].some((name) => off.includes(name));
 }
 
+/** Says that all of some edges are switched off: those that are drawn as one. */
+export function areOff(edges: readonly Edge[], off: readonly string[]): boolean {
+  return off.length > 0 && edges.every((edge) => isOff(edge, off));
+}
+
 /** The names of all that is off after a node was switched. */
 export function switchNode(node: string, off: readonly string[]): string[] {
   return off.includes(node) ? off.filter((name) => name !== node) : [...off, node];

@@ -1,6 +1,6 @@
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
 import { readHead } from "../../../backend/common/heads/head.ts";
-import { metricParam } from "../components/head-metrics/gridMetric.svelte.ts";
+import { metricParam } from "../components/head-metrics/params.ts";
 
 import { openHead, selection } from "../state/selection.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";

@@ -29,7 +29,7 @@ class ComparisonView {
 
   /** The metric that both are compared by; its document is absent where the first model has none. */
   readonly metric: Pick<Metric, "probe" | "name" | "document"> = $derived(
-    gridMetric.awaited ?? gridMetric.value ?? { probe: "induction", name: "induction" },
+    gridMetric.awaited ?? gridMetric.kept ?? { probe: "induction", name: "induction" },
   );
 
   readonly #ofSecond: readonly ScoreDocument[] = $derived(

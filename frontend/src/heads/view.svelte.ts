@@ -14,7 +14,10 @@ class HeadsView {
   draft = $state<number>();
 
   readonly shape: HeadShape | undefined = $derived(workspace.info.value);
-  readonly ranked: readonly Ranked[] = $derived(gridMetric.value === undefined ? [] : rank(gridMetric.value.values));
+  /** All heads, highest first; none while there are no values. */
+  readonly ranked: readonly Ranked[] = $derived(
+    gridMetric.value === undefined || gridMetric.value.text?.missing !== undefined ? [] : rank(gridMetric.value.values),
+  );
 
   readonly found: readonly Ranked[] = $derived.by(() => {
     const last = (this.shape?.layers ?? 1) - 1;

@@ -12,6 +12,7 @@ export const NODE_WORDS: Readonly<Record<PatchNode, string>> = {
   z: "head outputs",
   attn_out: "what attention writes",
   resid_mid: "residual stream between attention and MLP",
+  mlp_post: "neurons of the MLP",
   mlp_out: "what the MLP writes",
   resid_post: "residual stream behind the layer",
 };

@@ -1,4 +1,6 @@
 import type { PairInput } from "../../../backend/common/api/patching.ts";
+import { DIRECT_EFFECT } from "../../../backend/common/texts/head-scores.ts";
+import { metricParam, textMetricId } from "../components/head-metrics/params.ts";
 import type { PageName } from "../state/pages.ts";
 import { prompt, promptText } from "../state/prompt.svelte.ts";
 import { sideText } from "./pair/pairs.ts";
@@ -7,17 +9,26 @@ import { patching } from "./patching.svelte.ts";
 import { ablationOf } from "./result/ablation.ts";
 
 /** The pages that a pair's question can be asked on. */
-export const QUESTION_PAGES = ["patching", "circuits", "ablation", "attention"] as const satisfies readonly PageName[];
+export const QUESTION_PAGES = [
+  "patching",
+  "circuits",
+  "ablation",
+  "attention",
+  "heads",
+] as const satisfies readonly PageName[];
 
 /**
  * Parameters for `view.href` so that a page asks the question of the shown pair: the pair itself, which every page keeps, and of
- * pages about a text the clean prompt; on the Ablation page with its answer, which is held against the wrong one.
+ * pages about a text the clean prompt; on the Ablation page with its answer, which is held against the wrong one. The Heads page
+ * is coloured by what each head adds to the answer.
  */
 export function questionOn(page: (typeof QUESTION_PAGES)[number]): Record<string, string | undefined> {
   const { pair, pairs, index, alignment } = patching;
   if (pair === undefined) return {};
   const kept = { ...pairsParam.to(pairs), ...shownPair.to(index) };
   if (page === "ablation" && alignment !== undefined) return { ...kept, ...ablationOf(pair, alignment) };
+  if (page === "heads")
+    return { ...kept, ...promptText.to(sideText(pair.clean)), ...metricParam.to(textMetricId(DIRECT_EFFECT.name)) };
   if (page === "ablation" || page === "attention") return { ...kept, ...promptText.to(sideText(pair.clean)) };
   return kept;
 }

@@ -19,7 +19,7 @@ export const PAGES = [
   { name: "attention", path: "/attention", title: "Attention", key: "a", head: "subject", prompt: true },
   { name: "ablation", path: "/ablation", title: "Ablation", key: "b", head: "beside", prompt: true },
   { name: "patching", path: "/patching", title: "Patching", key: "p", head: "beside" },
-  { name: "circuits", path: "/circuits", title: "Circuits", key: "u", head: "beside" },
+  { name: "circuits", path: "/circuits", title: "Circuits", key: "u", head: "within" },
   { name: "inference", path: "/inference", title: "Inference", key: "i", head: "beside" },
   { name: "training", path: "/training", title: "Training", key: "t" },
   { name: "experiments", path: "/experiments", title: "Experiments", key: "x" },

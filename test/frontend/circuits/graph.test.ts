@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { curveSizes, readNode } from "../../../backend/common/circuits.ts";
-import { circuitGraph, headOf } from "../../../frontend/src/circuits/graph.ts";
+import { circuitGraph } from "../../../frontend/src/circuits/graph.ts";
 
 const edges = [
   { from: "a0.h1", to: "a1.h0<k>", score: -2 },
@@ -16,7 +16,7 @@ describe("the graph of a circuit", () => {
   it("has one node for a head, whichever of its inputs edges go into", () => {
     const { nodes } = circuitGraph(edges, { heads: 2 });
     expect(nodes.map(({ name }) => name).sort()).toEqual(["a0.h1", "a1.h0", "embed", "logits", "m0"]);
-    expect(nodes.flatMap((node) => headOf(node) ?? []).sort()).toEqual(["0.1", "1.0"]);
+    expect(nodes.flatMap(({ head }) => head ?? []).sort()).toEqual(["0.1", "1.0"]);
   });
 
   it("leaves a head in its column, whatever else is drawn", () => {

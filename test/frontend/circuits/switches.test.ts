@@ -86,7 +86,7 @@ describe("a circuit as files and as a picture", () => {
   });
 
   it("draws what is switched off dashed", () => {
-    const drawn = graphSvg(circuitGraph(edges, { heads: 2 }), ["a1.h0"]);
+    const drawn = graphSvg(circuitGraph(edges, { heads: 2 }), { off: ["a1.h0"] });
     expect(drawn.match(/<path /g)).toHaveLength(4);
     expect(drawn.match(/<path [^>]*stroke-dasharray/g)).toHaveLength(3);
     expect(drawn.match(/<rect [^>]*stroke-dasharray/g)).toHaveLength(1);
@@ -149,7 +149,7 @@ describe("the run of what is left", () => {
 
     // Longer than what counts as one step of undo.
     await new Promise((resolve) => setTimeout(resolve, 300));
-    circuits.switchNode("a1.h0");
+    circuits.switchNodes(["a1.h0"]);
     circuits.follow();
     expect(circuits.run.value).toBeUndefined();
     await until(() => expect(asked).toHaveLength(2));

@@ -13,8 +13,8 @@ import {
   secondParam,
   secondScoresParam,
 } from "../../../frontend/src/compare/view.svelte.ts";
-import { metricParam } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
 import { writeMetricName } from "../../../frontend/src/components/head-metrics/metrics.ts";
+import { metricParam } from "../../../frontend/src/components/head-metrics/params.ts";
 
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";

@@ -2,8 +2,9 @@ import { type Component, flushSync, mount, unmount } from "svelte";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import HeadPicker from "../../../frontend/src/components/head-choice/HeadPicker.svelte";
 import TopHeads from "../../../frontend/src/components/head-choice/TopHeads.svelte";
-import { gridMetric, metricParam } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
+import { gridMetric } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
 import { headMetrics } from "../../../frontend/src/components/head-metrics/headMetrics.svelte.ts";
+import { metricParam } from "../../../frontend/src/components/head-metrics/params.ts";
 import FinderFilters from "../../../frontend/src/heads/finder/FinderFilters.svelte";
 import Heads from "../../../frontend/src/heads/Page.svelte";
 

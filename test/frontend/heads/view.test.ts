@@ -1,7 +1,8 @@
 import { flushSync, mount, unmount } from "svelte";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import TopHeads from "../../../frontend/src/components/head-choice/TopHeads.svelte";
-import { gridMetric, metricParam } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
+import { gridMetric } from "../../../frontend/src/components/head-metrics/gridMetric.svelte.ts";
+import { metricParam } from "../../../frontend/src/components/head-metrics/params.ts";
 import ProbeRunner from "../../../frontend/src/heads/ProbeRunner.svelte";
 import { orderParam, probeParam } from "../../../frontend/src/heads/params.ts";
 import { headsView } from "../../../frontend/src/heads/view.svelte.ts";

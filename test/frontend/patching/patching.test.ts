@@ -4,6 +4,7 @@ import type { PatchRequest } from "../../../backend/common/api/patching.ts";
 import { encodeSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import Patching from "../../../frontend/src/patching/Page.svelte";
 import {
+  by,
   direction,
   into,
   kind,

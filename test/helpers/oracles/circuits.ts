@@ -109,6 +109,8 @@ export interface CircuitOracle {
       z: PatchTables;
       mlp_out: PatchTables;
       resid_pre?: PatchTables;
+      /** By groups of 20 neurons. */
+      mlp_post?: PatchTables;
     })[];
   paths: (OfPairs & {
     into: string[];

@@ -1,4 +1,5 @@
 // Handlers for the tests of workers and queues: what a worker does well, badly and not at all.
+import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -44,6 +45,16 @@ const handle = {
   async kill(payload, { emit }) {
     await emit({ before: "the end" });
     process.kill(process.pid, /** @type {NodeJS.Signals} */ (payload));
+    return sleep(60_000, undefined);
+  },
+  /** Leaves a process behind that holds what this one prints to, and dies. */
+  async orphan(_, { emit }) {
+    const child = spawn(process.execPath, ["-e", "setTimeout(() => {}, 120_000)"], {
+      stdio: ["ignore", "inherit", "inherit"],
+      detached: true,
+    });
+    await emit({ orphan: child.pid });
+    process.kill(process.pid, "SIGKILL");
     return sleep(60_000, undefined);
   },
   async exit(payload) {

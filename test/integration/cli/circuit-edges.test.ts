@@ -214,6 +214,18 @@ describe("circuit prune, compare, evaluate and export", () => {
       /--model and --pair-file/,
     ],
     ["an unknown format", ["export", "svg", "--circuit", "FEW", "--out", "OUT"], 2, /the format cannot be "svg"/],
+    [
+      "an option of another format",
+      ["export", "dot", "--circuit", "FEW", "--out", "OUT", "--sink", "1"],
+      2,
+      /--sink and dot/,
+    ],
+    [
+      "a window of ablated heads",
+      ["export", "mask", "--circuit", "FEW", "--out", "OUT", "--sink", "1"],
+      2,
+      /sink cannot go/,
+    ],
     ["circuits of two models", ["compare", "FEW", "ELSE"], 1, /different models/],
   ])("refuse %s in one line", async (_, args, code, line) => {
     const whole = JSON.parse(await readFile(circuit, "utf8")) as Circuit;

@@ -1,7 +1,9 @@
+import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { commandFolder, expectLine } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
+import { circuitOracle } from "../../helpers/oracles/circuits.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
@@ -86,6 +88,20 @@ describe("lens", () => {
     expect(rows[1]!.answer).toBeLessThan(rows[2]!.answer / 10);
     const { stdout } = await headscope(["lens", ...MODEL, "--pair-file", pair]);
     expect(stdout).toMatch(/1 resid_post .* 0 +9 /);
+  });
+
+  test("patches an MLP's neurons in groups, and names the first of each", async () => {
+    const model = ["--model", fileURLToPath(new URL("../../fixtures/families/llama-gqa", import.meta.url))];
+    const neurons = ["--node", "mlp_post", "--by", "neurons", "--group", "20"];
+    const some = file("family.json", circuitOracle("llama-gqa").pairs[0]!);
+    const patched = ["patch", ...model, "--pair-file", some, ...neurons];
+    const { patched: table, group } = await json<{ patched: number[][]; group: number }>(patched);
+    const { exact } = circuitOracle("llama-gqa").patch.find(({ direction }) => direction === "denoise")!.mlp_post!;
+    expect([group, table.map(({ length }) => length)]).toEqual([20, exact.map(({ length }) => length)]);
+    expect(table[1]![0]).toBeCloseTo(exact[1]![0]!, 3);
+    const { stdout } = await headscope(patched);
+    expect(stdout).toMatch(/layer \d, neurons from (20|40|0) /);
+    expectLine(await headscope([...patched.slice(0, -1), "5000"]), 2, /group of 5000 neurons/);
   });
 
   test("reads what interventions of a file have left", async () => {

@@ -64,4 +64,17 @@ describe("a circuit in other formats", () => {
       ["keep", "ablate"],
     ]);
   });
+
+  it("is a mask whose KV heads keep everything where an edge touches one of their heads, and stream elsewhere", () => {
+    const grouped = { ...circuit, model: { ...circuit.model!, kvHeads: 1 } };
+    const mask = circuitMask(grouped, { outside: "stream", sink: 1, recent: 8, source: { circuit: "mine.json" } });
+    expect(mask).toMatchObject({ kvHeads: [["retrieval"], ["retrieval"]], sink: 1, recent: 8 });
+    expect(mask.source).toEqual({ circuit: "mine.json" });
+    const late = { ...grouped, edges: [{ from: "embed", to: "a1.h0<q>", score: 1 }] };
+    expect(circuitMask(late, { outside: "stream" }).kvHeads).toEqual([["streaming"], ["retrieval"]]);
+  });
+
+  it("refuses a window for heads that are ablated", () => {
+    expect(() => circuitMask(circuit, { sink: 4 })).toThrow(expect.objectContaining({ kind: "usage", field: "sink" }));
+  });
 });

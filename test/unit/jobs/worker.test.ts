@@ -133,6 +133,44 @@ describe("a crash", () => {
     },
   );
 
+  test("fails its request also where a process that it left behind holds its pipes, and close ends", async () => {
+    const worker = start();
+    let orphan: number | undefined;
+    const onEvent = (event: unknown) => {
+      orphan = (event as { orphan: number }).orphan;
+    };
+    try {
+      const error = await errorOf(worker.request("orphan", null, { onEvent }));
+      expect(error).toBeInstanceOf(WorkerCrash);
+      expect(error).toMatchObject({ signal: "SIGKILL", request: { kind: "orphan" } });
+      expect(isGone(orphan!)).toBe(false);
+      expect(await worker.request("echo", 1)).toBe(1);
+      await worker.close();
+    } finally {
+      if (orphan !== undefined) process.kill(orphan, "SIGKILL");
+    }
+  });
+
+  test("at any moment leaves no request pending, whatever is on its way", async () => {
+    const worker = start();
+    const body = new Uint8Array(4_000_000);
+    for (let moment = 0; moment < 6; moment++) {
+      const requests = [
+        worker.request("many", 50, { body }),
+        worker.request("echo", "x".repeat(100_000)),
+        worker.request("reverse", null, { body, aside: true }),
+      ];
+      const settled = Promise.allSettled(requests);
+      while (worker.pid === undefined) await sleep(1);
+      await sleep(15 * moment);
+      process.kill(worker.pid, "SIGKILL");
+      // Those that it had not begun with are asked again of the next process.
+      for (const outcome of await settled)
+        if (outcome.status === "rejected") expect(outcome.reason).toBeInstanceOf(WorkerCrash);
+    }
+    await worker.close();
+  });
+
   test("by an exit names the code and what the process said last", async () => {
     const error = await errorOf(start().request("exit", 7));
     expect(error).toMatchObject({ name: "WorkerCrash", code: 7 });

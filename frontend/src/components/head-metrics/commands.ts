@@ -16,6 +16,7 @@ function probeCommand(document: HeadScores, model: string): string {
 
 /** The command that gives a metric's numbers: the probe, or the run that measured them. @param run of a metric measured along training */
 export function metricCommand(metric: Metric, model: string, run: string | undefined): string {
+  if (metric.text) return metric.text.command ?? "";
   if (metric.document === undefined) return command(["runs", "show", run ?? model]);
   // What another project wrote was measured there: its file is all that can be read again.
   if (metric.document.headscope === undefined)

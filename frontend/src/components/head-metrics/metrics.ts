@@ -20,8 +20,26 @@ export interface Metric {
   readonly range?: readonly [number, number] | undefined;
   /** The value of a head that attends evenly, where the document says. */
   readonly chance?: number | undefined;
-  /** The score document that it is of; absent for what was measured along training. */
+  /** The score document that it is of; absent for what was measured along training or is of a text. */
   readonly document?: ScoreDocument;
+  /** Of what is measured on the reader's text as it is typed. */
+  readonly text?: TextMetric;
+}
+
+/** A metric of the reader's text, beside its values. */
+export interface TextMetric {
+  /** Meaning of a value, in a sentence. */
+  readonly meaning: string;
+  /** True if values below and above 0 mean opposite things. */
+  readonly diverging: boolean;
+  /** Why there are no values; undefined where there are. */
+  readonly missing: string | undefined;
+  /** The values of the text or question before, where those of the present one are still to come. */
+  readonly before: HeadTable | undefined;
+  /** The choices that decide the values. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** The command that gives the same numbers; undefined where it cannot be said yet. */
+  readonly command: string | undefined;
 }
 
 /** Every metric of the score documents; where two would read the same, the parameters that differ, or else the file, tell them apart. */

@@ -5,11 +5,12 @@ import type { Metric } from "./metrics.ts";
 
 /** Metrics as a Select takes them, grouped by where they are from. */
 export function metricOptions(metrics: readonly Metric[]): { value: string; label: string; group: string }[] {
-  return metrics.map(({ id, label, axis, document }) => ({
-    value: id,
-    label,
-    group: document === undefined ? "Measured in training" : axis === "kvHeads" ? "Scores of KV heads" : "Scores",
-  }));
+  const group = ({ axis, document, text }: Metric): string => {
+    if (text !== undefined) return "On your text";
+    if (document === undefined) return "Measured in training";
+    return axis === "kvHeads" ? "Scores of KV heads" : "Scores";
+  };
+  return metrics.map((metric) => ({ value: metric.id, label: metric.label, group: group(metric) }));
 }
 
 /** A ranking as a table of text; heads of one value have the rank of their first. @param total heads that were ranked, of which these may be some */

@@ -8,6 +8,8 @@ import type { Metric } from "./metrics.ts";
 export interface MetricScale {
   readonly range: readonly [number, number];
   readonly chance?: number | undefined;
+  /** True if it has a colour on each side of 0. */
+  readonly diverging?: boolean;
 }
 
 /** A metric by the names that its probe's definition has for it. */
@@ -36,10 +38,11 @@ const ROUNDING = 1e-5;
  * @param values as they are shown
  */
 export function metricScale(
-  metric: Named & Pick<Metric, "range" | "chance">,
+  metric: Named & Pick<Metric, "range" | "chance" | "text">,
   values: HeadTable,
   { own, definitions }: { readonly own: boolean; readonly definitions: Definitions | undefined },
 ): MetricScale {
+  if (metric.text?.diverging) return { range: tableExtent(values, true), diverging: true };
   const whole = wholeRange(metric, definitions);
   const covered = tableExtent(values);
   const slack = whole === undefined ? 0 : ROUNDING * (whole[1] - whole[0]);
@@ -49,10 +52,10 @@ export function metricScale(
 
 /** Explains a value of the metric, and chance, to whoever sees it for the first time. "" where nothing is known. */
 export function explain(
-  metric: Named & Pick<Metric, "label" | "chance">,
+  metric: Named & Pick<Metric, "label" | "chance" | "text">,
   definitions: Definitions | undefined,
 ): string {
-  const { meaning } = metricMeaning(metric, definitions) ?? {};
+  const { meaning } = metric.text ?? metricMeaning(metric, definitions) ?? {};
   const chance =
     metric.chance === undefined
       ? ""
@@ -63,9 +66,12 @@ export function explain(
 /** Of some thousand heads with random weights the highest comes to three or four times chance. */
 const FAR = 5;
 
-/** Says that no head of a table is far above chance; undefined where one is, or chance is not known. */
-export function nothingFound(values: HeadTable, chance: number | undefined): string | undefined {
-  if (chance === undefined || chance <= 0) return undefined;
+/**
+ * Says that no head of a table is far above chance; undefined where one is, or chance is not known or too high for any to be.
+ * @param most that a head can have, default any number
+ */
+export function nothingFound(values: HeadTable, chance: number | undefined, most = Infinity): string | undefined {
+  if (chance === undefined || chance <= 0 || FAR * chance >= most) return undefined;
   const finite = values.flat().filter(Number.isFinite);
   if (finite.length === 0) return undefined;
   const highest = finite.reduce((a, b) => Math.max(a, b));

@@ -10,7 +10,7 @@ beforeAll(() => initBackend());
 /** Families with grouped queries, norms behind attention and parallel blocks: theirs are compared over pairs of all lengths too. */
 const WHOLE = ["gemma2", "gpt_neox", "llama-gqa", "olmo2"];
 
-const PLACES = { z: "head", mlp_out: "layer", resid_pre: "position" } as const;
+const PLACES = { z: "head", mlp_out: "layer", resid_pre: "position", mlp_post: "neurons" } as const;
 
 it.each(FAMILIES)("tables of %s are PyTorch's, run place by place and estimated from autograd", async (name) => {
   const model = await loadFamily(name);
@@ -18,9 +18,11 @@ it.each(FAMILIES)("tables of %s are PyTorch's, run place by place and estimated 
   const sections = oracle.patch.filter(({ pairs }) => WHOLE.includes(name) || pairs.length === 1);
   for (const { pairs: which, direction, clean, corrupt, ...tables } of sections) {
     const pairs = which.map((p) => oracle.pairs[p]!);
-    for (const node of ["z", "mlp_out", "resid_pre"] as const)
+    for (const node of Object.keys(PLACES) as (keyof typeof PLACES)[])
       for (const [method, table] of Object.entries(tables[node] ?? {})) {
-        const result = await patch(model, { pairs, node, by: PLACES[node], method: method as PatchMethod, direction });
+        const group = node === "mlp_post" ? { group: 20 } : {};
+        const work = { pairs, node, by: PLACES[node], method: method as PatchMethod, direction, ...group };
+        const result = await patch(model, work);
         const off = farthest(result, { clean, corrupt, patched: table });
         expect(off, `${node} ${method} ${direction}`).toBeLessThan(2e-4);
       }

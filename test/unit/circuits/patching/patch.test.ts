@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { groupSize, NODES } from "../../../../backend/circuits/patching/nodes.ts";
 import { type PatchOptions, patch } from "../../../../backend/circuits/patching/patch.ts";
 import { patchTogether, readPlaces } from "../../../../backend/circuits/patching/together.ts";
 import { PATCH_NODES } from "../../../../backend/common/patching.ts";
@@ -63,8 +64,7 @@ describe("activation patching", () => {
     for (const node of PATCH_NODES) {
       const by = ["z", "k", "pattern"].includes(node) ? "head" : "position";
       const { patched } = await patch(model, { pairs: [pair], node, by });
-      const stream = node.includes("_");
-      const name = `blocks.1.${stream ? "hook_" : "attn.hook_"}${node}`;
+      const name = `blocks.1.${NODES[node].hook}`;
       const axis = by === "head" ? (node === "pattern" ? 1 : 2) : 1;
       const at = 1;
       const eager = runWithHooks(model, [pair.corrupt], {
@@ -219,6 +219,42 @@ describe("activation patching", () => {
     const call = async () => patchTogether(model, { pairs: [pair], places: readPlaces(places, "z") });
     await expect(call()).rejects.toMatchObject({ kind: "usage" });
   }); // biome-ignore format: a table
+
+  it("patches neurons in groups, of which the last has what is left and one is the whole layer", async () => {
+    const { d_mlp } = model.config;
+    const tables = async (options: Partial<PatchOptions>) =>
+      patch(model, { pairs: [pair], node: "mlp_post", by: "neurons", ...options } as PatchOptions & { by: "neurons" });
+    const whole = await patch(model, { pairs: [pair], node: "mlp_post", by: "layer" });
+    for (const method of ["exact", "attribution"] as const) {
+      const group = Math.ceil(d_mlp / 2) + 1;
+      const { patched, group: told } = await tables({ group, method });
+      expect([told, ...patched.map(({ length }) => length)]).toEqual([group, 2, 2, 2].slice(0, 1 + patched.length));
+      const single = await tables({ group: d_mlp, method });
+      expect(single.patched.every(({ length }) => length === 1)).toBe(true);
+      if (method === "exact")
+        for (const [layer, [value]] of single.patched.entries())
+          expect(value).toBeCloseTo(whole.patched[layer]![0]!, 4);
+      // estimates of parts add up
+      else
+        for (const [layer, row] of patched.entries())
+          expect(row[0]! + row[1]! - single.corrupt).toBeCloseTo(single.patched[layer]![0]!, 4);
+    }
+    expect((await tables({})).group).toBe(Math.ceil(d_mlp / 32));
+  });
+
+  it("refuses groups of what has no neurons, and tables beyond what can be run, with their sizes", async () => {
+    const work = { pairs: [pair], node: "mlp_post", by: "neurons" } as const;
+    await expect(patch(model, { ...work, group: 1e6 })).rejects.toThrow(refused("usage", { field: "group" }));
+    await expect(patch(model, { ...work, node: "mlp_out" })).rejects.toThrow(refused("usage", { field: "node" }));
+    await expect(patch(model, { ...work, by: "layer", group: 2 })).rejects.toThrow(
+      refused("usage", { field: "group" }),
+    );
+    const layers = { layers: 40, group: 1 };
+    expect(() => groupSize({ d_mlp: 1000 }, { ...layers, runEach: true })).toThrow(
+      refused("usage", { message: "40000 runs" }),
+    );
+    expect(groupSize({ d_mlp: 1000 }, { ...layers, runEach: false })).toBe(1);
+  });
 
   it("refuses what can't be patched, with the remedy", async () => {
     const run = (changes: object) => patch(model, { pairs: [{ ...pair, ...changes }], node: "z", by: "head" });
