@@ -43,6 +43,26 @@ float valueAt(const Format& f, const uint8_t* tile, int input, int lane) {
   return f.minima ? code * scale + scaleOf(f, tile + f.scalesBytes() + at) : code * scale;
 }
 
+/** LANES rows of an input, from row `first` on, where they are plain numbers. */
+V plainLanes(const Format& f, const uint8_t* tile, int input, int first) {
+  if (f.bits == 32) return load(tile + plainAt(f, input, first));
+  if (!f.brain) return halves(tile + plainAt(f, input, first));
+  const I pair = loadInts(tile + plainAt(f, input & ~1, first));
+  return (V)(input & 1 ? pair & int32_t(0xffff0000) : pair << 16);
+}
+
+/** The same where they are codes. */
+V codeLanes(const Format& f, const uint8_t* tile, int input, int first) {
+  const I codes = loadInts(tile + codeAt(f, input & ~3, first));
+  const int byte = input % 4;
+  const V code = f.bits == 8 ? toFloat(codes << (24 - 8 * byte) >> 24)
+                             : nibble(codes >> (8 * byte + (input < 16 ? 0 : 4))) - float(f.zero);
+  const uint8_t* scales = tile + scaleAt(f, input / f.block, first);
+  const V scale = f.halfScales ? halves(scales) : load(scales);
+  if (!f.minima) return code * scale;
+  return code * scale + (f.halfScales ? halves(scales + f.scalesBytes()) : load(scales + f.scalesBytes()));
+}
+
 /** Writes a scale or a minimum. @return whether it is kept as it is */
 bool writeScale(const Format& f, float value, uint8_t* to) {
   if (!f.halfScales) {
@@ -121,13 +141,17 @@ bool packCodes(const Packed& m, const Codes& c, int64_t from, int64_t to, uint8_
 }
 
 void unpackTile(const Packed& m, int64_t t, float* out) {
+  const Format& f = *m.format;
   const uint8_t* tile = m.tile(t);
   const int rows = int(std::min<int64_t>(TILE_ROWS, m.rows - t * TILE_ROWS));
-  for (int64_t b = 0; b < m.blocks(); b++, tile += m.format->tileBytes()) {
+  alignas(64) float values[TILE_INPUTS][TILE_ROWS];
+  for (int64_t b = 0; b < m.blocks(); b++, tile += f.tileBytes()) {
+    for (int first = 0; first < TILE_ROWS; first += LANES)
+      for (int i = 0; i < TILE_INPUTS; i++) store(values[i] + first, f.block == 0 ? plainLanes(f, tile, i, first) : codeLanes(f, tile, i, first));
     const int inputs = int(std::min<int64_t>(TILE_INPUTS, m.width - b * TILE_INPUTS));
     for (int r = 0; r < rows; r++) {
       float* to = out + (t * TILE_ROWS + r) * m.width + b * TILE_INPUTS;
-      for (int i = 0; i < inputs; i++) to[i] = valueAt(*m.format, tile, i, r);
+      for (int i = 0; i < inputs; i++) to[i] = values[i][r];
     }
   }
 }
