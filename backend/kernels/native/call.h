@@ -87,7 +87,7 @@ class Call {
   }
 
  private:
-  static constexpr int64_t MOST_BYTES = int64_t(1) << 36;
+  static constexpr int64_t MOST_BYTES = int64_t(1) << 34;
   TF_OpKernelContext* context_;
   TF_Status* status_;
   std::vector<TF_Tensor*> tensors_;

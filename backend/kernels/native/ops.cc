@@ -23,6 +23,7 @@ Packed packedInput(Call& c, int number, const Format& format, int64_t rows, int6
 }
 
 constexpr int64_t MOST = INT32_MAX;
+constexpr int64_t MOST_COLUMNS = 1 << 20;
 
 struct MatrixAttributes {
   const Format format;
@@ -182,6 +183,7 @@ struct Attend : CacheAttributes {
     const std::string wrong = none ? "" : whatIsWrong(call);
     if (!c.check(wrong.empty(), wrong)) return;
     const int64_t columns = wantsPattern && !none ? patternColumns(call) : 0;
+    if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return;
     float* z = c.output<float>(0, TF_FLOAT, q.dims);
     float* pattern = c.output<float>(1, TF_FLOAT, {columns ? q.dims[0] : 0, columns ? heads : 0, columns});
     if (!c.ok() || q.count == 0) return;

@@ -350,6 +350,9 @@ describe.skipIf(!ready)("an attention call", () => {
         () => attend({ ...call, ...(change as Partial<AttentionCall>) }),
         JSON.stringify(Object.keys(change)),
       ).toThrow(usage);
+    const far = { positions: tf.tensor2d([[9, 2 ** 30]], undefined, "int32") };
+    expect(attend({ ...call, ...far }).shape).toEqual([2, 4, 64]);
+    expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
     const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
     expect(() => attend({ ...call, ...nine })).toThrow(usage);
     expect(() => cacheRows("q8", tf.zeros([2, 48]))).toThrow(usage);
