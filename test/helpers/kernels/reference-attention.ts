@@ -17,13 +17,13 @@ export interface Question {
 }
 
 /** Attention in float64: z [sequences, tokens, heads, d], pattern [sequences, tokens, heads, last position + 1]. */
-export interface Attended {
+export interface AttentionResult {
   z: Float64Array;
   pattern: Float64Array;
 }
 
 /** Attention by its definition: one query head after the other, a list of what it sees, softmax, weighted sum. */
-export function attended(question: Question): Attended {
+export function attentionOf(question: Question): AttentionResult {
   const { positions, heads, d } = question;
   const columns = Math.max(...positions.flat()) + 1;
   const queries = positions.flat().length;

@@ -17,7 +17,7 @@ import { handleBytes, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { type Attended, attended, type Question } from "../../helpers/kernels/reference-attention.ts";
+import { type AttentionResult, attentionOf, type Question } from "../../helpers/kernels/reference-attention.ts";
 
 const { ready, threads } = await kernelsHere();
 
@@ -65,9 +65,9 @@ function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kin
 }
 
 /** The kernel's z and pattern beside those of float64, as relative errors. */
-function errors(what: Ask): { z: number; pattern: number; want: Attended } {
+function errors(what: Ask): { z: number; pattern: number; want: AttentionResult } {
   const { call, question } = ask(what);
-  const want = attended(question);
+  const want = attentionOf(question);
   const got = attendWithPattern(call);
   expect(got.z.dataSync()).toEqual(attend(call).dataSync()); // the pattern costs no bit
   expect(got.pattern.shape).toEqual([
@@ -182,7 +182,7 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   it("where scores are large, and where keys hold the same place twice", () => {
     const { call, question } = ask({ positions: [[199]], places: [[full(200)]] });
     const scale = 8;
-    const want = attended({ ...question, scale });
+    const want = attentionOf({ ...question, scale });
     expect(relativeError(attend({ ...call, scale }).dataSync(), want.z)).toBeLessThan(2e-5);
     const span = { row: 3, position: 0, count: 5 };
     check({ positions: [[9]], places: [[{ spans: [span, span] }]] });
@@ -191,17 +191,17 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
 
 describe.skipIf(!ready)("a cache of fewer bits", () => {
   it.each(CACHE_KINDS.map(({ name }) => name))(
-    "(%s) takes the bytes that it says and is attended as it is held",
+    "(%s) takes the bytes that it says and is attended to as it is held",
     (kind) => {
       const d = 64;
       const { call, question } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
       const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
       expect(handleBytes(call.keys)).toBe((300 * d * bits) / 8);
       const rows = (v: Float32Array) => held(kind, v, d);
-      const want = attended({ ...question, keys: rows(question.keys), values: rows(question.values) });
+      const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
       expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
       const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
-      expect(relativeError(attend(call).dataSync(), attended(question).z)).toBeLessThan(lost);
+      expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
     },
   );
 
@@ -286,7 +286,7 @@ describe.skipIf(!ready)("an attention call", () => {
       { name: "attends", shapes: [undefined, undefined, undefined, [-1, 3], [-1, 64], [-1, 64]] },
     );
     const twice = (z: Float64Array) => z.map((v) => 2 * v);
-    expect(relativeError(f.run(inputs)[0]!.dataSync(), twice(attended(question).z))).toBeLessThan(2e-6);
+    expect(relativeError(f.run(inputs)[0]!.dataSync(), twice(attentionOf(question).z))).toBeLessThan(2e-6);
     const places = [
       [
         {
@@ -299,7 +299,7 @@ describe.skipIf(!ready)("an attention call", () => {
     ];
     const other = placesOf(places);
     const z = f.run([call.q, call.positions, other.lists, other.spans, call.keys, call.values])[0]!;
-    expect(relativeError(z.dataSync(), twice(attended({ ...question, places }).z))).toBeLessThan(2e-6);
+    expect(relativeError(z.dataSync(), twice(attentionOf({ ...question, places }).z))).toBeLessThan(2e-6);
     f.dispose();
   });
 

@@ -8,7 +8,7 @@ import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import { type Handle, RawTensor, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { attended } from "../../helpers/kernels/reference-attention.ts";
+import { attentionOf } from "../../helpers/kernels/reference-attention.ts";
 
 const { ready } = await kernelsHere();
 
@@ -172,7 +172,7 @@ function attention(draw: Draw): Outcome {
   });
   const want = () => {
     if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
-    return attended({ q, keys, values, positions, places, heads, d, scale: 0.1, cap, sinks: sinks && [...sinks] }).z;
+    return attentionOf({ q, keys, values, positions, places, heads, d, scale: 0.1, cap, sinks: sinks && [...sinks] }).z;
   };
   return { got, want };
 }
