@@ -3,12 +3,17 @@ import { type Handle, native, RawTensor } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { runKernel } from "./op.ts";
 
-/** Forms of cached keys and values: float32, half precision, or codes with a scale for each 32 numbers of a row. */
+const padded = (d: number, step: number): number => Math.ceil(d / step) * step;
+
+/**
+ * Forms of cached keys and values: float32, half precision, or codes with a scale for each 32 numbers of a row; rows are filled up
+ * with zeros to 16 numbers or 32 codes. `columns` are those of a row of heads of width d.
+ */
 export const CACHE_KINDS = [
-  { name: "f32", dtype: "float32", columns: (d: number) => d },
-  { name: "f16", dtype: "float16", columns: (d: number) => d },
-  { name: "q8", dtype: "uint8", columns: (d: number) => d + (d / 32) * 2 },
-  { name: "q4", dtype: "uint8", columns: (d: number) => d / 2 + (d / 32) * 4 },
+  { name: "f32", dtype: "float32", columns: (d: number) => padded(d, 16) },
+  { name: "f16", dtype: "float16", columns: (d: number) => padded(d, 16) },
+  { name: "q8", dtype: "uint8", columns: (d: number) => padded(d, 32) * (1 + 2 / 32) },
+  { name: "q4", dtype: "uint8", columns: (d: number) => padded(d, 32) * (1 / 2 + 4 / 32) },
 ] as const;
 
 export type CacheKind = (typeof CACHE_KINDS)[number]["name"];
@@ -64,7 +69,7 @@ export function cacheRows(kind: CacheKind, x: Tensor): Handle {
 
 /** Attention of 1 to 8 query tokens of each sequence over what its KV heads hold. */
 export interface AttentionCall extends Places {
-  /** [sequences · tokens, heads, d_head]; d_head a multiple of 16, of 32 for caches of codes. */
+  /** [sequences · tokens, heads, d_head]; d_head from 1 to 1,024. */
   readonly q: Tensor;
   /** int32 [sequences, tokens]: a query sees positions up to its own. */
   readonly positions: Tensor;

@@ -126,9 +126,10 @@ void products() {
 }
 
 /** A cached row in float32, by the layout that cache.h describes. */
-std::vector<double> cachedRow(CacheKind kind, const uint8_t* row, int d) {
-  std::vector<double> out(d);
-  for (int i = 0; i < d; i++) {
+std::vector<double> cachedRow(CacheKind kind, const uint8_t* row, int width) {
+  std::vector<double> out(width);
+  const int d = int(cacheWidth(kind, width));
+  for (int i = 0; i < width; i++) {
     const int block = i / 32;
     float v;
     if (kind == CacheKind::F32) memcpy(&v, row + 4 * i, 4), out[i] = v;
@@ -158,12 +159,12 @@ Attention randomCall(double wild) {
   c.kind = CacheKind(whole(0, CACHE_KINDS - 1));
   c.sequences = whole(1, 3), c.tokens = whole(1, MOST_QUERIES), c.kvHeads = whole(1, 3);
   c.heads = c.kvHeads * whole(1, 5), c.rows = whole(0, 300), c.spanCount = whole(0, 40);
-  c.d = int(c.kind) > 1 ? 32 * whole(1, 5) : 16 * whole(1, 10);
-  c.scale = 1 / std::sqrt(float(c.d));
+  c.width = chance(0.5) ? 16 * whole(1, 10) : whole(1, 100);
+  c.scale = 1 / std::sqrt(float(c.width));
   c.cap = chance(0.3) ? std::fabs(normal()) * 5 + 0.1f : 0;
-  const int64_t queries = c.sequences * c.tokens * c.heads, bytes = cacheRowBytes(c.kind, c.d), lists = c.sequences * c.kvHeads;
+  const int64_t queries = c.sequences * c.tokens * c.heads, bytes = cacheRowBytes(c.kind, cacheWidth(c.kind, c.width)), lists = c.sequences * c.kvHeads;
   const auto anywhere = [&](int64_t tame) { return int32_t(chance(wild) ? whole(INT32_MIN, INT32_MAX) : tame); };
-  c.q = (a.q = normals(queries * c.d)).get();
+  c.q = (a.q = normals(queries * c.width)).get();
   a.positions = exactly<int32_t>(c.sequences * c.tokens);
   for (int64_t i = 0; i < c.sequences * c.tokens; i++) a.positions[i] = anywhere(whole(0, 200));
   a.spans = exactly<Span>(c.spanCount);
@@ -180,8 +181,8 @@ Attention randomCall(double wild) {
   }
   const auto cache = [&] {
     auto out = exactly<uint8_t>(c.rows * bytes);
-    const auto rows = normals(c.rows * c.d);
-    for (int64_t r = 0; r < c.rows; r++) writeCacheRow(c.kind, rows.get() + r * c.d, int(c.d), out.get() + r * bytes);
+    const auto rows = normals(c.rows * c.width);
+    for (int64_t r = 0; r < c.rows; r++) writeCacheRow(c.kind, rows.get() + r * c.width, int(c.width), out.get() + r * bytes);
     return out;
   };
   c.keys = (a.keys = cache()).get();
@@ -193,7 +194,7 @@ Attention randomCall(double wild) {
 
 /** Attention of one query head by its definition. @param z [d] @param pattern [columns] */
 void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::vector<double>& pattern) {
-  const int64_t token = query / c.heads, h = query % c.heads, bytes = cacheRowBytes(c.kind, c.d);
+  const int64_t token = query / c.heads, h = query % c.heads, bytes = cacheRowBytes(c.kind, cacheWidth(c.kind, c.width));
   const List& list = c.lists[token / c.tokens * c.kvHeads + h / (c.heads / c.kvHeads)];
   const int64_t position = c.positions[token];
   std::vector<double> scores;
@@ -203,9 +204,9 @@ void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::
       const int64_t p = int64_t(c.spans[s].position) + i;
       if (p > position || (list.local > 0 && p <= position - list.local)) continue;
       if (list.window > 0 && p <= position - list.window && p >= list.sink) continue;
-      const auto key = cachedRow(c.kind, c.keys + (c.spans[s].row + i) * bytes, int(c.d));
+      const auto key = cachedRow(c.kind, c.keys + (c.spans[s].row + i) * bytes, int(c.width));
       double sum = 0;
-      for (int64_t k = 0; k < c.d; k++) sum += key[k] * c.q[query * c.d + k];
+      for (int64_t k = 0; k < c.width; k++) sum += key[k] * c.q[query * c.width + k];
       sum *= c.scale;
       scores.push_back(c.cap > 0 ? c.cap * std::tanh(sum / c.cap) : sum);
       rows.push_back(c.spans[s].row + i);
@@ -217,8 +218,8 @@ void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::
   for (double s : scores) total += std::exp(s - most);
   for (size_t i = 0; i < scores.size(); i++) {
     const double w = std::exp(scores[i] - most) / total;
-    const auto value = cachedRow(c.kind, c.values + rows[i] * bytes, int(c.d));
-    for (int64_t k = 0; k < c.d; k++) z[k] += w * value[k];
+    const auto value = cachedRow(c.kind, c.values + rows[i] * bytes, int(c.width));
+    for (int64_t k = 0; k < c.width; k++) z[k] += w * value[k];
     pattern[at[i]] += w;
   }
 }
@@ -227,19 +228,19 @@ void attention() {
   const double wild = chance(0.2) ? 0.02 : 0;
   const Attention a = randomCall(wild);
   const AttentionCall& c = a.call;
-  const std::string wrong = whatIsWrong(c);
+  const std::string wrong = faultOf(c);
   if (wild == 0 && !wrong.empty()) fail(wrong.c_str(), 1, 0);
   const int64_t columns = wrong.empty() ? patternColumns(c) : 0;
   if (!wrong.empty() || columns > 1000) return;  // refused, or right by chance and far away
   const int64_t queries = c.sequences * c.tokens * c.heads;
-  const auto z = exactly<float>(queries * c.d), pattern = exactly<float>(queries * columns);
+  const auto z = exactly<float>(queries * c.width), pattern = exactly<float>(queries * columns);
   AttentionScratch scratch;
   attend(Team::get(), c, scratch, z.get(), chance(0.5) ? pattern.get() : nullptr);
   const bool seen = std::any_of(pattern.get(), pattern.get() + queries * columns, [](float w) { return w != 0; });
   for (int64_t query = 0; query < queries; query += whole(1, 4)) {
-    std::vector<double> wantZ(c.d), wantPattern(columns);
+    std::vector<double> wantZ(c.width), wantPattern(columns);
     define(c, query, wantZ, wantPattern);
-    for (int64_t k = 0; k < c.d; k++) near("an attended value", z[query * c.d + k], wantZ[k], 4, 2e-6);
+    for (int64_t k = 0; k < c.width; k++) near("an attended value", z[query * c.width + k], wantZ[k], 4, 2e-6);
     for (int64_t k = 0; seen && k < columns; k++) near("a weight", pattern[query * columns + k], wantPattern[k], 1, 3e-6);
   }
 }

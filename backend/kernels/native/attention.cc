@@ -187,21 +187,21 @@ void placesOf(const AttentionCall& c, const Piece& piece, int64_t rowBytes, Plac
 }
 
 /** Joins the pieces of one query row. @param stride floats from one piece's partial to the next @param factors of each piece */
-void join(const float* partials, size_t stride, int64_t pieces, const float* sink, int d, float* factors, float* z) {
+void join(const float* partials, size_t stride, int64_t pieces, const float* sink, int width, float* factors, float* z) {
   float most = sink ? *sink : -INFINITY, total = 0;
   for (int64_t p = 0; p < pieces; p++) most = std::max(most, partials[p * stride]);
   if (sink) total = std::exp(*sink - most);
-  std::fill(z, z + d, 0.f);
+  std::fill(z, z + width, 0.f);
   for (int64_t p = 0; p < pieces; p++) {
     const float* from = partials + p * stride;
     const float w = from[0] == -INFINITY ? 0 : std::exp(from[0] - most);
     factors[p] = w;
     if (w == 0) continue;
     total += w * from[1];
-    for (int i = 0; i < d; i++) z[i] += w * from[HEADER + i];
+    for (int i = 0; i < width; i++) z[i] += w * from[HEADER + i];
   }
   const float by = total == 0 ? 0 : 1 / total;
-  for (int i = 0; i < d; i++) z[i] *= by;
+  for (int i = 0; i < width; i++) z[i] *= by;
   for (int64_t p = 0; p < pieces; p++) factors[p] *= by;
 }
 
@@ -211,10 +211,8 @@ std::string wrong(const char* what, int64_t a, int64_t b) {
 
 }  // namespace
 
-std::string whatIsWrong(const AttentionCall& c) {
-  if (c.d < HEAD_STEP || c.d > 1024 || c.d % HEAD_STEP != 0) return wrong("heads' width is no multiple of 16 up to 1,024", c.d, HEAD_STEP);
-  if ((c.kind == CacheKind::Q8 || c.kind == CacheKind::Q4) && c.d % CACHE_BLOCK != 0)
-    return wrong("heads' width is no multiple of 32, as caches of codes need", c.d, CACHE_BLOCK);
+std::string faultOf(const AttentionCall& c) {
+  if (c.width < 1 || c.width > MOST_WIDTH) return wrong("heads are from 1 to 1,024 wide", c.width, MOST_WIDTH);
   if (c.tokens < 1 || c.tokens > MOST_QUERIES) return wrong("1 to 8 query tokens attend together", c.tokens, MOST_QUERIES);
   if (c.kvHeads < 1 || c.heads % c.kvHeads != 0) return wrong("query heads are no multiple of the KV heads", c.heads, c.kvHeads);
   if (!(c.cap >= 0) || !std::isfinite(c.cap) || !std::isfinite(c.scale)) return "scale or cap is no number that can be used";
@@ -241,14 +239,18 @@ int64_t patternColumns(const AttentionCall& c) {
 }
 
 void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float* z, float* pattern) {
-  const int d = int(c.d);
+  const int d = int(cacheWidth(c.kind, c.width));
   const int64_t group = c.heads / c.kvHeads, perList = c.tokens * group, rowBytes = cacheRowBytes(c.kind, d);
   const size_t partial = size_t(d) + HEADER, stride = partial * perList;
   std::vector<int64_t> firsts;
   const std::vector<Piece> pieces = cut(c, firsts);
   const int64_t queries = c.sequences * c.tokens * c.heads;
   scratch.queries.resize(std::max<size_t>(scratch.queries.size(), queries * d));
-  for (int64_t i = 0; i < queries * d; i++) scratch.queries[i] = c.q[i] * c.scale;
+  for (int64_t i = 0; i < queries; i++) {
+    float* q = scratch.queries.data() + i * d;
+    for (int64_t k = 0; k < c.width; k++) q[k] = c.q[i * c.width + k] * c.scale;
+    std::fill(q + c.width, q + d, 0.f);
+  }
   scratch.partials.resize(std::max(scratch.partials.size(), pieces.size() * stride));
   if (pattern) scratch.weights.resize(std::max(scratch.weights.size(), pieces.size() * perList * PIECE));
   // Row r of a list's queries is token r / group, head r % group of the KV head's.
@@ -295,7 +297,7 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
     for (int64_t r = 0; r < perList; r++) {
       const int64_t query = queryOf(l, r);
       const float* sink = c.sinks ? c.sinks + query % c.heads : nullptr;
-      join(scratch.partials.data() + first * stride + r * partial, stride, count, sink, d, factors.data(), z + query * d);
+      join(scratch.partials.data() + first * stride + r * partial, stride, count, sink, int(c.width), factors.data(), z + query * c.width);
       if (!pattern) continue;
       for (int64_t p = 0; p < count; p++) {
         Places places;
@@ -308,7 +310,11 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
   }
 }
 
-void writeCacheRow(CacheKind kind, const float* row, int d, uint8_t* to) {
+void writeCacheRow(CacheKind kind, const float* narrow, int width, uint8_t* to) {
+  const int d = int(cacheWidth(kind, width));
+  float row[MOST_WIDTH];
+  std::copy(narrow, narrow + width, row);
+  std::fill(row + width, row + d, 0.f);
   if (kind == CacheKind::F32) {
     memcpy(to, row, 4 * size_t(d));
     return;
@@ -324,16 +330,16 @@ void writeCacheRow(CacheKind kind, const float* row, int d, uint8_t* to) {
   for (int b = 0; b < blocks; b++) {
     const float* v = row + b * CACHE_BLOCK;
     const auto [low, high] = std::minmax_element(v, v + CACHE_BLOCK);
-    const bool narrow = kind == CacheKind::Q8;
+    const bool centred = kind == CacheKind::Q8;
     // The code is made with the scale as it is held.
-    const float wanted = narrow ? std::max(-*low, *high) / 127 : (*high - *low) / 15;
+    const float wanted = centred ? std::max(-*low, *high) / 127 : (*high - *low) / 15;
     const uint16_t scale = toHalf(wanted), minimum = toHalf(*low);
     const float held = half(&scale), base = half(&minimum), inverse = held > 0 && std::isfinite(held) ? 1 / held : 0;
     const auto code = [&](float x, float least, float most) {
       const float c = std::nearbyint(x * inverse);
       return c >= least ? int(std::min(c, most)) : int(least);  // what is no number has the least
     };
-    if (narrow) {
+    if (centred) {
       for (int i = 0; i < CACHE_BLOCK; i++) to[b * CACHE_BLOCK + i] = uint8_t(int8_t(code(v[i], -127, 127)));
       memcpy(to + d + 2 * b, &scale, 2);
       continue;

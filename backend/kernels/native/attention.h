@@ -29,9 +29,9 @@ struct List {
 struct AttentionCall {
   CacheKind kind;
   int64_t sequences, tokens;  // query tokens of each sequence
-  int64_t heads, kvHeads, d;
+  int64_t heads, kvHeads, width;  // width of a head
   float scale, cap;           // cap 0: none
-  const float* q;             // [sequences, tokens, heads, d]
+  const float* q;             // [sequences, tokens, heads, width]
   const int32_t* positions;   // [sequences, tokens]
   const List* lists;          // [sequences, kvHeads]
   const Span* spans;
@@ -43,7 +43,7 @@ struct AttentionCall {
 };
 
 /** Says what is wrong with a call's numbers; empty where nothing is. */
-std::string whatIsWrong(const AttentionCall& call);
+std::string faultOf(const AttentionCall& call);
 
 /** Columns of the pattern: one for each position up to the last query's. */
 int64_t patternColumns(const AttentionCall& call);
@@ -55,7 +55,7 @@ struct AttentionScratch {
 
 /**
  * Attends. A query that sees no row and has no sink gets zeros.
- * @param z [sequences, tokens, heads, d] @param pattern zeros [sequences, tokens, heads, columns], or null; positions listed twice add up
+ * @param z [sequences, tokens, heads, width] @param pattern zeros [sequences, tokens, heads, columns], or null; positions listed twice add up
  */
 void attend(Team& team, const AttentionCall& call, AttentionScratch& scratch, float* z, float* pattern);
 

@@ -133,7 +133,8 @@ struct UnpackRows : MatrixAttributes {
 TF_DataType cacheType(CacheKind kind) {
   return kind == CacheKind::F32 ? TF_FLOAT : kind == CacheKind::F16 ? TF_HALF : TF_UINT8;
 }
-int64_t cacheColumns(CacheKind kind, int64_t d) {
+int64_t cacheColumns(CacheKind kind, int64_t width) {
+  const int64_t d = cacheWidth(kind, width);
   return kind == CacheKind::F32 || kind == CacheKind::F16 ? d : cacheRowBytes(kind, d);
 }
 
@@ -145,21 +146,20 @@ struct CacheAttributes {
   bool check(Call& c) const { return c.check(fits, "the type T is not the one of this kind of cache"); }
 };
 
-/** Keys or values [n, d] -> rows as a cache holds them. */
+/** Keys or values [n, width] -> rows as a cache holds them. */
 struct CacheRows : CacheAttributes {
   explicit CacheRows(Attributes& a) : CacheAttributes(a) {}
   void compute(Call& c) {
     const Input x = c.input(0, "x", {-1, -1});
     if (!check(c)) return;
-    const int64_t rows = x.dims[0], d = x.dims[1], bytes = cacheRowBytes(kind, d);
-    const bool codes = kind == CacheKind::Q8 || kind == CacheKind::Q4;
-    if (!c.check(!codes || d % CACHE_BLOCK == 0, "the width of rows of codes is no multiple of 32")) return;
-    uint8_t* out = c.output<uint8_t>(0, cacheType(kind), {rows, cacheColumns(kind, d)});
-    for (int64_t r = 0; out && d > 0 && r < rows; r++) writeCacheRow(kind, x.as<float>() + r * d, int(d), out + r * bytes);
+    const int64_t rows = x.dims[0], width = x.dims[1], bytes = cacheRowBytes(kind, cacheWidth(kind, width));
+    if (!c.check(width >= 1 && width <= MOST_WIDTH, "rows are from 1 to 1,024 wide")) return;
+    uint8_t* out = c.output<uint8_t>(0, cacheType(kind), {rows, cacheColumns(kind, width)});
+    for (int64_t r = 0; out && r < rows; r++) writeCacheRow(kind, x.as<float>() + r * width, int(width), out + r * bytes);
   }
 };
 
-/** q [queries, heads, d], positions [sequences, tokens], lists [sequences, KV heads, 5], spans [n, 3], keys, values, sinks -> z, pattern. */
+/** q [queries, heads, width], positions [sequences, tokens], lists [sequences, KV heads, 5], spans [n, 3], keys, values, sinks -> z, pattern. */
 struct Attend : CacheAttributes {
   float scale, cap;
   bool wantsPattern;
@@ -169,18 +169,18 @@ struct Attend : CacheAttributes {
     const Input q = c.input(0, "q", {-1, -1, -1}), positions = c.input(1, "positions", {-1, -1});
     const Input lists = c.input(2, "lists", {-1, -1, 5}), spans = c.input(3, "spans", {-1, 3});
     if (!c.ok() || !check(c)) return;
-    const int64_t heads = q.dims[1], d = q.dims[2];
-    const Input keys = c.input(4, "keys", {-1, cacheColumns(kind, d)}), values = c.input(5, "values", {keys.dims[0], cacheColumns(kind, d)});
+    const int64_t heads = q.dims[1], width = q.dims[2];
+    const Input keys = c.input(4, "keys", {-1, cacheColumns(kind, width)}), values = c.input(5, "values", {keys.dims[0], cacheColumns(kind, width)});
     const Input sinks = c.input(6, "sinks", {-1});
     if (!c.ok()) return;
     if (!c.check(lists.dims[0] == positions.dims[0] && q.dims[0] == positions.count, "queries, positions and lists are not of the same sequences"))
       return;
     if (!c.check(sinks.count == 0 || sinks.count == heads, "sinks are not one for every head")) return;
-    const AttentionCall call{kind, positions.dims[0], positions.dims[1], heads, lists.dims[1], d, scale, cap, q.as<float>(),
+    const AttentionCall call{kind, positions.dims[0], positions.dims[1], heads, lists.dims[1], width, scale, cap, q.as<float>(),
                              positions.as<int32_t>(), lists.as<List>(), spans.as<Span>(), spans.dims[0], keys.as<uint8_t>(),
                              values.as<uint8_t>(), keys.dims[0], sinks.count ? sinks.as<float>() : nullptr};
     const bool none = call.sequences == 0;
-    const std::string wrong = none ? "" : whatIsWrong(call);
+    const std::string wrong = none ? "" : faultOf(call);
     if (!c.check(wrong.empty(), wrong)) return;
     const int64_t columns = wantsPattern && !none ? patternColumns(call) : 0;
     if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return;
@@ -222,14 +222,14 @@ void attentionShape(TF_ShapeInferenceContext* context, TF_Status* status) {
 
 void registerAll(TF_Status* status) {
   const std::vector<const char*> matrix = {"format: int", "rows: int", "width: int"};
-  const auto and_ = [&](const char* more) {
+  const auto with = [&](const char* more) {
     std::vector<const char*> all = matrix;
     all.push_back(more);
     return all;
   };
-  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, and_("T: {float, half, bfloat16, uint8}"), someShape<1>}, status);
-  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, and_("zero: int"), someShape<2, 2>}, status);
-  registerOp<MatVec>({"HsMatVec", {"x: float", "w: uint8"}, {"y: float"}, and_("bytes: bool"), someShape<2, 3>}, status);
+  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, with("T: {float, half, bfloat16, uint8}"), someShape<1>}, status);
+  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, with("zero: int"), someShape<2, 2>}, status);
+  registerOp<MatVec>({"HsMatVec", {"x: float", "w: uint8"}, {"y: float"}, with("bytes: bool"), someShape<2, 3>}, status);
   registerOp<Unpack>({"HsUnpack", {"w: uint8"}, {"y: float"}, matrix, someShape<3>}, status);
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerOp<CacheRows>({"HsCacheRows", {"x: float"}, {"y: T"}, {"cache: int", "T: {float, half, uint8}"}, someShape<2>}, status);

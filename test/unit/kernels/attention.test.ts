@@ -97,7 +97,7 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   });
 
   it("for every width of heads and several query heads a KV head", () => {
-    for (const d of [16, 32, 48, 80, 96, 112, 128, 256])
+    for (const d of [1, 8, 16, 20, 32, 48, 64, 80, 96, 128, 256])
       for (const heads of [2, 4, 8, 10])
         check({ d, heads, positions: [[149]], places: [[full(150), full(150, 150)]], seed: d + heads });
   });
@@ -204,6 +204,17 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
       expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
     },
   );
+
+  it("takes heads of any width, filled up with zeros", () => {
+    for (const { name } of CACHE_KINDS)
+      for (const d of [5, 40]) {
+        const { call, question } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
+        const wide = name.startsWith("f") ? Math.ceil(d / 16) * 16 : Math.ceil(d / 32) * 32;
+        expect(call.keys.shape).toEqual([50, { f32: wide, f16: wide, q8: wide * 1.0625, q4: wide * 0.625 }[name]]);
+        const lost = { f32: 2e-6, f16: 2e-3, q8: 3e-2, q4: 0.5 }[name];
+        expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
+      }
+  });
 
   it("holds rows of zeros, and of one number", () => {
     for (const kind of ["q8", "q4"] as const)
@@ -316,7 +327,8 @@ describe.skipIf(!ready)("an attention call", () => {
     const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 3, 3], "int32");
     const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 5, 5], "int32");
     const changes: Partial<Record<keyof AttentionCall, unknown>>[] = [
-      { q: tf.zeros([2, 4, 40]) }, // no multiple of 16
+      { q: tf.zeros([2, 4, 0]) },
+      { q: tf.zeros([2, 4, 1025]) },
       { q: tf.zeros([2, 4, 32]) }, // not the cache's
       { q: tf.zeros([2, 3, 64]) }, // no multiple of the KV heads
       { q: tf.zeros([3, 4, 64]) },
@@ -355,7 +367,8 @@ describe.skipIf(!ready)("an attention call", () => {
     expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
     const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
     expect(() => attend({ ...call, ...nine })).toThrow(usage);
-    expect(() => cacheRows("q8", tf.zeros([2, 48]))).toThrow(usage);
+    expect(() => cacheRows("q8", tf.zeros([2, 0]))).toThrow(usage);
+    expect(() => cacheRows("q8", tf.zeros([2, 1025]))).toThrow(usage);
     expect(() => cacheRows("f16", tf.zeros([48]))).toThrow(usage);
   });
 

@@ -134,7 +134,7 @@ function attention(draw: Draw): Outcome {
   const kind = draw.of(CACHE_KINDS);
   const [sequences, tokens, groups, group] = [draw.whole(1, 3), draw.whole(1, 8), draw.whole(1, 3), draw.whole(1, 4)];
   const [heads, rows] = [groups * group, draw.whole(1, 200)];
-  const d = 32 * draw.whole(1, 4);
+  const d = draw.whole(1, 100);
   const [q, keys, values] = [sequences * tokens * heads, rows, rows].map((n) => draw.normals(n * d)) as [
     Float32Array,
     Float32Array,
