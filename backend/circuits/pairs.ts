@@ -16,6 +16,8 @@ export type Pair = PairInput;
 export interface TokenPair extends Answers {
   clean: number[];
   corrupt: number[];
+  /** Name of the wording that it was made by, where it says so. */
+  template?: string;
 }
 
 /** Options of reading pairs. */
@@ -82,7 +84,7 @@ function tokenPair(model: Model, pair: Pair, { prependBos }: PairOptions, label:
   const answers = answerIds(model, pair, label);
   if (clean.join() === corrupt.join())
     throw refuse("the two prompts are the same", "change what decides between the answers");
-  return { clean, corrupt, ...answers };
+  return { clean, corrupt, ...answers, ...(pair.template === undefined ? {} : { template: pair.template }) };
 }
 
 /** Ids of a prompt that is given as a text or as ids. @param label names it; errors start with it */

@@ -1,4 +1,6 @@
 import { type HeadModel, headModel } from "../common/heads/model.ts";
+import { checkpointInput } from "../exports/checkpoints/checkpoint-input.ts";
+import { type ExportInput, exportHeads, type Written } from "../exports/index.ts";
 import { intervenedModel } from "../hooks/intervened-model.ts";
 import { describeModel, loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
@@ -46,6 +48,29 @@ export async function withStudiedModel<T>(
     } finally {
       dispose();
     }
+  });
+}
+
+/** Scores or a mask in a format that may hold the model's weights, and where it goes. */
+export interface ModelExport {
+  readonly format: string;
+  readonly input: Omit<ExportInput, "checkpoint">;
+  /** File or folder to make. */
+  readonly out: string;
+  readonly params?: Readonly<Record<string, string>>;
+  readonly force?: boolean | undefined;
+}
+
+/** Loads a model and writes scores or a mask with its weights. @throws as `exportHeads` */
+export function exportWithModel(
+  context: Context,
+  options: ModelOptions,
+  { format, input, out, params = {}, force }: ModelExport,
+): Promise<Written> {
+  return withModel(context, options, async (model) => {
+    context.progress(0, 1, "writing");
+    const checkpoint = checkpointInput(model);
+    return exportHeads(format, { ...input, checkpoint }, out, params, { force, signal: context.signal });
   });
 }
 

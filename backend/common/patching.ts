@@ -1,3 +1,5 @@
+import { HeadscopeError } from "./errors.ts";
+
 /** Activations that patching takes from the clean run: of heads, or of the stream around attention and MLP. */
 export const PATCH_NODES = [
   "z", "q", "k", "v", "pattern", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_post", "mlp_out",
@@ -52,3 +54,38 @@ export const PATH_MLPS_WORDS: Readonly<Record<PathMlps, string>> = {
 export const PATCH_DIRECTIONS = ["denoise", "noise"] as const;
 /** One of `PATCH_DIRECTIONS`. */
 export type PatchDirection = (typeof PATCH_DIRECTIONS)[number];
+
+/** Neurons that are patched together unless a number is given: a share of the MLP's. */
+const GROUPS_OF_NEURONS = 32;
+/** Runs of a table of neurons on one pair, beyond which it is refused. */
+const MOST_RUNS = 20_000;
+
+/**
+ * Neurons of a group.
+ * @param group as it is asked for; default a 32nd of the MLP's neurons @param layers how many are patched
+ * @throws HeadscopeError (usage) for a group larger than the MLP, and, where every place is a run, for more places than can be run
+ */
+export function groupSize(
+  { d_mlp }: { readonly d_mlp: number },
+  {
+    group = Math.ceil(d_mlp / GROUPS_OF_NEURONS),
+    layers,
+    runEach,
+  }: { readonly group?: number | undefined; readonly layers: number; readonly runEach: boolean },
+): number {
+  if (group > d_mlp)
+    throw new HeadscopeError("usage", `a group of ${group} neurons is asked for, and an MLP has ${d_mlp}`, {
+      remedy: "give a smaller one, or patch the node by layer",
+      field: "group",
+    });
+  const runs = layers * Math.ceil(d_mlp / group);
+  if (!runEach || runs <= MOST_RUNS) return group;
+  throw new HeadscopeError(
+    "usage",
+    `groups of ${group} of ${d_mlp} neurons in ${layers} layers are ${runs} runs a pair: ${MOST_RUNS} are the most`,
+    {
+      remedy: "give larger groups or fewer layers, or the method attribution, which takes one gradient",
+      field: "group",
+    },
+  );
+}

@@ -90,7 +90,7 @@ export const CIRCUIT_LEVELS = ["edge", "node"] as const;
 export type CircuitLevel = (typeof CIRCUIT_LEVELS)[number];
 
 /** Formats in which a circuit leaves: drawings, a graph for Neuronpedia's viewer, and a mask of the heads that it does not touch. */
-export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask"] as const;
+export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask", "pruned-checkpoint"] as const;
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 

@@ -1,8 +1,7 @@
 import type { Stopped } from "../common/api/generation.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import { type HeadMask, parseMask } from "../common/heads/mask.ts";
-import { type MaskMeaning, meaningOf } from "../common/heads/meaning.ts";
-import { checkModel, headModel } from "../common/heads/model.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
+import type { MaskMeaning } from "../common/heads/meaning.ts";
 import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
 import { Random } from "../common/random.ts";
 import { PREFILLS, type Prefill } from "../common/words.ts";
@@ -15,6 +14,7 @@ import {
   type Sources,
   zeroHeads,
 } from "../hooks/interventions.ts";
+import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { forward } from "../models/forward/forward.ts";
@@ -122,14 +122,6 @@ const CAPACITY_STEP = 32;
 /** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
 export const PART = 512;
 
-/** Reads a mask for a model. @throws HeadscopeError (mismatch) for a mask of another shape */
-function maskFor(mask: HeadMask, model: Model): MaskMeaning {
-  const { digest: _, ...shape } = headModel(model);
-  const checked = parseMask(mask, "the mask");
-  checkModel(checked, shape, "the mask");
-  return meaningOf(checked);
-}
-
 /**
  * Continues a prompt with keys and values cached: all of them for full heads, sink and recent ones for streaming heads.
  * @throws HeadscopeError for options that do not exist or do not fit, a prompt that does not fit, a mask of another shape, text
@@ -148,7 +140,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
       { remedy: "shorten the prompt or ask for fewer tokens" },
     );
   }
-  const meaning = options.mask && maskFor(options.mask, model);
+  const meaning = options.mask && maskMeaning(model, options.mask);
   const windows = meaning?.streaming.length ? meaning.windows : undefined;
   const { useCache = true } = options;
   const dense = options.prefill === "dense";

@@ -213,6 +213,13 @@ class Running {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe"],
       env: { ...process.env, ...pool, ...environment },
     });
+    // Where no file descriptor is to spare there are no pipes; an "error" says the same once more.
+    if ((this.child.stdio as unknown) === undefined) {
+      this.child.on("error", () => {});
+      throw new WorkerCrash("the worker cannot be started: too many files are open", {
+        remedy: "close connections or other programs, or raise the limit (ulimit -n), then run again",
+      });
+    }
     if (priority !== undefined) lower(this.child, priority);
     this.#input = this.child.stdio[3] as Writable;
     this.#input.on("error", () => {}); // the pipe breaks when the process dies, which `close` tells

@@ -36,7 +36,7 @@ export const repeated = {
       throw new HeadscopeError("input", `row ${r} (${row.length} tokens) is not BOS r r with r of ${length} tokens`, {
         remedy:
           repeats === undefined
-            ? "give a first token and then the same tokens twice: the probe scores repeated rows, not text"
+            ? "give a first token and then the same tokens twice: the probe scores repeated rows; a text is scored by probe pattern (docs/texts.md)"
             : `say length=${repeats}, or give other rows`,
       });
     });

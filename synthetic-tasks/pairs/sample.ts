@@ -10,7 +10,7 @@ const DRAWS = 200;
 
 /** Pairs of a task, aligned on a model's tokens. */
 export interface PairSample {
-  /** As a pair file holds them: texts where the model's tokenizer gives the same ids again, ids elsewhere. */
+  /** As a pair file holds them: texts where the model's tokenizer gives the same ids again, ids elsewhere; of several kinds each by its name. */
   readonly pairs: readonly Pair[];
   /** The same in ids. */
   readonly tokens: readonly TokenPair[];
@@ -66,9 +66,11 @@ export function samplePairs(
   };
   while (drawn.length < options.count)
     for (const k of random.permutation(kinds.length).slice(0, options.count - drawn.length)) next(kinds[k]!);
+  const named = <P extends object>(pair: P, { name }: PairKind): P & { template?: string } =>
+    kinds.length > 1 ? { ...pair, template: name } : pair;
   return {
-    pairs: drawn.map(({ pair }) => pair),
-    tokens: drawn.map(({ tokens }) => tokens),
+    pairs: drawn.map(({ pair, kind }) => named(pair, kind)),
+    tokens: drawn.map(({ tokens, kind }) => named(tokens, kind)),
     kinds: drawn.map(({ kind }) => kind.name),
     unaligned,
   };

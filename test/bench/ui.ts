@@ -57,6 +57,10 @@ try {
     unit: "frames/s",
     goal: 60,
   });
+  const circuit = await circuitFrames(page);
+  for (const [name, value] of Object.entries(circuit.frames))
+    add({ name: `circuit of 200 edges, ${name}`, value, unit: "frames/s", goal: 60 });
+  times("circuit edge toggle to metric, SmolLM2, 14 tokens", circuit.toggles, 400);
   times("slowest other request while the worker computes", await whileComputing(), 50);
 } finally {
   await browser.close();
@@ -179,6 +183,74 @@ async function matrixFrames(page: Page): Promise<{ value: number }> {
     return (1000 * frames) / (performance.now() - began);
   });
   return { value };
+}
+
+/** Frames a second of the drawing of 200 edges, and the way from an edge's switch to the metric of what is left. */
+async function circuitFrames(page: Page): Promise<{ frames: Record<string, number>; toggles: number[] }> {
+  const pair = {
+    clean: "When Mary and John went to the store, John gave a drink to",
+    corrupt: "When Mary and John went to the store, Mary gave a drink to",
+    answer: " Mary",
+    wrong: " John",
+  };
+  const query = new URLSearchParams({ model: MODEL, pairs: JSON.stringify([pair]), edges: "200" });
+  await page.goto(`${server.url}circuits?${query}`);
+  await page.getByRole("region", { name: "Roles", exact: true }).getByRole("table").waitFor({ timeout: 180_000 });
+  await page.getByRole("region", { name: "The drawing" }).scrollIntoViewIfNeeded();
+  await page.waitForTimeout(1_000);
+  const frames = await page.evaluate(async () => {
+    const view = document.querySelector<HTMLElement>('[aria-label="The drawing"]')!;
+    const slider = [...document.querySelectorAll<HTMLInputElement>("input[type=range]")].find(({ labels }) =>
+      labels?.[0]?.textContent?.includes("Edges"),
+    )!;
+    const nodes = [...view.querySelectorAll<SVGElement>("[data-node]")];
+    const steps: Record<string, (frame: number) => void> = {
+      "pointing from node to node": (frame) => {
+        nodes[frame % nodes.length]!.dispatchEvent(new PointerEvent("pointerleave"));
+        nodes[(frame + 1) % nodes.length]!.dispatchEvent(new PointerEvent("pointerenter"));
+      },
+      "moving the drawing": (frame) => view.scrollTo(0, 8 * Math.abs((frame % 80) - 40)),
+      "dragging the slider": (frame) => {
+        slider.value = String(200 - Math.abs((frame % 60) - 30));
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+      },
+    };
+    const found: Record<string, number> = {};
+    for (const [name, step] of Object.entries(steps)) {
+      const count = 120;
+      const began = performance.now();
+      for (let frame = 0; frame < count; frame++) {
+        step(frame);
+        await new Promise((done) => requestAnimationFrame(done));
+      }
+      found[name] = (1000 * count) / (performance.now() - began);
+    }
+    slider.dispatchEvent(new Event("change", { bubbles: true }));
+    return found;
+  });
+  await page.goto(`${server.url}circuits?${query}&circuit-node=logits`);
+  await page.locator("[data-figure=metric]").waitFor({ timeout: 180_000 });
+  await page.getByRole("region", { name: "Roles", exact: true }).getByRole("table").waitFor({ timeout: 180_000 });
+  const toggles: number[] = [];
+  for (let i = 0; i < REPEATS; i++) {
+    toggles.push(
+      await page.evaluate(async (index) => {
+        const figure = (): string | undefined =>
+          document.querySelector(".outer:not(.stale) [data-figure=edges]")?.textContent ?? undefined;
+        const edges = document.querySelectorAll<HTMLElement>('ul[aria-label^="Edges of"] button');
+        const [before, began] = [figure(), performance.now()];
+        edges[index % edges.length]!.click();
+        while (figure() === undefined || figure() === before) {
+          await new Promise((done) => requestAnimationFrame(done));
+          if (performance.now() - began > 20_000) throw new Error("no metric came");
+        }
+        await new Promise((done) => setTimeout(done)); // after the frame is painted
+        return performance.now() - began;
+      }, i),
+    );
+    await page.waitForTimeout(600);
+  }
+  return { frames, toggles };
 }
 
 /** Answers of the API while the worker reads a prompt of 2,000 tokens. */

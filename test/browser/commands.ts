@@ -24,12 +24,13 @@ export async function inTerminal<T>(line: string, home: string): Promise<T> {
   return run.json() as T;
 }
 
-/** Runs lines joined by &&, which write files and run headscope. @returns the last one's answer */
+/** Runs lines joined by &&, which write files (printf, echo) and run headscope. @returns the last one's answer */
 export async function linesInTerminal<T>(lines: string, home: string): Promise<T> {
   let answer: unknown;
-  for (const line of lines.split(/ && (?=printf |npx )/)) {
-    const [program, , content, , file] = shellWords(line);
-    if (program === "printf") await writeFile(join(home, file!), content!);
+  for (const line of lines.split(/ && (?=printf |echo |npx )/)) {
+    const [program, ...words] = shellWords(line);
+    // printf '%s' CONTENT > FILE, or echo CONTENT > FILE.
+    if (program !== "npx") await writeFile(join(home, words.at(-1)!), words.at(-3)!);
     else answer = await inTerminal(line, home);
   }
   return answer as T;

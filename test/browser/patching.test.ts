@@ -5,6 +5,8 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AttributeResponse } from "../../backend/common/api/attribution.ts";
 import type { AblateEachResponse, PatchPlacesResponse, PatchResponse } from "../../backend/common/api/patching.ts";
+import type { HeadRolesResult } from "../../backend/common/api/roles.ts";
+import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
 import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
 import { buildAll } from "../helpers/cli.ts";
 import { Held } from "../helpers/processes/held.ts";
@@ -69,6 +71,21 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
         expect(number(cells[0]!.replace(",", ""))).toBe(rank);
         expect(number(cells[1]!)).toBeCloseTo(answer - wrong, 1);
       }
+
+      const roles = await line<HeadRolesResult>("Where the last token looks");
+      for (const { head, roles: found } of roles.heads) {
+        const said = await page.locator(`[data-looks="${head}"] .roles > span`).allTextContents();
+        expect(said.map((words) => words.split(":")[0])).toEqual(found.map(({ role }) => role));
+      }
+      const patterns = await readSafetensors(join(home, "patterns.safetensors"));
+      const { shape, data } = patterns.tensors.get("blocks.1.attn.hook_pattern")!;
+      const [, , , keys] = shape as [number, number, number, number];
+      const last = data.subarray((2 * keys - 1) * keys, 2 * keys * keys) as Float32Array;
+      const titles = await page
+        .locator('[data-looks="1.1"] td.weight')
+        .evaluateAll((cells) => cells.map((each) => each.getAttribute("title")!));
+      expect(titles).toHaveLength(keys);
+      for (const [p, title] of titles.entries()) expect(number(title.split(": ").at(-1)!)).toBeCloseTo(last[p]!, 2);
 
       const together = await line<PatchPlacesResponse>("Several places at once");
       expect(together.places).toEqual(["z:0.0", "z:1.1"]);
@@ -172,8 +189,9 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
       const [{ clean, answer, wrong }] = JSON.parse(pairs!) as [{ clean: number[]; answer: number; wrong: number }];
       expect(address().get("text")).toBe([...clean, answer].join(" "));
       expect(address().get("token")).toMatch(new RegExp(`^${clean.length}\\.`));
-      expect(address().get("against")).toBe(String(wrong));
+      expect(address().get("wrong")).toBe(String(wrong));
       expect(address().get("heads")).toBe("1.1");
+      expect(address().get("pair-metric")).toBe("probability-diff");
       const links = page.getByRole("navigation", { name: "This question on other pages" });
       await links.getByRole("link", { name: "Attention", exact: true }).click();
       await page.getByRole("heading", { level: 1, name: "Attention" }).waitFor();

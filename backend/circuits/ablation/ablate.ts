@@ -233,20 +233,26 @@ function checkInput(
   }
 }
 
-function checkContrast({ config }: Model, tokens: AblationInput["tokens"], { position, wrong }: TokenContrast): void {
+function checkContrast(
+  { config }: Model,
+  tokens: AblationInput["tokens"],
+  { position, answer, wrong }: TokenContrast,
+): void {
   const [row, ...others] = tokens;
   if (others.length > 0)
     throw new HeadscopeError("usage", "a contrast is of a single row", { remedy: "give one row, or leave it out" });
-  if (!(Number.isInteger(position) && position >= 1 && position < row!.length))
+  const last = row!.length - (answer === undefined ? 1 : 0);
+  if (!(Number.isInteger(position) && position >= 1 && position <= last))
     throw new HeadscopeError("usage", `no token at position ${position} is foretold in ${row!.length} tokens`, {
-      remedy: `choose a position from 1 to ${row!.length - 1}`,
+      remedy: `choose a position from 1 to ${last}`,
     });
-  if (!(Number.isInteger(wrong) && wrong >= 0 && wrong < config.d_vocab))
-    throw new HeadscopeError("usage", `the wrong token's id ${wrong} is outside the vocabulary`, {
-      remedy: `ids go from 0 to ${config.d_vocab - 1}`,
-    });
-  if (row![position] === wrong)
-    throw new HeadscopeError("usage", `token ${wrong} stands at position ${position} itself: it is no wrong answer`, {
+  for (const id of answer === undefined ? [wrong] : [answer, wrong])
+    if (!(Number.isInteger(id) && id >= 0 && id < config.d_vocab))
+      throw new HeadscopeError("usage", `the token's id ${id} is outside the vocabulary`, {
+        remedy: `ids go from 0 to ${config.d_vocab - 1}`,
+      });
+  if ((answer ?? row![position]) === wrong)
+    throw new HeadscopeError("usage", `token ${wrong} is the answer at position ${position} itself`, {
       remedy: "choose another wrong token",
     });
 }
@@ -270,17 +276,17 @@ function checkPart({ tokens, over, position, contrast, metric }: AblateOptions):
       "give a contrast: the answer's position and the wrong token",
       "contrast",
     );
-  const held = over === "answer" ? contrast!.position : position;
-  if (HELD_PARTS.includes(over) && held === undefined)
+  if (over === "answer") return [[contrast!.position]];
+  if (HELD_PARTS.includes(over) && position === undefined)
     refuse(`${over} is about a held token, and none is held`, "give its position, from 1 on", "position");
   const found = tokens.map((row, r) => {
-    if (held !== undefined && held >= row.length)
+    if (position !== undefined && position >= row.length)
       throw new HeadscopeError(
         "input",
-        `${tokens.length > 1 ? `row ${r}` : "the text"} has ${row.length} tokens, none at position ${held}`,
+        `${tokens.length > 1 ? `row ${r}` : "the text"} has ${row.length} tokens, none at position ${position}`,
         { remedy: `choose a position from 1 to ${row.length - 1}` },
       );
-    return partPositions(over, row, held);
+    return partPositions(over, row, position);
   });
   if (found.flat().length > 0) return found;
   throw new HeadscopeError("input", "no token is repeated: none follows the same token as it did before", {
@@ -295,8 +301,11 @@ function partEffect(
   { over, metric = "logit-diff" }: AblateOptions,
   metrics: Ablation["metrics"],
 ): PartEffect {
-  const [clean, ablated, ...draws] = losses.map(({ nll }) => meanLossAt(nll, positions));
-  const values = over === "answer" ? metrics![metric] : { clean: clean!, ablated: ablated!, draws };
+  const means = (): RunValues => {
+    const [clean, ablated, ...draws] = losses.map(({ nll }) => meanLossAt(nll, positions));
+    return { clean: clean!, ablated: ablated!, draws };
+  };
+  const values = over === "answer" ? metrics![metric] : means();
   return {
     over: over!,
     ...(over === "answer" ? { metric } : {}),
@@ -314,8 +323,8 @@ function contrastMetrics(
   sets: number,
   { tokens, contrast }: AblateOptions,
 ): NonNullable<Ablation["metrics"]> {
-  const { position, wrong } = contrast!;
-  const pair = { answer: tokens[0]![position]!, wrong };
+  const { position, answer = tokens[0]![position]!, wrong } = contrast!;
+  const pair = { answer, wrong };
   const logits = tf.tidy(() => streamLogits(model, runs.contrastStreams(sets)));
   const cleanLogits = tf.slice(logits, [0, 0], [1, model.config.d_vocab]);
   try {

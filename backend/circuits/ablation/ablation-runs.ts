@@ -21,10 +21,12 @@ export interface CleanRun {
   readonly nll: readonly (readonly number[])[];
 }
 
-/** A token of a row, and another in its place. */
+/** A token of a row, or the next one behind it, and another in its place. */
 export interface TokenContrast {
-  /** Of the token, from 1 on: it is foretold at the position before. */
+  /** Of the token, from 1 on: it is foretold at the position before. The row's length with `answer`: it is foretold at the end. */
   readonly position: number;
+  /** Id of the token. Default the one that stands there. */
+  readonly answer?: number | undefined;
   /** Id of the other token. */
   readonly wrong: number;
 }

@@ -80,6 +80,7 @@ interface Evaluation {
  * share of its edges without which it loses 0.01 of faithfulness or more. random: faithfulness of random circuits with as many edges
  * into every layer. stability: overlap with the circuits of its size that its method finds on resamples of the pairs; null of one
  * pair, of circuits found by nodes, and of exact scores and acdc, which take a run an edge. others: faithfulness on other pairs.
+ * templates: faithfulness on the pairs of each template, where the pairs name several.
  * @throws HeadscopeError as `runCircuit`, and (input) for pairs whose two sides have the same metric
  * @see Wang et al. 2023, Interpretability in the Wild, section 4; Shi et al. 2024 for tests against random circuits
  */
@@ -145,7 +146,8 @@ async function ownRuns(
   );
   const measured = metrics.map((values) => session.whole.map((pair, p): Measured => ({ ...pair, metric: values[p]! })));
   const of = (group: keyof typeof groups) => groups[group].map((each) => measured[circuits.indexOf(each)]!);
-  const faithfulness = interval(of("circuit")[0]!, faithfulnessOf, resampled);
+  const [onPairs] = of("circuit");
+  const faithfulness = interval(onPairs!, faithfulnessOf, resampled);
   const losses = of("without").map((pairs) => faithfulness.value - faithfulnessOf(pairs));
   const curve = of("beginnings").map((pairs, i) => ({
     edges: sizes[i]!,
@@ -154,6 +156,7 @@ async function ownRuns(
   }));
   return {
     faithfulness,
+    ...byTemplate(onPairs!, options),
     completeness: interval(of("rest")[0]!, (pairs) => 1 - faithfulnessOf(pairs), resampled),
     minimality: {
       tried: tried.length,
@@ -164,6 +167,24 @@ async function ownRuns(
     curve,
     ...curveAreas(curve),
   };
+}
+
+/** Faithfulness on the pairs of each template; nothing where the pairs name no two. */
+function byTemplate(
+  measured: readonly Measured[],
+  { pairs, resamples = 200, seed = 0 }: EvaluateCircuitOptions,
+): Pick<CircuitEvaluation, "templates"> {
+  const groups = new Map<string, Measured[]>();
+  for (const [p, each] of measured.entries()) {
+    const { template } = pairs[p]!;
+    if (template !== undefined) groups.set(template, [...(groups.get(template) ?? []), each]);
+  }
+  if (groups.size < 2) return {};
+  const figure = (own: readonly Measured[]) => ({
+    pairs: own.length,
+    ...interval(own, faithfulnessOf, resamplesOf(own.length, resamples, new Random(seed, STREAMS.pairs))),
+  });
+  return { templates: Object.fromEntries([...groups].map(([template, own]) => [template, figure(own)])) };
 }
 
 /** Ratio of the means over the pairs. @throws HeadscopeError (input) where the two sides do not differ */

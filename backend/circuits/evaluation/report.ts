@@ -2,6 +2,7 @@ import type { CircuitEvaluation } from "../../common/api/circuits.ts";
 import type { Figure } from "../../common/figures/figure.ts";
 import type { Claim, Report } from "../../common/figures/report.ts";
 import { counted } from "../../common/text.ts";
+import { weakestTemplate } from "./verdicts.ts";
 
 /** An evaluation as a report: its verdicts as claims, and figures of its curve and of what each edge is worth. @param command that made it */
 export function evaluationReport(
@@ -48,6 +49,8 @@ function measuredBy(name: string, evaluation: CircuitEvaluation): Claim["measure
   const shown = ({ value, low, high }: CircuitEvaluation["faithfulness"]) => ({ value, low, high });
   if (name === "complete") return shown(completeness);
   if (name === "minimal") return { needed: minimality.needed, tried: minimality.tried };
+  const worst = weakestTemplate(evaluation);
+  if (name === "robust" && worst) return shown(worst);
   if (name === "stable" && stability) return shown(stability);
   if (name === "chosen") return { ...shown(faithfulness), "best of the random ones": Math.max(...random.faithfulness) };
   return shown(others[name.replace(/^faithful on /, "")] ?? faithfulness);

@@ -2,7 +2,7 @@ import type { CircuitEvaluation, Interval } from "../../common/api/circuits.ts";
 
 type Measured = Pick<
   CircuitEvaluation,
-  "faithfulness" | "completeness" | "minimality" | "random" | "stability" | "others"
+  "faithfulness" | "completeness" | "minimality" | "random" | "stability" | "others" | "templates"
 >;
 type Verdict = CircuitEvaluation["verdicts"][number];
 
@@ -13,7 +13,9 @@ const LIMITS = { faithful: 0.8, complete: 0.8, minimal: 0.9, stable: 0.5 };
  * Verdicts on a circuit: a claim holds where the whole interval is beyond its limit, does not hold where none of it is, and is
  * undecided between, or without an interval, which takes two pairs.
  */
-export function verdictsOf({ faithfulness, completeness, minimality, random, stability, others }: Measured): Verdict[] {
+export function verdictsOf(measured: Measured): Verdict[] {
+  const { faithfulness, completeness, minimality, random, stability, others } = measured;
+  const worst = weakestTemplate(measured);
   const best = Math.max(...random.faithfulness);
   return [
     verdict("faithful", "Alone the circuit keeps the answer", faithfulness, LIMITS.faithful),
@@ -32,23 +34,44 @@ export function verdictsOf({ faithfulness, completeness, minimality, random, sta
     ...(stability
       ? [verdict("stable", "Its method finds it again on resamples of the pairs", stability, LIMITS.stable)]
       : []),
+    ...(worst
+      ? [
+          {
+            ...verdict("robust", "It keeps the answer in every wording", worst, LIMITS.faithful),
+            check: `at least ${shown(LIMITS.faithful)} on the template where it keeps least, with all its interval`,
+            why: `${whyOf(worst)}, of ${worst.template}`,
+          },
+        ]
+      : []),
     ...Object.entries(others).map(([name, measured]) =>
       verdict(`faithful on ${name}`, `It keeps the answer of the pairs of ${name}`, measured, LIMITS.faithful),
     ),
   ];
 }
 
-function verdict(name: string, statement: string, { value, low, high }: Interval, limit: number): Verdict {
-  const shown = (x: number): string => x.toFixed(2);
-  const word =
-    low === null || high === null ? "undecided" : low >= limit ? "holds" : high < limit ? "does not hold" : "undecided";
+/** The template on whose pairs a circuit keeps least, with the interval there; undefined where there are no several. */
+export function weakestTemplate({ templates }: Pick<CircuitEvaluation, "templates">) {
+  const all = Object.entries(templates ?? {}).map(([template, measured]) => ({ template, ...measured }));
+  return all.toSorted((a, b) => a.value - b.value)[0];
+}
+
+const shown = (x: number): string => x.toFixed(2);
+
+function whyOf({ value, low, high }: Interval): string {
   const within =
     low === null || high === null ? "one pair, so no interval" : `95 % between ${shown(low)} and ${shown(high)}`;
+  return `${shown(value)}, ${within}`;
+}
+
+function verdict(name: string, statement: string, measured: Interval, limit: number): Verdict {
+  const { low, high } = measured;
+  const word =
+    low === null || high === null ? "undecided" : low >= limit ? "holds" : high < limit ? "does not hold" : "undecided";
   return {
     name,
     statement,
     check: `at least ${shown(limit)}, with all its interval`,
     verdict: word,
-    why: `${shown(value)}, ${within}`,
+    why: whyOf(measured),
   };
 }

@@ -1,7 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { PatchGrid, PatchGroups, PatchNode, PatchPlace } from "../../common/patching.ts";
-import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHookNames, isPattern } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -30,41 +29,6 @@ export function headAxis(node: PatchNode): number | undefined {
 /** The axis of a node's positions, of patterns that of the queries. */
 export function positionAxis(node: PatchNode): number {
   return isPattern(NODES[node].hook) ? 2 : 1;
-}
-
-/** Neurons that are patched together unless a number is given: a share of the MLP's. */
-const GROUPS_OF_NEURONS = 32;
-/** Runs of a table of neurons on one pair, beyond which it is refused. */
-const MOST_RUNS = 20_000;
-
-/**
- * Neurons of a group.
- * @param group as it is asked for; default a 32nd of the MLP's neurons @param layers how many are patched
- * @throws HeadscopeError (usage) for a group larger than the MLP, and, where every place is a run, for more places than can be run
- */
-export function groupSize(
-  { d_mlp }: Pick<ModelConfig, "d_mlp">,
-  {
-    group = Math.ceil(d_mlp / GROUPS_OF_NEURONS),
-    layers,
-    runEach,
-  }: { group?: number | undefined; layers: number; runEach: boolean },
-): number {
-  if (group > d_mlp)
-    throw new HeadscopeError("usage", `a group of ${group} neurons is asked for, and an MLP has ${d_mlp}`, {
-      remedy: "give a smaller one, or patch the node by layer",
-      field: "group",
-    });
-  const runs = layers * Math.ceil(d_mlp / group);
-  if (!runEach || runs <= MOST_RUNS) return group;
-  throw new HeadscopeError(
-    "usage",
-    `groups of ${group} of ${d_mlp} neurons in ${layers} layers are ${runs} runs a pair: ${MOST_RUNS} are the most`,
-    {
-      remedy: "give larger groups or fewer layers, or the method attribution, which takes one gradient",
-      field: "group",
-    },
-  );
 }
 
 /** The axes of an activation along which one place is patched at a time, the outer one of the table first; none where the whole is. */

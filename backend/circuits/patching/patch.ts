@@ -12,6 +12,7 @@ import {
   YES_OR_NO,
 } from "../../common/options.ts";
 import {
+  groupSize,
   PATCH_DIRECTIONS,
   PATCH_GRIDS,
   PATCH_GROUPS,
@@ -31,7 +32,7 @@ import { checkLayer } from "../../models/transformer/hook-points.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import type { Interrupts } from "../batches.ts";
 import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
-import { checkNode, groupSize, placeAxes } from "./nodes.ts";
+import { checkNode, placeAxes } from "./nodes.ts";
 import { overPairs, type PairMeans, type PairMeasures, type Sides } from "./sides.ts";
 import { checkTable, estimateTable, patchTable } from "./tables.ts";
 

@@ -26,6 +26,7 @@ interface AblateCommandOptions extends ModelOptions, TokenOptions {
   over?: TextPart;
   position?: number;
   wrong?: string;
+  answer?: string;
   window?: number;
   interventions?: string;
   method: AblationMethod;
@@ -37,11 +38,12 @@ interface AblateCommandOptions extends ModelOptions, TokenOptions {
 
 /** Ablates heads beside as many others of the same layers, or each part in turn, or applies the interventions of a file. */
 export async function ablateHeads(context: Context, options: AblateCommandOptions): Promise<void> {
-  const { each, pairFile, metric, window, over, position, wrong } = options;
+  const { each, pairFile, metric, window, over, position, wrong, answer } = options;
   if (over === undefined && [each, pairFile, metric, window].some((option) => option !== undefined))
     return ablateEachCommand(context, options);
-  if (over === undefined && (position !== undefined || wrong !== undefined))
-    throw new HeadscopeError("usage", `--${wrong === undefined ? "position" : "wrong"} is for --over`, {
+  const held = Object.entries({ position, wrong, answer }).find(([, value]) => value !== undefined)?.[0];
+  if (over === undefined && held !== undefined)
+    throw new HeadscopeError("usage", `--${held} is for --over`, {
       remedy: "say what the verdict is over, such as --over token, or leave it out",
     });
   if (over !== undefined && (each ?? pairFile ?? window ?? options.interventions) !== undefined)
@@ -85,22 +87,28 @@ export async function ablateHeads(context: Context, options: AblateCommandOption
 function heldToken(
   model: Model,
   tokens: readonly (readonly number[])[],
-  { over, position, wrong }: AblateCommandOptions,
+  { over, position, wrong, answer }: AblateCommandOptions,
 ): Pick<AblateOptions, "position" | "contrast"> {
   if (over !== "answer") {
-    if (wrong === undefined) return { position };
-    throw new HeadscopeError("usage", `--wrong and --over ${over} cannot go together`, {
-      remedy: "leave it out, or say --over answer",
-    });
+    if ((wrong ?? answer) === undefined) return { position };
+    throw new HeadscopeError(
+      "usage",
+      `--${wrong === undefined ? "answer" : "wrong"} and --over ${over} cannot go together`,
+      {
+        remedy: "leave it out, or say --over answer",
+      },
+    );
   }
   if (position === undefined || wrong === undefined)
     throw new HeadscopeError("usage", `--${wrong === undefined ? "wrong" : "position"} is missing`, {
       remedy: "--over answer holds the token at --position against the token --wrong",
     });
-  const answer = tokens[0]?.[position];
+  const right = answer === undefined ? tokens[0]?.[position] : tokenOf(answer);
   // What is wrong with the position is said with the lengths of the rows.
-  if (answer === undefined) return { contrast: { position, wrong: 0 } };
-  return { contrast: { position, wrong: tokensIn(answerIds(model, { answer, wrong: tokenOf(wrong) }, "").wrong)[0]! } };
+  if (right === undefined) return { contrast: { position, wrong: 0 } };
+  const ids = answerIds(model, { answer: right, wrong: tokenOf(wrong) }, "");
+  const own = answer === undefined ? {} : { answer: tokensIn(ids.answer)[0]! };
+  return { contrast: { position, ...own, wrong: tokensIn(ids.wrong)[0]! } };
 }
 
 /** Prints the effect of the interventions of a file. */

@@ -45,6 +45,7 @@ export function register(program: Command, runs: Runs): void {
     )
     .option("--position <n>", "position of the token that --over is about, from 1 on", integerParser("--position", 1))
     .option("--wrong <id>", "with --over answer: the wrong token in its place, an id or a text of one token")
+    .option("--answer <id>", "with --over answer: the token there (default: the one that stands there)")
     .option("--metric <metric>", `with --each or --over answer: ${METRICS.join(", ")}`, wordParser("--metric", METRICS))
     .option("--window <n>", "with --each source: layers that hide a token together, odd", integerParser("--window", 1))
     .option("--controls <n>", "draws of other heads; 0 leaves the control out", integerParser("--controls", 0), 5);

@@ -12,7 +12,10 @@ import {
   graphmlText,
   neuronpediaGraph,
 } from "../../common/circuit-files/index.ts";
+import { headsOutside } from "../../common/circuit-files/nodes.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { formatHead } from "../../common/heads/head.ts";
+import { counted } from "../../common/text.ts";
 import type { CircuitExport } from "../../common/words.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { formatJson, readJson } from "../../json.ts";
@@ -21,7 +24,7 @@ import { createReport, writeReport } from "../../reports/report.ts";
 import type { Context } from "../context.ts";
 import { readPairFile } from "../inputs/case-files.ts";
 import { promptOf } from "../inputs/graph-prompt.ts";
-import { withStudiedModel } from "../model.ts";
+import { exportWithModel, withStudiedModel } from "../model.ts";
 import { comparedText, evaluationText, prunedText } from "../text/circuit-evaluation.ts";
 import type { CircuitPairOptions } from "./circuit.run.ts";
 
@@ -114,22 +117,24 @@ export async function evaluateCommand(context: Context, options: CircuitEvaluate
 const OPTIONS_OF: Partial<Record<CircuitExport, readonly (keyof CircuitExportOptions)[]>> = {
   neuronpedia: ["model", "pairFile"],
   mask: ["outside", "sink", "recent"],
+  "pruned-checkpoint": ["model", "force"],
 };
+/** All of these. */
+const OPTIONS = [...new Set(Object.values(OPTIONS_OF).flat())];
 
 /** Options of `headscope circuit export`. */
 export interface CircuitExportOptions extends Partial<CircuitPairOptions>, Omit<CircuitMaskOptions, "source"> {
   circuit: string;
   edges?: number;
   out: string;
+  force?: boolean;
 }
 
 /** Writes a circuit in another format. */
 export async function exportCommand(context: Context, options: CircuitExportOptions, name: string): Promise<void> {
   const format = name as CircuitExport; // the command line lets no other through
   const { circuit: file, edges, out } = options;
-  const foreign = (["model", "pairFile", "outside", "sink", "recent"] as const).find(
-    (option) => options[option] !== undefined && !OPTIONS_OF[format]?.includes(option),
-  );
+  const foreign = OPTIONS.find((option) => options[option] !== undefined && !OPTIONS_OF[format]?.includes(option));
   if (foreign)
     throw new HeadscopeError(
       "usage",
@@ -138,17 +143,40 @@ export async function exportCommand(context: Context, options: CircuitExportOpti
         remedy: `leave it out: ${format} takes ${OPTIONS_OF[format] ? "other options" : "the circuit alone"}`,
       },
     );
-  await refuseFolder(out);
+  if (format !== "pruned-checkpoint") await refuseFolder(out);
   const whole = parseScoredCircuit(await readJson(file, "circuit file"), file);
   const circuit = { ...whole, edges: whole.edges.slice(0, edges) };
+  if (format === "pruned-checkpoint") return exportCheckpoint(context, options, circuit);
   await writeFileAtomic(out, await contentOf(context, { options, format, circuit }));
   const result = { path: out, format, edges: circuit.edges.length };
   await context.print(result, () => `${circuit.edges.length} edges written to ${out} as ${format}.`);
 }
 
+/** Writes the model without the heads that the circuit does not touch; its MLPs stay. */
+async function exportCheckpoint(context: Context, options: CircuitExportOptions, circuit: Circuit): Promise<void> {
+  const { circuit: file, out, force } = options;
+  const mask = circuitMask(circuit, { source: { circuit: file } });
+  const format = "pruned-checkpoint";
+  const { ref: own, ...shape } = circuit.model!; // without it there is no mask
+  const ref = options.model ?? own;
+  const ablated = headsOutside(circuit.edges, shape).map(formatHead);
+  const written = await exportWithModel(context, { model: ref }, { format, input: { mask }, out, force });
+  const result = { format, edges: circuit.edges.length, ablated, ...written };
+  await context.print(
+    result,
+    () =>
+      `${ref} without the ${counted(ablated.length, "head")} that ${counted(circuit.edges.length, "edge")} do not touch is written to ${written.path}: ${written.files.join(", ")}.`,
+  );
+}
+
+/** The content of a circuit's file in another format. */
 async function contentOf(
   context: Context,
-  { options, format, circuit }: { options: CircuitExportOptions; format: CircuitExport; circuit: Circuit },
+  {
+    options,
+    format,
+    circuit,
+  }: { options: CircuitExportOptions; format: Exclude<CircuitExport, "pruned-checkpoint">; circuit: Circuit },
 ): Promise<string> {
   const { edges, model, names, groups } = circuit;
   const { outside, sink, recent } = options;

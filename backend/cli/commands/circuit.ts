@@ -116,7 +116,10 @@ export function register(program: Command, runs: Runs): void {
     )
     .requiredOption("--circuit <file>", "what circuit find wrote")
     .option("--edges <n>", "only the first so many of its edges", integerParser("--edges", 1))
-    .option("--model <ref>", "of neuronpedia: the model, which the prompt is run in")
+    .option(
+      "--model <ref>",
+      "of neuronpedia: the model, which the prompt is run in; of pruned-checkpoint: the one that is written (default: that of the circuit)",
+    )
     .option("--pair-file <file>", "of neuronpedia: the pairs, over whose first clean prompt the graph is shown")
     .option(
       "--outside <what>",
@@ -129,7 +132,11 @@ export function register(program: Command, runs: Runs): void {
       `of a streaming mask: latest tokens (default: ${DEFAULT_RECENT})`,
       integerParser("--recent", 1),
     )
-    .requiredOption("--out <file>", "file to write");
+    .option("--force", "of pruned-checkpoint: replace a folder that an earlier export wrote")
+    .requiredOption(
+      "--out <path>",
+      "file to write, of pruned-checkpoint a folder: the model without the heads outside",
+    );
   runs(exported, async () => (await import("./circuit-work.run.ts")).exportCommand);
 }
 

@@ -4,12 +4,11 @@ import { type HeadMask, maskFromHeads } from "../../common/heads/mask.ts";
 import { checkModel } from "../../common/heads/model.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
 import type { WeightType } from "../../common/words.ts";
-import { checkpointInput } from "../../exports/checkpoints/checkpoint-input.ts";
 import { exporters, exportHeads, leftOut } from "../../exports/index.ts";
 import { readMask, readScores } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Context } from "../context.ts";
-import { headModelOf, withModel } from "../model.ts";
+import { exportWithModel, headModelOf } from "../model.ts";
 
 interface ExportCommandOptions {
   scores?: string;
@@ -34,20 +33,18 @@ export async function exportDocument(context: Context, options: ExportCommandOpt
   if (options.heads !== undefined) mask = await maskOfHeads(options.heads, options.model);
   else if (options.model !== undefined) await checkModelOf(options, { scores, mask });
   const written = await (exporter.needsCheckpoint && options.model !== undefined
-    ? withCheckpoint(options.model)
+    ? exportWithModel(
+        context,
+        { model: options.model, weights: options.weights },
+        {
+          ...{ format, input: { scores, mask }, params: parameters },
+          ...{ out: options.out, force: options.force },
+        },
+      )
     : exportHeads(format, { scores, mask }, options.out, parameters, {
         force: options.force,
         signal: context.signal,
       }));
-
-  async function withCheckpoint(model: string) {
-    return withModel(context, { model, weights: options.weights }, async (loaded) => {
-      context.progress(0, 1, "writing");
-      const checkpoint = checkpointInput(loaded);
-      const input = { scores, mask, checkpoint };
-      return exportHeads(format, input, options.out, parameters, { force: options.force, signal: context.signal });
-    });
-  }
 
   const half = mask && leftOut(format, mask);
   const place =

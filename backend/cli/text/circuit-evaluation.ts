@@ -44,9 +44,16 @@ export function evaluationText(evaluation: CircuitEvaluation, out?: string): str
       verdicts.map(({ statement, verdict, why }) => [statement, verdict, why]),
       "  ",
     ),
+    ...templatesText(evaluation),
     `  CPR ${cpr === null ? "-" : number(cpr)}, CMD ${cmd === null ? "-" : number(cmd)}`,
     ...notes.map((note) => dim(`  ${note}`)),
     "",
     out === undefined ? "Write the report with --out FOLDER." : `Written to ${join(out, REPORT_HTML)}.`,
   ].join("\n");
+}
+
+/** Faithfulness by template, a line where the pairs name several. */
+function templatesText({ templates = {} }: CircuitEvaluation): string[] {
+  const all = Object.entries(templates).map(([name, { value, pairs }]) => `${name} ${percent(value)} (${pairs})`);
+  return all.length === 0 ? [] : [`  by template: ${all.join(", ")}`];
 }

@@ -1,5 +1,5 @@
 import type { PairSample } from "../../../synthetic-tasks/pairs/index.ts";
-import type { PairAnswers } from "../../circuits/pair-answers.ts";
+import type { AnswerMeans, MaskedAnswers, PairAnswers } from "../../circuits/pair-answers.ts";
 import type { Pair } from "../../circuits/pairs.ts";
 import { counted, signed } from "../../common/text.ts";
 import type { Tokenizer } from "../../models/tokenizers/tokenizer.ts";
@@ -41,4 +41,46 @@ export function pairsText(sample: PairSample, answers: PairAnswers, { name, out,
     "",
     out === undefined ? "Keep them with --out FILE." : `Written to ${out}.`,
   ].join("\n");
+}
+
+/** A model's answers for people, beside those under a mask and under random masks of as many heads. */
+export function answersText(
+  answers: PairAnswers,
+  masked: (MaskedAnswers & { readonly file: string }) | undefined,
+): string {
+  const row = (name: string, each: readonly AnswerMeans[]): string[] => [
+    name,
+    ...(["right", "first"] as const).map((field) =>
+      range(
+        each.map((means) => means[field]),
+        percent,
+      ),
+    ),
+    ...(["clean", "corrupt"] as const).map((field) =>
+      range(
+        each.map((means) => means[field]),
+        number,
+      ),
+    ),
+  ];
+  const { full, kvHeads, ablated, heads } = masked?.heads ?? { full: 0, kvHeads: 0, ablated: 0, heads: 0 };
+  const rows = [row("all heads", [answers])];
+  if (masked) rows.push(row(masked.file, [masked]));
+  if (masked && masked.controls.length > 0)
+    rows.push(row(`${counted(masked.controls.length, "random mask")}`, masked.controls));
+  return [
+    `${counted(answers.perPair.length, "pair")}: share whose clean prompt prefers the answer, share where it is the likeliest token, logit difference`,
+    table(["", ...["right", "likeliest", "clean", "corrupt"].map(right)], rows, "  "),
+    ...(masked
+      ? [
+          `  ${masked.file}: ${full} of ${counted(kvHeads, "KV head")} keep everything, ${ablated} of ${counted(heads, "head")} write 0`,
+        ]
+      : []),
+  ].join("\n");
+}
+
+/** The lowest and the highest of some values. */
+function range(values: readonly number[], show: (value: number) => string): string {
+  const [low, high] = [show(Math.min(...values)), show(Math.max(...values))];
+  return low === high ? low : `${low} to ${high}`;
 }

@@ -180,6 +180,10 @@ export const circuitEvaluation = z.object({
   cmd: z.number().nullable(),
   stability: interval.nullable().describe("overlap (Jaccard) with circuits found on resamples of the pairs"),
   others: z.record(z.string(), interval.extend({ pairs: z.int() })).describe("faithfulness on other pairs, by name"),
+  templates: z
+    .record(z.string(), interval.extend({ pairs: z.int() }))
+    .optional()
+    .describe("faithfulness on the pairs of each template, where the pairs name several"),
   verdicts: z.array(
     z.object({
       name: z.string(),

@@ -59,7 +59,11 @@ function ablationFields(bounds: Bounds) {
     seed: seedSchema.optional(),
     topTokens,
     contrast: z
-      .strictObject({ position: z.int().min(1), wrong: z.int().min(0) })
+      .strictObject({
+        position: z.int().min(1).describe("of the token; the number of tokens with `answer`: what comes next"),
+        answer: z.int().min(0).optional().describe("default the token that stands there"),
+        wrong: z.int().min(0),
+      })
       .optional()
       .describe("a token of the single row against a wrong one: every metric in each run"),
     over: z

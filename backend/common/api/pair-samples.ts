@@ -35,7 +35,7 @@ export const pairSampleAnswer = z.object({
   turned: share.describe("of pairs whose corrupt prompt prefers the wrong one"),
   first: share.describe("of pairs whose answer is the likeliest token of all"),
   unaligned: z.int().describe("draws that were left out because the tokenizer cuts the two sides differently"),
-  pairs: z.array(z.object({ clean: side, corrupt: side, answer, wrong: answer })),
+  pairs: z.array(z.object({ clean: side, corrupt: side, answer, wrong: answer, template: z.string().optional() })),
   perPair: z.array(z.object({ kind: z.string(), clean: z.number(), corrupt: z.number(), first: z.boolean() })),
 });
 export type PairSampleAnswer = Data<typeof pairSampleAnswer>;

@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { METRICS } from "../metrics.ts";
-import { PATCH_DIRECTIONS, PATCH_METHODS, PATCH_NODES, PATCH_PLACES, PATH_ENDS, PATH_MLPS } from "../patching.ts";
+import {
+  PATCH_DIRECTIONS,
+  PATCH_GROUPS,
+  PATCH_METHODS,
+  PATCH_NODES,
+  PATCH_PLACES,
+  PATH_ENDS,
+  PATH_MLPS,
+} from "../patching.ts";
 import { ABLATED_PARTS, ABLATION_METHODS } from "../words.ts";
 import { type Bounds, type Data, type Input, modelRef, tokenRows } from "./fields.ts";
 import { candidateSchema } from "./prompts.ts";
@@ -15,6 +23,7 @@ export function pairInput({ textCharacters, promptTokens, entries }: Bounds) {
     corrupt: side.describe("the other prompt, of as many tokens"),
     answer: answer.describe("token that the clean prompt calls for: id, or text of one token; or a list of such"),
     wrong: answer.describe("token that the corrupt prompt calls for, or a list"),
+    template: z.string().min(1).max(200).optional().describe("name of the wording that the pair was made by"),
   });
 }
 export type PairInput = Input<typeof pairInput>;
@@ -76,7 +85,11 @@ export function patchRequest(bounds: Bounds) {
   return z.strictObject({
     ...pairFields(bounds),
     node: z.enum(PATCH_NODES).optional(),
-    by: z.enum(PATCH_PLACES).optional(),
+    by: z
+      .enum([...PATCH_PLACES, ...PATCH_GROUPS])
+      .optional()
+      .describe("default head; neurons of mlp_post alone"),
+    group: z.int().min(1).optional().describe("by neurons: how many together; default a 32nd of an MLP's"),
     layers: z.array(z.int().min(0)).min(1).max(bounds.entries).optional(),
     metric,
     method: z.enum(PATCH_METHODS).optional().describe("default exact; not of path patching"),
@@ -99,7 +112,10 @@ export const patchResponse = z.object({
   corrupt: z.number(),
   patched: z
     .array(z.array(cell))
-    .describe("[layers][heads, positions, or 1]; of k and v the KV heads; null of senders that were not run"),
+    .describe(
+      "[layers][heads, positions, groups of neurons, or 1]; of k and v the KV heads; null of senders that were not run",
+    ),
+  group: z.int().optional().describe("by neurons: how many were patched together"),
   patchedMlps: z.array(cell).optional().describe("MLPs as senders of paths, where asked for"),
   patchedEmbed: z.number().optional().describe("the embedding as a sender of paths, where asked for"),
   notes: z

@@ -10,9 +10,9 @@ export function checkTokens(rows: readonly (readonly number[])[], { rowTokens }:
 }
 
 /** The prompts of a pair, or of one without its corrupt side. */
-type Sides = Pick<PairInput, "clean"> & { readonly corrupt?: PairInput["corrupt"] | undefined };
+export type PromptSides = Pick<PairInput, "clean"> & { readonly corrupt?: PairInput["corrupt"] | undefined };
 
 /** The sides of pairs that are token ids. */
-export function tokenSides(pairs: readonly Sides[]): (readonly number[])[] {
+export function tokenSides(pairs: readonly PromptSides[]): (readonly number[])[] {
   return pairs.flatMap(({ clean, corrupt }) => [clean, corrupt].filter((side) => typeof side === "object"));
 }

@@ -5,6 +5,7 @@ import type { AblateEachRequest, PairInput, PatchPlacesRequest, PatchRequest } f
 import type { PromptInput } from "../../common/api/prompts.ts";
 import type { HeadRolesRequest } from "../../common/api/roles.ts";
 import { curveSizes } from "../../common/circuits.ts";
+import { groupSize } from "../../common/patching.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { ServerContext } from "../context.ts";
 import { type Effort, forwardFlops } from "./effort.ts";
@@ -171,7 +172,7 @@ export class Efforts {
    * from its own layer on where the MLPs between are computed again.
    */
   async patch(request: PatchRequest): Promise<Effort> {
-    const { model, pairs, bos, node = "z", by = "head", layers, method, into, mlps = "frozen" } = request;
+    const { model, pairs, bos, node = "z", by = "head", group, layers, method, into, mlps = "frozen" } = request;
     const config = await this.#config(model);
     const lengths = await this.#sides(model, pairs, bos);
     const { n_layers, n_heads, n_key_value_heads } = config;
@@ -184,8 +185,10 @@ export class Efforts {
         return (last * n_heads * (n_layers - first + between)) / n_layers;
       }
       if (method === "attribution") return GRADIENT;
-      const places = by === "head" ? heads : by === "position" ? length : 1;
       const patched = layers ?? Array.from({ length: n_layers }, (_, l) => l);
+      const sizes = { group, layers: patched.length, runEach: true };
+      const groups = (): number => (config.attn_only ? 1 : Math.ceil(config.d_mlp / groupSize(config, sizes)));
+      const places = by === "head" ? heads : by === "position" ? length : by === "layer" ? 1 : groups();
       return places * patched.reduce((sum, layer) => sum + (1 - Math.min(1, layer / n_layers)), 0);
     };
     // Of the two sides of a pair one run each, and one of them patched at every place.

@@ -7,8 +7,9 @@ import { headRolesAnswer, headRolesRequest } from "../../common/api/roles.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
-import { checkTokens, tokenSides } from "../http/token-rows.ts";
+import { checkTokens } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
+import { promptWork } from "../interactive/prompt-work.ts";
 
 /** The token rows that an intervention works from. */
 function referenceRows({ with: source }: z.output<typeof interventionSchema>): readonly (readonly number[])[] {
@@ -71,11 +72,8 @@ export const interventionRoutes = [
     body: circuitRequest,
     answer: { description: "CircuitAnswer, or events progress, done, error", schema: circuitAnswer, events: true },
     async handle(call, context) {
-      checkTokens(tokenSides(call.body.pairs), context.limits);
-      const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model };
-      const effort = await new Efforts(context, call.signal).circuit(payload);
-      return answerLong(call, context, { kind: "circuit", payload, effort });
+      const work = await promptWork(call, context, (efforts, payload) => efforts.circuit(payload));
+      return answerLong(call, context, { kind: "circuit", ...work });
     },
   }),
   route({
@@ -84,11 +82,10 @@ export const interventionRoutes = [
     summary: "Pairs' clean prompts with the corrupt ones' outputs on every edge but some",
     body: circuitRunRequest,
     answer: { description: "CircuitRunAnswer", schema: circuitRunAnswer },
-    async handle({ body, signal, caller }, context) {
-      checkTokens(tokenSides(body.pairs), context.limits);
-      const model = await context.models.allowed(body.model);
-      const effort = await new Efforts(context, signal).circuitRun({ ...body, model });
-      return context.interactive.ask("circuit-run", { ...body, model }, { signal, caller, effort });
+    async handle(call, context) {
+      const { signal, caller } = call;
+      const { payload, effort } = await promptWork(call, context, (efforts, payload) => efforts.circuitRun(payload));
+      return context.interactive.ask("circuit-run", payload, { signal, caller, effort });
     },
   }),
   route({
@@ -99,11 +96,8 @@ export const interventionRoutes = [
     body: headRolesRequest,
     answer: { description: "HeadRoles, or events progress, done, error", schema: headRolesAnswer, events: true },
     async handle(call, context) {
-      checkTokens(tokenSides(call.body.pairs), context.limits);
-      const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model };
-      const effort = await new Efforts(context, call.signal).headRoles(payload);
-      return answerLong(call, context, { kind: "circuit-roles", payload, effort });
+      const work = await promptWork(call, context, (efforts, payload) => efforts.headRoles(payload));
+      return answerLong(call, context, { kind: "circuit-roles", ...work });
     },
   }),
   route({
@@ -126,11 +120,8 @@ export const interventionRoutes = [
     body: patchRequest,
     answer: { description: "PatchResponse, or events progress, done, error", schema: patchResponse, events: true },
     async handle(call, context) {
-      checkTokens(tokenSides(call.body.pairs), context.limits);
-      const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model };
-      const effort = await new Efforts(context, call.signal).patch(payload);
-      return answerLong(call, context, { kind: "patch", payload, effort });
+      const work = await promptWork(call, context, (efforts, payload) => efforts.patch(payload));
+      return answerLong(call, context, { kind: "patch", ...work });
     },
   }),
 ];

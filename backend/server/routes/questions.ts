@@ -7,8 +7,7 @@ import {
 } from "../../common/api/patching.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
-import { checkTokens, tokenSides } from "../http/token-rows.ts";
-import { Efforts } from "../interactive/efforts.ts";
+import { promptWork } from "../interactive/prompt-work.ts";
 
 /** Operations on prompts with two answers each, beside patching. */
 export const questionRoutes = [
@@ -18,10 +17,9 @@ export const questionRoutes = [
     summary: "Direct logit attribution: what every part of the stream adds to logit(answer) - logit(wrong)",
     body: attributeRequest,
     answer: { description: "AttributeResponse", schema: attributeResponse },
-    async handle({ body, signal, caller }, context) {
-      checkTokens(tokenSides(body.prompts), context.limits);
-      const payload = { ...body, model: await context.models.allowed(body.model) };
-      const effort = await new Efforts(context, signal).attribution(payload);
+    async handle(call, context) {
+      const { signal, caller } = call;
+      const { payload, effort } = await promptWork(call, context, (efforts, payload) => efforts.attribution(payload));
       return context.interactive.ask("attribute", payload, { signal, caller, effort, long: true });
     },
   }),
@@ -31,10 +29,9 @@ export const questionRoutes = [
     summary: "The logit lens: the stream read out before every layer and behind the last",
     body: lensRequest,
     answer: { description: "LensResponse", schema: lensResponse },
-    async handle({ body, signal, caller }, context) {
-      checkTokens(tokenSides(body.prompts), context.limits);
-      const payload = { ...body, model: await context.models.allowed(body.model) };
-      const effort = await new Efforts(context, signal).lens(payload);
+    async handle(call, context) {
+      const { signal, caller } = call;
+      const { payload, effort } = await promptWork(call, context, (efforts, payload) => efforts.lens(payload));
       return context.interactive.ask("lens", payload, { signal, caller, effort, long: true });
     },
   }),
@@ -44,10 +41,9 @@ export const questionRoutes = [
     summary: "Activation patching of several places in one run",
     body: patchPlacesRequest,
     answer: { description: "PatchPlacesResponse", schema: patchPlacesResponse },
-    async handle({ body, signal, caller }, context) {
-      checkTokens(tokenSides(body.pairs), context.limits);
-      const payload = { ...body, model: await context.models.allowed(body.model) };
-      const effort = await new Efforts(context, signal).places(payload);
+    async handle(call, context) {
+      const { signal, caller } = call;
+      const { payload, effort } = await promptWork(call, context, (efforts, payload) => efforts.places(payload));
       return context.interactive.ask("patch-places", payload, { signal, caller, effort, long: true });
     },
   }),
@@ -63,11 +59,8 @@ export const questionRoutes = [
       events: true,
     },
     async handle(call, context) {
-      const { pairs, reference = [] } = call.body;
-      checkTokens([...tokenSides(pairs), ...reference], context.limits);
-      const payload = { ...call.body, model: await context.models.allowed(call.body.model) };
-      const effort = await new Efforts(context, call.signal).ablationOfEach(payload);
-      return answerLong(call, context, { kind: "ablate-each", payload, effort });
+      const work = await promptWork(call, context, (efforts, payload) => efforts.ablationOfEach(payload));
+      return answerLong(call, context, { kind: "ablate-each", ...work });
     },
   }),
 ];

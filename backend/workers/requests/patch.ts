@@ -11,7 +11,19 @@ export const request = handler({
   payload: patchRequest(UNBOUNDED),
   async run(payload, context): Promise<PatchResponse> {
     const began = performance.now();
-    const { model: ref, pairs, bos, node = "z", by = "head", layers, method, metric, direction, ...path } = payload;
+    const {
+      model: ref,
+      pairs,
+      bos,
+      node = "z",
+      by = "head",
+      group,
+      layers,
+      method,
+      metric,
+      direction,
+      ...path
+    } = payload;
     const { into, through, kvGroup, mlps, from } = path;
     const model = await session.models.open(ref, context.signal);
     const common = {
@@ -22,13 +34,20 @@ export const request = handler({
       ...pacingOf(context),
     };
     if ([into, through, kvGroup, mlps, from].every((value) => value === undefined)) {
-      const rest = { ...(layers ? { layers } : {}), ...(method ? { method } : {}) };
+      const rest = { group, ...(layers ? { layers } : {}), ...(method ? { method } : {}) };
       const result = await patch(model, { ...common, node, by, ...rest });
       return { ...result, ms: performance.now() - began };
     }
-    if (into === undefined || node !== "z" || by !== "head" || layers || method === "attribution")
+    if (
+      into === undefined ||
+      node !== "z" ||
+      by !== "head" ||
+      group !== undefined ||
+      layers ||
+      method === "attribution"
+    )
       throw new HeadscopeError("usage", "path patching needs `into`, and runs every earlier head", {
-        remedy: "give it, and leave `node`, `by`, `layers` and `method` out",
+        remedy: "give it, and leave `node`, `by`, `group`, `layers` and `method` out",
       });
     const result = await patchPaths(model, {
       ...common,

@@ -2,8 +2,9 @@ import { hasHead, readHead } from "../../../backend/common/heads/head.ts";
 import { Random, randomRows } from "../../../backend/common/random.ts";
 import { readRun } from "../../../backend/common/run-reference.ts";
 import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
+import { questionOfPair, type TextQuestion } from "../patching/question.ts";
 import { hold, positionIn } from "../state/hold.ts";
-import { prompt } from "../state/prompt.svelte.ts";
+import { prompt, promptText } from "../state/prompt.svelte.ts";
 import { selection } from "../state/selection.svelte.ts";
 import { view } from "../state/url.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
@@ -40,12 +41,12 @@ class AblationRequest {
     view.change({ ...heldToken.to(hold(position, prompt.request)), ...wrongToken.to(-1) });
   }
 
-  /** The token that the held one is compared with. */
-  readonly contrast: { readonly position: number; readonly wrong: number } | undefined = $derived(
-    this.held !== undefined && this.held >= 1 && wrongToken.value >= 0
-      ? { position: this.held, wrong: wrongToken.value }
-      : undefined,
-  );
+  /** The question about the text: the held token against the wrong one, else the pair's, unless another token is held. */
+  readonly contrast: TextQuestion | undefined = $derived.by(() => {
+    if (this.held !== undefined && this.held >= 1 && wrongToken.value >= 0)
+      return { position: this.held, wrong: wrongToken.value };
+    return this.held === undefined ? questionOfPair(promptText.value) : undefined;
+  });
 
   /** The part of a text that the model was trained on, where it is a run's and the task says so. */
   readonly trained: "repeated" | undefined = $derived.by(() => {

@@ -26,7 +26,8 @@ export interface CommandPart {
   readonly over: TextPart;
   /** Position of the held token, where the part is about one. */
   readonly position?: number | undefined;
-  /** Of an answer: the wrong token in its place, and the metric. */
+  /** Of an answer: the token, where it is not the one that stands there, the wrong one in its place, and the metric. */
+  readonly answer?: number | undefined;
   readonly wrong?: number | undefined;
   readonly metric?: MetricName | undefined;
 }
@@ -35,7 +36,7 @@ export interface CommandPart {
 export function lossCommand(
   setting: Setting,
   { method, byPosition, controls, seed, reference }: AblationWay,
-  { over, position, wrong, metric }: CommandPart = { over: "all" },
+  { over, position, answer, wrong, metric }: CommandPart = { over: "all" },
 ): string {
   const line = command(["ablate"], {
     model: setting.model,
@@ -48,6 +49,7 @@ export function lossCommand(
     seed: seed === 0 ? undefined : seed,
     over: over === "all" ? undefined : over,
     position,
+    answer,
     wrong,
     metric: metric === "logit-diff" ? undefined : metric,
   });

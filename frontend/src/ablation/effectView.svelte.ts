@@ -74,8 +74,8 @@ class EffectView {
   /** The same as a command line asks for it. */
   readonly asked: CommandPart = $derived.by(() => {
     const { part: over = "all", held } = this.part ?? {};
-    const answer = over === "answer" ? { wrong: ablationRequest.contrast?.wrong, metric: answerMetric.value } : {};
-    return { over, ...(held === undefined ? {} : { position: held }), ...answer };
+    if (over === "answer") return { over, ...ablationRequest.contrast, metric: answerMetric.value };
+    return { over, ...(held === undefined ? {} : { position: held }) };
   });
 
   /** The heads that are taken out, in words. */

@@ -24,8 +24,8 @@ export const heldToken = urlParam("token", holdCodec);
 export const wrongToken = urlParam("wrong", number(-1, { least: -1, whole: true }));
 /** The part of the text that the verdict is about. */
 export const partParam = urlParam("over", choice(PART_CHOICES, "auto"));
-/** The metric by which the held token is measured against the wrong answer. */
-export const answerMetric = urlParam("answer-metric", choice(METRICS, "logit-diff"));
+/** The metric by which the held token is measured against the wrong answer: that of the pair's question on every page. */
+export const answerMetric = urlParam("pair-metric", choice(METRICS, "logit-diff"));
 /** New tokens of the continuations; 0 for none. */
 export const newTokens = urlParam("continue", number(24, { least: 0, most: 64, whole: true }));
 /** Random tokens in the segment that is repeated; 0 for 25, or as many as fit. */

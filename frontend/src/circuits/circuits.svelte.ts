@@ -34,11 +34,6 @@ const RUN_PAUSE = 60;
 const PATIENCE = 120;
 
 type Edge = CircuitRunRequest["edges"][number];
-/** How far some work is. */
-interface Steps {
-  readonly done: number;
-  readonly total: number;
-}
 
 /** A run of edges with what was asked: a number is shown with its own question's words. */
 export interface Ran extends CircuitRunAnswer {
@@ -56,9 +51,6 @@ class Circuits {
   readonly #left = new Answer<Ran>();
   /** Roles of the heads of the whole circuit, also of edges that are not drawn. */
   readonly roles = new Answer<HeadRolesAnswer>();
-  /** By the request that it is of. */
-  #progress = $state.raw<Steps & { readonly id: string }>();
-  #rolesProgress = $state.raw<Steps & { readonly id: string }>();
   /** Number of edges while the slider moves. */
   draft = $state<number>();
 
@@ -106,6 +98,9 @@ class Circuits {
   readonly size: number = $derived(
     Math.min(this.draft ?? edgesParam.value, this.answer.latest?.circuit.edges.length ?? EDGES),
   );
+
+  /** The number of edges where the slider was let go of. */
+  readonly kept: number = $derived(Math.min(edgesParam.value, this.answer.latest?.circuit.edges.length ?? EDGES));
 
   /** The edges that are drawn, the largest first. */
   readonly edges = $derived((this.answer.latest?.circuit.edges ?? []).slice(0, this.size));
@@ -280,22 +275,15 @@ class Circuits {
     groupsParam.value = [...groups].map(([name, nodes]) => ({ name, nodes }));
   }
 
-  /** Progress of the search for the present question; undefined where that is not known. */
-  get progress(): Steps | undefined {
-    return this.#progress?.id === this.answer.id ? this.#progress : undefined;
-  }
-
-  /** The same of the roles. */
-  get rolesProgress(): Steps | undefined {
-    return this.#rolesProgress?.id === this.roles.id ? this.#rolesProgress : undefined;
-  }
-
   /** Keeps to the circuit of the pairs and the method, and to the run of what is left of it; run in an effect. */
   follow(): void {
     const { request } = this;
     patching.align();
     const idle = request === undefined || patching.problem !== undefined;
-    const ask = patching.alignments.value && request && ((call: CallOptions) => this.#find(request, call));
+    const ask =
+      patching.alignments.value &&
+      request &&
+      ((call: CallOptions) => this.#hear<CircuitAnswer>("/api/circuits", request, call));
     const question = idle ? undefined : [workspace.info.value?.digest, request];
     const after = patching.alignments as Answer<unknown>;
     this.answer.follow(question, ask, { pause: PAUSE, patience: PATIENCE, after });
@@ -314,8 +302,11 @@ class Circuits {
     const ask =
       ready && request && heads.length > 0
         ? (call: CallOptions) => {
-            const { model, pairs, metric } = request;
-            return this.#findRoles({ model, pairs, ...patching.bos, ...(metric && { metric }), heads }, call);
+            const { model, pairs, metric: name = METRICS[0] } = request;
+            // KL tells no better answer from a worse one, which parts the movers from the negative ones.
+            const metric = name === "kl" ? METRICS[0] : name;
+            const body: HeadRolesRequest = { model, pairs, ...patching.bos, metric, heads };
+            return this.#hear<HeadRolesAnswer>("/api/circuit-roles", body, call);
           }
         : undefined;
     // Once known they stay while edges are switched: they are those of the question, not of what is left.
@@ -342,20 +333,10 @@ class Circuits {
     answer.follow(question && [question, some], ask, { pause: RUN_PAUSE, after });
   }
 
-  async #find(request: CircuitRequest, call: CallOptions): Promise<CircuitAnswer> {
-    for await (const { event, data } of stream("/api/circuits", request, call)) {
-      if (event === "progress") this.#progress = { id: call.id ?? "", ...(data as { done: number; total: number }) };
-      else if (event === "done") return data as CircuitAnswer;
-    }
-    throw new ApiError(problem("network", "Not done", "the server ended the search without a circuit", "ask again"));
-  }
-
-  async #findRoles(request: HeadRolesRequest, call: CallOptions): Promise<HeadRolesAnswer> {
-    for await (const { event, data } of stream("/api/circuit-roles", request, call)) {
-      if (event === "progress") this.#rolesProgress = { id: call.id ?? "", ...(data as Steps) };
-      else if (event === "done") return data as HeadRolesAnswer;
-    }
-    throw new ApiError(problem("network", "Not done", "the server ended without the roles", "ask again"));
+  /** Asks for something that takes a while, and hears of it on the way: the server's queue says how far it is. */
+  async #hear<T>(path: string, request: unknown, call: CallOptions): Promise<T> {
+    for await (const { event, data } of stream(path, request, call)) if (event === "done") return data as T;
+    throw new ApiError(problem("network", "Not done", "the server ended without an answer", "ask again"));
   }
 }
 

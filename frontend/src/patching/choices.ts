@@ -1,4 +1,4 @@
-import type { MetricName } from "../../../backend/common/metrics.ts";
+import { METRIC_WORDS, type MetricName } from "../../../backend/common/metrics.ts";
 import type { PatchDirection, PatchMethod, PatchNode, PatchPlace, PathMlps } from "../../../backend/common/patching.ts";
 import { figure, signedNats } from "../format.ts";
 
@@ -38,16 +38,10 @@ export const EFFECTS: Readonly<
   },
 };
 
-/** The measures of an answer, with what each is. */
-export const METRIC_WORDS: Readonly<Record<MetricName, string>> = {
-  "logit-diff": "logit difference",
-  probability: "probability of the answer",
-  "probability-diff": "probability of the answer less the wrong one's",
-  "log-probability": "log-probability of the answer",
-  kl: "KL from the clean run",
-  loss: "loss of the answer",
-};
-export const METRIC_LIST = Object.keys(METRIC_WORDS) as MetricName[];
+/** A metric in words. */
+export function metricWords(metric: MetricName): string {
+  return METRIC_WORDS[metric].words;
+}
 
 /** A value of a metric for people: those in logits with their sign. */
 export function metricText(value: number, metric: MetricName): string {

@@ -29,6 +29,9 @@ export const through = urlParam("through", choice(PATH_ENDS, "k"));
 export const mlps = urlParam("mlps", choice(PATH_MLPS, "frozen"));
 /** Through keys and values, all query heads that read a receiver's KV head receive. */
 export const kvGroup = urlParam("kv-group", flag());
+/** Senders of paths: all earlier heads, or MLPs and the embedding too. */
+export const SENDERS = ["heads", "parts"] as const;
+export const senders = urlParam("senders", choice(SENDERS, "heads"));
 /** The run that is patched: the corrupt one (denoise) or the clean one (noise). */
 export const direction = urlParam("direction", choice(PATCH_DIRECTIONS, "denoise"));
 /** The measure of an answer: a part of the pair's question, on every page that asks it. */

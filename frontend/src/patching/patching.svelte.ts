@@ -28,6 +28,7 @@ import {
   pairsParam,
   patchMethod,
   positionParam,
+  senders,
   shownPair,
   through,
 } from "./params.ts";
@@ -108,7 +109,8 @@ class Patching {
     }
     if (into.value.length === 0) return undefined;
     const ends = this.intoHeads ? { through: through.value, ...(this.wholeGroups ? { kvGroup: true } : {}) } : {};
-    return { ...common, into: into.value, ...ends, mlps: mlps.value };
+    const from = this.from === undefined ? {} : { from: this.from };
+    return { ...common, into: into.value, ...ends, mlps: mlps.value, ...from };
   });
 
   /** The direction and the metric, where they are not the usual ones. */
@@ -116,6 +118,13 @@ class Patching {
     ...(direction.value === "denoise" ? {} : { direction: direction.value }),
     ...(pairMetric.value === "logit-diff" ? {} : { metric: pairMetric.value }),
   });
+
+  /** The senders of paths, where these are not the heads alone. */
+  readonly from: readonly string[] | undefined = $derived(
+    senders.value === "heads" || workspace.info.value?.config.attn_only === true
+      ? undefined
+      : ["heads", "mlps", "embed"],
+  );
 
   /** True if a receiver of the paths is a head, so that the path ends in one of its inputs. */
   readonly intoHeads: boolean = $derived(into.value.some((name) => name.includes(".")));
@@ -149,13 +158,18 @@ class Patching {
       through: ends ? through.value : undefined,
       "kv-group": ends && this.wholeGroups,
       mlps: path ? mlps.value : undefined,
+      from: path ? this.from?.join(",") : undefined,
       ...this.choices,
     });
   });
 
   /** A line about the pairs, behind the one that writes their file. @param options of the command beside the model and the pairs */
-  commandOf(name: string, options: Parameters<typeof command>[1], { pairs = this.pairs } = {}): string {
-    const line = command([name], {
+  commandOf(
+    words: string | readonly string[],
+    options: Parameters<typeof command>[1],
+    { pairs = this.pairs } = {},
+  ): string {
+    const line = command(typeof words === "string" ? [words] : words, {
       model: workspace.model,
       "pair-file": "pair.json",
       ...options,

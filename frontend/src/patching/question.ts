@@ -48,3 +48,27 @@ export function isQuestionOf(pair: PairInput, text: string): boolean {
   const clean = sideText(pair.clean);
   return text === clean || text.startsWith(typeof pair.clean === "string" ? clean : `${clean} `);
 }
+
+/** A question about a text: the token at a position, or the next one behind the text, against a wrong one. */
+export interface TextQuestion {
+  readonly position: number;
+  /** Absent where it is the token that stands there. */
+  readonly answer?: number;
+  readonly wrong: number;
+}
+
+/** Says that the pairs have been chosen, and that a text is the shown one's clean prompt: then it is to be aligned. */
+export function isOfPair(text: string): boolean {
+  return pairsParam.value.length > 0 && patching.pair !== undefined && isQuestionOf(patching.pair, text);
+}
+
+/**
+ * The shown pair's question about its clean prompt; undefined for another text, while the pair is not aligned, and of several
+ * tokens that count as one answer.
+ */
+export function questionOfPair(text: string): TextQuestion | undefined {
+  const { pair, alignment } = patching;
+  if (!isOfPair(text) || alignment === undefined || alignment.problem !== undefined) return undefined;
+  if (Array.isArray(pair?.answer) || Array.isArray(pair?.wrong)) return undefined;
+  return { position: alignment.clean.ids.length, answer: alignment.answer.id, wrong: alignment.wrong.id };
+}

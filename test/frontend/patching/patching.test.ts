@@ -13,6 +13,7 @@ import {
   node,
   pairMetric,
   patchMethod,
+  senders,
   through,
 } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
@@ -34,6 +35,14 @@ const ANSWERS: Record<string, unknown> = {
   "/api/pairs": { clean: side, corrupt: side, differ: [1], answer: candidate, wrong: candidate },
   "/api/prompts": { id: "p", ...side, next: [candidate] },
   "/api/lens": { rows: [], ms: 1 },
+  "/api/circuit-roles": {
+    heads: [
+      {
+        head: "1.2",
+        roles: [{ role: "name mover", evidence: [{ measure: "attention", value: 0.75, threshold: 0.3 }] }],
+      },
+    ],
+  },
   "/api/attribute": {
     ...{ logitDiff: 2, sum: 2, accumulated: [], ms: 1 },
     parts: {
@@ -47,8 +56,9 @@ const ANSWERS: Record<string, unknown> = {
 };
 
 /** As the server: path patching answers with how its MLPs were held, and its receivers. */
-function patched({ mlps, into }: PatchRequest): Response {
-  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, mlps, receivers: into };
+function patched({ mlps, into, from }: PatchRequest): Response {
+  const others = from ? { patchedMlps: [0.5], patchedEmbed: 2 } : {};
+  const result = { clean: 2, corrupt: -1, patched: [[0, 1, 0.5, 0]], ms: 1, mlps, receivers: into, ...others };
   return new Response(`event: done\ndata: ${JSON.stringify(result)}\n\n`);
 }
 
@@ -124,6 +134,18 @@ describe("path patching on its page", () => {
     kvGroup.value = false;
   });
 
+  it("starts from MLPs and the embedding too where that is chosen, and lists them by what they move", async () => {
+    radio("and MLPs")!.click();
+    await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ from: ["heads", "mlps", "embed"] }), patiently(5_000));
+    expect(patching.command).toContain("--from heads,mlps,embed");
+    await vi.waitFor(() => {
+      const words = page.querySelector('[data-figure="others"]')!.textContent.replace(/\s+/g, " ");
+      expect(words).toContain("embed 100%");
+      expect(words.indexOf("embed")).toBeLessThan(words.indexOf("m0"));
+    }, patiently(5_000));
+    senders.value = "heads";
+  });
+
   it("ends in MLPs and logits without an input to name", async () => {
     into.value = ["m1", "logits"];
     await titled("Restored by paths into m1, logits (direct edge)");
@@ -175,6 +197,10 @@ describe("patching of activations on its page", () => {
     await vi.waitFor(() => {
       const rows = [...page.querySelectorAll<HTMLElement>("[data-looks]")].map((row) => row.dataset["looks"]);
       expect(rows.slice(0, 2)).toEqual(["0.1", "1.2"]);
+      const role = page.querySelector('[data-looks="1.2"] .roles')!;
+      expect(role.textContent).toContain("name mover");
+      expect(role.textContent).toContain("0.750");
+      expect(page.querySelector('[data-looks="0.1"] .roles')!.textContent.trim()).toBe("");
     }, patiently(5_000));
   });
 });

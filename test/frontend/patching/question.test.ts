@@ -1,10 +1,13 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts";
+import { ablationRequest } from "../../../frontend/src/ablation/ablationRequest.svelte.ts";
+import { answerMetric, heldToken, wrongToken } from "../../../frontend/src/ablation/params.ts";
+import { metricParam } from "../../../frontend/src/components/head-metrics/params.ts";
+import { textScores } from "../../../frontend/src/components/head-metrics/textScores.svelte.ts";
 import { sideText } from "../../../frontend/src/patching/pair/pairs.ts";
-import { pairsParam } from "../../../frontend/src/patching/params.ts";
+import { pairMetric, pairsParam } from "../../../frontend/src/patching/params.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
-import { isQuestionOf, questionOn } from "../../../frontend/src/patching/question.ts";
-import { positionIn } from "../../../frontend/src/state/hold.ts";
+import { isQuestionOf, lendQuestion, questionOn } from "../../../frontend/src/patching/question.ts";
+import { hold, positionIn } from "../../../frontend/src/state/hold.ts";
 import { prompt, promptText } from "../../../frontend/src/state/prompt.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";
 import { workspace } from "../../../frontend/src/state/workspace.svelte.ts";
@@ -42,13 +45,34 @@ describe("the question of a pair", () => {
     expect(promptText.value).toBe("0 5 9 5 9");
     expect(positionIn(heldToken.value, prompt.request)).toBe(4);
     expect(wrongToken.value).toBe(7);
+    pairMetric.value = "probability";
+    expect(answerMetric.value).toBe("probability");
+    answerMetric.value = "logit-diff";
+    expect(pairMetric.value).toBe("logit-diff");
     expect(isQuestionOf(pair, promptText.value)).toBe(true);
-    view.change(questionOn("attention"), "attention");
+    view.change({ ...questionOn("attention"), ...wrongToken.to(-1) }, "attention");
     expect(promptText.value).toBe(sideText(pair.clean));
+    // Its answer stands behind the text there, and can be measured against the wrong one all the same.
+    heldToken.value = undefined;
+    expect(ablationRequest.contrast).toEqual({ position: 4, answer: 9, wrong: 7 });
+    heldToken.value = hold(2, prompt.request);
+    expect(ablationRequest.contrast).toBeUndefined();
+    view.change(questionOn("heads"), "heads");
+    expect([promptText.value, metricParam.value]).toEqual([sideText(pair.clean), "text#direct-effect"]);
+    expect(textScores.question).toEqual({ position: 4, answer: 9, wrong: 7 });
     for (const page of ["circuits", "patching"] as const) {
       view.change(questionOn(page), page);
       expect(pairsParam.value).toEqual([pair]);
     }
+  });
+
+  it("is what the card of a head asks the Ablation and Attention pages", () => {
+    const end = lendQuestion();
+    expect(prompt.carried("ablation")).toEqual(questionOn("ablation"));
+    expect(prompt.carried("ablation")).toHaveProperty(wrongToken.name, "7");
+    expect(prompt.carried("attention")).toMatchObject(promptText.to(sideText(pair.clean)));
+    end?.();
+    expect(prompt.carried("ablation")).toEqual({});
   });
 
   it("is not that of another text, nor of one that goes on within a token id", () => {

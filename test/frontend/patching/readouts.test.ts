@@ -4,9 +4,8 @@ import type { PatchResponse } from "../../../backend/common/api/patching.ts";
 import { effectScatter, headEffects, streamFigure } from "../../../frontend/src/patching/direct/figures.ts";
 import { changes, eachTable } from "../../../frontend/src/patching/each/figures.ts";
 import { agreement, gapFigure, gapsOf } from "../../../frontend/src/patching/estimate/gaps.ts";
-import { lensRows, lensTable } from "../../../frontend/src/patching/lens/rows.ts";
+import { lensRows, lensTable, tokenText } from "../../../frontend/src/patching/lens/rows.ts";
 import { lensSvg } from "../../../frontend/src/patching/lens/svg.ts";
-import { answerPlaces, rolesOf } from "../../../frontend/src/patching/looks/roles.ts";
 import { looksTable, shownPositions } from "../../../frontend/src/patching/looks/rows.ts";
 import { looksSvg } from "../../../frontend/src/patching/looks/svg.ts";
 import { readReceivers } from "../../../frontend/src/patching/params.ts";
@@ -79,6 +78,16 @@ describe("the lens", () => {
     expect(lensTable(lens).rows[0]).toEqual(["blocks.0.hook_resid_pre", 3, 1, 0, " a,b", 3]);
   });
 
+  it("gives the id of a token of which nothing can be seen", () => {
+    expect([" a", "\u00a0", "\u0000", "\n", ""].map((text) => tokenText({ id: 7, text }))).toEqual([
+      "·a",
+      "#7",
+      "#7",
+      "↵",
+      "∅",
+    ]);
+  });
+
   it("is drawn with its tokens escaped and the answer marked", () => {
     const svg = lensSvg(lensRows(lens), { answer: 7, wrong: 1 });
     expect(svg).toContain("&lt;c&gt;");
@@ -87,30 +96,6 @@ describe("the lens", () => {
 });
 
 describe("where the last token looks", () => {
-  const ids = [1, 50, 60, 70, 60, 2];
-  const places = answerPlaces(ids, { answer: 50, wrong: 60 });
-  const at = (position: number, weight = 0.8) => ids.map((_, p) => (p === position ? weight : 0.01));
-  const names = (weights: number[], direct: number, share: number, scores = {}) =>
-    rolesOf({ weights, direct, share, scores }, places).map(({ name }) => name);
-
-  it("suggests a role by what is looked at, what is written and what patching moves", () => {
-    expect(places).toEqual({ answer: [1], wrong: [2, 4] });
-    expect(names(at(1), 0.2, 0.1)).toEqual(["name mover"]);
-    expect(names(at(1), -0.2, -0.3)).toEqual(["negative name mover"]);
-    expect(names(at(4), 0.01, 0.3)).toEqual(["S-inhibition"]);
-    expect(names(at(4), 0.5, 0.6)).toEqual(["copy suppression"]);
-    expect(names(at(0), 0.5, 0.6)).toEqual([]);
-    expect(names(at(1), 0.001, 0.001)).toEqual([]);
-    expect(names(at(0), 0, 0.6, { induction: 0.9, "previous-token": 0.1 })).toEqual(["induction"]);
-  });
-
-  it("gives the numbers behind it", () => {
-    const [role] = rolesOf({ weights: at(1, 0.74), direct: 0.47, share: Number.NaN, scores: {} }, places);
-    expect(role!.why).toContain("0.74");
-    expect(role!.why).toContain("47%");
-    expect(role!.why).not.toContain("NaN");
-  });
-
   it("leaves out tokens of a long prompt that no head looks at, but never the last; the table has all", () => {
     const tokens = Array.from({ length: 60 }, (_, i) => `t${i}`);
     const weights = tokens.map((_, p) => (p === 30 ? 0.9 : 0));

@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { PrunedCircuit } from "../../../backend/circuits/evaluation/prune.ts";
 import type {
@@ -9,9 +10,14 @@ import type {
   CircuitEvaluation,
   CircuitRunResult,
 } from "../../../backend/common/api/circuits.ts";
+import { parseHead } from "../../../backend/common/heads/head.ts";
+import { zeroHeads } from "../../../backend/hooks/interventions.ts";
+import { runWithHooks } from "../../../backend/hooks/run.ts";
+import { loadModel } from "../../../backend/models/load.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { commandFolder } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
+import { circuitOracle } from "../../helpers/oracles/circuits.ts";
 
 const MODEL = ["--model", "toy-induction"];
 // BOS, then 7 followed by 9 among other tokens, then 7 again: 9 is next. Without the first 7 nothing says so.
@@ -202,6 +208,35 @@ describe("circuit prune, compare, evaluate and export", () => {
     const args = ["circuit", "export", format, "--circuit", circuit, "--edges", "3", ...prompt, "--out", out];
     expect(await json(args)).toEqual({ path: out, format, edges: 3 });
     expect(await readFile(out, "utf8")).toMatch(format === "mask" ? /"ablate"/ : /a1\.h1/);
+  });
+
+  test("write a checkpoint without the heads that a circuit does not touch", async () => {
+    const family = fileURLToPath(new URL("../../fixtures/families/llama-gqa", import.meta.url));
+    const [own] = circuitOracle("llama-gqa").pairs;
+    const pairs = file("family.json", own!);
+    const [found, out] = [at("family.circuit.json"), at("pruned")];
+    await json(["circuit", "find", "--model", family, "--pair-file", pairs, "--method", "eap-ig", "--out", found]);
+    const args = ["circuit", "export", "pruned-checkpoint", "--circuit", found, "--edges", "4", "--out", out];
+    const written = await json<{ ablated: string[]; edges: number; files: string[] }>(args);
+    expect(written.edges).toBe(4);
+    expect(written.ablated.length).toBeGreaterThan(0);
+    expect(await readdir(out)).toEqual(expect.arrayContaining(["config.json", "model.safetensors"]));
+    // The folder is the model under zero ablation of those heads.
+    const [whole, pruned] = [await loadModel(family), await loadModel(out)];
+    const heads = written.ablated.map((name) => parseHead(name, { layers: 2, heads: whole.config.n_heads }));
+    const [ablated, other] = [
+      runWithHooks(whole, [own!.clean], { interventions: zeroHeads(heads) })!,
+      runWithHooks(pruned, [own!.clean])!,
+    ];
+    const values = other.dataSync();
+    for (const [i, logit] of ablated.dataSync().entries()) expect(Math.abs(logit - values[i]!)).toBeLessThan(1e-4);
+    for (const each of [ablated, other, whole, pruned]) (each as { dispose(): void }).dispose();
+    const again = await headscope(args);
+    expect(again.code).not.toBe(0);
+    expect((await headscope([...args, "--force"])).code).toBe(0);
+    expect(
+      (await headscope(["circuit", "export", "dot", "--circuit", found, "--out", at("x.dot"), "--force"])).code,
+    ).toBe(2);
   });
 
   test.each([

@@ -225,6 +225,9 @@ describe("ablate --over", () => {
     expect(part).toMatchObject({ over: "answer", metric: "logit-diff", clean: difference.clean });
     expect(difference.ablated / difference.clean).toBeLessThan(0.1);
     expect((await headscope(over)).stdout).toContain("logit difference of the answer");
+    const next = [...text, file("next.json", [[0, 20, 7, 9, 33, 20]]), "--over", "answer", "--position", "6"];
+    const behind = await json<{ part: { clean: number } }>([...next, "--answer", "7", "--wrong", "9"]);
+    expect(behind.part.clean).toBeCloseTo(difference.clean, 4);
     const repeated = [...text, rows, "--over", "repeated"];
     expect((await json<{ part: { tokens: number } }>(repeated)).part.tokens).toBe(2);
     expect((await headscope(repeated)).stdout).toContain("over repeated (2 tokens)");
@@ -234,6 +237,7 @@ describe("ablate --over", () => {
     ["a position without a part", ["--position", "3"], 2],
     ["a wrong token without a part", ["--wrong", "3"], 2],
     ["a wrong token over a loss", ["--over", "token", "--position", "2", "--wrong", "3"], 2],
+    ["an answer over a loss", ["--over", "token", "--position", "2", "--answer", "3"], 2],
     ["an answer without a wrong one", ["--over", "answer", "--position", "2"], 2],
     ["pairs", ["--over", "all", "--each", "head"], 2],
     ["a position beyond the text", ["--over", "token", "--position", "9"], 1],

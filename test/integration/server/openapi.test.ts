@@ -77,6 +77,16 @@ describe("the schemas are those of the server", () => {
       { model: "toy-induction", pairs: [pair], method: "guess", edges: 5 },
     ],
     [
+      "/api/circuit-roles",
+      () => ({ model: "toy-induction", pairs: [pair] }),
+      { model: "toy-induction", pairs: [pair], heads: ["first"] },
+    ],
+    [
+      "/api/pair-samples",
+      () => ({ model: "toy-induction", task: "induction", count: 2 }),
+      { model: "toy-induction", task: "induction", count: 0 },
+    ],
+    [
       "/api/circuit-runs",
       () => ({ model: "toy-induction", pairs: [pair], edges: [{ from: "embed", to: "logits" }] }),
       { model: "toy-induction", pairs: [pair], edges: ["embed"] },
@@ -195,6 +205,8 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/attribute", { model, prompts: [pair] });
     await ask("POST", "/api/lens", { model, prompts: [pair], topTokens: 2 });
     await ask("POST", "/api/circuits", { model, pairs: [pair], method: "eap-ig", steps: 2, edges: 10 });
+    await ask("POST", "/api/circuit-roles", { model, pairs: [pair] });
+    await ask("POST", "/api/pair-samples", { model, task: "induction", count: 2 });
     await ask("POST", "/api/circuit-runs", { model, pairs: [pair], edges: [{ from: "embed", to: "a1.h0<q>" }] });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);

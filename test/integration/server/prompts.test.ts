@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CircuitAnswer } from "../../../backend/common/api/circuits.ts";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
@@ -10,6 +11,7 @@ import type { Problem } from "../../../backend/common/api/problem.ts";
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
 import { readSafetensors } from "../../../frontend/src/api/safetensors.ts";
 import { buildCli } from "../../helpers/cli.ts";
+import { circuitOracle } from "../../helpers/oracles/circuits.ts";
 import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 
 const MODEL = "toy-induction";
@@ -168,6 +170,25 @@ describe("proofs", () => {
     expect(json.clean).toBeGreaterThan(0);
     expect(json.corrupt).toBeLessThan(0);
     expect(json.patched).toHaveLength(2);
+  });
+
+  test("neurons are patched in groups where the model has any", async () => {
+    const families = fileURLToPath(new URL("../../fixtures/families", import.meta.url));
+    await server.post("/api/roots", { path: families });
+    const oracle = circuitOracle("llama-gqa");
+    const { exact } = oracle.patch.find(({ direction }) => direction === "denoise")!.mlp_post!;
+    const neurons = { node: "mlp_post", by: "neurons", group: 20 };
+    const body = { model: `${families}/llama-gqa`, pairs: oracle.pairs.slice(0, 1), ...neurons };
+    const { json } = await server.post<PatchResponse>("/api/patch", body);
+    expect(json.group).toBe(20);
+    expect(json.patched.map((row) => row.length)).toEqual(exact.map((row) => row.length));
+    expect(json.patched[0]![1]!).toBeCloseTo(exact[0]![1]!, 3);
+    for (const refused of [
+      { model: MODEL, pairs: [pair], ...neurons },
+      { ...body, group: 1_000 },
+      { ...body, node: "z" },
+    ])
+      expect((await server.post("/api/patch", refused)).status).toBeGreaterThanOrEqual(400);
   });
 
   test("a circuit is found, and its edges alone give the clean run's answer", async () => {

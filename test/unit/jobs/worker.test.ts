@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Worker, WorkerCrash, type WorkerOptions } from "../../../backend/jobs/client.ts";
@@ -280,6 +282,17 @@ describe("work for idle times", () => {
 });
 
 describe("a worker process", () => {
+  test.skipIf(process.platform === "win32")(
+    "that cannot be started for want of file descriptors fails its request alone, and the next one has them",
+    async () => {
+      const script = await bundleScript("crowded-script");
+      const run = promisify(execFile);
+      const line = 'ulimit -n 1000; exec "$0" "$@"';
+      const { stdout } = await run("bash", ["-c", line, process.execPath, script, handlers]);
+      expect(JSON.parse(stdout)).toEqual({ kind: "crashed", next: 2 });
+    },
+  );
+
   test.each(["deaf", "many", "hang"])("ends when its parent is killed (%s)", async (kind) => {
     const script = await bundleScript("worker-script");
     const parent = startScript(script, [handlers, kind]);

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { ModelInfo } from "../../../backend/common/api/models.ts";
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
+import type { TextScoresAnswer } from "../../../backend/common/api/text-scores.ts";
 import { runWithCache } from "../../../backend/hooks/run.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
@@ -10,6 +11,7 @@ import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { Reply } from "../../../backend/workers/handler.ts";
 import { session } from "../../../backend/workers/session.ts";
+import { textScores } from "../../../probes/text-scores.ts";
 import { refused } from "../../helpers/errors.ts";
 import { randomTokens, smallConfig } from "../../helpers/models.ts";
 import { apart, handled, ownDataFolder, saveRandomRun, tensorOf } from "../../helpers/processes/workers.ts";
@@ -182,5 +184,25 @@ describe("one layer from the stored residual stream", () => {
     await ask();
     expect(tf.memory().numTensors).toBe(before);
     expect(session.models.refs).toEqual([MODEL]);
+  });
+});
+
+describe("the scores of every head on a prompt", () => {
+  it("come from its stored streams, and are those of the library", async () => {
+    const options = { held: 3, question: { position: 9, wrong: 2 } };
+    const { value } = await handled<TextScoresAnswer>("text-scores", { model: MODEL, ids, ...options });
+    const expected = await textScores(model, ids, options);
+    expect(value.scores.map(({ name, absent }) => [name, absent])).toEqual(
+      expected.map(({ name, absent }) => [name, absent]),
+    );
+    for (const [i, { values }] of expected.entries())
+      values?.flat().forEach((each, head) => {
+        expect(value.scores[i]!.values!.flat()[head]).toBeCloseTo(each, 5);
+      });
+  });
+
+  it("refuse what does not fit the prompt", async () => {
+    const asked = { model: MODEL, ids, held: ids.length };
+    await expect(handled("text-scores", asked)).rejects.toThrow(refused("input"));
   });
 });

@@ -16,7 +16,7 @@ export interface PartInput {
   readonly tokens: readonly string[];
   /** Position that is held; undefined for none. */
   readonly held: number | undefined;
-  /** True if the question has a wrong answer to the held token. */
+  /** True if the question has a wrong answer, to the held token or to what comes next. */
   readonly answered: boolean;
   /** The part that the model was trained on, where its task says so. */
   readonly trained: "repeated" | undefined;
@@ -34,7 +34,7 @@ export function textParts({ ids, tokens, held, answered }: PartInput): readonly 
     token: within ? `token ${name}` : undefined,
     word: like > 1 ? `every ${visible(tokens[held!]!)} (${like} of ${ids.length - 1})` : undefined,
     from: within ? `from ${name} on` : undefined,
-    answer: within && answered ? "answer less wrong answer" : undefined,
+    answer: answered ? "answer less wrong answer" : undefined,
   };
   return TEXT_PARTS.flatMap((part) => (labels[part] === undefined ? [] : [{ part, label: labels[part] }]));
 }

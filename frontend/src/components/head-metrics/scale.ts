@@ -75,7 +75,7 @@ export function nothingFound(values: HeadTable, chance: number | undefined, most
   const finite = values.flat().filter(Number.isFinite);
   if (finite.length === 0) return undefined;
   const highest = finite.reduce((a, b) => Math.max(a, b));
-  return highest < FAR * chance
+  return highest < Math.min(FAR * chance, (chance + most) / 2)
     ? `Nothing above chance: the highest value, ${figure(highest)}, is within ${FAR} times of ${figure(chance)}, which a head that attends evenly has.`
     : undefined;
 }

@@ -4,9 +4,8 @@ import { DIRECT_EFFECT, PATTERN_SCORES, type PatternScore } from "../../../../ba
 import { heldToken, wrongToken } from "../../ablation/params.ts";
 import { post } from "../../api/client.ts";
 import { visible } from "../../format.ts";
-import { pairsParam } from "../../patching/params.ts";
 import { patching } from "../../patching/patching.svelte.ts";
-import { isQuestionOf } from "../../patching/question.ts";
+import { isOfPair, questionOfPair } from "../../patching/question.ts";
 import { Answer } from "../../state/answer.svelte.ts";
 import { positionIn } from "../../state/hold.ts";
 import { prompt, promptText } from "../../state/prompt.svelte.ts";
@@ -54,18 +53,11 @@ class TextScores {
   /** Position of the held token in the present text; undefined for none. */
   readonly held: number | undefined = $derived(positionIn(heldToken.value, prompt.request));
 
-  /** True if the text is a pair's clean prompt, with its answer behind it or without. */
-  readonly #ofPair: boolean = $derived(
-    pairsParam.value.length > 0 && patching.pair !== undefined && isQuestionOf(patching.pair, promptText.value),
-  );
-
   /** The question about the text: the held token against the wrong one, else the pair's. */
   readonly question: Asked["question"] = $derived.by(() => {
     if (this.held !== undefined && this.held >= 1 && wrongToken.value >= 0)
       return { position: this.held, wrong: wrongToken.value };
-    const { alignment } = patching;
-    if (!this.#ofPair || alignment === undefined || alignment.problem !== undefined) return undefined;
-    return { position: alignment.clean.ids.length, answer: alignment.answer.id, wrong: alignment.wrong.id };
+    return questionOfPair(promptText.value);
   });
 
   /** All that decides the scores beside the text. */
@@ -109,7 +101,7 @@ class TextScores {
       return;
     }
     prompt.follow();
-    if (this.#ofPair) patching.align();
+    if (isOfPair(promptText.value)) patching.align();
     const own = prompt.value;
     const [key, asked] = [this.#key, this.#asked];
     this.answer.follow(
@@ -159,6 +151,7 @@ class TextScores {
   }
 
   #absent(found: Score | undefined): string | undefined {
+    if (this.answer.state === "failed") return `Not measured: ${this.answer.problem!.detail}.`;
     if (found?.absent === undefined) return this.answer.loading ? "Measuring…" : undefined;
     return `No such score here: ${found.absent}.`;
   }

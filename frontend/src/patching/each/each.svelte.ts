@@ -16,7 +16,7 @@ export const eachMethod = urlParam("each-by", choice(ABLATION_METHODS, "zero"));
 /** Layers in which a source token is hidden together. */
 export const eachWindow = urlParam("window", number(1, { least: 1, most: 99, whole: true }));
 
-/** A finished ablation of each part, with the tokens of the pair that is shown. */
+/** A finished ablation of each part, with the tokens of the first pair. */
 export interface EachAblated {
   readonly response: AblateEachResponse;
   readonly tokens: readonly string[];
@@ -63,7 +63,7 @@ class Each {
   follow(): void {
     const { request, problem } = this;
     const { each, method, metric, window } = request;
-    const tokens = patching.alignment?.clean.tokens ?? [];
+    const tokens = patching.alignments.value?.[0]?.clean.tokens ?? [];
     patching.keep(
       this.answer,
       problem === undefined ? ["each", each, method, metric, window] : undefined,

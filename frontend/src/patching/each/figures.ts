@@ -4,7 +4,7 @@ import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { PlotFigure } from "../../components/plot/figure.ts";
 import { visible } from "../../format.ts";
-import { METRIC_WORDS, metricText } from "../choices.ts";
+import { metricText, metricWords } from "../choices.ts";
 import type { EachAblated } from "./each.svelte.ts";
 
 /** The change of the metric without each part: without it less with it. */
@@ -25,7 +25,7 @@ export function sourceFigure({ response, tokens }: EachAblated, locked: number |
   const words = table.map((row, layer) =>
     row.map(
       (change, p) =>
-        `layer ${layer}, token ${p} ${names[p]}<br>change ${metricText(change, response.metric)}<br>${METRIC_WORDS[response.metric]} ${metricText(response.ablated[layer]![p]!, response.metric)}`,
+        `layer ${layer}, token ${p} ${names[p]}<br>change ${metricText(change, response.metric)}<br>${metricWords(response.metric)} ${metricText(response.ablated[layer]![p]!, response.metric)}`,
     ),
   );
   const marked = locked === undefined || locked >= tokens.length ? [] : [locked];
@@ -58,7 +58,7 @@ export function layersFigure({ response }: EachAblated): PlotFigure {
   const control = response.control.map(([other]) =>
     other === null || other === undefined ? null : other - response.clean,
   );
-  const { word } = { word: METRIC_WORDS[response.metric] };
+  const { word } = { word: metricWords(response.metric) };
   return {
     data: [
       {

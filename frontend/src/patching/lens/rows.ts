@@ -1,5 +1,6 @@
 import type { LensResponse } from "../../../../backend/common/api/attribution.ts";
 import type { Table } from "../../components/card/files.ts";
+import { visible } from "../../format.ts";
 
 /** A row of the lens as it is shown. */
 export interface LensLine {
@@ -18,6 +19,12 @@ export function lensRows({ rows }: LensResponse): LensLine[] {
     ...{ at, rank, top, difference: answer - wrong },
     name: at.endsWith("hook_resid_post") ? "end" : (/\d+/.exec(at)?.[0] ?? at),
   }));
+}
+
+/** A token for people; by its id where nothing of it can be seen. */
+export function tokenText({ id, text }: Pick<LensLine["top"][number], "id" | "text">): string {
+  const shown = visible(text);
+  return /^[\s\p{C}\p{Z}]*$/u.test(shown) ? `#${id}` : shown;
 }
 
 /** A rank for people: whole, unless it is a mean. */

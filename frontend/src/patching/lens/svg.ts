@@ -1,7 +1,6 @@
 import { PALETTES } from "../../../../backend/common/figures/palette.ts";
 import { escapeXml } from "../../../../backend/common/figures/text.ts";
-import { visible } from "../../format.ts";
-import { type LensLine, rankText } from "./rows.ts";
+import { type LensLine, rankText, tokenText } from "./rows.ts";
 
 const [ROW, TOP, LEFT, TOKEN] = [20, 26, 190, 92];
 /** Characters of a token that are drawn. */
@@ -19,13 +18,14 @@ export function lensSvg(
     `<text x="${x}" y="${y}" text-anchor="${anchor}">${escapeXml(words)}</text>`;
   const lines = rows.map(({ name, rank, difference, top }, r) => {
     const y = TOP + r * ROW;
-    const cells = top.map(({ id, text: words }, i) => {
+    const cells = top.map((token, i) => {
+      const { id } = token;
       const x = LEFT + i * TOKEN;
       const mark = id === answers.answer ? helps : id === answers.wrong ? against : undefined;
       const box = mark
         ? `<rect x="${x}" y="${y}" width="${TOKEN - 4}" height="${ROW - 3}" rx="2" fill="${mark}" fill-opacity="0.3"/>`
         : "";
-      const shown = visible(words);
+      const shown = tokenText(token);
       return box + text(x + 4, y + 13, shown.length > MOST ? `${shown.slice(0, MOST - 1)}…` : shown);
     });
     return [

@@ -1,4 +1,5 @@
 import type { Prompt } from "../../../../backend/common/api/prompts.ts";
+import type { HeadRolesAnswer, HeadRolesRequest } from "../../../../backend/common/api/roles.ts";
 import { promptCommand } from "../../../../backend/common/command-line.ts";
 import { formatHead, readHead } from "../../../../backend/common/heads/head.ts";
 import { ApiError, type CallOptions, getBytes, post, problem } from "../../api/client.ts";
@@ -36,6 +37,8 @@ export interface Looks {
 /** Where the last token of the shown pair's clean prompt looks. */
 class LooksState {
   readonly answer = new Answer<Looks>();
+  /** The roles that heads seem to have on the pairs. */
+  readonly roles = new Answer<HeadRolesAnswer>();
 
   /** The order that there are heads for: without a table of single heads' outputs that of direct effects. */
   readonly order: HeadOrder = $derived(
@@ -49,7 +52,10 @@ class LooksState {
     return table && strongestPlaces(table, MOST).map(({ layer, column }) => formatHead({ layer, head: column }));
   });
 
-  /** The line that writes the heads' patterns, and their values where those count, to a file; the last rows are what is shown. */
+  /**
+   * The lines that write the heads' patterns, and their values where those count, to a file, whose last rows are what is shown, and
+   * that suggest the roles.
+   */
   get command(): string {
     const { pair, bos } = patching;
     if (pair === undefined) return "";
@@ -57,7 +63,11 @@ class LooksState {
     const hooks = ["attn.hook_pattern", ...(weighted.value ? ["attn.hook_v"] : [])];
     const names = layers.flatMap((layer) => hooks.map((hook) => `blocks.${layer}.${hook}`)).join(",");
     const prompt = typeof pair.clean === "string" ? { text: pair.clean, ...bos } : { tokens: pair.clean };
-    return promptCommand("forward", { model: workspace.model, ...prompt }, { names, out: "patterns.safetensors" });
+    const { metric } = patching.choices;
+    return [
+      promptCommand("forward", { model: workspace.model, ...prompt }, { names, out: "patterns.safetensors" }),
+      patching.commandOf(["circuit", "roles"], { metric }),
+    ].join(" && ");
   }
 
   /** Keeps to the pair that is shown and to the heads; run in an effect. */
@@ -73,6 +83,15 @@ class LooksState {
     const ask = input && heads ? () => (call: CallOptions) => looksOf(input, heads, byValue, call) : () => undefined;
     const effects = (order === "patched" ? patching.result : direct.answer) as Answer<unknown>;
     patching.keep(this.answer, request, ask, heads === undefined ? { after: effects } : {});
+    this.#followRoles();
+  }
+
+  #followRoles(): void {
+    const { pairs, bos, choices } = patching;
+    const { metric } = choices;
+    const request: HeadRolesRequest = { model: workspace.model, pairs, ...bos, ...(metric ? { metric } : {}) };
+    const ask = () => (call: CallOptions) => post<HeadRolesAnswer>("/api/circuit-roles", request, call);
+    patching.keep(this.roles, ["roles", metric], ask);
   }
 }
 

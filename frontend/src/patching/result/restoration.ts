@@ -1,7 +1,7 @@
 import type { PairAlignment, PatchResponse } from "../../../../backend/common/api/patching.ts";
 import type { PatchNode, PatchPlace } from "../../../../backend/common/patching.ts";
 import { counted } from "../../../../backend/common/text.ts";
-import { METRIC_WORDS } from "../choices.ts";
+import { metricWords } from "../choices.ts";
 
 /** Nodes that have heads, and so can be patched head by head. */
 const WITH_HEADS: readonly PatchNode[] = ["z", "q", "k", "v", "pattern"];
@@ -104,7 +104,7 @@ export function doubts({
   corrupt,
   metric = "logit-diff",
 }: Pick<PatchResponse, "clean" | "corrupt" | "metric">): string | undefined {
-  if (clean === corrupt) return `Both prompts give the same ${METRIC_WORDS[metric]}, so there is nothing to restore.`;
+  if (clean === corrupt) return `Both prompts give the same ${metricWords(metric)}, so there is nothing to restore.`;
   if (metric !== "logit-diff") return undefined;
   if (clean < corrupt)
     return "The corrupt prompt prefers the answer more than the clean one does: answer and wrong may be swapped.";

@@ -4,9 +4,18 @@ import { lineColour, plotlyScale } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 import type { PlotFigure } from "../../components/plot/figure.ts";
 import { visible } from "../../format.ts";
-import { EFFECTS, METRIC_WORDS, metricText } from "../choices.ts";
+import { EFFECTS, metricText, metricWords } from "../choices.ts";
 import type { Patched } from "../patching.svelte.ts";
-import { canMatter, ofKvHeads, rawOf, restoration, scaleEnd, type TablePlace, unionOfDiffer } from "./restoration.ts";
+import {
+  canMatter,
+  ofKvHeads,
+  rawOf,
+  restoration,
+  scaleEnd,
+  shareOf,
+  type TablePlace,
+  unionOfDiffer,
+} from "./restoration.ts";
 
 /** A share of restoration for people: "83%". */
 export function shareText(share: number): string {
@@ -15,7 +24,7 @@ export function shareText(share: number): string {
 
 /** The metric that a share of a table stands for, in words. */
 export function metricOf(share: number, { metric, response }: Patched): string {
-  return `${METRIC_WORDS[metric]} ${metricText(rawOf(share, response), metric)}`;
+  return `${metricWords(metric)} ${metricText(rawOf(share, response), metric)}`;
 }
 
 /** The tokens of a position: one where the prompts agree, else "clean / corrupt". */
@@ -51,6 +60,16 @@ export function nothingWords({ path, response }: Patched): string | undefined {
     v: "Values decide what these heads copy. In a pair that changes only where they look every place holds the same values in both prompts: take a pair that changes the token to copy.",
   }[path.through];
   return `No path into ${path.into.join(", ")} restores anything. ${why}`;
+}
+
+/** The senders of paths that are no heads, those first that move most. */
+export function otherSenders({ response }: Patched): { readonly name: string; readonly share: number }[] {
+  const { patchedMlps = [], patchedEmbed } = response;
+  const mlps = patchedMlps.flatMap((value, layer) => (value === null ? [] : [{ name: `m${layer}`, value }]));
+  return [...mlps, ...(patchedEmbed === undefined ? [] : [{ name: "embed", value: patchedEmbed }])]
+    .map(({ name, value }) => ({ name, share: shareOf(value, response) }))
+    .filter(({ share }) => Number.isFinite(share))
+    .sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
 }
 
 /** All numbers as a table. */

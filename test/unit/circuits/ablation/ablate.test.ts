@@ -199,6 +199,19 @@ describe("ablation", () => {
       expect(kl.part!.ablated).toBeGreaterThan(0);
     });
 
+    it("answer may be what comes next behind the text, with the same numbers as where it stands in it", async () => {
+      const row = tokens[0]!;
+      const last = row.length - 1;
+      const inside = await run("answer", { contrast: { position: last, wrong: 5 } }, [row]);
+      const contrast = { position: last, answer: row[last], wrong: 5 };
+      const behind = await run("answer", { contrast }, [row.slice(0, last)]);
+      expect(behind.part!.clean).toBeCloseTo(inside.part!.clean, 4);
+      expect(behind.part!.ablated).toBeCloseTo(inside.part!.ablated, 4);
+      expect(behind.part!.control!.range[0]).toBeCloseTo(inside.part!.control!.range[0], 4);
+      const beyond = { ...contrast, position: last + 1 };
+      await expect(run("answer", { contrast: beyond }, [row.slice(0, last)])).rejects.toThrow(refused("usage"));
+    });
+
     it.each([
       ["a held part without a position", "token", {}, "usage"],
       ["a position over all", "all", { position: 2 }, "usage"],

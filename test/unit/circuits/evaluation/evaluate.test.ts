@@ -50,6 +50,33 @@ describe("the evaluation of a circuit that was written by hand", () => {
     },
   );
 
+  it("says by template what it keeps, from the same runs, and is robust by the template where it keeps least", async () => {
+    const model = SKIP.model();
+    const wordings = ["short", "long"];
+    const pairs = SKIP.pairs.map((pair, p) => ({ ...pair, template: wordings[p % 2]! }));
+    const circuit = await findCircuit(model, { pairs, method: "exact" });
+    const part = { ...circuit, edges: circuit.edges.slice(1, 2) };
+    const others = Object.fromEntries(
+      wordings.map((name) => [name, pairs.filter(({ template }) => template === name)]),
+    );
+    const work = { pairs, circuit: part, draws: 2, resamples: 20 };
+    const evaluation = await evaluateCircuit(model, { ...work, others });
+    expect(Object.keys(evaluation.templates!)).toEqual(wordings);
+    for (const name of wordings) {
+      const { value, low, high, pairs: count } = evaluation.others[name]!;
+      expect(evaluation.templates![name]).toEqual({ value: expect.closeTo(value, 5), low: expect.closeTo(low!, 5), high: expect.closeTo(high!, 5), pairs: count }); // biome-ignore format: one document
+    }
+    const least = wordings.toSorted((a, b) => evaluation.templates![a]!.value - evaluation.templates![b]!.value)[0]!;
+    const robust = evaluation.verdicts.find(({ name }) => name === "robust")!;
+    expect(robust).toMatchObject({ why: expect.stringMatching(new RegExp(`of ${least}$`)) });
+    const claim = evaluationReport(evaluation, "headscope circuit evaluate").claims.find(({ id }) => id === "robust")!;
+    expect(claim.measured["value"]).toBe(evaluation.templates![least]!.value);
+    const one = await evaluateCircuit(model, { ...work, pairs: pairs.map((pair) => ({ ...pair, template: "short" })) });
+    expect("templates" in one).toBe(false);
+    expect(one.verdicts.map(({ name }) => name)).not.toContain("robust");
+    model.dispose();
+  });
+
   it("says of half of a circuit that it is neither faithful nor complete", async () => {
     const model = LOOKUP.model();
     const { pairs } = LOOKUP;

@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { groupSize, NODES } from "../../../../backend/circuits/patching/nodes.ts";
+import { NODES } from "../../../../backend/circuits/patching/nodes.ts";
 import { type PatchOptions, patch } from "../../../../backend/circuits/patching/patch.ts";
 import { patchTogether, readPlaces } from "../../../../backend/circuits/patching/together.ts";
-import { PATCH_NODES } from "../../../../backend/common/patching.ts";
+import { groupSize, PATCH_NODES } from "../../../../backend/common/patching.ts";
 import { runWithCache, runWithHooks } from "../../../../backend/hooks/run.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";

@@ -56,6 +56,11 @@ describe.each(pairTasks.names())("pairs of %s", (name) => {
     }
   });
 
+  it("name the wording that they were made by, where there are several", () => {
+    const several = new Set(kinds).size > 1;
+    expect(pairs.map(({ template }) => template)).toEqual(several ? kinds : kinds.map(() => undefined));
+  });
+
   it("differ only in what decides", () => {
     for (const { clean, corrupt } of tokens) {
       const differing = clean.filter((id, t) => id !== corrupt[t]).length;
