@@ -23,7 +23,7 @@ import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/sources/pull.ts";
 import { probeMany } from "../../probes/index.ts";
 import { EdgeScores, PairFile } from "./circuits.ts";
-import { kernelBenches } from "./kernels.ts";
+import { kernelBenches } from "./kernels/rows.ts";
 import { Loads, largePeak } from "./loads.ts";
 import { Rivals } from "./rivals.ts";
 import { TRAINED, trainer } from "./training.ts";

@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../backend/kernels/attend.ts";
-import { hasKernels } from "../../backend/kernels/kernels.ts";
-import { PackedMatrix } from "../../backend/kernels/packed-matrix.ts";
-import type { Model } from "../../backend/models/model.ts";
-import { attendHeads } from "../../backend/models/transformer/attention.ts";
-import type { Matrix } from "../../backend/models/weights/matrix.ts";
-import { capture } from "../../backend/runtime/capture.ts";
-import type { Handle } from "../../backend/runtime/ops.ts";
-import { tf } from "../../backend/runtime/tf.ts";
+import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
+import { hasKernels } from "../../../backend/kernels/kernels.ts";
+import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import { attendHeads } from "../../../backend/models/transformer/attention.ts";
+import type { Matrix } from "../../../backend/models/weights/matrix.ts";
+import { capture } from "../../../backend/runtime/capture.ts";
+import type { Handle } from "../../../backend/runtime/ops.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
 
 /** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
 export interface KernelBench {
