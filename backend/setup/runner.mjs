@@ -67,11 +67,17 @@ export async function runSteps(steps, context, screen) {
  * @returns {Step}
  */
 export function sideBySide(steps) {
+  let named = steps;
   return {
-    name: steps.map(({ name }) => name).join(", "),
+    /** The steps that had something to do when they were last asked, or all. */
+    get name() {
+      return named.map(({ name }) => name).join(", ");
+    },
     async needed(context) {
-      const reasons = (await pending(steps, context)).map(({ why }) => why);
-      return reasons.length > 0 && [...new Set(reasons)].join(", ");
+      const open = await pending(steps, context);
+      if (open.length === 0) return false;
+      named = open.map(({ step }) => step);
+      return [...new Set(open.map(({ why }) => why))].join(", ");
     },
     async run(context) {
       const open = await pending(steps, context);

@@ -242,6 +242,17 @@ test("steps side by side show their progress together, and the first that fails 
   expect(details).toContain("a 1; b 1");
   expect(lines.at(-1)).toBe("no a\n  no b");
 
+  const idle: Step = {
+    name: "idle",
+    needed: () => false,
+    run: () => Promise.reject(new Error("it had nothing to do")),
+  };
+  const one = sideBySide([idle, step("busy", async () => {})]);
+  expect(await one.needed(own)).toBe("not there");
+  expect(one.name).toBe("busy");
+  await one.run(own);
+  expect(await sideBySide([idle]).needed(own)).toBe(false);
+
   const waits = step("waits", ({ signal }) => {
     const stopped = new SetupError("cancelled", "stopped");
     return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(stopped)));
