@@ -65,12 +65,13 @@ function load(): KernelChoice {
   if (!wanted) return none("HEADSCOPE_KERNELS is off");
   if (!hasNative()) return none("they belong to the native TensorFlow library");
   const root = repository();
-  const record = root && kernelRecord(kernelFolder(root, cacheDir()));
+  const folder = root && kernelFolder(root, cacheDir());
+  const record = folder && kernelRecord(folder);
   if (!record)
     return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
   if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
   try {
-    const loaded = require(record.library!) as Library;
+    const loaded = require(join(folder, record.library!)) as Library;
     const instructions = loaded.start(threads);
     const fault = selfTest();
     if (fault) return none(fault, REBUILD);

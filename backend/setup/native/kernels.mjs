@@ -35,7 +35,7 @@ const LONGEST_REASON = 200;
 /**
  * @typedef {object} KernelRecord what became of the kernels on a kind of machine
  * @property {string} compiler that built them
- * @property {string} [library] path of what was built; absent where that failed
+ * @property {string} [library] name of what was built, in the folder of the record; absent where that failed
  * @property {string} [failure] why there is none, one line
  */
 
@@ -65,10 +65,10 @@ export function kernelRecord(folder) {
   return text === undefined ? undefined : JSON.parse(text);
 }
 
-/** @returns {Promise<string | undefined>} the compiler with its version and target; undefined where there is none */
+/** @returns {Promise<string | undefined>} the compiler with its version and build; undefined where there is none */
 export async function compilerName() {
-  const { code, output } = await runProcess("g++", ["-dumpfullversion", "-dumpmachine"]);
-  return code === 0 ? `g++ ${output.trim().split(/\s+/).join(" ")}` : undefined;
+  const { code, output } = await runProcess("g++", ["--version"]);
+  return code === 0 ? output.split("\n")[0] : undefined;
 }
 
 /** @type {Step} */
@@ -79,10 +79,12 @@ export const kernels = {
     if (env["HEADSCOPE_KERNELS"] === "off" || (forced && forced !== "tensorflow") || !hasLibraries(cache)) return false;
     const compiler = await compilerName();
     if (compiler === undefined) return false; // `doctor` says so
-    const record = kernelRecord(kernelFolder(root, cache));
+    const folder = kernelFolder(root, cache);
+    const record = kernelRecord(folder);
     if (record === undefined) return "not compiled for this processor and version";
     if (record.compiler !== compiler) return "compiled by another compiler";
-    return record.library === undefined || sizeOf(record.library) !== undefined ? false : "a file is missing";
+    const built = record.library === undefined || sizeOf(join(folder, record.library)) !== undefined;
+    return built ? false : "a file is missing";
   },
   async run(context) {
     const { root, cache, signal, progress, skip } = context;
@@ -109,15 +111,14 @@ export const kernels = {
  */
 async function buildOrWhyNot(context, folder, compiler) {
   const { cache } = context;
-  const name = sha256Files([], [compiler]).slice(0, 8);
-  const library = join(folder, `kernels-${name}.node`);
+  const library = `kernels-${sha256Files([], [compiler]).slice(0, 8)}.node`;
   const work = partOf(join(cache, "compile-kernels"));
   try {
     await removeLeftovers(cache);
     await fetchHeaders(context);
     const built = await compile(context, work);
     await verify(context, built);
-    await installFile(built, library);
+    await installFile(built, join(folder, library));
   } catch (error) {
     if (!(error instanceof SetupError) || error.kind === "cancelled") throw error;
     // What may be otherwise the next time is tried again then.

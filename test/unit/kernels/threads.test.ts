@@ -40,9 +40,10 @@ describe.skipIf(!ready)("the kernels' threads", () => {
   });
 
   it.each(["exit", "loop"])("let a process end (%s), in the middle of a call too", async (how) => {
-    const { library } = kernelRecord(kernelFolder(ROOT, cacheDir()))!;
+    const folder = kernelFolder(ROOT, cacheDir());
+    const library = join(folder, kernelRecord(folder)!.library!);
     const script = join(ROOT, "test/helpers/kernels/loop.cjs");
-    const child = spawn(process.execPath, [script, library!, how], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [script, library, how], { stdio: ["ignore", "pipe", "inherit"] });
     const hung = setTimeout(() => child.kill("SIGKILL"), patiently(20_000));
     child.stdout.once("data", () => how === "loop" && setTimeout(() => child.kill("SIGTERM"), 30));
     const end = await new Promise((resolve) => child.on("close", (code, signal) => resolve(code ?? signal)));
