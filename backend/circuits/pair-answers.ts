@@ -23,7 +23,7 @@ export interface PairAnswer {
   first: boolean;
 }
 
-/** How a model answers pairs, over all of them. */
+/** A model's answers to pairs, over all of them. */
 export interface AnswerMeans {
   /** Mean logit(answer) - logit(wrong) after the clean prompts. */
   clean: number;

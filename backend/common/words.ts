@@ -94,7 +94,7 @@ export const CIRCUIT_EXPORTS = ["dot", "graphml", "neuronpedia", "mask", "pruned
 /** One of `CIRCUIT_EXPORTS`. */
 export type CircuitExport = (typeof CIRCUIT_EXPORTS)[number];
 
-/** What heads outside a circuit do under its mask. */
+/** Fates of heads outside a circuit under its mask: they write 0, or keep first and recent tokens only. */
 export const OUTSIDE_CIRCUIT = ["ablate", "stream"] as const;
 
 /** Edges up to which `exact` and `acdc` take a run each, and up to which a circuit file holds all unless told otherwise. */

@@ -3,7 +3,7 @@ import { type MaskMeaning, meaningOf } from "../common/heads/meaning.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
 import type { Model } from "../models/model.ts";
 
-/** What a mask means for a model's heads. @throws HeadscopeError (mismatch) for a mask of another shape */
+/** The meaning of a mask for a model's heads. @throws HeadscopeError (mismatch) for a mask of another shape */
 export function maskMeaning(model: Model, mask: HeadMask): MaskMeaning {
   const { digest: _, ...shape } = headModel(model);
   const checked = parseMask(mask, "the mask");

@@ -4,7 +4,7 @@
  *   npm run bench [-- --json] [--only decode] [--repeats 5] [--rivals PYTHON] [--eap-ig FOLDER]
  *
  * PyTorch's side runs in the Python given by --rivals or HEADSCOPE_RIVALS (an environment with
- * test/bench/requirements.txt); without it those rows have no rival. The EAP-IG package is in no registry: --eap-ig or
+ * test/bench/python/requirements.txt); without it those rows have no rival. The EAP-IG package is in no registry: --eap-ig or
  * HEADSCOPE_EAP_IG names a checkout of https://github.com/hannamw/EAP-IG. A ratio is the median over pairs measured in turn.
  */
 import { spawnSync } from "node:child_process";

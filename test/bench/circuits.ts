@@ -56,7 +56,7 @@ export class EdgeScores {
 
   /** @param ref of our side @param rival none without it */
   constructor(ref: string, pairs: string, rival: EapIgPackage | undefined) {
-    const [ours, theirs] = ["./bench-eap-ig.js", "../test/bench/eap_ig.py"].map((file) =>
+    const [ours, theirs] = ["./bench-eap-ig.js", "../test/bench/python/eap_ig.py"].map((file) =>
       fileURLToPath(new URL(file, import.meta.url)),
     );
     this.#commands = {

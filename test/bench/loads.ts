@@ -20,7 +20,7 @@ export class Loads {
   /** @param ref of our side @param rival the Python and the checkpoint of transformers' side; none without it */
   constructor(ref: string, weights: "f32" | "bf16", rival?: { python: string; path: string }) {
     const dtype = weights === "f32" ? "float32" : "bfloat16";
-    const script = fileURLToPath(new URL("../test/bench/load_model.py", import.meta.url));
+    const script = fileURLToPath(new URL("../test/bench/python/load_model.py", import.meta.url));
     this.#commands = {
       ours: ownLoad(ref, weights),
       theirs: rival && [rival.python, script, rival.path, "--dtype", dtype],

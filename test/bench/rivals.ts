@@ -2,18 +2,18 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-/** Rivals in a Python process that answers one measurement a line (test/bench/rivals.py --serve), so that a bench can alternate with them. */
+/** Rivals in a Python process that answers one measurement a line (test/bench/python/rivals.py --serve), so that a bench can alternate with them. */
 export class Rivals {
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
   readonly #lines: Interface;
 
   /**
-   * @param python of an environment with test/bench/requirements.txt @param gguf the checkpoint that both sides run
+   * @param python of an environment with test/bench/python/requirements.txt @param gguf the checkpoint that both sides run
    * @param pairs file of pairs in token ids; without it rivals that need one can't be had
    */
   constructor(python: string, gguf: string, pairs?: string) {
-    const script = fileURLToPath(new URL("../test/bench/rivals.py", import.meta.url));
+    const script = fileURLToPath(new URL("../test/bench/python/rivals.py", import.meta.url));
     this.#child = spawn(python, [script, "--gguf", gguf, "--serve", ...(pairs ? ["--pairs", pairs] : [])], {
       stdio: ["pipe", "pipe", "inherit"],
     });

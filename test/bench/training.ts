@@ -7,7 +7,7 @@ import { makeSpec, modelConfigOf } from "../../backend/training/spec.ts";
 import { type StepPlan, Stepper } from "../../backend/training/step.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 
-/** A training step to be timed, as test/bench/training_steps.py has it too. */
+/** A training step to be timed, as test/bench/python/training_steps.py has it too. */
 export interface TrainedSize {
   name: string;
   task: string;

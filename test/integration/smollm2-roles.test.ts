@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { headRoles } from "../../backend/circuits/roles/roles.ts";
 import type { HeadRolesResult } from "../../backend/common/api/roles.ts";
-import type { HeadRole, RoleMeasure } from "../../backend/common/roles.ts";
+import type { HeadRole, RoleMeasure } from "../../backend/common/heads/roles.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { probe } from "../../probes/index.ts";
 import { pairTasks, samplePairs } from "../../synthetic-tasks/pairs/index.ts";

@@ -167,7 +167,7 @@ export class SplitLayer {
     return runStage({ ...rest, extent, requests, xla: false, captured: true }).out;
   }
 
-  /** What the model is under at some hook points of the layer; inside a tidy. */
+  /** Changes that the model is under at some hook points of the layer; inside a tidy. */
   #requests(names: readonly string[], positions: number): StageRequests {
     const starts = [0];
     const chunk = { first: 0, real: positions, tokens: positions };

@@ -1,4 +1,4 @@
-import { HEAD_ROLES, type HeadRole } from "../../common/roles.ts";
+import { HEAD_ROLES, type HeadRole } from "../../common/heads/roles.ts";
 import { allFinite, notFinite } from "../../hooks/finite.ts";
 import { forward } from "../../models/forward/forward.ts";
 import type { Model } from "../../models/model.ts";

@@ -9,7 +9,7 @@ import type { PairLooks } from "./attention.ts";
 const AT_A_TIME = 16;
 
 /**
- * What heads say of a token that they look at: their values at its position, through W_O, the gain of a norm behind attention, the
+ * The logits that heads give a token that they look at: their values at its position, through W_O, the gain of a norm behind attention, the
  * final norm and the unembedding, as a head's output that looked there alone.
  * @param place the token's id, and its position in the prompt
  * @returns by head, the logit of the token above the mean over the vocabulary, in standard deviations

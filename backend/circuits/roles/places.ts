@@ -1,4 +1,4 @@
-import type { HeadRole } from "../../common/roles.ts";
+import type { HeadRole } from "../../common/heads/roles.ts";
 import { tokensIn } from "../answers.ts";
 import type { TokenPair } from "../pairs.ts";
 

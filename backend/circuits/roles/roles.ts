@@ -1,8 +1,6 @@
 import type { HeadRolesResult, RoleEvidence } from "../../common/api/roles.ts";
 import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
 import { headModel } from "../../common/heads/model.ts";
-import { METRIC_WORDS, METRICS, type MetricName } from "../../common/metrics.ts";
-import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
 import {
   COPIES,
   COUNTS,
@@ -11,7 +9,9 @@ import {
   LOOKS,
   ROLE_DEFINITIONS,
   type RoleMeasure,
-} from "../../common/roles.ts";
+} from "../../common/heads/roles.ts";
+import { METRIC_WORDS, METRICS, type MetricName } from "../../common/metrics.ts";
+import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../../common/options.ts";
 import type { Model } from "../../models/model.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { type Pair, type TokenPair, tokenPairs } from "../pairs.ts";
@@ -157,7 +157,7 @@ class RoleSearch {
     );
   }
 
-  /** What of the metric heads carry into receivers: positive where it helps the answer. */
+  /** Shares of the metric that heads carry into receivers: positive where it helps the answer. */
   async #effects(into: readonly string[], from: readonly Head[]): Promise<Effects> {
     const { pairs, metric, signal, turn, progress } = this.#work;
     const common = {

@@ -1,5 +1,5 @@
 import type { HeadRolesResult } from "../../common/api/roles.ts";
-import { HEAD_ROLES, ROLE_DEFINITIONS } from "../../common/roles.ts";
+import { HEAD_ROLES, ROLE_DEFINITIONS } from "../../common/heads/roles.ts";
 import { bold, dim, number, right, table } from "./format.ts";
 
 /** Roles of heads for people: one row a role, with its numbers. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { HEAD_ROLES, ROLE_MEASURES } from "../heads/roles.ts";
 import { METRICS } from "../metrics.ts";
-import { HEAD_ROLES, ROLE_MEASURES } from "../roles.ts";
 import { headModelSchema } from "./documents.ts";
 import { type Bounds, type Data, type Input, modelRef } from "./fields.ts";
 import { pairInput } from "./patching.ts";

@@ -6,9 +6,9 @@ import type { MaskWindow } from "../heads/window.ts";
 import type { OUTSIDE_CIRCUIT } from "../words.ts";
 import { headsInside, headsOutside } from "./nodes.ts";
 
-/** How a circuit becomes a mask. */
+/** Options of `circuitMask`. */
 export interface CircuitMaskOptions extends MaskWindow {
-  /** What heads do that no edge touches: ablate (default), or stream: KV heads without such a head keep `sink` and `recent` tokens. */
+  /** Heads that no edge touches: ablate (default), or stream: KV heads without such a head keep `sink` and `recent` tokens. */
   readonly outside?: (typeof OUTSIDE_CIRCUIT)[number] | undefined;
   /** Of the mask, such as the circuit's file. */
   readonly source?: HeadMask["source"];

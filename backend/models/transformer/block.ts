@@ -229,7 +229,7 @@ export function unembedAt(
   return softCap(withBias(products, bias), config.output_logits_soft_cap);
 }
 
-/** What the unembedding reads: the stream behind the final norm and the readout layers [tokens, width]. */
+/** The input of the unembedding: the stream behind the final norm and the readout layers [tokens, width]. */
 function unembedInput(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
   const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
   return weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);

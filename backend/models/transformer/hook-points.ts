@@ -3,6 +3,7 @@ import { configOf, type ModelConfig } from "../config.ts";
 import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 
 const blockNames = new WeakMap<ModelConfig, readonly string[]>();
+const modelNames = new WeakMap<ModelConfig, ReadonlySet<string>>();
 
 /** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
 export function blockHookNames(config: ModelConfig): readonly string[] {
@@ -63,8 +64,9 @@ export function isPattern(name: string): boolean {
 
 /** @throws HeadscopeError (usage) for a hook name that the model does not have, with the nearest names */
 export function checkHookName(config: ModelConfig, name: string): void {
-  const names = hookNames(config);
-  if (names.includes(name)) return;
+  const names = modelNames.get(config) ?? new Set(hookNames(config));
+  modelNames.set(config, names);
+  if (names.has(name)) return;
   const block = /^blocks\.(\d+)\./.exec(name);
   if (block && Number(block[1]) >= config.n_layers) {
     throw new HeadscopeError("usage", `hook name "${name}": the model has layers 0 to ${config.n_layers - 1}`, {
@@ -77,7 +79,7 @@ export function checkHookName(config: ModelConfig, name: string): void {
       `${name} does not exist here: ${config.n_heads} query heads share ${config.n_key_value_heads} KV heads, and one copy of the stream for each query head can't feed fewer key heads`,
       { remedy: "use hook_q_input, hook_k_input and hook_v_input" },
     );
-  throw unknownName("hook name", name, names);
+  throw unknownName("hook name", name, [...names]);
 }
 
 /** @throws HeadscopeError (usage) for a layer that the model does not have */

@@ -9,8 +9,8 @@ import type {
 import type { HeadRolesAnswer, HeadRolesRequest } from "../../../backend/common/api/roles.ts";
 import { command, fileLine, parameterPairs } from "../../../backend/common/command-line.ts";
 import type { Flag } from "../../../backend/common/definitions/definition.ts";
+import type { HeadRole } from "../../../backend/common/heads/roles.ts";
 import { METRICS, type MetricName } from "../../../backend/common/metrics.ts";
-import type { HeadRole } from "../../../backend/common/roles.ts";
 import { ApiError, type CallOptions, post, problem, stream } from "../api/client.ts";
 import { flagProblem } from "../components/controls/flags.ts";
 import { pairMetric } from "../patching/params.ts";
@@ -19,8 +19,8 @@ import { Answer } from "../state/answer.svelte.ts";
 import { sortHeads } from "../state/codecs.ts";
 import { promptBos } from "../state/prompt.svelte.ts";
 import { workspace } from "../state/workspace.svelte.ts";
-import { headOf, nodeOf } from "./graph.ts";
-import { freeName, isHeadOrMlp, soundGroups, withNodeIn } from "./groups.ts";
+import { headOf, nodeOf } from "./graph/graph.ts";
+import { freeName, isHeadOrMlp, soundGroups, withNodeIn } from "./graph/groups.ts";
 import { edgesParam, groupsParam, methodParam, methodParams, namesParam, offParam } from "./params.ts";
 import { edgeName, isOff, nodeName, switchEdge, switchNode } from "./switches.ts";
 

@@ -22,7 +22,7 @@ export const PATCH_LIST = Object.keys(NODE_WORDS) as PatchNode[];
 export const PLACES: Readonly<Record<PatchPlace, string>> = { head: "Head", position: "Position", layer: "Layer" };
 export const PLACE_LIST = Object.keys(PLACES) as PatchPlace[];
 
-/** What a place does in each direction of patching. */
+/** Words for the effect of a place, by the direction of patching. */
 export const EFFECTS: Readonly<
   Record<PatchDirection, { readonly word: string; readonly unit: string; readonly title: string }>
 > = {

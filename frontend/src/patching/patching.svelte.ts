@@ -34,6 +34,9 @@ import {
 } from "./params.ts";
 import { oddLength, placesOf } from "./result/restoration.ts";
 
+/** A patching as the page asks for it: by places that it draws. */
+type PlacesRequest = Omit<PatchRequest, "by" | "group"> & { readonly by?: PatchPlace | undefined };
+
 /** A finished patching, with what it was asked. */
 export interface Patched {
   readonly response: PatchResponse;
@@ -100,7 +103,7 @@ class Patching {
   readonly bos = $derived(this.textual && promptBos.value !== "auto" ? { bos: promptBos.value === "on" } : {});
 
   /** The body of POST /api/patch; undefined while there is nothing to ask. */
-  readonly request: PatchRequest | undefined = $derived.by(() => {
+  readonly request: PlacesRequest | undefined = $derived.by(() => {
     if (this.pairs.length === 0) return undefined;
     const common = { model: workspace.model, pairs: this.pairs, ...this.bos, ...this.choices };
     if (kind.value === "node") {
@@ -114,7 +117,7 @@ class Patching {
   });
 
   /** The direction and the metric, where they are not the usual ones. */
-  readonly choices: Pick<PatchRequest, "direction" | "metric"> = $derived({
+  readonly choices: Pick<PlacesRequest, "direction" | "metric"> = $derived({
     ...(direction.value === "denoise" ? {} : { direction: direction.value }),
     ...(pairMetric.value === "logit-diff" ? {} : { metric: pairMetric.value }),
   });
@@ -287,7 +290,7 @@ class Patching {
     this.suggestions.follow(question === undefined ? undefined : [digest, sides, bos], ask, { after: this.alignments });
   }
 
-  async #patch(request: PatchRequest, alignments: readonly PairAlignment[], call: CallOptions): Promise<Patched> {
+  async #patch(request: PlacesRequest, alignments: readonly PairAlignment[], call: CallOptions): Promise<Patched> {
     const { into, through, mlps = "frozen" } = request;
     const path = into && { into, ...(through ? { through } : {}), mlps };
     const { signal } = call;

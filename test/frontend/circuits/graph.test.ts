@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { curveSizes, readNode } from "../../../backend/common/circuits.ts";
-import { circuitGraph } from "../../../frontend/src/circuits/graph.ts";
+import { circuitGraph } from "../../../frontend/src/circuits/graph/graph.ts";
 
 const edges = [
   { from: "a0.h1", to: "a1.h0<k>", score: -2 },

@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { circuitGraph } from "../../../frontend/src/circuits/graph.ts";
-import { freeName, groupCalled, mergeEdges, soundGroups, withNodeIn } from "../../../frontend/src/circuits/groups.ts";
-import { neighbour } from "../../../frontend/src/circuits/neighbours.ts";
+import { circuitGraph } from "../../../frontend/src/circuits/graph/graph.ts";
+import {
+  freeName,
+  groupCalled,
+  mergeEdges,
+  soundGroups,
+  withNodeIn,
+} from "../../../frontend/src/circuits/graph/groups.ts";
+import { neighbour } from "../../../frontend/src/circuits/graph/neighbours.ts";
 import { areOff } from "../../../frontend/src/circuits/switches.ts";
 
 const edges = [

@@ -1,9 +1,9 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { circuits } from "../../../frontend/src/circuits/circuits.svelte.ts";
 import { circuitFiles } from "../../../frontend/src/circuits/files.ts";
-import { circuitGraph } from "../../../frontend/src/circuits/graph.ts";
+import { circuitGraph } from "../../../frontend/src/circuits/graph/graph.ts";
+import { graphSvg } from "../../../frontend/src/circuits/graph/svg.ts";
 import { edgesParam, offParam } from "../../../frontend/src/circuits/params.ts";
-import { graphSvg } from "../../../frontend/src/circuits/svg.ts";
 import { isOff, switchEdge, switchNode } from "../../../frontend/src/circuits/switches.ts";
 import { patching } from "../../../frontend/src/patching/patching.svelte.ts";
 import { view } from "../../../frontend/src/state/url.svelte.ts";

@@ -6,12 +6,12 @@ import { afterAll } from "vitest";
 import { ROOT } from "../cli.ts";
 
 /**
- * Bundles a script of test/helpers so that plain Node runs it; removed after the file's tests.
+ * Bundles one of the scripts beside this so that plain Node runs it; removed after the file's tests.
  * @param name file name without .ts
  * @returns path of the bundle, below dist/ so that it finds the packages
  */
 export function bundleScript(name: string): Promise<string> {
-  return bundle(name, { entryPoints: [join(ROOT, "test/helpers/processes", `${name}.ts`)] });
+  return bundle(name, { entryPoints: [join(ROOT, "test/helpers/processes/scripts", `${name}.ts`)] });
 }
 
 /** Bundles code as `bundleScript` does, as the file that its first line names: `// backend/jobs/kinds/mine.ts`. */

@@ -277,3 +277,36 @@ describe("ablate --each", () => {
     expectLine(await headscope(args.map((arg) => (arg === "PAIR" ? pair : arg))), 2, line);
   });
 });
+
+describe("circuit roles", () => {
+  interface Roles {
+    heads: { head: string; roles: { role: string; evidence: { measure: string; value: number }[] }[] }[];
+    applies: Record<string, number>;
+  }
+
+  test("names the induction head and the one before it, of all heads or of a circuit's, also one with names and groups", async () => {
+    const all = await json<Roles>(["circuit", "roles", ...MODEL, "--pair-file", pair]);
+    const having = ({ heads }: Roles, role: string) =>
+      heads.filter(({ roles }) => roles.some((each) => each.role === role)).map(({ head }) => head);
+    expect(having(all, "induction")).toEqual(["1.1"]);
+    expect(having(all, "previous token")).toEqual(["0.0"]);
+    const found = await json<{ edges: { from: string; to: string }[] }>([
+      ...["circuit", "find", ...MODEL, "--pair-file", pair, "--method", "eap"],
+    ]);
+    const edges = found.edges.filter(({ from, to }) => from === "a1.h1" || to.startsWith("a1.h1"));
+    const groups = [{ name: "copiers", nodes: ["a1.h1"] }];
+    const some = file("some.json", { ...found, edges: edges.slice(0, 1), names: { "a1.h1": "copies" }, groups });
+    const own = await json<Roles>(["circuit", "roles", ...MODEL, "--pair-file", pair, "--circuit", some]);
+    expect(own.heads.every(({ head }) => all.heads.some((each) => each.head === head))).toBe(true);
+    expect(having(own, "induction")).toEqual(["1.1"]);
+    await json(["circuit", "run", ...MODEL, "--pair-file", pair, "--circuit", some]);
+    const { stdout } = await headscope(["circuit", "roles", ...MODEL, "--pair-file", pair]);
+    expect(stdout).toMatch(/1\.1 +induction +[\d.]+/);
+    expect(stdout).toMatch(/no S-inhibition/);
+  });
+
+  test("a number of edges without a circuit is refused", async () => {
+    const run = await headscope(["circuit", "roles", ...MODEL, "--pair-file", pair, "--edges", "3"]);
+    expectLine(run, 2, /--edges/);
+  });
+});

@@ -40,6 +40,28 @@ describe("a circuit in other formats", () => {
     expect(edges[2]![3]).toBe('<data key="score">0.25</data><data key="input">k</data>');
   });
 
+  it("keeps names and groups: clusters, data of nodes, and supernodes whose members are pinned", () => {
+    const named = {
+      ...drawn,
+      names: { m1: 'looks "up"' },
+      groups: [{ name: "movers & more", nodes: ["a0.h1", "a1.h0", "a1.h1"] }],
+    };
+    const dot = dotText(named);
+    expect(dot).toContain('subgraph "cluster_0" { label="movers & more"; "a0.h1"; "a1.h0" }');
+    expect(dot).toContain('"m1" [shape=ellipse, label="looks \\"up\\" (m1)"];');
+    const graphml = graphmlText(named);
+    expect(graphml.match(/<data key="group">movers &amp; more<\/data>/g)).toHaveLength(2);
+    expect(graphml.match(/<data key="name">/g)).toHaveLength(1);
+    const prompt = { text: "a", tokens: ["a"], answer: " c", probability: 0.25 };
+    const graph = neuronpediaGraph(named, prompt, "mine") as {
+      qParams: { supernodes: string[][]; pinnedIds: string[] };
+      nodes: { node_id: string; clerp: string }[];
+    };
+    expect(graph.qParams.supernodes).toEqual([["movers & more", "a0.h1", "a1.h0"]]);
+    expect(graph.qParams.pinnedIds.sort()).toEqual(["a0.h1", "a1.h0", "m1"]);
+    expect(graph.nodes.find(({ node_id }) => node_id === "m1")!.clerp).toBe('looks "up"');
+  });
+
   it("is a Neuronpedia graph with its required fields, edges into one head added up, weights positive where they help", () => {
     const prompt = { text: "a b", tokens: ["a", " b"], answer: " c", probability: 0.25 };
     const graph = neuronpediaGraph(drawn, prompt, "mine") as {

@@ -26,8 +26,10 @@ const FLAT = 1e-24;
  * |G(x) - G(corrupt)|², with G the logits at all positions. So the way is steps * length long and ends where it ends, not at the
  * corrupt embedding. Share j / steps of it is x_j; x_0 is none. The paper's length is 1.
  *
- * The paper writes a path for the output of every node by itself; its running times are those of one path of the embeddings, and
- * so do the implementations at hand (CircuitKIT 0.2, whose nodes' scores these are up to the weights' processing).
+ * The paper writes a path for the output of every node by itself; its running times are those of one path of the embeddings,
+ * which is also what CircuitKIT 0.2 goes for its scores of nodes.
+ * Steps as long as the embeddings are apart overshoot: on real models each multiplies rounding errors by hundreds, and a smaller
+ * length tames it.
  * @see Zhang et al. 2025, EAP-GP: Mitigating Saturation Effect in Gradient-based Automated Circuit Identification, section 5
  */
 export async function gradWay(batch: PairBatch, embeds: Ends, path: GradPath): Promise<Ways> {

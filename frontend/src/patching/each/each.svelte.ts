@@ -11,7 +11,7 @@ import { oddLength } from "../result/restoration.ts";
 
 /** Parts of which one is taken out at a time. */
 export const eachPart = urlParam("each", choice(ABLATED_PARTS, "source"));
-/** What stands in for it. */
+/** The stand-in for what is taken out. */
 export const eachMethod = urlParam("each-by", choice(ABLATION_METHODS, "zero"));
 /** Layers in which a source token is hidden together. */
 export const eachWindow = urlParam("window", number(1, { least: 1, most: 99, whole: true }));

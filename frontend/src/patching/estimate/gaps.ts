@@ -29,7 +29,7 @@ export function gapsOf(
     .sort((a, b) => Math.abs(b.estimate - b.exact) - Math.abs(a.estimate - a.exact));
 }
 
-/** How well estimates agree with what is exact. */
+/** Agreement of estimates with what is exact. */
 export interface Agreement {
   /** Pearson's, of the shares; NaN where one side does not vary. */
   readonly correlation: number;
@@ -39,7 +39,7 @@ export interface Agreement {
   readonly of: number;
 }
 
-/** Agreement of estimates with exact shares. */
+/** Compares estimates with exact shares. */
 export function agreement(gaps: readonly Gap[]): Agreement {
   const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
   const [x, y] = [gaps.map(({ exact }) => exact), gaps.map(({ estimate }) => estimate)];

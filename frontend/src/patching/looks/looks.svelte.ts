@@ -34,7 +34,7 @@ export interface Looks {
   readonly weighted: boolean;
 }
 
-/** Where the last token of the shown pair's clean prompt looks. */
+/** The attention of the last token of the shown pair's clean prompt, by head. */
 class LooksState {
   readonly answer = new Answer<Looks>();
   /** The roles that heads seem to have on the pairs. */

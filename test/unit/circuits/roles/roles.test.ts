@@ -3,7 +3,7 @@ import type { TokenPair } from "../../../../backend/circuits/pairs.ts";
 import { roleLooks } from "../../../../backend/circuits/roles/places.ts";
 import { headRoles } from "../../../../backend/circuits/roles/roles.ts";
 import type { HeadRolesResult } from "../../../../backend/common/api/roles.ts";
-import { HEAD_ROLES, LOOKS } from "../../../../backend/common/roles.ts";
+import { HEAD_ROLES, LOOKS } from "../../../../backend/common/heads/roles.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { INDUCTION, SKIP } from "../../../helpers/known-circuits/circuits.ts";

@@ -101,6 +101,19 @@ describe("forward", () => {
     expect(functions.captures).toBe(captures);
   });
 
+  it("gives away the stream before every block without another function, in the very run that it is without", () => {
+    const plain = forward(model, { tokens: ROWS, logitsAt: "last" });
+    const { captures } = functions;
+    const names = Array.from({ length: model.config.n_layers }, (_, layer) => `blocks.${layer}.hook_resid_pre`);
+    const looked = forward(model, { tokens: ROWS, logitsAt: "last" }, { names });
+    expect(functions.captures).toBe(captures);
+    expect(maxDifference(looked.logits!, plain.logits!)).toBe(0);
+    const everything = forward(model, { tokens: ROWS, logitsAt: "last" }, { names: () => true });
+    for (const name of names)
+      expect(maxDifference(looked.activations.get(name)!, everything.activations.get(name)!), name).toBeLessThan(1e-4);
+    for (const run of [plain, looked, everything]) run.dispose();
+  });
+
   it("leaves masked keys out: rows padded on the left equal single rows", () => {
     const row = randomTokens(1, 19, 96)[0]!;
     const pad = 4;

@@ -1,7 +1,7 @@
 // A parent of a worker that has no file descriptor to spare for it, and then has: crowded-script.mjs HANDLERS, under a low ulimit -n
 import { closeSync, openSync } from "node:fs";
-import { HeadscopeError } from "../../../backend/common/errors.ts";
-import { Worker } from "../../../backend/jobs/client.ts";
+import { HeadscopeError } from "../../../../backend/common/errors.ts";
+import { Worker } from "../../../../backend/jobs/client.ts";
 
 const [, , handlers] = process.argv;
 const worker = new Worker({ handlers: handlers! });

@@ -1,8 +1,8 @@
-import type { Circuit, CircuitGroup } from "../../../backend/common/api/circuits.ts";
-import { type CircuitNode, readNode } from "../../../backend/common/circuits.ts";
-import type { HeadShape } from "../../../backend/common/heads/head.ts";
+import type { Circuit, CircuitGroup } from "../../../../backend/common/api/circuits.ts";
+import { type CircuitNode, readNode } from "../../../../backend/common/circuits.ts";
+import type { HeadShape } from "../../../../backend/common/heads/head.ts";
+import { nodeName } from "../switches.ts";
 import { groupCalled, type MergedEdge, mergeEdges } from "./groups.ts";
-import { nodeName } from "./switches.ts";
 
 /** A node or a group where it stands, in pixels. */
 export interface PlacedNode {

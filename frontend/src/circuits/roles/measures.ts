@@ -1,4 +1,4 @@
-import type { RoleMeasure } from "../../../backend/common/roles.ts";
+import type { RoleMeasure } from "../../../../backend/common/heads/roles.ts";
 
 /** The measures of roles, as they are shown. */
 export const MEASURES: Readonly<Record<RoleMeasure, { readonly label: string; readonly title: string }>> = {

@@ -1,6 +1,6 @@
-import type { Circuit, CircuitGroup } from "../../../backend/common/api/circuits.ts";
-import { readNode } from "../../../backend/common/circuits.ts";
-import { nodeName } from "./switches.ts";
+import type { Circuit, CircuitGroup } from "../../../../backend/common/api/circuits.ts";
+import { readNode } from "../../../../backend/common/circuits.ts";
+import { nodeName } from "../switches.ts";
 
 type Edge = Circuit["edges"][number];
 

@@ -1,7 +1,7 @@
-import { PALETTES } from "../../../backend/common/figures/palette.ts";
-import { escapeXml } from "../../../backend/common/figures/text.ts";
+import { PALETTES } from "../../../../backend/common/figures/palette.ts";
+import { escapeXml } from "../../../../backend/common/figures/text.ts";
+import { areOff } from "../switches.ts";
 import { type CircuitGraph, HALF, type PlacedNode } from "./graph.ts";
-import { areOff } from "./switches.ts";
 
 /** Of edges that help the answer, and of those that work against it. */
 const [HELPS, AGAINST] = PALETTES.light.lines;

@@ -1,7 +1,7 @@
 // What another process does with a store, for the tests: store-script.mjs FOLDER ACTION [argument]
-import { HeadscopeError } from "../../../backend/common/errors.ts";
-import { openStore } from "../../../backend/store/store.ts";
-import { trainSpec } from "../training/specs.ts";
+import { HeadscopeError } from "../../../../backend/common/errors.ts";
+import { openStore } from "../../../../backend/store/store.ts";
+import { trainSpec } from "../../training/specs.ts";
 
 const [, , folder, action, argument = ""] = process.argv;
 

@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
+import { buildAll } from "../helpers/cli.ts";
+import { patiently } from "../helpers/runner/patience.ts";
+import { type Serving, startServing } from "../helpers/servers/serving.ts";
+import { havePulled } from "../helpers/smollm2.ts";
+
+/** Milliseconds for what a loaded machine may take. */
+const STORY = patiently(600_000);
+
+// The first part of docs/ioi.md.
+describe.skipIf(chromiumPath === undefined || !havePulled)(
+  "who receives the drink, asked of SmolLM2 in the browser",
+  () => {
+    let home = "";
+    let serving: Serving;
+    let browser: Browser;
+    let watched: WatchedPage;
+    let page: Page;
+
+    beforeAll(async () => {
+      await buildAll();
+      home = mkdtempSync(join(tmpdir(), "headscope-ioi-"));
+      serving = await startServing(home);
+      browser = await launchBrowser();
+      watched = await watchedPage(browser, { entry: serving.entry, width: 1920, height: 1080 });
+      page = watched.page;
+    });
+    afterAll(async () => {
+      await browser?.close();
+      await serving?.stop();
+      rmSync(home, { recursive: true, force: true });
+    });
+
+    const card = (title: string) => page.getByRole("region", { name: title, exact: true });
+    const number = async (figure: string) => {
+      await watched.loaded();
+      return Number((await card("What is left").locator(`[data-figure="${figure}"]`).textContent())!.replace("−", "-"));
+    };
+
+    test(
+      "from the first click to a circuit, its roles and a mask",
+      async () => {
+        await page.goto(`${serving.url}/patching?model=smollm2-135m`);
+        await page.getByLabel("Example").selectOption({ label: "Who receives (indirect object)" });
+        const best = card("Strongest places").getByRole("row").nth(1);
+        await expect.poll(() => best.textContent(), { timeout: STORY }).toContain("23.3");
+        await watched.loaded();
+        const looks = (head: string) =>
+          card("Where the last token looks").getByRole("row").filter({ hasText: head }).first();
+        expect(await looks("23.3").textContent()).toContain("copy suppression");
+        expect(await looks("23.0").textContent()).toContain("name mover");
+
+        await page.getByRole("link", { name: "Circuits", exact: true }).last().click();
+        await page.getByRole("heading", { level: 1, name: "Circuits" }).waitFor();
+        await card("What is left").locator('[data-figure="edges"]').waitFor({ timeout: STORY });
+        expect(await number("edges")).toBe(20);
+        const whole = await number("metric");
+        const { mover, inhibition } = { mover: /name mover[\s\S]*23\.0/, inhibition: /S-inhibition[\s\S]*20\.0/ };
+        await expect.poll(() => card("Roles").textContent(), { timeout: STORY }).toMatch(mover);
+        expect(await card("Roles").textContent()).toMatch(inhibition);
+
+        // Without the head that takes the giver out, little of the answer is left.
+        await card("Circuit")
+          .getByRole("button", { name: /^23\.3/ })
+          .press("Delete");
+        expect(await number("edges")).toBeLessThan(20);
+        expect(await number("metric")).toBeLessThan(whole);
+
+        await card("What is left").getByRole("link", { name: "Infer with them" }).click();
+        await page.getByRole("heading", { level: 1, name: "Inference" }).waitFor();
+        await watched.loaded();
+        expect(await card("Mask").textContent()).toMatch(/[4-7] of 90 KV heads keep everything/);
+        expect(watched.complaints).toEqual([]);
+      },
+      STORY,
+    );
+  },
+);
