@@ -4,9 +4,11 @@ import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { HeadscopeError } from "./common/errors.ts";
+import { type KernelChoice, loadKernels } from "./kernels/kernels.ts";
 import { listModels, type ModelState } from "./models/sources/pull.ts";
 import { cacheDir, dataDir } from "./paths.ts";
 import { type BackendChoice, initBackend } from "./runtime/backend.ts";
+import { compilerName } from "./setup/native/kernels.mjs";
 import { whyNotNative } from "./setup/native/machine.mjs";
 import { findPip, PIP_REMEDY } from "./setup/native/pip.mjs";
 import { hasLibraries, libraryFolder, TENSORFLOW } from "./setup/native/tensorflow.mjs";
@@ -29,6 +31,8 @@ export interface DoctorReport {
   readonly versions: { readonly tfjs: string; readonly tensorflow?: string };
   /** True when the native binding can register captured functions. */
   readonly functions: boolean;
+  /** The native kernels, or why there are none; absent without a backend or with settings that cannot be. */
+  readonly kernels?: KernelChoice;
   readonly threads: { readonly used: number; readonly available: number };
   readonly memory: number;
   readonly cache: { readonly folder: string; readonly bytes: number; readonly parts: Readonly<Record<string, number>> };
@@ -41,6 +45,7 @@ export interface DoctorReport {
 export async function collectDoctor(): Promise<DoctorReport> {
   const problems: DoctorProblem[] = [];
   const backend = await startBackend(problems);
+  const kernels = backend && (await startKernels(backend, problems));
   const cache = cacheDir();
   const parts: Record<string, number> = {};
   for (const name of ["models", `tensorflow-${TENSORFLOW.version}`, "downloads"]) {
@@ -68,6 +73,7 @@ export async function collectDoctor(): Promise<DoctorReport> {
       ...(backend?.library ? { tensorflow: backend.library } : {}),
     },
     functions: backend?.functions ?? false,
+    ...(kernels ? { kernels } : {}),
     threads: { used: backend?.threads ?? 0, available: availableParallelism() },
     memory: totalmem(),
     cache: { folder: cache, bytes: Object.values(parts).reduce((a, b) => a + b, 0), parts },
@@ -80,6 +86,28 @@ export async function collectDoctor(): Promise<DoctorReport> {
 async function startBackend(problems: DoctorProblem[]): Promise<BackendChoice | undefined> {
   try {
     return await initBackend();
+  } catch (error) {
+    if (!(error instanceof HeadscopeError)) throw error;
+    problems.push({ what: error.message, remedy: error.remedy ?? "run npm start" });
+    return undefined;
+  }
+}
+
+/** Loads the kernels. That there are none is something to mend where there could be some. */
+async function startKernels(backend: BackendChoice, problems: DoctorProblem[]): Promise<KernelChoice | undefined> {
+  try {
+    const kernels = loadKernels();
+    if (kernels.ready || kernels.remedy === undefined || backend.name !== "tensorflow") return kernels;
+    const compiler = await compilerName();
+    const why = compiler === undefined ? "there is no C++ compiler" : kernels.why;
+    problems.push({
+      what: `no native kernels: ${why}`,
+      remedy:
+        compiler === undefined
+          ? "install g++ (Debian, Ubuntu: apt-get install g++), then run npm start"
+          : kernels.remedy,
+    });
+    return { ...kernels, why };
   } catch (error) {
     if (!(error instanceof HeadscopeError)) throw error;
     problems.push({ what: error.message, remedy: error.remedy ?? "run npm start" });
@@ -123,6 +151,12 @@ async function bytesBelow(folder: string): Promise<number> {
   return sizes.reduce((a, b) => a + b, 0);
 }
 
+/** The kernels for people. */
+function kernelLine(kernels: KernelChoice | undefined): string {
+  if (!kernels?.ready) return `none: ${kernels?.why ?? "there is no backend, or its settings cannot be"}`;
+  return `${kernels.why}, ${kernels.threads} ${kernels.threads === 1 ? "thread" : "threads"}`;
+}
+
 /** Bytes for people: `98 MB`. */
 function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(0)} MB`;
@@ -137,6 +171,7 @@ export function formatDoctor(report: DoctorReport): string {
     ...report.others.map(({ name, why }): [string, string] => ["", `not ${name}: ${why}`]),
     ["versions", `tfjs ${versions.tfjs}${versions.tensorflow ? `, TensorFlow ${versions.tensorflow}` : ""}`],
     ["capture", report.functions ? "captured functions, with XLA where it pays" : "none on this backend: runs eagerly"],
+    ["kernels", kernelLine(report.kernels)],
     ["threads", `${threads.used} of ${threads.available}`],
     ["memory", megabytes(report.memory)],
     ["cache", `${cache.folder} (${megabytes(cache.bytes)})`],

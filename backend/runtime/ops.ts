@@ -3,8 +3,8 @@ import { type NativeBackend, nativeBackend, type OpAttr, type TensorMetadata } f
 import { tf } from "./tf.ts";
 
 /** TensorFlow's numbers for the types that headscope puts into graphs. */
-export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, bfloat16: 14, resource: 20 } as const;
-export type RawDtype = "uint8" | "bfloat16" | "resource";
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, bfloat16: 14, float16: 19, resource: 20 } as const;
+export type RawDtype = "uint8" | "bfloat16" | "float16" | "resource";
 
 /** A tensor of the native runtime that tfjs has no type for: 8-bit codes, 16-bit floats or a variable's handle. */
 export class RawTensor {
@@ -33,7 +33,7 @@ export class RawTensor {
 export type Handle = Tensor | RawTensor;
 
 /** Bytes of an element, by type. */
-const ELEMENT_BYTES: Readonly<Record<string, number>> = { uint8: 1, bool: 1, bfloat16: 2 };
+const ELEMENT_BYTES: Readonly<Record<string, number>> = { uint8: 1, bool: 1, bfloat16: 2, float16: 2 };
 
 /** Bytes that a tensor's values take. */
 export function handleBytes({ shape, dtype }: Handle): number {

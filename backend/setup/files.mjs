@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { copyFile, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { errorCode } from "./failure.mjs";
@@ -105,6 +105,14 @@ const PART = /\.(\d+)(\.[0-9a-f]+)?\.part$/;
 /** @param {string} path @returns {string} a name beside `path` for work in progress of this process */
 export function partOf(path) {
   return `${path}.${process.pid}.part`;
+}
+
+/** Copies a file whole or not at all; the folder is made. @param {string} from @param {string} to */
+export async function installFile(from, to) {
+  await mkdir(dirname(to), { recursive: true });
+  const part = partOf(to);
+  await copyFile(from, part);
+  await rename(part, to);
 }
 
 /**

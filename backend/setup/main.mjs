@@ -8,8 +8,9 @@ import { bundle } from "./build.mjs";
 import { errorCode, SetupError } from "./failure.mjs";
 import { cacheDir, removeLeftovers } from "./files.mjs";
 import { withLock } from "./lock.mjs";
+import { kernels } from "./native/kernels.mjs";
 import { native } from "./native/native.mjs";
-import { logTo, pending, runSteps, Screen } from "./runner.mjs";
+import { logTo, pending, runSteps, Screen, sideBySide } from "./runner.mjs";
 import { dependencies } from "./steps/dependencies.mjs";
 import { model } from "./steps/model.mjs";
 import { nodeVersion } from "./steps/node-version.mjs";
@@ -17,7 +18,8 @@ import { problems, report } from "./terminal.mjs";
 import { web } from "./web.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const STEPS = [nodeVersion, dependencies, bundle, web, native, model];
+// The model comes over the network while the kernels are compiled.
+const STEPS = [nodeVersion, dependencies, bundle, web, native, sideBySide([model, kernels])];
 
 const VITEST = join(ROOT, "node_modules/vitest/vitest.mjs");
 

@@ -56,3 +56,8 @@ export function lastLine(output) {
   const lines = output.split("\n").map((line) => line.trim());
   return lines.filter((line) => line !== "").at(-1) ?? "no output";
 }
+
+/** @param {string} output of a compiler or a program @returns {string} its first error, else its last line */
+export function firstError(output) {
+  return output.split("\n").find((line) => /error/i.test(line)) ?? lastLine(output);
+}

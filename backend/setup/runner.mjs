@@ -60,6 +60,66 @@ export async function runSteps(steps, context, screen) {
   }
 }
 
+/**
+ * One step of several that need different things of the machine, such as its network and its processors: they run side by side.
+ * The first that fails stops the others.
+ * @param {readonly Step[]} steps
+ * @returns {Step}
+ */
+export function sideBySide(steps) {
+  let named = steps;
+  return {
+    /** The steps that had something to do when they were last asked, or all. */
+    get name() {
+      return named.map(({ name }) => name).join(", ");
+    },
+    async needed(context) {
+      const open = await pending(steps, context);
+      if (open.length === 0) return false;
+      named = open.map(({ step }) => step);
+      return [...new Set(open.map(({ why }) => why))].join(", ");
+    },
+    async run(context) {
+      const open = await pending(steps, context);
+      const controller = new AbortController();
+      const stop = () => controller.abort();
+      context.signal?.addEventListener("abort", stop, { once: true });
+      /** @type {Map<Step, string>} */
+      const details = new Map();
+      /** @type {string[]} */
+      const skipped = [];
+      try {
+        if (context.signal?.aborted) stop();
+        const runs = open.map(async ({ step }) => {
+          const progress = (/** @type {string} */ detail) => {
+            details.set(step, detail);
+            context.progress([...details.values()].join("; "));
+          };
+          const skip = (/** @type {string} */ line) => {
+            skipped.push(line);
+            context.skip(skipped.join("\n  "));
+          };
+          try {
+            await step.run({ ...context, signal: controller.signal, progress, skip });
+          } catch (error) {
+            stop();
+            throw error;
+          } finally {
+            details.delete(step);
+          }
+        });
+        const results = await Promise.allSettled(runs);
+        const errors = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+        // Those that were stopped say so; the one that failed says why.
+        const first = errors.find((error) => !(error instanceof SetupError && error.kind === "cancelled")) ?? errors[0];
+        if (first) throw first;
+      } finally {
+        context.signal?.removeEventListener("abort", stop);
+      }
+    },
+  };
+}
+
 /** Milliseconds between two lines of a step off a terminal, where nothing can be renewed. */
 const PLAIN_INTERVAL = 3_000;
 

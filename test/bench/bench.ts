@@ -23,6 +23,7 @@ import type { Model } from "../../backend/models/model.ts";
 import { modelFile } from "../../backend/models/sources/pull.ts";
 import { probeMany } from "../../probes/index.ts";
 import { EdgeScores, PairFile } from "./circuits.ts";
+import { kernelBenches } from "./kernels/rows.ts";
 import { Loads, largePeak } from "./loads.ts";
 import { Rivals } from "./rivals.ts";
 import { TRAINED, trainer } from "./training.ts";
@@ -190,6 +191,7 @@ function benches(): Bench[] {
       ];
     }),
     { name: "peak memory of a 1.7B checkpoint, bf16", unit: "GB", rival: "8 GB", goal: 1, onRequest: true, ours: () => largePeak(512), theirs: () => 8 },
+    ...(training ? [] : kernelBenches(narrow)).map((bench) => ({ ...bench, unit: "ms/call", goal: 1 })),
     { name: "headscope --help", unit: ms, rival: "300 ms", goal: 1, ours: help, theirs: () => 300 },
   ]; // biome-ignore format: a table
 }

@@ -6,7 +6,7 @@ import { importsOf } from "./layers.mjs";
 
 const ROOMS = ["backend", "frontend", "probes", "experiments", "synthetic-tasks", "test"];
 const CODE = [".ts", ".mjs", ".cjs", ".svelte"];
-const DATA = [".cc", ".css", ".py"];
+const DATA = [".cc", ".h", ".css", ".py"];
 
 /** Files of one folder before it gets rooms. */
 const MOST_FILES = 12;

@@ -9,7 +9,7 @@ import { filesBelow } from "../files.mjs";
  */
 
 const FREE = ["backend/setup/"];
-const CORE = [...FREE, "backend/runtime/", "backend/models/", "backend/hooks/"];
+const CORE = [...FREE, "backend/runtime/", "backend/kernels/", "backend/models/", "backend/hooks/"];
 const METHODS = ["backend/training/", "backend/circuits/", "backend/inference/"];
 const SHARED = ["backend/heads/"];
 const REGISTRIES = ["probes/", "synthetic-tasks/", "backend/exports/"];
@@ -35,8 +35,9 @@ const EVERYBODY = ["backend/files.ts", "backend/json.ts", "backend/paths.ts", "p
 export const LAYERS = [
   { path: "backend/setup/", imports: [] },
   { path: "backend/runtime/", imports: FREE },
-  { path: "backend/models/", imports: [...FREE, "backend/runtime/"] },
-  { path: "backend/hooks/", imports: [...FREE, "backend/runtime/", "backend/models/"] },
+  { path: "backend/kernels/", imports: [...FREE, "backend/runtime/"] },
+  { path: "backend/models/", imports: [...FREE, "backend/runtime/", "backend/kernels/"] },
+  { path: "backend/hooks/", imports: [...FREE, "backend/runtime/", "backend/kernels/", "backend/models/"] },
   { path: "backend/heads/", imports: CORE },
   { path: "backend/training/", imports: [...CORE, ...SHARED] },
   { path: "backend/circuits/", imports: [...CORE, ...SHARED] },

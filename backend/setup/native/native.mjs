@@ -1,12 +1,21 @@
 import { existsSync, readFileSync } from "node:fs";
-import { copyFile, cp, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { cp, readFile, rename, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SetupError } from "../failure.mjs";
-import { filesBelow, partOf, readIfThere, removeLeftovers, sha256Files, sizeOf, writeAtomic } from "../files.mjs";
+import {
+  filesBelow,
+  installFile,
+  partOf,
+  readIfThere,
+  removeLeftovers,
+  sha256Files,
+  sizeOf,
+  writeAtomic,
+} from "../files.mjs";
 import { withLock } from "../lock.mjs";
-import { isThere, lastLine, runProcess } from "../process.mjs";
+import { firstError, isThere, runProcess } from "../process.mjs";
 import { whyNotNative } from "./machine.mjs";
 import { fetchWheel } from "./pip.mjs";
 import { chooseFromWheel, hasLibraries, LIBRARIES, libraryFolder, TENSORFLOW } from "./tensorflow.mjs";
@@ -76,7 +85,7 @@ export const native = {
         if (!hasLibraries(cache)) await unpackLibraries(context);
         const binding = bindingPath(root, cache);
         if (!existsSync(binding)) await compile(context, binding);
-        await install(binding, places(root).installed);
+        await installFile(binding, places(root).installed);
       },
       { signal, onWait: (owner) => context.progress(`waiting for ${owner}, which does the same`) },
     );
@@ -153,7 +162,7 @@ async function compile({ root, cache, signal, progress, log }, binding) {
     const objects = units.map((unit) => `${unit}.o`);
     const link = LIBRARIES.map((name) => join(libraries, name));
     await gcc(["-shared", "-s", ...objects, "-o", built, ...link, `-Wl,-rpath,${libraries}`, "-Wl,--enable-new-dtags"]);
-    await install(built, loadedBy(binding));
+    await installFile(built, loadedBy(binding));
     // what goes to node_modules is a small loader, which knows where the rest is
     const loader = join(work, "loader.node");
     await gcc([
@@ -167,23 +176,10 @@ async function compile({ root, cache, signal, progress, log }, binding) {
       loader,
       "-ldl",
     ]);
-    await install(loader, binding);
+    await installFile(loader, binding);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
-}
-
-/** @param {string} output of the compiler @returns {string} its first error */
-function firstError(output) {
-  return output.split("\n").find((line) => /error/i.test(line)) ?? lastLine(output);
-}
-
-/** Copies a file whole or not at all. @param {string} from @param {string} to */
-async function install(from, to) {
-  await mkdir(join(to, ".."), { recursive: true });
-  const part = partOf(to);
-  await copyFile(from, part);
-  await rename(part, to);
 }
 
 /** Runs the library once, in a process of its own: a wrong one may end the process. @param {Context} context */

@@ -14,6 +14,13 @@ export const TENSORFLOW = {
 /** The libraries that the binding is linked to. */
 export const LIBRARIES = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"];
 
+/** Headers beside the C API's own that its headers for kernels include. */
+const KERNEL_HEADERS = [
+  "tensorflow/c/experimental/stream_executor/stream_executor.h",
+  "tensorflow/core/common_runtime/next_pluggable_device/c/tf_rendezvous_c_api.h",
+  "tsl/platform/platform.h",
+];
+
 /**
  * Chooses the files of the wheel that are needed, of more than 15,000, and where they go.
  * @param {string} name in the wheel
@@ -22,7 +29,16 @@ export const LIBRARIES = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2
 export function chooseFromWheel(name) {
   const wanted =
     /^tensorflow\/(libtensorflow_(cc|framework)\.so\.2|include\/LICENSE|include\/(tensorflow\/c\/(eager\/)?[^/]+\.h|(tensorflow\/core|tsl)\/platform\/ctstring[^/]*\.h|(xla\/)?tsl\/c\/[^/]+\.h))$/;
-  return wanted.test(name) ? name.slice("tensorflow/".length) : undefined;
+  const path = name.replace(/^tensorflow\//, "");
+  return wanted.test(name) || KERNEL_HEADERS.some((header) => name === `tensorflow/include/${header}`)
+    ? path
+    : undefined;
+}
+
+/** The same without the libraries: what a cache of an earlier version lacks. @param {string} name @returns {string | undefined} */
+export function chooseHeaders(name) {
+  const path = chooseFromWheel(name);
+  return path?.startsWith("include/") ? path : undefined;
 }
 
 /** @param {string} cache @returns {string} folder of the TensorFlow libraries, where the binding finds them at run time */
@@ -39,4 +55,9 @@ export function hasLibraries(cache) {
   return (
     wheel === TENSORFLOW.sha256 && Object.entries(files).every(([name, bytes]) => sizeOf(join(folder, name)) === bytes)
   );
+}
+
+/** Tells whether the headers that kernels are compiled with are in the cache. @param {string} cache */
+export function hasKernelHeaders(cache) {
+  return KERNEL_HEADERS.every((header) => sizeOf(join(libraryFolder(cache), "include", header)) !== undefined);
 }

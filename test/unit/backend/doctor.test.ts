@@ -35,3 +35,14 @@ test("the text says what to mend, or that there is nothing", async () => {
     /backend +none[\s\S]*To mend:\n- no backend\n {2}npm ci$/,
   );
 });
+
+test("the kernels are a line: their instructions and threads, or why there are none", async () => {
+  const report = await collectDoctor();
+  expect(report.kernels?.why).not.toBe("");
+  const line = (kernels: DoctorReport["kernels"]) =>
+    formatDoctor({ ...report, ...(kernels ? { kernels } : {}) })
+      .split("\n")
+      .find((text) => text.startsWith("kernels"));
+  expect(line({ ready: true, why: "AVX2", threads: 1 })).toMatch(/^kernels +AVX2, 1 thread$/);
+  expect(line({ ready: false, why: "they are off", threads: 0 })).toMatch(/^kernels +none: they are off$/);
+});

@@ -10,7 +10,7 @@ import { compareVersions, whyNotNative } from "../../../backend/setup/native/mac
 import { bindingPath, native } from "../../../backend/setup/native/native.mjs";
 import { pipFailure } from "../../../backend/setup/native/pip.mjs";
 import { chooseFromWheel, hasLibraries, libraryFolder, TENSORFLOW } from "../../../backend/setup/native/tensorflow.mjs";
-import { runSteps, Screen } from "../../../backend/setup/runner.mjs";
+import { type Context, runSteps, Screen, type Step, sideBySide } from "../../../backend/setup/runner.mjs";
 import { dependenciesNeeded, npmFailure } from "../../../backend/setup/steps/dependencies.mjs";
 import { OLDEST } from "../../../backend/setup/steps/node-version.mjs";
 
@@ -218,4 +218,45 @@ test("leftovers of ended processes go, work of running ones stays", async () => 
   expect(readdirSync(folder)).toEqual(["kept", `z.${process.pid}.part`]);
   await removeLeftovers(join(folder, "not there"));
   expect(existsSync(join(folder, "not there"))).toBe(false);
+});
+
+test("steps side by side show their progress together, and the first that fails stops the others", async () => {
+  const details: string[] = [];
+  const lines: string[] = [];
+  const own: Context = {
+    ...context(),
+    progress: (detail) => void details.push(detail),
+    skip: (line) => void lines.push(line),
+  };
+  const step = (name: string, run: Step["run"]): Step => ({ name, needed: () => "not there", run });
+  const saying = (text: string) =>
+    step(text, async ({ progress, skip }) => {
+      progress(`${text} 1`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      skip(`no ${text}`);
+    });
+  const both = sideBySide([saying("a"), saying("b")]);
+  expect(both.name).toBe("a, b");
+  expect(await both.needed(own)).toBe("not there");
+  await both.run(own);
+  expect(details).toContain("a 1; b 1");
+  expect(lines.at(-1)).toBe("no a\n  no b");
+
+  const idle: Step = {
+    name: "idle",
+    needed: () => false,
+    run: () => Promise.reject(new Error("it had nothing to do")),
+  };
+  const one = sideBySide([idle, step("busy", async () => {})]);
+  expect(await one.needed(own)).toBe("not there");
+  expect(one.name).toBe("busy");
+  await one.run(own);
+  expect(await sideBySide([idle]).needed(own)).toBe(false);
+
+  const waits = step("waits", ({ signal }) => {
+    const stopped = new SetupError("cancelled", "stopped");
+    return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(stopped)));
+  });
+  const fails = step("fails", () => Promise.reject(new SetupError("network", "no network")));
+  await expect(sideBySide([waits, fails]).run(own)).rejects.toMatchObject({ kind: "network" });
 });

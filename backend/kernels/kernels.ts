@@ -1,0 +1,118 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { HeadscopeError } from "../common/errors.ts";
+import { checkOptions } from "../common/options.ts";
+import { cacheDir } from "../paths.ts";
+import { hasNative, RawTensor } from "../runtime/ops.ts";
+import { tf } from "../runtime/tf.ts";
+import { KERNEL_SOURCES, kernelFolder, kernelRecord } from "../setup/native/kernels.mjs";
+import { formatCode, formatOf } from "./formats.ts";
+import { kernelTensor, runKernel } from "./op.ts";
+import { kernelSettings, THREADS } from "./settings.ts";
+
+/** The kernels of this process, or the reason why there are none. */
+export interface KernelChoice {
+  readonly ready: boolean;
+  /** One line: the instructions that they use, or why today's path goes on without them. */
+  readonly why: string;
+  /** Threads that they use; 0 without kernels. */
+  readonly threads: number;
+  /** Advice where there could be kernels. */
+  readonly remedy?: string;
+}
+
+/** The compiled library as Node.js loads it. */
+interface Library {
+  /** Registers the ops and sets the number of threads; gives the instructions that are used. */
+  start(threads: number): string;
+}
+
+const require = createRequire(import.meta.url);
+let choice: KernelChoice | undefined;
+let library: Library | undefined;
+
+/**
+ * Loads the kernels that the set-up compiled for this processor, once for this process, and tries them on a known product.
+ * The backend must be there (`initBackend`).
+ * @throws HeadscopeError (usage) for settings that cannot be
+ */
+export function loadKernels(): KernelChoice {
+  choice ??= load();
+  return choice;
+}
+
+/** Says that kernels can be called. @throws as `loadKernels` */
+export function hasKernels(): boolean {
+  return loadKernels().ready;
+}
+
+/**
+ * Changes the number of threads, which changes no result.
+ * @throws HeadscopeError (usage) for a number that cannot be, (unsupported) without kernels
+ */
+export function useThreads(threads: number): void {
+  checkOptions("useThreads", { threads }, { threads: THREADS });
+  const { why } = loadKernels();
+  if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
+  library.start(threads);
+  choice = { ...loadKernels(), threads };
+}
+
+function load(): KernelChoice {
+  const { wanted, threads } = kernelSettings();
+  if (!wanted) return none("HEADSCOPE_KERNELS is off");
+  if (!hasNative()) return none("they belong to the native TensorFlow library");
+  const root = repository();
+  const folder = root && kernelFolder(root, cacheDir());
+  const record = folder && kernelRecord(folder);
+  if (!record)
+    return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
+  if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
+  try {
+    const loaded = require(join(folder, record.library!)) as Library;
+    const instructions = loaded.start(threads);
+    const fault = selfTest();
+    if (fault) return none(fault, REBUILD);
+    library = loaded;
+    return { ready: true, why: instructions, threads };
+  } catch (error) {
+    return none(`they do not load: ${firstLine(error)}`, REBUILD);
+  }
+}
+
+const REBUILD = "remove kernels/ in the folder of the TensorFlow library in the cache and run npm start";
+
+function none(why: string, remedy?: string): KernelChoice {
+  return { ready: false, why, threads: 0, ...(remedy === undefined ? {} : { remedy }) };
+}
+
+/** The folder with the kernels' sources, seen from the bundle or from the sources. */
+function repository(): string | undefined {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    if (existsSync(join(folder, KERNEL_SOURCES))) return folder;
+    if (folder === dirname(folder)) return undefined;
+  }
+}
+
+/** Multiplies small whole numbers, whose products are exact in any order. @returns what is wrong */
+function selfTest(): string | undefined {
+  const [rows, width] = [17, 40];
+  const values = Float32Array.from({ length: rows * width }, (_, i) => (i % 7) - 3);
+  const x = Float32Array.from({ length: width }, (_, i) => (i % 5) - 2);
+  const handles = [tf.tensor1d(values), tf.tensor2d(x, [1, width])];
+  const layout = { format: formatCode(formatOf("f32")), rows, width };
+  const packed = runKernel("HsPack", { ...layout, T: { type: "float32" } }, [handles[0]!])[0]!;
+  const weights = new RawTensor(packed.id, "uint8", packed.shape);
+  const y = kernelTensor("HsMatVec", { ...layout, bytes: false }, [handles[1]!, weights]);
+  const wrong = [...y.dataSync()].findIndex(
+    (value, r) => value !== x.reduce((sum, v, i) => sum + v * values[r * width + i]!, 0),
+  );
+  for (const handle of [...handles, weights, y]) handle.dispose();
+  return wrong < 0 ? undefined : `row ${wrong} of a known product is wrong`;
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0]!;
+}

@@ -1,0 +1,59 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../common/errors.ts";
+import type { OpAttr, TensorMetadata } from "../runtime/native.ts";
+import { DTYPES, type Handle, idOf, native } from "../runtime/ops.ts";
+
+/** An attribute of a kernel: a whole number, a truth value, a float or a type. */
+export type KernelAttr = number | boolean | { readonly float: number } | { readonly type: keyof typeof DTYPES };
+
+/**
+ * Runs a kernel, eagerly or inside a function that is being captured.
+ * @param name of the op
+ * @returns the outputs as the binding names them
+ * @throws HeadscopeError (usage) where the kernel refuses the call, with what it says of it
+ */
+export function runKernel(
+  name: string,
+  attrs: Readonly<Record<string, KernelAttr>>,
+  inputs: readonly Handle[],
+  outputs = 1,
+): TensorMetadata[] {
+  const list = Object.entries(attrs).map(([key, value]) => attribute(key, value));
+  try {
+    return native().binding.executeOp(name, list, inputs.map(idOf), outputs);
+  } catch (cause) {
+    if (cause instanceof HeadscopeError) throw cause;
+    throw refusal(name, cause);
+  }
+}
+
+/** `runKernel` of one output that tfjs has a type for. */
+export function kernelTensor(
+  name: string,
+  attrs: Readonly<Record<string, KernelAttr>>,
+  inputs: readonly Handle[],
+): Tensor {
+  return native().createOutputTensor(runKernel(name, attrs, inputs)[0]!);
+}
+
+function attribute(name: string, value: KernelAttr): OpAttr {
+  const { binding } = native();
+  if (typeof value === "number") return { name, type: binding.TF_ATTR_INT, value };
+  if (typeof value === "boolean") return { name, type: binding.TF_ATTR_BOOL, value };
+  if ("float" in value) return { name, type: binding.TF_ATTR_FLOAT, value: value.float };
+  return { name, type: binding.TF_ATTR_TYPE, value: DTYPES[value.type] };
+}
+
+/** TensorFlow's number for a call that cannot be as it is. */
+const INVALID_ARGUMENT = 3;
+
+function refusal(name: string, cause: unknown): HeadscopeError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const [, code, message] = /Invalid TF_Status: (\d+)\s+Message: ([\s\S]*)/.exec(text) ?? [];
+  const said = (message ?? text).split(" [Op:")[0]!.trim();
+  const wrongCall = Number(code) === INVALID_ARGUMENT;
+  return new HeadscopeError(wrongCall ? "usage" : "unsupported", `${name}: ${said}`, {
+    remedy: wrongCall ? "docs/kernels.md has the shapes that each kernel takes" : "make the call smaller",
+    cause,
+  });
+}

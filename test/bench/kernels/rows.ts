@@ -1,0 +1,101 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
+import { hasKernels } from "../../../backend/kernels/kernels.ts";
+import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import { attendHeads } from "../../../backend/models/transformer/attention.ts";
+import type { Matrix } from "../../../backend/models/weights/matrix.ts";
+import { capture } from "../../../backend/runtime/capture.ts";
+import type { Handle } from "../../../backend/runtime/ops.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
+
+/** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
+export interface KernelBench {
+  name: string;
+  rival: string;
+  ours(): number;
+  theirs(): number;
+}
+
+const ROUNDS = 20;
+
+/** Products and attention of one layer or the unembedding, of a model with 8-bit weights from Q4_1; none without kernels. */
+export function kernelBenches(model: Model): KernelBench[] {
+  if (!hasKernels()) return [];
+  const { embed, blocks } = model.weights;
+  return [
+    product("unembedding, 1 token", embed, 1),
+    product("unembedding, 1 token, 8-bit activations", embed, 1, "8bit"),
+    product("unembedding, 8 tokens", embed, 8),
+    product("gate and linear, 1 token", blocks[0]!.mlpIn!, 1),
+    ...[256, 2048, 7900].map((rows) => attention(model, rows, "f32")),
+    attention(model, 7900, "f16"),
+    attention(model, 7900, "q8"),
+  ];
+}
+
+function product(name: string, matrix: Matrix, tokens: number, activations: "exact" | "8bit" = "exact"): KernelBench {
+  const [codes, scales, minima] = matrix.parts;
+  if (typeof matrix.narrow !== "object") throw new Error("the bench wants 8-bit weights");
+  const parts = { codes, scales, minima, zero: matrix.narrow.zero } as Parameters<typeof PackedMatrix.fromCodes>[1];
+  const packed = PackedMatrix.fromCodes(matrix.narrow.hasMin ? "q4_1" : "q8_0", parts, matrix.shape);
+  const x = tf.keep(tf.randomNormal([tokens, matrix.shape[1]], 0, 1, "float32", 1));
+  const today = capture((x, ...parts) => [matrix.over(parts as Handle[]).apply(x as Tensor)], [x, ...matrix.parts], {
+    name: "product",
+    xla: true,
+  });
+  return {
+    name: `kernel: ${name}`,
+    rival: "captured, XLA",
+    ours: () => timed(() => packed.apply(x, activations)),
+    theirs: () => timed(() => today.run([x, ...matrix.parts])[0]!),
+  };
+}
+
+function attention(model: Model, rows: number, kind: CacheKind): KernelBench {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
+  const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
+  const [q, keys, values] = [random([1, H, D], 1), random([G * rows, D], 2), random([G * rows, D], 3)];
+  const heads = Array.from({ length: G }, (_, g) => ({ spans: [{ row: g * rows, position: 0, count: rows }] }));
+  const places = placesOf([heads]);
+  const call: AttentionCall = {
+    q,
+    positions: tf.keep(tf.tensor2d([[rows - 1]], undefined, "int32")),
+    lists: tf.keep(places.lists),
+    spans: tf.keep(places.spans),
+    kind,
+    keys: cacheRows(kind, keys),
+    values: cacheRows(kind, values),
+    scale: attn_scale,
+  };
+  const held = (k: Tensor, v: Tensor) =>
+    Array.from({ length: G }, (_, g) => ({
+      keys: tf.slice(k, [g * rows, 0], [rows, D]),
+      values: tf.slice(v, [g * rows, 0], [rows, D]),
+    }));
+  const today = capture(
+    (q, k, v) => [attendHeads(q as Tensor, held(k as Tensor, v as Tensor), model.config).z],
+    [q, keys, values],
+    {
+      name: "attention",
+      xla: rows >= 1024, // as the engine does
+    },
+  );
+  return {
+    name: `kernel: attention of a layer over ${rows}, ${kind}`,
+    rival: "captured, f32",
+    ours: () => timed(() => attend(call)),
+    theirs: () => timed(() => today.run([q, keys, values])[0]!),
+  };
+}
+
+/** Mean milliseconds of a call, its result read once at the end. */
+function timed(run: () => Tensor): number {
+  const began = performance.now();
+  for (let i = 0; i < ROUNDS; i++) {
+    const result = run();
+    if (i === ROUNDS - 1) result.dataSync();
+    result.dispose();
+  }
+  return (performance.now() - began) / ROUNDS;
+}

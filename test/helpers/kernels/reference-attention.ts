@@ -1,0 +1,67 @@
+import type { HeadPlaces } from "../../../backend/kernels/attend.ts";
+
+/** What the kernel is asked, in plain numbers. */
+export interface Question {
+  /** [sequences, tokens, heads, d] */
+  q: Float32Array;
+  /** [rows, d] */
+  keys: Float32Array;
+  values: Float32Array;
+  positions: readonly (readonly number[])[];
+  places: readonly (readonly HeadPlaces[])[];
+  heads: number;
+  d: number;
+  scale: number;
+  cap?: number | undefined;
+  sinks?: readonly number[] | undefined;
+}
+
+/** Attention in float64: z [sequences, tokens, heads, d], pattern [sequences, tokens, heads, last position + 1]. */
+export interface AttentionResult {
+  z: Float64Array;
+  pattern: Float64Array;
+}
+
+/** Attention by its definition: one query head after the other, a list of what it sees, softmax, weighted sum. */
+export function attentionOf(question: Question): AttentionResult {
+  const { positions, heads, d } = question;
+  const columns = Math.max(...positions.flat()) + 1;
+  const queries = positions.flat().length;
+  const [z, pattern] = [new Float64Array(queries * heads * d), new Float64Array(queries * heads * columns)];
+  const { q, keys, values, places, scale, cap, sinks } = question;
+  let row = 0;
+  positions.forEach((tokens, s) => {
+    for (const position of tokens)
+      for (let h = 0; h < heads; h++, row++) {
+        const own = places[s]!;
+        const seen = visible(own[Math.floor(h / (heads / own.length))]!, position);
+        const scores = seen.map(({ row: key }) => {
+          let sum = 0;
+          for (let i = 0; i < d; i++) sum += q[row * d + i]! * keys[key * d + i]!;
+          return cap ? cap * Math.tanh((sum * scale) / cap) : sum * scale;
+        });
+        const sink = sinks?.[h] ?? Number.NEGATIVE_INFINITY;
+        const most = Math.max(sink, ...scores);
+        const weights = scores.map((score) => Math.exp(score - most));
+        const total = weights.reduce((a, b) => a + b, sinks ? Math.exp(sink - most) : 0);
+        seen.forEach(({ row: value, position: at }, i) => {
+          pattern[row * columns + at]! += weights[i]! / total;
+          for (let k = 0; k < d; k++) z[row * d + k]! += (weights[i]! / total) * values[value * d + k]!;
+        });
+      }
+  });
+  return { z, pattern };
+}
+
+/** The rows that a query sees, with their positions. */
+function visible(
+  { spans, window = 0, sink = 0, local = 0 }: HeadPlaces,
+  query: number,
+): { row: number; position: number }[] {
+  return spans
+    .flatMap(({ row, position, count }) =>
+      Array.from({ length: count }, (_, i) => ({ row: row + i, position: position + i })),
+    )
+    .filter(({ position }) => position <= query && (local === 0 || position > query - local))
+    .filter(({ position }) => window === 0 || position > query - window || position < sink);
+}

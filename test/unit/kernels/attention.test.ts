@@ -1,0 +1,384 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { Random } from "../../../backend/common/random.ts";
+import {
+  type AttentionCall,
+  attend,
+  attendWithPattern,
+  CACHE_KINDS,
+  type CacheKind,
+  cacheRows,
+  type HeadPlaces,
+  placesOf,
+} from "../../../backend/kernels/attend.ts";
+import { useThreads } from "../../../backend/kernels/kernels.ts";
+import { heldPositions } from "../../../backend/models/cache/kv-cache.ts";
+import { capture } from "../../../backend/runtime/capture.ts";
+import { handleBytes, uploadBytes } from "../../../backend/runtime/ops.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
+import { refused } from "../../helpers/errors.ts";
+import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
+import { type AttentionResult, attentionOf, type Question } from "../../helpers/kernels/reference-attention.ts";
+
+const { ready, threads } = await kernelsHere();
+
+/** Shape of a question; what is left out is simple. */
+interface Ask {
+  heads?: number;
+  d?: number;
+  rows?: number;
+  positions: number[][];
+  places: HeadPlaces[][];
+  cap?: number;
+  sinks?: number[];
+  kind?: CacheKind;
+  seed?: number;
+}
+
+function normal(count: number, seed: number): Float32Array {
+  const out = new Float32Array(count);
+  new Random(seed).fillNormal(out);
+  return out;
+}
+
+/** Numbers to attend to, and the kernel's call. */
+function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kind = "f32", seed = 1 }: Ask): {
+  call: AttentionCall;
+  question: Question;
+} {
+  const queries = positions.flat().length;
+  const q = normal(queries * heads * d, seed);
+  const [keys, values] = [normal(rows * d, seed + 1), normal(rows * d, seed + 2)];
+  const scale = 1 / Math.sqrt(d);
+  const tensor = (v: Float32Array) => tf.tensor2d(v, [rows, d]);
+  const call: AttentionCall = {
+    q: tf.tensor3d(q, [queries, heads, d]),
+    positions: tf.tensor2d(positions, undefined, "int32"),
+    ...placesOf(places),
+    kind,
+    keys: cacheRows(kind, tensor(keys)),
+    values: cacheRows(kind, tensor(values)),
+    scale,
+    cap,
+    sinks: sinks && tf.tensor1d(sinks),
+  };
+  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks } };
+}
+
+/** The kernel's z and pattern beside those of float64, as relative errors. */
+function errors(what: Ask): { z: number; pattern: number; want: AttentionResult } {
+  const { call, question } = ask(what);
+  const want = attentionOf(question);
+  const got = attendWithPattern(call);
+  expect(got.z.dataSync()).toEqual(attend(call).dataSync()); // the pattern costs no bit
+  expect(got.pattern.shape).toEqual([
+    question.positions.flat().length,
+    question.heads,
+    Math.max(...question.positions.flat()) + 1,
+  ]);
+  return {
+    z: relativeError(got.z.dataSync(), want.z),
+    pattern: relativeError(got.pattern.dataSync(), want.pattern),
+    want,
+  };
+}
+
+const full = (count: number, row = 0): HeadPlaces => ({ spans: [{ row, position: 0, count }] });
+
+describe.skipIf(!ready)("attention by places equals float64", () => {
+  const check = (what: Ask) => {
+    const { z, pattern } = errors(what);
+    expect(z).toBeLessThan(2e-6);
+    expect(pattern).toBeLessThan(2e-6);
+  };
+
+  it("over full caches of every length about a piece's", () => {
+    for (const count of [1, 3, 16, 127, 128, 129, 257])
+      check({ positions: [[count - 1]], places: [[full(count)]], seed: count });
+  });
+
+  it("for every width of heads and several query heads a KV head", () => {
+    for (const d of [1, 8, 16, 20, 32, 48, 64, 80, 96, 128, 256])
+      for (const heads of [2, 4, 8, 10])
+        check({ d, heads, positions: [[149]], places: [[full(150), full(150, 150)]], seed: d + heads });
+  });
+
+  it("for 1 to 8 query tokens, each up to its own position", () => {
+    for (let tokens = 1; tokens <= 8; tokens++)
+      check({
+        heads: 6,
+        positions: [Array.from({ length: tokens }, (_, t) => 140 + t)],
+        places: [[full(148), full(148, 150)]],
+        seed: tokens,
+      });
+  });
+
+  it("over rings at every offset, in any order of their rows", () => {
+    const window = { sink: 4, recent: 12 };
+    for (let length = 1; length < 45; length++) {
+      const spans = heldPositions(length, window).map((position, slot) => ({ row: 20 + slot, position, count: 1 }));
+      check({ heads: 2, d: 32, positions: [[length - 1]], places: [[{ spans }]], seed: length });
+    }
+  });
+
+  it("over random lists of places, long and short, of several sequences and heads", () => {
+    const random = new Random(11);
+    for (let round = 0; round < 25; round++) {
+      const place = (): HeadPlaces => {
+        const spans = [];
+        for (let position = 0; position < 200 && spans.length < 60; ) {
+          position += random.integer(0, 6);
+          const count = random.integer(1, round % 2 === 0 ? 3 : 40);
+          spans.push({ row: random.integer(0, 300 - count), position, count });
+          position += count;
+        }
+        return { spans };
+      };
+      const sequences = 1 + (round % 3);
+      const tokens = 1 + (round % 4);
+      check({
+        heads: 4,
+        d: 32,
+        positions: Array.from({ length: sequences }, () =>
+          Array.from({ length: tokens }, () => random.integer(20, 250)),
+        ),
+        places: Array.from({ length: sequences }, () => [place(), place()]),
+        seed: round,
+      });
+    }
+  });
+
+  it("with windows and sinks in front of them, which several queries see from their own position", () => {
+    for (const window of [1, 2, 17, 128, 400])
+      for (const sink of [0, 1, 5])
+        check({
+          positions: [[196, 197, 198, 199]],
+          places: [[{ ...full(200), window, sink }]],
+          seed: window + sink,
+        });
+    for (const local of [1, 30, 198])
+      check({
+        positions: [[196, 197, 198, 199]],
+        places: [[{ ...full(200), window: 12, sink: 4, local }]],
+        seed: local,
+      });
+  });
+
+  it("with soft caps, and with sinks as logits", () => {
+    for (const cap of [0.3, 2, 50]) check({ positions: [[99, 100]], places: [[full(101)]], cap, seed: 5 });
+    check({ positions: [[99, 100]], places: [[full(101)]], sinks: [-2, 0, 3], seed: 5 });
+    const { want } = errors({ positions: [[99]], places: [[full(100)]], sinks: [20, 0, -20] });
+    expect(want.pattern.slice(0, 100).reduce((a, b) => a + b, 0)).toBeLessThan(0.1);
+  });
+
+  it("with nothing to see: zeros, with a sink or without", () => {
+    const places = [[{ spans: [] }, { spans: [{ row: 0, position: 50, count: 9 }] }]];
+    for (const sinks of [undefined, [1, 2]]) {
+      const { call } = ask({ heads: 2, positions: [[3]], places, ...(sinks ? { sinks } : {}) });
+      const { z, pattern } = attendWithPattern(call);
+      expect([...z.dataSync(), ...pattern.dataSync()].every((v) => v === 0)).toBe(true);
+    }
+  });
+
+  it("where scores are large, and where keys hold the same place twice", () => {
+    const { call, question } = ask({ positions: [[199]], places: [[full(200)]] });
+    const scale = 8;
+    const want = attentionOf({ ...question, scale });
+    expect(relativeError(attend({ ...call, scale }).dataSync(), want.z)).toBeLessThan(2e-5);
+    const span = { row: 3, position: 0, count: 5 };
+    check({ positions: [[9]], places: [[{ spans: [span, span] }]] });
+  });
+});
+
+describe.skipIf(!ready)("a cache of fewer bits", () => {
+  it.each(CACHE_KINDS.map(({ name }) => name))(
+    "(%s) takes the bytes that it says and is attended to as it is held",
+    (kind) => {
+      const d = 64;
+      const { call, question } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
+      const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
+      expect(handleBytes(call.keys)).toBe((300 * d * bits) / 8);
+      const rows = (v: Float32Array) => held(kind, v, d);
+      const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
+      expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
+      const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
+      expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
+    },
+  );
+
+  it("takes heads of any width, filled up with zeros", () => {
+    for (const { name } of CACHE_KINDS)
+      for (const d of [5, 40]) {
+        const { call, question } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
+        const wide = name.startsWith("f") ? Math.ceil(d / 16) * 16 : Math.ceil(d / 32) * 32;
+        expect(call.keys.shape).toEqual([50, { f32: wide, f16: wide, q8: wide * 1.0625, q4: wide * 0.625 }[name]]);
+        const lost = { f32: 2e-6, f16: 2e-3, q8: 3e-2, q4: 0.5 }[name];
+        expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
+      }
+  });
+
+  it("holds rows of zeros, and of one number", () => {
+    for (const kind of ["q8", "q4"] as const)
+      for (const value of [0, -3, 0.25]) {
+        const rows = tf.fill([4, 32], value);
+        const call = { ...ask({ d: 32, positions: [[3]], places: [[full(4)]] }).call, kind };
+        const z = attend({ ...call, keys: cacheRows(kind, rows), values: cacheRows(kind, rows) });
+        expect(relativeError(z.dataSync(), new Float32Array(z.size).fill(value))).toBeLessThan(1e-3);
+      }
+  });
+});
+
+/** Rows as they come back from a cache: to half precision, or to codes of its scales. */
+function held(kind: CacheKind, rows: Float32Array, d: number): Float32Array {
+  if (kind === "f32") return rows;
+  if (kind === "f16") return rows.map(toHalf);
+  const out = new Float32Array(rows.length);
+  for (let at = 0; at < rows.length; at += Math.min(32, d)) {
+    const block = rows.subarray(at, at + 32);
+    const [low, high] = [Math.min(...block), Math.max(...block)];
+    const scale = toHalf(
+      Math.fround(kind === "q8" ? Math.fround(Math.max(-low, high) / 127) : Math.fround(high - low) / 15),
+    );
+    const minimum = kind === "q8" ? 0 : toHalf(low);
+    const [least, most] = kind === "q8" ? [-127, 127] : [0, 15];
+    block.forEach((v, i) => {
+      const code = Math.min(
+        most,
+        Math.max(least, roundEven(Math.fround(Math.fround(v - minimum) * Math.fround(1 / scale)))),
+      );
+      out[at + i] = code * scale + minimum;
+    });
+  }
+  return out;
+}
+
+function roundEven(x: number): number {
+  const down = Math.floor(x);
+  if (x - down !== 0.5) return Math.round(x);
+  return down % 2 === 0 ? down : down + 1;
+}
+
+/** The nearest number of half precision, of those that are no subnormals. */
+function toHalf(x: number): number {
+  if (x === 0) return 0;
+  const unit = 2 ** (Math.floor(Math.log2(Math.abs(x))) - 10);
+  return roundEven(x / unit) * unit;
+}
+
+describe.skipIf(!ready)("an attention call", () => {
+  afterAll(() => useThreads(threads));
+
+  it("has the same bits for every number of threads", () => {
+    const { call } = ask({
+      heads: 8,
+      rows: 1000,
+      positions: [[990, 995]],
+      places: [[full(1000), { ...full(1000), window: 300 }]],
+    });
+    const runs = [1, 2, 5].map((count) => {
+      useThreads(count);
+      const { z, pattern } = attendWithPattern(call);
+      return [z.dataSync(), pattern.dataSync()];
+    });
+    expect(runs[1]).toEqual(runs[0]);
+    expect(runs[2]).toEqual(runs[0]);
+  });
+
+  it("runs inside a captured function, with lengths that differ from call to call", () => {
+    const { call, question } = ask({ positions: [[199]], places: [[full(200)]] });
+    const inputs = [call.q, call.positions, call.lists, call.spans, call.keys, call.values];
+    const f = capture(
+      (q, positions, lists, spans, keys, values) => [
+        tf.mul(
+          attend({ ...call, ...({ q, positions, lists, spans } as AttentionCall), keys: keys!, values: values! }),
+          2,
+        ),
+      ],
+      inputs,
+      { name: "attends", shapes: [undefined, undefined, undefined, [-1, 3], [-1, 64], [-1, 64]] },
+    );
+    const twice = (z: Float64Array) => z.map((v) => 2 * v);
+    expect(relativeError(f.run(inputs)[0]!.dataSync(), twice(attentionOf(question).z))).toBeLessThan(2e-6);
+    const places = [
+      [
+        {
+          spans: [
+            { row: 5, position: 0, count: 7 },
+            { row: 100, position: 7, count: 50 },
+          ],
+        },
+      ],
+    ];
+    const other = placesOf(places);
+    const z = f.run([call.q, call.positions, other.lists, other.spans, call.keys, call.values])[0]!;
+    expect(relativeError(z.dataSync(), twice(attentionOf({ ...question, places }).z))).toBeLessThan(2e-6);
+    f.dispose();
+  });
+
+  it("leaves no tensor behind", () => {
+    const { call } = ask({ positions: [[9]], places: [[full(10)]] });
+    const before = tf.memory().numTensors;
+    attend(call).dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it("is refused where its parts do not fit one another", () => {
+    const { call } = ask({ heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]] });
+    const usage = refused("usage");
+    const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 3, 3], "int32");
+    const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 5, 5], "int32");
+    const changes: Partial<Record<keyof AttentionCall, unknown>>[] = [
+      { q: tf.zeros([2, 4, 0]) },
+      { q: tf.zeros([2, 4, 1025]) },
+      { q: tf.zeros([2, 4, 32]) }, // not the cache's
+      { q: tf.zeros([2, 3, 64]) }, // no multiple of the KV heads
+      { q: tf.zeros([3, 4, 64]) },
+      { q: tf.zeros([2, 256]) },
+      { positions: tf.tensor2d([[9, -1]], undefined, "int32") },
+      { positions: tf.tensor2d([[9], [10]], undefined, "int32") },
+      { positions: tf.tensor1d([9, 10], "int32") },
+      { positions: tf.tensor2d([[9, 10]]) },
+      { lists: list(0, 3, 0, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(0, 1, -1, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(-1, 1, 0, 0, 0, 1, 1, 0, 0, 0) },
+      { lists: list(0, 1, 0, 0, -1, 1, 1, 0, 0, 0) },
+      { spans: span(0, 0, 10, 11, 0, 10) }, // ends behind the buffer
+      { spans: span(0, 0, 10, -1, 0, 10) },
+      { spans: span(0, -1, 10, 0, 0, 10) },
+      { spans: span(0, 0, -10, 0, 0, 10) },
+      { spans: span(0, 2 ** 31 - 1, 10, 0, 0, 10) },
+      { keys: tf.zeros([20, 32]) },
+      { values: tf.zeros([19, 64]) },
+      { values: uploadBytes(new Uint8Array(20 * 64), [20, 64]) },
+      { kind: "q8" },
+      { kind: "f16" },
+      { sinks: tf.tensor1d([1, 2]) },
+      { cap: -1 },
+      { cap: Number.NaN },
+      { scale: Number.POSITIVE_INFINITY },
+    ];
+    expect(attend(call).shape).toEqual([2, 4, 64]);
+    for (const change of changes)
+      expect(
+        () => attend({ ...call, ...(change as Partial<AttentionCall>) }),
+        JSON.stringify(Object.keys(change)),
+      ).toThrow(usage);
+    const far = { positions: tf.tensor2d([[9, 2 ** 30]], undefined, "int32") };
+    expect(attend({ ...call, ...far }).shape).toEqual([2, 4, 64]);
+    expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
+    const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
+    expect(() => attend({ ...call, ...nine })).toThrow(usage);
+    expect(() => cacheRows("q8", tf.zeros([2, 0]))).toThrow(usage);
+    expect(() => cacheRows("q8", tf.zeros([2, 1025]))).toThrow(usage);
+    expect(() => cacheRows("f16", tf.zeros([48]))).toThrow(usage);
+  });
+
+  it("of no sequences gives nothing", () => {
+    const { call } = ask({ positions: [[9]], places: [[full(10)]] });
+    const none = {
+      q: tf.zeros([0, 3, 64]),
+      positions: tf.zeros([0, 1], "int32"),
+      lists: tf.zeros([0, 1, 5], "int32"),
+    } as Partial<AttentionCall>;
+    expect(attend({ ...call, ...none }).shape).toEqual([0, 3, 64]);
+  });
+});

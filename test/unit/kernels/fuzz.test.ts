@@ -1,0 +1,203 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { describe, expect, it } from "vitest";
+import { HeadscopeError } from "../../../backend/common/errors.ts";
+import { Random } from "../../../backend/common/random.ts";
+import { attend, CACHE_KINDS, cacheRows, type HeadPlaces, placesOf } from "../../../backend/kernels/attend.ts";
+import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
+import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import { type Handle, RawTensor, uploadBytes } from "../../../backend/runtime/ops.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
+import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
+import { attentionOf } from "../../helpers/kernels/reference-attention.ts";
+
+const { ready } = await kernelsHere();
+
+/** Random calls: `npm run test:kernels` makes 20,000. */
+const CALLS = Number(process.env["HEADSCOPE_FUZZ"] ?? 300);
+
+/** Draws a call's parts; now and then one that does not belong there. */
+class Draw {
+  readonly #random: Random;
+  readonly #owned: RawTensor[] = [];
+  /** A part was drawn that may make the call wrong. */
+  odd = false;
+
+  constructor(seed: number) {
+    this.#random = new Random(seed);
+  }
+
+  whole(least: number, most: number): number {
+    return this.#random.integer(least, most + 1);
+  }
+
+  of<T>(list: readonly T[]): T {
+    return list[this.whole(0, list.length - 1)]!;
+  }
+
+  normals(count: number): Float32Array {
+    const out = new Float32Array(count);
+    this.#random.fillNormal(out);
+    return out;
+  }
+
+  /** A tensor that tfjs does not free, until `dispose`. */
+  own<T extends Handle>(handle: T): T {
+    if (handle instanceof RawTensor) this.#owned.push(handle);
+    return handle;
+  }
+
+  dispose(): void {
+    for (const handle of this.#owned) handle.dispose();
+  }
+
+  /** The value, or one in thirty times another. */
+  perhaps<T>(value: T, other: () => T): T {
+    if (this.whole(0, 29) > 0) return value;
+    this.odd = true;
+    return other();
+  }
+
+  /** A size, or another one. */
+  size(value: number): number {
+    return this.perhaps(value, () => this.of([0, 1, value + 1, value * 2, Math.max(0, value - 1)]));
+  }
+
+  /** Numbers of a shape, or one of another rank or type. */
+  tensor(values: Float32Array, shape: number[]): Tensor {
+    const fill = (to: number[], dtype: "float32" | "int32" = "float32") => tf.zeros(to, dtype);
+    return this.perhaps(tf.tensor(values, shape), () =>
+      this.of([
+        () => fill([...shape, 1]),
+        () => fill(shape.slice(1)),
+        () => fill(shape, "int32"),
+        () => fill(shape.map((n) => n + 1)),
+        () => fill(shape.map(() => 0)),
+      ])(),
+    );
+  }
+}
+
+/** A call: what it gives, and what float64 gives where all its parts belong there. */
+interface Outcome {
+  got: Tensor;
+  want: () => ArrayLike<number>;
+}
+
+function product(draw: Draw): Outcome {
+  const [rows, width, count] = [draw.whole(1, 70), draw.whole(1, 6) * 32, draw.whole(0, 9)];
+  const values = draw.normals(rows * width);
+  const x = draw.normals(count * width);
+  const matrix = PackedMatrix.fromRows("f32", draw.tensor(values, [rows, width]), [draw.size(rows), draw.size(width)]);
+  const tiles = draw.perhaps(draw.own(matrix.tiles), () => {
+    const shape = draw.of([[0, 0, 0], [8], [...matrix.tiles.shape, 1], [1, 1, tileBytes(draw.of(FORMATS))]]);
+    return draw.own(uploadBytes(new Uint8Array(shape.reduce((a, b) => a * b, 1)), shape));
+  });
+  const got = matrix.over(tiles).apply(draw.tensor(x, [count, width]));
+  const want = () =>
+    Float64Array.from({ length: count * rows }, (_, at) => {
+      const [v, r] = [Math.floor(at / rows), at % rows];
+      let sum = 0;
+      for (let i = 0; i < width; i++) sum += x[v * width + i]! * values[r * width + i]!;
+      return sum;
+    });
+  return { got, want };
+}
+
+/** Packed weights of random bytes are some numbers or other: unpacked, by row and multiplied they are the same. */
+function unpacked(draw: Draw): Outcome {
+  const format = draw.of(FORMATS);
+  const [tiles, blocks] = [draw.whole(1, 4), draw.whole(1, 4)];
+  const [rows, width] = [tiles * TILE.rows - draw.whole(0, 15), blocks * TILE.inputs];
+  const dummy = PackedMatrix.fromRows("f32", tf.zeros([1, 1]), [1, 1]);
+  draw.own(dummy.tiles);
+  // Numbers of sixteen bits and more are small ones: no byte is an exponent's highest.
+  const bytes = Uint8Array.from({ length: tiles * blocks * tileBytes(format) }, () => draw.whole(0, 63));
+  const shape = [draw.size(tiles), blocks, tileBytes(format)];
+  const held = draw.odd ? new Uint8Array(shape.reduce((a, b) => a * b, 1)) : bytes;
+  const matrix = Object.assign(dummy.over(draw.own(uploadBytes(held, shape))), {
+    format: format.name,
+    shape: [rows, width],
+  });
+  const index = draw.perhaps(draw.whole(0, rows - 1), () => draw.of([-1, rows, 2 ** 31 - 1]));
+  const got = matrix.rows(tf.tensor1d([index], "int32"));
+  return {
+    got,
+    want: () =>
+      matrix
+        .widen()
+        .dataSync()
+        .slice(index * width, (index + 1) * width),
+  };
+}
+
+function attention(draw: Draw): Outcome {
+  const kind = draw.of(CACHE_KINDS);
+  const [sequences, tokens, groups, group] = [draw.whole(1, 3), draw.whole(1, 8), draw.whole(1, 3), draw.whole(1, 4)];
+  const [heads, rows] = [groups * group, draw.whole(1, 200)];
+  const d = draw.whole(1, 100);
+  const [q, keys, values] = [sequences * tokens * heads, rows, rows].map((n) => draw.normals(n * d)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  const positions = Array.from({ length: sequences }, () => Array.from({ length: tokens }, () => draw.whole(0, 150)));
+  const anywhere = (value: number) => draw.perhaps(value, () => draw.of([-1, 2 ** 31 - 1, -(2 ** 31), value + 1, 1e6]));
+  const places = Array.from({ length: sequences }, () =>
+    Array.from({ length: groups }, (): HeadPlaces => {
+      const spans = Array.from({ length: draw.whole(0, 6) }, () => {
+        const count = draw.whole(0, rows);
+        return { row: anywhere(draw.whole(0, rows - count)), position: draw.whole(0, 150), count: anywhere(count) };
+      });
+      return { spans, window: draw.whole(0, 1) * draw.whole(1, 90), sink: draw.whole(0, 4) };
+    }),
+  );
+  const cached = (v: Float32Array): Handle => {
+    const held = draw.own(cacheRows(kind.name, tf.tensor2d(v, [rows, d])));
+    return draw.perhaps(held, () =>
+      draw.of<Handle>([tf.zeros([rows, d + 1]), draw.own(uploadBytes(new Uint8Array(rows), [rows]))]),
+    );
+  };
+  const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
+  const sinks = draw.of([undefined, draw.normals(heads)]);
+  const got = attend({
+    q: draw.tensor(q, [sequences * tokens, heads, d]),
+    positions: tf.tensor2d(positions, undefined, "int32"),
+    ...placesOf(places),
+    kind: kind.name,
+    keys: cached(keys),
+    values: cached(values),
+    scale: 0.1,
+    cap,
+    sinks: sinks && draw.tensor(sinks, [heads]),
+  });
+  const want = () => {
+    if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
+    return attentionOf({ q, keys, values, positions, places, heads, d, scale: 0.1, cap, sinks: sinks && [...sinks] }).z;
+  };
+  return { got, want };
+}
+
+describe.skipIf(!ready)("random calls of the kernels", () => {
+  it.each([
+    ["products", product],
+    ["unpacked rows", unpacked],
+    ["attention", attention],
+  ] as const)("are right or refused, never a crash (%s)", (_, make) => {
+    let refused = 0;
+    for (let seed = 0; seed < Math.ceil(CALLS / 3); seed++) {
+      const draw = new Draw(seed);
+      tf.engine().startScope();
+      try {
+        const { got, want } = make(draw);
+        if (!draw.odd) expect(relativeError(got.dataSync(), want()), `seed ${seed}`).toBeLessThan(5e-6);
+      } catch (error) {
+        if (!(error instanceof HeadscopeError) || error.kind !== "usage" || !draw.odd) throw error;
+        refused++;
+      } finally {
+        tf.engine().endScope();
+        draw.dispose();
+      }
+    }
+    expect(refused).toBeGreaterThan(0);
+  });
+});
