@@ -211,8 +211,7 @@ export function circuitRequest(bounds: Bounds) {
     bos: z.boolean().optional(),
     metric: z.enum(METRICS).optional().describe("default logit-diff"),
     method: z.enum(CIRCUIT_METHODS),
-    params: z
-      .record(z.string().max(64), z.union([z.string().max(64), z.number()]))
+    params: atMostKeys(z.record(z.string().max(64), z.union([z.string().max(64), z.number()])), MOST_KEYS)
       .optional()
       .describe("the method's parameters, such as steps or threshold"),
     steps: z.int().min(1).max(100).optional().describe("params.steps by its older name"),

@@ -1,6 +1,9 @@
 import { z } from "zod";
+import { atMostKeys } from "../definitions/bounded.ts";
 import { type Data, modelRef } from "./fields.ts";
 
+/** Parameters that a request can give a task. */
+const MOST_PARAMS = 32;
 /** Pairs that a page can ask for at once. */
 const MOST_PAIRS = 64;
 
@@ -8,8 +11,7 @@ const MOST_PAIRS = 64;
 export const pairSampleRequest = z.strictObject({
   model: modelRef,
   task: z.string().min(1).max(64).describe("one of the definitions' pairTasks"),
-  params: z
-    .record(z.string().max(64), z.union([z.string().max(256), z.number(), z.boolean()]))
+  params: atMostKeys(z.record(z.string().max(64), z.union([z.string().max(256), z.number(), z.boolean()])), MOST_PARAMS)
     .default({})
     .describe("the task's parameters, as the command line or JSON has them"),
   count: z.int().min(1).max(MOST_PAIRS).default(4),

@@ -151,6 +151,7 @@ export type PatchResponse = Data<typeof patchResponse>;
 export function patchPlacesRequest(bounds: Bounds) {
   const place = z
     .string()
+    .max(64)
     .regex(/^\s*(?:\w+:)?\d{1,4}(?:\.\d{1,4})?(?:@-?\d{1,7})?\s*$/, "must be such as z:5.1@-1 or mlp_out:7");
   return z.strictObject({
     ...pairFields(bounds),
