@@ -66,7 +66,7 @@ try {
     add({ name: `circuit of 200 edges, ${name}`, value: perSecond, unit: "frames/s", goal: 60 });
     add({ name: `  its work a frame, ${name}`, value: work, unit: "ms", goal: 1000 / 60 });
   }
-  times("circuit edge toggle to metric, SmolLM2, 14 tokens", circuit.toggles, 400);
+  times("circuit edge toggle to metric, SmolLM2, 20 tokens", circuit.toggles, 400);
   times("slowest other request while the worker computes", await whileComputing(), 50);
 } finally {
   await browser.close();
@@ -226,8 +226,8 @@ async function moveCircuit({ motion, count }: { motion: (typeof MOTIONS)[number]
 /** Frames a second of the drawing of 200 edges, and the way from an edge's switch to the metric of what is left. */
 async function circuitFrames(page: Page): Promise<{ frames: Record<string, CircuitFrames>; toggles: number[] }> {
   const pair = {
-    clean: "When Mary and John went to the store, John gave a drink to",
-    corrupt: "When Mary and John went to the store, Mary gave a drink to",
+    clean: "After Mary and John had a long talk at the restaurant in town, John gave a cold drink to",
+    corrupt: "After Mary and John had a long talk at the restaurant in town, Mary gave a cold drink to",
     answer: " Mary",
     wrong: " John",
   };
