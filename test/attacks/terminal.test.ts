@@ -172,6 +172,7 @@ describe("the source", () => {
     "backend/setup/terminal.mjs": "it is the exit",
     "backend/cli/bin.mjs": "it says one fixed line before there is an exit",
     "backend/setup/native/verify-native.cjs": "what it says is read by the set-up",
+    "backend/setup/native/verify-kernels.cjs": "what it says is read by the set-up",
     "backend/models/tokenizers/chat/program.ts": "what its process says is read by its parent",
   };
   const WRITES =
