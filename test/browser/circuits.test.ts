@@ -1,14 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readFileSync } from "node:fs";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { CircuitRunResult } from "../../backend/common/api/circuits.ts";
-import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildAll } from "../helpers/cli.ts";
+import { chromiumPath } from "../helpers/browser.ts";
 import { Held } from "../helpers/processes/held.ts";
 import { patiently } from "../helpers/runner/patience.ts";
-import { type Serving, startServing } from "../helpers/servers/serving.ts";
+import { useWorkbench } from "../helpers/workbench.ts";
 import { seriousViolations } from "./accessibility.ts";
 import { linesInTerminal, shownCommand } from "./commands.ts";
 
@@ -17,31 +14,16 @@ const STORY = patiently(300_000);
 const TITLE = "What is left";
 
 describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the browser", () => {
-  let home = "";
-  let serving: Serving;
-  let browser: Browser;
-  let watched: WatchedPage;
+  const workbench = useWorkbench();
+  const { card } = workbench;
   let page: Page;
-
   beforeAll(async () => {
-    await buildAll();
-    home = mkdtempSync(join(tmpdir(), "headscope-circuits-"));
-    serving = await startServing(home);
-    browser = await launchBrowser();
-    // So wide that the card of a head stands beside the page.
-    watched = await watchedPage(browser, { entry: serving.entry, width: 1920, height: 1080 });
-    page = watched.page;
-    await page.goto(`${serving.url}/circuits?model=toy-induction&edges=12`);
-  });
-  afterAll(async () => {
-    await browser?.close();
-    await serving?.stop();
-    rmSync(home, { recursive: true, force: true });
+    page = workbench.page;
+    await page.goto(`${workbench.serving.url}/circuits?model=toy-induction&edges=12`);
   });
 
-  const card = (title: string) => page.getByRole("region", { name: title, exact: true });
   const figures = async () => {
-    await watched.loaded();
+    await workbench.watched.loaded();
     expect(await card(TITLE).locator("[data-stale]").count()).toBe(0);
     const of = (name: string) => card(TITLE).locator(`[data-figure="${name}"]`).textContent();
     return { metric: await of("metric"), faithfulness: await of("faithfulness"), edges: await of("edges") };
@@ -71,7 +53,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       expect(await list.first().getAttribute("aria-pressed")).toBe("false");
 
       // The same by the lines that the card shows.
-      const run = await linesInTerminal<CircuitRunResult>(await shownCommand(page, TITLE), home);
+      const run = await linesInTerminal<CircuitRunResult>(await shownCommand(page, TITLE), workbench.home);
       expect(run.edges).toBe(11);
       expect(Number(fewer.metric)).toBeCloseTo(run.metric, 2);
       expect(Number(fewer.faithfulness)).toBeCloseTo(run.faithfulness!, 2);
@@ -88,7 +70,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       expect(await figures()).toEqual(whole);
       await page.getByRole("button", { name: /^Undo/ }).click();
       expect(await figures()).toEqual(none);
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -110,7 +92,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       const pair = (await shownCommand(page, TITLE)).split(" && ")[0]!;
       const file = `printf '%s' '${JSON.stringify(circuit)}' > exported.json`;
       const line = "npx headscope circuit run --model toy-induction --pair-file pair.json --circuit exported.json";
-      const run = await linesInTerminal<CircuitRunResult>([pair, file, line].join(" && "), home);
+      const run = await linesInTerminal<CircuitRunResult>([pair, file, line].join(" && "), workbench.home);
       expect(Number(metric)).toBeCloseTo(run.metric, 2);
     },
     STORY,
@@ -123,7 +105,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       const before = await figures();
       await links.getByRole("link", { name: "Ablation", exact: true }).click();
       await page.getByRole("heading", { level: 1, name: "Ablation" }).waitFor();
-      await watched.loaded();
+      await workbench.watched.loaded();
       const pair = pairOf();
       expect(pair).not.toBeNull();
       expect(new URL(page.url()).searchParams.has("token")).toBe(true);
@@ -135,13 +117,15 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       await page.getByRole("heading", { level: 1, name: "Circuits" }).waitFor();
       expect(await figures()).toEqual(before);
       expect(pairOf()).toBe(pair);
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
 
   const open = (params: Record<string, string>) =>
-    page.goto(`${serving.url}/circuits?${new URLSearchParams({ model: "toy-induction", edges: "12", ...params })}`);
+    page.goto(
+      `${workbench.serving.url}/circuits?${new URLSearchParams({ model: "toy-induction", edges: "12", ...params })}`,
+    );
   const node = (name: string) => page.locator(`[data-node="${name}"]`);
 
   test(
@@ -169,9 +153,9 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       const found = await figures();
       expect(Number(found.metric)).toBeLessThanOrEqual(1);
       expect(found.metric).not.toBe(logits.metric);
-      const run = await linesInTerminal<CircuitRunResult>(await shownCommand(page, TITLE), home);
+      const run = await linesInTerminal<CircuitRunResult>(await shownCommand(page, TITLE), workbench.home);
       expect(Number(found.metric)).toBeCloseTo(run.metric, 2);
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -187,7 +171,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       await card("Pairs of prompts, 1 of 3").waitFor();
       expect(JSON.parse(pairOf()!)).toHaveLength(3);
       expect((await figures()).edges).toBe("12");
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -249,7 +233,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       if ((await page.getByRole("button", { name: "Ungroup" }).count()) === 0) await node("group:copiers").click();
       await page.getByRole("button", { name: "Ungroup" }).click();
       await node(name).waitFor();
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -278,7 +262,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
         await page.keyboard.press("Enter");
         const aside = page.getByRole("complementary", { name: /^Head / });
         await aside.waitFor();
-        await watched.loaded();
+        await workbench.watched.loaded();
         const boxes = await Promise.all([aside.boundingBox(), card("Circuit").boundingBox()]);
         const [a, b] = boxes.map((box) => box!);
         const apart = a!.x >= b!.x + b!.width || a!.y >= b!.y + b!.height;
@@ -289,7 +273,7 @@ describe.skipIf(chromiumPath === undefined)("a circuit is taken apart in the bro
       await page.getByLabel("Name", { exact: true }).fill("my head");
       await page.getByLabel("Name", { exact: true }).press("Enter");
       await page.locator(".node", { hasText: "my head" }).waitFor();
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );

@@ -1,13 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildAll } from "../helpers/cli.ts";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, test } from "vitest";
+import { chromiumPath } from "../helpers/browser.ts";
 import { patiently } from "../helpers/runner/patience.ts";
-import { type Serving, startServing } from "../helpers/servers/serving.ts";
 import { havePulled } from "../helpers/smollm2.ts";
+import { useWorkbench } from "../helpers/workbench.ts";
 
 /** Milliseconds for what a loaded machine may take. */
 const STORY = patiently(600_000);
@@ -16,40 +12,26 @@ const STORY = patiently(600_000);
 describe.skipIf(chromiumPath === undefined || !havePulled)(
   "who receives the drink, asked of SmolLM2 in the browser",
   () => {
-    let home = "";
-    let serving: Serving;
-    let browser: Browser;
-    let watched: WatchedPage;
+    const workbench = useWorkbench();
+    const { card } = workbench;
     let page: Page;
-
-    beforeAll(async () => {
-      await buildAll();
-      home = mkdtempSync(join(tmpdir(), "headscope-ioi-"));
-      serving = await startServing(home);
-      browser = await launchBrowser();
-      watched = await watchedPage(browser, { entry: serving.entry, width: 1920, height: 1080 });
-      page = watched.page;
-    });
-    afterAll(async () => {
-      await browser?.close();
-      await serving?.stop();
-      rmSync(home, { recursive: true, force: true });
+    beforeAll(() => {
+      page = workbench.page;
     });
 
-    const card = (title: string) => page.getByRole("region", { name: title, exact: true });
     const number = async (figure: string) => {
-      await watched.loaded();
+      await workbench.watched.loaded();
       return Number((await card("What is left").locator(`[data-figure="${figure}"]`).textContent())!.replace("−", "-"));
     };
 
     test(
       "from the first click to a circuit, its roles and a mask",
       async () => {
-        await page.goto(`${serving.url}/patching?model=smollm2-135m`);
+        await page.goto(`${workbench.serving.url}/patching?model=smollm2-135m`);
         await page.getByLabel("Example").selectOption({ label: "Who receives (indirect object)" });
         const best = card("Strongest places").getByRole("row").nth(1);
         await expect.poll(() => best.textContent(), { timeout: STORY }).toContain("23.3");
-        await watched.loaded();
+        await workbench.watched.loaded();
         const looks = (head: string) =>
           card("Where the last token looks").getByRole("row").filter({ hasText: head }).first();
         expect(await looks("23.3").textContent()).toContain("copy suppression");
@@ -73,9 +55,9 @@ describe.skipIf(chromiumPath === undefined || !havePulled)(
 
         await card("What is left").getByRole("link", { name: "Infer with them" }).click();
         await page.getByRole("heading", { level: 1, name: "Inference" }).waitFor();
-        await watched.loaded();
+        await workbench.watched.loaded();
         expect(await card("Mask").textContent()).toMatch(/[4-7] of 90 KV heads keep everything/);
-        expect(watched.complaints).toEqual([]);
+        expect(workbench.watched.complaints).toEqual([]);
       },
       STORY,
     );

@@ -1,17 +1,14 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { AttributeResponse } from "../../backend/common/api/attribution.ts";
 import type { AblateEachResponse, PatchPlacesResponse, PatchResponse } from "../../backend/common/api/patching.ts";
 import type { HeadRolesResult } from "../../backend/common/api/roles.ts";
 import { readSafetensors } from "../../backend/models/formats/safetensors/safetensors.ts";
-import { chromiumPath, launchBrowser, type WatchedPage, watchedPage } from "../helpers/browser.ts";
-import { buildAll } from "../helpers/cli.ts";
+import { chromiumPath } from "../helpers/browser.ts";
 import { Held } from "../helpers/processes/held.ts";
 import { patiently } from "../helpers/runner/patience.ts";
-import { type Serving, startServing } from "../helpers/servers/serving.ts";
+import { useWorkbench } from "../helpers/workbench.ts";
 import { seriousViolations } from "./accessibility.ts";
 import { linesInTerminal, shownCommand } from "./commands.ts";
 
@@ -20,36 +17,21 @@ const STORY = patiently(300_000);
 const MODEL = "toy-induction";
 
 describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching page", () => {
-  let home = "";
-  let serving: Serving;
-  let browser: Browser;
-  let watched: WatchedPage;
+  const workbench = useWorkbench();
+  const { card } = workbench;
   let page: Page;
-
-  beforeAll(async () => {
-    await buildAll();
-    home = mkdtempSync(join(tmpdir(), "headscope-patching-"));
-    serving = await startServing(home);
-    browser = await launchBrowser();
-    // So wide that the card of a head stands beside the page.
-    watched = await watchedPage(browser, { entry: serving.entry, width: 1920, height: 1080 });
-    page = watched.page;
-  });
-  afterAll(async () => {
-    await browser?.close();
-    await serving?.stop();
-    rmSync(home, { recursive: true, force: true });
+  beforeAll(() => {
+    page = workbench.page;
   });
 
   const open = async (more = "") => {
-    await page.goto(`${serving.url}/patching?model=${MODEL}${more}`);
-    await watched.loaded();
+    await page.goto(`${workbench.serving.url}/patching?model=${MODEL}${more}`);
+    await workbench.watched.loaded();
   };
-  const card = (title: string) => page.getByRole("region", { name: title, exact: true });
   const shown = (title: string, figure: string) => card(title).locator(`[data-figure="${figure}"]`).textContent();
   /** A number as a page shows it. */
   const number = (text: string | null) => Number(text!.replace("−", "-").replace("%", ""));
-  const line = async <T>(title: string) => linesInTerminal<T>(await shownCommand(page, title), home);
+  const line = async <T>(title: string) => linesInTerminal<T>(await shownCommand(page, title), workbench.home);
 
   test(
     "every card's numbers are those of its command",
@@ -77,7 +59,7 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
         const said = await page.locator(`[data-looks="${head}"] .roles > span`).allTextContents();
         expect(said.map((words) => words.split(":")[0])).toEqual(found.map(({ role }) => role));
       }
-      const patterns = await readSafetensors(join(home, "patterns.safetensors"));
+      const patterns = await readSafetensors(join(workbench.home, "patterns.safetensors"));
       const { shape, data } = patterns.tensors.get("blocks.1.attn.hook_pattern")!;
       const [, , , keys] = shape as [number, number, number, number];
       const last = data.subarray((2 * keys - 1) * keys, 2 * keys * keys) as Float32Array;
@@ -107,7 +89,7 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
       const farthest = card("Estimate beside exact").getByRole("row", { name: /^0\.0 / });
       const share = (estimated.patched[0]![0]! - corrupt) / (clean - corrupt);
       expect(number((await farthest.getByRole("cell").allTextContents())[1]!) / 100).toBeCloseTo(share, 1);
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -132,7 +114,7 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
         .getByText(/no layer 7/)
         .waitFor();
       expect(number(await shown("Lost by z, by head", "clean"))).toBeCloseTo(clean, 2);
-      expect(watched.complaints.splice(0)).toEqual([expect.stringContaining("422")]);
+      expect(workbench.watched.complaints.splice(0)).toEqual([expect.stringContaining("422")]);
     },
     STORY,
   );
@@ -166,7 +148,7 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
       expect(await card("Logit lens").locator(".outer:not(.stale)").count()).toBe(0);
       await held[2]!.release(1);
       for (const each of held) await each.end();
-      await watched.loaded();
+      await workbench.watched.loaded();
       expect(await shown("Direct effect of each head", "logit-diff")).toBe(before);
       expect(await page.locator("[data-stale]").count()).toBe(0);
     },
@@ -182,7 +164,7 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
       const headCard = page.getByRole("complementary", { name: "Head 1.1" });
       await headCard.getByRole("link", { name: "Ablate it" }).click();
       await page.getByRole("heading", { level: 1, name: "Ablation" }).waitFor();
-      await watched.loaded();
+      await workbench.watched.loaded();
       const address = () => new URL(page.url()).searchParams;
       const pairs = address().get("pairs");
       expect(pairs).not.toBeNull();
@@ -198,10 +180,10 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
       await expect.poll(() => page.getByRole("textbox", { name: /Token ids/ }).inputValue()).toBe(clean.join(" "));
       await links.getByRole("link", { name: "Patching", exact: true }).click();
       await page.getByRole("heading", { level: 1, name: "Patching" }).waitFor();
-      await watched.loaded();
+      await workbench.watched.loaded();
       expect(address().get("pairs")).toBe(pairs);
       expect(address().get("pair-metric")).toBe("probability-diff");
-      expect(watched.complaints).toEqual([]);
+      expect(workbench.watched.complaints).toEqual([]);
     },
     STORY,
   );
@@ -209,8 +191,8 @@ describe.skipIf(chromiumPath === undefined)("a pair's question on the Patching p
   test.each(["light", "dark"] as const)(
     "can be read and worked from the keyboard, %s",
     async (theme) => {
-      const own = await watchedPage(browser, { entry: serving.entry, theme, width: 1280, height: 900 });
-      await own.page.goto(`${serving.url}/patching?model=${MODEL}&heads=1.1`);
+      const own = await workbench.another({ theme, width: 1280, height: 900 });
+      await own.page.goto(`${workbench.serving.url}/patching?model=${MODEL}&heads=1.1`);
       await own.loaded();
       await own.page.getByRole("button", { name: "Take them out" }).press("Enter");
       await own.page.getByRole("button", { name: "Estimate", exact: true }).press("Enter");
