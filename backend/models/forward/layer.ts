@@ -87,6 +87,7 @@ export class LayerPass {
 
   /** The stream behind the block's first hook point. */
   #start(x: Tensor, chunk: Chunk): Tensor {
+    if (!this.#pass.requests.reaches(this.#layer)) return x;
     const { hook, collect } = this.#pass.hookAt(this.#points(["hook_resid_pre"]), chunk);
     const start = hook("hook_resid_pre", x);
     collect();

@@ -76,6 +76,11 @@ export class HookRequests {
     return { wanted: names.filter((name) => this.#wanted.has(prefix + name)), affine, hooks };
   }
 
+  /** True where there are requests in a layer. */
+  reaches(layer: number): boolean {
+    return this.#touched.has(blockHook(layer, ""));
+  }
+
   /** True where there are requests in a layer, beside looks at the stream before it, which stands between blocks anyway. */
   reachesInto(layer: number): boolean {
     return this.#within.has(blockHook(layer, ""));
