@@ -1,6 +1,6 @@
 #include "block.h"
 
-#include "../../backend/kernels/native/block.h"
+#include "../../backend/kernels/native/block/block.h"
 #include "samples.h"
 
 namespace hs {
@@ -173,7 +173,11 @@ void block() {
   const auto out = exactly<float>(tokens * s.model);
   const BlockInput in{tokens, x.get(), cos.get(), sin.get()};
   BlockScratch scratch;
-  runBlock(Team::get(), s, d.weights, in, scratch, [&](auto q, auto k, auto v, auto z) { stand(s, tokens, q, k, v, z); }, out.get());
+  const auto attention = [&](const float* q, const float* k, const float* v, float* z) {
+    stand(s, tokens, q, k, v, z);
+    return true;
+  };
+  runBlock(Team::get(), s, d.weights, in, scratch, attention, out.get());
   if (s.bytes) return;  // only its memory is looked at: products in 8 bits have a check of their own
   const Rows want = define(d, in);
   double most = 1;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "matrix.h"
+#include "../matrix.h"
 
 namespace hs {
 
@@ -62,13 +62,13 @@ struct BlockScratch {
 };
 
 /**
- * Keeps the keys and values of the tokens and attends over all that is kept.
+ * Keeps the keys and values of the tokens and attends over all that is kept; false where it cannot.
  * q [tokens, heads, width], k and v [tokens, KV heads, width], z [tokens, heads, width]
  */
-typedef std::function<void(const float* q, const float* k, const float* v, float* z)> BlockAttention;
+typedef std::function<bool(const float* q, const float* k, const float* v, float* z)> BlockAttention;
 
-/** Runs a block. @param out [tokens, model], other memory than x */
-void runBlock(Team& team, const BlockShape& shape, const BlockWeights& weights, const BlockInput& input, BlockScratch& scratch,
+/** Runs a block. @param out [tokens, model], other memory than x @return what the attention says */
+bool runBlock(Team& team, const BlockShape& shape, const BlockWeights& weights, const BlockInput& input, BlockScratch& scratch,
               const BlockAttention& attention, float* out);
 
 }  // namespace hs

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "cache.h"
-#include "simd.h"
+#include "../attention/cache.h"
+#include "../simd.h"
 
 namespace hs {
 namespace {
@@ -75,9 +75,9 @@ void activateBy(ActFn f, const float* pre, const float* linear, int64_t n, float
 }
 
 /** A block at work. Rows of its scratch beyond `normed` hold a group, or all tokens where they wait for attention. */
-class Run {
+class BlockRun {
  public:
-  Run(Team& team, const BlockShape& shape, const BlockWeights& weights, BlockScratch& scratch)
+  BlockRun(Team& team, const BlockShape& shape, const BlockWeights& weights, BlockScratch& scratch)
       : team_(team), s_(shape), w_(weights), scratch_(scratch) {}
 
   /** Queries, keys and values of a group of tokens. */
@@ -198,17 +198,18 @@ std::string faultOf(const BlockShape& s) {
   return "";
 }
 
-void runBlock(Team& team, const BlockShape& s, const BlockWeights& weights, const BlockInput& in, BlockScratch& scratch,
+bool runBlock(Team& team, const BlockShape& s, const BlockWeights& weights, const BlockInput& in, BlockScratch& scratch,
               const BlockAttention& attention, float* out) {
   reserve(s, in.tokens, scratch);
-  Run run(team, s, weights, scratch);
+  BlockRun run(team, s, weights, scratch);
   const auto groups = [&](auto each) {
     for (int64_t t = 0; t < in.tokens; t += MOST_VECTORS) each(t, int(std::min<int64_t>(MOST_VECTORS, in.tokens - t)));
   };
   groups([&](int64_t first, int count) { run.project(in, first, count); });
   float* z = scratch.z.data();
-  attention(scratch.q.data(), scratch.k.data(), scratch.v.data(), z);
+  if (!attention(scratch.q.data(), scratch.k.data(), scratch.v.data(), z)) return false;
   groups([&](int64_t first, int count) { run.output(in.x + first * s.model, z + first * s.queries(), count, out + first * s.model); });
+  return true;
 }
 
 }  // namespace hs
