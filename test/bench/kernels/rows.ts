@@ -1,12 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
-import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attendHeads } from "../../../backend/models/transformer/attention.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
-import type { Handle } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 
 /** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
@@ -35,20 +33,19 @@ export function kernelBenches(model: Model): KernelBench[] {
 }
 
 function product(name: string, matrix: Matrix, tokens: number, activations: "exact" | "8bit" = "exact"): KernelBench {
-  const [codes, scales, minima] = matrix.parts;
-  if (typeof matrix.narrow !== "object") throw new Error("the bench wants 8-bit weights");
-  const parts = { codes, scales, minima, zero: matrix.narrow.zero } as Parameters<typeof PackedMatrix.fromCodes>[1];
-  const packed = PackedMatrix.fromCodes(matrix.narrow.hasMin ? "q4_1" : "q8_0", parts, matrix.shape);
+  const { packed } = matrix;
+  if (!packed) throw new Error("the bench wants packed weights");
+  const wide = matrix.dense(tf.keep(matrix.widen()));
   const x = tf.keep(tf.randomNormal([tokens, matrix.shape[1]], 0, 1, "float32", 1));
-  const today = capture((x, ...parts) => [matrix.over(parts as Handle[]).apply(x as Tensor)], [x, ...matrix.parts], {
+  const today = capture((x, ...parts) => [wide.over(parts).apply(x as Tensor)], [x, ...wide.parts], {
     name: "product",
     xla: true,
   });
   return {
     name: `kernel: ${name}`,
-    rival: "captured, XLA",
+    rival: "captured, XLA, float32",
     ours: () => timed(() => packed.apply(x, activations)),
-    theirs: () => timed(() => today.run([x, ...matrix.parts])[0]!),
+    theirs: () => timed(() => today.run([x, ...wide.parts])[0]!),
   };
 }
 
