@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { attend, CACHE_KINDS, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
-import { slotOf } from "../../../backend/models/cache/kv-cache.ts";
+import { slotOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import type { Handle, RawTensor } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { attend, cacheRows, type HeadPlaces, placesOf } from "../../../backend/kernels/attend.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
-import { slotOf } from "../../../backend/models/cache/kv-cache.ts";
+import { slotOf } from "../../../backend/models/cache/window.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attentionInput, blockOutput, unembed } from "../../../backend/models/transformer/block.ts";
