@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Handle } from "../runtime/ops.ts";
 import { formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { kernelTensor } from "./op.ts";
-import { PackedMatrix } from "./packed-matrix.ts";
+import { type Activations, PackedMatrix } from "./packed-matrix.ts";
 import type { Places } from "./places.ts";
 
 /** Norms in the order of the kernels' numbers. */
@@ -73,8 +73,8 @@ export interface BlockCall extends Places {
   readonly layer: Tensor;
   /** int32 [layers, sequences · tokens, KV heads, 2], from `slotsOf`: where the new keys and values go. */
   readonly slots: Tensor;
-  /** "8bit" rounds what is multiplied with codes to 127 steps of each block's largest; default "exact". */
-  readonly activations?: "exact" | "8bit" | undefined;
+  /** Default "exact". */
+  readonly activations?: Activations | undefined;
 }
 
 /** Says that the kernel takes blocks of a shape. */
@@ -96,7 +96,9 @@ export class KernelBlock {
       ...[gated, parallel, normsAll].map(Number),
     ];
     const matrices = MATRICES.map((name) => weights[name]);
-    const [T_qkv, T_o, T_in, T_out] = matrices.map((m) => ({ type: m instanceof PackedMatrix ? "uint8" : "float32" }) as const);
+    const [T_qkv, T_o, T_in, T_out] = matrices.map(
+      (m) => ({ type: m instanceof PackedMatrix ? "uint8" : "float32" }) as const,
+    );
     this.#attrs = {
       formats: matrices.map((m) => (m instanceof PackedMatrix ? formatCode(formatOf(m.format)) : ROW_ORDER)),
       has: WEIGHTS.reduce((bits, name, i) => bits + (weights[name] ? 2 ** i : 0), 0),
@@ -120,6 +122,16 @@ export class KernelBlock {
       return (weight instanceof PackedMatrix ? weight.tiles : weight) ?? x; // what is not there is not read
     });
     const sizes = [...this.#sizes, Number(activations === "8bit")];
-    return kernelTensor("HsBlock", { ...this.#attrs, sizes }, [x, cos, sin, positions, layer, lists, spans, slots, ...weights]);
+    return kernelTensor("HsBlock", { ...this.#attrs, sizes }, [
+      x,
+      cos,
+      sin,
+      positions,
+      layer,
+      lists,
+      spans,
+      slots,
+      ...weights,
+    ]);
   }
 }

@@ -4,7 +4,12 @@ import type { OpAttr, TensorMetadata } from "../runtime/native.ts";
 import { DTYPES, type Handle, idOf, native } from "../runtime/ops.ts";
 
 /** An attribute of a kernel: whole numbers, a truth value, a float or a type. */
-export type KernelAttr = number | readonly number[] | boolean | { readonly float: number } | { readonly type: keyof typeof DTYPES };
+export type KernelAttr =
+  | number
+  | readonly number[]
+  | boolean
+  | { readonly float: number }
+  | { readonly type: keyof typeof DTYPES };
 
 /**
  * Runs a kernel, eagerly or inside a function that is being captured.

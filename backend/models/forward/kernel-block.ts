@@ -1,5 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type BlockShape, KernelBlock, type KernelMatrix, type KernelWeight, type KernelWeights, takesBlock } from "../../kernels/block.ts";
+import {
+  type BlockShape,
+  KernelBlock,
+  type KernelMatrix,
+  type KernelWeight,
+  type KernelWeights,
+  takesBlock,
+} from "../../kernels/block.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
 import type { ModelConfig } from "../config.ts";
 import type { BlockField, BlockWeights } from "../weights/block-parts.ts";
@@ -67,5 +74,5 @@ function nameWeights(weights: BlockWeights): KernelWeights | undefined {
 }
 
 function matrixOf(matrix: Matrix): KernelMatrix | undefined {
-  return matrix.narrow ? undefined : (matrix.parts[0] as Tensor);
+  return matrix.packed ?? (matrix.narrow ? undefined : (matrix.parts[0] as Tensor));
 }

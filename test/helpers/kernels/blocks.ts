@@ -5,8 +5,8 @@ import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend
 import { localWindow, type ModelConfig } from "../../../backend/models/config.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { wholeBlock } from "../../../backend/models/transformer/whole-block.ts";
 import { UNHOOKED } from "../../../backend/models/transformer/hook.ts";
+import { wholeBlock } from "../../../backend/models/transformer/whole-block.ts";
 import { BLOCK_PARTS, type BlockWeights } from "../../../backend/models/weights/block-parts.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 
@@ -43,7 +43,12 @@ export function plainBlock(model: Model, layer: number, { x, rows, length }: Tok
   const { config } = model;
   const all = Array.from({ length: rows * length }, (_, i) => i % length);
   const local = localWindow(config, layer);
-  return wholeBlock(x, rotationAt(model, layer, all), { weights, config, hook: UNHOOKED }, { rows, positions: length, local });
+  return wholeBlock(
+    x,
+    rotationAt(model, layer, all),
+    { weights, config, hook: UNHOOKED },
+    { rows, positions: length, local },
+  );
 }
 
 /** Cosines and sines of a layer at positions [positions, 1, rotary_dim]. */
@@ -69,7 +74,9 @@ export function throughKernel(model: Model, layer: number, tokens: Tokens, weigh
   const { n_layers, n_key_value_heads: G, d_head, d_model } = config;
   const block = kernelBlock(weights, config);
   if (!block) throw new Error("the kernel should take this block");
-  const pages = Array.from({ length: rows * G }, () => Page.make(way.kind ?? "f32", d_head, Math.max(length, PAGE_ROWS)));
+  const pages = Array.from({ length: rows * G }, () =>
+    Page.make(way.kind ?? "f32", d_head, Math.max(length, PAGE_ROWS)),
+  );
   const local = localWindow(config, layer);
   const parts: Tensor[] = [];
   let done = 0;
@@ -80,17 +87,25 @@ export function throughKernel(model: Model, layer: number, tokens: Tokens, weigh
         spans: [{ page: pages[r * G + g]!, row: 0, position: 0, count: done + count }],
         local,
       }));
-    const layers = Array.from({ length: n_layers }, (_, l) => Array.from({ length: rows }, (_, r) => (l === layer ? held(r) : nothing(G))));
+    const layers = Array.from({ length: n_layers }, (_, l) =>
+      Array.from({ length: rows }, (_, r) => (l === layer ? held(r) : nothing(G))),
+    );
     const slots = Array.from({ length: n_layers }, (_, l) =>
       Array.from({ length: G }, (_, g): Slots[] =>
-        l === layer ? Array.from({ length: rows }, (_, r) => ({ page: pages[r * G + g]!, row: done, token: r * count, count })) : [],
+        l === layer
+          ? Array.from({ length: rows }, (_, r) => ({ page: pages[r * G + g]!, row: done, token: r * count, count }))
+          : [],
       ),
     );
     const now = tf.slice(tf.reshape(x, [rows, length, d_model]), [0, done, 0], [rows, count, d_model]);
     const y = block.run({
       x: tf.reshape(now, [rows * count, d_model]),
       rotation: rotationAt(model, layer, Array.from({ length: rows }, () => at).flat()),
-      positions: tf.tensor2d(Array.from({ length: rows }, () => at), [rows, count], "int32"),
+      positions: tf.tensor2d(
+        Array.from({ length: rows }, () => at),
+        [rows, count],
+        "int32",
+      ),
       layer: tf.scalar(layer, "int32"),
       ...placesOf(layers),
       slots: slotsOf(slots, rows * count),
