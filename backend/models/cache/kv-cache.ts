@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, oneOf, type Rules, whole } from "../../common/options.ts";
-import { CACHE_KINDS, type CacheKind } from "../../kernels/attend.ts";
+import { CACHE_KINDS, type CacheKind } from "../../kernels/pages.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { HeadCache, rowsAllocated } from "./head-cache.ts";

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { CacheKind } from "../../kernels/attend.ts";
+import type { CacheKind } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
 
 /** Whole numbers in rows, for the kernels and for JavaScript. */

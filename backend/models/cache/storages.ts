@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import type { CacheKind } from "../../kernels/attend.ts";
+import type { CacheKind } from "../../kernels/pages.ts";
 import { PlainStorage } from "./plain-storage.ts";
 import type { CacheStorage } from "./storage.ts";
 

@@ -256,8 +256,8 @@ describe.skipIf(!backend.functions)("the table of functions", () => {
   });
 
   it("leaks no tensor and no function over 1,000 decode steps of prefill and decode over one cache", () => {
-    const model = randomModel(smallConfig({ n_layers: 1 }));
     const before = tf.memory().numTensors;
+    const model = randomModel(smallConfig({ n_layers: 1 }));
     const cache = new KvCache(model.config, { capacity: 1100 });
     forward(model, { tokens: randomTokens(1, 20, 96), cache }).dispose();
     const step = (): void => forward(model, { tokens: [[3]], cache, logitsAt: "last" }).dispose();
@@ -267,7 +267,7 @@ describe.skipIf(!backend.functions)("the table of functions", () => {
     expect(functions.captures).toBe(captures);
     expect(cache.lengths).toEqual([1021]);
     cache.dispose();
-    expect(tf.memory().numTensors).toBe(before);
     model.dispose();
+    expect(tf.memory().numTensors).toBe(before);
   });
 });
