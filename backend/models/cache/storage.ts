@@ -30,8 +30,8 @@ export interface CachePage {
   readonly id: number;
   readonly rows: number;
   readonly bytes: number;
-  /** True where another cache holds it too: it must be copied before it is written. */
-  readonly shared: boolean;
+  /** Its holders: one may write, several must copy first. */
+  readonly holders: number;
   retain(): CachePage;
   release(): void;
 }
