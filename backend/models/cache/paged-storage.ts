@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { readRows, writeRows } from "../../kernels/attend.ts";
+import { attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
 import { CACHE_KINDS, type CacheKind, Page } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { CachePage, CacheStorage, NewRows, StoredRows, Table } from "./storage.ts";
+import type { CachePage, CacheStorage, HeldQueries, NewRows, StoredRows, Table } from "./storage.ts";
 
 /** Keys and values in the kernels' own memory, in float32 or fewer bits. */
 export class PagedStorage implements CacheStorage {
@@ -38,5 +38,14 @@ export class PagedStorage implements CacheStorage {
       keys: Tensor;
       values: Tensor;
     };
+  }
+
+  attend(
+    { q, layer, positions, lists, spans, scale, cap }: HeldQueries,
+    wantsPattern: boolean,
+  ): { z: Tensor; pattern?: Tensor } {
+    const places = { positions: positions.tensor, lists: lists.tensor, spans: spans.tensor };
+    const call = { q, ...places, layer: tf.scalar(layer, "int32"), scale, cap };
+    return wantsPattern ? attendWithPattern(call) : { z: attend(call) };
   }
 }
