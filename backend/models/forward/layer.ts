@@ -114,7 +114,7 @@ export class LayerPass {
   #cached(chunk: Chunk): CachedLayer | undefined {
     const { model, plan, requests } = this.#pass;
     const cache = plan.cache ?? plan.scratch;
-    const index = this.#layer - plan.startLayer;
+    const index = plan.indices[this.#layer - plan.startLayer]!;
     return (
       cache && {
         cache,
