@@ -31,6 +31,8 @@ export interface Library {
   makePage(kind: number, width: number, rows: number): number;
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
   copyPage(page: number, rows: number): number;
+  /** Copies rows of a page into another of its kind and width; an error says what does not fit. */
+  copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
   freePage(page: number): boolean;
   /** Bytes of all pages. */
   pageBytes(): number;
