@@ -23,10 +23,17 @@ export interface KernelChoice {
   readonly remedy?: string;
 }
 
-/** The compiled library as Node.js loads it. */
-interface Library {
+/** The compiled library as Node.js loads it. Pages go by numbers (backend/kernels/native/attention/pages.h). */
+export interface Library {
   /** Registers the ops and sets the number of threads; gives the instructions that are used. */
   start(threads: number): string;
+  /** @param kind the number of a kind of cached rows */
+  makePage(kind: number, width: number, rows: number): number;
+  /** A page of `rows` rows that begins with those of another; -1 where there is none. */
+  copyPage(page: number, rows: number): number;
+  freePage(page: number): boolean;
+  /** Bytes of all pages. */
+  pageBytes(): number;
 }
 
 const require = createRequire(import.meta.url);
@@ -64,10 +71,15 @@ export function expectsKernels(): boolean {
  */
 export function useThreads(threads: number): void {
   checkOptions("useThreads", { threads }, { threads: THREADS });
+  kernelLibrary().start(threads);
+  choice = { ...loadKernels(), threads };
+}
+
+/** The library itself. @throws HeadscopeError (unsupported) without kernels */
+export function kernelLibrary(): Library {
   const { why } = loadKernels();
   if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
-  library.start(threads);
-  choice = { ...loadKernels(), threads };
+  return library;
 }
 
 function load(): KernelChoice {

@@ -1,6 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
+import { type AttentionCall, attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
+import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attendHeads } from "../../../backend/models/transformer/attention.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
@@ -53,16 +55,18 @@ function attention(model: Model, rows: number, kind: CacheKind): KernelBench {
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
   const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
   const [q, keys, values] = [random([1, H, D], 1), random([G * rows, D], 2), random([G * rows, D], 3)];
-  const heads = Array.from({ length: G }, (_, g) => ({ spans: [{ row: g * rows, position: 0, count: rows }] }));
-  const places = placesOf([heads]);
+  const pages = Array.from({ length: G }, () => Page.make(kind, D, rows));
+  const byHead = (x: Tensor): Tensor => tf.transpose(tf.reshape(x, [G, rows, D]), [1, 0, 2]);
+  const layer = tf.keep(tf.scalar(0, "int32"));
+  const slots = slotsOf([pages.map((page) => [{ page, row: 0, token: 0, count: rows }])], rows);
+  writeRows({ keys: byHead(keys), values: byHead(values), layer, slots });
+  const places = placesOf([[pages.map((page) => ({ spans: [{ page, row: 0, position: 0, count: rows }] }))]]);
   const call: AttentionCall = {
     q,
     positions: tf.keep(tf.tensor2d([[rows - 1]], undefined, "int32")),
+    layer,
     lists: tf.keep(places.lists),
     spans: tf.keep(places.spans),
-    kind,
-    keys: cacheRows(kind, keys),
-    values: cacheRows(kind, values),
     scale: attn_scale,
   };
   const held = (k: Tensor, v: Tensor) =>
