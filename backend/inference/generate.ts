@@ -15,7 +15,7 @@ import {
   zeroHeads,
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
-import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
+import { KvCache } from "../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { ForwardOptions, ForwardResult } from "../models/forward/types.ts";
@@ -199,7 +199,11 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
     }
     const first = step(prompt.slice(read));
     const prefillMs = performance.now() - began;
-    if (cache && windows && dense) cache = streamed(cache, config, windows);
+    if (cache && windows && dense) {
+      const full = cache;
+      cache = full.streaming(windows);
+      full.dispose();
+    }
     const decodeBegan = performance.now();
     const written = new TextStream(tokenizer, stop.texts);
     const reads = options.onToken !== undefined || stop.texts.length > 0;
@@ -263,24 +267,8 @@ function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly nu
 /** By layer and KV head, what a streaming head keeps. */
 type Windows = MaskMeaning["windows"];
 
-/** The same tokens with the streaming heads cut to their windows; frees the full cache. */
-function streamed(full: KvCache, config: ModelConfig, windows: Windows): KvCache {
-  const cut = new KvCache(config, { capacity: full.capacity, windows });
-  const length = full.lengths[0]!;
-  cut.heads.forEach((rows, layer) => {
-    rows[0]!.forEach((head, g) => {
-      const { keys, values } = full.heads[layer]![0]![g]!.read(length);
-      head.append(0, keys, values);
-      tf.dispose([keys, values]);
-    });
-  });
-  cut.advance(length);
-  full.dispose();
-  return cut;
-}
-
 function kept(cache: KvCache, windows: Windows): number[][][] {
-  return windows.map((row) => row.map((window) => heldPositions(cache.lengths[0]!, window).sort((a, b) => a - b)));
+  return windows.map((row, layer) => row.map((_, g) => cache.positions(layer, 0, g)));
 }
 
 function probabilityOf(logits: Float32Array, id: number): number {
