@@ -1,20 +1,20 @@
 /**
  * The figures that headscope promises, each against its rival in the same run.
  *
- *   npm run bench [-- --json] [--only token] [--repeats 5] [--rivals PYTHON] [--eap-ig FOLDER]
+ *   npm run bench [-- --json] [--only token --only prefill] [--repeats 5] [--rivals PYTHON] [--eap-ig FOLDER]
  *
  * PyTorch's and llama.cpp's sides run in the Python given by --rivals or HEADSCOPE_RIVALS (an environment with
  * test/bench/python/requirements.txt); without it those rows have no rival. The EAP-IG package is in no registry: --eap-ig or
  * HEADSCOPE_EAP_IG names a checkout of https://github.com/hannamw/EAP-IG. A ratio is the median over pairs measured in turn.
- * --only measures the rows whose names have that text.
+ * --only measures the rows whose names have one of those texts.
  */
 import { parseArgs } from "node:util";
 import { modelFile } from "../../backend/models/sources/pull.ts";
 import { ownCommand, runChild } from "./children/run.ts";
 import { describeMachine, type Machine, thisMachine } from "./machine.ts";
-import { line, measure, type Row } from "./measure.ts";
+import { type Bench, line, measure, type Row } from "./measure.ts";
 import { allRows } from "./rows/index.ts";
-import { TRAINING, trainingRows } from "./rows/training.ts";
+import { trainingRows } from "./rows/training.ts";
 import { MODEL, Setting } from "./setting.ts";
 
 /** What --json prints. */
@@ -28,10 +28,12 @@ interface Report {
 const { values: args } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     repeats: { type: "string", default: "5" },
     rivals: { type: "string" },
     "eap-ig": { type: "string" },
+    // Rows of training, in this process: it has the environment of the workers that train.
+    training: { type: "boolean", default: false },
   },
 });
 const gguf = modelFile(MODEL);
@@ -40,20 +42,16 @@ if (!gguf) {
   process.exit(1);
 }
 const python = args.rivals ?? process.env["HEADSCOPE_RIVALS"];
-/** Training is measured in a process of its own, with the environment of the workers that train. */
-const training = args.only?.startsWith(TRAINING) === true;
-if (training) process.env["TF_ENABLE_ONEDNN_OPTS"] = "1";
-
 const setting = new Setting({ gguf, python, eapIg: args["eap-ig"] ?? process.env["HEADSCOPE_EAP_IG"] });
 const machine = await thisMachine();
 const report: Report = { machine, rivals: (await setting.rivals?.versions()) ?? {}, rows: [] };
 if (!args.json) process.stdout.write(`${describeMachine(report.machine, report.rivals)}\n`);
-const benches = training ? trainingRows(setting) : allRows(setting);
-for (const bench of benches.filter((b) => (args.only === undefined ? !b.onRequest : b.name.includes(args.only))))
+const wanted = ({ name, onRequest }: Bench): boolean => args.only?.some((text) => name.includes(text)) ?? !onRequest;
+for (const bench of (args.training ? trainingRows(setting) : allRows(setting)).filter(wanted))
   tell(await measure(bench, Number(args.repeats)));
 await setting.close();
-if (args.only === undefined) for (const row of trainedApart()) tell(row);
-if (args.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+if (!args.training && trainingRows(setting).some(wanted)) for (const row of trainedApart()) tell(row);
+if (args.json) process.stdout.write(`${JSON.stringify(report, null, args.training ? 0 : 2)}\n`);
 
 function tell(row: Row): void {
   report.rows.push(row);
@@ -61,6 +59,7 @@ function tell(row: Row): void {
 }
 
 function trainedApart(): Row[] {
-  const rest = ["--only", TRAINING, "--json", "--repeats", args.repeats, ...(python ? ["--rivals", python] : [])];
-  return runChild<Report>(ownCommand("bench", ...rest)).rows;
+  const own = ["--training", "--json", "--repeats", args.repeats, ...(python ? ["--rivals", python] : [])];
+  const only = (args.only ?? []).flatMap((text) => ["--only", text]);
+  return runChild<Report>(ownCommand("bench", ...own, ...only), { TF_ENABLE_ONEDNN_OPTS: "1" }).rows;
 }

@@ -17,9 +17,9 @@ export function pythonCommand(python: string, script: string, ...args: string[])
   return [python, fileURLToPath(new URL(`../test/bench/python/${script}`, import.meta.url)), ...args];
 }
 
-/** Runs a process to its end. @returns the JSON of the last line that it wrote */
-export function runChild<T>([command, ...args]: readonly string[]): T {
-  const env = { ...process.env, TQDM_DISABLE: "1" };
+/** Runs a process to its end. @param more of its environment @returns the JSON of the last line that it wrote */
+export function runChild<T>([command, ...args]: readonly string[], more: Record<string, string> = {}): T {
+  const env = { ...process.env, TQDM_DISABLE: "1", ...more };
   const { stdout, status } = spawnSync(command!, args, { env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   if (status !== 0) throw new Error(`${args[0]} ended with ${status}`);
   return JSON.parse(stdout.trim().split("\n").at(-1)!) as T;

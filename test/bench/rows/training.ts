@@ -2,15 +2,12 @@ import type { Bench } from "../measure.ts";
 import type { Setting } from "../setting.ts";
 import { TRAINED, trainer } from "../training.ts";
 
-/** Beginning of the names of training rows, which are measured in a process with the environment of the workers that train. */
-export const TRAINING = "training step";
-
 /** Steps of the workbench's own training against PyTorch's. */
 export function trainingRows(setting: Setting): Bench[] {
   const unit = "ms/step";
   return [
     ...TRAINED.map((size) => ({
-      name: `${TRAINING}, ${size.name}`, unit, rival: "PyTorch, the faster of eager and compiled", goal: size.goal,
+      name: `training step, ${size.name}`, unit, rival: "PyTorch, the faster of eager and compiled", goal: size.goal,
       ours: trainer(size),
       theirs: async () => fastest([
         await setting.rivals?.measure(`train-${size.name}-eager`),
@@ -18,7 +15,7 @@ export function trainingRows(setting: Setting): Bench[] {
       ]),
     })),
     {
-      name: `${TRAINING}, induction, four seeds`, unit, rival: "one seed", goal: 2.5,
+      name: "training step, induction, four seeds", unit, rival: "one seed", goal: 2.5,
       ours: trainer(TRAINED[0]!, [0, 1, 2, 3]), theirs: trainer(TRAINED[0]!),
     },
   ]; // biome-ignore format: a table
