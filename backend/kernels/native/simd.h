@@ -194,6 +194,33 @@ inline float largest(V v) {
   return m;
 }
 
+/** The larger of each lane; b where one is no number. */
+inline V larger(V a, V b) {
+#if HS_512
+  return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif HS_256
+  return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/** 2 to the x, about 1e-7 relative; 0 from -127 down. @param x at most 127 */
+inline V powerOfTwo(V x) {
+  const V magic = splat(12582912.f + 127);  // 1.5 * 2^23 and what an exponent is kept with: adding it rounds to an integer
+  x = larger(splat(-127.f), x);
+  const V shifted = x + magic;
+  const V r = x - (shifted - magic);
+  V p = splat(1.535336188e-4f);
+  p = p * r + 1.339887440e-3f;
+  p = p * r + 9.618437357e-3f;
+  p = p * r + 5.550332471e-2f;
+  p = p * r + 2.402264791e-1f;
+  p = p * r + 6.931472028e-1f;
+  p = p * r + 1.f;
+  return p * (V)((I)shifted << 23);
+}
+
 /** e to the x, about 1e-7 relative; 0 below -87, that of 88 above. */
 inline V exponential(V x) {
   const V magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer
