@@ -66,6 +66,26 @@ inline void storeSome(float* p, V v, int64_t count) {
 inline V splat(float x) { return V{} + x; }
 inline V toFloat(I v) { return __builtin_convertvector(v, V); }
 
+/** Turns a square of numbers round: lane c of v[r] becomes lane r of v[c]. */
+inline void transpose(V (&v)[LANES]) {
+#if HS_512
+  constexpr I even = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, odd = even + 8;
+#elif HS_256
+  constexpr I even = {0, 8, 1, 9, 2, 10, 3, 11}, odd = even + 4;
+#else
+  constexpr I even = {0, 4, 1, 5}, odd = even + 2;
+#endif
+  // Each round moves a bit of a number's place from its row to its lane and one the other way.
+  HS_UNROLL for (int round = LANES; round > 1; round /= 2) {
+    V w[LANES];
+    HS_UNROLL for (int i = 0; i < LANES / 2; i++) {
+      w[2 * i] = __builtin_shuffle(v[i], v[i + LANES / 2], even);
+      w[2 * i + 1] = __builtin_shuffle(v[i], v[i + LANES / 2], odd);
+    }
+    HS_UNROLL for (int i = 0; i < LANES; i++) v[i] = w[i];
+  }
+}
+
 /** The low 4 bits of each lane as a float. */
 inline V nibble(I v) {
 #if HS_512
