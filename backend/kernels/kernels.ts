@@ -134,7 +134,7 @@ function selfTest(): string | undefined {
   const layout = { format: formatCode(formatOf("f32")), rows, width };
   const packed = runKernel("HsPack", { ...layout, T: { type: "float32" } }, [handles[0]!])[0]!;
   const weights = new RawTensor(packed.id, "uint8", packed.shape);
-  const y = kernelTensor("HsMatVec", { ...layout, bytes: false }, [handles[1]!, weights]);
+  const y = kernelTensor("HsMatVec", { ...layout, bytes: false, T: { type: "uint8" } }, [handles[1]!, weights]);
   const wrong = [...y.dataSync()].findIndex(
     (value, r) => value !== x.reduce((sum, v, i) => sum + v * values[r * width + i]!, 0),
   );

@@ -1,19 +1,10 @@
 #include "ops.h"
 
-#include "../call.h"
 #include "attention.h"
+#include "tables.h"
 
 namespace hs {
 namespace {
-
-/** The part of a table [layers, ...] that belongs to the layer that an input names. @param c its failure is told */
-template <class T>
-const T* ofLayer(Call& c, const Input& table, const Input& layer) {
-  if (!c.ok()) return nullptr;
-  const int64_t row = layer.as<int32_t>()[0], layers = table.dims[0];
-  if (!c.check(row >= 0 && row < layers, wrong("there is no such layer", row, layers))) return nullptr;
-  return reinterpret_cast<const T*>(table.as<int32_t>() + row * (table.count / layers));
-}
 
 /** keys and values [tokens, KV heads, width], layer, slots [layers, tokens, KV heads, 2] -> a number that says that they are written. */
 struct CacheWrite {
