@@ -15,7 +15,7 @@ import { kernelSettings, THREADS } from "./settings.ts";
 /** The kernels of this process, or the reason why there are none. */
 export interface KernelChoice {
   readonly ready: boolean;
-  /** One line: the instructions that they use, or why today's path goes on without them. */
+  /** One line: the instructions that they use, or why there are none. */
   readonly why: string;
   /** Threads that they use; 0 without kernels. */
   readonly threads: number;

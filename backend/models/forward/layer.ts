@@ -39,8 +39,8 @@ export class LayerPass {
   run(streams: readonly Stream[]): Stream[] {
     const { model, plan, requests, reductions } = this.#pass;
     const narrow = model.weights.blocks[this.#layer]!;
-    // Widened once for the whole layer: fused widening pays for few tokens only.
-    const wide = plan.rows * plan.chunks[0]!.tokens > 8 ? widenBlock(narrow) : undefined;
+    // Widened once for the whole layer: narrow products pay for few tokens only.
+    const wide = widenBlock(narrow, plan.rows * plan.chunks[0]!.tokens);
     const weights = splitWeights(wide?.block ?? narrow);
     const results = streams.map((stream, c) => {
       const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
