@@ -23,10 +23,17 @@ export interface KernelChoice {
   readonly remedy?: string;
 }
 
-/** The compiled library as Node.js loads it. */
-interface Library {
+/** The compiled library as Node.js loads it. Pages go by numbers (backend/kernels/native/attention/pages.h). */
+export interface Library {
   /** Registers the ops and sets the number of threads; gives the instructions that are used. */
   start(threads: number): string;
+  /** @param kind the number of a kind of cached rows */
+  makePage(kind: number, width: number, rows: number): number;
+  /** A page of `rows` rows that begins with those of another; -1 where there is none. */
+  copyPage(page: number, rows: number): number;
+  freePage(page: number): boolean;
+  /** Bytes of all pages. */
+  pageBytes(): number;
 }
 
 const require = createRequire(import.meta.url);
@@ -49,25 +56,38 @@ export function hasKernels(): boolean {
 }
 
 /**
+ * Says that kernels wait to be loaded, without starting a backend: what `hasKernels` will say, unless they fail then.
+ * @throws as `loadKernels`
+ */
+export function expectsKernels(): boolean {
+  if (choice) return choice.ready;
+  const backend = process.env["HEADSCOPE_BACKEND"];
+  return kernelSettings().wanted && (!backend || backend === "tensorflow") && compiled()?.record?.library !== undefined;
+}
+
+/**
  * Changes the number of threads, which changes no result.
  * @throws HeadscopeError (usage) for a number that cannot be, (unsupported) without kernels
  */
 export function useThreads(threads: number): void {
   checkOptions("useThreads", { threads }, { threads: THREADS });
+  kernelLibrary().start(threads);
+  choice = { ...loadKernels(), threads };
+}
+
+/** The library itself. @throws HeadscopeError (unsupported) without kernels */
+export function kernelLibrary(): Library {
   const { why } = loadKernels();
   if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
-  library.start(threads);
-  choice = { ...loadKernels(), threads };
+  return library;
 }
 
 function load(): KernelChoice {
   const { wanted, threads } = kernelSettings();
   if (!wanted) return none("HEADSCOPE_KERNELS is off");
   if (!hasNative()) return none("they belong to the native TensorFlow library");
-  const root = repository();
-  const folder = root && kernelFolder(root, cacheDir());
-  const record = folder && kernelRecord(folder);
-  if (!record)
+  const { folder, record } = compiled() ?? {};
+  if (!folder || !record)
     return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
   if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
   try {
@@ -86,6 +106,13 @@ const REBUILD = "remove kernels/ in the folder of the TensorFlow library in the 
 
 function none(why: string, remedy?: string): KernelChoice {
   return { ready: false, why, threads: 0, ...(remedy === undefined ? {} : { remedy }) };
+}
+
+/** The folder in the cache for kernels of this processor and these sources, and the set-up's record of what is there. */
+function compiled() {
+  const root = repository();
+  const folder = root && kernelFolder(root, cacheDir());
+  return folder ? { folder, record: kernelRecord(folder) } : undefined;
 }
 
 /** The folder with the kernels' sources, seen from the bundle or from the sources. */

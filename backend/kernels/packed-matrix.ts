@@ -5,6 +5,9 @@ import { tf } from "../runtime/tf.ts";
 import { type FormatName, formatCode, formatOf } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
 
+/** Precision of what is multiplied with packed codes: as it is, or rounded to 127 steps of each block's largest number. */
+export type Activations = "exact" | "8bit";
+
 /** Weights as small codes: (code - zero) · scale + minimum. */
 export interface CodedWeights {
   /** uint8 [out, in]. */
@@ -79,10 +82,10 @@ export class PackedMatrix {
   /**
    * x · Wᵀ, made for 1 to 8 rows.
    * @param x [rows, in]
-   * @param activations "8bit" rounds x to 127 steps of each block's largest, where the weights are codes; default "exact"
+   * @param activations default "exact"; plain numbers are multiplied exactly in either
    * @returns [rows, out]
    */
-  apply(x: Tensor, activations: "exact" | "8bit" = "exact"): Tensor {
+  apply(x: Tensor, activations: Activations = "exact"): Tensor {
     const attrs = { ...layout(this.format, this.shape), bytes: activations === "8bit" };
     return kernelTensor("HsMatVec", attrs, [x, this.tiles]);
   }

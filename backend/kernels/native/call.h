@@ -141,7 +141,37 @@ struct OpDefinition {
   std::vector<const char*> inputs, outputs, attributes;
   /** Shapes of the outputs as far as they can be told; TensorFlow's C API shows attributes to no shape function. */
   void (*shapes)(TF_ShapeInferenceContext*, TF_Status*);
+  /** It reads or writes what is no input of it, so that TensorFlow may neither leave it out nor take two for one. */
+  bool stateful = false;
 };
+
+/** Insists on the ranks of inputs while a graph is built. */
+inline void ranks(TF_ShapeInferenceContext* context, const std::vector<int>& wanted, TF_Status* status) {
+  TF_ShapeHandle *shape = TF_NewShapeHandle(), *same = TF_NewShapeHandle();
+  for (size_t i = 0; i < wanted.size() && TF_GetCode(status) == TF_OK; i++) {
+    TF_ShapeInferenceContextGetInput(context, int(i), shape, status);
+    if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextWithRank(context, shape, wanted[i], same, status);
+  }
+  TF_DeleteShapeHandle(shape);
+  TF_DeleteShapeHandle(same);
+}
+
+/** Shapes of an op whose inputs have these ranks, and of whose outputs nothing is known. */
+template <int... RANKS>
+void someShape(TF_ShapeInferenceContext* context, TF_Status* status) {
+  ranks(context, {RANKS...}, status);
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+/** The same, but the first output has the first input's shape. */
+template <int... RANKS>
+void firstShape(TF_ShapeInferenceContext* context, TF_Status* status) {
+  someShape<RANKS...>(context, status);
+  TF_ShapeHandle* first = TF_NewShapeHandle();
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextGetInput(context, 0, first, status);
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetOutput(context, 0, first, status);
+  TF_DeleteShapeHandle(first);
+}
 
 /** Registers an op whose kernel is made by K(Attributes&) and run by K::compute(Call&). @param status the first failure */
 template <class K>
@@ -152,6 +182,7 @@ void registerOp(const OpDefinition& op, TF_Status* status) {
   for (const char* i : op.inputs) TF_OpDefinitionBuilderAddInput(builder, i);
   for (const char* o : op.outputs) TF_OpDefinitionBuilderAddOutput(builder, o);
   TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, op.shapes);
+  TF_OpDefinitionBuilderSetIsStateful(builder, op.stateful);
   TF_RegisterOpDefinition(builder, status);
   if (TF_GetCode(status) != TF_OK) return;
   const auto create = [](TF_OpKernelConstruction* of) -> void* {

@@ -160,6 +160,7 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
     requests: own,
     xla: hasNative(),
     captured: requests.captured,
+    activations: pass.precision,
     body: ([x], w, hook) => [unembed(x!, w, config, hook)],
   });
   pass.collect("", own.wanted, activations, { first: 0, real: count, tokens: count });

@@ -258,6 +258,10 @@ function joined(a: Flat<BlockWeights>, b: Flat<BlockWeights>): Flat<[BlockWeight
   return {
     handles: [...a.handles, ...b.handles],
     key: `${a.key} then ${b.key}`,
-    over: (handles) => [a.over(handles.slice(0, count)), b.over(handles.slice(count))],
+    packed: a.packed || b.packed,
+    over: (handles, activations) => [
+      a.over(handles.slice(0, count), activations),
+      b.over(handles.slice(count), activations),
+    ],
   };
 }

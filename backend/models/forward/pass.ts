@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { Activations } from "../../kernels/packed-matrix.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Model } from "../model.ts";
 import type { Hook } from "../transformer/hook.ts";
@@ -29,6 +30,8 @@ export class ForwardPass {
   readonly input: ForwardInput;
   readonly plan: Plan;
   readonly requests: HookRequests;
+  /** Of what is multiplied with packed matrices. */
+  readonly precision: Activations;
   /** By hook name. */
   readonly activations = new Map<string, Tensor>();
   /** By the reduction's name, one tensor a layer. */
@@ -37,6 +40,7 @@ export class ForwardPass {
   constructor(model: Model, input: ForwardInput, options: ForwardOptions) {
     this.model = model;
     this.input = input;
+    this.precision = options.activations ?? "exact";
     // Hooks see what there is, without padding; then no length would find its function again, and all runs op by op.
     const hooked = (options.hooks?.length ?? 0) > 0;
     this.requests = new HookRequests(model, options);
@@ -51,13 +55,14 @@ export class ForwardPass {
 
   /** Runs a stage on a chunk, with the requests at its hook points, and collects the activations among them. */
   stage<W>(
-    stage: Omit<Stage<W>, "extent" | "requests" | "captured">,
+    stage: Omit<Stage<W>, "extent" | "requests" | "captured" | "activations">,
     chunk: Chunk,
     points: StagePoints = { prefix: "", names: [] },
   ): Tensor[] {
     const requests = this.requestsAt(points, chunk);
     const extent = { rows: this.plan.rows, tokens: chunk.tokens };
-    const { out, activations } = runStage({ ...stage, extent, requests, captured: this.requests.captured });
+    const { captured } = this.requests;
+    const { out, activations } = runStage({ ...stage, extent, requests, captured, activations: this.precision });
     this.collect(points.prefix, requests.wanted, activations, chunk);
     return out;
   }

@@ -1,5 +1,14 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
+import {
+  ANYTHING,
+  checkOptions,
+  FUNCTION,
+  oneOf,
+  type Rule,
+  type Rules,
+  whole,
+  YES_OR_NO,
+} from "../../common/options.ts";
 import type { Access } from "../cache/access.ts";
 import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
 import type { LongAccess } from "../cache/long-attention.ts";
@@ -133,6 +142,7 @@ const OPTIONS: Rules<ForwardOptions> = {
   interventions: { wants: "a map, as compileInterventions makes it", fits: (map) => map instanceof Map },
   reductions: ANYTHING,
   captured: YES_OR_NO,
+  activations: oneOf(["exact", "8bit"]),
   onLayer: FUNCTION,
 };
 

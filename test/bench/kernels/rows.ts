@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type AttentionCall, attend, type CacheKind, cacheRows, placesOf } from "../../../backend/kernels/attend.ts";
+import { type AttentionCall, attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
-import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attendHeads } from "../../../backend/models/transformer/attention.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
-import type { Handle } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 
 /** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
@@ -35,20 +35,19 @@ export function kernelBenches(model: Model): KernelBench[] {
 }
 
 function product(name: string, matrix: Matrix, tokens: number, activations: "exact" | "8bit" = "exact"): KernelBench {
-  const [codes, scales, minima] = matrix.parts;
-  if (typeof matrix.narrow !== "object") throw new Error("the bench wants 8-bit weights");
-  const parts = { codes, scales, minima, zero: matrix.narrow.zero } as Parameters<typeof PackedMatrix.fromCodes>[1];
-  const packed = PackedMatrix.fromCodes(matrix.narrow.hasMin ? "q4_1" : "q8_0", parts, matrix.shape);
+  const { packed } = matrix;
+  if (!packed) throw new Error("the bench wants packed weights");
+  const wide = matrix.dense(tf.keep(matrix.widen()));
   const x = tf.keep(tf.randomNormal([tokens, matrix.shape[1]], 0, 1, "float32", 1));
-  const today = capture((x, ...parts) => [matrix.over(parts as Handle[]).apply(x as Tensor)], [x, ...matrix.parts], {
+  const today = capture((x, ...parts) => [wide.over(parts).apply(x as Tensor)], [x, ...wide.parts], {
     name: "product",
     xla: true,
   });
   return {
     name: `kernel: ${name}`,
-    rival: "captured, XLA",
+    rival: "captured, XLA, float32",
     ours: () => timed(() => packed.apply(x, activations)),
-    theirs: () => timed(() => today.run([x, ...matrix.parts])[0]!),
+    theirs: () => timed(() => today.run([x, ...wide.parts])[0]!),
   };
 }
 
@@ -56,16 +55,18 @@ function attention(model: Model, rows: number, kind: CacheKind): KernelBench {
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
   const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
   const [q, keys, values] = [random([1, H, D], 1), random([G * rows, D], 2), random([G * rows, D], 3)];
-  const heads = Array.from({ length: G }, (_, g) => ({ spans: [{ row: g * rows, position: 0, count: rows }] }));
-  const places = placesOf([heads]);
+  const pages = Array.from({ length: G }, () => Page.make(kind, D, rows));
+  const byHead = (x: Tensor): Tensor => tf.transpose(tf.reshape(x, [G, rows, D]), [1, 0, 2]);
+  const layer = tf.keep(tf.scalar(0, "int32"));
+  const slots = slotsOf([pages.map((page) => [{ page, row: 0, token: 0, count: rows }])], rows);
+  writeRows({ keys: byHead(keys), values: byHead(values), layer, slots });
+  const places = placesOf([[pages.map((page) => ({ spans: [{ page, row: 0, position: 0, count: rows }] }))]]);
   const call: AttentionCall = {
     q,
     positions: tf.keep(tf.tensor2d([[rows - 1]], undefined, "int32")),
+    layer,
     lists: tf.keep(places.lists),
     spans: tf.keep(places.spans),
-    kind,
-    keys: cacheRows(kind, keys),
-    values: cacheRows(kind, values),
     scale: attn_scale,
   };
   const held = (k: Tensor, v: Tensor) =>

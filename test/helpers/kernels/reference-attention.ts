@@ -1,4 +1,10 @@
-import type { HeadPlaces } from "../../../backend/kernels/attend.ts";
+/** What a KV head holds: numbered rows, and what of them a query sees, as `HeadPlaces` has it. */
+export interface HeldRows {
+  spans: readonly { row: number; position: number; count: number }[];
+  window?: number | undefined;
+  sink?: number | undefined;
+  local?: number | undefined;
+}
 
 /** What the kernel is asked, in plain numbers. */
 export interface Question {
@@ -8,7 +14,7 @@ export interface Question {
   keys: Float32Array;
   values: Float32Array;
   positions: readonly (readonly number[])[];
-  places: readonly (readonly HeadPlaces[])[];
+  places: readonly (readonly HeldRows[])[];
   heads: number;
   d: number;
   scale: number;
@@ -55,7 +61,7 @@ export function attentionOf(question: Question): AttentionResult {
 
 /** The rows that a query sees, with their positions. */
 function visible(
-  { spans, window = 0, sink = 0, local = 0 }: HeadPlaces,
+  { spans, window = 0, sink = 0, local = 0 }: HeldRows,
   query: number,
 ): { row: number; position: number }[] {
   return spans

@@ -1,23 +1,22 @@
-import { afterAll, describe, expect, it } from "vitest";
+import type { Tensor } from "@tensorflow/tfjs";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
-import {
-  type AttentionCall,
-  attend,
-  attendWithPattern,
-  CACHE_KINDS,
-  type CacheKind,
-  cacheRows,
-  type HeadPlaces,
-  placesOf,
-} from "../../../backend/kernels/attend.ts";
+import { type AttentionCall, attend, attendWithPattern } from "../../../backend/kernels/attend.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
+import { CACHE_KINDS, type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { placesOf } from "../../../backend/kernels/places.ts";
 import { heldPositions } from "../../../backend/models/cache/kv-cache.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
-import { handleBytes, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { type AttentionResult, attentionOf, type Question } from "../../helpers/kernels/reference-attention.ts";
+import { PagedRows } from "../../helpers/kernels/paged.ts";
+import {
+  type AttentionResult,
+  attentionOf,
+  type HeldRows,
+  type Question,
+} from "../../helpers/kernels/reference-attention.ts";
 
 const { ready, threads } = await kernelsHere();
 
@@ -27,12 +26,19 @@ interface Ask {
   d?: number;
   rows?: number;
   positions: number[][];
-  places: HeadPlaces[][];
+  places: HeldRows[][];
   cap?: number;
   sinks?: number[];
   kind?: CacheKind;
   seed?: number;
+  pageRows?: number;
 }
+
+const paged: PagedRows[] = [];
+afterEach(() => {
+  for (const rows of paged.splice(0)) rows.release();
+});
+const layer = (): Tensor => tf.scalar(0, "int32");
 
 function normal(count: number, seed: number): Float32Array {
   const out = new Float32Array(count);
@@ -41,27 +47,28 @@ function normal(count: number, seed: number): Float32Array {
 }
 
 /** Numbers to attend to, and the kernel's call. */
-function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kind = "f32", seed = 1 }: Ask): {
+function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kind = "f32", ...rest }: Ask): {
   call: AttentionCall;
   question: Question;
+  held: PagedRows;
 } {
+  const { seed = 1, pageRows } = rest;
   const queries = positions.flat().length;
   const q = normal(queries * heads * d, seed);
   const [keys, values] = [normal(rows * d, seed + 1), normal(rows * d, seed + 2)];
   const scale = 1 / Math.sqrt(d);
-  const tensor = (v: Float32Array) => tf.tensor2d(v, [rows, d]);
+  const held = new PagedRows(kind, d, { keys, values, pageRows });
+  paged.push(held);
   const call: AttentionCall = {
     q: tf.tensor3d(q, [queries, heads, d]),
     positions: tf.tensor2d(positions, undefined, "int32"),
-    ...placesOf(places),
-    kind,
-    keys: cacheRows(kind, tensor(keys)),
-    values: cacheRows(kind, tensor(values)),
+    layer: layer(),
+    ...placesOf([places.map((row) => row.map((place) => held.places(place)))]),
     scale,
     cap,
     sinks: sinks && tf.tensor1d(sinks),
   };
-  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks } };
+  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks }, held };
 }
 
 /** The kernel's z and pattern beside those of float64, as relative errors. */
@@ -82,7 +89,7 @@ function errors(what: Ask): { z: number; pattern: number; want: AttentionResult 
   };
 }
 
-const full = (count: number, row = 0): HeadPlaces => ({ spans: [{ row, position: 0, count }] });
+const full = (count: number, row = 0): HeldRows => ({ spans: [{ row, position: 0, count }] });
 
 describe.skipIf(!ready)("attention by places equals float64", () => {
   const check = (what: Ask) => {
@@ -123,7 +130,7 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   it("over random lists of places, long and short, of several sequences and heads", () => {
     const random = new Random(11);
     for (let round = 0; round < 25; round++) {
-      const place = (): HeadPlaces => {
+      const place = (): HeldRows => {
         const spans = [];
         for (let position = 0; position < 200 && spans.length < 60; ) {
           position += random.integer(0, 6);
@@ -194,9 +201,9 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
     "(%s) takes the bytes that it says and is attended to as it is held",
     (kind) => {
       const d = 64;
-      const { call, question } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
+      const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
       const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
-      expect(handleBytes(call.keys)).toBe((300 * d * bits) / 8);
+      expect(at.pages.map(({ bytes, rows }) => bytes / rows)).toEqual(at.pages.map(() => (2 * d * bits) / 8));
       const rows = (v: Float32Array) => held(kind, v, d);
       const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
       expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
@@ -208,9 +215,10 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
   it("takes heads of any width, filled up with zeros", () => {
     for (const { name } of CACHE_KINDS)
       for (const d of [5, 40]) {
-        const { call, question } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
+        const { call, question, held: at } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
         const wide = name.startsWith("f") ? Math.ceil(d / 16) * 16 : Math.ceil(d / 32) * 32;
-        expect(call.keys.shape).toEqual([50, { f32: wide, f16: wide, q8: wide * 1.0625, q4: wide * 0.625 }[name]]);
+        const row = { f32: 4 * wide, f16: 2 * wide, q8: wide * 1.0625, q4: wide * 0.625 }[name];
+        expect(at.pages[0]!.bytes).toBe(2 * at.pages[0]!.rows * row);
         const lost = { f32: 2e-6, f16: 2e-3, q8: 3e-2, q4: 0.5 }[name];
         expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
       }
@@ -219,9 +227,11 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
   it("holds rows of zeros, and of one number", () => {
     for (const kind of ["q8", "q4"] as const)
       for (const value of [0, -3, 0.25]) {
-        const rows = tf.fill([4, 32], value);
-        const call = { ...ask({ d: 32, positions: [[3]], places: [[full(4)]] }).call, kind };
-        const z = attend({ ...call, keys: cacheRows(kind, rows), values: cacheRows(kind, rows) });
+        const rows = new Float32Array(4 * 32).fill(value);
+        const same = new PagedRows(kind, 32, { keys: rows, values: rows });
+        paged.push(same);
+        const { call } = ask({ d: 32, positions: [[3]], places: [[full(4)]] });
+        const z = attend({ ...call, ...placesOf([[[same.places(full(4))]]]) });
         expect(relativeError(z.dataSync(), new Float32Array(z.size).fill(value))).toBeLessThan(1e-3);
       }
   });
@@ -284,17 +294,14 @@ describe.skipIf(!ready)("an attention call", () => {
   });
 
   it("runs inside a captured function, with lengths that differ from call to call", () => {
-    const { call, question } = ask({ positions: [[199]], places: [[full(200)]] });
-    const inputs = [call.q, call.positions, call.lists, call.spans, call.keys, call.values];
+    const { call, question, held: at } = ask({ positions: [[199]], places: [[full(200)]] });
+    const inputs = [call.q, call.positions, call.layer, call.lists, call.spans];
     const f = capture(
-      (q, positions, lists, spans, keys, values) => [
-        tf.mul(
-          attend({ ...call, ...({ q, positions, lists, spans } as AttentionCall), keys: keys!, values: values! }),
-          2,
-        ),
-      ],
+      (q, positions, layer, lists, spans) => {
+        return [tf.mul(attend({ ...call, ...({ q, positions, layer, lists, spans } as AttentionCall) }), 2)];
+      },
       inputs,
-      { name: "attends", shapes: [undefined, undefined, undefined, [-1, 3], [-1, 64], [-1, 64]] },
+      { name: "attends", shapes: inputs.map((_, i) => (i === 4 ? [-1, 4] : undefined)) },
     );
     const twice = (z: Float64Array) => z.map((v) => 2 * v);
     expect(relativeError(f.run(inputs)[0]!.dataSync(), twice(attentionOf(question).z))).toBeLessThan(2e-6);
@@ -308,8 +315,8 @@ describe.skipIf(!ready)("an attention call", () => {
         },
       ],
     ];
-    const other = placesOf(places);
-    const z = f.run([call.q, call.positions, other.lists, other.spans, call.keys, call.values])[0]!;
+    const other = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
+    const z = f.run([call.q, call.positions, call.layer, other.lists, other.spans])[0]!;
     expect(relativeError(z.dataSync(), twice(attentionOf({ ...question, places }).z))).toBeLessThan(2e-6);
     f.dispose();
   });
@@ -322,14 +329,18 @@ describe.skipIf(!ready)("an attention call", () => {
   });
 
   it("is refused where its parts do not fit one another", () => {
-    const { call } = ask({ heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]] });
+    const what = { heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]], pageRows: 20 };
+    const { call, held } = ask(what);
     const usage = refused("usage");
-    const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 3, 3], "int32");
-    const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 5, 5], "int32");
+    const [gone, narrow, halves] = [Page.make("f32", 64, 9), Page.make("f32", 32, 20), Page.make("f16", 64, 20)];
+    gone.release();
+    const { id } = held.pages[0]!;
+    const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 4, 4], "int32");
+    const list = (...numbers: number[]) => tf.tensor4d(numbers, [1, 1, numbers.length / 5, 5], "int32");
     const changes: Partial<Record<keyof AttentionCall, unknown>>[] = [
       { q: tf.zeros([2, 4, 0]) },
       { q: tf.zeros([2, 4, 1025]) },
-      { q: tf.zeros([2, 4, 32]) }, // not the cache's
+      { q: tf.zeros([2, 4, 32]) }, // not the pages'
       { q: tf.zeros([2, 3, 64]) }, // no multiple of the KV heads
       { q: tf.zeros([3, 4, 64]) },
       { q: tf.zeros([2, 256]) },
@@ -337,20 +348,26 @@ describe.skipIf(!ready)("an attention call", () => {
       { positions: tf.tensor2d([[9], [10]], undefined, "int32") },
       { positions: tf.tensor1d([9, 10], "int32") },
       { positions: tf.tensor2d([[9, 10]]) },
+      { layer: tf.scalar(1, "int32") },
+      { layer: tf.scalar(-1, "int32") },
+      { layer: tf.tensor1d([0], "int32") },
       { lists: list(0, 3, 0, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(0, 1, -1, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(-1, 1, 0, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(0, 1, 0, 0, -1, 1, 1, 0, 0, 0) },
-      { spans: span(0, 0, 10, 11, 0, 10) }, // ends behind the buffer
-      { spans: span(0, 0, 10, -1, 0, 10) },
-      { spans: span(0, -1, 10, 0, 0, 10) },
-      { spans: span(0, 0, -10, 0, 0, 10) },
-      { spans: span(0, 2 ** 31 - 1, 10, 0, 0, 10) },
-      { keys: tf.zeros([20, 32]) },
-      { values: tf.zeros([19, 64]) },
-      { values: uploadBytes(new Uint8Array(20 * 64), [20, 64]) },
-      { kind: "q8" },
-      { kind: "f16" },
+      { lists: tf.zeros([1, 2, 5], "int32") },
+      { lists: tf.zeros([0, 1, 2, 5], "int32") },
+      { spans: span(id, 0, 0, 10, id, 11, 0, 10) }, // ends behind the page
+      { spans: span(id, 0, 0, 10, id, -1, 0, 10) },
+      { spans: span(id, 0, -1, 10, id, 0, 0, 10) },
+      { spans: span(id, 0, 0, -10, id, 0, 0, 10) },
+      { spans: span(id, 0, 2 ** 31 - 1, 10, id, 0, 0, 10) },
+      { spans: span(gone.id, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(2 ** 31 - 1, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(-1, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(narrow.id, 0, 0, 10, narrow.id, 0, 0, 10) },
+      { spans: span(halves.id, 0, 0, 10, id, 0, 0, 10) }, // of two kinds
+      { spans: tf.zeros([2, 3], "int32") },
       { sinks: tf.tensor1d([1, 2]) },
       { cap: -1 },
       { cap: Number.NaN },
@@ -367,9 +384,7 @@ describe.skipIf(!ready)("an attention call", () => {
     expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
     const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
     expect(() => attend({ ...call, ...nine })).toThrow(usage);
-    expect(() => cacheRows("q8", tf.zeros([2, 0]))).toThrow(usage);
-    expect(() => cacheRows("q8", tf.zeros([2, 1025]))).toThrow(usage);
-    expect(() => cacheRows("f16", tf.zeros([48]))).toThrow(usage);
+    for (const page of [narrow, halves]) page.release();
   });
 
   it("of no sequences gives nothing", () => {
@@ -377,7 +392,7 @@ describe.skipIf(!ready)("an attention call", () => {
     const none = {
       q: tf.zeros([0, 3, 64]),
       positions: tf.zeros([0, 1], "int32"),
-      lists: tf.zeros([0, 1, 5], "int32"),
+      lists: tf.zeros([1, 0, 1, 5], "int32"),
     } as Partial<AttentionCall>;
     expect(attend({ ...call, ...none }).shape).toEqual([0, 3, 64]);
   });

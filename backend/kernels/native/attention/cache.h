@@ -7,6 +7,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+
+#include "../simd.h"
 
 namespace hs {
 
@@ -32,7 +35,33 @@ inline int64_t cacheRowBytes(CacheKind kind, int64_t d) {
   }
 }
 
+/** Numbers i to i + LANES - 1 of a row. @param d `cacheWidth` */
+template <CacheKind K>
+inline V lanes(const uint8_t* row, int d, int i) {
+  if (K == CacheKind::F32) return load(row + 4 * i);
+  if (K == CacheKind::F16) return halves(row + 2 * i);
+  const int block = i / CACHE_BLOCK;
+  if (K == CacheKind::Q8) return bytes(row + i) * half(row + d + 2 * block);
+  const I pairs = octets(row + 16 * block + i % 16);
+  const uint8_t* scale = row + d / 2 + 2 * block;
+  return toFloat(i % CACHE_BLOCK < 16 ? pairs & 15 : pairs >> 4) * half(scale) + half(scale + d / CACHE_BLOCK * 2);
+}
+
+/** Calls f with a kind that is known when f is compiled. */
+template <class F>
+inline void withKind(CacheKind kind, F f) {
+  switch (kind) {
+    case CacheKind::F32: return f(std::integral_constant<CacheKind, CacheKind::F32>());
+    case CacheKind::F16: return f(std::integral_constant<CacheKind, CacheKind::F16>());
+    case CacheKind::Q8: return f(std::integral_constant<CacheKind, CacheKind::Q8>());
+    default: return f(std::integral_constant<CacheKind, CacheKind::Q4>());
+  }
+}
+
 /** Writes a row. @param row [width], at most MOST_WIDTH @param to a row's bytes */
 void writeCacheRow(CacheKind kind, const float* row, int width, uint8_t* to);
+
+/** A row in float32. @param to [width] */
+void readCacheRow(CacheKind kind, const uint8_t* row, int width, float* to);
 
 }  // namespace hs

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "simd.h"
-
 namespace hs {
 namespace {
 
@@ -13,34 +11,21 @@ constexpr int HEADER = 16;                          // floats before a partial's
 
 /** Where a piece's rows lie. */
 struct Piece {
-  int64_t list;
-  int32_t span, skip, count;  // from `skip` rows into a span on
+  int64_t list, run;
+  int32_t skip, count;  // from `skip` rows into a run on
 };
 
 /** Rows of a piece, one after the other. */
 struct Places {
   alignas(64) int32_t position[PIECE];
-  int64_t offset[PIECE];  // bytes
+  const uint8_t *keys[PIECE], *values[PIECE];
   int32_t oldest, newest;
 };
-
-template <CacheKind K>
-inline V lanes(const uint8_t* row, int d, int i) {
-  if (K == CacheKind::F32) return load(row + 4 * i);
-  if (K == CacheKind::F16) return halves(row + 2 * i);
-  const int block = i / CACHE_BLOCK;
-  if (K == CacheKind::Q8) return bytes(row + i) * half(row + d + 2 * block);
-  const I pairs = octets(row + 16 * block + i % 16);
-  const uint8_t* scale = row + d / 2 + 2 * block;
-  return toFloat(i % CACHE_BLOCK < 16 ? pairs & 15 : pairs >> 4) * half(scale) + half(scale + d / CACHE_BLOCK * 2);
-}
 
 /** What R query rows share in a piece. */
 struct Look {
   const Places* places;
-  int rows;
-  const uint8_t *keys, *values;
-  int d, rowBytes;
+  int rows, d, rowBytes;
   float cap;
   const List* list;
 };
@@ -53,10 +38,10 @@ void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
     V products[R][4];
     for (int j = 0; j < 4; j++) {
       const int at = std::min(t + j, look.rows - 1), ahead = std::min(at + 8, look.rows - 1);
-      const uint8_t *row = look.keys + look.places->offset[at], *next = look.keys + look.places->offset[ahead];
+      const uint8_t *row = look.places->keys[at], *next = look.places->keys[ahead], *value = look.places->values[at];
       for (int o = 0; o < rowBytes; o += 64) {  // keys a little ahead, and the values of this row
         __builtin_prefetch(next + o);
-        __builtin_prefetch(look.values + look.places->offset[at] + o);
+        __builtin_prefetch(value + o);
       }
       V sums[R] = {};
       HS_UNROLL for (int i = 0; i < n; i++) {
@@ -106,7 +91,7 @@ void gather(const Look& look, int first, const float (*weights)[PIECE], float* c
   const int d = D ? D : look.d;
   V z[R][M] = {};
   for (int t = 0; t < look.rows; t++) {
-    const uint8_t* row = look.values + look.places->offset[t];
+    const uint8_t* row = look.places->values[t];
     HS_UNROLL for (int i = 0; i < M; i++) {
       const V v = lanes<K>(row, d, (first + i) * LANES);
       HS_UNROLL for (int r = 0; r < R; r++) z[r][i] += v * weights[r][t];
@@ -144,19 +129,19 @@ void attendAny(const Look& look, int count, const float* const* q, const int32_t
   else attendSome<K, 0>(look, count, q, at, out, w);
 }
 
-/** Cuts the lists into pieces. @param firsts the first piece of each list, and their number at the end */
-std::vector<Piece> cut(const AttentionCall& c, std::vector<int64_t>& firsts) {
+/** Cuts what the lists hold into pieces. @param firsts the first piece of each list, and their number at the end */
+std::vector<Piece> cut(const Held& held, std::vector<int64_t>& firsts) {
   std::vector<Piece> pieces;
-  for (int64_t l = 0; l < c.sequences * c.kvHeads; l++) {
+  for (size_t l = 0; l + 1 < held.firsts.size(); l++) {
     firsts.push_back(int64_t(pieces.size()));
     int32_t room = 0;
-    for (int32_t s = c.lists[l].first; s < c.lists[l].first + c.lists[l].spans; s++)
-      for (int32_t skip = 0; skip < c.spans[s].count;) {
+    for (int64_t r = held.firsts[l]; r < held.firsts[l + 1]; r++)
+      for (int32_t skip = 0; skip < held.runs[r].count;) {
         if (room == 0) {
-          pieces.push_back({l, s, skip, 0});
+          pieces.push_back({int64_t(l), r, skip, 0});
           room = PIECE;
         }
-        const int32_t now = std::min(room, c.spans[s].count - skip);
+        const int32_t now = std::min(room, held.runs[r].count - skip);
         pieces.back().count += now;
         room -= now;
         skip += now;
@@ -166,17 +151,18 @@ std::vector<Piece> cut(const AttentionCall& c, std::vector<int64_t>& firsts) {
   return pieces;
 }
 
-void placesOf(const AttentionCall& c, const Piece& piece, int64_t rowBytes, Places& places) {
-  int32_t span = piece.span, skip = piece.skip;
+void placesOf(const Held& held, const Piece& piece, Places& places) {
+  int64_t r = piece.run;
+  int32_t skip = piece.skip;
   places.oldest = INT32_MAX, places.newest = -1;
-  for (int32_t t = 0; t < piece.count; span++, skip = 0) {
-    const int32_t now = std::min(c.spans[span].count - skip, piece.count - t);
+  for (int32_t t = 0; t < piece.count; r++, skip = 0) {
+    const Run& run = held.runs[r];
+    const int32_t now = std::min(run.count - skip, piece.count - t), position = run.position + skip;
     if (now == 0) continue;
-    const int32_t position = c.spans[span].position + skip;
-    const int64_t offset = (int64_t(c.spans[span].row) + skip) * rowBytes;
     for (int32_t i = 0; i < now; i++) {
       places.position[t + i] = position + i;
-      places.offset[t + i] = offset + i * rowBytes;
+      places.keys[t + i] = run.keys + (skip + i) * held.rowBytes;
+      places.values[t + i] = run.values + (skip + i) * held.rowBytes;
     }
     places.oldest = std::min(places.oldest, position);
     places.newest = std::max(places.newest, position + now - 1);
@@ -205,30 +191,18 @@ void join(const float* partials, size_t stride, int64_t pieces, const float* sin
   for (int64_t p = 0; p < pieces; p++) factors[p] *= by;
 }
 
-std::string wrong(const char* what, int64_t a, int64_t b) {
-  return std::string(what) + " (" + std::to_string(a) + ", " + std::to_string(b) + ")";
-}
-
 }  // namespace
 
-std::string faultOf(const AttentionCall& c) {
+std::string faultOf(const AttentionCall& c, Held& held) {
   if (c.width < 1 || c.width > MOST_WIDTH) return wrong("heads are from 1 to 1,024 wide", c.width, MOST_WIDTH);
   if (c.tokens < 1 || c.tokens > MOST_QUERIES) return wrong("1 to 8 query tokens attend together", c.tokens, MOST_QUERIES);
   if (c.kvHeads < 1 || c.heads % c.kvHeads != 0) return wrong("query heads are no multiple of the KV heads", c.heads, c.kvHeads);
   if (!(c.cap >= 0) || !std::isfinite(c.cap) || !std::isfinite(c.scale)) return "scale or cap is no number that can be used";
   for (int64_t i = 0; i < c.sequences * c.tokens; i++)
     if (c.positions[i] < 0 || c.positions[i] == INT32_MAX) return wrong("a query's position cannot be", i, c.positions[i]);
-  for (int64_t s = 0; s < c.spanCount; s++) {
-    const Span& span = c.spans[s];
-    if (span.row < 0 || span.position < 0 || span.count < 0) return wrong("a span has a negative number", s, span.count);
-    if (int64_t(span.row) + span.count > c.rows) return wrong("a span ends behind the buffers' rows", s, c.rows);
-    if (int64_t(span.position) + span.count > INT32_MAX) return wrong("a span's positions are too large", s, span.position);
-  }
-  for (int64_t l = 0; l < c.sequences * c.kvHeads; l++) {
-    const List& list = c.lists[l];
-    if (list.first < 0 || list.spans < 0 || list.window < 0 || list.sink < 0 || list.local < 0) return wrong("a list has a negative number", l, list.first);
-    if (int64_t(list.first) + list.spans > c.spanCount) return wrong("a list ends behind the spans", l, c.spanCount);
-  }
+  const std::string fault = held.find(c.lists, c.sequences * c.kvHeads, c.spans, c.spanCount);
+  if (!fault.empty()) return fault;
+  if (held.width != 0 && held.width != c.width) return wrong("pages are not as wide as the heads", held.width, c.width);
   return "";
 }
 
@@ -238,12 +212,13 @@ int64_t patternColumns(const AttentionCall& c) {
   return last + 1;
 }
 
-void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float* z, float* pattern) {
-  const int d = int(cacheWidth(c.kind, c.width));
-  const int64_t group = c.heads / c.kvHeads, perList = c.tokens * group, rowBytes = cacheRowBytes(c.kind, d);
+void attend(Team& team, const AttentionCall& c, const Held& held, AttentionScratch& scratch, AttentionResult result) {
+  float *const z = result.z, *const pattern = result.pattern;
+  const int d = int(cacheWidth(held.kind, c.width));
+  const int64_t group = c.heads / c.kvHeads, perList = c.tokens * group;
   const size_t partial = size_t(d) + HEADER, stride = partial * perList;
   std::vector<int64_t> firsts;
-  const std::vector<Piece> pieces = cut(c, firsts);
+  const std::vector<Piece> pieces = cut(held, firsts);
   const int64_t queries = c.sequences * c.tokens * c.heads;
   scratch.queries.resize(std::max<size_t>(scratch.queries.size(), queries * d));
   for (int64_t i = 0; i < queries; i++) {
@@ -264,8 +239,8 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
     alignas(64) float weights[MOST_TOGETHER][PIECE];
     for (int64_t p = from; p < to; p++) {
       const Piece& piece = pieces[p];
-      placesOf(c, piece, rowBytes, places);
-      const Look look{&places, piece.count, c.keys, c.values, d, int(rowBytes), c.cap, c.lists + piece.list};
+      placesOf(held, piece, places);
+      const Look look{&places, piece.count, d, int(held.rowBytes), c.cap, c.lists + piece.list};
       for (int64_t r = 0; r < perList; r += MOST_TOGETHER) {
         const int now = int(std::min<int64_t>(MOST_TOGETHER, perList - r));
         const float* q[MOST_TOGETHER];
@@ -277,12 +252,7 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
           at[i] = c.positions[query / c.heads];
           out[i] = scratch.partials.data() + p * stride + (r + i) * partial;
         }
-        switch (c.kind) {
-          case CacheKind::F32: attendAny<CacheKind::F32>(look, now, q, at, out, weights); break;
-          case CacheKind::F16: attendAny<CacheKind::F16>(look, now, q, at, out, weights); break;
-          case CacheKind::Q8: attendAny<CacheKind::Q8>(look, now, q, at, out, weights); break;
-          case CacheKind::Q4: attendAny<CacheKind::Q4>(look, now, q, at, out, weights); break;
-        }
+        withKind(held.kind, [&](auto K) { attendAny<K()>(look, now, q, at, out, weights); });
         if (pattern)
           for (int i = 0; i < now; i++)
             std::copy(weights[i], weights[i] + piece.count, scratch.weights.data() + (p * perList + r + i) * PIECE);
@@ -301,53 +271,12 @@ void attend(Team& team, const AttentionCall& c, AttentionScratch& scratch, float
       if (!pattern) continue;
       for (int64_t p = 0; p < count; p++) {
         Places places;
-        placesOf(c, pieces[first + p], rowBytes, places);
+        placesOf(held, pieces[first + p], places);
         const float* weights = scratch.weights.data() + ((first + p) * perList + r) * PIECE;
         for (int32_t t = 0; t < pieces[first + p].count; t++)
           if (places.position[t] < columns) pattern[query * columns + places.position[t]] += factors[p] * weights[t];
       }
     }
-  }
-}
-
-void writeCacheRow(CacheKind kind, const float* narrow, int width, uint8_t* to) {
-  const int d = int(cacheWidth(kind, width));
-  float row[MOST_WIDTH];
-  std::copy(narrow, narrow + width, row);
-  std::fill(row + width, row + d, 0.f);
-  if (kind == CacheKind::F32) {
-    memcpy(to, row, 4 * size_t(d));
-    return;
-  }
-  if (kind == CacheKind::F16) {
-    for (int i = 0; i < d; i++) {
-      const uint16_t h = toHalf(row[i]);
-      memcpy(to + 2 * i, &h, 2);
-    }
-    return;
-  }
-  const int blocks = d / CACHE_BLOCK;
-  for (int b = 0; b < blocks; b++) {
-    const float* v = row + b * CACHE_BLOCK;
-    const auto [low, high] = std::minmax_element(v, v + CACHE_BLOCK);
-    const bool centred = kind == CacheKind::Q8;
-    // The code is made with the scale as it is held.
-    const float wanted = centred ? std::max(-*low, *high) / 127 : (*high - *low) / 15;
-    const uint16_t scale = toHalf(wanted), minimum = toHalf(*low);
-    const float held = half(&scale), base = half(&minimum), inverse = held > 0 && std::isfinite(held) ? 1 / held : 0;
-    const auto code = [&](float x, float least, float most) {
-      const float c = std::nearbyint(x * inverse);
-      return c >= least ? int(std::min(c, most)) : int(least);  // what is no number has the least
-    };
-    if (centred) {
-      for (int i = 0; i < CACHE_BLOCK; i++) to[b * CACHE_BLOCK + i] = uint8_t(int8_t(code(v[i], -127, 127)));
-      memcpy(to + d + 2 * b, &scale, 2);
-      continue;
-    }
-    for (int i = 0; i < 16; i++)
-      to[16 * b + i] = uint8_t(code(v[i] - base, 0, 15) | code(v[16 + i] - base, 0, 15) << 4);
-    memcpy(to + d / 2 + 2 * b, &scale, 2);
-    memcpy(to + d / 2 + 2 * blocks + 2 * b, &minimum, 2);
   }
 }
 
