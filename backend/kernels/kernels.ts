@@ -32,6 +32,9 @@ export interface Library {
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
   copyPage(page: number, rows: number): number;
   freePage(page: number): boolean;
+  /** Bytes of rows of keys, then those of as many values. */
+  readPage(page: number, row: number, count: number): Uint8Array;
+  fillPage(page: number, row: number, bytes: Uint8Array): void;
   /** Bytes of all pages. */
   pageBytes(): number;
 }

@@ -94,6 +94,23 @@ export class Page {
     );
   }
 
+  /** Bytes of a row of keys, or of values. */
+  get rowBytes(): number {
+    return this.bytes / (2 * this.rows);
+  }
+
+  /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */
+  read(row: number, count: number): Uint8Array {
+    this.#insistHeld();
+    return asRefusal(() => kernelLibrary().readPage(this.id, row, count));
+  }
+
+  /** Puts rows in the place of others. @param bytes as `read` gives them @throws HeadscopeError (usage) where they do not fit */
+  fill(row: number, bytes: Uint8Array): void {
+    this.#insistHeld();
+    asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
+  }
+
   #insistHeld(): void {
     if (this.#holders > 0) return;
     throw new HeadscopeError("usage", `page ${this.id} was freed`, { remedy: "keep a hold on it with retain()" });
@@ -103,6 +120,16 @@ export class Page {
 /** Bytes of all pages of this process; 0 without kernels. */
 export function pageBytes(): number {
   return loadKernels().ready ? kernelLibrary().pageBytes() : 0;
+}
+
+function asRefusal<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    if (cause instanceof HeadscopeError) throw cause;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new HeadscopeError("usage", message, { remedy: "give whole rows that the page has", cause });
+  }
 }
 
 function withMemory(make: () => number): number {
