@@ -158,6 +158,14 @@ export class Forwards {
     return new KvCache(this.#model.config, options);
   }
 
+  /** The cache of prompts that were read, as it goes on from there; takes it over. */
+  cut(read: KvCache): KvCache {
+    if (!this.windows || !this.cutsLater) return read;
+    const cut = read.streaming(this.windows);
+    read.dispose();
+    return cut;
+  }
+
   /**
    * Reads what a cache of one row does not hold yet of a prompt: part after part, where others may have their turn between.
    * @returns logits of its first new token [d_vocab]

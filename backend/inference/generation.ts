@@ -61,7 +61,7 @@ export async function continueAll(
   let cache: KvCache | undefined;
   try {
     const read = forwards.caches ? await readPrompts(forwards, continuations, options.prefix?.logits) : undefined;
-    cache = read && KvCache.join(read.map((prompt) => prompt.cache));
+    cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
     const logits = read?.map((prompt) => prompt.logits) ?? forwards.step(continuations);
     const rows = continuations.map((continuation, r): Row => {
       const prefillMs = (read?.[r]!.at ?? performance.now()) - began;

@@ -15,7 +15,6 @@ import { gradient } from "../../backend/circuits/gradients/gradient.ts";
 import { patch } from "../../backend/circuits/patching/patch.ts";
 import { type MaskMeaning, meaningOf } from "../../backend/common/heads/meaning.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
-import { TRIAL } from "../../backend/models/cache/long-attention.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import type { ForwardOptions } from "../../backend/models/forward/types.ts";
 import { loadModel } from "../../backend/models/load.ts";
@@ -227,12 +226,13 @@ function quarterWindows(model: Model): MaskMeaning["windows"] {
 
 /** Milliseconds a token over a cache that holds n tokens; the first call goes on until functions are compiled. */
 function decoder(model: Model, n: number, masked = false): () => number {
-  let warm = TRIAL + 1;
+  let warm = 3;
   return () => {
     const cache = new KvCache(model.config, {
       capacity: n + 64,
       ...(masked ? { windows: quarterWindows(model) } : {}),
     });
+    cache.prepare(n);
     cache.advance(n);
     const step = (id: number): void => {
       const result = forward(model, { tokens: [[id]], cache, logitsAt: "last" });
@@ -251,6 +251,7 @@ function decoder(model: Model, n: number, masked = false): () => number {
 
 function kvBytes(masked: boolean): number {
   const cache = new KvCache(wide.config, { capacity: 7936, ...(masked ? { windows: quarterWindows(wide) } : {}) });
+  cache.prepare(7936);
   const { bytes } = cache;
   cache.dispose();
   return bytes / 1e6;

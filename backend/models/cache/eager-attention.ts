@@ -1,22 +1,21 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import { additiveMask, attend, reducePattern } from "../transformer/attention.ts";
+import { additiveMask, attend, type KeysAndValues, reducePattern } from "../transformer/attention.ts";
 import type { Hook } from "../transformer/hook.ts";
-import { type CachedLayer, queryPositions, validity } from "./access.ts";
-import { heldPositions } from "./kv-cache.ts";
-import type { AttentionStore, NewTokens } from "./store.ts";
+import type { CachedLayer } from "./cached-layer.ts";
 
 /**
- * Attention over a cache from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute
- * positions: their keys are 0 … longest start + tokens - 1.
+ * Attention over a cache from plain tensors: for whoever changes scores or patterns, and for backends without the kernels. Pattern
+ * and scores are over absolute positions: their keys are 0 … longest start + tokens - 1.
+ * @param q [rows * tokens, heads, d_head]
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
-export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook): Tensor[] {
-  const { n_heads: H, d_head: D } = cached.config;
-  const { starts, tokens: C } = tokens;
+export function attendEager(q: Tensor, cached: CachedLayer, hook: Hook): Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = cached.config;
+  const { tokens: C, starts } = cached.places.tokens;
   const length = Math.max(...starts) + C;
-  const store = eagerStore(tokens, cached, length);
-  const rows = starts.map((_, r) => store.update(r)[0]!);
+  const key = sequence(length);
+  const rows = starts.map((_, r) => Array.from({ length: G }, (_, g) => headOf(cached, r, g, key)));
   const stacked = (part: "keys" | "values" | "mask", axis: number, copies: number): Tensor =>
     tf.stack(
       rows.map((heads) =>
@@ -27,55 +26,32 @@ export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook):
       ),
     );
   const inputs = {
-    q: tf.reshape(tokens.q, [rows.length, C, H, D]),
+    q: tf.reshape(q, [rows.length, C, H, D]),
     k: stacked("keys", 1, 1),
     v: stacked("values", 1, 1),
-    mask: stacked("mask", 0, H / rows[0]!.length),
+    mask: stacked("mask", 0, H / G),
   };
   const { z, pattern } = attend(inputs, cached.config, hook);
-  return [tf.reshape(z, [rows.length * C, H * D]), ...reduceRows(pattern, tokens, cached, length)];
+  return [tf.reshape(z, [rows.length * C, H * D]), ...reduceRows(pattern, cached)];
 }
 
-/**
- * A layer's keys and values as plain tensors, each at its position of the sequence, also where other rows are further on.
- * @param length positions of the sequence
- */
-function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): AttentionStore {
-  const { tokens: C, real, starts, k, v } = tokens;
-  const { cache, layer, local, windows = [] } = cached;
-  const key = sequence(length);
-  /** Earlier rows and new ones at their positions, zeros elsewhere [positions, d_head]. */
-  const spread = (earlier: Tensor, fresh: Tensor, held: readonly number[]): Tensor => {
-    const all = earlier.shape[0] === 0 ? fresh : tf.concat([earlier, fresh], 0);
-    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, fresh.shape[1]!]);
-  };
-  return {
-    update(r) {
-      const start = starts[r]!;
-      const fresh = Array.from({ length: C }, (_, t) => start + t);
-      const heads = cache.heads[layer]![r]!.map((head, g) => {
-        const held = [...heldPositions(start, head.window), ...fresh];
-        const present = new Set(held);
-        const absence = tf.tensor2d([Array.from({ length }, (_, p) => (present.has(p) ? 0 : -1e9))]);
-        const limits = { window: head.window ?? windows[g], local };
-        const stored = head.read(start);
-        const read = {
-          keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
-          values: spread(stored.values, ownRows(v, r * C, g, C), held),
-          mask: tf.add(additiveMask(tf.tensor2d(fresh, [C, 1]), key, limits), absence),
-        };
-        head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
-        return read;
-      });
-      return [heads];
-    },
-  };
-}
-
-/** Rows of one KV head [count, d_head]. @param t [rows * tokens, kv heads, d_head] */
-function ownRows(t: Tensor, first: number, g: number, count: number): Tensor {
-  const width = t.shape[2]!;
-  return tf.reshape(tf.slice(t, [first, g, 0], [count, 1, width]), [count, width]);
+/** Keys and values of one KV head, each at its position of the sequence, also where other rows are further on. @param key positions [1, key] */
+function headOf({ cache, places, index }: CachedLayer, r: number, g: number, key: Tensor): KeysAndValues {
+  const { tokens: C, starts } = places.tokens;
+  const { layer, windows, local } = places.reaches[index]!;
+  const length = key.shape[1]!;
+  const spans = places.spansOf(index, r, g);
+  const held: number[] = [];
+  for (let i = 0; i < spans.length; i += 4)
+    for (let row = 0; row < spans[i + 3]!; row++) held.push(spans[i + 2]! + row);
+  const present = new Set(held);
+  const absence = tf.tensor2d([Array.from({ length }, (_, p) => (present.has(p) ? 0 : -1e9))]);
+  const query = tf.tensor2d(Array.from({ length: C }, (_, t) => [starts[r]! + t]));
+  const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
+  const { keys, values } = cache.storage.read(spans);
+  const place = tf.tensor2d(held, [held.length, 1], "int32");
+  const spread = (rows: Tensor): Tensor => tf.scatterND(place, rows, [length, rows.shape[1]!]);
+  return { keys: spread(keys), values: spread(values), mask: tf.add(additiveMask(query, key, limits), absence) };
 }
 
 /** Positions 0 … length - 1 [1, length]. */
@@ -83,15 +59,23 @@ function sequence(length: number): Tensor {
   return tf.tensor2d([Array.from({ length }, (_, p) => p)]);
 }
 
-/** Reductions of rows that may begin at different positions. */
-function reduceRows(pattern: Tensor, tokens: NewTokens, { reductions }: CachedLayer, length: number): Tensor[] {
+/** Reductions of rows that may begin at different positions. @param pattern [rows, heads, query, key], of keys from 0 on */
+export function reduceRows(
+  pattern: Tensor,
+  { places, reductions }: Pick<CachedLayer, "places" | "reductions">,
+): Tensor[] {
   if (reductions.length === 0) return [];
-  const { starts } = tokens;
-  const key = sequence(length);
-  const reduce = (part: Tensor, start: number): Tensor[] =>
-    reducePattern(part, reductions, { query: queryPositions(tokens.tokens, start), key, valid: validity(tokens) });
-  if (starts.every((start) => start === starts[0])) return reduce(pattern, starts[0]!);
-  const rows = starts.map((start, r) => reduce(tf.slice(pattern, r, 1), start));
+  const { tokens: C, starts, ends } = places.tokens;
+  const key = sequence(pattern.shape[3]!);
+  const column = (values: number[]): Tensor => tf.tensor2d(values, [C, 1]);
+  const reduce = (part: Tensor, r: number): Tensor[] => {
+    const query = column(Array.from({ length: C }, (_, t) => starts[r]! + t));
+    const valid = column(Array.from({ length: C }, (_, t) => (starts[r]! + t < ends[r]! ? 1 : 0)));
+    return reducePattern(part, reductions, { query, key, valid });
+  };
+  const same = starts.every((start, r) => start === starts[0] && ends[r] === ends[0]);
+  if (same) return reduce(pattern, 0);
+  const rows = starts.map((_, r) => reduce(tf.slice(pattern, r, 1), r));
   return reductions.map((_, i) =>
     tf.concat(
       rows.map((row) => row[i]!),

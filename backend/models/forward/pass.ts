@@ -20,8 +20,6 @@ export interface Rotations {
 export interface Stream {
   x: Tensor;
   rotation: Rotations;
-  /** Queries, keys and values of the next block, where the last one's function has computed them already. */
-  projected?: Tensor[] | undefined;
 }
 
 /** One forward under way: its model, input, plan and requests, and what it has collected so far. */
@@ -47,10 +45,11 @@ export class ForwardPass {
     this.plan = makePlan(model, input, hooked ? (n) => n : bucket);
     const { reductions } = this.requests;
     this.reductions = new Map(reductions.map(({ name }) => [name, []]));
-    if (reductions.length > 0 && this.plan.lengths.some((length) => length !== this.plan.total))
-      throw new HeadscopeError("unsupported", "patterns of rows of different lengths can't be reduced together", {
-        remedy: "give rows of one length",
-      });
+    if (reductions.length === 0 || this.plan.lengths.every((length) => length === this.plan.total)) return;
+    this.dispose();
+    throw new HeadscopeError("unsupported", "patterns of rows of different lengths can't be reduced together", {
+      remedy: "give rows of one length",
+    });
   }
 
   /** Runs a stage on a chunk, with the requests at its hook points, and collects the activations among them. */
@@ -111,7 +110,7 @@ export class ForwardPass {
 
   /** Frees what only the pass itself needs. */
   dispose(): void {
-    this.plan.scratch?.dispose();
-    for (const access of [...this.plan.accesses.values(), ...this.plan.longAccesses.values()]) access?.dispose();
+    const { scratch, pages, places } = this.plan;
+    for (const made of [scratch, pages, ...places]) made?.dispose();
   }
 }

@@ -5,7 +5,7 @@ import { type AttentionCall, attend, attendWithPattern } from "../../../backend/
 import { useThreads } from "../../../backend/kernels/kernels.ts";
 import { CACHE_KINDS, type CacheKind, Page } from "../../../backend/kernels/pages.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
-import { heldPositions } from "../../../backend/models/cache/kv-cache.ts";
+import { heldRuns, positionsOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
@@ -122,7 +122,11 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   it("over rings at every offset, in any order of their rows", () => {
     const window = { sink: 4, recent: 12 };
     for (let length = 1; length < 45; length++) {
-      const spans = heldPositions(length, window).map((position, slot) => ({ row: 20 + slot, position, count: 1 }));
+      const spans = positionsOf(heldRuns(length, window)).map((position, slot) => ({
+        row: 20 + slot,
+        position,
+        count: 1,
+      }));
       check({ heads: 2, d: 32, positions: [[length - 1]], places: [[{ spans }]], seed: length });
     }
   });

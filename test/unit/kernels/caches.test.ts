@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { attend, type CacheWrite, readRows, writeRows } from "../../../backend/kernels/attend.ts";
 import { CACHE_KINDS, type CacheKind, nextPageRows, Page, pageBytes } from "../../../backend/kernels/pages.ts";
 import { placesOf, type Slots, type Span, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
-import { slotOf } from "../../../backend/models/cache/kv-cache.ts";
+import { slotOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import type { Handle } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";

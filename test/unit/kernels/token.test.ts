@@ -4,7 +4,7 @@ import { attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
-import { slotOf } from "../../../backend/models/cache/kv-cache.ts";
+import { slotOf } from "../../../backend/models/cache/window.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attentionInput, blockOutput, unembed } from "../../../backend/models/transformer/block.ts";
