@@ -158,7 +158,11 @@ export function interventionsOption(command: Command, what: string): Command {
 
 /** Adds --param, which may be repeated. */
 export function paramOption(command: Command, what = "a parameter; may be repeated"): Command {
-  return command.option("--param <name=value>", what, repeated((pair) => pair));
+  return command.option(
+    "--param <name=value>",
+    what,
+    repeated((pair) => pair),
+  );
 }
 
 /** Adds --seed, default 0. */

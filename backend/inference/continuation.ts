@@ -43,11 +43,7 @@ export class Continuation {
   #stopped: Stopped | undefined;
 
   /** @throws HeadscopeError for stops that the model cannot have */
-  constructor(
-    model: Model,
-    options: ChoiceOptions & Pick<Continuation, "number" | "prompt">,
-    tell?: TokenListener,
-  ) {
+  constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
     const { number, prompt, maxTokens = NEW_TOKENS, temperature = 0, seed = 0 } = options;
     const stop = stopRule(model, options.stop ?? ownStops(model));
     this.number = number;

@@ -239,10 +239,14 @@ export class Forwards {
       checkStandsAlone(each, "every prompt");
       const { at, do: kind, with: source } = each;
       if (ragged && typeof source === "object" && !Array.isArray(source))
-        throw new HeadscopeError("usage", `"${kind}" at ${at} takes a run's activations, and prompts differ in length`, {
-          remedy: "give numbers, prompts of one length, or one prompt at a time",
-          subject: at,
-        });
+        throw new HeadscopeError(
+          "usage",
+          `"${kind}" at ${at} takes a run's activations, and prompts differ in length`,
+          {
+            remedy: "give numbers, prompts of one length, or one prompt at a time",
+            subject: at,
+          },
+        );
     }
     const run = { ...this.#options.sources, rows: 1, positions };
     return compileInterventions(this.#model, list, { ...run, tokens: [longest] });
@@ -257,7 +261,8 @@ export class Forwards {
     if (mask === undefined) return;
     const text = (windows: MaskMeaning["windows"] | KvCache["windows"]) =>
       JSON.stringify(windows.map((row) => row.map((window) => window ?? null)));
-    const wanted = this.cutsLater || !this.windows ? cache.windows.map((row) => row.map(() => undefined)) : this.windows;
+    const wanted =
+      this.cutsLater || !this.windows ? cache.windows.map((row) => row.map(() => undefined)) : this.windows;
     if (text(cache.windows) !== text(wanted))
       throw refuse(
         "was read with other windows than the mask's",

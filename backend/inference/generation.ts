@@ -62,10 +62,10 @@ export async function continueAll(
   try {
     const read = forwards.caches ? await readPrompts(forwards, continuations, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    const logits = read?.map((prompt) => prompt.logits) ?? forwards.step(continuations);
+    const begun = read ?? forwards.step(continuations).map((logits) => ({ logits, at: performance.now() }));
     const rows = continuations.map((continuation, r): Row => {
-      const prefillMs = (read?.[r]!.at ?? performance.now()) - began;
-      return { continuation, first: logits[r]!, logits: logits[r]!, prefillMs };
+      const { logits, at } = begun[r]!;
+      return { continuation, first: logits, logits, prefillMs: at - began };
     });
     await decode(forwards, rows, cache);
     return rows.map(({ result }) => result!);

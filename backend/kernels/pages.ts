@@ -25,6 +25,7 @@ export function nextPageRows(held: number): number {
   return PAGE_ROWS * Math.max(1, Math.floor(held / (4 * PAGE_ROWS)));
 }
 
+const PLACE = whole(0, 2 ** 31 - 1);
 const RULES = {
   kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
   width: whole(1, 1024),
@@ -102,12 +103,14 @@ export class Page {
   /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */
   read(row: number, count: number): Uint8Array {
     this.#insistHeld();
+    checkOptions("Page.read", { row, count }, { row: PLACE, count: PLACE });
     return asRefusal(() => kernelLibrary().readPage(this.id, row, count));
   }
 
   /** Puts rows in the place of others. @param bytes as `read` gives them @throws HeadscopeError (usage) where they do not fit */
   fill(row: number, bytes: Uint8Array): void {
     this.#insistHeld();
+    checkOptions("Page.fill", { row }, { row: PLACE });
     asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
   }
 

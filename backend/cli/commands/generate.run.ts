@@ -151,7 +151,9 @@ async function continueSeveral(
     results.map((result) => documentOf(result, withLogits === true)),
     () =>
       results
-        .map((result, row) => [`Prompt ${row + 1}: ${result.text ?? result.ids.join(" ")}`, factsOf(result, model)].join("\n"))
+        .map((result, row) =>
+          [`Prompt ${row + 1}: ${result.text ?? result.ids.join(" ")}`, factsOf(result, model)].join("\n"),
+        )
         .join("\n\n"),
   );
 }

@@ -33,7 +33,10 @@ Examples:
 
 /** `headscope generate`: continues texts, with all keys and values kept or as a head mask says. */
 export function register(program: Command, runs: Runs): void {
-  const command = program.command("generate").description("continue texts or rows of token ids, with a head mask or without").addHelpText("after", EXAMPLES);
+  const command = program
+    .command("generate")
+    .description("continue texts or rows of token ids, with a head mask or without")
+    .addHelpText("after", EXAMPLES);
   modelOptions(command);
   tokenOptions(command, { several: true })
     .option("--chat", "put the text into the model's chat template, as a user's message")

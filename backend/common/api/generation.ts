@@ -32,7 +32,10 @@ function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
       .max(bounds.entries)
       .optional()
       .describe("positions are those of the sequence: the prompt, then the new tokens"),
-    cache: z.enum(CACHE_KINDS).optional().describe("form of the cached keys and values; others than f32 need the kernels"),
+    cache: z
+      .enum(CACHE_KINDS)
+      .optional()
+      .describe("form of the cached keys and values; others than f32 need the kernels"),
     activations: z
       .enum(ACTIVATIONS)
       .optional()

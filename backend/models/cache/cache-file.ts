@@ -9,8 +9,8 @@ import { type ByteSource, corrupt, openBytes } from "../formats/bytes.ts";
 import {
   encodeSafetensors,
   readSafetensorsHeader,
-  type SafetensorsEntry,
   type SafeTensor,
+  type SafetensorsEntry,
 } from "../formats/safetensors/safetensors.ts";
 import type { Model } from "../model.ts";
 import type { HeldBytes } from "./head-cache.ts";

@@ -150,7 +150,9 @@ export class HeadCache {
    */
   restore(length: number, { keys, values, positions }: HeldBytes): boolean {
     const { window } = this;
-    const ascending = positions.every((p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window));
+    const ascending = positions.every(
+      (p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window),
+    );
     if (!ascending) return false;
     if (positions.length < slotsUsed(length, window)) {
       this.#kept = toRuns(positions);

@@ -42,9 +42,13 @@ export class Prefix {
   check(model: Model, changes: string): void {
     checkModel(this, headModel(model), "the prefix");
     if (this.#under === model.changes && this.changes === changes) return;
-    throw new HeadscopeError("mismatch", "the prefix was read under other interventions than those that are to follow", {
-      remedy: "give the same interventions and ablated heads, or read the prefix again",
-    });
+    throw new HeadscopeError(
+      "mismatch",
+      "the prefix was read under other interventions than those that are to follow",
+      {
+        remedy: "give the same interventions and ablated heads, or read the prefix again",
+      },
+    );
   }
 
   /** Frees its keys and values; forks of them keep theirs. */

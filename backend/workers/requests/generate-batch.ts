@@ -17,9 +17,7 @@ export const request = handler({
     const pacing = pacingOf(context);
     const model = await session.models.open(request.model, pacing.signal);
     const prompts = request.prompts.map(({ maxTokens, temperature, seed, stop, ...prompt }) => ({
-      tokens: request.chat
-        ? chatIds(model, prompt)
-        : promptInputIds(model, { model: request.model, ...prompt }),
+      tokens: request.chat ? chatIds(model, prompt) : promptInputIds(model, { model: request.model, ...prompt }),
       ...{ maxTokens, temperature, seed },
       ...(stop ? { stop: ownStops(model, stop) } : {}),
     }));

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import { type GenerateResult, generateRequest } from "../../common/api/generation.ts";
 import { generate } from "../../inference/generate.ts";
-import { handler } from "../handler.ts";
 import { chatIds, resultOf, runOptions } from "../generations.ts";
+import { handler } from "../handler.ts";
 import { promptInputIds } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
 
@@ -19,8 +19,7 @@ export const request = handler({
     const result = await generate(model, {
       ...runOptions(model, request, [tokens], pacing),
       tokens,
-      onToken: (id, text, probability) =>
-        void context.emit({ event: "token", id, text, probability: probability() }),
+      onToken: (id, text, probability) => void context.emit({ event: "token", id, text, probability: probability() }),
     });
     return resultOf(model, result);
   },

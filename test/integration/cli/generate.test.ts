@@ -28,7 +28,9 @@ describe("generate of several rows", () => {
       expect(list[r]).toMatchObject({ ids, promptTokens, cache });
     }
     const shown = ok(await headscope(["generate", ...MODEL, "--tokens-file", at("rows.json"), ...length]));
-    expect(shown.stdout.match(/^Prompt \d: .*$/gm)).toEqual(list.map(({ ids }, r) => `Prompt ${r + 1}: ${ids.join(" ")}`));
+    expect(shown.stdout.match(/^Prompt \d: .*$/gm)).toEqual(
+      list.map(({ ids }, r) => `Prompt ${r + 1}: ${ids.join(" ")}`),
+    );
   });
 
   test("can't keep several caches in one file", async () => {
@@ -78,6 +80,10 @@ describe("generate --save-cache and --from-cache", () => {
     ["--activations", "4bit"],
   ])("%s %s is no kind", async (option, value) => {
     const args = ["--tokens-file", file("one.json", [[0]]), option, value];
-    expectLine(await headscope(["generate", ...MODEL, ...args]), 2, new RegExp(`${option} cannot be "${value}"; give one of`));
+    expectLine(
+      await headscope(["generate", ...MODEL, ...args]),
+      2,
+      new RegExp(`${option} cannot be "${value}"; give one of`),
+    );
   });
 });

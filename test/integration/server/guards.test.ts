@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Problem } from "../../../backend/common/api/problem.ts";
-import { LIMITS } from "../../../backend/server/http/limits.ts";
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
+import { LIMITS } from "../../../backend/server/http/limits.ts";
 import { startServer } from "../../../backend/server/server.ts";
 import { buildCli } from "../../helpers/cli.ts";
 import { Listening, openServer, rawRequest, type TestServer } from "../../helpers/servers/api.ts";
@@ -216,7 +216,10 @@ describe("limits", () => {
     expect((await statusOf({ model: MODEL, rows: [[1]], heads }, "/api/ablate")).status).toBe(422);
     expect((await statusOf({ model: MODEL, tokens: [1], maxTokens: 1e9 }, "/api/generate")).status).toBe(422);
     const prompts = (count: number) => Array.from({ length: count }, () => ({ tokens: [1] }));
-    for (const body of [{ prompts: prompts(3), maxTokens: 1 }, { prompts: prompts(2), maxTokens: LIMITS.newTokens }])
+    for (const body of [
+      { prompts: prompts(3), maxTokens: 1 },
+      { prompts: prompts(2), maxTokens: LIMITS.newTokens },
+    ])
       expect((await statusOf({ model: MODEL, ...body }, "/api/generate-batch")).status).toBe(422);
   });
 

@@ -83,7 +83,9 @@ describe("prompts continued together", () => {
     }
     expect(results[0]!.stopped).toEqual({ by: "token", id: stop[0] });
     expect(rows).toEqual(
-      rows.map((_, step) => results.flatMap(({ ids, stopped }, r) => (step < ids.length - Number(stopped.by !== "token") ? [r] : []))),
+      rows.map((_, step) =>
+        results.flatMap(({ ids, stopped }, r) => (step < ids.length - Number(stopped.by !== "token") ? [r] : [])),
+      ),
     );
     expect(rows.at(-1)!.length).toBeLessThan(rows[0]!.length);
   });

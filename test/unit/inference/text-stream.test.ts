@@ -21,8 +21,7 @@ const tokenizerOf = ({ tokenizer, config }: Family, decoder = tokenizer["decoder
 function sequences({ rows }: Family, { size, spelling }: Tokenizer): number[][] {
   const random = new Random(1);
   const bytes = Array.from({ length: size }, (_, id) => id).filter((id) => (spelling(id) ?? "").length <= 6);
-  const drawn = (from: (draw: number) => number): number[] =>
-    Array.from({ length: 400 }, () => from(random.uniform()));
+  const drawn = (from: (draw: number) => number): number[] => Array.from({ length: 400 }, () => from(random.uniform()));
   const texts = rows.flatMap(({ ids }) => ids);
   return [
     texts.slice(0, 900),
