@@ -111,16 +111,16 @@ export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.
 export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
+export { loadCache, saveCache } from "./inference/cache-file.ts";
 export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
+export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
 export { type BackwardOptions, backward } from "./models/backward/backward.ts";
 export type { BackwardStep } from "./models/backward/step.ts";
 export { type BackwardInput, type StoredRun, storeRun } from "./models/backward/stored-run.ts";
-export { loadCache, saveCache } from "./models/cache/cache-file.ts";
 export { KvCache } from "./models/cache/kv-cache.ts";
-export type { Prefix } from "./models/cache/prefix.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward/forward.ts";
 export { describeModel, inspectModel, loadModel } from "./models/load.ts";

@@ -15,11 +15,11 @@ import {
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
-import type { Prefix } from "../models/cache/prefix.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
+import type { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */
 export interface RunOptions {

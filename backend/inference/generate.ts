@@ -1,12 +1,12 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, real, whole } from "../common/options.ts";
-import { Prefix } from "../models/cache/prefix.ts";
 import type { ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { type ChoiceOptions, Continuation, type TokenListener } from "./continuation.ts";
 import { Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
 import { continueAll, type Generation } from "./generation.ts";
+import { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 
 /** A prompt: token ids or, for models with a tokenizer, a text. Behind a prefix neither is needed. */
@@ -29,7 +29,7 @@ export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOption
 }
 
 export interface GenerateBatchOptions extends ChoiceOptions, RunOptions {
-  /** What each gives of the choice of its tokens goes before what is given for all. */
+  /** Each with its own choice of tokens, which goes before that for all. */
   prompts: readonly BatchPrompt[];
   /** As `generate` has it, with the number of the prompt, from 0. */
   onToken?: ((prompt: number, ...token: Parameters<TokenListener>) => void) | undefined;

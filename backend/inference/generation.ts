@@ -99,7 +99,7 @@ async function decode(forwards: Forwards, rows: readonly Row[], cache: KvCache |
   }
 }
 
-/** What a row of a cache holds at the end. */
+/** Memory of a row of a cache at the end. */
 function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const own = cache.fork(row);

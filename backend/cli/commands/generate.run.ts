@@ -9,6 +9,7 @@ import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
+import { loadCache, saveCache } from "../../inference/cache-file.ts";
 import {
   type GenerateBatchOptions,
   type GenerateOptions,
@@ -17,9 +18,8 @@ import {
   readPrefix,
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
+import type { Prefix } from "../../inference/prefix.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
-import { loadCache, saveCache } from "../../models/cache/cache-file.ts";
-import type { Prefix } from "../../models/cache/prefix.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";

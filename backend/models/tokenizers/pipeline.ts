@@ -159,7 +159,9 @@ function grows(decoder: steps.Decoder): boolean {
   let joined = false;
   for (const step of decoderSteps(decoder)) {
     // Behind the joining a step sees the whole text: only its beginning may be another.
-    const fits = joined ? step.type === "Fuse" || (step.type === "Strip" && step.stop === 0) : step.type !== "BPEDecoder";
+    const fits = joined
+      ? step.type === "Fuse" || (step.type === "Strip" && step.stop === 0)
+      : step.type !== "BPEDecoder";
     if (!fits) return false;
     joined ||= step.type === "Fuse" || step.type === "ByteLevel";
   }

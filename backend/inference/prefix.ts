@@ -1,8 +1,8 @@
-import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, type HeadModel, headModel } from "../../common/heads/model.ts";
-import type { Affine } from "../forward/types.ts";
-import type { Model } from "../model.ts";
-import type { KvCache } from "./kv-cache.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { checkModel, type HeadModel, headModel } from "../common/heads/model.ts";
+import type { KvCache } from "../models/cache/kv-cache.ts";
+import type { Affine } from "../models/forward/types.ts";
+import type { Model } from "../models/model.ts";
 
 /**
  * Tokens that a model has read: their keys and values, and what it says of the next token. Continuations fork it, so that it can

@@ -1,20 +1,20 @@
 import { z } from "zod";
-import { headModelSchema } from "../../common/api/documents.ts";
-import { HeadscopeError } from "../../common/errors.ts";
-import { parseDocument } from "../../common/heads/document.ts";
-import { checkModel, headModel } from "../../common/heads/model.ts";
-import { CACHE_KINDS } from "../../common/words.ts";
-import { writeFileAtomic } from "../../paths.ts";
-import { type ByteSource, corrupt, openBytes } from "../formats/bytes.ts";
+import { headModelSchema } from "../common/api/documents.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { parseDocument } from "../common/heads/document.ts";
+import { checkModel, headModel } from "../common/heads/model.ts";
+import { CACHE_KINDS } from "../common/words.ts";
+import type { HeldBytes } from "../models/cache/head-cache.ts";
+import { KvCache } from "../models/cache/kv-cache.ts";
+import { type ByteSource, corrupt, openBytes } from "../models/formats/bytes.ts";
 import {
   encodeSafetensors,
   readSafetensorsHeader,
   type SafeTensor,
   type SafetensorsEntry,
-} from "../formats/safetensors/safetensors.ts";
-import type { Model } from "../model.ts";
-import type { HeldBytes } from "./head-cache.ts";
-import { KvCache } from "./kv-cache.ts";
+} from "../models/formats/safetensors/safetensors.ts";
+import type { Model } from "../models/model.ts";
+import { writeFileAtomic } from "../paths.ts";
 import { Prefix } from "./prefix.ts";
 
 /** The format of a file of cached keys and values. */
@@ -61,7 +61,7 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
   await writeFileAtomic(path, encodeSafetensors(Object.fromEntries(entries), { [ABOUT]: JSON.stringify(about) }));
 }
 
-/** What a KV head holds. Its bytes are copied when they are written. */
+/** A KV head as tensors. Its bytes are copied when they are written. */
 function entriesOf(cache: KvCache, layer: number, head: number): [string, SafeTensor][] {
   const positions = cache.positions(layer, 0, head);
   const { dtype, shape } = formOf(cache, positions.length);
