@@ -66,7 +66,7 @@ describe("generate --save-cache and --from-cache", () => {
     const saved = at("own.safetensors");
     await generated("--tokens-file", file("own.json", [prompt(2)]), "--max-tokens", "1", "--save-cache", saved);
     expectLine(
-      await headscope(["generate", "--model", "toy-induction", "--process", "fold_ln", "--from-cache", saved]),
+      await headscope(["generate", "--model", "toy-induction", "--process", "center_unembed", "--from-cache", saved]),
       1,
       /own\.safetensors is for toy-induction .*other weights/,
     );
