@@ -70,7 +70,7 @@ export function studiedModelOptions(command: Command): Command {
 /** Adds --weights. */
 export function weightsOption(command: Command): Command {
   return command.addOption(
-    new Option("--weights <type>", "f32; bf16: half the memory; q8: keep 8-bit weights of a GGUF as they are")
+    new Option("--weights <type>", "f32; bf16: half the memory; q8: as the file has them, codes of a GGUF as codes")
       .argParser(wordParser("--weights", WEIGHT_TYPES))
       .default("f32"),
   );

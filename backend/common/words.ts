@@ -38,7 +38,7 @@ export function canResume(status: ShownStatus): boolean {
   return status === "cancelled" || status === "interrupted" || status === "failed";
 }
 
-/** Ways to hold weights in memory: 32-bit floats, the 8-bit codes of a quantised file, or bfloat16. */
+/** Ways to hold weights in memory: 32-bit floats, the file's own codes or 16-bit numbers, or bfloat16. */
 export const WEIGHT_TYPES = ["f32", "q8", "bf16"] as const;
 /** One of `WEIGHT_TYPES`. */
 export type WeightType = (typeof WEIGHT_TYPES)[number];

@@ -53,6 +53,9 @@ export function formatCode({ bits, block, zero, halfScales, minima, brain }: Pac
   return bits + 2 ** 8 * (block ?? 0) + 2 ** 16 * (zero ?? 0) + has(halfScales, 24) + has(minima, 25) + has(brain, 26);
 }
 
+/** The number for float32 matrices in row order, which are not packed: [out, in] as the engine holds them. */
+export const ROW_ORDER: number = 32 + 2 ** 27;
+
 /** Bytes of a tile. */
 export function tileBytes({ bits, block, halfScales, minima }: PackedFormat): number {
   const scales = block ? (TILE.inputs / block) * TILE.rows * (halfScales ? 2 : 4) : 0;

@@ -15,7 +15,7 @@ import { kernelSettings, THREADS } from "./settings.ts";
 /** The kernels of this process, or the reason why there are none. */
 export interface KernelChoice {
   readonly ready: boolean;
-  /** One line: the instructions that they use, or why today's path goes on without them. */
+  /** One line: the instructions that they use, or why there are none. */
   readonly why: string;
   /** Threads that they use; 0 without kernels. */
   readonly threads: number;
@@ -31,6 +31,8 @@ export interface Library {
   makePage(kind: number, width: number, rows: number): number;
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
   copyPage(page: number, rows: number): number;
+  /** Copies rows of a page into another of its kind and width; an error says what does not fit. */
+  copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
   freePage(page: number): boolean;
   /** Bytes of rows of keys, then those of as many values. */
   readPage(page: number, row: number, count: number): Uint8Array;
@@ -135,7 +137,7 @@ function selfTest(): string | undefined {
   const layout = { format: formatCode(formatOf("f32")), rows, width };
   const packed = runKernel("HsPack", { ...layout, T: { type: "float32" } }, [handles[0]!])[0]!;
   const weights = new RawTensor(packed.id, "uint8", packed.shape);
-  const y = kernelTensor("HsMatVec", { ...layout, bytes: false }, [handles[1]!, weights]);
+  const y = kernelTensor("HsMatVec", { ...layout, bytes: false, T: { type: "uint8" } }, [handles[1]!, weights]);
   const wrong = [...y.dataSync()].findIndex(
     (value, r) => value !== x.reduce((sum, v, i) => sum + v * values[r * width + i]!, 0),
   );

@@ -3,8 +3,13 @@ import { HeadscopeError } from "../common/errors.ts";
 import type { OpAttr, TensorMetadata } from "../runtime/native.ts";
 import { DTYPES, type Handle, idOf, native } from "../runtime/ops.ts";
 
-/** An attribute of a kernel: a whole number, a truth value, a float or a type. */
-export type KernelAttr = number | boolean | { readonly float: number } | { readonly type: keyof typeof DTYPES };
+/** An attribute of a kernel: whole numbers, a truth value, a float or a type. */
+export type KernelAttr =
+  | number
+  | readonly number[]
+  | boolean
+  | { readonly float: number }
+  | { readonly type: keyof typeof DTYPES };
 
 /**
  * Runs a kernel, eagerly or inside a function that is being captured.
@@ -38,11 +43,13 @@ export function kernelTensor(
 
 function attribute(name: string, value: KernelAttr): OpAttr {
   const { binding } = native();
-  if (typeof value === "number") return { name, type: binding.TF_ATTR_INT, value };
+  if (typeof value === "number" || isList(value)) return { name, type: binding.TF_ATTR_INT, value };
   if (typeof value === "boolean") return { name, type: binding.TF_ATTR_BOOL, value };
   if ("float" in value) return { name, type: binding.TF_ATTR_FLOAT, value: value.float };
   return { name, type: binding.TF_ATTR_TYPE, value: DTYPES[value.type] };
 }
+
+const isList = (value: KernelAttr): value is readonly number[] => Array.isArray(value);
 
 /** TensorFlow's number for a call that cannot be as it is. */
 const INVALID_ARGUMENT = 3;

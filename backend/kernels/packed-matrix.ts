@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { type Handle, RawTensor, uploadBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { type FormatName, formatCode, formatOf } from "./formats.ts";
+import { type FormatName, formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
 
 /** Precision of what is multiplied with packed codes: as it is, or rounded to 127 steps of each block's largest number. */
@@ -86,7 +86,7 @@ export class PackedMatrix {
    * @returns [rows, out]
    */
   apply(x: Tensor, activations: Activations = "exact"): Tensor {
-    const attrs = { ...layout(this.format, this.shape), bytes: activations === "8bit" };
+    const attrs = { ...layout(this.format, this.shape), bytes: activations === "8bit", T: { type: "uint8" } } as const;
     return kernelTensor("HsMatVec", attrs, [x, this.tiles]);
   }
 
@@ -103,6 +103,12 @@ export class PackedMatrix {
   dispose(): void {
     this.tiles.dispose();
   }
+}
+
+/** x · Wᵀ of a float32 matrix as it lies, made for 1 to 8 rows. @param x [rows, in] @param w [out, in] @returns [rows, out] */
+export function multiplyRows(x: Tensor, w: Tensor): Tensor {
+  const [rows, width] = w.shape as [number, number];
+  return kernelTensor("HsMatVec", { format: ROW_ORDER, rows, width, bytes: false, T: { type: "float32" } }, [x, w]);
 }
 
 function layout(format: FormatName, [rows, width]: Shape): { format: number; rows: number; width: number } {

@@ -114,6 +114,17 @@ export class Page {
     asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
   }
 
+  /** Copies rows of another page of its kind and width to rows of this one, as they are held. @throws HeadscopeError (usage) where they do not fit */
+  copyRows(from: Page, rows: { from: number; to: number; count: number }): void {
+    this.#insistHeld();
+    from.#insistHeld();
+    try {
+      kernelLibrary().copyRows(from.id, rows.from, this.id, rows.to, rows.count);
+    } catch (cause) {
+      throw new HeadscopeError("usage", cause instanceof Error ? cause.message : String(cause), { cause });
+    }
+  }
+
   #insistHeld(): void {
     if (this.#holders > 0) return;
     throw new HeadscopeError("usage", `page ${this.id} was freed`, { remedy: "keep a hold on it with retain()" });

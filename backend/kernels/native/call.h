@@ -102,6 +102,13 @@ class Attributes {
     if (ok()) TF_OpKernelConstruction_GetAttrInt64(of_, name, &v, status_);
     return v;
   }
+  /** A list of whole numbers, exactly `count`. */
+  void wholes(const char* name, int64_t* out, int count) {
+    int32_t size = 0, bytes = 0;
+    if (ok()) TF_OpKernelConstruction_GetAttrSize(of_, name, &size, &bytes, status_);
+    check(size == count, "a list of attributes has another length");
+    if (ok()) TF_OpKernelConstruction_GetAttrInt64List(of_, name, out, count, status_);
+  }
   /** A number from `least` to `most`. */
   int64_t within(const char* name, int64_t least, int64_t most) {
     const int64_t v = whole(name);

@@ -100,6 +100,7 @@ void packBlocks(const Packed& m, const uint8_t* row, int lane, uint8_t* tiles) {
 }  // namespace
 
 int64_t fileRowBytes(const Format& f, int64_t width) {
+  if (f.rows) return 0;
   if (f.block == 0) return width * f.bits / 8;
   if (f.block != 32 || !f.halfScales || width % 32 != 0 || (f.bits == 8 && f.minima)) return 0;
   return width / 32 * (f.minima ? 4 : 2) + width * f.bits / 8;
@@ -141,6 +142,10 @@ bool packCodes(const Packed& m, const Codes& c, int64_t from, int64_t to, uint8_
 }
 
 void unpackTile(const Packed& m, int64_t t, float* out) {
+  if (m.format->rows) {
+    memcpy(out + t * TILE_ROWS * m.width, m.tile(t), size_t(std::min(m.rowBytes(), m.bytes() - t * m.rowBytes())));
+    return;
+  }
   const Format& f = *m.format;
   const uint8_t* tile = m.tile(t);
   const int rows = int(std::min<int64_t>(TILE_ROWS, m.rows - t * TILE_ROWS));
@@ -157,6 +162,10 @@ void unpackTile(const Packed& m, int64_t t, float* out) {
 }
 
 void unpackRow(const Packed& m, int64_t row, float* out) {
+  if (m.format->rows) {
+    memcpy(out, m.data + 4 * row * m.width, 4 * size_t(m.width));
+    return;
+  }
   const uint8_t* tiles = m.tile(row / TILE_ROWS);
   for (int64_t i = 0; i < m.width; i++)
     out[i] = valueAt(*m.format, tiles + i / TILE_INPUTS * m.format->tileBytes(), int(i % TILE_INPUTS), int(row % TILE_ROWS));

@@ -1,23 +1,13 @@
 // The kernels as TensorFlow ops, and what Node.js calls. Those of weights are pure: they write nothing but their outputs, which
 // TensorFlow has just made, so that none can overlap with an input.
 #include "attention/ops.h"
-#include "call.h"
+#include "block/ops.h"
 #include "matrix.h"
 #include "simd.h"
+#include "weights.h"
 
 namespace hs {
 namespace {
-
-/** A packed matrix that an op is given: [tiles, blocks, bytes of a tile]. */
-Packed packedInput(Call& c, int number, const Format& format, int64_t rows, int64_t width) {
-  Packed m{&format, nullptr, rows, width};
-  if (rows < 1 || width < 1) {
-    c.fail(TF_INVALID_ARGUMENT, "a matrix has no rows or no inputs");
-    return m;
-  }
-  m.data = c.input(number, "w", {m.tiles(), m.blocks(), format.tileBytes()}).as<uint8_t>();
-  return m;
-}
 
 constexpr int64_t MOST = INT32_MAX;
 constexpr int64_t MOST_COLUMNS = 1 << 20;
@@ -83,10 +73,11 @@ struct PackCodes : MatrixAttributes {
 /** x [vectors, width] · Wᵀ -> [vectors, rows]. */
 struct MatVec : MatrixAttributes {
   bool bytes;
-  explicit MatVec(Attributes& a) : MatrixAttributes(a), bytes(a.flag("bytes")) {}
+  TF_DataType type;
+  explicit MatVec(Attributes& a) : MatrixAttributes(a), bytes(a.flag("bytes")), type(a.type("T")) {}
   void compute(Call& c) {
     const Input x = c.input(0, "x", {-1, width});
-    const Packed m = packedInput(c, 1, format, rows, width);
+    const Packed m = matrixInput(c, 1, format, type, rows, width);
     if (!c.ok()) return;
     float* y = c.output<float>(0, TF_FLOAT, {x.dims[0], rows});
     if (!c.ok()) return;
@@ -100,7 +91,7 @@ struct MatVec : MatrixAttributes {
 struct Unpack : MatrixAttributes {
   explicit Unpack(Attributes& a) : MatrixAttributes(a) {}
   void compute(Call& c) {
-    const Packed m = packedInput(c, 0, format, rows, width);
+    const Packed m = matrixInput(c, 0, format, TF_UINT8, rows, width);
     float* out = c.output<float>(0, TF_FLOAT, {rows, width});
     if (!out) return;
     Team& team = Team::get();
@@ -115,7 +106,7 @@ struct Unpack : MatrixAttributes {
 struct UnpackRows : MatrixAttributes {
   explicit UnpackRows(Attributes& a) : MatrixAttributes(a) {}
   void compute(Call& c) {
-    const Packed m = packedInput(c, 0, format, rows, width);
+    const Packed m = matrixInput(c, 0, format, TF_UINT8, rows, width);
     const Input index = c.input(1, "index", {-1});
     for (int64_t i = 0; c.ok() && i < index.count; i++) {
       const int32_t row = index.as<int32_t>()[i];
@@ -128,17 +119,18 @@ struct UnpackRows : MatrixAttributes {
 
 void registerAll(TF_Status* status) {
   const std::vector<const char*> matrix = {"format: int", "rows: int", "width: int"};
-  const auto with = [&](const char* more) {
+  const auto with = [&](const std::vector<const char*>& more) {
     std::vector<const char*> all = matrix;
-    all.push_back(more);
+    all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, with("T: {float, half, bfloat16, uint8}"), someShape<1>}, status);
-  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, with("zero: int"), someShape<2, 2>}, status);
-  registerOp<MatVec>({"HsMatVec", {"x: float", "w: uint8"}, {"y: float"}, with("bytes: bool"), someShape<2, 3>}, status);
+  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, with({"T: {float, half, bfloat16, uint8}"}), someShape<1>}, status);
+  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, with({"zero: int"}), someShape<2, 2>}, status);
+  registerOp<MatVec>({"HsMatVec", {"x: float", "w: T"}, {"y: float"}, with({"bytes: bool", "T: {uint8, float}"}), someShape<2>}, status);
   registerOp<Unpack>({"HsUnpack", {"w: uint8"}, {"y: float"}, matrix, someShape<3>}, status);
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerAttention(status);
+  registerBlock(status);
 }
 
 /** start(threads): registers the ops, once a process, and sets the number of threads. Gives the instructions that are used. */

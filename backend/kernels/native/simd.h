@@ -2,6 +2,7 @@
 // machine's they would live in memory.) Intrinsics stand only where the compiler finds no good code, each with a fallback.
 #pragma once
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #if defined(__x86_64__)
@@ -51,6 +52,17 @@ typedef int32_t LooseI __attribute__((vector_size(WIDTH), aligned(1), may_alias)
 inline V load(const void* p) { return *reinterpret_cast<const LooseV*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<LooseV*>(p) = v; }
 inline I loadInts(const void* p) { return *reinterpret_cast<const LooseI*>(p); }
+/** The first `count` lanes, the others 0. */
+inline V loadSome(const float* p, int64_t count) {
+  if (count >= LANES) return load(p);
+  V v = {};
+  memcpy(&v, p, 4 * size_t(count));
+  return v;
+}
+inline void storeSome(float* p, V v, int64_t count) {
+  if (count >= LANES) store(p, v);
+  else memcpy(p, &v, 4 * size_t(count));
+}
 inline V splat(float x) { return V{} + x; }
 inline V toFloat(I v) { return __builtin_convertvector(v, V); }
 
@@ -210,6 +222,24 @@ inline V hyperbolicTangent(V x) {
   const V far = 1.f - 2.f / (exponential(size * 2.f) + 1.f);
   const V signedFar = (V)((I)far | ((I)x & int32_t(0x80000000)));
   return size < 0.25f ? series : signedFar;
+}
+
+/** The error function, about 2e-7 absolute: the rational function of Eigen and XLA, which is 1 from 4 on. */
+inline V errorFunction(V x) {
+  const V four = splat(4.f);
+  x = x > four ? four : x < -four ? -four : x;
+  const V s = x * x;
+  V p = s * -2.72614225801306e-10f + 2.77068142495902e-08f;
+  p = p * s - 2.10102402082508e-06f;
+  p = p * s - 5.69250639462346e-05f;
+  p = p * s - 7.34990630326855e-04f;
+  p = p * s - 2.95459980854025e-03f;
+  p = p * s - 1.60960333262415e-02f;
+  V q = s * -1.45660718464996e-05f - 2.13374055278905e-04f;
+  q = q * s - 1.68282697438203e-03f;
+  q = q * s - 7.37332916720468e-03f;
+  q = q * s - 1.42647390514189e-02f;
+  return x * p / q;
 }
 
 /**

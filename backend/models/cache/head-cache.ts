@@ -123,7 +123,7 @@ export class HeadCache {
       const wanted = Math.min(PAGE, rows - i * PAGE);
       const page = this.#pages[i];
       if (!page) this.#pages[i] = this.#storage.page(wanted);
-      else if (page.shared || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
+      else if (page.holders > 1 || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
   }
 

@@ -27,8 +27,8 @@ class PlainPage implements CachePage {
     return 2 * 4 * this.keys.size;
   }
 
-  get shared(): boolean {
-    return this.#holders > 1;
+  get holders(): number {
+    return this.#holders;
   }
 
   retain(): CachePage {

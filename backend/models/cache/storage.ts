@@ -30,8 +30,8 @@ export interface CachePage {
   readonly id: number;
   readonly rows: number;
   readonly bytes: number;
-  /** True where another cache holds it too: it must be copied before it is written. */
-  readonly shared: boolean;
+  /** Its holders: one may write, several must copy first. */
+  readonly holders: number;
   retain(): CachePage;
   release(): void;
 }
@@ -55,6 +55,21 @@ export interface StoredBytes {
   readonly values: Uint8Array;
 }
 
+/** Queries over what a layer's heads hold, as tables of places tell. */
+export interface HeldQueries {
+  /** [rows * tokens, heads, d_head] */
+  q: Tensor;
+  /** Number of the layer in the tables. */
+  layer: number;
+  /** [rows, tokens] */
+  positions: Table;
+  lists: Table;
+  spans: Table;
+  /** Factor of the scores, and their soft cap. */
+  scale: number;
+  cap: number | undefined;
+}
+
 /** The pages of caches of one kind and width: in the kernels' own memory, or as plain tensors. */
 export interface CacheStorage {
   readonly kind: CacheKind;
@@ -74,4 +89,9 @@ export interface CacheStorage {
   dump(page: CachePage, row: number, count: number): StoredBytes;
   /** Puts rows as `dump` gave them into a page. */
   restore(page: CachePage, row: number, bytes: StoredBytes): void;
+  /**
+   * Attention over pages where they lie, where the storage can do that.
+   * @returns z [rows * tokens, heads, d_head] and, where wanted, the pattern [rows * tokens, heads, positions up to the last query's]
+   */
+  attend?(queries: HeldQueries, wantsPattern: boolean): { z: Tensor; pattern?: Tensor };
 }

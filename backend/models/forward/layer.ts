@@ -39,8 +39,8 @@ export class LayerPass {
   run(streams: readonly Stream[]): Stream[] {
     const { model, plan, requests, reductions } = this.#pass;
     const narrow = model.weights.blocks[this.#layer]!;
-    // Widened once for the whole layer: fused widening pays for few tokens only.
-    const wide = plan.rows * plan.chunks[0]!.tokens > 8 ? widenBlock(narrow) : undefined;
+    // Widened once for the whole layer: narrow products pay for few tokens only.
+    const wide = widenBlock(narrow, plan.rows * plan.chunks[0]!.tokens);
     const weights = splitWeights(wide?.block ?? narrow);
     const results = streams.map((stream, c) => {
       const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
@@ -100,12 +100,12 @@ export class LayerPass {
 
   /** z [rows * tokens, heads * d_head], then the reductions. */
   #attention(projections: Projections, chunk: Chunk): Tensor[] {
-    const { requests } = this.#pass;
     const cached = this.#cached(chunk);
     if (!cached) return this.#prefill(projections, chunk);
-    if (requests.captured && !requests.touchesPattern(this.#layer)) return attendCached(projections, cached);
+    const closeness = this.#pass.requests.lookAtAttention(this.#layer);
+    if (closeness === "nothing") return attendCached(projections, cached);
     const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
-    const out = attendCached(projections, cached, hook);
+    const out = attendCached(projections, cached, { closeness, hook });
     collect();
     return out;
   }
@@ -114,7 +114,7 @@ export class LayerPass {
   #cached(chunk: Chunk): CachedLayer | undefined {
     const { model, plan, requests } = this.#pass;
     const cache = plan.cache ?? plan.scratch;
-    const index = this.#layer - plan.startLayer;
+    const index = plan.indices[this.#layer - plan.startLayer]!;
     return (
       cache && {
         cache,

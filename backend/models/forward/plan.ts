@@ -48,6 +48,8 @@ export interface Plan {
   scratch: KvCache | undefined;
   /** By chunk, its places in the cache. */
   places: readonly Places[];
+  /** By layer from `startLayer` on, its number among those of the places. */
+  indices: readonly number[];
   /** The pages that chunks of streaming heads pass through. */
   pages?: ChunkPages;
 }
@@ -97,18 +99,26 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   const startLayer = input.startLayer ?? 0;
   const stopLayer = input.stopLayer ?? config.n_layers;
   const scratch = long && !cache ? new KvCache(config, { rows, capacity: total, layers: 1 }) : undefined;
-  const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch, places: [] };
+  const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
   return { ...plan, ...placesOf(plan, config, input.windows) };
 }
 
 /** By chunk, the places of an input's tokens in its cache. */
-function placesOf(plan: Plan, config: ModelConfig, windows: ForwardInput["windows"]): Pick<Plan, "places" | "pages"> {
+function placesOf(
+  plan: Omit<Plan, "places" | "indices">,
+  config: ModelConfig,
+  windows: ForwardInput["windows"],
+): Pick<Plan, "places" | "indices" | "pages"> {
   const cache = plan.cache ?? plan.scratch;
-  if (!cache) return { places: [] };
-  const reaches = Array.from({ length: plan.stopLayer - plan.startLayer }, (_, i): LayerReach => {
-    const layer = plan.startLayer + i;
+  if (!cache) return { places: [], indices: [] };
+  const layers = Array.from({ length: plan.stopLayer - plan.startLayer }, (_, i) => plan.startLayer + i);
+  const all = layers.map((layer): LayerReach => {
     return { layer: plan.cache ? layer : 0, windows: windows?.[layer], local: localWindow(config, layer) };
   });
+  // Layers that use buffers in turn have the same places where they reach as far.
+  const keys = all.map((reach, i) => (plan.cache ? `${i}` : JSON.stringify(reach)));
+  const unique = [...new Set(keys)];
+  const reaches = unique.map((key) => all[keys.indexOf(key)]!);
   const pages = new ChunkPages(cache, Math.max(...plan.chunks.map(({ real }) => real)));
   cache.prepare(plan.lengths, new Set(reaches.map(({ layer }) => layer)));
   const places = plan.chunks.map(({ first, real, tokens }) => {
@@ -116,7 +126,7 @@ function placesOf(plan: Plan, config: ModelConfig, windows: ForwardInput["window
     const ends = plan.starts.map((start, r) => start + Math.min(plan.lengths[r]!, first + real));
     return new Places(cache, { tokens, starts, ends }, reaches, pages);
   });
-  return { places, pages };
+  return { places, pages, indices: keys.map((key) => unique.indexOf(key)) };
 }
 
 const INPUTS: Rules<ForwardInput> = {

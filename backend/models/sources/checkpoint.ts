@@ -12,7 +12,7 @@ import { stopsOf } from "../stops.ts";
 import { tokenizerOf } from "../tokenizers/files/files.ts";
 import type { Matrix } from "../weights/matrix.ts";
 import { slotsOf, type Weights, weightsOf } from "../weights/weights.ts";
-import { readMatrix } from "./held.ts";
+import { type Holding, readMatrix } from "./held.ts";
 import { availableMemory, checkMemory, estimateMemory } from "./memory.ts";
 import type { LoadOptions, ModelInspection, ModelSource } from "./source.ts";
 
@@ -80,8 +80,10 @@ async function readModel(
   options: LoadOptions,
 ): Promise<Model> {
   const { family, config, parts } = describeCheckpoint(checkpoint, [...(options.families ?? []), ...FAMILIES]);
-  const estimate = estimateMemory(config, parts, checkpoint, hasKernels());
-  checkMemory(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
+  const { weights = "f32" } = options;
+  const holding = { weights, kernels: weights === "f32" ? expectsKernels() : hasKernels() };
+  const estimate = estimateMemory(config, parts, checkpoint, holding.kernels);
+  checkMemory(checkpoint.path, estimate, weights, options.memory ?? availableMemory());
   const tokenizer = await tokenizerOf(checkpoint);
   return new Model({
     ref,
@@ -90,18 +92,16 @@ async function readModel(
     config,
     ...tokenizer,
     stops: await stopsOf(checkpoint, config, tokenizer.tokenizer),
-    weights: await readWeights(checkpoint, config, parts, options),
+    weights: await readWeights(checkpoint, { config, parts, holding }, options),
   });
 }
 
 /** Reads the parts of a checkpoint into tensors, and frees them again where one fails. */
 async function readWeights(
   checkpoint: Checkpoint,
-  config: ModelConfig,
-  parts: Parts,
-  { weights = "f32", onProgress, signal }: LoadOptions,
+  { config, parts, holding }: { config: ModelConfig; parts: Parts; holding: Holding },
+  { onProgress, signal }: LoadOptions,
 ): Promise<Weights> {
-  const holding = { weights, kernels: hasKernels() };
   const tensors = new Map<string, Matrix | Tensor>();
   try {
     for (const { name, kind, shape } of slotsOf(config)) {

@@ -19,8 +19,11 @@ import type { NarrowRows } from "../formats/checkpoint.ts";
 import { widen } from "../formats/gguf/quantisation.ts";
 import { bf16ToF32, halvesOf } from "../formats/half.ts";
 
-/** Most rows of x that are multiplied with packed weights as they are; for more, widening them first costs less. */
-export const FEW_ROWS = 8;
+/**
+ * Most rows of x that are multiplied with narrow weights as they are; for more, widening them first costs less. The kernels widen
+ * every weight once for 8 rows, within registers.
+ */
+export const FEW_ROWS = { packed: 32, other: 8 } as const;
 
 /** A way to hold a matrix in tensors. */
 interface Form {
@@ -178,6 +181,11 @@ export class Matrix {
     return this.#form !== DENSE;
   }
 
+  /** Says that widening it first pays for products with so many rows. */
+  widensFor(rows: number): boolean {
+    return this.narrow && rows > (this.packed ? FEW_ROWS.packed : FEW_ROWS.other);
+  }
+
   /** The form that the kernels multiply with; undefined of one in another form. It shares the tensors. */
   get packed(): PackedMatrix | undefined {
     return this.#form.packed?.(this.parts);
@@ -190,7 +198,7 @@ export class Matrix {
   /** x · Wᵀ; a gradient reaches x. @param x [rows, in] @returns [rows, out] */
   apply(x: Tensor): Tensor {
     const { packed } = this;
-    if (packed && x.shape[0]! <= FEW_ROWS) return applyPacked(packed, x, this.#activations);
+    if (packed && x.shape[0]! <= FEW_ROWS.packed) return applyPacked(packed, x, this.#activations);
     return tf.matMul(x as Tensor2D, this.widen() as Tensor2D, false, true);
   }
 

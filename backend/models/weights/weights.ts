@@ -231,9 +231,15 @@ export function weightBytes(weights: Weights): number {
   return weightHandles(weights).reduce((sum, handle) => sum + handleBytes(handle), 0);
 }
 
-/** A block with its narrow matrices widened, or undefined where none is narrow. `dispose` frees what was widened. */
-export function widenBlock(block: BlockWeights): { block: BlockWeights; dispose(): void } | undefined {
-  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.narrow) as [
+/**
+ * A block with its narrow matrices widened, or undefined where none is. `dispose` frees what was widened.
+ * @param rows of the products, where only matrices that it pays for are widened
+ */
+export function widenBlock(
+  block: BlockWeights,
+  rows = Number.POSITIVE_INFINITY,
+): { block: BlockWeights; dispose(): void } | undefined {
+  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.widensFor(rows)) as [
     string,
     Matrix,
   ][];

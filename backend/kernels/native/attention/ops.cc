@@ -3,20 +3,11 @@
 #include <cstring>
 #include <iterator>
 
-#include "../call.h"
 #include "attention.h"
+#include "tables.h"
 
 namespace hs {
 namespace {
-
-/** The part of a table [layers, ...] that belongs to the layer that an input names. @param c its failure is told */
-template <class T>
-const T* ofLayer(Call& c, const Input& table, const Input& layer) {
-  if (!c.ok()) return nullptr;
-  const int64_t row = layer.as<int32_t>()[0], layers = table.dims[0];
-  if (!c.check(row >= 0 && row < layers, wrong("there is no such layer", row, layers))) return nullptr;
-  return reinterpret_cast<const T*>(table.as<int32_t>() + row * (table.count / layers));
-}
 
 /** keys and values [tokens, KV heads, width], layer, slots [layers, tokens, KV heads, 2] -> a number that says that they are written. */
 struct CacheWrite {
@@ -147,6 +138,15 @@ napi_value copyPage(napi_env env, napi_callback_info info) {
   return madePage(env, [&] { return Pages::get().copy(int32_t(given[0]), given[1]); });
 }
 
+/** copyRows(page, row, page, row, count): from the first page to the second */
+napi_value copyRows(napi_env env, napi_callback_info info) {
+  int64_t given[5];
+  if (!numbers(env, info, given)) return nullptr;
+  const std::string fault = Pages::get().copyRows(int32_t(given[0]), given[1], int32_t(given[2]), given[3], given[4]);
+  if (!fault.empty()) napi_throw_range_error(env, nullptr, fault.c_str());
+  return nullptr;
+}
+
 /** freePage(page): whether there was one */
 napi_value freePage(napi_env env, napi_callback_info info) {
   int64_t given[1];
@@ -220,8 +220,8 @@ void registerAttention(TF_Status* status) {
 }
 
 void addPages(napi_env env, napi_value exports) {
-  const napi_callback calls[] = {makePage, copyPage, freePage, readPage, fillPage, pageBytes};
-  const char* names[] = {"makePage", "copyPage", "freePage", "readPage", "fillPage", "pageBytes"};
+  const napi_callback calls[] = {makePage, copyPage, copyRows, freePage, readPage, fillPage, pageBytes};
+  const char* names[] = {"makePage", "copyPage", "copyRows", "freePage", "readPage", "fillPage", "pageBytes"};
   for (size_t i = 0; i < std::size(calls); i++) {
     napi_value function;
     napi_create_function(env, names[i], NAPI_AUTO_LENGTH, calls[i], nullptr, &function);

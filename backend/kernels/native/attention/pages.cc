@@ -54,6 +54,22 @@ int32_t Pages::copy(int32_t of, int64_t rows) {
   return add(std::move(page));
 }
 
+std::string Pages::copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow, int64_t count) {
+  std::shared_ptr<Page> source, target;
+  {
+    const Finder finder(*this);
+    source = finder.find(from), target = finder.find(to);
+  }
+  if (!source || !target) return wrong("a page to copy is not there", from, to);
+  if (source->kind != target->kind || source->width != target->width) return wrong("pages are not of one kind and width", from, to);
+  if (row < 0 || count < 0 || row + count > source->rows) return wrong("rows to copy end behind their page", row + count, source->rows);
+  if (toRow < 0 || toRow + count > target->rows) return wrong("copied rows end behind their page", toRow + count, target->rows);
+  const size_t bytes = size_t(count * source->rowBytes);
+  memmove(target->keys(toRow), source->keys(row), bytes);
+  memmove(target->values(toRow), source->values(row), bytes);
+  return "";
+}
+
 bool Pages::free(int32_t number) {
   std::shared_ptr<Page> freed;  // its memory goes after the lock
   std::lock_guard<std::mutex> lock(mutex_);

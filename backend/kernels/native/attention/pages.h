@@ -38,6 +38,8 @@ class Pages {
   int32_t make(CacheKind kind, int64_t width, int64_t rows);
   /** A page of the same kind with the first rows of another, which may have more or fewer. @return -1 where there is no such page */
   int32_t copy(int32_t of, int64_t rows);
+  /** Copies rows of a page into another of its kind and width, as they are held. @return what is wrong; then nothing is copied */
+  std::string copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow, int64_t count);
   /** @return whether there was such a page */
   bool free(int32_t number);
   /** Bytes of all pages. */

@@ -1,4 +1,4 @@
-import type { Tensor } from "@tensorflow/tfjs";
+import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
 import { metricGradient } from "../../../../backend/circuits/metrics/measure.ts";
 import { FORMATS, formatHolding, packedBytes } from "../../../../backend/kernels/formats.ts";
@@ -15,7 +15,7 @@ import type { ForwardOptions } from "../../../../backend/models/forward/types.ts
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { heldBytes, readMatrix } from "../../../../backend/models/sources/held.ts";
-import { FEW_ROWS, type Matrix } from "../../../../backend/models/weights/matrix.ts";
+import type { Matrix } from "../../../../backend/models/weights/matrix.ts";
 import { parameter, parameterNames } from "../../../../backend/models/weights/parameters.ts";
 import { functions } from "../../../../backend/runtime/capture.ts";
 import { hasNative } from "../../../../backend/runtime/ops.ts";
@@ -82,6 +82,20 @@ describe("a matrix held as a file has it", () => {
     const part = [piece(name, { permute: { rotaryHeads: 1 }, rows: [1, 0, 0, 1] }), piece(name, { rows: [1] })];
     const matrix = await read(part);
     expect(values(wide(matrix))).toEqual(values(await readPart(checkpoint, part)));
+    matrix.dispose();
+  });
+
+  it("lets a gradient through to what it is multiplied with", async () => {
+    const matrix = await read([piece("Q4_1"), piece("Q6_K")]);
+    const x = tf.randomNormal([3, 512], 0, 1, "float32", 1);
+    const gradient = tf.grad((x) => tf.sum(tf.square(matrix.apply(x))));
+    const [got, want] = tf.tidy(() => {
+      const w = matrix.widen();
+      const y = tf.matMul(x as Tensor2D, w as Tensor2D, false, true);
+      return [gradient(x), tf.mul(2, tf.matMul(y, w as Tensor2D))].map((t) => [...t.dataSync()]);
+    });
+    expect(relativeError(got!, want!)).toBeLessThan(1e-6);
+    x.dispose();
     matrix.dispose();
   });
 
@@ -161,8 +175,9 @@ describe.skipIf(!ready)("a model on packed weights", () => {
         for (const rows of [
           tokens,
           [tokens[0]!.slice(0, 1)],
-          [tokens[0]!.slice(0, FEW_ROWS)],
-          [tokens[1]!.slice(0, FEW_ROWS + 1)],
+          [tokens[0]!.slice(0, 8)],
+          [tokens[0]!.slice(0, 20)],
+          [tokens[1]!.slice(0, 9)],
         ])
           for (const captured of [true, false]) {
             const names = ["blocks.1.attn.hook_z", "blocks.0.hook_resid_mid"];

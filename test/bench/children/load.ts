@@ -5,10 +5,10 @@
  *   node dist/bench-load.js REF [--weights f32|bf16|q8] [--tokens 8]
  */
 import { parseArgs } from "node:util";
-import type { WeightType } from "../../backend/common/words.ts";
-import { forward } from "../../backend/models/forward/forward.ts";
-import { loadModel } from "../../backend/models/load.ts";
-import { initBackend } from "../../backend/runtime/backend.ts";
+import type { WeightType } from "../../../backend/common/words.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
+import { loadModel } from "../../../backend/models/load.ts";
+import { initBackend } from "../../../backend/runtime/backend.ts";
 import { peakBytes } from "./peak.ts";
 
 const { values, positionals } = parseArgs({

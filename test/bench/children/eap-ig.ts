@@ -6,9 +6,9 @@
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { findCircuit } from "../../backend/circuits/edges/find-circuit.ts";
-import type { Pair } from "../../backend/circuits/pairs.ts";
-import { loadModel } from "../../backend/models/load.ts";
+import { findCircuit } from "../../../backend/circuits/edges/find-circuit.ts";
+import type { Pair } from "../../../backend/circuits/pairs.ts";
+import { loadModel } from "../../../backend/models/load.ts";
 import { peakBytes } from "./peak.ts";
 
 const { values, positionals } = parseArgs({

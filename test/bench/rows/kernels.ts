@@ -8,33 +8,50 @@ import { attendHeads } from "../../../backend/models/transformer/attention.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
+import type { Bench } from "../measure.ts";
+import type { Setting } from "../setting.ts";
 
 /** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
-export interface KernelBench {
-  name: string;
-  rival: string;
+interface Sides {
   ours(): number;
   theirs(): number;
 }
 
 const ROUNDS = 20;
 
-/** Products and attention of one layer or the unembedding, of a model with 8-bit weights from Q4_1; none without kernels. */
-export function kernelBenches(model: Model): KernelBench[] {
+/** Products and attention of one layer or the unembedding, of a model with the weights of its file; none without kernels. */
+export function kernelRows(setting: Setting): Bench[] {
   if (!hasKernels()) return [];
-  const { embed, blocks } = model.weights;
+  const row = (name: string, rival: string, sidesOf: (model: Model) => Sides): Bench => {
+    let sides: Promise<Sides> | undefined;
+    const made = (): Promise<Sides> => {
+      sides ??= setting.model("q8").then(sidesOf);
+      return sides;
+    };
+    return {
+      name: `kernel: ${name}`, unit: "ms/call", rival, goal: 1,
+      ours: async () => (await made()).ours(), theirs: async () => (await made()).theirs(),
+    }; // biome-ignore format: one row
+  };
+  const products = [
+    { name: "unembedding, 1 token", of: ({ weights }: Model) => product(weights.embed, 1) },
+    { name: "unembedding, 1 token, 8-bit activations", of: ({ weights }: Model) => product(weights.embed, 1, "8bit") },
+    { name: "unembedding, 8 tokens", of: ({ weights }: Model) => product(weights.embed, 8) },
+    { name: "gate and linear, 1 token", of: ({ weights }: Model) => product(weights.blocks[0]!.mlpIn!, 1) },
+  ];
+  const attentions = [
+    ...[256, 2048, 7900].map((rows) => ({ rows, kind: "f32" as const })),
+    ...(["f16", "q8"] as const).map((kind) => ({ rows: 7900, kind })),
+  ];
   return [
-    product("unembedding, 1 token", embed, 1),
-    product("unembedding, 1 token, 8-bit activations", embed, 1, "8bit"),
-    product("unembedding, 8 tokens", embed, 8),
-    product("gate and linear, 1 token", blocks[0]!.mlpIn!, 1),
-    ...[256, 2048, 7900].map((rows) => attention(model, rows, "f32")),
-    attention(model, 7900, "f16"),
-    attention(model, 7900, "q8"),
+    ...products.map(({ name, of }) => row(name, "captured, XLA, float32", of)),
+    ...attentions.map(({ rows, kind }) =>
+      row(`attention of a layer over ${rows}, ${kind}`, "captured, f32", (model) => attention(model, rows, kind)),
+    ),
   ];
 }
 
-function product(name: string, matrix: Matrix, tokens: number, activations: "exact" | "8bit" = "exact"): KernelBench {
+function product(matrix: Matrix, tokens: number, activations: "exact" | "8bit" = "exact"): Sides {
   const { packed } = matrix;
   if (!packed) throw new Error("the bench wants packed weights");
   const wide = matrix.dense(tf.keep(matrix.widen()));
@@ -44,14 +61,12 @@ function product(name: string, matrix: Matrix, tokens: number, activations: "exa
     xla: true,
   });
   return {
-    name: `kernel: ${name}`,
-    rival: "captured, XLA, float32",
     ours: () => timed(() => packed.apply(x, activations)),
     theirs: () => timed(() => today.run([x, ...wide.parts])[0]!),
   };
 }
 
-function attention(model: Model, rows: number, kind: CacheKind): KernelBench {
+function attention(model: Model, rows: number, kind: CacheKind): Sides {
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
   const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
   const [q, keys, values] = [random([1, H, D], 1), random([G * rows, D], 2), random([G * rows, D], 3)];
@@ -83,8 +98,6 @@ function attention(model: Model, rows: number, kind: CacheKind): KernelBench {
     },
   );
   return {
-    name: `kernel: attention of a layer over ${rows}, ${kind}`,
-    rival: "captured, f32",
     ours: () => timed(() => attend(call)),
     theirs: () => timed(() => today.run([q, keys, values])[0]!),
   };
