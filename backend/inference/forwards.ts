@@ -14,10 +14,14 @@ import {
   zeroHeads,
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
+import { formatOf } from "../kernels/formats.ts";
+import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
+import { Matrix } from "../models/weights/matrix.ts";
+import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { Prefix } from "./prefix.ts";
 
@@ -115,6 +119,7 @@ export class Forwards {
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
+    if (options.activations === "8bit") checkCoded(model);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
@@ -293,4 +298,20 @@ function refuseCached({ prefill, prefix, cache }: RunOptions, masked: boolean): 
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
+}
+
+/** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */
+function checkCoded({ ref, weights }: Model): void {
+  const { ready, why } = loadKernels();
+  const refuse = (what: string, remedy: string) => new HeadscopeError("unsupported", what, { remedy });
+  if (!ready)
+    throw refuse(`8-bit activations need the kernels: ${why}`, "leave them out; `headscope doctor` says more");
+  const coded = [...partTensors(weights).values()].some(
+    (part) => part instanceof Matrix && part.packed && formatOf(part.packed.format).block !== undefined,
+  );
+  if (!coded)
+    throw refuse(
+      `8-bit activations are for weights in codes, and ${ref} has its own in plain numbers`,
+      "load a quantised GGUF file with weights q8, or leave them out",
+    );
 }

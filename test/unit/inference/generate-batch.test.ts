@@ -1,15 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
+import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { type GenerateOptions, generate, generateBatch } from "../../../backend/inference/generate.ts";
 import type { Generation } from "../../../backend/inference/generation.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { failure } from "../../helpers/errors.ts";
+import { kernelsHere } from "../../helpers/kernels/here.ts";
 import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
-await initBackend();
+const { ready } = await kernelsHere();
 let model: Model;
 const BEGINNING = randomTokens(1, 40, 96, 9)[0]!;
 /** Prompts of several lengths: some begin alike, one is the beginning of another, two are the same. */
@@ -52,6 +53,8 @@ describe("prompts continued together", () => {
     ["sampled, each from the same seed", () => ({ temperature: 1.3, seed: 4 })],
     ["with a mask in the prompt too", () => ({ mask: mask() })],
     ["with a mask from the first new token on", () => ({ mask: mask(), prefill: "dense" as const })],
+    ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache) => [`in ${cache}`, () => ({ cache })] as const),
+    ["in q4 with a mask", () => (ready ? { cache: "q4" as const, mask: mask() } : {})],
     ["without a cache", () => ({ useCache: false })],
     ["under interventions at places of the sequence", () => ({
       interventions: [
@@ -64,6 +67,11 @@ describe("prompts continued together", () => {
     expect(await together({ maxTokens: 9, ...options() })).toEqual(await alone({ maxTokens: 9, ...options() }));
     expect(tf.memory().numTensors).toBe(before);
   }); // biome-ignore format: a table
+
+  it("have them also when they are more than the kernels take at a time", async () => {
+    const prompts = [...PROMPTS, ...randomTokens(30, 5, 96, 11)];
+    expect(await together({ maxTokens: 3 }, prompts)).toEqual(await alone({ maxTokens: 3 }, prompts));
+  });
 
   it("end each by itself, by stops, seeds and numbers of tokens of their own, and leave the batch then", async () => {
     const [first] = await alone({ maxTokens: 8 });
@@ -147,6 +155,18 @@ describe("prompts continued together", () => {
     expect([error.kind, error.subject]).toEqual(["usage", "attn.hook_z"]);
     expect(tf.memory().numTensors).toBe(before);
   }); // biome-ignore format: a table
+
+  it.skipIf(ready)("are refused in fewer bits without the kernels", async () => {
+    const error = await failure(() => generateBatch(model, { prompts: [{ tokens: [1] }], cache: "f16" }));
+    expect(error.kind).toBe("unsupported");
+  });
+
+  it("are refused with 8-bit activations where no weights are in codes", async () => {
+    const before = tf.memory().numTensors;
+    const options = { prompts: [{ tokens: [1] }], activations: "8bit" as const };
+    expect((await failure(() => generateBatch(model, options))).kind).toBe("unsupported");
+    expect(tf.memory().numTensors).toBe(before);
+  });
 
   it.each([
     ["no prompt", { prompts: [] }, "usage"],
