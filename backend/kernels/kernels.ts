@@ -34,6 +34,9 @@ export interface Library {
   /** Copies rows of a page into another of its kind and width; an error says what does not fit. */
   copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
   freePage(page: number): boolean;
+  /** Bytes of rows of keys, then those of as many values. */
+  readPage(page: number, row: number, count: number): Uint8Array;
+  fillPage(page: number, row: number, bytes: Uint8Array): void;
   /** Bytes of all pages. */
   pageBytes(): number;
 }

@@ -25,6 +25,7 @@ export function nextPageRows(held: number): number {
   return PAGE_ROWS * Math.max(1, Math.floor(held / (4 * PAGE_ROWS)));
 }
 
+const PLACE = whole(0, 2 ** 31 - 1);
 const RULES = {
   kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
   width: whole(1, 1024),
@@ -94,6 +95,25 @@ export class Page {
     );
   }
 
+  /** Bytes of a row of keys, or of values. */
+  get rowBytes(): number {
+    return this.bytes / (2 * this.rows);
+  }
+
+  /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */
+  read(row: number, count: number): Uint8Array {
+    this.#insistHeld();
+    checkOptions("Page.read", { row, count }, { row: PLACE, count: PLACE });
+    return asRefusal(() => kernelLibrary().readPage(this.id, row, count));
+  }
+
+  /** Puts rows in the place of others. @param bytes as `read` gives them @throws HeadscopeError (usage) where they do not fit */
+  fill(row: number, bytes: Uint8Array): void {
+    this.#insistHeld();
+    checkOptions("Page.fill", { row }, { row: PLACE });
+    asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
+  }
+
   /** Copies rows of another page of its kind and width to rows of this one, as they are held. @throws HeadscopeError (usage) where they do not fit */
   copyRows(from: Page, rows: { from: number; to: number; count: number }): void {
     this.#insistHeld();
@@ -114,6 +134,16 @@ export class Page {
 /** Bytes of all pages of this process; 0 without kernels. */
 export function pageBytes(): number {
   return loadKernels().ready ? kernelLibrary().pageBytes() : 0;
+}
+
+function asRefusal<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    if (cause instanceof HeadscopeError) throw cause;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new HeadscopeError("usage", message, { remedy: "give whole rows that the page has", cause });
+  }
 }
 
 function withMemory(make: () => number): number {

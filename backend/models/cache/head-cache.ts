@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Window } from "../transformer/attention.ts";
-import type { CachePage, CacheStorage, StoredRows } from "./storage.ts";
-import { heldRuns, positionsOf, type Run, slotOf, slotsUsed } from "./window.ts";
+import type { CachePage, CacheStorage, StoredBytes, StoredRows } from "./storage.ts";
+import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
 /** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
 export const PAGE = 128;
@@ -14,6 +14,11 @@ export interface Extent {
   readonly row: number;
   readonly position: number;
   readonly count: number;
+}
+
+/** Keys and values of one KV head as they are held, and their positions. */
+export interface HeldBytes extends StoredBytes {
+  readonly positions: readonly number[];
 }
 
 /** Rows that a head which holds `length` tokens has memory for. */
@@ -126,6 +131,51 @@ export class HeadCache {
   read(length: number): StoredRows & { positions: number[] } {
     const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
     return { ...this.#storage.read(Int32Array.from(spans)), positions: positionsOf(this.runs(length)) };
+  }
+
+  /** The same as it is held, positions ascending. */
+  dump(length: number): HeldBytes {
+    const extents = this.extents(length).sort((a, b) => a.position - b.position);
+    const parts = extents.map(({ page, row, count }) => this.#storage.dump(page, row, count));
+    return {
+      keys: Buffer.concat(parts.map(({ keys }) => keys)),
+      values: Buffer.concat(parts.map(({ values }) => values)),
+      positions: extents.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i)),
+    };
+  }
+
+  /**
+   * Takes what `dump` gave of a head with the same window after `length` tokens.
+   * @returns false for positions that it would not hold; nothing is taken then
+   */
+  restore(length: number, { keys, values, positions }: HeldBytes): boolean {
+    const { window } = this;
+    const ascending = positions.every(
+      (p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window),
+    );
+    if (!ascending) return false;
+    if (positions.length < slotsUsed(length, window)) {
+      this.#kept = toRuns(positions);
+      this.#end = length;
+    }
+    const rows = window ? rowsAllocated(length, window) : rowsAllocated(positions.length);
+    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    const bytes = this.#storage.heldBytes;
+    for (let i = 0; i < positions.length; ) {
+      const slot = window ? slotOf(positions[i]!, window) : i;
+      let count = 1;
+      while (i + count < positions.length && (slot + count) % PAGE !== 0 && this.#follows(positions, i, count)) count++;
+      const part = (of: Uint8Array): Uint8Array => of.slice(i * bytes, (i + count) * bytes);
+      this.#storage.restore(this.pageOf(slot), slot % PAGE, { keys: part(keys), values: part(values) });
+      i += count;
+    }
+    return true;
+  }
+
+  /** Tells whether the slot of a position lies so many behind that of another. */
+  #follows(positions: readonly number[], i: number, count: number): boolean {
+    const { window } = this;
+    return !window || slotOf(positions[i + count]!, window) === slotOf(positions[i]!, window) + count;
   }
 
   /**

@@ -4,7 +4,7 @@ import { ANYTHING, checkOptions, oneOf, type Rules, whole } from "../../common/o
 import { CACHE_KINDS, type CacheKind } from "../../kernels/pages.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
-import { HeadCache, rowsAllocated } from "./head-cache.ts";
+import { HeadCache, type HeldBytes, rowsAllocated } from "./head-cache.ts";
 import type { CacheStorage } from "./storage.ts";
 import { storageOf } from "./storages.ts";
 import { checkWindows, positionsOf } from "./window.ts";
@@ -226,6 +226,16 @@ export class KvCache {
   /** Keys, values and positions of one KV head. @returns tensors of the caller's */
   read(layer: number, row: number, head: number): HeldRows {
     return this.head(layer, row, head).read(this.lengths[row]!);
+  }
+
+  /** The same as it is held. */
+  dump(layer: number, row: number, head: number): HeldBytes {
+    return this.head(layer, row, head).dump(this.lengths[row]!);
+  }
+
+  /** Puts what `dump` gave into a KV head of an empty row, before `advance`. @returns false for positions that it would not hold */
+  restore(layer: number, head: number, length: number, held: HeldBytes): boolean {
+    return this.head(layer, 0, head).restore(length, held);
   }
 
   /** Frees all pages that nobody else holds. */

@@ -2,19 +2,22 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
 import { CACHE_KINDS, type CacheKind, Page } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { CachePage, CacheStorage, HeldQueries, NewRows, StoredRows, Table } from "./storage.ts";
+import type { CachePage, CacheStorage, HeldQueries, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
 /** Keys and values in the kernels' own memory, in float32 or fewer bits. */
 export class PagedStorage implements CacheStorage {
   readonly kind: CacheKind;
   readonly width: number;
   readonly rowBytes: number;
+  readonly heldBytes: number;
 
   /** @param width of a head */
   constructor(kind: CacheKind, width: number) {
     this.kind = kind;
     this.width = width;
     this.rowBytes = 2 * CACHE_KINDS.find(({ name }) => name === kind)!.rowBytes(width);
+    const number = { f32: 4, f16: 2, q8: undefined, q4: undefined }[kind]; // bytes, where rows are numbers
+    this.heldBytes = number === undefined ? this.rowBytes / 2 : number * width;
   }
 
   page(rows: number): CachePage {
@@ -48,4 +51,25 @@ export class PagedStorage implements CacheStorage {
     const call = { q, ...places, layer: tf.scalar(layer, "int32"), scale, cap };
     return wantsPattern ? attendWithPattern(call) : { z: attend(call) };
   }
+
+  dump(page: CachePage, row: number, count: number): StoredBytes {
+    const bytes = (page as Page).read(row, count);
+    const half = bytes.length / 2;
+    const cut = (rows: Uint8Array): Uint8Array => spread(rows, { count, from: half / count, to: this.heldBytes });
+    return { keys: cut(bytes.subarray(0, half)), values: cut(bytes.subarray(half)) };
+  }
+
+  restore(page: CachePage, row: number, { keys, values }: StoredBytes): void {
+    const count = keys.length / this.heldBytes;
+    const filled = (rows: Uint8Array) => spread(rows, { count, from: this.heldBytes, to: this.rowBytes / 2 });
+    (page as Page).fill(row, Buffer.concat([filled(keys), filled(values)]));
+  }
+}
+
+/** Rows of `from` bytes as rows of `to`: cut, or filled up with zeros. */
+function spread(rows: Uint8Array, { count, from, to }: { count: number; from: number; to: number }): Uint8Array {
+  if (from === to) return rows;
+  const out = new Uint8Array(count * to);
+  for (let row = 0; row < count; row++) out.set(rows.subarray(row * from, row * from + Math.min(from, to)), row * to);
+  return out;
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { CachePage, CacheStorage, NewRows, StoredRows, Table } from "./storage.ts";
+import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
 let serial = 0;
 /** Every page there is, by number: caches of one width may share them. */
@@ -62,11 +62,13 @@ export class PlainStorage implements CacheStorage {
   readonly kind = "f32";
   readonly width: number;
   readonly rowBytes: number;
+  readonly heldBytes: number;
 
   /** @param width of a head */
   constructor(width: number) {
     this.width = width;
     this.rowBytes = 2 * 4 * width;
+    this.heldBytes = 4 * width;
   }
 
   page(rows: number): CachePage {
@@ -110,5 +112,24 @@ export class PlainStorage implements CacheStorage {
       return slices.length === 0 ? tf.zeros([0, this.width]) : tf.concat(slices, 0);
     };
     return tf.tidy(() => ({ keys: all("keys"), values: all("values") }));
+  }
+
+  dump(page: CachePage, row: number, count: number): StoredBytes {
+    const { keys, values } = pages.get(page.id)!;
+    const part = (t: Tensor): Uint8Array => {
+      const rows = tf.tidy(() => tf.slice(t, [row, 0], [count, this.width]).dataSync()) as Float32Array;
+      return new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
+    };
+    return { keys: part(keys), values: part(values) };
+  }
+
+  restore(page: CachePage, row: number, { keys, values }: StoredBytes): void {
+    const count = keys.length / this.heldBytes;
+    const rows = (bytes: Uint8Array): Tensor =>
+      tf.tensor2d(new Float32Array(bytes.buffer, bytes.byteOffset, count * this.width), [count, this.width]);
+    tf.tidy(() => {
+      const into = Array.from({ length: count }, (_, i) => row + i);
+      pages.get(page.id)!.replace(rows(keys), rows(values), into);
+    });
   }
 }

@@ -49,6 +49,12 @@ export interface StoredRows {
   values: Tensor;
 }
 
+/** Keys and values of several rows as they are held [rows, bytes of a row]. */
+export interface StoredBytes {
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+}
+
 /** Queries over what a layer's heads hold, as tables of places tell. */
 export interface HeldQueries {
   /** [rows * tokens, heads, d_head] */
@@ -77,6 +83,12 @@ export interface CacheStorage {
   write(tokens: NewRows, slots: Table): void;
   /** Reads rows. @param spans of each a page, a row, the position of that row, and a count */
   read(spans: Int32Array): StoredRows;
+  /** Bytes of a row of keys, or of values, without what fills it up. */
+  readonly heldBytes: number;
+  /** Copies rows of a page. */
+  dump(page: CachePage, row: number, count: number): StoredBytes;
+  /** Puts rows as `dump` gave them into a page. */
+  restore(page: CachePage, row: number, bytes: StoredBytes): void;
   /**
    * Attention over pages where they lie, where the storage can do that.
    * @returns z [rows * tokens, heads, d_head] and, where wanted, the pattern [rows * tokens, heads, positions up to the last query's]

@@ -96,6 +96,23 @@ describe.skipIf(!ready)("a page", () => {
     }
   });
 
+  it("gives its rows as they are held, and takes them into any page of its form", () => {
+    for (const kind of KINDS) {
+      const [page, other] = [make(kind, 6), make(kind, 9)];
+      writeRows(write(6, [{ page, row: 0, token: 0, count: 6 }]));
+      expect(page.read(1, 4)).toHaveLength(2 * 4 * page.rowBytes);
+      other.fill(3, page.read(1, 4));
+      const read = (of: Page, row: number) =>
+        Object.values(readRows(spansOf([{ page: of, row, position: 0, count: 4 }]))).map((t) => t.dataSync());
+      expect(read(other, 3)).toEqual(read(page, 1));
+      expect(other.read(3, 4)).toEqual(page.read(1, 4));
+      for (const [row, bytes] of [[5, 2 * page.rowBytes * 5], [0, 3], [9, 2 * page.rowBytes], [-1, 0]] as const)
+        expect(() => other.fill(row, new Uint8Array(bytes))).toThrow(refused("usage"));
+      for (const [row, count] of [[6, 1], [0, 7], [0.5, 1], [0, -1], [2 ** 31, 1]] as const)
+        expect(() => page.read(row, count)).toThrow(refused("usage"));
+    }
+  }); // biome-ignore format: tables
+
   it("grows with what a head holds, never by more than a quarter beyond the first thousand", () => {
     let [held, count] = [0, 0];
     for (; held < 8000; count++) {

@@ -1,5 +1,8 @@
 #include "ops.h"
 
+#include <cstring>
+#include <iterator>
+
 #include "attention.h"
 #include "tables.h"
 
@@ -161,6 +164,51 @@ napi_value freePage(napi_env env, napi_callback_info info) {
   return out;
 }
 
+/** readPage(page, row, count): bytes of rows of keys, then those of the values */
+napi_value readPage(napi_env env, napi_callback_info info) {
+  int64_t given[3];
+  if (!numbers(env, info, given)) return nullptr;
+  const auto page = Pages::Finder(Pages::get()).find(int32_t(given[0]));
+  if (!page || given[1] + given[2] > page->rows) {
+    napi_throw_range_error(env, nullptr, "there are no such rows of a page");
+    return nullptr;
+  }
+  const size_t half = size_t(given[2] * page->rowBytes);
+  void* to = nullptr;
+  napi_value out = nullptr;
+  if (napi_create_buffer(env, 2 * half, &to, &out) != napi_ok) return nullptr;
+  if (half == 0) return out;
+  memcpy(to, page->keys(given[1]), half);
+  memcpy(static_cast<uint8_t*>(to) + half, page->values(given[1]), half);
+  return out;
+}
+
+/** fillPage(page, row, bytes): puts rows as readPage gives them in the place of others */
+napi_value fillPage(napi_env env, napi_callback_info info) {
+  napi_value given[3];
+  size_t count = 3, length = 0;
+  int64_t number = -1, row = -1;
+  void* from = nullptr;
+  napi_get_cb_info(env, info, &count, given, nullptr, nullptr);
+  const bool fits = count >= 3 && napi_get_value_int64(env, given[0], &number) == napi_ok && napi_get_value_int64(env, given[1], &row) == napi_ok &&
+                    number >= 0 && number <= INT32_MAX && row >= 0 && row <= INT32_MAX && napi_get_buffer_info(env, given[2], &from, &length) == napi_ok;
+  if (!fits) {
+    napi_throw_type_error(env, nullptr, "a page is filled by its number and a row with bytes");
+    return nullptr;
+  }
+  const auto page = Pages::Finder(Pages::get()).find(int32_t(number));
+  const int64_t both = page ? 2 * page->rowBytes : 1;  // bytes of a row of keys and one of values
+  if (!page || int64_t(length) % both != 0 || row + int64_t(length) / both > page->rows) {
+    napi_throw_range_error(env, nullptr, "the bytes are no whole rows that the page has");
+    return nullptr;
+  }
+  const size_t half = length / 2;
+  if (half == 0) return nullptr;
+  memcpy(page->keys(row), from, half);
+  memcpy(page->values(row), static_cast<const uint8_t*>(from) + half, half);
+  return nullptr;
+}
+
 /** pageBytes() */
 napi_value pageBytes(napi_env env, napi_callback_info) { return numberOf(env, Pages::get().bytes()); }
 
@@ -180,9 +228,9 @@ void registerAttention(TF_Status* status) {
 }
 
 void addPages(napi_env env, napi_value exports) {
-  const napi_callback calls[] = {makePage, copyPage, copyRows, freePage, pageBytes};
-  const char* names[] = {"makePage", "copyPage", "copyRows", "freePage", "pageBytes"};
-  for (int i = 0; i < 5; i++) {
+  const napi_callback calls[] = {makePage, copyPage, copyRows, freePage, readPage, fillPage, pageBytes};
+  const char* names[] = {"makePage", "copyPage", "copyRows", "freePage", "readPage", "fillPage", "pageBytes"};
+  for (size_t i = 0; i < std::size(calls); i++) {
     napi_value function;
     napi_create_function(env, names[i], NAPI_AUTO_LENGTH, calls[i], nullptr, &function);
     napi_set_named_property(env, exports, names[i], function);
