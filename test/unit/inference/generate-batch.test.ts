@@ -53,7 +53,7 @@ describe("prompts continued together", () => {
     ["sampled, each from the same seed", () => ({ temperature: 1.3, seed: 4 })],
     ["with a mask in the prompt too", () => ({ mask: mask() })],
     ["with a mask from the first new token on", () => ({ mask: mask(), prefill: "dense" as const })],
-    ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache) => [`in ${cache}`, () => ({ cache })] as const),
+    ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache): [string, () => object] => [`in ${cache}`, () => ({ cache })]),
     ["in q4 with a mask", () => (ready ? { cache: "q4" as const, mask: mask() } : {})],
     ["without a cache", () => ({ useCache: false })],
     ["under interventions at places of the sequence", () => ({
