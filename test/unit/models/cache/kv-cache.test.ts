@@ -330,7 +330,7 @@ describe("an eviction", () => {
         expect(cache.positions(0, 0, head)).toEqual(kept);
         // The same numbers up to rounding: the two caches may have been filled by other kernels.
         const [own, wanted] = [cache, whole].map((of) => rowsAt(of, [0, 0, head], kept).flat()) as [number[], number[]];
-        own.forEach((value, i) => expect(value).toBeCloseTo(wanted[i]!, 4));
+        for (const [i, value] of own.entries()) expect(value).toBeCloseTo(wanted[i]!, 4);
       }
       const more = random.integer(1, 60);
       for (const own of [cache, whole]) step(own, [ids.slice(seen, seen + more)]).dispose();
