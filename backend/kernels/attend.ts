@@ -34,7 +34,10 @@ export function readRows(spans: Tensor): { keys: Tensor; values: Tensor } {
   return { keys: keys!, values: values! };
 }
 
-/** Attention of 1 to 8 query tokens of each sequence over what its KV heads hold. */
+/** Tokens and positions on a side of a square of `blocks`. */
+export const SQUARE = 64;
+
+/** Attention of query tokens of each sequence over what its KV heads hold. */
 export interface AttentionCall extends Places {
   /** [sequences · tokens, heads, d_head]; d_head from 1 to 1,024. */
   readonly q: Tensor;
@@ -48,6 +51,11 @@ export interface AttentionCall extends Places {
   readonly cap?: number | undefined;
   /** Logits [heads] of a sink without a value that takes part in the softmax; default none. */
   readonly sinks?: Tensor | undefined;
+  /**
+   * bool [heads or 1, ceil(tokens / 64), ceil(columns / 64)], where columns are the positions up to the last query's: the squares of 64
+   * positions that 64 query tokens read. Those with positions of the queries' own are always read. Default: all.
+   */
+  readonly blocks?: Tensor | undefined;
   /** Of a write that it must follow. */
   readonly after?: Tensor | undefined;
 }
@@ -68,14 +76,16 @@ export function attendWithPattern(call: AttentionCall): { z: Tensor; pattern: Te
 function run(call: AttentionCall, pattern: boolean): { z: Tensor; pattern: Tensor } {
   const attrs = { scale: { float: call.scale }, cap: { float: call.cap ?? 0 }, with_pattern: pattern } as const;
   const sinks = call.sinks ?? tf.tensor1d([]);
+  const blocks = call.blocks ?? tf.tensor3d([], [0, 0, 0], "bool");
   const after = call.after ?? tf.scalar(0, "int32");
-  const inputs = [call.q, call.positions, call.layer, call.lists, call.spans, sinks, after];
+  const inputs = [call.q, call.positions, call.layer, call.lists, call.spans, sinks, blocks, after];
   try {
     const [z, weights] = runKernel("HsAttend", attrs, inputs, 2).map((m) => native().createOutputTensor(m));
     if (!pattern) weights!.dispose();
     return { z: z!, pattern: weights! };
   } finally {
     if (sinks !== call.sinks) sinks.dispose();
+    if (blocks !== call.blocks) blocks.dispose();
     if (after !== call.after) after.dispose();
   }
 }

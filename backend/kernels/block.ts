@@ -36,7 +36,7 @@ export type KernelWeights = { readonly [N in Exclude<KernelWeight, MatrixName>]?
   readonly [N in MatrixName]?: KernelMatrix;
 };
 
-/** What a block computes, whatever its weights are. */
+/** The shape of a block and the ways in which it computes. */
 export interface BlockShape {
   readonly heads: number;
   readonly kvHeads: number;

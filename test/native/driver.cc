@@ -123,13 +123,14 @@ struct Attention {
   std::unique_ptr<int32_t[]> positions;
   std::unique_ptr<List[]> lists;
   std::unique_ptr<Span[]> spans;
+  std::unique_ptr<uint8_t[]> blocks;
 };
 
 /** A call whose spans and lists may be wrong. @param wild share of numbers from anywhere */
 void randomCall(Attention& a, double wild) {
   AttentionCall& c = a.call;
   const CacheKind kind = CacheKind(whole(0, CACHE_KINDS - 1));
-  c.sequences = whole(1, 3), c.tokens = whole(1, MOST_QUERIES), c.kvHeads = whole(1, 3);
+  c.sequences = whole(1, 3), c.tokens = whole(1, chance(0.4) ? 150 : MOST_QUERIES), c.kvHeads = whole(1, 3);
   c.heads = c.kvHeads * whole(1, 5), c.spanCount = whole(0, 40);
   c.width = chance(0.5) ? 16 * whole(1, 10) : whole(1, 100);
   c.scale = 1 / std::sqrt(float(c.width));
@@ -160,13 +161,29 @@ void randomCall(Attention& a, double wild) {
   }
   if (chance(0.3)) c.sinks = (a.sinks = normals(c.heads)).get();
   c.positions = a.positions.get(), c.lists = a.lists.get(), c.spans = a.spans.get();
+  if (!chance(0.3)) return;
+  c.blocks = blocksOf(c);
+  if (c.blocks.across > 10) return void(c.blocks = {});
+  c.blocks.heads = chance(0.5) ? 1 : c.heads;
+  const int64_t count = c.blocks.heads * c.blocks.down * c.blocks.across;
+  a.blocks = exactly<uint8_t>(count);
+  for (int64_t i = 0; i < count; i++) a.blocks[i] = chance(0.5);
+  c.blocks.read = a.blocks.get();
 }
 
 /** Attention of one query head by its definition. @param z [d] @param pattern [columns] */
 void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::vector<double>& pattern) {
   const int64_t token = query / c.heads, h = query % c.heads;
   const List& list = c.lists[token / c.tokens * c.kvHeads + h / (c.heads / c.kvHeads)];
-  const int64_t position = c.positions[token];
+  const int64_t position = c.positions[token], block = token % c.tokens / SQUARE;
+  const auto isRead = [&](int64_t p) {
+    if (c.blocks.heads == 0) return true;
+    const int32_t* mine = c.positions + token - token % c.tokens + block * SQUARE;
+    const auto [low, high] = std::minmax_element(mine, mine + std::min<int64_t>(SQUARE, c.tokens - block * SQUARE));
+    if (p / SQUARE >= *low / SQUARE && p / SQUARE <= *high / SQUARE) return true;
+    const int64_t head = c.blocks.heads > 1 ? h : 0;
+    return c.blocks.read[(head * c.blocks.down + block) * c.blocks.across + p / SQUARE] != 0;
+  };
   std::vector<double> scores;
   std::vector<std::vector<double>> values;
   std::vector<int64_t> at;
@@ -175,6 +192,7 @@ void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::
       const int64_t p = int64_t(c.spans[s].position) + i;
       if (p > position || (list.local > 0 && p <= position - list.local)) continue;
       if (list.window > 0 && p <= position - list.window && p >= list.sink) continue;
+      if (!isRead(p)) continue;
       const auto page = pageOf(c.spans[s].page);
       const auto key = cachedRow(page->kind, page->keys(c.spans[s].row + i), int(c.width));
       double sum = 0;
@@ -207,10 +225,9 @@ void attention() {
   if (!wrong.empty() || columns > 1000) return;  // refused, or right by chance and far away
   const int64_t queries = c.sequences * c.tokens * c.heads;
   const auto z = exactly<float>(queries * c.width), pattern = exactly<float>(queries * columns);
-  AttentionScratch scratch;
-  attend(Team::get(), c, held, scratch, {z.get(), chance(0.5) ? pattern.get() : nullptr});
+  attend(Team::get(), c, held, {z.get(), chance(0.5) ? pattern.get() : nullptr});
   const bool seen = std::any_of(pattern.get(), pattern.get() + queries * columns, [](float w) { return w != 0; });
-  for (int64_t query = 0; query < queries; query += whole(1, 4)) {
+  for (int64_t query = 0; query < queries; query += whole(1, c.tokens > MOST_QUERIES ? 60 : 4)) {
     std::vector<double> wantZ(c.width), wantPattern(columns);
     define(c, query, wantZ, wantPattern);
     for (int64_t k = 0; k < c.width; k++) near("an attended value", z[query * c.width + k], wantZ[k], 4, 2e-6);

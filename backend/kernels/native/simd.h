@@ -66,6 +66,26 @@ inline void storeSome(float* p, V v, int64_t count) {
 inline V splat(float x) { return V{} + x; }
 inline V toFloat(I v) { return __builtin_convertvector(v, V); }
 
+/** Turns a square of numbers round: lane c of v[r] becomes lane r of v[c]. */
+inline void transpose(V (&v)[LANES]) {
+#if HS_512
+  constexpr I even = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, odd = even + 8;
+#elif HS_256
+  constexpr I even = {0, 8, 1, 9, 2, 10, 3, 11}, odd = even + 4;
+#else
+  constexpr I even = {0, 4, 1, 5}, odd = even + 2;
+#endif
+  // Each round moves a bit of a number's place from its row to its lane and one the other way.
+  HS_UNROLL for (int round = LANES; round > 1; round /= 2) {
+    V w[LANES];
+    HS_UNROLL for (int i = 0; i < LANES / 2; i++) {
+      w[2 * i] = __builtin_shuffle(v[i], v[i + LANES / 2], even);
+      w[2 * i + 1] = __builtin_shuffle(v[i], v[i + LANES / 2], odd);
+    }
+    HS_UNROLL for (int i = 0; i < LANES; i++) v[i] = w[i];
+  }
+}
+
 /** The low 4 bits of each lane as a float. */
 inline V nibble(I v) {
 #if HS_512
@@ -192,6 +212,33 @@ inline float largest(V v) {
   float m = v[0];
   for (int i = 1; i < LANES; i++) m = v[i] > m ? v[i] : m;
   return m;
+}
+
+/** The larger of each lane; b where one is no number. */
+inline V larger(V a, V b) {
+#if HS_512
+  return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif HS_256
+  return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/** 2 to the x, about 1e-7 relative; 0 from -127 down. @param x at most 127 */
+inline V powerOfTwo(V x) {
+  const V magic = splat(12582912.f + 127);  // 1.5 * 2^23 and what an exponent is kept with: adding it rounds to an integer
+  x = larger(splat(-127.f), x);
+  const V shifted = x + magic;
+  const V r = x - (shifted - magic);
+  V p = splat(1.535336188e-4f);
+  p = p * r + 1.339887440e-3f;
+  p = p * r + 9.618437357e-3f;
+  p = p * r + 5.550332471e-2f;
+  p = p * r + 2.402264791e-1f;
+  p = p * r + 6.931472028e-1f;
+  p = p * r + 1.f;
+  return p * (V)((I)shifted << 23);
 }
 
 /** e to the x, about 1e-7 relative; 0 below -87, that of 88 above. */

@@ -1,3 +1,4 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import type { Window } from "../transformer/attention.ts";
 import { type HeadCache, PAGE } from "./head-cache.ts";
 import type { KvCache } from "./kv-cache.ts";
@@ -49,6 +50,15 @@ export class ChunkPages {
   }
 }
 
+/** Places as the kernels take them, and the layer that is meant. */
+export interface PlaceTensors {
+  positions: Tensor;
+  lists: Tensor;
+  spans: Tensor;
+  slots: Tensor;
+  layer: Tensor;
+}
+
 /**
  * The places of new tokens in a cache, of all layers of a forward: where their keys and values go, and what their queries reach.
  * A streaming head's ring has no room for both the new tokens and those that they push out, which the first of them still see:
@@ -68,6 +78,8 @@ export class Places {
   readonly slots: Table;
   /** The same after the attention; undefined where all is written before it. */
   readonly late: Table | undefined;
+  /** Each layer's number. */
+  readonly #layers: Table[] = [];
 
   /** @param cache whose pages are prepared for these tokens */
   constructor(cache: KvCache, tokens: NewTokens, reaches: readonly LayerReach[], pages: ChunkPages) {
@@ -118,8 +130,21 @@ export class Places {
     return this.spans.numbers.subarray(4 * first!, 4 * (first! + count!));
   }
 
+  /** The tables for the kernels, and the number of a layer of the forward in them. */
+  tensors(layer: number): PlaceTensors {
+    this.#layers[layer] ??= new Table(Int32Array.of(layer), []);
+    return {
+      positions: this.positions.tensor,
+      lists: this.lists.tensor,
+      spans: this.spans.tensor,
+      slots: this.slots.tensor,
+      layer: this.#layers[layer].tensor,
+    };
+  }
+
   dispose(): void {
-    for (const table of [this.positions, this.lists, this.spans, this.slots, this.late]) table?.dispose();
+    for (const table of [...this.#layers, this.positions, this.lists, this.spans, this.slots, this.late])
+      table?.dispose();
   }
 }
 

@@ -17,10 +17,14 @@ import type { Hook } from "../transformer/hook.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
+import { kernelBlock } from "./kernel-block.ts";
 import type { ForwardPass, Stream } from "./pass.ts";
 import type { Chunk } from "./plan.ts";
 import type { StagePoints } from "./requests.ts";
 import { NO_WEIGHTS } from "./stage.ts";
+
+/** Most tokens of a row, and of all rows, that go through a block as one kernel. */
+const FEW = { tokens: 8, all: 32 };
 
 /** A block's results for a chunk: the stream behind it, and what the reductions gave. */
 type BlockResult = Pick<Stream, "x"> & { reduced: Tensor[] };
@@ -59,6 +63,8 @@ export class LayerPass {
 
   #block(stream: Stream, chunk: Chunk, weights: SplitWeights): BlockResult {
     const x = this.#start(stream.x, chunk);
+    const whole = this.#whole({ ...stream, x }, chunk);
+    if (whole) return { x: whole, reduced: [] };
     const projections = this.#project({ ...stream, x }, chunk, weights.input);
     const [z, ...reduced] = this.#attention(projections, chunk) as [Tensor, ...Tensor[]];
     return { x: this.#output(x, z, chunk, weights.output), reduced };
@@ -76,6 +82,18 @@ export class LayerPass {
     const start = hook("hook_resid_pre", x);
     collect();
     return start;
+  }
+
+  /** The stream behind the block by one kernel: of a few tokens over a cache, where nobody looks in between. */
+  #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
+    const { model, plan, requests, precision: activations } = this.#pass;
+    const cached = chunk.tokens <= FEW.tokens && plan.rows * chunk.tokens <= FEW.all ? this.#cached(chunk) : undefined;
+    const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer);
+    if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
+    const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);
+    const [cos, sin] = this.#rotation(stream, this.#layer);
+    const rotation = cos && sin ? { cos, sin } : undefined;
+    return block?.run({ x: stream.x, rotation, ...cached.places.tensors(cached.index), activations });
   }
 
   /** Queries, keys and values. */

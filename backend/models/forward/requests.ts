@@ -28,7 +28,8 @@ export interface StageStretch {
 /** The requests of a forward at each hook point, resolved once: activations to hand out, interventions and hooks. */
 export class HookRequests {
   readonly captured: boolean;
-  readonly #plain: boolean;
+  /** Everything runs op by op, to be compared. */
+  readonly plain: boolean;
   readonly reductions: readonly PatternReduction[];
   readonly #wanted: Set<string>;
   readonly #affine: ReadonlyMap<string, Affine>;
@@ -57,8 +58,8 @@ export class HookRequests {
     const inside = looks.filter((name) => !name.endsWith(".hook_resid_pre"));
     this.#touched = prefixesOf([...looks, ...changes]);
     this.#within = prefixesOf([...inside, ...changes]);
-    this.#plain = options.captured === false;
-    this.captured = !this.#plain && hooks.length === 0;
+    this.plain = options.captured === false;
+    this.captured = !this.plain && hooks.length === 0;
     this.reductions = options.reductions ?? [];
   }
 
@@ -89,9 +90,9 @@ export class HookRequests {
     return this.#within.has(blockHook(layer, ""));
   }
 
-  /** How closely a layer's attention is looked at. What is asked to run op by op, to be compared, is plain throughout. */
+  /** How closely a layer's attention is looked at. What runs op by op to be compared is plain throughout. */
   lookAtAttention(layer: number): AttentionLook["closeness"] {
-    if (this.#plain) return "everything";
+    if (this.plain) return "everything";
     const changed = (name: string): boolean => this.#affine.has(name) || this.#hooks.has(name);
     const [scores, pattern] = ATTENTION_NAMES.map((name) => blockHook(layer, name)) as [string, string];
     if (this.#wanted.has(scores) || changed(scores) || changed(pattern)) return "everything";

@@ -43,7 +43,7 @@ export interface ForwardOptions {
   /** False runs everything op by op (for comparison). Default true. */
   captured?: boolean;
   /**
-   * "8bit" rounds what is multiplied with packed codes where a pass has up to 8 tokens, as llama.cpp does: faster, and not exact.
+   * "8bit" rounds what is multiplied with packed codes where a pass has up to 32 tokens, as llama.cpp does: faster, and not exact.
    * Default "exact". Without kernels, and with weights in plain numbers, all is exact.
    */
   activations?: Activations;

@@ -55,7 +55,7 @@ export function estimateMemory(
         weights.bf16 +
         Math.max(
           widening,
-          most((part) => part.stored + 4 * part.elements + 2 * part.bf16),
+          most((part) => part.stored + 4 * part.elements + part.bf16),
         ),
     },
   };

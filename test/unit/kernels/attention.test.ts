@@ -29,6 +29,7 @@ interface Ask {
   places: HeldRows[][];
   cap?: number;
   sinks?: number[];
+  blocks?: boolean[][][];
   kind?: CacheKind;
   seed?: number;
   pageRows?: number;
@@ -47,7 +48,7 @@ function normal(count: number, seed: number): Float32Array {
 }
 
 /** Numbers to attend to, and the kernel's call. */
-function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kind = "f32", ...rest }: Ask): {
+function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, blocks, kind = "f32", ...rest }: Ask): {
   call: AttentionCall;
   question: Question;
   held: PagedRows;
@@ -67,8 +68,9 @@ function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kin
     scale,
     cap,
     sinks: sinks && tf.tensor1d(sinks),
+    blocks: blocks && tf.tensor3d(blocks, undefined, "bool"),
   };
-  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks }, held };
+  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks, blocks }, held };
 }
 
 /** The kernel's z and pattern beside those of float64, as relative errors. */
@@ -91,13 +93,15 @@ function errors(what: Ask): { z: number; pattern: number; want: AttentionResult 
 
 const full = (count: number, row = 0): HeldRows => ({ spans: [{ row, position: 0, count }] });
 
-describe.skipIf(!ready)("attention by places equals float64", () => {
-  const check = (what: Ask) => {
-    const { z, pattern } = errors(what);
-    expect(z).toBeLessThan(2e-6);
-    expect(pattern).toBeLessThan(2e-6);
-  };
+function check(what: Ask): void {
+  const { z, pattern } = errors(what);
+  expect(z).toBeLessThan(2e-6);
+  expect(pattern).toBeLessThan(2e-6);
+}
 
+const count = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+describe.skipIf(!ready)("attention by places equals float64", () => {
   it("over full caches of every length about a piece's", () => {
     for (const count of [1, 3, 16, 127, 128, 129, 257])
       check({ positions: [[count - 1]], places: [[full(count)]], seed: count });
@@ -200,17 +204,136 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   });
 });
 
+describe.skipIf(!ready)("attention of many tokens by squares equals float64", () => {
+  it("for chunks of every length about a square's, at the beginning and behind what is cached", () => {
+    for (const tokens of [9, 16, 63, 64, 65, 130])
+      for (const start of [0, 1, 64, 100])
+        check({
+          heads: 2,
+          d: 32,
+          positions: [count(start, start + tokens)],
+          places: [[full(start + tokens)]],
+          seed: tokens + start,
+        });
+  });
+
+  it("for every width of heads and several query heads a KV head", () => {
+    for (const d of [1, 6, 20, 64, 80, 256])
+      for (const heads of [2, 6])
+        check({ d, heads, positions: [count(80, 150)], places: [[full(150), full(150, 150)]], seed: d + heads });
+  });
+
+  it("with windows, sinks in front of them and local layers, which queries see from their own positions", () => {
+    for (const [window, sink, local] of [
+      [1, 0, 0],
+      [17, 4, 0],
+      [64, 70, 0],
+      [0, 0, 1],
+      [0, 0, 64],
+      [20, 4, 90],
+    ])
+      check({
+        ...{ heads: 2, d: 32, positions: [count(60, 290)], seed: window! + local! },
+        places: [[{ ...full(290), window, sink, local }]],
+      });
+  });
+
+  it("with soft caps, and with sinks as logits", () => {
+    for (const cap of [0.3, 2, 50]) check({ positions: [count(20, 99)], places: [[full(99)]], cap, seed: 5 });
+    check({ positions: [count(20, 99)], places: [[full(99)]], sinks: [-2, 0, 30], seed: 5 });
+  });
+
+  it("of several sequences, whose queries stand anywhere, over lists of many spans in any order", () => {
+    const random = new Random(12);
+    for (let round = 0; round < 12; round++) {
+      const place = (): HeldRows => {
+        const spans = Array.from({ length: random.integer(0, 50) }, () => {
+          const count = random.integer(1, round % 2 === 0 ? 4 : 60);
+          return { row: random.integer(0, 300 - count), position: random.integer(0, 250), count };
+        });
+        return { spans, ...(round % 3 === 0 ? { window: 60, sink: 9 } : {}) };
+      };
+      check({
+        ...{ heads: 4, d: 32, seed: round, pageRows: random.integer(7, 300) },
+        positions: [0, 1].map(() => Array.from({ length: 9 + 7 * round }, () => random.integer(0, 250))),
+        places: [0, 1].map(() => [place(), place()]),
+      });
+    }
+  });
+
+  it("over a ring and the chunk behind it, as the heads that stream are prefilled", () => {
+    const window = { sink: 4, recent: 12 };
+    for (const [start, tokens] of [
+      [3, 40],
+      [16, 70],
+      [29, 9],
+      [100, 64],
+    ] as const) {
+      const ring = positionsOf(heldRuns(start, window)).map((position, slot) => ({
+        row: 150 + slot,
+        position,
+        count: 1,
+      }));
+      const spans = [...ring, { row: 0, position: start, count: tokens }];
+      check({
+        ...{ heads: 2, d: 32, positions: [count(start, start + tokens)], seed: start },
+        places: [[{ spans, window: window.recent, sink: window.sink }]],
+      });
+    }
+  });
+
+  it("where only some squares are read, of each head or of all", () => {
+    const random = new Random(3);
+    for (const [tokens, start] of [
+      [260, 0],
+      [100, 130],
+      [5, 200],
+      [70, 33],
+    ] as const)
+      for (const of of [1, 4]) {
+        const [down, across] = [Math.ceil(tokens / 64), Math.ceil((start + tokens) / 64)];
+        const row = () => Array.from({ length: across }, () => random.uniform() < 0.4);
+        const blocks = Array.from({ length: of }, () => Array.from({ length: down }, row));
+        check({
+          ...{ heads: 4, d: 32, positions: [count(start, start + tokens)], blocks, seed: tokens },
+          places: [[full(start + tokens), { ...full(start + tokens), window: 100 }]],
+        });
+      }
+  });
+
+  it("and does not look at squares that no query may see", () => {
+    const rows = 6000;
+    const positions = [count(rows - 64, rows)];
+    const seconds = (place: HeldRows): number => {
+      const { call } = ask({ heads: 1, rows, positions, places: [[place]], pageRows: 2000 });
+      const runs = Array.from({ length: 9 }, () => {
+        const { user } = process.cpuUsage();
+        for (let i = 0; i < 20; i++) attend(call).dispose();
+        return process.cpuUsage().user - user;
+      });
+      return Math.min(...runs);
+    };
+    const all = seconds(full(rows));
+    for (const few of [{ local: 64 }, { window: 64, sink: 4 }])
+      expect(seconds({ ...full(rows), ...few })).toBeLessThan(all / 3);
+  });
+});
+
 describe.skipIf(!ready)("a cache of fewer bits", () => {
   it.each(CACHE_KINDS.map(({ name }) => name))(
     "(%s) takes the bytes that it says and is attended to as it is held",
     (kind) => {
       const d = 64;
-      const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
+      const places = [[full(300)]];
+      const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places });
       const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
       expect(at.pages.map(({ bytes, rows }) => bytes / rows)).toEqual(at.pages.map(() => (2 * d * bits) / 8));
       const rows = (v: Float32Array) => held(kind, v, d);
       const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
       expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
+      const many = ask({ d, kind, positions: [count(200, 300)], places });
+      const wide = attentionOf({ ...many.question, keys: rows(question.keys), values: rows(question.values) });
+      expect(relativeError(attend(many.call).dataSync(), wide.z)).toBeLessThan(2e-6);
       const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
       expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
     },
@@ -288,13 +411,17 @@ describe.skipIf(!ready)("an attention call", () => {
       positions: [[990, 995]],
       places: [[full(1000), { ...full(1000), window: 300 }]],
     });
+    const { call: many } = ask({
+      ...{ heads: 8, rows: 1000, positions: [count(800, 1000)] },
+      places: [[full(1000), { ...full(1000), window: 300 }]],
+    });
     const runs = [1, 2, 5].map((count) => {
       useThreads(count);
-      const { z, pattern } = attendWithPattern(call);
-      return [z.dataSync(), pattern.dataSync()];
+      return [call, many].flatMap((one) =>
+        Object.values(attendWithPattern(one)).map((t) => Buffer.from(t.dataSync().buffer)),
+      );
     });
-    expect(runs[1]).toEqual(runs[0]);
-    expect(runs[2]).toEqual(runs[0]);
+    for (const run of runs.slice(1)) expect(run.every((bytes, i) => bytes.equals(runs[0]![i]!))).toBe(true);
   });
 
   it("runs inside a captured function, with lengths that differ from call to call", () => {
@@ -386,8 +513,15 @@ describe.skipIf(!ready)("an attention call", () => {
     const far = { positions: tf.tensor2d([[9, 2 ** 30]], undefined, "int32") };
     expect(attend({ ...call, ...far }).shape).toEqual([2, 4, 64]);
     expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
-    const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
-    expect(() => attend({ ...call, ...nine })).toThrow(usage);
+    for (const shape of [
+      [2, 1, 1],
+      [4, 2, 1],
+      [4, 1, 2],
+      [1, 1],
+    ])
+      expect(() => attend({ ...call, blocks: tf.zeros(shape, "bool") })).toThrow(usage);
+    expect(() => attend({ ...call, blocks: tf.zeros([4, 1, 1], "int32") })).toThrow(usage);
+    expect(attend({ ...call, blocks: tf.zeros([4, 1, 1], "bool") }).shape).toEqual([2, 4, 64]);
     for (const page of [narrow, halves]) page.release();
   });
 

@@ -81,6 +81,15 @@ class Draw {
     });
   }
 
+  coin(): boolean {
+    return this.whole(0, 1) === 1;
+  }
+
+  /** A size, or a smaller one. */
+  fewer(value: number): number {
+    return this.perhaps(value, () => value - 1);
+  }
+
   /** Numbers of a shape, or one of another rank or type. */
   tensor(values: Float32Array, shape: number[]): Tensor {
     const fill = (to: number[], dtype: "float32" | "int32" = "float32") => tf.zeros(to, dtype);
@@ -151,7 +160,8 @@ function unpacked(draw: Draw): Outcome {
 
 function attention(draw: Draw): Outcome {
   const kind = draw.of(CACHE_KINDS);
-  const [sequences, tokens, groups, group] = [draw.whole(1, 3), draw.whole(1, 8), draw.whole(1, 3), draw.whole(1, 4)];
+  const [sequences, groups, group] = [draw.whole(1, 3), draw.whole(1, 3), draw.whole(1, 4)];
+  const tokens = draw.whole(1, draw.of([8, 8, 8, 80]));
   const [heads, rows] = [groups * group, draw.whole(1, 200)];
   const d = draw.whole(1, 100);
   const [q, keys, values] = [sequences * tokens * heads, rows, rows].map((n) => draw.normals(n * d)) as [
@@ -173,6 +183,12 @@ function attention(draw: Draw): Outcome {
   const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
   const sinks = draw.of([undefined, draw.normals(heads)]);
+  const [down, across] = [tokens, Math.max(...positions.flat()) + 1].map((n) => Math.ceil(n / 64)) as [number, number];
+  const blocks = draw.of([
+    undefined,
+    Array.from({ length: down }, () => Array.from({ length: across }, () => draw.coin())),
+  ]);
+  const read = blocks && tf.slice(tf.tensor3d([blocks], undefined, "bool"), [0, 0, 0], [1, down, draw.fewer(across)]);
   const got = attend({
     q: draw.tensor(q, [sequences * tokens, heads, d]),
     positions: tf.tensor2d(positions, undefined, "int32"),
@@ -182,10 +198,23 @@ function attention(draw: Draw): Outcome {
     scale: 0.1,
     cap,
     sinks: sinks && draw.tensor(sinks, [heads]),
+    blocks: read,
   });
   const want = () => {
     if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
-    return attentionOf({ q, keys, values, positions, places, heads, d, scale: 0.1, cap, sinks: sinks && [...sinks] }).z;
+    return attentionOf({
+      q,
+      keys,
+      values,
+      positions,
+      places,
+      heads,
+      d,
+      scale: 0.1,
+      cap,
+      sinks: sinks && [...sinks],
+      blocks: blocks && [blocks],
+    }).z;
   };
   return { got, want };
 }

@@ -3,27 +3,23 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pieces.h"
+#include "squares.h"
+
 namespace hs {
 namespace {
 
 constexpr int MOST_TOGETHER = LANES == 16 ? 4 : 3;  // query rows that share a look at a cached row, as many as the registers hold
 constexpr int HEADER = 16;                          // floats before a partial's weighted values: maximum, sum
 
-/** Where a piece's rows lie. */
-struct Piece {
-  int64_t list, run;
-  int32_t skip, count;  // from `skip` rows into a run on
-};
-
-/** Rows of a piece, one after the other. */
-struct Places {
-  alignas(64) int32_t position[PIECE];
-  const uint8_t *keys[PIECE], *values[PIECE];
-  int32_t oldest, newest;
+/** Memory of calls, kept from one to the next. */
+struct Scratch {
+  std::vector<float> queries, partials, weights;
 };
 
 /** What R query rows share in a piece. */
 struct Look {
+  const Piece* piece;
   const Places* places;
   int rows, d, rowBytes;
   float cap;
@@ -60,8 +56,8 @@ void weigh(const Look& look, int32_t position, float* scores, float* out) {
   const auto before = [&](int32_t reach) { return reach > 0 ? position - reach : INT32_MIN; };  // the last position out of reach
   const int32_t windowed = before(look.list->window), local = before(look.list->local), sink = look.list->sink;
   const V nothing = splat(-INFINITY);
-  const int32_t oldest = look.places->oldest;
-  const bool all = look.rows == padded && look.places->newest <= position && oldest > local && oldest > windowed;
+  const int32_t oldest = look.piece->oldest;
+  const bool all = look.rows == padded && look.piece->newest <= position && oldest > local && oldest > windowed;
   V most = nothing;
   for (int t = 0; t < padded; t += LANES) {
     V s = load(scores + t);
@@ -129,49 +125,6 @@ void attendAny(const Look& look, int count, const float* const* q, const int32_t
   else attendSome<K, 0>(look, count, q, at, out, w);
 }
 
-/** Cuts what the lists hold into pieces. @param firsts the first piece of each list, and their number at the end */
-std::vector<Piece> cut(const Held& held, std::vector<int64_t>& firsts) {
-  std::vector<Piece> pieces;
-  for (size_t l = 0; l + 1 < held.firsts.size(); l++) {
-    firsts.push_back(int64_t(pieces.size()));
-    int32_t room = 0;
-    for (int64_t r = held.firsts[l]; r < held.firsts[l + 1]; r++)
-      for (int32_t skip = 0; skip < held.runs[r].count;) {
-        if (room == 0) {
-          pieces.push_back({int64_t(l), r, skip, 0});
-          room = PIECE;
-        }
-        const int32_t now = std::min(room, held.runs[r].count - skip);
-        pieces.back().count += now;
-        room -= now;
-        skip += now;
-      }
-  }
-  firsts.push_back(int64_t(pieces.size()));
-  return pieces;
-}
-
-void placesOf(const Held& held, const Piece& piece, Places& places) {
-  int64_t r = piece.run;
-  int32_t skip = piece.skip;
-  places.oldest = INT32_MAX, places.newest = -1;
-  for (int32_t t = 0; t < piece.count; r++, skip = 0) {
-    const Run& run = held.runs[r];
-    const int32_t now = std::min(run.count - skip, piece.count - t), position = run.position + skip;
-    if (now == 0) continue;
-    for (int32_t i = 0; i < now; i++) {
-      places.position[t + i] = position + i;
-      places.keys[t + i] = run.keys + (skip + i) * held.rowBytes;
-      places.values[t + i] = run.values + (skip + i) * held.rowBytes;
-    }
-    places.oldest = std::min(places.oldest, position);
-    places.newest = std::max(places.newest, position + now - 1);
-    t += now;
-  }
-  const int padded = (piece.count + LANES - 1) / LANES * LANES;
-  for (int t = piece.count; t < padded; t++) places.position[t] = INT32_MAX;  // nobody sees it
-}
-
 /** Joins the pieces of one query row. @param stride floats from one piece's partial to the next @param factors of each piece */
 void join(const float* partials, size_t stride, int64_t pieces, const float* sink, int width, float* factors, float* z) {
   float most = sink ? *sink : -INFINITY, total = 0;
@@ -195,7 +148,7 @@ void join(const float* partials, size_t stride, int64_t pieces, const float* sin
 
 std::string faultOf(const AttentionCall& c, Held& held) {
   if (c.width < 1 || c.width > MOST_WIDTH) return wrong("heads are from 1 to 1,024 wide", c.width, MOST_WIDTH);
-  if (c.tokens < 1 || c.tokens > MOST_QUERIES) return wrong("1 to 8 query tokens attend together", c.tokens, MOST_QUERIES);
+  if (c.tokens < 1) return wrong("no query tokens", c.sequences, c.tokens);
   if (c.kvHeads < 1 || c.heads % c.kvHeads != 0) return wrong("query heads are no multiple of the KV heads", c.heads, c.kvHeads);
   if (!(c.cap >= 0) || !std::isfinite(c.cap) || !std::isfinite(c.scale)) return "scale or cap is no number that can be used";
   for (int64_t i = 0; i < c.sequences * c.tokens; i++)
@@ -212,13 +165,20 @@ int64_t patternColumns(const AttentionCall& c) {
   return last + 1;
 }
 
-void attend(Team& team, const AttentionCall& c, const Held& held, AttentionScratch& scratch, AttentionResult result) {
+Blocks blocksOf(const AttentionCall& c) {
+  const auto squares = [](int64_t n) { return (n + SQUARE - 1) / SQUARE; };
+  return {nullptr, 1, squares(c.tokens), squares(patternColumns(c))};
+}
+
+void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResult result) {
+  if (c.tokens > MOST_QUERIES || c.blocks.heads > 0) return attendSquares(team, c, held, result);
+  static Scratch& scratch = *new Scratch();
   float *const z = result.z, *const pattern = result.pattern;
   const int d = int(cacheWidth(held.kind, c.width));
   const int64_t group = c.heads / c.kvHeads, perList = c.tokens * group;
   const size_t partial = size_t(d) + HEADER, stride = partial * perList;
   std::vector<int64_t> firsts;
-  const std::vector<Piece> pieces = cut(held, firsts);
+  const std::vector<Piece> pieces = cut(held, PIECE, firsts);
   const int64_t queries = c.sequences * c.tokens * c.heads;
   scratch.queries.resize(std::max<size_t>(scratch.queries.size(), queries * d));
   for (int64_t i = 0; i < queries; i++) {
@@ -240,7 +200,7 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionScrat
     for (int64_t p = from; p < to; p++) {
       const Piece& piece = pieces[p];
       placesOf(held, piece, places);
-      const Look look{&places, piece.count, d, int(held.rowBytes), c.cap, c.lists + piece.list};
+      const Look look{&piece, &places, piece.count, d, int(held.rowBytes), c.cap, c.lists + piece.list};
       for (int64_t r = 0; r < perList; r += MOST_TOGETHER) {
         const int now = int(std::min<int64_t>(MOST_TOGETHER, perList - r));
         const float* q[MOST_TOGETHER];

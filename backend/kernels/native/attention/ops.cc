@@ -52,15 +52,15 @@ struct CacheRead {
 
 constexpr int64_t MOST_COLUMNS = 1 << 20;
 
-/** q [queries, heads, width], positions [sequences, tokens], layer, lists [layers, sequences, KV heads, 5], spans [n, 4], sinks, after -> z, pattern. */
+/** q [queries, heads, width], positions [sequences, tokens], layer, lists [layers, sequences, KV heads, 5], spans [n, 4], sinks, blocks, after -> z, pattern. */
 struct Attend {
   float scale, cap;
   bool wantsPattern;
-  AttentionScratch scratch;
   explicit Attend(Attributes& a) : scale(a.real("scale")), cap(a.real("cap")), wantsPattern(a.flag("with_pattern")) {}
   void compute(Call& c) {
     const Input q = c.input(0, "q", {-1, -1, -1}), positions = c.input(1, "positions", {-1, -1}), layer = c.input(2, "layer", {});
     const Input lists = c.input(3, "lists", {-1, -1, -1, 5}), spans = c.input(4, "spans", {-1, 4}), sinks = c.input(5, "sinks", {-1});
+    const Input blocks = c.input(6, "blocks", {-1, -1, -1});
     const List* own = ofLayer<List>(c, lists, layer);
     if (!c.ok()) return;
     const int64_t heads = q.dims[1], width = q.dims[2];
@@ -69,11 +69,19 @@ struct Attend {
     if (!c.check(sinks.count == 0 || sinks.count == heads, "sinks are not one for every head")) return;
     const AttentionCall call{positions.dims[0], positions.dims[1],   heads, lists.dims[2],     width,          scale,
                              cap,               q.as<float>(),       positions.as<int32_t>(), own, spans.as<Span>(), spans.dims[0],
-                             sinks.count ? sinks.as<float>() : nullptr};
+                             sinks.count ? sinks.as<float>() : nullptr,
+                             {blocks.as<uint8_t>(), blocks.count ? blocks.dims[0] : 0, blocks.dims[1], blocks.dims[2]}};
     const bool none = call.sequences == 0;
     Held held;
     const std::string fault = none ? "" : faultOf(call, held);
     if (!c.check(fault.empty(), fault)) return;
+    if (call.blocks.heads > 0 && !none) {
+      const Blocks wanted = blocksOf(call);
+      const bool fits = call.blocks.down == wanted.down && call.blocks.across == wanted.across;
+      if (!c.check(fits && (blocks.dims[0] == 1 || blocks.dims[0] == heads),
+                   "blocks are " + text(blocks.dims) + ", not " + text({heads, wanted.down, wanted.across}) + " or of 1 for all heads"))
+        return;
+    }
     const int64_t columns = wantsPattern && !none ? patternColumns(call) : 0;
     if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return;
     float* z = c.output<float>(0, TF_FLOAT, q.dims);
@@ -81,8 +89,8 @@ struct Attend {
     if (!c.ok() || q.count == 0) return;
     if (columns) std::fill(pattern, pattern + q.dims[0] * heads * columns, 0.f);
     Team& team = Team::get();
-    const auto lease = team.lease();  // guards `scratch` too
-    attend(team, call, held, scratch, {z, columns ? pattern : nullptr});
+    const auto lease = team.lease();
+    attend(team, call, held, {z, columns ? pattern : nullptr});
   }
 };
 
@@ -211,10 +219,10 @@ void registerAttention(TF_Status* status) {
       {"HsCacheWrite", {"keys: float", "values: float", "layer: int32", "slots: int32"}, {"after: int32"}, {}, someShape<3, 3, 0, 4>, true}, status);
   registerOp<CacheRead>({"HsCacheRead", {"spans: int32"}, {"keys: float", "values: float"}, {}, someShape<2>, true}, status);
   registerOp<Attend>({"HsAttend",
-                      {"q: float", "positions: int32", "layer: int32", "lists: int32", "spans: int32", "sinks: float", "after: int32"},
+                      {"q: float", "positions: int32", "layer: int32", "lists: int32", "spans: int32", "sinks: float", "blocks: bool", "after: int32"},
                       {"z: float", "pattern: float"},
                       {"scale: float", "cap: float", "with_pattern: bool"},
-                      firstShape<3, 2, 0, 4, 2, 1>,
+                      firstShape<3, 2, 0, 4, 2, 1, 3>,
                       true},
                      status);
 }

@@ -19,7 +19,7 @@ struct NormWeights {
   const float *w = nullptr, *b = nullptr;
 };
 
-/** What a block is, in the engine's terms. */
+/** The shape of a block and the ways in which it computes. */
 struct BlockShape {
   int64_t model, heads, kvHeads, width;  // width of a head
   int64_t rotary;                        // leading numbers of a head that are rotated, halves paired; 0: none

@@ -31,7 +31,6 @@ constexpr const char* TYPES[MATRICES] = {"T_qkv", "T_o", "T_in", "T_out"};
 /** Memory of blocks: one for all of them, since whoever uses it has the lease of the team. */
 struct Memory {
   BlockScratch block;
-  AttentionScratch attention;
   static Memory& get() {
     static Memory* const memory = new Memory();  // never destroyed, like the team
     return *memory;
@@ -95,7 +94,7 @@ struct BlockOp {
       const std::string wrongSlots = writeRows(team, {tokens, s.kvHeads, s.width, k, v, ownSlots});
       if (!c.check(wrongSlots.empty(), wrongSlots)) return false;
       call.q = q;
-      attend(team, call, held, memory.attention, {z, nullptr});
+      attend(team, call, held, {z, nullptr});
       return true;
     }, out);
   }
