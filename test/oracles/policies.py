@@ -417,7 +417,7 @@ def integers(x, bits, axis):
     low, high = x.min(axis, keepdims=True), x.max(axis, keepdims=True)
     scale = (high - low) / (2**bits - 1)
     codes = np.rint((x - low) / np.where(scale == 0, 1, scale))
-    return codes, scale, low, codes * scale + low
+    return codes.astype(int), scale, low, codes * scale + low
 
 
 def kivi(inputs):
@@ -553,6 +553,94 @@ def weighted_means(x, w, count):
     return centres
 
 
+def xkv(inputs):
+    """The keys of a group of `layers` adjacent layers side by side, [T, layers · G · d] (layer by layer, in a layer KV head by KV head), have the singular value decomposition U Σ Vᵀ, without centring. Stored
+    are the token basis A = U_r Σ_r [T, r], shared by the group, and each layer's columns of V_rᵀ [r, G · d]; restored is their product. `singular`: the first r + 1 values; `restored` [layers][G][d]: the last token's keys;
+    `error` [layers]: root of the mean square of (restored - k); `numbers`: stored, and `full`."""
+    T, L, G, d, r = 20, 3, 2, 4, 5
+    k = inputs.draw("k", (L, G, T, d))
+    flat = k.transpose(2, 0, 1, 3).reshape(T, L * G * d)
+    u, sigma, vt = np.linalg.svd(flat, full_matrices=False)
+    back = ((u[:, :r] * sigma[:r]) @ vt[:r]).reshape(T, L, G, d).transpose(1, 2, 0, 3)
+    return {
+        "parameters": {"tokens": T, "layers": L, "rank": r},
+        "singular": sigma[: r + 1],
+        "restored": back[:, :, -1],
+        "error": np.sqrt(((back - k) ** 2).mean((1, 2, 3))),
+        "numbers": r * (T + L * G * d),
+        "full": T * L * G * d,
+    }
+
+
+def shadowkv(inputs):
+    """What is chosen: chunks of `chunk` positions of the prompt; a chunk's landmark is the mean of its keys (after the rotation). The `outliers` chunks of each KV head whose least similar key (smallest cosine between a key and its landmark)
+    is the least similar of all are kept whole and fast. At a step the other chunks compete: softmax over their landmarks of q · landmark / sqrt d by query head, here the mean over the group; the floor(budget / chunk) best
+    are fetched. Read are: outlier chunks, fetched chunks, everything after the prompt. (The rank of the keys before the rotation is a storage of its own: exact here.)
+    `similar` [KV head][chunks]: the smallest cosines; `outliers` [KV head]; `fetched` [step][KV head]: chunks; `z` [step][H][d]."""
+    T, N, chunk, outliers, budget = 32, 3, 4, 1, 9
+    q, k, v = inputs.qkv(T + N)
+    H, G, d = len(q), len(k), q.shape[-1]
+    chunks = k[:, :T].reshape(G, T // chunk, chunk, d)
+    landmarks = chunks.mean(2)
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    similar = (unit(chunks) * unit(landmarks)[:, :, None]).sum(-1).min(-1)
+    odd = [best(-similar[g], outliers) for g in range(G)]
+    fetched, z = [], []
+    for p in range(T, T + N):
+        lists, row = [], []
+        for g in range(G):
+            others = np.setdiff1d(np.arange(T // chunk), odd[g])
+            heads = q[g * H // G : (g + 1) * H // G, p]
+            votes = softmax(heads @ landmarks[g, others].T / math.sqrt(d)).mean(0)
+            row.append(others[best(votes, budget // chunk)])
+            of = np.union1d(row[-1], odd[g])
+            lists.append(np.concatenate([(of[:, None] * chunk + np.arange(chunk)).reshape(-1), np.arange(T, p + 1)]))
+        fetched.append([list(x) for x in row])
+        z.append(attend(q, k, v, p, lists)[0])
+    parameters = {"tokens": T, "steps": N, "chunk": chunk, "outliers": outliers, "budget": budget}
+    return {"parameters": parameters, "similar": similar, "outliers": [list(x) for x in odd], "fetched": fetched, "z": z}
+
+
+# --- heads and layers -------------------------------------------------------------------------------------------------
+
+
+def headkv(inputs):
+    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has round(b - b / beta + s_h · L G b / beta) (halves to even), s_h its score's share of the sum of all
+    (scores that are not negative; here squares of `scores`), at least the window. Inside a head snapkv picks. `budgets` [layer][KV head]."""
+    L, G, b, beta, window = 4, 3, 32, 1.25, 8
+    scores = inputs.draw("scores", (L, G)) ** 2
+    share = scores / scores.sum()
+    budgets = np.maximum(window, np.rint(b - b / beta + share * L * G * b / beta)).astype(int)
+    return {"parameters": {"budget": b, "beta": beta, "window": window}, "budgets": budgets}
+
+
+def gemfilter(inputs):
+    """The last query's attention (softmax by query head over all T keys) at the chosen layer, summed over all query heads; the `budget` best input tokens, in their order, are the whole model's input, at positions 0, 1, ....
+    Here the last token is always among them (the next token is to follow it). `kept`: positions in the prompt."""
+    T, budget = 40, 9
+    q, k, _ = inputs.qkv(T)
+    votes = softmax(logits_of(q, k))[:, -1].sum(0)
+    votes[-1] = np.inf
+    return {"parameters": {"tokens": T, "budget": budget}, "kept": list(best(votes, budget))}
+
+
+def lazyllm(inputs):
+    """At each layer of `percentiles` the tokens still there whose attention from the last token, mean over all query heads (softmax over the tokens still there), is below that percentile (NumPy's: linear between order statistics) of
+    these attentions leave for the layers from the next on; the last token always stays. Layer l has its own q, k: `q`, `k` drawn [layers · heads]. `kept` [layer]: positions after it."""
+    T, percentiles, H, G, d = 30, [0, 30, 50], 4, 2, 8
+    q, k = inputs.draw("q", (len(percentiles) * H, T, d), 2), inputs.draw("k", (len(percentiles) * G, T, d))
+    kept, out = np.arange(T), []
+    for layer, percentile in enumerate(percentiles):
+        votes = np.zeros(len(kept))
+        for h in range(H):
+            votes += softmax(k[layer * G + h * G // H, kept] @ q[layer * H + h, -1] / math.sqrt(d)) / H
+        stay = votes >= np.percentile(votes, percentile)
+        stay[-1] = True
+        kept = kept[stay]
+        out.append(list(kept))
+    return {"parameters": {"tokens": T, "percentiles": percentiles}, "kept": out}
+
+
 # --- prefill patterns -------------------------------------------------------------------------------------------------
 
 
@@ -626,6 +714,24 @@ def minference(inputs):
         distances.append(list(slash))
     parameters = {"tokens": T, "last": last, "sinks": sinks, "local": local, "block": block, "from": start, "candidates": candidates, "online": online}
     return {"parameters": parameters, "scores": scores, "best": np.argmax(scores, 1), "columns": columns, "distances": distances}
+
+
+def fixed_patterns(inputs):
+    """Patterns that follow from positions alone, always causal. `a-shape` (sinks, local): keys j < sinks and distances i - j < local. `tri-shape` (sinks, local, last): the same, and the last `last` queries read everything.
+    By blocks (r query block, c key block): `s2-attention` (local, stride) of head h: r - c < local, or c mod stride = h mod stride, so that `stride` heads together read all blocks. `longgen` (layers L, sinks, local, stride in blocks): the
+    layers floor(L / 3) ... floor(L / 3) + ceil(L / 3) - 1 are full, here; the others read blocks c < sinks, r - c < local, and c mod stride = 0. Each as keys (blocks) by query (block)."""
+    T, n, L = 10, 8, 7
+    i, j = np.indices((T, T))
+    r, c = np.indices((n, n))
+    rows = lambda mask: [list(np.flatnonzero(row)) for row in mask]  # noqa: E731
+    a = (j <= i) & ((j < 2) | (i - j < 3))
+    return {
+        "parameters": {"tokens": T, "blocks": n, "layers": L, "heads": 3, "sinks": 2, "local": 3, "last": 2, "blockLocal": 2, "stride": 3, "blockSinks": 1},
+        "a-shape": rows(a),
+        "tri-shape": rows(a | ((j <= i) & (i >= T - 2))),
+        "s2-attention": [rows((c <= r) & ((r - c < 2) | (c % 3 == h % 3))) for h in range(3)],
+        "longgen": {"full": list(range(L // 3, L // 3 + -(-L // 3))), "others": rows((c <= r) & ((c < 1) | (r - c < 2) | (c % 3 == 0)))},
+    }
 
 
 def xattention(inputs):
@@ -716,6 +822,12 @@ SECTIONS = {
     "kivi": kivi,
     "minifloat": minifloats,
     "kvquant": kvquant,
+    "xkv": xkv,
+    "shadowkv": shadowkv,
+    "headkv": headkv,
+    "gemfilter": gemfilter,
+    "lazyllm": lazyllm,
+    "fixed-patterns": fixed_patterns,
     "minference": minference,
     "xattention": xattention,
     "flexprefill": flexprefill,
