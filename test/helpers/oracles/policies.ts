@@ -29,8 +29,9 @@ export interface PolicyCase extends OracleLogits {
   prompt: string;
   policy: string;
   parameters: Record<string, number | string | boolean>;
-  kept: string;
-  counts: number | number[] | number[][];
+  /** Absent of `when: decode`. */
+  kept?: string;
+  counts?: number | number[] | number[][];
   /** `snapkv,think` alone: what think keeps, beside `kept`. */
   channels?: string;
   near?: [layer: number, kvHead: number, position: number][];
@@ -57,11 +58,13 @@ export function policyOracle(model: "llama" | "smollm2"): PolicyOracle {
  */
 export function keptLists(packed: string, { layers, kvHeads }: PolicyOracle["shape"], length: number): number[][][] {
   const bits = inflateSync(Buffer.from(packed, "base64"));
-  const has = (place: number): boolean => ((bits[place >> 3]! >> (place & 7)) & 1) === 1;
+  const bytes = Math.ceil(length / 8);
   const row = (first: number): number[] =>
-    Array.from({ length }, (_, position) => position).filter((position) => has(first + position));
+    Array.from({ length }, (_, place) => place).filter(
+      (place) => ((bits[first + (place >> 3)]! >> (place & 7)) & 1) === 1,
+    );
   return Array.from({ length: layers }, (_, layer) =>
-    Array.from({ length: kvHeads }, (_, head) => row((layer * kvHeads + head) * length)),
+    Array.from({ length: kvHeads }, (_, head) => row((layer * kvHeads + head) * bytes)),
   );
 }
 

@@ -70,7 +70,7 @@ describe("the plain forward with masked scores goes on as kvpress does", () => {
     const found = masked(
       [...ids, ...each.tokens.slice(0, -1)],
       ids.length,
-      keptLists(each.kept, oracle.shape, ids.length),
+      keptLists(each.kept!, oracle.shape, ids.length),
     );
     expect(furthest(found[1]!, vocabulary, each.logits)).toBeLessThan(TOLERANCE);
     const square = found[1]!.reduce((sum, value) => sum + value * value, 0);
