@@ -2,7 +2,7 @@
 
     python test/oracles/policies_kvpress.py                           the tiny llama -> policies/kvpress-llama.json
     python test/oracles/policies_kvpress.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf     -> policies/kvpress-smollm2.json
-    python test/oracles/policies_kvpress.py --gguf ... --pattern FOLDER                printed: a DuoAttention folder's continuation
+    python test/oracles/policies_kvpress.py [--gguf ...] --pattern FOLDER             printed: the cases of a DuoAttention folder
 
 Needs torch, transformers below 5.3, gguf and kvpress 0.5.5 (PyPI). float32, on the dequantised weights; the tiny llama is
 test/fixtures/policies/llama (made here where it is missing: random, 3 layers, 4 heads over 2 KV heads of width 16, bfloat16).
@@ -52,6 +52,7 @@ import transformers
 
 torch.set_grad_enabled(False)
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 FIXTURE = HERE.parent / "fixtures" / "policies" / "llama"
 COUNT = 16  # greedy tokens
 TOP = 32
@@ -122,13 +123,15 @@ def fixed_scores(layers, heads):
 
 
 def duo(model, p):
-    press = FolderDuoAttention(head_compression_ratio=p["ratio"])
     config = model.config
-    press.pattern = p.get("pattern") or (
-        p["sinks"],
-        p["recent"],
-        fixed_scores(config.num_hidden_layers, config.num_key_value_heads),
-    )
+    if "pattern" in p:  # the gates below a half stream
+        pattern = read_pattern(ROOT / p["pattern"])
+        ratio = float((pattern[2] < 0.5).mean())
+    else:
+        pattern = p["sinks"], p["recent"], fixed_scores(config.num_hidden_layers, config.num_key_value_heads)
+        ratio = p["ratio"]
+    press = FolderDuoAttention(head_compression_ratio=ratio)
+    press.pattern = pattern
     return press
 
 
@@ -214,6 +217,7 @@ def plan(small):
     }
     yield "tova", {"ratio": 0.5, "when": "decode"}
     if small:
+        yield "duo-attention", {"pattern": "test/fixtures/policies/duo"}
         yield "knorm", {"ratio": 0.5, "when": "decode"}
         yield "keydiff", {"ratio": 0.5, "when": "decode"}
         yield "snapkv", {"ratio": 0.5, "window": 8, "kernel": 3}
@@ -522,7 +526,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--gguf")
     parser.add_argument("--pattern", help="a DuoAttention folder: prints what its heads keep and the continuation")
-    parser.add_argument("--ratio", type=float, default=0.5, help="of --pattern: share of streaming heads")
     parser.add_argument("--out", default=HERE / "policies")
     options = parser.parse_args()
     model, source = load(options.gguf)
@@ -530,8 +533,8 @@ def main():
     prompts = prompts_of(model, options.gguf)
     if options.pattern:
         for name, prompt in prompts.items():
-            pattern = read_pattern(options.pattern)
-            print(json.dumps(case_of(model, name, prompt, "duo-attention", {"ratio": options.ratio, "pattern": pattern})))
+            pattern = {"pattern": str(Path(options.pattern).resolve())}
+            print(json.dumps(case_of(model, name, prompt, "duo-attention", pattern)))
         return
     head = {
         "section": "kvpress",
