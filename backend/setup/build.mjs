@@ -20,6 +20,7 @@ const ENTRIES = {
   "bench-load": "test/bench/children/load.ts",
   "bench-decode": "test/bench/children/decode.ts",
   "bench-eap-ig": "test/bench/children/eap-ig.ts",
+  "bench-cost": "test/bench/cost.ts",
   "bench-ui": "test/bench/ui.ts",
 };
 

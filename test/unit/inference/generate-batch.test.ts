@@ -48,12 +48,12 @@ async function together(options: Omit<GenerateOptions, "tokens" | "onStep" | "on
 describe("prompts continued together", () => {
   const mask = () => maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 9 });
 
-  it.each([
+  const ways: readonly (readonly [string, () => Omit<GenerateOptions, "tokens" | "onStep" | "onToken">])[] = [
     ["greedily", () => ({})],
     ["sampled, each from the same seed", () => ({ temperature: 1.3, seed: 4 })],
     ["with a mask in the prompt too", () => ({ mask: mask() })],
     ["with a mask from the first new token on", () => ({ mask: mask(), prefill: "dense" as const })],
-    ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache) => [`in ${cache}`, () => ({ cache })] as const),
+    ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache): [string, () => object] => [`in ${cache}`, () => ({ cache })]),
     ["in q4 with a mask", () => (ready ? { cache: "q4" as const, mask: mask() } : {})],
     ["without a cache", () => ({ useCache: false })],
     ["under interventions at places of the sequence", () => ({
@@ -62,7 +62,9 @@ describe("prompts continued together", () => {
         { at: "hook_resid_post", layer: 1, positions: [0, 5], do: "scale" as const, with: 0.5 },
       ],
     })],
-  ])("have the tokens that each has alone: %s", async (_, options) => {
+  ]; // biome-ignore format: a table
+
+  it.each(ways)("have the tokens that each has alone: %s", async (_, options) => {
     const before = tf.memory().numTensors;
     expect(await together({ maxTokens: 9, ...options() })).toEqual(await alone({ maxTokens: 9, ...options() }));
     expect(tf.memory().numTensors).toBe(before);

@@ -328,7 +328,9 @@ describe("an eviction", () => {
         const kept = cache.positions(0, 0, head).filter(() => random.uniform() < 0.6);
         cache.evict(0, 0, head, kept);
         expect(cache.positions(0, 0, head)).toEqual(kept);
-        expect(rowsAt(cache, [0, 0, head], kept)).toEqual(rowsAt(whole, [0, 0, head], kept));
+        // The same numbers up to rounding: the two caches may have been filled by other kernels.
+        const [own, wanted] = [cache, whole].map((of) => rowsAt(of, [0, 0, head], kept).flat()) as [number[], number[]];
+        for (const [i, value] of own.entries()) expect(value).toBeCloseTo(wanted[i]!, 4);
       }
       const more = random.integer(1, 60);
       for (const own of [cache, whole]) step(own, [ids.slice(seen, seen + more)]).dispose();
