@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { OpAttr } from "../runtime/native.ts";
 import type { Handle } from "../runtime/ops.ts";
 import { formatCode, formatOf, ROW_ORDER } from "./formats.ts";
-import { kernelTensor } from "./op.ts";
+import { attributesOf, kernelTensor } from "./op.ts";
 import { type Activations, PackedMatrix } from "./packed-matrix.ts";
 import type { Places } from "./places.ts";
 
@@ -84,29 +85,29 @@ export function takesBlock({ width }: BlockShape): boolean {
 
 /** A whole block of a transformer as one kernel: for a few tokens where nobody looks into it. */
 export class KernelBlock {
-  readonly #weights: KernelWeights;
-  readonly #sizes: readonly number[];
-  readonly #attrs: Parameters<typeof kernelTensor>[1];
+  readonly #weights: readonly (Handle | undefined)[];
+  readonly #attrs: Readonly<Record<Activations, readonly OpAttr[]>>;
 
   constructor(shape: BlockShape, weights: KernelWeights) {
     const { heads, kvHeads, width, rotary, mlp, norm, act, gated, parallel, normsAll, eps, scale, cap = 0 } = shape;
-    this.#weights = weights;
-    this.#sizes = [
-      ...[heads, kvHeads, width, rotary, mlp, NORMS.indexOf(norm), ACT_FNS[act]],
-      ...[gated, parallel, normsAll].map(Number),
-    ];
+    const tensorOf = (weight?: KernelMatrix) => (weight instanceof PackedMatrix ? weight.tiles : weight);
+    this.#weights = WEIGHTS.map((name) => tensorOf(weights[name]));
     const matrices = MATRICES.map((name) => weights[name]);
-    const [T_qkv, T_o, T_in, T_out] = matrices.map(
-      (m) => ({ type: m instanceof PackedMatrix ? "uint8" : "float32" }) as const,
-    );
-    this.#attrs = {
-      formats: matrices.map((m) => (m instanceof PackedMatrix ? formatCode(formatOf(m.format)) : ROW_ORDER)),
-      has: WEIGHTS.reduce((bits, name, i) => bits + (weights[name] ? 2 ** i : 0), 0),
-      eps: { float: eps },
-      scale: { float: scale },
-      cap: { float: cap },
-      ...{ T_qkv: T_qkv!, T_o: T_o!, T_in: T_in!, T_out: T_out! },
-    };
+    const types = matrices.map((m) => ({ type: m instanceof PackedMatrix ? "uint8" : "float32" }) as const);
+    const attrs = (activations: Activations): OpAttr[] =>
+      attributesOf({
+        sizes: [
+          ...[heads, kvHeads, width, rotary, mlp, NORMS.indexOf(norm), ACT_FNS[act]],
+          ...[gated, parallel, normsAll, activations === "8bit"].map(Number),
+        ],
+        formats: matrices.map((m) => (m instanceof PackedMatrix ? formatCode(formatOf(m.format)) : ROW_ORDER)),
+        has: WEIGHTS.reduce((bits, name, i) => bits + (weights[name] ? 2 ** i : 0), 0),
+        eps: { float: eps },
+        scale: { float: scale },
+        cap: { float: cap },
+        ...{ T_qkv: types[0]!, T_o: types[1]!, T_in: types[2]!, T_out: types[3]! },
+      });
+    this.#attrs = { exact: attrs("exact"), "8bit": attrs("8bit") };
   }
 
   /**
@@ -117,21 +118,8 @@ export class KernelBlock {
   run(call: BlockCall): Tensor {
     const { x, rotation, positions, layer, lists, spans, slots, activations = "exact" } = call;
     const { cos = x, sin = x } = rotation ?? {};
-    const weights = WEIGHTS.map((name): Handle => {
-      const weight = this.#weights[name];
-      return (weight instanceof PackedMatrix ? weight.tiles : weight) ?? x; // what is not there is not read
-    });
-    const sizes = [...this.#sizes, Number(activations === "8bit")];
-    return kernelTensor("HsBlock", { ...this.#attrs, sizes }, [
-      x,
-      cos,
-      sin,
-      positions,
-      layer,
-      lists,
-      spans,
-      slots,
-      ...weights,
-    ]);
+    const weights = this.#weights.map((weight) => weight ?? x); // what is not there is not read
+    const inputs = [x, cos, sin, positions, layer, lists, spans, slots, ...weights];
+    return kernelTensor("HsBlock", this.#attrs[activations], inputs);
   }
 }

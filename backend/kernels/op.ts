@@ -11,19 +11,22 @@ export type KernelAttr =
   | { readonly float: number }
   | { readonly type: keyof typeof DTYPES };
 
+/** Attributes as the binding takes them, for calls that are made often. */
+export function attributesOf(attrs: Readonly<Record<string, KernelAttr>>): OpAttr[] {
+  return Object.entries(attrs).map(([name, value]) => attribute(name, value));
+}
+
+/** The attributes of a call by name, or as `attributesOf` gave them. */
+type Attrs = Readonly<Record<string, KernelAttr>> | readonly OpAttr[];
+
 /**
  * Runs a kernel, eagerly or inside a function that is being captured.
  * @param name of the op
  * @returns the outputs as the binding names them
  * @throws HeadscopeError (usage) where the kernel refuses the call, with what it says of it
  */
-export function runKernel(
-  name: string,
-  attrs: Readonly<Record<string, KernelAttr>>,
-  inputs: readonly Handle[],
-  outputs = 1,
-): TensorMetadata[] {
-  const list = Object.entries(attrs).map(([key, value]) => attribute(key, value));
+export function runKernel(name: string, attrs: Attrs, inputs: readonly Handle[], outputs = 1): TensorMetadata[] {
+  const list = Array.isArray(attrs) ? (attrs as OpAttr[]) : attributesOf(attrs as Record<string, KernelAttr>);
   try {
     return native().binding.executeOp(name, list, inputs.map(idOf), outputs);
   } catch (cause) {
@@ -33,11 +36,7 @@ export function runKernel(
 }
 
 /** `runKernel` of one output that tfjs has a type for. */
-export function kernelTensor(
-  name: string,
-  attrs: Readonly<Record<string, KernelAttr>>,
-  inputs: readonly Handle[],
-): Tensor {
+export function kernelTensor(name: string, attrs: Attrs, inputs: readonly Handle[]): Tensor {
   return native().createOutputTensor(runKernel(name, attrs, inputs)[0]!);
 }
 

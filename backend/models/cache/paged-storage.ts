@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
+import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
 import { CACHE_KINDS, type CacheKind, Page } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { CachePage, CacheStorage, HeldQueries, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
+import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
 /** Keys and values in the kernels' own memory, in float32 or fewer bits. */
 export class PagedStorage implements CacheStorage {
@@ -43,12 +43,7 @@ export class PagedStorage implements CacheStorage {
     };
   }
 
-  attend(
-    { q, layer, positions, lists, spans, scale, cap }: HeldQueries,
-    wantsPattern: boolean,
-  ): { z: Tensor; pattern?: Tensor } {
-    const places = { positions: positions.tensor, lists: lists.tensor, spans: spans.tensor };
-    const call = { q, ...places, layer: tf.scalar(layer, "int32"), scale, cap };
+  attend(call: AttentionCall, wantsPattern: boolean): { z: Tensor; pattern?: Tensor } {
     return wantsPattern ? attendWithPattern(call) : { z: attend(call) };
   }
 

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { AttentionCall } from "../../kernels/attend.ts";
 import type { CacheKind } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
 
@@ -55,21 +56,6 @@ export interface StoredBytes {
   readonly values: Uint8Array;
 }
 
-/** Queries over what a layer's heads hold, as tables of places tell. */
-export interface HeldQueries {
-  /** [rows * tokens, heads, d_head] */
-  q: Tensor;
-  /** Number of the layer in the tables. */
-  layer: number;
-  /** [rows, tokens] */
-  positions: Table;
-  lists: Table;
-  spans: Table;
-  /** Factor of the scores, and their soft cap. */
-  scale: number;
-  cap: number | undefined;
-}
-
 /** The pages of caches of one kind and width: in the kernels' own memory, or as plain tensors. */
 export interface CacheStorage {
   readonly kind: CacheKind;
@@ -93,5 +79,5 @@ export interface CacheStorage {
    * Attention over pages where they lie, where the storage can do that.
    * @returns z [rows * tokens, heads, d_head] and, where wanted, the pattern [rows * tokens, heads, positions up to the last query's]
    */
-  attend?(queries: HeldQueries, wantsPattern: boolean): { z: Tensor; pattern?: Tensor };
+  attend?(call: AttentionCall, wantsPattern: boolean): { z: Tensor; pattern?: Tensor };
 }

@@ -79,7 +79,8 @@ const halfOf = (x: number): number => 2 ** Math.round(Math.log2(x));
 /** Largest difference of the kernel's block from the engine's, relative to the largest number. */
 function difference(model: Model, layer: number, weights: BlockWeights, way: Way = { steps: STEPS }): number {
   return tf.tidy(() => {
-    const tokens = randomTokensOf(model.config, ROWS, LENGTH);
+    const length = way.steps.reduce((a, b) => a + b, 0);
+    const tokens = randomTokensOf(model.config, ROWS, length);
     const got = numbers(throughKernel(model, layer, tokens, weights, way));
     return relativeError(got, numbers(plainBlock(model, layer, tokens, weights)));
   });
@@ -155,6 +156,15 @@ describe.skipIf(!ready)("a block as one kernel is the engine's block", () => {
     ] as const)
       expect(difference(model, 1, own, { steps: STEPS, kind })).toSatisfy(within(least, most));
     model.dispose();
+  });
+
+  it("for more tokens of a row than the products take at a time", () => {
+    for (const changes of [{}, { window_size: 40 }, { attn_scores_soft_cap: 2 }]) {
+      const model = randomModel(smallConfig(changes));
+      const own = withBiases(model, 0);
+      for (const steps of [[9], [LENGTH], [70, 1, 30]]) expect(difference(model, 0, own, { steps })).toBeLessThan(1e-5);
+      model.dispose();
+    }
   });
 
   it("with the same bits for any number of threads, and for a token alone and among others", () => {
