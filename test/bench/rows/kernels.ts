@@ -5,7 +5,7 @@ import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
 import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { attend as attendPlainly } from "../../../backend/models/transformer/attention.ts";
+import { attend as attendPlainly, attendPrefill } from "../../../backend/models/transformer/attention.ts";
 import { attentionInput, blockOutput } from "../../../backend/models/transformer/block.ts";
 import { UNHOOKED } from "../../../backend/models/transformer/hook.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
@@ -47,11 +47,18 @@ export function kernelRows(setting: Setting): Bench[] {
     ...[256, 2048, 7900].map((rows) => ({ rows, kind: "f32" as const })),
     ...(["f16", "q8"] as const).map((kind) => ({ rows: 7900, kind })),
   ];
+  const prefills = [
+    ...[512, 2048, 7900].map((rows) => ({ rows, kind: "f32" as const })),
+    ...(["f16", "q8", "q4"] as const).map((kind) => ({ rows: 2048, kind })),
+  ];
   return [
     ...products.map(({ name, of }) => row(name, "captured, XLA, float32", of)),
     row("a whole block over 256, 1 token", "captured, XLA, float32", (model) => block(model, 256)),
     ...attentions.map(({ rows, kind }) =>
       row(`attention of a layer over ${rows}, ${kind}`, "captured, f32", (model) => attention(model, rows, kind)),
+    ),
+    ...prefills.map(({ rows, kind }) =>
+      row(`attention of a layer's prefill of ${rows}, ${kind}`, "plain, f32", (model) => prefill(model, rows, kind)),
     ),
   ];
 }
@@ -115,6 +122,22 @@ function attention(model: Model, rows: number, kind: CacheKind): Sides {
   };
 }
 
+/** Attention of all tokens of a prompt among themselves; the rival has no cache and no mask but causality. */
+function prefill(model: Model, rows: number, kind: CacheKind): Sides {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
+  const { keys, values, places } = held(model, rows, kind);
+  const q = random([rows, H, D], 1);
+  const count = tf.keep(tf.range(0, rows));
+  const position = tf.keep(tf.reshape(count, [rows, 1]));
+  const positions = tf.keep(tf.cast(tf.reshape(count, [1, rows]), "int32"));
+  const call: AttentionCall = { q, ...places, positions, scale: attn_scale };
+  const byToken = (x: Tensor): Tensor => tf.keep(tf.transpose(tf.reshape(x, [1, G, rows, D]), [0, 2, 1, 3]));
+  const inputs = { q: tf.reshape(q, [1, rows, H, D]), k: byToken(keys), v: byToken(values), position, valid: position };
+  const times = Math.max(1, Math.round(2048 / rows));
+  const plain = (): Tensor => tf.tidy(() => attendPrefill(inputs, [], model.config, UNHOOKED)[0]);
+  return { ours: () => timed(() => attend(call), times), theirs: () => timed(plain, times) };
+}
+
 /** The first block, of one token over what is held; its own keys and values are written by ours alone. */
 function block(model: Model, rows: number): Sides {
   const { config, weights } = model;
@@ -142,12 +165,12 @@ function block(model: Model, rows: number): Sides {
 }
 
 /** Mean milliseconds of a call, its result read once at the end. */
-function timed(run: () => Tensor): number {
+function timed(run: () => Tensor, rounds = ROUNDS): number {
   const began = performance.now();
-  for (let i = 0; i < ROUNDS; i++) {
+  for (let i = 0; i < rounds; i++) {
     const result = run();
-    if (i === ROUNDS - 1) result.dataSync();
+    if (i === rounds - 1) result.dataSync();
     result.dispose();
   }
-  return (performance.now() - began) / ROUNDS;
+  return (performance.now() - began) / rounds;
 }
