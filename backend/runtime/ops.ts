@@ -110,17 +110,6 @@ export function widenRaw(codes: RawTensor): Tensor {
   );
 }
 
-/** A slice of the native runtime whose place is itself data, so that a captured function takes any size. @param begin, size int32 [rank] */
-export function sliceFrom(x: Tensor, begin: Tensor, size: Tensor): Tensor {
-  return rawOp("Slice", [typeAttr("T", "float32"), typeAttr("Index", "int32")], [x, begin, size]);
-}
-
-/** `tf.reshape` whose shape may hold one -1 that is resolved at the call, not frozen at capture. */
-export function reshapeOpen(x: Tensor, shape: number[]): Tensor {
-  if (!hasNative()) return tf.reshape(x, shape);
-  return rawOp("Reshape", [typeAttr("T", "float32"), typeAttr("Tshape", "int32")], [x, tf.tensor1d(shape, "int32")]);
-}
-
 /**
  * Rows of a matrix by number. tfjs's own gather reads the indices back to check them, which no captured function can do.
  * @param index int32 [n] @returns [n, ...]
