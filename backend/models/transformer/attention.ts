@@ -116,8 +116,8 @@ export interface RowInputs {
 }
 
 /**
- * Attention, softmax(cap(q k) + mask) v, of all heads of several rows, with the hook points of scores and pattern: the one place where
- * it is written in tensors. Query head h reads KV head floor(h / group).
+ * Attention of plain tensors, softmax(cap(q k) + mask) v, of all heads of several rows at once, with the hook points of scores and
+ * pattern. Query head h reads KV head floor(h / group).
  * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
 export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: Hook): { z: Tensor; pattern: Tensor } {
@@ -126,7 +126,7 @@ export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: 
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
   const byHead = (t: Tensor, tokens: number): Tensor => tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * G, tokens, D]);
   // The queries of all heads that read the same keys stand one after the other.
-  const products = tf.matMul(byHead(tf.mul(q, attn_scale), (H / G) * C), byHead(k, n), false, true);
+  const products = tf.matMul(byHead(tf.mul(q, attn_scale), (H / G) * C), byHead(k, n), false, true); // [B G, group C, n]
   const scores = softCap(tf.reshape(products, [B, H, C, n]), attn_scores_soft_cap);
   const pattern = patternOf(tf.add(scores, mask), mask, hook);
   const z = tf.matMul(tf.reshape(pattern, products.shape), byHead(v, n));
