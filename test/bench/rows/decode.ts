@@ -1,6 +1,5 @@
 import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
-import type { WeightType } from "../../../backend/common/words.ts";
-import type { CacheKind } from "../../../backend/kernels/pages.ts";
+import type { CacheKind, WeightType } from "../../../backend/common/words.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import type { ForwardOptions } from "../../../backend/models/forward/types.ts";

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { CacheKind } from "../../../backend/common/words.ts";
 import { type AttentionCall, attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
-import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
 import type { Model } from "../../../backend/models/model.ts";

@@ -2,11 +2,11 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Random } from "../../../backend/common/random.ts";
+import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { attend } from "../../../backend/kernels/attend.ts";
 import type { BlockCall } from "../../../backend/kernels/block.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
-import { CACHE_KINDS } from "../../../backend/kernels/pages.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { BlockWeights } from "../../../backend/models/weights/block-parts.ts";
@@ -196,7 +196,7 @@ function attention(draw: Draw): Outcome {
       return { spans, window: draw.whole(0, 1) * draw.whole(1, 90), sink: draw.whole(0, 4) };
     }),
   );
-  const at = draw.held(new PagedRows(kind.name, d, { keys, values, pageRows: draw.whole(1, 100) }));
+  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows: draw.whole(1, 100) }));
   const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
   const sinks = draw.of([undefined, draw.normals(heads)]);
@@ -218,7 +218,7 @@ function attention(draw: Draw): Outcome {
     blocks: read,
   });
   const want = () => {
-    if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
+    if (kind !== "f32") return got.dataSync(); // its rows are not these numbers
     return attentionOf({
       q,
       keys,
