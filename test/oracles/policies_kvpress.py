@@ -1,45 +1,46 @@
 """kvpress 0.5.5 (NVIDIA) on two prompts: what each cache policy that it has keeps, and how the model goes on.
 
-    python test/oracles/policies_kvpress.py                           the tiny llama -> policies/kvpress-llama.json
-    python test/oracles/policies_kvpress.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf     -> policies/kvpress-smollm2.json
-    python test/oracles/policies_kvpress.py [--gguf ...] --pattern FOLDER             printed: the cases of a DuoAttention folder
+    python test/oracles/policies_kvpress.py                        the tiny llama -> policies/kvpress-llama.json
+    python test/oracles/policies_kvpress.py --gguf FILE            SmolLM2-135M-Instruct.Q4_1 -> policies/kvpress-smollm2.json
+    python test/oracles/policies_kvpress.py [--gguf FILE] --pattern FOLDER      prints the cases of a DuoAttention folder
 
-Needs torch, transformers below 5.3, gguf and kvpress 0.5.5 (PyPI). float32, on the dequantised weights; the tiny llama is
-test/fixtures/policies/llama (made here where it is missing: random, 3 layers, 4 heads over 2 KV heads of width 16, bfloat16).
+Needs torch, transformers below 5.3, gguf and kvpress 0.5.5 (PyPI). float32, on the dequantised weights; the tiny llama
+is test/fixtures/policies/llama (made here where it is missing: random, 3 layers, 4 heads over 2 KV heads of width 16,
+bfloat16).
 
-Each case is one run as kvpress's own pipeline does it: a dense prefill of the whole prompt, at the end of each layer's attention
-the press removes what it removes, once; then greedy decoding one token at a time at the true positions (a re-rotated cache goes
-on at its own length). Policies and parameters have headscope's names; press_of below is how they become kvpress's.
+Each case is one run as kvpress's own pipeline does it: a dense prefill of the whole prompt, at the end of each layer's
+attention the press removes what it removes, once; then greedy decoding one token at a time at the true positions (a
+re-rotated cache goes on at its own length). Policies and parameters have headscope's names; press_of below is how they
+become kvpress's.
 
 Output: one JSON object, a case a line.
 
 - `versions`; `gguf`, the file's sha256, or `model`, the fixture; `shape` {layers, heads, kvHeads, dHead}.
-- `prompts` by name: `ids` of length T (and `text`); `tokens`, `margin`: 16 greedy tokens without a policy, up to a stop token;
-  `first`: the logits after the prefill, which no policy touches: `ids` of the 32 largest, their `logits`, `logsumexp` and `rms`
-  (root of the mean square) over the vocabulary as checksums; `vocabulary`: the 32 largest of the next step without a
-  policy, in that order; `second`: the logits of that step, as in the cases.
+- `prompts` by name: `ids` of length T (and `text`); `tokens`, `margin`: 16 greedy tokens without a policy, up to a stop
+  token; `first`: the logits after the prefill, which no policy touches: `ids` of the 32 largest, their `logits`,
+  `logsumexp` and `rms` (root of the mean square) over the vocabulary as checksums; `vocabulary`: the 16 largest of the
+  next step without a policy, in that order; `second`: the logits of that step, as in the cases.
 - `cases`: `prompt`, `policy`, `parameters`, and
   - `kept`: what stays of the prompt's T positions at the end of the prefill. base64 of a zlib stream (RFC 1950) of rows
     [layers][kvHeads] of ceil(T / 8) bytes, position p in its row's byte p >> 3 at bit p & 7 (least significant first).
     For `think` the bits are the kept key channels [layers][kvHeads][dHead]; `snapkv,think` has these in `channels`.
-  - `counts`: how many of them, as `all` heads, by layer, or by [layers][kvHeads], whichever is shortest.
-  - `near`: [layer, KV head, position or channel] whose score is so near to where the choice is cut that rounding may turn it
-    (relative distance 1e-4, for cosines 1e-5): a comparison ignores them. Absent where there are none.
-  - `logits`: those of the second generated token (the first that reads the shortened cache) at the prompt's `vocabulary`, with
-    `logsumexp` and `rms` over all of it; `argmax` follows from `tokens[1]`.
-  - `tokens`: up to 16 greedy tokens; the first is the prefill's. A stop token ends them and is the last. `margin`: the smallest
-    distance between the best two logits over them.
-  - `when: decode` has no `kept` (the prefill's choice is that of the case without `when`), but `after`: `kept` and `counts` after the
-    last token, over T + tokens - 1 positions. `near` is the prefill's.
+  - `counts`: how many of them: one number for all heads, one by layer, or [layers][kvHeads].
+  - `near`: [layer, KV head, position or channel] whose score is so near to where the choice is cut that rounding may
+    turn it (relative distance 1e-4, for cosines 1e-5): a comparison ignores them. Absent where there are none.
+  - `logits`: those of the second generated token (the first that reads the shortened cache) at the prompt's
+    `vocabulary`, with `logsumexp` and `rms` over all of it; `argmax` follows from `tokens[1]`.
+  - `tokens`: up to 16 greedy tokens; the first is the prefill's. A stop token ends them and is the last. `margin`: the
+    smallest distance between the best two logits over them.
+  - `when: decode` has no `kept` (the prefill's choice is that of the case without `when`), but `after`: `kept` and
+    `counts` after the last token, over T + tokens - 1 positions. `near` is the prefill's.
+  - `question` (some cases): the press acts on the prompt without its last `question` tokens (`kept` is over T -
+    question positions), these come after it at their true positions (a re-rotated cache: from its own length on), then
+    16 tokens. `logits` are those of the first generated token, since it reads the shortened cache already.
+- `onTheFly`: kvpress's score of each KV head for DuoAttention without training [layers][kvHeads], with the prompts of
+  this file as the samples (README.md).
 
-  - `question` (some cases): the press acts on the prompt without its last `question` tokens (`kept` is over T - question positions), these
-    come after it at their true positions (a re-rotated cache: from its own length on), then 16 tokens. `logits` are
-    those of the first generated token, since it reads the shortened cache already.
-- `onTheFly`: kvpress's score of each KV head for DuoAttention without training [layers][kvHeads], with the prompts of this file
-  as the samples (README.md).
-
-Agreement to expect: kept equal outside of `near`; logits within 1e-3 where nothing near was turned; tokens equal where the margin
-is above 1e-3. Where kvpress rounds and what its scores are made of is in policies/README.md.
+Agreement to expect: kept equal outside of `near`; logits within 1e-3 where nothing near was turned; tokens equal where
+the margin is above 1e-3. Where kvpress rounds and what its scores are made of is in policies/README.md.
 """
 
 import argparse
@@ -72,12 +73,12 @@ NEAR_COSINE = 1e-5
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 STORY = """Read the letter and answer the question.
 
-Dear Martha, the garden has never looked better than this spring. The apple trees along the wall are in full bloom, and the \
-bees are so loud in the morning that they wake the dog. Your uncle has built a small bridge over the stream out of old railway \
-sleepers, and the children cross it twenty times a day only to hear the boards rattle. Last week a heron stood there for an \
-hour, quite still, and then caught a fish as long as my hand. We planted beans, onions and three rows of potatoes, and if the \
-rain comes in time there will be more than we can eat. Please bring the blue kettle when you visit us in June, since ours has a \
-hole in it. With love, Agnes.
+Dear Martha, the garden has never looked better than this spring. The apple trees along the wall are in full bloom, \
+and the bees are so loud in the morning that they wake the dog. Your uncle has built a small bridge over the stream \
+out of old railway sleepers, and the children cross it twenty times a day only to hear the boards rattle. Last week \
+a heron stood there for an hour, quite still, and then caught a fish as long as my hand. We planted beans, onions \
+and three rows of potatoes, and if the rain comes in time there will be more than we can eat. Please bring the blue \
+kettle when you visit us in June, since ours has a hole in it. With love, Agnes.
 
 What did the writer's uncle build, and what was it made of?"""
 FILLER = [
@@ -100,9 +101,7 @@ def haystack():
 
 
 def chat(text):
-    return (
-        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    )
+    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------
@@ -184,7 +183,8 @@ def press_of(model, policy, p):
         first = scorer(policy, p)
         step = scorer(policy, {**p, "ratio": 0.0})
         return kvpress.PrefillDecodingPress(
-            first, kvpress.DecodingPress(step, compression_interval=1, target_size=p["budget"], hidden_states_buffer_size=1)
+            first,
+            kvpress.DecodingPress(step, compression_interval=1, target_size=p["budget"], hidden_states_buffer_size=1),
         )
     return press
 
@@ -214,13 +214,16 @@ def plan(small):
     yield "streaming-llm", {"ratio": 0.5, "sinks": sinks, "rerotate": True}
     yield "snapkv", {"ratio": 0.6, "window": 16 if small else 32, "kernel": 7, "rerotate": True}
     yield "pyramidkv", {"ratio": 0.75, "window": 4, "kernel": 5, "beta": 3}
-    yield "snapkv,think", {
-        "snapkv.ratio": 0.5,
-        "snapkv.window": window,
-        "snapkv.kernel": 5,
-        "think.ratio": 0.5,
-        "think.window": 32,
-    }
+    yield (
+        "snapkv,think",
+        {
+            "snapkv.ratio": 0.5,
+            "snapkv.window": window,
+            "snapkv.kernel": 5,
+            "think.ratio": 0.5,
+            "think.window": 32,
+        },
+    )
     yield "tova", {"ratio": 0.5, "when": "decode"}
     if small:
         yield "duo-attention", {"pattern": "test/fixtures/policies/duo"}
@@ -430,7 +433,12 @@ def greedy(model, ids, press=None, question=0):
             stack.enter_context(press(model))
         inputs, position = torch.tensor([ids[: len(ids) - question]]), 0
         if question:
-            model(input_ids=inputs, past_key_values=cache, position_ids=torch.arange(inputs.shape[1]).unsqueeze(0), logits_to_keep=1)
+            model(
+                input_ids=inputs,
+                past_key_values=cache,
+                position_ids=torch.arange(inputs.shape[1]).unsqueeze(0),
+                logits_to_keep=1,
+            )
             stack.close()
             position = cache.get_seq_length() if rerotated else inputs.shape[1]
             # One by one, which changes nothing: kvpress's masks find no key that hides from many queries of a narrow head.
@@ -610,12 +618,16 @@ def main():
             "dHead": model.model.layers[0].self_attn.head_dim,
         },
         "prompts": prompts,
-        "onTheFly": [[digits(x) for x in row] for row in on_the_fly(model, [prompt["ids"] for prompt in prompts.values()])],
+        "onTheFly": [
+            [digits(x) for x in row] for row in on_the_fly(model, [prompt["ids"] for prompt in prompts.values()])
+        ],
     }
     lines = []
     small = options.gguf is None
     for name, prompt in prompts.items():
-        for policy, parameters, question in [(*each, 0) for each in plan(small)] + [(*each, QUESTION) for each in questions(small)]:
+        for policy, parameters, question in [(*each, 0) for each in plan(small)] + [
+            (*each, QUESTION) for each in questions(small)
+        ]:
             case = case_of(model, name, prompt, policy, parameters, question)
             print(name, policy, parameters, len(case.get("near", [])), case["tokens"], file=sys.stderr)
             lines.append(json.dumps(case, separators=(",", ":")))
