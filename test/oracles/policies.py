@@ -424,12 +424,13 @@ def squeezed_attention(inputs):
 
 def actqkv(inputs):
     """A chunk of `chunk` queries follows T cached tokens, in each of L layers (array `q` holds the layers' heads one
-    after the other, layer by layer, `k` likewise). Running mean of a query head: m_i = mean of q_0 ... q_i, over all
-    positions so far. The probe of a head is sum w_i q_i over the chunk with w_i = |q_i - m_i| / their sum. Cached
-    blocks of `block` positions are ranked by softmax over blocks of probe · mean key / sqrt d, mean over the group:
-    `scores` [layer][KV head][blocks]. A layer's entropy is that of these, natural logarithm, mean over its KV heads
-    (`entropy` [layer]); of `budget` · L blocks a layer gets, here, max(1, round(budget · L · its share of the
-    entropies' sum)) (halves to even). `blocks` [layer][KV head]: the best."""
+    after the other, layer by layer, `k` likewise; layer 0's keys are drawn times `firstLayerKeysTimes`). Running mean
+    of a query head: m_i = mean of q_0 ... q_i, over all positions so far. The probe of a head is sum w_i q_i over the
+    chunk with w_i = |q_i - m_i| / their sum. Cached blocks of `block` positions are ranked by softmax over blocks of
+    probe · mean key / sqrt d, mean over the group: `scores` [layer][KV head][blocks]. A layer's entropy is that of
+    these, natural logarithm, mean over its KV heads (`entropy` [layer]); of `budget` · L blocks a layer gets, here,
+    max(1, round(budget · L · its share of the entropies' sum)) (halves to even). `blocks` [layer][KV head]: the
+    best."""
     L, T, chunk, block, budget, H, G, d = 3, 32, 6, 4, 5, 4, 2, 8
     q, k = inputs.draw("q", (L * H, T + chunk, d), 2), inputs.draw("k", (L * G, T, d))
     k[:G] *= 8  # a layer that knows what it wants
