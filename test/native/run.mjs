@@ -43,7 +43,7 @@ try {
     const all = [...KERNEL_FLAGS.filter((flag) => flag !== "-O3"), "-O1", "-g", "-w", ...flags];
     const made = await runProcess("g++", [
       ...all,
-      join(ROOT, "test/native/driver.cc"),
+      ...filesBelow(join(ROOT, "test/native"), [".cc"]),
       ...sources,
       "-o",
       built,
