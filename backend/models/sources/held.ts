@@ -11,7 +11,7 @@ import { Matrix } from "../weights/matrix.ts";
 /** A way to hold a matrix: a format of the kernels, or without them bfloat16, codes of 8 bits, float32. */
 type Held = { readonly packed: FormatName } | "bf16" | "codes" | "f32";
 
-/** What decides how weights are held. */
+/** The wish and the means that decide how weights are held. */
 export interface Holding {
   readonly weights: WeightType;
   /** There are kernels to pack for. */
