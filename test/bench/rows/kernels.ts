@@ -5,7 +5,7 @@ import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
 import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { attendHeads, attendPrefill } from "../../../backend/models/transformer/attention.ts";
+import { attend as attendPlainly, attendPrefill } from "../../../backend/models/transformer/attention.ts";
 import { attentionInput, blockOutput } from "../../../backend/models/transformer/block.ts";
 import { UNHOOKED } from "../../../backend/models/transformer/hook.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
@@ -94,29 +94,28 @@ function held({ config }: Model, rows: number, kind: CacheKind) {
     spans: tf.keep(spans),
     positions: tf.keep(tf.tensor2d([[rows - 1]], undefined, "int32")),
   };
-  const heads = (k: Tensor, v: Tensor) =>
-    Array.from({ length: G }, (_, g) => ({
-      keys: tf.slice(k, [g * rows, 0], [rows, D]),
-      values: tf.slice(v, [g * rows, 0], [rows, D]),
-    }));
-  return { keys, values, pages, places, heads };
+  const mask = tf.keep(tf.zeros([1, 1, 1, rows]));
+  /** The same over plain tensors, z [1, heads · d_head]. */
+  const plainly = (q: Tensor, k: Tensor, v: Tensor): Tensor => {
+    const [k4, v4] = [k, v].map((t) => tf.expandDims(byHead(t), 0)) as [Tensor, Tensor];
+    const { z } = attendPlainly({ q: tf.expandDims(q, 0), k: k4, v: v4, mask }, config, UNHOOKED);
+    return tf.reshape(z, [1, -1]);
+  };
+  return { keys, values, pages, places, plainly, mask };
 }
 
 const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
 
 function attention(model: Model, rows: number, kind: CacheKind): Sides {
   const { n_heads: H, d_head: D, attn_scale } = model.config;
-  const { keys, values, places, heads } = held(model, rows, kind);
+  const { keys, values, places, plainly, mask } = held(model, rows, kind);
   const q = random([1, H, D], 1);
   const call: AttentionCall = { q, ...places, scale: attn_scale };
-  const today = capture(
-    (q, k, v) => [attendHeads(q as Tensor, heads(k as Tensor, v as Tensor), model.config).z],
-    [q, keys, values],
-    {
-      name: "attention",
-      xla: rows >= 1024, // as the engine does
-    },
-  );
+  const today = capture((q, k, v) => [plainly(q as Tensor, k as Tensor, v as Tensor)], [q, keys, values], {
+    name: "attention",
+    xla: true,
+    constants: [mask],
+  });
   return {
     ours: () => timed(() => attend(call)),
     theirs: () => timed(() => today.run([q, keys, values])[0]!),
@@ -142,7 +141,7 @@ function prefill(model: Model, rows: number, kind: CacheKind): Sides {
 /** The first block, of one token over what is held; its own keys and values are written by ours alone. */
 function block(model: Model, rows: number): Sides {
   const { config, weights } = model;
-  const { keys, values, pages, places, heads } = held(model, rows, "f32");
+  const { keys, values, pages, places, plainly, mask } = held(model, rows, "f32");
   const x = random([1, config.d_model], 1);
   const { cos, sin } = model.rotaryUpTo(rows)!;
   const rotation = [cos, sin].map((t) => tf.keep(tf.reshape(tf.slice(t, [rows - 1, 0], [1, -1]), [1, 1, -1])));
@@ -157,10 +156,10 @@ function block(model: Model, rows: number): Sides {
       const [x, cos, sin, k, v] = args as [Tensor, Tensor, Tensor, Tensor, Tensor];
       const parts = { weights: wide.over(args.slice(5)), config, hook: UNHOOKED };
       const [q] = attentionInput(x, { cos, sin }, parts);
-      return [blockOutput(x, attendHeads(q, heads(k, v), config).z, parts)];
+      return [blockOutput(x, plainly(q, k, v), parts)];
     },
     inputs,
-    { name: "block", xla: true },
+    { name: "block", xla: true, constants: [mask] },
   );
   return { ours: () => timed(() => ours.run(call)), theirs: () => timed(() => today.run(inputs)[0]!) };
 }
