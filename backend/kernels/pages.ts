@@ -17,15 +17,8 @@ export const CACHE_KINDS = [
 
 export type CacheKind = (typeof CACHE_KINDS)[number]["name"];
 
-/** Rows of a cache's first pages. */
-export const PAGE_ROWS = 256;
-
-/** Rows of the page that a head takes next: a quarter of what it has, so that long caches are few pages and little is left empty. */
-export function nextPageRows(held: number): number {
-  return PAGE_ROWS * Math.max(1, Math.floor(held / (4 * PAGE_ROWS)));
-}
-
 const PLACE = whole(0, 2 ** 31 - 1);
+
 const RULES = {
   kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
   width: whole(1, 1024),

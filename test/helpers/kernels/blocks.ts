@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../../backend/common/random.ts";
-import { PAGE_ROWS, Page } from "../../../backend/kernels/pages.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
 import { localWindow, type ModelConfig } from "../../../backend/models/config.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
@@ -74,9 +74,7 @@ export function throughKernel(model: Model, layer: number, tokens: Tokens, weigh
   const { n_layers, n_key_value_heads: G, d_head, d_model } = config;
   const block = kernelBlock(weights, config);
   if (!block) throw new Error("the kernel should take this block");
-  const pages = Array.from({ length: rows * G }, () =>
-    Page.make(way.kind ?? "f32", d_head, Math.max(length, PAGE_ROWS)),
-  );
+  const pages = Array.from({ length: rows * G }, () => Page.make(way.kind ?? "f32", d_head, Math.max(length, 256)));
   const local = localWindow(config, layer);
   const parts: Tensor[] = [];
   let done = 0;

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterEach, describe, expect, it } from "vitest";
 import { attend, type CacheWrite, readRows, writeRows } from "../../../backend/kernels/attend.ts";
-import { CACHE_KINDS, type CacheKind, nextPageRows, Page, pageBytes } from "../../../backend/kernels/pages.ts";
+import { CACHE_KINDS, type CacheKind, Page, pageBytes } from "../../../backend/kernels/pages.ts";
 import { placesOf, type Slots, type Span, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
 import { slotOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
@@ -112,16 +112,6 @@ describe.skipIf(!ready)("a page", () => {
         expect(() => page.read(row, count)).toThrow(refused("usage"));
     }
   }); // biome-ignore format: tables
-
-  it("grows with what a head holds, never by more than a quarter beyond the first thousand", () => {
-    let [held, count] = [0, 0];
-    for (; held < 8000; count++) {
-      const rows = nextPageRows(held);
-      if (held >= 1024) expect(rows).toBeLessThanOrEqual(held / 4);
-      held += rows;
-    }
-    expect(count).toBeLessThan(20);
-  });
 });
 
 describe.skipIf(!ready)("rows of a cache", () => {
