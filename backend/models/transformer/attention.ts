@@ -148,13 +148,11 @@ function patternOf(masked: Tensor, mask: Tensor, hook: Hook): Tensor {
     : masked;
   const pattern = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
   return hook(PATTERN, pattern, (set) =>
-    mask
-      ? where(
-          conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
-          set,
-          0,
-        )
-      : set,
+    where(
+      conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
+      set,
+      0,
+    ),
   );
 }
 
