@@ -1,10 +1,13 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../models/config.ts";
+import { gradient } from "../kernels/gradient.ts";
+import { hasKernels } from "../kernels/kernels.ts";
 import { trainingForward } from "../models/transformer/training-forward.ts";
 import { type ParameterPlace, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
 import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";
+import { kernelModel } from "./narrow.ts";
 import type { TrainingParams } from "./parameters.ts";
 import type { Batch, TaskShape } from "./task.ts";
 
@@ -107,8 +110,27 @@ export class Stepper {
     const { seeds } = this;
     const plan = this.#plan;
     const vectors = this.#state.length;
+    const narrow = kernelModel(plan);
+    if (narrow && hasKernels()) {
+      let update: Captured | undefined;
+      const body: TensorFunction = (...args) => {
+        const [scalars, ...rest] = args as [Tensor, ...Tensor[]];
+        const state = rest.slice(3 * seeds, 3 * seeds + vectors);
+        const [read, targets, weights] = [0, 1, 2].map((i) =>
+          seeds === 1 ? rest[i]! : tf.concat(Array.from({ length: seeds }, (_, s) => rest[3 * s + i]!)),
+        ) as [Tensor, Tensor, Tensor];
+        const parameters = state[0]!;
+        const sums = gradient(narrow, { parameters, read, targets, weights, tables: rest.slice(3 * seeds + vectors) });
+        const inputs = [scalars, ...sums, ...state];
+        update ??= capture(updateBody(plan), inputs, { name: "update", xla: true });
+        return update.run(inputs);
+      };
+      tf.dispose(tf.tidy(() => body(...example)));
+      const whole = capture(body, example, { name: "training step" });
+      return whole;
+    }
     const shards = shardsOf(plan.training.batch);
-    let gradient: Captured | undefined;
+    let shardGradient: Captured | undefined;
     let update: Captured | undefined;
     const body: TensorFunction = (...args) => {
       const [scalars, ...rest] = args as [Tensor, ...Tensor[]];
@@ -118,8 +140,8 @@ export class Stepper {
         const own = tf.reshape(tf.slice(state[0]!, [s, 0], [1, -1]), [-1]);
         const parts = Array.from({ length: shards }, (_, i) => {
           const inputs = [own, ...rest.slice(3 * s, 3 * s + 3).map((t) => shard(t, i, shards)), ...tables];
-          gradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: plan.config.d_model < WIDE });
-          return gradient.run(inputs);
+          shardGradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: plan.config.d_model < WIDE });
+          return shardGradient.run(inputs);
         });
         return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
       });
@@ -130,7 +152,7 @@ export class Stepper {
     // The inner functions are captured before the outer one is recorded: a recording can't hold another.
     tf.dispose(tf.tidy(() => body(...example)));
     const whole = capture(body, example, { name: "training step" });
-    const inner = [gradient!, update!];
+    const inner = [shardGradient!, update!];
     return {
       ...whole,
       bytes: [whole, ...inner].reduce((sum, fn) => sum + fn.bytes, 0),

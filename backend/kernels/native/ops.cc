@@ -4,6 +4,7 @@
 #include "call.h"
 #include "matrix.h"
 #include "simd.h"
+#include "training/ops.h"
 
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -239,6 +240,7 @@ void registerAll(TF_Status* status) {
                       {"cache: int", "scale: float", "cap: float", "with_pattern: bool", "T: {float, half, uint8}"},
                       attentionShape},
                      status);
+  registerTraining(status);
 }
 
 /** start(threads): registers the ops, once a process, and sets the number of threads. Gives the instructions that are used. */
