@@ -35,7 +35,11 @@ function isKnown(config: ModelConfig): boolean {
 }
 
 /** A model as the gradient's kernel is told of it; undefined where it has something that the kernel does not know. */
-export function kernelModel({ config, places, shape }: Pick<StepPlan, "config" | "places" | "shape">): TrainedModel | undefined {
+export function kernelModel({
+  config,
+  places,
+  shape,
+}: Pick<StepPlan, "config" | "places" | "shape">): TrainedModel | undefined {
   const names = [
     ...PARTS.before,
     ...Array.from({ length: config.n_layers }, (_, l) => PARTS.block.map((part) => `blocks.${l}.${part}`)).flat(),

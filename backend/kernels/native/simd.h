@@ -177,9 +177,13 @@ inline float sum(V v) {
 }
 
 inline float largest(V v) {
+#if HS_512
+  return _mm512_reduce_max_ps((__m512)v);
+#else
   float m = v[0];
   for (int i = 1; i < LANES; i++) m = v[i] > m ? v[i] : m;
   return m;
+#endif
 }
 
 /** e to the x, about 1e-7 relative; 0 below -87, that of 88 above. */

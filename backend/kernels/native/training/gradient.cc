@@ -9,11 +9,11 @@
 namespace hs {
 namespace {
 
-constexpr int64_t PIECES = 16, LEAST_ROWS = 4;  // of a seed's batch, and of a piece
-constexpr int64_t TOKENS = 64;                  // that go through the model together
+constexpr int64_t PIECES = 8, LEAST_ROWS = 4;  // of a seed's batch, and of a piece
+constexpr int64_t TOKENS = 128;                  // that go through the model together
 
 int64_t piecesOf(int64_t rows) { return std::clamp<int64_t>(rows / LEAST_ROWS, 1, PIECES); }
-int64_t togetherOf(const TrainedSizes& s) { return std::max<int64_t>(1, TOKENS / s.positions); }
+int64_t togetherOf(const TrainedSizes& s) { return std::max<int64_t>(1, (TOKENS + s.positions / 2) / s.positions); }
 
 /** What a few sequences leave behind in a layer on their way forward. */
 struct Layer {
@@ -200,8 +200,9 @@ class Pass {
     eachHead(l, [&](const HeadCall& call, int64_t q, int64_t) { attendHead(call, a.z + q); });
     float* next = l + 1 < s_.layers ? r_.layers[l + 1].x : r_.end;
     float* middle = s_.mlp > 0 ? a.middle : next;
-    for (int64_t i = 0; i < n; i++) memcpy(middle + i * width, a.x + skip + i * step, sizeof(float) * width);
-    multiply({a.z, heads, 1, columns_ + b.o.at, width, middle, width, n, heads, width, true});
+    // The stream comes last: a sum that starts from it would be rounded to its size with every product.
+    multiply({a.z, heads, 1, columns_ + b.o.at, width, middle, width, n, heads, width, false});
+    for (int64_t i = 0; i < n; i++) addTo(middle + i * width, a.x + skip + i * step, width);
     if (s_.mlp == 0) return;
     if (b.mlpNormScale.here()) normalise(norm(b.mlpNormScale, b.mlpNormOffset, n), middle, a.mlpNormed, a.mlpStats);
     through(b.mlpIn, a.mlpNormed, n, a.pre);
@@ -272,7 +273,7 @@ class Pass {
     }
     linearBack({a.z, heads, n, d, held(b.o), grad(b.o), nullptr, r_.dz, false}, b.o);
     eachHead(l, [&](const HeadCall& call, int64_t q, int64_t kv) {
-      attendHeadBack(call, {a.z + q, r_.dz + q, r_.dScores, r_.dq + q, r_.dkv + kv, r_.dkv + kv + heads});
+      attendHeadBack(call, {r_.dz + q, r_.dScores, r_.dq + q, r_.dkv + kv, r_.dkv + kv + heads});
     });
     turnAll(l, r_.dq, r_.dkv, true);
     const auto [skip, step] = lastTokens(l);
@@ -324,14 +325,15 @@ void eachGroup(const Part& p, const F& f) {
 /** Parameters filled up, and transposed. @param rows, columns zeros */
 void fill(const Rows& of, const float* parameters, float* rows, float* columns) {
   const Part& p = *of.part;
-  const int64_t width = p.columns(), height = p.rows();
-  for (int64_t i = of.from; i < of.to; i++) {
-    const float* from = parameters + p.offset + i * p.in;
-    float *to = rows + p.at + p.row(i) * width, *down = columns + p.at + p.row(i);
+  const int64_t width = p.columns();
+  for (int64_t i = of.from; i < of.to; i++)
     eachGroup(p, [&](int64_t first, int64_t at) {
-      for (int64_t k = 0; k < p.inGroup; k++) down[(at + k) * height] = to[at + k] = from[first + k] * of.factor;
+      const float* from = parameters + p.offset + i * p.in + first;
+      float* to = rows + p.at + p.row(i) * width + at;
+      for (int64_t k = 0; k < p.inGroup; k++) to[k] = from[k] * of.factor;
     });
-  }
+  const int64_t from = p.row(of.from), count = p.row(of.to - 1) + 1 - from;
+  transpose(rows + p.at + from * width, width, count, width, columns + p.at + from, p.rows());
 }
 
 /** Adds up the pieces' gradients of some rows. @param sums of the pieces, `size` apart; the first is written over */

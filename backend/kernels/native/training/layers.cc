@@ -21,10 +21,9 @@ void addRows(const float* x, int64_t n, int64_t width, float* sum) {
     for (int64_t c = 0; c < width; c += LANES) store(sum + c, load(sum + c) + load(x + c));
 }
 
-/** 16 numbers that become a row of the transposed matrix each. */
+/** Keys or values [n, width] transposed, and zeros behind them. */
 void across(const float* x, int64_t row, int64_t n, int64_t width, float* out, int64_t outRow) {
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t c = 0; c < width; c++) out[c * outRow + i] = x[i * row + c];
+  transpose(x, row, n, width, out, outRow);
   for (int64_t c = 0; c < width; c++) std::fill(out + c * outRow + n, out + (c + 1) * outRow, 0.f);
 }
 
@@ -71,6 +70,15 @@ void choose(Activation f, G run) {
 }
 
 }  // namespace
+
+void transpose(const float* x, int64_t row, int64_t rows, int64_t columns, float* out, int64_t outRow) {
+  int64_t i = 0;
+  for (; i + 8 <= rows; i += 8, x += 8 * row)
+    for (int64_t c = 0; c < columns; c++)
+      HS_UNROLL for (int k = 0; k < 8; k++) out[c * outRow + i + k] = x[k * row + c];
+  for (; i < rows; i++, x += row)
+    for (int64_t c = 0; c < columns; c++) out[c * outRow + i] = x[c];
+}
 
 void linear(const float* x, int64_t xRow, int64_t n, const float* columns, const float* bias, const Part& w, float* y) {
   const int64_t out = w.rows();
@@ -143,22 +151,26 @@ void activateBack(Activation f, const float* x, int64_t n, float* dy) {
   });
 }
 
-void turn(float* heads, int64_t count, int64_t head, const float* __restrict cos, const float* __restrict sin, bool back) {
+void turn(float* heads, int64_t count, int64_t head, const float* cos, const float* sin, bool back) {
+  typedef float Eight __attribute__((vector_size(32)));
   const int64_t half = head / 2, width = filled(head);
+  const auto pairs = [&](auto kind, int64_t i) {
+    typedef decltype(kind) T;
+    const auto at = [](const float* p) {
+      T x;
+      memcpy(&x, p, sizeof x);
+      return x;
+    };
+    float *low = heads + i, *high = low + half;
+    const T a = at(low), b = at(high), c0 = at(cos + i), c1 = at(cos + half + i), s0 = at(sin + i), s1 = at(sin + half + i);
+    const T first = back ? a * c0 + b * s1 : a * c0 - b * s0, second = back ? b * c1 - a * s0 : b * c1 + a * s1;
+    memcpy(low, &first, sizeof first);
+    memcpy(high, &second, sizeof second);
+  };
   for (int64_t h = 0; h < count; h++, heads += width) {
-    float *__restrict low = heads, *__restrict high = heads + half;
-    if (back)
-      for (int64_t i = 0; i < half; i++) {
-        const float a = low[i], b = high[i];
-        low[i] = a * cos[i] + b * sin[i + half];
-        high[i] = b * cos[i + half] - a * sin[i];
-      }
-    else
-      for (int64_t i = 0; i < half; i++) {
-        const float a = low[i], b = high[i];
-        low[i] = a * cos[i] - b * sin[i];
-        high[i] = b * cos[i + half] + a * sin[i + half];
-      }
+    int64_t i = 0;
+    for (; i + 8 <= half; i += 8) pairs(Eight{}, i);
+    for (; i < half; i++) pairs(0.f, i);
   }
 }
 
@@ -200,11 +212,11 @@ void attendHeadBack(const HeadCall& c, const HeadBack& b) {
     float* scores = b.dScores + first * row;
     multiply({b.dz + first * c.qRow, c.qRow, 1, c.across, row, scores, row, n, c.head, filled(keys), false});
     for (int64_t j = first; j < first + n; j++) {
-      const float *dz = b.dz + j * c.qRow, *z = b.z + j * c.qRow, *pattern = c.pattern + j * row;
-      V together{};
-      for (int64_t k = 0; k < c.head; k += LANES) together += load(dz + k) * load(z + k);
-      const float mean = sum(together);
+      const float* pattern = c.pattern + j * row;
       float* s = b.dScores + j * row;
+      V together{};
+      for (int64_t k = 0; k < filled(keys); k += LANES) together += load(pattern + k) * load(s + k);
+      const float mean = sum(together);
       for (int64_t k = 0; k < filled(keys); k += LANES) store(s + k, load(pattern + k) * (load(s + k) - mean));
     }
     multiply({scores, row, 1, c.k, c.kvRow, b.dq + first * c.qRow, c.qRow, n, keys, c.head, false});

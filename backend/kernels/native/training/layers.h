@@ -5,6 +5,9 @@
 
 namespace hs {
 
+/** out[c · outRow + r] = x[r · row + c]. */
+void transpose(const float* x, int64_t row, int64_t rows, int64_t columns, float* out, int64_t outRow);
+
 /** x · Wᵀ, and the bias where there is one. @param columns W transposed [in, out], filled up; `bias` may be null */
 void linear(const float* x, int64_t xRow, int64_t n, const float* columns, const float* bias, const Part& w, float* y);
 
@@ -60,7 +63,6 @@ struct HeadCall {
 void attendHead(const HeadCall& call, float* z);
 /** Gradients of the head, which they become. @param dScores room for [queries, filled(keys)] */
 struct HeadBack {
-  const float* z;
   const float* dz;
   float* dScores;
   float* dq;
