@@ -153,7 +153,8 @@ async function bytesBelow(folder: string): Promise<number> {
 
 /** The kernels for people. */
 function kernelLine(kernels: KernelChoice | undefined): string {
-  if (!kernels?.ready) return `none: ${kernels?.why ?? "there is no backend, or its settings cannot be"}`;
+  if (!kernels?.ready)
+    return `none, so that all is slower: ${kernels?.why ?? "there is no backend, or its settings cannot be"}`;
   return `${kernels.why}, ${kernels.threads} ${kernels.threads === 1 ? "thread" : "threads"}`;
 }
 

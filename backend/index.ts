@@ -111,7 +111,9 @@ export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.
 export { type Intervention, parseInterventions } from "./hooks/intervention-schema.ts";
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
-export { generate } from "./inference/generate.ts";
+export { loadCache, saveCache } from "./inference/cache-file.ts";
+export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
+export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";

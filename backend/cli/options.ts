@@ -1,6 +1,14 @@
 import { type Command, Option } from "commander";
 import { HeadscopeError } from "../common/errors.ts";
-import { PROCESSING, WEIGHT_TYPES, type WeightType } from "../common/words.ts";
+import {
+  ACTIVATIONS,
+  type Activations,
+  CACHE_KINDS,
+  type CacheKind,
+  PROCESSING,
+  WEIGHT_TYPES,
+  type WeightType,
+} from "../common/words.ts";
 
 /** Reads a whole number. @param least smallest that will do */
 export function integerParser(name: string, least = Number.MIN_SAFE_INTEGER): (text: string) => number {
@@ -62,10 +70,32 @@ export function studiedModelOptions(command: Command): Command {
 /** Adds --weights. */
 export function weightsOption(command: Command): Command {
   return command.addOption(
-    new Option("--weights <type>", "f32; bf16: half the memory; q8: keep 8-bit weights of a GGUF as they are")
+    new Option("--weights <type>", "f32; bf16: half the memory; q8: as the file has them, codes of a GGUF as codes")
       .argParser(wordParser("--weights", WEIGHT_TYPES))
       .default("f32"),
   );
+}
+
+/** Adds --cache and --activations. */
+export function inferenceOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--cache <kind>", "keys and values as f32 (default), f16, or codes of 8 or 4 bits: q8, q4").argParser(
+        wordParser("--cache", CACHE_KINDS),
+      ),
+    )
+    .addOption(
+      new Option(
+        "--activations <kind>",
+        "8bit: round the vectors that packed weights are multiplied with; default exact",
+      ).argParser(wordParser("--activations", ACTIVATIONS)),
+    );
+}
+
+/** Options of a command that runs a model token by token. */
+export interface InferenceOptions {
+  readonly cache?: CacheKind;
+  readonly activations?: Activations;
 }
 
 /** Options of a command that takes token rows. */
@@ -75,11 +105,23 @@ export interface TokenOptions {
   readonly prependBos?: boolean;
 }
 
-/** Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos. @param how.instead what they stand in for */
-export function tokenOptions(command: Command, { instead }: { instead?: string } = {}): Command {
-  const behind = instead === undefined ? "" : `, instead of ${instead}`;
+/** Reads an option that may be repeated, each time by itself. */
+export function repeated<T>(read: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, read(text)];
+}
+
+/**
+ * Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos.
+ * @param how.instead what they stand in for @param how.several makes --text a list: it may be repeated
+ */
+export function tokenOptions(
+  command: Command,
+  { instead, several = false }: { instead?: string; several?: boolean } = {},
+): Command {
+  const behind = `${instead === undefined ? "" : `, instead of ${instead}`}${several ? "; may be repeated" : ""}`;
+  const text = new Option("--text <text>", `a text, tokenised by the model's tokenizer${behind}`);
   return command
-    .option("--text <text>", `a text, tokenised by the model's tokenizer${behind}`)
+    .addOption(several ? text.argParser(repeated((one) => one)) : text)
     .option("--tokens-file <file>", `JSON array of rows of token ids${behind}`)
     .addOption(new Option("--prepend-bos", "put the BOS token before the text (default: as the tokenizer does)"))
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
@@ -116,7 +158,11 @@ export function interventionsOption(command: Command, what: string): Command {
 
 /** Adds --param, which may be repeated. */
 export function paramOption(command: Command, what = "a parameter; may be repeated"): Command {
-  return command.option("--param <name=value>", what, (pair: string, before: string[] = []) => [...before, pair]);
+  return command.option(
+    "--param <name=value>",
+    what,
+    repeated((pair) => pair),
+  );
 }
 
 /** Adds --seed, default 0. */

@@ -38,10 +38,20 @@ export function canResume(status: ShownStatus): boolean {
   return status === "cancelled" || status === "interrupted" || status === "failed";
 }
 
-/** Ways to hold weights in memory: 32-bit floats, the 8-bit codes of a quantised file, or bfloat16. */
+/** Ways to hold weights in memory: 32-bit floats, the file's own codes or 16-bit numbers, or bfloat16. */
 export const WEIGHT_TYPES = ["f32", "q8", "bf16"] as const;
 /** One of `WEIGHT_TYPES`. */
 export type WeightType = (typeof WEIGHT_TYPES)[number];
+
+/** Ways to hold keys and values in memory: 32-bit or 16-bit floats, or codes of 8 or 4 bits with a scale for each 32. */
+export const CACHE_KINDS = ["f32", "f16", "q8", "q4"] as const;
+/** One of `CACHE_KINDS`. */
+export type CacheKind = (typeof CACHE_KINDS)[number];
+
+/** Ways to multiply vectors with packed weights: as they are, or rounded to 8 bits first. */
+export const ACTIVATIONS = ["exact", "8bit"] as const;
+/** One of `ACTIVATIONS`. */
+export type Activations = (typeof ACTIVATIONS)[number];
 
 /** Number types of a tensor that the server sends. */
 export const TENSOR_TYPES = ["f32", "f16"] as const;

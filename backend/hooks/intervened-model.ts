@@ -27,7 +27,11 @@ export interface IntervenedModel {
  */
 export function intervenedModel(base: Model, interventions: readonly Intervention[]): IntervenedModel {
   const list = parseInterventions([...interventions]);
-  for (const each of list) checkStandsAlone(each);
+  for (const each of list) {
+    checkStandsAlone(each, "every run");
+    if ((each.with as { cache?: string } | undefined)?.cache !== undefined)
+      throw dependent(each, "every run", ["takes a kept activation", "give numbers, or {tokens: rows}"]);
+  }
   // Two positions at the least: a table of one would hold everywhere.
   const positions = Math.max(2, ...list.flatMap(positionsOf));
   const compiled = compileInterventions(base, list, { rows: 1, positions });
@@ -50,13 +54,28 @@ function positionsOf({ positions, keys, with: source }: Intervention): number[] 
   return [...named.map((position) => position + 1), ...shortest];
 }
 
-/** @throws HeadscopeError (usage) for an intervention that depends on the tokens or the rows of a run */
-function checkStandsAlone({ at, do: kind, with: source, rows = "all" }: Intervention): void {
-  const refuse = (what: string, remedy: string) =>
-    new HeadscopeError("usage", `"${kind}" at ${at} ${what}, and it is to hold for every run`, { remedy, subject: at });
-  if (rows !== "all") throw refuse("names rows", "leave `rows` out");
-  if ((source as { cache?: string } | undefined)?.cache !== undefined)
-    throw refuse("takes a kept activation", "give numbers, or {tokens: rows}");
+/**
+ * Insists that an intervention means the same for many runs.
+ * @param runs those, such as "every run"
+ * @throws HeadscopeError (usage) for one that depends on the tokens or the rows of a run
+ */
+export function checkStandsAlone(intervention: Intervention, runs: string): void {
+  const { do: kind, with: source, rows = "all" } = intervention;
+  if (rows !== "all") throw dependent(intervention, runs, ["names rows", "leave `rows` out"]);
   if (source === undefined && ["mean", "resample", "freeze-pattern"].includes(kind))
-    throw refuse("takes the run's own tokens for its reference", 'give others, as {"with": {"tokens": rows}}');
+    throw dependent(intervention, runs, [
+      "takes the run's own tokens for its reference",
+      'give others, as {"with": {"tokens": rows}}',
+    ]);
+}
+
+function dependent(
+  { at, do: kind }: Intervention,
+  runs: string,
+  [what, remedy]: readonly [string, string],
+): HeadscopeError {
+  return new HeadscopeError("usage", `"${kind}" at ${at} ${what}, and it is to hold for ${runs}`, {
+    remedy,
+    subject: at,
+  });
 }

@@ -1,80 +1,55 @@
-import type { Stopped } from "../common/api/generation.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { HeadMask } from "../common/heads/mask.ts";
-import type { MaskMeaning } from "../common/heads/meaning.ts";
-import { ANYTHING, checkOptions, FUNCTION, oneOf, type Rules, real, whole, YES_OR_NO } from "../common/options.ts";
-import { Random } from "../common/random.ts";
-import { PREFILLS, type Prefill } from "../common/words.ts";
-import { allFinite, notFinite } from "../hooks/finite.ts";
-import type { Intervention } from "../hooks/intervention-schema.ts";
-import {
-  compileInterventions,
-  disposeInterventions,
-  mergeInterventions,
-  type Sources,
-  zeroHeads,
-} from "../hooks/interventions.ts";
-import { maskMeaning } from "../hooks/mask-meaning.ts";
-import { heldPositions, KvCache } from "../models/cache/kv-cache.ts";
-import type { ModelConfig } from "../models/config.ts";
-import { forward } from "../models/forward/forward.ts";
-import type { ForwardOptions, ForwardResult } from "../models/forward/types.ts";
+import { ANYTHING, checkOptions, FUNCTION, type Rules, real, whole } from "../common/options.ts";
+import type { ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
-import { tf } from "../runtime/tf.ts";
-import { loopTurn, type Turn } from "../runtime/turn.ts";
-import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
-import { TextStream } from "./text-stream.ts";
+import { type ChoiceOptions, Continuation, type TokenListener } from "./continuation.ts";
+import { Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
+import { continueAll, type Generation } from "./generation.ts";
+import { Prefix } from "./prefix.ts";
+import { readPrompts } from "./reading.ts";
 
-export interface GenerateOptions {
-  /** The prompt as token ids; or `text`. */
+/** A prompt: token ids or, for models with a tokenizer, a text. Behind a prefix neither is needed. */
+interface PromptOptions {
   tokens?: readonly number[] | undefined;
-  /** The prompt as text, for models with a tokenizer. */
   text?: string | undefined;
-  /** Most new tokens, default 32. */
-  maxTokens?: number | undefined;
-  /** 0 (default) takes the likeliest token, higher values sample. */
-  temperature?: number | undefined;
-  /** Of the sampling, default 0. */
-  seed?: number | undefined;
-  /**
-   * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
-   * (`model.stops`), which `ownStops` joins with others; [] for none.
-   */
-  stop?: readonly Stop[] | undefined;
-  /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
-  mask?: HeadMask | undefined;
-  /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
-  prefill?: Prefill | undefined;
-  /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
-  interventions?: readonly Intervention[] | undefined;
-  /** Activations that `with` of the interventions refers to. */
-  sources?: Sources | undefined;
-  /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
-  useCache?: boolean | undefined;
-  /** Activations, hooks, compiled interventions and reductions of every forward. */
-  forward?: ForwardOptions | undefined;
+}
+
+/** A prompt of several, and what is its own of the choice of its tokens. */
+export interface BatchPrompt extends PromptOptions, ChoiceOptions {}
+
+export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOptions {
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: ((result: ForwardResult, step: number) => void) | undefined;
   /**
    * Called with every new token and the text that is certain with it, which lags behind where a character lacks bytes or a
    * stop text may have begun; `probability` works out how likely the model held the token (before the temperature).
    */
-  onToken?: ((id: number, text: string, probability: () => number) => void) | undefined;
-  signal?: AbortSignal | undefined;
-  /**
-   * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
-   * hooks or reductions see is read whole.
-   */
-  turn?: Turn | undefined;
+  onToken?: TokenListener | undefined;
 }
 
-const OPTIONS: Rules<GenerateOptions> = {
+export interface GenerateBatchOptions extends ChoiceOptions, RunOptions {
+  /** Each with its own choice of tokens, which goes before that for all. */
+  prompts: readonly BatchPrompt[];
+  /** As `generate` has it, with the number of the prompt, from 0. */
+  onToken?: ((prompt: number, ...token: Parameters<TokenListener>) => void) | undefined;
+  /** As `generate` has it: of step 0 there is a result for each prompt, later results have a row for each that goes on. */
+  onStep?: StepListener | undefined;
+}
+
+/** Options of `readPrefix`. */
+export type ReadPrefixOptions = PromptOptions &
+  Pick<RunOptions, "mask" | "prefill" | "interventions" | "cache" | "activations" | "prefix" | "signal" | "turn">;
+
+const PROMPT: Rules<PromptOptions> = {
   tokens: {
     wants: "one row of token ids",
     fits: (ids) => ArrayBuffer.isView(ids) || (Array.isArray(ids) && ids.every((id) => typeof id === "number")),
   },
   text: { wants: "a text", fits: (text) => typeof text === "string" },
+};
+
+const CHOICE: Rules<ChoiceOptions> = {
   maxTokens: whole(1),
   temperature: real(0),
   seed: whole(0),
@@ -82,45 +57,14 @@ const OPTIONS: Rules<GenerateOptions> = {
     wants: "a list of token ids and texts",
     fits: (stops) => Array.isArray(stops) && stops.every((stop) => typeof stop === "string" || Number.isInteger(stop)),
   },
-  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
-  prefill: oneOf(PREFILLS),
-  interventions: { wants: "a list of interventions", fits: Array.isArray },
-  sources: ANYTHING,
-  useCache: YES_OR_NO,
-  forward: { wants: "options of a forward", fits: (options) => typeof options === "object" },
-  onStep: FUNCTION,
-  onToken: FUNCTION,
-  signal: ANYTHING,
-  turn: FUNCTION,
 };
 
-/** A continuation, and what it took. */
-export interface Generation {
-  /** New tokens; the last may go on in a stop text, where one ended the generation. */
-  ids: number[];
-  /** Decoded, where the model has a tokenizer, and cut before a stop text. */
-  text?: string;
-  /** Why it ended. */
-  stopped: Stopped;
-  cache: {
-    /** Bytes allocated for keys and values; 0 where nothing is cached. */
-    bytes: number;
-    /** Bytes that full attention allocates for the same tokens. */
-    bytesFull: number;
-    /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
-    kept?: number[][][];
-  };
-  promptTokens: number;
-  prefillMs: number;
-  decodeMsPerToken: number;
-  /** Logits of the first new token [d_vocab]. */
-  logits: Float32Array;
-}
-
-/** Tokens of headroom are allocated in steps of this many. */
-const CAPACITY_STEP = 32;
-/** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
-export const PART = 512;
+const LISTENERS = { onStep: FUNCTION, onToken: FUNCTION };
+const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
+const BATCH: Rules<GenerateBatchOptions> = { prompts: ANYTHING, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
+const BATCH_PROMPT: Rules<BatchPrompt> = { ...PROMPT, ...CHOICE };
+const { useCache: _, sources: __, forward: ___, ...OF_READING } = RUN_OPTIONS;
+const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
 
 /**
  * Continues a prompt with keys and values cached: all of them for full heads, sink and recent ones for streaming heads.
@@ -129,175 +73,79 @@ export const PART = 512;
  */
 export async function generate(model: Model, options: GenerateOptions): Promise<Generation> {
   checkOptions("generate", options, OPTIONS);
-  const { config, tokenizer } = model;
-  const prompt = promptIds(model, options);
-  const { maxTokens = 32, temperature = 0, seed = 0, signal } = options;
-  const stop = stopRule(model, options.stop ?? ownStops(model));
-  if (prompt.length + maxTokens > config.n_ctx) {
-    throw new HeadscopeError(
-      "input",
-      `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`,
-      { remedy: "shorten the prompt or ask for fewer tokens" },
-    );
-  }
-  const meaning = options.mask && maskMeaning(model, options.mask);
-  const windows = meaning?.streaming.length ? meaning.windows : undefined;
-  const { useCache = true } = options;
-  const dense = options.prefill === "dense";
-  if (windows && dense && !useCache)
-    throw new HeadscopeError("usage", "a prompt can't be read without the mask where nothing is cached", {
-      remedy: 'leave prefill "dense" out, or useCache: false',
+  const { tokens, text, onStep, onToken, ...rest } = options;
+  const prompt = promptIds(model, options, "the prompt");
+  const continuation = new Continuation(model, { number: 0, prompt, ...rest }, onToken);
+  const [only] = await continueAll(model, [continuation], rest, onStep);
+  return only!;
+}
+
+/**
+ * Continues several prompts together: each is read by itself, beginnings that they share once; then a token of each goes through the
+ * model at a time, and those that end leave. Each gets the tokens that it gets alone.
+ * @returns in the order of the prompts
+ * @throws as `generate` does; HeadscopeError (usage) for interventions that depend on the rows or the tokens of a run
+ */
+export async function generateBatch(model: Model, options: GenerateBatchOptions): Promise<Generation[]> {
+  checkOptions("generateBatch", options, BATCH, ["prompts"]);
+  const { prompts, onStep, onToken, ...rest } = options;
+  if (!Array.isArray(prompts) || prompts.length === 0)
+    throw new HeadscopeError("usage", "generateBatch: there are no prompts", {
+      remedy: "give a list such as [{ text }, { tokens }]",
+      field: "prompts",
     });
-  const capacity = Math.ceil((prompt.length + maxTokens) / CAPACITY_STEP) * CAPACITY_STEP;
-  const compiled = compileInterventions(
-    model,
-    [...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])],
-    {
-      ...options.sources,
-      rows: 1,
-      positions: prompt.length + maxTokens,
-      tokens: [prompt],
-    },
-  );
-  let cache = useCache ? new KvCache(config, { capacity, ...(windows && !dense ? { windows } : {}) }) : undefined;
-  let steps = -1; // the prompt is none
+  const continuations = prompts.map((own: BatchPrompt, number) => {
+    checkOptions(`prompt ${number} of generateBatch`, own, BATCH_PROMPT);
+    const prompt = promptIds(model, { ...own, prefix: rest.prefix }, `prompt ${number}`);
+    const choice = { ...rest, ...definedOnly(own) };
+    const tell = onToken && ((...token: Parameters<TokenListener>) => onToken(number, ...token));
+    return new Continuation(model, { number, prompt, ...choice }, tell);
+  });
+  return continueAll(model, continuations, rest, onStep);
+}
+
+/**
+ * Reads a text that is to be the beginning of several prompts, whether in one call or in many: nothing of it is computed again.
+ * @returns a prefix of the caller's
+ * @throws as `generate` does
+ */
+export async function readPrefix(model: Model, options: ReadPrefixOptions): Promise<Prefix> {
+  checkOptions("readPrefix", options, PREFIX);
+  const { tokens, text, ...rest } = options;
+  const prompt = promptIds(model, options, "the prefix");
+  const sequence = { number: 0, prompt, maxTokens: model.config.n_ctx - prompt.length, all: [] };
+  const forwards = new Forwards(model, [sequence], rest);
   try {
-    const random = new Random(seed);
-    const ids: number[] = [];
-    const interventions = mergeInterventions(compiled, options.forward?.interventions ?? new Map());
-    const onLayer = (layer: number): void => {
-      signal?.throwIfAborted();
-      options.forward?.onLayer?.(layer);
-    };
-    const requests = { ...options.forward, interventions, onLayer };
-    const step = (tokens: readonly number[]): Float32Array => {
-      steps++;
-      const input = cache
-        ? { tokens: [tokens], cache }
-        : { tokens: [[...prompt, ...ids]], ...(windows ? { windows } : {}) };
-      const result = forward(model, { ...input, logitsAt: "last" }, requests);
-      const logits = result.logits!.dataSync() as Float32Array;
-      options.onStep?.(result, ids.length);
-      result.dispose();
-      if (!allFinite(logits)) {
-        const hooks = options.forward?.hooks ?? [];
-        throw notFinite(model, `the logits of new token ${ids.length}`, [[...prompt, ...ids]], {
-          interventions,
-          hooks,
-        });
-      }
-      return logits;
-    };
-    const began = performance.now();
-    const turn = options.turn ?? loopTurn(signal);
-    let read = 0;
-    const inParts = options.turn !== undefined && !seesWhole(options);
-    for (; inParts && cache && prompt.length - read > PART; read += PART) {
-      const part = [prompt.slice(read, read + PART)];
-      forward(model, { tokens: part, cache, logitsAt: "none" }, requests).dispose();
-      await turn();
-    }
-    const first = step(prompt.slice(read));
-    const prefillMs = performance.now() - began;
-    if (cache && windows && dense) cache = streamed(cache, config, windows);
-    const decodeBegan = performance.now();
-    const written = new TextStream(tokenizer, stop.texts);
-    const reads = options.onToken !== undefined || stop.texts.length > 0;
-    let stopped: Stopped | undefined;
-    let logits = first;
-    for (;;) {
-      const id = choose(logits, temperature, random);
-      if (stop.ids.has(id)) {
-        stopped = { by: "token", id };
-        break;
-      }
-      ids.push(id);
-      const from = logits;
-      let grown = reads ? written.push(id) : "";
-      if (written.stop !== undefined) stopped = { by: "text", text: written.stop };
-      else if (ids.length >= maxTokens) stopped = { by: "limit", tokens: maxTokens };
-      if (stopped) grown += written.end();
-      options.onToken?.(id, grown, () => probabilityOf(from, id));
-      if (stopped) break;
-      // Lets a cancel or a progress display through between tokens.
-      await turn();
-      logits = step([id]);
-    }
-    return {
-      ids: stopped.by === "text" ? written.ids : ids,
-      ...(tokenizer ? { text: reads ? written.text : tokenizer.decode(ids) } : {}),
-      stopped,
-      cache: {
-        bytes: cache?.bytes ?? 0,
-        bytesFull: cache?.bytesFull ?? 0,
-        ...(cache && windows ? { kept: kept(cache, windows) } : {}),
-      },
-      promptTokens: prompt.length,
-      prefillMs,
-      decodeMsPerToken: steps === 0 ? 0 : (performance.now() - decodeBegan) / steps,
-      logits: first,
-    };
+    const [read] = await readPrompts(forwards, [sequence], options.prefix?.logits);
+    const { cache, logits } = read!;
+    return new Prefix(model, { tokens: prompt, cache, logits, changes: forwards.changes });
   } finally {
-    cache?.dispose();
-    disposeInterventions(compiled);
+    forwards.dispose();
   }
 }
 
-/** Tells whether somebody sees the prompt's forward, which then is one. */
-function seesWhole({ onStep, forward: { names = [], hooks = [], reductions = [] } = {} }: GenerateOptions): boolean {
-  return Boolean(onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
-}
-
-function promptIds(model: Model, { tokens, text }: GenerateOptions): readonly number[] {
-  if ((tokens === undefined) === (text === undefined))
+/** Token ids of a prompt, behind those of a prefix. @throws HeadscopeError for both tokens and text, or neither where there is no prefix */
+function promptIds(
+  model: Model,
+  { tokens, text, prefix }: PromptOptions & Pick<RunOptions, "prefix">,
+  label: string,
+): readonly number[] {
+  const given = Number(tokens !== undefined) + Number(text !== undefined);
+  if (given > 1 || (given === 0 && !prefix))
     throw new HeadscopeError("usage", "a generation starts from either tokens or a text", {
       remedy: "give one of them",
     });
-  const ids = tokens
-    ? [...tokens]
-    : requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(text!);
-  checkRow(ids, "the prompt", model);
+  const encode = (text: string): number[] =>
+    requireTokenizer(model, { remedy: "give token ids instead of a text" }).encode(
+      text,
+      prefix ? { prependBos: false } : {},
+    );
+  const ids = [...(prefix?.tokens ?? []), ...(tokens ?? (text === undefined ? [] : encode(text)))];
+  checkRow(ids, label, model);
   return ids;
 }
 
-/** By layer and KV head, what a streaming head keeps. */
-type Windows = MaskMeaning["windows"];
-
-/** The same tokens with the streaming heads cut to their windows; frees the full cache. */
-function streamed(full: KvCache, config: ModelConfig, windows: Windows): KvCache {
-  const cut = new KvCache(config, { capacity: full.capacity, windows });
-  const length = full.lengths[0]!;
-  cut.heads.forEach((rows, layer) => {
-    rows[0]!.forEach((head, g) => {
-      const { keys, values } = full.heads[layer]![0]![g]!.read(length);
-      head.append(0, keys, values);
-      tf.dispose([keys, values]);
-    });
-  });
-  cut.advance(length);
-  full.dispose();
-  return cut;
-}
-
-function kept(cache: KvCache, windows: Windows): number[][][] {
-  return windows.map((row) => row.map((window) => heldPositions(cache.lengths[0]!, window).sort((a, b) => a - b)));
-}
-
-function probabilityOf(logits: Float32Array, id: number): number {
-  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  return Math.exp(logits[id]! - largest) / logits.reduce((sum, l) => sum + Math.exp(l - largest), 0);
-}
-
-/** The likeliest token, or a sample at a temperature. */
-function choose(logits: Float32Array, temperature: number, random: Random): number {
-  let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
-  if (temperature <= 0) return best;
-  const weights = Float64Array.from(logits, (l) => Math.exp((l - logits[best]!) / temperature));
-  let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
-  const index = weights.findIndex((w) => {
-    left -= w;
-    return left <= 0;
-  });
-  return index < 0 ? best : index;
+/** Options without those that are undefined, so that they can go before others. */
+function definedOnly<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

@@ -8,6 +8,7 @@ export class TextStream {
   readonly #tokenizer: Tokenizer | undefined;
   readonly #stops: readonly string[];
   readonly #ids: number[] = [];
+  readonly #decoder: GrowingText | undefined;
   #text = "";
   #shown = 0;
   #found: string | undefined;
@@ -19,13 +20,14 @@ export class TextStream {
   constructor(tokenizer: Tokenizer | undefined, stops: readonly string[] = []) {
     this.#tokenizer = tokenizer;
     this.#stops = stops;
+    this.#decoder = tokenizer && new GrowingText(tokenizer);
   }
 
   /** Takes the next token. @returns what is certain now: "" where a character lacks bytes or a stop text may have begun */
   push(id: number): string {
     if (this.#found !== undefined) return "";
     this.#ids.push(id);
-    this.#text = this.#tokenizer?.decode(this.#ids) ?? this.#ids.join(" ");
+    this.#text = this.#decoder?.of(this.#ids) ?? this.#ids.join(" ");
     const end = this.#firstStop();
     if (end !== undefined) {
       this.#text = this.#text.slice(0, end);
@@ -84,5 +86,51 @@ export class TextStream {
         if (this.#text.endsWith(stop.slice(0, length))) return length;
       return longest;
     }, 0);
+  }
+}
+
+/** Tokens behind the settled ones before these are settled too, and settled ones that are decoded with them. */
+const TAIL = 64;
+const CONTEXT = 16;
+
+/**
+ * The text of tokens that only become more. Text that no later token can change is settled, so that a token costs the same at
+ * any length.
+ */
+class GrowingText {
+  readonly #tokenizer: Tokenizer;
+  /** Tokens whose text is settled, and that text. */
+  #settled = 0;
+  #text = "";
+  /** The first of the settled tokens that are decoded again, and the length of their text. */
+  #from = 0;
+  #context = 0;
+
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /** @param ids those of the last call and more */
+  of(ids: readonly number[]): string {
+    const text = this.#text + this.#tokenizer.decode(ids.slice(this.#from)).slice(this.#context);
+    if (ids.length - this.#settled >= TAIL && this.#isWhole(text, ids.at(-1)!)) this.#settle(ids, text);
+    return text;
+  }
+
+  /** Tells whether a token ends a character. A token of a byte may still be made one with those that follow. */
+  #isWhole(text: string, last: number): boolean {
+    const { grows, spelling } = this.#tokenizer;
+    return grows && !text.endsWith("\ufffd") && !/^<0x[0-9A-F]{2}>$/i.test(spelling(last) ?? "");
+  }
+
+  #settle(ids: readonly number[], text: string): void {
+    const from = ids.length - CONTEXT;
+    const context = this.#tokenizer.decode(ids.slice(from));
+    // The first text of all may lack its space: what follows would lack it without a text before it.
+    if (context === "") return;
+    this.#settled = ids.length;
+    this.#text = text;
+    this.#from = from;
+    this.#context = context.length;
   }
 }

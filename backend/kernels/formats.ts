@@ -18,7 +18,7 @@ export interface PackedFormat {
   readonly rowsOf?: string;
 }
 
-/** Every format: the one list. The kernels know of one what `formatCode` says. */
+/** Every format: the one list. The kernels know of one what `formatCode` says. The last one holds codes of any types side by side. */
 export const FORMATS = [
   { name: "f32", bits: 32, holds: ["F32"], rowsOf: "F32" },
   { name: "f16", bits: 16, holds: ["F16"], rowsOf: "F16" },
@@ -32,6 +32,7 @@ export const FORMATS = [
   { name: "q4_k", bits: 4, block: 32, minima: true, holds: ["Q4_K"] },
   { name: "q5_k", bits: 8, block: 32, minima: true, holds: ["Q5_K"] },
   { name: "q6_k", bits: 8, block: 16, holds: ["Q6_K"] },
+  { name: "mixed", bits: 8, block: 16, minima: true, holds: [] },
 ] as const satisfies readonly PackedFormat[]; // biome-ignore format: a table
 
 export type FormatName = (typeof FORMATS)[number]["name"];
@@ -52,13 +53,35 @@ export function formatCode({ bits, block, zero, halfScales, minima, brain }: Pac
   return bits + 2 ** 8 * (block ?? 0) + 2 ** 16 * (zero ?? 0) + has(halfScales, 24) + has(minima, 25) + has(brain, 26);
 }
 
+/** The number for float32 matrices in row order, which are not packed: [out, in] as the engine holds them. */
+export const ROW_ORDER: number = 32 + 2 ** 27;
+
 /** Bytes of a tile. */
 export function tileBytes({ bits, block, halfScales, minima }: PackedFormat): number {
   const scales = block ? (TILE.inputs / block) * TILE.rows * (halfScales ? 2 : 4) : 0;
   return scales * (minima ? 2 : 1) + (bits * TILE.rows * TILE.inputs) / 8;
 }
 
-/** The format that holds a type of GGUF files, by ggml's name for it; undefined where none does. */
-export function formatHolding(type: string): FormatName | undefined {
-  return FORMATS.find(({ holds }) => (holds as readonly string[]).includes(type))?.name;
+/** Bytes of a matrix in a format. @param shape [out, in] */
+export function packedBytes(name: FormatName, [rows, inputs]: readonly [number, number]): number {
+  return Math.ceil(rows / TILE.rows) * Math.ceil(inputs / TILE.inputs) * tileBytes(formatOf(name));
+}
+
+/**
+ * The smallest format that holds weights of all these types without a change; undefined where none does.
+ * @param types by ggml's names, at least one
+ */
+export function formatHolding(...types: string[]): FormatName | undefined {
+  const own = types.map((type) => FORMATS.find(({ holds }) => (holds as readonly string[]).includes(type)));
+  const able = FORMATS.filter((format) => own.every((other) => other !== undefined && canHold(format, other)));
+  return able.sort((a, b) => tileBytes(a) - tileBytes(b))[0]?.name;
+}
+
+/** Says that weights of another format can be written in this one, each with its own code, scale and minimum. */
+function canHold(format: PackedFormat, other: PackedFormat): boolean {
+  if (format === other) return true;
+  if (format.block === undefined || other.block === undefined) return false;
+  const zeros = format.bits === 8 || (format.zero ?? 0) === (other.zero ?? 0);
+  const scales = format.block <= other.block && (!format.halfScales || other.halfScales === true);
+  return zeros && scales && format.bits >= other.bits && (format.minima === true || !other.minima);
 }

@@ -15,7 +15,7 @@ import { kernelSettings, THREADS } from "./settings.ts";
 /** The kernels of this process, or the reason why there are none. */
 export interface KernelChoice {
   readonly ready: boolean;
-  /** One line: the instructions that they use, or why today's path goes on without them. */
+  /** One line: the instructions that they use, or why there are none. */
   readonly why: string;
   /** Threads that they use; 0 without kernels. */
   readonly threads: number;
@@ -23,10 +23,22 @@ export interface KernelChoice {
   readonly remedy?: string;
 }
 
-/** The compiled library as Node.js loads it. */
-interface Library {
+/** The compiled library as Node.js loads it. Pages go by numbers (backend/kernels/native/attention/pages.h). */
+export interface Library {
   /** Registers the ops and sets the number of threads; gives the instructions that are used. */
   start(threads: number): string;
+  /** @param kind the number of a kind of cached rows */
+  makePage(kind: number, width: number, rows: number): number;
+  /** A page of `rows` rows that begins with those of another; -1 where there is none. */
+  copyPage(page: number, rows: number): number;
+  /** Copies rows of a page into another of its kind and width; an error says what does not fit. */
+  copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
+  freePage(page: number): boolean;
+  /** Bytes of rows of keys, then those of as many values. */
+  readPage(page: number, row: number, count: number): Uint8Array;
+  fillPage(page: number, row: number, bytes: Uint8Array): void;
+  /** Bytes of all pages. */
+  pageBytes(): number;
 }
 
 const require = createRequire(import.meta.url);
@@ -49,25 +61,38 @@ export function hasKernels(): boolean {
 }
 
 /**
+ * Says that kernels wait to be loaded, without starting a backend: what `hasKernels` will say, unless they fail then.
+ * @throws as `loadKernels`
+ */
+export function expectsKernels(): boolean {
+  if (choice) return choice.ready;
+  const backend = process.env["HEADSCOPE_BACKEND"];
+  return kernelSettings().wanted && (!backend || backend === "tensorflow") && compiled()?.record?.library !== undefined;
+}
+
+/**
  * Changes the number of threads, which changes no result.
  * @throws HeadscopeError (usage) for a number that cannot be, (unsupported) without kernels
  */
 export function useThreads(threads: number): void {
   checkOptions("useThreads", { threads }, { threads: THREADS });
+  kernelLibrary().start(threads);
+  choice = { ...loadKernels(), threads };
+}
+
+/** The library itself. @throws HeadscopeError (unsupported) without kernels */
+export function kernelLibrary(): Library {
   const { why } = loadKernels();
   if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
-  library.start(threads);
-  choice = { ...loadKernels(), threads };
+  return library;
 }
 
 function load(): KernelChoice {
   const { wanted, threads } = kernelSettings();
   if (!wanted) return none("HEADSCOPE_KERNELS is off");
   if (!hasNative()) return none("they belong to the native TensorFlow library");
-  const root = repository();
-  const folder = root && kernelFolder(root, cacheDir());
-  const record = folder && kernelRecord(folder);
-  if (!record)
+  const { folder, record } = compiled() ?? {};
+  if (!folder || !record)
     return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
   if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
   try {
@@ -88,6 +113,13 @@ function none(why: string, remedy?: string): KernelChoice {
   return { ready: false, why, threads: 0, ...(remedy === undefined ? {} : { remedy }) };
 }
 
+/** The folder in the cache for kernels of this processor and these sources, and the set-up's record of what is there. */
+function compiled() {
+  const root = repository();
+  const folder = root && kernelFolder(root, cacheDir());
+  return folder ? { folder, record: kernelRecord(folder) } : undefined;
+}
+
 /** The folder with the kernels' sources, seen from the bundle or from the sources. */
 function repository(): string | undefined {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
@@ -105,7 +137,7 @@ function selfTest(): string | undefined {
   const layout = { format: formatCode(formatOf("f32")), rows, width };
   const packed = runKernel("HsPack", { ...layout, T: { type: "float32" } }, [handles[0]!])[0]!;
   const weights = new RawTensor(packed.id, "uint8", packed.shape);
-  const y = kernelTensor("HsMatVec", { ...layout, bytes: false }, [handles[1]!, weights]);
+  const y = kernelTensor("HsMatVec", { ...layout, bytes: false, T: { type: "uint8" } }, [handles[1]!, weights]);
   const wrong = [...y.dataSync()].findIndex(
     (value, r) => value !== x.reduce((sum, v, i) => sum + v * values[r * width + i]!, 0),
   );

@@ -3,8 +3,21 @@ import { HeadscopeError } from "../common/errors.ts";
 import type { OpAttr, TensorMetadata } from "../runtime/native.ts";
 import { DTYPES, type Handle, idOf, native } from "../runtime/ops.ts";
 
-/** An attribute of a kernel: a whole number, a truth value, a float or a type. */
-export type KernelAttr = number | boolean | { readonly float: number } | { readonly type: keyof typeof DTYPES };
+/** An attribute of a kernel: whole numbers, a truth value, a float or a type. */
+export type KernelAttr =
+  | number
+  | readonly number[]
+  | boolean
+  | { readonly float: number }
+  | { readonly type: keyof typeof DTYPES };
+
+/** Attributes as the binding takes them, for calls that are made often. */
+export function attributesOf(attrs: Readonly<Record<string, KernelAttr>>): OpAttr[] {
+  return Object.entries(attrs).map(([name, value]) => attribute(name, value));
+}
+
+/** The attributes of a call by name, or as `attributesOf` gave them. */
+type Attrs = Readonly<Record<string, KernelAttr>> | readonly OpAttr[];
 
 /**
  * Runs a kernel, eagerly or inside a function that is being captured.
@@ -12,13 +25,8 @@ export type KernelAttr = number | boolean | { readonly float: number } | { reado
  * @returns the outputs as the binding names them
  * @throws HeadscopeError (usage) where the kernel refuses the call, with what it says of it
  */
-export function runKernel(
-  name: string,
-  attrs: Readonly<Record<string, KernelAttr>>,
-  inputs: readonly Handle[],
-  outputs = 1,
-): TensorMetadata[] {
-  const list = Object.entries(attrs).map(([key, value]) => attribute(key, value));
+export function runKernel(name: string, attrs: Attrs, inputs: readonly Handle[], outputs = 1): TensorMetadata[] {
+  const list = Array.isArray(attrs) ? (attrs as OpAttr[]) : attributesOf(attrs as Record<string, KernelAttr>);
   try {
     return native().binding.executeOp(name, list, inputs.map(idOf), outputs);
   } catch (cause) {
@@ -28,21 +36,19 @@ export function runKernel(
 }
 
 /** `runKernel` of one output that tfjs has a type for. */
-export function kernelTensor(
-  name: string,
-  attrs: Readonly<Record<string, KernelAttr>>,
-  inputs: readonly Handle[],
-): Tensor {
+export function kernelTensor(name: string, attrs: Attrs, inputs: readonly Handle[]): Tensor {
   return native().createOutputTensor(runKernel(name, attrs, inputs)[0]!);
 }
 
 function attribute(name: string, value: KernelAttr): OpAttr {
   const { binding } = native();
-  if (typeof value === "number") return { name, type: binding.TF_ATTR_INT, value };
+  if (typeof value === "number" || isList(value)) return { name, type: binding.TF_ATTR_INT, value };
   if (typeof value === "boolean") return { name, type: binding.TF_ATTR_BOOL, value };
   if ("float" in value) return { name, type: binding.TF_ATTR_FLOAT, value: value.float };
   return { name, type: binding.TF_ATTR_TYPE, value: DTYPES[value.type] };
 }
+
+const isList = (value: KernelAttr): value is readonly number[] => Array.isArray(value);
 
 /** TensorFlow's number for a call that cannot be as it is. */
 const INVALID_ARGUMENT = 3;

@@ -2,8 +2,11 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
 import { type Handle, RawTensor, uploadBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { type FormatName, formatCode, formatOf } from "./formats.ts";
+import { type FormatName, formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
+
+/** Precision of what is multiplied with packed codes: as it is, or rounded to 127 steps of each block's largest number. */
+export type Activations = "exact" | "8bit";
 
 /** Weights as small codes: (code - zero) · scale + minimum. */
 export interface CodedWeights {
@@ -79,11 +82,11 @@ export class PackedMatrix {
   /**
    * x · Wᵀ, made for 1 to 8 rows.
    * @param x [rows, in]
-   * @param activations "8bit" rounds x to 127 steps of each block's largest, where the weights are codes; default "exact"
+   * @param activations default "exact"; plain numbers are multiplied exactly in either
    * @returns [rows, out]
    */
-  apply(x: Tensor, activations: "exact" | "8bit" = "exact"): Tensor {
-    const attrs = { ...layout(this.format, this.shape), bytes: activations === "8bit" };
+  apply(x: Tensor, activations: Activations = "exact"): Tensor {
+    const attrs = { ...layout(this.format, this.shape), bytes: activations === "8bit", T: { type: "uint8" } } as const;
     return kernelTensor("HsMatVec", attrs, [x, this.tiles]);
   }
 
@@ -100,6 +103,12 @@ export class PackedMatrix {
   dispose(): void {
     this.tiles.dispose();
   }
+}
+
+/** x · Wᵀ of a float32 matrix as it lies, made for 1 to 8 rows. @param x [rows, in] @param w [out, in] @returns [rows, out] */
+export function multiplyRows(x: Tensor, w: Tensor): Tensor {
+  const [rows, width] = w.shape as [number, number];
+  return kernelTensor("HsMatVec", { format: ROW_ORDER, rows, width, bytes: false, T: { type: "float32" } }, [x, w]);
 }
 
 function layout(format: FormatName, [rows, width]: Shape): { format: number; rows: number; width: number } {

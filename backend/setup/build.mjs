@@ -17,8 +17,10 @@ const ENTRIES = {
   "chat-template": "backend/models/tokenizers/chat/program.ts",
   "models/pull": "backend/models/sources/pull.ts",
   bench: "test/bench/bench.ts",
-  "bench-load": "test/bench/load.ts",
-  "bench-eap-ig": "test/bench/eap-ig.ts",
+  "bench-load": "test/bench/children/load.ts",
+  "bench-decode": "test/bench/children/decode.ts",
+  "bench-eap-ig": "test/bench/children/eap-ig.ts",
+  "bench-cost": "test/bench/cost.ts",
   "bench-ui": "test/bench/ui.ts",
 };
 

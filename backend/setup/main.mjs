@@ -48,6 +48,7 @@ const COMMANDS = {
   test: (args) => [VITEST, "run", ...narrowed(args), ...args],
   "test:models": (args) => [VITEST, "run", "--project", "models", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
+  "bench:cost": (args) => [join(ROOT, "dist/bench-cost.js"), ...args],
   "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],
 };
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface, type Interface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { pythonCommand } from "./children/run.ts";
 
 /** Rivals in a Python process that answers one measurement a line (test/bench/python/rivals.py --serve), so that a bench can alternate with them. */
 export class Rivals {
@@ -8,27 +8,32 @@ export class Rivals {
   readonly #answers: AsyncIterator<string>;
   readonly #lines: Interface;
 
-  /**
-   * @param python of an environment with test/bench/python/requirements.txt @param gguf the checkpoint that both sides run
-   * @param pairs file of pairs in token ids; without it rivals that need one can't be had
-   */
-  constructor(python: string, gguf: string, pairs?: string) {
-    const script = fileURLToPath(new URL("../test/bench/python/rivals.py", import.meta.url));
-    this.#child = spawn(python, [script, "--gguf", gguf, "--serve", ...(pairs ? ["--pairs", pairs] : [])], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
+  /** @param python of an environment with test/bench/python/requirements.txt @param gguf the checkpoint that both sides run */
+  constructor(python: string, gguf: string) {
+    const [command, ...args] = pythonCommand(python, "rivals.py", "--gguf", gguf, "--serve");
+    const env = { ...process.env, TQDM_DISABLE: "1" };
+    this.#child = spawn(command!, args, { env, stdio: ["pipe", "pipe", "inherit"] });
     this.#lines = createInterface({ input: this.#child.stdout! });
     this.#answers = this.#lines[Symbol.asyncIterator]();
   }
 
-  /** One repetition in milliseconds; undefined where this rival can't be had. */
-  async measure(name: string): Promise<number | undefined> {
-    this.#child.stdin!.write(`${name}\n`);
-    const { value, done } = await this.#answers.next();
-    if (done) throw new Error("the rivals' process ended");
-    const answer = JSON.parse(value) as { value?: number; error?: string };
+  /** One repetition in milliseconds; undefined where this rival can't be had. @param pairs file of pairs in token ids, for rivals that need one */
+  async measure(name: string, pairs = ""): Promise<number | undefined> {
+    const answer = await this.#ask<{ value?: number; error?: string }>(`${name} ${pairs}`.trim());
     if (answer.error) process.stderr.write(`rival ${name}: ${answer.error}\n`);
     return answer.value;
+  }
+
+  /** Versions of the rivals' packages. */
+  async versions(): Promise<Record<string, string>> {
+    return (await this.#ask<{ versions: Record<string, string> }>("versions")).versions;
+  }
+
+  async #ask<T>(request: string): Promise<T> {
+    this.#child.stdin!.write(`${request}\n`);
+    const { value, done } = await this.#answers.next();
+    if (done) throw new Error("the rivals' process ended");
+    return JSON.parse(value) as T;
   }
 
   close(): void {

@@ -1,32 +1,12 @@
-// gradients COUNT SEED THREADS: takes gradients of COUNT random narrow models, with memory of exactly the size that a call is told, so that
-// sanitizers see every step beyond. A gradient must foretell how the loss moves, and must have the bits of one thread's. Places that cannot
-// be must be refused. Exit code 0 when all is right.
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <random>
+#include "gradients.h"
 
-#include "../../backend/kernels/native/simd.h"
 #include "../../backend/kernels/native/training/gradient.h"
+#include "samples.h"
 
-using namespace hs;
-
+namespace hs {
 namespace {
 
-std::mt19937_64 generator;
-int call = 0;
-
-int64_t whole(int64_t least, int64_t most) { return std::uniform_int_distribution<int64_t>(least, most)(generator); }
-float normal() { return std::normal_distribution<float>()(generator); }
-bool chance(double p) { return std::uniform_real_distribution<>()(generator) < p; }
-
-[[noreturn]] void fail(const char* what, double got, double want) {
-  fprintf(stderr, "call %d: %s is %.9g, not %.9g\n", call, what, got, want);
-  exit(1);
-}
+using namespace training;
 
 /** Numbers in memory of exactly their size, from the heap. */
 template <class T, class F>
@@ -86,7 +66,10 @@ std::vector<int32_t> placesFor(const TrainedSizes& s, int64_t& parameters) {
   return places;
 }
 
-void gradients(int threads) {
+}  // namespace
+
+void gradients() {
+  const int threads = Team::get().size();
   const TrainedSizes s = randomSizes();
   int64_t parameters = 0;
   std::vector<int32_t> places = placesFor(s, parameters);
@@ -119,7 +102,7 @@ void gradients(int threads) {
     gradient(Team::get(), m, c, scratch, {r.losses.get(), r.weights.get(), r.gradients.get()});
     return r;
   };
-  const Result one = run(1), several = run(threads);
+  const Result one = run(1), several = run(threads);  // as many as before
   if (memcmp(one.gradients.get(), several.gradients.get(), 4 * seeds * parameters) != 0) fail("a bit of several threads", 1, 0);
   // Down the gradient of the first seed, far enough for float32 to tell.
   double square = 0;
@@ -139,13 +122,4 @@ void gradients(int threads) {
   if (!(std::fabs(got - square) <= 0.1 * square + 4 * noise + 1e-6)) fail("the slope of the loss", got, square);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int count = argc > 1 ? atoi(argv[1]) : 200, threads = argc > 3 ? atoi(argv[3]) : 3;
-  generator.seed(argc > 2 ? strtoull(argv[2], nullptr, 10) : 1);
-  for (call = 0; call < count; call++) gradients(threads);
-  printf("%d gradients are right with %s, %d threads\n", count, instructions(), threads);
-  fflush(stdout);
-  _Exit(0);  // the team's threads sleep on
-}
+}  // namespace hs

@@ -1,4 +1,4 @@
-// npm run test:kernels [-- CALLS]: the kernels' random calls (driver.cc, and a hundredth of them in gradients.cc) under the address, undefined-behaviour and thread sanitizers, in
+// npm run test:kernels [-- CALLS]: the kernels' random calls (driver.cc), and those whose figures NumPy made, under the address, undefined-behaviour and thread sanitizers, in
 // builds for this machine and for lesser ones that it can run. CALLS, default 20,000, are made by this machine's own build, a tenth
 // of them by each other. Exit code 0 when all calls are right.
 import { mkdtemp, rm } from "node:fs/promises";
@@ -11,6 +11,8 @@ import { firstError, runProcess } from "../../backend/setup/process.mjs";
 import { output } from "../../backend/setup/terminal.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** What NumPy makes of 20,000 calls (test/oracles/kernels.py). */
+const FIGURES = join(ROOT, "test/oracles/kernels.f32");
 const BAD_MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 /** @type {readonly { name: string, flags: readonly string[], needs: string, share: number }[]} */
@@ -27,9 +29,6 @@ const BUILDS = [
   { name: "threads", flags: [...NATIVE_FLAGS, "-fsanitize=thread"], needs: "", share: 0.1 },
 ];
 
-/** Programs by the share of the calls that they make. */
-const PROGRAMS = { "driver.cc": 1, "gradients.cc": 0.01 };
-
 // TensorFlow is left out: ops.cc only checks shapes and calls what is tried here.
 const sources = filesBelow(join(ROOT, KERNEL_SOURCES), [".cc"]).filter((path) => !path.endsWith("/ops.cc"));
 const calls = Number(process.argv[2] ?? 20_000);
@@ -41,19 +40,22 @@ try {
       void output.line(`skipped  ${name}: this processor has no ${needs}`);
       continue;
     }
+    const built = join(work, "driver");
+    const start = performance.now();
     const all = [...KERNEL_FLAGS.filter((flag) => flag !== "-O3"), "-O1", "-g", "-w", ...flags];
-    for (const [program, part] of Object.entries(PROGRAMS)) {
-      const built = join(work, "program");
-      const start = performance.now();
-      const path = join(ROOT, "test/native", program);
-      const made = await runProcess("g++", [...all, path, ...sources, "-o", built, "-pthread"]);
-      const count = String(Math.ceil(calls * share * part));
-      const ran = made.code === 0 ? await runProcess(built, [count, "1", "3"]) : made;
-      const seconds = ((performance.now() - start) / 1000).toFixed(0);
-      const said = ran.code === 0 ? ran.output.trim() : `${firstError(ran.output)}\n${ran.output}`;
-      void output.line(`${ran.code === 0 ? "ok     " : "FAILED "}  ${name} (${seconds} s): ${said}`);
-      if (ran.code !== 0) process.exitCode = 1;
-    }
+    const made = await runProcess("g++", [
+      ...all,
+      ...filesBelow(join(ROOT, "test/native"), [".cc"]),
+      ...sources,
+      "-o",
+      built,
+      "-pthread",
+    ]);
+    const ran = made.code === 0 ? await runProcess(built, [String(Math.ceil(calls * share)), "1", "3", FIGURES]) : made;
+    const seconds = ((performance.now() - start) / 1000).toFixed(0);
+    const said = ran.code === 0 ? ran.output.trim() : `${firstError(ran.output)}\n${ran.output}`;
+    void output.line(`${ran.code === 0 ? "ok     " : "FAILED "}  ${name} (${seconds} s): ${said}`);
+    if (ran.code !== 0) process.exitCode = 1;
   }
 } finally {
   await rm(work, { recursive: true, force: true });

@@ -9,7 +9,16 @@ import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
-import { type Generation, generate } from "../../inference/generate.ts";
+import { loadCache, saveCache } from "../../inference/cache-file.ts";
+import {
+  type GenerateBatchOptions,
+  type GenerateOptions,
+  generate,
+  generateBatch,
+  readPrefix,
+} from "../../inference/generate.ts";
+import type { Generation } from "../../inference/generation.ts";
+import type { Prefix } from "../../inference/prefix.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
@@ -18,10 +27,11 @@ import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
-import type { ModelOptions, TokenOptions } from "../options.ts";
+import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
 
-interface GenerateCommandOptions extends ModelOptions, TokenOptions {
+interface GenerateCommandOptions extends ModelOptions, Omit<TokenOptions, "text">, InferenceOptions {
+  text?: string[];
   chat?: boolean;
   maxTokens: number;
   temperature: number;
@@ -31,10 +41,12 @@ interface GenerateCommandOptions extends ModelOptions, TokenOptions {
   stop?: Stop[];
   interventions?: string;
   param?: string[];
+  saveCache?: string;
+  fromCache?: string;
   withLogits?: boolean;
 }
 
-/** Continues a text or token ids. */
+/** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const parameters = await readParameters(options.param ?? []);
   if (options.param && options.mask === undefined)
@@ -44,33 +56,106 @@ export async function continueText(context: Context, options: GenerateCommandOpt
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
-    const tokens = await promptOf(model, options);
-    let done = 0;
-    const interventions = await changesOf(model, options);
-    const types = !context.json && output.isTTY;
-    let typed = "";
-    const result = await generate(model, {
-      tokens,
-      maxTokens: options.maxTokens,
-      temperature: options.temperature,
-      seed: options.seed,
-      stop: ownStops(model, options.stop),
-      mask,
-      prefill: mask && parameters.prefill,
-      interventions,
+    const { maxTokens, temperature, seed, cache, activations } = options;
+    const run = {
+      ...{ mask, prefill: mask && parameters.prefill, cache, activations },
+      interventions: await changesOf(model, options),
       signal: context.signal,
-      onToken: (_, text) => {
-        if (types) void output.write(text);
-        else context.progress(++done, options.maxTokens, "new tokens");
-        typed += text;
-      },
-    });
-    const text = result.text ?? result.ids.join(" ");
-    await context.print(documentOf(result, options.withLogits === true), () =>
-      // On a terminal all but what was held back at the end stands there already.
-      [types ? text.slice(typed.length) : text, "", factsOf(result, model)].join("\n"),
-    );
+    };
+    const choice = { maxTokens, temperature, seed, stop: ownStops(model, options.stop) };
+    const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
+    try {
+      const generation = { ...run, ...choice, prefix };
+      const [tokens] = prompts as [number[]];
+      if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
+      else await continueOne(context, model, { ...generation, tokens, readMs }, options);
+    } finally {
+      prefix?.dispose();
+    }
   });
+}
+
+/** Options that all prompts have in common. */
+type Common = Pick<GenerateOptions, "mask" | "prefill" | "cache" | "activations" | "interventions" | "signal">;
+
+/** Prompts, and what is read before them. */
+interface Beginnings {
+  readonly prompts: number[][];
+  readonly prefix?: Prefix;
+  /** Of a prompt that was read to be saved. */
+  readonly readMs: number;
+}
+
+/** The prompts, behind what a file holds; a single one is read and saved where that is asked for. */
+async function beginningsOf(model: Model, options: GenerateCommandOptions, run: Common): Promise<Beginnings> {
+  const { fromCache, saveCache: file } = options;
+  const held = fromCache === undefined ? undefined : await loadCache(fromCache, model);
+  try {
+    const prompts = await promptsOf(model, options);
+    if (file === undefined) return { prompts, ...(held ? { prefix: held } : {}), readMs: 0 };
+    if (prompts.length > 1)
+      throw new HeadscopeError("usage", `--save-cache keeps one prompt, and there are ${prompts.length}`, {
+        remedy: "save what they begin with, then continue it with --from-cache",
+      });
+    const began = performance.now();
+    const prefix = await readPrefix(model, { ...run, prefix: held, tokens: prompts[0]! });
+    const readMs = performance.now() - began;
+    held?.dispose();
+    await saveCache(file, prefix);
+    return { prompts: [[]], prefix, readMs };
+  } catch (error) {
+    held?.dispose();
+    throw error;
+  }
+}
+
+/** Continues one prompt; on a terminal the text shows as it comes. */
+async function continueOne(
+  context: Context,
+  model: Model,
+  { readMs, ...options }: GenerateOptions & Pick<Beginnings, "readMs">,
+  { withLogits }: GenerateCommandOptions,
+): Promise<void> {
+  const types = !context.json && output.isTTY;
+  let [done, typed] = [0, ""];
+  const result = await generate(model, {
+    ...options,
+    onToken: (_, text) => {
+      if (types) void output.write(text);
+      else context.progress(++done, options.maxTokens!, "new tokens");
+      typed += text;
+    },
+  });
+  result.prefillMs += readMs;
+  const text = result.text ?? result.ids.join(" ");
+  await context.print(documentOf(result, withLogits === true), () =>
+    // On a terminal all but what was held back at the end stands there already.
+    [types ? text.slice(typed.length) : text, "", factsOf(result, model)].join("\n"),
+  );
+}
+
+/** Continues several prompts together. */
+async function continueSeveral(
+  context: Context,
+  model: Model,
+  { prompts, ...options }: Omit<GenerateBatchOptions, "prompts"> & { prompts: number[][] },
+  { withLogits }: GenerateCommandOptions,
+): Promise<void> {
+  let done = 0;
+  const results = await generateBatch(model, {
+    ...options,
+    prompts: prompts.map((tokens) => ({ tokens })),
+    onToken: () => context.progress(++done, prompts.length * options.maxTokens!, "new tokens"),
+  });
+  await context.print(
+    results.map((result) => documentOf(result, withLogits === true)),
+    () =>
+      results
+        .map((result, row) =>
+          [`Prompt ${row + 1}: ${result.text ?? result.ids.join(" ")}`, factsOf(result, model)].join("\n"),
+        )
+        .join("\n\n"),
+  );
 }
 
 /** Heads taken out, then the interventions of a file. */
@@ -87,32 +172,35 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: Pref
   return parseParameters("generate", schema, readPairs(pairs));
 }
 
-async function promptOf(model: Model, options: GenerateCommandOptions): Promise<number[]> {
-  if (options.chat) {
-    if (options.text === undefined) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
+/** Token ids of each prompt; behind a saved beginning there may be none. */
+async function promptsOf(model: Model, options: GenerateCommandOptions): Promise<number[][]> {
+  const { text: texts = [], chat, tokensFile, fromCache } = options;
+  if (chat) {
+    if (texts.length === 0) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
     const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
-    return tokenizer.encode(tokenizer.chat([{ role: "user", content: options.text }], { addGenerationPrompt: true }), {
-      prependBos: false,
-    });
+    const turn = (content: string) => tokenizer.chat([{ role: "user", content }], { addGenerationPrompt: true });
+    return texts.map((text) => tokenizer.encode(turn(text), { prependBos: false }));
   }
-  const rows = await tokensOf(model, options);
-  if (rows.length !== 1)
-    throw new HeadscopeError(
-      "input",
-      `${options.tokensFile} holds ${rows.length} rows, and one is continued at a time`,
-      { remedy: "give a file of one row" },
-    );
-  return rows[0]!;
+  if (fromCache !== undefined && texts.length === 0 && tokensFile === undefined) return [[]];
+  // What stands in the middle of a text has no BOS before it.
+  const prependBos = options.prependBos ?? (fromCache === undefined || texts.length === 0 ? undefined : false);
+  const common: TokenOptions = {
+    ...(tokensFile === undefined ? {} : { tokensFile }),
+    ...(prependBos === undefined ? {} : { prependBos }),
+  };
+  const each = texts.length === 0 ? [common] : texts.map((text) => ({ ...common, text }));
+  return (await Promise.all(each.map((one) => tokensOf(model, one)))).flat();
 }
 
-/** Document of `headscope generate --json`. */
+/** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, stopped, cache, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
+  const { text, ids, stopped, cache, activations, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
   return {
     text,
     ids,
     stopped,
     cache,
+    activations,
     promptTokens,
     prefillMs,
     decodeMsPerToken,
@@ -123,8 +211,9 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
 function factsOf(result: Generation, { tokenizer }: Model): string {
   const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
+  const kind = cache.kind === undefined ? "" : ` in ${cache.kind}`;
   return dim(
-    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${share}`,
+    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${kind}${share}`,
   );
 }
 

@@ -2,11 +2,13 @@ import type { Command } from "commander";
 import type { Stop } from "../../inference/stop-rule.ts";
 import type { Runs } from "../context.ts";
 import {
+  inferenceOptions,
   integerParser,
   interventionsOption,
   modelOptions,
   numberParser,
   paramOption,
+  repeated,
   seedOption,
   tokenOptions,
 } from "../options.ts";
@@ -22,11 +24,21 @@ function readStop(value: string): Stop {
   }
 }
 
-/** `headscope generate`: continues a text, with all keys and values kept or as a head mask says. */
+const EXAMPLES = `
+Examples:
+  headscope generate --model smollm2-135m --text "Once upon a time"
+  headscope generate --model smollm2-135m --text "The sun is" --text "The moon is" --max-tokens 8
+  headscope generate --model smollm2-135m --text "A long story ..." --max-tokens 1 --save-cache story.safetensors
+  headscope generate --model smollm2-135m --from-cache story.safetensors --text " Who was it about?"`;
+
+/** `headscope generate`: continues texts, with all keys and values kept or as a head mask says. */
 export function register(program: Command, runs: Runs): void {
-  const command = program.command("generate").description("continue a text or token ids, with a head mask or without");
+  const command = program
+    .command("generate")
+    .description("continue texts or rows of token ids, with a head mask or without")
+    .addHelpText("after", EXAMPLES);
   modelOptions(command);
-  tokenOptions(command)
+  tokenOptions(command, { several: true })
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0)
@@ -37,13 +49,16 @@ export function register(program: Command, runs: Runs): void {
     .option(
       "--stop <text|id>",
       "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",
-      (value: string, before: Stop[] = []) => [...before, readStop(value)],
+      repeated(readStop),
     )
     .option("--ablate <heads>", "heads whose output is 0 at every position: 18.6,17.3 or top:8@scores.json#metric");
   interventionsOption(
     command,
     "what to change in every step; positions are those of the sequence: the prompt, then the new tokens",
   );
+  inferenceOptions(command)
+    .option("--save-cache <file>", "keep the prompt's keys and values (safetensors), for --from-cache")
+    .option("--from-cache <file>", "put the prompt behind what a file holds, of which nothing is computed again");
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
     "--with-logits",

@@ -1,35 +1,80 @@
 import { z } from "zod";
-import { PREFILLS } from "../words.ts";
+import { ACTIVATIONS, CACHE_KINDS, PREFILLS } from "../words.ts";
 import { headMaskSchema } from "./documents.ts";
 import { type Bounds, type Data, headList, type Input, modelRef, promptFields, seedSchema } from "./fields.ts";
 import type { interventionForm } from "./interventions.ts";
 
-/** Schema of a prompt to continue, also with a mask or without some heads. @param intervention the kinds that there are */
-export function generateRequest<I extends z.ZodType>(bounds: Bounds, intervention: I) {
-  const { text, tokens } = promptFields(bounds);
-  const common = {
-    model: modelRef,
-    chat: z.boolean().optional().describe("puts the text into the model's chat template"),
-    maxTokens: z.int().min(1).max(bounds.newTokens).optional(),
+/** The fields of the choice of new tokens, and of their end. */
+function choiceFields({ newTokens }: Bounds) {
+  return {
+    maxTokens: z.int().min(1).max(newTokens).optional(),
     temperature: z.number().min(0).max(10).optional(),
     seed: seedSchema.optional(),
-    mask: headMaskSchema.optional(),
-    prefill: z.enum(PREFILLS).optional(),
     stop: z
       .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
       .max(16)
       .optional()
       .describe("token ids and texts that end it, beside those that the model's own files name"),
+  };
+}
+
+/** The fields of the way of prompts through a model. */
+function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
+  return {
+    model: modelRef,
+    chat: z.boolean().optional().describe("puts the text into the model's chat template"),
+    ...choiceFields(bounds),
+    mask: headMaskSchema.optional(),
+    prefill: z.enum(PREFILLS).optional(),
     ablate: headList(bounds).optional().describe("query heads, zeroed at every position"),
     interventions: z
       .array(intervention)
       .max(bounds.entries)
       .optional()
       .describe("positions are those of the sequence: the prompt, then the new tokens"),
+    cache: z
+      .enum(CACHE_KINDS)
+      .optional()
+      .describe("form of the cached keys and values; others than f32 need the kernels"),
+    activations: z
+      .enum(ACTIVATIONS)
+      .optional()
+      .describe("8bit rounds the vectors that packed weights are multiplied with, and needs the kernels"),
   };
+}
+
+/** Schema of a prompt to continue, also with a mask or without some heads. @param intervention the kinds that there are */
+export function generateRequest<I extends z.ZodType>(bounds: Bounds, intervention: I) {
+  const { text, tokens } = promptFields(bounds);
+  const common = runFields(bounds, intervention);
   return z.union([z.strictObject({ ...common, ...text }), z.strictObject({ ...common, ...tokens })]);
 }
 export type GenerateRequest = Input<typeof generateRequest<typeof interventionForm>>;
+
+/** Schema of prompts to continue together; what each says of the choice of its tokens goes before what is said for all. */
+export function generateBatchRequest<I extends z.ZodType>(bounds: Bounds, intervention: I) {
+  const { text, tokens } = promptFields(bounds);
+  const own = choiceFields(bounds);
+  const prompt = z.union([z.strictObject({ ...own, ...text }), z.strictObject({ ...own, ...tokens })]);
+  return z
+    .strictObject({ ...runFields(bounds, intervention), prompts: z.array(prompt).min(1).max(bounds.rows) })
+    .refine(({ prompts, maxTokens }) => newTokens(prompts, maxTokens) <= bounds.newTokens, {
+      error: `the prompts may have ${bounds.newTokens} new tokens together`,
+      path: ["prompts"],
+    });
+}
+export type GenerateBatchRequest = Input<typeof generateBatchRequest<typeof interventionForm>>;
+
+/** New tokens that a generation makes unless it is told how many. */
+export const NEW_TOKENS = 32;
+
+/** Most new tokens of several prompts together. */
+export function newTokens(
+  prompts: readonly { readonly maxTokens?: number | undefined }[],
+  maxTokens = NEW_TOKENS,
+): number {
+  return prompts.reduce((sum, prompt) => sum + (prompt.maxTokens ?? maxTokens), 0);
+}
 
 /** Schema of why a continuation ended: at a token, at a text, or because it had as many tokens as were asked for. */
 export const stopped = z.discriminatedUnion("by", [
@@ -46,8 +91,17 @@ export const generateResult = z.object({
   text: z.string(),
   stopped: stopped.describe("why it ended; what it stopped at is not part of the result"),
   promptTokens: z.int(),
-  cache: z.object({ bytes: z.number(), bytesFull: z.number() }),
+  cache: z.object({
+    bytes: z.number(),
+    bytesFull: z.number(),
+    kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
+  }),
+  activations: z.enum(ACTIVATIONS).optional().describe("absent where they were exact"),
   prefillMs: z.number(),
   decodeMsPerToken: z.number(),
 });
 export type GenerateResult = Data<typeof generateResult>;
+
+/** Schema of continuations of prompts together, in the order of the prompts. */
+export const generateBatchResult = z.object({ rows: z.array(generateResult) });
+export type GenerateBatchResult = Data<typeof generateBatchResult>;

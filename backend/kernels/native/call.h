@@ -102,6 +102,13 @@ class Attributes {
     if (ok()) TF_OpKernelConstruction_GetAttrInt64(of_, name, &v, status_);
     return v;
   }
+  /** A list of whole numbers, exactly `count`. */
+  void wholes(const char* name, int64_t* out, int count) {
+    int32_t size = 0, bytes = 0;
+    if (ok()) TF_OpKernelConstruction_GetAttrSize(of_, name, &size, &bytes, status_);
+    check(size == count, "a list of attributes has another length");
+    if (ok()) TF_OpKernelConstruction_GetAttrInt64List(of_, name, out, count, status_);
+  }
   /** A number from `least` to `most`. */
   int64_t within(const char* name, int64_t least, int64_t most) {
     const int64_t v = whole(name);
@@ -141,7 +148,37 @@ struct OpDefinition {
   std::vector<const char*> inputs, outputs, attributes;
   /** Shapes of the outputs as far as they can be told; TensorFlow's C API shows attributes to no shape function. */
   void (*shapes)(TF_ShapeInferenceContext*, TF_Status*);
+  /** It reads or writes what is no input of it, so that TensorFlow may neither leave it out nor take two for one. */
+  bool stateful = false;
 };
+
+/** Insists on the ranks of inputs while a graph is built. */
+inline void ranks(TF_ShapeInferenceContext* context, const std::vector<int>& wanted, TF_Status* status) {
+  TF_ShapeHandle *shape = TF_NewShapeHandle(), *same = TF_NewShapeHandle();
+  for (size_t i = 0; i < wanted.size() && TF_GetCode(status) == TF_OK; i++) {
+    TF_ShapeInferenceContextGetInput(context, int(i), shape, status);
+    if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextWithRank(context, shape, wanted[i], same, status);
+  }
+  TF_DeleteShapeHandle(shape);
+  TF_DeleteShapeHandle(same);
+}
+
+/** Shapes of an op whose inputs have these ranks, and of whose outputs nothing is known. */
+template <int... RANKS>
+void someShape(TF_ShapeInferenceContext* context, TF_Status* status) {
+  ranks(context, {RANKS...}, status);
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+/** The same, but the first output has the first input's shape. */
+template <int... RANKS>
+void firstShape(TF_ShapeInferenceContext* context, TF_Status* status) {
+  someShape<RANKS...>(context, status);
+  TF_ShapeHandle* first = TF_NewShapeHandle();
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextGetInput(context, 0, first, status);
+  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetOutput(context, 0, first, status);
+  TF_DeleteShapeHandle(first);
+}
 
 /** Registers an op whose kernel is made by K(Attributes&) and run by K::compute(Call&). @param status the first failure */
 template <class K>
@@ -152,6 +189,7 @@ void registerOp(const OpDefinition& op, TF_Status* status) {
   for (const char* i : op.inputs) TF_OpDefinitionBuilderAddInput(builder, i);
   for (const char* o : op.outputs) TF_OpDefinitionBuilderAddOutput(builder, o);
   TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, op.shapes);
+  TF_OpDefinitionBuilderSetIsStateful(builder, op.stateful);
   TF_RegisterOpDefinition(builder, status);
   if (TF_GetCode(status) != TF_OK) return;
   const auto create = [](TF_OpKernelConstruction* of) -> void* {

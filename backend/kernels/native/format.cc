@@ -100,6 +100,7 @@ void packBlocks(const Packed& m, const uint8_t* row, int lane, uint8_t* tiles) {
 }  // namespace
 
 int64_t fileRowBytes(const Format& f, int64_t width) {
+  if (f.rows) return 0;
   if (f.block == 0) return width * f.bits / 8;
   if (f.block != 32 || !f.halfScales || width % 32 != 0 || (f.bits == 8 && f.minima)) return 0;
   return width / 32 * (f.minima ? 4 : 2) + width * f.bits / 8;
@@ -141,22 +142,31 @@ bool packCodes(const Packed& m, const Codes& c, int64_t from, int64_t to, uint8_
 }
 
 void unpackTile(const Packed& m, int64_t t, float* out) {
+  if (m.format->rows) {
+    memcpy(out + t * TILE_ROWS * m.width, m.tile(t), size_t(std::min(m.rowBytes(), m.bytes() - t * m.rowBytes())));
+    return;
+  }
   const Format& f = *m.format;
   const uint8_t* tile = m.tile(t);
   const int rows = int(std::min<int64_t>(TILE_ROWS, m.rows - t * TILE_ROWS));
-  alignas(64) float values[TILE_INPUTS][TILE_ROWS];
-  for (int64_t b = 0; b < m.blocks(); b++, tile += f.tileBytes()) {
-    for (int first = 0; first < TILE_ROWS; first += LANES)
-      for (int i = 0; i < TILE_INPUTS; i++) store(values[i] + first, f.block == 0 ? plainLanes(f, tile, i, first) : codeLanes(f, tile, i, first));
-    const int inputs = int(std::min<int64_t>(TILE_INPUTS, m.width - b * TILE_INPUTS));
-    for (int r = 0; r < rows; r++) {
-      float* to = out + (t * TILE_ROWS + r) * m.width + b * TILE_INPUTS;
-      for (int i = 0; i < inputs; i++) to[i] = values[i][r];
-    }
-  }
+  for (int64_t b = 0; b < m.blocks(); b++, tile += f.tileBytes())
+    for (int from = 0; from < TILE_INPUTS && b * TILE_INPUTS + from < m.width; from += LANES)
+      for (int first = 0; first < rows; first += LANES) {
+        V square[LANES];
+        HS_UNROLL for (int i = 0; i < LANES; i++)
+          square[i] = f.block == 0 ? plainLanes(f, tile, from + i, first) : codeLanes(f, tile, from + i, first);
+        transpose(square);
+        const int64_t input = b * TILE_INPUTS + from;
+        float* to = out + (t * TILE_ROWS + first) * m.width + input;
+        for (int r = 0; r < std::min(LANES, rows - first); r++) storeSome(to + r * m.width, square[r], m.width - input);
+      }
 }
 
 void unpackRow(const Packed& m, int64_t row, float* out) {
+  if (m.format->rows) {
+    memcpy(out, m.data + 4 * row * m.width, 4 * size_t(m.width));
+    return;
+  }
   const uint8_t* tiles = m.tile(row / TILE_ROWS);
   for (int64_t i = 0; i < m.width; i++)
     out[i] = valueAt(*m.format, tiles + i / TILE_INPUTS * m.format->tileBytes(), int(i % TILE_INPUTS), int(row % TILE_ROWS));

@@ -6,6 +6,7 @@
 //   codes      16 scales for each block of inputs, then 16 minima for each where the format has minima; then
 //     8 bits     8 x 16 groups of 4 signed codes: inputs 4g to 4g + 3
 //     4 bits     4 x 16 groups of 4 bytes; the low halves are inputs 4g to 4g + 3, the high ones 16 + 4g to 16 + 4g + 3
+// One format is not packed: float32 in row order, as the engine holds a matrix. A tile of it is 16 rows.
 // A code c stands for (c - zero) * scale + min; 8-bit codes are held less their zero. Q4_0, Q4_1 and Q8_0 take what they take in a
 // GGUF file, to the byte.
 #pragma once
@@ -25,6 +26,7 @@ struct Format {
   bool minima;
   bool brain;       // bfloat16 instead of half precision
   int zero;         // of 4-bit codes
+  bool rows = false;  // float32 in row order, not packed
 
   int scaleBytes() const { return halfScales ? 2 : 4; }
   int blocks() const { return block == 0 ? 0 : TILE_INPUTS / block; }
@@ -35,6 +37,7 @@ struct Format {
   int tileBytes() const { return head() + bits * TILE_ROWS * TILE_INPUTS / 8; }
   /** Says that kernels of this format are compiled. */
   bool isKnown() const {
+    if (rows) return bits == 32 && block == 0 && !halfScales && !minima && !brain && zero == 0;
     if (block == 0) return (bits == 32 && !brain) || bits == 16 ? !halfScales && !minima && zero == 0 : false;
     if ((bits != 4 && bits != 8) || brain || zero < 0 || zero > (bits == 4 && !minima ? 15 : 0)) return false;
     return block == 32 || (block == 16 && !halfScales);
@@ -43,8 +46,8 @@ struct Format {
 
 /** A format from the number that formats.ts makes of it: bits, block and zero in a byte each, then what it has and is. */
 inline Format formatOf(uint32_t code) {
-  const bool halfScales = code >> 24 & 1, minima = code >> 25 & 1, brain = code >> 26 & 1;
-  return {int(code & 255), int(code >> 8 & 255), halfScales, minima, brain, int(code >> 16 & 255)};
+  const bool halfScales = code >> 24 & 1, minima = code >> 25 & 1, brain = code >> 26 & 1, rows = code >> 27 & 1;
+  return {int(code & 255), int(code >> 8 & 255), halfScales, minima, brain, int(code >> 16 & 255), rows};
 }
 
 /** A packed matrix where it lies. */
@@ -54,8 +57,9 @@ struct Packed {
   int64_t rows, width;
   int64_t blocks() const { return (width + TILE_INPUTS - 1) / TILE_INPUTS; }
   int64_t tiles() const { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
-  int64_t rowBytes() const { return blocks() * format->tileBytes(); }
-  int64_t bytes() const { return tiles() * rowBytes(); }
+  /** Bytes of the tiles of 16 rows. */
+  int64_t rowBytes() const { return format->rows ? 4 * TILE_ROWS * width : blocks() * format->tileBytes(); }
+  int64_t bytes() const { return format->rows ? 4 * rows * width : tiles() * rowBytes(); }
   const uint8_t* tile(int64_t t) const { return data + t * rowBytes(); }
 };
 

@@ -142,6 +142,33 @@ void inBytes(const Packed& m, const uint8_t* w, int first, const Activations& a,
   HS_UNROLL for (int t = 0; t < T; t++) store(out[t] + first, total[t]);
 }
 
+/** R rows in row order from `first` of a tile on, T vectors. The order of a sum depends on neither number. */
+template <int T, int R>
+void inRowOrder(const Packed& m, const uint8_t* tile, int64_t rows, int first, const Activations& a, float (*out)[TILE_ROWS]) {
+  const float *w[R], *x = a.x;
+  for (int r = 0; r < R; r++) w[r] = reinterpret_cast<const float*>(tile) + std::min<int64_t>(first + r, rows - 1) * m.width;
+  V total[R][T] = {};
+  int64_t i = 0;
+  for (; i + LANES <= m.width; i += LANES)
+    HS_UNROLL for (int r = 0; r < R; r++) {
+      const V v = load(w[r] + i);
+      __builtin_prefetch(w[r] + i + R * m.width);
+      HS_UNROLL for (int t = 0; t < T; t++) total[r][t] += v * load(x + t * a.stride + i);
+    }
+  for (int r = 0; r < R && i < m.width; r++) {
+    const V v = loadSome(w[r] + i, m.width - i);
+    for (int t = 0; t < T; t++) total[r][t] += v * loadSome(x + t * a.stride + i, m.width - i);
+  }
+  for (int r = 0; r < R; r += 4)
+    for (int t = 0; t < T; t++) {
+      V four[4] = {};
+      float sums[4];
+      for (int j = 0; j < std::min(4, R); j++) four[j] = total[r + j][t];
+      sum4(four, sums);
+      std::copy(sums, sums + std::min(4, R), out[t] + first + r);
+    }
+}
+
 template <int T, int BITS, int BLOCK, bool HALF>
 void codes(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
   if (a.codes) inBytes<T, BITS, BLOCK, HALF>(m, w, first, a, out);
@@ -213,13 +240,24 @@ void Activations::narrow(const float* v, int64_t at, int block) {
   sums[at] = scales[at] * float(all);
 }
 
+namespace {
+
+template <int T>
+void tileOf(const Packed& m, int64_t tile, const Activations& a, float (*out)[TILE_ROWS]) {
+  if (!m.format->rows) return some<T>(m, m.tile(tile), a, out);
+  constexpr int R = std::min(8, (LANES == 16 ? 16 : 8) / T);  // sums that the registers hold
+  const int64_t rows = std::min<int64_t>(TILE_ROWS, m.rows - tile * TILE_ROWS);
+  for (int first = 0; first < rows; first += R) inRowOrder<T, R>(m, m.tile(tile), rows, first, a, out);
+}
+
+}  // namespace
+
 void multiplyTile(const Packed& m, int64_t tile, const Activations& a, float (*out)[TILE_ROWS]) {
-  const uint8_t* w = m.tile(tile);
   switch (a.vectors) {
-    case 1: return some<1>(m, w, a, out);
-    case 2: return some<2>(m, w, a, out);
-    case 4: return some<4>(m, w, a, out);
-    default: return some<8>(m, w, a, out);
+    case 1: return tileOf<1>(m, tile, a, out);
+    case 2: return tileOf<2>(m, tile, a, out);
+    case 4: return tileOf<4>(m, tile, a, out);
+    default: return tileOf<8>(m, tile, a, out);
   }
 }
 

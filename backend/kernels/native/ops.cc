@@ -1,27 +1,14 @@
-// The kernels as TensorFlow ops. Each is pure: it writes nothing but its outputs, which TensorFlow has just made, so that none can
-// overlap with an input.
-#include "attention.h"
-#include "call.h"
+// The kernels as TensorFlow ops, and what Node.js calls. Those of weights are pure: they write nothing but their outputs, which
+// TensorFlow has just made, so that none can overlap with an input.
+#include "attention/ops.h"
+#include "block/ops.h"
 #include "matrix.h"
 #include "simd.h"
 #include "training/ops.h"
-
-#define NAPI_VERSION 8
-#include <node_api.h>
+#include "weights.h"
 
 namespace hs {
 namespace {
-
-/** A packed matrix that an op is given: [tiles, blocks, bytes of a tile]. */
-Packed packedInput(Call& c, int number, const Format& format, int64_t rows, int64_t width) {
-  Packed m{&format, nullptr, rows, width};
-  if (rows < 1 || width < 1) {
-    c.fail(TF_INVALID_ARGUMENT, "a matrix has no rows or no inputs");
-    return m;
-  }
-  m.data = c.input(number, "w", {m.tiles(), m.blocks(), format.tileBytes()}).as<uint8_t>();
-  return m;
-}
 
 constexpr int64_t MOST = INT32_MAX;
 constexpr int64_t MOST_COLUMNS = 1 << 20;
@@ -87,10 +74,11 @@ struct PackCodes : MatrixAttributes {
 /** x [vectors, width] · Wᵀ -> [vectors, rows]. */
 struct MatVec : MatrixAttributes {
   bool bytes;
-  explicit MatVec(Attributes& a) : MatrixAttributes(a), bytes(a.flag("bytes")) {}
+  TF_DataType type;
+  explicit MatVec(Attributes& a) : MatrixAttributes(a), bytes(a.flag("bytes")), type(a.type("T")) {}
   void compute(Call& c) {
     const Input x = c.input(0, "x", {-1, width});
-    const Packed m = packedInput(c, 1, format, rows, width);
+    const Packed m = matrixInput(c, 1, format, type, rows, width);
     if (!c.ok()) return;
     float* y = c.output<float>(0, TF_FLOAT, {x.dims[0], rows});
     if (!c.ok()) return;
@@ -104,7 +92,7 @@ struct MatVec : MatrixAttributes {
 struct Unpack : MatrixAttributes {
   explicit Unpack(Attributes& a) : MatrixAttributes(a) {}
   void compute(Call& c) {
-    const Packed m = packedInput(c, 0, format, rows, width);
+    const Packed m = matrixInput(c, 0, format, TF_UINT8, rows, width);
     float* out = c.output<float>(0, TF_FLOAT, {rows, width});
     if (!out) return;
     Team& team = Team::get();
@@ -119,7 +107,7 @@ struct Unpack : MatrixAttributes {
 struct UnpackRows : MatrixAttributes {
   explicit UnpackRows(Attributes& a) : MatrixAttributes(a) {}
   void compute(Call& c) {
-    const Packed m = packedInput(c, 0, format, rows, width);
+    const Packed m = matrixInput(c, 0, format, TF_UINT8, rows, width);
     const Input index = c.input(1, "index", {-1});
     for (int64_t i = 0; c.ok() && i < index.count; i++) {
       const int32_t row = index.as<int32_t>()[i];
@@ -130,116 +118,20 @@ struct UnpackRows : MatrixAttributes {
   }
 };
 
-/** The type in which TensorFlow holds rows of a kind, and how many of its numbers are a row. */
-TF_DataType cacheType(CacheKind kind) {
-  return kind == CacheKind::F32 ? TF_FLOAT : kind == CacheKind::F16 ? TF_HALF : TF_UINT8;
-}
-int64_t cacheColumns(CacheKind kind, int64_t width) {
-  const int64_t d = cacheWidth(kind, width);
-  return kind == CacheKind::F32 || kind == CacheKind::F16 ? d : cacheRowBytes(kind, d);
-}
-
-struct CacheAttributes {
-  CacheKind kind;
-  bool fits;
-  explicit CacheAttributes(Attributes& a)
-      : kind(CacheKind(a.within("cache", 0, CACHE_KINDS - 1))), fits(a.type("T") == cacheType(kind)) {}
-  bool check(Call& c) const { return c.check(fits, "the type T is not the one of this kind of cache"); }
-};
-
-/** Keys or values [n, width] -> rows as a cache holds them. */
-struct CacheRows : CacheAttributes {
-  explicit CacheRows(Attributes& a) : CacheAttributes(a) {}
-  void compute(Call& c) {
-    const Input x = c.input(0, "x", {-1, -1});
-    if (!check(c)) return;
-    const int64_t rows = x.dims[0], width = x.dims[1], bytes = cacheRowBytes(kind, cacheWidth(kind, width));
-    if (!c.check(width >= 1 && width <= MOST_WIDTH, "rows are from 1 to 1,024 wide")) return;
-    uint8_t* out = c.output<uint8_t>(0, cacheType(kind), {rows, cacheColumns(kind, width)});
-    for (int64_t r = 0; out && r < rows; r++) writeCacheRow(kind, x.as<float>() + r * width, int(width), out + r * bytes);
-  }
-};
-
-/** q [queries, heads, width], positions [sequences, tokens], lists [sequences, KV heads, 5], spans [n, 3], keys, values, sinks -> z, pattern. */
-struct Attend : CacheAttributes {
-  float scale, cap;
-  bool wantsPattern;
-  AttentionScratch scratch;
-  explicit Attend(Attributes& a) : CacheAttributes(a), scale(a.real("scale")), cap(a.real("cap")), wantsPattern(a.flag("with_pattern")) {}
-  void compute(Call& c) {
-    const Input q = c.input(0, "q", {-1, -1, -1}), positions = c.input(1, "positions", {-1, -1});
-    const Input lists = c.input(2, "lists", {-1, -1, 5}), spans = c.input(3, "spans", {-1, 3});
-    if (!c.ok() || !check(c)) return;
-    const int64_t heads = q.dims[1], width = q.dims[2];
-    const Input keys = c.input(4, "keys", {-1, cacheColumns(kind, width)}), values = c.input(5, "values", {keys.dims[0], cacheColumns(kind, width)});
-    const Input sinks = c.input(6, "sinks", {-1});
-    if (!c.ok()) return;
-    if (!c.check(lists.dims[0] == positions.dims[0] && q.dims[0] == positions.count, "queries, positions and lists are not of the same sequences"))
-      return;
-    if (!c.check(sinks.count == 0 || sinks.count == heads, "sinks are not one for every head")) return;
-    const AttentionCall call{kind, positions.dims[0], positions.dims[1], heads, lists.dims[1], width, scale, cap, q.as<float>(),
-                             positions.as<int32_t>(), lists.as<List>(), spans.as<Span>(), spans.dims[0], keys.as<uint8_t>(),
-                             values.as<uint8_t>(), keys.dims[0], sinks.count ? sinks.as<float>() : nullptr};
-    const bool none = call.sequences == 0;
-    const std::string wrong = none ? "" : faultOf(call);
-    if (!c.check(wrong.empty(), wrong)) return;
-    const int64_t columns = wantsPattern && !none ? patternColumns(call) : 0;
-    if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return;
-    float* z = c.output<float>(0, TF_FLOAT, q.dims);
-    float* pattern = c.output<float>(1, TF_FLOAT, {columns ? q.dims[0] : 0, columns ? heads : 0, columns});
-    if (!c.ok() || q.count == 0) return;
-    if (columns) std::fill(pattern, pattern + q.dims[0] * heads * columns, 0.f);
-    Team& team = Team::get();
-    const auto lease = team.lease();  // guards `scratch` too
-    attend(team, call, scratch, z, columns ? pattern : nullptr);
-  }
-};
-
-/** Insists on the ranks of inputs while a graph is built. */
-void ranks(TF_ShapeInferenceContext* context, const std::vector<int>& wanted, TF_Status* status) {
-  TF_ShapeHandle *shape = TF_NewShapeHandle(), *same = TF_NewShapeHandle();
-  for (size_t i = 0; i < wanted.size() && TF_GetCode(status) == TF_OK; i++) {
-    TF_ShapeInferenceContextGetInput(context, int(i), shape, status);
-    if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextWithRank(context, shape, wanted[i], same, status);
-  }
-  TF_DeleteShapeHandle(shape);
-  TF_DeleteShapeHandle(same);
-}
-
-template <int... RANKS>
-void someShape(TF_ShapeInferenceContext* context, TF_Status* status) {
-  ranks(context, {RANKS...}, status);
-  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetUnknownShape(context, status);
-}
-
-/** Every output's shape is unknown but the first, which is the first input's. */
-void attentionShape(TF_ShapeInferenceContext* context, TF_Status* status) {
-  someShape<3, 2, 3, 2, 2, 2, 1>(context, status);
-  TF_ShapeHandle* q = TF_NewShapeHandle();
-  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextGetInput(context, 0, q, status);
-  if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetOutput(context, 0, q, status);
-  TF_DeleteShapeHandle(q);
-}
-
 void registerAll(TF_Status* status) {
   const std::vector<const char*> matrix = {"format: int", "rows: int", "width: int"};
-  const auto with = [&](const char* more) {
+  const auto with = [&](const std::vector<const char*>& more) {
     std::vector<const char*> all = matrix;
-    all.push_back(more);
+    all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, with("T: {float, half, bfloat16, uint8}"), someShape<1>}, status);
-  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, with("zero: int"), someShape<2, 2>}, status);
-  registerOp<MatVec>({"HsMatVec", {"x: float", "w: uint8"}, {"y: float"}, with("bytes: bool"), someShape<2, 3>}, status);
+  registerOp<Pack>({"HsPack", {"values: T"}, {"w: uint8"}, with({"T: {float, half, bfloat16, uint8}"}), someShape<1>}, status);
+  registerOp<PackCodes>({"HsPackCodes", {"codes: uint8", "scales: float", "minima: float"}, {"w: uint8"}, with({"zero: int"}), someShape<2, 2>}, status);
+  registerOp<MatVec>({"HsMatVec", {"x: float", "w: T"}, {"y: float"}, with({"bytes: bool", "T: {uint8, float}"}), someShape<2>}, status);
   registerOp<Unpack>({"HsUnpack", {"w: uint8"}, {"y: float"}, matrix, someShape<3>}, status);
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
-  registerOp<CacheRows>({"HsCacheRows", {"x: float"}, {"y: T"}, {"cache: int", "T: {float, half, uint8}"}, someShape<2>}, status);
-  registerOp<Attend>({"HsAttend",
-                      {"q: float", "positions: int32", "lists: int32", "spans: int32", "keys: T", "values: T", "sinks: float"},
-                      {"z: float", "pattern: float"},
-                      {"cache: int", "scale: float", "cap: float", "with_pattern: bool", "T: {float, half, uint8}"},
-                      attentionShape},
-                     status);
+  registerAttention(status);
+  registerBlock(status);
   registerTraining(status);
 }
 
@@ -276,5 +168,6 @@ NAPI_MODULE_INIT() {
   napi_value start;
   napi_create_function(env, "start", NAPI_AUTO_LENGTH, hs::start, nullptr, &start);
   napi_set_named_property(env, exports, "start", start);
+  hs::addPages(env, exports);
   return exports;
 }

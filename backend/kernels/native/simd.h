@@ -2,6 +2,7 @@
 // machine's they would live in memory.) Intrinsics stand only where the compiler finds no good code, each with a fallback.
 #pragma once
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #if defined(__x86_64__)
@@ -51,8 +52,39 @@ typedef int32_t LooseI __attribute__((vector_size(WIDTH), aligned(1), may_alias)
 inline V load(const void* p) { return *reinterpret_cast<const LooseV*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<LooseV*>(p) = v; }
 inline I loadInts(const void* p) { return *reinterpret_cast<const LooseI*>(p); }
+/** The first `count` lanes, the others 0. */
+inline V loadSome(const float* p, int64_t count) {
+  if (count >= LANES) return load(p);
+  V v = {};
+  memcpy(&v, p, 4 * size_t(count));
+  return v;
+}
+inline void storeSome(float* p, V v, int64_t count) {
+  if (count >= LANES) store(p, v);
+  else memcpy(p, &v, 4 * size_t(count));
+}
 inline V splat(float x) { return V{} + x; }
 inline V toFloat(I v) { return __builtin_convertvector(v, V); }
+
+/** Turns a square of numbers round: lane c of v[r] becomes lane r of v[c]. */
+inline void transpose(V (&v)[LANES]) {
+#if HS_512
+  constexpr I even = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, odd = even + 8;
+#elif HS_256
+  constexpr I even = {0, 8, 1, 9, 2, 10, 3, 11}, odd = even + 4;
+#else
+  constexpr I even = {0, 4, 1, 5}, odd = even + 2;
+#endif
+  // Each round moves a bit of a number's place from its row to its lane and one the other way.
+  HS_UNROLL for (int round = LANES; round > 1; round /= 2) {
+    V w[LANES];
+    HS_UNROLL for (int i = 0; i < LANES / 2; i++) {
+      w[2 * i] = __builtin_shuffle(v[i], v[i + LANES / 2], even);
+      w[2 * i + 1] = __builtin_shuffle(v[i], v[i + LANES / 2], odd);
+    }
+    HS_UNROLL for (int i = 0; i < LANES; i++) v[i] = w[i];
+  }
+}
 
 /** The low 4 bits of each lane as a float. */
 inline V nibble(I v) {
@@ -114,6 +146,32 @@ inline uint16_t toHalf(float f) {
     h -= 0x4b000000;
   } else h = (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13;
   return uint16_t(sign | h);
+}
+
+/** As many numbers as there are lanes, to half precision. */
+inline void storeHalves(void* p, V v) {
+#if HS_512
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif HS_256
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < LANES; i++) {
+    const uint16_t h = toHalf(v[i]);
+    memcpy(static_cast<uint8_t*>(p) + 2 * i, &h, 2);
+  }
+#endif
+}
+
+/** To the nearest whole numbers, of two equally near ones the even. @param x within 2^22 */
+inline I rounded(V x) {
+  const V magic = splat(12582912.f);  // 1.5 * 2^23
+  return (I)(x + magic) - (I)magic;
+}
+
+/** The low bytes of each lane. */
+inline void storeBytes(uint8_t* p, I v) {
+  const Octets b = __builtin_convertvector(v, Octets);
+  memcpy(p, &b, sizeof b);
 }
 
 /** One number of bfloat16. */
@@ -186,6 +244,33 @@ inline float largest(V v) {
 #endif
 }
 
+/** The larger of each lane; b where one is no number. */
+inline V larger(V a, V b) {
+#if HS_512
+  return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif HS_256
+  return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/** 2 to the x, about 1e-7 relative; 0 from -127 down. @param x at most 127 */
+inline V powerOfTwo(V x) {
+  const V magic = splat(12582912.f + 127);  // 1.5 * 2^23 and what an exponent is kept with: adding it rounds to an integer
+  x = larger(splat(-127.f), x);
+  const V shifted = x + magic;
+  const V r = x - (shifted - magic);
+  V p = splat(1.535336188e-4f);
+  p = p * r + 1.339887440e-3f;
+  p = p * r + 9.618437357e-3f;
+  p = p * r + 5.550332471e-2f;
+  p = p * r + 2.402264791e-1f;
+  p = p * r + 6.931472028e-1f;
+  p = p * r + 1.f;
+  return p * (V)((I)shifted << 23);
+}
+
 /** e to the x, about 1e-7 relative; 0 below -87, that of 88 above. */
 inline V exponential(V x) {
   const V magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer
@@ -214,6 +299,24 @@ inline V hyperbolicTangent(V x) {
   const V far = 1.f - 2.f / (exponential(size * 2.f) + 1.f);
   const V signedFar = (V)((I)far | ((I)x & int32_t(0x80000000)));
   return size < 0.25f ? series : signedFar;
+}
+
+/** The error function, about 2e-7 absolute: the rational function of Eigen and XLA, which is 1 from 4 on. */
+inline V errorFunction(V x) {
+  const V four = splat(4.f);
+  x = x > four ? four : x < -four ? -four : x;
+  const V s = x * x;
+  V p = s * -2.72614225801306e-10f + 2.77068142495902e-08f;
+  p = p * s - 2.10102402082508e-06f;
+  p = p * s - 5.69250639462346e-05f;
+  p = p * s - 7.34990630326855e-04f;
+  p = p * s - 2.95459980854025e-03f;
+  p = p * s - 1.60960333262415e-02f;
+  V q = s * -1.45660718464996e-05f - 2.13374055278905e-04f;
+  q = q * s - 1.68282697438203e-03f;
+  q = q * s - 7.37332916720468e-03f;
+  q = q * s - 1.42647390514189e-02f;
+  return x * p / q;
 }
 
 /**

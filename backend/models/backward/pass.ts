@@ -51,8 +51,7 @@ export class BackwardPass {
       const total = this.#context.chunk.real;
       const x = gatherRows(tf.reshape(streams.at(-1)!, [rows * total, config.d_model]), index);
       const chosen = chosenOutputs(dLogits);
-      const all = !chosen && rows * count > 8;
-      const dense = all && weights.unembed.narrow ? weights.unembed.widen() : undefined;
+      const dense = !chosen && weights.unembed.narrow ? weights.unembed.widen() : undefined;
       const { out } = runStage({
         key: `backward end|${model.key}|${names.join("+")}${chosen ? "|chosen" : ""}`,
         extent,
@@ -90,7 +89,7 @@ export class BackwardPass {
   layer(layer: number, dy: Tensor, { names, inputs }: LayerWants): Advance {
     const { model, streams, firstLayer } = this.#run;
     const narrow = model.weights.blocks[layer]!;
-    const wide = this.#context.extent.rows * this.#context.extent.tokens > 8 ? widenBlock(narrow) : undefined;
+    const wide = widenBlock(narrow); // gradients go through float32
     const weights = wide?.block ?? narrow;
     try {
       return keeping(() => {

@@ -1,81 +1,116 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import { additiveMask, attend, reducePattern } from "../transformer/attention.ts";
+import { type AttentionLimits, additiveMask, attend, joinReduced, reducePattern } from "../transformer/attention.ts";
+import { ATTENTION_NAMES } from "../transformer/block.ts";
 import type { Hook } from "../transformer/hook.ts";
-import { type CachedLayer, queryPositions, validity } from "./access.ts";
-import { heldPositions } from "./kv-cache.ts";
-import type { AttentionStore, NewTokens } from "./store.ts";
+import type { CachedLayer } from "./cached-layer.ts";
+
+/** Queries that share one product: scores of more do not stay in the processor's cache. */
+const TOGETHER = 128;
 
 /**
- * Attention over a cache from plain tensors: for hooks, and for backends without variables. Pattern and scores are over absolute
- * positions: their keys are 0 … longest start + tokens - 1.
+ * Attention over a cache from plain tensors: for whoever changes scores or patterns, and for backends without the kernels. Pattern
+ * and scores are over absolute positions: their keys are 0 … longest start + tokens - 1.
+ * @param q [rows * tokens, heads, d_head]
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
-export function attendEager(tokens: NewTokens, cached: CachedLayer, hook: Hook): Tensor[] {
-  const { n_heads: H, d_head: D } = cached.config;
-  const { starts, tokens: C } = tokens;
+export function attendEager(q: Tensor, cached: CachedLayer, hook: Hook): Tensor[] {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = cached.config;
+  const { tokens: C, starts } = cached.places.tokens;
   const length = Math.max(...starts) + C;
-  const store = eagerStore(tokens, cached, length);
-  const rows = starts.map((_, r) => store.update(r)[0]!);
-  const stacked = (part: "keys" | "values" | "mask", axis: number, copies: number): Tensor =>
+  const rows = starts.map((_, r) => Array.from({ length: G }, (_, g) => headOf(cached, r, g, length)));
+  const [k, v] = (["keys", "values"] as const).map((of) =>
     tf.stack(
       rows.map((heads) =>
         tf.stack(
-          heads.flatMap((head) => new Array<Tensor>(copies).fill(head[part]!)),
-          axis,
+          heads.map((head) => head[of]),
+          1,
         ),
       ),
-    );
-  const inputs = {
-    q: tf.reshape(tokens.q, [rows.length, C, H, D]),
-    k: stacked("keys", 1, 1),
-    v: stacked("values", 1, 1),
-    mask: stacked("mask", 0, H / rows[0]!.length),
-  };
-  const { z, pattern } = attend(inputs, cached.config, hook);
-  return [tf.reshape(z, [rows.length * C, H * D]), ...reduceRows(pattern, tokens, cached, length)];
+    ),
+  ) as [Tensor, Tensor]; // [rows, length, kv heads, d_head]
+  const queries = tf.reshape(q, [rows.length, C, H, D]);
+  // Who looks at the whole pattern gets it whole.
+  const together = ATTENTION_NAMES.some((name) => hook.wants(name)) ? C : TOGETHER;
+  const parts = Array.from({ length: Math.ceil(C / together) }, (_, i) => {
+    const [first, count] = [i * together, Math.min(together, C - i * together)];
+    const own = count === C ? queries : tf.slice(queries, [0, first, 0, 0], [rows.length, count, H, D]);
+    const mask = maskOf(rows, { first, count, group: H / G });
+    const { z, pattern } = attend({ q: own, k, v, mask }, cached.config, hook);
+    return [z, ...reduceRows(pattern, cached, first)];
+  });
+  const column = (i: number): Tensor[] => parts.map((part) => part[i]!);
+  return [
+    tf.reshape(tf.concat(column(0), 1), [rows.length * C, H * D]),
+    ...cached.reductions.map((reduction, i) => joinReduced(reduction, column(i + 1))),
+  ];
 }
 
-/**
- * A layer's keys and values as plain tensors, each at its position of the sequence, also where other rows are further on.
- * @param length positions of the sequence
- */
-function eagerStore(tokens: NewTokens, cached: CachedLayer, length: number): AttentionStore {
-  const { tokens: C, real, starts, k, v } = tokens;
-  const { cache, layer, local, windows = [] } = cached;
-  const key = sequence(length);
-  /** Earlier rows and new ones at their positions, zeros elsewhere [positions, d_head]. */
-  const spread = (earlier: Tensor, fresh: Tensor, held: readonly number[]): Tensor => {
-    const all = earlier.shape[0] === 0 ? fresh : tf.concat([earlier, fresh], 0);
-    return tf.scatterND(tf.tensor2d([...held], [held.length, 1], "int32"), all, [length, fresh.shape[1]!]);
-  };
+/** What queries reach of one KV head. */
+interface PlainHead {
+  /** Each at its position of the sequence, also where other rows are further on [length, d_head]; the values alike. */
+  keys: Tensor;
+  values: Tensor;
+  /** Additive: -1e9 at positions that it does not hold [1, length]. */
+  absence: Tensor;
+  limits: AttentionLimits;
+  start: number;
+  /** The same for heads of equal masks. */
+  reach: string;
+}
+
+function headOf({ cache, places, index }: CachedLayer, r: number, g: number, length: number): PlainHead {
+  const start = places.tokens.starts[r]!;
+  const { layer, windows, local } = places.reaches[index]!;
+  const spans = places.spansOf(index, r, g);
+  const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
+  const reach = `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
+  const { keys, values } = cache.storage.read(spans);
+  if (inOrder(spans, length)) return { keys, values, absence: tf.zeros([1, length]), limits, start, reach };
+  const held = positionsIn(spans);
+  const absence = new Float32Array(length).fill(-1e9);
+  for (const position of held) absence[position] = 0;
+  const place = tf.tensor2d(held, [held.length, 1], "int32");
+  const spread = (rows: Tensor): Tensor => tf.scatterND(place, rows, [length, rows.shape[1]!]);
   return {
-    update(r) {
-      const start = starts[r]!;
-      const fresh = Array.from({ length: C }, (_, t) => start + t);
-      const heads = cache.heads[layer]![r]!.map((head, g) => {
-        const held = [...heldPositions(start, head.window), ...fresh];
-        const present = new Set(held);
-        const absence = tf.tensor2d([Array.from({ length }, (_, p) => (present.has(p) ? 0 : -1e9))]);
-        const limits = { window: head.window ?? windows[g], local };
-        const stored = head.read(start);
-        const read = {
-          keys: spread(stored.keys, ownRows(k, r * C, g, C), held),
-          values: spread(stored.values, ownRows(v, r * C, g, C), held),
-          mask: tf.add(additiveMask(tf.tensor2d(fresh, [C, 1]), key, limits), absence),
-        };
-        head.append(start, ownRows(k, r * C, g, real), ownRows(v, r * C, g, real));
-        return read;
-      });
-      return [heads];
-    },
+    keys: spread(keys),
+    values: spread(values),
+    absence: tf.tensor2d(absence, [1, length]),
+    limits,
+    start,
+    reach,
   };
 }
 
-/** Rows of one KV head [count, d_head]. @param t [rows * tokens, kv heads, d_head] */
-function ownRows(t: Tensor, first: number, g: number, count: number): Tensor {
-  const width = t.shape[2]!;
-  return tf.reshape(tf.slice(t, [first, g, 0], [count, 1, width]), [count, width]);
+/** True where spans hold all positions of a sequence, one after the other. */
+function inOrder(spans: Int32Array, length: number): boolean {
+  let end = 0;
+  for (let i = 0; i < spans.length; i += 4) {
+    if (spans[i + 2] !== end) return false;
+    end += spans[i + 3]!;
+  }
+  return end === length;
+}
+
+function positionsIn(spans: Int32Array): number[] {
+  const positions: number[] = [];
+  for (let i = 0; i < spans.length; i += 4)
+    for (let row = 0; row < spans[i + 3]!; row++) positions.push(spans[i + 2]! + row);
+  return positions;
+}
+
+/** Mask of some queries [rows, heads, query, length], or one for all. @param group query heads of a KV head */
+function maskOf(
+  rows: readonly (readonly PlainHead[])[],
+  { first, count, group }: { first: number; count: number; group: number },
+): Tensor {
+  const one = ({ limits, absence, start }: PlainHead): Tensor => {
+    const query = tf.tensor2d(Array.from({ length: count }, (_, t) => [start + first + t]));
+    return tf.add(additiveMask(query, sequence(absence.shape[1]!), limits), absence);
+  };
+  const heads = rows.flat();
+  if (heads.every(({ reach }) => reach === heads[0]!.reach)) return tf.reshape(one(heads[0]!), [1, 1, count, -1]);
+  return tf.stack(rows.map((row) => tf.stack(row.flatMap((head) => new Array<Tensor>(group).fill(one(head))))));
 }
 
 /** Positions 0 … length - 1 [1, length]. */
@@ -83,15 +118,29 @@ function sequence(length: number): Tensor {
   return tf.tensor2d([Array.from({ length }, (_, p) => p)]);
 }
 
-/** Reductions of rows that may begin at different positions. */
-function reduceRows(pattern: Tensor, tokens: NewTokens, { reductions }: CachedLayer, length: number): Tensor[] {
+/**
+ * Reductions of rows that may begin at different positions.
+ * @param pattern [rows, heads, query, key], of keys from 0 on and of queries from the `first` of each row on
+ */
+export function reduceRows(
+  pattern: Tensor,
+  { places, reductions }: Pick<CachedLayer, "places" | "reductions">,
+  first = 0,
+): Tensor[] {
   if (reductions.length === 0) return [];
-  const { starts } = tokens;
+  const { starts, ends } = places.tokens;
+  const [, , count, length] = pattern.shape as [number, number, number, number];
   const key = sequence(length);
-  const reduce = (part: Tensor, start: number): Tensor[] =>
-    reducePattern(part, reductions, { query: queryPositions(tokens.tokens, start), key, valid: validity(tokens) });
-  if (starts.every((start) => start === starts[0])) return reduce(pattern, starts[0]!);
-  const rows = starts.map((start, r) => reduce(tf.slice(pattern, r, 1), start));
+  const reduce = (part: Tensor, r: number): Tensor[] => {
+    const queries = Array.from({ length: count }, (_, t) => starts[r]! + first + t);
+    const [query, valid] = [queries, queries.map((position) => (position < ends[r]! ? 1 : 0))].map((column) =>
+      tf.tensor2d(column, [count, 1]),
+    ) as [Tensor, Tensor];
+    return reducePattern(part, reductions, { query, key, valid });
+  };
+  const same = starts.every((start, r) => start === starts[0] && ends[r] === ends[0]);
+  if (same) return reduce(pattern, 0);
+  const rows = starts.map((_, r) => reduce(tf.slice(pattern, r, 1), r));
   return reductions.map((_, i) =>
     tf.concat(
       rows.map((row) => row[i]!),

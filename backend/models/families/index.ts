@@ -17,7 +17,7 @@ import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 
 export { checkParts, type Family, type Part, type Parts, type Piece, type Side, sideOf } from "./family.ts";
-export { readPart, readPartBf16, readPartNarrow } from "./parts.ts";
+export { readPart, readPartNarrow, readPartStored, typesAsStored } from "./parts.ts";
 
 /** Every family that headscope knows. To add one, write its file and name it here: docs/add-a-family.md. */
 export const FAMILIES: readonly Family[] = [

@@ -7,11 +7,7 @@ import type { Part, Piece } from "./family.ts";
  * @param rows [rows, width] in any element type
  * @returns a new array of the same type
  */
-export function undoInterleaving<T extends Float32Array | Uint8Array | Uint16Array>(
-  rows: T,
-  count: number,
-  heads: number,
-): T {
+export function undoInterleaving<T extends Float32Array | Uint8Array>(rows: T, count: number, heads: number): T {
   const width = rows.length / count;
   const dimensions = count / heads;
   const half = dimensions / 2;
@@ -35,11 +31,7 @@ function transposed(values: Float32Array, rows: number, columns: number): Float3
 }
 
 /** The chosen rows of [count, width], one under the other. */
-function gathered<T extends Float32Array | Uint8Array | Uint16Array>(
-  values: T,
-  count: number,
-  rows: readonly number[],
-): T {
+function gathered<T extends Float32Array | Uint8Array>(values: T, count: number, rows: readonly number[]): T {
   const width = values.length / count;
   const out = new (values.constructor as new (length: number) => T)(rows.length * width);
   for (const [i, row] of rows.entries()) out.set(values.subarray(row * width, (row + 1) * width), i * width);
@@ -53,7 +45,7 @@ export const tensorRows = ({ shape, transpose }: Piece): number => shape[transpo
 export const pieceRows = (piece: Piece): number => piece.rows?.length ?? tensorRows(piece);
 
 /** Rows of a piece after choice and permutation; a vector counts as a column. */
-function arranged<T extends Float32Array | Uint8Array | Uint16Array>(piece: Piece, values: T): T {
+function arranged<T extends Float32Array | Uint8Array>(piece: Piece, values: T): T {
   const { permute = "none", rows } = piece;
   const selected = rows === undefined ? values : gathered(values, tensorRows(piece), rows);
   return permute === "none" ? selected : undoInterleaving(selected, pieceRows(piece), permute.rotaryHeads);
@@ -86,22 +78,32 @@ export async function readPart(checkpoint: Checkpoint, part: Part): Promise<Floa
 }
 
 /**
- * Reads a part in bfloat16 as it is stored, its pieces one under the other.
- * @returns undefined when a piece is of another type, or is transposed or added to
+ * The types in which a part's weights lie in the file, by piece.
+ * @returns undefined where a piece is transposed or added to, so that the file's rows are not the part's
  */
-export async function readPartBf16(checkpoint: Checkpoint, part: Part): Promise<Uint16Array | undefined> {
-  const pieces: Uint16Array[] = [];
-  for (const piece of part) {
-    if (piece.transpose || piece.add) return undefined;
-    const bits = await checkpoint.readBf16?.(piece.tensor);
-    if (bits === undefined) return undefined;
-    pieces.push(arranged(piece, bits));
-  }
+export function typesAsStored({ tensors }: Pick<Checkpoint, "tensors">, part: Part): string[] | undefined {
+  if (part.some(({ transpose, add }) => transpose || add)) return undefined;
+  return part.map(({ tensor }) => tensors.get(tensor)!.type);
+}
+
+/**
+ * Reads a part's rows as they lie in the file, its pieces one under the other.
+ * @param type that `Checkpoint.readStored` gives
+ * @returns undefined unless all of it is of the type and as it is stored
+ */
+export async function readPartStored(
+  checkpoint: Checkpoint,
+  part: Part,
+  type: string,
+): Promise<Uint8Array | undefined> {
+  if (!typesAsStored(checkpoint, part)?.every((own) => own === type)) return undefined;
+  const pieces: Uint8Array[] = [];
+  for (const piece of part) pieces.push(arranged(piece, (await checkpoint.readStored(piece.tensor))!));
   return joined(pieces);
 }
 
 /** Arrays of one type, one after the other; a single one as it is. */
-function joined<T extends Float32Array | Uint8Array | Uint16Array>(parts: readonly T[]): T {
+function joined<T extends Float32Array | Uint8Array>(parts: readonly T[]): T {
   const [first] = parts as [T];
   if (parts.length === 1) return first;
   const length = parts.reduce((sum, part) => sum + part.length, 0);
@@ -132,9 +134,9 @@ function alignTo(rows: NarrowRows, zero: number, block: number, withMin: boolean
  * @returns undefined when a piece is stored as plain floats, or is transposed or added to
  */
 export async function readPartNarrow(checkpoint: Checkpoint, part: Part): Promise<NarrowRows | undefined> {
+  if (!typesAsStored(checkpoint, part)) return undefined;
   const pieces: NarrowRows[] = [];
   for (const piece of part) {
-    if (piece.transpose || piece.add) return undefined;
     const rows = await checkpoint.readNarrow(piece.tensor);
     if (rows === undefined) return undefined;
     pieces.push({

@@ -39,8 +39,11 @@ export interface Checkpoint {
   read(name: string): Promise<Float32Array<ArrayBuffer>>;
   /** A tensor's weights in 8 bits, or undefined when its type has none (plain floats). Throws as `read` does. */
   readNarrow(name: string): Promise<NarrowRows | undefined>;
-  /** A tensor's bfloat16 bits as they are stored, or undefined where it is of another type. Throws as `read` does. */
-  readBf16?(name: string): Promise<Uint16Array | undefined>;
+  /**
+   * A tensor's bytes as they lie in the file, row after row: of 16-bit numbers, and of Q4_0, Q4_1 and Q8_0. Undefined for other types.
+   * Throws as `read` does.
+   */
+  readStored(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** "sha256:…" of the file's bytes. */
   digest(): Promise<string>;
   close(): Promise<void>;

@@ -85,9 +85,20 @@ export function halvesOf(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 1);
 }
 
-/** Index of the first bfloat16 NaN or infinity, or -1. */
-export function firstNonFiniteBf16(bits: Uint16Array): number {
-  for (let i = 0; i < bits.length; i++) if ((bits[i]! & 0x7f80) === 0x7f80) return i;
+/** Bits of the exponent of a 16-bit number: all set in a NaN or an infinity. */
+const EXPONENTS = { f16: 0x7c00, bf16: 0x7f80 } as const;
+
+/**
+ * Index of the first NaN or infinity among 16-bit numbers, or -1.
+ * @param stride numbers from one to the next that is looked at, default 1 @param first the first one, default 0
+ */
+export function firstNonFinite16(
+  bits: Uint16Array,
+  kind: keyof typeof EXPONENTS,
+  { stride = 1, first = 0 }: { stride?: number; first?: number } = {},
+): number {
+  const exponent = EXPONENTS[kind];
+  for (let i = first; i < bits.length; i += stride) if ((bits[i]! & exponent) === exponent) return i;
   return -1;
 }
 

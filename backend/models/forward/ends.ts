@@ -151,7 +151,7 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
   const requested = own.wanted.length + own.affine.size + own.hooks.size > 0;
   const exact = requested ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
   const tokens = exact.shape[0]!;
-  const dense = tokens > 8 && weights.unembed.narrow ? weights.unembed.widen() : undefined;
+  const dense = weights.unembed.widensFor(tokens) ? weights.unembed.widen() : undefined;
   const { out, activations } = runStage({
     key: `unembed|${model.key}`,
     extent: requested ? { rows, tokens: count } : { rows: 1, tokens },
@@ -160,6 +160,7 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
     requests: own,
     xla: hasNative(),
     captured: requests.captured,
+    activations: pass.precision,
     body: ([x], w, hook) => [unembed(x!, w, config, hook)],
   });
   pass.collect("", own.wanted, activations, { first: 0, real: count, tokens: count });

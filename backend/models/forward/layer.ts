@@ -1,9 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { attendCached } from "../cache/cached-attention.ts";
-import { longAttention, longStore } from "../cache/long-attention.ts";
-import type { AttentionStore, StagedAttention } from "../cache/store.ts";
+import { attendCached } from "../cache/attend-cached.ts";
+import type { CachedLayer, Projections } from "../cache/cached-layer.ts";
 import { localWindow } from "../config.ts";
 import { attendPrefill, joinReduced } from "../transformer/attention.ts";
 import {
@@ -18,17 +17,17 @@ import type { Hook } from "../transformer/hook.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
-import { chunkStarts } from "./chunks.ts";
+import { kernelBlock } from "./kernel-block.ts";
 import type { ForwardPass, Stream } from "./pass.ts";
 import type { Chunk } from "./plan.ts";
 import type { StagePoints } from "./requests.ts";
 import { NO_WEIGHTS } from "./stage.ts";
 
-/** Queries [rows * tokens, heads, d_head], keys and values [rows * tokens, kv heads, d_head] of a chunk. */
-type Projections = [Tensor, Tensor, Tensor];
+/** Most tokens of a row, and of all rows, that go through a block as one kernel. */
+const FEW = { tokens: 8, all: 32 };
 
 /** A block's results for a chunk: the stream behind it, and what the reductions gave. */
-type BlockResult = Pick<Stream, "x" | "projected"> & { reduced: Tensor[] };
+type BlockResult = Pick<Stream, "x"> & { reduced: Tensor[] };
 
 /** One layer of a forward: its block over all chunks. */
 export class LayerPass {
@@ -44,12 +43,12 @@ export class LayerPass {
   run(streams: readonly Stream[]): Stream[] {
     const { model, plan, requests, reductions } = this.#pass;
     const narrow = model.weights.blocks[this.#layer]!;
-    // Widened once for the whole layer: fused widening pays for few tokens only.
-    const wide = plan.rows * plan.chunks[0]!.tokens > 8 ? widenBlock(narrow) : undefined;
+    // Widened once for the whole layer: narrow products pay for few tokens only.
+    const wide = widenBlock(narrow, plan.rows * plan.chunks[0]!.tokens);
     const weights = splitWeights(wide?.block ?? narrow);
     const results = streams.map((stream, c) => {
       const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
-      tf.dispose([stream.x, ...(stream.projected ?? [])]);
+      stream.x.dispose();
       return result;
     });
     wide?.dispose();
@@ -59,25 +58,16 @@ export class LayerPass {
       for (const part of parts) if (part !== joined) part.dispose();
       reductions.get(reduction.name)!.push(joined);
     });
-    return results.map(({ x, projected }, c) => ({ x, projected, rotation: streams[c]!.rotation }));
+    return results.map(({ x }, c) => ({ x, rotation: streams[c]!.rotation }));
   }
 
   #block(stream: Stream, chunk: Chunk, weights: SplitWeights): BlockResult {
-    const start = { ...stream, x: this.#start(stream.x, chunk) };
-    const [q, k, v] = (stream.projected ?? this.#project(start, chunk, weights.input)) as Projections;
-    const next = this.#nextUntouched(weights);
-    const store = next && this.#longStore(k, v);
-    if (next && store) {
-      // One token over many: attention is worth compiling, and then it joins the rest.
-      return {
-        ...this.#throughNext(start, chunk, joined(weights.output, next), longAttention(q, store, this.#pass.model)),
-        reduced: [],
-      };
-    }
-    const [z, ...reduced] = this.#attention([q, k, v], chunk) as [Tensor, ...Tensor[]];
-    if (!next) return { x: this.#output(start.x, z, chunk, weights.output), reduced };
-    const attention = { key: "between", tensors: [z], z: ([z]: Tensor[]) => z! };
-    return { ...this.#throughNext(start, chunk, joined(weights.output, next), attention), reduced };
+    const x = this.#start(stream.x, chunk);
+    const whole = this.#whole({ ...stream, x }, chunk);
+    if (whole) return { x: whole, reduced: [] };
+    const projections = this.#project({ ...stream, x }, chunk, weights.input);
+    const [z, ...reduced] = this.#attention(projections, chunk) as [Tensor, ...Tensor[]];
+    return { x: this.#output(x, z, chunk, weights.output), reduced };
   }
 
   #points(names: readonly string[]): StagePoints {
@@ -94,8 +84,20 @@ export class LayerPass {
     return start;
   }
 
+  /** The stream behind the block by one kernel: of a few tokens over a cache, where nobody looks in between. */
+  #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
+    const { model, plan, requests, precision: activations } = this.#pass;
+    const cached = chunk.tokens <= FEW.tokens && plan.rows * chunk.tokens <= FEW.all ? this.#cached(chunk) : undefined;
+    const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer);
+    if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
+    const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);
+    const [cos, sin] = this.#rotation(stream, this.#layer);
+    const rotation = cos && sin ? { cos, sin } : undefined;
+    return block?.run({ x: stream.x, rotation, ...cached.places.tensors(cached.index), activations });
+  }
+
   /** Queries, keys and values. */
-  #project(stream: Stream, chunk: Chunk, weights: Flat<BlockWeights>): Tensor[] {
+  #project(stream: Stream, chunk: Chunk, weights: Flat<BlockWeights>): Projections {
     const { model } = this.#pass;
     const { config } = model;
     const stage = {
@@ -106,7 +108,8 @@ export class LayerPass {
       body: ([x, ...rotation]: Tensor[], weights: BlockWeights, hook: Hook) =>
         project(x!, rotation, { weights, config, hook }),
     };
-    return this.#pass.stage(stage, chunk, this.#points(INPUT_NAMES));
+    const [q, k, v] = this.#pass.stage(stage, chunk, this.#points(INPUT_NAMES)) as [Tensor, Tensor, Tensor];
+    return { q, k, v };
   }
 
   #rotation({ rotation }: Stream, layer: number): Tensor[] {
@@ -114,30 +117,35 @@ export class LayerPass {
   }
 
   /** z [rows * tokens, heads * d_head], then the reductions. */
-  #attention([q, k, v]: Projections, chunk: Chunk): Tensor[] {
-    const { model, input, plan, requests } = this.#pass;
-    const { config } = model;
-    const cache = plan.cache ?? plan.scratch;
-    if (!cache) return this.#prefill([q, k, v], chunk);
-    const tokens = { q, k, v, tokens: chunk.tokens, real: chunk.real, starts: chunkStarts(chunk, plan) };
-    const layer = {
-      cache,
-      layer: plan.cache ? this.#layer : 0,
-      config,
-      reductions: requests.reductions,
-      local: localWindow(config, this.#layer),
-      windows: input.windows?.[this.#layer],
-      accesses: plan.accesses,
-    };
-    if (requests.captured && !requests.touchesPattern(this.#layer)) return attendCached(tokens, layer);
+  #attention(projections: Projections, chunk: Chunk): Tensor[] {
+    const cached = this.#cached(chunk);
+    if (!cached) return this.#prefill(projections, chunk);
+    const closeness = this.#pass.requests.lookAtAttention(this.#layer);
+    if (closeness === "nothing") return attendCached(projections, cached);
     const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
-    const out = attendCached(tokens, layer, hook);
+    const out = attendCached(projections, cached, { closeness, hook });
     collect();
     return out;
   }
 
+  /** The layer's part of the cache, or of the buffers that long inputs pass through. */
+  #cached(chunk: Chunk): CachedLayer | undefined {
+    const { model, plan, requests } = this.#pass;
+    const cache = plan.cache ?? plan.scratch;
+    const index = plan.indices[this.#layer - plan.startLayer]!;
+    return (
+      cache && {
+        cache,
+        index,
+        places: plan.places[plan.chunks.indexOf(chunk)]!,
+        config: model.config,
+        reductions: requests.reductions,
+      }
+    );
+  }
+
   /** Attention among the tokens of a chunk that is the whole input. */
-  #prefill([q, k, v]: Projections, chunk: Chunk): Tensor[] {
+  #prefill({ q, k, v }: Projections, chunk: Chunk): Tensor[] {
     const { model, input, plan, requests } = this.#pass;
     const { config } = model;
     const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
@@ -186,52 +194,6 @@ export class LayerPass {
     };
     return this.#pass.stage(stage, chunk, this.#points(OUTPUT_NAMES))[0]!;
   }
-
-  /** Runs as one function, since nobody looks in between: the end of this block and the beginning of the next. */
-  #throughNext(
-    stream: Stream,
-    chunk: Chunk,
-    weights: Flat<[BlockWeights, BlockWeights]>,
-    attention: StagedAttention,
-  ): Pick<Stream, "x" | "projected"> {
-    const { model } = this.#pass;
-    const { config } = model;
-    const { length: count } = attention.tensors;
-    const stage = {
-      key: `${attention.key}|${model.key}`,
-      tensors: [stream.x, ...attention.tensors, ...this.#rotation(stream, this.#layer + 1)],
-      weights,
-      xla: hasNative(),
-      body: ([x, ...rest]: Tensor[], [own, next]: [BlockWeights, BlockWeights], hook: Hook) => {
-        const after = blockOutput(x!, attention.z(rest.slice(0, count)), { weights: own, config, hook });
-        return [after, ...project(after, rest.slice(count), { weights: next, config, hook })];
-      },
-    };
-    const [x, ...projected] = this.#pass.stage(stage, chunk) as [Tensor, ...Tensor[]];
-    return { x, projected };
-  }
-
-  /** The next block's input weights, if neither block is looked into and both are held as they are used. */
-  #nextUntouched(weights: SplitWeights): Flat<BlockWeights> | undefined {
-    const { model, plan, requests } = this.#pass;
-    const { blocks } = model.weights;
-    const layer = this.#layer;
-    const next = layer + 1 < plan.stopLayer ? blocks[layer + 1] : undefined;
-    if (!next || !requests.captured || !hasNative() || [layer, layer + 1].some((l) => requests.reachesInto(l)))
-      return undefined;
-    // Widened weights live for their own layer only.
-    return weights === splitWeights(blocks[layer]!) ? splitWeights(next).input : undefined;
-  }
-
-  /** The store of a single row's single new token in a long cache; undefined where another way serves better. */
-  #longStore(k: Tensor, v: Tensor): AttentionStore | undefined {
-    const { model, plan, requests } = this.#pass;
-    const { cache, longAccesses } = plan;
-    if (!cache || plan.rows > 1 || plan.total > 1 || requests.reductions.length > 0) return undefined;
-    // Local attention reads few rows of a long cache already.
-    if (localWindow(model.config, this.#layer) !== undefined) return undefined;
-    return longStore({ k, v, position: plan.starts[0]! }, { cache, layer: this.#layer, longAccesses }, model);
-  }
 }
 
 /** Queries, keys and values. @param rotation cosines and sines, or none */
@@ -250,14 +212,4 @@ function splitWeights(block: BlockWeights): SplitWeights {
   const flat = flattenStages(block);
   splits.set(block, flat);
   return flat;
-}
-
-/** Two groups of weights as one. */
-function joined(a: Flat<BlockWeights>, b: Flat<BlockWeights>): Flat<[BlockWeights, BlockWeights]> {
-  const count = a.handles.length;
-  return {
-    handles: [...a.handles, ...b.handles],
-    key: `${a.key} then ${b.key}`,
-    over: (handles) => [a.over(handles.slice(0, count)), b.over(handles.slice(count))],
-  };
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { Activations } from "../../kernels/packed-matrix.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Model } from "../model.ts";
 import type { Hook } from "../transformer/hook.ts";
@@ -19,8 +20,6 @@ export interface Rotations {
 export interface Stream {
   x: Tensor;
   rotation: Rotations;
-  /** Queries, keys and values of the next block, where the last one's function has computed them already. */
-  projected?: Tensor[] | undefined;
 }
 
 /** One forward under way: its model, input, plan and requests, and what it has collected so far. */
@@ -29,6 +28,8 @@ export class ForwardPass {
   readonly input: ForwardInput;
   readonly plan: Plan;
   readonly requests: HookRequests;
+  /** Of what is multiplied with packed matrices. */
+  readonly precision: Activations;
   /** By hook name. */
   readonly activations = new Map<string, Tensor>();
   /** By the reduction's name, one tensor a layer. */
@@ -37,27 +38,30 @@ export class ForwardPass {
   constructor(model: Model, input: ForwardInput, options: ForwardOptions) {
     this.model = model;
     this.input = input;
+    this.precision = options.activations ?? "exact";
     // Hooks see what there is, without padding; then no length would find its function again, and all runs op by op.
     const hooked = (options.hooks?.length ?? 0) > 0;
     this.requests = new HookRequests(model, options);
     this.plan = makePlan(model, input, hooked ? (n) => n : bucket);
     const { reductions } = this.requests;
     this.reductions = new Map(reductions.map(({ name }) => [name, []]));
-    if (reductions.length > 0 && this.plan.lengths.some((length) => length !== this.plan.total))
-      throw new HeadscopeError("unsupported", "patterns of rows of different lengths can't be reduced together", {
-        remedy: "give rows of one length",
-      });
+    if (reductions.length === 0 || this.plan.lengths.every((length) => length === this.plan.total)) return;
+    this.dispose();
+    throw new HeadscopeError("unsupported", "patterns of rows of different lengths can't be reduced together", {
+      remedy: "give rows of one length",
+    });
   }
 
   /** Runs a stage on a chunk, with the requests at its hook points, and collects the activations among them. */
   stage<W>(
-    stage: Omit<Stage<W>, "extent" | "requests" | "captured">,
+    stage: Omit<Stage<W>, "extent" | "requests" | "captured" | "activations">,
     chunk: Chunk,
     points: StagePoints = { prefix: "", names: [] },
   ): Tensor[] {
     const requests = this.requestsAt(points, chunk);
     const extent = { rows: this.plan.rows, tokens: chunk.tokens };
-    const { out, activations } = runStage({ ...stage, extent, requests, captured: this.requests.captured });
+    const { captured } = this.requests;
+    const { out, activations } = runStage({ ...stage, extent, requests, captured, activations: this.precision });
     this.collect(points.prefix, requests.wanted, activations, chunk);
     return out;
   }
@@ -106,7 +110,7 @@ export class ForwardPass {
 
   /** Frees what only the pass itself needs. */
   dispose(): void {
-    this.plan.scratch?.dispose();
-    for (const access of [...this.plan.accesses.values(), ...this.plan.longAccesses.values()]) access?.dispose();
+    const { scratch, pages, places } = this.plan;
+    for (const made of [scratch, pages, ...places]) made?.dispose();
   }
 }

@@ -1,8 +1,18 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { ANYTHING, checkOptions, FUNCTION, type Rule, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
-import type { Access } from "../cache/access.ts";
-import { checkWindows, KvCache, type RowLayout } from "../cache/kv-cache.ts";
-import type { LongAccess } from "../cache/long-attention.ts";
+import {
+  ANYTHING,
+  checkOptions,
+  FUNCTION,
+  oneOf,
+  type Rule,
+  type Rules,
+  whole,
+  YES_OR_NO,
+} from "../../common/options.ts";
+import { KvCache } from "../cache/kv-cache.ts";
+import { ChunkPages, type LayerReach, Places } from "../cache/places.ts";
+import { checkWindows } from "../cache/window.ts";
+import { localWindow, type ModelConfig } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
@@ -36,10 +46,12 @@ export interface Plan {
   cache: KvCache | undefined;
   /** Buffers of one layer, used by each in turn: for long inputs without a cache. */
   scratch: KvCache | undefined;
-  /** The places of chunks in the cache, by chunk and layout. */
-  accesses: Map<string, Access>;
-  /** The same for single tokens over long caches, by layout. */
-  longAccesses: Map<RowLayout, LongAccess | undefined>;
+  /** By chunk, its places in the cache. */
+  places: readonly Places[];
+  /** By layer from `startLayer` on, its number among those of the places. */
+  indices: readonly number[];
+  /** The pages that chunks of streaming heads pass through. */
+  pages?: ChunkPages;
 }
 
 /**
@@ -60,19 +72,6 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
       remedy: "make a cache with as many rows",
     });
   const starts = cache ? [...cache.lengths] : new Array(rows).fill(0);
-  if (cache && total > 1 && new Set(starts).size > 1) {
-    throw new HeadscopeError(
-      "unsupported",
-      "rows of different cached lengths can be extended by one token at a time only",
-      { remedy: "feed single tokens" },
-    );
-  }
-  // Padding would push the shorter rows' keys out of their windows.
-  if (cache && new Set(lengths).size > 1 && cache.heads.some((_, layer) => cache.streams(layer))) {
-    throw new HeadscopeError("unsupported", "rows of different lengths can't go into a cache with streaming heads", {
-      remedy: "give rows of one length, or a cache for each row",
-    });
-  }
   if (cache && (input.keyMask || input.windows))
     throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
       remedy: "give the cache windows of its own",
@@ -96,19 +95,38 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     const real = Math.min(CHUNK, total - c * CHUNK);
     return { first: c * CHUNK, real, tokens: padded(real) };
   });
-  const last = chunks.at(-1)!;
-  const slots = Math.max(...starts) + last.first + last.tokens;
-  cache?.reserve(total);
-  // Where the padding of the last chunk would not fit any more, it goes without.
-  if (cache && slots > cache.capacity) last.tokens = last.real;
-  return {
-    rows, total, lengths, chunks, starts, cache,
-    startLayer: input.startLayer ?? 0,
-    stopLayer: input.stopLayer ?? config.n_layers,
-    accesses: new Map(),
-    longAccesses: new Map(),
-    scratch: long && !cache ? new KvCache(config, { rows, capacity: slots, layers: 1 }) : undefined,
-  }; // biome-ignore format: one object
+  cache?.reserve(lengths);
+  const startLayer = input.startLayer ?? 0;
+  const stopLayer = input.stopLayer ?? config.n_layers;
+  const scratch = long && !cache ? new KvCache(config, { rows, capacity: total, layers: 1 }) : undefined;
+  const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
+  return { ...plan, ...placesOf(plan, config, input.windows) };
+}
+
+/** By chunk, the places of an input's tokens in its cache. */
+function placesOf(
+  plan: Omit<Plan, "places" | "indices">,
+  config: ModelConfig,
+  windows: ForwardInput["windows"],
+): Pick<Plan, "places" | "indices" | "pages"> {
+  const cache = plan.cache ?? plan.scratch;
+  if (!cache) return { places: [], indices: [] };
+  const layers = Array.from({ length: plan.stopLayer - plan.startLayer }, (_, i) => plan.startLayer + i);
+  const all = layers.map((layer): LayerReach => {
+    return { layer: plan.cache ? layer : 0, windows: windows?.[layer], local: localWindow(config, layer) };
+  });
+  // Layers that use buffers in turn have the same places where they reach as far.
+  const keys = all.map((reach, i) => (plan.cache ? `${i}` : JSON.stringify(reach)));
+  const unique = [...new Set(keys)];
+  const reaches = unique.map((key) => all[keys.indexOf(key)]!);
+  const pages = new ChunkPages(cache, Math.max(...plan.chunks.map(({ real }) => real)));
+  cache.prepare(plan.lengths, new Set(reaches.map(({ layer }) => layer)));
+  const places = plan.chunks.map(({ first, real, tokens }) => {
+    const starts = plan.starts.map((start) => start + first);
+    const ends = plan.starts.map((start, r) => start + Math.min(plan.lengths[r]!, first + real));
+    return new Places(cache, { tokens, starts, ends }, reaches, pages);
+  });
+  return { places, pages, indices: keys.map((key) => unique.indexOf(key)) };
 }
 
 const INPUTS: Rules<ForwardInput> = {
@@ -133,6 +151,7 @@ const OPTIONS: Rules<ForwardOptions> = {
   interventions: { wants: "a map, as compileInterventions makes it", fits: (map) => map instanceof Map },
   reductions: ANYTHING,
   captured: YES_OR_NO,
+  activations: oneOf(["exact", "8bit"]),
   onLayer: FUNCTION,
 };
 

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { AttentionLook } from "../cache/attend-cached.ts";
 import type { Model } from "../model.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import { ATTENTION_NAMES } from "../transformer/block.ts";
@@ -27,6 +28,8 @@ export interface StageStretch {
 /** The requests of a forward at each hook point, resolved once: activations to hand out, interventions and hooks. */
 export class HookRequests {
   readonly captured: boolean;
+  /** Everything runs op by op, to be compared. */
+  readonly plain: boolean;
   readonly reductions: readonly PatternReduction[];
   readonly #wanted: Set<string>;
   readonly #affine: ReadonlyMap<string, Affine>;
@@ -55,7 +58,8 @@ export class HookRequests {
     const inside = looks.filter((name) => !name.endsWith(".hook_resid_pre"));
     this.#touched = prefixesOf([...looks, ...changes]);
     this.#within = prefixesOf([...inside, ...changes]);
-    this.captured = (options.captured ?? true) && hooks.length === 0;
+    this.plain = options.captured === false;
+    this.captured = !this.plain && hooks.length === 0;
     this.reductions = options.reductions ?? [];
   }
 
@@ -86,10 +90,13 @@ export class HookRequests {
     return this.#within.has(blockHook(layer, ""));
   }
 
-  /** True where any request looks at or changes the whole pattern of a layer. */
-  touchesPattern(layer: number): boolean {
-    const points = ATTENTION_NAMES.map((name) => blockHook(layer, name));
-    return points.some((name) => [this.#wanted, this.#affine, this.#hooks].some((some) => some.has(name)));
+  /** How closely a layer's attention is looked at. What runs op by op to be compared is plain throughout. */
+  lookAtAttention(layer: number): AttentionLook["closeness"] {
+    if (this.plain) return "everything";
+    const changed = (name: string): boolean => this.#affine.has(name) || this.#hooks.has(name);
+    const [scores, pattern] = ATTENTION_NAMES.map((name) => blockHook(layer, name)) as [string, string];
+    if (this.#wanted.has(scores) || changed(scores) || changed(pattern)) return "everything";
+    return this.#wanted.has(pattern) ? "pattern" : "nothing";
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { Activations } from "../../kernels/packed-matrix.ts";
 import { functions } from "../../runtime/capture.ts";
 import type { Handle } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -33,9 +34,12 @@ export interface Stage<W> {
   tensors: Tensor[];
   weights: Flat<W>;
   requests: StageRequests;
+  /** Compile with XLA, unless the kernels multiply in it. */
   xla: boolean;
   /** False runs it op by op. */
   captured: boolean;
+  /** Of products with packed matrices. Default "exact". */
+  activations?: Activations | undefined;
   body(tensors: Tensor[], weights: W, hook: Hook): Tensor[];
 }
 
@@ -50,24 +54,29 @@ export interface StageResult {
 
 /** Runs a stage as one captured function; with a user's JavaScript hooks op by op, since those can't be captured. */
 export function runStage<W>(stage: Stage<W>): StageResult {
-  const { requests, weights, tensors, extent } = stage;
+  const { requests, weights, tensors, extent, activations } = stage;
   if (!stage.captured || requests.hooks.size > 0) {
     const collecting = collectingHook(extent, requests);
-    const out = stage.body(tensors, weights.over(weights.handles), collecting.hook);
+    const out = stage.body(tensors, weights.over(weights.handles, activations), collecting.hook);
     return { out, activations: collecting.collected() };
   }
   const points = [...requests.affine.keys()];
   const changes = [...requests.affine.values()].flatMap(({ gain, bias }) => [gain, bias]);
   const inputs: Handle[] = [...tensors, ...changes, ...weights.handles];
   const shapes = [...tensors, ...changes].map((t) => t.shape.join("x")).join(",");
-  const { key, xla } = stage;
-  const full = [key, extent.rows, shapes, weights.key, requests.wanted.join("+"), points.join("+"), xla].join("|");
+  const { key } = stage;
+  const xla = stage.xla && !weights.packed;
+  const rounded = weights.packed && activations === "8bit";
+  const full = [
+    ...[key, extent.rows, shapes, weights.key, requests.wanted.join("+"), points.join("+"), xla],
+    ...(rounded ? [activations] : []),
+  ].join("|");
   const body = (...args: Handle[]): Tensor[] => {
     const own = args.slice(0, tensors.length) as Tensor[];
     const changed = args.slice(tensors.length, tensors.length + changes.length) as Tensor[];
     const affine = new Map(points.map((p, i) => [p, { gain: changed[2 * i]!, bias: changed[2 * i + 1]! }]));
     const collecting = collectingHook(extent, { wanted: requests.wanted, affine, hooks: new Map() });
-    const read = weights.over(args.slice(tensors.length + changes.length));
+    const read = weights.over(args.slice(tensors.length + changes.length), activations);
     return [...stage.body(own, read, collecting.hook), ...collecting.collected()];
   };
   const fn = functions.get(

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { Activations } from "../../kernels/packed-matrix.ts";
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { PatternReduction, Window } from "../transformer/attention.ts";
 
@@ -41,6 +42,11 @@ export interface ForwardOptions {
   reductions?: readonly PatternReduction[];
   /** False runs everything op by op (for comparison). Default true. */
   captured?: boolean;
+  /**
+   * "8bit" rounds what is multiplied with packed codes where a pass has up to 32 tokens, as llama.cpp does: faster, and not exact.
+   * Default "exact". Without kernels, and with weights in plain numbers, all is exact.
+   */
+  activations?: Activations;
   /** Called before every layer; throwing from it ends the forward (progress and cancelling). */
   onLayer?: (layer: number) => void;
 }

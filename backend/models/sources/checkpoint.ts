@@ -1,26 +1,18 @@
 import { statSync } from "node:fs";
 import type { Tensor } from "@tensorflow/tfjs";
-import type { WeightType } from "../../common/words.ts";
+import { expectsKernels, hasKernels } from "../../kernels/kernels.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import {
-  describeCheckpoint,
-  FAMILIES,
-  type Part,
-  type Parts,
-  readPart,
-  readPartBf16,
-  readPartNarrow,
-} from "../families/index.ts";
+import { describeCheckpoint, FAMILIES, type Parts, readPart } from "../families/index.ts";
 import { biasesOf, featuresOf } from "../features.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { f32ToBf16 } from "../formats/half.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { Model } from "../model.ts";
 import { stopsOf } from "../stops.ts";
 import { tokenizerOf } from "../tokenizers/files/files.ts";
-import { Matrix } from "../weights/matrix.ts";
+import type { Matrix } from "../weights/matrix.ts";
 import { slotsOf, type Weights, weightsOf } from "../weights/weights.ts";
+import { type Holding, readMatrix } from "./held.ts";
 import { availableMemory, checkMemory, estimateMemory } from "./memory.ts";
 import type { LoadOptions, ModelInspection, ModelSource } from "./source.ts";
 
@@ -49,7 +41,7 @@ export function checkpointSource(path: string, ref: string, digest?: string): Mo
           family: family.name,
           digest: await digestOf(checkpoint),
           config,
-          memory: estimateMemory(config, parts, checkpoint),
+          memory: estimateMemory(config, parts, checkpoint, expectsKernels()),
           features: featuresOf(config, biasesOf(Object.keys(parts))),
           stored: storedTypes(checkpoint),
           ...tokenizer,
@@ -88,8 +80,10 @@ async function readModel(
   options: LoadOptions,
 ): Promise<Model> {
   const { family, config, parts } = describeCheckpoint(checkpoint, [...(options.families ?? []), ...FAMILIES]);
-  const estimate = estimateMemory(config, parts, checkpoint);
-  checkMemory(checkpoint.path, estimate, options.weights ?? "f32", options.memory ?? availableMemory());
+  const { weights = "f32" } = options;
+  const holding = { weights, kernels: weights === "f32" ? expectsKernels() : hasKernels() };
+  const estimate = estimateMemory(config, parts, checkpoint, holding.kernels);
+  checkMemory(checkpoint.path, estimate, weights, options.memory ?? availableMemory());
   const tokenizer = await tokenizerOf(checkpoint);
   return new Model({
     ref,
@@ -98,16 +92,15 @@ async function readModel(
     config,
     ...tokenizer,
     stops: await stopsOf(checkpoint, config, tokenizer.tokenizer),
-    weights: await readWeights(checkpoint, config, parts, options),
+    weights: await readWeights(checkpoint, { config, parts, holding }, options),
   });
 }
 
 /** Reads the parts of a checkpoint into tensors, and frees them again where one fails. */
 async function readWeights(
   checkpoint: Checkpoint,
-  config: ModelConfig,
-  parts: Parts,
-  { weights, onProgress, signal }: LoadOptions,
+  { config, parts, holding }: { config: ModelConfig; parts: Parts; holding: Holding },
+  { onProgress, signal }: LoadOptions,
 ): Promise<Weights> {
   const tensors = new Map<string, Matrix | Tensor>();
   try {
@@ -118,7 +111,7 @@ async function readWeights(
       onProgress?.(tensors.size / Object.keys(parts).length);
       const tensor =
         kind === "matrix"
-          ? await readMatrix(checkpoint, part, shape as [number, number], weights)
+          ? await readMatrix(checkpoint, part, shape as [number, number], holding)
           : tf.tensor(await readPart(checkpoint, part), [...shape]);
       tensors.set(name, tensor);
     }
@@ -127,19 +120,4 @@ async function readWeights(
     for (const tensor of tensors.values()) tensor.dispose();
     throw error;
   }
-}
-
-async function readMatrix(
-  checkpoint: Checkpoint,
-  part: Part,
-  shape: readonly [number, number],
-  type: WeightType | undefined,
-): Promise<Matrix> {
-  const narrow = type === "q8" ? await readPartNarrow(checkpoint, part) : undefined;
-  if (narrow) return Matrix.fromNarrow(narrow, shape);
-  if (type === "bf16") {
-    const stored = await readPartBf16(checkpoint, part);
-    return Matrix.fromBf16(stored ?? f32ToBf16(await readPart(checkpoint, part)), shape);
-  }
-  return Matrix.fromValues(await readPart(checkpoint, part), shape);
 }

@@ -4,8 +4,9 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Part, Parts, Piece } from "../families/family.ts";
+import { pieceRows } from "../families/parts.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { QUANTISATIONS } from "../formats/gguf/quantisation.ts";
+import { heldBytes } from "./held.ts";
 
 /** The memory that a model takes, in bytes, told from a checkpoint's header. */
 export interface MemoryEstimate {
@@ -17,13 +18,17 @@ export interface MemoryEstimate {
   readonly peak: Readonly<Record<WeightType, number>>;
 }
 
-/** Estimates a model's memory. @param parts of the family, in the checkpoint's own names */
+/**
+ * Estimates a model's memory.
+ * @param parts of the family, in the checkpoint's own names @param kernels there are kernels, so that narrow matrices are packed
+ */
 export function estimateMemory(
   config: ModelConfig,
   parts: Parts,
   checkpoint: Pick<Checkpoint, "tensors">,
+  kernels: boolean,
 ): MemoryEstimate {
-  const all = Object.entries(parts).map(([name, part]) => ({ name, ...sizes(part, checkpoint) }));
+  const all = Object.entries(parts).map(([name, part]) => ({ name, ...sizes(part, checkpoint, kernels) }));
   const total = (size: (part: (typeof all)[number]) => number): number =>
     all.reduce((sum, part) => sum + size(part), 0);
   const most = (size: (part: (typeof all)[number]) => number): number => Math.max(...all.map(size));
@@ -57,29 +62,24 @@ export function estimateMemory(
 }
 
 /** Numbers of a part, and bytes: of the largest of its tensors in the file, and as they are held. */
-function sizes(part: Part, { tensors }: Pick<Checkpoint, "tensors">) {
+function sizes(part: Part, checkpoint: Pick<Checkpoint, "tensors">, kernels: boolean) {
   const elements = part.reduce((sum, piece) => sum + elementsOf(piece), 0);
-  const isMatrix = part[0]!.shape.length > 1;
+  const rows = part.reduce((sum, piece) => sum + pieceRows(piece), 0);
+  const held = (weights: WeightType): number =>
+    part[0]!.shape.length > 1
+      ? heldBytes(checkpoint, part, [rows, elements / rows], { weights, kernels })
+      : 4 * elements;
   return {
     elements,
-    stored: Math.max(...part.map(({ tensor }) => tensors.get(tensor)!.bytes)),
-    bf16: (isMatrix ? 2 : 4) * elements,
-    q8: isMatrix ? codeBytes(part, tensors, elements) : 4 * elements,
+    stored: Math.max(...part.map(({ tensor }) => checkpoint.tensors.get(tensor)!.bytes)),
+    bf16: held("bf16"),
+    q8: held("q8"),
   };
 }
 
 function elementsOf({ shape, rows, transpose }: Piece): number {
   const [out, width] = transpose ? [shape[1]!, shape[0]!] : [shape[0]!, shape.slice(1).reduce((a, b) => a * b, 1)];
   return (rows?.length ?? out) * width;
-}
-
-/** Bytes of a matrix with --weights q8: codes and scales where every piece is quantised, else float32. */
-function codeBytes(part: Part, tensors: Checkpoint["tensors"], elements: number): number {
-  const kinds = part.map(({ tensor }) => QUANTISATIONS.find(({ name }) => name === tensors.get(tensor)!.type)?.narrow);
-  const narrow = kinds.filter((kind) => kind !== undefined);
-  if (narrow.length < kinds.length) return 4 * elements;
-  const block = Math.min(...narrow.map((kind) => kind.block));
-  return elements * (1 + (narrow.some((kind) => kind.hasMin) ? 8 : 4) / block);
 }
 
 /**

@@ -11,9 +11,9 @@ import type { MemoryEstimate } from "./memory.ts";
 /** Options of loading a model. */
 export interface LoadOptions {
   /**
-   * Type in which weights are held: "f32" (default), or "q8", which keeps quantised ones as 8-bit codes with their scales
-   * and widens them where they are used: the same values, a quarter of the memory. "bf16" rounds every matrix to
-   * bfloat16 and widens it where it is used: half the memory, and of a bfloat16 checkpoint the same values.
+   * Type in which weights are held: "f32" (default), or "q8", which keeps matrices as the file has them, quantised ones as codes
+   * of 4 or 8 bits with their scales: the same values, in about the memory of the file. "bf16" rounds every matrix to bfloat16: half
+   * the memory, and of a bfloat16 checkpoint the same values. docs/formats.md has the details.
    */
   weights?: WeightType | undefined;
   /** Weight processing, off by default: fold_ln, center_writing_weights, center_unembed, fold_value_biases. */

@@ -34,6 +34,8 @@ export class Pipeline {
   readonly around: Around;
   /** True when the text of a token depends on its being the first one. */
   readonly firstDiffers: boolean;
+  /** True when tokens add text behind that of whole characters before them, and change nothing of it. */
+  readonly grows: boolean;
   /** True when its decoder uses regular expressions of the file, which may never end. */
   readonly decodesByPattern: boolean;
   readonly #normalize: Normalize;
@@ -70,6 +72,7 @@ export class Pipeline {
     this.#decode = decoder && buildDecoder(decoder);
     this.around = around(processor ?? null);
     this.firstDiffers = decoder === undefined || firstDiffers(decoder);
+    this.grows = decoder !== undefined && grows(decoder);
     this.decodesByPattern = JSON.stringify(decoder ?? null).includes('"Regex"');
     const { vocabulary, model } = own ?? modelOf(document.model);
     this.#vocabulary = vocabulary;
@@ -149,6 +152,24 @@ function firstDiffers(step: steps.Decoder): boolean {
     (step.type === "Strip" && step.start > 0) ||
     (step.type === "Metaspace" && step.prepend_scheme !== "never")
   );
+}
+
+/** Tells whether the text of some tokens is the beginning of the text of those and more. */
+function grows(decoder: steps.Decoder): boolean {
+  let joined = false;
+  for (const step of decoderSteps(decoder)) {
+    // Behind the joining a step sees the whole text: only its beginning may be another.
+    const fits = joined
+      ? step.type === "Fuse" || (step.type === "Strip" && step.stop === 0)
+      : step.type !== "BPEDecoder";
+    if (!fits) return false;
+    joined ||= step.type === "Fuse" || step.type === "ByteLevel";
+  }
+  return true;
+}
+
+function decoderSteps(step: steps.Decoder): steps.Decoder[] {
+  return step.type === "Sequence" ? step.decoders.flatMap(decoderSteps) : [step];
 }
 
 /** Files before 2022 leave the model's type to be known by its fields. */

@@ -27,6 +27,11 @@ export interface Tokenizer {
    */
   decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string;
   /**
+   * True when the text of tokens that end with a whole character is the beginning of the text of those and more. False where a
+   * last token's text is another.
+   */
+  readonly grows: boolean;
+  /**
    * A label of one token: its text as it stands in a text (" France", not "ĠFrance"), or the id in brackets ("[395]") where the
    * tokenizer has no such token. Throws as `decode` does.
    */
@@ -108,6 +113,9 @@ export function buildTokenizer(make: () => Pipeline, size: number, settings: Set
       return [...(prependBos ? [bos!] : front), ...ids, ...behind];
     },
     decode,
+    get grows() {
+      return pipeline().grows;
+    },
     token(id) {
       const alone = decode([id]);
       if (pipeline().token(id) === undefined) return `[${id}]`;

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { Activations } from "../../kernels/packed-matrix.ts";
 import { type Handle, handleBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { type ModelConfig, outputWidth } from "../config.ts";
@@ -134,7 +135,10 @@ export interface Flat<T> {
   handles: Handle[];
   /** Same key, same layout: a captured function can be shared. */
   key: string;
-  over(handles: Handle[]): T;
+  /** The kernels multiply with a matrix among them, which XLA cannot compile. */
+  packed: boolean;
+  /** @param activations of products with packed matrices, default "exact" */
+  over(handles: Handle[], activations?: Activations): T;
 }
 
 type Leaf = Matrix | Tensor | NormWeights | undefined;
@@ -157,16 +161,18 @@ export function flatten<T extends object>(weights: T): Flat<T> {
       keys.push(name);
     }
   }
-  return { handles, key: keys.join(";"), over: (other) => rebuild(entries, other) as T };
+  const packed = entries.some(([, leaf]) => leaf instanceof Matrix && leaf.packed !== undefined);
+  const over = (other: Handle[], activations?: Activations) => rebuild(entries, other, activations) as T;
+  return { handles, key: keys.join(";"), packed, over };
 }
 
-function rebuild(entries: [string, Leaf][], handles: Handle[]): object {
+function rebuild(entries: [string, Leaf][], handles: Handle[], activations?: Activations): object {
   let next = 0;
   const take = (): Handle => handles[next++]!;
   const out: Record<string, Leaf> = {};
   for (const [name, leaf] of entries) {
     if (leaf === undefined) continue;
-    if (leaf instanceof Matrix) out[name] = leaf.over(leaf.parts.map(take));
+    if (leaf instanceof Matrix) out[name] = leaf.over(leaf.parts.map(take), activations);
     else if ("w" in leaf) out[name] = { w: take() as Tensor, ...(leaf.b ? { b: take() as Tensor } : {}) };
     else out[name] = take() as Tensor;
   }
@@ -205,9 +211,10 @@ export function flattenEnd(weights: Weights, unembed: Matrix = weights.unembed):
   return {
     handles: [...outer.handles, ...hidden.flatMap((h) => h.handles)],
     key: [outer, ...hidden].map((f) => f.key).join("|"),
-    over: (handles) => ({
-      ...(outer.over(handles) as Omit<EndWeights, "readout">),
-      readout: hidden.map((h, i) => h.over(handles.slice(starts[i]!))),
+    packed: [outer, ...hidden].some((f) => f.packed),
+    over: (handles, activations) => ({
+      ...(outer.over(handles, activations) as Omit<EndWeights, "readout">),
+      readout: hidden.map((h, i) => h.over(handles.slice(starts[i]!), activations)),
     }),
   };
 }
@@ -224,9 +231,15 @@ export function weightBytes(weights: Weights): number {
   return weightHandles(weights).reduce((sum, handle) => sum + handleBytes(handle), 0);
 }
 
-/** A block with its narrow matrices widened, or undefined where none is narrow. `dispose` frees what was widened. */
-export function widenBlock(block: BlockWeights): { block: BlockWeights; dispose(): void } | undefined {
-  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.narrow !== undefined) as [
+/**
+ * A block with its narrow matrices widened, or undefined where none is. `dispose` frees what was widened.
+ * @param rows of the products, where only matrices that it pays for are widened
+ */
+export function widenBlock(
+  block: BlockWeights,
+  rows = Number.POSITIVE_INFINITY,
+): { block: BlockWeights; dispose(): void } | undefined {
+  const narrow = Object.entries(block).filter(([, leaf]) => leaf instanceof Matrix && leaf.widensFor(rows)) as [
     string,
     Matrix,
   ][];

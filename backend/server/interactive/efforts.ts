@@ -1,5 +1,6 @@
 import type { AttributeRequest, LensRequest } from "../../common/api/attribution.ts";
 import type { CircuitRequest, CircuitRunRequest } from "../../common/api/circuits.ts";
+import { type GenerateBatchRequest, NEW_TOKENS, newTokens } from "../../common/api/generation.ts";
 import type { PairSampleRequest } from "../../common/api/pair-samples.ts";
 import type { AblateEachRequest, PairInput, PatchPlacesRequest, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
@@ -234,9 +235,22 @@ export class Efforts {
 
   /** Of continuing a prompt. */
   async generation(input: PromptInput & { readonly maxTokens?: number | undefined }): Promise<Effort> {
-    const config = await this.#config(input.model);
-    const tokens = await this.#tokens(input);
-    const perToken = forwardFlops(config, 1) * TOKEN_BY_TOKEN;
-    return { tokens, flops: forwardFlops(config, tokens, 1) + (input.maxTokens ?? 32) * perToken };
+    return this.#continuing(input.model, [await this.#tokens(input)], input.maxTokens ?? NEW_TOKENS);
+  }
+
+  /** Of continuing several. */
+  async generations({ model, prompts, maxTokens }: Pick<GenerateBatchRequest, "model" | "prompts" | "maxTokens">) {
+    const lengths: number[] = [];
+    for (const prompt of prompts) {
+      const input = "text" in prompt ? { model, text: prompt.text, bos: prompt.bos } : { model, tokens: prompt.tokens };
+      lengths.push(await this.#tokens(input));
+    }
+    return this.#continuing(model, lengths, newTokens(prompts, maxTokens));
+  }
+
+  async #continuing(model: string, lengths: readonly number[], tokens: number): Promise<Effort> {
+    const prompts = await this.#runs(model, lengths, 1);
+    const perToken = forwardFlops(await this.#config(model), 1) * TOKEN_BY_TOKEN;
+    return { ...prompts, flops: prompts.flops + tokens * perToken };
   }
 }

@@ -1,7 +1,13 @@
-import { generateRequest, generateResult } from "../../common/api/generation.ts";
+import {
+  generateBatchRequest,
+  generateBatchResult,
+  generateRequest,
+  generateResult,
+} from "../../common/api/generation.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
+import { checkTokens } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
 
 export const generationRoutes = [
@@ -20,6 +26,28 @@ export const generationRoutes = [
       const payload = { ...call.body, model };
       const effort = await new Efforts(context, call.signal).generation(payload);
       return answerLong(call, context, { kind: "generate", payload, effort });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/generate-batch",
+    summary: "Continues several prompts together, as each alone. Streams where text/event-stream is accepted",
+    body: (limits) => generateBatchRequest(limits, interventionSchema),
+    answer: {
+      description: "GenerateBatchResult, or events token (with its row), progress, done, error",
+      schema: generateBatchResult,
+      events: true,
+    },
+    async handle(call, context) {
+      const { prompts } = call.body;
+      checkTokens(
+        prompts.flatMap((prompt) => ("tokens" in prompt ? [prompt.tokens] : [])),
+        context.limits,
+      );
+      const model = await context.models.allowed(call.body.model);
+      const payload = { ...call.body, model };
+      const effort = await new Efforts(context, call.signal).generations(payload);
+      return answerLong(call, context, { kind: "generate-batch", payload, effort });
     },
   }),
 ];

@@ -23,6 +23,7 @@ export const requests = {
   "circuit-roles": () => import("./circuit-roles.ts"),
   "pair-sample": () => import("./pair-sample.ts"),
   generate: () => import("./generate.ts"),
+  "generate-batch": () => import("./generate-batch.ts"),
   export: () => import("./export.ts"),
   import: () => import("./import.ts"),
 } satisfies Handlers;

@@ -58,6 +58,7 @@ const OPENING: [what: string, open: (model: string) => Promise<Answered<Problem>
   ["/models/:ref", (model) => server.get(`/api/models/${encodeURIComponent(model)}`)],
   ["/prompts", (model) => server.post("/api/prompts", { model, tokens: [1, 2] })],
   ["/generate", (model) => server.post("/api/generate", { model, tokens: [1], maxTokens: 1 })],
+  ["/generate-batch", (model) => server.post("/api/generate-batch", { model, prompts: [{ tokens: [1] }] })],
   ["/ablate", (model) => server.post("/api/ablate", { model, rows: [[1, 2]], heads: ["0.0"] })],
   ["/pairs", (model) => server.post("/api/pairs", { model, pair: PAIR })],
   ["/patch", (model) => server.post("/api/patch", { model, pairs: [PAIR] })],

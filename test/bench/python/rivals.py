@@ -4,12 +4,13 @@
     python rivals.py --gguf … --serve       one name a line on standard input, one JSON line an answer
 
 Set-up (a Python environment of its own): pip install -r test/bench/python/requirements.txt. All run in float32 on the file's
-dequantised weights with two threads (--threads), except llama.cpp, which runs the quantised file with its own kernels and
-keeps keys and values in 16 bits; it needs the package xllamacpp and is left out without it.
+dequantised weights with two threads (--threads), except decode-bf16-256 and llama.cpp, which runs the quantised file with its
+own kernels and is left out without the package llama-cpp-python.
 
 With --serve a bench in another process can alternate with its rivals in one run: models stay loaded; the first request
-for a name warms it up unmeasured; each answer is one repetition, {"name", "value", "unit"}, or {"name", "error"}. An
-empty line or the end of input stops it; "versions" and "names" are answered too. Nothing else is written to standard output.
+for a name warms it up unmeasured; each answer is one repetition, {"name", "value", "unit"}, or {"name", "error"}. A name that
+needs pairs is followed by the path of their file. An empty line or the end of input stops it; "versions" and "names" are answered
+too. Nothing else is written to standard output.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROBE_ROWS, PROBE_TOKENS = 4, 101
+LENGTHS = (256, 512, 2048, 7900)  # tokens of a prompt or a cache
 DECODE_STEPS = 8  # decoded tokens in one repetition
 VOCABULARY = 49152
 PATCH_TOKENS = 15
@@ -43,19 +45,19 @@ class Rivals:
             "tl-patterns-4x101": self.lens_patterns,
             "tl-forward-4x101": self.lens_forward,
             f"tl-patch-heads-{PATCH_TOKENS}": self.lens_patch_heads,
-            **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in (512, 2048)},
-            **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in (256, 2048, 7900)},
+            **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in LENGTHS},
+            **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in LENGTHS},
+            "decode-bf16-256": lambda: self.decode(256, "bfloat16"),
             **{f"train-{size}-{how}": (lambda size=size, how=how: self.train(size, how)) for size in TRAINED for how in ("eager", "compiled")},
         }
-        if self.pairs is None:
-            del self.measurements[f"tl-patch-heads-{PATCH_TOKENS}"]
         if not importlib.util.find_spec("transformer_lens"):
             for name in [name for name in self.measurements if name.startswith("tl-")]:
                 del self.measurements[name]
-        if importlib.util.find_spec("xllamacpp"):
+        if importlib.util.find_spec("llama_cpp"):
             self.measurements |= {
-                **{f"llama-cpp-prefill-{n}": (lambda n=n: self.llama_cpp(n, prefill=True)) for n in (512, 2048)},
-                **{f"llama-cpp-decode-{n}": (lambda n=n: self.llama_cpp(n, prefill=False)) for n in (256, 2048, 7900)},
+                **{f"llama-cpp-prefill-{n}": (lambda n=n: self.llama().prefill(self.text(n))) for n in LENGTHS},
+                **{f"llama-cpp-decode-{n}": (lambda n=n: self.llama().decode(self.text(n))) for n in LENGTHS},
+                "llama-cpp-decode-f32-256": lambda: self.llama().decode(self.text(256), "f32"),
             }
 
     def once(self, name):
@@ -74,14 +76,14 @@ class Rivals:
     # --- PyTorch transformers -----------------------------------------------------------------------------------------
 
     @cache
-    def transformers(self, attention="sdpa"):
+    def transformers(self, attention="sdpa", dtype="float32"):
         import torch
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
         torch.set_num_threads(self.threads)
         return transformers.AutoModelForCausalLM.from_pretrained(
-            self.gguf.parent, gguf_file=self.gguf.name, dtype=torch.float32, attn_implementation=attention
+            self.gguf.parent, gguf_file=self.gguf.name, dtype=getattr(torch, dtype), attn_implementation=attention
         ).eval()
 
     @cache
@@ -104,21 +106,22 @@ class Rivals:
         return self.timed(lambda: model(input_ids=ids, use_cache=True, logits_to_keep=1))
 
     @cache
-    def filled(self, length):
+    def filled(self, length, dtype):
         """A cache of that many positions with random contents: the time of a step does not depend on them."""
         import torch
         import transformers
 
-        config, generator = self.transformers().config, torch.Generator().manual_seed(length)
+        config, generator = self.transformers(dtype=dtype).config, torch.Generator().manual_seed(length)
         shape = (1, config.num_key_value_heads, length, config.head_dim)
         cached = transformers.DynamicCache(config=config)
         for layer in range(config.num_hidden_layers):
-            cached.update(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), layer)
+            keys, values = (torch.randn(shape, generator=generator).to(getattr(torch, dtype)) for _ in range(2))
+            cached.update(keys, values, layer)
         return cached
 
-    def decode(self, length):
+    def decode(self, length, dtype="float32"):
         """Milliseconds a token over a few greedy steps from a cache of that length (DynamicCache, generate's default)."""
-        model, cached, ids = self.transformers(), self.filled(length), self.ids(1, 1)
+        model, cached, ids = self.transformers(dtype=dtype), self.filled(length, dtype), self.ids(1, 1)
 
         def run():
             token = ids
@@ -224,28 +227,13 @@ class Rivals:
     # --- llama.cpp ----------------------------------------------------------------------------------------------------
 
     @cache
-    def llama_server(self):
-        import xllamacpp
+    def llama(self):
+        from llama import LlamaCpp
 
-        params = xllamacpp.CommonParams()
-        params.model.path = str(self.gguf)
-        params.n_ctx, params.n_parallel, params.n_gpu_layers, params.verbosity = 8192, 1, 0, -1
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self.threads
-        params.warmup = True
-        return xllamacpp.Server(params)
+        return LlamaCpp(self.gguf, self.threads)
 
-    def llama_cpp(self, length, prefill):
-        """llama.cpp's own timings: of a prompt from scratch, or a token of decoding after a prompt that stays cached."""
-        request = {
-            "prompt": self.ids(1, length)[0].tolist(), "n_predict": 1 if prefill else 2 * DECODE_STEPS, "temperature": 0,
-            "ignore_eos": True, "cache_prompt": not prefill, "id_slot": 0,
-        }  # fmt: skip
-        answer = self.llama_server().handle_completions(request)
-        answer = json.loads(answer) if isinstance(answer, (str, bytes)) else answer
-        if "timings" not in answer:
-            raise RuntimeError(f"llama.cpp: {answer}")
-        timings = answer["timings"]
-        return timings["prompt_ms"] if prefill else timings["predicted_per_token_ms"]
+    def text(self, length):
+        return self.ids(1, length)[0].tolist()
 
 
 def peak_bytes():
@@ -261,19 +249,25 @@ def peak_bytes():
 
 def versions():
     found = {"python": sys.version.split()[0]}
-    for package in ("torch", "transformers", "transformer-lens", "xllamacpp"):
+    for package in ("torch", "transformers", "transformer-lens", "llama-cpp-python"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             pass
+    if "llama-cpp-python" in found:
+        from llama import instructions
+
+        found["llama-cpp-python"] += f" ({instructions()})"
     return found
 
 
 def serve(rivals, threads, say):
     for line in sys.stdin:
-        name = line.strip()
+        name, _, pairs = line.strip().partition(" ")
         if not name:
             break
+        if pairs:
+            rivals.pairs = Path(pairs)
         if name == "versions":
             say({"versions": versions(), "threads": threads})
         elif name == "names":

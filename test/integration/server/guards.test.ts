@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Problem } from "../../../backend/common/api/problem.ts";
 import type { Prompt } from "../../../backend/common/api/prompts.ts";
+import { LIMITS } from "../../../backend/server/http/limits.ts";
 import { startServer } from "../../../backend/server/server.ts";
 import { buildCli } from "../../helpers/cli.ts";
 import { Listening, openServer, rawRequest, type TestServer } from "../../helpers/servers/api.ts";
@@ -214,6 +215,12 @@ describe("limits", () => {
     const heads = Array.from({ length: 9 }, () => "0.0");
     expect((await statusOf({ model: MODEL, rows: [[1]], heads }, "/api/ablate")).status).toBe(422);
     expect((await statusOf({ model: MODEL, tokens: [1], maxTokens: 1e9 }, "/api/generate")).status).toBe(422);
+    const prompts = (count: number) => Array.from({ length: count }, () => ({ tokens: [1] }));
+    for (const body of [
+      { prompts: prompts(3), maxTokens: 1 },
+      { prompts: prompts(2), maxTokens: LIMITS.newTokens },
+    ])
+      expect((await statusOf({ model: MODEL, ...body }, "/api/generate-batch")).status).toBe(422);
   });
 
   test("a prompt beyond the model's context says how long that is", async () => {

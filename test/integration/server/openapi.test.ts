@@ -96,6 +96,11 @@ describe("the schemas are those of the server", () => {
       () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1 }),
       { model: "m", tokens: [1], maxTokens: 0 },
     ],
+    [
+      "/api/generate-batch",
+      () => ({ model: "toy-induction", prompts: [{ tokens: [1, 2] }, { tokens: [3], maxTokens: 2 }], maxTokens: 1 }),
+      { model: "toy-induction", prompts: [] },
+    ],
     ["/api/scores", () => scores, { ...scores, metrics: { mine: { axis: "rows", values: [] } } }],
     ["/api/roots", () => ({ path: tmpdir() }), { path: "" }],
     ["/api/masks", () => ({ model: "toy-induction", ablate: ["0.1"] }), { model: "toy-induction", ablate: "0.1" }],
@@ -209,6 +214,8 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/pair-samples", { model, task: "induction", count: 2 });
     await ask("POST", "/api/circuit-runs", { model, pairs: [pair], edges: [{ from: "embed", to: "a1.h0<q>" }] });
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
+    const prompts = [{ tokens: [1, 2, 1] }, { tokens: [3], seed: 1, temperature: 1 }];
+    await ask("POST", "/api/generate-batch", { model, prompts, maxTokens: 2 });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });
     await ask("GET", "/api/scores");

@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CircuitAnswer } from "../../../backend/common/api/circuits.ts";
 import type { Definitions } from "../../../backend/common/api/definitions.ts";
-import type { GenerateResult } from "../../../backend/common/api/generation.ts";
+import type { GenerateBatchResult, GenerateResult } from "../../../backend/common/api/generation.ts";
 import type { Health } from "../../../backend/common/api/health.ts";
 import type { AblateResult, InterveneResult } from "../../../backend/common/api/interventions.ts";
 import type { ModelEntry, ModelInfo } from "../../../backend/common/api/models.ts";
@@ -249,6 +249,21 @@ describe("generation", () => {
     const other = { ...mask, model: { ...(mask as { model: object }).model, digest: `sha256:${"0".repeat(64)}` } };
     const refused = await server.post<Problem>("/api/generate", { ...body, mask: other });
     expect([refused.status, refused.json.kind]).toEqual([409, "mismatch"]);
+  });
+
+  test("several prompts go on together, each as alone, and stream by row", async () => {
+    const prompts = [{ tokens: IDS }, { tokens: IDS.slice(0, 4), maxTokens: 5 }, { tokens: IDS, stop: [7] }];
+    const path = "/api/generate-batch";
+    const { json } = await server.post<GenerateBatchResult>(path, { model: MODEL, prompts, maxTokens: 3 });
+    for (const [row, prompt] of prompts.entries()) {
+      const alone = (await server.post<GenerateResult>("/api/generate", { ...body, ...prompt })).json;
+      const { prefillMs: _, decodeMsPerToken: __, ...facts } = alone;
+      expect(json.rows[row]).toMatchObject(facts);
+    }
+    const { text } = await server.post(path, { model: MODEL, prompts, maxTokens: 3 }, { accept: "text/event-stream" });
+    const told = [...text.matchAll(/^event: token\ndata: (.*)$/gm)].map(([, data]) => JSON.parse(data!));
+    const ids = prompts.map((_, row) => told.filter((token) => token.row === row).map(({ id }) => id));
+    expect(ids).toEqual(json.rows.map((row) => row.ids));
   });
 
   test("without the heads that copy it goes on with something else", async () => {

@@ -1,23 +1,22 @@
-import { afterAll, describe, expect, it } from "vitest";
+import type { Tensor } from "@tensorflow/tfjs";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
-import {
-  type AttentionCall,
-  attend,
-  attendWithPattern,
-  CACHE_KINDS,
-  type CacheKind,
-  cacheRows,
-  type HeadPlaces,
-  placesOf,
-} from "../../../backend/kernels/attend.ts";
+import { type AttentionCall, attend, attendWithPattern } from "../../../backend/kernels/attend.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
-import { heldPositions } from "../../../backend/models/cache/kv-cache.ts";
+import { CACHE_KINDS, type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { placesOf } from "../../../backend/kernels/places.ts";
+import { heldRuns, positionsOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
-import { handleBytes, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { type AttentionResult, attentionOf, type Question } from "../../helpers/kernels/reference-attention.ts";
+import { PagedRows } from "../../helpers/kernels/paged.ts";
+import {
+  type AttentionResult,
+  attentionOf,
+  type HeldRows,
+  type Question,
+} from "../../helpers/kernels/reference-attention.ts";
 
 const { ready, threads } = await kernelsHere();
 
@@ -27,12 +26,20 @@ interface Ask {
   d?: number;
   rows?: number;
   positions: number[][];
-  places: HeadPlaces[][];
+  places: HeldRows[][];
   cap?: number;
   sinks?: number[];
+  blocks?: boolean[][][];
   kind?: CacheKind;
   seed?: number;
+  pageRows?: number;
 }
+
+const paged: PagedRows[] = [];
+afterEach(() => {
+  for (const rows of paged.splice(0)) rows.release();
+});
+const layer = (): Tensor => tf.scalar(0, "int32");
 
 function normal(count: number, seed: number): Float32Array {
   const out = new Float32Array(count);
@@ -41,27 +48,29 @@ function normal(count: number, seed: number): Float32Array {
 }
 
 /** Numbers to attend to, and the kernel's call. */
-function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, kind = "f32", seed = 1 }: Ask): {
+function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, blocks, kind = "f32", ...rest }: Ask): {
   call: AttentionCall;
   question: Question;
+  held: PagedRows;
 } {
+  const { seed = 1, pageRows } = rest;
   const queries = positions.flat().length;
   const q = normal(queries * heads * d, seed);
   const [keys, values] = [normal(rows * d, seed + 1), normal(rows * d, seed + 2)];
   const scale = 1 / Math.sqrt(d);
-  const tensor = (v: Float32Array) => tf.tensor2d(v, [rows, d]);
+  const held = new PagedRows(kind, d, { keys, values, pageRows });
+  paged.push(held);
   const call: AttentionCall = {
     q: tf.tensor3d(q, [queries, heads, d]),
     positions: tf.tensor2d(positions, undefined, "int32"),
-    ...placesOf(places),
-    kind,
-    keys: cacheRows(kind, tensor(keys)),
-    values: cacheRows(kind, tensor(values)),
+    layer: layer(),
+    ...placesOf([places.map((row) => row.map((place) => held.places(place)))]),
     scale,
     cap,
     sinks: sinks && tf.tensor1d(sinks),
+    blocks: blocks && tf.tensor3d(blocks, undefined, "bool"),
   };
-  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks } };
+  return { call, question: { q, keys, values, positions, places, heads, d, scale, cap, sinks, blocks }, held };
 }
 
 /** The kernel's z and pattern beside those of float64, as relative errors. */
@@ -82,15 +91,17 @@ function errors(what: Ask): { z: number; pattern: number; want: AttentionResult 
   };
 }
 
-const full = (count: number, row = 0): HeadPlaces => ({ spans: [{ row, position: 0, count }] });
+const full = (count: number, row = 0): HeldRows => ({ spans: [{ row, position: 0, count }] });
+
+function check(what: Ask): void {
+  const { z, pattern } = errors(what);
+  expect(z).toBeLessThan(2e-6);
+  expect(pattern).toBeLessThan(2e-6);
+}
+
+const count = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 describe.skipIf(!ready)("attention by places equals float64", () => {
-  const check = (what: Ask) => {
-    const { z, pattern } = errors(what);
-    expect(z).toBeLessThan(2e-6);
-    expect(pattern).toBeLessThan(2e-6);
-  };
-
   it("over full caches of every length about a piece's", () => {
     for (const count of [1, 3, 16, 127, 128, 129, 257])
       check({ positions: [[count - 1]], places: [[full(count)]], seed: count });
@@ -115,7 +126,11 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   it("over rings at every offset, in any order of their rows", () => {
     const window = { sink: 4, recent: 12 };
     for (let length = 1; length < 45; length++) {
-      const spans = heldPositions(length, window).map((position, slot) => ({ row: 20 + slot, position, count: 1 }));
+      const spans = positionsOf(heldRuns(length, window)).map((position, slot) => ({
+        row: 20 + slot,
+        position,
+        count: 1,
+      }));
       check({ heads: 2, d: 32, positions: [[length - 1]], places: [[{ spans }]], seed: length });
     }
   });
@@ -123,7 +138,7 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   it("over random lists of places, long and short, of several sequences and heads", () => {
     const random = new Random(11);
     for (let round = 0; round < 25; round++) {
-      const place = (): HeadPlaces => {
+      const place = (): HeldRows => {
         const spans = [];
         for (let position = 0; position < 200 && spans.length < 60; ) {
           position += random.integer(0, 6);
@@ -189,17 +204,136 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
   });
 });
 
+describe.skipIf(!ready)("attention of many tokens by squares equals float64", () => {
+  it("for chunks of every length about a square's, at the beginning and behind what is cached", () => {
+    for (const tokens of [9, 16, 63, 64, 65, 130])
+      for (const start of [0, 1, 64, 100])
+        check({
+          heads: 2,
+          d: 32,
+          positions: [count(start, start + tokens)],
+          places: [[full(start + tokens)]],
+          seed: tokens + start,
+        });
+  });
+
+  it("for every width of heads and several query heads a KV head", () => {
+    for (const d of [1, 6, 20, 64, 80, 256])
+      for (const heads of [2, 6])
+        check({ d, heads, positions: [count(80, 150)], places: [[full(150), full(150, 150)]], seed: d + heads });
+  });
+
+  it("with windows, sinks in front of them and local layers, which queries see from their own positions", () => {
+    for (const [window, sink, local] of [
+      [1, 0, 0],
+      [17, 4, 0],
+      [64, 70, 0],
+      [0, 0, 1],
+      [0, 0, 64],
+      [20, 4, 90],
+    ])
+      check({
+        ...{ heads: 2, d: 32, positions: [count(60, 290)], seed: window! + local! },
+        places: [[{ ...full(290), window, sink, local }]],
+      });
+  });
+
+  it("with soft caps, and with sinks as logits", () => {
+    for (const cap of [0.3, 2, 50]) check({ positions: [count(20, 99)], places: [[full(99)]], cap, seed: 5 });
+    check({ positions: [count(20, 99)], places: [[full(99)]], sinks: [-2, 0, 30], seed: 5 });
+  });
+
+  it("of several sequences, whose queries stand anywhere, over lists of many spans in any order", () => {
+    const random = new Random(12);
+    for (let round = 0; round < 12; round++) {
+      const place = (): HeldRows => {
+        const spans = Array.from({ length: random.integer(0, 50) }, () => {
+          const count = random.integer(1, round % 2 === 0 ? 4 : 60);
+          return { row: random.integer(0, 300 - count), position: random.integer(0, 250), count };
+        });
+        return { spans, ...(round % 3 === 0 ? { window: 60, sink: 9 } : {}) };
+      };
+      check({
+        ...{ heads: 4, d: 32, seed: round, pageRows: random.integer(7, 300) },
+        positions: [0, 1].map(() => Array.from({ length: 9 + 7 * round }, () => random.integer(0, 250))),
+        places: [0, 1].map(() => [place(), place()]),
+      });
+    }
+  });
+
+  it("over a ring and the chunk behind it, as the heads that stream are prefilled", () => {
+    const window = { sink: 4, recent: 12 };
+    for (const [start, tokens] of [
+      [3, 40],
+      [16, 70],
+      [29, 9],
+      [100, 64],
+    ] as const) {
+      const ring = positionsOf(heldRuns(start, window)).map((position, slot) => ({
+        row: 150 + slot,
+        position,
+        count: 1,
+      }));
+      const spans = [...ring, { row: 0, position: start, count: tokens }];
+      check({
+        ...{ heads: 2, d: 32, positions: [count(start, start + tokens)], seed: start },
+        places: [[{ spans, window: window.recent, sink: window.sink }]],
+      });
+    }
+  });
+
+  it("where only some squares are read, of each head or of all", () => {
+    const random = new Random(3);
+    for (const [tokens, start] of [
+      [260, 0],
+      [100, 130],
+      [5, 200],
+      [70, 33],
+    ] as const)
+      for (const of of [1, 4]) {
+        const [down, across] = [Math.ceil(tokens / 64), Math.ceil((start + tokens) / 64)];
+        const row = () => Array.from({ length: across }, () => random.uniform() < 0.4);
+        const blocks = Array.from({ length: of }, () => Array.from({ length: down }, row));
+        check({
+          ...{ heads: 4, d: 32, positions: [count(start, start + tokens)], blocks, seed: tokens },
+          places: [[full(start + tokens), { ...full(start + tokens), window: 100 }]],
+        });
+      }
+  });
+
+  it("and does not look at squares that no query may see", () => {
+    const rows = 6000;
+    const positions = [count(rows - 64, rows)];
+    const seconds = (place: HeldRows): number => {
+      const { call } = ask({ heads: 1, rows, positions, places: [[place]], pageRows: 2000 });
+      const runs = Array.from({ length: 9 }, () => {
+        const { user } = process.cpuUsage();
+        for (let i = 0; i < 20; i++) attend(call).dispose();
+        return process.cpuUsage().user - user;
+      });
+      return Math.min(...runs);
+    };
+    const all = seconds(full(rows));
+    for (const few of [{ local: 64 }, { window: 64, sink: 4 }])
+      expect(seconds({ ...full(rows), ...few })).toBeLessThan(all / 3);
+  });
+});
+
 describe.skipIf(!ready)("a cache of fewer bits", () => {
   it.each(CACHE_KINDS.map(({ name }) => name))(
     "(%s) takes the bytes that it says and is attended to as it is held",
     (kind) => {
       const d = 64;
-      const { call, question } = ask({ d, kind, positions: [[297, 298, 299]], places: [[full(300)]] });
+      const places = [[full(300)]];
+      const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places });
       const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
-      expect(handleBytes(call.keys)).toBe((300 * d * bits) / 8);
+      expect(at.pages.map(({ bytes, rows }) => bytes / rows)).toEqual(at.pages.map(() => (2 * d * bits) / 8));
       const rows = (v: Float32Array) => held(kind, v, d);
       const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
       expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
+      const many = ask({ d, kind, positions: [count(200, 300)], places });
+      const wide = attentionOf({ ...many.question, keys: rows(question.keys), values: rows(question.values) });
+      expect(relativeError(attend(many.call).dataSync(), wide.z)).toBeLessThan(2e-6);
       const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
       expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
     },
@@ -208,9 +342,10 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
   it("takes heads of any width, filled up with zeros", () => {
     for (const { name } of CACHE_KINDS)
       for (const d of [5, 40]) {
-        const { call, question } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
+        const { call, question, held: at } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
         const wide = name.startsWith("f") ? Math.ceil(d / 16) * 16 : Math.ceil(d / 32) * 32;
-        expect(call.keys.shape).toEqual([50, { f32: wide, f16: wide, q8: wide * 1.0625, q4: wide * 0.625 }[name]]);
+        const row = { f32: 4 * wide, f16: 2 * wide, q8: wide * 1.0625, q4: wide * 0.625 }[name];
+        expect(at.pages[0]!.bytes).toBe(2 * at.pages[0]!.rows * row);
         const lost = { f32: 2e-6, f16: 2e-3, q8: 3e-2, q4: 0.5 }[name];
         expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
       }
@@ -219,9 +354,11 @@ describe.skipIf(!ready)("a cache of fewer bits", () => {
   it("holds rows of zeros, and of one number", () => {
     for (const kind of ["q8", "q4"] as const)
       for (const value of [0, -3, 0.25]) {
-        const rows = tf.fill([4, 32], value);
-        const call = { ...ask({ d: 32, positions: [[3]], places: [[full(4)]] }).call, kind };
-        const z = attend({ ...call, keys: cacheRows(kind, rows), values: cacheRows(kind, rows) });
+        const rows = new Float32Array(4 * 32).fill(value);
+        const same = new PagedRows(kind, 32, { keys: rows, values: rows });
+        paged.push(same);
+        const { call } = ask({ d: 32, positions: [[3]], places: [[full(4)]] });
+        const z = attend({ ...call, ...placesOf([[[same.places(full(4))]]]) });
         expect(relativeError(z.dataSync(), new Float32Array(z.size).fill(value))).toBeLessThan(1e-3);
       }
   });
@@ -274,27 +411,28 @@ describe.skipIf(!ready)("an attention call", () => {
       positions: [[990, 995]],
       places: [[full(1000), { ...full(1000), window: 300 }]],
     });
+    const { call: many } = ask({
+      ...{ heads: 8, rows: 1000, positions: [count(800, 1000)] },
+      places: [[full(1000), { ...full(1000), window: 300 }]],
+    });
     const runs = [1, 2, 5].map((count) => {
       useThreads(count);
-      const { z, pattern } = attendWithPattern(call);
-      return [z.dataSync(), pattern.dataSync()];
+      return [call, many].flatMap((one) =>
+        Object.values(attendWithPattern(one)).map((t) => Buffer.from(t.dataSync().buffer)),
+      );
     });
-    expect(runs[1]).toEqual(runs[0]);
-    expect(runs[2]).toEqual(runs[0]);
+    for (const run of runs.slice(1)) expect(run.every((bytes, i) => bytes.equals(runs[0]![i]!))).toBe(true);
   });
 
   it("runs inside a captured function, with lengths that differ from call to call", () => {
-    const { call, question } = ask({ positions: [[199]], places: [[full(200)]] });
-    const inputs = [call.q, call.positions, call.lists, call.spans, call.keys, call.values];
+    const { call, question, held: at } = ask({ positions: [[199]], places: [[full(200)]] });
+    const inputs = [call.q, call.positions, call.layer, call.lists, call.spans];
     const f = capture(
-      (q, positions, lists, spans, keys, values) => [
-        tf.mul(
-          attend({ ...call, ...({ q, positions, lists, spans } as AttentionCall), keys: keys!, values: values! }),
-          2,
-        ),
-      ],
+      (q, positions, layer, lists, spans) => {
+        return [tf.mul(attend({ ...call, ...({ q, positions, layer, lists, spans } as AttentionCall) }), 2)];
+      },
       inputs,
-      { name: "attends", shapes: [undefined, undefined, undefined, [-1, 3], [-1, 64], [-1, 64]] },
+      { name: "attends", shapes: inputs.map((_, i) => (i === 4 ? [-1, 4] : undefined)) },
     );
     const twice = (z: Float64Array) => z.map((v) => 2 * v);
     expect(relativeError(f.run(inputs)[0]!.dataSync(), twice(attentionOf(question).z))).toBeLessThan(2e-6);
@@ -308,8 +446,8 @@ describe.skipIf(!ready)("an attention call", () => {
         },
       ],
     ];
-    const other = placesOf(places);
-    const z = f.run([call.q, call.positions, other.lists, other.spans, call.keys, call.values])[0]!;
+    const other = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
+    const z = f.run([call.q, call.positions, call.layer, other.lists, other.spans])[0]!;
     expect(relativeError(z.dataSync(), twice(attentionOf({ ...question, places }).z))).toBeLessThan(2e-6);
     f.dispose();
   });
@@ -322,14 +460,18 @@ describe.skipIf(!ready)("an attention call", () => {
   });
 
   it("is refused where its parts do not fit one another", () => {
-    const { call } = ask({ heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]] });
+    const what = { heads: 4, rows: 20, positions: [[9, 10]], places: [[full(10), full(10, 10)]], pageRows: 20 };
+    const { call, held } = ask(what);
     const usage = refused("usage");
-    const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 3, 3], "int32");
-    const list = (...numbers: number[]) => tf.tensor3d(numbers, [1, numbers.length / 5, 5], "int32");
+    const [gone, narrow, halves] = [Page.make("f32", 64, 9), Page.make("f32", 32, 20), Page.make("f16", 64, 20)];
+    gone.release();
+    const { id } = held.pages[0]!;
+    const span = (...numbers: number[]) => tf.tensor2d(numbers, [numbers.length / 4, 4], "int32");
+    const list = (...numbers: number[]) => tf.tensor4d(numbers, [1, 1, numbers.length / 5, 5], "int32");
     const changes: Partial<Record<keyof AttentionCall, unknown>>[] = [
       { q: tf.zeros([2, 4, 0]) },
       { q: tf.zeros([2, 4, 1025]) },
-      { q: tf.zeros([2, 4, 32]) }, // not the cache's
+      { q: tf.zeros([2, 4, 32]) }, // not the pages'
       { q: tf.zeros([2, 3, 64]) }, // no multiple of the KV heads
       { q: tf.zeros([3, 4, 64]) },
       { q: tf.zeros([2, 256]) },
@@ -337,20 +479,26 @@ describe.skipIf(!ready)("an attention call", () => {
       { positions: tf.tensor2d([[9], [10]], undefined, "int32") },
       { positions: tf.tensor1d([9, 10], "int32") },
       { positions: tf.tensor2d([[9, 10]]) },
+      { layer: tf.scalar(1, "int32") },
+      { layer: tf.scalar(-1, "int32") },
+      { layer: tf.tensor1d([0], "int32") },
       { lists: list(0, 3, 0, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(0, 1, -1, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(-1, 1, 0, 0, 0, 1, 1, 0, 0, 0) },
       { lists: list(0, 1, 0, 0, -1, 1, 1, 0, 0, 0) },
-      { spans: span(0, 0, 10, 11, 0, 10) }, // ends behind the buffer
-      { spans: span(0, 0, 10, -1, 0, 10) },
-      { spans: span(0, -1, 10, 0, 0, 10) },
-      { spans: span(0, 0, -10, 0, 0, 10) },
-      { spans: span(0, 2 ** 31 - 1, 10, 0, 0, 10) },
-      { keys: tf.zeros([20, 32]) },
-      { values: tf.zeros([19, 64]) },
-      { values: uploadBytes(new Uint8Array(20 * 64), [20, 64]) },
-      { kind: "q8" },
-      { kind: "f16" },
+      { lists: tf.zeros([1, 2, 5], "int32") },
+      { lists: tf.zeros([0, 1, 2, 5], "int32") },
+      { spans: span(id, 0, 0, 10, id, 11, 0, 10) }, // ends behind the page
+      { spans: span(id, 0, 0, 10, id, -1, 0, 10) },
+      { spans: span(id, 0, -1, 10, id, 0, 0, 10) },
+      { spans: span(id, 0, 0, -10, id, 0, 0, 10) },
+      { spans: span(id, 0, 2 ** 31 - 1, 10, id, 0, 0, 10) },
+      { spans: span(gone.id, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(2 ** 31 - 1, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(-1, 0, 0, 9, id, 0, 0, 10) },
+      { spans: span(narrow.id, 0, 0, 10, narrow.id, 0, 0, 10) },
+      { spans: span(halves.id, 0, 0, 10, id, 0, 0, 10) }, // of two kinds
+      { spans: tf.zeros([2, 3], "int32") },
       { sinks: tf.tensor1d([1, 2]) },
       { cap: -1 },
       { cap: Number.NaN },
@@ -365,11 +513,16 @@ describe.skipIf(!ready)("an attention call", () => {
     const far = { positions: tf.tensor2d([[9, 2 ** 30]], undefined, "int32") };
     expect(attend({ ...call, ...far }).shape).toEqual([2, 4, 64]);
     expect(() => attendWithPattern({ ...call, ...far })).toThrow(usage); // a column for each position
-    const nine = { q: tf.zeros([9, 4, 64]), positions: tf.zeros([1, 9], "int32") } as Partial<AttentionCall>;
-    expect(() => attend({ ...call, ...nine })).toThrow(usage);
-    expect(() => cacheRows("q8", tf.zeros([2, 0]))).toThrow(usage);
-    expect(() => cacheRows("q8", tf.zeros([2, 1025]))).toThrow(usage);
-    expect(() => cacheRows("f16", tf.zeros([48]))).toThrow(usage);
+    for (const shape of [
+      [2, 1, 1],
+      [4, 2, 1],
+      [4, 1, 2],
+      [1, 1],
+    ])
+      expect(() => attend({ ...call, blocks: tf.zeros(shape, "bool") })).toThrow(usage);
+    expect(() => attend({ ...call, blocks: tf.zeros([4, 1, 1], "int32") })).toThrow(usage);
+    expect(attend({ ...call, blocks: tf.zeros([4, 1, 1], "bool") }).shape).toEqual([2, 4, 64]);
+    for (const page of [narrow, halves]) page.release();
   });
 
   it("of no sequences gives nothing", () => {
@@ -377,7 +530,7 @@ describe.skipIf(!ready)("an attention call", () => {
     const none = {
       q: tf.zeros([0, 3, 64]),
       positions: tf.zeros([0, 1], "int32"),
-      lists: tf.zeros([0, 1, 5], "int32"),
+      lists: tf.zeros([1, 0, 1, 5], "int32"),
     } as Partial<AttentionCall>;
     expect(attend({ ...call, ...none }).shape).toEqual([0, 3, 64]);
   });

@@ -2,13 +2,16 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Random } from "../../../backend/common/random.ts";
-import { attend, CACHE_KINDS, cacheRows, type HeadPlaces, placesOf } from "../../../backend/kernels/attend.ts";
+import { attend } from "../../../backend/kernels/attend.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import { CACHE_KINDS } from "../../../backend/kernels/pages.ts";
+import { placesOf } from "../../../backend/kernels/places.ts";
 import { type Handle, RawTensor, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { attentionOf } from "../../helpers/kernels/reference-attention.ts";
+import { PagedRows } from "../../helpers/kernels/paged.ts";
+import { attentionOf, type HeldRows } from "../../helpers/kernels/reference-attention.ts";
 
 const { ready } = await kernelsHere();
 
@@ -18,7 +21,7 @@ const CALLS = Number(process.env["HEADSCOPE_FUZZ"] ?? 300);
 /** Draws a call's parts; now and then one that does not belong there. */
 class Draw {
   readonly #random: Random;
-  readonly #owned: RawTensor[] = [];
+  readonly #owned: { dispose(): void }[] = [];
   /** A part was drawn that may make the call wrong. */
   odd = false;
 
@@ -46,6 +49,12 @@ class Draw {
     return handle;
   }
 
+  /** Pages, until `dispose`. */
+  held(rows: PagedRows): PagedRows {
+    this.#owned.push({ dispose: () => rows.release() });
+    return rows;
+  }
+
   dispose(): void {
     for (const handle of this.#owned) handle.dispose();
   }
@@ -60,6 +69,25 @@ class Draw {
   /** A size, or another one. */
   size(value: number): number {
     return this.perhaps(value, () => this.of([0, 1, value + 1, value * 2, Math.max(0, value - 1)]));
+  }
+
+  /** A table, or one with another number. */
+  numbers(table: Tensor): Tensor {
+    return this.perhaps(table, () => {
+      const all = table.dataSync().slice();
+      const changed = this.whole(0, Math.max(0, all.length - 1));
+      all[changed] = this.of([-1, 2 ** 31 - 1, -(2 ** 31), (all[changed] ?? 0) + 1, 1e6]);
+      return tf.tensor(all, table.shape, "int32");
+    });
+  }
+
+  coin(): boolean {
+    return this.whole(0, 1) === 1;
+  }
+
+  /** A size, or a smaller one. */
+  fewer(value: number): number {
+    return this.perhaps(value, () => value - 1);
   }
 
   /** Numbers of a shape, or one of another rank or type. */
@@ -132,7 +160,8 @@ function unpacked(draw: Draw): Outcome {
 
 function attention(draw: Draw): Outcome {
   const kind = draw.of(CACHE_KINDS);
-  const [sequences, tokens, groups, group] = [draw.whole(1, 3), draw.whole(1, 8), draw.whole(1, 3), draw.whole(1, 4)];
+  const [sequences, groups, group] = [draw.whole(1, 3), draw.whole(1, 3), draw.whole(1, 4)];
+  const tokens = draw.whole(1, draw.of([8, 8, 8, 80]));
   const [heads, rows] = [groups * group, draw.whole(1, 200)];
   const d = draw.whole(1, 100);
   const [q, keys, values] = [sequences * tokens * heads, rows, rows].map((n) => draw.normals(n * d)) as [
@@ -141,38 +170,51 @@ function attention(draw: Draw): Outcome {
     Float32Array,
   ];
   const positions = Array.from({ length: sequences }, () => Array.from({ length: tokens }, () => draw.whole(0, 150)));
-  const anywhere = (value: number) => draw.perhaps(value, () => draw.of([-1, 2 ** 31 - 1, -(2 ** 31), value + 1, 1e6]));
   const places = Array.from({ length: sequences }, () =>
-    Array.from({ length: groups }, (): HeadPlaces => {
+    Array.from({ length: groups }, (): HeldRows => {
       const spans = Array.from({ length: draw.whole(0, 6) }, () => {
         const count = draw.whole(0, rows);
-        return { row: anywhere(draw.whole(0, rows - count)), position: draw.whole(0, 150), count: anywhere(count) };
+        return { row: draw.whole(0, rows - count), position: draw.whole(0, 150), count };
       });
       return { spans, window: draw.whole(0, 1) * draw.whole(1, 90), sink: draw.whole(0, 4) };
     }),
   );
-  const cached = (v: Float32Array): Handle => {
-    const held = draw.own(cacheRows(kind.name, tf.tensor2d(v, [rows, d])));
-    return draw.perhaps(held, () =>
-      draw.of<Handle>([tf.zeros([rows, d + 1]), draw.own(uploadBytes(new Uint8Array(rows), [rows]))]),
-    );
-  };
+  const at = draw.held(new PagedRows(kind.name, d, { keys, values, pageRows: draw.whole(1, 100) }));
+  const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
   const sinks = draw.of([undefined, draw.normals(heads)]);
+  const [down, across] = [tokens, Math.max(...positions.flat()) + 1].map((n) => Math.ceil(n / 64)) as [number, number];
+  const blocks = draw.of([
+    undefined,
+    Array.from({ length: down }, () => Array.from({ length: across }, () => draw.coin())),
+  ]);
+  const read = blocks && tf.slice(tf.tensor3d([blocks], undefined, "bool"), [0, 0, 0], [1, down, draw.fewer(across)]);
   const got = attend({
     q: draw.tensor(q, [sequences * tokens, heads, d]),
     positions: tf.tensor2d(positions, undefined, "int32"),
-    ...placesOf(places),
-    kind: kind.name,
-    keys: cached(keys),
-    values: cached(values),
+    layer: draw.perhaps(tf.scalar(0, "int32"), () => tf.scalar(draw.of([-1, 1, 2 ** 31 - 1]), "int32")),
+    lists: draw.numbers(tables.lists),
+    spans: draw.numbers(tables.spans),
     scale: 0.1,
     cap,
     sinks: sinks && draw.tensor(sinks, [heads]),
+    blocks: read,
   });
   const want = () => {
     if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
-    return attentionOf({ q, keys, values, positions, places, heads, d, scale: 0.1, cap, sinks: sinks && [...sinks] }).z;
+    return attentionOf({
+      q,
+      keys,
+      values,
+      positions,
+      places,
+      heads,
+      d,
+      scale: 0.1,
+      cap,
+      sinks: sinks && [...sinks],
+      blocks: blocks && [blocks],
+    }).z;
   };
   return { got, want };
 }

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import { FORMATS, type FormatName, formatHolding, formatOf, tileBytes } from "../../../backend/kernels/formats.ts";
-import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
+import { multiplyRows, PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import {
   decodeFloats,
   decodeNarrow,
@@ -133,6 +133,39 @@ describe.skipIf(!ready)("a product on packed weights", () => {
       const some = matrix.apply(tf.slice(tensor, [0, 0], [count, 96])).dataSync();
       expect(some).toEqual(all.slice(0, count * 40));
     }
+  });
+
+  it("of float32 rows as they lie is that of float64, the same for a vector alone and among others", () => {
+    for (const [rows, width] of [
+      [1, 1],
+      [16, 32],
+      [37, 45],
+      [70, 576],
+      [515, 100],
+    ] as const) {
+      const random = new Random(rows);
+      const [w, x] = [rows * width, 9 * width].map((count) =>
+        Float32Array.from({ length: count }, () => random.normal()),
+      );
+      const matrix = tf.tensor2d(w!, [rows, width]);
+      const got = multiplyRows(tf.tensor2d(x!, [9, width]), matrix).dataSync();
+      const want = Float64Array.from({ length: 9 * rows }, (_, at) => {
+        const [v, r] = [Math.floor(at / rows), at % rows];
+        let sum = 0;
+        for (let i = 0; i < width; i++) sum += x![v * width + i]! * w![r * width + i]!;
+        return sum;
+      });
+      expect(relativeError(got, want)).toBeLessThan(1e-6);
+      for (const count of [1, 2, 3, 5]) {
+        const few = multiplyRows(tf.tensor2d(x!.subarray(0, count * width), [count, width]), matrix).dataSync();
+        expect([...few]).toEqual([...got.subarray(0, count * rows)]);
+      }
+    }
+  });
+
+  it("of rows as they lie is refused for vectors of another width", () => {
+    expect(() => multiplyRows(tf.zeros([1, 9]), tf.zeros([4, 8]))).toThrow(refused("usage"));
+    expect(() => multiplyRows(tf.zeros([1, 8]), tf.zeros([4, 8], "int32"))).toThrow(refused("usage"));
   });
 
   it("runs inside a captured function, between ops that XLA compiles", () => {

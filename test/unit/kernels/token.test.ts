@@ -1,8 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { attend, cacheRows, type HeadPlaces, placesOf } from "../../../backend/kernels/attend.ts";
+import { attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
-import { slotOf } from "../../../backend/models/cache/kv-cache.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
+import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
+import { slotOf } from "../../../backend/models/cache/window.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attentionInput, blockOutput, unembed } from "../../../backend/models/transformer/block.ts";
@@ -12,13 +14,12 @@ import type { Matrix } from "../../../backend/models/weights/matrix.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import type { Handle, RawTensor } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { readVariable, scatterRows, Variable } from "../../../backend/runtime/variable.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
 import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
 const { ready } = await kernelsHere();
 const MATRICES = ["qkv", "o", "mlpIn", "mlpOut"] as const;
-/** Rows of a layer's buffer that each KV head has. */
+/** Rows of a page: a layer's KV head has one. */
 const ROOM = 40;
 
 /** A packed matrix in a matrix's place: the block only multiplies by it. */
@@ -30,8 +31,8 @@ function packed(matrix: Matrix): Matrix {
 function decode(
   model: Model,
   ids: readonly number[],
-  placesAt: (length: number) => HeadPlaces[],
-  slots: (at: number) => number[],
+  placesAt: (length: number, pages: readonly Page[]) => HeadPlaces[],
+  rowsAt: (at: number) => number[],
 ) {
   const { config, weights } = model;
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
@@ -39,38 +40,36 @@ function decode(
     ...block,
     ...Object.fromEntries(MATRICES.map((name) => [name, packed(block[name]!)])),
   })) as BlockWeights[];
-  const width = cacheRows("f32", tf.zeros([1, D])).shape[1]!;
-  const caches = blocks.map(() => [0, 1].map(() => new Variable([G * ROOM, width])));
+  const pages = blocks.map(() => Array.from({ length: G }, () => Page.make("f32", D, ROOM)));
   const run =
     (block: BlockWeights) =>
     (...args: Handle[]) => {
-      const [x, cos, sin, index, positions, lists, spans] = args as Tensor[];
-      const handles = args.slice(7, 9) as RawTensor[];
+      const [x, cos, sin, slots, positions, lists, spans, layer] = args as Tensor[];
       const over = (name: (typeof MATRICES)[number], i: number) =>
-        (block[name] as unknown as PackedMatrix).over(args[9 + i] as RawTensor);
+        (block[name] as unknown as PackedMatrix).over(args[8 + i] as RawTensor);
       const own = { ...block, ...Object.fromEntries(MATRICES.map((name, i) => [name, over(name, i)])) } as BlockWeights;
       const parts = { weights: own, config, hook: UNHOOKED };
       const [q, ...rows] = attentionInput(x!, { cos: cos!, sin: sin! }, parts);
-      rows.forEach((row, i) => {
-        scatterRows(handles[i]!, index!, cacheRows("f32", tf.reshape(row, [G, D])));
-      });
-      const [keys, values] = handles.map(readVariable) as [Tensor, Tensor];
-      const places = { positions: positions!, lists: lists!, spans: spans!, keys, values };
-      const z = attend({ q, ...places, kind: "f32", scale: config.attn_scale });
+      const [keys, values] = rows.map((row) => tf.reshape(row, [1, G, D])) as [Tensor, Tensor];
+      const after = writeRows({ keys, values, layer: layer!, slots: slots! });
+      const places = { positions: positions!, layer: layer!, lists: lists!, spans: spans!, after };
+      const z = attend({ q, ...places, scale: config.attn_scale });
       return [blockOutput(x!, tf.reshape(z, [1, H * D]), parts)];
     };
   const functions: ReturnType<typeof capture>[] = [];
   const { cos, sin } = model.rotaryUpTo(ids.length)!;
   const logits = ids.map((id, at) => {
-    const { lists, spans } = placesOf([placesAt(at + 1)]);
+    const { lists, spans } = placesOf(pages.map((own) => [placesAt(at + 1, own)]));
+    const slots = (own: readonly Page[]): Slots[][] =>
+      rowsAt(at).map((row, g) => [{ page: own[g]!, row, token: 0, count: 1 }]);
     const rotation = [cos, sin].map((table) => tf.reshape(tf.slice(table, [at, 0], [1, -1]), [1, 1, -1]));
-    const place = [tf.tensor1d(slots(at), "int32"), tf.tensor2d([[at]], undefined, "int32"), lists, spans];
+    const place = [slotsOf(pages.map(slots), 1), tf.tensor2d([[at]], undefined, "int32"), lists, spans];
     let x = weights.embed.rows(tf.tensor1d([id], "int32"));
     blocks.forEach((block, l) => {
       const tiles = MATRICES.map((name) => (block[name] as unknown as PackedMatrix).tiles);
-      const inputs = [x, ...rotation, ...place, ...caches[l]!.map(({ handle }) => handle), ...tiles];
+      const inputs = [x, ...rotation, ...place, tf.scalar(l, "int32"), ...tiles];
       const constants = [block.ln1!.w, block.ln2!.w];
-      const shapes = inputs.map((t, i) => (i === 6 ? [-1, 3] : t.shape));
+      const shapes = inputs.map((t, i) => (i === 6 ? [-1, 4] : t.shape));
       functions[l] ??= capture(run(block), inputs, { name: "block", shapes, constants });
       x = functions[l]!.run(inputs)[0]!;
     });
@@ -78,7 +77,7 @@ function decode(
     return [...unembed(x, end, config, UNHOOKED).dataSync()];
   });
   for (const f of functions) f.dispose();
-  for (const cache of caches.flat()) cache.dispose();
+  for (const page of pages.flat()) page.release();
   return logits;
 }
 
@@ -91,8 +90,9 @@ describe.skipIf(!ready)("the engine's blocks on packed weights, with attention b
   };
 
   it("decode the logits of the whole forward", () => {
-    const full = (length: number) => [0, 1].map((g) => ({ spans: [{ row: g * ROOM, position: 0, count: length }] }));
-    const got = decode(model, ids, full, (at) => [at, ROOM + at]);
+    const full = (length: number, pages: readonly Page[]) =>
+      pages.map((page) => ({ spans: [{ page, row: 0, position: 0, count: length }] }));
+    const got = decode(model, ids, full, (at) => [at, at]);
     expect(relativeError(got.flat(), whole())).toBeLessThan(2e-5);
   });
 
@@ -101,16 +101,21 @@ describe.skipIf(!ready)("the engine's blocks on packed weights, with attention b
       { sink: 2, recent: 5 },
       { sink: 0, recent: 9 },
     ];
-    const held = (length: number) =>
+    const held = (length: number, pages: readonly Page[]) =>
       windows.map((window, g) => {
         const positions = Array.from({ length }, (_, p) => p).filter(
           (p) => p < window.sink || p >= length - window.recent,
         );
         return {
-          spans: positions.map((position) => ({ row: g * ROOM + slotOf(position, window), position, count: 1 })),
+          spans: positions.map((position) => ({
+            page: pages[g]!,
+            row: slotOf(position, window),
+            position,
+            count: 1,
+          })),
         };
       });
-    const got = decode(model, ids, held, (at) => windows.map((window, g) => g * ROOM + slotOf(at, window)));
+    const got = decode(model, ids, held, (at) => windows.map((window) => slotOf(at, window)));
     expect(relativeError(got.flat(), whole(windows))).toBeLessThan(2e-5);
   });
 });

@@ -3,10 +3,9 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { type BackendChoice, initBackend } from "../../../backend/runtime/backend.ts";
-import { capture, FunctionTable } from "../../../backend/runtime/capture.ts";
-import { embedRows, gatherRows, type Handle, native } from "../../../backend/runtime/ops.ts";
+import { capture, FunctionTable, functions } from "../../../backend/runtime/capture.ts";
+import { embedRows, type Handle, native } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { readVariable, scatterRows, Variable } from "../../../backend/runtime/variable.ts";
 import { refused } from "../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
@@ -76,25 +75,6 @@ describe.skipIf(!backend.functions)("a captured function", () => {
     });
     expect(f.run([tf.ones([7, 2])])[0]!.shape).toEqual([7, 3]);
     f.dispose();
-  });
-
-  it("shares variables with others: what one writes the other reads", () => {
-    const v = new Variable([8, 2]);
-    const index = tf.tensor1d([1, 3, 5], "int32");
-    const write = capture(
-      (i, rows, h) => {
-        scatterRows(h as never, i as Tensor, rows as Tensor);
-        return [];
-      },
-      [index, x, v.handle],
-      { name: "write" },
-    );
-    const read = capture((i, h) => [gatherRows(readVariable(h as never), i as Tensor)], [index, v.handle], {
-      name: "read",
-    });
-    write.run([index, tf.mul(x, 3), v.handle]);
-    expect([...read.run([index, v.handle])[0]!.dataSync()]).toEqual([...tf.mul(x, 3).dataSync()]);
-    v.dispose();
   });
 
   it.each([
@@ -256,16 +236,18 @@ describe.skipIf(!backend.functions)("the table of functions", () => {
   });
 
   it("leaks no tensor and no function over 1,000 decode steps of prefill and decode over one cache", () => {
+    const before = tf.memory().numTensors;
     const model = randomModel(smallConfig({ n_layers: 1 }));
     const cache = new KvCache(model.config, { capacity: 1100 });
     forward(model, { tokens: randomTokens(1, 20, 96), cache }).dispose();
     const step = (): void => forward(model, { tokens: [[3]], cache, logitsAt: "last" }).dispose();
     step();
-    const before = tf.memory().numTensors;
+    const { captures } = functions;
     for (let i = 0; i < 1000; i++) step();
-    expect(tf.memory().numTensors).toBe(before);
+    expect(functions.captures).toBe(captures);
     expect(cache.lengths).toEqual([1021]);
     cache.dispose();
     model.dispose();
+    expect(tf.memory().numTensors).toBe(before);
   });
 });

@@ -173,6 +173,25 @@ describe("a process that loads kernels", () => {
     expect(broken).toMatchObject({ ready: false, why: expect.stringMatching(/^they do not load: [^\n]+$/) });
   });
 
+  test("says before it starts a backend whether there will be kernels", async () => {
+    vi.resetModules();
+    const { expectsKernels, hasKernels } = await import("../../../backend/kernels/kernels.ts");
+    const { initBackend } = await import("../../../backend/runtime/backend.ts");
+    const expected = expectsKernels();
+    await initBackend();
+    expect(hasKernels()).toBe(expected);
+    for (const [name, value] of [
+      ["HEADSCOPE_KERNELS", "off"],
+      ["HEADSCOPE_BACKEND", "wasm"],
+      ["XDG_CACHE_HOME", "/nowhere"],
+    ] as const) {
+      vi.resetModules();
+      vi.stubEnv(name, value);
+      expect((await import("../../../backend/kernels/kernels.ts")).expectsKernels()).toBe(false);
+      vi.unstubAllEnvs();
+    }
+  });
+
   test("refuses settings that cannot be", async () => {
     const { kernelSettings } = await import("../../../backend/kernels/settings.ts");
     expect(kernelSettings({ HEADSCOPE_THREADS: "5" })).toEqual({ wanted: true, threads: 5 });

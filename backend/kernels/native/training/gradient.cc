@@ -6,7 +6,7 @@
 
 #include "layers.h"
 
-namespace hs {
+namespace hs::training {
 namespace {
 
 constexpr int64_t PIECES = 8, LEAST_ROWS = 4;  // of a seed's batch, and of a piece
@@ -425,4 +425,4 @@ void gradient(Team& team, const TrainedModel& m, const GradientCall& c, Gradient
   });
 }
 
-}  // namespace hs
+}  // namespace hs::training

@@ -9,7 +9,7 @@
 #include "../team.h"
 #include "model.h"
 
-namespace hs {
+namespace hs::training {
 
 struct GradientCall {
   int64_t seeds, rows;      // sequences of each seed
@@ -51,4 +51,4 @@ struct GradientScratch {
 
 void gradient(Team& team, const TrainedModel& model, const GradientCall& call, GradientScratch& scratch, const GradientResult& result);
 
-}  // namespace hs
+}  // namespace hs::training

@@ -4,7 +4,7 @@
 #include <cfloat>
 #include <cstring>
 
-namespace hs {
+namespace hs::training {
 namespace {
 
 constexpr int64_t QUERIES = 16;  // that share a product, so that little is computed above the diagonal
@@ -265,4 +265,4 @@ double squaredError(float* out, int64_t outputs, const float* target, float weig
   return weight * loss / double(outputs);
 }
 
-}  // namespace hs
+}  // namespace hs::training

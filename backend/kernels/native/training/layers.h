@@ -3,7 +3,7 @@
 #include "model.h"
 #include "products.h"
 
-namespace hs {
+namespace hs::training {
 
 /** out[c · outRow + r] = x[r · row + c]. */
 void transpose(const float* x, int64_t row, int64_t rows, int64_t columns, float* out, int64_t outRow);
@@ -76,4 +76,4 @@ double crossEntropy(float* logits, int64_t outputs, int32_t target, float weight
 /** Mean squared error of a token, and its outputs' gradient in their place. */
 double squaredError(float* out, int64_t outputs, const float* target, float weight);
 
-}  // namespace hs
+}  // namespace hs::training

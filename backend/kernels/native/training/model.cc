@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace hs {
+namespace hs::training {
 namespace {
 
 constexpr int64_t MOST_PARAMETERS = int64_t(1) << 28;
@@ -107,4 +107,4 @@ TrainedModel modelAt(const TrainedSizes& s, const int32_t* places, int64_t param
   return m;
 }
 
-}  // namespace hs
+}  // namespace hs::training

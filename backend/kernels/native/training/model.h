@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace hs {
+namespace hs::training {
 
 enum class Norm : int { None = 0, Layer = 1, Rms = 2 };
 enum class Activation : int { Relu = 0, Gelu = 1, GeluNew = 2, Silu = 3 };
@@ -83,4 +83,4 @@ int64_t placesOf(const TrainedSizes& sizes);
  */
 TrainedModel modelAt(const TrainedSizes& sizes, const int32_t* places, int64_t parameters, std::string& wrong);
 
-}  // namespace hs
+}  // namespace hs::training

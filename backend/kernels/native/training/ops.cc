@@ -6,6 +6,8 @@
 namespace hs {
 namespace {
 
+using namespace training;
+
 constexpr int64_t MOST = 1 << 20, MOST_LAYERS = 1024;
 
 /** Parameters [seeds, parameters], sequences, targets, weights, rotation, places, readout -> losses, sums of weights, gradients. */

@@ -1,6 +1,6 @@
 #include "products.h"
 
-namespace hs {
+namespace hs::training {
 namespace {
 
 // As many sums as the registers hold.
@@ -53,4 +53,4 @@ void multiply(const Product& p) {
   for (; column < p.columns; column += LANES) columns<1>(p, column);
 }
 
-}  // namespace hs
+}  // namespace hs::training

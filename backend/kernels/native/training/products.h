@@ -5,7 +5,7 @@
 
 #include "../simd.h"
 
-namespace hs {
+namespace hs::training {
 
 /** c[r · cRow + n] = the sum over k of a[r · aRow + k · aStep] · b[k · bRow + n], or that added to it. */
 struct Product {
@@ -21,4 +21,4 @@ struct Product {
 
 void multiply(const Product& p);
 
-}  // namespace hs
+}  // namespace hs::training

@@ -2,7 +2,7 @@ import { type ByteSource, corrupt, missingTensor } from "../bytes.ts";
 import type { Checkpoint, NarrowRows } from "../checkpoint.ts";
 import { firstNonFinite } from "../half.ts";
 import { type GgufHeader, LONGEST_HEADER, MoreBytes, parseGgufHeader } from "./header.ts";
-import { decodeFloats, decodeNarrow, quantisationByName, widen } from "./quantisation.ts";
+import { checkStored, decodeFloats, decodeNarrow, quantisationByName, widen } from "./quantisation.ts";
 
 /** Bytes read at first: the whole header of a vocabulary of 50,000 (1.8 MB). */
 const FIRST_READ = 2 ** 22;
@@ -58,6 +58,11 @@ export async function openGguf(source: ByteSource): Promise<Checkpoint> {
     return values;
   }
 
+  async function readStored(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const { type, tensor } = await blocksOf(name);
+    return type.halves && checkStored(path, name, type, await source.read(tensor.offset, tensor.bytes));
+  }
+
   const factors = tensors.get(ROPE_FACTORS);
   if (factors !== undefined && factors.shape.length === 1 && factors.shape[0]! <= MOST_FACTORS) {
     metadata[ROPE_FACTORS] = await read(ROPE_FACTORS);
@@ -70,6 +75,7 @@ export async function openGguf(source: ByteSource): Promise<Checkpoint> {
     tensors,
     read,
     readNarrow,
+    readStored,
     digest: () => source.digest(),
     close: () => source.close(),
   };

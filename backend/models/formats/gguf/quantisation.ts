@@ -1,5 +1,6 @@
+import { corrupt } from "../bytes.ts";
 import type { NarrowRows } from "../checkpoint.ts";
-import { bf16ToF32, f16ToF32 } from "../half.ts";
+import { bf16ToF32, f16ToF32, firstNonFinite16, halvesOf } from "../half.ts";
 import * as blocks from "./blocks.ts";
 
 /** Layout of one tensor type in a file. Either `floats` (plain numbers) or `narrow` (blocks of small codes) is there. */
@@ -11,6 +12,8 @@ export interface Quantisation {
   readonly elements: number;
   /** Bytes of a block. */
   readonly bytes: number;
+  /** Places in a block, in bytes, of the 16-bit numbers that can be a NaN or an infinity, of types that are held as they are stored. */
+  readonly halves?: readonly number[];
   readonly floats?: (bytes: Uint8Array<ArrayBuffer>) => Float32Array<ArrayBuffer>;
   readonly narrow?: {
     /** Weights that share a scale. */
@@ -30,13 +33,13 @@ function f32(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
 /** Every type that headscope reads, by ggml's name. */
 export const QUANTISATIONS: readonly Quantisation[] = [
   { name: "F32", id: 0, elements: 1, bytes: 4, floats: f32 },
-  { name: "F16", id: 1, elements: 1, bytes: 2, floats: f16ToF32 },
-  { name: "BF16", id: 30, elements: 1, bytes: 2, floats: bf16ToF32 },
-  { name: "Q4_0", id: 2, elements: 32, bytes: 18, narrow: { block: 32, zero: 8, hasMin: false, unpack: blocks.unpackQ4_0 } },
-  { name: "Q4_1", id: 3, elements: 32, bytes: 20, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_1 } },
+  { name: "F16", id: 1, elements: 1, bytes: 2, halves: [0], floats: f16ToF32 },
+  { name: "BF16", id: 30, elements: 1, bytes: 2, halves: [0], floats: bf16ToF32 },
+  { name: "Q4_0", id: 2, elements: 32, bytes: 18, halves: [0], narrow: { block: 32, zero: 8, hasMin: false, unpack: blocks.unpackQ4_0 } },
+  { name: "Q4_1", id: 3, elements: 32, bytes: 20, halves: [0, 2], narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_1 } },
   { name: "Q5_0", id: 6, elements: 32, bytes: 22, narrow: { block: 32, zero: 16, hasMin: false, unpack: blocks.unpackQ5_0 } },
   { name: "Q5_1", id: 7, elements: 32, bytes: 24, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ5_1 } },
-  { name: "Q8_0", id: 8, elements: 32, bytes: 34, narrow: { block: 32, zero: 128, hasMin: false, unpack: blocks.unpackQ8_0 } },
+  { name: "Q8_0", id: 8, elements: 32, bytes: 34, halves: [0], narrow: { block: 32, zero: 128, hasMin: false, unpack: blocks.unpackQ8_0 } },
   { name: "Q2_K", id: 10, elements: 256, bytes: 84, narrow: { block: 16, zero: 0, hasMin: true, unpack: blocks.unpackQ2_K } },
   { name: "Q3_K", id: 11, elements: 256, bytes: 110, narrow: { block: 16, zero: 4, hasMin: false, unpack: blocks.unpackQ3_K } },
   { name: "Q4_K", id: 12, elements: 256, bytes: 144, narrow: { block: 32, zero: 0, hasMin: true, unpack: blocks.unpackQ4_K } },
@@ -90,6 +93,27 @@ export function widen({ codes, zero, scale, min, block }: NarrowRows): Float32Ar
     }
   }
   return out;
+}
+
+/**
+ * Checks a tensor that is held as it is stored.
+ * @param stored its bytes @returns them
+ * @throws HeadscopeError "corrupt" for a NaN or an infinity
+ */
+export function checkStored(
+  path: string,
+  tensor: string,
+  { name, bytes, halves }: Quantisation,
+  stored: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  const bits = halvesOf(stored);
+  const kind = name === "BF16" ? "bf16" : "f16";
+  for (const place of halves ?? []) {
+    const index = firstNonFinite16(bits, kind, { stride: bytes / 2, first: place / 2 });
+    if (index >= 0)
+      throw corrupt(path, `tensor "${tensor}" holds no finite number in block ${Math.floor((2 * index) / bytes)}`);
+  }
+  return stored;
 }
 
 /** Decodes whole blocks to f32. @param bytes blocks of `type`, row after row */

@@ -2,7 +2,8 @@ import { dirname } from "node:path";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { type ByteSource, corrupt, missingTensor } from "../bytes.ts";
 import type { Checkpoint, TensorInfo } from "../checkpoint.ts";
-import { firstNonFinite, firstNonFiniteBf16, halvesOf } from "../half.ts";
+import { checkStored, quantisationByName } from "../gguf/quantisation.ts";
+import { firstNonFinite } from "../half.ts";
 import { readJsonObject } from "../json-file.ts";
 import { fileBeside } from "../model-folder.ts";
 import { decodeTensor, readSafetensorsHeader } from "./safetensors.ts";
@@ -28,13 +29,12 @@ export function withAliases(checkpoint: Checkpoint): Checkpoint {
   const all = new Map(tensors);
   for (const [alias, name] of aliases) all.set(alias, { ...tensors.get(name)!, name: alias });
   const nameOf = (name: string): string => aliases.get(name) ?? name;
-  const { readBf16 } = checkpoint;
   return {
     ...checkpoint,
     tensors: all,
     read: (name) => checkpoint.read(nameOf(name)),
     readNarrow: (name) => checkpoint.readNarrow(nameOf(name)),
-    ...(readBf16 ? { readBf16: (name) => readBf16(nameOf(name)) } : {}),
+    readStored: (name) => checkpoint.readStored(nameOf(name)),
   };
 }
 
@@ -86,14 +86,11 @@ export async function openSafetensors(
       if (!entries.has(name)) throw missingTensor(path, name);
       return undefined;
     },
-    async readBf16(name) {
+    async readStored(name) {
       const entry = entries.get(name);
       if (entry === undefined) throw missingTensor(path, name);
-      if (entry.dtype !== "BF16") return undefined;
-      const bits = halvesOf(await source.read(entry.offset, entry.bytes));
-      const index = firstNonFiniteBf16(bits);
-      if (index >= 0) throw corrupt(path, `tensor "${name}" holds no finite number as weight ${index}`);
-      return bits;
+      const type = quantisationByName(entry.dtype);
+      return type?.halves && checkStored(path, name, type, await source.read(entry.offset, entry.bytes));
     },
     digest: () => source.digest(),
     close: () => source.close(),

@@ -127,7 +127,7 @@ export async function openSharded(path: string): Promise<Checkpoint> {
     tensors,
     read: async (name) => shardOf(name).read(name),
     readNarrow: async (name) => shardOf(name).readNarrow(name),
-    readBf16: async (name) => shardOf(name).readBf16?.(name),
+    readStored: async (name) => shardOf(name).readStored(name),
     digest: () => digestOf(shards),
     close,
   });

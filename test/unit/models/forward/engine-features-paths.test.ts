@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import { patch } from "../../../../backend/circuits/patching/patch.ts";
 import { patchPaths } from "../../../../backend/circuits/patching/path.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
-import { LONG, TRIAL } from "../../../../backend/models/cache/long-attention.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { PatternReduction } from "../../../../backend/models/transformer/attention.ts";
 import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
@@ -109,15 +108,15 @@ describe("reductions of patterns in models with windows", () => {
 describe("long decoding", () => {
   it("gives the logits of the whole in a model with soft caps and some windows", () => {
     const model = randomModel(config);
-    const total = LONG + TRIAL + 8;
+    const [prefix, total] = [1020, 1064];
     const tokens = randomTokens(1, total, 96, 11);
     const cache = new KvCache(config, { capacity: 1200 });
-    forward(model, { tokens: [tokens[0]!.slice(0, LONG - 4)], cache, logitsAt: "none" }).dispose();
+    forward(model, { tokens: [tokens[0]!.slice(0, prefix)], cache, logitsAt: "none" }).dispose();
     const steps: Tensor[] = [];
-    for (let t = LONG - 4; t < total; t++)
+    for (let t = prefix; t < total; t++)
       steps.push(forward(model, { tokens: [[tokens[0]![t]!]], cache, logitsAt: "last" }).logits!);
     cache.dispose();
-    const whole = forward(model, { tokens, logitsAt: steps.map((_, i) => LONG - 4 + i) });
+    const whole = forward(model, { tokens, logitsAt: steps.map((_, i) => prefix + i) });
     expect(maxDifference(tf.concat(steps, 1), whole.logits!)).toBeLessThan(5e-4);
     model.dispose();
   });
@@ -154,11 +153,25 @@ describe("rows of different lengths", () => {
     model.dispose();
   });
 
-  it("are refused by a cache with streaming heads, whose windows the padding would fill", () => {
+  it("go into a cache with streaming heads, and on in steps of several tokens, as each alone", () => {
     const model = randomModel(config);
-    const cache = new KvCache(config, { rows: 2, capacity: 32, windows: heads });
-    const tokens = randomTokens(2, 9, 96).map((row, r) => row.slice(0, 9 - r));
-    expect(() => forward(model, { tokens, cache })).toThrow(refused("unsupported"));
+    const tokens = randomTokens(2, 640, 96, 13);
+    const cache = new KvCache(config, { rows: 2, capacity: 660, windows: heads });
+    const steps = [[560, 7], [5, 2], [1, 1], [3, 30]]; // biome-ignore format: a table
+    const ends = [0, 0];
+    for (const counts of steps) {
+      const part = tokens.map((row, r) => row.slice(ends[r], ends[r]! + counts[r]!));
+      const made = forward(model, { tokens: part, cache, logitsAt: "last" });
+      tokens.forEach((row, r) => {
+        ends[r]! += counts[r]!;
+        const alone = forward(model, { tokens: [row.slice(0, ends[r])], windows: heads, logitsAt: "last" });
+        const own = tf.slice(made.logits!, [r, 0, 0], [1, 1, 96]);
+        expect(maxDifference(own, alone.logits!), `row ${r} at ${ends[r]}`).toBeLessThan(3e-4);
+        alone.dispose();
+      });
+      made.dispose();
+      expect(cache.lengths).toEqual(ends);
+    }
     cache.dispose();
     model.dispose();
   });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { WeightType } from "../../../../backend/common/words.ts";
+import { hasKernels } from "../../../../backend/kernels/kernels.ts";
 import { describeCheckpoint } from "../../../../backend/models/families/index.ts";
 import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
 import { inspectModel, loadModel } from "../../../../backend/models/load.ts";
@@ -18,7 +19,7 @@ async function estimateOf(name: string) {
   const checkpoint = await openCheckpoint(fixture(`formats/${name}`));
   try {
     const { config, parts } = describeCheckpoint(checkpoint);
-    return estimateMemory(config, parts, checkpoint);
+    return estimateMemory(config, parts, checkpoint, hasKernels());
   } finally {
     await checkpoint.close();
   }

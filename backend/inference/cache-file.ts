@@ -1,0 +1,183 @@
+import { z } from "zod";
+import { headModelSchema } from "../common/api/documents.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { parseDocument } from "../common/heads/document.ts";
+import { checkModel, headModel } from "../common/heads/model.ts";
+import { CACHE_KINDS } from "../common/words.ts";
+import type { HeldBytes } from "../models/cache/head-cache.ts";
+import { KvCache } from "../models/cache/kv-cache.ts";
+import { type ByteSource, corrupt, openBytes } from "../models/formats/bytes.ts";
+import {
+  encodeSafetensors,
+  readSafetensorsHeader,
+  type SafeTensor,
+  type SafetensorsEntry,
+} from "../models/formats/safetensors/safetensors.ts";
+import type { Model } from "../models/model.ts";
+import { writeFileAtomic } from "../paths.ts";
+import { Prefix } from "./prefix.ts";
+
+/** The format of a file of cached keys and values. */
+export const CACHE_FORMAT = "headscope.kv-cache/1";
+/** Metadata of the file that says what it holds. */
+const ABOUT = "headscope.kv-cache";
+const REMEDY = "save the cache again with this version of headscope and this model";
+
+const window = z.strictObject({ sink: z.int().min(0), recent: z.int().min(1) });
+const aboutSchema = z.strictObject({
+  format: z.literal(CACHE_FORMAT),
+  model: headModelSchema,
+  kind: z.enum(CACHE_KINDS),
+  /** By layer and KV head. */
+  windows: z.array(z.array(window.nullable())),
+  /** Interventions that it was read under, as JSON. */
+  changes: z.string(),
+});
+
+const nameOf = (layer: number, head: number, part: keyof HeldBytes): string => `blocks.${layer}.kv.${head}.${part}`;
+
+/**
+ * Writes a prefix to a safetensors file, whole or not at all: keys and values as they are held, their positions, the tokens, and the
+ * logits of what follows.
+ * @throws HeadscopeError (unsupported) for one of a model under interventions, which no file can tell of
+ */
+export async function saveCache(path: string, prefix: Prefix): Promise<void> {
+  if (prefix.ofChangedModel)
+    throw new HeadscopeError("unsupported", "the cache of a model under interventions can't be saved", {
+      remedy: "give the interventions to readPrefix instead, which notes them",
+    });
+  const { model, tokens, logits, cache, changes } = prefix;
+  const windows = cache.windows.map((heads) => heads.map((window) => window ?? null));
+  const about: z.input<typeof aboutSchema> = { format: CACHE_FORMAT, model, kind: cache.kind, windows, changes };
+  const entries: [string, SafeTensor][] = [
+    ["tokens", { dtype: "I32", shape: [tokens.length], data: Int32Array.from(tokens) }],
+    ["logits", { dtype: "F32", shape: [logits.length], data: logits }],
+  ];
+  cache.windows.forEach((heads, layer) => {
+    heads.forEach((_, head) => {
+      entries.push(...entriesOf(cache, layer, head));
+    });
+  });
+  await writeFileAtomic(path, encodeSafetensors(Object.fromEntries(entries), { [ABOUT]: JSON.stringify(about) }));
+}
+
+/** A KV head as tensors. Its bytes are copied when they are written. */
+function entriesOf(cache: KvCache, layer: number, head: number): [string, SafeTensor][] {
+  const positions = cache.positions(layer, 0, head);
+  const { dtype, shape } = formOf(cache, positions.length);
+  const part = (name: "keys" | "values"): SafeTensor => ({
+    dtype,
+    shape,
+    get data() {
+      const bytes = cache.dump(layer, 0, head)[name];
+      return dtype === "U8" ? bytes : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+    },
+  });
+  return [
+    [nameOf(layer, head, "keys"), part("keys")],
+    [nameOf(layer, head, "values"), part("values")],
+    [nameOf(layer, head, "positions"), { dtype: "I32", shape: [positions.length], data: Int32Array.from(positions) }],
+  ];
+}
+
+/** The form of rows in a file: numbers, or the bytes of what is held in fewer bits. */
+function formOf({ kind, storage }: KvCache, rows: number): { dtype: "F32" | "U8"; shape: number[] } {
+  if (kind === "f32") return { dtype: "F32", shape: [rows, storage.heldBytes / 4] };
+  return { dtype: "U8", shape: [rows, storage.heldBytes] };
+}
+
+/**
+ * Reads what `saveCache` wrote.
+ * @returns a prefix of the caller's, as it was saved
+ * @throws HeadscopeError (missing, corrupt) for a file that is not there or damaged, (input) for another file or version, (mismatch)
+ *   for another model or other weights, (unsupported) for a kind that needs kernels where there are none
+ */
+export async function loadCache(path: string, model: Model): Promise<Prefix> {
+  const source = await openBytes(path);
+  let cache: KvCache | undefined;
+  try {
+    const { metadata, tensors } = await readSafetensorsHeader(source);
+    const file = new TensorFile(source, tensors);
+    const about = aboutOf(metadata[ABOUT], path);
+    checkModel(about, headModel(model), path);
+    const [tokens, logits] = [await file.whole("tokens"), await file.floats("logits", model.config.d_vocab)];
+    checkTokens(tokens, path, model);
+    const windows = about.windows.map((heads) => heads.map((window) => window ?? undefined));
+    cache = new KvCache(model.config, { kind: about.kind, windows });
+    for (let layer = 0; layer < cache.layers; layer++)
+      for (let head = 0; head < model.config.n_key_value_heads; head++)
+        await fill(cache, file, { layer, head, length: tokens.length });
+    cache.advance(tokens.length);
+    return new Prefix(model, { tokens, cache, logits, changes: about.changes });
+  } catch (error) {
+    cache?.dispose();
+    throw error;
+  } finally {
+    await source.close();
+  }
+}
+
+function aboutOf(text: string | undefined, path: string): z.output<typeof aboutSchema> {
+  let about: unknown;
+  try {
+    about = JSON.parse(text ?? "null");
+  } catch (cause) {
+    throw corrupt(path, `what it says of itself is no JSON`, cause);
+  }
+  const parsed = parseDocument(aboutSchema, about, { format: CACHE_FORMAT, label: path, remedy: REMEDY });
+  if (parsed.model.digest === undefined) throw corrupt(path, "it does not say of which weights it is");
+  return parsed;
+}
+
+function checkTokens(tokens: readonly number[], path: string, { config }: Model): void {
+  if (tokens.length === 0 || tokens.length > config.n_ctx || tokens.some((id) => id < 0 || id >= config.d_vocab))
+    throw corrupt(path, "its tokens are none of the model's");
+}
+
+/** Puts a KV head's rows where the cache holds them. */
+async function fill(
+  cache: KvCache,
+  file: TensorFile,
+  { layer, head, length }: { layer: number; head: number; length: number },
+): Promise<void> {
+  const positions = await file.whole(nameOf(layer, head, "positions"));
+  const form = formOf(cache, positions.length);
+  const keys = await file.bytes(nameOf(layer, head, "keys"), form);
+  const values = await file.bytes(nameOf(layer, head, "values"), form);
+  if (!cache.restore(layer, head, length, { keys, values, positions }))
+    throw corrupt(file.path, `layer ${layer}, KV head ${head} is said to hold positions that it can't`);
+}
+
+/** Tensors of an open safetensors file, checked for their form. */
+class TensorFile {
+  readonly path: string;
+  readonly #source: ByteSource;
+  readonly #tensors: ReadonlyMap<string, SafetensorsEntry>;
+
+  constructor(source: ByteSource, tensors: ReadonlyMap<string, SafetensorsEntry>) {
+    this.path = source.path;
+    this.#source = source;
+    this.#tensors = tensors;
+  }
+
+  /** Bytes of a tensor. @throws HeadscopeError (corrupt) where it is not there, or of another form */
+  async bytes(name: string, { dtype, shape }: { dtype: string; shape: readonly number[] }) {
+    const entry = this.#tensors.get(name);
+    const form = `${dtype} [${shape.join(", ")}]`;
+    if (!entry) throw corrupt(this.path, `it has no tensor "${name}"`);
+    if (`${entry.dtype} [${entry.shape.join(", ")}]` !== form)
+      throw corrupt(this.path, `tensor "${name}" is ${entry.dtype} [${entry.shape.join(", ")}], not ${form}`);
+    return this.#source.read(entry.offset, entry.bytes);
+  }
+
+  /** Whole numbers [n]. */
+  async whole(name: string): Promise<number[]> {
+    const length = this.#tensors.get(name)?.shape[0] ?? 0;
+    return [...new Int32Array((await this.bytes(name, { dtype: "I32", shape: [length] })).buffer)];
+  }
+
+  /** Numbers [length]. */
+  async floats(name: string, length: number): Promise<Float32Array> {
+    return new Float32Array((await this.bytes(name, { dtype: "F32", shape: [length] })).buffer);
+  }
+}

@@ -1,0 +1,91 @@
+import { NEW_TOKENS, type Stopped } from "../common/api/generation.ts";
+import { Random } from "../common/random.ts";
+import type { Model } from "../models/model.ts";
+import { choose, probabilityOf } from "./sampling.ts";
+import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
+import { TextStream } from "./text-stream.ts";
+
+/** Choice of a prompt's new tokens, and their end. */
+export interface ChoiceOptions {
+  /** Most new tokens, default 32. */
+  maxTokens?: number | undefined;
+  /** 0 (default) takes the likeliest token, higher values sample. */
+  temperature?: number | undefined;
+  /** Of the sampling, default 0. */
+  seed?: number | undefined;
+  /**
+   * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
+   * (`model.stops`), which `ownStops` joins with others; [] for none.
+   */
+  stop?: readonly Stop[] | undefined;
+}
+
+/** Hears of a new token: the text that is certain with it, and how likely the model held it. */
+export type TokenListener = (id: number, text: string, probability: () => number) => void;
+
+/** New tokens of one prompt, chosen one by one of the logits that the model gives. */
+export class Continuation {
+  /** Number of the prompt among those that are continued together. */
+  readonly number: number;
+  /** Its token ids. */
+  readonly prompt: readonly number[];
+  /** Most new tokens. */
+  readonly maxTokens: number;
+  /** New tokens, in a stop text too. */
+  readonly all: number[] = [];
+  readonly #model: Model;
+  readonly #temperature: number;
+  readonly #random: Random;
+  readonly #stops: ReadonlySet<number>;
+  readonly #written: TextStream;
+  readonly #reads: boolean;
+  readonly #tell: TokenListener | undefined;
+  #stopped: Stopped | undefined;
+
+  /** @throws HeadscopeError for stops that the model cannot have */
+  constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
+    const { number, prompt, maxTokens = NEW_TOKENS, temperature = 0, seed = 0 } = options;
+    const stop = stopRule(model, options.stop ?? ownStops(model));
+    this.number = number;
+    this.prompt = prompt;
+    this.maxTokens = maxTokens;
+    this.#model = model;
+    this.#temperature = temperature;
+    this.#random = new Random(seed);
+    this.#stops = stop.ids;
+    this.#written = new TextStream(model.tokenizer, stop.texts);
+    this.#reads = tell !== undefined || stop.texts.length > 0;
+    this.#tell = tell;
+  }
+
+  /** Why it ended; undefined while it goes on. */
+  get stopped(): Stopped | undefined {
+    return this.#stopped;
+  }
+
+  /** New tokens, without those that lie in a stop text. */
+  get ids(): number[] {
+    return this.#stopped?.by === "text" ? this.#written.ids : this.all;
+  }
+
+  /** New text; undefined in a model without a tokenizer. */
+  get text(): string | undefined {
+    return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.all));
+  }
+
+  /** Chooses the next token. @param logits of what follows [d_vocab] @returns whether it goes on behind that */
+  next(logits: Float32Array): boolean {
+    const id = choose(logits, this.#temperature, this.#random);
+    if (this.#stops.has(id)) {
+      this.#stopped = { by: "token", id };
+      return false;
+    }
+    this.all.push(id);
+    let grown = this.#reads ? this.#written.push(id) : "";
+    if (this.#written.stop !== undefined) this.#stopped = { by: "text", text: this.#written.stop };
+    else if (this.all.length >= this.maxTokens) this.#stopped = { by: "limit", tokens: this.maxTokens };
+    if (this.#stopped) grown += this.#written.end();
+    this.#tell?.(id, grown, () => probabilityOf(logits, id));
+    return this.#stopped === undefined;
+  }
+}

@@ -1,0 +1,317 @@
+import { HeadscopeError } from "../common/errors.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
+import type { MaskMeaning } from "../common/heads/meaning.ts";
+import { ANYTHING, FUNCTION, oneOf, type Rules, YES_OR_NO } from "../common/options.ts";
+import { ACTIVATIONS, type Activations, CACHE_KINDS, type CacheKind, PREFILLS, type Prefill } from "../common/words.ts";
+import { allFinite, notFinite } from "../hooks/finite.ts";
+import { checkStandsAlone } from "../hooks/intervened-model.ts";
+import { type Intervention, parseInterventions } from "../hooks/intervention-schema.ts";
+import {
+  compileInterventions,
+  disposeInterventions,
+  mergeInterventions,
+  type Sources,
+  zeroHeads,
+} from "../hooks/interventions.ts";
+import { maskMeaning } from "../hooks/mask-meaning.ts";
+import { formatOf } from "../kernels/formats.ts";
+import { loadKernels } from "../kernels/kernels.ts";
+import { KvCache } from "../models/cache/kv-cache.ts";
+import { forward } from "../models/forward/forward.ts";
+import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
+import type { Model } from "../models/model.ts";
+import { Matrix } from "../models/weights/matrix.ts";
+import { partTensors } from "../models/weights/weights.ts";
+import { loopTurn, type Turn } from "../runtime/turn.ts";
+import type { Prefix } from "./prefix.ts";
+
+/** The way of prompts through a model, the same for all that are continued together. */
+export interface RunOptions {
+  /** Its streaming heads keep the mask's sink and recent tokens only, its ablated heads write 0; default all heads are full. */
+  mask?: HeadMask | undefined;
+  /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
+  prefill?: Prefill | undefined;
+  /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
+  interventions?: readonly Intervention[] | undefined;
+  /** Activations that `with` of the interventions refers to. */
+  sources?: Sources | undefined;
+  /** False runs the whole sequence again for every token instead of caching keys and values. Default true. */
+  useCache?: boolean | undefined;
+  /** Form of the cached keys and values, default "f32" or the prefix's own; the narrower ones need the kernels. */
+  cache?: CacheKind | undefined;
+  /** "8bit" rounds the vectors that packed weights are multiplied with, which needs the kernels; default "exact". */
+  activations?: Activations | undefined;
+  /** Tokens read already, before every prompt, which then may be empty; it is left as it is. */
+  prefix?: Prefix | undefined;
+  /** Activations, hooks, compiled interventions and reductions of every forward. */
+  forward?: ForwardOptions | undefined;
+  signal?: AbortSignal | undefined;
+  /**
+   * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
+   * hooks or reductions see is read whole.
+   */
+  turn?: Turn | undefined;
+}
+
+/** Rules of `RunOptions`. */
+export const RUN_OPTIONS: Rules<RunOptions> = {
+  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
+  prefill: oneOf(PREFILLS),
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
+  sources: ANYTHING,
+  useCache: YES_OR_NO,
+  cache: oneOf(CACHE_KINDS),
+  activations: oneOf(ACTIVATIONS),
+  prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => typeof prefix === "object" },
+  forward: { wants: "options of a forward", fits: (options) => typeof options === "object" },
+  signal: ANYTHING,
+  turn: FUNCTION,
+};
+
+/** Sees a forward's result before it is freed: step 0 is the prompt. @param prompts by row of the result, the number of its prompt */
+export type StepListener = (result: ForwardResult, step: number, prompts: readonly number[]) => void;
+
+/** A prompt with the tokens that have come behind it so far. */
+export interface Sequence {
+  /** Its number among the prompts. */
+  readonly number: number;
+  readonly prompt: readonly number[];
+  readonly maxTokens: number;
+  /** New tokens. */
+  readonly all: readonly number[];
+}
+
+/** Tokens of a cache's capacity come in steps of this many. */
+const CAPACITY_STEP = 32;
+/** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
+export const PART = 512;
+
+/** The forwards of prompts that are continued together: under the same interventions, with caches of one form. */
+export class Forwards {
+  readonly #model: Model;
+  readonly #options: RunOptions;
+  readonly #onStep: StepListener | undefined;
+  readonly #several: boolean;
+  readonly #capacity: number;
+  readonly #compiled: ReadonlyMap<string, Affine>;
+  readonly #requests: ForwardOptions;
+  /** Lets others in, and a cancel. */
+  readonly turn: Turn;
+  /** The interventions that all runs are under, as JSON. */
+  readonly changes: string;
+  /** By layer and KV head, what a streaming head keeps; undefined where all are full. */
+  readonly windows: MaskMeaning["windows"] | undefined;
+
+  /**
+   * @param sequences the prompts, at their beginning
+   * @throws HeadscopeError for prompts that do not fit, a mask of another shape, a prefix of another run, interventions that cannot be
+   */
+  constructor(model: Model, sequences: readonly Sequence[], options: RunOptions, onStep?: StepListener) {
+    this.#model = model;
+    this.#options = options;
+    this.#onStep = onStep;
+    this.#several = sequences.length > 1;
+    this.turn = options.turn ?? loopTurn(options.signal);
+    for (const sequence of sequences) checkContext(model, sequence);
+    const longest = Math.max(...sequences.map(({ prompt, maxTokens }) => prompt.length + maxTokens));
+    this.#capacity = Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
+    const meaning = options.mask && maskMeaning(model, options.mask);
+    this.windows = meaning?.streaming.length ? meaning.windows : undefined;
+    const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
+    this.changes = JSON.stringify(list);
+    if (options.activations === "8bit") checkCoded(model);
+    if (!this.caches) refuseCached(options, this.windows !== undefined);
+    options.prefix?.check(model, this.changes);
+    if (options.prefix) this.#checkPrefix(options.prefix.cache);
+    this.#compiled = this.#compile(list, sequences, longest);
+    try {
+      this.#requests = this.#requestsWith(this.#compiled);
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  /** True where keys and values are cached. */
+  get caches(): boolean {
+    return this.#options.useCache ?? true;
+  }
+
+  /** True where prompts are read with all heads full, and cut to the windows afterwards. */
+  get cutsLater(): boolean {
+    return this.windows !== undefined && this.#options.prefill === "dense";
+  }
+
+  /** True where somebody sees the forwards of prompts, each of which then is one. */
+  get seenWhole(): boolean {
+    const { names = [], hooks = [], reductions = [] } = this.#options.forward ?? {};
+    return Boolean(this.#onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
+  }
+
+  /** Precision of products with packed weights, where it is not the usual one. */
+  get precision(): { activations?: Activations } {
+    const { activations = "exact" } = this.#options;
+    return activations === "exact" ? {} : { activations };
+  }
+
+  /** A cache of one row to begin with: empty, or the prefix. */
+  begin(): KvCache {
+    const { prefix } = this.#options;
+    if (prefix) return prefix.cache.fork();
+    const windows = this.cutsLater ? undefined : this.windows;
+    const options = { capacity: this.#capacity, kind: this.#options.cache ?? "f32", ...(windows ? { windows } : {}) };
+    return new KvCache(this.#model.config, options);
+  }
+
+  /** The cache of prompts that were read, as it goes on from there; takes it over. */
+  cut(read: KvCache): KvCache {
+    if (!this.windows || !this.cutsLater) return read;
+    const cut = read.streaming(this.windows);
+    read.dispose();
+    return cut;
+  }
+
+  /**
+   * Reads what a cache of one row does not hold yet of a prompt: part after part, where others may have their turn between.
+   * @returns logits of its first new token [d_vocab]
+   */
+  async finish(sequence: Sequence, cache: KvCache): Promise<Float32Array> {
+    const { prompt } = sequence;
+    let read = cache.lengths[0]!;
+    const inParts = this.#options.turn !== undefined && !this.seenWhole;
+    for (; inParts && prompt.length - read > PART; read += PART) {
+      const input = { tokens: [prompt.slice(read, read + PART)], cache, logitsAt: "none" } as const;
+      forward(this.#model, input, this.#requests).dispose();
+      await this.turn();
+    }
+    return this.step([sequence], cache, [prompt.slice(read)])[0]!;
+  }
+
+  /**
+   * Runs the next tokens of sequences together; without a cache all of theirs.
+   * @param tokens by sequence those that the cache does not hold yet
+   * @returns by sequence, logits of what follows [d_vocab]
+   * @throws HeadscopeError (input) for logits that are no numbers, with the place where they arose
+   */
+  step(sequences: readonly Sequence[], cache?: KvCache, tokens?: readonly (readonly number[])[]): Float32Array[] {
+    const whole = sequences.map(({ prompt, all }) => [...prompt, ...all]);
+    const input = cache
+      ? { tokens: tokens!, cache }
+      : { tokens: whole, ...(this.windows ? { windows: this.windows } : {}) };
+    const result = forward(this.#model, { ...input, logitsAt: "last" }, this.#requests);
+    const numbers = result.logits!.dataSync() as Float32Array;
+    const width = numbers.length / sequences.length;
+    const numbersOf = (row: number): Float32Array => numbers.subarray(row * width, (row + 1) * width);
+    const step = sequences[0]!.all.length;
+    this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
+    result.dispose();
+    const rows = sequences.map((_, row) => numbersOf(row));
+    const broken = rows.findIndex((row) => !allFinite(row));
+    if (broken < 0) return rows;
+    const of = this.#several ? ` of prompt ${sequences[broken]!.number}` : "";
+    const { interventions, hooks = [] } = this.#requests;
+    throw notFinite(this.#model, `the logits of new token ${step}${of}`, [whole[broken]!], {
+      interventions: interventions!,
+      hooks,
+    });
+  }
+
+  /** Frees the interventions. */
+  dispose(): void {
+    disposeInterventions(this.#compiled);
+  }
+
+  #requestsWith(compiled: ReadonlyMap<string, Affine>): ForwardOptions {
+    const { forward: own, signal } = this.#options;
+    const given = own?.interventions ?? new Map<string, Affine>();
+    const ofRows = this.#several ? [...given].find(([, affine]) => rowsOf(affine) > 1) : undefined;
+    if (ofRows)
+      throw new HeadscopeError("usage", `the compiled interventions at ${ofRows[0]} are for rows of a batch`, {
+        remedy: "compile them for one row, which then holds for every prompt, or give one prompt at a time",
+      });
+    const onLayer = (layer: number): void => {
+      signal?.throwIfAborted();
+      own?.onLayer?.(layer);
+    };
+    const interventions = mergeInterventions(compiled, given);
+    return { ...own, ...this.precision, interventions, onLayer };
+  }
+
+  #compile(list: readonly Intervention[], sequences: readonly Sequence[], positions: number): Map<string, Affine> {
+    const longest = sequences.reduce((a, b) => (b.prompt.length > a.prompt.length ? b : a)).prompt;
+    const ragged = sequences.some(({ prompt }) => prompt.length !== longest.length);
+    for (const each of this.#several ? list : []) {
+      checkStandsAlone(each, "every prompt");
+      const { at, do: kind, with: source } = each;
+      if (ragged && typeof source === "object" && !Array.isArray(source))
+        throw new HeadscopeError(
+          "usage",
+          `"${kind}" at ${at} takes a run's activations, and prompts differ in length`,
+          {
+            remedy: "give numbers, prompts of one length, or one prompt at a time",
+            subject: at,
+          },
+        );
+    }
+    const run = { ...this.#options.sources, rows: 1, positions };
+    return compileInterventions(this.#model, list, { ...run, tokens: [longest] });
+  }
+
+  /** Insists that a prefix is held as its continuations are to be. */
+  #checkPrefix(cache: KvCache): void {
+    const { mask, cache: kind } = this.#options;
+    const refuse = (what: string, remedy: string) => new HeadscopeError("mismatch", `the prefix ${what}`, { remedy });
+    if (kind !== undefined && kind !== cache.kind)
+      throw refuse(`is held in ${cache.kind}, not in ${kind}`, `read it again, or go on in ${cache.kind}`);
+    if (mask === undefined) return;
+    const text = (windows: MaskMeaning["windows"] | KvCache["windows"]) =>
+      JSON.stringify(windows.map((row) => row.map((window) => window ?? null)));
+    const wanted =
+      this.cutsLater || !this.windows ? cache.windows.map((row) => row.map(() => undefined)) : this.windows;
+    if (text(cache.windows) !== text(wanted))
+      throw refuse(
+        "was read with other windows than the mask's",
+        'read it with this mask, or with all heads full for prefill "dense"',
+      );
+  }
+}
+
+/** Rows of a chain of interventions; 1 where they hold for all alike. */
+function rowsOf({ gain, bias, before }: Affine): number {
+  return Math.max(gain.shape[0] ?? 1, bias.shape[0] ?? 1, before ? rowsOf(before) : 1);
+}
+
+function checkContext({ config }: Model, { prompt, maxTokens }: Sequence): void {
+  if (prompt.length + maxTokens <= config.n_ctx) return;
+  throw new HeadscopeError(
+    "input",
+    `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`,
+    { remedy: "shorten the prompt or ask for fewer tokens" },
+  );
+}
+
+/** @throws HeadscopeError (usage) for what needs a cache, where there is none */
+function refuseCached({ prefill, prefix, cache }: RunOptions, masked: boolean): void {
+  const refuse = (what: string, remedy: string) =>
+    new HeadscopeError("usage", `${what} where nothing is cached`, { remedy });
+  if (masked && prefill === "dense")
+    throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
+  if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
+  if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
+}
+
+/** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */
+function checkCoded({ ref, weights }: Model): void {
+  const { ready, why } = loadKernels();
+  const refuse = (what: string, remedy: string) => new HeadscopeError("unsupported", what, { remedy });
+  if (!ready)
+    throw refuse(`8-bit activations need the kernels: ${why}`, "leave them out; `headscope doctor` says more");
+  const coded = [...partTensors(weights).values()].some(
+    (part) => part instanceof Matrix && part.packed && formatOf(part.packed.format).block !== undefined,
+  );
+  if (!coded)
+    throw refuse(
+      `8-bit activations are for weights in codes, and ${ref} has its own in plain numbers`,
+      "load a quantised GGUF file with weights q8, or leave them out",
+    );
+}

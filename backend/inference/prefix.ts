@@ -1,0 +1,58 @@
+import { HeadscopeError } from "../common/errors.ts";
+import { checkModel, type HeadModel, headModel } from "../common/heads/model.ts";
+import type { KvCache } from "../models/cache/kv-cache.ts";
+import type { Affine } from "../models/forward/types.ts";
+import type { Model } from "../models/model.ts";
+
+/**
+ * Tokens that a model has read: their keys and values, and what it says of the next token. Continuations fork it, so that it can
+ * be the beginning of many; whoever has it disposes it.
+ */
+export class Prefix {
+  readonly model: HeadModel;
+  readonly tokens: readonly number[];
+  /** A cache of one row that holds them. */
+  readonly cache: KvCache;
+  /** Of the token behind them [d_vocab]. */
+  readonly logits: Float32Array;
+  /** The interventions that it was read under, as JSON. */
+  readonly changes: string;
+  readonly #under: ReadonlyMap<string, Affine> | undefined;
+
+  /** @param parts.cache owned by the prefix from here on */
+  constructor(model: Model, parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes">) {
+    this.model = headModel(model);
+    this.tokens = parts.tokens;
+    this.cache = parts.cache;
+    this.logits = parts.logits;
+    this.changes = parts.changes;
+    this.#under = model.changes;
+  }
+
+  /** True where the model itself was under interventions, of which the prefix knows no more. */
+  get ofChangedModel(): boolean {
+    return this.#under !== undefined;
+  }
+
+  /**
+   * Insists that a run can go on from it.
+   * @param changes interventions of the run, as JSON
+   * @throws HeadscopeError (mismatch) where it is another model's, or was read under others
+   */
+  check(model: Model, changes: string): void {
+    checkModel(this, headModel(model), "the prefix");
+    if (this.#under === model.changes && this.changes === changes) return;
+    throw new HeadscopeError(
+      "mismatch",
+      "the prefix was read under other interventions than those that are to follow",
+      {
+        remedy: "give the same interventions and ablated heads, or read the prefix again",
+      },
+    );
+  }
+
+  /** Frees its keys and values; forks of them keep theirs. */
+  dispose(): void {
+    this.cache.dispose();
+  }
+}

@@ -1,0 +1,16 @@
+// Caches and attention for TensorFlow and Node.js.
+#pragma once
+#include <tensorflow/c/tf_status.h>
+
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+namespace hs {
+
+/** Registers HsCacheWrite, HsCacheRead and HsAttend. @param status the first failure */
+void registerAttention(TF_Status* status);
+
+/** Adds what makes, copies, frees and counts pages to the library's exports. */
+void addPages(napi_env env, napi_value exports);
+
+}  // namespace hs

@@ -1,0 +1,162 @@
+#include "pages.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace hs {
+namespace {
+
+constexpr size_t LINE = 64;  // bytes of a cache line, at which pages begin
+
+/** Slots one after the other in a page, of tokens one after the other. */
+struct SlotRun {
+  int32_t page;
+  int64_t row, count;
+};
+
+}  // namespace
+
+Page::Page(CacheKind kind, int64_t width, int64_t rows)
+    : kind(kind), width(width), rows(rows), rowBytes(cacheRowBytes(kind, cacheWidth(kind, width))) {
+  memory_ = std::calloc(size_t(bytes()) + LINE, 1);  // a large one is given memory when it is first written
+  if (!memory_) throw std::bad_alloc();
+  const size_t over = reinterpret_cast<uintptr_t>(memory_) % LINE;
+  data_ = static_cast<uint8_t*>(memory_) + LINE - over;
+}
+
+Page::~Page() { std::free(memory_); }
+
+Pages& Pages::get() {
+  static Pages* const pages = new Pages();  // never destroyed: a call may be running when the process ends
+  return *pages;
+}
+
+int32_t Pages::add(std::shared_ptr<Page> page) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  do last_ = last_ == INT32_MAX ? 0 : last_ + 1;
+  while (pages_.count(last_));
+  bytes_ += page->bytes();
+  pages_[last_] = std::move(page);
+  return last_;
+}
+
+int32_t Pages::make(CacheKind kind, int64_t width, int64_t rows) { return add(std::make_shared<Page>(kind, width, rows)); }
+
+int32_t Pages::copy(int32_t of, int64_t rows) {
+  const std::shared_ptr<Page> from = Finder(*this).find(of);
+  if (!from) return -1;
+  auto page = std::make_shared<Page>(from->kind, from->width, rows);
+  const size_t bytes = size_t(std::min(rows, from->rows) * page->rowBytes);
+  memcpy(page->keys(0), from->keys(0), bytes);
+  memcpy(page->values(0), from->values(0), bytes);
+  return add(std::move(page));
+}
+
+std::string Pages::copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow, int64_t count) {
+  std::shared_ptr<Page> source, target;
+  {
+    const Finder finder(*this);
+    source = finder.find(from), target = finder.find(to);
+  }
+  if (!source || !target) return wrong("a page to copy is not there", from, to);
+  if (source->kind != target->kind || source->width != target->width) return wrong("pages are not of one kind and width", from, to);
+  if (row < 0 || count < 0 || row + count > source->rows) return wrong("rows to copy end behind their page", row + count, source->rows);
+  if (toRow < 0 || toRow + count > target->rows) return wrong("copied rows end behind their page", toRow + count, target->rows);
+  const size_t bytes = size_t(count * source->rowBytes);
+  memmove(target->keys(toRow), source->keys(row), bytes);
+  memmove(target->values(toRow), source->values(row), bytes);
+  return "";
+}
+
+bool Pages::free(int32_t number) {
+  std::shared_ptr<Page> freed;  // its memory goes after the lock
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = pages_.find(number);
+  if (found == pages_.end()) return false;
+  freed = std::move(found->second);
+  bytes_ -= freed->bytes();
+  pages_.erase(found);
+  return true;
+}
+
+int64_t Pages::bytes() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return bytes_;
+}
+
+std::string Held::find(const List* lists, int64_t count, const Span* spans, int64_t spanCount) {
+  const Pages::Finder finder(Pages::get());
+  for (int64_t l = 0; l < count; l++) {
+    const List& list = lists[l];
+    firsts.push_back(int64_t(runs.size()));
+    if (list.first < 0 || list.spans < 0 || list.window < 0 || list.sink < 0 || list.local < 0) return wrong("a list has a negative number", l, list.first);
+    if (int64_t(list.first) + list.spans > spanCount) return wrong("a list ends behind the spans", l, spanCount);
+    for (int64_t s = list.first; s < int64_t(list.first) + list.spans; s++) {
+      const Span& span = spans[s];
+      if (span.row < 0 || span.position < 0 || span.count < 0) return wrong("a span has a negative number", s, span.count);
+      if (int64_t(span.position) + span.count > INT32_MAX) return wrong("a span's positions are too large", s, span.position);
+      auto page = finder.find(span.page);
+      if (!page) return wrong("a span's page is not there", s, span.page);
+      if (int64_t(span.row) + span.count > page->rows) return wrong("a span ends behind its page's rows", s, page->rows);
+      if (width != 0 && width != page->width) return wrong("pages are of several widths", width, page->width);
+      if (width != 0 && kind != page->kind) return wrong("pages are of several kinds", int(kind), int(page->kind));
+      kind = page->kind, width = page->width, rowBytes = page->rowBytes;
+      runs.push_back({page->keys(span.row), page->values(span.row), span.position, span.count});
+      pages_.push_back(std::move(page));
+    }
+  }
+  firsts.push_back(int64_t(runs.size()));
+  return "";
+}
+
+std::string writeRows(Team& team, const WriteCall& c) {
+  std::vector<std::shared_ptr<Page>> pages;  // kept until the end
+  std::vector<const Page*> to(size_t(c.tokens * c.kvHeads));
+  std::vector<SlotRun> runs;
+  {
+    const Pages::Finder finder(Pages::get());
+    for (int64_t g = 0; g < c.kvHeads; g++) {
+      int32_t last = -1;  // the page at the end of `pages`
+      bool follows = false;
+      for (int64_t t = 0; t < c.tokens; t++) {
+        const int64_t i = t * c.kvHeads + g;
+        const Slot& slot = c.slots[i];
+        if (slot.page == -1) {
+          follows = false;
+          continue;
+        }
+        if (slot.page != last) {
+          auto page = finder.find(slot.page);
+          if (!page) return wrong("a slot's page is not there", i, slot.page);
+          if (page->width != c.width) return wrong("a page is not as wide as the rows", page->width, c.width);
+          pages.push_back(std::move(page));
+          last = slot.page;
+          follows = false;
+        }
+        const Page* page = to[size_t(i)] = pages.back().get();
+        if (slot.row < 0 || slot.row >= page->rows) return wrong("a page has no such row", slot.row, page->rows);
+        if (follows && slot.row == runs.back().row + runs.back().count) runs.back().count++;
+        else runs.push_back({slot.page, slot.row, 1});
+        follows = true;
+      }
+    }
+  }
+  std::sort(runs.begin(), runs.end(), [](const SlotRun& a, const SlotRun& b) { return a.page != b.page ? a.page < b.page : a.row < b.row; });
+  for (size_t i = 1; i < runs.size(); i++)
+    if (runs[i].page == runs[i - 1].page && runs[i].row < runs[i - 1].row + runs[i - 1].count)
+      return wrong("two tokens have one slot", runs[i].page, runs[i].row);
+  const int64_t count = c.tokens * c.kvHeads;
+  team.share(count, team.stepFor(count, 4 * c.width), [&](int64_t from, int64_t until) {
+    for (int64_t i = from; i < until; i++) {
+      const Page* page = to[size_t(i)];
+      if (!page) continue;
+      writeCacheRow(page->kind, c.keys + i * c.width, int(c.width), page->keys(c.slots[i].row));
+      writeCacheRow(page->kind, c.values + i * c.width, int(c.width), page->values(c.slots[i].row));
+    }
+  });
+  return "";
+}
+
+}  // namespace hs

@@ -1,0 +1,149 @@
+import { HeadscopeError } from "../common/errors.ts";
+import { checkOptions, oneOf, whole } from "../common/options.ts";
+import { kernelLibrary, loadKernels } from "./kernels.ts";
+
+const padded = (d: number, step: number): number => Math.ceil(d / step) * step;
+
+/**
+ * Forms of cached keys and values: float32, half precision, or codes with a scale for each 32 numbers of a row; rows are filled up
+ * with zeros to 16 numbers or 32 codes. `rowBytes` are those of a row of heads of width d.
+ */
+export const CACHE_KINDS = [
+  { name: "f32", rowBytes: (d: number) => padded(d, 16) * 4 },
+  { name: "f16", rowBytes: (d: number) => padded(d, 16) * 2 },
+  { name: "q8", rowBytes: (d: number) => padded(d, 32) * (1 + 2 / 32) },
+  { name: "q4", rowBytes: (d: number) => padded(d, 32) * (1 / 2 + 4 / 32) },
+] as const;
+
+export type CacheKind = (typeof CACHE_KINDS)[number]["name"];
+
+const PLACE = whole(0, 2 ** 31 - 1);
+const RULES = {
+  kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
+  width: whole(1, 1024),
+  rows: whole(1, 2 ** 31 - 1),
+};
+
+/**
+ * Memory of the kernels for rows of keys and as many of values of one KV head. It has holders, of whom the first is whoever made
+ * it, and is freed when the last lets go.
+ */
+export class Page {
+  /** Number by which places name it; a freed page's names none. */
+  readonly id: number;
+  readonly kind: CacheKind;
+  /** Width of a head. */
+  readonly width: number;
+  readonly rows: number;
+  #holders = 1;
+
+  private constructor(id: number, { kind, width, rows }: Pick<Page, "kind" | "width" | "rows">) {
+    this.id = id;
+    this.kind = kind;
+    this.width = width;
+    this.rows = rows;
+  }
+
+  /** A page of zeros. @throws HeadscopeError (usage) for what cannot be, (unsupported) without kernels or memory */
+  static make(kind: CacheKind, width: number, rows: number): Page {
+    checkOptions("Page.make", { kind, width, rows }, RULES);
+    const number = CACHE_KINDS.findIndex(({ name }) => name === kind);
+    const id = withMemory(() => kernelLibrary().makePage(number, width, rows));
+    return new Page(id, { kind, width, rows });
+  }
+
+  /** Bytes that the page takes. */
+  get bytes(): number {
+    const { rowBytes } = CACHE_KINDS.find(({ name }) => name === this.kind)!;
+    return 2 * this.rows * rowBytes(this.width);
+  }
+
+  /** The number of holders: one may write, several must copy first. */
+  get holders(): number {
+    return this.#holders;
+  }
+
+  /** Adds a holder. @throws HeadscopeError (usage) for a freed page */
+  retain(): this {
+    this.#insistHeld();
+    this.#holders++;
+    return this;
+  }
+
+  /** Takes a holder away. @throws HeadscopeError (usage) for a freed page */
+  release(): void {
+    this.#insistHeld();
+    if (--this.#holders === 0) kernelLibrary().freePage(this.id);
+  }
+
+  /** A page of its own with the same rows, or the first of them, or room behind them. @throws HeadscopeError as `make` does */
+  copy(rows = this.rows): Page {
+    this.#insistHeld();
+    checkOptions("Page.copy", { rows }, { rows: RULES.rows });
+    const { kind, width } = this;
+    return new Page(
+      withMemory(() => kernelLibrary().copyPage(this.id, rows)),
+      { kind, width, rows },
+    );
+  }
+
+  /** Bytes of a row of keys, or of values. */
+  get rowBytes(): number {
+    return this.bytes / (2 * this.rows);
+  }
+
+  /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */
+  read(row: number, count: number): Uint8Array {
+    this.#insistHeld();
+    checkOptions("Page.read", { row, count }, { row: PLACE, count: PLACE });
+    return asRefusal(() => kernelLibrary().readPage(this.id, row, count));
+  }
+
+  /** Puts rows in the place of others. @param bytes as `read` gives them @throws HeadscopeError (usage) where they do not fit */
+  fill(row: number, bytes: Uint8Array): void {
+    this.#insistHeld();
+    checkOptions("Page.fill", { row }, { row: PLACE });
+    asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
+  }
+
+  /** Copies rows of another page of its kind and width to rows of this one, as they are held. @throws HeadscopeError (usage) where they do not fit */
+  copyRows(from: Page, rows: { from: number; to: number; count: number }): void {
+    this.#insistHeld();
+    from.#insistHeld();
+    try {
+      kernelLibrary().copyRows(from.id, rows.from, this.id, rows.to, rows.count);
+    } catch (cause) {
+      throw new HeadscopeError("usage", cause instanceof Error ? cause.message : String(cause), { cause });
+    }
+  }
+
+  #insistHeld(): void {
+    if (this.#holders > 0) return;
+    throw new HeadscopeError("usage", `page ${this.id} was freed`, { remedy: "keep a hold on it with retain()" });
+  }
+}
+
+/** Bytes of all pages of this process; 0 without kernels. */
+export function pageBytes(): number {
+  return loadKernels().ready ? kernelLibrary().pageBytes() : 0;
+}
+
+function asRefusal<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    if (cause instanceof HeadscopeError) throw cause;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new HeadscopeError("usage", message, { remedy: "give whole rows that the page has", cause });
+  }
+}
+
+function withMemory(make: () => number): number {
+  try {
+    return make();
+  } catch (cause) {
+    if (cause instanceof HeadscopeError) throw cause;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new HeadscopeError("unsupported", message, { remedy: "hold fewer tokens, or in fewer bits", cause });
+  }
+}

@@ -1,0 +1,22 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import type { ModelConfig } from "../config.ts";
+import type { PatternReduction } from "../transformer/attention.ts";
+import type { KvCache } from "./kv-cache.ts";
+import type { Places } from "./places.ts";
+
+/** One layer of a cache, the places of new tokens there, and what is asked of the attention over it. */
+export interface CachedLayer {
+  cache: KvCache;
+  places: Places;
+  /** The layer's number among those of the places. */
+  index: number;
+  config: ModelConfig;
+  reductions: readonly PatternReduction[];
+}
+
+/** Queries [rows * tokens, heads, d_head], keys and values [rows * tokens, kv heads, d_head] of new tokens. */
+export interface Projections {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+}

@@ -1,0 +1,286 @@
+import { HeadscopeError } from "../../common/errors.ts";
+import type { Window } from "../transformer/attention.ts";
+import type { CachePage, CacheStorage, StoredBytes, StoredRows } from "./storage.ts";
+import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
+
+/** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
+export const PAGE = 128;
+/** Slots with which a head's last page begins; it is doubled until it is whole. */
+const LEAST = 16;
+
+/** Rows of a page, which hold consecutive positions. */
+export interface Extent {
+  readonly page: CachePage;
+  readonly row: number;
+  readonly position: number;
+  readonly count: number;
+}
+
+/** Keys and values of one KV head as they are held, and their positions. */
+export interface HeldBytes extends StoredBytes {
+  readonly positions: readonly number[];
+}
+
+/** Rows that a head which holds `length` tokens has memory for. */
+export function rowsAllocated(length: number, window?: Window): number {
+  const slots = slotsUsed(length, window);
+  const last = slots % PAGE;
+  if (last === 0) return slots;
+  const rows = Math.max(LEAST, 2 ** Math.ceil(Math.log2(last)));
+  const most = window ? window.sink + window.recent - (slots - last) : PAGE;
+  return slots - last + Math.min(rows, most);
+}
+
+/**
+ * Keys and values of one KV head of one row, in pages of slots: slot s is row s % 128 of page floor(s / 128). A full head fills one
+ * slot after the other, a streaming head its sinks and a ring; after an eviction either holds what was left. How many tokens it
+ * has seen the cache knows.
+ */
+export class HeadCache {
+  readonly window: Window | undefined;
+  readonly #storage: CacheStorage;
+  readonly #pages: CachePage[];
+  /** What an eviction has left of the positions before `#end`. */
+  #kept: readonly Run[];
+  #end: number;
+
+  constructor(storage: CacheStorage, window?: Window, like?: HeadCache) {
+    this.window = window;
+    this.#storage = storage;
+    this.#pages = like ? like.#sharedPages() : [];
+    this.#kept = like ? like.#kept : [];
+    this.#end = like ? like.#end : 0;
+  }
+
+  /** A full head that holds `length` tokens as a streaming one, which has a copy of what it keeps. */
+  static streaming(full: HeadCache, length: number, window: Window): HeadCache {
+    const head = new HeadCache(full.#storage, window);
+    const held = full.#slotByPosition(length);
+    head.prepare(0, length);
+    const runs = heldRuns(length, window);
+    // A position that an eviction has taken leaves its slot as it is.
+    head.#fill(
+      full.#pages,
+      positionsOf(runs).map((position) => held.get(position)),
+    );
+    head.#kept = full.#kept;
+    head.#end = full.#end;
+    return head;
+  }
+
+  /** Bytes of its pages. */
+  get bytes(): number {
+    return this.#pages.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** The slots in use after `length` tokens, and their positions. */
+  runs(length: number): Run[] {
+    const end = Math.min(this.#end, length);
+    if (end === 0) return heldRuns(length, this.window);
+    if (!this.window) {
+      const fresh = { slot: this.#used, position: end, count: length - end };
+      return [...this.#kept, ...(fresh.count > 0 ? [fresh] : [])];
+    }
+    const regular = heldRuns(length, this.window);
+    return [
+      ...regular.flatMap((run) =>
+        this.#kept.flatMap((kept) => overlap(run, kept.position, kept.position + kept.count)),
+      ),
+      ...regular.flatMap((run) => overlap(run, end, length)),
+    ];
+  }
+
+  /** The same as rows of pages. */
+  extents(length: number): Extent[] {
+    const extents: Extent[] = [];
+    for (const { slot, position, count } of this.runs(length))
+      for (let done = 0; done < count; ) {
+        const row = (slot + done) % PAGE;
+        const page = this.#pages[Math.floor((slot + done) / PAGE)]!;
+        const now = Math.min(count - done, PAGE - row);
+        extents.push({ page, row, position: position + done, count: now });
+        done += now;
+      }
+    return extents;
+  }
+
+  /** The slot that a new position takes. */
+  slotOf(position: number): number {
+    return this.window ? slotOf(position, this.window) : this.#used + position - this.#end;
+  }
+
+  /** The page of a slot; its row there is slot % 128. */
+  pageOf(slot: number): CachePage {
+    return this.#pages[Math.floor(slot / PAGE)]!;
+  }
+
+  /** Makes room for the positions from `start` to `end`, in pages of its own. */
+  prepare(start: number, end: number): void {
+    if (end <= start) return;
+    const { window } = this;
+    const rows = window ? rowsAllocated(end, window) : rowsAllocated(this.slotOf(end - 1) + 1);
+    for (let i = window ? 0 : Math.floor(this.slotOf(start) / PAGE); i * PAGE < rows; i++) {
+      const wanted = Math.min(PAGE, rows - i * PAGE);
+      const page = this.#pages[i];
+      if (!page) this.#pages[i] = this.#storage.page(wanted);
+      else if (page.holders > 1 || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
+    }
+  }
+
+  /** Keys and values of what it holds after `length` tokens, and the positions. @returns tensors of the caller's */
+  read(length: number): StoredRows & { positions: number[] } {
+    const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
+    return { ...this.#storage.read(Int32Array.from(spans)), positions: positionsOf(this.runs(length)) };
+  }
+
+  /** The same as it is held, positions ascending. */
+  dump(length: number): HeldBytes {
+    const extents = this.extents(length).sort((a, b) => a.position - b.position);
+    const parts = extents.map(({ page, row, count }) => this.#storage.dump(page, row, count));
+    return {
+      keys: Buffer.concat(parts.map(({ keys }) => keys)),
+      values: Buffer.concat(parts.map(({ values }) => values)),
+      positions: extents.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i)),
+    };
+  }
+
+  /**
+   * Takes what `dump` gave of a head with the same window after `length` tokens.
+   * @returns false for positions that it would not hold; nothing is taken then
+   */
+  restore(length: number, { keys, values, positions }: HeldBytes): boolean {
+    const { window } = this;
+    const ascending = positions.every(
+      (p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window),
+    );
+    if (!ascending) return false;
+    if (positions.length < slotsUsed(length, window)) {
+      this.#kept = toRuns(positions);
+      this.#end = length;
+    }
+    const rows = window ? rowsAllocated(length, window) : rowsAllocated(positions.length);
+    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    const bytes = this.#storage.heldBytes;
+    for (let i = 0; i < positions.length; ) {
+      const slot = window ? slotOf(positions[i]!, window) : i;
+      let count = 1;
+      while (i + count < positions.length && (slot + count) % PAGE !== 0 && this.#follows(positions, i, count)) count++;
+      const part = (of: Uint8Array): Uint8Array => of.slice(i * bytes, (i + count) * bytes);
+      this.#storage.restore(this.pageOf(slot), slot % PAGE, { keys: part(keys), values: part(values) });
+      i += count;
+    }
+    return true;
+  }
+
+  /** Tells whether the slot of a position lies so many behind that of another. */
+  #follows(positions: readonly number[], i: number, count: number): boolean {
+    const { window } = this;
+    return !window || slotOf(positions[i + count]!, window) === slotOf(positions[i]!, window) + count;
+  }
+
+  /**
+   * Forgets all positions but those given; a full head's rows move together, so that its memory falls.
+   * @throws HeadscopeError (usage) for positions that it does not hold
+   */
+  evict(length: number, positions: readonly number[]): void {
+    const kept = [...new Set(positions)].sort((a, b) => a - b);
+    const held = this.#slotByPosition(length);
+    const absent = kept.find((position) => !held.has(position));
+    if (absent !== undefined)
+      throw new HeadscopeError("usage", `position ${absent} can't be kept: the head does not hold it`, {
+        remedy: "give positions among those that `read` shows",
+      });
+    const runs = toRuns(kept);
+    if (!this.window) this.#compact(kept.map((position) => held.get(position)!));
+    this.#kept = runs;
+    this.#end = length;
+  }
+
+  /**
+   * Forgets the positions from `to` on.
+   * @throws HeadscopeError (unsupported) where the ring has let go of what it would hold then
+   */
+  truncate(length: number, to: number): void {
+    if (to >= length) return;
+    this.checkTruncation(length);
+    this.#kept = this.#kept.flatMap((run) => overlap(run, 0, to));
+    this.#end = Math.min(this.#end, to);
+    const slots = this.window ? slotsUsed(to, this.window) : this.slotOf(to);
+    for (const page of this.#pages.splice(Math.ceil(slots / PAGE))) page.release();
+  }
+
+  /** @throws as `truncate` */
+  checkTruncation(length: number): void {
+    if (!this.window || length <= this.window.sink + this.window.recent) return;
+    throw new HeadscopeError("unsupported", "a streaming head that has let positions go can't be taken back", {
+      remedy: "fork the cache while it is short, and go on from the fork",
+    });
+  }
+
+  dispose(): void {
+    for (const page of this.#pages.splice(0)) page.release();
+  }
+
+  /** Slots that an eviction has left in use; the next position goes behind them. */
+  get #used(): number {
+    return this.#kept.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** Puts a copy in a page's place. @param held rows that are copied */
+  #replace(i: number, rows: number, held: number): void {
+    const [old, page] = [this.#pages[i]!, this.#storage.page(rows)];
+    this.#storage.copyRows(old, page, { from: 0, to: 0, count: held });
+    old.release();
+    this.#pages[i] = page;
+  }
+
+  #slotByPosition(length: number): Map<number, number> {
+    const slots = this.runs(length).flatMap(({ slot, position, count }) =>
+      Array.from({ length: count }, (_, i) => [position + i, slot + i] as const),
+    );
+    return new Map(slots);
+  }
+
+  #sharedPages(): CachePage[] {
+    return this.#pages.map((page) => page.retain());
+  }
+
+  /** Moves slots together into new pages. @param slots ascending */
+  #compact(slots: readonly number[]): void {
+    const old = this.#pages.splice(0);
+    const rows = rowsAllocated(slots.length);
+    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    this.#fill(old, slots);
+    for (const page of old) page.release();
+  }
+
+  /** Copies slots of other pages into its own, one after the other. @param slots undefined where nothing is copied */
+  #fill(from: readonly CachePage[], slots: readonly (number | undefined)[]): void {
+    for (let i = 0, count = 1; i < slots.length; i += count) {
+      const [slot, row] = [slots[i], i % PAGE];
+      count = 1;
+      if (slot === undefined) continue;
+      const most = Math.min(PAGE - row, PAGE - (slot % PAGE), slots.length - i);
+      while (count < most && slots[i + count] === slot + count) count++;
+      const page = from[Math.floor(slot / PAGE)]!;
+      this.#storage.copyRows(page, this.pageOf(i), { from: slot % PAGE, to: row, count });
+    }
+  }
+}
+
+/** The part of a run whose positions lie from `first` to before `end`. */
+function overlap({ slot, position, count }: Run, first: number, end: number): Run[] {
+  const [from, to] = [Math.max(position, first), Math.min(position + count, end)];
+  return to > from ? [{ slot: slot + from - position, position: from, count: to - from }] : [];
+}
+
+/** Ascending positions in slots one after the other, as runs. */
+function toRuns(positions: readonly number[]): Run[] {
+  const runs: { slot: number; position: number; count: number }[] = [];
+  positions.forEach((position, slot) => {
+    const last = runs.at(-1);
+    if (last && last.position + last.count === position) last.count++;
+    else runs.push({ slot, position, count: 1 });
+  });
+  return runs;
+}

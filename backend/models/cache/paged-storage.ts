@@ -1,0 +1,70 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
+import { CACHE_KINDS, type CacheKind, Page } from "../../kernels/pages.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
+
+/** Keys and values in the kernels' own memory, in float32 or fewer bits. */
+export class PagedStorage implements CacheStorage {
+  readonly kind: CacheKind;
+  readonly width: number;
+  readonly rowBytes: number;
+  readonly heldBytes: number;
+
+  /** @param width of a head */
+  constructor(kind: CacheKind, width: number) {
+    this.kind = kind;
+    this.width = width;
+    this.rowBytes = 2 * CACHE_KINDS.find(({ name }) => name === kind)!.rowBytes(width);
+    const number = { f32: 4, f16: 2, q8: undefined, q4: undefined }[kind]; // bytes, where rows are numbers
+    this.heldBytes = number === undefined ? this.rowBytes / 2 : number * width;
+  }
+
+  page(rows: number): CachePage {
+    return Page.make(this.kind, this.width, rows);
+  }
+
+  copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void {
+    (to as Page).copyRows(from as Page, rows);
+  }
+
+  write({ k, v, layer }: NewRows, slots: Table): void {
+    tf.tidy(() => {
+      writeRows({ keys: k, values: v, layer: tf.scalar(layer, "int32"), slots: slots.tensor });
+    });
+  }
+
+  read(spans: Int32Array): StoredRows {
+    // Of no rows at all the kernels know no width.
+    if (spans.length === 0) return { keys: tf.zeros([0, this.width]), values: tf.zeros([0, this.width]) };
+    return tf.tidy(() => readRows(tf.tensor2d(spans, [spans.length / 4, 4], "int32"))) as {
+      keys: Tensor;
+      values: Tensor;
+    };
+  }
+
+  attend(call: AttentionCall, wantsPattern: boolean): { z: Tensor; pattern?: Tensor } {
+    return wantsPattern ? attendWithPattern(call) : { z: attend(call) };
+  }
+
+  dump(page: CachePage, row: number, count: number): StoredBytes {
+    const bytes = (page as Page).read(row, count);
+    const half = bytes.length / 2;
+    const cut = (rows: Uint8Array): Uint8Array => spread(rows, { count, from: half / count, to: this.heldBytes });
+    return { keys: cut(bytes.subarray(0, half)), values: cut(bytes.subarray(half)) };
+  }
+
+  restore(page: CachePage, row: number, { keys, values }: StoredBytes): void {
+    const count = keys.length / this.heldBytes;
+    const filled = (rows: Uint8Array) => spread(rows, { count, from: this.heldBytes, to: this.rowBytes / 2 });
+    (page as Page).fill(row, Buffer.concat([filled(keys), filled(values)]));
+  }
+}
+
+/** Rows of `from` bytes as rows of `to`: cut, or filled up with zeros. */
+function spread(rows: Uint8Array, { count, from, to }: { count: number; from: number; to: number }): Uint8Array {
+  if (from === to) return rows;
+  const out = new Uint8Array(count * to);
+  for (let row = 0; row < count; row++) out.set(rows.subarray(row * from, row * from + Math.min(from, to)), row * to);
+  return out;
+}

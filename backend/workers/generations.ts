@@ -1,0 +1,81 @@
+import type { z } from "zod";
+import type { GenerateResult, generateBatchRequest } from "../common/api/generation.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { parseHead } from "../common/heads/head.ts";
+import { checkModel, headModel } from "../common/heads/model.ts";
+import { parseInterventions } from "../hooks/intervention-schema.ts";
+import { zeroHeads } from "../hooks/interventions.ts";
+import type { ChoiceOptions } from "../inference/continuation.ts";
+import { PART, type RunOptions } from "../inference/forwards.ts";
+import type { Generation } from "../inference/generation.ts";
+import { ownStops } from "../inference/stop-rule.ts";
+import type { Model } from "../models/model.ts";
+import { requireTokenizer } from "../models/tokens.ts";
+import { LONG_PROMPT, type Pacing } from "./prompt-runs.ts";
+import { tokenTexts } from "./prompts.ts";
+
+/** The parts of a request that concern all of its prompts. */
+type RunRequest = Omit<z.output<ReturnType<typeof generateBatchRequest<z.ZodType>>>, "model" | "prompts">;
+
+/**
+ * Options of a generation as a request asks for it; reading long prompts is told of as progress.
+ * @param prompts token ids of each
+ * @throws HeadscopeError for a mask of another model, heads and interventions that there are not
+ */
+export function runOptions(
+  model: Model,
+  request: RunRequest,
+  prompts: readonly (readonly number[])[],
+  { signal, turn, progress }: Required<Pacing>,
+): ChoiceOptions & RunOptions {
+  const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations } = request;
+  const { ablate = [], interventions = [] } = request;
+  const shape = headModel(model);
+  if (mask) checkModel(mask, shape, "the mask");
+  const heads = ablate.map((head) => parseHead(head, shape));
+  const parts = prompts.reduce((sum, { length }) => sum + Math.ceil(length / PART), 0);
+  const all = parts * model.config.n_layers;
+  const long = prompts.some(({ length }) => length >= LONG_PROMPT);
+  let layers = long ? 0 : all;
+  const onLayer = (): void => {
+    if (layers < all) progress(layers++, all, "reading the prompt, layers");
+  };
+  return {
+    ...{ maxTokens, temperature, seed, stop: ownStops(model, stop) },
+    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations },
+    interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
+    forward: { onLayer },
+    ...{ signal, turn },
+  };
+}
+
+/** Ids of a text as a user's message in the model's chat template. @throws HeadscopeError `usage` for tokens */
+export function chatIds(model: Model, prompt: { readonly text?: string } | { readonly tokens: unknown }): number[] {
+  if (!("text" in prompt) || prompt.text === undefined)
+    throw new HeadscopeError("usage", "a chat needs a text", { remedy: "give `text`, or leave `chat` out" });
+  const tokenizer = requireTokenizer(model);
+  const turn = tokenizer.chat([{ role: "user", content: prompt.text }], { addGenerationPrompt: true });
+  return tokenizer.encode(turn, { prependBos: false });
+}
+
+/** A continuation as the API gives it. */
+export function resultOf(model: Model, generation: Generation): GenerateResult {
+  const { ids, text, stopped, promptTokens, cache, activations, prefillMs, decodeMsPerToken } = generation;
+  const { kept: _, ...bytes } = cache;
+  return {
+    ids,
+    tokens: shownTexts(model, generation),
+    text: text ?? ids.join(" "),
+    ...{ stopped, promptTokens, cache: bytes },
+    ...(activations ? { activations } : {}),
+    ...{ prefillMs, decodeMsPerToken },
+  };
+}
+
+/** Each new token as text; of one that goes on in a stop text, what stands before it. */
+function shownTexts(model: Model, { ids, text, stopped }: Generation): string[] {
+  const texts = tokenTexts(model, ids);
+  if (stopped.by !== "text" || ids.length === 0) return texts;
+  const before = model.tokenizer!.decode(ids.slice(0, -1));
+  return [...texts.slice(0, -1), text!.slice(before.length)];
+}

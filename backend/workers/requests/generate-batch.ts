@@ -1,0 +1,33 @@
+import { z } from "zod";
+import { UNBOUNDED } from "../../common/api/fields.ts";
+import { type GenerateBatchResult, generateBatchRequest } from "../../common/api/generation.ts";
+import { generateBatch } from "../../inference/generate.ts";
+import { ownStops } from "../../inference/stop-rule.ts";
+import { chatIds, resultOf, runOptions } from "../generations.ts";
+import { handler } from "../handler.ts";
+import { promptInputIds } from "../prompts.ts";
+import { pacingOf, session } from "../session.ts";
+
+const payload = generateBatchRequest(UNBOUNDED, z.unknown());
+
+/** Continues prompts together; every token is told of with its row as it comes. */
+export const request = handler({
+  payload,
+  async run(request, context): Promise<GenerateBatchResult> {
+    const pacing = pacingOf(context);
+    const model = await session.models.open(request.model, pacing.signal);
+    const prompts = request.prompts.map(({ maxTokens, temperature, seed, stop, ...prompt }) => ({
+      tokens: request.chat ? chatIds(model, prompt) : promptInputIds(model, { model: request.model, ...prompt }),
+      ...{ maxTokens, temperature, seed },
+      ...(stop ? { stop: ownStops(model, stop) } : {}),
+    }));
+    const rows = prompts.map(({ tokens }) => tokens);
+    const results = await generateBatch(model, {
+      ...runOptions(model, request, rows, pacing),
+      prompts,
+      onToken: (row, id, text, probability) =>
+        void context.emit({ event: "token", row, id, text, probability: probability() }),
+    });
+    return { rows: results.map((result) => resultOf(model, result)) };
+  },
+});

@@ -1,0 +1,121 @@
+import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
+import type { WeightType } from "../../../backend/common/words.ts";
+import type { CacheKind } from "../../../backend/kernels/pages.ts";
+import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
+import type { ModelConfig } from "../../../backend/models/config.ts";
+import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
+import type { Bench } from "../measure.ts";
+import { timedForward } from "../runs.ts";
+import { MODEL, type Setting } from "../setting.ts";
+
+/** Tokens of one measurement, and those before it that do not count. */
+const [STEPS, WARM] = [8, 3];
+/** Prompts that are decoded together. */
+const TOGETHER = 8;
+/** Tokens that the caches hold. */
+const LENGTHS = [256, 2048, 7900] as const;
+
+/** What a token is decoded with. */
+interface Token {
+  weights: WeightType;
+  /** Tokens that the cache holds. */
+  cached: number;
+  rows?: number;
+  /** Form of keys and values, default float32. */
+  kind?: CacheKind;
+  /** Activations in 8 bits, which is what llama.cpp does with a file of narrow weights. */
+  rounded?: boolean;
+  /** A quarter of the KV heads is full, the others keep 64 + 256 tokens. */
+  quarter?: boolean;
+}
+
+/** One token after many: what generation waits for. */
+export function decodeRows(setting: Setting): Bench[] {
+  const unit = "ms/token";
+  const ours = (token: Token): (() => Promise<number>) => decoder(setting, token);
+  const transformers = (name: string, dtype = "fp32") => ({
+    unit, rival: `transformers sdpa ${dtype}`, theirs: setting.rival(name),
+  }); // biome-ignore format: one row
+  const llamaCpp = (cached: number) => ({
+    unit, rival: "llama.cpp built here, f16 cache", theirs: setting.rival(`llama-cpp-decode-${cached}`),
+  }); // biome-ignore format: one row
+  const quarter = { weights: "q8", cached: 7900 } as const;
+  return [
+    ...LENGTHS.map((cached) => ({
+      name: `token at ${cached}`, goal: { 256: 0.25, 2048: 0.5, 7900: 0.4 }[cached],
+      ours: ours({ weights: "q8", cached }), ...transformers(`decode-${cached}`),
+    })),
+    ...LENGTHS.map((cached) => ({
+      name: `token at ${cached}, f32 weights`, goal: 0.7,
+      ours: ours({ weights: "f32", cached }), ...transformers(`decode-${cached}`),
+    })),
+    {
+      name: "token at 256, bf16 weights", goal: 0.8,
+      ours: ours({ weights: "bf16", cached: 256 }), ...transformers("decode-bf16-256", "bf16"),
+    },
+    ...LENGTHS.map((cached) => ({
+      name: `token at ${cached}, f16 cache, llama.cpp`, goal: { 256: 0.7, 2048: 0.9, 7900: 0.9 }[cached],
+      ours: ours({ weights: "q8", cached, kind: "f16" }), ...llamaCpp(cached),
+    })),
+    {
+      name: "token at 256, f32 cache, llama.cpp", goal: 0.9,
+      ours: ours({ weights: "q8", cached: 256 }), ...llamaCpp(256),
+    },
+    ...LENGTHS.map((cached) => ({
+      name: `token at ${cached}, f16 cache, 8-bit activations, llama.cpp`, goal: { 256: 0.7, 2048: 0.9, 7900: 0.9 }[cached],
+      ours: ours({ weights: "q8", cached, kind: "f16", rounded: true }), ...llamaCpp(cached),
+    })),
+    ...(["q8", "q4"] as const).map((kind) => ({
+      name: `token at 7900, ${kind} cache`, unit, rival: "f16 cache",
+      ours: ours({ weights: "q8", cached: 7900, kind }), theirs: ours({ weights: "q8", cached: 7900, kind: "f16" }),
+    })),
+    {
+      name: "token at 7900, a quarter of the KV heads full", unit, rival: "all heads full", goal: 0.5,
+      ours: ours({ ...quarter, quarter: true }), theirs: ours(quarter),
+    },
+    {
+      name: "token at 256, eight prompts together", unit, rival: "one prompt", goal: 1 / 3,
+      ours: ours({ weights: "q8", cached: 256, rows: TOGETHER }), theirs: ours({ weights: "q8", cached: 256 }),
+    },
+  ]; // biome-ignore format: a table
+}
+
+/** Milliseconds a token over a cache that holds so many. */
+function decoder(
+  setting: Setting,
+  { weights, cached, rows = 1, kind = "f32", quarter, rounded }: Token,
+): () => Promise<number> {
+  return async () => {
+    const model = await setting.model(weights);
+    const windows = quarter ? { windows: quarterWindows(model.config) } : {};
+    const cache = new KvCache(model.config, { rows, capacity: cached + 64, kind, ...windows });
+    cache.prepare(cached);
+    cache.advance(cached);
+    const options: ForwardOptions = rounded ? { activations: "8bit" } : {};
+    const step = (id: number): number => {
+      const tokens = Array.from({ length: rows }, (_, row) => [id + row]);
+      return timedForward(model, { tokens, cache, logitsAt: "last" }, options);
+    };
+    for (let i = 0; i < WARM; i++) step(5 + i);
+    let took = 0;
+    for (let i = 0; i < STEPS; i++) took += step(100 + i);
+    cache.dispose();
+    return took / STEPS / rows;
+  };
+}
+
+/** By layer and KV head: every fourth is full, the others keep 64 + 256 tokens. */
+export function quarterWindows(config: ModelConfig): MaskMeaning["windows"] {
+  const { n_layers, n_heads, n_key_value_heads: G } = config;
+  const kvHeads = Array.from({ length: n_layers }, (_, l) =>
+    Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))),
+  );
+  return meaningOf({
+    format: "headscope.head-mask/1",
+    model: { ref: MODEL, layers: n_layers, heads: n_heads, kvHeads: G },
+    kvHeads,
+    sink: 64,
+    recent: 256,
+    source: "user",
+  }).windows;
+}
