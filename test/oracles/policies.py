@@ -1,18 +1,19 @@
 """NumPy on small arrays: the cache policies that kvpress has not, each by its definition, in float64.
 
-    python test/oracles/policies.py          writes policies/definitions.json (needs NumPy; ml_dtypes, if there, checks the minifloats)
+    python test/oracles/policies.py     writes policies/definitions.json (NumPy; ml_dtypes, if there, checks the minifloats)
 
-One section of the file for each function below whose name stands in SECTIONS; the function's docstring is the definition, and
-`parameters` what it was run with. `inputs` names the arrays that go in: array `name` of `shape` (row-major) has
-the elements float32(n_i) · scale, where n_0, n_1, ... are the standard normal numbers of the seed SEED and the array's own
-`stream` (backend/common/random.ts: new Random(22, stream).fillNormal); `kind` "uniform" instead: the uniform doubles of Random.uniform.
-Scales are powers of two, so that nothing is rounded twice.
+One section of the file for each function below whose name stands in SECTIONS; the function's docstring is the
+definition, and `parameters` what it was run with. `inputs` names the arrays that go in: array `name` of `shape`
+(row-major) has the elements float32(n_i) · scale, where n_0, n_1, ... are the standard normal numbers of the seed SEED
+and the array's own `stream` (backend/common/random.ts: new Random(22, stream).fillNormal); `kind` "uniform" instead:
+the uniform doubles of Random.uniform. Scales are powers of two, so that nothing is rounded twice.
 
-Letters: T prompt tokens, N decode steps after them, H query heads, G KV heads, query head h belongs to KV head floor(h G / H), d head
-width. q [H, T + N, d], k and v [G, T + N, d] are taken as stored (rotations don't matter here); logits are q · k / sqrt(d); causal.
-The token of decode step t (0-based) has position T + t; its key and value are in the cache when it attends, so it sees itself. "Mean over the
-group" is over the H / G query heads of a KV head. Where scores are equal the lower position wins. Lists of positions ascend. Floats have
-7 significant digits. Agreement to expect: 1e-5 in floats, lists exactly.
+Letters: T prompt tokens, N decode steps after them, H query heads, G KV heads, query head h belongs to KV head floor(h
+G / H), d head width. q [H, T + N, d], k and v [G, T + N, d] are taken as stored (rotations don't matter here); logits
+are q · k / sqrt(d); causal. The token of decode step t (0-based) has position T + t; its key and value are in the cache
+when it attends, so it sees itself. "Mean over the group" is over the H / G query heads of a KV head. Where scores are
+equal the lower position wins. Lists of positions ascend. Floats have 7 significant digits. Agreement to expect: 1e-5 in
+floats, lists exactly.
 
 Where a paper leaves something open, the docstring says what was chosen ("here: ...").
 """
@@ -124,7 +125,8 @@ def attend(q, k, v, position, lists):
 
 
 def accumulate(q, k, v, T, budget, recent, score_prompt, score_step):
-    """The loop that H2O and Keyformer share: keep `recent` last positions and the budget's rest by accumulated score."""
+    """The loop that H2O and Keyformer share: keep `recent` last positions and the budget's rest by accumulated
+    score."""
     G, total = k.shape[0], k.shape[1]
     S = np.zeros((G, total))
     S[:, :T] = score_prompt(q[:, :T], k[:, :T])
@@ -149,12 +151,13 @@ def accumulate(q, k, v, T, budget, recent, score_prompt, score_step):
 
 
 def h2o(inputs):
-    """Heavy hitters with decode updates. budget n a KV head: recent = n - floor(n / 2), heavy = floor(n / 2). The score of a key is
-    the attention that it has received from all queries so far, the prompt's (column sums of the causal pattern, its own query
-    included) and each decode step's; mean over the group. At the end of the prefill and after every decode step (the
-    new token's own attention counted, the new token among the recent): the last `recent` positions stay and of the others the `heavy`
-    with the highest score. An evicted key's score is gone. `prefill`, `kept` [step][KV head]: positions; `z` [step][H][d]: what the
-    step's query reads (before that step's eviction); `scores` [KV head]: of the finally kept, in their order."""
+    """Heavy hitters with decode updates. budget n a KV head: recent = n - floor(n / 2), heavy = floor(n / 2). The score
+    of a key is the attention that it has received from all queries so far, the prompt's (column sums of the causal
+    pattern, its own query included) and each decode step's; mean over the group. At the end of the prefill and after
+    every decode step (the new token's own attention counted, the new token among the recent): the last `recent`
+    positions stay and of the others the `heavy` with the highest score. An evicted key's score is gone. `prefill`,
+    `kept` [step][KV head]: positions; `z` [step][H][d]: what the step's query reads (before that step's eviction);
+    `scores` [KV head]: of the finally kept, in their order."""
     T, N, n = 24, 6, 9
     q, k, v = inputs.qkv(T + N)
     G = k.shape[0]
@@ -168,14 +171,15 @@ def h2o(inputs):
 
 
 def keyformer(inputs):
-    """As h2o, with recent = trunc(0.3 n) and another score: softmax((x + noise) / tau) over the keys present, x the logits, noise Gumbel,
-    -ln(-ln u), a number for each query head, query and key (`u_prompt` [H, T, T], future entries unused; `u` [H, N, T + N], by
-    position of the key), tau = 1 in the prefill and 1 + (t + 1) / N at decode step t (0-based), so 2 at the last.
-    Summed over queries, mean over the group. The attention itself (`z`) has neither noise nor tau."""
+    """As h2o, with recent = trunc(0.3 n) and another score: softmax((x + noise) / tau) over the keys present, x the
+    logits, noise Gumbel, -ln(-ln u), a number for each query head, query and key (`u_prompt` [H, T, T], future entries
+    unused; `u` [H, N, T + N], by position of the key), tau = 1 in the prefill and 1 + (t + 1) / N at decode step t
+    (0-based), so 2 at the last. Summed over queries, mean over the group. The attention itself (`z`) has neither noise
+    nor tau."""
     T, N, n = 24, 6, 10
     q, k, v = inputs.qkv(T + N)
     H, G = len(q), len(k)
-    gumbel = lambda u: -np.log(-np.log(u))  # noqa: E731
+    gumbel = lambda u: -np.log(-np.log(u))
     first = gumbel(inputs.draw("u_prompt", (H, T, T), kind="uniform"))
     later = gumbel(inputs.draw("u", (H, N, T + N), kind="uniform"))
 
@@ -187,17 +191,18 @@ def keyformer(inputs):
             scores.append(softmax((x + later[h, t, rows]) / (1 + (t + 1) / N)))
         return [np.mean(scores[g * H // G : (g + 1) * H // G], 0) for g in range(G)]
 
-    prompt = lambda a, b: group_mean(softmax(logits_of(a, b) + first).sum(1), G)  # noqa: E731
+    prompt = lambda a, b: group_mean(softmax(logits_of(a, b) + first).sum(1), G)
     out = accumulate(q, k, v, T, n, int(0.3 * n), prompt, step)
     return {"parameters": {"tokens": T, "steps": N, "budget": n, "recent": int(0.3 * n)}, **out}
 
 
 def razor_attention(inputs):
-    """The compensation token of a head that is not kept whole: of the present positions 0 ... p it keeps the first `sinks` and the last
-    `recent` (p among them) and drops m between. With K and V the means of the dropped keys and values,
-    z = (m exp(q·K / sqrt d) V + sum_kept exp(q·k / sqrt d) v) / (m exp(q·K / sqrt d) + sum_kept exp(q·k / sqrt d)); with nothing dropped
-    plain attention. While decoding the window slides and what leaves it enters the means.
-    `z` [step][H][d]; `mass` [step][H]: the share of the softmax that the compensation token gets; `key`, `value` [KV head][d]: the means at the last step."""
+    """The compensation token of a head that is not kept whole: of the present positions 0 ... p it keeps the first
+    `sinks` and the last `recent` (p among them) and drops m between. With K and V the means of the dropped keys and
+    values, z = (m exp(q·K / sqrt d) V + sum_kept exp(q·k / sqrt d) v) / (m exp(q·K / sqrt d) + sum_kept exp(q·k / sqrt
+    d)); with nothing dropped plain attention. While decoding the window slides and what leaves it enters the means. `z`
+    [step][H][d]; `mass` [step][H]: the share of the softmax that the compensation token gets; `key`, `value` [KV
+    head][d]: the means at the last step."""
     T, N, sinks, recent = 20, 4, 2, 6
     q, k, v = inputs.qkv(T + N)
     H, G, d = len(q), len(k), q.shape[-1]
@@ -226,11 +231,12 @@ def razor_attention(inputs):
 
 
 def quest(inputs):
-    """Pages of `page` consecutive positions, with the channelwise minimum and maximum of their keys (the last page over what it holds).
-    `scores` [step][H][pages]: sum over channels of max(q_c min_c, q_c max_c), not scaled. `heads` [step][H]: the pages that
-    a query head would read by itself: the min(max(3, floor(budget / page)), pages) best. `pages` [step][KV head] here: what the KV head
-    reads for its whole group: as many, by the mean of the group's scores, the newest page always among them (it takes the place of the worst).
-    `z` [step][H][d]: attention over the positions of `pages`."""
+    """Pages of `page` consecutive positions, with the channelwise minimum and maximum of their keys (the last page over
+    what it holds). `scores` [step][H][pages]: sum over channels of max(q_c min_c, q_c max_c), not scaled. `heads`
+    [step][H]: the pages that a query head would read by itself: the min(max(3, floor(budget / page)), pages) best.
+    `pages` [step][KV head] here: what the KV head reads for its whole group: as many, by the mean of the group's
+    scores, the newest page always among them (it takes the place of the worst). `z` [step][H][d]: attention over the
+    positions of `pages`."""
     T, N, page, budget = 30, 4, 4, 13
     q, k, v = inputs.qkv(T + N)
     H, G = len(q), len(k)
@@ -255,19 +261,21 @@ def quest(inputs):
 
 
 def recycled_attention(inputs):
-    """Every `stride` decode steps (steps 0, stride, 2 stride, ...) a query attends to everything, and the `budget` keys with the most attention
-    (the maximum over the group's query heads, the step's own key among the candidates) are remembered by KV head. The steps between read those
-    and the positions that came after that full step (their own included). `read` [step][KV head]: positions; `z` [step][H][d]."""
+    """Every `stride` decode steps (steps 0, stride, 2 stride, ...) a query attends to everything, and the `budget` keys
+    with the most attention (the maximum over the group's query heads, the step's own key among the candidates) are
+    remembered by KV head. The steps between read those and the positions that came after that full step (their own
+    included). `read` [step][KV head]: positions; `z` [step][H][d]."""
     T, N, stride, budget = 20, 7, 3, 6
     q, k, v = inputs.qkv(T + N)
     H, G = len(q), len(k)
     out = {"read": [], "z": []}
+    full, chosen = 0, []
     for t in range(N):
         p = T + t
         if t % stride == 0:
             lists = [np.arange(p + 1)] * G
         else:
-            lists = [np.append(chosen[g], np.arange(full + 1, p + 1)) for g in range(G)]  # noqa: F821
+            lists = [np.append(chosen[g], np.arange(full + 1, p + 1)) for g in range(G)]
         z, weights = attend(q, k, v, p, lists)
         if t % stride == 0:
             full = p
@@ -279,12 +287,13 @@ def recycled_attention(inputs):
 
 
 def token_select(inputs):
-    """At a step the logits of every query head over the cached keys (without the first `sinks` and the last `recent`, the step's own
-    among these) are softmaxed by head and summed over all H heads; the `budget` best are read by every head, with the sinks and the recent ones.
-    The choice is reused while the cosine of the step's query (all heads side by side, H d numbers) and the query that made the choice is
-    above `similarity`; then too sinks and recent are the step's own. Queries: q_0 = `q0`, q_t = q_{t-1} + 0.5 e_t with `e` (e_0 unused).
-    `fresh` [step]: whether a choice was made; `chosen`, `read` [step]: positions; `cosine` [step] with the query of the choice
-    in force before the step (null at the first)."""
+    """At a step the logits of every query head over the cached keys (without the first `sinks` and the last `recent`,
+    the step's own among these) are softmaxed by head and summed over all H heads; the `budget` best are read by every
+    head, with the sinks and the recent ones. The choice is reused while the cosine of the step's query (all heads side
+    by side, H d numbers) and the query that made the choice is above `similarity`; then too sinks and recent are the
+    step's own. Queries: q_0 = `q0`, q_t = q_{t-1} + 0.5 e_t with `e` (e_0 unused). `fresh` [step]: whether a choice was
+    made; `chosen`, `read` [step]: positions; `cosine` [step] with the query of the choice in force before the step
+    (null at the first)."""
     T, N, sinks, recent, budget, similarity = 24, 7, 2, 4, 5, 0.9
     H, G, d = 4, 2, 8
     start, noise = inputs.draw("q0", (H, d), 2), inputs.draw("e", (N, H, d))
@@ -316,10 +325,11 @@ def token_select(inputs):
 
 
 def look_m(inputs):
-    """Eviction as h2o's at the end of the prefill (budget n: recent n - floor(n / 2), heavy floor(n / 2)), then each evicted key goes to the kept key of the same
-    KV head with the highest cosine to it. A kept key c with evicted E: averaged (c + sum E) / (|E| + 1); pivotal (c + sum (e + c) / 2) / (|E| + 1);
-    weighted (c + sum s_e e) / (|E| + 1), s_e the cosine. Values are merged with the same partners and, weighted, the keys' s_e.
-    `kept`, `target` (for each evicted position in order, the kept position it goes to) by KV head; `keys`, `values` by form [KV head][kept][d]."""
+    """Eviction as h2o's at the end of the prefill (budget n: recent n - floor(n / 2), heavy floor(n / 2)), then each
+    evicted key goes to the kept key of the same KV head with the highest cosine to it. A kept key c with evicted E:
+    averaged (c + sum E) / (|E| + 1); pivotal (c + sum (e + c) / 2) / (|E| + 1); weighted (c + sum s_e e) / (|E| + 1),
+    s_e the cosine. Values are merged with the same partners and, weighted, the keys' s_e. `kept`, `target` (for each
+    evicted position in order, the kept position it goes to) by KV head; `keys`, `values` by form [KV head][kept][d]."""
     T, n = 18, 7
     q, k, v = inputs.qkv(T)
     G = len(k)
@@ -350,13 +360,16 @@ def look_m(inputs):
 
 
 def squeezed_attention(inputs):
-    """k-means of each KV head's T fixed keys by cosine: C clusters; the first centres are the unit keys at floor((i + 0.5) T / C); assign each key to the
-    centre with the highest cosine; new centre: mean of the members' unit keys, scaled to unit length (an empty one stays); until nothing
-    changes, at most 30 times. A cluster's centroid for look-up is the plain mean of its members' keys. For a query: S_i = exp(q·c_i / sqrt d) / sum_j N_j exp(q·c_j / sqrt d), N_j the
-    members; here, for a KV head, the maximum over the group; clusters with S_i > threshold are read. `assign` [KV head][T]; `sizes`; `centroids`; for each of N queries
-    (positions T ...; the fixed context only) `scores` [query][H][C], `clusters` [query][KV head] and `read` [query][KV head] positions. `calibrated`: by KV head the
-    threshold for `sparsity`: over these N queries, all (query, cluster) pairs by falling score (maximum over the group), the score of the first pair
-    with which the keys read, sum of N_i, reach (1 - sparsity) T N: pairs with a score at or above it are read."""
+    """k-means of each KV head's T fixed keys by cosine: C clusters; the first centres are the unit keys at floor((i +
+    0.5) T / C); assign each key to the centre with the highest cosine; new centre: mean of the members' unit keys,
+    scaled to unit length (an empty one stays); until nothing changes, at most 30 times. A cluster's centroid for
+    look-up is the plain mean of its members' keys. For a query: S_i = exp(q·c_i / sqrt d) / sum_j N_j exp(q·c_j / sqrt
+    d), N_j the members; here, for a KV head, the maximum over the group; clusters with S_i > threshold are read.
+    `assign` [KV head][T]; `sizes`; `centroids`; for each of N queries (positions T ...; the fixed context only)
+    `scores` [query][H][C], `clusters` [query][KV head] and `read` [query][KV head] positions. `calibrated`: by KV head
+    the threshold for `sparsity`: over these N queries, all (query, cluster) pairs by falling score (maximum over the
+    group), the score of the first pair with which the keys read, sum of N_i, reach (1 - sparsity) T N: pairs with a
+    score at or above it are read."""
     T, N, C, threshold, sparsity = 40, 3, 8, 0.03, 0.7
     q, k, _ = inputs.qkv(T + N)
     H, G, d = len(q), len(k), q.shape[-1]
@@ -421,11 +434,13 @@ def integers(x, bits, axis):
 
 
 def kivi(inputs):
-    """Keys by channel over groups of `group` consecutive tokens, values by token over groups of `group` consecutive channels, each group with scale s = (max - min) / (2^bits - 1) and zero point min:
-    code = round((x - min) / s), restored as code · s + min (a group of equal numbers: code 0). The last `recent` tokens stay as they are: values of tokens before T - recent are
-    stored in bits; of the keys only whole groups before it, the first floor((T - recent) / group) · group tokens.
-    For each of bits 2 and 4: `keys`, `values` {codes, scale, min} of the quantised tokens: codes [G][tokens][d], a key's scale and min [G][groups][d], a value's
-    [G][tokens][groups]; `z` [H][d]: the last query's attention over the mixed cache."""
+    """Keys by channel over groups of `group` consecutive tokens, values by token over groups of `group` consecutive
+    channels, each group with scale s = (max - min) / (2^bits - 1) and zero point min: code = round((x - min) / s),
+    restored as code · s + min (a group of equal numbers: code 0). The last `recent` tokens stay as they are: values of
+    tokens before T - recent are stored in bits; of the keys only whole groups before it, the first floor((T - recent) /
+    group) · group tokens. For each of bits 2 and 4: `keys`, `values` {codes, scale, min} of the quantised tokens: codes
+    [G][tokens][d], a key's scale and min [G][groups][d], a value's [G][tokens][groups]; `z` [H][d]: the last query's
+    attention over the mixed cache."""
     T, group, recent = 22, 4, 5
     q, k, v = inputs.qkv(T)
     G, d = len(k), k.shape[-1]
@@ -461,13 +476,33 @@ def minifloat_value(code, exponent_bits, mantissa_bits, bias):
 
 
 def minifloats(inputs):
-    """Sign, e exponent bits, m mantissa bits: code (exponent << m) | mantissa; exponent 0: mantissa · 2^(1 - bias - m), else (1 + mantissa / 2^m) · 2^(exponent - bias). All finite codes count up to `largest`: E4M3
-    (bias 7, one NaN, no infinity) 448, E5M2 (15, with infinities, which are not used) 57344, E3M2 (3) 28, E2M3 (1) 7.5, E2M1 (1) 6. A number becomes the nearest value, halfway to the even code, beyond the largest the largest.
-    In a cache each group of `group` numbers (as kivi's groups) has scale = max |x| / largest; stored is round(x / scale), restored times the scale (scale 0: zeros).
-    `values` by format, of those with at most 6 bits: all values that are not negative, by code (E4M3's and E5M2's follow from the rule). `rounded`: of the given `x`. `grouped`: the first 8 numbers y, of array `y`, as one group: `scale`, `restored`."""
+    """Sign, e exponent bits, m mantissa bits: code (exponent << m) | mantissa; exponent 0: mantissa · 2^(1 - bias - m),
+    else (1 + mantissa / 2^m) · 2^(exponent - bias). All finite codes count up to `largest`: E4M3 (bias 7, one NaN, no
+    infinity) 448, E5M2 (15, with infinities, which are not used) 57344, E3M2 (3) 28, E2M3 (1) 7.5, E2M1 (1) 6. A number
+    becomes the nearest value, halfway to the even code, beyond the largest the largest. In a cache each group of
+    `group` numbers (as kivi's groups) has scale = max |x| / largest; stored is round(x / scale), restored times the
+    scale (scale 0: zeros). `values` by format, of those with at most 6 bits: all values that are not negative, by code
+    (E4M3's and E5M2's follow from the rule). `rounded`: of the given `x`. `grouped`: the first 8 numbers y, of array
+    `y`, as one group: `scale`, `restored`."""
     y = inputs.draw("y", (8,), 2)
     out = {"values": {}, "x": [], "rounded": {}, "grouped": {}}
-    x = [0, 2**-17, 3 * 2**-18, 2**-10, 3 * 2**-10, 0.0625, 0.09, 0.125, 0.1875, 0.25, 0.3125, 0.75, 1.0625, 1.1875, 1.25]
+    x = [
+        0,
+        2**-17,
+        3 * 2**-18,
+        2**-10,
+        3 * 2**-10,
+        0.0625,
+        0.09,
+        0.125,
+        0.1875,
+        0.25,
+        0.3125,
+        0.75,
+        1.0625,
+        1.1875,
+        1.25,
+    ]
     x += [1.75, 2.5, -2.5, 3.5, 5, -5.1, 7, 7.3, 9, 17, 26, 30, 100, 440, 464, 500, 6e4]
     out["x"] = Exact(x)
     for name, (e, m, bias, largest) in FORMATS.items():
@@ -498,18 +533,28 @@ def check_minifloat(name, rounded, largest):
         import ml_dtypes
     except ImportError:
         return
-    types = {"E4M3": "float8_e4m3fn", "E5M2": "float8_e5m2", "E3M2": "float6_e3m2fn", "E2M3": "float6_e2m3fn", "E2M1": "float4_e2m1fn"}
+    types = {
+        "E4M3": "float8_e4m3fn",
+        "E5M2": "float8_e5m2",
+        "E3M2": "float6_e3m2fn",
+        "E2M3": "float6_e2m3fn",
+        "E2M1": "float4_e2m1fn",
+    }
     x = np.random.default_rng(0).normal(0, largest / 3, 2000).clip(-largest, largest)
     x = np.concatenate([x, x / 64, x / 1024]).astype(np.float32)
     assert (rounded(x) == x.astype(getattr(ml_dtypes, types[name])).astype(np.float64)).all(), name
 
 
 def kvquant(inputs):
-    """Keys (before the rotation) by channel, values by token; the first token stays exact and is in no vector. In a vector of n numbers the m = ceil(outliers · n / 2) largest and the m smallest stay exact; the others are
-    normalised to x' = (x - c) / s with c = (max + min) / 2, s = (max - min) / 2 of those others. The 2^bits levels are shared by all vectors of the array (one layer's keys, or values): k-means of all x' weighted by the Fisher
-    information F (here the squares of `f_k`, `f_v`, gradients). First centres: with the x' sorted and W their weights' total, the first x' whose running weight is at least (i + 0.5) / 2^bits · W; then nearest centre
-    (halfway: the lower), weighted mean, until no assignment changes, at most 100 times (an empty centre stays). Stored is the index of the nearest level, restored level · s + c.
-    `keys`, `values`: {levels, codes [G][T][d] (-1: exact), restored at codes >= 0 as rms error: `error` = root of the mean square of (restored - x) over the numbers in bits}."""
+    """Keys (before the rotation) by channel, values by token; the first token stays exact and is in no vector. In a
+    vector of n numbers the m = ceil(outliers · n / 2) largest and the m smallest stay exact; the others are normalised
+    to x' = (x - c) / s with c = (max + min) / 2, s = (max - min) / 2 of those others. The 2^bits levels are shared by
+    all vectors of the array (one layer's keys, or values): k-means of all x' weighted by the Fisher information F (here
+    the squares of `f_k`, `f_v`, gradients). First centres: with the x' sorted and W their weights' total, the first x'
+    whose running weight is at least (i + 0.5) / 2^bits · W; then nearest centre (halfway: the lower), weighted mean,
+    until no assignment changes, at most 100 times (an empty centre stays). Stored is the index of the nearest level,
+    restored level · s + c. `keys`, `values`: {levels, codes [G][T][d] (-1: exact), restored at codes >= 0 as rms error:
+    `error` = root of the mean square of (restored - x) over the numbers in bits}."""
     T, bits, outliers = 25, 2, 0.08
     G, d = 2, 8
     out = {}
@@ -554,9 +599,11 @@ def weighted_means(x, w, count):
 
 
 def xkv(inputs):
-    """The keys of a group of `layers` adjacent layers side by side, [T, layers · G · d] (layer by layer, in a layer KV head by KV head), have the singular value decomposition U Σ Vᵀ, without centring. Stored
-    are the token basis A = U_r Σ_r [T, r], shared by the group, and each layer's columns of V_rᵀ [r, G · d]; restored is their product. `singular`: the first r + 1 values; `restored` [layers][G][d]: the last token's keys;
-    `error` [layers]: root of the mean square of (restored - k); `numbers`: stored, and `full`."""
+    """The keys of a group of `layers` adjacent layers side by side, [T, layers · G · d] (layer by layer, in a layer KV
+    head by KV head), have the singular value decomposition U Σ Vᵀ, without centring. Stored are the token basis A = U_r
+    Σ_r [T, r], shared by the group, and each layer's columns of V_rᵀ [r, G · d]; restored is their product. `singular`:
+    the first r + 1 values; `restored` [layers][G][d]: the last token's keys; `error` [layers]: root of the mean square
+    of (restored - k); `numbers`: stored, and `full`."""
     T, L, G, d, r = 20, 3, 2, 4, 5
     k = inputs.draw("k", (L, G, T, d))
     flat = k.transpose(2, 0, 1, 3).reshape(T, L * G * d)
@@ -573,16 +620,19 @@ def xkv(inputs):
 
 
 def shadowkv(inputs):
-    """What is chosen: chunks of `chunk` positions of the prompt; a chunk's landmark is the mean of its keys (after the rotation). The `outliers` chunks of each KV head whose least similar key (smallest cosine between a key and its landmark)
-    is the least similar of all are kept whole and fast. At a step the other chunks compete: softmax over their landmarks of q · landmark / sqrt d by query head, here the mean over the group; the floor(budget / chunk) best
-    are fetched. Read are: outlier chunks, fetched chunks, everything after the prompt. (The rank of the keys before the rotation is a storage of its own: exact here.)
-    `similar` [KV head][chunks]: the smallest cosines; `outliers` [KV head]; `fetched` [step][KV head]: chunks; `z` [step][H][d]."""
+    """What is chosen: chunks of `chunk` positions of the prompt; a chunk's landmark is the mean of its keys (after the
+    rotation). The `outliers` chunks of each KV head whose least similar key (smallest cosine between a key and its
+    landmark) is the least similar of all are kept whole and fast. At a step the other chunks compete: softmax over
+    their landmarks of q · landmark / sqrt d by query head, here the mean over the group; the floor(budget / chunk) best
+    are fetched. Read are: outlier chunks, fetched chunks, everything after the prompt. (The rank of the keys before the
+    rotation is a storage of its own: exact here.) `similar` [KV head][chunks]: the smallest cosines; `outliers` [KV
+    head]; `fetched` [step][KV head]: chunks; `z` [step][H][d]."""
     T, N, chunk, outliers, budget = 32, 3, 4, 1, 9
     q, k, v = inputs.qkv(T + N)
     H, G, d = len(q), len(k), q.shape[-1]
     chunks = k[:, :T].reshape(G, T // chunk, chunk, d)
     landmarks = chunks.mean(2)
-    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
     similar = (unit(chunks) * unit(landmarks)[:, :, None]).sum(-1).min(-1)
     odd = [best(-similar[g], outliers) for g in range(G)]
     fetched, z = [], []
@@ -598,15 +648,22 @@ def shadowkv(inputs):
         fetched.append([list(x) for x in row])
         z.append(attend(q, k, v, p, lists)[0])
     parameters = {"tokens": T, "steps": N, "chunk": chunk, "outliers": outliers, "budget": budget}
-    return {"parameters": parameters, "similar": similar, "outliers": [list(x) for x in odd], "fetched": fetched, "z": z}
+    return {
+        "parameters": parameters,
+        "similar": similar,
+        "outliers": [list(x) for x in odd],
+        "fetched": fetched,
+        "z": z,
+    }
 
 
 # --- heads and layers -------------------------------------------------------------------------------------------------
 
 
 def headkv(inputs):
-    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has round(b - b / beta + s_h · L G b / beta) (halves to even), s_h its score's share of the sum of all
-    (scores that are not negative; here squares of `scores`), at least the window. Inside a head snapkv picks. `budgets` [layer][KV head]."""
+    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has round(b
+    - b / beta + s_h · L G b / beta) (halves to even), s_h its score's share of the sum of all (scores that are not
+    negative; here squares of `scores`), at least the window. Inside a head snapkv picks. `budgets` [layer][KV head]."""
     L, G, b, beta, window = 4, 3, 32, 1.25, 8
     scores = inputs.draw("scores", (L, G)) ** 2
     share = scores / scores.sum()
@@ -615,8 +672,9 @@ def headkv(inputs):
 
 
 def gemfilter(inputs):
-    """The last query's attention (softmax by query head over all T keys) at the chosen layer, summed over all query heads; the `budget` best input tokens, in their order, are the whole model's input, at positions 0, 1, ....
-    Here the last token is always among them (the next token is to follow it). `kept`: positions in the prompt."""
+    """The last query's attention (softmax by query head over all T keys) at the chosen layer, summed over all query
+    heads; the `budget` best input tokens, in their order, are the whole model's input, at positions 0, 1, .... Here the
+    last token is always among them (the next token is to follow it). `kept`: positions in the prompt."""
     T, budget = 40, 9
     q, k, _ = inputs.qkv(T)
     votes = softmax(logits_of(q, k))[:, -1].sum(0)
@@ -625,8 +683,10 @@ def gemfilter(inputs):
 
 
 def lazyllm(inputs):
-    """At each layer of `percentiles` the tokens still there whose attention from the last token, mean over all query heads (softmax over the tokens still there), is below that percentile (NumPy's: linear between order statistics) of
-    these attentions leave for the layers from the next on; the last token always stays. Layer l has its own q, k: `q`, `k` drawn [layers · heads]. `kept` [layer]: positions after it."""
+    """At each layer of `percentiles` the tokens still there whose attention from the last token, mean over all query
+    heads (softmax over the tokens still there), is below that percentile (NumPy's: linear between order statistics) of
+    these attentions leave for the layers from the next on; the last token always stays. Layer l has its own q, k: `q`,
+    `k` drawn [layers · heads]. `kept` [layer]: positions after it."""
     T, percentiles, H, G, d = 30, [0, 30, 50], 4, 2, 8
     q, k = inputs.draw("q", (len(percentiles) * H, T, d), 2), inputs.draw("k", (len(percentiles) * G, T, d))
     kept, out = np.arange(T), []
@@ -645,8 +705,9 @@ def lazyllm(inputs):
 
 
 def with_sinks(inputs, tokens, heads=4, width=8):
-    """q [H, T, d], k [H, T, d] of heads that differ: head 0 as drawn, the keys of positions 0 and 1 of head 1 moved towards its queries' mean
-    (k += 2 u, with u = 1 in every channel, and q += u), head 2 local (q_i += 3 k_i), head 3 flat (q / 8)."""
+    """q [H, T, d], k [H, T, d] of heads that differ: head 0 as drawn, the keys of positions 0 and 1 of head 1 moved
+    towards its queries' mean (k += 2 u, with u = 1 in every channel, and q += u), head 2 local (q_i += 3 k_i), head 3
+    flat (q / 8)."""
     q, k = inputs.draw("q", (heads, tokens, width)), inputs.draw("k", (heads, tokens, width))
     q[1] += 1
     k[1, :2] += 2
@@ -677,16 +738,27 @@ def vertical_slash(pattern, vertical, slash, last, sinks, local):
 
 
 def minference(inputs):
-    """MInference's offline search (first version) for each head of a causal pattern A [T, T], over `candidates`: recall = mean over queries i >= `from` of the attention inside the pattern; the best recall wins, the earlier candidate on a tie
-    (in floats there is none). Inputs are changed as with_sinks says (each head has its own keys). Patterns, always within the causal triangle:
+    """MInference's offline search (first version) for each head of a causal pattern A [T, T], over `candidates`: recall
+    = mean over queries i >= `from` of the attention inside the pattern; the best recall wins, the earlier candidate on
+    a tie (in floats there is none). Inputs are changed as with_sinks says (each head has its own keys). Patterns,
+    always within the causal triangle:
     - stream_llm (a, b): columns j < a, and distances i - j <= b.
-    - vertical_and_slash (a, b): the a columns with the largest sums over the last `last` queries, the first `sinks` always among them; the b distances with the largest sums over the
-      diagonals of the same rows, distances below `local` always among them. This choice is also the online one (there sinks 30, local 100, last 64; in the search local is 30).
-    - block_sparse (r, 1): blocks of `block` x `block`; mean queries · mean keys (a last short block is filled up with zeros and still divided by `block`); each query block reads its floor(blocks / r) best key blocks among those
-      not in the future (all where there are fewer).
-    `scores` [head][candidate]; `best` [head]: index of the candidate; `columns`, `distances` [head]: of `online` (a, b)."""
+    - vertical_and_slash (a, b): the a columns with the largest sums over the last `last` queries, the first `sinks`
+      always among them; the b distances with the largest sums over the diagonals of the same rows, distances below
+      `local` always among them. This choice is also the online one (there sinks 30, local 100, last 64; in the search
+      local is 30).
+    - block_sparse (r, 1): blocks of `block` x `block`; mean queries · mean keys (a last short block is filled up with
+      zeros and still divided by `block`); each query block reads its floor(blocks / r) best key blocks among those not
+      in the future (all where there are fewer). `scores` [head][candidate]; `best` [head]: index of the candidate;
+      `columns`, `distances` [head]: of `online` (a, b)."""
     T, last, sinks, local, block, start = 64, 8, 2, 4, 8, 40
-    candidates = [["stream_llm", 4, 12], ["vertical_and_slash", 2, 14], ["vertical_and_slash", 6, 8], ["vertical_and_slash", 9, 5], ["block_sparse", 3, 1]]
+    candidates = [
+        ["stream_llm", 4, 12],
+        ["vertical_and_slash", 2, 14],
+        ["vertical_and_slash", 6, 8],
+        ["vertical_and_slash", 9, 5],
+        ["block_sparse", 3, 1],
+    ]
     online = [6, 7]
     q, k = with_sinks(inputs, T)
     patterns = softmax(logits_of(q, k))
@@ -712,33 +784,67 @@ def minference(inputs):
         vertical, slash = vertical_slash(A, *online, last, sinks, local)
         columns.append(list(vertical))
         distances.append(list(slash))
-    parameters = {"tokens": T, "last": last, "sinks": sinks, "local": local, "block": block, "from": start, "candidates": candidates, "online": online}
-    return {"parameters": parameters, "scores": scores, "best": np.argmax(scores, 1), "columns": columns, "distances": distances}
+    parameters = {
+        "tokens": T,
+        "last": last,
+        "sinks": sinks,
+        "local": local,
+        "block": block,
+        "from": start,
+        "candidates": candidates,
+        "online": online,
+    }
+    return {
+        "parameters": parameters,
+        "scores": scores,
+        "best": np.argmax(scores, 1),
+        "columns": columns,
+        "distances": distances,
+    }
 
 
 def fixed_patterns(inputs):
-    """Patterns that follow from positions alone, always causal. `a-shape` (sinks, local): keys j < sinks and distances i - j < local. `tri-shape` (sinks, local, last): the same, and the last `last` queries read everything.
-    By blocks (r query block, c key block): `s2-attention` (local, stride) of head h: r - c < local, or c mod stride = h mod stride, so that `stride` heads together read all blocks. `longgen` (layers L, sinks, local, stride in blocks): the
-    layers floor(L / 3) ... floor(L / 3) + ceil(L / 3) - 1 are full, here; the others read blocks c < sinks, r - c < local, and c mod stride = 0. Each as keys (blocks) by query (block)."""
+    """Patterns that follow from positions alone, always causal. `a-shape` (sinks, local): keys j < sinks and distances
+    i - j < local. `tri-shape` (sinks, local, last): the same, and the last `last` queries read everything. By blocks (r
+    query block, c key block): `s2-attention` (local, stride) of head h: r - c < local, or c mod stride = h mod stride,
+    so that `stride` heads together read all blocks. `longgen` (layers L, sinks, local, stride in blocks): the layers
+    floor(L / 3) ... floor(L / 3) + ceil(L / 3) - 1 are full, here; the others read blocks c < sinks, r - c < local, and
+    c mod stride = 0. Each as keys (blocks) by query (block)."""
     T, n, L = 10, 8, 7
     i, j = np.indices((T, T))
     r, c = np.indices((n, n))
-    rows = lambda mask: [list(np.flatnonzero(row)) for row in mask]  # noqa: E731
+    rows = lambda mask: [list(np.flatnonzero(row)) for row in mask]
     a = (j <= i) & ((j < 2) | (i - j < 3))
     return {
-        "parameters": {"tokens": T, "blocks": n, "layers": L, "heads": 3, "sinks": 2, "local": 3, "last": 2, "blockLocal": 2, "stride": 3, "blockSinks": 1},
+        "parameters": {
+            "tokens": T,
+            "blocks": n,
+            "layers": L,
+            "heads": 3,
+            "sinks": 2,
+            "local": 3,
+            "last": 2,
+            "blockLocal": 2,
+            "stride": 3,
+            "blockSinks": 1,
+        },
         "a-shape": rows(a),
         "tri-shape": rows(a | ((j <= i) & (i >= T - 2))),
         "s2-attention": [rows((c <= r) & ((r - c < 2) | (c % 3 == h % 3))) for h in range(3)],
-        "longgen": {"full": list(range(L // 3, L // 3 + -(-L // 3))), "others": rows((c <= r) & ((c < 1) | (r - c < 2) | (c % 3 == 0)))},
+        "longgen": {
+            "full": list(range(L // 3, L // 3 + -(-L // 3))),
+            "others": rows((c <= r) & ((c < 1) | (r - c < 2) | (c % 3 == 0))),
+        },
     }
 
 
 def xattention(inputs):
-    """Tiles of stride x stride: the score of query tile a and key tile b is the sum of the tile's antidiagonal,
-    sum_u q[a S + S - 1 - u] · k[b S + u], divided by sqrt(d) S; tiles of the future (b > a) are out; softmax over b. A block of `block` x `block` has the sum of its (block / S)^2 tile weights: `scores` [head][blocks][blocks].
-    In each row of blocks the first and the diagonal block are taken; then, by falling score, others as long as the score taken so far is below threshold · the row's total. `blocks` [head][row]: key blocks.
-    Inputs are changed as with_sinks says (each head has its own keys)."""
+    """Tiles of stride x stride: the score of query tile a and key tile b is the sum of the tile's antidiagonal, sum_u
+    q[a S + S - 1 - u] · k[b S + u], divided by sqrt(d) S; tiles of the future (b > a) are out; softmax over b. A block
+    of `block` x `block` has the sum of its (block / S)^2 tile weights: `scores` [head][blocks][blocks]. In each row of
+    blocks the first and the diagonal block are taken; then, by falling score, others as long as the score taken so far
+    is below threshold · the row's total. `blocks` [head][row]: key blocks. Inputs are changed as with_sinks says (each
+    head has its own keys)."""
     T, S, block, threshold = 64, 4, 8, 0.75
     q, k = with_sinks(inputs, T)
     H, d = len(q), q.shape[-1]
@@ -763,16 +869,27 @@ def xattention(inputs):
                 mass += scores[h, r, b]
             rows.append(sorted(taken))
         blocks.append(rows)
-    return {"parameters": {"tokens": T, "stride": S, "block": block, "threshold": threshold, "times": 2}, "scores": scores, "blocks": blocks}
+    return {
+        "parameters": {"tokens": T, "stride": S, "block": block, "threshold": threshold, "times": 2},
+        "scores": scores,
+        "blocks": blocks,
+    }
 
 
 def flexprefill(inputs):
-    """By head, with B = block, n = T / B blocks. P [B, T]: the causal attention of the last B queries. vertical = its mean over the queries, by key; slash = the sums of its diagonals divided by B, by distance (both sum to 1).
-    estimate [n] = softmax(mean of the last B queries · mean key of each block / sqrt d); truth [n] = vertical summed by block; divergence = sqrt(JSD(estimate, truth)), natural logarithm, JSD = (KL(p | m) + KL(q | m)) / 2, m = (p + q) / 2.
-    counts: cover(x) = 1 + how many running sums of x in falling order are <= gamma; columns: floor(cover(vertical) / B) + 1 blocks, distances: floor(cover(slash) / B) + 1, each at least `least` and at most n.
-    divergence < tau: the head is query-aware (`aware`): both counts become `least`. Chosen columns: the best blocks of truth, block 0 always first; chosen distances: the best blocks of slash, summed over distances b B ... b B + B - 1, block distance 0 always first.
-    Block (r, c) is read where c is a chosen column, or r - c a chosen distance; block (0, 0) always. A query-aware head reads besides: the pairs (r, c), c <= r, of softmax over c of (mean query of r · mean key of c / sqrt d), all n(n+1)/2
-    (and the zeros of the future) in falling order while their running sum is <= gamma n. `divergence`, `aware`, `columns`, `distances` [head]; `blocks` [head][row]: key blocks. Inputs are changed as with_sinks says (each head has its own keys)."""
+    """By head, with B = block, n = T / B blocks. P [B, T]: the causal attention of the last B queries. vertical = its
+    mean over the queries, by key; slash = the sums of its diagonals divided by B, by distance (both sum to 1). estimate
+    [n] = softmax(mean of the last B queries · mean key of each block / sqrt d); truth [n] = vertical summed by block;
+    divergence = sqrt(JSD(estimate, truth)), natural logarithm, JSD = (KL(p | m) + KL(q | m)) / 2, m = (p + q) / 2.
+    counts: cover(x) = 1 + how many running sums of x in falling order are <= gamma; columns: floor(cover(vertical) / B)
+    + 1 blocks, distances: floor(cover(slash) / B) + 1, each at least `least` and at most n. divergence < tau: the head
+    is query-aware (`aware`): both counts become `least`. Chosen columns: the best blocks of truth, block 0 always
+    first; chosen distances: the best blocks of slash, summed over distances b B ... b B + B - 1, block distance 0
+    always first. Block (r, c) is read where c is a chosen column, or r - c a chosen distance; block (0, 0) always. A
+    query-aware head reads besides: the pairs (r, c), c <= r, of softmax over c of (mean query of r · mean key of c /
+    sqrt d), all n(n+1)/2 (and the zeros of the future) in falling order while their running sum is <= gamma n.
+    `divergence`, `aware`, `columns`, `distances` [head]; `blocks` [head][row]: key blocks. Inputs are changed as
+    with_sinks says (each head has its own keys)."""
     T, B, gamma, tau, least = 64, 4, 0.8, 0.12, 1
     q, k = with_sinks(inputs, T)
     H, d = len(q), q.shape[-1]
@@ -780,7 +897,7 @@ def flexprefill(inputs):
     patterns = softmax(logits_of(q, k))
     mean_q, mean_k = q.reshape(H, n, B, d).mean(2), k.reshape(H, n, B, d).mean(2)
     out = {"divergence": [], "aware": [], "columns": [], "distances": [], "blocks": []}
-    cover = lambda x: 1 + int((np.cumsum(-np.sort(-x)) <= gamma).sum())  # noqa: E731
+    cover = lambda x: 1 + int((np.cumsum(-np.sort(-x)) <= gamma).sum())
     for h in range(H):
         late = patterns[h, T - B :]
         vertical, slash = late.mean(0), diagonal_sums(late, T) / B

@@ -1,39 +1,46 @@
 """kvpress 0.5.5 (NVIDIA) on two prompts: what each cache policy that it has keeps, and how the model goes on.
 
-    python test/oracles/policies_kvpress.py                           the tiny llama -> policies/kvpress-llama.json
-    python test/oracles/policies_kvpress.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf     -> policies/kvpress-smollm2.json
-    python test/oracles/policies_kvpress.py [--gguf ...] --pattern FOLDER             printed: the cases of a DuoAttention folder
+    python test/oracles/policies_kvpress.py                        the tiny llama -> policies/kvpress-llama.json
+    python test/oracles/policies_kvpress.py --gguf FILE            SmolLM2-135M-Instruct.Q4_1 -> policies/kvpress-smollm2.json
+    python test/oracles/policies_kvpress.py [--gguf FILE] --pattern FOLDER      prints the cases of a DuoAttention folder
 
-Needs torch, transformers below 5.3, gguf and kvpress 0.5.5 (PyPI). float32, on the dequantised weights; the tiny llama is
-test/fixtures/policies/llama (made here where it is missing: random, 3 layers, 4 heads over 2 KV heads of width 16, bfloat16).
+Needs torch, transformers below 5.3, gguf and kvpress 0.5.5 (PyPI). float32, on the dequantised weights; the tiny llama
+is test/fixtures/policies/llama (made here where it is missing: random, 3 layers, 4 heads over 2 KV heads of width 16,
+bfloat16).
 
-Each case is one run as kvpress's own pipeline does it: a dense prefill of the whole prompt, at the end of each layer's attention
-the press removes what it removes, once; then greedy decoding one token at a time at the true positions (a re-rotated cache goes
-on at its own length). Policies and parameters have headscope's names; press_of below is how they become kvpress's.
+Each case is one run as kvpress's own pipeline does it: a dense prefill of the whole prompt, at the end of each layer's
+attention the press removes what it removes, once; then greedy decoding one token at a time at the true positions (a
+re-rotated cache goes on at its own length). Policies and parameters have headscope's names; press_of below is how they
+become kvpress's.
 
 Output: one JSON object, a case a line.
 
 - `versions`; `gguf`, the file's sha256, or `model`, the fixture; `shape` {layers, heads, kvHeads, dHead}.
-- `prompts` by name: `ids` of length T (and `text`); `tokens`, `margin`: 16 greedy tokens without a policy, up to a stop token;
-  `first`: the logits after the prefill, which no policy touches: `ids` of the 32 largest, their `logits`, `logsumexp` and `rms`
-  (root of the mean square) over the vocabulary as checksums; `vocabulary`: the 32 largest of the next step without a
-  policy, in that order; `second`: the logits of that step, as in the cases.
+- `prompts` by name: `ids` of length T (and `text`); `tokens`, `margin`: 16 greedy tokens without a policy, up to a stop
+  token; `first`: the logits after the prefill, which no policy touches: `ids` of the 32 largest, their `logits`,
+  `logsumexp` and `rms` (root of the mean square) over the vocabulary as checksums; `vocabulary`: the 16 largest of the
+  next step without a policy, in that order; `second`: the logits of that step, as in the cases.
 - `cases`: `prompt`, `policy`, `parameters`, and
   - `kept`: what stays of the prompt's T positions at the end of the prefill. base64 of a zlib stream (RFC 1950) of rows
     [layers][kvHeads] of ceil(T / 8) bytes, position p in its row's byte p >> 3 at bit p & 7 (least significant first).
     For `think` the bits are the kept key channels [layers][kvHeads][dHead]; `snapkv,think` has these in `channels`.
-  - `counts`: how many of them, as `all` heads, by layer, or by [layers][kvHeads], whichever is shortest.
-  - `near`: [layer, KV head, position or channel] whose score is so near to where the choice is cut that rounding may turn it
-    (relative distance 1e-4, for cosines 1e-5): a comparison ignores them. Absent where there are none.
-  - `logits`: those of the second generated token (the first that reads the shortened cache) at the prompt's `vocabulary`, with
-    `logsumexp` and `rms` over all of it; `argmax` follows from `tokens[1]`.
-  - `tokens`: up to 16 greedy tokens; the first is the prefill's. A stop token ends them and is the last. `margin`: the smallest
-    distance between the best two logits over them.
-  - `when: decode` has no `kept` (the prefill's choice is that of the case without `when`), but `after`: `kept` and `counts` after the
-    last token, over T + tokens - 1 positions. `near` is the prefill's.
+  - `counts`: how many of them: one number for all heads, one by layer, or [layers][kvHeads].
+  - `near`: [layer, KV head, position or channel] whose score is so near to where the choice is cut that rounding may
+    turn it (relative distance 1e-4, for cosines 1e-5): a comparison ignores them. Absent where there are none.
+  - `logits`: those of the second generated token (the first that reads the shortened cache) at the prompt's
+    `vocabulary`, with `logsumexp` and `rms` over all of it; `argmax` follows from `tokens[1]`.
+  - `tokens`: up to 16 greedy tokens; the first is the prefill's. A stop token ends them and is the last. `margin`: the
+    smallest distance between the best two logits over them.
+  - `when: decode` has no `kept` (the prefill's choice is that of the case without `when`), but `after`: `kept` and
+    `counts` after the last token, over T + tokens - 1 positions. `near` is the prefill's.
+  - `question` (some cases): the press acts on the prompt without its last `question` tokens (`kept` is over T -
+    question positions), these come after it at their true positions (a re-rotated cache: from its own length on), then
+    16 tokens. `logits` are those of the first generated token, since it reads the shortened cache already.
+- `onTheFly`: kvpress's score of each KV head for DuoAttention without training [layers][kvHeads], with the prompts of
+  this file as the samples (README.md).
 
-Agreement to expect: kept equal outside of `near`; logits within 1e-3 where nothing near was turned; tokens equal where the margin
-is above 1e-3. Where kvpress rounds and what its scores are made of is in policies/README.md.
+Agreement to expect: kept equal outside of `near`; logits within 1e-3 where nothing near was turned; tokens equal where
+the margin is above 1e-3. Where kvpress rounds and what its scores are made of is in policies/README.md.
 """
 
 import argparse
@@ -55,6 +62,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FIXTURE = HERE.parent / "fixtures" / "policies" / "llama"
 COUNT = 16  # greedy tokens
+QUESTION = 12  # last tokens of a prompt, in the cases with a question
 TOP = 32
 RATIOS = (0.25, 0.5, 0.75)
 NEAR = 1e-4  # of a threshold
@@ -65,12 +73,12 @@ NEAR_COSINE = 1e-5
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 STORY = """Read the letter and answer the question.
 
-Dear Martha, the garden has never looked better than this spring. The apple trees along the wall are in full bloom, and the \
-bees are so loud in the morning that they wake the dog. Your uncle has built a small bridge over the stream out of old railway \
-sleepers, and the children cross it twenty times a day only to hear the boards rattle. Last week a heron stood there for an \
-hour, quite still, and then caught a fish as long as my hand. We planted beans, onions and three rows of potatoes, and if the \
-rain comes in time there will be more than we can eat. Please bring the blue kettle when you visit us in June, since ours has a \
-hole in it. With love, Agnes.
+Dear Martha, the garden has never looked better than this spring. The apple trees along the wall are in full bloom, \
+and the bees are so loud in the morning that they wake the dog. Your uncle has built a small bridge over the stream \
+out of old railway sleepers, and the children cross it twenty times a day only to hear the boards rattle. Last week \
+a heron stood there for an hour, quite still, and then caught a fish as long as my hand. We planted beans, onions \
+and three rows of potatoes, and if the rain comes in time there will be more than we can eat. Please bring the blue \
+kettle when you visit us in June, since ours has a hole in it. With love, Agnes.
 
 What did the writer's uncle build, and what was it made of?"""
 FILLER = [
@@ -93,9 +101,7 @@ def haystack():
 
 
 def chat(text):
-    return (
-        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    )
+    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------
@@ -177,7 +183,8 @@ def press_of(model, policy, p):
         first = scorer(policy, p)
         step = scorer(policy, {**p, "ratio": 0.0})
         return kvpress.PrefillDecodingPress(
-            first, kvpress.DecodingPress(step, compression_interval=1, target_size=p["budget"], hidden_states_buffer_size=1)
+            first,
+            kvpress.DecodingPress(step, compression_interval=1, target_size=p["budget"], hidden_states_buffer_size=1),
         )
     return press
 
@@ -206,23 +213,70 @@ def plan(small):
         yield "random", {**ratio, "seed": 7}
     yield "streaming-llm", {"ratio": 0.5, "sinks": sinks, "rerotate": True}
     yield "snapkv", {"ratio": 0.6, "window": 16 if small else 32, "kernel": 7, "rerotate": True}
-    yield "pyramidkv", {"ratio": 0.5, "window": 8, "kernel": 5, "beta": 5}
     yield "pyramidkv", {"ratio": 0.75, "window": 4, "kernel": 5, "beta": 3}
-    yield "snapkv,think", {
-        "snapkv.ratio": 0.5,
-        "snapkv.window": window,
-        "snapkv.kernel": 5,
-        "think.ratio": 0.5,
-        "think.window": 32,
-    }
+    yield (
+        "snapkv,think",
+        {
+            "snapkv.ratio": 0.5,
+            "snapkv.window": window,
+            "snapkv.kernel": 5,
+            "think.ratio": 0.5,
+            "think.window": 32,
+        },
+    )
     yield "tova", {"ratio": 0.5, "when": "decode"}
     if small:
         yield "duo-attention", {"pattern": "test/fixtures/policies/duo"}
-        yield "knorm", {"ratio": 0.5, "when": "decode"}
         yield "keydiff", {"ratio": 0.5, "when": "decode"}
         yield "snapkv", {"ratio": 0.5, "window": 8, "kernel": 3}
+        yield "pyramidkv", {"ratio": 0.5, "window": 8, "kernel": 5, "beta": 5}
         yield "adakv", {"ratio": 0.9, "base": "knorm", "alpha": 0.5}
         yield "adakv", {"ratio": 0.5, "base": "keydiff", "alpha": 0}
+
+
+def questions(small):
+    """(policy, parameters) of the cases in which the prompt's end is asked after the policy has acted."""
+    ratio = {"ratio": 0.5}
+    yield "streaming-llm", {**ratio, "sinks": 4}
+    yield "streaming-llm", {**ratio, "sinks": 4, "rerotate": True}
+    yield "snapkv", {**ratio, "window": 16, "kernel": 5}
+    yield "duo-attention", {**ratio, "sinks": 4, "recent": 16}
+    if small:
+        yield "keydiff", ratio
+        yield "adakv", {**ratio, "base": "expected-attention", "alpha": 0.2, "future": 64, "sinks": 4}
+
+
+def on_the_fly(model, rows):
+    """kvpress's scores of heads from mean queries and keys [layers, kvHeads], with the prompts in place of its data set."""
+    import kvpress.presses.duo_attention_press as module
+
+    class Ids(dict):
+        def to(self, _):
+            return self
+
+    class Rows:
+        def to_pandas(self):
+            return self
+
+        def sample(self, count, random_state):
+            assert count == len(rows)
+            return {"chapter": Texts()}
+
+    class Texts:
+        def tolist(self):
+            return list(range(len(rows)))
+
+    class Tokenizers:
+        @staticmethod
+        def from_pretrained(_):
+            return lambda row, return_tensors: Ids(input_ids=torch.tensor([rows[row]]))
+
+    kept = module.AutoTokenizer, module.load_dataset
+    module.AutoTokenizer, module.load_dataset = Tokenizers, lambda *_, **__: Rows()
+    try:
+        return module.duo_attention_on_the_fly(model, num_samples=len(rows), q_len=500)
+    finally:
+        module.AutoTokenizer, module.load_dataset = kept
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -363,8 +417,8 @@ def near_of(policy, p, watch, keep):
     return out
 
 
-def greedy(model, ids, press=None):
-    """Tokens, the logits of the first two steps, the margin, and the press's watch."""
+def greedy(model, ids, press=None, question=0):
+    """Tokens, the logits of each step, the margin, and the press's watch. The last `question` ids come after the press has acted."""
     watch = Watch(press, model) if press is not None else None
     cache = transformers.DynamicCache()
     stops = model.generation_config.eos_token_id
@@ -377,33 +431,50 @@ def greedy(model, ids, press=None):
     with contextlib.ExitStack() as stack:
         if press is not None:
             stack.enter_context(press(model))
-        inputs, position = torch.tensor([ids]), 0
+        inputs, position = torch.tensor([ids[: len(ids) - question]]), 0
+        if question:
+            model(
+                input_ids=inputs,
+                past_key_values=cache,
+                position_ids=torch.arange(inputs.shape[1]).unsqueeze(0),
+                logits_to_keep=1,
+            )
+            stack.close()
+            position = cache.get_seq_length() if rerotated else inputs.shape[1]
+            # One by one, which changes nothing: kvpress's masks find no key that hides from many queries of a narrow head.
+            for token in ids[len(ids) - question : -1]:
+                places = torch.tensor([[position]])
+                model(input_ids=torch.tensor([[token]]), past_key_values=cache, position_ids=places)
+                position += 1
+            inputs = torch.tensor([ids[-1:]])
         for _ in range(COUNT):
             places = torch.arange(position, position + inputs.shape[1]).unsqueeze(0)
             logits = model(input_ids=inputs, past_key_values=cache, position_ids=places, logits_to_keep=1).logits[0, -1]
-            if not tokens and not whole:
+            if not tokens and not whole and not question:
                 stack.close()  # the press acts on the prefill alone
             tokens.append(int(logits.argmax()))
             steps.append(logits)
             if tokens[-1] in stops:
                 break
             position += inputs.shape[1]
-            if rerotated and len(tokens) == 1:
+            if rerotated and len(tokens) == 1 and not question:
                 position = cache.get_seq_length()
             inputs = torch.tensor([[tokens[-1]]])
     best = torch.stack(steps).topk(2, dim=-1).values
     return tokens, steps, float((best[:, 0] - best[:, 1]).min()), watch
 
 
-def case_of(model, name, prompt, policy, parameters):
+def case_of(model, name, prompt, policy, parameters, question=0):
     p = dict(parameters)
-    length = len(prompt["ids"])
+    length = len(prompt["ids"]) - question
     if p.get("when") == "decode":
         p["budget"] = max(1, int(length * (1 - p["ratio"])))
     press = press_of(model, policy, p)
     model.set_attn_implementation("eager" if policy == "observed-attention" else "sdpa")
-    tokens, steps, margin, watch = greedy(model, prompt["ids"], press)
+    tokens, steps, margin, watch = greedy(model, prompt["ids"], press, question)
     out = {"prompt": name, "policy": policy, "parameters": {k: v for k, v in p.items() if k != "budget"}}
+    if question:
+        out["question"] = question
     if p.get("when") == "decode":
         return {**out, **decode_form(model, prompt, policy, p, tokens, steps, margin, watch)}
     if watch.positions:
@@ -417,7 +488,7 @@ def case_of(model, name, prompt, policy, parameters):
         out.update({("channels" if watch.positions else "kept"): packed(channels)["kept"]})
         if not watch.positions:
             out["counts"] = packed(channels)["counts"]
-    return {**out, **ending(prompt, tokens, steps, margin)}
+    return {**out, **ending(prompt, tokens, steps, margin, step=0 if question else 1)}
 
 
 def decode_form(model, prompt, policy, p, tokens, steps, margin, watch):
@@ -457,11 +528,11 @@ def checks(logits):
     return {"logsumexp": digits(logits.logsumexp(-1)), "rms": digits(logits.double().pow(2).mean().sqrt())}
 
 
-def ending(prompt, tokens, steps, margin):
-    second = steps[1]
+def ending(prompt, tokens, steps, margin, step=1):
+    logits = steps[step]
     return {
-        "logits": [digits(second[i]) for i in prompt["vocabulary"]],
-        **checks(second),
+        "logits": [digits(logits[i]) for i in prompt["vocabulary"]],
+        **checks(logits),
         "tokens": tokens,
         "margin": digits(margin),
     }
@@ -547,11 +618,17 @@ def main():
             "dHead": model.model.layers[0].self_attn.head_dim,
         },
         "prompts": prompts,
+        "onTheFly": [
+            [digits(x) for x in row] for row in on_the_fly(model, [prompt["ids"] for prompt in prompts.values()])
+        ],
     }
     lines = []
+    small = options.gguf is None
     for name, prompt in prompts.items():
-        for policy, parameters in plan(options.gguf is None):
-            case = case_of(model, name, prompt, policy, parameters)
+        for policy, parameters, question in [(*each, 0) for each in plan(small)] + [
+            (*each, QUESTION) for each in questions(small)
+        ]:
+            case = case_of(model, name, prompt, policy, parameters, question)
             print(name, policy, parameters, len(case.get("near", [])), case["tokens"], file=sys.stderr)
             lines.append(json.dumps(case, separators=(",", ":")))
     path = Path(options.out) / f"kvpress-{'llama' if options.gguf is None else 'smollm2'}.json"

@@ -29,6 +29,8 @@ export interface PolicyCase extends OracleLogits {
   prompt: string;
   policy: string;
   parameters: Record<string, number | string | boolean>;
+  /** Last tokens of the prompt that come after the policy has acted, default 0. */
+  question?: number;
   /** Absent of `when: decode`. */
   kept?: string;
   counts?: number | number[] | number[][];
@@ -44,6 +46,8 @@ export interface PolicyCase extends OracleLogits {
 export interface PolicyOracle {
   shape: { layers: number; heads: number; kvHeads: number; dHead: number };
   prompts: Record<string, PolicyPrompt>;
+  /** kvpress's score of heads by mean queries and keys of the prompts [layers][kvHeads]. */
+  onTheFly: number[][];
   cases: PolicyCase[];
 }
 
