@@ -273,7 +273,7 @@ export class Forwards {
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
     const eviction = this.#evictions.get(number);
-    if (this.seenWhole || !(this.#options.turn || eviction)) return [prompt.length];
+    if (this.seenWhole || !(this.#options.turn || eviction?.looks)) return [prompt.length];
     const last = eviction?.last ?? 0;
     const ends = [];
     for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);

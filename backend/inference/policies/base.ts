@@ -47,9 +47,9 @@ export function share({ ratio = RATIO, budget }: Budget, tokens: number): number
   return budget ?? tokens * (1 - ratio);
 }
 
-/** Tokens that each KV head keeps of a prompt: truncated, at least 1. */
+/** Tokens that each KV head keeps: of a prompt's number the share truncated, at least 1; all where nothing is to go. */
 export function kept(budget: Budget, tokens: number): number {
-  return Math.min(tokens, Math.max(1, Math.trunc(share(budget, tokens))));
+  return budget.ratio === 0 ? Number.POSITIVE_INFINITY : Math.max(1, Math.trunc(share(budget, tokens)));
 }
 
 /** One layer of one sequence as a policy sees it: those of its KV heads that hold all tokens, or what the policy has left of them. */

@@ -46,10 +46,8 @@ export class Eviction {
     this.#extent = extent;
     this.#seen = policy.queries?.(params);
     const even = kept(params, extent.tokens);
-    const all = even >= extent.tokens;
-    this.#counts = all
-      ? new Array<number>(n_layers).fill(even)
-      : (policy.counts?.(params, extent.tokens, n_layers) ?? new Array<number>(n_layers).fill(even));
+    const own = even < extent.tokens ? policy.counts?.(params, extent.tokens, n_layers) : undefined;
+    this.#counts = own ?? new Array<number>(n_layers).fill(even);
   }
 
   /** True where tokens also go behind the prompt. */
@@ -57,10 +55,15 @@ export class Eviction {
     return this.#choice.params.when === "decode";
   }
 
+  /** True where it looks at the prompt as it is read. */
+  get looks(): boolean {
+    return this.#seen !== undefined && this.#evicts;
+  }
+
   /** Last tokens of the prompt that are read as a part of their own, since their queries are looked at. */
   get last(): number {
     const { of } = this.#seen ?? { of: 0 };
-    return of === "all" ? 0 : Math.min(of, this.#extent.tokens);
+    return of === "all" || !this.#evicts ? 0 : Math.min(of, this.#extent.tokens);
   }
 
   /** Hook names of the queries that the policy looks at in a part of the prompt, or in a new token. @param ends the prompt, or is a new token */
@@ -85,7 +88,7 @@ export class Eviction {
   /** Sees a new token in a row of a cache, and frees one for it. */
   go(result: ForwardResult, cache: KvCache, row: number): void {
     this.#step++;
-    if (!this.decodes) return;
+    if (!this.decodes || !this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
       const place = { cache, row, layer };
       if (this.#seen?.of === "all") this.#observe(place, result);
@@ -100,7 +103,8 @@ export class Eviction {
 
   /** True where anything is to go at all. */
   get #evicts(): boolean {
-    return this.decodes || this.#counts.some((count) => count < this.#extent.tokens);
+    const { tokens, steps } = this.#extent;
+    return this.#counts.some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
   #name(layer: number): string {

@@ -21,7 +21,7 @@ export function adakv(bases: readonly TokenPolicy[]): TokenPolicy {
   const optional = beside
     .filter(([name]) => name !== "when" && !(name in own))
     .map(([name, schema]) => [name, withoutDefault(schema)]);
-  const parameters = z.object({ ...(Object.fromEntries(optional) as Record<never, z.ZodType>), ...own });
+  const parameters = z.object({ ...own, ...(Object.fromEntries(optional) as Record<never, z.ZodType>) });
   type Parameters = z.output<typeof parameters>;
 
   const ofBase = ({ base: name, alpha: _, ...rest }: Parameters) => {
