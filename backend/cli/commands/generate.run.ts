@@ -18,7 +18,7 @@ import {
   readPrefix,
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
-import { choosePolicies, type PolicyRequest } from "../../inference/policies/choice.ts";
+import { choosePolicies, type PolicyChoice, type PolicyRequest } from "../../inference/policies/choice.ts";
 import type { Prefix } from "../../inference/prefix.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
@@ -51,12 +51,12 @@ interface GenerateCommandOptions extends ModelOptions, Omit<TokenOptions, "text"
 /** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const policies = policiesOf(options);
-  await choosePolicies(policies);
-  const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
+  const { used } = await choosePolicies(policies);
   if (options.param && options.mask === undefined && !options.policy)
     throw new HeadscopeError("usage", "--param is for a mask or a policy, and there is neither", {
       remedy: "give --mask or --policy, or leave it out",
     });
+  const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
@@ -73,7 +73,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       const generation = { ...run, policies: options.saveCache === undefined ? policies : [], ...choice, prefix };
       const [tokens] = prompts as [number[]];
       if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
-      else await continueOne(context, model, { ...generation, tokens, readMs }, options);
+      else await continueOne(context, model, { ...generation, tokens, readMs, used }, options);
     } finally {
       prefix?.dispose();
     }
@@ -121,7 +121,7 @@ async function beginningsOf(model: Model, options: GenerateCommandOptions, run: 
 async function continueOne(
   context: Context,
   model: Model,
-  { readMs, ...options }: GenerateOptions & Pick<Beginnings, "readMs">,
+  { readMs, used, ...options }: GenerateOptions & Pick<Beginnings, "readMs"> & Pick<PolicyChoice, "used">,
   { withLogits }: GenerateCommandOptions,
 ): Promise<void> {
   const types = !context.json && output.isTTY;
@@ -135,6 +135,7 @@ async function continueOne(
     },
   });
   result.prefillMs += readMs;
+  if (used.length > 0) result.policies = used;
   const text = result.text ?? result.ids.join(" ");
   await context.print(documentOf(result, withLogits === true), () =>
     // On a terminal all but what was held back at the end stands there already.
