@@ -1,10 +1,11 @@
 import type { NeedleAnswer, NeedleTrial } from "../backend/common/api/jobs.ts";
 import type { HeadMask } from "../backend/common/heads/mask.ts";
+import type { RunOptions } from "../backend/inference/forwards.ts";
 import { generate } from "../backend/inference/generate.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 
-export interface NeedleAnswerOptions {
+export interface NeedleAnswerOptions extends Pick<RunOptions, "cache" | "activations"> {
   /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
   mask?: HeadMask | undefined;
   /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
@@ -25,21 +26,19 @@ export function answerTokens(model: Model, question: Haystack, maxTokens?: numbe
 export async function answerNeedle(
   model: Model,
   question: Haystack,
-  { mask, maxTokens, onToken, signal }: NeedleAnswerOptions = {},
+  { maxTokens, ...run }: NeedleAnswerOptions = {},
 ): Promise<NeedleAnswer> {
   const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
     tokens: question.ids,
     maxTokens: answerTokens(model, question, maxTokens),
-    mask,
-    onToken,
-    signal,
+    ...run,
   });
   const words = text ?? ids.join(" ");
   const { bytes, bytesFull } = cache;
   return { text: words, right: words.includes(question.answer), bytes, bytesFull, prefillMs, decodeMsPerToken };
 }
 
-export interface NeedleOptions extends Pick<NeedleAnswerOptions, "mask" | "maxTokens" | "signal"> {
+export interface NeedleOptions extends Omit<NeedleAnswerOptions, "onToken"> {
   /** Tokens of the prompts. */
   lengths: readonly number[];
   /** Places of the needle, 0 to 1. */
@@ -60,7 +59,8 @@ export interface NeedleOptions extends Pick<NeedleAnswerOptions, "mask" | "maxTo
  * @see Kamradt 2023, needle in a haystack; Xiao et al. 2024, DuoAttention, for the masks
  */
 export async function needleTest(model: Model, options: NeedleOptions): Promise<NeedleTrial[]> {
-  const { lengths, depths, needles = 1, seed = 0, mask, maxTokens, progress, signal, onTrial } = options;
+  const { lengths, depths, needles = 1, seed = 0, mask, progress, onTrial } = options;
+  const { maxTokens, cache, activations, signal } = options;
   const questions = lengths.flatMap((length) =>
     depths.flatMap((depth) =>
       Array.from({ length: needles }, (_, needle) => ({
@@ -75,7 +75,7 @@ export async function needleTest(model: Model, options: NeedleOptions): Promise<
   let done = 0;
   const ask = async (question: Haystack, mask?: HeadMask): Promise<NeedleAnswer> => {
     progress?.(done, answers, "needle questions");
-    const answer = await answerNeedle(model, question, { mask, maxTokens, signal });
+    const answer = await answerNeedle(model, question, { mask, maxTokens, cache, activations, signal });
     progress?.(++done, answers, "needle questions");
     return answer;
   };

@@ -48,7 +48,7 @@ export const CACHE_KINDS = ["f32", "f16", "q8", "q4"] as const;
 /** One of `CACHE_KINDS`. */
 export type CacheKind = (typeof CACHE_KINDS)[number];
 
-/** Ways to multiply vectors with packed weights: as they are, or rounded to 8 bits first. */
+/** Ways to take what is multiplied with weights in codes: as it is, or rounded to 127 steps of each block's largest number. */
 export const ACTIVATIONS = ["exact", "8bit"] as const;
 /** One of `ACTIVATIONS`. */
 export type Activations = (typeof ACTIVATIONS)[number];

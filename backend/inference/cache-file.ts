@@ -6,6 +6,7 @@ import { checkModel, headModel } from "../common/heads/model.ts";
 import { CACHE_KINDS } from "../common/words.ts";
 import type { HeldBytes } from "../models/cache/head-cache.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
+import { outputWidth } from "../models/config.ts";
 import { type ByteSource, corrupt, openBytes } from "../models/formats/bytes.ts";
 import {
   encodeSafetensors,
@@ -65,11 +66,14 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
 function entriesOf(cache: KvCache, layer: number, head: number): [string, SafeTensor][] {
   const positions = cache.positions(layer, 0, head);
   const { dtype, shape } = formOf(cache, positions.length);
+  let held: HeldBytes | undefined;
   const part = (name: "keys" | "values"): SafeTensor => ({
     dtype,
     shape,
     get data() {
-      const bytes = cache.dump(layer, 0, head)[name];
+      held ??= cache.dump(layer, 0, head);
+      const bytes = held[name];
+      if (name === "values") held = undefined; // the last of the two to be written
       return dtype === "U8" ? bytes : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     },
   });
@@ -100,8 +104,9 @@ export async function loadCache(path: string, model: Model): Promise<Prefix> {
     const file = new TensorFile(source, tensors);
     const about = aboutOf(metadata[ABOUT], path);
     checkModel(about, headModel(model), path);
-    const [tokens, logits] = [await file.whole("tokens"), await file.floats("logits", model.config.d_vocab)];
+    const [tokens, logits] = [await file.whole("tokens"), await file.floats("logits", outputWidth(model.config))];
     checkTokens(tokens, path, model);
+    checkTable(about.windows, path, model);
     const windows = about.windows.map((heads) => heads.map((window) => window ?? undefined));
     cache = new KvCache(model.config, { kind: about.kind, windows });
     for (let layer = 0; layer < cache.layers; layer++)
@@ -122,7 +127,7 @@ function aboutOf(text: string | undefined, path: string): z.output<typeof aboutS
   try {
     about = JSON.parse(text ?? "null");
   } catch (cause) {
-    throw corrupt(path, `what it says of itself is no JSON`, cause);
+    throw corrupt(path, "what it says of itself is no JSON", cause);
   }
   const parsed = parseDocument(aboutSchema, about, { format: CACHE_FORMAT, label: path, remedy: REMEDY });
   if (parsed.model.digest === undefined) throw corrupt(path, "it does not say of which weights it is");
@@ -132,6 +137,11 @@ function aboutOf(text: string | undefined, path: string): z.output<typeof aboutS
 function checkTokens(tokens: readonly number[], path: string, { config }: Model): void {
   if (tokens.length === 0 || tokens.length > config.n_ctx || tokens.some((id) => id < 0 || id >= config.d_vocab))
     throw corrupt(path, "its tokens are none of the model's");
+}
+
+function checkTable(table: readonly (readonly unknown[])[], path: string, { config }: Model): void {
+  const fits = table.length === config.n_layers && table.every(({ length }) => length === config.n_key_value_heads);
+  if (!fits) throw corrupt(path, "its windows are not one for every KV head of every layer");
 }
 
 /** Puts a KV head's rows where the cache holds them. */

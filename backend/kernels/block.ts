@@ -1,9 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { Activations } from "../common/words.ts";
 import type { OpAttr } from "../runtime/native.ts";
 import type { Handle } from "../runtime/ops.ts";
 import { formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { attributesOf, kernelTensor } from "./op.ts";
-import { type Activations, PackedMatrix } from "./packed-matrix.ts";
+import { PackedMatrix } from "./packed-matrix.ts";
 import type { Places } from "./places.ts";
 
 /** Norms in the order of the kernels' numbers. */

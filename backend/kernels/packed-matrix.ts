@@ -1,12 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../common/errors.ts";
+import type { Activations } from "../common/words.ts";
 import { type Handle, RawTensor, uploadBytes } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
 import { type FormatName, formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
-
-/** Precision of what is multiplied with packed codes: as it is, or rounded to 127 steps of each block's largest number. */
-export type Activations = "exact" | "8bit";
 
 /** Weights as small codes: (code - zero) · scale + minimum. */
 export interface CodedWeights {

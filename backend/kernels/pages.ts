@@ -1,33 +1,29 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { checkOptions, oneOf, whole } from "../common/options.ts";
+import { CACHE_KINDS, type CacheKind } from "../common/words.ts";
 import { kernelLibrary, loadKernels } from "./kernels.ts";
 
 const padded = (d: number, step: number): number => Math.ceil(d / step) * step;
 
 /**
- * Forms of cached keys and values: float32, half precision, or codes with a scale for each 32 numbers of a row; rows are filled up
- * with zeros to 16 numbers or 32 codes. `rowBytes` are those of a row of heads of width d.
+ * Bytes of a row of keys or of values by the width of its head: float32, half precision, or codes with a scale for each 32 numbers,
+ * filled up with zeros to 16 numbers or 32 codes.
  */
-export const CACHE_KINDS = [
-  { name: "f32", rowBytes: (d: number) => padded(d, 16) * 4 },
-  { name: "f16", rowBytes: (d: number) => padded(d, 16) * 2 },
-  { name: "q8", rowBytes: (d: number) => padded(d, 32) * (1 + 2 / 32) },
-  { name: "q4", rowBytes: (d: number) => padded(d, 32) * (1 / 2 + 4 / 32) },
-] as const;
+const ROW_BYTES: Readonly<Record<CacheKind, (d: number) => number>> = {
+  f32: (d) => padded(d, 16) * 4,
+  f16: (d) => padded(d, 16) * 2,
+  q8: (d) => padded(d, 32) * (1 + 2 / 32),
+  q4: (d) => padded(d, 32) * (1 / 2 + 4 / 32),
+};
 
-export type CacheKind = (typeof CACHE_KINDS)[number]["name"];
-
-/** Rows of a cache's first pages. */
-export const PAGE_ROWS = 256;
-
-/** Rows of the page that a head takes next: a quarter of what it has, so that long caches are few pages and little is left empty. */
-export function nextPageRows(held: number): number {
-  return PAGE_ROWS * Math.max(1, Math.floor(held / (4 * PAGE_ROWS)));
+/** Bytes of a row of keys, or of values, of heads of this width. */
+export function cacheRowBytes(kind: CacheKind, width: number): number {
+  return ROW_BYTES[kind](width);
 }
 
 const PLACE = whole(0, 2 ** 31 - 1);
 const RULES = {
-  kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
+  kind: oneOf(CACHE_KINDS),
   width: whole(1, 1024),
   rows: whole(1, 2 ** 31 - 1),
 };
@@ -55,15 +51,14 @@ export class Page {
   /** A page of zeros. @throws HeadscopeError (usage) for what cannot be, (unsupported) without kernels or memory */
   static make(kind: CacheKind, width: number, rows: number): Page {
     checkOptions("Page.make", { kind, width, rows }, RULES);
-    const number = CACHE_KINDS.findIndex(({ name }) => name === kind);
+    const number = CACHE_KINDS.indexOf(kind); // as `CacheKind` of native/attention/cache.h counts them
     const id = withMemory(() => kernelLibrary().makePage(number, width, rows));
     return new Page(id, { kind, width, rows });
   }
 
   /** Bytes that the page takes. */
   get bytes(): number {
-    const { rowBytes } = CACHE_KINDS.find(({ name }) => name === this.kind)!;
-    return 2 * this.rows * rowBytes(this.width);
+    return 2 * this.rows * this.rowBytes;
   }
 
   /** The number of holders: one may write, several must copy first. */
@@ -97,7 +92,7 @@ export class Page {
 
   /** Bytes of a row of keys, or of values. */
   get rowBytes(): number {
-    return this.bytes / (2 * this.rows);
+    return cacheRowBytes(this.kind, this.width);
   }
 
   /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */

@@ -3,8 +3,8 @@ import { type NativeBackend, nativeBackend, type OpAttr, type TensorMetadata } f
 import { tf } from "./tf.ts";
 
 /** TensorFlow's numbers for the types that headscope puts into graphs. */
-export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, bfloat16: 14, float16: 19, resource: 20 } as const;
-export type RawDtype = "uint8" | "bfloat16" | "float16" | "resource";
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, bool: 10, bfloat16: 14, float16: 19 } as const;
+export type RawDtype = "uint8" | "bfloat16" | "float16";
 
 /** A tensor of the native runtime that tfjs has no type for: 8-bit codes, 16-bit floats or a variable's handle. */
 export class RawTensor {
@@ -21,7 +21,7 @@ export class RawTensor {
     this.#backend = native();
   }
 
-  /** Frees the tensor (of a resource: the handle, not what it points to). */
+  /** Frees the tensor. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -108,17 +108,6 @@ export function widenRaw(codes: RawTensor): Tensor {
     ],
     [codes],
   );
-}
-
-/** A slice of the native runtime whose place is itself data, so that a captured function takes any size. @param begin, size int32 [rank] */
-export function sliceFrom(x: Tensor, begin: Tensor, size: Tensor): Tensor {
-  return rawOp("Slice", [typeAttr("T", "float32"), typeAttr("Index", "int32")], [x, begin, size]);
-}
-
-/** `tf.reshape` whose shape may hold one -1 that is resolved at the call, not frozen at capture. */
-export function reshapeOpen(x: Tensor, shape: number[]): Tensor {
-  if (!hasNative()) return tf.reshape(x, shape);
-  return rawOp("Reshape", [typeAttr("T", "float32"), typeAttr("Tshape", "int32")], [x, tf.tensor1d(shape, "int32")]);
 }
 
 /**

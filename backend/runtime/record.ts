@@ -25,7 +25,7 @@ const RANDOM_OPS = /^(Random|StatelessRandom|Multinomial|TruncatedNormal|Paramet
 const RANDOM_SCOPES =
   /^(rand|randomNormal|randomUniform|randomUniformInt|randomStandardNormal|randomGamma|truncatedNormal|multinomial|dropout)_*op$/;
 const DATA_DEPENDENT_OPS = /^(Where|Unique|UniqueV2|ListDiff|DynamicPartition|NonMaxSuppression)/;
-const EFFECT_OPS = /Variable|ResourceScatter|DisableCopyOnRead|^Hs(Cache|Attend|Block)/;
+const EFFECT_OPS = /^Hs(Cache|Attend|Block)/;
 
 /** Registered functions by name: a function that calls another holds a call of it, not its ops. */
 const registered = new Map<string, { xla: boolean }>();

@@ -6,7 +6,7 @@
  * PyTorch's and llama.cpp's sides run in the Python given by --rivals or HEADSCOPE_RIVALS (an environment with
  * test/bench/python/requirements.txt); without it those rows have no rival. The EAP-IG package is in no registry: --eap-ig or
  * HEADSCOPE_EAP_IG names a checkout of https://github.com/hannamw/EAP-IG. A ratio is the median over pairs measured in turn.
- * --only measures the rows whose names have one of those texts.
+ * --only measures the rows whose names have one of those texts. With --json the lines go to standard error.
  */
 import { parseArgs } from "node:util";
 import { modelFile } from "../../backend/models/sources/pull.ts";
@@ -45,7 +45,7 @@ const python = args.rivals ?? process.env["HEADSCOPE_RIVALS"];
 const setting = new Setting({ gguf, python, eapIg: args["eap-ig"] ?? process.env["HEADSCOPE_EAP_IG"] });
 const machine = await thisMachine();
 const report: Report = { machine, rivals: (await setting.rivals?.versions()) ?? {}, rows: [] };
-if (!args.json) process.stdout.write(`${describeMachine(report.machine, report.rivals)}\n`);
+say(describeMachine(report.machine, report.rivals));
 const wanted = ({ name, onRequest }: Bench): boolean => args.only?.some((text) => name.includes(text)) ?? !onRequest;
 for (const bench of (args.training ? trainingRows(setting) : allRows(setting)).filter(wanted))
   tell(await measure(bench, Number(args.repeats)));
@@ -55,7 +55,11 @@ if (args.json) process.stdout.write(`${JSON.stringify(report, null, args.trainin
 
 function tell(row: Row): void {
   report.rows.push(row);
-  if (!args.json) process.stdout.write(`${line(row)}\n`);
+  say(line(row));
+}
+
+function say(text: string): void {
+  if (!args.training) (args.json ? process.stderr : process.stdout).write(`${text}\n`);
 }
 
 function trainedApart(): Row[] {

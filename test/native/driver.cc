@@ -1,9 +1,10 @@
-// driver COUNT SEED THREADS: runs the kernels on COUNT random calls, each against its definition in float64, with memory of exactly the
-// size that a call is told, so that sanitizers see every step beyond. Calls whose numbers cannot be must be refused. Exit code 0
-// when all is right.
+// driver COUNT SEED THREADS FIGURES: runs the kernels on COUNT random calls, each against its definition in float64, with memory of exactly
+// the size that a call is told, so that sanitizers see every step beyond. Calls whose numbers cannot be must be refused. Then it makes
+// COUNT calls, or as many as there are, whose figures NumPy has made. Exit code 0 when all is right.
 #include "../../backend/kernels/native/attention/attention.h"
 #include "../../backend/kernels/native/matrix.h"
 #include "block.h"
+#include "figures.h"
 #include "samples.h"
 
 using namespace hs;
@@ -245,7 +246,8 @@ int main(int argc, char** argv) {
     const int64_t kind = whole(0, 9);
     kind < 4 ? products() : kind < 6 ? writes() : kind < 8 ? attention() : block();
   }
-  printf("%d calls are right with %s, %d threads\n", count, instructions(), Team::get().size());
+  const int figures = argc > 4 ? compareFigures(argv[4], count) : 0;
+  printf("%d calls and %d of NumPy's are right with %s, %d threads\n", count, figures, instructions(), Team::get().size());
   fflush(stdout);
   _Exit(0);  // the team's threads sleep on
 }

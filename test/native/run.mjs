@@ -1,4 +1,4 @@
-// npm run test:kernels [-- CALLS]: the kernels' random calls (driver.cc) under the address, undefined-behaviour and thread sanitizers, in
+// npm run test:kernels [-- CALLS]: the kernels' random calls (driver.cc), and those whose figures NumPy made, under the address, undefined-behaviour and thread sanitizers, in
 // builds for this machine and for lesser ones that it can run. CALLS, default 20,000, are made by this machine's own build, a tenth
 // of them by each other. Exit code 0 when all calls are right.
 import { mkdtemp, rm } from "node:fs/promises";
@@ -11,6 +11,8 @@ import { firstError, runProcess } from "../../backend/setup/process.mjs";
 import { output } from "../../backend/setup/terminal.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** What NumPy makes of 20,000 calls (test/oracles/kernels.py). */
+const FIGURES = join(ROOT, "test/oracles/kernels.f32");
 const BAD_MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 /** @type {readonly { name: string, flags: readonly string[], needs: string, share: number }[]} */
@@ -49,7 +51,7 @@ try {
       built,
       "-pthread",
     ]);
-    const ran = made.code === 0 ? await runProcess(built, [String(Math.ceil(calls * share)), "1", "3"]) : made;
+    const ran = made.code === 0 ? await runProcess(built, [String(Math.ceil(calls * share)), "1", "3", FIGURES]) : made;
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
     const said = ran.code === 0 ? ran.output.trim() : `${firstError(ran.output)}\n${ran.output}`;
     void output.line(`${ran.code === 0 ? "ok     " : "FAILED "}  ${name} (${seconds} s): ${said}`);

@@ -422,6 +422,31 @@ def squeezed_attention(inputs):
     }
 
 
+def actqkv(inputs):
+    """A chunk of `chunk` queries follows T cached tokens, in each of L layers (array `q` holds the layers' heads one
+    after the other, layer by layer, `k` likewise; layer 0's keys are drawn times `firstLayerKeysTimes`). Running mean
+    of a query head: m_i = mean of q_0 ... q_i, over all positions so far. The probe of a head is sum w_i q_i over the
+    chunk with w_i = |q_i - m_i| / their sum. Cached blocks of `block` positions are ranked by softmax over blocks of
+    probe · mean key / sqrt d, mean over the group: `scores` [layer][KV head][blocks]. A layer's entropy is that of
+    these, natural logarithm, mean over its KV heads (`entropy` [layer]); of `budget` · L blocks a layer gets, here,
+    max(1, round(budget · L · its share of the entropies' sum)) (halves to even). `blocks` [layer][KV head]: the
+    best."""
+    L, T, chunk, block, budget, H, G, d = 3, 32, 6, 4, 5, 4, 2, 8
+    q, k = inputs.draw("q", (L * H, T + chunk, d), 2), inputs.draw("k", (L * G, T, d))
+    k[:G] *= 8  # a layer that knows what it wants
+    means = np.cumsum(q, 1) / np.arange(1, T + chunk + 1)[:, None]
+    far = np.linalg.norm(q - means, axis=-1)[:, T:]
+    probe = ((far / far.sum(1, keepdims=True))[..., None] * q[:, T:]).sum(1)
+    pooled = k.reshape(L * G, T // block, block, d).mean(2)
+    scores = softmax(np.einsum("hd,hbd->hb", probe, repeat(pooled, L * H)) / math.sqrt(d))
+    scores = group_mean(scores, L * G).reshape(L, G, -1)
+    entropy = -(scores * np.log(scores)).sum(-1).mean(-1)
+    counts = np.maximum(1, np.rint(budget * L * entropy / entropy.sum())).astype(int)
+    blocks = [[list(best(scores[layer, g], counts[layer])) for g in range(G)] for layer in range(L)]
+    parameters = {"layers": L, "tokens": T, "chunk": chunk, "block": block, "budget": budget, "firstLayerKeysTimes": 8}
+    return {"parameters": parameters, "scores": scores, "entropy": entropy, "counts": counts, "blocks": blocks}
+
+
 # --- bits -------------------------------------------------------------------------------------------------------------
 
 
@@ -838,6 +863,61 @@ def fixed_patterns(inputs):
     }
 
 
+def hyperattention(inputs):
+    """One head. Without a mask, for n queries and n keys: code of a vector = bits (x · plane_b > 0), bit b worth 2^b;
+    its bucket is the place of the code in the binary-reflected Gray code (the number g with g xor (g >> 1) = code).
+    Queries and keys are sorted by bucket, each by itself, stably. The query at sorted place i attends to the keys at
+    sorted places of its block, floor(i / block), exactly, and to m sampled keys (sorted places `samples`, the same for
+    all queries, with repetitions) whose logits are raised by ln(n / m); a sample in the query's own block counts
+    nothing. One softmax over both. Causal: n positions are halved until n <= `exact`, where attention is exact; the
+    later half's queries read the earlier half's keys by the scheme above and their own half's by recursion, joined by
+    their softmax sums. Samples of the earlier half at positions [a, b), drawn in the order outermost first, then the
+    earlier half's, then the later's: floor(u (b - a)) of the next m numbers of `u`. `z` [T][d]; `buckets` of all
+    queries and keys; `joined`: the (a, b) in the order drawn."""
+    T, d, bits, block, m, exact = 32, 8, 3, 4, 3, 8
+    q, k, v = (inputs.draw(name, (T, d), scale) for name, scale in (("q", 2), ("k", 1), ("v", 1)))
+    planes = inputs.draw("planes", (bits, d))
+    u = list(inputs.draw("u", (3 * m,), kind="uniform"))
+    gray = {g ^ (g >> 1): g for g in range(2**bits)}
+    bucket = lambda x: np.array([gray[int(((row @ planes.T > 0) * 2 ** np.arange(bits)).sum())] for row in x])
+    joined = []
+
+    def scheme(rows, keys):
+        n = len(keys)
+        joined.append([int(keys[0]), int(keys[-1]) + 1])
+        samples = [int(u.pop(0) * n) for _ in range(m)]
+        by_query, by_key = (np.argsort(bucket(x), kind="stable") for x in (q[rows], k[keys]))
+        logits = q[rows][by_query] @ k[keys][by_key].T / math.sqrt(d)
+        values = v[keys][by_key]
+        z, total = np.empty((n, d)), np.empty(n)
+        for i in range(n):
+            own = np.arange(i // block * block, (i // block + 1) * block)
+            others = [s for s in samples if s // block != i // block]
+            x = np.concatenate([logits[i, own], logits[i, others] + math.log(n / m)])
+            z[by_query[i]] = softmax(x) @ values[np.concatenate([own, others]).astype(int)]
+            total[by_query[i]] = np.log(np.exp(x).sum())
+        return z, total
+
+    def causal(rows):
+        n = len(rows)
+        if n <= exact:
+            x = logits_of(q[rows][None], k[rows][None])[0]
+            return softmax(x) @ v[rows], np.log(np.exp(x).sum(-1))
+        first, second = rows[: n // 2], rows[n // 2 :]
+        far, far_total = scheme(second, first)
+        z, total = causal(first)
+        near, near_total = causal(second)
+        share = 1 / (1 + np.exp(far_total - near_total))
+        return (
+            np.concatenate([z, share[:, None] * near + (1 - share)[:, None] * far]),
+            np.concatenate([total, np.logaddexp(near_total, far_total)]),
+        )
+
+    z, _ = causal(np.arange(T))
+    parameters = {"tokens": T, "bits": bits, "block": block, "samples": m, "exact": exact}
+    return {"parameters": parameters, "buckets": {"queries": bucket(q), "keys": bucket(k)}, "joined": joined, "z": z}
+
+
 def xattention(inputs):
     """Tiles of stride x stride: the score of query tile a and key tile b is the sum of the tile's antidiagonal, sum_u
     q[a S + S - 1 - u] · k[b S + u], divided by sqrt(d) S; tiles of the future (b > a) are out; softmax over b. A block
@@ -948,6 +1028,8 @@ SECTIONS = {
     "minference": minference,
     "xattention": xattention,
     "flexprefill": flexprefill,
+    "actqkv": actqkv,
+    "hyperattention": hyperattention,
 }
 
 

@@ -4,10 +4,10 @@ import { checkModel, headModel } from "../../common/heads/model.ts";
 import { readMask } from "../../heads/files.ts";
 import type { Context } from "../context.ts";
 import { withStudiedModel } from "../model.ts";
-import type { StudiedModelOptions } from "../options.ts";
+import type { InferenceOptions, StudiedModelOptions } from "../options.ts";
 import { needleText } from "../text/needle.ts";
 
-interface NeedleCommandOptions extends StudiedModelOptions {
+interface NeedleCommandOptions extends StudiedModelOptions, InferenceOptions {
   mask?: string;
   lengths: number[];
   depths: number[];
@@ -18,7 +18,7 @@ interface NeedleCommandOptions extends StudiedModelOptions {
 
 /** Asks about one sentence of long texts, with all heads full and with a mask. */
 export async function askNeedles(context: Context, options: NeedleCommandOptions): Promise<void> {
-  const { lengths, depths, needles, maxTokens, seed } = options;
+  const { lengths, depths, needles, maxTokens, seed, cache, activations } = options;
   const bad = lengths.find((length) => !Number.isInteger(length));
   if (bad !== undefined)
     throw new HeadscopeError("usage", `--lengths cannot be ${bad}`, { remedy: "give whole numbers of tokens" });
@@ -32,9 +32,11 @@ export async function askNeedles(context: Context, options: NeedleCommandOptions
       seed,
       maxTokens,
       mask,
+      cache,
+      activations,
       signal: context.signal,
       progress: context.progress,
     });
-    await context.print({ model: model.ref, trials }, () => needleText(trials));
+    await context.print({ model: model.ref, cache, activations, trials }, () => needleText(trials));
   });
 }

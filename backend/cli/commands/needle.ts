@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, numbers, seedOption, studiedModelOptions } from "../options.ts";
+import { inferenceOptions, integerParser, numbers, seedOption, studiedModelOptions } from "../options.ts";
 
 /** `headscope needle`: questions about one sentence of a long text, with all heads full and with a mask. */
 export function register(program: Command, runs: Runs): void {
@@ -13,6 +13,6 @@ export function register(program: Command, runs: Runs): void {
     .option("--depths <list>", "places of the sentence, 0 to 1, with commas between", numbers("--depths", 0, 1), [0.5])
     .option("--needles <n>", "questions at each length and depth", integerParser("--needles", 1), 1)
     .option("--max-tokens <n>", "most tokens of an answer", integerParser("--max-tokens", 1));
-  seedOption(command);
+  seedOption(inferenceOptions(command));
   runs(command, async () => (await import("./needle.run.ts")).askNeedles);
 }

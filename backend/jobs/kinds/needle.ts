@@ -5,6 +5,7 @@ import { modelRef, seedSchema } from "../../common/api/fields.ts";
 import { needleTrial } from "../../common/api/jobs.ts";
 import { parseMask } from "../../common/heads/mask.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { CACHE_KINDS } from "../../common/words.ts";
 import { loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { progressTo } from "../../workers/handler.ts";
@@ -21,8 +22,9 @@ export const needle = jobKind({
     needles: z.int().min(1).max(16).optional().describe("questions of each length and depth"),
     maxTokens: z.int().min(1).max(newTokens).optional(),
     seed: seedSchema.optional(),
+    cache: z.enum(CACHE_KINDS).optional().describe("form of the cached keys and values, default f32"),
   }),
-  result: z.object({ model: z.string(), trials: z.array(needleTrial) }),
+  result: z.object({ model: z.string(), cache: z.enum(CACHE_KINDS).optional(), trials: z.array(needleTrial) }),
   title: ({ model }) => `needle questions to ${model}`,
 
   async check(request, { models }) {
@@ -36,7 +38,8 @@ export const needle = jobKind({
     try {
       if (mask) checkModel(mask, headModel(model), "the mask");
       const trials = await needleTest(model, { ...questions, mask, progress: progressTo(emit), signal });
-      return { model: model.ref, trials };
+      const { cache } = questions;
+      return { model: model.ref, ...(cache ? { cache } : {}), trials };
     } finally {
       model.dispose();
     }

@@ -55,19 +55,19 @@ void plain(const Packed& m, const uint8_t* w, int first, const Activations& a, f
   HS_UNROLL for (int t = 0; t < T; t++) store(out[t] + first, total[t]);
 }
 
-/** LANES rows of codes, T vectors in float32. */
+/** LANES rows of codes, T vectors in float32 from `from` on. */
 template <int T, int BITS, int BLOCK, bool HALF>
-void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
+void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, int from, float (*out)[TILE_ROWS]) {
   constexpr int BLOCKS = TILE_INPUTS / BLOCK, SCALE = HALF ? 2 : 4;
   const Format& f = *m.format;
   const int bytes = f.tileBytes(), head = f.head() + 4 * first;
-  const int64_t stride = a.stride, blocks = m.blocks() * BLOCKS;
-  const float* x = a.x;
+  const int64_t stride = a.stride, blocks = m.blocks() * BLOCKS, ahead = std::min<int64_t>(m.rowBytes(), 1 << 14);
+  const float *x = a.x + from * stride, *sums = a.sums + from * blocks;
   const uint8_t* scales = w + SCALE * first;
   V total[T] = {};
   for (int64_t b = 0; b < m.blocks(); b++, w += bytes, scales += bytes, x += TILE_INPUTS) {
-    if (T == 1)  // the machine's own prefetching keeps up with plain floats only
-      for (int i = 0; i < bytes; i += 64) __builtin_prefetch(w + 4096 + i);
+    if (from == 0)  // the machine's own prefetching keeps up with plain floats only
+      for (int i = 0; i < bytes; i += 64) __builtin_prefetch(w + ahead + i);
     V part[BLOCKS][T][2] = {};
     if (BITS == 8) {
       HS_UNROLL for (int g = 0; g < 8; g++) {
@@ -92,10 +92,10 @@ void exact(const Packed& m, const uint8_t* w, int first, const Activations& a, f
     HS_UNROLL for (int s = 0; s < BLOCKS; s++) {
       V products[T];
       HS_UNROLL for (int t = 0; t < T; t++) products[t] = part[s][t][0] + part[s][t][1];
-      addBlock<T, HALF>(f, scales + s * TILE_ROWS * SCALE, products, a.sums + b * BLOCKS + s, blocks, total);
+      addBlock<T, HALF>(f, scales + s * TILE_ROWS * SCALE, products, sums + b * BLOCKS + s, blocks, total);
     }
   }
-  HS_UNROLL for (int t = 0; t < T; t++) store(out[t] + first, total[t]);
+  HS_UNROLL for (int t = 0; t < T; t++) store(out[from + t] + first, total[t]);
 }
 
 /** The same of vectors in 8 bits. */
@@ -172,7 +172,9 @@ void inRowOrder(const Packed& m, const uint8_t* tile, int64_t rows, int first, c
 template <int T, int BITS, int BLOCK, bool HALF>
 void codes(const Packed& m, const uint8_t* w, int first, const Activations& a, float (*out)[TILE_ROWS]) {
   if (a.codes) inBytes<T, BITS, BLOCK, HALF>(m, w, first, a, out);
-  else exact<T, BITS, BLOCK, HALF>(m, w, first, a, out);
+  else
+    for (int from = 0; from < T; from += T < 4 ? T : 4)  // eight at once want more registers than there are
+      exact<T < 4 ? T : 4, BITS, BLOCK, HALF>(m, w, first, a, from, out);
 }
 
 template <int T>

@@ -148,6 +148,32 @@ inline uint16_t toHalf(float f) {
   return uint16_t(sign | h);
 }
 
+/** As many numbers as there are lanes, to half precision. */
+inline void storeHalves(void* p, V v) {
+#if HS_512
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif HS_256
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < LANES; i++) {
+    const uint16_t h = toHalf(v[i]);
+    memcpy(static_cast<uint8_t*>(p) + 2 * i, &h, 2);
+  }
+#endif
+}
+
+/** To the nearest whole numbers, of two equally near ones the even. @param x within 2^22 */
+inline I rounded(V x) {
+  const V magic = splat(12582912.f);  // 1.5 * 2^23
+  return (I)(x + magic) - (I)magic;
+}
+
+/** The low bytes of each lane. */
+inline void storeBytes(uint8_t* p, I v) {
+  const Octets b = __builtin_convertvector(v, Octets);
+  memcpy(p, &b, sizeof b);
+}
+
 /** One number of bfloat16. */
 inline float brain(const void* p) {
   uint16_t h;

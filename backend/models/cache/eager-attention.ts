@@ -63,13 +63,13 @@ function headOf({ cache, places, index }: CachedLayer, r: number, g: number, len
   const start = places.tokens.starts[r]!;
   const { layer, windows, local } = places.reaches[index]!;
   const spans = places.spansOf(index, r, g);
-  const held: number[] = [];
-  for (let i = 0; i < spans.length; i += 4)
-    for (let row = 0; row < spans[i + 3]!; row++) held.push(spans[i + 2]! + row);
+  const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
+  const reach = `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
+  const { keys, values } = cache.storage.read(spans);
+  if (inOrder(spans, length)) return { keys, values, absence: tf.zeros([1, length]), limits, start, reach };
+  const held = positionsIn(spans);
   const absence = new Float32Array(length).fill(-1e9);
   for (const position of held) absence[position] = 0;
-  const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
-  const { keys, values } = cache.storage.read(spans);
   const place = tf.tensor2d(held, [held.length, 1], "int32");
   const spread = (rows: Tensor): Tensor => tf.scatterND(place, rows, [length, rows.shape[1]!]);
   return {
@@ -78,8 +78,25 @@ function headOf({ cache, places, index }: CachedLayer, r: number, g: number, len
     absence: tf.tensor2d(absence, [1, length]),
     limits,
     start,
-    reach: `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`,
+    reach,
   };
+}
+
+/** True where spans hold all positions of a sequence, one after the other. */
+function inOrder(spans: Int32Array, length: number): boolean {
+  let end = 0;
+  for (let i = 0; i < spans.length; i += 4) {
+    if (spans[i + 2] !== end) return false;
+    end += spans[i + 3]!;
+  }
+  return end === length;
+}
+
+function positionsIn(spans: Int32Array): number[] {
+  const positions: number[] = [];
+  for (let i = 0; i < spans.length; i += 4)
+    for (let row = 0; row < spans[i + 3]!; row++) positions.push(spans[i + 2]! + row);
+  return positions;
 }
 
 /** Mask of some queries [rows, heads, query, length], or one for all. @param group query heads of a KV head */

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, oneOf, type Rules, whole } from "../../common/options.ts";
-import { CACHE_KINDS, type CacheKind } from "../../kernels/pages.ts";
+import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { HeadCache, type HeldBytes, rowsAllocated } from "./head-cache.ts";
@@ -28,7 +28,7 @@ const OPTIONS: Rules<KvCacheOptions> = {
   capacity: whole(1),
   layers: whole(1),
   windows: ANYTHING,
-  kind: oneOf(CACHE_KINDS.map(({ name }) => name)),
+  kind: oneOf(CACHE_KINDS),
 };
 
 /** What one KV head of one row holds. */

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { CacheKind } from "../../common/words.ts";
 import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
-import { CACHE_KINDS, type CacheKind, Page } from "../../kernels/pages.ts";
+import { cacheRowBytes, Page } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
@@ -15,7 +16,7 @@ export class PagedStorage implements CacheStorage {
   constructor(kind: CacheKind, width: number) {
     this.kind = kind;
     this.width = width;
-    this.rowBytes = 2 * CACHE_KINDS.find(({ name }) => name === kind)!.rowBytes(width);
+    this.rowBytes = 2 * cacheRowBytes(kind, width);
     const number = { f32: 4, f16: 2, q8: undefined, q4: undefined }[kind]; // bytes, where rows are numbers
     this.heldBytes = number === undefined ? this.rowBytes / 2 : number * width;
   }

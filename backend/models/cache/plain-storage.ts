@@ -78,7 +78,7 @@ export class PlainStorage implements CacheStorage {
   copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void {
     const source = pages.get(from.id)!;
     tf.tidy(() => {
-      const part = (t: Tensor): Tensor => tf.slice(t, [rows.from, 0], [rows.count, this.width]);
+      const part = (t: Tensor): Tensor => rowsOf(t, rows.from, rows.count);
       const into = Array.from({ length: rows.count }, (_, i) => rows.to + i);
       pages.get(to.id)!.replace(part(source.keys), part(source.values), into);
     });
@@ -108,7 +108,7 @@ export class PlainStorage implements CacheStorage {
   read(spans: Int32Array): StoredRows {
     const parts = Array.from({ length: spans.length / 4 }, (_, i) => spans.subarray(4 * i, 4 * i + 4));
     const all = (of: "keys" | "values"): Tensor => {
-      const slices = parts.map(([id, row, , count]) => tf.slice(pages.get(id!)![of], [row!, 0], [count!, this.width]));
+      const slices = parts.map(([id, row, , count]) => rowsOf(pages.get(id!)![of], row!, count!));
       return slices.length === 0 ? tf.zeros([0, this.width]) : tf.concat(slices, 0);
     };
     return tf.tidy(() => ({ keys: all("keys"), values: all("values") }));
@@ -132,4 +132,9 @@ export class PlainStorage implements CacheStorage {
       pages.get(page.id)!.replace(rows(keys), rows(values), into);
     });
   }
+}
+
+/** Rows of a page; the page itself where they are all, since long caches are made of whole pages. */
+function rowsOf(page: Tensor, first: number, count: number): Tensor {
+  return count === page.shape[0] ? page : tf.slice(page, [first, 0], [count, page.shape[1]!]);
 }

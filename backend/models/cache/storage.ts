@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { CacheKind } from "../../common/words.ts";
 import type { AttentionCall } from "../../kernels/attend.ts";
-import type { CacheKind } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
 
 /** Whole numbers in rows, for the kernels and for JavaScript. */

@@ -118,9 +118,13 @@ export class LayerPass {
 
   /** z [rows * tokens, heads * d_head], then the reductions. */
   #attention(projections: Projections, chunk: Chunk): Tensor[] {
+    const { plan, requests } = this.#pass;
     const cached = this.#cached(chunk);
-    if (!cached) return this.#prefill(projections, chunk);
-    const closeness = this.#pass.requests.lookAtAttention(this.#layer);
+    const closeness = requests.lookAtAttention(this.#layer);
+    const looks = closeness !== "nothing" || requests.reductions.length > 0;
+    // A whole input is in its own tensors already, for whoever looks.
+    const whole = !plan.cache && plan.chunks.length === 1;
+    if (!cached || (whole && looks)) return this.#prefill(projections, chunk);
     if (closeness === "nothing") return attendCached(projections, cached);
     const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
     const out = attendCached(projections, cached, { closeness, hook });

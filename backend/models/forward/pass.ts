@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Activations } from "../../kernels/packed-matrix.ts";
+import type { Activations } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Model } from "../model.ts";
 import type { Hook } from "../transformer/hook.ts";

@@ -9,6 +9,7 @@ import {
   whole,
   YES_OR_NO,
 } from "../../common/options.ts";
+import { hasKernels } from "../../kernels/kernels.ts";
 import { KvCache } from "../cache/kv-cache.ts";
 import { ChunkPages, type LayerReach, Places } from "../cache/places.ts";
 import { checkWindows } from "../cache/window.ts";
@@ -44,7 +45,7 @@ export interface Plan {
   startLayer: number;
   stopLayer: number;
   cache: KvCache | undefined;
-  /** Buffers of one layer, used by each in turn: for long inputs without a cache. */
+  /** A cache of one layer, used by each in turn: for inputs without a cache that are long, or that the kernels attend for. */
   scratch: KvCache | undefined;
   /** By chunk, its places in the cache. */
   places: readonly Places[];
@@ -98,9 +99,17 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   cache?.reserve(lengths);
   const startLayer = input.startLayer ?? 0;
   const stopLayer = input.stopLayer ?? config.n_layers;
-  const scratch = long && !cache ? new KvCache(config, { rows, capacity: total, layers: 1 }) : undefined;
+  const scratch =
+    !cache && (long || attendsInPages(rows, total, input))
+      ? new KvCache(config, { rows, capacity: total, layers: 1 })
+      : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
   return { ...plan, ...placesOf(plan, config, input.windows) };
+}
+
+/** Says that the kernels attend for a whole input with less work than a compiled stage: not for short rows, nor for many, whose pages cost more. */
+function attendsInPages(rows: number, total: number, { keyMask }: ForwardInput): boolean {
+  return keyMask === undefined && rows <= 8 && total > 256 && hasKernels();
 }
 
 /** By chunk, the places of an input's tokens in its cache. */

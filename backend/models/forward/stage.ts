@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Activations } from "../../kernels/packed-matrix.ts";
+import type { Activations } from "../../common/words.ts";
 import { functions } from "../../runtime/capture.ts";
 import type { Handle } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";

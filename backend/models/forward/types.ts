@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { Activations } from "../../kernels/packed-matrix.ts";
+import type { Activations } from "../../common/words.ts";
 import type { KvCache } from "../cache/kv-cache.ts";
 import type { PatternReduction, Window } from "../transformer/attention.ts";
 

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { conditionOn, reshapeOpen } from "../../runtime/ops.ts";
+import { conditionOn } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
-import { type Hook, UNHOOKED } from "./hook.ts";
+import type { Hook } from "./hook.ts";
 
 /** The keys of a streaming head: of all earlier ones the first `sink` and the last `recent`. */
 export interface Window {
@@ -88,12 +88,12 @@ export function reducePattern(
 ): Tensor[] {
   const sums = reductions.filter((r) => r.kind === "sum");
   const [rows, heads, queries] = pattern.shape as [number, number, number];
-  const columns = sums.map((r) => reshapeOpen(tf.mul(r.weight(query, key), valid), [1, -1])); // [1, query * key]
+  const columns = sums.map((r) => tf.reshape(tf.mul(r.weight(query, key), valid), [1, -1])); // [1, query * key]
   const summed =
     sums.length === 0
       ? undefined
       : tf.matMul(
-          reshapeOpen(pattern, [rows * heads, -1]),
+          tf.reshape(pattern, [rows * heads, -1]),
           columns.length === 1 ? columns[0]! : tf.concat(columns, 0),
           false,
           true,
@@ -102,76 +102,6 @@ export function reducePattern(
     if (r.kind === "map") return tf.reshape(r.map(pattern, key), [rows, heads, queries]);
     return tf.reshape(tf.slice(summed!, [0, sums.indexOf(r)], [rows * heads, 1]), [rows, heads]);
   });
-}
-
-/** Keys and values of a KV head, or of several stacked in front. */
-export interface KeysAndValues {
-  /** [..., keys, d_head] */
-  keys: Tensor;
-  /** [..., keys, d_head] */
-  values: Tensor;
-  /** Additive, broadcastable to the scores; left out where every query may attend to every key. */
-  mask?: Tensor | undefined;
-}
-
-/** Queries, and the keys and values that they read. */
-export interface HeadInputs extends KeysAndValues {
-  /** Times attn_scale [..., queries, d_head]; the queries of all heads that read the same keys stand one after the other. */
-  queries: Tensor;
-}
-
-/**
- * Attention, softmax(cap(q k) + mask) v: the one place where it is written, for whole prompts and for every way of caching.
- * @param view shape in which the mask and hooks see scores and pattern, such as [rows, heads, query, key]; a last -1 is a number of
- * keys that may differ at each call of a captured function. Left out for the queries of one token [queries, keys]
- * @returns z [..., queries, d_head] and the pattern in its view
- */
-function attendHead(
-  { queries, keys, values, mask }: HeadInputs,
-  { attn_scores_soft_cap }: Pick<ModelConfig, "attn_scores_soft_cap">,
-  view?: number[],
-  hook: Hook = UNHOOKED,
-): { z: Tensor; pattern: Tensor } {
-  // Few queries over many keys are multiplied faster the other way round.
-  const products = view ? tf.matMul(queries, keys, false, true) : tf.transpose(tf.matMul(keys, queries, false, true));
-  const scores = softCap(view ? shaped(products, view) : products, attn_scores_soft_cap);
-  const pattern = patternOf(mask ? tf.add(scores, mask) : scores, mask, hook);
-  const flat = view ? shaped(pattern, [...products.shape.slice(0, -1), view.at(-1)!]) : pattern;
-  return { z: tf.matMul(flat, values), pattern };
-}
-
-/** A reshape; with a -1 in the shape one that a captured function resolves at the call. */
-function shaped(x: Tensor, shape: number[]): Tensor {
-  return shape.includes(-1) ? reshapeOpen(x, shape) : tf.reshape(x, shape);
-}
-
-/**
- * Attention of tokens of one row over what each KV head holds for them. Query head h reads KV head floor(h / group).
- * @param q [tokens, heads, d_head] @param held by KV head
- * @returns z [tokens, heads * d_head] and by KV head the pattern of its query heads [group, tokens, keys], of one token [group, keys]
- */
-export function attendHeads(
-  q: Tensor,
-  held: readonly KeysAndValues[],
-  config: ModelConfig,
-): { z: Tensor; patterns: Tensor[] } {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
-  const group = H / G;
-  const tokens = q.shape[0]!;
-  const scaled = tf.mul(q, attn_scale);
-  const heads = held.map((head, g) => {
-    const own = tf.slice(scaled, [0, g * group, 0], [tokens, group, D]);
-    if (tokens === 1) return attendHead({ queries: tf.reshape(own, [group, D]), ...head }, config);
-    const queries = tf.reshape(tf.transpose(own, [1, 0, 2]), [group * tokens, D]);
-    const { z, pattern } = attendHead({ queries, ...head }, config, [group, tokens, -1]);
-    return { z: tf.reshape(z, [group, tokens, D]), pattern };
-  });
-  const all = tf.concat(
-    heads.map(({ z }) => z),
-    0,
-  ); // [H, tokens, D], of one token [H, D]
-  const z = tf.reshape(tokens === 1 ? all : tf.transpose(all, [1, 0, 2]), [tokens, H * D]);
-  return { z, patterns: heads.map(({ pattern }) => pattern) };
 }
 
 /** Queries of several rows, and the keys and values that they read. */
@@ -186,21 +116,20 @@ export interface RowInputs {
 }
 
 /**
- * Attention of all heads of several rows at once, with the hook points of scores and pattern.
+ * Attention of plain tensors, softmax(cap(q k) + mask) v, of all heads of several rows at once, with the hook points of scores and
+ * pattern. Query head h reads KV head floor(h / group).
  * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
 export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: Hook): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = config;
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
   const byHead = (t: Tensor, tokens: number): Tensor => tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * G, tokens, D]);
-  const queries = byHead(tf.mul(q, attn_scale), (H / G) * C);
-  const { z, pattern } = attendHead(
-    { queries, keys: byHead(k, n), values: byHead(v, n), mask },
-    config,
-    [B, H, C, n],
-    hook,
-  );
+  // The queries of all heads that read the same keys stand one after the other.
+  const products = tf.matMul(byHead(tf.mul(q, attn_scale), (H / G) * C), byHead(k, n), false, true); // [B G, group C, n]
+  const scores = softCap(tf.reshape(products, [B, H, C, n]), attn_scores_soft_cap);
+  const pattern = patternOf(tf.add(scores, mask), mask, hook);
+  const z = tf.matMul(tf.reshape(pattern, products.shape), byHead(v, n));
   return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };
 }
 
@@ -210,7 +139,7 @@ export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: 
  * lowered to MASKED attends to nothing.
  * @param masked scores with the mask added [rows, heads, query, key] @param mask broadcastable to them
  */
-function patternOf(masked: Tensor, mask: Tensor | undefined, hook: Hook): Tensor {
+function patternOf(masked: Tensor, mask: Tensor, hook: Hook): Tensor {
   const [SCORES, PATTERN] = ["attn.hook_attn_scores", "attn.hook_pattern"];
   const changed = hook.changes(SCORES);
   // Whoever looks at scores finds one number at every masked key, whatever its distance.
@@ -219,13 +148,11 @@ function patternOf(masked: Tensor, mask: Tensor | undefined, hook: Hook): Tensor
     : masked;
   const pattern = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
   return hook(PATTERN, pattern, (set) =>
-    mask
-      ? where(
-          conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
-          set,
-          0,
-        )
-      : set,
+    where(
+      conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
+      set,
+      0,
+    ),
   );
 }
 

@@ -1,7 +1,8 @@
 import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
+import type { Activations } from "../../common/words.ts";
 import type { FormatName } from "../../kernels/formats.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
-import { type Activations, PackedMatrix } from "../../kernels/packed-matrix.ts";
+import { PackedMatrix } from "../../kernels/packed-matrix.ts";
 import {
   gatherRaw,
   gatherRows,

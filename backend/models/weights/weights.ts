@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { Activations } from "../../kernels/packed-matrix.ts";
+import type { Activations } from "../../common/words.ts";
 import { type Handle, handleBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { type ModelConfig, outputWidth } from "../config.ts";

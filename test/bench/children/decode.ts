@@ -6,8 +6,7 @@
  *   node dist/bench-decode.js REF [--weights f32|bf16|q8] [--cache f32|f16|q8|q4] [--length 7900] [--tokens 8]
  */
 import { parseArgs } from "node:util";
-import type { WeightType } from "../../../backend/common/words.ts";
-import type { CacheKind } from "../../../backend/kernels/pages.ts";
+import type { CacheKind, WeightType } from "../../../backend/common/words.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import { ids, timedForward } from "../runs.ts";

@@ -1,17 +1,17 @@
 import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
-import type { WeightType } from "../../../backend/common/words.ts";
-import type { CacheKind } from "../../../backend/kernels/pages.ts";
+import type { Activations, CacheKind, WeightType } from "../../../backend/common/words.ts";
+import { generateBatch } from "../../../backend/inference/generate.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
 import type { Bench } from "../measure.ts";
-import { timedForward } from "../runs.ts";
+import { ids, timedForward } from "../runs.ts";
 import { MODEL, type Setting } from "../setting.ts";
 
 /** Tokens of one measurement, and those before it that do not count. */
 const [STEPS, WARM] = [8, 3];
-/** Prompts that are decoded together. */
-const TOGETHER = 8;
+/** Lengths of prompts that are continued together. */
+const TOGETHER = Array.from({ length: 8 }, (_, i) => 200 + 16 * i);
 /** Tokens that the caches hold. */
 const LENGTHS = [256, 2048, 7900] as const;
 
@@ -20,7 +20,6 @@ interface Token {
   weights: WeightType;
   /** Tokens that the cache holds. */
   cached: number;
-  rows?: number;
   /** Form of keys and values, default float32. */
   kind?: CacheKind;
   /** Activations in 8 bits, which is what llama.cpp does with a file of narrow weights. */
@@ -73,34 +72,38 @@ export function decodeRows(setting: Setting): Bench[] {
       name: "token at 7900, a quarter of the KV heads full", unit, rival: "all heads full", goal: 0.5,
       ours: ours({ ...quarter, quarter: true }), theirs: ours(quarter),
     },
-    {
-      name: "token at 256, eight prompts together", unit, rival: "one prompt", goal: 1 / 3,
-      ours: ours({ weights: "q8", cached: 256, rows: TOGETHER }), theirs: ours({ weights: "q8", cached: 256 }),
-    },
+    ...(["exact", "8bit"] as const).map((activations) => ({
+      name: `token at 256, eight prompts together${activations === "8bit" ? ", 8-bit activations" : ""}`, unit,
+      rival: "one prompt", goal: 1 / 3, ours: together(setting, TOGETHER, activations), theirs: together(setting, [256], activations),
+    })),
   ]; // biome-ignore format: a table
 }
 
 /** Milliseconds a token over a cache that holds so many. */
-function decoder(
-  setting: Setting,
-  { weights, cached, rows = 1, kind = "f32", quarter, rounded }: Token,
-): () => Promise<number> {
+function decoder(setting: Setting, { weights, cached, kind = "f32", quarter, rounded }: Token): () => Promise<number> {
   return async () => {
     const model = await setting.model(weights);
     const windows = quarter ? { windows: quarterWindows(model.config) } : {};
-    const cache = new KvCache(model.config, { rows, capacity: cached + 64, kind, ...windows });
+    const cache = new KvCache(model.config, { capacity: cached + 64, kind, ...windows });
     cache.prepare(cached);
     cache.advance(cached);
     const options: ForwardOptions = rounded ? { activations: "8bit" } : {};
-    const step = (id: number): number => {
-      const tokens = Array.from({ length: rows }, (_, row) => [id + row]);
-      return timedForward(model, { tokens, cache, logitsAt: "last" }, options);
-    };
+    const step = (id: number): number => timedForward(model, { tokens: [[id]], cache, logitsAt: "last" }, options);
     for (let i = 0; i < WARM; i++) step(5 + i);
     let took = 0;
     for (let i = 0; i < STEPS; i++) took += step(100 + i);
     cache.dispose();
-    return took / STEPS / rows;
+    return took / STEPS;
+  };
+}
+
+/** Milliseconds a new token of any of the prompts, once all are read. */
+function together(setting: Setting, lengths: readonly number[], activations: Activations): () => Promise<number> {
+  return async () => {
+    const model = await setting.model("q8");
+    const prompts = ids(lengths.length, Math.max(...lengths)).map((row, i) => ({ tokens: row.slice(0, lengths[i]) }));
+    const [first] = await generateBatch(model, { prompts, maxTokens: 2 * STEPS, stop: [], activations });
+    return first!.decodeMsPerToken / lengths.length;
   };
 }
 

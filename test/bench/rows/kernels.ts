@@ -1,11 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { CacheKind } from "../../../backend/common/words.ts";
 import { type AttentionCall, attend, writeRows } from "../../../backend/kernels/attend.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
-import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
 import type { Model } from "../../../backend/models/model.ts";
-import { attendHeads } from "../../../backend/models/transformer/attention.ts";
+import { attend as attendPlainly, attendPrefill } from "../../../backend/models/transformer/attention.ts";
 import { attentionInput, blockOutput } from "../../../backend/models/transformer/block.ts";
 import { UNHOOKED } from "../../../backend/models/transformer/hook.ts";
 import type { Matrix } from "../../../backend/models/weights/matrix.ts";
@@ -47,11 +48,18 @@ export function kernelRows(setting: Setting): Bench[] {
     ...[256, 2048, 7900].map((rows) => ({ rows, kind: "f32" as const })),
     ...(["f16", "q8"] as const).map((kind) => ({ rows: 7900, kind })),
   ];
+  const prefills = [
+    ...[512, 2048, 7900].map((rows) => ({ rows, kind: "f32" as const })),
+    ...(["f16", "q8", "q4"] as const).map((kind) => ({ rows: 2048, kind })),
+  ];
   return [
     ...products.map(({ name, of }) => row(name, "captured, XLA, float32", of)),
     row("a whole block over 256, 1 token", "captured, XLA, float32", (model) => block(model, 256)),
     ...attentions.map(({ rows, kind }) =>
       row(`attention of a layer over ${rows}, ${kind}`, "captured, f32", (model) => attention(model, rows, kind)),
+    ),
+    ...prefills.map(({ rows, kind }) =>
+      row(`attention of a layer's prefill of ${rows}, ${kind}`, "plain, f32", (model) => prefill(model, rows, kind)),
     ),
   ];
 }
@@ -87,39 +95,54 @@ function held({ config }: Model, rows: number, kind: CacheKind) {
     spans: tf.keep(spans),
     positions: tf.keep(tf.tensor2d([[rows - 1]], undefined, "int32")),
   };
-  const heads = (k: Tensor, v: Tensor) =>
-    Array.from({ length: G }, (_, g) => ({
-      keys: tf.slice(k, [g * rows, 0], [rows, D]),
-      values: tf.slice(v, [g * rows, 0], [rows, D]),
-    }));
-  return { keys, values, pages, places, heads };
+  const mask = tf.keep(tf.zeros([1, 1, 1, rows]));
+  /** The same over plain tensors, z [1, heads · d_head]. */
+  const plainly = (q: Tensor, k: Tensor, v: Tensor): Tensor => {
+    const [k4, v4] = [k, v].map((t) => tf.expandDims(byHead(t), 0)) as [Tensor, Tensor];
+    const { z } = attendPlainly({ q: tf.expandDims(q, 0), k: k4, v: v4, mask }, config, UNHOOKED);
+    return tf.reshape(z, [1, -1]);
+  };
+  return { keys, values, pages, places, plainly, mask };
 }
 
 const random = (shape: number[], seed: number): Tensor => tf.keep(tf.randomNormal(shape, 0, 1, "float32", seed));
 
 function attention(model: Model, rows: number, kind: CacheKind): Sides {
   const { n_heads: H, d_head: D, attn_scale } = model.config;
-  const { keys, values, places, heads } = held(model, rows, kind);
+  const { keys, values, places, plainly, mask } = held(model, rows, kind);
   const q = random([1, H, D], 1);
   const call: AttentionCall = { q, ...places, scale: attn_scale };
-  const today = capture(
-    (q, k, v) => [attendHeads(q as Tensor, heads(k as Tensor, v as Tensor), model.config).z],
-    [q, keys, values],
-    {
-      name: "attention",
-      xla: rows >= 1024, // as the engine does
-    },
-  );
+  const today = capture((q, k, v) => [plainly(q as Tensor, k as Tensor, v as Tensor)], [q, keys, values], {
+    name: "attention",
+    xla: true,
+    constants: [mask],
+  });
   return {
     ours: () => timed(() => attend(call)),
     theirs: () => timed(() => today.run([q, keys, values])[0]!),
   };
 }
 
+/** Attention of all tokens of a prompt among themselves; the rival has no cache and no mask but causality. */
+function prefill(model: Model, rows: number, kind: CacheKind): Sides {
+  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale } = model.config;
+  const { keys, values, places } = held(model, rows, kind);
+  const q = random([rows, H, D], 1);
+  const count = tf.keep(tf.range(0, rows));
+  const position = tf.keep(tf.reshape(count, [rows, 1]));
+  const positions = tf.keep(tf.cast(tf.reshape(count, [1, rows]), "int32"));
+  const call: AttentionCall = { q, ...places, positions, scale: attn_scale };
+  const byToken = (x: Tensor): Tensor => tf.keep(tf.transpose(tf.reshape(x, [1, G, rows, D]), [0, 2, 1, 3]));
+  const inputs = { q: tf.reshape(q, [1, rows, H, D]), k: byToken(keys), v: byToken(values), position, valid: position };
+  const times = Math.max(1, Math.round(2048 / rows));
+  const plain = (): Tensor => tf.tidy(() => attendPrefill(inputs, [], model.config, UNHOOKED)[0]);
+  return { ours: () => timed(() => attend(call), times), theirs: () => timed(plain, times) };
+}
+
 /** The first block, of one token over what is held; its own keys and values are written by ours alone. */
 function block(model: Model, rows: number): Sides {
   const { config, weights } = model;
-  const { keys, values, pages, places, heads } = held(model, rows, "f32");
+  const { keys, values, pages, places, plainly, mask } = held(model, rows, "f32");
   const x = random([1, config.d_model], 1);
   const { cos, sin } = model.rotaryUpTo(rows)!;
   const rotation = [cos, sin].map((t) => tf.keep(tf.reshape(tf.slice(t, [rows - 1, 0], [1, -1]), [1, 1, -1])));
@@ -134,21 +157,21 @@ function block(model: Model, rows: number): Sides {
       const [x, cos, sin, k, v] = args as [Tensor, Tensor, Tensor, Tensor, Tensor];
       const parts = { weights: wide.over(args.slice(5)), config, hook: UNHOOKED };
       const [q] = attentionInput(x, { cos, sin }, parts);
-      return [blockOutput(x, attendHeads(q, heads(k, v), config).z, parts)];
+      return [blockOutput(x, plainly(q, k, v), parts)];
     },
     inputs,
-    { name: "block", xla: true },
+    { name: "block", xla: true, constants: [mask] },
   );
   return { ours: () => timed(() => ours.run(call)), theirs: () => timed(() => today.run(inputs)[0]!) };
 }
 
 /** Mean milliseconds of a call, its result read once at the end. */
-function timed(run: () => Tensor): number {
+function timed(run: () => Tensor, rounds = ROUNDS): number {
   const began = performance.now();
-  for (let i = 0; i < ROUNDS; i++) {
+  for (let i = 0; i < rounds; i++) {
     const result = run();
-    if (i === ROUNDS - 1) result.dataSync();
+    if (i === rounds - 1) result.dataSync();
     result.dispose();
   }
-  return (performance.now() - began) / ROUNDS;
+  return (performance.now() - began) / rounds;
 }

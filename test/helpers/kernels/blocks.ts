@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../../backend/common/random.ts";
-import { PAGE_ROWS, Page } from "../../../backend/kernels/pages.ts";
+import type { BlockCall } from "../../../backend/kernels/block.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
 import { localWindow, type ModelConfig } from "../../../backend/models/config.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
@@ -59,63 +60,71 @@ export function rotationAt(model: Model, layer: number, positions: readonly numb
   return { cos: rows(tables.cos), sin: rows(tables.sin) };
 }
 
-/** How tokens go through the kernel. */
+/** The way of tokens through the kernel. */
 export interface Way {
   /** Tokens of a row in each call, in turn; they add up to all. */
   steps: readonly number[];
   kind?: Page["kind"];
   activations?: "exact" | "8bit";
+  /** Puts other parts in a call. */
+  change?: (call: BlockCall) => BlockCall;
 }
 
 /** The same block as one kernel, some tokens of each row at a time, over pages of its own [rows · length, d_model]. */
 export function throughKernel(model: Model, layer: number, tokens: Tokens, weights: BlockWeights, way: Way): Tensor {
   const { x, rows, length } = tokens;
-  const { config } = model;
-  const { n_layers, n_key_value_heads: G, d_head, d_model } = config;
-  const block = kernelBlock(weights, config);
+  const { n_key_value_heads: G, d_head, d_model } = model.config;
+  const block = kernelBlock(weights, model.config);
   if (!block) throw new Error("the kernel should take this block");
-  const pages = Array.from({ length: rows * G }, () =>
-    Page.make(way.kind ?? "f32", d_head, Math.max(length, PAGE_ROWS)),
+  const pages = Array.from({ length: rows }, () =>
+    Array.from({ length: G }, () => Page.make(way.kind ?? "f32", d_head, length)),
   );
-  const local = localWindow(config, layer);
-  const parts: Tensor[] = [];
+  const all = tf.reshape(x, [rows, length, d_model]);
   let done = 0;
-  for (const count of way.steps) {
-    const at = Array.from({ length: count }, (_, t) => done + t);
-    const held = (r: number): HeadPlaces[] =>
-      Array.from({ length: G }, (_, g) => ({
-        spans: [{ page: pages[r * G + g]!, row: 0, position: 0, count: done + count }],
-        local,
-      }));
-    const layers = Array.from({ length: n_layers }, (_, l) =>
-      Array.from({ length: rows }, (_, r) => (l === layer ? held(r) : nothing(G))),
-    );
-    const slots = Array.from({ length: n_layers }, (_, l) =>
-      Array.from({ length: G }, (_, g): Slots[] =>
-        l === layer
-          ? Array.from({ length: rows }, (_, r) => ({ page: pages[r * G + g]!, row: done, token: r * count, count }))
-          : [],
-      ),
-    );
-    const now = tf.slice(tf.reshape(x, [rows, length, d_model]), [0, done, 0], [rows, count, d_model]);
-    const y = block.run({
-      x: tf.reshape(now, [rows * count, d_model]),
-      rotation: rotationAt(model, layer, Array.from({ length: rows }, () => at).flat()),
-      positions: tf.tensor2d(
-        Array.from({ length: rows }, () => at),
-        [rows, count],
-        "int32",
-      ),
-      layer: tf.scalar(layer, "int32"),
-      ...placesOf(layers),
-      slots: slotsOf(slots, rows * count),
-      activations: way.activations,
+  try {
+    const parts = way.steps.map((count) => {
+      const now = tf.reshape(tf.slice(all, [0, done, 0], [rows, count, d_model]), [rows * count, d_model]);
+      const call = { x: now, ...placed(model, layer, pages, { done, count }), activations: way.activations };
+      done += count;
+      return tf.reshape(block.run(way.change?.(call) ?? call), [rows, count, d_model]);
     });
-    parts.push(tf.reshape(y, [rows, count, d_model]));
-    done += count;
+    return tf.reshape(tf.concat(parts, 1), [rows * length, d_model]);
+  } finally {
+    for (const page of pages.flat()) page.release();
   }
-  for (const page of pages) page.release();
-  return tf.reshape(tf.concat(parts, 1), [rows * length, d_model]);
 }
 
-const nothing = (heads: number): HeadPlaces[] => Array.from({ length: heads }, () => ({ spans: [] }));
+/** Positions, rotation and places of the next tokens of each row. @param pages by row and KV head */
+function placed(
+  model: Model,
+  layer: number,
+  pages: readonly (readonly Page[])[],
+  { done, count }: { done: number; count: number },
+): Omit<BlockCall, "x"> {
+  const { config } = model;
+  const positions = pages.map(() => Array.from({ length: count }, (_, t) => done + t));
+  const local = localWindow(config, layer);
+  const held = (page: Page): HeadPlaces => ({ spans: [{ page, row: 0, position: 0, count: done + count }], local });
+  const slots = (g: number): Slots[] => pages.map((own, r) => ({ page: own[g]!, row: done, token: r * count, count }));
+  const ofLayers = <T>(own: T, other: T): T[] =>
+    Array.from({ length: config.n_layers }, (_, l) => (l === layer ? own : other));
+  const heads = pages[0]!;
+  return {
+    rotation: rotationAt(model, layer, positions.flat()),
+    positions: tf.tensor2d(positions, [pages.length, count], "int32"),
+    layer: tf.scalar(layer, "int32"),
+    ...placesOf(
+      ofLayers(
+        pages.map((own) => own.map(held)),
+        pages.map((own) => own.map(() => ({ spans: [] }))),
+      ),
+    ),
+    slots: slotsOf(
+      ofLayers(
+        heads.map((_, g) => slots(g)),
+        heads.map(() => []),
+      ),
+      pages.length * count,
+    ),
+  };
+}

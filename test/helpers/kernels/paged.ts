@@ -1,5 +1,6 @@
+import type { CacheKind } from "../../../backend/common/words.ts";
 import { writeRows } from "../../../backend/kernels/attend.ts";
-import { type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, type Span, slotsOf } from "../../../backend/kernels/places.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { HeldRows } from "./reference-attention.ts";

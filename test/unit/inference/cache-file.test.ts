@@ -144,6 +144,7 @@ describe("a cache in a file", () => {
     };
     expect(await refused(edited("headscope.kv-cache/1", "headscope.kv-cache/2"))).toBe("input");
     expect(await refused(edited('"headscope.kv-cache":', '"headscope.no-cache":'))).toBe("input");
+    expect(await refused(edited("[null,null]", "[null]"))).toBe("corrupt");
     expect(await refused(edited('"blocks.1.kv.0.keys"', '"blocks.1.kv.0.kays"'))).toBe("corrupt");
     expect(tf.memory().numTensors).toBe(before);
   });

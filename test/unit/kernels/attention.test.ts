@@ -1,9 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
+import { CACHE_KINDS, type CacheKind } from "../../../backend/common/words.ts";
 import { type AttentionCall, attend, attendWithPattern } from "../../../backend/kernels/attend.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
-import { CACHE_KINDS, type CacheKind, Page } from "../../../backend/kernels/pages.ts";
+import { Page } from "../../../backend/kernels/pages.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
 import { heldRuns, positionsOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
@@ -320,27 +321,24 @@ describe.skipIf(!ready)("attention of many tokens by squares equals float64", ()
 });
 
 describe.skipIf(!ready)("a cache of fewer bits", () => {
-  it.each(CACHE_KINDS.map(({ name }) => name))(
-    "(%s) takes the bytes that it says and is attended to as it is held",
-    (kind) => {
-      const d = 64;
-      const places = [[full(300)]];
-      const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places });
-      const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
-      expect(at.pages.map(({ bytes, rows }) => bytes / rows)).toEqual(at.pages.map(() => (2 * d * bits) / 8));
-      const rows = (v: Float32Array) => held(kind, v, d);
-      const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
-      expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
-      const many = ask({ d, kind, positions: [count(200, 300)], places });
-      const wide = attentionOf({ ...many.question, keys: rows(question.keys), values: rows(question.values) });
-      expect(relativeError(attend(many.call).dataSync(), wide.z)).toBeLessThan(2e-6);
-      const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
-      expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
-    },
-  );
+  it.each(CACHE_KINDS)("(%s) takes the bytes that it says and is attended to as it is held", (kind) => {
+    const d = 64;
+    const places = [[full(300)]];
+    const { call, question, held: at } = ask({ d, kind, positions: [[297, 298, 299]], places });
+    const bits = { f32: 32, f16: 16, q8: 8.5, q4: 5 }[kind];
+    expect(at.pages.map(({ bytes, rows }) => bytes / rows)).toEqual(at.pages.map(() => (2 * d * bits) / 8));
+    const rows = (v: Float32Array) => held(kind, v, d);
+    const want = attentionOf({ ...question, keys: rows(question.keys), values: rows(question.values) });
+    expect(relativeError(attend(call).dataSync(), want.z)).toBeLessThan(2e-6);
+    const many = ask({ d, kind, positions: [count(200, 300)], places });
+    const wide = attentionOf({ ...many.question, keys: rows(question.keys), values: rows(question.values) });
+    expect(relativeError(attend(many.call).dataSync(), wide.z)).toBeLessThan(2e-6);
+    const lost = { f32: 2e-6, f16: 2e-3, q8: 2e-2, q4: 0.4 }[kind];
+    expect(relativeError(attend(call).dataSync(), attentionOf(question).z)).toBeLessThan(lost);
+  });
 
   it("takes heads of any width, filled up with zeros", () => {
-    for (const { name } of CACHE_KINDS)
+    for (const name of CACHE_KINDS)
       for (const d of [5, 40]) {
         const { call, question, held: at } = ask({ d, rows: 50, kind: name, positions: [[49]], places: [[full(50)]] });
         const wide = name.startsWith("f") ? Math.ceil(d / 16) * 16 : Math.ceil(d / 32) * 32;

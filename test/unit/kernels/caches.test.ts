@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterEach, describe, expect, it } from "vitest";
+import { CACHE_KINDS, type CacheKind } from "../../../backend/common/words.ts";
 import { attend, type CacheWrite, readRows, writeRows } from "../../../backend/kernels/attend.ts";
-import { CACHE_KINDS, type CacheKind, nextPageRows, Page, pageBytes } from "../../../backend/kernels/pages.ts";
+import { Page, pageBytes } from "../../../backend/kernels/pages.ts";
 import { placesOf, type Slots, type Span, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
 import { slotOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
@@ -13,7 +14,6 @@ import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
 const { ready } = await kernelsHere();
 const D = 32;
 const WINDOW = { sink: 2, recent: 6 };
-const KINDS = CACHE_KINDS.map(({ name }) => name);
 
 const pages: Page[] = [];
 afterEach(() => {
@@ -37,7 +37,7 @@ function write(tokens: number, slots: readonly Slots[], d = D): CacheWrite {
 describe.skipIf(!ready)("a page", () => {
   it("counts its bytes and its holders, and is freed with the last of them", () => {
     const before = pageBytes();
-    for (const kind of KINDS)
+    for (const kind of CACHE_KINDS)
       for (const d of [5, 64, 80]) {
         const page = Page.make(kind, d, 300);
         expect(pageBytes()).toBe(before + page.bytes);
@@ -79,7 +79,7 @@ describe.skipIf(!ready)("a page", () => {
   });
 
   it("is copied with its rows, to fewer or more of them, and then goes its own way", () => {
-    for (const kind of KINDS) {
+    for (const kind of CACHE_KINDS) {
       const page = make(kind, 6);
       writeRows(write(6, [{ page, row: 0, token: 0, count: 6 }]));
       const read = (of: Page, count: number) =>
@@ -97,7 +97,7 @@ describe.skipIf(!ready)("a page", () => {
   });
 
   it("gives its rows as they are held, and takes them into any page of its form", () => {
-    for (const kind of KINDS) {
+    for (const kind of CACHE_KINDS) {
       const [page, other] = [make(kind, 6), make(kind, 9)];
       writeRows(write(6, [{ page, row: 0, token: 0, count: 6 }]));
       expect(page.read(1, 4)).toHaveLength(2 * 4 * page.rowBytes);
@@ -112,21 +112,11 @@ describe.skipIf(!ready)("a page", () => {
         expect(() => page.read(row, count)).toThrow(refused("usage"));
     }
   }); // biome-ignore format: tables
-
-  it("grows with what a head holds, never by more than a quarter beyond the first thousand", () => {
-    let [held, count] = [0, 0];
-    for (; held < 8000; count++) {
-      const rows = nextPageRows(held);
-      if (held >= 1024) expect(rows).toBeLessThanOrEqual(held / 4);
-      held += rows;
-    }
-    expect(count).toBeLessThan(20);
-  });
 });
 
 describe.skipIf(!ready)("rows of a cache", () => {
   it("are read as they were written, wherever they lie, to the precision of their kind", () => {
-    for (const kind of KINDS)
+    for (const kind of CACHE_KINDS)
       for (const d of [1, 16, 20, 32, 100]) {
         const [a, b] = [make(kind, 5, d), make(kind, 9, d)];
         const call = write(
@@ -224,7 +214,7 @@ function ring(page: Page, length: number): Span[] {
 }
 
 describe.skipIf(!ready)("a cache in pages", () => {
-  it.each(KINDS)("of %s is written and attended by one captured function, ring and full head alike", (kind) => {
+  it.each(CACHE_KINDS)("of %s is written and attended by one captured function, ring and full head alike", (kind) => {
     const [streaming, full] = [make(kind, 8), make(kind, 40)];
     const step = (...args: Handle[]): Tensor[] => {
       const [q, keys, values, slots, positions, lists, spans, layer] = args as Tensor[];

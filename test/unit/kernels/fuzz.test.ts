@@ -2,16 +2,22 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Random } from "../../../backend/common/random.ts";
+import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { attend } from "../../../backend/kernels/attend.ts";
+import type { BlockCall } from "../../../backend/kernels/block.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
-import { CACHE_KINDS } from "../../../backend/kernels/pages.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import type { BlockWeights } from "../../../backend/models/weights/block-parts.ts";
+import { Matrix } from "../../../backend/models/weights/matrix.ts";
 import { type Handle, RawTensor, uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
+import { plainBlock, randomTokensOf, throughKernel, withBiases } from "../../helpers/kernels/blocks.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
 import { PagedRows } from "../../helpers/kernels/paged.ts";
 import { attentionOf, type HeldRows } from "../../helpers/kernels/reference-attention.ts";
+import { randomModel, smallConfig } from "../../helpers/models.ts";
 
 const { ready } = await kernelsHere();
 
@@ -55,6 +61,12 @@ class Draw {
     return rows;
   }
 
+  /** A model, until `dispose`. */
+  model(model: Model): Model {
+    this.#owned.push(model);
+    return model;
+  }
+
   dispose(): void {
     for (const handle of this.#owned) handle.dispose();
   }
@@ -88,6 +100,11 @@ class Draw {
   /** A size, or a smaller one. */
   fewer(value: number): number {
     return this.perhaps(value, () => value - 1);
+  }
+
+  /** A tensor, or one of another rank or type. */
+  like(tensor: Tensor): Tensor {
+    return this.tensor(tensor.dataSync() as Float32Array, tensor.shape);
   }
 
   /** Numbers of a shape, or one of another rank or type. */
@@ -179,7 +196,7 @@ function attention(draw: Draw): Outcome {
       return { spans, window: draw.whole(0, 1) * draw.whole(1, 90), sink: draw.whole(0, 4) };
     }),
   );
-  const at = draw.held(new PagedRows(kind.name, d, { keys, values, pageRows: draw.whole(1, 100) }));
+  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows: draw.whole(1, 100) }));
   const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
   const sinks = draw.of([undefined, draw.normals(heads)]);
@@ -201,7 +218,7 @@ function attention(draw: Draw): Outcome {
     blocks: read,
   });
   const want = () => {
-    if (kind.name !== "f32") return got.dataSync(); // its rows are not these numbers
+    if (kind !== "f32") return got.dataSync(); // its rows are not these numbers
     return attentionOf({
       q,
       keys,
@@ -219,14 +236,50 @@ function attention(draw: Draw): Outcome {
   return { got, want };
 }
 
+/** A block of any shape against the engine's own. */
+function block(draw: Draw): Outcome {
+  const [groups, group, d_head] = [draw.whole(1, 3), draw.whole(1, 3), draw.whole(1, 24)];
+  const config = smallConfig({
+    n_layers: 1, n_heads: groups * group, n_key_value_heads: groups, d_head, rotary_dim: 2 * draw.whole(0, Math.floor(d_head / 2)),
+    d_model: draw.whole(1, 70), d_mlp: draw.whole(1, 70), gated_mlp: draw.coin(), attn_only: draw.coin() && draw.coin(),
+    parallel_attn_mlp: draw.coin(), normalization_type: draw.of(["RMS", "LN", null]), norm_placement: draw.of(["pre", "post", "both"]),
+    ...(draw.coin() ? { qk_norm: draw.of(["head", "all"] as const) } : {}),
+    act_fn: draw.of(["silu", "gelu", "gelu_new", "quick_gelu", "relu"]), attn_scale: 0.1, eps: 1e-3,
+  }); // biome-ignore format: a table
+  const model = draw.model(randomModel(config, draw.whole(1, 1000)));
+  const [rows, length] = [draw.whole(1, 3), draw.whole(1, draw.of([8, 8, 8, 70]))];
+  const tokens = randomTokensOf(config, rows, length, draw.whole(1, 1000));
+  const own = draw.coin() ? withBiases(model, 0) : model.weights.blocks[0]!;
+  const weights = Object.entries(own).map(([field, held]) => [
+    field,
+    held instanceof Matrix
+      ? Matrix.dense(draw.like(held.widen()))
+      : held && "w" in held
+        ? { ...held, w: draw.like(held.w) }
+        : held && draw.like(held as Tensor),
+  ]);
+  const change = (call: BlockCall): BlockCall => ({
+    ...call,
+    x: draw.like(call.x),
+    positions: draw.numbers(call.positions),
+    layer: draw.numbers(call.layer),
+    lists: draw.numbers(call.lists),
+    spans: draw.numbers(call.spans),
+    slots: draw.numbers(call.slots),
+  });
+  const got = throughKernel(model, 0, tokens, Object.fromEntries(weights) as BlockWeights, { steps: [length], change });
+  return { got, want: () => plainBlock(model, 0, tokens, own).dataSync() };
+}
+
 describe.skipIf(!ready)("random calls of the kernels", () => {
   it.each([
     ["products", product],
     ["unpacked rows", unpacked],
     ["attention", attention],
+    ["blocks", block],
   ] as const)("are right or refused, never a crash (%s)", (_, make) => {
     let refused = 0;
-    for (let seed = 0; seed < Math.ceil(CALLS / 3); seed++) {
+    for (let seed = 0; seed < Math.ceil(CALLS / 4); seed++) {
       const draw = new Draw(seed);
       tf.engine().startScope();
       try {

@@ -4,9 +4,8 @@ import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { type BackendChoice, initBackend } from "../../../backend/runtime/backend.ts";
 import { capture, FunctionTable, functions } from "../../../backend/runtime/capture.ts";
-import { embedRows, gatherRows, type Handle, native } from "../../../backend/runtime/ops.ts";
+import { embedRows, type Handle, native } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
-import { readVariable, scatterRows, Variable } from "../../../backend/runtime/variable.ts";
 import { refused } from "../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
 
@@ -76,25 +75,6 @@ describe.skipIf(!backend.functions)("a captured function", () => {
     });
     expect(f.run([tf.ones([7, 2])])[0]!.shape).toEqual([7, 3]);
     f.dispose();
-  });
-
-  it("shares variables with others: what one writes the other reads", () => {
-    const v = new Variable([8, 2]);
-    const index = tf.tensor1d([1, 3, 5], "int32");
-    const write = capture(
-      (i, rows, h) => {
-        scatterRows(h as never, i as Tensor, rows as Tensor);
-        return [];
-      },
-      [index, x, v.handle],
-      { name: "write" },
-    );
-    const read = capture((i, h) => [gatherRows(readVariable(h as never), i as Tensor)], [index, v.handle], {
-      name: "read",
-    });
-    write.run([index, tf.mul(x, 3), v.handle]);
-    expect([...read.run([index, v.handle])[0]!.dataSync()]).toEqual([...tf.mul(x, 3).dataSync()]);
-    v.dispose();
   });
 
   it.each([

@@ -15,6 +15,7 @@ const HOMES: readonly [what: string, mark: RegExp, home: string][] = [
   ["the rules of selection", /"top",\s*"quantile",\s*"threshold"/, "backend/common/words.ts"],
   ["the statuses of an end", /"done",\s*"failed",\s*"cancelled"/, "backend/common/words.ts"],
   ["the weight types", /"f32",\s*"q8",\s*"bf16"/, "backend/common/words.ts"],
+  ["the forms of a cache", /"f32",\s*"f16",\s*"q8",\s*"q4"/, "backend/common/words.ts"],
   ["the weight processing", /"fold_ln",\s*"center_writing_weights"/, "backend/common/words.ts"],
   ["the event names", /"job",\s*"run",\s*"metrics"/, "backend/common/words.ts"],
   ["the quoting of shells", /'\\\\''/, "backend/common/command-line.ts"],

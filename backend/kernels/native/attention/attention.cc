@@ -10,6 +10,7 @@ namespace hs {
 namespace {
 
 constexpr int MOST_TOGETHER = LANES == 16 ? 4 : 3;  // query rows that share a look at a cached row, as many as the registers hold
+constexpr int AHEAD = 4096;                         // bytes before its use that a key is asked for
 constexpr int HEADER = 16;                          // floats before a partial's weighted values: maximum, sum
 
 /** Memory of calls, kept from one to the next. */
@@ -33,7 +34,7 @@ void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
   for (int t = 0; t < look.rows; t += 4) {
     V products[R][4];
     for (int j = 0; j < 4; j++) {
-      const int at = std::min(t + j, look.rows - 1), ahead = std::min(at + 8, look.rows - 1);
+      const int at = std::min(t + j, look.rows - 1), ahead = std::min(at + AHEAD / rowBytes, look.rows - 1);
       const uint8_t *row = look.places->keys[at], *next = look.places->keys[ahead], *value = look.places->values[at];
       for (int o = 0; o < rowBytes; o += 64) {  // keys a little ahead, and the values of this row
         __builtin_prefetch(next + o);

@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "attention.h"
-#include "tables.h"
+#include "../tables.h"
 
 namespace hs {
 namespace {

@@ -1,7 +1,7 @@
 #include "ops.h"
 
 #include "../attention/attention.h"
-#include "../attention/tables.h"
+#include "../tables.h"
 #include "../weights.h"
 #include "block.h"
 

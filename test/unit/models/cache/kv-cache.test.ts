@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
+import { CACHE_KINDS } from "../../../../backend/common/words.ts";
 import { hasKernels } from "../../../../backend/kernels/kernels.ts";
-import { CACHE_KINDS, pageBytes } from "../../../../backend/kernels/pages.ts";
+import { pageBytes } from "../../../../backend/kernels/pages.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import { heldRuns, positionsOf, slotOf } from "../../../../backend/models/cache/window.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
@@ -345,44 +346,41 @@ describe("an eviction", () => {
 describe.skipIf(!hasKernels())("kinds", () => {
   const errors = { f32: 0, f16: 1e-3, q8: 1e-2, q4: 0.2 };
 
-  it.each(CACHE_KINDS.map(({ name }) => name))(
-    "%s holds rows near those of float32, and moves them as they are",
-    (kind) => {
-      const before = pageBytes();
-      const [ids] = randomTokens(1, 150, 96, 41) as [number[]];
-      const windows = [0, 1, 2].map(() => [undefined, { sink: 2, recent: 9 }]);
-      const [cache, exact] = [kind, "f32" as const].map((own) => new KvCache(model.config, { kind: own })) as [
-        KvCache,
-        KvCache,
-      ];
-      for (const own of [cache, exact]) step(own, [ids]).dispose();
-      const all = ids.map((_, p) => p);
-      const [rows, wanted] = [cache, exact].map((own) => rowsAt(own, [0, 0, 1], all)) as [number[][], number[][]];
-      const most = Math.max(...wanted.flat().map(Math.abs));
-      for (const [r, row] of rows.entries())
-        for (const [i, value] of row.entries())
-          expect(Math.abs(value - wanted[r]![i]!)).toBeLessThanOrEqual(errors[kind] * most);
-      const cut = cache.streaming(windows);
-      const fork = cache.fork();
-      const odd = all.filter((p) => p % 2 === 1);
-      fork.evict(0, 0, 1, odd);
-      for (const [own, kept] of [
-        [cut, [0, 1, ...all.slice(-9)]],
-        [fork, odd],
-      ] as const) {
-        expect(own.positions(0, 0, 1)).toEqual(kept);
-        expect(rowsAt(own, [0, 0, 1], kept)).toEqual(kept.map((p) => rows[p]));
-      }
-      const again = cache.fork();
-      const [a, b] = [cache, again].map((own) => step(own, [[5]]));
-      expect(maxDifference(a!, b!)).toBe(0);
-      for (const made of [cache, exact, cut, fork, again]) made.dispose();
-      expect(pageBytes()).toBe(before);
-    },
-  );
+  it.each(CACHE_KINDS)("%s holds rows near those of float32, and moves them as they are", (kind) => {
+    const before = pageBytes();
+    const [ids] = randomTokens(1, 150, 96, 41) as [number[]];
+    const windows = [0, 1, 2].map(() => [undefined, { sink: 2, recent: 9 }]);
+    const [cache, exact] = [kind, "f32" as const].map((own) => new KvCache(model.config, { kind: own })) as [
+      KvCache,
+      KvCache,
+    ];
+    for (const own of [cache, exact]) step(own, [ids]).dispose();
+    const all = ids.map((_, p) => p);
+    const [rows, wanted] = [cache, exact].map((own) => rowsAt(own, [0, 0, 1], all)) as [number[][], number[][]];
+    const most = Math.max(...wanted.flat().map(Math.abs));
+    for (const [r, row] of rows.entries())
+      for (const [i, value] of row.entries())
+        expect(Math.abs(value - wanted[r]![i]!)).toBeLessThanOrEqual(errors[kind] * most);
+    const cut = cache.streaming(windows);
+    const fork = cache.fork();
+    const odd = all.filter((p) => p % 2 === 1);
+    fork.evict(0, 0, 1, odd);
+    for (const [own, kept] of [
+      [cut, [0, 1, ...all.slice(-9)]],
+      [fork, odd],
+    ] as const) {
+      expect(own.positions(0, 0, 1)).toEqual(kept);
+      expect(rowsAt(own, [0, 0, 1], kept)).toEqual(kept.map((p) => rows[p]));
+    }
+    const again = cache.fork();
+    const [a, b] = [cache, again].map((own) => step(own, [[5]]));
+    expect(maxDifference(a!, b!)).toBe(0);
+    for (const made of [cache, exact, cut, fork, again]) made.dispose();
+    expect(pageBytes()).toBe(before);
+  });
 
   it("take fewer bytes", () => {
-    const bytes = CACHE_KINDS.map(({ name }) => {
+    const bytes = CACHE_KINDS.map((name) => {
       const cache = new KvCache(smallConfig({ d_head: 64 }), { kind: name });
       cache.prepare(512);
       const held = cache.bytes;

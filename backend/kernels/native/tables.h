@@ -1,7 +1,7 @@
 // The tables of a pass over all layers, as ops are given them.
 #pragma once
-#include "../call.h"
-#include "pages.h"
+#include "call.h"
+#include "attention/pages.h"
 
 namespace hs {
 
