@@ -184,7 +184,7 @@ export class Forwards {
     return activations === "exact" ? {} : { activations };
   }
 
-  /** What a result says of the way it came about. */
+  /** Facts that a result states of the way it came about. */
   get facts(): { activations?: Activations; policies?: PolicyChoice["used"] } {
     const { used = [] } = this.#options.choice ?? {};
     return { ...this.precision, ...(used.length > 0 ? { policies: used } : {}) };

@@ -22,7 +22,7 @@ export interface Generation {
     bytesFull: number;
     /** Form of keys and values, where it is not f32. */
     kind?: CacheKind;
-    /** Where heads stream or a policy has let tokens go: the positions held at the end, ascending, by layer and KV head. */
+    /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
   };
   /** The policies that it ran under, with the parameters used. */

@@ -35,7 +35,7 @@ export const momentParameter = {
 /** The number of first tokens that always stay. */
 export const sinksParameter = { sinks: z.int().min(0).default(4).describe("first tokens that always stay") };
 
-/** What the joint itself reads of the parameters of a policy that chooses tokens. */
+/** The part that the joint itself reads of the parameters of a policy that chooses tokens. */
 export interface Budget {
   readonly ratio?: number | undefined;
   readonly budget?: number | undefined;

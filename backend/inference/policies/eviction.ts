@@ -34,7 +34,7 @@ export class Eviction {
   readonly #seen: QueriesSeen | undefined;
   /** Tokens kept by layer. */
   readonly #counts: readonly number[];
-  /** What the policy knows of each layer. */
+  /** The policy's knowledge of each layer. */
   readonly #states: (Tensor | undefined)[] = [];
   #step = 0;
 

@@ -3,7 +3,7 @@ import { tf } from "../../../runtime/tf.ts";
 import { addedUp, groupMean, patternOf } from "../attention.ts";
 import { budgetParameters, tokenPolicy } from "../base.ts";
 
-/** What the whole prompt attends to. */
+/** Keys that the whole prompt attends to. */
 export const observedAttention = tokenPolicy({
   name: "observed-attention",
   title: "What the whole prompt attends to",

@@ -15,7 +15,7 @@ export const windowParameters = {
     .describe("neighbouring keys that share their scores, an odd number"),
 };
 
-/** What the prompt's last tokens attend to. */
+/** Keys that the prompt's last tokens attend to. */
 export const snapkv = tokenPolicy({
   name: "snapkv",
   title: "What the prompt's end attends to",

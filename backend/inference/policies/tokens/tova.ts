@@ -3,7 +3,7 @@ import { tf } from "../../../runtime/tf.ts";
 import { firstOf, patternOf, withLast } from "../attention.ts";
 import { budgetParameters, momentParameter, tokenPolicy } from "../base.ts";
 
-/** What the last token attends to, the same tokens for all heads of a layer. */
+/** Keys that the last token attends to, the same tokens for all heads of a layer. */
 export const tova = tokenPolicy({
   name: "tova",
   title: "What the last token attends to",

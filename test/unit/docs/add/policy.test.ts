@@ -1,10 +1,10 @@
 import { beforeAll, expect, it } from "vitest";
-import { generate } from "../../../backend/inference/generate.ts";
-import type { TokenPolicy } from "../../../backend/inference/policies/base.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { refused } from "../../helpers/errors.ts";
-import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { generate } from "../../../../backend/inference/generate.ts";
+import type { TokenPolicy } from "../../../../backend/inference/policies/base.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
+import { refused } from "../../../helpers/errors.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 beforeAll(async () => void (await initBackend()));
 
