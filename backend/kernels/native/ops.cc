@@ -4,6 +4,7 @@
 #include "block/ops.h"
 #include "matrix.h"
 #include "simd.h"
+#include "training/ops.h"
 #include "weights.h"
 
 namespace hs {
@@ -131,6 +132,7 @@ void registerAll(TF_Status* status) {
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerAttention(status);
   registerBlock(status);
+  registerTraining(status);
 }
 
 /** start(threads): registers the ops, once a process, and sets the number of threads. Gives the instructions that are used. */
