@@ -3,7 +3,8 @@ import type { Activations, CacheKind } from "../common/words.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
-import { Forwards, type RunOptions, type StepListener } from "./forwards.ts";
+import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
+import type { UsedPolicy } from "./policies/choice.ts";
 import { readPrompts } from "./reading.ts";
 
 /** A continuation, and what it took. */
@@ -21,9 +22,11 @@ export interface Generation {
     bytesFull: number;
     /** Form of keys and values, where it is not f32. */
     kind?: CacheKind;
-    /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
+    /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
   };
+  /** The policies that it ran under, with the parameters used. */
+  policies?: readonly UsedPolicy[];
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
   /** With those of the prefix. */
@@ -53,7 +56,7 @@ interface Row {
 export async function continueAll(
   model: Model,
   continuations: readonly Continuation[],
-  options: RunOptions,
+  options: CheckedRun,
   onStep: StepListener | undefined,
 ): Promise<Generation[]> {
   const began = performance.now();
@@ -83,7 +86,7 @@ async function decode(forwards: Forwards, rows: readonly Row[], cache: KvCache |
     const going = active.map(({ continuation, logits }) => continuation.next(logits));
     const perToken = steps === 0 ? 0 : (performance.now() - began) / steps;
     active.forEach((row, r) => {
-      if (!going[r]) row.result = resultOf(row, perToken, { ...forwards.precision, cache: heldBy(cache, r) });
+      if (!going[r]) row.result = resultOf(row, perToken, { ...forwards.facts, cache: heldBy(cache, r) });
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
@@ -104,9 +107,9 @@ function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const own = cache.fork(row);
   const { bytes, bytesFull, kind, windows } = own;
-  const kept = windows.flat().some(Boolean)
-    ? windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g).sort((a, b) => a - b)))
-    : undefined;
+  const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
+  const whole = positions.flat().every((held) => held.length === own.lengths[0]);
+  const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
   own.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
 }
@@ -114,7 +117,7 @@ function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations">,
+  facts: Pick<Generation, "cache" | "activations" | "policies">,
 ): Generation {
   const { ids, text, stopped, prompt } = continuation;
   return {

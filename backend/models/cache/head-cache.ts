@@ -40,7 +40,7 @@ export class HeadCache {
   readonly window: Window | undefined;
   readonly #storage: CacheStorage;
   readonly #pages: CachePage[];
-  /** What an eviction has left of the positions before `#end`. */
+  /** Runs that an eviction has left of the positions before `#end`. */
   #kept: readonly Run[];
   #end: number;
   /** Positions below it have been given a place. */

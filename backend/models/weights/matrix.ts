@@ -1,6 +1,6 @@
 import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
 import type { Activations } from "../../common/words.ts";
-import { type FormatName, TILE } from "../../kernels/formats.ts";
+import { type FormatName, formatOf, TILE } from "../../kernels/formats.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
 import { PackedMatrix } from "../../kernels/packed-matrix.ts";
 import {
@@ -145,7 +145,9 @@ export class Matrix {
     // The kernels take whole tiles of codes.
     if (!hasKernels() || shape[1] % TILE.inputs !== 0) return new Matrix(shape, parts, codes(rows));
     try {
-      const coded = { codes: codesPart, scales: scales!, minima, zero: rows.zero };
+      const lowest = minima ?? (formatOf(format).minima ? tf.zeros(blocks) : undefined);
+      if (lowest !== minima) parts.push(lowest!);
+      const coded = { codes: codesPart, scales: scales!, minima: lowest, zero: rows.zero };
       return Matrix.fromPacked(PackedMatrix.fromCodes(format, coded, shape));
     } finally {
       for (const part of parts) part.dispose();
