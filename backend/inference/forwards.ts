@@ -232,10 +232,10 @@ export class Forwards {
    * @throws HeadscopeError (input) for logits that are no numbers, with the place where they arose
    */
   step(sequences: readonly Sequence[], cache?: KvCache, tokens?: readonly (readonly number[])[]): Float32Array[] {
-    const whole = sequences.map(({ prompt, all }) => [...prompt, ...all]);
+    const whole = ({ prompt, all }: Sequence): number[] => [...prompt, ...all];
     const input = cache
       ? { tokens: tokens!, cache }
-      : { tokens: whole, ...(this.windows ? { windows: this.windows } : {}) };
+      : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     const result = forward(this.#model, { ...input, logitsAt: "last" }, this.#looking(sequences, true));
     const numbers = result.logits!.dataSync() as Float32Array;
     const width = numbers.length / sequences.length;
@@ -249,7 +249,7 @@ export class Forwards {
     if (broken < 0) return rows;
     const of = this.#several ? ` of prompt ${sequences[broken]!.number}` : "";
     const { interventions, hooks = [] } = this.#requests;
-    throw notFinite(this.#model, `the logits of new token ${step}${of}`, [whole[broken]!], {
+    throw notFinite(this.#model, `the logits of new token ${step}${of}`, [whole(sequences[broken]!)], {
       interventions: interventions!,
       hooks,
     });

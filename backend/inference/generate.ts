@@ -19,6 +19,7 @@ interface PromptOptions {
 /** A prompt of several, and what is its own of the choice of its tokens. */
 export interface BatchPrompt extends PromptOptions, ChoiceOptions {}
 
+/** Options of `generate`. */
 export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOptions {
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: ((result: ForwardResult, step: number) => void) | undefined;
@@ -29,6 +30,7 @@ export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOption
   onToken?: TokenListener | undefined;
 }
 
+/** Options of `generateBatch`. */
 export interface GenerateBatchOptions extends ChoiceOptions, RunOptions {
   /** Each with its own choice of tokens, which goes before that for all. */
   prompts: readonly BatchPrompt[];
