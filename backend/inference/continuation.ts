@@ -1,16 +1,14 @@
 import { NEW_TOKENS, type Stopped } from "../common/api/generation.ts";
 import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
-import { choose, probabilityOf } from "./sampling.ts";
+import { checkSampling, choose, probabilityOf, type Sampling } from "./sampling.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
 /** Choice of a prompt's new tokens, and their end. */
-export interface ChoiceOptions {
+export interface ChoiceOptions extends Sampling {
   /** Most new tokens, default 32. */
   maxTokens?: number | undefined;
-  /** 0 (default) takes the likeliest token, higher values sample. */
-  temperature?: number | undefined;
   /** Of the sampling, default 0. */
   seed?: number | undefined;
   /**
@@ -34,24 +32,28 @@ export class Continuation {
   /** New tokens, in a stop text too. */
   readonly all: number[] = [];
   readonly #model: Model;
-  readonly #temperature: number;
+  readonly #sampling: Sampling;
   readonly #random: Random;
+  /** Ids of the prompt and the new tokens. */
+  readonly #before: Set<number>;
   readonly #stops: ReadonlySet<number>;
   readonly #written: TextStream;
   readonly #reads: boolean;
   readonly #tell: TokenListener | undefined;
   #stopped: Stopped | undefined;
 
-  /** @throws HeadscopeError for stops that the model cannot have */
+  /** @throws HeadscopeError for stops that the model cannot have, and limits of a sample without one */
   constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
-    const { number, prompt, maxTokens = NEW_TOKENS, temperature = 0, seed = 0 } = options;
+    const { number, prompt, maxTokens = NEW_TOKENS, seed = 0 } = options;
+    checkSampling(options);
     const stop = stopRule(model, options.stop ?? ownStops(model));
     this.number = number;
     this.prompt = prompt;
     this.maxTokens = maxTokens;
     this.#model = model;
-    this.#temperature = temperature;
+    this.#sampling = options;
     this.#random = new Random(seed);
+    this.#before = new Set(prompt);
     this.#stops = stop.ids;
     this.#written = new TextStream(model.tokenizer, stop.texts);
     this.#reads = tell !== undefined || stop.texts.length > 0;
@@ -75,12 +77,13 @@ export class Continuation {
 
   /** Chooses the next token. @param logits of what follows [d_vocab] @returns whether it goes on behind that */
   next(logits: Float32Array): boolean {
-    const id = choose(logits, this.#temperature, this.#random);
+    const id = choose(logits, this.#sampling, this.#random, this.#before);
     if (this.#stops.has(id)) {
       this.#stopped = { by: "token", id };
       return false;
     }
     this.all.push(id);
+    this.#before.add(id);
     let grown = this.#reads ? this.#written.push(id) : "";
     if (this.#written.stop !== undefined) this.#stopped = { by: "text", text: this.#written.stop };
     else if (this.all.length >= this.maxTokens) this.#stopped = { by: "limit", tokens: this.maxTokens };

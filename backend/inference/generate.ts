@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, real, whole } from "../common/options.ts";
+import { SAMPLING_RULES } from "../common/sampling.ts";
 import type { ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
@@ -52,6 +53,7 @@ const PROMPT: Rules<PromptOptions> = {
 const CHOICE: Rules<ChoiceOptions> = {
   maxTokens: whole(1),
   temperature: real(0),
+  ...SAMPLING_RULES,
   seed: whole(0),
   stop: {
     wants: "a list of token ids and texts",

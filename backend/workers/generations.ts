@@ -3,6 +3,7 @@ import type { GenerateResult, generateBatchRequest } from "../common/api/generat
 import { HeadscopeError } from "../common/errors.ts";
 import { parseHead } from "../common/heads/head.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
+import { samplingOf } from "../common/sampling.ts";
 import { parseInterventions } from "../hooks/intervention-schema.ts";
 import { zeroHeads } from "../hooks/interventions.ts";
 import type { ChoiceOptions } from "../inference/continuation.ts";
@@ -41,7 +42,7 @@ export function runOptions(
     if (layers < all) progress(layers++, all, "reading the prompt, layers");
   };
   return {
-    ...{ maxTokens, temperature, seed, stop: ownStops(model, stop) },
+    ...{ maxTokens, temperature, seed, ...samplingOf(request), stop: ownStops(model, stop) },
     ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations },
     interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
     forward: { onLayer },

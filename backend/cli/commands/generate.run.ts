@@ -3,6 +3,7 @@ import type { Stopped } from "../../common/api/generation.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
+import { type SamplingName, samplingOf } from "../../common/sampling.ts";
 import { counted } from "../../common/text.ts";
 import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
@@ -19,6 +20,7 @@ import {
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
 import type { Prefix } from "../../inference/prefix.ts";
+import { checkSampling } from "../../inference/sampling.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
@@ -30,7 +32,11 @@ import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
 
-interface GenerateCommandOptions extends ModelOptions, Omit<TokenOptions, "text">, InferenceOptions {
+interface GenerateCommandOptions
+  extends ModelOptions,
+    Omit<TokenOptions, "text">,
+    InferenceOptions,
+    Partial<Record<SamplingName, number>> {
   text?: string[];
   chat?: boolean;
   maxTokens: number;
@@ -53,6 +59,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     throw new HeadscopeError("usage", "--param prefill says when a mask holds, and there is no mask", {
       remedy: "give --mask, or leave it out",
     });
+  checkSampling(options);
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
@@ -62,7 +69,8 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       interventions: await changesOf(model, options),
       signal: context.signal,
     };
-    const choice = { maxTokens, temperature, seed, stop: ownStops(model, options.stop) };
+    const stop = ownStops(model, options.stop);
+    const choice = { maxTokens, temperature, seed, stop, ...samplingOf(options) };
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
       const generation = { ...run, ...choice, prefix };

@@ -9,6 +9,7 @@ import {
   numberParser,
   paramOption,
   repeated,
+  samplingOptions,
   seedOption,
   tokenOptions,
 } from "../options.ts";
@@ -41,7 +42,8 @@ export function register(program: Command, runs: Runs): void {
   tokenOptions(command, { several: true })
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
-    .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0)
+    .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0);
+  samplingOptions(command)
     .option(
       "--mask <file>",
       "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",

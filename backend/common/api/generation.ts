@@ -9,6 +9,25 @@ function choiceFields({ newTokens }: Bounds) {
   return {
     maxTokens: z.int().min(1).max(newTokens).optional(),
     temperature: z.number().min(0).max(10).optional(),
+    repetitionPenalty: z
+      .number()
+      .gt(0)
+      .max(100)
+      .optional()
+      .describe("divides logits above 0 of tokens that have come already, and multiplies those below"),
+    topK: z.int().min(1).optional().describe("samples among so many of the likeliest tokens"),
+    topP: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("samples among the fewest tokens that have this share of the probability together"),
+    minP: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("samples among tokens that have this share of the likeliest one's probability"),
     seed: seedSchema.optional(),
     stop: z
       .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
