@@ -1,7 +1,7 @@
 import { NEW_TOKENS, type Stopped } from "../common/api/generation.ts";
 import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
-import { checkSampling, choose, probabilityOf, type Sampling } from "./sampling.ts";
+import { checkSampling, choose, judge, type Proposal, probabilityOf, propose, type Sampling } from "./sampling.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
@@ -41,6 +41,8 @@ export class Continuation {
   readonly #reads: boolean;
   readonly #tell: TokenListener | undefined;
   #stopped: Stopped | undefined;
+  #drafted = 0;
+  #accepted = 0;
 
   /** @throws HeadscopeError for stops that the model cannot have, and limits of a sample without one */
   constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
@@ -75,9 +77,45 @@ export class Continuation {
     return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.all));
   }
 
-  /** Chooses the next token. @param logits of what follows [d_vocab] @returns whether it goes on behind that */
-  next(logits: Float32Array): boolean {
-    const id = choose(logits, this.#sampling, this.#random, this.#before);
+  /** Tokens chosen, with the one that ended it. */
+  get chosen(): number {
+    return this.all.length + (this.#stopped?.by === "token" ? 1 : 0);
+  }
+
+  /** Tokens drafted for it, and those of them that the model has taken. */
+  get draft(): { drafted: number; accepted: number } {
+    return { drafted: this.#drafted, accepted: this.#accepted };
+  }
+
+  /** Drafts a token. @param logits the draft's [d_vocab] @param proposals drafted before it */
+  propose(logits: Float32Array, proposals: readonly Proposal[]): Proposal {
+    const before = [...this.#before, ...proposals.map(({ id }) => id)];
+    return propose(logits, this.#sampling, this.#random, before);
+  }
+
+  /**
+   * Chooses the next token, or several where some were drafted: up to the first that the model does not take.
+   * @param logits of what follows, and of what follows each drafted token [d_vocab]
+   * @returns whether it goes on behind that
+   */
+  next(logits: readonly Float32Array[], proposals: readonly Proposal[] = []): boolean {
+    this.#drafted += proposals.length;
+    for (const [i, each] of logits.entries()) {
+      const proposal = proposals[i];
+      const [sampling, before] = [this.#sampling, this.#before];
+      const id = proposal
+        ? judge(each, { proposal, sampling, before }, this.#random)
+        : choose(each, sampling, this.#random, before);
+      const accepted = id === proposal?.id;
+      if (accepted) this.#accepted++;
+      if (!this.#take(id, each)) return false;
+      if (!accepted) break;
+    }
+    return true;
+  }
+
+  /** @returns whether it goes on behind the token */
+  #take(id: number, logits: Float32Array): boolean {
     if (this.#stops.has(id)) {
       this.#stopped = { by: "token", id };
       return false;

@@ -65,7 +65,7 @@ const LISTENERS = { onStep: FUNCTION, onToken: FUNCTION };
 const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH: Rules<GenerateBatchOptions> = { prompts: ANYTHING, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH_PROMPT: Rules<BatchPrompt> = { ...PROMPT, ...CHOICE };
-const { useCache: _, sources: __, forward: ___, ...OF_READING } = RUN_OPTIONS;
+const { useCache: _, sources: __, forward: ___, speculative: ____, ...OF_READING } = RUN_OPTIONS;
 const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
 
 /**

@@ -3,8 +3,10 @@ import type { Activations, CacheKind } from "../common/words.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
+import { checkSpeculative, Draft } from "./draft.ts";
 import { Forwards, type RunOptions, type StepListener } from "./forwards.ts";
 import { readPrompts } from "./reading.ts";
+import type { Proposal } from "./sampling.ts";
 
 /** A continuation, and what it took. */
 export interface Generation {
@@ -26,6 +28,17 @@ export interface Generation {
   };
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
+  /** Of speculative decoding. */
+  speculative?: {
+    /** Tokens that were drafted. */
+    drafted: number;
+    /** Those of them that the model has taken. */
+    accepted: number;
+    /** The share of these; absent where nothing was drafted. */
+    rate?: number;
+    /** Bytes of the draft's own cache at the end; what full heads share with `cache` counts in both. */
+    bytes: number;
+  };
   /** With those of the prefix. */
   promptTokens: number;
   /** Until its prompt was read, from the beginning of all prompts on. */
@@ -38,9 +51,11 @@ export interface Generation {
 /** A prompt while it is continued. */
 interface Row {
   readonly continuation: Continuation;
-  /** Logits of its first new token, and of its next one. */
+  /** Logits of its first new token. */
   readonly first: Float32Array;
-  logits: Float32Array;
+  /** Drafted tokens, and the logits of its next token and of what follows each of these. */
+  proposals: readonly Proposal[];
+  logits: readonly Float32Array[];
   readonly prefillMs: number;
   result?: Generation;
 }
@@ -57,7 +72,9 @@ export async function continueAll(
   onStep: StepListener | undefined,
 ): Promise<Generation[]> {
   const began = performance.now();
+  checkSpeculative({ ...options, onStep });
   const forwards = new Forwards(model, continuations, options, onStep);
+  let draft: Draft | undefined;
   let cache: KvCache | undefined;
   try {
     const read = forwards.caches ? await readPrompts(forwards, continuations, options.prefix?.logits) : undefined;
@@ -65,38 +82,73 @@ export async function continueAll(
     const begun = read ?? forwards.step(continuations).map((logits) => ({ logits, at: performance.now() }));
     const rows = continuations.map((continuation, r): Row => {
       const { logits, at } = begun[r]!;
-      return { continuation, first: logits, logits, prefillMs: at - began };
+      return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
     });
-    await decode(forwards, rows, cache);
+    if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
+    await decode(rows, { forwards, cache, draft });
     return rows.map(({ result }) => result!);
   } finally {
+    draft?.dispose();
     cache?.dispose();
     forwards.dispose();
   }
 }
 
-/** Runs a token of each row at a time, until all have ended. */
-async function decode(forwards: Forwards, rows: readonly Row[], cache: KvCache | undefined): Promise<void> {
+/** The way that rows take through a model. */
+interface Way {
+  readonly forwards: Forwards;
+  readonly cache: KvCache | undefined;
+  readonly draft: Draft | undefined;
+}
+
+/** Runs a token of each row at a time, and what was drafted behind it, until all have ended. */
+async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Promise<void> {
   const began = performance.now();
   let active = rows;
-  for (let steps = 0; ; steps++) {
-    const going = active.map(({ continuation, logits }) => continuation.next(logits));
-    const perToken = steps === 0 ? 0 : (performance.now() - began) / steps;
+  for (;;) {
+    const going = active.map(({ continuation, logits, proposals }) => continuation.next(logits, proposals));
+    if (draft) cache?.truncate(active.map(({ continuation: { prompt, chosen } }) => prompt.length + chosen - 1));
+    const took = performance.now() - began;
     active.forEach((row, r) => {
-      if (!going[r]) row.result = resultOf(row, perToken, { ...forwards.precision, cache: heldBy(cache, r) });
+      if (going[r]) return;
+      const facts = { ...forwards.precision, cache: heldBy(cache, r), ...draftOf(row, r, draft) };
+      row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
-    if (places.length < active.length) cache?.take(places);
+    if (places.length < active.length) for (const each of [cache, draft]) each?.take(places);
     active = places.map((r) => active[r]!);
     // Lets a cancel or a progress display through between tokens.
     await forwards.turn();
-    const continuations = active.map(({ continuation }) => continuation);
-    const logits = forwards.step(continuations, cache, cache && continuations.map(({ all }) => all.slice(-1)));
-    active.forEach((row, r) => {
-      row.logits = logits[r]!;
-    });
+    step(active, { forwards, cache, draft });
   }
+}
+
+/** Runs the last token of each row, and what is drafted behind it. */
+function step(rows: readonly Row[], { forwards, cache, draft }: Way): void {
+  const continuations = rows.map(({ continuation }) => continuation);
+  const proposals = draft?.propose(continuations);
+  const last = continuations.map(({ all }) => all.slice(-1));
+  const logits =
+    cache && proposals
+      ? forwards.steps(
+          continuations,
+          cache,
+          last.map((ids, r) => [...ids, ...proposals[r]!.map(({ id }) => id)]),
+        )
+      : forwards.step(continuations, cache, cache && last).map((one) => [one]);
+  rows.forEach((row, r) => {
+    row.logits = logits[r]!;
+    row.proposals = proposals?.[r] ?? [];
+  });
+}
+
+/** Success of a row's draft. */
+function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): Pick<Generation, "speculative"> {
+  if (!draft) return {};
+  const { drafted, accepted } = continuation.draft;
+  const rate = drafted > 0 ? { rate: accepted / drafted } : {};
+  return { speculative: { drafted, accepted, ...rate, bytes: draft.bytes(row) } };
 }
 
 /** Memory of a row of a cache at the end. */
@@ -114,7 +166,7 @@ function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations">,
+  facts: Pick<Generation, "cache" | "activations" | "speculative">,
 ): Generation {
   const { ids, text, stopped, prompt } = continuation;
   return {

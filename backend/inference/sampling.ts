@@ -82,9 +82,47 @@ export function choose(
   random: Random,
   before: Iterable<number> = [],
 ): number {
-  const { temperature = 0, repetitionPenalty = 1 } = sampling;
-  const shaped = repetitionPenalty === 1 ? logits : penalised(logits, repetitionPenalty, before);
+  const { temperature = 0 } = sampling;
+  const shaped = withPenalty(logits, sampling, before);
   return temperature <= 0 ? likeliest(shaped) : draw(weightsOf(shaped, sampling), random);
+}
+
+/** A drafted token, and the probabilities that it was drawn with [d_vocab]; without them it is the draft's likeliest. */
+export interface Proposal {
+  readonly id: number;
+  readonly probabilities?: Float64Array;
+}
+
+/** A draft's next token. @param logits of the draft [d_vocab] @param before as `choose` has it */
+export function propose(
+  logits: Float32Array,
+  sampling: Sampling,
+  random: Random,
+  before: Iterable<number> = [],
+): Proposal {
+  if ((sampling.temperature ?? 0) <= 0) return { id: choose(logits, sampling, random, before) };
+  const probabilities = normalise(weightsOf(withPenalty(logits, sampling, before), sampling));
+  return { id: draw(probabilities, random), probabilities };
+}
+
+/**
+ * The next token where one was drafted: the model's likeliest; of a sample the drafted one with probability min(1, p / q), else one
+ * of what the model's probabilities p have over the draft's q, so that tokens come as often as p says (Leviathan et al., 'Fast
+ * inference from transformers via speculative decoding', 2023, section 2.3).
+ * @param logits of the model [d_vocab]
+ */
+export function judge(
+  logits: Float32Array,
+  { proposal, sampling, before = [] }: { proposal: Proposal; sampling: Sampling; before?: Iterable<number> },
+  random: Random,
+): number {
+  const { id, probabilities: q } = proposal;
+  if (!q) return choose(logits, sampling, random, before);
+  const p = normalise(weightsOf(withPenalty(logits, sampling, before), sampling));
+  if (random.uniform() * q[id]! < p[id]!) return id;
+  for (let i = 0; i < p.length; i++) p[i] = Math.max(0, p[i]! - q[i]!);
+  // Nothing is left where the two are one but for rounding.
+  return totalOf(p) > 0 ? draw(p, random) : id;
 }
 
 /** The probability of a token at temperature 1. @param logits [d_vocab] */
@@ -93,6 +131,21 @@ export function probabilityOf(logits: Float32Array, id: number): number {
   let total = 0;
   for (let i = 0; i < logits.length; i++) total += Math.exp(logits[i]! - largest);
   return Math.exp(logits[id]! - largest) / total;
+}
+
+function withPenalty(
+  logits: Float32Array,
+  { repetitionPenalty = 1 }: Sampling,
+  before: Iterable<number>,
+): Float32Array {
+  return repetitionPenalty === 1 ? logits : penalised(logits, repetitionPenalty, before);
+}
+
+/** Weights as probabilities, in their place. */
+function normalise(weights: Float64Array): Float64Array {
+  const total = totalOf(weights);
+  for (let i = 0; i < weights.length; i++) weights[i] = weights[i]! / total;
+  return weights;
 }
 
 function totalOf(weights: Float64Array): number {

@@ -29,10 +29,11 @@ export function runOptions(
   prompts: readonly (readonly number[])[],
   { signal, turn, progress }: Required<Pacing>,
 ): ChoiceOptions & RunOptions {
-  const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations } = request;
+  const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations, speculative } = request;
   const { ablate = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
+  if (speculative) checkModel(speculative.mask, shape, "the draft's mask");
   const heads = ablate.map((head) => parseHead(head, shape));
   const parts = prompts.reduce((sum, { length }) => sum + Math.ceil(length / PART), 0);
   const all = parts * model.config.n_layers;
@@ -43,7 +44,7 @@ export function runOptions(
   };
   return {
     ...{ maxTokens, temperature, seed, ...samplingOf(request), stop: ownStops(model, stop) },
-    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations },
+    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations, speculative },
     interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
     forward: { onLayer },
     ...{ signal, turn },
@@ -61,7 +62,8 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
 
 /** A continuation as the API gives it. */
 export function resultOf(model: Model, generation: Generation): GenerateResult {
-  const { ids, text, stopped, promptTokens, cache, activations, prefillMs, decodeMsPerToken } = generation;
+  const { ids, text, stopped, promptTokens, cache, activations, speculative } = generation;
+  const { prefillMs, decodeMsPerToken } = generation;
   const { kept: _, ...bytes } = cache;
   return {
     ids,
@@ -69,6 +71,7 @@ export function resultOf(model: Model, generation: Generation): GenerateResult {
     text: text ?? ids.join(" "),
     ...{ stopped, promptTokens, cache: bytes },
     ...(activations ? { activations } : {}),
+    ...(speculative ? { speculative } : {}),
     ...{ prefillMs, decodeMsPerToken },
   };
 }

@@ -11,6 +11,7 @@ import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
 import { loadCache, saveCache } from "../../inference/cache-file.ts";
+import { checkSpeculative, type SpeculativeOptions } from "../../inference/draft.ts";
 import {
   type GenerateBatchOptions,
   type GenerateOptions,
@@ -49,6 +50,8 @@ interface GenerateCommandOptions
   param?: string[];
   saveCache?: string;
   fromCache?: string;
+  draftMask?: string;
+  draftTokens?: number;
   withLogits?: boolean;
 }
 
@@ -61,8 +64,11 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     });
   checkSampling(options);
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
+  const speculative = await draftOf(options);
+  checkSpeculative({ mask, speculative });
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
+    if (speculative) checkModel(speculative.mask, headModel(model), `mask ${options.draftMask}`);
     const { maxTokens, temperature, seed, cache, activations } = options;
     const run = {
       ...{ mask, prefill: mask && parameters.prefill, cache, activations },
@@ -73,7 +79,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     const choice = { maxTokens, temperature, seed, stop, ...samplingOf(options) };
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
-      const generation = { ...run, ...choice, prefix };
+      const generation = { ...run, ...choice, speculative, prefix };
       const [tokens] = prompts as [number[]];
       if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
       else await continueOne(context, model, { ...generation, tokens, readMs }, options);
@@ -81,6 +87,16 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       prefix?.dispose();
     }
   });
+}
+
+/** The draft that is asked for. @throws HeadscopeError (usage) for tokens without a mask, and a file that is none */
+async function draftOf({
+  draftMask,
+  draftTokens: tokens,
+}: GenerateCommandOptions): Promise<SpeculativeOptions | undefined> {
+  if (draftMask !== undefined) return { mask: await readMask(draftMask), tokens };
+  if (tokens === undefined) return undefined;
+  throw new HeadscopeError("usage", "--draft-tokens needs a draft", { remedy: "give --draft-mask" });
 }
 
 /** Options that all prompts have in common. */
@@ -202,13 +218,15 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, stopped, cache, activations, promptTokens, prefillMs, decodeMsPerToken, logits } = result;
+  const { text, ids, stopped, cache, activations, speculative, promptTokens, logits } = result;
+  const { prefillMs, decodeMsPerToken } = result;
   return {
     text,
     ids,
     stopped,
     cache,
     activations,
+    speculative,
     promptTokens,
     prefillMs,
     decodeMsPerToken,
@@ -217,11 +235,14 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
 }
 
 function factsOf(result: Generation, { tokenizer }: Model): string {
-  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
+  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken, speculative } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
   const kind = cache.kind === undefined ? "" : ` in ${cache.kind}`;
+  const drafts = speculative
+    ? `, ${speculative.accepted} of ${counted(speculative.drafted, "drafted token")} taken, draft's cache ${bytes(speculative.bytes)}`
+    : "";
   return dim(
-    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${kind}${share}`,
+    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${kind}${share}${drafts}`,
   );
 }
 

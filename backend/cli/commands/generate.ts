@@ -61,6 +61,9 @@ export function register(program: Command, runs: Runs): void {
   inferenceOptions(command)
     .option("--save-cache <file>", "keep the prompt's keys and values (safetensors), for --from-cache")
     .option("--from-cache <file>", "put the prompt behind what a file holds, of which nothing is computed again");
+  command
+    .option("--draft-mask <file>", "draft tokens under this head mask, and verify them with all keys and values")
+    .option("--draft-tokens <n>", "drafted at a time, default 4, at most 16", integerParser("--draft-tokens", 1));
   seedOption(command);
   paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
     "--with-logits",

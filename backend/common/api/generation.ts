@@ -51,6 +51,10 @@ function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
       .max(bounds.entries)
       .optional()
       .describe("positions are those of the sequence: the prompt, then the new tokens"),
+    speculative: z
+      .strictObject({ mask: headMaskSchema, tokens: z.int().min(1).max(16).optional() })
+      .optional()
+      .describe("drafts so many tokens at a time (default 4) under a mask, and verifies them with all keys and values"),
     cache: z
       .enum(CACHE_KINDS)
       .optional()
@@ -116,6 +120,10 @@ export const generateResult = z.object({
     kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
   }),
   activations: z.enum(ACTIVATIONS).optional().describe("absent where they were exact"),
+  speculative: z
+    .object({ drafted: z.int(), accepted: z.int(), rate: z.number().optional(), bytes: z.number() })
+    .optional()
+    .describe("drafted tokens, those that were taken and their share, bytes of the draft's cache"),
   prefillMs: z.number(),
   decodeMsPerToken: z.number(),
 });
