@@ -113,6 +113,9 @@ export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/i
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
 export { loadCache, saveCache } from "./inference/cache-file.ts";
 export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
+export { type Policy, tokenPolicy } from "./inference/policies/base.ts";
+export type { PolicyRequest } from "./inference/policies/choice.ts";
+export { policies } from "./inference/policies/index.ts";
 export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";

@@ -24,6 +24,7 @@ import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
 import { register as pairs } from "./commands/pairs.ts";
 import { register as patch } from "./commands/patch.ts";
+import { register as policies } from "./commands/policies.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
 import { register as trainingRuns } from "./commands/runs.ts";
@@ -66,6 +67,7 @@ const COMMANDS = [
   steer,
   icv,
   features,
+  policies,
   generate,
   needle,
   forward,

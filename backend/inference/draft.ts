@@ -4,7 +4,7 @@ import { checkOptions, type Rules, whole } from "../common/options.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
-import { Forwards, type RunOptions } from "./forwards.ts";
+import { type CheckedRun, Forwards, type RunOptions } from "./forwards.ts";
 import type { Proposal } from "./sampling.ts";
 
 /**
@@ -35,12 +35,16 @@ export function checkSpeculative({
   useCache = true,
   onStep,
   forward = {},
-}: RunOptions & { onStep?: unknown }): void {
+  policies = [],
+  choice,
+}: RunOptions & Pick<CheckedRun, "choice"> & { onStep?: unknown }): void {
   if (!speculative) return;
   checkOptions("speculative", speculative, OPTIONS, ["mask"]);
   const refuse = (what: string, remedy: string) =>
     new HeadscopeError("usage", `a draft can't be verified ${what}`, { remedy, field: "speculative" });
   if (mask) throw refuse("under a mask: what streaming heads let go can't be taken back", "leave one of the two out");
+  if (policies.length > 0 || choice?.used.length)
+    throw refuse("under a policy: what it lets go can't be taken back", "leave one of the two out");
   if (!useCache) throw refuse("where nothing is cached", "leave useCache: false out");
   const { names = [], hooks = [], reductions = [] } = forward;
   if (onStep || typeof names === "function" || names.length + hooks.length + reductions.length > 0)
@@ -57,14 +61,21 @@ export class Draft {
    * @param cache of the model itself, with the prompts; the draft's begins with what its heads keep of that, and nothing is read twice
    * @throws HeadscopeError (mismatch) for a mask of another model
    */
-  constructor(model: Model, continuations: readonly Continuation[], options: RunOptions, cache: KvCache) {
+  constructor(model: Model, continuations: readonly Continuation[], options: CheckedRun, cache: KvCache) {
     const { mask, tokens = DRAFTED } = options.speculative!;
     if (cache.windows.flat().some(Boolean))
       throw new HeadscopeError("usage", "a draft can't be verified behind a prefix with streaming heads", {
         remedy: "read the prefix with all heads full",
         field: "speculative",
       });
-    const masked = { ...options, mask, prefill: "dense" as const, prefix: undefined, cache: undefined };
+    const masked = {
+      ...options,
+      mask,
+      prefill: "dense" as const,
+      prefix: undefined,
+      cache: undefined,
+      choice: undefined,
+    };
     this.#forwards = new Forwards(model, continuations, masked);
     this.#cache = this.#forwards.cut(cache.fork());
     this.#tokens = tokens;

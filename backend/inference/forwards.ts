@@ -17,6 +17,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
+import { survives } from "../models/cache/window.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
@@ -24,6 +25,8 @@ import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./draft.ts";
+import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
+import { Eviction } from "./policies/eviction.ts";
 import type { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */
@@ -32,6 +35,8 @@ export interface RunOptions {
   mask?: HeadMask | undefined;
   /** Reach of the mask's windows: during the prompt too ("masked", as DuoAttention), or from the first new token on ("dense"). */
   prefill?: Prefill | undefined;
+  /** Ways to hold less, each with its parameters: heads are chosen before the tokens in them. */
+  policies?: readonly PolicyRequest[] | undefined;
   /** Interventions as data, in every forward. Their positions are those of the sequence: the prompt, then the new tokens. */
   interventions?: readonly Intervention[] | undefined;
   /** Activations that `with` of the interventions refers to. */
@@ -60,6 +65,7 @@ export interface RunOptions {
 export const RUN_OPTIONS: Rules<RunOptions> = {
   mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
   prefill: oneOf(PREFILLS),
+  policies: { wants: "a list such as [{ name, params }]", fits: Array.isArray },
   interventions: { wants: "a list of interventions", fits: Array.isArray },
   sources: ANYTHING,
   useCache: YES_OR_NO,
@@ -90,10 +96,15 @@ const CAPACITY_STEP = 32;
 /** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
 export const PART = 512;
 
+/** The same with its policies checked: a choice of heads stands in the mask. */
+export interface CheckedRun extends Omit<RunOptions, "policies"> {
+  readonly choice?: PolicyChoice | undefined;
+}
+
 /** The forwards of prompts that are continued together: under the same interventions, with caches of one form. */
 export class Forwards {
   readonly #model: Model;
-  readonly #options: RunOptions;
+  readonly #options: CheckedRun;
   readonly #onStep: StepListener | undefined;
   readonly #several: boolean;
   readonly #capacity: number;
@@ -105,12 +116,14 @@ export class Forwards {
   readonly changes: string;
   /** By layer and KV head, what a streaming head keeps; undefined where all are full. */
   readonly windows: MaskMeaning["windows"] | undefined;
+  /** By number of the prompt, what is at work on its tokens. */
+  readonly #evictions = new Map<number, Eviction>();
 
   /**
    * @param sequences the prompts, at their beginning
    * @throws HeadscopeError for prompts that do not fit, a mask of another shape, a prefix of another run, interventions that cannot be
    */
-  constructor(model: Model, sequences: readonly Sequence[], options: RunOptions, onStep?: StepListener) {
+  constructor(model: Model, sequences: readonly Sequence[], options: CheckedRun, onStep?: StepListener) {
     this.#model = model;
     this.#options = options;
     this.#onStep = onStep;
@@ -125,8 +138,10 @@ export class Forwards {
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
+    if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
+    for (const sequence of sequences) this.#startEviction(sequence);
     this.#compiled = this.#compile(list, sequences, longest);
     try {
       this.#requests = this.#requestsWith(this.#compiled);
@@ -146,16 +161,37 @@ export class Forwards {
     return this.windows !== undefined && this.#options.prefill === "dense";
   }
 
+  /** True where streaming heads are cut at the end of the prompt, and grow from there. */
+  get cutsOnce(): boolean {
+    return this.windows !== undefined && this.#options.choice?.heads?.once === true;
+  }
+
   /** True where somebody sees the forwards of prompts, each of which then is one. */
   get seenWhole(): boolean {
     const { names = [], hooks = [], reductions = [] } = this.#options.forward ?? {};
     return Boolean(this.#onStep) || typeof names === "function" || names.length + hooks.length + reductions.length > 0;
   }
 
+  /** True where each prompt is read by itself, whatever others begin with. */
+  get readsApart(): boolean {
+    return this.seenWhole || this.evicts;
+  }
+
+  /** True where a policy chooses the tokens that stay. */
+  get evicts(): boolean {
+    return this.#options.choice?.tokens !== undefined;
+  }
+
   /** Precision of products with packed weights, where it is not the usual one. */
   get precision(): { activations?: Activations } {
     const { activations = "exact" } = this.#options;
     return activations === "exact" ? {} : { activations };
+  }
+
+  /** Facts that a result states of the way it came about. */
+  get facts(): { activations?: Activations; policies?: PolicyChoice["used"] } {
+    const { used = [] } = this.#options.choice ?? {};
+    return { ...this.precision, ...(used.length > 0 ? { policies: used } : {}) };
   }
 
   /** A cache of one row to begin with: empty, or the prefix. */
@@ -170,6 +206,7 @@ export class Forwards {
   /** The cache of prompts that were read, as it goes on from there; takes it over. */
   cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
+    if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
     read.dispose();
     return cut;
@@ -181,14 +218,15 @@ export class Forwards {
    */
   async finish(sequence: Sequence, cache: KvCache): Promise<Float32Array> {
     const { prompt } = sequence;
-    let read = cache.lengths[0]!;
-    const inParts = this.#options.turn !== undefined && !this.seenWhole;
-    for (; inParts && prompt.length - read > PART; read += PART) {
-      const input = { tokens: [prompt.slice(read, read + PART)], cache, logitsAt: "none" } as const;
-      forward(this.#model, input, this.#requests).dispose();
+    const ends = this.#partEnds(sequence, cache.lengths[0]!);
+    for (const end of ends.slice(0, -1)) {
+      const tokens = [prompt.slice(cache.lengths[0]!, end)];
+      const result = forward(this.#model, { tokens, cache, logitsAt: "none" }, this.#looking([sequence], false));
+      this.#evictions.get(sequence.number)?.read(result, cache);
+      result.dispose();
       await this.turn();
     }
-    return this.step([sequence], cache, [prompt.slice(read)])[0]!;
+    return this.step([sequence], cache, [prompt.slice(cache.lengths[0]!)])[0]!;
   }
 
   /**
@@ -216,15 +254,16 @@ export class Forwards {
     tokens: readonly (readonly number[])[] | undefined,
     logitsAt: "last" | "all" = "last",
   ): Float32Array[][] {
-    const whole = sequences.map(({ prompt, all }) => [...prompt, ...all]);
+    const whole = ({ prompt, all }: Sequence): number[] => [...prompt, ...all];
     const input = cache
       ? { tokens: tokens!, cache }
-      : { tokens: whole, ...(this.windows ? { windows: this.windows } : {}) };
-    const result = forward(this.#model, { ...input, logitsAt }, this.#requests);
+      : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
+    const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
     const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
+    if (cache) this.#evict(sequences, result, cache);
     result.dispose();
     const vector = (i: number): Float32Array => numbers.subarray(i * width, (i + 1) * width);
     const rows = sequences.map((_, r) => Array.from({ length: positions }, (_, p) => vector(r * positions + p)));
@@ -232,15 +271,55 @@ export class Forwards {
     if (broken < 0) return rows;
     const of = this.#several ? ` of prompt ${sequences[broken]!.number}` : "";
     const { interventions, hooks = [] } = this.#requests;
-    throw notFinite(this.#model, `the logits of new token ${step}${of}`, [whole[broken]!], {
+    throw notFinite(this.#model, `the logits of new token ${step}${of}`, [whole(sequences[broken]!)], {
       interventions: interventions!,
       hooks,
     });
   }
 
-  /** Frees the interventions. */
+  /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
+    for (const eviction of this.#evictions.values()) eviction.dispose();
+  }
+
+  #startEviction(sequence: Sequence): void {
+    const tokens = this.#options.choice?.tokens;
+    if (!tokens) return;
+    const { number, prompt, maxTokens } = sequence;
+    checkPrompt(tokens, prompt.length);
+    const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
+    this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+  }
+
+  /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
+  #partEnds({ number, prompt }: Sequence, read: number): number[] {
+    const eviction = this.#evictions.get(number);
+    if (this.seenWhole || !(this.#options.turn || eviction?.looks)) return [prompt.length];
+    const last = eviction?.last ?? 0;
+    const ends = [];
+    for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
+    if (last > 0 && prompt.length - last > read) ends.push(prompt.length - last);
+    return [...ends, prompt.length];
+  }
+
+  /** The requests of a forward, with the queries that policies look at. @param ends the prompts, or behind them */
+  #looking(sequences: readonly Sequence[], ends: boolean): ForwardOptions {
+    const decoding = sequences[0]!.all.length > 0;
+    const looking = sequences.flatMap(({ number }) => this.#evictions.get(number) ?? []);
+    const own = new Set(looking.flatMap((each) => (decoding && !each.decodes ? [] : each.names(ends))));
+    if (own.size === 0) return this.#requests;
+    const { names = [] } = this.#requests;
+    const wants = typeof names === "function" ? names : (name: string) => names.includes(name);
+    return { ...this.#requests, names: (name) => own.has(name) || wants(name) };
+  }
+
+  #evict(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
+    sequences.forEach(({ number, all }, row) => {
+      const eviction = this.#evictions.get(number);
+      if (all.length === 0) eviction?.read(result, cache);
+      else eviction?.go(result, cache, row);
+    });
   }
 
   #requestsWith(compiled: ReadonlyMap<string, Affine>): ForwardOptions {
@@ -303,6 +382,33 @@ function rowsOf({ gain, bias, before }: Affine): number {
   return Math.max(gain.shape[0] ?? 1, bias.shape[0] ?? 1, before ? rowsOf(before) : 1);
 }
 
+/** Cuts streaming heads to what their windows hold now; from here on they grow. */
+function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+  cache.lengths.forEach((length, row) => {
+    windows.forEach((heads, layer) => {
+      heads.forEach((window, head) => {
+        if (!window) return;
+        const held = cache.positions(layer, row, head);
+        const stay = held.filter((position) => survives(position, length, window));
+        if (stay.length < held.length) cache.evict(layer, row, head, stay);
+      });
+    });
+  });
+  return cache;
+}
+
+/** @throws HeadscopeError (usage) */
+function refusePrefix(policy: string): never {
+  throw new HeadscopeError(
+    "usage",
+    `${policy} chooses among a prompt's tokens as they are read, and the prefix was read before`,
+    {
+      remedy: "read the prefix under the policy, then go on from it without",
+      field: ["policies", "prefix"],
+    },
+  );
+}
+
 function checkContext({ config }: Model, { prompt, maxTokens }: Sequence): void {
   if (prompt.length + maxTokens <= config.n_ctx) return;
   throw new HeadscopeError(
@@ -313,11 +419,13 @@ function checkContext({ config }: Model, { prompt, maxTokens }: Sequence): void 
 }
 
 /** @throws HeadscopeError (usage) for what needs a cache, where there is none */
-function refuseCached({ prefill, prefix, cache }: RunOptions, masked: boolean): void {
+function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: boolean): void {
   const refuse = (what: string, remedy: string) =>
     new HeadscopeError("usage", `${what} where nothing is cached`, { remedy });
   if (masked && prefill === "dense")
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
+  if (choice?.tokens)
+    throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }

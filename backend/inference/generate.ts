@@ -5,8 +5,9 @@ import type { ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { type ChoiceOptions, Continuation, type TokenListener } from "./continuation.ts";
-import { Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
+import { type CheckedRun, Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
 import { continueAll, type Generation } from "./generation.ts";
+import { choosePolicies } from "./policies/choice.ts";
 import { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 
@@ -19,6 +20,7 @@ interface PromptOptions {
 /** A prompt of several, and what is its own of the choice of its tokens. */
 export interface BatchPrompt extends PromptOptions, ChoiceOptions {}
 
+/** Options of `generate`. */
 export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOptions {
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: ((result: ForwardResult, step: number) => void) | undefined;
@@ -29,6 +31,7 @@ export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOption
   onToken?: TokenListener | undefined;
 }
 
+/** Options of `generateBatch`. */
 export interface GenerateBatchOptions extends ChoiceOptions, RunOptions {
   /** Each with its own choice of tokens, which goes before that for all. */
   prompts: readonly BatchPrompt[];
@@ -40,7 +43,10 @@ export interface GenerateBatchOptions extends ChoiceOptions, RunOptions {
 
 /** Options of `readPrefix`. */
 export type ReadPrefixOptions = PromptOptions &
-  Pick<RunOptions, "mask" | "prefill" | "interventions" | "cache" | "activations" | "prefix" | "signal" | "turn">;
+  Pick<
+    RunOptions,
+    "mask" | "prefill" | "policies" | "interventions" | "cache" | "activations" | "prefix" | "signal" | "turn"
+  >;
 
 const PROMPT: Rules<PromptOptions> = {
   tokens: {
@@ -78,7 +84,7 @@ export async function generate(model: Model, options: GenerateOptions): Promise<
   const { tokens, text, onStep, onToken, ...rest } = options;
   const prompt = promptIds(model, options, "the prompt");
   const continuation = new Continuation(model, { number: 0, prompt, ...rest }, onToken);
-  const [only] = await continueAll(model, [continuation], rest, onStep);
+  const [only] = await continueAll(model, [continuation], await checked(rest), onStep);
   return only!;
 }
 
@@ -103,7 +109,7 @@ export async function generateBatch(model: Model, options: GenerateBatchOptions)
     const tell = onToken && ((...token: Parameters<TokenListener>) => onToken(number, ...token));
     return new Continuation(model, { number, prompt, ...choice }, tell);
   });
-  return continueAll(model, continuations, rest, onStep);
+  return continueAll(model, continuations, await checked(rest), onStep);
 }
 
 /**
@@ -116,14 +122,28 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
   const { tokens, text, ...rest } = options;
   const prompt = promptIds(model, options, "the prefix");
   const sequence = { number: 0, prompt, maxTokens: model.config.n_ctx - prompt.length, all: [] };
-  const forwards = new Forwards(model, [sequence], rest);
+  const forwards = new Forwards(model, [sequence], await checked(rest));
   try {
     const [read] = await readPrompts(forwards, [sequence], options.prefix?.logits);
-    const { cache, logits } = read!;
+    const { logits } = read!;
+    const cache = forwards.cutsOnce ? forwards.cut(read!.cache) : read!.cache;
     return new Prefix(model, { tokens: prompt, cache, logits, changes: forwards.changes });
   } finally {
     forwards.dispose();
   }
+}
+
+/** Options with their policies checked. @throws HeadscopeError (usage) for a mask beside a policy that chooses heads */
+async function checked({ policies = [], ...options }: RunOptions): Promise<CheckedRun> {
+  const choice = await choosePolicies(policies);
+  if (!choice.heads) return { ...options, choice };
+  if (options.mask !== undefined)
+    throw new HeadscopeError("usage", "a mask and a policy both choose the heads that keep everything", {
+      remedy: "give the mask to the policy, as mask=FILE, or leave one of them out",
+      field: ["mask", "policies"],
+    });
+  const { mask, prefill } = choice.heads;
+  return { ...options, mask, prefill, choice };
 }
 
 /** Token ids of a prompt, behind those of a prefix. @throws HeadscopeError for both tokens and text, or neither where there is no prefix */

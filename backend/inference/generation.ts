@@ -4,7 +4,8 @@ import { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
 import { checkSpeculative, Draft } from "./draft.ts";
-import { Forwards, type RunOptions, type StepListener } from "./forwards.ts";
+import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
+import type { UsedPolicy } from "./policies/choice.ts";
 import { readPrompts } from "./reading.ts";
 import type { Proposal } from "./sampling.ts";
 
@@ -23,9 +24,11 @@ export interface Generation {
     bytesFull: number;
     /** Form of keys and values, where it is not f32. */
     kind?: CacheKind;
-    /** With streaming heads: the positions held at the end, ascending, by layer and KV head. */
+    /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
   };
+  /** The policies that it ran under, with the parameters used. */
+  policies?: readonly UsedPolicy[];
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
   /** Of speculative decoding. */
@@ -68,7 +71,7 @@ interface Row {
 export async function continueAll(
   model: Model,
   continuations: readonly Continuation[],
-  options: RunOptions,
+  options: CheckedRun,
   onStep: StepListener | undefined,
 ): Promise<Generation[]> {
   const began = performance.now();
@@ -111,7 +114,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     const took = performance.now() - began;
     active.forEach((row, r) => {
       if (going[r]) return;
-      const facts = { ...forwards.precision, cache: heldBy(cache, r), ...draftOf(row, r, draft) };
+      const facts = { ...forwards.facts, cache: heldBy(cache, r), ...draftOf(row, r, draft) };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
@@ -156,9 +159,9 @@ function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const own = cache.fork(row);
   const { bytes, bytesFull, kind, windows } = own;
-  const kept = windows.flat().some(Boolean)
-    ? windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g).sort((a, b) => a - b)))
-    : undefined;
+  const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
+  const whole = positions.flat().every((held) => held.length === own.lengths[0]);
+  const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
   own.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
 }
@@ -166,7 +169,7 @@ function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations" | "speculative">,
+  facts: Pick<Generation, "cache" | "activations" | "policies" | "speculative">,
 ): Generation {
   const { ids, text, stopped, prompt } = continuation;
   return {

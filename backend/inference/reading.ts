@@ -52,7 +52,7 @@ class Reading {
     this.#open.add(cache);
     const [first] = among as [Sequence];
     const held = cache.lengths[0]!;
-    const apart = this.#forwards.seenWhole && among.length > 1;
+    const apart = this.#forwards.readsApart && among.length > 1;
     const shared = apart ? held : sharedLength(among);
     const ends = among.some(({ prompt }) => prompt.length === shared);
     const reads = shared > held && (ends || shared - held >= SHARED);

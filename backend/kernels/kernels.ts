@@ -27,6 +27,7 @@ export interface KernelChoice {
 export interface Library {
   /** Registers the ops and sets the number of threads; gives the instructions that are used. */
   start(threads: number): string;
+  giveBack(): void;
   /** @param kind the number of a kind of cached rows */
   makePage(kind: number, width: number, rows: number): number;
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
@@ -85,6 +86,11 @@ export function kernelLibrary(): Library {
   const { why } = loadKernels();
   if (!library) throw new HeadscopeError("unsupported", `there are no kernels: ${why}`);
   return library;
+}
+
+/** Gives memory that was freed back to the system, which the C library does not do by itself; nothing without kernels. */
+export function giveBackMemory(): void {
+  library?.giveBack();
 }
 
 function load(): KernelChoice {

@@ -3,6 +3,7 @@ import { basename, dirname } from "node:path";
 import { HeadscopeError, unknownName } from "../common/errors.ts";
 import type { Processing } from "../common/words.ts";
 import { fileInside } from "../files.ts";
+import { giveBackMemory } from "../kernels/kernels.ts";
 import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import type { Checkpoint } from "./formats/checkpoint.ts";
@@ -32,7 +33,9 @@ import { processedDigest, processWeights } from "./weights/processing.ts";
 export async function loadModel(ref: string | ModelReference, options: LoadOptions = {}): Promise<Model> {
   await initBackend();
   const source = await sourceOf(ref);
-  return processModel(await source.load(options), options.process ?? []);
+  const model = processModel(await source.load(options), options.process ?? []);
+  giveBackMemory(); // of what was read and packed
+  return model;
 }
 
 /**

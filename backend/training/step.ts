@@ -1,9 +1,13 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
+import { gradient, type TrainedModel } from "../kernels/gradient.ts";
+import { hasKernels } from "../kernels/kernels.ts";
 import type { ModelConfig } from "../models/config.ts";
+import type { GradientPath } from "../models/sources/run-checkpoint.ts";
 import { trainingForward } from "../models/transformer/training-forward.ts";
-import { type ParameterPlace, weightsOver } from "../models/weights/trainable.ts";
+import { type ParameterPlace, parameterCount, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
+import { kernelModel } from "./narrow.ts";
 import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import type { Batch, TaskShape } from "./task.ts";
@@ -21,8 +25,11 @@ export interface StepPlan {
 /** A seed's part of the state: parameters, then the optimiser's vectors, [parameters] each. */
 export type SeedState = readonly Float32Array[];
 
-/** Width from which gradients are no longer compiled: oneDNN's products of that size beat those of XLA. */
+/** Width from which gradients are no longer compiled, nor the kernel's: oneDNN's products of that size beat those of XLA. */
 const WIDE = 256;
+
+/** Most parameters of a model whose gradients the kernel computes. */
+const NARROW_PARAMETERS = 2 ** 20;
 
 /** Most shards of a batch, and fewest rows of one. */
 const SHARDS = { most: 2, rows: 8 };
@@ -42,21 +49,26 @@ function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {
 }
 
 /**
- * Training of several seeds together. A step is a plain function that calls compiled ones: the gradients of a shard of
- * a seed's batch, which run side by side on all threads, and one update of all seeds. The shards' number depends on the
- * batch alone, so that the same run gives the same bits whatever the number of threads.
+ * Training of several seeds together. A step is a plain function that calls the gradients' kernel, or compiled gradients of shards of
+ * a seed's batch, which run side by side on all threads, and then one compiled update of all seeds. Pieces and shards depend
+ * on the batch alone, so that the same run gives the same bits whatever the number of threads.
  */
 export class Stepper {
   readonly seeds: number;
+  /** What computes the gradients here. */
+  readonly path: GradientPath;
   #plan: StepPlan;
+  #kernel: TrainedModel | undefined;
   #state: Tensor[];
   #key: string;
 
-  /** @param states one a seed */
-  constructor(plan: StepPlan, states: readonly SeedState[]) {
+  /** @param states one a seed @param path that is wished for: without kernels, and for models that they do not know, there are only functions */
+  constructor(plan: StepPlan, states: readonly SeedState[], path: GradientPath = "kernel") {
     this.#plan = plan;
     this.seeds = states.length;
-    this.#key = `training step|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}`;
+    this.#kernel = path === "kernel" && isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
+    this.path = this.#kernel ? "kernel" : "functions";
+    this.#key = `training step|${this.path}|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}`;
     const vectors = 1 + optimiserVectors(plan.training);
     this.#state = Array.from({ length: vectors }, (_, v) => {
       const width = states[0]![v]!.length;
@@ -104,41 +116,74 @@ export class Stepper {
   }
 
   #capture(example: Tensor[]): Captured {
-    const { seeds } = this;
     const plan = this.#plan;
-    const vectors = this.#state.length;
-    const shards = shardsOf(plan.training.batch);
-    let gradient: Captured | undefined;
-    let update: Captured | undefined;
+    const kernel = this.#kernel;
+    const [batched, vectors] = [3 * this.seeds, this.#state.length];
+    const inner = new Map<string, Captured>();
+    const call: InnerCall = (name, xla, fn, inputs) => {
+      const captured = inner.get(name) ?? capture(fn, inputs, { name, xla });
+      inner.set(name, captured);
+      return captured.run(inputs);
+    };
     const body: TensorFunction = (...args) => {
       const [scalars, ...rest] = args as [Tensor, ...Tensor[]];
-      const state = rest.slice(3 * seeds, 3 * seeds + vectors);
-      const tables = rest.slice(3 * seeds + vectors);
-      const sums = Array.from({ length: seeds }, (_, s) => {
-        const own = tf.reshape(tf.slice(state[0]!, [s, 0], [1, -1]), [-1]);
-        const parts = Array.from({ length: shards }, (_, i) => {
-          const inputs = [own, ...rest.slice(3 * s, 3 * s + 3).map((t) => shard(t, i, shards)), ...tables];
-          gradient ??= capture(gradientBody(plan), inputs, { name: "gradient", xla: plan.config.d_model < WIDE });
-          return gradient.run(inputs);
-        });
-        return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
-      });
-      const inputs = [scalars, ...[0, 1, 2].map((i) => tf.stack(sums.map((sum) => sum[i]!))), ...state];
-      update ??= capture(updateBody(plan), inputs, { name: "update", xla: true });
-      return update.run(inputs);
+      const batches = Array.from({ length: this.seeds }, (_, s) => rest.slice(3 * s, 3 * s + 3) as BatchTensors);
+      const state = rest.slice(batched, batched + vectors) as [Tensor, ...Tensor[]];
+      const tables = rest.slice(batched + vectors);
+      const sums = kernel
+        ? kernelSums(kernel, state[0], batches, tables)
+        : shardSums(plan, state[0], batches, (inputs) =>
+            call("gradient", plan.config.d_model < WIDE, gradientBody(plan), [...inputs, ...tables]),
+          );
+      return call("update", true, updateBody(plan), [scalars, ...sums, ...state]);
     };
     // The inner functions are captured before the outer one is recorded: a recording can't hold another.
     tf.dispose(tf.tidy(() => body(...example)));
     const whole = capture(body, example, { name: "training step" });
-    const inner = [gradient!, update!];
+    const all = [whole, ...inner.values()];
     return {
       ...whole,
-      bytes: [whole, ...inner].reduce((sum, fn) => sum + fn.bytes, 0),
+      bytes: all.reduce((sum, fn) => sum + fn.bytes, 0),
       dispose() {
-        for (const fn of [whole, ...inner]) fn.dispose();
+        for (const fn of all) fn.dispose();
       },
     };
   }
+}
+
+/** What goes in, targets, weights of a seed's batch. */
+type BatchTensors = [Tensor, Tensor, Tensor];
+
+/** Calls a function that is captured at its first call. */
+type InnerCall = (name: string, xla: boolean, fn: TensorFunction, inputs: Tensor[]) => Tensor[];
+
+/** Says that the kernel, which keeps a gradient for each of several pieces of a batch, is the faster one. */
+function isNarrow({ config, places }: StepPlan): boolean {
+  return config.d_model < WIDE && parameterCount(places) <= NARROW_PARAMETERS;
+}
+
+/** Summed losses and weights [seeds] and gradients [seeds, parameters], by the kernel. */
+function kernelSums(model: TrainedModel, parameters: Tensor, batches: BatchTensors[], tables: Tensor[]): Tensor[] {
+  const [read, targets, weights] = ([0, 1, 2] as const).map((i) =>
+    batches.length === 1 ? batches[0]![i] : tf.concat(batches.map((batch) => batch[i])),
+  ) as BatchTensors;
+  return gradient(model, { parameters, read, targets, weights, tables });
+}
+
+/** The same by shards. @param run gives them of a seed's parameters and a shard of its batch */
+function shardSums(
+  { training }: StepPlan,
+  parameters: Tensor,
+  batches: BatchTensors[],
+  run: (inputs: Tensor[]) => Tensor[],
+): Tensor[] {
+  const shards = shardsOf(training.batch);
+  const sums = batches.map((batch, s) => {
+    const own = tf.reshape(tf.slice(parameters, [s, 0], [1, -1]), [-1]);
+    const parts = Array.from({ length: shards }, (_, i) => run([own, ...batch.map((t) => shard(t, i, shards))]));
+    return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
+  });
+  return [0, 1, 2].map((i) => tf.stack(sums.map((sum) => sum[i]!)));
 }
 
 /** Key of everything that the outputs of a model depend on beside the sizes of its inputs. */

@@ -1,7 +1,7 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { Random } from "../common/random.ts";
 import { Model } from "../models/model.ts";
-import { modelOfParameters } from "../models/sources/run-checkpoint.ts";
+import { type GradientPath, modelOfParameters } from "../models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
 import { tf } from "../runtime/tf.ts";
 import { pause } from "../runtime/turn.ts";
@@ -25,6 +25,8 @@ export interface TrainState {
   readonly step: number;
   /** Parameters, then the optimiser's vectors. */
   readonly state: SeedState;
+  /** What computed its gradients until here; of a run of earlier versions, which do not say so, functions. */
+  readonly gradients?: GradientPath | undefined;
   /** Measurements until here, of a run that goes on: they decide which further checkpoints are saved. */
   readonly history?: readonly SeedMeasurement[];
 }
@@ -65,7 +67,8 @@ export async function train(
   const plan: StepPlan = { config, places, shape, training, tables: tables.tensors };
   const worlds = seeds.map((seed) => task.world(spec.params, seed));
   const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed));
-  const stepper = new Stepper(plan, states);
+  const [first] = resume ?? [];
+  const stepper = new Stepper(plan, states, first && (first.gradients ?? "functions"));
   const evaluator = new Evaluator(plan);
   const measured = new Set(spacedSteps(training.steps, training.points, training.spacing));
   const saved = new Set(spacedSteps(training.steps, training.checkpoints, training.spacing));
@@ -86,7 +89,8 @@ export async function train(
     const all = stepper.states();
     const bad = all.findIndex((state) => state.some((values) => values.some((x) => !Number.isFinite(x))));
     if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
-    for (const [s, seed] of seeds.entries()) await callbacks.onCheckpoint(seed, { step, state: all[s]! });
+    for (const [s, seed] of seeds.entries())
+      await callbacks.onCheckpoint(seed, { step, state: all[s]!, gradients: stepper.path });
     lastSaved = step;
   };
   const measure = async (losses: ArrayLike<number> | undefined): Promise<void> => {

@@ -5,6 +5,7 @@
 #include "../../backend/kernels/native/matrix.h"
 #include "block.h"
 #include "figures.h"
+#include "gradients.h"
 #include "samples.h"
 
 using namespace hs;
@@ -244,7 +245,7 @@ int main(int argc, char** argv) {
   Team::resize(argc > 3 ? atoi(argv[3]) : 3);
   for (call = 0; call < count; call++) {
     const int64_t kind = whole(0, 9);
-    kind < 4 ? products() : kind < 6 ? writes() : kind < 8 ? attention() : block();
+    chance(0.01) ? gradients() : kind < 4 ? products() : kind < 6 ? writes() : kind < 8 ? attention() : block();
   }
   const int figures = argc > 4 ? compareFigures(argv[4], count) : 0;
   printf("%d calls and %d of NumPy's are right with %s, %d threads\n", count, figures, instructions(), Team::get().size());

@@ -5,6 +5,8 @@ import type { Runs } from "../context.ts";
 export function register(program: Command, runs: Runs): void {
   const command = program
     .command("definitions [kind]")
-    .description("print probes, tasks, experiments, exports and imports with the JSON Schemas of their parameters");
+    .description(
+      "print probes, tasks, policies, experiments, exports and imports with the JSON Schemas of their parameters",
+    );
   runs(command, async () => (await import("./definitions.run.ts")).printDefinitions);
 }

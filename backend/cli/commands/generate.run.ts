@@ -20,6 +20,7 @@ import {
   readPrefix,
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
+import { choosePolicies, type PolicyChoice, type PolicyRequest } from "../../inference/policies/choice.ts";
 import type { Prefix } from "../../inference/prefix.ts";
 import { checkSampling } from "../../inference/sampling.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
@@ -44,6 +45,7 @@ interface GenerateCommandOptions
   temperature: number;
   seed: number;
   mask?: string;
+  policy?: string[];
   ablate?: string;
   stop?: Stop[];
   interventions?: string;
@@ -57,21 +59,23 @@ interface GenerateCommandOptions
 
 /** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
-  const parameters = await readParameters(options.param ?? []);
-  if (options.param && options.mask === undefined)
-    throw new HeadscopeError("usage", "--param prefill says when a mask holds, and there is no mask", {
-      remedy: "give --mask, or leave it out",
+  const policies = policiesOf(options);
+  const { used } = await choosePolicies(policies);
+  if (options.param && options.mask === undefined && !options.policy)
+    throw new HeadscopeError("usage", "--param is for a mask or a policy, and there is neither", {
+      remedy: "give --mask or --policy, or leave it out",
     });
   checkSampling(options);
+  const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   const speculative = await draftOf(options);
-  checkSpeculative({ mask, speculative });
+  checkSpeculative({ mask, policies, speculative });
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
     if (speculative) checkModel(speculative.mask, headModel(model), `mask ${options.draftMask}`);
     const { maxTokens, temperature, seed, cache, activations } = options;
     const run = {
-      ...{ mask, prefill: mask && parameters.prefill, cache, activations },
+      ...{ mask, prefill: mask && parameters.prefill, policies, cache, activations },
       interventions: await changesOf(model, options),
       signal: context.signal,
     };
@@ -79,10 +83,17 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     const choice = { maxTokens, temperature, seed, stop, ...samplingOf(options) };
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
-      const generation = { ...run, ...choice, speculative, prefix };
+      // Under --save-cache the prompt was read under the policies already.
+      const generation = {
+        ...run,
+        policies: options.saveCache === undefined ? policies : [],
+        ...choice,
+        speculative,
+        prefix,
+      };
       const [tokens] = prompts as [number[]];
       if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
-      else await continueOne(context, model, { ...generation, tokens, readMs }, options);
+      else await continueOne(context, model, { ...generation, tokens, readMs, used }, options);
     } finally {
       prefix?.dispose();
     }
@@ -100,7 +111,10 @@ async function draftOf({
 }
 
 /** Options that all prompts have in common. */
-type Common = Pick<GenerateOptions, "mask" | "prefill" | "cache" | "activations" | "interventions" | "signal">;
+type Common = Pick<
+  GenerateOptions,
+  "mask" | "prefill" | "policies" | "cache" | "activations" | "interventions" | "signal"
+>;
 
 /** Prompts, and what is read before them. */
 interface Beginnings {
@@ -137,7 +151,7 @@ async function beginningsOf(model: Model, options: GenerateCommandOptions, run: 
 async function continueOne(
   context: Context,
   model: Model,
-  { readMs, ...options }: GenerateOptions & Pick<Beginnings, "readMs">,
+  { readMs, used, ...options }: GenerateOptions & Pick<Beginnings, "readMs"> & Pick<PolicyChoice, "used">,
   { withLogits }: GenerateCommandOptions,
 ): Promise<void> {
   const types = !context.json && output.isTTY;
@@ -151,6 +165,7 @@ async function continueOne(
     },
   });
   result.prefillMs += readMs;
+  if (used.length > 0) result.policies = used;
   const text = result.text ?? result.ids.join(" ");
   await context.print(documentOf(result, withLogits === true), () =>
     // On a terminal all but what was held back at the end stands there already.
@@ -188,6 +203,22 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
   return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
 }
 
+/** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
+function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
+  if (names.length === 0) return [];
+  const params = new Map(names.map((name): [string, Record<string, string>] => [name, {}]));
+  for (const [key, value] of Object.entries(readPairs(param))) {
+    const owner = names.find((name) => key.startsWith(`${name}.`)) ?? (names.length === 1 ? names[0]! : undefined);
+    if (owner === undefined)
+      throw new HeadscopeError("usage", `parameter ${key} does not say whose it is`, {
+        remedy: `write ${names.map((name) => `${name}.${key}`).join(" or ")}`,
+        field: key,
+      });
+    params.get(owner)![key.startsWith(`${owner}.`) ? key.slice(owner.length + 1) : key] = value;
+  }
+  return names.map((name) => ({ name, params: params.get(name)! }));
+}
+
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
 async function readParameters(pairs: readonly string[]): Promise<{ prefill: Prefill }> {
   const schema = z.object({
@@ -218,13 +249,14 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, stopped, cache, activations, speculative, promptTokens, logits } = result;
+  const { text, ids, stopped, cache, policies, activations, speculative, promptTokens, logits } = result;
   const { prefillMs, decodeMsPerToken } = result;
   return {
     text,
     ids,
     stopped,
     cache,
+    policies,
     activations,
     speculative,
     promptTokens,
@@ -236,7 +268,7 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
 
 function factsOf(result: Generation, { tokenizer }: Model): string {
   const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken, speculative } = result;
-  const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with all heads full`;
+  const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with everything kept`;
   const kind = cache.kind === undefined ? "" : ` in ${cache.kind}`;
   const drafts = speculative
     ? `, ${speculative.accepted} of ${counted(speculative.drafted, "drafted token")} taken, draft's cache ${bytes(speculative.bytes)}`

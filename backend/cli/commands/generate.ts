@@ -30,6 +30,7 @@ Examples:
   headscope generate --model smollm2-135m --text "Once upon a time"
   headscope generate --model smollm2-135m --text "The sun is" --text "The moon is" --max-tokens 8
   headscope generate --model smollm2-135m --text "A long story ..." --max-tokens 1 --save-cache story.safetensors
+  headscope generate --model smollm2-135m --text "A long story ..." --policy snapkv --param ratio=0.75
   headscope generate --model smollm2-135m --from-cache story.safetensors --text " Who was it about?"`;
 
 /** `headscope generate`: continues texts, with all keys and values kept or as a head mask says. */
@@ -49,6 +50,11 @@ export function register(program: Command, runs: Runs): void {
       "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
     )
     .option(
+      "--policy <names>",
+      "policies of the cache, with commas between: one that chooses heads, one that chooses tokens (`headscope policies list`)",
+      (text: string) => text.split(",").map((name) => name.trim()),
+    )
+    .option(
       "--stop <text|id>",
       "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",
       repeated(readStop),
@@ -65,9 +71,10 @@ export function register(program: Command, runs: Runs): void {
     .option("--draft-mask <file>", "draft tokens under this head mask, and verify them with all keys and values")
     .option("--draft-tokens <n>", "drafted at a time, default 4, at most 16", integerParser("--draft-tokens", 1));
   seedOption(command);
-  paramOption(command, "prefill=masked (default) or prefill=dense: whether the mask holds during the prompt").option(
-    "--with-logits",
-    "print the first eight logits of the first new token",
-  );
+  paramOption(
+    command,
+    "a policy's parameter, NAME.k=v where there are several policies; of a mask prefill=masked (default) or prefill=dense: " +
+      "whether it holds during the prompt. May be repeated",
+  ).option("--with-logits", "print the first eight logits of the first new token");
   runs(command, async () => (await import("./generate.run.ts")).continueText);
 }

@@ -191,11 +191,11 @@ async function trainTogether(
         latest = { ...latest, ...values };
         await emit({ event: "metrics", run: bySeed.get(seed)!.id, step, values });
       },
-      async onCheckpoint(seed, { step, state }) {
+      async onCheckpoint(seed, { step, state, gradients }) {
         const { id, folder } = bySeed.get(seed)!;
         const file = checkpointFile(id, step, folder);
         const [parameters, ...vectors] = state as [Float32Array, ...Float32Array[]];
-        const written = await writeRunCheckpoint(file, { step, seed, config, spec, parameters, vectors });
+        const written = await writeRunCheckpoint(file, { step, seed, config, spec, gradients, parameters, vectors });
         await emit({ event: "checkpoint", run: id, step, file, ...written });
       },
       onProgress(done, total, { loss }) {
@@ -214,7 +214,8 @@ async function readState(file: string, config: unknown): Promise<TrainState> {
   const checkpoint = await readRunCheckpoint(file);
   if (JSON.stringify(checkpoint.config) !== JSON.stringify(config))
     throw new HeadscopeError("mismatch", `${file} is of another model than its run`, { remedy: "train the run anew" });
-  return { step: checkpoint.step, state: [checkpoint.parameters, ...checkpoint.vectors] };
+  const { step, gradients } = checkpoint;
+  return { step, gradients, state: [checkpoint.parameters, ...checkpoint.vectors] };
 }
 
 /** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */

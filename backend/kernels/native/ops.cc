@@ -1,9 +1,15 @@
 // The kernels as TensorFlow ops, and what Node.js calls. Those of weights are pure: they write nothing but their outputs, which
 // TensorFlow has just made, so that none can overlap with an input.
+#include <utility>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "attention/ops.h"
 #include "block/ops.h"
 #include "matrix.h"
 #include "simd.h"
+#include "training/ops.h"
 #include "weights.h"
 
 namespace hs {
@@ -131,6 +137,7 @@ void registerAll(TF_Status* status) {
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerAttention(status);
   registerBlock(status);
+  registerTraining(status);
 }
 
 /** start(threads): registers the ops, once a process, and sets the number of threads. Gives the instructions that are used. */
@@ -159,13 +166,24 @@ napi_value start(napi_env env, napi_callback_info info) {
   return out;
 }
 
+/** giveBack(): the C library keeps what is freed between blocks in use; the system gets its whole pages back. */
+napi_value giveBack(napi_env, napi_callback_info) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return nullptr;
+}
+
 }  // namespace
 }  // namespace hs
 
 NAPI_MODULE_INIT() {
-  napi_value start;
-  napi_create_function(env, "start", NAPI_AUTO_LENGTH, hs::start, nullptr, &start);
-  napi_set_named_property(env, exports, "start", start);
+  const std::pair<const char*, napi_callback> calls[] = {{"start", hs::start}, {"giveBack", hs::giveBack}};
+  for (const auto& [name, call] : calls) {
+    napi_value function;
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, call, nullptr, &function);
+    napi_set_named_property(env, exports, name, function);
+  }
   hs::addPages(env, exports);
   return exports;
 }

@@ -235,9 +235,13 @@ inline float sum(V v) {
 }
 
 inline float largest(V v) {
+#if HS_512
+  return _mm512_reduce_max_ps((__m512)v);
+#else
   float m = v[0];
   for (int i = 1; i < LANES; i++) m = v[i] > m ? v[i] : m;
   return m;
+#endif
 }
 
 /** The larger of each lane; b where one is no number. */

@@ -31,7 +31,7 @@ const OPTIONS: Rules<KvCacheOptions> = {
   kind: oneOf(CACHE_KINDS),
 };
 
-/** What one KV head of one row holds. */
+/** Keys and values that one KV head of one row holds. */
 export interface HeldRows {
   /** [held, d_head], rotated where the model rotates; the values alike. */
   keys: Tensor;

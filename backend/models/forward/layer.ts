@@ -23,8 +23,8 @@ import type { Chunk } from "./plan.ts";
 import type { StagePoints } from "./requests.ts";
 import { NO_WEIGHTS } from "./stage.ts";
 
-/** Most tokens of a row, and of all rows, that go through a block as one kernel. */
-const FEW = { tokens: 8, all: 32 };
+/** Most tokens, of all rows together, that go through a block as one kernel: beyond, products of widened weights cost less. */
+const FEW = 32;
 
 /** A block's results for a chunk: the stream behind it, and what the reductions gave. */
 type BlockResult = Pick<Stream, "x"> & { reduced: Tensor[] };
@@ -87,7 +87,7 @@ export class LayerPass {
   /** The stream behind the block by one kernel: of a few tokens over a cache, where nobody looks in between. */
   #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
     const { model, plan, requests, precision: activations } = this.#pass;
-    const cached = chunk.tokens <= FEW.tokens && plan.rows * chunk.tokens <= FEW.all ? this.#cached(chunk) : undefined;
+    const cached = plan.rows * chunk.tokens <= FEW ? this.#cached(chunk) : undefined;
     const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer);
     if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
     const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);

@@ -90,7 +90,7 @@ export class HookRequests {
     return this.#within.has(blockHook(layer, ""));
   }
 
-  /** How closely a layer's attention is looked at. What runs op by op to be compared is plain throughout. */
+  /** The closeness of looks at a layer's attention. What runs op by op to be compared is plain throughout. */
   lookAtAttention(layer: number): AttentionLook["closeness"] {
     if (this.plain) return "everything";
     const changed = (name: string): boolean => this.#affine.has(name) || this.#hooks.has(name);

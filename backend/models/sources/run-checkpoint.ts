@@ -16,6 +16,14 @@ import { inspectLoaded, type ModelSource } from "./source.ts";
 
 const FORMAT = "headscope.checkpoint/1";
 
+const GRADIENT_PATHS = ["kernel", "functions"] as const;
+
+/**
+ * Computation of a run's gradients: by the kernel of narrow models (docs/kernels.md), or by compiled functions of tensors. The two differ
+ * by the order of float32 sums, so that a run goes on by what it began with.
+ */
+export type GradientPath = (typeof GRADIENT_PATHS)[number];
+
 /** A training run at a step: the model, and what its optimiser needs to go on. */
 export interface RunCheckpoint {
   step: number;
@@ -23,6 +31,8 @@ export interface RunCheckpoint {
   config: ModelConfig;
   /** The run's spec, for whoever finds the file. */
   spec: unknown;
+  /** What computed the gradients; files of earlier versions do not say it. */
+  gradients?: GradientPath | undefined;
   /** Parameters in the order of `parameterLayout` [parameters]. */
   parameters: Float32Array;
   /** The optimiser's vectors [parameters] each; none in a file for reading only. */
@@ -41,7 +51,7 @@ export async function writeRunCheckpoint(
   path: string,
   checkpoint: RunCheckpoint,
 ): Promise<{ bytes: number; digest: string }> {
-  const { step, seed, config, spec, parameters, vectors } = checkpoint;
+  const { step, seed, config, spec, gradients, parameters, vectors } = checkpoint;
   const shape = [parameters.length];
   const tensors = Object.fromEntries(
     [parameters, ...vectors].map((data, i) => [
@@ -49,7 +59,7 @@ export async function writeRunCheckpoint(
       { dtype: "F32" as const, shape, data },
     ]),
   );
-  const metadata = { format: FORMAT, step: `${step}`, seed: `${seed}`, config: JSON.stringify(config), spec: JSON.stringify(spec) }; // biome-ignore format: a table
+  const metadata = { format: FORMAT, step: `${step}`, seed: `${seed}`, config: JSON.stringify(config), spec: JSON.stringify(spec), ...(gradients && { gradients }) }; // biome-ignore format: a table
   const parts = [...encodeSafetensors(tensors, metadata)];
   await writeFileAtomic(path, parts);
   return {
@@ -81,7 +91,7 @@ const LONGEST_DESCRIPTION = 2 ** 20;
  * @throws HeadscopeError for a file that is corrupt, of another version, or larger than the memory
  */
 export async function readRunCheckpoint(path: string): Promise<RunCheckpoint> {
-  let description!: Pick<RunCheckpoint, "step" | "seed" | "config" | "spec">;
+  let description!: Omit<RunCheckpoint, "parameters" | "vectors">;
   const { tensors } = await readSafetensors(path, (header) => {
     description = describe(path, header);
   });
@@ -129,7 +139,8 @@ function describe(
   // The vectors, and the parameters once more as the model's tensors.
   checkHolds(path, 4 * expected * (names.length + 2));
   // As it is written: the digest is of this text.
-  return { step, seed, config: config as ModelConfig, spec };
+  const gradients = GRADIENT_PATHS.find((name) => name === metadata["gradients"]);
+  return { step, seed, config: config as ModelConfig, spec, gradients };
 }
 
 /** Names of the vectors in a file: the parameters, then the optimiser's. */

@@ -1,6 +1,6 @@
 import type { Tensor, Tensor2D } from "@tensorflow/tfjs";
 import type { Activations } from "../../common/words.ts";
-import type { FormatName } from "../../kernels/formats.ts";
+import { type FormatName, formatOf, TILE } from "../../kernels/formats.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
 import { PackedMatrix } from "../../kernels/packed-matrix.ts";
 import {
@@ -142,9 +142,12 @@ export class Matrix {
     const codesPart = uploadBytes(rows.codes, shape);
     const [scales, minima] = [scale, min].map((values) => values && tf.tensor2d(values, blocks));
     const parts: Handle[] = [codesPart, scales!, ...(minima ? [minima] : [])];
-    if (!hasKernels()) return new Matrix(shape, parts, codes(rows));
+    // The kernels take whole tiles of codes.
+    if (!hasKernels() || shape[1] % TILE.inputs !== 0) return new Matrix(shape, parts, codes(rows));
     try {
-      const coded = { codes: codesPart, scales: scales!, minima, zero: rows.zero };
+      const lowest = minima ?? (formatOf(format).minima ? tf.zeros(blocks) : undefined);
+      if (lowest !== minima) parts.push(lowest!);
+      const coded = { codes: codesPart, scales: scales!, minima: lowest, zero: rows.zero };
       return Matrix.fromPacked(PackedMatrix.fromCodes(format, coded, shape));
     } finally {
       for (const part of parts) part.dispose();

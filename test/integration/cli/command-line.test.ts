@@ -32,7 +32,7 @@ describe("help", () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]!);
     expect(commands).toEqual(
       expect.arrayContaining(
-        "start doctor models tasks train runs jobs sweep experiment probes probe compare mask ablate patch circuit attribute lens generate needle forward export import definitions".split(
+        "start doctor models tasks train runs jobs sweep experiment probes probe compare mask ablate patch circuit attribute lens policies generate needle forward export import definitions".split(
           " ",
         ),
       ),

@@ -4,6 +4,7 @@ import { headModel } from "../../../backend/common/heads/model.ts";
 import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { type GenerateOptions, generate, generateBatch } from "../../../backend/inference/generate.ts";
 import type { Generation } from "../../../backend/inference/generation.ts";
+import { pageBytes } from "../../../backend/kernels/pages.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { failure } from "../../helpers/errors.ts";
@@ -30,7 +31,10 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-/** What does not depend on time. */
+/** Tensors, and bytes of the kernels' pages. */
+const memory = (): number[] => [tf.memory().numTensors, pageBytes()];
+
+/** Everything that does not depend on time. */
 function timeless({ prefillMs: _, decodeMsPerToken: __, logits: ___, ...rest }: Generation) {
   return rest;
 }
@@ -66,9 +70,9 @@ describe("prompts continued together", () => {
   ]; // biome-ignore format: a table
 
   it.each(ways)("have the tokens that each has alone: %s", async (_, options) => {
-    const before = tf.memory().numTensors;
+    const before = memory();
     expect(await together({ maxTokens: 9, ...options() })).toEqual(await alone({ maxTokens: 9, ...options() }));
-    expect(tf.memory().numTensors).toBe(before);
+    expect(memory()).toEqual(before);
   }); // biome-ignore format: a table
 
   it("have them also when they are more than the kernels take at a time", async () => {
@@ -132,7 +136,7 @@ describe("prompts continued together", () => {
   }); // biome-ignore format: short lists
 
   it("stop when they are cancelled, and leave nothing behind", async () => {
-    const before = tf.memory().numTensors;
+    const before = memory();
     const stop = new AbortController();
     let tokens = 0;
     const running = generateBatch(model, {
@@ -144,7 +148,7 @@ describe("prompts continued together", () => {
     });
     await expect(running).rejects.toThrow("enough");
     expect(tokens).toBeLessThan(30);
-    expect(tf.memory().numTensors).toBe(before);
+    expect(memory()).toEqual(before);
   });
 
   it.each([
@@ -152,11 +156,11 @@ describe("prompts continued together", () => {
     ["a run's own tokens", { at: "attn.hook_z", layer: 0, do: "mean" as const }],
     ["runs of other lengths", { at: "attn.hook_z", layer: 0, do: "resample" as const, with: { tokens: [[1, 2], [3, 4]] } }],
   ])("are refused with interventions that depend on %s", async (_, intervention) => {
-    const before = tf.memory().numTensors;
+    const before = memory();
     const prompts = PROMPTS.map((tokens) => ({ tokens }));
     const error = await failure(() => generateBatch(model, { prompts, interventions: [intervention] }));
     expect([error.kind, error.subject]).toEqual(["usage", "attn.hook_z"]);
-    expect(tf.memory().numTensors).toBe(before);
+    expect(memory()).toEqual(before);
   }); // biome-ignore format: a table
 
   it.skipIf(ready)("are refused in fewer bits without the kernels", async () => {
@@ -165,10 +169,10 @@ describe("prompts continued together", () => {
   });
 
   it("are refused with 8-bit activations where no weights are in codes", async () => {
-    const before = tf.memory().numTensors;
+    const before = memory();
     const options = { prompts: [{ tokens: [1] }], activations: "8bit" as const };
     expect((await failure(() => generateBatch(model, options))).kind).toBe("unsupported");
-    expect(tf.memory().numTensors).toBe(before);
+    expect(memory()).toEqual(before);
   });
 
   it.each([

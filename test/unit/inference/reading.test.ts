@@ -24,7 +24,7 @@ class Notes {
       held.text = text;
       return Float32Array.of(text.length);
     };
-    const parts = { seenWhole: this.#whole, begin: () => this.#cache(this.#prefix), finish, turn: async () => {} };
+    const parts = { readsApart: this.#whole, begin: () => this.#cache(this.#prefix), finish, turn: async () => {} };
     return parts as unknown as Forwards;
   }
 

@@ -176,6 +176,7 @@ describe("a sample of drafted tokens", () => {
 describe("a draft is refused", () => {
   it.each([
     ["under a mask", () => ({ mask: someFull() })],
+    ["under a policy", () => ({ policies: [{ name: "knorm", params: { ratio: "0.5" } }] })],
     ["without a cache", () => ({ useCache: false })],
     ["where each step is looked at", () => ({ onStep: () => {} })],
     ["of no tokens", () => ({ speculative: { mask: someFull(), tokens: 0 } })],

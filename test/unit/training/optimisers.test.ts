@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { hasKernels } from "../../../backend/kernels/kernels.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
-import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
+import { type GradientPath, modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
 import { parameter } from "../../../backend/models/weights/parameters.ts";
 import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
@@ -112,8 +113,8 @@ function planOf(training: Record<string, unknown>): StepPlan {
 }
 
 /** The gradient at a point: what a step of plain descent at rate 1 takes away. */
-function gradientAt(parameters: Float32Array, batch: Batch): Float32Array {
-  const stepper = new Stepper(planOf({ optimiser: "sgd", learning_rate: 1 }), [[parameters]]);
+function gradientAt(parameters: Float32Array, batch: Batch, path: GradientPath): Float32Array {
+  const stepper = new Stepper(planOf({ optimiser: "sgd", learning_rate: 1 }), [[parameters]], path);
   stepper.step([1, 1, 1], [batch]);
   const after = stepper.states()[0]![0]!;
   stepper.dispose();
@@ -127,7 +128,13 @@ function worst(a: Float32Array, b: Float32Array): number {
 
 beforeAll(async () => void (await initBackend()));
 
-describe("ten steps are PyTorch's", () => {
+/**
+ * Difference of a gradient's norm, some 2.6, at parameters that ten steps have left 3e-7 from PyTorch's: in the ninth a norm of a nearly
+ * constant stream makes much of last bits. At the same parameters both are within 2e-6 of float64.
+ */
+const NORM_APART = { functions: 1e-5, kernel: 2e-5 };
+
+describe.each(["functions", "kernel"] as const)("ten steps are PyTorch's, gradients by the %s", (path) => {
   it.each(oracle.cases.map((c) => [`${c.optimiser}, clip ${c.clip}, ${c.schedule}`, c] as const))("%s", (_, each) => {
     const { optimiser, learningRate, weightDecay, clip, warmup, schedule } = each;
     const plan = planOf({
@@ -136,14 +143,15 @@ describe("ten steps are PyTorch's", () => {
     }); // biome-ignore format: one object
     const start = ourVector();
     const vectors = Array.from({ length: optimiserVectors(plan.training) }, () => new Float32Array(start.length));
-    const stepper = new Stepper(plan, [[start, ...vectors]]);
+    const stepper = new Stepper(plan, [[start, ...vectors]], path);
+    expect(stepper.path).toBe(hasKernels() ? path : "functions");
     each.steps.forEach((expected, s) => {
       const before = stepper.states()[0]![0]!;
-      expect(worst(theirs(gradientAt(before, batchOf(s))), floats(expected.grad))).toBeLessThan(1e-5);
+      expect(worst(theirs(gradientAt(before, batchOf(s), path)), floats(expected.grad))).toBeLessThan(1e-5);
       expect(learningRateAt(plan.training, s + 1)).toBeCloseTo(expected.rate, 12);
       const { losses, norms } = stepper.step(stepScalars(plan.training, s + 1), [batchOf(s)]);
       expect(Math.abs(losses[0]! - expected.loss)).toBeLessThan(1e-5);
-      expect(Math.abs(norms[0]! - expected.norm)).toBeLessThan(1e-5);
+      expect(Math.abs(norms[0]! - expected.norm)).toBeLessThan(NORM_APART[stepper.path]);
     });
     expect(worst(theirs(stepper.states()[0]![0]!), floats(each.final))).toBeLessThan(2e-5);
     stepper.dispose();

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { nextTokenLosses } from "../../../backend/circuits/loss.ts";
 import { Random } from "../../../backend/common/random.ts";
+import { hasKernels } from "../../../backend/kernels/kernels.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
@@ -80,6 +81,16 @@ describe("a training run", () => {
       expect(rest.checkpoints.slice(-2)).toEqual(whole.checkpoints.slice(-2));
     },
   );
+
+  it("goes on by what computed its gradients, which the checkpoint says, and without word by functions", async () => {
+    const first = await run({}, [0], { stopAt: 4 });
+    const { state } = first.checkpoints.at(-1)!;
+    expect(state.gradients).toBe(hasKernels() ? "kernel" : "functions");
+    for (const gradients of ["functions", undefined] as const) {
+      const rest = await run({}, [0], { resume: [{ ...state, gradients }] });
+      expect(rest.checkpoints.at(-1)!.state.gradients).toBe("functions");
+    }
+  });
 
   it("of several seeds gives what each gives alone", async () => {
     const together = await run({}, [5, 6]);

@@ -125,7 +125,7 @@ class Squares {
   /** Queries, scaled, with nothing seen yet. */
   void take(Queries& q, int64_t sequence, int64_t head, int64_t block) const {
     q.sequence = sequence, q.head = head, q.first = block * SQUARE, q.count = std::min<int64_t>(SQUARE, c_.tokens - q.first);
-    q.memory.resize(std::max<size_t>(q.memory.size(), 2 * c_.width * SQUARE + LANES));
+    q.memory.resize(std::max<size_t>(q.memory.size(), 2 * c_.width * SQUARE + 64 / sizeof(float)));
     q.q = q.memory.data() + (64 - reinterpret_cast<uintptr_t>(q.memory.data()) % 64) % 64 / sizeof(float);
     q.z = q.q + c_.width * SQUARE;
     std::fill(q.q, q.z + c_.width * SQUARE, 0.f);

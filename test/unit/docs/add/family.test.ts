@@ -2,15 +2,15 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import type { Family } from "../../../backend/models/families/index.ts";
-import type { Checkpoint } from "../../../backend/models/formats/checkpoint.ts";
-import { openCheckpoint } from "../../../backend/models/formats/open.ts";
-import { encodeSafetensors, type SafeTensor } from "../../../backend/models/formats/safetensors/safetensors.ts";
-import { forward } from "../../../backend/models/forward/forward.ts";
-import { loadModel } from "../../../backend/models/load.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { failure } from "../../helpers/errors.ts";
-import { fixture } from "../../helpers/fixtures.ts";
+import type { Family } from "../../../../backend/models/families/index.ts";
+import type { Checkpoint } from "../../../../backend/models/formats/checkpoint.ts";
+import { openCheckpoint } from "../../../../backend/models/formats/open.ts";
+import { encodeSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
+import { loadModel } from "../../../../backend/models/load.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
 const LLAMA = fixture("families/llama-gqa");
 

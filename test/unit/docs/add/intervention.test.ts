@@ -1,14 +1,14 @@
 import { beforeAll, expect, it, vi } from "vitest";
-import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
-import { runWithCache } from "../../../backend/hooks/run.ts";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import type { Intervention } from "../../../../backend/hooks/intervention-schema.ts";
+import { runWithCache } from "../../../../backend/hooks/run.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 // The page's entry stands in the table as it would in the file.
-vi.mock("../../../backend/hooks/intervention-kinds.ts", async (original) => {
-  const { loadAsFile, typescriptOf } = await import("../../helpers/docs.ts");
-  const kinds = await original<typeof import("../../../backend/hooks/intervention-kinds.ts")>();
+vi.mock("../../../../backend/hooks/intervention-kinds.ts", async (original) => {
+  const { loadAsFile, typescriptOf } = await import("../../../helpers/docs.ts");
+  const kinds = await original<typeof import("../../../../backend/hooks/intervention-kinds.ts")>();
   const { page } = await loadAsFile<{ page: object }>(
     `// backend/hooks/page.ts\nimport { tf } from "../runtime/tf.ts";\nexport const page = {\n${typescriptOf("docs/add-an-intervention.md")}};\n`,
   );

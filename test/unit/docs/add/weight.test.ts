@@ -2,13 +2,13 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { ModelConfig } from "../../../backend/models/config.ts";
-import { encodeSafetensors, type SafeTensor } from "../../../backend/models/formats/safetensors/safetensors.ts";
-import type { Model } from "../../../backend/models/model.ts";
-import { blocksOf } from "../../helpers/docs.ts";
-import { fixture } from "../../helpers/fixtures.ts";
+import type { ModelConfig } from "../../../../backend/models/config.ts";
+import { encodeSafetensors, type SafeTensor } from "../../../../backend/models/formats/safetensors/safetensors.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { blocksOf } from "../../../helpers/docs.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 
-const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../..", import.meta.url));
 const LLAMA = fixture("families/llama-gqa");
 /** Neurons of an MLP of the fixture, which has two layers. */
 const NEURONS = 48;
@@ -40,17 +40,17 @@ function applyChange(code: string): void {
 
 /** A module of the changed back end. */
 const changed = <T>(path: string): Promise<T> => import(join(folder, "backend", path));
-const loading = () => changed<typeof import("../../../backend/models/load.ts")>("models/load.ts");
+const loading = () => changed<typeof import("../../../../backend/models/load.ts")>("models/load.ts");
 const runs = () =>
-  changed<typeof import("../../../backend/models/sources/run-checkpoint.ts")>("models/sources/run-checkpoint.ts");
+  changed<typeof import("../../../../backend/models/sources/run-checkpoint.ts")>("models/sources/run-checkpoint.ts");
 const layouts = () =>
-  changed<typeof import("../../../backend/models/weights/trainable.ts")>("models/weights/trainable.ts");
+  changed<typeof import("../../../../backend/models/weights/trainable.ts")>("models/weights/trainable.ts");
 const views = () =>
-  changed<typeof import("../../../backend/models/weights/parameters.ts")>("models/weights/parameters.ts");
+  changed<typeof import("../../../../backend/models/weights/parameters.ts")>("models/weights/parameters.ts");
 
 /** Writes the fixture with further tensors, and with others in place of some. @returns the model's folder */
 async function llamaWith(name: string, tensors: Record<string, SafeTensor>): Promise<string> {
-  const { openCheckpoint } = await import("../../../backend/models/formats/open.ts");
+  const { openCheckpoint } = await import("../../../../backend/models/formats/open.ts");
   const llama = await openCheckpoint(LLAMA);
   const all: Record<string, SafeTensor> = {};
   for (const [tensor, { shape }] of llama.tensors)
@@ -73,7 +73,7 @@ const scaled = (name: string, values = factors) =>
 
 async function logitsOf(model: Model): Promise<Float32Array> {
   const { forward } =
-    await changed<typeof import("../../../backend/models/forward/forward.ts")>("models/forward/forward.ts");
+    await changed<typeof import("../../../../backend/models/forward/forward.ts")>("models/forward/forward.ts");
   const { logits, dispose } = forward(model, { tokens: [[1, 5, 9, 5, 9, 30]] });
   const values = Float32Array.from(logits!.dataSync());
   dispose();
@@ -85,7 +85,7 @@ it("a weight of docs/add-a-weight.md is read, checked and computed with: scaled 
   const model = await loadModel(await scaled("scaled"));
   const logits = await logitsOf(model);
   const ones = factors.map(() => new Float32Array(NEURONS).fill(1));
-  const { openCheckpoint } = await import("../../../backend/models/formats/open.ts");
+  const { openCheckpoint } = await import("../../../../backend/models/formats/open.ts");
   const llama = await openCheckpoint(LLAMA);
   const columns: Record<string, SafeTensor> = {};
   for (const [layer, data] of ones.entries()) {
@@ -114,7 +114,7 @@ it("it is counted, has a name and values in TransformerLens's view, and goes wit
   const { parameter, parameterNames } = await views();
   const path = await scaled("exported");
   const model = await loadModel(path);
-  const { inspectModel: inspect } = await import("../../../backend/models/load.ts");
+  const { inspectModel: inspect } = await import("../../../../backend/models/load.ts");
   const { memory } = await inspectModel(path);
   expect(memory.parameters - (await inspect(LLAMA)).memory.parameters).toBe(2 * NEURONS);
   expect(memory.weights.f32).toBe(model.bytes);
@@ -125,15 +125,15 @@ it("it is counted, has a name and values in TransformerLens's view, and goes wit
   expect(shown.dataSync()).toEqual(factors[1]);
   shown.dispose();
 
-  const { writeHuggingFace } = await changed<typeof import("../../../backend/exports/checkpoints/hugging-face.ts")>(
+  const { writeHuggingFace } = await changed<typeof import("../../../../backend/exports/checkpoints/hugging-face.ts")>(
     "exports/checkpoints/hugging-face.ts",
   );
   const { writeTransformerLens } = await changed<
-    typeof import("../../../backend/exports/checkpoints/transformer-lens.ts")
+    typeof import("../../../../backend/exports/checkpoints/transformer-lens.ts")
   >("exports/checkpoints/transformer-lens.ts");
   await writeHuggingFace(model, join(folder, "hugging-face"));
   await writeTransformerLens(model, join(folder, "transformer-lens"));
-  const { readSafetensors } = await import("../../../backend/models/formats/safetensors/safetensors.ts");
+  const { readSafetensors } = await import("../../../../backend/models/formats/safetensors/safetensors.ts");
   const tensorsOf = async (name: string) => (await readSafetensors(join(folder, name, "model.safetensors"))).tensors;
   expect((await tensorsOf("hugging-face")).get(tensorName(0))!.data).toEqual(factors[0]);
   expect((await tensorsOf("transformer-lens")).get(names[0]!)!.data).toEqual(factors[0]);
@@ -144,8 +144,8 @@ it("it begins with its initial value, learns, and comes back from a run's checkp
   const { parameterLayout, initialParameters } = await layouts();
   const { modelOfParameters, readRunCheckpoint, writeRunCheckpoint } = await runs();
   const { parameter } = await views();
-  const { Stepper } = await changed<typeof import("../../../backend/training/step.ts")>("training/step.ts");
-  const { trainingParameters } = await import("../../../backend/training/parameters.ts");
+  const { Stepper } = await changed<typeof import("../../../../backend/training/step.ts")>("training/step.ts");
+  const { trainingParameters } = await import("../../../../backend/training/parameters.ts");
   const config: ModelConfig = {
     n_layers: 1, n_heads: 2, n_key_value_heads: 2, d_model: 8, d_head: 4, d_mlp: 12, n_ctx: 4, d_vocab: 5,
     act_fn: "relu", gated_mlp: false, attn_only: false, normalization_type: "LN", eps: 1e-5, final_norm: true,

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import type { Model } from "../../../backend/models/model.ts";
-import { type PairTask, pairTasks, samplePairs } from "../../../synthetic-tasks/pairs/index.ts";
-import { loadAsFile, readPage, typescriptOf } from "../../helpers/docs.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { type PairTask, pairTasks, samplePairs } from "../../../../synthetic-tasks/pairs/index.ts";
+import { loadAsFile, readPage, typescriptOf } from "../../../helpers/docs.ts";
 
 it("the task of docs/add-a-pair-task.md gives pairs as it stands there", async () => {
   const { article } = await loadAsFile<{ article: PairTask }>(typescriptOf("docs/add-a-pair-task.md"));

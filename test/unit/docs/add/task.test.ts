@@ -1,9 +1,9 @@
 import { beforeAll, expect, it } from "vitest";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import { makeSpec } from "../../../backend/training/spec.ts";
-import type { SyntheticTask } from "../../../backend/training/task.ts";
-import { type Metrics, train } from "../../../backend/training/train.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { makeSpec } from "../../../../backend/training/spec.ts";
+import type { SyntheticTask } from "../../../../backend/training/task.ts";
+import { type Metrics, train } from "../../../../backend/training/train.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
 
 beforeAll(async () => void (await initBackend()));
 

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import type { JobSummary } from "../../../backend/common/api/jobs.ts";
-import type { RequestedKind } from "../../../backend/jobs/kind.ts";
-import { loadModel } from "../../../backend/models/load.ts";
-import { parameter } from "../../../backend/models/weights/parameters.ts";
-import { buildCli } from "../../helpers/cli.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { bundleCode } from "../../helpers/processes/script.ts";
-import type { TestServer } from "../../helpers/servers/api.ts";
+import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
+import type { RequestedKind } from "../../../../backend/jobs/kind.ts";
+import { loadModel } from "../../../../backend/models/load.ts";
+import { parameter } from "../../../../backend/models/weights/parameters.ts";
+import { buildCli } from "../../../helpers/cli.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
+import { bundleCode } from "../../../helpers/processes/script.ts";
+import type { TestServer } from "../../../helpers/servers/api.ts";
 
 const PAGE = "docs/add-a-job.md";
-const LIST = "../../../backend/jobs/kinds/index.ts";
+const LIST = "../../../../backend/jobs/kinds/index.ts";
 const code = typescriptOf(PAGE);
 
 let server: TestServer;
@@ -18,13 +18,13 @@ beforeAll(async () => {
   const { writeNorms } = await loadAsFile<{ writeNorms: RequestedKind }>(code);
   // The one line that the page tells to add.
   vi.doMock(LIST, async (original) => {
-    const list = await original<typeof import("../../../backend/jobs/kinds/index.ts")>();
+    const list = await original<typeof import("../../../../backend/jobs/kinds/index.ts")>();
     return { requestedKinds: [...list.requestedKinds, writeNorms], kinds: [...list.kinds, writeNorms] };
   });
   const handlers = await bundleCode(
     `${code}\nexport const handlers = { [writeNorms.name]: async () => ({ request: writeNorms }) };`,
   );
-  const { openServer } = await import("../../helpers/servers/api.ts");
+  const { openServer } = await import("../../../helpers/servers/api.ts");
   server = await openServer({ worker: { handlers } });
 });
 afterAll(async () => {

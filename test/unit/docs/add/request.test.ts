@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Worker } from "../../../backend/jobs/client.ts";
-import { answer, type Handler } from "../../../backend/workers/handler.ts";
-import { buildCli } from "../../helpers/cli.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { bundleCode } from "../../helpers/processes/script.ts";
+import { Worker } from "../../../../backend/jobs/client.ts";
+import { answer, type Handler } from "../../../../backend/workers/handler.ts";
+import { buildCli } from "../../../helpers/cli.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
+import { bundleCode } from "../../../helpers/processes/script.ts";
 
 const PAGE = "docs/add-a-request.md";
 

@@ -1,9 +1,9 @@
 import { beforeAll, expect, it } from "vitest";
-import { initBackend } from "../../../backend/runtime/backend.ts";
-import type { Probe } from "../../../probes/base.ts";
-import { probe } from "../../../probes/index.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
-import { randomModel, smallConfig } from "../../helpers/models.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import type { Probe } from "../../../../probes/base.ts";
+import { probe } from "../../../../probes/index.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
+import { randomModel, smallConfig } from "../../../helpers/models.ts";
 
 beforeAll(async () => void (await initBackend()));
 

@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { maskFromHeads } from "../../../backend/common/heads/mask.ts";
-import type { Exporter } from "../../../backend/exports/export.ts";
-import { loadAsFile, typescriptOf } from "../../helpers/docs.ts";
+import { maskFromHeads } from "../../../../backend/common/heads/mask.ts";
+import type { Exporter } from "../../../../backend/exports/export.ts";
+import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
 
 it("the export of docs/add-an-export.md writes the layers that lose a head, one a line", async () => {
   const { layerList } = await loadAsFile<{ layerList: Exporter }>(typescriptOf("docs/add-an-export.md"));

@@ -1,0 +1,22 @@
+import { policies } from "../../inference/policies/index.ts";
+import type { Context } from "../context.ts";
+import { definitionDocument, definitionText } from "../text/definition.ts";
+import { table } from "../text/format.ts";
+
+/** Prints the policies. */
+export async function listPolicies(context: Context): Promise<void> {
+  await context.print(
+    policies.list().map(({ name, keeps }) => ({ ...definitionDocument(policies, name), keeps })),
+    () =>
+      table(
+        ["policy", "chooses", "what it keeps"],
+        policies.list().map(({ name, keeps, title }) => [name, keeps, title]),
+      ),
+  );
+}
+
+/** Prints a policy with its parameters. */
+export async function showPolicy(context: Context, _: object, name: string): Promise<void> {
+  const document = definitionDocument(policies, name);
+  await context.print({ ...document, keeps: policies.get(name).keeps }, () => definitionText(document));
+}

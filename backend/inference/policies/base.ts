@@ -1,0 +1,146 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
+import type { Definition } from "../../common/definitions/definition.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
+import type { Prefill } from "../../common/words.ts";
+import type { ModelConfig } from "../../models/config.ts";
+
+/** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
+export const MOMENTS = ["prefill", "decode"] as const;
+/** One of `MOMENTS`. */
+export type Moment = (typeof MOMENTS)[number];
+
+/** Share of a prompt that goes where nobody says how much. */
+export const RATIO = 0.5;
+
+/** Parameters of every policy that chooses tokens: how many stay. */
+export const budgetParameters = {
+  ratio: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe(`share of the prompt's tokens that goes, ${RATIO} where no budget is given`),
+  budget: z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio"),
+};
+
+/** The parameter of a policy that can also go on choosing as it decodes. */
+export const momentParameter = {
+  when: z
+    .enum(MOMENTS)
+    .default("prefill")
+    .describe("prefill: tokens go once, at the end of the prompt; decode: and one after every new token"),
+};
+
+/** The number of first tokens that always stay. */
+export const sinksParameter = { sinks: z.int().min(0).default(4).describe("first tokens that always stay") };
+
+/** The part that the joint itself reads of the parameters of a policy that chooses tokens. */
+export interface Budget {
+  readonly ratio?: number | undefined;
+  readonly budget?: number | undefined;
+  readonly when?: Moment | undefined;
+}
+
+/** Tokens that stay of a prompt, before rounding. */
+export function share({ ratio = RATIO, budget }: Budget, tokens: number): number {
+  return budget ?? tokens * (1 - ratio);
+}
+
+/** Tokens that each KV head keeps: of a prompt's number the share truncated, at least 1; all where nothing is to go. */
+export function kept(budget: Budget, tokens: number): number {
+  return budget.ratio === 0 ? Number.POSITIVE_INFINITY : Math.max(1, Math.trunc(share(budget, tokens)));
+}
+
+/** One layer of one sequence as a policy sees it: those of its KV heads that hold all tokens, or what the policy has left of them. */
+export interface LayerView {
+  readonly config: ModelConfig;
+  readonly layer: number;
+  /** Tokens of the sequence so far. */
+  readonly length: number;
+  /** KV heads in view. */
+  readonly kvHeads: number;
+  /** Keys that each of them holds: the last ones are those of the queries. */
+  readonly held: number;
+  /** After the rotation [KV heads, held, d_head]; read when first asked for, as the values. */
+  readonly keys: Tensor;
+  /** [KV heads, held, d_head] */
+  readonly values: Tensor;
+  /** Of the keys [KV heads, held]. */
+  readonly positions: Tensor;
+  /** Queries of the last tokens, of the KV heads' query heads [heads, queries, d_head]. */
+  readonly queries: Tensor;
+  /** New tokens that have gone through the model, and most that there will be. */
+  readonly step: number;
+  readonly steps: number;
+}
+
+/** The queries that a policy looks at. */
+export interface QueriesSeen {
+  /** Last tokens of the prompt whose queries the scores are made of; "all" where `observe` adds up those of all tokens. */
+  readonly of: number | "all";
+  /** True for queries before the rotation. */
+  readonly unrotated?: boolean;
+}
+
+/** A policy that chooses the tokens that stay, by scores. */
+export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly keeps: "tokens";
+  /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
+  complete?(params: z.output<S>): z.output<S>;
+  /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
+  least?(params: z.output<S>): number;
+  /** Default: none. */
+  queries?(params: z.output<S>): QueriesSeen | undefined;
+  /**
+   * Adds a part of the prompt, or a new token, to what is known of a layer.
+   * @param state what it gave before, or nothing
+   * @returns of a policy that also decodes [KV heads, held], which follows the keys that go
+   */
+  observe?(view: LayerView, state: Tensor | undefined, params: z.output<S>): Tensor | undefined;
+  /**
+   * Scores of a layer's keys; the highest stay.
+   * @param state what `observe` gave last
+   * @returns [KV heads, held]
+   */
+  score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;
+  /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
+  counts?(params: z.output<S>, tokens: number, layers: number): number[];
+  /**
+   * The keys that stay by their scores, where that is not the best `count` of each KV head.
+   * @returns by KV head, places among the held
+   */
+  choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
+}
+
+/** A choice of heads. */
+export interface HeadChoice {
+  /** Its streaming heads keep sink and recent tokens only. */
+  readonly mask: HeadMask;
+  /** Reach of the mask's windows: during the prompt too, or from its end on. */
+  readonly prefill: Prefill;
+  /** True where streaming heads are cut once, at the end of the prompt, and then grow. */
+  readonly once: boolean;
+}
+
+/** A policy that chooses the KV heads that keep everything. */
+export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly keeps: "heads";
+  /** Reads what it needs, before a model is loaded. */
+  choose(params: z.output<S>): Promise<HeadChoice>;
+}
+
+/** A way to hold less of what a model has read. */
+export type Policy<S extends z.ZodObject = z.ZodObject> = HeadPolicy<S> | TokenPolicy<S>;
+
+/** Completes a policy that chooses tokens. */
+export function tokenPolicy<S extends z.ZodObject>(definition: Omit<TokenPolicy<S>, "keeps">): TokenPolicy<S> {
+  return { ...definition, keeps: "tokens" };
+}
+
+/** Rounds to the nearest whole number, halves to the even one, as Python does. */
+export function halfToEven(x: number): number {
+  const below = Math.floor(x);
+  const rest = x - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
+}

@@ -1,0 +1,96 @@
+import { registry } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { counted } from "../../common/text.ts";
+import { type Budget, type HeadChoice, kept, type Policy, RATIO, type TokenPolicy } from "./base.ts";
+import { policies } from "./index.ts";
+
+/** A policy to run under, and its parameters. */
+export interface PolicyRequest {
+  /** Of the policy, or a definition of your own. */
+  readonly name: string | Policy;
+  readonly params?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** A policy and its parameters as they are used. */
+export interface UsedPolicy {
+  readonly name: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+/** A policy that chooses tokens, and its parameters. */
+export interface TokenChoice {
+  readonly policy: TokenPolicy;
+  readonly params: Record<string, unknown> & Budget;
+}
+
+/** Policies that are run together: the heads that keep everything are chosen first, then the tokens in these. */
+export interface PolicyChoice {
+  readonly heads?: HeadChoice;
+  readonly tokens?: TokenChoice;
+  readonly used: readonly UsedPolicy[];
+}
+
+/**
+ * Checks policies that are to be run together, and reads what they need.
+ * @param requests in any order: heads are chosen before tokens
+ * @throws HeadscopeError (usage) for an unknown policy or parameter, two that choose the same, and a budget that can't be
+ */
+export async function choosePolicies(requests: readonly PolicyRequest[]): Promise<PolicyChoice> {
+  const parsed = requests.map(({ name, params = {} }) => {
+    const known = typeof name === "string" ? policies : registry<Policy>("policy", [name]);
+    const policy = known.get(typeof name === "string" ? name : name.name);
+    return { policy, params: known.parse(policy.name, params) as Record<string, unknown> };
+  });
+  for (const what of ["heads", "tokens"] as const) {
+    const same = parsed.filter(({ policy }) => policy.keeps === what).map(({ policy }) => policy.name);
+    if (same.length > 1)
+      throw new HeadscopeError("usage", `${same.join(" and ")} can't go together: each chooses the ${what} that stay`, {
+        remedy: `give one policy for the ${what}`,
+        field: "policies",
+      });
+  }
+  const used: UsedPolicy[] = [];
+  let choice: Omit<PolicyChoice, "used"> = {};
+  for (const { policy, params } of parsed) {
+    if (policy.keeps === "heads") choice = { ...choice, heads: await policy.choose(params) };
+    else choice = { ...choice, tokens: { policy, params: completed(policy, params) } };
+    used.push({ name: policy.name, params: policy.keeps === "heads" ? params : choice.tokens!.params });
+  }
+  return { ...choice, used };
+}
+
+/** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
+function completed(policy: TokenPolicy, given: Record<string, unknown>): TokenChoice["params"] {
+  const params: TokenChoice["params"] = policy.complete?.(given) ?? given;
+  const { ratio, budget } = params;
+  if (ratio !== undefined && budget !== undefined)
+    throw new HeadscopeError("usage", `${policy.name} has both a ratio, ${ratio}, and a budget, ${budget}`, {
+      remedy: "give one of them",
+      field: ["ratio", "budget"],
+    });
+  const least = policy.least?.(params) ?? 1;
+  if (budget !== undefined && budget < least)
+    throw new HeadscopeError(
+      "usage",
+      `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} keeps anyway`,
+      {
+        remedy: `give at least ${least}, or let fewer stay in any case`,
+        field: "budget",
+      },
+    );
+  return ratio === undefined && budget === undefined ? { ...params, ratio: RATIO } : params;
+}
+
+/**
+ * Insists that a prompt is long enough for what a policy keeps in any case.
+ * @throws HeadscopeError (input)
+ */
+export function checkPrompt({ policy, params }: TokenChoice, tokens: number): void {
+  const [count, least] = [kept(params, tokens), policy.least?.(params) ?? 1];
+  if (count >= tokens || count >= least) return;
+  throw new HeadscopeError(
+    "input",
+    `${policy.name} would keep ${count} of the prompt's ${tokens} tokens, below the ${least} that it keeps anyway`,
+    { remedy: "let more or fewer in any case stay, or give a longer prompt" },
+  );
+}

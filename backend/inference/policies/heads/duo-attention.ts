@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { HeadscopeError } from "../../../common/errors.ts";
+import { maskFromScores } from "../../../common/heads/mask.ts";
+import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
+import { PREFILLS } from "../../../common/words.ts";
+import { readMask, readScores } from "../../../heads/files.ts";
+import { type HeadChoice, type HeadPolicy, halfToEven, MOMENTS } from "../base.ts";
+
+const parameters = z.object({
+  mask: z.string().optional().describe("mask file: which KV heads keep everything, and what the others keep"),
+  gates: z.string().optional().describe("score file of the KV heads' gates, instead of a mask"),
+  metric: z.string().optional().describe("metric of the score file, default its main one"),
+  ratio: z.number().min(0).max(1).optional().describe("share of the KV heads that stream: those of the lowest gates"),
+  threshold: z.number().optional().describe("gate from which on a head keeps everything, instead of a ratio"),
+  sinks: z.int().min(0).optional().describe(`first tokens of streaming heads, ${DEFAULT_SINK} with gates`),
+  recent: z.int().min(1).optional().describe(`last tokens of streaming heads, ${DEFAULT_RECENT} with gates`),
+  prefill: z
+    .enum(PREFILLS)
+    .default("masked")
+    .describe("whether the windows hold during the prompt, or from its end on"),
+  when: z
+    .enum(MOMENTS)
+    .default("decode")
+    .describe(
+      "decode: windows slide; prefill: streaming heads are cut once, at the end of a dense prompt, and then grow",
+    ),
+});
+type Parameters = z.output<typeof parameters>;
+
+/** Retrieval heads keep everything, the others first and recent tokens. */
+export const duoAttention: HeadPolicy<typeof parameters> = {
+  name: "duo-attention",
+  title: "Retrieval heads whole, streaming heads windowed",
+  description:
+    "KV heads that retrieve keep every token; the others keep the first `sinks` and the last `recent`. Which they are a mask file says, or " +
+    "a score file of gates with a ratio or a threshold.",
+  source: "Xiao et al. 2024, DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads",
+  keeps: "heads",
+  parameters,
+  async choose(params): Promise<HeadChoice> {
+    const { prefill, when } = params;
+    const once = when === "prefill";
+    return { mask: await maskOf(params), prefill: once ? "dense" : prefill, once };
+  },
+};
+
+async function maskOf({ mask, gates, metric, ratio, threshold, sinks, recent }: Parameters) {
+  const refuse = (what: string, remedy: string, field: string[]) =>
+    new HeadscopeError("usage", `duo-attention ${what}`, { remedy, field });
+  if ((mask === undefined) === (gates === undefined))
+    throw refuse("needs either a mask or gates", "give mask=FILE, or gates=FILE with ratio or threshold", [
+      "mask",
+      "gates",
+    ]);
+  if (mask !== undefined) {
+    const idle = Object.entries({ metric, ratio, threshold }).filter(([, value]) => value !== undefined);
+    if (idle.length > 0)
+      throw refuse("with a mask chooses no heads itself", "leave these out, or give gates", idle.map(([name]) => name)); // biome-ignore format: one line
+    const read = await readMask(mask);
+    return { ...read, sink: sinks ?? read.sink, recent: recent ?? read.recent };
+  }
+  const scores = await readScores(gates!);
+  const window = { sink: sinks ?? DEFAULT_SINK, recent: recent ?? DEFAULT_RECENT };
+  if ((ratio === undefined) === (threshold === undefined))
+    throw refuse("with gates needs either a ratio or a threshold", "give one of them", ["ratio", "threshold"]);
+  const { layers, kvHeads } = scores.model;
+  const top = ratio === undefined ? undefined : layers * kvHeads - halfToEven(layers * kvHeads * ratio);
+  return maskFromScores(scores, { top, threshold, metric, scoresFile: gates, ...window });
+}

@@ -1,0 +1,37 @@
+import { type Registry, registry } from "../../common/definitions/definition.ts";
+import type { Policy, TokenPolicy } from "./base.ts";
+import { duoAttention } from "./heads/duo-attention.ts";
+import { adakv } from "./tokens/adakv.ts";
+import { expectedAttention } from "./tokens/expected-attention.ts";
+import { h2o } from "./tokens/h2o.ts";
+import { keydiff } from "./tokens/keydiff.ts";
+import { keyformer } from "./tokens/keyformer.ts";
+import { knorm } from "./tokens/knorm.ts";
+import { observedAttention } from "./tokens/observed-attention.ts";
+import { pyramidkv } from "./tokens/pyramidkv.ts";
+import { random } from "./tokens/random.ts";
+import { snapkv } from "./tokens/snapkv.ts";
+import { streamingLlm } from "./tokens/streaming-llm.ts";
+import { tova } from "./tokens/tova.ts";
+
+/** Policies whose scores a policy that shares budgets can take. */
+const SCORING: readonly TokenPolicy[] = [
+  streamingLlm,
+  snapkv,
+  tova,
+  knorm,
+  keydiff,
+  observedAttention,
+  expectedAttention,
+  h2o,
+  keyformer,
+  random,
+];
+
+/** Every policy that headscope has. */
+export const policies: Registry<Policy> = registry<Policy>("policy", [
+  duoAttention,
+  ...SCORING,
+  pyramidkv,
+  adakv(SCORING),
+]);

@@ -1,0 +1,10 @@
+// The ops of training.
+#pragma once
+#include <tensorflow/c/tf_status.h>
+
+namespace hs {
+
+/** Registers them. @param status the first failure */
+void registerTraining(TF_Status* status);
+
+}  // namespace hs

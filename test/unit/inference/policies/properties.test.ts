@@ -1,0 +1,171 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Tensor } from "@tensorflow/tfjs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../../backend/common/heads/model.ts";
+import { writeMask } from "../../../../backend/heads/files.ts";
+import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
+import type { Generation } from "../../../../backend/inference/generation.ts";
+import type { Policy } from "../../../../backend/inference/policies/base.ts";
+import { policies } from "../../../../backend/inference/policies/index.ts";
+import { rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+
+const { ready } = await kernelsHere();
+const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
+const mask = join(folder, "mask.json");
+const NEW = 5;
+const TOKENS = randomTokens(1, 43, 96, 5)[0]!;
+let model: Model;
+
+beforeAll(async () => {
+  model = randomModel(smallConfig());
+  await writeMask(mask, maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 9 }));
+  await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
+});
+afterAll(() => {
+  model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+/** Parameters that suit a prompt of 43 tokens, for whichever policy has them. */
+const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, prefill: "dense" };
+
+/** A policy at each moment that it knows, with parameters that let tokens go. */
+function settings({
+  name,
+  keeps,
+}: Policy): { title: string; policies: GenerateOptions["policies"]; keeps: Policy["keeps"] }[] {
+  const flags = policies.flags(name);
+  const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
+  const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
+  const small = Object.fromEntries(Object.entries(SMALL).filter(([key]) => names.includes(key)));
+  const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
+  return moments.map((when) => ({
+    title: when === undefined ? name : `${name} when=${when}`,
+    policies: [{ name, params: { ...small, ...(keeps === "tokens" ? { ratio: 0.6 } : {}), when } }],
+    keeps,
+  }));
+}
+const all = policies.list().flatMap(settings);
+
+/** A generation and the logits of each of its steps. */
+async function run(options: Omit<GenerateOptions, "tokens">): Promise<Generation & { steps: Float32Array[] }> {
+  const steps: Float32Array[] = [];
+  const onStep: GenerateOptions["onStep"] = ({ logits }) => void steps.push(logits!.dataSync().slice() as Float32Array);
+  return { ...(await generate(model, { tokens: TOKENS, stop: [], onStep, ...options })), steps };
+}
+
+/** Logits from the prompt's end on in the plain forward, whose queries behind the prompt see the positions given. @param visible [query][layer][KV head] */
+function masked(ids: readonly number[], visible: readonly number[][][][]): Float32Array[] {
+  const { n_heads, n_key_value_heads } = model.config;
+  const first = TOKENS.length;
+  const hide = (layer: number) => (scores: Tensor) =>
+    tf.tidy(() => {
+      const hidden = tf.buffer([1, n_heads, ids.length, ids.length], "float32");
+      for (let head = 0; head < n_heads; head++)
+        visible.forEach((layers, i) => {
+          const seen = new Set(layers[layer]![Math.floor((head * n_key_value_heads) / n_heads)]);
+          for (let key = 0; key < first + i; key++) if (!seen.has(key)) hidden.set(-1e30, 0, head, first + i, key);
+        });
+      return tf.add(scores, hidden.toTensor());
+    });
+  const hooks = Array.from(
+    { length: model.config.n_layers },
+    (_, l) => [`blocks.${l}.attn.hook_attn_scores`, hide(l)] as const,
+  );
+  const logitsAt = Array.from({ length: ids.length - first + 1 }, (_, i) => first - 1 + i);
+  const result = forward(model, { tokens: [[...ids]], logitsAt }, { hooks });
+  const numbers = result.logits!.dataSync() as Float32Array;
+  result.dispose();
+  const width = numbers.length / logitsAt.length;
+  return logitsAt.map((_, i) => numbers.slice(i * width, (i + 1) * width));
+}
+
+const furthest = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
+
+describe("every policy", () => {
+  it.each(all)("$title reads from memory what masked keys leave in the plain forward", async ({ policies, keeps }) => {
+    const held: number[][][][] = [];
+    for (let maxTokens = 1; maxTokens <= NEW; maxTokens++) held.push((await run({ policies, maxTokens })).cache.kept!);
+    const { ids, steps } = await run({ policies, maxTokens: NEW });
+    // A window slides as the token comes; a policy on tokens chooses after it.
+    const visible = keeps === "heads" ? held.slice(1) : held.slice(0, -1);
+    masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
+      expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
+    });
+    expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
+  });
+
+  it.each(all.filter(({ keeps }) => keeps === "tokens"))(
+    "$title with everything kept is full attention, to the bit",
+    async ({ policies }) => {
+      const plain = await run({ maxTokens: NEW });
+      for (const budget of [{ ratio: 0 }, { ratio: undefined, budget: 200 }]) {
+        const [{ name, params }] = policies as [{ name: string; params: object }];
+        const under = await run({ policies: [{ name, params: { ...params, ...budget } }], maxTokens: NEW });
+        expect(under.steps).toEqual(plain.steps);
+        expect(under.cache).toEqual(plain.cache);
+      }
+    },
+  );
+
+  it.each(all)("$title frees what it lets go, and leaves no tensor", async ({ policies, keeps }) => {
+    const before = tf.memory().numTensors;
+    const { cache } = await generate(model, { tokens: TOKENS, policies, maxTokens: NEW, stop: [] });
+    expect(tf.memory().numTensors).toBe(before);
+    const perRow = cache.bytesFull / rowsAllocated(TOKENS.length + NEW - 1) / cache.kept!.flat().length;
+    const rows = cache.kept!.flat().reduce((sum, positions) => sum + rowsAllocated(positions.length), 0);
+    if (keeps === "tokens") expect(cache.bytes).toBe(rows * perRow);
+    expect(cache.bytes).toBeLessThan(cache.bytesFull);
+  });
+});
+
+describe("policies together", () => {
+  const heads = { name: "duo-attention", params: { mask } };
+
+  it.each(["masked", "dense"])("tokens go from the heads that keep everything alone (%s prompt)", async (prefill) => {
+    const tokens = { name: "tova", params: { ratio: 0.5 } };
+    const own = [tokens, { ...heads, params: { mask, prefill } }];
+    const { cache } = await generate(model, { tokens: TOKENS, policies: own, maxTokens: 1 });
+    cache.kept!.forEach((layer, l) => {
+      layer.forEach((positions, g) => {
+        expect(positions.length).toBe(l === 1 && g === 0 ? Math.trunc(TOKENS.length / 2) : 11);
+      });
+    });
+  });
+
+  it.runIf(ready)("compose with every form of keys and values", async () => {
+    for (const cache of ["f16", "q8", "q4"] as const) {
+      const policies = [{ name: "snapkv", params: { ratio: 0.5, window: 6 } }];
+      const under = await generate(model, { tokens: TOKENS, policies, cache, maxTokens: 3 });
+      expect(under.cache.kind).toBe(cache);
+      expect(under.cache.kept!.flat().every((positions) => positions.length === 21 + 2)).toBe(true);
+    }
+  });
+
+  it("of several prompts choose for each what they choose for it alone", async () => {
+    const { generateBatch } = await import("../../../../backend/inference/generate.ts");
+    const prompts = [TOKENS, TOKENS.slice(0, 30), [...TOKENS.slice(0, 30), 3, 4]];
+    for (const name of ["snapkv", "h2o"]) {
+      const policies = [{ name, params: { ratio: 0.5, ...(name === "h2o" ? { when: "decode" } : { window: 6 }) } }];
+      const together = await generateBatch(model, {
+        prompts: prompts.map((tokens) => ({ tokens })),
+        policies,
+        maxTokens: NEW,
+      });
+      for (const [i, tokens] of prompts.entries()) {
+        const alone = await generate(model, { tokens, policies, maxTokens: NEW });
+        expect(together[i]!.ids).toEqual(alone.ids);
+        expect(together[i]!.cache.kept).toEqual(alone.cache.kept);
+      }
+    }
+  });
+});
