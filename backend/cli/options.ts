@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
+import { SAMPLING_RULES, type SamplingName } from "../common/api/sampling.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Rule } from "../common/options.ts";
-import { SAMPLING_RULES, type SamplingName } from "../common/sampling.ts";
 import {
   ACTIVATIONS,
   type Activations,

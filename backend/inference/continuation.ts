@@ -1,7 +1,17 @@
 import { NEW_TOKENS, type Stopped } from "../common/api/generation.ts";
 import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
-import { checkSampling, choose, judge, type Proposal, probabilityOf, propose, type Sampling } from "./sampling.ts";
+import { ALPHA, type ContextAwareOptions, contrasted } from "./decoding/context-aware.ts";
+import {
+  checkSampling,
+  choose,
+  judge,
+  type Proposal,
+  probabilityOf,
+  propose,
+  type Sampling,
+} from "./decoding/sampling.ts";
+import type { Sequence } from "./forwards.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
@@ -11,6 +21,8 @@ export interface ChoiceOptions extends Sampling {
   maxTokens?: number | undefined;
   /** Of the sampling, default 0. */
   seed?: number | undefined;
+  /** The prompt without its context, whose logits are taken from those of the prompt. */
+  contextAware?: ContextAwareOptions | undefined;
   /**
    * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
    * (`model.stops`), which `ownStops` joins with others; [] for none.
@@ -20,6 +32,12 @@ export interface ChoiceOptions extends Sampling {
 
 /** Hears of a new token: the text that is certain with it, and how likely the model held it. */
 export type TokenListener = (id: number, text: string, probability: () => number) => void;
+
+/** Facts of a prompt that is continued. */
+export interface ContinuationPrompt extends Pick<Sequence, "number" | "prompt"> {
+  /** The prompt without its context. */
+  readonly without?: Pick<Sequence, "number" | "prompt"> | undefined;
+}
 
 /** New tokens of one prompt, chosen one by one of the logits that the model gives. */
 export class Continuation {
@@ -31,6 +49,10 @@ export class Continuation {
   readonly maxTokens: number;
   /** New tokens, in a stop text too. */
   readonly all: number[] = [];
+  /** The sequences that the model runs for it: itself, and with the same new tokens the prompt without its context. */
+  readonly sequences: readonly Sequence[];
+  /** Weight of the difference between the two. */
+  readonly alpha: number;
   readonly #model: Model;
   readonly #sampling: Sampling;
   readonly #random: Random;
@@ -45,13 +67,16 @@ export class Continuation {
   #accepted = 0;
 
   /** @throws HeadscopeError for stops that the model cannot have, and limits of a sample without one */
-  constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
+  constructor(model: Model, options: ChoiceOptions & ContinuationPrompt, tell?: TokenListener) {
     const { number, prompt, maxTokens = NEW_TOKENS, seed = 0 } = options;
     checkSampling(options);
     const stop = stopRule(model, options.stop ?? ownStops(model));
     this.number = number;
     this.prompt = prompt;
     this.maxTokens = maxTokens;
+    const { without } = options;
+    this.sequences = [this, ...(without ? [{ ...without, maxTokens, all: this.all }] : [])];
+    this.alpha = options.contextAware?.alpha ?? ALPHA;
     this.#model = model;
     this.#sampling = options;
     this.#random = new Random(seed);
@@ -75,6 +100,11 @@ export class Continuation {
   /** New text; undefined in a model without a tokenizer. */
   get text(): string | undefined {
     return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.all));
+  }
+
+  /** The logits to choose by. @param logits behind each of its sequences [d_vocab] */
+  combined([logits, without]: readonly Float32Array[]): Float32Array {
+    return without ? contrasted(logits!, without, this.alpha) : logits!;
   }
 
   /** Tokens chosen, with the one that ended it. */

@@ -24,7 +24,7 @@ import type { Model } from "../models/model.ts";
 import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
-import type { SpeculativeOptions } from "./draft.ts";
+import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
 import type { Prefix } from "./prefix.ts";

@@ -3,11 +3,12 @@ import type { Activations, CacheKind } from "../common/words.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
-import { checkSpeculative, Draft } from "./draft.ts";
+import { Draft } from "./decoding/draft.ts";
+import type { Proposal } from "./decoding/sampling.ts";
+import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
 import { readPrompts } from "./reading.ts";
-import type { Proposal } from "./sampling.ts";
 
 /** A continuation, and what it took. */
 export interface Generation {
@@ -42,6 +43,8 @@ export interface Generation {
     /** Bytes of the draft's own cache at the end; what full heads share with `cache` counts in both. */
     bytes: number;
   };
+  /** Of context-aware decoding: the weight, and tokens of the prompt without its context, whose cache `cache` counts too. */
+  contextAware?: { alpha: number; promptTokens: number };
   /** With those of the prefix. */
   promptTokens: number;
   /** Until its prompt was read, from the beginning of all prompts on. */
@@ -76,15 +79,17 @@ export async function continueAll(
 ): Promise<Generation[]> {
   const began = performance.now();
   checkSpeculative({ ...options, onStep });
-  const forwards = new Forwards(model, continuations, options, onStep);
+  const sequences = continuations.flatMap((continuation) => continuation.sequences);
+  const forwards = new Forwards(model, sequences, options, onStep);
   let draft: Draft | undefined;
   let cache: KvCache | undefined;
   try {
-    const read = forwards.caches ? await readPrompts(forwards, continuations, options.prefix?.logits) : undefined;
+    const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    const begun = read ?? forwards.step(continuations).map((logits) => ({ logits, at: performance.now() }));
-    const rows = continuations.map((continuation, r): Row => {
-      const { logits, at } = begun[r]!;
+    const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
+    const rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
+      const logits = continuation.combined(each.map(({ logits }) => logits));
+      const at = Math.max(...each.map(({ at }) => at));
       return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
     });
     if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
@@ -95,6 +100,16 @@ export async function continueAll(
     cache?.dispose();
     forwards.dispose();
   }
+}
+
+/** Continuations with what belongs to the sequences of each. @param all by sequence */
+function bySequences<T>(continuations: readonly Continuation[], all: readonly T[]): [Continuation, T[]][] {
+  let first = 0;
+  return continuations.map((continuation) => {
+    const { length } = continuation.sequences;
+    first += length;
+    return [continuation, all.slice(first - length, first)];
+  });
 }
 
 /** The way that rows take through a model. */
@@ -112,14 +127,20 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     const going = active.map(({ continuation, logits, proposals }) => continuation.next(logits, proposals));
     if (draft) cache?.truncate(active.map(({ continuation: { prompt, chosen } }) => prompt.length + chosen - 1));
     const took = performance.now() - began;
+    const continuations = active.map(({ continuation }) => continuation);
+    const sequences = continuations.flatMap((continuation) => continuation.sequences);
+    const cached = bySequences(continuations, [...sequences.keys()]).map(([, places]) => places);
     active.forEach((row, r) => {
       if (going[r]) return;
-      const facts = { ...forwards.facts, cache: heldBy(cache, r), ...draftOf(row, r, draft) };
+      const facts = { ...forwards.facts, cache: heldBy(cache, cached[r]!), ...draftOf(row, r, draft) };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
-    if (places.length < active.length) for (const each of [cache, draft]) each?.take(places);
+    if (places.length < active.length) {
+      cache?.take(places.flatMap((r) => cached[r]!));
+      draft?.take(places);
+    }
     active = places.map((r) => active[r]!);
     // Lets a cancel or a progress display through between tokens.
     await forwards.turn();
@@ -131,7 +152,8 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
 function step(rows: readonly Row[], { forwards, cache, draft }: Way): void {
   const continuations = rows.map(({ continuation }) => continuation);
   const proposals = draft?.propose(continuations);
-  const last = continuations.map(({ all }) => all.slice(-1));
+  const sequences = continuations.flatMap((continuation) => continuation.sequences);
+  const last = sequences.map(({ all }) => all.slice(-1));
   const logits =
     cache && proposals
       ? forwards.steps(
@@ -139,7 +161,9 @@ function step(rows: readonly Row[], { forwards, cache, draft }: Way): void {
           cache,
           last.map((ids, r) => [...ids, ...proposals[r]!.map(({ id }) => id)]),
         )
-      : forwards.step(continuations, cache, cache && last).map((one) => [one]);
+      : bySequences(continuations, forwards.step(sequences, cache, cache && last)).map(([continuation, each]) => [
+          continuation.combined(each),
+        ]);
   rows.forEach((row, r) => {
     row.logits = logits[r]!;
     row.proposals = proposals?.[r] ?? [];
@@ -154,15 +178,17 @@ function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): 
   return { speculative: { drafted, accepted, ...rate, bytes: draft.bytes(row) } };
 }
 
-/** Memory of a row of a cache at the end. */
-function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
+/** Memory of the rows of one prompt at the end; the positions are those of the first. */
+function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
-  const own = cache.fork(row);
-  const { bytes, bytesFull, kind, windows } = own;
+  const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
+  const { kind, windows } = own;
+  const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
+  const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
   const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
   const whole = positions.flat().every((held) => held.length === own.lengths[0]);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
-  own.dispose();
+  for (const each of [own, ...others]) each.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
 }
 
@@ -171,12 +197,14 @@ function resultOf(
   decodeMsPerToken: number,
   facts: Pick<Generation, "cache" | "activations" | "policies" | "speculative">,
 ): Generation {
-  const { ids, text, stopped, prompt } = continuation;
+  const { ids, text, stopped, prompt, alpha, sequences } = continuation;
+  const [, without] = sequences;
   return {
     ids,
     ...(text === undefined ? {} : { text }),
     stopped: stopped!,
     ...facts,
+    ...(without ? { contextAware: { alpha, promptTokens: without.prompt.length } } : {}),
     promptTokens: prompt.length,
     prefillMs,
     decodeMsPerToken,

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { Stopped } from "../../common/api/generation.ts";
+import { type SamplingName, samplingOf } from "../../common/api/sampling.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
-import { type SamplingName, samplingOf } from "../../common/sampling.ts";
 import { counted } from "../../common/text.ts";
 import { PREFILLS, type Prefill } from "../../common/words.ts";
 import { readMask } from "../../heads/files.ts";
@@ -11,7 +11,9 @@ import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
 import { loadCache, saveCache } from "../../inference/cache-file.ts";
-import { checkSpeculative, type SpeculativeOptions } from "../../inference/draft.ts";
+import type { ContextAwareOptions } from "../../inference/decoding/context-aware.ts";
+import { checkSampling } from "../../inference/decoding/sampling.ts";
+import { checkSpeculative, type SpeculativeOptions } from "../../inference/decoding/speculative.ts";
 import {
   type GenerateBatchOptions,
   type GenerateOptions,
@@ -22,7 +24,6 @@ import {
 import type { Generation } from "../../inference/generation.ts";
 import { choosePolicies, type PolicyChoice, type PolicyRequest } from "../../inference/policies/choice.ts";
 import type { Prefix } from "../../inference/prefix.ts";
-import { checkSampling } from "../../inference/sampling.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
@@ -52,6 +53,8 @@ interface GenerateCommandOptions
   param?: string[];
   saveCache?: string;
   fromCache?: string;
+  without?: string[];
+  alpha?: number;
   draftMask?: string;
   draftTokens?: number;
   withLogits?: boolean;
@@ -70,6 +73,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   const speculative = await draftOf(options);
   checkSpeculative({ mask, policies, speculative });
+  checkWithout(options);
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
     if (speculative) checkModel(speculative.mask, headModel(model), `mask ${options.draftMask}`);
@@ -91,9 +95,10 @@ export async function continueText(context: Context, options: GenerateCommandOpt
         speculative,
         prefix,
       };
-      const [tokens] = prompts as [number[]];
-      if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
-      else await continueOne(context, model, { ...generation, tokens, readMs, used }, options);
+      const contexts = await contextsOf(model, options, prompts.length);
+      const each = prompts.map((tokens, i) => ({ tokens, contextAware: contexts[i] }));
+      if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts: each }, options);
+      else await continueOne(context, model, { ...generation, ...each[0], readMs, used }, options);
     } finally {
       prefix?.dispose();
     }
@@ -108,6 +113,37 @@ async function draftOf({
   if (draftMask !== undefined) return { mask: await readMask(draftMask), tokens };
   if (tokens === undefined) return undefined;
   throw new HeadscopeError("usage", "--draft-tokens needs a draft", { remedy: "give --draft-mask" });
+}
+
+/** @throws HeadscopeError (usage) for a weight of nothing, and prompts that have no text to leave the context out of */
+function checkWithout({ without, alpha, text = [], ...others }: GenerateCommandOptions): void {
+  const refuse = (what: string, remedy: string) => new HeadscopeError("usage", what, { remedy });
+  if (without === undefined) {
+    if (alpha !== undefined) throw refuse("--alpha weighs a prompt without its context", "give --without");
+    return;
+  }
+  const { fromCache, saveCache, draftMask } = others;
+  if (fromCache !== undefined || saveCache !== undefined || draftMask !== undefined)
+    throw refuse(
+      "--without is for whole texts, each read twice",
+      "leave --from-cache, --save-cache and --draft-mask out",
+    );
+  if (text.length === 0 || (without.length > 1 && without.length !== text.length))
+    throw refuse(
+      `--without stands ${without.length} times, for ${counted(text.length, "text")}`,
+      "give it once, or once for each --text",
+    );
+}
+
+/** By prompt, itself without its context. */
+async function contextsOf(
+  model: Model,
+  { without, alpha, ...options }: GenerateCommandOptions,
+  prompts: number,
+): Promise<(ContextAwareOptions | undefined)[]> {
+  if (without === undefined) return [];
+  const ids = await promptsOf(model, { ...options, text: without });
+  return Array.from({ length: prompts }, (_, i) => ({ without: ids[ids.length > 1 ? i : 0]!, alpha }));
 }
 
 /** Options that all prompts have in common. */
@@ -177,13 +213,13 @@ async function continueOne(
 async function continueSeveral(
   context: Context,
   model: Model,
-  { prompts, ...options }: Omit<GenerateBatchOptions, "prompts"> & { prompts: number[][] },
+  { prompts, ...options }: GenerateBatchOptions,
   { withLogits }: GenerateCommandOptions,
 ): Promise<void> {
   let done = 0;
   const results = await generateBatch(model, {
     ...options,
-    prompts: prompts.map((tokens) => ({ tokens })),
+    prompts,
     onToken: () => context.progress(++done, prompts.length * options.maxTokens!, "new tokens"),
   });
   await context.print(
@@ -249,7 +285,7 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, stopped, cache, policies, activations, speculative, promptTokens, logits } = result;
+  const { text, ids, stopped, cache, policies, activations, speculative, contextAware, promptTokens, logits } = result;
   const { prefillMs, decodeMsPerToken } = result;
   return {
     text,
@@ -259,6 +295,7 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
     policies,
     activations,
     speculative,
+    contextAware,
     promptTokens,
     prefillMs,
     decodeMsPerToken,

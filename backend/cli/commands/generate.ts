@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { real } from "../../common/options.ts";
 import type { Stop } from "../../inference/stop-rule.ts";
 import type { Runs } from "../context.ts";
 import {
@@ -9,6 +10,7 @@ import {
   numberParser,
   paramOption,
   repeated,
+  ruledParser,
   samplingOptions,
   seedOption,
   tokenOptions,
@@ -68,6 +70,12 @@ export function register(program: Command, runs: Runs): void {
     .option("--save-cache <file>", "keep the prompt's keys and values (safetensors), for --from-cache")
     .option("--from-cache <file>", "put the prompt behind what a file holds, of which nothing is computed again");
   command
+    .option(
+      "--without <text>",
+      "the text without its context, whose logits are taken from the text's; once for all texts, or once for each",
+      repeated((text) => text),
+    )
+    .option("--alpha <a>", "weight of the difference, default 0.5", ruledParser("--alpha", real(0)))
     .option("--draft-mask <file>", "draft tokens under this head mask, and verify them with all keys and values")
     .option("--draft-tokens <n>", "drafted at a time, default 4, at most 16", integerParser("--draft-tokens", 1));
   seedOption(command);

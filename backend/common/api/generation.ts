@@ -5,7 +5,9 @@ import { type Bounds, type Data, headList, type Input, modelRef, promptFields, s
 import type { interventionForm } from "./interventions.ts";
 
 /** The fields of the choice of new tokens, and of their end. */
-function choiceFields({ newTokens }: Bounds) {
+function choiceFields(bounds: Bounds) {
+  const { newTokens } = bounds;
+  const { text, tokens } = promptFields(bounds);
   return {
     maxTokens: z.int().min(1).max(newTokens).optional(),
     temperature: z.number().min(0).max(10).optional(),
@@ -29,6 +31,12 @@ function choiceFields({ newTokens }: Bounds) {
       .optional()
       .describe("samples among tokens that have this share of the likeliest one's probability"),
     seed: seedSchema.optional(),
+    contextAware: z
+      .strictObject({ without: z.union([text.text, tokens.tokens]), alpha: z.number().min(0).max(100).optional() })
+      .optional()
+      .describe(
+        "takes alpha (0.5) times the logits behind the prompt without its context from 1 + alpha times its own",
+      ),
     stop: z
       .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
       .max(16)
@@ -124,6 +132,10 @@ export const generateResult = z.object({
     .object({ drafted: z.int(), accepted: z.int(), rate: z.number().optional(), bytes: z.number() })
     .optional()
     .describe("drafted tokens, those that were taken and their share, bytes of the draft's cache"),
+  contextAware: z
+    .object({ alpha: z.number(), promptTokens: z.int() })
+    .optional()
+    .describe("weight, and tokens of the prompt without its context"),
   prefillMs: z.number(),
   decodeMsPerToken: z.number(),
 });

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import { type GenerateBatchResult, generateBatchRequest } from "../../common/api/generation.ts";
-import { samplingOf } from "../../common/sampling.ts";
+import { samplingOf } from "../../common/api/sampling.ts";
 import { generateBatch } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
-import { chatIds, resultOf, runOptions } from "../generations.ts";
+import { chatIds, contextOf, resultOf, runOptions } from "../generations.ts";
 import { handler } from "../handler.ts";
 import { promptInputIds } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
@@ -20,6 +20,7 @@ export const request = handler({
     const prompts = request.prompts.map((prompt) => ({
       tokens: request.chat ? chatIds(model, prompt) : promptInputIds(model, { model: request.model, ...prompt }),
       ...{ maxTokens: prompt.maxTokens, temperature: prompt.temperature, seed: prompt.seed, ...samplingOf(prompt) },
+      ...contextOf(model, { chat: request.chat, contextAware: prompt.contextAware }),
       ...(prompt.stop ? { stop: ownStops(model, prompt.stop) } : {}),
     }));
     const rows = prompts.map(({ tokens }) => tokens);

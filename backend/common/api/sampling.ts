@@ -1,4 +1,4 @@
-import { above, real, whole } from "./options.ts";
+import { above, real, whole } from "../options.ts";
 
 /** Rules of what shapes a sample beside its temperature, and of the penalty, in the order in which they are applied. */
 export const SAMPLING_RULES = {

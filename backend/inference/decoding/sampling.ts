@@ -1,5 +1,5 @@
-import { HeadscopeError } from "../common/errors.ts";
-import type { Random } from "../common/random.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { Random } from "../../common/random.ts";
 
 /** The choice of a token among the logits; its steps come in the order of these options, as in transformers. */
 export interface Sampling {

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
-import { headModel } from "../../../backend/common/heads/model.ts";
-import { Random } from "../../../backend/common/random.ts";
-import { type GenerateOptions, generate, generateBatch } from "../../../backend/inference/generate.ts";
-import type { Generation } from "../../../backend/inference/generation.ts";
-import { judge, propose, type Sampling, weightsOf } from "../../../backend/inference/sampling.ts";
-import type { Model } from "../../../backend/models/model.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { failure } from "../../helpers/errors.ts";
-import { kernelsHere } from "../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../helpers/models.ts";
+import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../../backend/common/heads/model.ts";
+import { Random } from "../../../../backend/common/random.ts";
+import { judge, propose, type Sampling, weightsOf } from "../../../../backend/inference/decoding/sampling.ts";
+import { type GenerateOptions, generate, generateBatch } from "../../../../backend/inference/generate.ts";
+import type { Generation } from "../../../../backend/inference/generation.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { failure } from "../../../helpers/errors.ts";
+import { kernelsHere } from "../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
 const { ready } = await kernelsHere();
 let model: Model;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/common/random.ts";
+import { Random } from "../../../../backend/common/random.ts";
 import {
   choose,
   likeliest,
@@ -7,8 +7,8 @@ import {
   probabilityOf,
   type Sampling,
   weightsOf,
-} from "../../../backend/inference/sampling.ts";
-import oracle from "../../oracles/sampling.json" with { type: "json" };
+} from "../../../../backend/inference/decoding/sampling.ts";
+import oracle from "../../../oracles/sampling.json" with { type: "json" };
 
 const LOGITS = Float32Array.of(0.5, 2, -1, 2, -40);
 
