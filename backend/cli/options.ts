@@ -1,5 +1,7 @@
 import { type Command, Option } from "commander";
+import { SAMPLING_RULES, type SamplingName } from "../common/api/sampling.ts";
 import { HeadscopeError } from "../common/errors.ts";
+import type { Rule } from "../common/options.ts";
 import {
   ACTIVATIONS,
   type Activations,
@@ -27,6 +29,15 @@ export function numberParser(name: string, least = Number.NEGATIVE_INFINITY): (t
     if (Number.isFinite(value) && value >= least) return value;
     const allowed = least === Number.NEGATIVE_INFINITY ? "a number" : `a number from ${least}`;
     throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give ${allowed}` });
+  };
+}
+
+/** Reads a number that follows a rule. */
+export function ruledParser(name: string, rule: Rule): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (rule.fits(value)) return value;
+    throw new HeadscopeError("usage", `${name} cannot be "${text}"`, { remedy: `give ${rule.wants}` });
   };
 }
 
@@ -90,6 +101,20 @@ export function inferenceOptions(command: Command): Command {
         "8bit: round the vectors that packed weights are multiplied with; default exact",
       ).argParser(wordParser("--activations", ACTIVATIONS)),
     );
+}
+
+const SAMPLING_TEXTS: Readonly<Record<SamplingName, readonly [flag: string, text: string]>> = {
+  repetitionPenalty: ["--repetition-penalty <p>", "above 1 makes tokens that have come already less likely"],
+  topK: ["--top-k <n>", "sample among the n likeliest tokens"],
+  topP: ["--top-p <share>", "sample among the fewest tokens that have this share of the probability together"],
+  minP: ["--min-p <share>", "sample among tokens with this share of the likeliest one's probability"],
+};
+
+/** Adds --repetition-penalty, --top-k, --top-p and --min-p. */
+export function samplingOptions(command: Command): Command {
+  for (const [name, [flag, text]] of Object.entries(SAMPLING_TEXTS) as [SamplingName, [string, string]][])
+    command.option(flag, text, ruledParser(flag.split(" ")[0]!, SAMPLING_RULES[name]));
+  return command;
 }
 
 /** Options of a command that runs a model token by token. */

@@ -32,6 +32,11 @@ export function real(least: number, most = Number.POSITIVE_INFINITY): Rule {
   };
 }
 
+/** A number above another that it can't be itself. */
+export function above(limit: number): Rule {
+  return { wants: `a number above ${limit}`, fits: (value) => Number.isFinite(value) && (value as number) > limit };
+}
+
 /** One of a few words. */
 export function oneOf(words: readonly string[]): Rule {
   return { wants: `one of ${words.join(", ")}`, fits: (value) => words.includes(value as string) };

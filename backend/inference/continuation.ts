@@ -1,18 +1,28 @@
 import { NEW_TOKENS, type Stopped } from "../common/api/generation.ts";
 import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
-import { choose, probabilityOf } from "./sampling.ts";
+import { ALPHA, type ContextAwareOptions, contrasted } from "./decoding/context-aware.ts";
+import {
+  checkSampling,
+  choose,
+  judge,
+  type Proposal,
+  probabilityOf,
+  propose,
+  type Sampling,
+} from "./decoding/sampling.ts";
+import type { Sequence } from "./forwards.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 
 /** Choice of a prompt's new tokens, and their end. */
-export interface ChoiceOptions {
+export interface ChoiceOptions extends Sampling {
   /** Most new tokens, default 32. */
   maxTokens?: number | undefined;
-  /** 0 (default) takes the likeliest token, higher values sample. */
-  temperature?: number | undefined;
   /** Of the sampling, default 0. */
   seed?: number | undefined;
+  /** The prompt without its context, whose logits are taken from those of the prompt. */
+  contextAware?: ContextAwareOptions | undefined;
   /**
    * Ends of the generation: token ids and texts, none of which is part of the result. Default the model's own stops
    * (`model.stops`), which `ownStops` joins with others; [] for none.
@@ -22,6 +32,12 @@ export interface ChoiceOptions {
 
 /** Hears of a new token: the text that is certain with it, and how likely the model held it. */
 export type TokenListener = (id: number, text: string, probability: () => number) => void;
+
+/** Facts of a prompt that is continued. */
+export interface ContinuationPrompt extends Pick<Sequence, "number" | "prompt"> {
+  /** The prompt without its context. */
+  readonly without?: Pick<Sequence, "number" | "prompt"> | undefined;
+}
 
 /** New tokens of one prompt, chosen one by one of the logits that the model gives. */
 export class Continuation {
@@ -33,25 +49,38 @@ export class Continuation {
   readonly maxTokens: number;
   /** New tokens, in a stop text too. */
   readonly all: number[] = [];
+  /** The sequences that the model runs for it: itself, and with the same new tokens the prompt without its context. */
+  readonly sequences: readonly Sequence[];
+  /** Weight of the difference between the two. */
+  readonly alpha: number;
   readonly #model: Model;
-  readonly #temperature: number;
+  readonly #sampling: Sampling;
   readonly #random: Random;
+  /** Ids of the prompt and the new tokens. */
+  readonly #before: Set<number>;
   readonly #stops: ReadonlySet<number>;
   readonly #written: TextStream;
   readonly #reads: boolean;
   readonly #tell: TokenListener | undefined;
   #stopped: Stopped | undefined;
+  #drafted = 0;
+  #accepted = 0;
 
-  /** @throws HeadscopeError for stops that the model cannot have */
-  constructor(model: Model, options: ChoiceOptions & Pick<Continuation, "number" | "prompt">, tell?: TokenListener) {
-    const { number, prompt, maxTokens = NEW_TOKENS, temperature = 0, seed = 0 } = options;
+  /** @throws HeadscopeError for stops that the model cannot have, and limits of a sample without one */
+  constructor(model: Model, options: ChoiceOptions & ContinuationPrompt, tell?: TokenListener) {
+    const { number, prompt, maxTokens = NEW_TOKENS, seed = 0 } = options;
+    checkSampling(options);
     const stop = stopRule(model, options.stop ?? ownStops(model));
     this.number = number;
     this.prompt = prompt;
     this.maxTokens = maxTokens;
+    const { without } = options;
+    this.sequences = [this, ...(without ? [{ ...without, maxTokens, all: this.all }] : [])];
+    this.alpha = options.contextAware?.alpha ?? ALPHA;
     this.#model = model;
-    this.#temperature = temperature;
+    this.#sampling = options;
     this.#random = new Random(seed);
+    this.#before = new Set(prompt);
     this.#stops = stop.ids;
     this.#written = new TextStream(model.tokenizer, stop.texts);
     this.#reads = tell !== undefined || stop.texts.length > 0;
@@ -73,14 +102,56 @@ export class Continuation {
     return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.all));
   }
 
-  /** Chooses the next token. @param logits of what follows [d_vocab] @returns whether it goes on behind that */
-  next(logits: Float32Array): boolean {
-    const id = choose(logits, this.#temperature, this.#random);
+  /** The logits to choose by. @param logits behind each of its sequences [d_vocab] */
+  combined([logits, without]: readonly Float32Array[]): Float32Array {
+    return without ? contrasted(logits!, without, this.alpha) : logits!;
+  }
+
+  /** Tokens chosen, with the one that ended it. */
+  get chosen(): number {
+    return this.all.length + (this.#stopped?.by === "token" ? 1 : 0);
+  }
+
+  /** Tokens drafted for it, and those of them that the model has taken. */
+  get draft(): { drafted: number; accepted: number } {
+    return { drafted: this.#drafted, accepted: this.#accepted };
+  }
+
+  /** Drafts a token. @param logits the draft's [d_vocab] @param proposals drafted before it */
+  propose(logits: Float32Array, proposals: readonly Proposal[]): Proposal {
+    const before = [...this.#before, ...proposals.map(({ id }) => id)];
+    return propose(logits, this.#sampling, this.#random, before);
+  }
+
+  /**
+   * Chooses the next token, or several where some were drafted: up to the first that the model does not take.
+   * @param logits of what follows, and of what follows each drafted token [d_vocab]
+   * @returns whether it goes on behind that
+   */
+  next(logits: readonly Float32Array[], proposals: readonly Proposal[] = []): boolean {
+    this.#drafted += proposals.length;
+    for (const [i, each] of logits.entries()) {
+      const proposal = proposals[i];
+      const [sampling, before] = [this.#sampling, this.#before];
+      const id = proposal
+        ? judge(each, { proposal, sampling, before }, this.#random)
+        : choose(each, sampling, this.#random, before);
+      const accepted = id === proposal?.id;
+      if (accepted) this.#accepted++;
+      if (!this.#take(id, each)) return false;
+      if (!accepted) break;
+    }
+    return true;
+  }
+
+  /** @returns whether it goes on behind the token */
+  #take(id: number, logits: Float32Array): boolean {
     if (this.#stops.has(id)) {
       this.#stopped = { by: "token", id };
       return false;
     }
     this.all.push(id);
+    this.#before.add(id);
     let grown = this.#reads ? this.#written.push(id) : "";
     if (this.#written.stop !== undefined) this.#stopped = { by: "text", text: this.#written.stop };
     else if (this.all.length >= this.maxTokens) this.#stopped = { by: "limit", tokens: this.maxTokens };

@@ -24,6 +24,7 @@ import type { Model } from "../models/model.ts";
 import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
+import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
 import { Prefix } from "./prefix.ts";
@@ -46,6 +47,8 @@ export interface RunOptions {
   cache?: CacheKind | undefined;
   /** "8bit" rounds the vectors that packed weights are multiplied with, which needs the kernels; default "exact". */
   activations?: Activations | undefined;
+  /** Drafts tokens with the same model on a masked cache; what is chosen stays the model's own choice. */
+  speculative?: SpeculativeOptions | undefined;
   /** Tokens read already, before every prompt, which then may be empty; it is left as it is. */
   prefix?: Prefix | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
@@ -68,6 +71,7 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   useCache: YES_OR_NO,
   cache: oneOf(CACHE_KINDS),
   activations: oneOf(ACTIVATIONS),
+  speculative: { wants: "an object with the mask of the draft", fits: isObject },
   prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
   forward: { wants: "options of a forward", fits: isObject },
   signal: ANYTHING,
@@ -236,20 +240,38 @@ export class Forwards {
    * @throws HeadscopeError (input) for logits that are no numbers, with the place where they arose
    */
   step(sequences: readonly Sequence[], cache?: KvCache, tokens?: readonly (readonly number[])[]): Float32Array[] {
+    return this.#logits(sequences, cache, tokens).map(([only]) => only!);
+  }
+
+  /**
+   * Runs as many next tokens of each sequence together.
+   * @returns by sequence, logits of what follows each of these tokens [d_vocab]
+   * @throws as `step` does
+   */
+  steps(sequences: readonly Sequence[], cache: KvCache, tokens: readonly (readonly number[])[]): Float32Array[][] {
+    return this.#logits(sequences, cache, tokens, "all");
+  }
+
+  #logits(
+    sequences: readonly Sequence[],
+    cache: KvCache | undefined,
+    tokens: readonly (readonly number[])[] | undefined,
+    logitsAt: "last" | "all" = "last",
+  ): Float32Array[][] {
     const whole = ({ prompt, all }: Sequence): number[] => [...prompt, ...all];
     const input = cache
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
-    const result = forward(this.#model, { ...input, logitsAt: "last" }, this.#looking(sequences, true));
+    const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
+    const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
-    const width = numbers.length / sequences.length;
-    const numbersOf = (row: number): Float32Array => numbers.subarray(row * width, (row + 1) * width);
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
     if (cache) this.#evict(sequences, result, cache);
     result.dispose();
-    const rows = sequences.map((_, row) => numbersOf(row));
-    const broken = rows.findIndex((row) => !allFinite(row));
+    const vector = (i: number): Float32Array => numbers.subarray(i * width, (i + 1) * width);
+    const rows = sequences.map((_, r) => Array.from({ length: positions }, (_, p) => vector(r * positions + p)));
+    const broken = rows.findIndex((row) => !row.every(allFinite));
     if (broken < 0) return rows;
     const of = this.#several ? ` of prompt ${sequences[broken]!.number}` : "";
     const { interventions, hooks = [] } = this.#requests;

@@ -1,9 +1,11 @@
+import { SAMPLING_RULES } from "../common/api/sampling.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, real, whole } from "../common/options.ts";
 import type { ForwardResult } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { type ChoiceOptions, Continuation, type TokenListener } from "./continuation.ts";
+import { checkContextAware } from "./decoding/context-aware.ts";
 import { type CheckedRun, Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
 import { continueAll, type Generation } from "./generation.ts";
 import { choosePolicies } from "./policies/choice.ts";
@@ -58,7 +60,12 @@ const PROMPT: Rules<PromptOptions> = {
 const CHOICE: Rules<ChoiceOptions> = {
   maxTokens: whole(1),
   temperature: real(0),
+  ...SAMPLING_RULES,
   seed: whole(0),
+  contextAware: {
+    wants: "an object with the prompt `without` its context",
+    fits: (options) => typeof options === "object",
+  },
   stop: {
     wants: "a list of token ids and texts",
     fits: (stops) => Array.isArray(stops) && stops.every((stop) => typeof stop === "string" || Number.isInteger(stop)),
@@ -69,7 +76,7 @@ const LISTENERS = { onStep: FUNCTION, onToken: FUNCTION };
 const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH: Rules<GenerateBatchOptions> = { prompts: ANYTHING, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH_PROMPT: Rules<BatchPrompt> = { ...PROMPT, ...CHOICE };
-const { useCache: _, sources: __, forward: ___, ...OF_READING } = RUN_OPTIONS;
+const { useCache: _, sources: __, forward: ___, speculative: ____, ...OF_READING } = RUN_OPTIONS;
 const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
 
 /**
@@ -80,8 +87,10 @@ const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
 export async function generate(model: Model, options: GenerateOptions): Promise<Generation> {
   checkOptions("generate", options, OPTIONS);
   const { tokens, text, onStep, onToken, ...rest } = options;
+  checkContextAware(options.contextAware, options);
   const prompt = promptIds(model, options, "the prompt");
-  const continuation = new Continuation(model, { number: 0, prompt, ...rest }, onToken);
+  const without = withoutContext(model, options, 1);
+  const continuation = new Continuation(model, { number: 0, prompt, without, ...rest }, onToken);
   const [only] = await continueAll(model, [continuation], await checked(rest), onStep);
   return only!;
 }
@@ -104,8 +113,10 @@ export async function generateBatch(model: Model, options: GenerateBatchOptions)
     checkOptions(`prompt ${number} of generateBatch`, own, BATCH_PROMPT);
     const prompt = promptIds(model, { ...own, prefix: rest.prefix }, `prompt ${number}`);
     const choice = { ...rest, ...definedOnly(own) };
+    checkContextAware(choice.contextAware, { ...rest, onStep });
+    const without = withoutContext(model, choice, prompts.length + number);
     const tell = onToken && ((...token: Parameters<TokenListener>) => onToken(number, ...token));
-    return new Continuation(model, { number, prompt, ...choice }, tell);
+    return new Continuation(model, { number, prompt, without, ...choice }, tell);
   });
   return continueAll(model, continuations, await checked(rest), onStep);
 }
@@ -163,6 +174,18 @@ function promptIds(
   const ids = [...(prefix?.tokens ?? []), ...(tokens ?? (text === undefined ? [] : encode(text)))];
   checkRow(ids, label, model);
   return ids;
+}
+
+/** The prompt without its context, where that is asked for. @param number its own among all that are run together */
+function withoutContext(
+  model: Model,
+  { contextAware }: ChoiceOptions,
+  number: number,
+): { number: number; prompt: readonly number[] } | undefined {
+  if (!contextAware) return undefined;
+  const { without } = contextAware;
+  const prompt = typeof without === "string" ? { text: without } : { tokens: without };
+  return { number, prompt: promptIds(model, prompt, "the prompt without its context") };
 }
 
 /** Options without those that are undefined, so that they can go before others. */

@@ -3,6 +3,9 @@ import type { Activations, CacheKind } from "../common/words.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 import type { Continuation } from "./continuation.ts";
+import { Draft } from "./decoding/draft.ts";
+import type { Proposal } from "./decoding/sampling.ts";
+import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
 import { readPrompts } from "./reading.ts";
@@ -29,6 +32,19 @@ export interface Generation {
   policies?: readonly UsedPolicy[];
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
+  /** Of speculative decoding. */
+  speculative?: {
+    /** Tokens that were drafted. */
+    drafted: number;
+    /** Those of them that the model has taken. */
+    accepted: number;
+    /** The share of these; absent where nothing was drafted. */
+    rate?: number;
+    /** Bytes of the draft's own cache at the end; what full heads share with `cache` counts in both. */
+    bytes: number;
+  };
+  /** Of context-aware decoding: the weight, and tokens of the prompt without its context, whose cache `cache` counts too. */
+  contextAware?: { alpha: number; promptTokens: number };
   /** With those of the prefix. */
   promptTokens: number;
   /** Until its prompt was read, from the beginning of all prompts on. */
@@ -41,9 +57,11 @@ export interface Generation {
 /** A prompt while it is continued. */
 interface Row {
   readonly continuation: Continuation;
-  /** Logits of its first new token, and of its next one. */
+  /** Logits of its first new token. */
   readonly first: Float32Array;
-  logits: Float32Array;
+  /** Drafted tokens, and the logits of its next token and of what follows each of these. */
+  proposals: readonly Proposal[];
+  logits: readonly Float32Array[];
   readonly prefillMs: number;
   result?: Generation;
 }
@@ -60,71 +78,133 @@ export async function continueAll(
   onStep: StepListener | undefined,
 ): Promise<Generation[]> {
   const began = performance.now();
-  const forwards = new Forwards(model, continuations, options, onStep);
+  checkSpeculative({ ...options, onStep });
+  const sequences = continuations.flatMap((continuation) => continuation.sequences);
+  const forwards = new Forwards(model, sequences, options, onStep);
+  let draft: Draft | undefined;
   let cache: KvCache | undefined;
   try {
-    const read = forwards.caches ? await readPrompts(forwards, continuations, options.prefix?.logits) : undefined;
+    const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    const begun = read ?? forwards.step(continuations).map((logits) => ({ logits, at: performance.now() }));
-    const rows = continuations.map((continuation, r): Row => {
-      const { logits, at } = begun[r]!;
-      return { continuation, first: logits, logits, prefillMs: at - began };
+    const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
+    const rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
+      const logits = continuation.combined(each.map(({ logits }) => logits));
+      const at = Math.max(...each.map(({ at }) => at));
+      return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
     });
-    await decode(forwards, rows, cache);
+    if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
+    await decode(rows, { forwards, cache, draft });
     return rows.map(({ result }) => result!);
   } finally {
+    draft?.dispose();
     cache?.dispose();
     forwards.dispose();
   }
 }
 
-/** Runs a token of each row at a time, until all have ended. */
-async function decode(forwards: Forwards, rows: readonly Row[], cache: KvCache | undefined): Promise<void> {
+/** Continuations with what belongs to the sequences of each. @param all by sequence */
+function bySequences<T>(continuations: readonly Continuation[], all: readonly T[]): [Continuation, T[]][] {
+  let first = 0;
+  return continuations.map((continuation) => {
+    const { length } = continuation.sequences;
+    first += length;
+    return [continuation, all.slice(first - length, first)];
+  });
+}
+
+/** The way that rows take through a model. */
+interface Way {
+  readonly forwards: Forwards;
+  readonly cache: KvCache | undefined;
+  readonly draft: Draft | undefined;
+}
+
+/** Runs a token of each row at a time, and what was drafted behind it, until all have ended. */
+async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Promise<void> {
   const began = performance.now();
   let active = rows;
-  for (let steps = 0; ; steps++) {
-    const going = active.map(({ continuation, logits }) => continuation.next(logits));
-    const perToken = steps === 0 ? 0 : (performance.now() - began) / steps;
+  for (;;) {
+    const going = active.map(({ continuation, logits, proposals }) => continuation.next(logits, proposals));
+    if (draft) cache?.truncate(active.map(({ continuation: { prompt, chosen } }) => prompt.length + chosen - 1));
+    const took = performance.now() - began;
+    const continuations = active.map(({ continuation }) => continuation);
+    const sequences = continuations.flatMap((continuation) => continuation.sequences);
+    const cached = bySequences(continuations, [...sequences.keys()]).map(([, places]) => places);
     active.forEach((row, r) => {
-      if (!going[r]) row.result = resultOf(row, perToken, { ...forwards.facts, cache: heldBy(cache, r) });
+      if (going[r]) return;
+      const facts = { ...forwards.facts, cache: heldBy(cache, cached[r]!), ...draftOf(row, r, draft) };
+      row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
-    if (places.length < active.length) cache?.take(places);
+    if (places.length < active.length) {
+      cache?.take(places.flatMap((r) => cached[r]!));
+      draft?.take(places);
+    }
     active = places.map((r) => active[r]!);
     // Lets a cancel or a progress display through between tokens.
     await forwards.turn();
-    const continuations = active.map(({ continuation }) => continuation);
-    const logits = forwards.step(continuations, cache, cache && continuations.map(({ all }) => all.slice(-1)));
-    active.forEach((row, r) => {
-      row.logits = logits[r]!;
-    });
+    step(active, { forwards, cache, draft });
   }
 }
 
-/** Memory of a row of a cache at the end. */
-function heldBy(cache: KvCache | undefined, row: number): Generation["cache"] {
+/** Runs the last token of each row, and what is drafted behind it. */
+function step(rows: readonly Row[], { forwards, cache, draft }: Way): void {
+  const continuations = rows.map(({ continuation }) => continuation);
+  const proposals = draft?.propose(continuations);
+  const sequences = continuations.flatMap((continuation) => continuation.sequences);
+  const last = sequences.map(({ all }) => all.slice(-1));
+  const logits =
+    cache && proposals
+      ? forwards.steps(
+          continuations,
+          cache,
+          last.map((ids, r) => [...ids, ...proposals[r]!.map(({ id }) => id)]),
+        )
+      : bySequences(continuations, forwards.step(sequences, cache, cache && last)).map(([continuation, each]) => [
+          continuation.combined(each),
+        ]);
+  rows.forEach((row, r) => {
+    row.logits = logits[r]!;
+    row.proposals = proposals?.[r] ?? [];
+  });
+}
+
+/** Success of a row's draft. */
+function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): Pick<Generation, "speculative"> {
+  if (!draft) return {};
+  const { drafted, accepted } = continuation.draft;
+  const rate = drafted > 0 ? { rate: accepted / drafted } : {};
+  return { speculative: { drafted, accepted, ...rate, bytes: draft.bytes(row) } };
+}
+
+/** Memory of the rows of one prompt at the end; the positions are those of the first. */
+function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
-  const own = cache.fork(row);
-  const { bytes, bytesFull, kind, windows } = own;
+  const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
+  const { kind, windows } = own;
+  const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
+  const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
   const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
   const whole = positions.flat().every((held) => held.length === own.lengths[0]);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
-  own.dispose();
+  for (const each of [own, ...others]) each.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
 }
 
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations" | "policies">,
+  facts: Pick<Generation, "cache" | "activations" | "policies" | "speculative">,
 ): Generation {
-  const { ids, text, stopped, prompt } = continuation;
+  const { ids, text, stopped, prompt, alpha, sequences } = continuation;
+  const [, without] = sequences;
   return {
     ids,
     ...(text === undefined ? {} : { text }),
     stopped: stopped!,
     ...facts,
+    ...(without ? { contextAware: { alpha, promptTokens: without.prompt.length } } : {}),
     promptTokens: prompt.length,
     prefillMs,
     decodeMsPerToken,

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { GenerateResult, generateBatchRequest } from "../common/api/generation.ts";
+import { samplingOf } from "../common/api/sampling.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { parseHead } from "../common/heads/head.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
@@ -12,7 +13,7 @@ import { ownStops } from "../inference/stop-rule.ts";
 import type { Model } from "../models/model.ts";
 import { requireTokenizer } from "../models/tokens.ts";
 import { LONG_PROMPT, type Pacing } from "./prompt-runs.ts";
-import { tokenTexts } from "./prompts.ts";
+import { promptInputIds, tokenTexts } from "./prompts.ts";
 
 /** The parts of a request that concern all of its prompts. */
 type RunRequest = Omit<z.output<ReturnType<typeof generateBatchRequest<z.ZodType>>>, "model" | "prompts">;
@@ -28,10 +29,11 @@ export function runOptions(
   prompts: readonly (readonly number[])[],
   { signal, turn, progress }: Required<Pacing>,
 ): ChoiceOptions & RunOptions {
-  const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations } = request;
+  const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations, speculative } = request;
   const { ablate = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
+  if (speculative) checkModel(speculative.mask, shape, "the draft's mask");
   const heads = ablate.map((head) => parseHead(head, shape));
   const parts = prompts.reduce((sum, { length }) => sum + Math.ceil(length / PART), 0);
   const all = parts * model.config.n_layers;
@@ -41,12 +43,31 @@ export function runOptions(
     if (layers < all) progress(layers++, all, "reading the prompt, layers");
   };
   return {
-    ...{ maxTokens, temperature, seed, stop: ownStops(model, stop) },
-    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations },
+    ...{
+      maxTokens,
+      temperature,
+      seed,
+      ...samplingOf(request),
+      ...contextOf(model, request),
+      stop: ownStops(model, stop),
+    },
+    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations, speculative },
     interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
     forward: { onLayer },
     ...{ signal, turn },
   };
+}
+
+/** Context-aware decoding as a request asks for it, of ids. @throws HeadscopeError for a prompt that is none */
+export function contextOf(
+  model: Model,
+  { chat, contextAware }: Pick<RunRequest, "chat" | "contextAware">,
+): Pick<ChoiceOptions, "contextAware"> {
+  if (!contextAware) return {};
+  const { without, alpha } = contextAware;
+  const prompt = typeof without === "string" ? { text: without } : { tokens: without };
+  const ids = chat ? chatIds(model, prompt) : promptInputIds(model, { model: model.ref, ...prompt });
+  return { contextAware: { without: ids, alpha } };
 }
 
 /** Ids of a text as a user's message in the model's chat template. @throws HeadscopeError `usage` for tokens */
@@ -60,7 +81,8 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
 
 /** A continuation as the API gives it. */
 export function resultOf(model: Model, generation: Generation): GenerateResult {
-  const { ids, text, stopped, promptTokens, cache, activations, prefillMs, decodeMsPerToken } = generation;
+  const { ids, text, stopped, promptTokens, cache, activations, speculative, contextAware } = generation;
+  const { prefillMs, decodeMsPerToken } = generation;
   const { kept: _, ...bytes } = cache;
   return {
     ids,
@@ -68,6 +90,8 @@ export function resultOf(model: Model, generation: Generation): GenerateResult {
     text: text ?? ids.join(" "),
     ...{ stopped, promptTokens, cache: bytes },
     ...(activations ? { activations } : {}),
+    ...(speculative ? { speculative } : {}),
+    ...(contextAware ? { contextAware } : {}),
     ...{ prefillMs, decodeMsPerToken },
   };
 }

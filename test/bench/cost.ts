@@ -9,7 +9,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { ACTIVATIONS, type Activations, CACHE_KINDS, type CacheKind } from "../../backend/common/words.ts";
-import { likeliest } from "../../backend/inference/sampling.ts";
+import { likeliest } from "../../backend/inference/decoding/sampling.ts";
 import { KvCache } from "../../backend/models/cache/kv-cache.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import { loadModel } from "../../backend/models/load.ts";

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Stopped } from "../../common/api/generation.ts";
+import { type SamplingName, samplingOf } from "../../common/api/sampling.ts";
 import { parseParameters, readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
@@ -10,6 +11,9 @@ import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
 import { loadCache, saveCache } from "../../inference/cache-file.ts";
+import type { ContextAwareOptions } from "../../inference/decoding/context-aware.ts";
+import { checkSampling } from "../../inference/decoding/sampling.ts";
+import { checkSpeculative, type SpeculativeOptions } from "../../inference/decoding/speculative.ts";
 import {
   type GenerateBatchOptions,
   type GenerateOptions,
@@ -32,7 +36,11 @@ import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
 
-interface GenerateCommandOptions extends ModelOptions, Omit<TokenOptions, "text">, InferenceOptions {
+interface GenerateCommandOptions
+  extends ModelOptions,
+    Omit<TokenOptions, "text">,
+    InferenceOptions,
+    Partial<Record<SamplingName, number>> {
   text?: string[];
   chat?: boolean;
   maxTokens: number;
@@ -46,6 +54,10 @@ interface GenerateCommandOptions extends ModelOptions, Omit<TokenOptions, "text"
   param?: string[];
   saveCache?: string;
   fromCache?: string;
+  without?: string[];
+  alpha?: number;
+  draftMask?: string;
+  draftTokens?: number;
   withLogits?: boolean;
 }
 
@@ -57,29 +69,77 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     throw new HeadscopeError("usage", "--param is for a mask or a policy, and there is neither", {
       remedy: "give --mask or --policy, or leave it out",
     });
+  checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
+  const speculative = await draftOf(options);
+  checkSpeculative({ mask, policies, speculative });
+  checkWithout(options);
   await withModel(context, options, async (model) => {
     if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
+    if (speculative) checkModel(speculative.mask, headModel(model), `mask ${options.draftMask}`);
     const { maxTokens, temperature, seed, cache, activations } = options;
     const run = {
       ...{ mask, prefill: mask && parameters.prefill, policies, cache, activations },
       interventions: await changesOf(model, options),
       signal: context.signal,
     };
-    const choice = { maxTokens, temperature, seed, stop: ownStops(model, options.stop) };
+    const stop = ownStops(model, options.stop);
+    const choice = { maxTokens, temperature, seed, stop, ...samplingOf(options) };
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
       // A prompt that is saved has been read, and its tokens chosen.
       const open = options.saveCache === undefined ? policies : policies.filter(({ name }) => choosesHeads(name));
-      const generation = { ...run, policies: open, ...choice, prefix };
-      const [tokens] = prompts as [number[]];
-      if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts }, options);
-      else await continueOne(context, model, { ...generation, tokens, readMs, used }, options);
+      const generation = { ...run, policies: open, ...choice, speculative, prefix };
+      const contexts = await contextsOf(model, options, prompts.length);
+      const each = prompts.map((tokens, i) => ({ tokens, contextAware: contexts[i] }));
+      if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts: each }, options);
+      else await continueOne(context, model, { ...generation, ...each[0], readMs, used }, options);
     } finally {
       prefix?.dispose();
     }
   });
+}
+
+/** The draft that is asked for. @throws HeadscopeError (usage) for tokens without a mask, and a file that is none */
+async function draftOf({
+  draftMask,
+  draftTokens: tokens,
+}: GenerateCommandOptions): Promise<SpeculativeOptions | undefined> {
+  if (draftMask !== undefined) return { mask: await readMask(draftMask), tokens };
+  if (tokens === undefined) return undefined;
+  throw new HeadscopeError("usage", "--draft-tokens needs a draft", { remedy: "give --draft-mask" });
+}
+
+/** @throws HeadscopeError (usage) for a weight of nothing, and prompts that have no text to leave the context out of */
+function checkWithout({ without, alpha, text = [], ...others }: GenerateCommandOptions): void {
+  const refuse = (what: string, remedy: string) => new HeadscopeError("usage", what, { remedy });
+  if (without === undefined) {
+    if (alpha !== undefined) throw refuse("--alpha weighs a prompt without its context", "give --without");
+    return;
+  }
+  const { fromCache, saveCache, draftMask } = others;
+  if (fromCache !== undefined || saveCache !== undefined || draftMask !== undefined)
+    throw refuse(
+      "--without is for whole texts, each read twice",
+      "leave --from-cache, --save-cache and --draft-mask out",
+    );
+  if (text.length === 0 || (without.length > 1 && without.length !== text.length))
+    throw refuse(
+      `--without stands ${without.length} times, for ${counted(text.length, "text")}`,
+      "give it once, or once for each --text",
+    );
+}
+
+/** By prompt, itself without its context. */
+async function contextsOf(
+  model: Model,
+  { without, alpha, ...options }: GenerateCommandOptions,
+  prompts: number,
+): Promise<(ContextAwareOptions | undefined)[]> {
+  if (without === undefined) return [];
+  const ids = await promptsOf(model, { ...options, text: without });
+  return Array.from({ length: prompts }, (_, i) => ({ without: ids[ids.length > 1 ? i : 0]!, alpha }));
 }
 
 /** Options that all prompts have in common. */
@@ -149,13 +209,13 @@ async function continueOne(
 async function continueSeveral(
   context: Context,
   model: Model,
-  { prompts, ...options }: Omit<GenerateBatchOptions, "prompts"> & { prompts: number[][] },
+  { prompts, ...options }: GenerateBatchOptions,
   { withLogits }: GenerateCommandOptions,
 ): Promise<void> {
   let done = 0;
   const results = await generateBatch(model, {
     ...options,
-    prompts: prompts.map((tokens) => ({ tokens })),
+    prompts,
     onToken: () => context.progress(++done, prompts.length * options.maxTokens!, "new tokens"),
   });
   await context.print(
@@ -225,8 +285,8 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
-  const { text, ids, stopped, cache, policies, activations, promptTokens, prefillMs, decodeMsPerToken, logits } =
-    result;
+  const { text, ids, stopped, cache, policies, activations, speculative, contextAware, promptTokens, logits } = result;
+  const { prefillMs, decodeMsPerToken } = result;
   return {
     text,
     ids,
@@ -234,6 +294,8 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
     cache,
     policies,
     activations,
+    speculative,
+    contextAware,
     promptTokens,
     prefillMs,
     decodeMsPerToken,
@@ -242,11 +304,14 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
 }
 
 function factsOf(result: Generation, { tokenizer }: Model): string {
-  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken } = result;
+  const { cache, promptTokens, ids, stopped, prefillMs, decodeMsPerToken, speculative } = result;
   const share = cache.bytes === cache.bytesFull ? "" : ` of ${bytes(cache.bytesFull)} with everything kept`;
   const kind = cache.kind === undefined ? "" : ` in ${cache.kind}`;
+  const drafts = speculative
+    ? `, ${speculative.accepted} of ${counted(speculative.drafted, "drafted token")} taken, draft's cache ${bytes(speculative.bytes)}`
+    : "";
   return dim(
-    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${kind}${share}`,
+    `${counted(promptTokens, "prompt token")} in ${duration(prefillMs)}, ${counted(ids.length, "new token")} at ${duration(decodeMsPerToken)} each, ${endOf(stopped, tokenizer)}, KV cache ${bytes(cache.bytes)}${kind}${share}${drafts}`,
   );
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { real } from "../../common/options.ts";
 import type { Stop } from "../../inference/stop-rule.ts";
 import type { Runs } from "../context.ts";
 import {
@@ -9,6 +10,8 @@ import {
   numberParser,
   paramOption,
   repeated,
+  ruledParser,
+  samplingOptions,
   seedOption,
   tokenOptions,
 } from "../options.ts";
@@ -42,7 +45,8 @@ export function register(program: Command, runs: Runs): void {
   tokenOptions(command, { several: true })
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
-    .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0)
+    .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0);
+  samplingOptions(command)
     .option(
       "--mask <file>",
       "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
@@ -65,6 +69,15 @@ export function register(program: Command, runs: Runs): void {
   inferenceOptions(command)
     .option("--save-cache <file>", "keep the prompt's keys and values (safetensors), for --from-cache")
     .option("--from-cache <file>", "put the prompt behind what a file holds, of which nothing is computed again");
+  command
+    .option(
+      "--without <text>",
+      "the text without its context, whose logits are taken from the text's; once for all texts, or once for each",
+      repeated((text) => text),
+    )
+    .option("--alpha <a>", "weight of the difference, default 0.5", ruledParser("--alpha", real(0)))
+    .option("--draft-mask <file>", "draft tokens under this head mask, and verify them with all keys and values")
+    .option("--draft-tokens <n>", "drafted at a time, default 4, at most 16", integerParser("--draft-tokens", 1));
   seedOption(command);
   paramOption(
     command,

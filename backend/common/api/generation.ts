@@ -5,11 +5,38 @@ import { type Bounds, type Data, headList, type Input, modelRef, promptFields, s
 import type { interventionForm } from "./interventions.ts";
 
 /** The fields of the choice of new tokens, and of their end. */
-function choiceFields({ newTokens }: Bounds) {
+function choiceFields(bounds: Bounds) {
+  const { newTokens } = bounds;
+  const { text, tokens } = promptFields(bounds);
   return {
     maxTokens: z.int().min(1).max(newTokens).optional(),
     temperature: z.number().min(0).max(10).optional(),
+    repetitionPenalty: z
+      .number()
+      .gt(0)
+      .max(100)
+      .optional()
+      .describe("divides logits above 0 of tokens that have come already, and multiplies those below"),
+    topK: z.int().min(1).optional().describe("samples among so many of the likeliest tokens"),
+    topP: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("samples among the fewest tokens that have this share of the probability together"),
+    minP: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("samples among tokens that have this share of the likeliest one's probability"),
     seed: seedSchema.optional(),
+    contextAware: z
+      .strictObject({ without: z.union([text.text, tokens.tokens]), alpha: z.number().min(0).max(100).optional() })
+      .optional()
+      .describe(
+        "takes alpha (0.5) times the logits behind the prompt without its context from 1 + alpha times its own",
+      ),
     stop: z
       .array(z.union([z.string().min(1).max(1000), z.int().min(0)]))
       .max(16)
@@ -32,6 +59,10 @@ function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
       .max(bounds.entries)
       .optional()
       .describe("positions are those of the sequence: the prompt, then the new tokens"),
+    speculative: z
+      .strictObject({ mask: headMaskSchema, tokens: z.int().min(1).max(16).optional() })
+      .optional()
+      .describe("drafts so many tokens at a time (default 4) under a mask, and verifies them with all keys and values"),
     cache: z
       .enum(CACHE_KINDS)
       .optional()
@@ -97,6 +128,14 @@ export const generateResult = z.object({
     kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
   }),
   activations: z.enum(ACTIVATIONS).optional().describe("absent where they were exact"),
+  speculative: z
+    .object({ drafted: z.int(), accepted: z.int(), rate: z.number().optional(), bytes: z.number() })
+    .optional()
+    .describe("drafted tokens, those that were taken and their share, bytes of the draft's cache"),
+  contextAware: z
+    .object({ alpha: z.number(), promptTokens: z.int() })
+    .optional()
+    .describe("weight, and tokens of the prompt without its context"),
   prefillMs: z.number(),
   decodeMsPerToken: z.number(),
 });

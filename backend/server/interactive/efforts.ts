@@ -1,6 +1,6 @@
 import type { AttributeRequest, LensRequest } from "../../common/api/attribution.ts";
 import type { CircuitRequest, CircuitRunRequest } from "../../common/api/circuits.ts";
-import { type GenerateBatchRequest, NEW_TOKENS, newTokens } from "../../common/api/generation.ts";
+import { type GenerateBatchRequest, NEW_TOKENS } from "../../common/api/generation.ts";
 import type { PairSampleRequest } from "../../common/api/pair-samples.ts";
 import type { AblateEachRequest, PairInput, PatchPlacesRequest, PatchRequest } from "../../common/api/patching.ts";
 import type { PromptInput } from "../../common/api/prompts.ts";
@@ -31,6 +31,9 @@ interface AblationLike {
   readonly controls?: number | undefined;
   readonly reference?: readonly (readonly number[])[] | undefined;
 }
+
+/** Parts of a generation that decide how long it takes behind the prompt. */
+type Continuing = Partial<Pick<GenerateBatchRequest, "maxTokens" | "contextAware">>;
 
 /** Efforts of the requests of one caller, from the shapes of their models and the lengths of their texts. */
 export class Efforts {
@@ -234,18 +237,30 @@ export class Efforts {
   }
 
   /** Of continuing a prompt. */
-  async generation(input: PromptInput & { readonly maxTokens?: number | undefined }): Promise<Effort> {
-    return this.#continuing(input.model, [await this.#tokens(input)], input.maxTokens ?? NEW_TOKENS);
+  async generation(input: PromptInput & Continuing): Promise<Effort> {
+    const lengths = [await this.#tokens(input), ...(await this.#withoutContext(input.model, input))];
+    return this.#continuing(input.model, lengths, lengths.length * (input.maxTokens ?? NEW_TOKENS));
   }
 
   /** Of continuing several. */
-  async generations({ model, prompts, maxTokens }: Pick<GenerateBatchRequest, "model" | "prompts" | "maxTokens">) {
+  async generations({ model, prompts, ...common }: Continuing & Pick<GenerateBatchRequest, "model" | "prompts">) {
     const lengths: number[] = [];
+    let tokens = 0;
     for (const prompt of prompts) {
       const input = "text" in prompt ? { model, text: prompt.text, bos: prompt.bos } : { model, tokens: prompt.tokens };
-      lengths.push(await this.#tokens(input));
+      const { contextAware = common.contextAware, maxTokens = common.maxTokens ?? NEW_TOKENS } = prompt;
+      const without = await this.#withoutContext(model, { contextAware });
+      lengths.push(await this.#tokens(input), ...without);
+      tokens += (1 + without.length) * maxTokens;
     }
-    return this.#continuing(model, lengths, newTokens(prompts, maxTokens));
+    return this.#continuing(model, lengths, tokens);
+  }
+
+  /** The tokens of a prompt without its context, which is a row of its own. */
+  async #withoutContext(model: string, { contextAware }: Continuing): Promise<number[]> {
+    if (!contextAware) return [];
+    const { without } = contextAware;
+    return [await this.#tokens({ model, ...(typeof without === "string" ? { text: without } : { tokens: without }) })];
   }
 
   async #continuing(model: string, lengths: readonly number[], tokens: number): Promise<Effort> {

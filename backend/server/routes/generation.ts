@@ -39,9 +39,12 @@ export const generationRoutes = [
       events: true,
     },
     async handle(call, context) {
-      const { prompts } = call.body;
+      const { prompts, contextAware: common } = call.body;
       checkTokens(
-        prompts.flatMap((prompt) => ("tokens" in prompt ? [prompt.tokens] : [])),
+        prompts.flatMap(({ contextAware = common, ...prompt }) => [
+          ...("tokens" in prompt ? [prompt.tokens] : []),
+          ...(contextAware && typeof contextAware.without !== "string" ? [contextAware.without] : []),
+        ]),
         context.limits,
       );
       const model = await context.models.allowed(call.body.model);

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { UNBOUNDED } from "../../common/api/fields.ts";
 import { type GenerateBatchResult, generateBatchRequest } from "../../common/api/generation.ts";
+import { samplingOf } from "../../common/api/sampling.ts";
 import { generateBatch } from "../../inference/generate.ts";
 import { ownStops } from "../../inference/stop-rule.ts";
-import { chatIds, resultOf, runOptions } from "../generations.ts";
+import { chatIds, contextOf, resultOf, runOptions } from "../generations.ts";
 import { handler } from "../handler.ts";
 import { promptInputIds } from "../prompts.ts";
 import { pacingOf, session } from "../session.ts";
@@ -16,10 +17,11 @@ export const request = handler({
   async run(request, context): Promise<GenerateBatchResult> {
     const pacing = pacingOf(context);
     const model = await session.models.open(request.model, pacing.signal);
-    const prompts = request.prompts.map(({ maxTokens, temperature, seed, stop, ...prompt }) => ({
+    const prompts = request.prompts.map((prompt) => ({
       tokens: request.chat ? chatIds(model, prompt) : promptInputIds(model, { model: request.model, ...prompt }),
-      ...{ maxTokens, temperature, seed },
-      ...(stop ? { stop: ownStops(model, stop) } : {}),
+      ...{ maxTokens: prompt.maxTokens, temperature: prompt.temperature, seed: prompt.seed, ...samplingOf(prompt) },
+      ...contextOf(model, { chat: request.chat, contextAware: prompt.contextAware }),
+      ...(prompt.stop ? { stop: ownStops(model, prompt.stop) } : {}),
     }));
     const rows = prompts.map(({ tokens }) => tokens);
     const results = await generateBatch(model, {

@@ -55,6 +55,7 @@ describe("prompts continued together", () => {
   const ways: readonly (readonly [string, () => Omit<GenerateOptions, "tokens" | "onStep" | "onToken">])[] = [
     ["greedily", () => ({})],
     ["sampled, each from the same seed", () => ({ temperature: 1.3, seed: 4 })],
+    ["sampled among some, those that came already less likely", () => ({ temperature: 2, topK: 30, topP: 0.9, minP: 0.01, repetitionPenalty: 1.4 })],
     ["with a mask in the prompt too", () => ({ mask: mask() })],
     ["with a mask from the first new token on", () => ({ mask: mask(), prefill: "dense" as const })],
     ...CACHE_KINDS.filter((kind) => ready || kind === "f32").map((cache): [string, () => object] => [`in ${cache}`, () => ({ cache })]),
@@ -179,6 +180,16 @@ describe("prompts continued together", () => {
     ["a prompt of nothing", { prompts: [{ tokens: [] }] }, "input"],
     ["both tokens and text", { prompts: [{ tokens: [1], text: "a" }] }, "usage"],
     ["an option that there is not", { prompts: [{ tokens: [1], mask: {} }] }, "usage"],
+    ["a limit of a sample without one", { prompts: [{ tokens: [1] }], topK: 4 }, "usage"],
+    [
+      "a limit of a prompt's sample without one",
+      { temperature: 1, prompts: [{ tokens: [1], temperature: 0, minP: 0.1 }] },
+      "usage",
+    ],
+    ["a topK of nothing", { prompts: [{ tokens: [1] }], temperature: 1, topK: 0 }, "usage"],
+    ["a topP above 1", { prompts: [{ tokens: [1] }], temperature: 1, topP: 1.1 }, "usage"],
+    ["a minP below 0", { prompts: [{ tokens: [1] }], temperature: 1, minP: -0.1 }, "usage"],
+    ["a penalty of 0", { prompts: [{ tokens: [1] }], repetitionPenalty: 0 }, "usage"],
     ["a prompt beyond the context", { prompts: [{ tokens: [1] }, { tokens: [1], maxTokens: 5000 }] }, "input"],
   ])("are refused: %s", async (_, options, kind) => {
     expect((await failure(() => generateBatch(model, options as never))).kind).toBe(kind);

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import type { GenerateResult } from "../../../backend/common/api/generation.ts";
+import type { GenerateBatchResult, GenerateResult } from "../../../backend/common/api/generation.ts";
 import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
 import { runWithHooks } from "../../../backend/hooks/run.ts";
@@ -61,6 +61,25 @@ describe("a generation", () => {
     expect(told.map(({ event, id }) => [event, id])).toEqual(expected.ids.map((id) => ["token", id]));
     expect(told.map(({ text }) => text).join("")).toBe(value.text);
     expect(apart(told.map(({ probability }) => probability), expected.probabilities)).toBeLessThan(1e-5);
+  }); // biome-ignore format: long lines
+
+  it("samples, drafts and weighs contexts as the library does", async () => {
+    const mask = maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 1, recent: 3 });
+    const ways = [
+      { temperature: 2, topK: 9, topP: 0.9, minP: 0.01, repetitionPenalty: 1.5, seed: 4 },
+      { speculative: { mask, tokens: 3 } },
+      { contextAware: { without: ids.slice(4), alpha: 2 } },
+    ];
+    for (const way of ways) {
+      const run = { ...way, tokens: ids, maxTokens: 8 };
+      const { ids: expected, speculative, contextAware } = await generate(model, run);
+      const one = await handled<GenerateResult>("generate", { model: MODEL, ...run });
+      expect([one.value.ids, one.value.speculative, one.value.contextAware]).toEqual([expected, speculative, contextAware]);
+      const { speculative: shared, ...own } = { speculative: undefined, ...run };
+      const request = { model: MODEL, prompts: [own], ...(shared ? { speculative: shared } : {}) };
+      const several = await handled<GenerateBatchResult>("generate-batch", request);
+      expect(several.value.rows[0]!.ids).toEqual(expected);
+    }
   }); // biome-ignore format: long lines
 
   it("with a mask takes the bytes of its windows, in either prefill", async () => {
