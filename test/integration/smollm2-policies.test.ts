@@ -11,7 +11,7 @@ import { havePulled, loadSmollm2, onSmolLm2 } from "../helpers/smollm2.ts";
 describe.skipIf(!havePulled)(onSmolLm2("policies on SmolLM2 keep what kvpress keeps and go on as it does"), () => {
   const oracle = policyOracle("smollm2");
   const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
-  let gates: string;
+  let gates: Awaited<ReturnType<typeof writeGates>>;
   let model: Model;
 
   beforeAll(async () => {

@@ -1,40 +1,52 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { headModel } from "../../../backend/common/heads/model.ts";
 import { createScores, writeScores } from "../../../backend/heads/files.ts";
 import { generate, readPrefix } from "../../../backend/inference/generate.ts";
-import { policies } from "../../../backend/inference/policies/index.ts";
+import { policies as registered } from "../../../backend/inference/policies/index.ts";
 import type { Model } from "../../../backend/models/model.ts";
+import { fixture } from "../fixtures.ts";
 import { keptLists, type PolicyCase, type PolicyOracle } from "./policies.ts";
 
 /** Distance of logits, and margin between the best two from which on a token binds. */
 const TOLERANCE = 1e-3;
 
-/** Writes a score file of the gates that the cases of duo-attention are run with. @returns its path */
-export async function writeGates(
-  folder: string,
-  model: Model,
-  { layers, kvHeads }: PolicyOracle["shape"],
-): Promise<string> {
+/**
+ * Writes score files of gates: those that the cases of duo-attention are run with, and those of the folder of `pattern` cases.
+ * @returns the parameters of either
+ */
+export async function writeGates(folder: string, model: Model, { layers, kvHeads }: PolicyOracle["shape"]) {
   const all = layers * kvHeads;
   const gate = (i: number): number => ((37 * i + 11) % all) / all;
-  const values = Array.from({ length: layers }, (_, l) =>
+  const drawn = Array.from({ length: layers }, (_, l) =>
     Array.from({ length: kvHeads }, (_, g) => gate(l * kvHeads + g)),
   );
-  const metrics = { gate: { axis: "kvHeads" as const, values } };
-  const path = join(folder, "gates.json");
-  await writeScores(path, createScores({ model: headModel(model), probe: "gates", params: {}, metrics }));
-  return path;
+  const pattern = readFileSync(join(fixture("policies/duo"), "full_attention_heads.tsv"), "utf8");
+  const read = pattern.trim().split("\n").map((row) => row.split("\t").map(Number)); // biome-ignore format: a table
+  const write = async (name: string, values: number[][]): Promise<string> => {
+    const metrics = { gate: { axis: "kvHeads" as const, values } };
+    const path = join(folder, name);
+    await writeScores(path, createScores({ model: headModel(model), probe: "gates", params: {}, metrics }));
+    return path;
+  };
+  const {
+    sink_size: sinks,
+    recent_size: recent,
+    threshold,
+  } = JSON.parse(readFileSync(join(fixture("policies/duo"), "config.json"), "utf8")) as Record<string, number>;
+  const fits = read.length === layers && read[0]!.length === kvHeads;
+  return {
+    drawn: { gates: await write("gates.json", drawn) },
+    pattern: fits ? { gates: await write("pattern.json", read), sinks, recent, threshold } : {},
+  };
 }
 
 /** The cases of policies that headscope has, each with a title; not of random, whose numbers are PyTorch's. */
 export function policyCases({ cases }: PolicyOracle): { name: string; each: PolicyCase }[] {
   const own = cases.filter(
     ({ policy, parameters }) =>
-      policies.names().includes(policy) &&
-      policy !== "random" &&
-      parameters["pattern"] === undefined &&
-      parameters["rerotate"] === undefined,
+      registered.names().includes(policy) && policy !== "random" && parameters["rerotate"] === undefined,
   );
   return own.map((each) => ({ name: title(each), each }));
 }
@@ -45,16 +57,23 @@ function title({ prompt, policy, parameters, question }: PolicyCase): string {
 }
 
 /** Runs a case: kept positions are the oracle's; logits and tokens too, where no position was too near to tell. */
-export async function expectCase(model: Model, oracle: PolicyOracle, each: PolicyCase, gates: string): Promise<void> {
+export async function expectCase(
+  model: Model,
+  oracle: PolicyOracle,
+  each: PolicyCase,
+  gates: Awaited<ReturnType<typeof writeGates>>,
+): Promise<void> {
   const { ids, vocabulary } = oracle.prompts[each.prompt]!;
   const { policy, parameters, question = 0, margin, tokens, kept, after, near = [] } = each;
-  const params = policy === "duo-attention" ? { gates, when: "prefill", ...parameters } : parameters;
-  const own = [{ name: policy, params }];
+  const { pattern, ...rest } = parameters;
+  const own = pattern === undefined ? gates.drawn : gates.pattern;
+  const params = policy === "duo-attention" ? { ...own, when: "prefill", ...rest } : parameters;
+  const policies = [{ name: policy, params }];
   const length = ids.length - question;
-  const prefix = question > 0 ? await readPrefix(model, { tokens: ids.slice(0, length), policies: own }) : undefined;
+  const prefix = question > 0 ? await readPrefix(model, { tokens: ids.slice(0, length), policies }) : undefined;
   const steps: Float32Array[] = [];
   const result = await generate(model, {
-    ...(prefix ? { prefix, tokens: ids.slice(length) } : { tokens: ids, policies: own }),
+    ...(prefix ? { prefix, tokens: ids.slice(length) } : { tokens: ids, policies }),
     maxTokens: tokens.length,
     stop: [],
     onStep: ({ logits }) => void steps.push(logits!.dataSync().slice() as Float32Array),

@@ -12,7 +12,7 @@ import { expectCase, policyCases, writeGates } from "../../../helpers/oracles/po
 await kernelsHere();
 const oracle = policyOracle("llama");
 const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
-let gates: string;
+let gates: Awaited<ReturnType<typeof writeGates>>;
 let model: Model;
 
 beforeAll(async () => {
