@@ -40,9 +40,10 @@ const nameOf = (layer: number, head: number, part: keyof HeldBytes): string => `
 /**
  * Writes a prefix to a safetensors file, whole or not at all: keys and values as they are held, their positions, the tokens, and the
  * logits of what follows.
- * @throws HeadscopeError (unsupported) for one of a model under interventions, which no file can tell of
+ * @throws HeadscopeError (unsupported) for one of a model under interventions, which no file can tell of, (usage) for one disposed
  */
 export async function saveCache(path: string, prefix: Prefix): Promise<void> {
+  prefix.checkHeld();
   if (prefix.ofChangedModel)
     throw new HeadscopeError("unsupported", "the cache of a model under interventions can't be saved", {
       remedy: "give the interventions to readPrefix instead, which notes them",

@@ -27,7 +27,7 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
-import type { Prefix } from "./prefix.ts";
+import { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */
 export interface RunOptions {
@@ -63,7 +63,7 @@ export interface RunOptions {
 
 /** Rules of `RunOptions`. */
 export const RUN_OPTIONS: Rules<RunOptions> = {
-  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
+  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: isObject },
   prefill: oneOf(PREFILLS),
   policies: { wants: "a list such as [{ name, params }]", fits: Array.isArray },
   interventions: { wants: "a list of interventions", fits: Array.isArray },
@@ -71,12 +71,16 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   useCache: YES_OR_NO,
   cache: oneOf(CACHE_KINDS),
   activations: oneOf(ACTIVATIONS),
-  speculative: { wants: "an object with the mask of the draft", fits: (options) => typeof options === "object" },
-  prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => typeof prefix === "object" },
-  forward: { wants: "options of a forward", fits: (options) => typeof options === "object" },
+  speculative: { wants: "an object with the mask of the draft", fits: isObject },
+  prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
+  forward: { wants: "options of a forward", fits: isObject },
   signal: ANYTHING,
   turn: FUNCTION,
 };
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null;
+}
 
 /** Sees a forward's result before it is freed: step 0 is the prompt. @param prompts by row of the result, the number of its prompt */
 export type StepListener = (result: ForwardResult, step: number, prompts: readonly number[]) => void;

@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { checkModel, type HeadModel, headModel } from "../common/heads/model.ts";
+import { counted } from "../common/text.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
@@ -34,12 +35,26 @@ export class Prefix {
     return this.#under !== undefined;
   }
 
+  /** Insists that its cache holds its tokens. @throws HeadscopeError (usage) where it was disposed, or somebody ran or cut it */
+  checkHeld(): void {
+    const { lengths } = this.cache;
+    if (lengths.length === 1 && lengths[0] === this.tokens.length) return;
+    const what =
+      lengths.length === 0
+        ? "was disposed"
+        : `has ${counted(this.tokens.length, "token")}, and its cache by now ${lengths.join(", ")}`;
+    throw new HeadscopeError("usage", `the prefix ${what}`, {
+      remedy: "read it again; dispose it last, and change a fork of its cache",
+    });
+  }
+
   /**
    * Insists that a run can go on from it.
    * @param changes interventions of the run, as JSON
-   * @throws HeadscopeError (mismatch) where it is another model's, or was read under others
+   * @throws HeadscopeError (mismatch) where it is another model's, or was read under others, (usage) as `checkHeld`
    */
   check(model: Model, changes: string): void {
+    this.checkHeld();
     checkModel(this, headModel(model), "the prefix");
     if (this.#under === model.changes && this.changes === changes) return;
     throw new HeadscopeError(

@@ -5,6 +5,7 @@ import type { Handle } from "../runtime/ops.ts";
 import { formatCode, formatOf, ROW_ORDER } from "./formats.ts";
 import { attributesOf, kernelTensor } from "./op.ts";
 import { PackedMatrix } from "./packed-matrix.ts";
+import { MOST_WIDTH } from "./pages.ts";
 import type { Places } from "./places.ts";
 
 /** Norms in the order of the kernels' numbers. */
@@ -12,9 +13,6 @@ const NORMS = [null, "RMS", "LN"] as const;
 
 /** Activations by name, with the kernels' numbers. */
 const ACT_FNS = { silu: 0, relu: 1, gelu: 2, quick_gelu: 3, gelu_new: 4, gelu_pytorch_tanh: 4 } as const;
-
-/** Widest head that the kernels take. */
-const MOST_WIDTH = 1024;
 
 /**
  * Weights in the order of the kernel's inputs. Matrices are [out, in], biases [out] of theirs, a norm is its factor and its offset

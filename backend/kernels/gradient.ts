@@ -25,14 +25,14 @@ export interface TrainedModel {
   readonly epsilon: number;
   /** Factor of the scores. */
   readonly scale: number;
-  /** Whether whole heads are rotated, halves paired. */
+  /** True where whole heads are rotated, halves paired. */
   readonly rotary: boolean;
   /** Of a sequence. */
   readonly positions: number;
   /** Token ids, or numbers of a vector. */
   readonly inputs: number;
   readonly outputs: number;
-  /** Whether only the last position has an output. */
+  /** True where only the last position has an output. */
   readonly last: boolean;
   /** Widths of ReLU layers before the output. */
   readonly readout: readonly number[];
@@ -44,7 +44,7 @@ export interface TrainedModel {
   readonly places: readonly number[];
 }
 
-/** What the gradient is taken at, of several seeds one after the other. */
+/** The place at which the gradient is taken, of several seeds one after the other. */
 export interface GradientCall {
   /** [seeds, parameters]. */
   readonly parameters: Tensor;

@@ -7,7 +7,7 @@ import { checkOptions } from "../common/options.ts";
 import { cacheDir } from "../paths.ts";
 import { hasNative, RawTensor } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
-import { KERNEL_SOURCES, kernelFolder, kernelRecord } from "../setup/native/kernels.mjs";
+import { KERNEL_SOURCES, kernelFolder, kernelLibraryFile, kernelRecord } from "../setup/native/kernels.mjs";
 import { formatCode, formatOf } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
 import { kernelSettings, THREADS } from "./settings.ts";
@@ -68,7 +68,7 @@ export function hasKernels(): boolean {
 export function expectsKernels(): boolean {
   if (choice) return choice.ready;
   const backend = process.env["HEADSCOPE_BACKEND"];
-  return kernelSettings().wanted && (!backend || backend === "tensorflow") && compiled()?.record?.library !== undefined;
+  return kernelSettings().wanted && (!backend || backend === "tensorflow") && compiled()?.file !== undefined;
 }
 
 /**
@@ -97,12 +97,12 @@ function load(): KernelChoice {
   const { wanted, threads } = kernelSettings();
   if (!wanted) return none("HEADSCOPE_KERNELS is off");
   if (!hasNative()) return none("they belong to the native TensorFlow library");
-  const { folder, record } = compiled() ?? {};
-  if (!folder || !record)
-    return none("they are not compiled for this processor and version", "run npm start where there is a C++ compiler");
+  const { record, file } = compiled() ?? {};
+  if (!record) return none("they are not compiled for this processor and version", COMPILE);
   if (record.failure !== undefined) return none(record.failure, "setup.log in the cache folder has all that was said");
+  if (!file) return none("their library is missing or damaged", COMPILE);
   try {
-    const loaded = require(join(folder, record.library!)) as Library;
+    const loaded = require(file) as Library;
     const instructions = loaded.start(threads);
     const fault = selfTest();
     if (fault) return none(fault, REBUILD);
@@ -113,17 +113,19 @@ function load(): KernelChoice {
   }
 }
 
+const COMPILE = "run npm start where there is a C++ compiler";
 const REBUILD = "remove kernels/ in the folder of the TensorFlow library in the cache and run npm start";
 
 function none(why: string, remedy?: string): KernelChoice {
   return { ready: false, why, threads: 0, ...(remedy === undefined ? {} : { remedy }) };
 }
 
-/** The folder in the cache for kernels of this processor and these sources, and the set-up's record of what is there. */
+/** The set-up's record of the kernels of this processor and these sources, and their library where it is whole. */
 function compiled() {
   const root = repository();
   const folder = root && kernelFolder(root, cacheDir());
-  return folder ? { folder, record: kernelRecord(folder) } : undefined;
+  const record = folder && kernelRecord(folder);
+  return record ? { record, file: kernelLibraryFile(folder, record) } : undefined;
 }
 
 /** The folder with the kernels' sources, seen from the bundle or from the sources. */

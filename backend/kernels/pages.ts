@@ -21,10 +21,13 @@ export function cacheRowBytes(kind: CacheKind, width: number): number {
   return ROW_BYTES[kind](width);
 }
 
+/** Widest head that the kernels take. */
+export const MOST_WIDTH = 1024;
+
 const PLACE = whole(0, 2 ** 31 - 1);
 const RULES = {
   kind: oneOf(CACHE_KINDS),
-  width: whole(1, 1024),
+  width: whole(1, MOST_WIDTH),
   rows: whole(1, 2 ** 31 - 1),
 };
 

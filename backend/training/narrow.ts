@@ -1,7 +1,7 @@
 import { ACTIVATIONS, type TrainedModel } from "../kernels/gradient.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { ParameterPlace } from "../models/weights/trainable.ts";
-import type { StepPlan } from "./step.ts";
+import type { TaskShape } from "./task.ts";
 
 /** Tensors before the blocks, of each block, behind them, of each readout layer, and of the output, in the kernel's order. */
 const PARTS = {
@@ -34,12 +34,15 @@ function isKnown(config: ModelConfig): boolean {
   );
 }
 
+/** A model and its task, and where its parameters lie in the vector of all. */
+interface TrainedTask {
+  config: ModelConfig;
+  places: readonly ParameterPlace[];
+  shape: TaskShape;
+}
+
 /** A model as the gradient's kernel is told of it; undefined where it has something that the kernel does not know. */
-export function kernelModel({
-  config,
-  places,
-  shape,
-}: Pick<StepPlan, "config" | "places" | "shape">): TrainedModel | undefined {
+export function kernelModel({ config, places, shape }: TrainedTask): TrainedModel | undefined {
   const names = [
     ...PARTS.before,
     ...Array.from({ length: config.n_layers }, (_, l) => PARTS.block.map((part) => `blocks.${l}.${part}`)).flat(),

@@ -55,7 +55,7 @@ function uploadBatch(batch: Batch, shape: TaskShape): [Tensor, Tensor, Tensor] {
  */
 export class Stepper {
   readonly seeds: number;
-  /** What computes the gradients here. */
+  /** The path that computes the gradients here. */
   readonly path: GradientPath;
   #plan: StepPlan;
   #kernel: TrainedModel | undefined;
@@ -151,7 +151,7 @@ export class Stepper {
   }
 }
 
-/** What goes in, targets, weights of a seed's batch. */
+/** Inputs, targets and weights of a seed's batch. */
 type BatchTensors = [Tensor, Tensor, Tensor];
 
 /** Calls a function that is captured at its first call. */

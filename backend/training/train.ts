@@ -25,7 +25,7 @@ export interface TrainState {
   readonly step: number;
   /** Parameters, then the optimiser's vectors. */
   readonly state: SeedState;
-  /** What computed its gradients until here; of a run of earlier versions, which do not say so, functions. */
+  /** The path that computed its gradients until here; of a run of earlier versions, which do not say so, functions. */
   readonly gradients?: GradientPath | undefined;
   /** Measurements until here, of a run that goes on: they decide which further checkpoints are saved. */
   readonly history?: readonly SeedMeasurement[];

@@ -64,6 +64,6 @@ function say(text: string): void {
 
 function trainedApart(): Row[] {
   const own = ["--training", "--json", "--repeats", args.repeats, ...(python ? ["--rivals", python] : [])];
-  const only = (args.only ?? []).flatMap((text) => ["--only", text]);
+  const only = (args.only ?? []).map((text) => `--only=${text}`);
   return runChild<Report>(ownCommand("bench", ...own, ...only), { TF_ENABLE_ONEDNN_OPTS: "1" }).rows;
 }

@@ -46,7 +46,7 @@ export function attendEager(q: Tensor, cached: CachedLayer, hook: Hook): Tensor[
   ];
 }
 
-/** What queries reach of one KV head. */
+/** One KV head as queries reach it. */
 interface PlainHead {
   /** Each at its position of the sequence, also where other rows are further on [length, d_head]; the values alike. */
   keys: Tensor;

@@ -40,9 +40,11 @@ export class HeadCache {
   readonly window: Window | undefined;
   readonly #storage: CacheStorage;
   readonly #pages: CachePage[];
-  /** What an eviction has left of the positions before `#end`. */
+  /** Runs that an eviction has left of the positions before `#end`. */
   #kept: readonly Run[];
   #end: number;
+  /** Positions below it have been given a place. */
+  #placed: number;
 
   constructor(storage: CacheStorage, window?: Window, like?: HeadCache) {
     this.window = window;
@@ -50,6 +52,7 @@ export class HeadCache {
     this.#pages = like ? like.#sharedPages() : [];
     this.#kept = like ? like.#kept : [];
     this.#end = like ? like.#end : 0;
+    this.#placed = like ? like.#placed : 0;
   }
 
   /** A full head that holds `length` tokens as a streaming one, which has a copy of what it keeps. */
@@ -90,8 +93,9 @@ export class HeadCache {
     ];
   }
 
-  /** The same as rows of pages. */
+  /** The same as rows of pages. @throws HeadscopeError (usage) where no forward has given some of them a place */
   extents(length: number): Extent[] {
+    this.#insistPlaced(length);
     const extents: Extent[] = [];
     for (const { slot, position, count } of this.runs(length))
       for (let done = 0; done < count; ) {
@@ -114,9 +118,13 @@ export class HeadCache {
     return this.#pages[Math.floor(slot / PAGE)]!;
   }
 
-  /** Makes room for the positions from `start` to `end`, in pages of its own. */
+  /**
+   * Makes room for the positions from `start` to `end`, in pages of its own.
+   * @throws HeadscopeError (usage) where those before have none
+   */
   prepare(start: number, end: number): void {
     if (end <= start) return;
+    this.#insistPlaced(start);
     const { window } = this;
     const rows = window ? rowsAllocated(end, window) : rowsAllocated(this.slotOf(end - 1) + 1);
     for (let i = window ? 0 : Math.floor(this.slotOf(start) / PAGE); i * PAGE < rows; i++) {
@@ -125,6 +133,7 @@ export class HeadCache {
       if (!page) this.#pages[i] = this.#storage.page(wanted);
       else if (page.holders > 1 || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
+    this.#placed = end;
   }
 
   /** Keys and values of what it holds after `length` tokens, and the positions. @returns tensors of the caller's */
@@ -160,6 +169,7 @@ export class HeadCache {
     }
     const rows = window ? rowsAllocated(length, window) : rowsAllocated(positions.length);
     for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    this.#placed = length;
     const bytes = this.#storage.heldBytes;
     for (let i = 0; i < positions.length; ) {
       const slot = window ? slotOf(positions[i]!, window) : i;
@@ -205,6 +215,7 @@ export class HeadCache {
     this.checkTruncation(length);
     this.#kept = this.#kept.flatMap((run) => overlap(run, 0, to));
     this.#end = Math.min(this.#end, to);
+    this.#placed = Math.min(this.#placed, to);
     const slots = this.window ? slotsUsed(to, this.window) : this.slotOf(to);
     for (const page of this.#pages.splice(Math.ceil(slots / PAGE))) page.release();
   }
@@ -219,6 +230,15 @@ export class HeadCache {
 
   dispose(): void {
     for (const page of this.#pages.splice(0)) page.release();
+  }
+
+  #insistPlaced(length: number): void {
+    if (length <= this.#placed) return;
+    throw new HeadscopeError(
+      "usage",
+      `a KV head of the cache holds ${this.#placed} of ${length} tokens: its layer has not run on the others`,
+      { remedy: "run every forward over a cache through the same layers" },
+    );
   }
 
   /** Slots that an eviction has left in use; the next position goes behind them. */

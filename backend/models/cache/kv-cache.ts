@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
-import { ANYTHING, checkOptions, oneOf, type Rules, whole } from "../../common/options.ts";
+import { ANYTHING, checkOptions, listOf, oneOf, type Rule, type Rules, whole } from "../../common/options.ts";
+import { counted } from "../../common/text.ts";
 import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
@@ -132,6 +133,27 @@ export class KvCache {
     });
   }
 
+  /** Insists that it is for the layers below `stopLayer` of a model. @throws HeadscopeError (usage) where it is not */
+  checkModel(config: ModelConfig, stopLayer: number): void {
+    if (this.rows === 0)
+      throw new HeadscopeError(
+        "usage",
+        "the cache has no rows any more: it was disposed or joined with others, or a forward that failed took what its streaming heads held",
+        { remedy: "make another, or fork this one before" },
+      );
+    const shape = ({ n_layers, n_key_value_heads, d_head }: ModelConfig): string =>
+      `${n_layers} layers of ${n_key_value_heads} KV heads of width ${d_head}`;
+    const [own, wanted] = [this.#config, config].map(shape);
+    if (own !== wanted)
+      throw new HeadscopeError("usage", `the cache is for a model with ${own}, not ${wanted}`, {
+        remedy: "make it with the config of the model that is run",
+      });
+    if (stopLayer > this.layers)
+      throw new HeadscopeError("usage", `the cache is for ${this.layers} layers, and the forward runs ${stopLayer}`, {
+        remedy: "make a cache of more layers, or stop earlier",
+      });
+  }
+
   /** Insists that new tokens fit, of every row or by row. @throws HeadscopeError (input) where they do not */
   reserve(tokens: number | readonly number[]): void {
     const longest = Math.max(...this.#rows.map(({ length }, r) => length + byRow(tokens, r)));
@@ -199,9 +221,11 @@ export class KvCache {
 
   /**
    * Forgets what lies behind the first `length` tokens, of every row or by row.
-   * @throws HeadscopeError (unsupported) where a streaming head has let go of what it would hold then; nothing is changed
+   * @throws HeadscopeError (usage) for lengths that cannot be, (unsupported) where a streaming head has let go of what it would hold
+   *   then; nothing is changed
    */
   truncate(length: number | readonly number[]): void {
+    checkOptions("truncate", { length }, { length: this.#eachRow }, ["length"]);
     const shortened = this.#rows
       .map((row, r) => ({ row, to: byRow(length, r) }))
       .filter(({ row, to }) => to < row.length);
@@ -265,11 +289,21 @@ export class KvCache {
     ]);
   }
 
+  /** A whole number, or a list of one for every row. */
+  get #eachRow(): Rule {
+    const number = whole(0);
+    const isList = (lengths: unknown): boolean => listOf(number).fits(lengths) && (lengths as []).length === this.rows;
+    return {
+      wants: `${number.wants}, or one for each of ${counted(this.rows, "row")}`,
+      fits: (lengths) => number.fits(lengths) || isList(lengths),
+    };
+  }
+
   #checkRows(rows: readonly number[]): void {
     const bad = rows.find((row, i) => !(row in this.#rows) || rows.indexOf(row) !== i);
     if (bad !== undefined || rows.length === 0)
-      throw new HeadscopeError("usage", `row ${bad} of the cache can't be taken`, {
-        remedy: `choose among 0 to ${this.rows - 1}, each once`,
+      throw new HeadscopeError("usage", `${bad === undefined ? "no row" : `row ${bad}`} of the cache can't be taken`, {
+        remedy: `choose one or more of 0 to ${this.rows - 1}, each once`,
       });
   }
 }

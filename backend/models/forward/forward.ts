@@ -42,6 +42,8 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
     return { lengths, resid, ...(logits ? { logits } : {}), activations, reductions, dispose: () => tf.dispose(all) };
   } catch (error) {
     tf.dispose(pass.collected);
+    // Rings of the layers that have run hold new tokens in the place of those before.
+    if (plan.places.some(({ late }) => late)) plan.cache?.dispose();
     throw error;
   } finally {
     pass.dispose();

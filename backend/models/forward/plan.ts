@@ -68,6 +68,9 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   if (input.tokens) checkRows(input.tokens, "", { config });
   if (rows === 0 || Math.min(...lengths) === 0)
     throw new HeadscopeError("input", "a row has no positions", { remedy: "give every row at least one" });
+  const startLayer = input.startLayer ?? 0;
+  const stopLayer = input.stopLayer ?? config.n_layers;
+  cache?.checkModel(config, stopLayer);
   if (cache && cache.rows !== rows)
     throw new HeadscopeError("usage", `the cache has ${cache.rows} rows, the input ${rows}`, {
       remedy: "make a cache with as many rows",
@@ -97,8 +100,6 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     return { first: c * CHUNK, real, tokens: padded(real) };
   });
   cache?.reserve(lengths);
-  const startLayer = input.startLayer ?? 0;
-  const stopLayer = input.stopLayer ?? config.n_layers;
   const scratch =
     !cache && (long || attendsInPages(rows, total, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
@@ -144,7 +145,7 @@ const INPUTS: Rules<ForwardInput> = {
   resid: ANYTHING,
   positions: ANYTHING,
   keyMask: ANYTHING,
-  cache: ANYTHING,
+  cache: { wants: "a KvCache", fits: (cache) => cache instanceof KvCache },
   startLayer: whole(0),
   stopLayer: whole(0),
   logitsAt: {

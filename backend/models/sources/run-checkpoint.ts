@@ -31,7 +31,7 @@ export interface RunCheckpoint {
   config: ModelConfig;
   /** The run's spec, for whoever finds the file. */
   spec: unknown;
-  /** What computed the gradients; files of earlier versions do not say it. */
+  /** The path that computed the gradients; files of earlier versions do not say it. */
   gradients?: GradientPath | undefined;
   /** Parameters in the order of `parameterLayout` [parameters]. */
   parameters: Float32Array;

@@ -1,18 +1,11 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SetupError } from "../failure.mjs";
-import {
-  filesBelow,
-  installFile,
-  partOf,
-  readIfThere,
-  removeLeftovers,
-  sha256Files,
-  sizeOf,
-  writeAtomic,
-} from "../files.mjs";
+import { filesBelow, installFile, partOf, readIfThere, removeLeftovers, sha256Files, writeAtomic } from "../files.mjs";
 import { withLock } from "../lock.mjs";
 import { firstError, runProcess } from "../process.mjs";
 import { fetchWheel } from "./pip.mjs";
@@ -36,6 +29,7 @@ const LONGEST_REASON = 200;
  * @typedef {object} KernelRecord what became of the kernels on a kind of machine
  * @property {string} compiler that built them
  * @property {string} [library] name of what was built, in the folder of the record; absent where that failed
+ * @property {string | undefined} [digest] SHA-256 of the library: one that was cut off would end the process that loads it
  * @property {string} [failure] why there is none, one line
  */
 
@@ -59,10 +53,35 @@ export function kernelFolder(root, cache, features = processorFeatures()) {
   return join(libraryFolder(cache), "kernels", key);
 }
 
-/** @param {string} folder `kernelFolder` @returns {KernelRecord | undefined} undefined where nobody has tried */
+/** @param {string} folder `kernelFolder` @returns {KernelRecord | undefined} undefined where nobody has tried, or the record is damaged */
 export function kernelRecord(folder) {
-  const text = readIfThere(join(folder, "record.json"));
-  return text === undefined ? undefined : JSON.parse(text);
+  try {
+    const record = JSON.parse(readIfThere(join(folder, "record.json")) ?? "null");
+    const whole = [record?.library, record?.failure].some((text) => typeof text === "string");
+    return whole ? record : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The library of a record, where it is as it was built.
+ * @param {string} folder `kernelFolder`
+ * @param {KernelRecord} record
+ * @returns {string | undefined} its path
+ */
+export function kernelLibraryFile(folder, { library, digest }) {
+  const path = library === undefined ? undefined : join(folder, library);
+  return path !== undefined && digestOf(path) === digest ? path : undefined;
+}
+
+/** @param {string} path @returns {string | undefined} SHA-256 of a file; undefined where it cannot be read */
+function digestOf(path) {
+  try {
+    return createHash("sha256").update(readFileSync(path)).digest("hex");
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns {Promise<string | undefined>} the compiler with its version and build; undefined where there is none */
@@ -83,8 +102,8 @@ export const kernels = {
     const record = kernelRecord(folder);
     if (record === undefined) return "not compiled for this processor and version";
     if (record.compiler !== compiler) return "compiled by another compiler";
-    const built = record.library === undefined || sizeOf(join(folder, record.library)) !== undefined;
-    return built ? false : "a file is missing";
+    const built = record.failure !== undefined || kernelLibraryFile(folder, record) !== undefined;
+    return built ? false : "a file is missing or damaged";
   },
   async run(context) {
     const { root, cache, signal, progress, skip } = context;
@@ -127,7 +146,7 @@ async function buildOrWhyNot(context, folder, compiler) {
   } finally {
     await rm(work, { recursive: true, force: true });
   }
-  await record(folder, { compiler, library });
+  await record(folder, { compiler, library, digest: digestOf(join(folder, library)) });
   return undefined;
 }
 

@@ -8,7 +8,9 @@ import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { intervenedModel } from "../../../backend/hooks/intervened-model.ts";
 import { loadCache, saveCache } from "../../../backend/inference/cache-file.ts";
 import { generate, generateBatch, readPrefix } from "../../../backend/inference/generate.ts";
+import type { Prefix } from "../../../backend/inference/prefix.ts";
 import { pageBytes } from "../../../backend/kernels/pages.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
@@ -48,6 +50,18 @@ describe("a prefix", () => {
     expect(second!.ids).toEqual((await generate(model, { tokens: TOKENS, maxTokens: 5 })).ids);
     expect(prefix.cache.lengths).toEqual([TOKENS.length]);
     prefix.dispose();
+  });
+
+  it("is refused once it does not hold its tokens, or where it is none", async () => {
+    const [gone, run] = [await readPrefix(model, { tokens: MORE }), await readPrefix(model, { tokens: MORE })];
+    gone.dispose();
+    forward(model, { tokens: [MORE], cache: run.cache }).dispose();
+    for (const prefix of [gone, run, {}, null] as Prefix[])
+      for (const tokens of [MORE, []])
+        expect((await failure(() => generate(model, { prefix, tokens }))).kind).toBe("usage");
+    for (const prefix of [gone, run])
+      expect((await failure(() => saveCache(file("gone.safetensors"), prefix))).kind).toBe("usage");
+    run.dispose();
   });
 
   it("goes on under its own interventions and windows only", async () => {
@@ -128,7 +142,7 @@ describe("a cache in a file", () => {
     dispose();
   });
 
-  it("that is damaged is refused at any byte, and leaves nothing behind", async () => {
+  it("that is cut off or does not fit together is refused, and leaves nothing behind", async () => {
     const prefix = await readPrefix(model, { tokens: TOKENS.slice(0, 20) });
     await saveCache(file("whole"), prefix);
     prefix.dispose();

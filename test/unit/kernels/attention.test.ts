@@ -303,20 +303,17 @@ describe.skipIf(!ready)("attention of many tokens by squares equals float64", ()
   });
 
   it("and does not look at squares that no query may see", () => {
-    const rows = 6000;
+    const rows = 1000;
     const positions = [count(rows - 64, rows)];
-    const seconds = (place: HeldRows): number => {
-      const { call } = ask({ heads: 1, rows, positions, places: [[place]], pageRows: 2000 });
-      const runs = Array.from({ length: 9 }, () => {
-        const { user } = process.cpuUsage();
-        for (let i = 0; i < 20; i++) attend(call).dispose();
-        return process.cpuUsage().user - user;
-      });
-      return Math.min(...runs);
-    };
-    const all = seconds(full(rows));
-    for (const few of [{ local: 64 }, { window: 64, sink: 4 }])
-      expect(seconds({ ...full(rows), ...few })).toBeLessThan(all / 3);
+    for (const few of [{ local: 64 }, { window: 64, sink: 4 }]) {
+      const places = [[{ ...full(rows), ...few }]];
+      const { call, held } = ask({ heads: 1, rows, positions, places, pageRows: rows });
+      const z = [...attend(call).dataSync()];
+      // A look at a row that is no number shows: its weight of 0 times it is none either.
+      const [page] = held.pages as [Page];
+      page.fill(64 * 4, new Uint8Array(page.read(64 * 4, 64 * 8).length).fill(255));
+      expect([...attend(call).dataSync()]).toEqual(z);
+    }
   });
 });
 

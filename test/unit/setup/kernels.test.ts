@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -18,6 +19,7 @@ import {
 import type { Context } from "../../../backend/setup/runner.mjs";
 
 const compiler = await compilerName();
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 let root = "";
 beforeEach(() => {
@@ -87,10 +89,17 @@ describe.skipIf(compiler === undefined)("the step that compiles the kernels", ()
     };
     expect(await kernels.needed(context)).toMatch(/not compiled/);
     expect(await record({ compiler: "g++ 4.8", library: "x" })).toMatch(/another compiler/);
-    expect(await record({ compiler, library: "x.node" })).toMatch(/missing/);
-    writeFileSync(join(folder, "x.node"), "");
-    expect(await record({ compiler, library: "x.node" })).toBe(false);
+    const built = { compiler, library: "x.node", digest: sha256("a library") };
+    expect(await record(built)).toMatch(/missing/);
+    writeFileSync(join(folder, "x.node"), "a libr");
+    expect(await record(built)).toMatch(/damaged/);
+    writeFileSync(join(folder, "x.node"), "a library");
+    expect(await record(built)).toBe(false);
     expect(await record({ compiler, failure: "why" })).toBe(false);
+    for (const damaged of ["", '{"compiler":', "null", "[]", "{}"]) {
+      writeFileSync(join(folder, "record.json"), damaged);
+      expect(await kernels.needed(context), damaged).toMatch(/not compiled/);
+    }
   });
 
   test("has nothing to do without the library, with another backend, or where nobody wants kernels", async () => {
@@ -168,7 +177,11 @@ describe("a process that loads kernels", () => {
     record({ compiler: "g++", failure: "the compiler said no" });
     expect((await load(root)).loadKernels().why).toBe("the compiler said no");
     writeFileSync(join(folder, "broken.node"), "no library");
-    record({ compiler: "g++", library: "broken.node" });
+    for (const digest of [undefined, sha256("no library, cut off")]) {
+      record({ compiler: "g++", library: "broken.node", digest });
+      expect((await load(root)).loadKernels()).toMatchObject({ ready: false, why: expect.stringContaining("damaged") });
+    }
+    record({ compiler: "g++", library: "broken.node", digest: sha256("no library") });
     const broken = (await load(root)).loadKernels();
     expect(broken).toMatchObject({ ready: false, why: expect.stringMatching(/^they do not load: [^\n]+$/) });
   });
