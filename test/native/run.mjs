@@ -15,7 +15,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const FIGURES = join(ROOT, "test/oracles/kernels.f32");
 const BAD_MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
-/** @type {readonly { name: string, flags: readonly string[], needs: string, share: number }[]} */
+/** @type {readonly { name: string, flags: readonly string[], needs: string, share: number, foreign?: boolean }[]} */
 const BUILDS = [
   { name: "this machine's", flags: [...NATIVE_FLAGS, ...BAD_MEMORY], needs: "", share: 1 },
   {
@@ -27,15 +27,25 @@ const BUILDS = [
   { name: "AVX2", flags: ["-march=x86-64-v3", ...BAD_MEMORY], needs: "avx2", share: 0.1 },
   { name: "SSE2", flags: ["-march=x86-64", ...BAD_MEMORY], needs: "sse2", share: 0.1 },
   { name: "threads", flags: [...NATIVE_FLAGS, "-fsanitize=thread"], needs: "", share: 0.1 },
+  { name: "NEON", flags: ["-static"], needs: "", share: 0.01, foreign: true },
 ];
+/** Debian's g++-aarch64-linux-gnu and qemu-user-static: a build for arm64 is run by emulation where they are. */
+const FOREIGN = { compiler: "aarch64-linux-gnu-g++", runner: "qemu-aarch64-static" };
 
 // TensorFlow is left out: ops.cc only checks shapes and calls what is tried here.
 const sources = filesBelow(join(ROOT, KERNEL_SOURCES), [".cc"]).filter((path) => !path.endsWith("/ops.cc"));
 const calls = Number(process.argv[2] ?? 20_000);
 const features = processorFeatures().split(" ");
+const emulated = (await Promise.all(Object.values(FOREIGN).map((name) => runProcess(name, ["--version"])))).every(
+  ({ code }) => code === 0,
+);
 const work = await mkdtemp(join(tmpdir(), "headscope-native-"));
 try {
-  for (const { name, flags, needs, share } of BUILDS) {
+  for (const { name, flags, needs, share, foreign } of BUILDS) {
+    if (foreign && !emulated) {
+      void output.line(`skipped  ${name}: ${FOREIGN.compiler} or ${FOREIGN.runner} is not here`);
+      continue;
+    }
     if (needs && !features.includes(needs)) {
       void output.line(`skipped  ${name}: this processor has no ${needs}`);
       continue;
@@ -43,7 +53,7 @@ try {
     const built = join(work, "driver");
     const start = performance.now();
     const all = [...KERNEL_FLAGS.filter((flag) => flag !== "-O3"), "-O1", "-g", "-w", ...flags];
-    const made = await runProcess("g++", [
+    const made = await runProcess(foreign ? FOREIGN.compiler : "g++", [
       ...all,
       ...filesBelow(join(ROOT, "test/native"), [".cc"]),
       ...sources,
@@ -51,7 +61,9 @@ try {
       built,
       "-pthread",
     ]);
-    const ran = made.code === 0 ? await runProcess(built, [String(Math.ceil(calls * share)), "1", "3", FIGURES]) : made;
+    const [command, ...first] = foreign ? [FOREIGN.runner, built] : [built];
+    const rest = [...first, String(Math.ceil(calls * share)), "1", "3", FIGURES];
+    const ran = made.code === 0 ? await runProcess(/** @type {string} */ (command), rest) : made;
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
     const said = ran.code === 0 ? ran.output.trim() : `${firstError(ran.output)}\n${ran.output}`;
     void output.line(`${ran.code === 0 ? "ok     " : "FAILED "}  ${name} (${seconds} s): ${said}`);

@@ -23,6 +23,7 @@ import {
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
 import { choosePolicies, type PolicyChoice, type PolicyRequest } from "../../inference/policies/choice.ts";
+import { policies as registered } from "../../inference/policies/index.ts";
 import type { Prefix } from "../../inference/prefix.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
 import type { Model } from "../../models/model.ts";
@@ -87,14 +88,9 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     const choice = { maxTokens, temperature, seed, stop, ...samplingOf(options) };
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
-      // Under --save-cache the prompt was read under the policies already.
-      const generation = {
-        ...run,
-        policies: options.saveCache === undefined ? policies : [],
-        ...choice,
-        speculative,
-        prefix,
-      };
+      // A prompt that is saved has been read, and its tokens chosen.
+      const open = options.saveCache === undefined ? policies : policies.filter(({ name }) => choosesHeads(name));
+      const generation = { ...run, policies: open, ...choice, speculative, prefix };
       const contexts = await contextsOf(model, options, prompts.length);
       const each = prompts.map((tokens, i) => ({ tokens, contextAware: contexts[i] }));
       if (prompts.length > 1) await continueSeveral(context, model, { ...generation, prompts: each }, options);
@@ -253,6 +249,10 @@ function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions):
     params.get(owner)![key.startsWith(`${owner}.`) ? key.slice(owner.length + 1) : key] = value;
   }
   return names.map((name) => ({ name, params: params.get(name)! }));
+}
+
+function choosesHeads(name: PolicyRequest["name"]): boolean {
+  return typeof name === "string" && registered.get(name).keeps === "heads";
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */

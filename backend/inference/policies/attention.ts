@@ -7,8 +7,17 @@ import type { LayerView } from "./base.ts";
 /** Score of keys that a query does not see. */
 const UNSEEN = -1e30;
 
+/** The part of a layer's view that its attention is made of. */
+export type Attending = Pick<
+  LayerView,
+  "config" | "layer" | "length" | "kvHeads" | "held" | "keys" | "positions" | "queries" | "step" | "steps"
+>;
+
+/** Queries whose patterns are held at a time. */
+const TOGETHER = 64;
+
 /** Attention scores of a layer's queries, scaled and capped, those of later keys -1e30 [heads, queries, held]. */
-export function logitsOf({ config, layer, length, kvHeads, held, keys, positions, queries }: LayerView): Tensor {
+export function logitsOf({ config, layer, length, kvHeads, held, keys, positions, queries }: Attending): Tensor {
   const [heads, count, width] = queries.shape as [number, number, number];
   const grouped = tf.reshape(queries, [kvHeads, (heads / kvHeads) * count, width]);
   const products = tf.mul(tf.matMul(grouped, keys, false, true), config.attn_scale); // [KV heads, group * queries, held]
@@ -25,7 +34,7 @@ export function logitsOf({ config, layer, length, kvHeads, held, keys, positions
 }
 
 /** A layer's attention pattern [heads, queries, held]. */
-export function patternOf(view: LayerView): Tensor {
+export function patternOf(view: Attending): Tensor {
   return tf.softmax(logitsOf(view));
 }
 
@@ -55,9 +64,31 @@ export function firstOf(scores: Tensor, count: number): Tensor {
   return tf.slice(scores, [0, 0], [scores.shape[0]!, count]);
 }
 
-/** The sum over queries of attention to each key, added to what earlier queries gave. @param sums [KV heads, held before] */
-export function addedUp(sums: Tensor | undefined, received: Tensor): Tensor {
-  if (!sums) return received;
-  const fresh = received.shape[1]! - sums.shape[1]!;
-  return tf.add(tf.pad(sums, [[0, 0], [0, fresh]]), received); // biome-ignore format: one line a step
+/**
+ * Attention that each key receives from a layer's queries, mean over the query heads of each KV head.
+ * @param pattern of some of the queries, default their attention [heads, queries, held]
+ * @returns [KV heads, held]
+ */
+export function received(view: LayerView, pattern: (part: Attending) => Tensor = patternOf): Tensor {
+  const { config, layer, length, kvHeads, held, keys, positions, queries, step, steps } = view;
+  const [heads, count, width] = queries.shape as [number, number, number];
+  const parts = Array.from({ length: Math.ceil(count / TOGETHER) }, (_, i) => {
+    const [first, size] = [i * TOGETHER, Math.min(TOGETHER, count - i * TOGETHER)];
+    return tf.tidy(() => {
+      const own = tf.slice(queries, [0, first, 0], [heads, size, width]);
+      const end = length - count + first + size;
+      return tf.sum(
+        pattern({ config, layer, length: end, kvHeads, held, keys, positions, queries: own, step, steps }),
+        1,
+      );
+    });
+  });
+  return groupMean(tf.addN(parts), kvHeads);
+}
+
+/** Sums by key with those of later queries. @param sums [KV heads, held before] @param more [KV heads, held] */
+export function addedUp(sums: Tensor | undefined, more: Tensor): Tensor {
+  if (!sums) return more;
+  const fresh = more.shape[1]! - sums.shape[1]!;
+  return tf.add(tf.pad(sums, [[0, 0], [0, fresh]]), more); // biome-ignore format: one line a step
 }

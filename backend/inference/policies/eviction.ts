@@ -3,11 +3,11 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Window } from "../../models/transformer/attention.ts";
-import { normaliseHeads } from "../../models/transformer/block.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
-import { kept, type LayerView, type QueriesSeen } from "./base.ts";
+import { kept, type QueriesSeen } from "./base.ts";
 import type { TokenChoice } from "./choice.ts";
+import { CacheView, type LayerPlace } from "./view.ts";
 
 /** The prompt that an eviction is about, and the heads that it leaves alone. */
 export interface EvictionExtent {
@@ -17,13 +17,6 @@ export interface EvictionExtent {
   readonly steps: number;
   /** By layer and KV head, windows of heads that stream, now or once the prompt is read. */
   readonly windows?: readonly (readonly (Window | undefined)[])[] | undefined;
-}
-
-/** One layer of a row of a cache. */
-interface LayerPlace {
-  readonly cache: KvCache;
-  readonly row: number;
-  readonly layer: number;
 }
 
 /** A policy at work on the tokens of one sequence: it sees queries as they go through the model, and frees what is not to stay. */
@@ -78,7 +71,7 @@ export class Eviction {
     const ends = cache.lengths[0] === tokens;
     if (!this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
-      const place = { cache, row: 0, layer };
+      const place = { cache, row: 0, layer, heads: this.#heads(layer) };
       if (this.#seen?.of === "all") this.#observe(place, result);
       if (ends) this.#cut(place, result);
     }
@@ -90,7 +83,7 @@ export class Eviction {
     this.#step++;
     if (!this.decodes || !this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
-      const place = { cache, row, layer };
+      const place = { cache, row, layer, heads: this.#heads(layer) };
       if (this.#seen?.of === "all") this.#observe(place, result);
       this.#cut(place, result);
     }
@@ -119,90 +112,45 @@ export class Eviction {
   }
 
   #observe(place: LayerPlace, result: ForwardResult): void {
+    if (place.heads.length === 0) return;
     const { policy, params } = this.#choice;
-    const view = this.#view(place, result);
-    if (!view) return;
     const before = this.#states[place.layer];
-    const state = tf.tidy(() => policy.observe?.(view(), before, params));
+    const view = this.#view(place, result);
+    const state = tf.tidy(() => policy.observe?.(view, before, params));
     if (state) this.#states[place.layer] = tf.keep(state);
     if (before && before !== state) before.dispose();
   }
 
   #cut(place: LayerPlace, result: ForwardResult): void {
-    const { cache, row, layer } = place;
+    const { cache, row, layer, heads } = place;
+    if (heads.length === 0) return;
     const { policy, params } = this.#choice;
-    const count = this.#counts[layer]!;
-    const heads = this.#heads(layer);
+    const [count, state] = [this.#counts[layer]!, this.#states[layer]];
     const view = this.#view(place, result);
-    if (!view || cache.positions(layer, row, heads[0]!).length <= count) return;
-    const state = this.#states[layer];
-    const places = tf.tidy(() => {
-      const scores = policy.score(view(), params, state);
+    if (view.held <= count) return;
+    const chosen = tf.tidy(() => {
+      const scores = policy.score(view, params, state);
       return policy.choose?.(scores, count, params) ?? best(scores, count);
     });
-    const own = places.map((list) => [...list].sort((a, b) => a - b));
+    const stay = chosen.map((list) => list.toSorted((a, b) => a - b));
     heads.forEach((head, i) => {
-      const positions = cache.positions(layer, row, head);
-      cache.evict(layer, row, head, own[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
+      const positions = view.places[i]!;
+      cache.evict(layer, row, head, stay[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
     });
-    if (state && this.decodes) {
-      this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, tf.tensor2d(own, undefined, "int32"), 1, 1)));
-      state.dispose();
-    }
+    if (!state || !this.decodes) return;
+    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, tf.tensor2d(stay, undefined, "int32"), 1, 1)));
+    state.dispose();
   }
 
-  /** A layer with its queries, in a tidy of the caller's; undefined where all its KV heads stream. */
-  #view({ cache, row, layer }: LayerPlace, result: ForwardResult): (() => LayerView) | undefined {
-    const heads = this.#heads(layer);
-    if (heads.length === 0) return undefined;
-    const { config, weights } = this.#model;
-    const { n_heads, n_key_value_heads } = config;
-    const group = n_heads / n_key_value_heads;
-    return () => {
-      const read = lazy(() => heads.map((head) => cache.read(layer, row, head)));
-      const positions = heads.map((head) => cache.positions(layer, row, head));
-      const [keys, values] = (["keys", "values"] as const).map((of) =>
-        lazy(() => tf.stack(read().map((head) => head[of]))),
-      );
-      const queries = lazy(() => {
-        const rows = result.activations.get(this.#name(layer))!;
-        const all = tf.squeeze(tf.slice(rows, row, 1), [0]); // [tokens, heads, d_head]
-        const plain = this.#name(layer).endsWith("hook_q");
-        const normed = plain ? normaliseHeads(all, weights.blocks[layer]!.qNorm, config) : all;
-        const own = heads.flatMap((head) => Array.from({ length: group }, (_, i) => head * group + i));
-        const byHead = tf.transpose(own.length === n_heads ? normed : tf.gather(normed, own, 1), [1, 0, 2]);
-        const [count, most] = [byHead.shape[1]!, this.#step > 0 || this.#seen?.of === "all" ? Infinity : this.last];
-        return count <= most ? byHead : tf.slice(byHead, [0, count - most, 0], [own.length, most, config.d_head]);
-      });
-      return {
-        ...{ config, layer, length: cache.lengths[row]!, step: this.#step, steps: this.#extent.steps },
-        ...{ kvHeads: heads.length, held: positions[0]!.length },
-        get keys() {
-          return keys!();
-        },
-        get values() {
-          return values!();
-        },
-        get positions() {
-          return tf.tensor2d(positions);
-        },
-        get queries() {
-          return queries();
-        },
-      };
-    };
+  #view(place: LayerPlace, { activations }: ForwardResult): CacheView {
+    const name = this.#name(place.layer);
+    const last = this.#step > 0 || this.#seen?.of === "all" ? Number.POSITIVE_INFINITY : this.last;
+    const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last };
+    return new CacheView(this.#model, place, queries, { step: this.#step, steps: this.#extent.steps });
   }
 }
 
 /** The best scores' places by KV head. @param scores [KV heads, held] */
 function best(scores: Tensor, count: number): number[][] {
   return tf.topk(scores, count).indices.arraySync() as number[][];
-}
-
-function lazy<T>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => {
-    made ??= make();
-    return made;
-  };
 }

@@ -44,6 +44,12 @@ describe("generate --policy", () => {
     expect(policies!.map(({ name }) => name)).toEqual(["duo-attention", "knorm"]);
     expect(new Set(cache.kept!.flat().map((positions) => positions.length))).toEqual(new Set([5, 7 + 2]));
     expectLine(await generate("--policy", "duo-attention,knorm", "--param", "budget=7"), 2, /budget/);
+    const dense = ["--policy", "duo-attention", "--param", `mask=${mask}`, "--param", "prefill=dense"];
+    const free = ok(await generate(...dense)).json<Document>();
+    expect(ok(await generate(...dense, "--save-cache", at("dense.safetensors"))).json<Document>()).toMatchObject({
+      ids: free.ids,
+      cache: free.cache,
+    });
   });
 
   test("is saved as it was cut, and goes on as it would have", async () => {

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { addedUp, firstOf, groupMean, patternOf, withLast } from "../attention.ts";
+import { addedUp, firstOf, received, withLast } from "../attention.ts";
 import { budgetParameters, kept, type LayerView, momentParameter, tokenPolicy } from "../base.ts";
 
 /** Heavy hitters and recent tokens, half of the budget each. */
@@ -14,7 +14,7 @@ export const h2o = tokenPolicy({
   source: "Zhang et al. 2023, H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
   parameters: z.object({ ...budgetParameters, ...momentParameter }),
   queries: () => ({ of: "all" }),
-  observe: (view, sums) => addedUp(sums, groupMean(tf.sum(patternOf(view), 1), view.kvHeads)),
+  observe: (view, sums) => addedUp(sums, received(view)),
   score(view, params, sums) {
     const budget = kept(params, view.length - view.step);
     return withRecent(view, sums!, budget - Math.floor(budget / 2));

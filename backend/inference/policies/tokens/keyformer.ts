@@ -2,8 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { addedUp, groupMean, logitsOf } from "../attention.ts";
-import { budgetParameters, kept, type LayerView, momentParameter, type TokenPolicy, tokenPolicy } from "../base.ts";
+import { type Attending, addedUp, logitsOf, received } from "../attention.ts";
+import { budgetParameters, kept, momentParameter, type TokenPolicy, tokenPolicy } from "../base.ts";
 import { withRecent } from "./h2o.ts";
 
 const parameters = z.object({
@@ -14,7 +14,7 @@ const parameters = z.object({
 });
 
 /** Gumbel noise for each query and key of a layer [heads, queries, held]. */
-export type Noise = (view: LayerView, seed: number) => Tensor;
+export type Noise = (view: Attending, seed: number) => Tensor;
 
 /** Keyformer with a noise of one's own. */
 export function keyformerWith(noise: Noise): TokenPolicy<typeof parameters> {
@@ -29,10 +29,9 @@ export function keyformerWith(noise: Noise): TokenPolicy<typeof parameters> {
     parameters,
     queries: () => ({ of: "all" }),
     observe(view, sums, { seed }) {
-      const { step, steps, kvHeads } = view;
-      const temperature = 1 + step / steps;
-      const noisy = tf.softmax(tf.div(tf.add(logitsOf(view), noise(view, seed)), temperature));
-      return addedUp(sums, groupMean(tf.sum(noisy, 1), kvHeads));
+      const temperature = 1 + view.step / view.steps;
+      const noisy = (part: Attending) => tf.softmax(tf.div(tf.add(logitsOf(part), noise(part, seed)), temperature));
+      return addedUp(sums, received(view, noisy));
     },
     score: (view, params, sums) =>
       withRecent(view, sums!, Math.trunc(params.recent * kept(params, view.length - view.step))),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { addedUp, groupMean, patternOf } from "../attention.ts";
+import { addedUp, received } from "../attention.ts";
 import { budgetParameters, tokenPolicy } from "../base.ts";
 
 /** Keys that the whole prompt attends to. */
@@ -13,7 +13,7 @@ export const observedAttention = tokenPolicy({
   source: "kvpress, ObservedAttentionPress, after Zhang et al. 2023, H2O",
   parameters: z.object(budgetParameters),
   queries: () => ({ of: "all" }),
-  observe: (view, sums) => addedUp(sums, groupMean(tf.sum(patternOf(view), 1), view.kvHeads)),
+  observe: (view, sums) => addedUp(sums, received(view)),
   score({ length, positions }, _, sums) {
     return tf.div(sums!, tf.sub(length, positions)); // as many queries see the key
   },

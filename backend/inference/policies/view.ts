@@ -1,0 +1,106 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import type { KvCache } from "../../models/cache/kv-cache.ts";
+import type { Model } from "../../models/model.ts";
+import { normaliseHeads } from "../../models/transformer/block.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { LayerView } from "./base.ts";
+
+/** One layer of a row of a cache, and the KV heads that are looked at. */
+export interface LayerPlace {
+  readonly cache: KvCache;
+  readonly row: number;
+  readonly layer: number;
+  readonly heads: readonly number[];
+}
+
+/** Queries of a layer as the forward gave them, and the last of them that count. */
+export interface LayerQueries {
+  /** [rows, tokens, heads, d_head]; undefined where nobody looks. */
+  readonly activation: Tensor | undefined;
+  /** True before the rotation, and before the norm of queries where the model has one. */
+  readonly plain: boolean;
+  readonly last: number;
+}
+
+/** A layer of a cache as a policy sees it; tensors are made when first asked for, all of them in one tidy. */
+export class CacheView implements LayerView {
+  readonly layer: number;
+  readonly length: number;
+  readonly step: number;
+  readonly steps: number;
+  /** Positions by KV head, ascending. */
+  readonly places: readonly (readonly number[])[];
+  readonly #model: Model;
+  readonly #place: LayerPlace;
+  readonly #queries: LayerQueries;
+  readonly #made = new Map<string, Tensor>();
+
+  constructor(model: Model, place: LayerPlace, queries: LayerQueries, progress: Pick<LayerView, "step" | "steps">) {
+    const { cache, row, layer, heads } = place;
+    this.#model = model;
+    this.#place = place;
+    this.#queries = queries;
+    this.layer = layer;
+    this.length = cache.lengths[row]!;
+    this.step = progress.step;
+    this.steps = progress.steps;
+    this.places = heads.map((head) => cache.positions(layer, row, head));
+  }
+
+  get config() {
+    return this.#model.config;
+  }
+
+  get kvHeads(): number {
+    return this.places.length;
+  }
+
+  get held(): number {
+    return this.places[0]!.length;
+  }
+
+  get keys(): Tensor {
+    return this.#held("keys");
+  }
+
+  get values(): Tensor {
+    return this.#held("values");
+  }
+
+  get positions(): Tensor {
+    return this.#once("positions", () => tf.tensor2d(this.places as number[][]));
+  }
+
+  get queries(): Tensor {
+    return this.#once("queries", () => this.#readQueries());
+  }
+
+  #held(part: "keys" | "values"): Tensor {
+    const { cache, row, layer, heads } = this.#place;
+    if (!this.#made.has(part)) {
+      const read = heads.map((head) => cache.read(layer, row, head));
+      this.#made.set("keys", tf.stack(read.map(({ keys }) => keys)));
+      this.#made.set("values", tf.stack(read.map(({ values }) => values)));
+    }
+    return this.#made.get(part)!;
+  }
+
+  #readQueries(): Tensor {
+    const { activation, plain, last } = this.#queries;
+    const { n_heads, n_key_value_heads, d_head } = this.config;
+    const { row, layer, heads } = this.#place;
+    const all = tf.squeeze(tf.slice(activation!, row, 1), [0]); // [tokens, heads, d_head]
+    const normed = plain ? normaliseHeads(all, this.#model.weights.blocks[layer]!.qNorm, this.config) : all;
+    const group = n_heads / n_key_value_heads;
+    const own = heads.flatMap((head) => Array.from({ length: group }, (_, i) => head * group + i));
+    const byHead = tf.transpose(own.length === n_heads ? normed : tf.gather(normed, own, 1), [1, 0, 2]);
+    const count = byHead.shape[1]!;
+    return count <= last ? byHead : tf.slice(byHead, [0, count - last, 0], [own.length, last, d_head]);
+  }
+
+  #once(name: string, make: () => Tensor): Tensor {
+    const made = this.#made.get(name) ?? make();
+    this.#made.set(name, made);
+    return made;
+  }
+}
