@@ -20,7 +20,10 @@ export const MOST_DRAFTED = 16;
 export const DRAFTED = 4;
 
 const OPTIONS: Rules<SpeculativeOptions> = {
-  mask: { wants: "a mask, as readMask and maskFromScores give it", fits: (mask) => typeof mask === "object" },
+  mask: {
+    wants: "a mask, as readMask and maskFromScores give it",
+    fits: (mask) => typeof mask === "object" && mask !== null,
+  },
   tokens: whole(1, MOST_DRAFTED),
 };
 

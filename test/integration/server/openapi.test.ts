@@ -216,6 +216,9 @@ describe("answers are as their schemas say", () => {
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, interventions });
     const prompts = [{ tokens: [1, 2, 1] }, { tokens: [3], seed: 1, temperature: 1 }];
     await ask("POST", "/api/generate-batch", { model, prompts, maxTokens: 2 });
+    const contextAware = { without: [2, 1], alpha: 1 };
+    const sampling = { temperature: 1, topK: 3, topP: 0.9, minP: 0.01, repetitionPenalty: 1.1 };
+    await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, ...sampling, contextAware });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });
     await ask("GET", "/api/scores");

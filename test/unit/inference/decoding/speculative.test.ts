@@ -181,6 +181,7 @@ describe("a draft is refused", () => {
     ["where each step is looked at", () => ({ onStep: () => {} })],
     ["of no tokens", () => ({ speculative: { mask: someFull(), tokens: 0 } })],
     ["of too many tokens", () => ({ speculative: { mask: someFull(), tokens: 17 } })],
+    ["with a mask that is none", () => ({ speculative: { mask: null as never } })],
     ["without its mask", () => ({ speculative: {} as never })],
   ])("%s", async (_, options) => {
     const before = tf.memory().numTensors;
