@@ -16,7 +16,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import type { Bench } from "../measure.ts";
 import type { Setting } from "../setting.ts";
 
-/** A part of a token, today's way and the kernels': milliseconds a call, means of a few. */
+/** A part of a token, the way of plain tensors and the kernels': milliseconds a call, means of a few. */
 interface Sides {
   ours(): number;
   theirs(): number;
@@ -69,13 +69,13 @@ function product(matrix: Matrix, tokens: number, activations: "exact" | "8bit" =
   if (!packed) throw new Error("the bench wants packed weights");
   const wide = matrix.dense(tf.keep(matrix.widen()));
   const x = tf.keep(tf.randomNormal([tokens, matrix.shape[1]], 0, 1, "float32", 1));
-  const today = capture((x, ...parts) => [wide.over(parts).apply(x as Tensor)], [x, ...wide.parts], {
+  const plain = capture((x, ...parts) => [wide.over(parts).apply(x as Tensor)], [x, ...wide.parts], {
     name: "product",
     xla: true,
   });
   return {
     ours: () => timed(() => packed.apply(x, activations)),
-    theirs: () => timed(() => today.run([x, ...wide.parts])[0]!),
+    theirs: () => timed(() => plain.run([x, ...wide.parts])[0]!),
   };
 }
 
@@ -112,14 +112,14 @@ function attention(model: Model, rows: number, kind: CacheKind): Sides {
   const { keys, values, places, plainly, mask } = held(model, rows, kind);
   const q = random([1, H, D], 1);
   const call: AttentionCall = { q, ...places, scale: attn_scale };
-  const today = capture((q, k, v) => [plainly(q as Tensor, k as Tensor, v as Tensor)], [q, keys, values], {
+  const plain = capture((q, k, v) => [plainly(q as Tensor, k as Tensor, v as Tensor)], [q, keys, values], {
     name: "attention",
     xla: true,
     constants: [mask],
   });
   return {
     ours: () => timed(() => attend(call)),
-    theirs: () => timed(() => today.run([q, keys, values])[0]!),
+    theirs: () => timed(() => plain.run([q, keys, values])[0]!),
   };
 }
 
@@ -152,7 +152,7 @@ function block(model: Model, rows: number): Sides {
   const call = { x, rotation: { cos: rotation[0]!, sin: rotation[1]! }, ...places, slots };
   const wide = flatten((widenBlock(own) ?? { block: own }).block);
   const inputs = [x, ...rotation, keys, values, ...wide.handles];
-  const today = capture(
+  const plain = capture(
     (...args) => {
       const [x, cos, sin, k, v] = args as [Tensor, Tensor, Tensor, Tensor, Tensor];
       const parts = { weights: wide.over(args.slice(5)), config, hook: UNHOOKED };
@@ -162,7 +162,7 @@ function block(model: Model, rows: number): Sides {
     inputs,
     { name: "block", xla: true, constants: [mask] },
   );
-  return { ours: () => timed(() => ours.run(call)), theirs: () => timed(() => today.run(inputs)[0]!) };
+  return { ours: () => timed(() => ours.run(call)), theirs: () => timed(() => plain.run(inputs)[0]!) };
 }
 
 /** Mean milliseconds of a call, its result read once at the end. */
