@@ -65,10 +65,6 @@ interface GenerateCommandOptions
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const policies = policiesOf(options);
   const { used } = await choosePolicies(policies);
-  if (options.param && options.mask === undefined && !options.policy)
-    throw new HeadscopeError("usage", "--param is for a mask or a policy, and there is neither", {
-      remedy: "give --mask or --policy, or leave it out",
-    });
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
