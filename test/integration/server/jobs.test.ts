@@ -146,7 +146,7 @@ describe("jobs", () => {
 
   test("one that runs is stopped at the next good point, and goes on from there", async () => {
     const heard = await listen();
-    const { job, runs } = (await train({ steps: 50_000 })).json;
+    const { job, runs } = (await train({ steps: 1_000_000, points: 400 })).json;
     await heard.until(({ event, data }) => event === "metrics" && (data as { run: string }).run === runs[0]!.id);
     const { status } = await server.remove(`/api/jobs/${job.id}`);
     expect(status).toBe(202);
