@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
@@ -14,6 +15,25 @@ import { patiently } from "../../helpers/runner/patience.ts";
 
 const { ready, threads } = await kernelsHere();
 const ROOT = join(import.meta.dirname, "../../..");
+
+/** The kernels' library of this machine. */
+function libraryPath(): string {
+  const folder = kernelFolder(ROOT, cacheDir());
+  return join(folder, kernelRecord(folder)!.library!);
+}
+
+const LOOP = join(ROOT, "test/helpers/kernels/loop.cjs");
+
+/** What a process says on standard output until it ends. */
+async function said(...args: string[]): Promise<string> {
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  child.stdout.on("data", (part: Buffer) => {
+    text += part.toString();
+  });
+  await once(child, "close");
+  return text;
+}
 
 const bits = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer => Buffer.from(buffer, byteOffset, byteLength);
 
@@ -40,14 +60,23 @@ describe.skipIf(!ready)("the kernels' threads", () => {
   });
 
   it.each(["exit", "loop"])("let a process end (%s), in the middle of a call too", async (how) => {
-    const folder = kernelFolder(ROOT, cacheDir());
-    const library = join(folder, kernelRecord(folder)!.library!);
-    const script = join(ROOT, "test/helpers/kernels/loop.cjs");
-    const child = spawn(process.execPath, [script, library, how], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [LOOP, libraryPath(), how], { stdio: ["ignore", "pipe", "inherit"] });
     const hung = setTimeout(() => child.kill("SIGKILL"), patiently(20_000));
     child.stdout.once("data", () => how === "loop" && setTimeout(() => child.kill("SIGTERM"), 30));
     const end = await new Promise((resolve) => child.on("close", (code, signal) => resolve(code ?? signal)));
     clearTimeout(hung);
     expect(end).toBe(how === "exit" ? 0 : "SIGTERM");
+  });
+
+  it("of two processes multiply right beside four busy neighbours", async () => {
+    // They end by themselves, should nobody end them.
+    const busy = `const end = Date.now() + ${patiently(20_000)}; while (Date.now() < end);`;
+    const neighbours = Array.from({ length: 4 }, () => spawn(process.execPath, ["-e", busy], { stdio: "ignore" }));
+    try {
+      const both = await Promise.all([said(LOOP, libraryPath(), "20"), said(LOOP, libraryPath(), "20")]);
+      expect(both).toEqual([0, 1].map(() => `ready\n${20 * 8 * 20_000}\n`));
+    } finally {
+      for (const neighbour of neighbours) neighbour.kill();
+    }
   });
 });
