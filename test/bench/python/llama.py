@@ -6,7 +6,7 @@ import time
 
 import llama_cpp as api
 
-DECODE_STEPS = 8  # decoded tokens in one repetition
+DECODE_STEPS = 32  # decoded tokens in one repetition
 CACHES = {"f16": api.GGML_TYPE_F16, "f32": api.GGML_TYPE_F32, "q8": api.GGML_TYPE_Q8_0}
 
 

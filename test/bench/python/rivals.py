@@ -26,7 +26,7 @@ from pathlib import Path
 
 PROBE_ROWS, PROBE_TOKENS = 4, 101
 LENGTHS = (256, 512, 2048, 7900)  # tokens of a prompt or a cache
-DECODE_STEPS = 8  # decoded tokens in one repetition
+DECODE_STEPS = 32  # decoded tokens in one repetition
 VOCABULARY = 49152
 PATCH_TOKENS = 15
 PATCH_ROWS = 27  # heads that TransformerLens patches at a time: the fastest of 9, 27, 54, 90 and 270 on two cores

@@ -9,7 +9,7 @@ import { ids, timedForward } from "../runs.ts";
 import { MODEL, type Setting } from "../setting.ts";
 
 /** Tokens of one measurement, and those before it that do not count. */
-const [STEPS, WARM] = [8, 3];
+const [STEPS, WARM] = [32, 3];
 /** Lengths of prompts that are continued together. */
 const TOGETHER = Array.from({ length: 8 }, (_, i) => 200 + 16 * i);
 /** Tokens that the caches hold. */
@@ -102,7 +102,7 @@ function together(setting: Setting, lengths: readonly number[], activations: Act
   return async () => {
     const model = await setting.model("q8");
     const prompts = ids(lengths.length, Math.max(...lengths)).map((row, i) => ({ tokens: row.slice(0, lengths[i]) }));
-    const [first] = await generateBatch(model, { prompts, maxTokens: 2 * STEPS, stop: [], activations });
+    const [first] = await generateBatch(model, { prompts, maxTokens: STEPS, stop: [], activations });
     return first!.decodeMsPerToken / lengths.length;
   };
 }
