@@ -24,28 +24,19 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks import philox, uniform
+
 SEED = 22
-MASK = 0xFFFFFFFF
 HERE = Path(__file__).resolve().parent
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-def philox(counter, key):
-    a, b, c, d = counter
-    k0, k1 = key
-    for _ in range(10):
-        p0, p1 = 0xD2511F53 * a, 0xCD9E8D57 * c
-        a, b, c, d = (p1 >> 32) ^ b ^ k0, p1 & MASK, (p0 >> 32) ^ d ^ k1, p0 & MASK
-        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
-    return a, b, c, d
 
 
 def uniforms(stream, count):
     out = []
     for block in range((count + 1) // 2):
         w = philox([block, 0, stream, 0], [SEED, 0])
-        out += [((w[i] >> 5) * 2**26 + (w[i + 1] >> 6)) / 2**53 for i in (0, 2)]
+        out += [uniform(w[i], w[i + 1]) for i in (0, 2)]
     return out[:count]
 
 

@@ -51,9 +51,10 @@ def normals(w):
     return out
 
 
-cases = []
-for seed, stream in [(0, 0), (7, 1), (2**40 + 17, 0xFFFFFFFF), (123456789, 0xF0000003)]:
-    w = words(seed, stream, 5)
-    cases.append({"seed": seed, "stream": stream, "words": w, "normals": normals(w)})
-path = pathlib.Path(__file__).resolve().parent / "tasks.json"
-path.write_text(json.dumps({"philox": cases}) + "\n")
+if __name__ == "__main__":
+    cases = []
+    for seed, stream in [(0, 0), (7, 1), (2**40 + 17, 0xFFFFFFFF), (123456789, 0xF0000003)]:
+        w = words(seed, stream, 5)
+        cases.append({"seed": seed, "stream": stream, "words": w, "normals": normals(w)})
+    path = pathlib.Path(__file__).resolve().parent / "tasks.json"
+    path.write_text(json.dumps({"philox": cases}) + "\n")
