@@ -35,7 +35,7 @@ export const duoAttention: HeadPolicy<typeof parameters> = {
     "KV heads that retrieve keep every token; the others keep the first `sinks` and the last `recent`. Which they are a mask file says, or " +
     "a score file of gates with a ratio or a threshold.",
   source: "Xiao et al. 2024, DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads",
-  keeps: "heads",
+  chooses: "heads",
   parameters,
   async choose(params): Promise<HeadChoice> {
     const { prefill, when } = params;
