@@ -103,7 +103,7 @@ describe("a reader of attention", () => {
         const [down, across] = [Math.ceil(tokens / 64), Math.ceil((starts[0]! + tokens) / 64)];
         const squares = tf.buffer([n_heads, down, across], "bool");
         for (let h = 0; h < n_heads; h++)
-          for (let d = 0; d < down; d++) for (let a = 0; a < across; a++) squares.set(Number(read(h, d, a)), h, d, a);
+          for (let d = 0; d < down; d++) for (let a = 0; a < across; a++) squares.set(read(h, d, a), h, d, a);
         return { blocks: squares.toTensor() };
       },
     };
