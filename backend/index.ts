@@ -105,6 +105,13 @@ export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
+export {
+  createPatterns,
+  readPatterns,
+  type SparsePattern,
+  type SparsePatterns,
+  writePatterns,
+} from "./heads/patterns.ts";
 export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
 export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.ts";
