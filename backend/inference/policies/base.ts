@@ -185,6 +185,8 @@ export interface ReadView {
   readonly kvHeads: number;
   /** Keys that each of them holds. */
   readonly held: number;
+  /** True where the keys are no longer at the places that they had when `learn` was asked last: some were let go. */
+  readonly moved: boolean;
   /** Keys that each of them is to read, by the ratio or the budget. */
   readonly budget: number;
   /** Of the new tokens, after the rotation, of the KV heads' query heads [heads, tokens, d_head]. */
@@ -216,7 +218,7 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   /**
    * The places that the tokens read, with their own; runs in a tidy.
    * @param known what `learn` gave
-   * @param layers what is known by layer, of later ones since the tokens before
+   * @param layers what is known of each layer that the policy works in, of later ones since the tokens before
    * @returns by KV head, ascending and apart; undefined where all is read
    */
   choose(
