@@ -108,6 +108,13 @@ export { exporters, exportHeads, importers } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export {
+  createPatterns,
+  readPatterns,
+  type SparsePattern,
+  type SparsePatterns,
+  writePatterns,
+} from "./heads/patterns.ts";
 export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
 export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.ts";

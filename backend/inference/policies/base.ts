@@ -5,9 +5,6 @@ import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
 
-/** Things that policies choose, in the order in which they act; a run has at most one policy for each. */
-export const CHOOSES = ["heads", "blocks", "inputs", "tokens", "reads", "form"] as const;
-
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
 /** One of `MOMENTS`. */

@@ -1,10 +1,10 @@
 import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
+import { CHOOSES } from "../../common/words.ts";
 import {
   type BlockPolicy,
   type Budget,
-  CHOOSES,
   type Chosen,
   type FormPolicy,
   type HeadChoice,
