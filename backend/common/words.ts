@@ -192,3 +192,6 @@ export type ProbedPoint = (typeof PROBED_POINTS)[number];
 export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
 /** One of `DICTIONARY_ARCHITECTURES`. */
 export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];
+
+/** Things that policies choose, in the order in which they act; a run has at most one policy for each. */
+export const CHOOSES = ["heads", "blocks", "inputs", "tokens", "reads", "form"] as const;

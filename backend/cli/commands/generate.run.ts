@@ -248,7 +248,7 @@ function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions):
 }
 
 function choosesHeads(name: PolicyRequest["name"]): boolean {
-  return typeof name === "string" && registered.get(name).keeps === "heads";
+  return typeof name === "string" && registered.get(name).chooses === "heads";
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */

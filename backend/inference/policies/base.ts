@@ -85,7 +85,7 @@ export interface QueriesSeen {
 
 /** A policy that chooses the tokens that stay, by scores. */
 export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
-  readonly keeps: "tokens";
+  readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
@@ -125,17 +125,68 @@ export interface HeadChoice {
 
 /** A policy that chooses the KV heads that keep everything. */
 export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
-  readonly keeps: "heads";
+  readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
 }
 
-/** A way to hold less of what a model has read. */
-export type Policy<S extends z.ZodObject = z.ZodObject> = HeadPolicy<S> | TokenPolicy<S>;
+/** One layer's attention within a prompt, just before it happens. */
+export interface PromptView {
+  readonly config: ModelConfig;
+  readonly layer: number;
+  /** Tokens before those of the queries: of a prefix. */
+  readonly start: number;
+  /** Tokens of the queries. */
+  readonly tokens: number;
+  /** After the rotation [heads, tokens, d_head]. */
+  readonly queries: Tensor;
+  /** After the rotation [KV heads, start + tokens, d_head]. */
+  readonly keys: Tensor;
+}
+
+/** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "blocks";
+  /**
+   * The squares that are read; those on the diagonal always are. Runs in a tidy.
+   * @returns bool [heads or 1, ceil(tokens / 64), ceil((start + tokens) / 64)], undefined where all are
+   */
+  blocks(view: PromptView, params: z.output<S>): Tensor | undefined;
+}
+
+/** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "inputs";
+}
+
+/** A policy that chooses what each new token reads of the keys held; nothing is freed. */
+export interface ReadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "reads";
+}
+
+/** A policy that chooses how keys and values are held. */
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "form";
+}
+
+/** A way to hold or to read less of what a model has read. */
+export type Policy<S extends z.ZodObject = z.ZodObject> =
+  | HeadPolicy<S>
+  | BlockPolicy<S>
+  | InputPolicy<S>
+  | TokenPolicy<S>
+  | ReadPolicy<S>
+  | FormPolicy<S>;
+
+/** A policy of one kind and its parameters, checked. */
+export interface Chosen<P extends Policy> {
+  readonly policy: P;
+  readonly params: Record<string, unknown>;
+}
 
 /** Completes a policy that chooses tokens. */
-export function tokenPolicy<S extends z.ZodObject>(definition: Omit<TokenPolicy<S>, "keeps">): TokenPolicy<S> {
-  return { ...definition, keeps: "tokens" };
+export function tokenPolicy<S extends z.ZodObject>(definition: Omit<TokenPolicy<S>, "chooses">): TokenPolicy<S> {
+  return { ...definition, chooses: "tokens" };
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python does. */

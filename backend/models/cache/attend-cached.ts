@@ -3,7 +3,8 @@ import { tf } from "../../runtime/tf.ts";
 import { joinReduced } from "../transformer/attention.ts";
 import { type Hook, UNHOOKED } from "../transformer/hook.ts";
 import type { CachedLayer, Projections } from "./cached-layer.ts";
-import { attendEager, reduceRows } from "./eager-attention.ts";
+import { attendEager, type HeldLayer, reduceRows } from "./eager-attention.ts";
+import { ChosenSpans } from "./reader.ts";
 
 /** Whoever looks at a layer's attention, and how closely. */
 export interface AttentionLook {
@@ -27,14 +28,26 @@ export function attendCached(
   const { cache, places, index } = cached;
   const rows = { k, v, layer: index };
   cache.storage.write(rows, places.slots);
+  const held = chosen(q, cached);
   const plain = closeness === "everything" || !cache.storage.attend;
-  const out = plain ? attendEager(q, cached, hook) : attendHeld(q, cached, { closeness, hook });
+  const out = plain ? attendEager(q, held, hook) : attendHeld(q, held, { closeness, hook });
+  held.spans?.dispose();
   if (places.late) cache.storage.write(rows, places.late);
   return out;
 }
 
+/** The layer with what its reader chooses. */
+function chosen(q: Tensor, cached: CachedLayer): HeldLayer {
+  const { cache, places, index, reader } = cached;
+  if (!reader) return cached;
+  const { layer } = places.reaches[index]!;
+  const spansOf = (row: number, head: number): Int32Array => places.spansOf(index, row, head);
+  const { spans, blocks } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
+  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks };
+}
+
 /** Attention where the pages lie. */
-function attendHeld(q: Tensor, cached: CachedLayer, { closeness, hook }: AttentionLook): Tensor[] {
+function attendHeld(q: Tensor, cached: HeldLayer, { closeness, hook }: AttentionLook): Tensor[] {
   const { n_heads: H, d_head: D } = cached.config;
   const { tokens: T, starts } = cached.places.tokens;
   const queries = tf.reshape(q, [starts.length, T, H, D]);
@@ -54,16 +67,18 @@ function attendHeld(q: Tensor, cached: CachedLayer, { closeness, hook }: Attenti
 function attendPart(
   queries: Tensor,
   { first, count }: { first: number; count: number },
-  cached: CachedLayer,
+  cached: HeldLayer,
   { closeness, hook }: AttentionLook,
 ): Tensor[] {
-  const { cache, places, index, config, reductions } = cached;
+  const { cache, places, index, config, reductions, spans, blocks } = cached;
   const [rows, T, H, D] = queries.shape as [number, number, number, number];
   const all = places.tensors(index);
   const part = (t: Tensor): Tensor =>
     count === T ? t : tf.slice(t, [0, first, 0, 0].slice(0, t.rank), [rows, count, H, D].slice(0, t.rank));
   const call = {
     ...all,
+    ...spans?.tensors,
+    blocks,
     q: tf.reshape(part(queries), [rows * count, H, D]),
     positions: part(all.positions),
     scale: config.attn_scale,

@@ -88,7 +88,7 @@ export class LayerPass {
   #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
     const { model, plan, requests, precision: activations } = this.#pass;
     const cached = plan.rows * chunk.tokens <= FEW ? this.#cached(chunk) : undefined;
-    const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer);
+    const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer) && !cached?.reader;
     if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
     const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);
     const [cos, sin] = this.#rotation(stream, this.#layer);
@@ -134,7 +134,7 @@ export class LayerPass {
 
   /** The layer's part of the cache, or of the buffers that long inputs pass through. */
   #cached(chunk: Chunk): CachedLayer | undefined {
-    const { model, plan, requests } = this.#pass;
+    const { model, plan, requests, reader } = this.#pass;
     const cache = plan.cache ?? plan.scratch;
     const index = plan.indices[this.#layer - plan.startLayer]!;
     return (
@@ -144,6 +144,7 @@ export class LayerPass {
         places: plan.places[plan.chunks.indexOf(chunk)]!,
         config: model.config,
         reductions: requests.reductions,
+        reader: plan.cache && reader?.reaches(this.#layer) ? reader : undefined,
       }
     );
   }

@@ -41,8 +41,8 @@ const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future:
 /** A policy at each moment that it knows, with parameters that let tokens go. */
 function settings({
   name,
-  keeps,
-}: Policy): { title: string; policies: GenerateOptions["policies"]; keeps: Policy["keeps"] }[] {
+  chooses,
+}: Policy): { title: string; policies: GenerateOptions["policies"]; chooses: Policy["chooses"] }[] {
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
@@ -50,8 +50,8 @@ function settings({
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
   return moments.map((when) => ({
     title: when === undefined ? name : `${name} when=${when}`,
-    policies: [{ name, params: { ...small, ...(keeps === "tokens" ? { ratio: 0.6 } : {}), when } }],
-    keeps,
+    policies: [{ name, params: { ...small, ...(chooses === "tokens" ? { ratio: 0.6 } : {}), when } }],
+    chooses,
   }));
 }
 const all = policies.list().flatMap(settings);
@@ -93,19 +93,23 @@ const furthest = (a: Float32Array, b: Float32Array): number =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
 
 describe("every policy", () => {
-  it.each(all)("$title reads from memory what masked keys leave in the plain forward", async ({ policies, keeps }) => {
-    const held: number[][][][] = [];
-    for (let maxTokens = 1; maxTokens <= NEW; maxTokens++) held.push((await run({ policies, maxTokens })).cache.kept!);
-    const { ids, steps } = await run({ policies, maxTokens: NEW });
-    // A window slides as the token comes; a policy on tokens chooses after it.
-    const visible = keeps === "heads" ? held.slice(1) : held.slice(0, -1);
-    masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
-      expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
-    });
-    expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
-  });
+  it.each(all)(
+    "$title reads from memory what masked keys leave in the plain forward",
+    async ({ policies, chooses }) => {
+      const held: number[][][][] = [];
+      for (let maxTokens = 1; maxTokens <= NEW; maxTokens++)
+        held.push((await run({ policies, maxTokens })).cache.kept!);
+      const { ids, steps } = await run({ policies, maxTokens: NEW });
+      // A window slides as the token comes; a policy on tokens chooses after it.
+      const visible = chooses === "heads" ? held.slice(1) : held.slice(0, -1);
+      masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
+        expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
+      });
+      expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
+    },
+  );
 
-  it.each(all.filter(({ keeps }) => keeps === "tokens"))(
+  it.each(all.filter(({ chooses }) => chooses === "tokens"))(
     "$title with everything kept is full attention, to the bit",
     async ({ policies }) => {
       const plain = await run({ maxTokens: NEW });
@@ -118,7 +122,7 @@ describe("every policy", () => {
     },
   );
 
-  it.each(all)("$title frees what it lets go, and leaves no tensor", async ({ policies, keeps }) => {
+  it.each(all)("$title frees what it lets go, and leaves no tensor", async ({ policies, chooses }) => {
     const before = tf.memory().numTensors;
     const pages = pageBytes();
     const { cache } = await generate(model, { tokens: TOKENS, policies, maxTokens: NEW, stop: [] });
@@ -126,7 +130,7 @@ describe("every policy", () => {
     expect(pageBytes()).toBe(pages);
     const perRow = cache.bytesFull / rowsAllocated(TOKENS.length + NEW - 1) / cache.kept!.flat().length;
     const rows = cache.kept!.flat().reduce((sum, positions) => sum + rowsAllocated(positions.length), 0);
-    if (keeps === "tokens") expect(cache.bytes).toBe(rows * perRow);
+    if (chooses === "tokens") expect(cache.bytes).toBe(rows * perRow);
     expect(cache.bytes).toBeLessThan(cache.bytesFull);
   });
 });
