@@ -54,7 +54,10 @@ function settings({
     chooses,
   }));
 }
-const all = policies.list().flatMap(settings);
+const all = policies
+  .list()
+  .filter(({ chooses }) => chooses === "heads" || chooses === "tokens")
+  .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */
 async function run(options: Omit<GenerateOptions, "tokens">): Promise<Generation & { steps: Float32Array[] }> {
