@@ -72,6 +72,19 @@ export class PromptReader implements AttentionReader {
   }
 }
 
+/** A prompt's reader together with one that chooses among the keys held. */
+export function joinReaders(prompt: PromptReader, other: AttentionReader | undefined): AttentionReader {
+  if (!other) return prompt;
+  return {
+    reaches: (layer) => prompt.reaches(layer) || other.reaches(layer),
+    survey: (whole) => (prompt.reaches(whole.layer) && prompt.survey(whole)) || other.reaches(whole.layer),
+    choose(step) {
+      const [own, others] = [prompt, other].map((each) => (each.reaches(step.layer) ? each.choose(step) : undefined));
+      return { ...others, ...own };
+    },
+  };
+}
+
 function viewOf(prompt: PromptAttention, config: ModelConfig): PromptView {
   const { layer, start, tokens } = prompt;
   return {
