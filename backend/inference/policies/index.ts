@@ -1,5 +1,6 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
+import { aShape } from "./blocks/a-shape.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
@@ -36,6 +37,7 @@ const SCORING: readonly TokenPolicy[] = [
 /** Every policy that headscope has. */
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
+  aShape,
   ...SCORING,
   pyramidkv,
   adakv(SCORING),
