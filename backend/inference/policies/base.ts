@@ -26,6 +26,15 @@ export const budgetParameters = {
   budget: z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio"),
 };
 
+/** Parameters of a policy that keeps as many tokens in each KV head. */
+export const evenParameters = {
+  ...budgetParameters,
+  rerotate: z
+    .boolean()
+    .default(false)
+    .describe("turn the keys that stay to the positions 0, 1, 2, …, and let new tokens count on from there"),
+};
+
 /** The parameter of a policy that can also go on choosing as it decodes. */
 export const momentParameter = {
   when: z
@@ -54,6 +63,7 @@ export interface Budget {
   readonly ratio?: number | undefined;
   readonly budget?: number | undefined;
   readonly when?: Moment | undefined;
+  readonly rerotate?: boolean | undefined;
 }
 
 /** Tokens that stay of a prompt, before rounding. */
@@ -70,7 +80,9 @@ export function kept(budget: Budget, tokens: number): number {
 export interface LayerView {
   readonly config: ModelConfig;
   readonly layer: number;
-  /** Tokens of the sequence so far. */
+  /** Tokens of the prompt. */
+  readonly prompt: number;
+  /** The position behind the last token: tokens of the sequence so far, where positions were not numbered anew. */
   readonly length: number;
   /** KV heads in view. */
   readonly kvHeads: number;
