@@ -1,6 +1,8 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
@@ -46,4 +48,6 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
 ]);
