@@ -1,9 +1,21 @@
 import { type Registry, registry } from "../../backend/common/definitions/definition.ts";
 import type { ContextTask } from "./base.ts";
-import { multiKey } from "./multi-key.ts";
+import { multiKey } from "./needles/multi-key.ts";
+import { multiQuery } from "./needles/multi-query.ts";
+import { multiValue } from "./needles/multi-value.ts";
+import { needle } from "./needles/needle.ts";
+import { passkey } from "./needles/passkey.ts";
+import { variableTracking } from "./needles/variable-tracking.ts";
 
 /** Every task over a long context that headscope has. */
-export const contextTasks: Registry<ContextTask> = registry<ContextTask>("context task", [multiKey]);
+export const contextTasks: Registry<ContextTask> = registry<ContextTask>("context task", [
+  needle,
+  multiKey,
+  multiValue,
+  multiQuery,
+  passkey,
+  variableTracking,
+]);
 
 export {
   type ContextCase,

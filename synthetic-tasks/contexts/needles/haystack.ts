@@ -1,6 +1,6 @@
-import type { Random } from "../../backend/common/random.ts";
-import { FILLER } from "../../backend/common/texts/haystack.ts";
-import type { ContextCase, ContextNeedle, ContextQuestion } from "./base.ts";
+import type { Random } from "../../../backend/common/random.ts";
+import { FILLER } from "../../../backend/common/texts/haystack.ts";
+import type { ContextCase, ContextNeedle, ContextQuestion } from "../base.ts";
 
 /** A needle as it is put into a haystack: a sentence, and the share of the haystack before it. */
 export interface PlacedNeedle {
