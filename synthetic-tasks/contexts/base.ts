@@ -93,6 +93,16 @@ export function amongChance(asked: number, seen: number, possible: number): numb
   return asked / (seen > asked ? seen : possible);
 }
 
+/** A part of a context with its place. */
+export function placed(context: string, text: string): ContextNeedle {
+  return { text, depth: context.indexOf(text) / Math.max(1, context.length - text.length) };
+}
+
+/** Sentences of a context with their places, in the order in which they stand there. */
+export function needlesIn(context: string, texts: readonly string[]): ContextNeedle[] {
+  return texts.map((text) => placed(context, text)).sort((a, b) => a.depth - b.depth);
+}
+
 /** A task over a long context as it is written: its parameters' types are inferred. */
 export function contextTask<S extends z.ZodObject>(definition: ContextTask<S>): ContextTask<S> {
   return definition;

@@ -1,5 +1,8 @@
 import { type Registry, registry } from "../../backend/common/definitions/definition.ts";
 import type { ContextTask } from "./base.ts";
+import { commonWords } from "./lists/common-words.ts";
+import { frequentWords } from "./lists/frequent-words.ts";
+import { keyValue } from "./lists/key-value.ts";
 import { multiKey } from "./needles/multi-key.ts";
 import { multiQuery } from "./needles/multi-query.ts";
 import { multiValue } from "./needles/multi-value.ts";
@@ -15,6 +18,9 @@ export const contextTasks: Registry<ContextTask> = registry<ContextTask>("contex
   multiQuery,
   passkey,
   variableTracking,
+  commonWords,
+  frequentWords,
+  keyValue,
 ]);
 
 export {

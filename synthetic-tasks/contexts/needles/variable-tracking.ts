@@ -20,7 +20,7 @@ export const variableTracking = contextTask({
   name: "variable-tracking",
   title: "Variable tracking",
   description:
-    "A chain of assignments, 'VAR lemon = 4821' and 'VAR tiger = VAR lemon', stands in this order scattered over a text. A question asks for " +
+    "A chain of assignments, '4821 -> lemon.' (the variable lemon gets the value) and 'lemon -> tiger.' (tiger gets lemon's),, stands in this order scattered over a text. A question asks for " +
     "all variables that have the value; the chains of the other questions are distractors. The score is the share that is named.",
   source: "Hsieh et al. 2024, RULER (variable tracking)",
   parameters,
@@ -34,17 +34,18 @@ export const variableTracking = contextTask({
       const own = names.slice(q * (hops + 1), (q + 1) * (hops + 1));
       const shares = own.map(() => random.uniform()).sort((a, b) => a - b);
       const needles = own.map((name, hop) => ({
-        text: `VAR ${name} = ${hop === 0 ? value : `VAR ${own[hop - 1]}`}.`,
+        text: `${hop === 0 ? value : own[hop - 1]} -> ${name}.`,
         share: shares[hop]!,
       }));
       return { value, own, needles };
     });
     const haystack = {
-      opening: "Remember the chains of variable assignments that are hidden in the following text.",
+      opening:
+        "In the following text numbers are stored in variables, and variables are copied to others, such as 7 -> apple. apple -> pear.",
       needles: chains.flatMap(({ needles }) => needles),
       questions: chains.map(({ value, own, needles }) => ({
-        question: `Which variables have the value ${value}?`,
-        lead: `The variables with the value ${value} are VAR`,
+        question: `In which variables is ${value} in the end?`,
+        lead: `${value} ->`,
         answers: own,
         needles: needles.map(({ text }) => text),
         chance: amongChance(own.length, names.length, VARIABLES.length),
