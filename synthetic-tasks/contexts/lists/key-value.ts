@@ -2,11 +2,12 @@ import { z } from "zod";
 import { draw } from "../../pairs/base.ts";
 import { amongChance, contextTask, needlesIn, questionsParameter } from "../base.ts";
 import { largest } from "../draw.ts";
-import { LIST_WORDS } from "./word-lists.ts";
+import { ANIMALS, CITIES, FRUITS, THINGS } from "../vocabulary.ts";
 
 const [LOWEST, BEYOND] = [1000, 10_000];
-/** Keys of one word: it and a number of two digits. */
-const TENS = 90;
+const WORDS = [...ANIMALS, ...FRUITS, ...CITIES, ...THINGS].map((word) => word.toLowerCase());
+/** Keys of two different words. */
+const KEYS = WORDS.length * (WORDS.length - 1);
 
 const parameters = z.object({ questions: questionsParameter(16) });
 
@@ -15,7 +16,7 @@ export const keyValue = contextTask({
   name: "key-value",
   title: "Keys and values",
   description:
-    'Lines such as \'"lemon-27": "4821",\' fill the context; a question asks for the value of one key. Keys are a word and two digits, so that ' +
+    'Lines such as \'"lemon tiger": "4821",\' fill the context; a question asks for the value of one key. Keys are two words, so that ' +
     "many share a part. Chance is one in the number of lines.",
   source: "Liu et al. 2023, Lost in the Middle (key-value retrieval); Li et al. 2024, SCBench (string retrieval)",
   parameters,
@@ -26,11 +27,13 @@ export const keyValue = contextTask({
     const shares = Array.from({ length: questions }, () => random.uniform());
     const order = draw(
       random,
-      Array.from({ length: LIST_WORDS.length * TENS }, (_, i) => i),
-      LIST_WORDS.length * TENS,
+      Array.from({ length: KEYS }, (_, i) => i),
+      KEYS,
     );
-    const key = (line: number): string =>
-      `${LIST_WORDS[order[line]! % LIST_WORDS.length]!.toLowerCase()}-${10 + Math.floor(order[line]! / LIST_WORDS.length)}`;
+    const key = (line: number): string => {
+      const [first, second] = [order[line]! % WORDS.length, Math.floor(order[line]! / WORDS.length)];
+      return `${WORDS[first]} ${WORDS[second + (second >= first ? 1 : 0)]}`;
+    };
     const values: string[] = [];
     const used = new Set<string>();
     const value = (line: number): string => {
@@ -60,7 +63,7 @@ export const keyValue = contextTask({
           })),
         };
       },
-      { least: questions, most: LIST_WORDS.length * TENS },
+      { least: questions, most: KEYS },
     );
   },
 });

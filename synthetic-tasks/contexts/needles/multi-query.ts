@@ -38,7 +38,7 @@ export const multiQuery = contextTask({
       const leads = own.map((about) => fill(fact, about));
       const them = listed(own.map(({ name, subject }) => (fact.includes("{name}") ? name : `the ${subject}`)));
       return {
-        question: fill(several, { them }),
+        question: `${fill(several, { them })} Answer with a sentence for each of them.`,
         lead: leads[0]!,
         answers,
         needles: leads.map((lead, i) => `${lead} ${answers[i]}.`),

@@ -1,17 +1,17 @@
 import { z } from "zod";
-import { draw, fill } from "../../pairs/base.ts";
+import { draw } from "../../pairs/base.ts";
 import { amongChance, contextTask, questionsParameter } from "../base.ts";
 import { largest } from "../draw.ts";
 import { ANIMALS, CITIES, FRUITS, NAMES, THINGS } from "../vocabulary.ts";
 import { endless, haystackCase } from "./haystack.ts";
 
-/** Kinds of keys: {name} did something to each of the values. */
-const KINDS: readonly { readonly fact: string; readonly question: string; readonly values: readonly string[] }[] = [
-  { fact: "{name} visited the city of", question: "Which cities did {name} visit?", values: CITIES },
-  { fact: "{name} planted a", question: "What did {name} plant?", values: FRUITS },
-  { fact: "{name} took a photo of a", question: "Which animals did {name} take a photo of?", values: ANIMALS },
-  { fact: "{name} repaired a", question: "What did {name} repair?", values: THINGS },
-];
+/** Kinds of keys: what {name} did, to a thing of which kind, with its plural. */
+const KINDS = [
+  { did: "visited", noun: ["city", "cities"], values: CITIES },
+  { did: "likes", noun: ["fruit", "fruits"], values: FRUITS },
+  { did: "has seen", noun: ["animal", "animals"], values: ANIMALS },
+  { did: "has painted", noun: ["object", "objects"], values: THINGS },
+] as const;
 const MOST = Math.min(...KINDS.map(({ values }) => values.length));
 
 const parameters = z.object({
@@ -33,12 +33,17 @@ export const multiValue = contextTask({
   draw(room, { questions, values: count }) {
     const { random } = room;
     const names = draw(random, NAMES, questions);
-    const keys = draw(random, KINDS, questions).map(({ fact, question, values }, q) => {
-      const lead = fill(fact, { name: names[q]! });
+    const keys = draw(random, KINDS, questions).map(({ did, noun: [one, many], values }, q) => {
+      const name = names[q]!;
       const answers = draw(random, values, count);
-      const texts = answers.map((answer) => `${lead} ${answer}.`);
-      const chance = amongChance(count, count, values.length);
-      return { question: fill(question, { name: names[q]! }), lead, answers, needles: texts, chance };
+      const texts = answers.map((answer) => `${name} ${did} the ${one} ${answer}.`);
+      return {
+        question: `Name the ${count} ${many} that ${name} ${did}, each in a sentence of its own.`,
+        lead: `${name} ${did} the ${one}`,
+        answers,
+        needles: texts,
+        chance: amongChance(count, count, values.length),
+      };
     });
     const haystack = {
       opening: "Read the following text carefully.",
