@@ -83,8 +83,19 @@ export interface QueriesSeen {
   readonly unrotated?: boolean;
 }
 
+/** The part that policies of all kinds have. */
+export interface PolicyDefinition<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /**
+   * Parameters under which it keeps, or reads, a budget; needed where these are not `ratio` and `budget` (see `atBudget`).
+   * @param budget below 1 the share of what full attention holds, from 2 on tokens of each KV head
+   * @param given parameters that are given beside it, as the user wrote them
+   * @returns undefined where it follows no budget
+   */
+  at?(budget: number, given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined;
+}
+
 /** A policy that chooses the tokens that stay, by scores. */
-export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
@@ -124,7 +135,7 @@ export interface HeadChoice {
 }
 
 /** A policy that chooses the KV heads that keep everything. */
-export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
@@ -145,7 +156,7 @@ export interface PromptView {
 }
 
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
-export interface BlockPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
   /**
    * The squares that are read; those on the diagonal always are. Runs in a tidy.
@@ -155,17 +166,17 @@ export interface BlockPolicy<S extends z.ZodObject = z.ZodObject> extends Defini
 }
 
 /** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
-export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
 }
 
 /** A policy that chooses what each new token reads of the keys held; nothing is freed. */
-export interface ReadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface ReadPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "reads";
 }
 
 /** A policy that chooses how keys and values are held. */
-export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
 }
 
