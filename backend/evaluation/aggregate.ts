@@ -2,7 +2,7 @@ import { interval, resamplesOf } from "../circuits/evaluation/resample.ts";
 import { wilson } from "../circuits/vectors/linear-probe.ts";
 import type { Interval } from "../common/api/circuits.ts";
 import type { EvaluatedPoint } from "../common/api/evaluations.ts";
-import { paretoFront } from "../common/evaluation/pareto.ts";
+import { costOf, paretoFront, qualityOf } from "../common/evaluation/tradeoffs.ts";
 import { Random } from "../common/random.ts";
 import { EVALUATION_COSTS, type EvaluationCost } from "../common/words.ts";
 import type { PlannedPoint, PlannedTask } from "./plan.ts";
@@ -22,7 +22,7 @@ export function pointMeans(
   const { cases } = place;
   const questions = cases.flatMap((each) => each.questions);
   const kept = questions.flatMap(({ needles }) => needles.map((needle) => needle.kept));
-  const steps = sum(cases.map((each) => each.steps));
+  const decoded = cases.filter(({ steps }) => steps > 0);
   const reads = cases.flatMap(({ read }) => (read === undefined ? [] : [read]));
   const losses = cases.map((each) => mean(each.questions.flatMap(({ loss }) => loss ?? [])));
   return {
@@ -42,8 +42,8 @@ export function pointMeans(
     bytes: mean(cases.map(({ bytes }) => bytes)),
     bytesFull: mean(cases.map(({ bytesFull }) => bytesFull)),
     ...(reads.length > 0 ? { read: mean(reads) } : {}),
-    prefillMs: mean(cases.map(({ prefillMs }) => prefillMs)),
-    decodeMsPerToken: steps > 0 ? sum(cases.map(({ decodeMs }) => decodeMs)) / steps : null,
+    prefillMs: median(cases.map(({ prefillMs }) => prefillMs)),
+    decodeMsPerToken: decoded.length > 0 ? median(decoded.map(({ decodeMs, steps }) => decodeMs / steps)) : null,
     sharedPrefill: place.sharedPrefill,
     cases,
   };
@@ -62,17 +62,6 @@ export function withFronts(points: readonly PointMeans[]): EvaluatedPoint[] {
   return points.map((point) => ({ ...point, front: fronts.get(point)! }));
 }
 
-/** Amount of a cost; NaN where it was not measured. */
-export function costOf(point: PointMeans, cost: EvaluationCost): number {
-  if (cost === "bytes") return point.bytes;
-  return cost === "prefill" ? point.prefillMs : (point.decodeMsPerToken ?? Number.NaN);
-}
-
-/** Quality by which points are compared: of text that is scored the loss, below 0, else the score. */
-export function qualityOf({ loss, score }: Pick<PointMeans, "loss" | "score">): number {
-  return loss ? -loss.value : score.value;
-}
-
 /** A mean score with its interval: Wilson's where every case is right or wrong, else over resamples. */
 export function scoreInterval(scores: readonly number[]): Interval {
   if (!scores.every((score) => score === 0 || score === 1)) return resampled(scores);
@@ -82,6 +71,13 @@ export function scoreInterval(scores: readonly number[]): Interval {
 
 function resampled(values: readonly number[]): Interval {
   return interval(values, mean, resamplesOf(values.length, RESAMPLES, new Random(0)));
+}
+
+/** Median: the first run of a length compiles functions, and a mean would be of that. */
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
 }
 
 function mean(values: readonly number[]): number {

@@ -22,6 +22,7 @@ import {
   planEvaluation,
 } from "./plan.ts";
 import { SharedRead, sharesRead } from "./shared-read.ts";
+import { writeEvaluation } from "./write.ts";
 
 /** A case of a task and length, drawn for a model. */
 interface PlannedCase {
@@ -54,16 +55,18 @@ export async function evaluate(model: Model, options: EvaluateOptions): Promise<
   }
   options.progress?.(total, total, "evaluating");
   const { ready: _, why, threads } = loadKernels();
-  return {
+  const evaluation: PolicyEvaluation = {
     format: POLICY_EVALUATION_FORMAT,
     model: headModel(model),
     settings: plan.settings,
     environment: { node: process.version, platform: `${process.platform} ${process.arch}`, kernels: why, threads },
     created: new Date().toISOString(),
     headscope: packageJson.version,
-    command: evaluateCommand(model.ref, plan.settings),
+    command: evaluateCommand(model.ref, plan.settings, options.out),
     points: withFronts(cases.filter(({ number }) => number === 0).flatMap((first) => run.means(first))),
   };
+  if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
+  return evaluation;
 }
 
 /** Draws all cases, by task, then length. @throws HeadscopeError (usage) for too small a room, (input) for questions that don't fit the context */

@@ -88,8 +88,8 @@ const evaluatedPoint = z.object({
   bytes: z.number().describe("mean over the cases, as all below"),
   bytesFull: z.number(),
   read: z.number().optional(),
-  prefillMs: z.number(),
-  decodeMsPerToken: z.number().nullable().describe("null where nothing was decoded"),
+  prefillMs: z.number().describe("median over the cases"),
+  decodeMsPerToken: z.number().nullable().describe("the same; null where nothing was decoded"),
   sharedPrefill: z.boolean().describe("true where its prompts were read once together with those of other policies"),
   front: z
     .array(z.enum(EVALUATION_COSTS))

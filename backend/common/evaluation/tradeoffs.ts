@@ -1,3 +1,6 @@
+import type { EvaluatedPoint } from "../api/evaluations.ts";
+import type { EvaluationCost } from "../words.ts";
+
 /** A point of which one wants a low cost and a high quality. */
 export interface Tradeoff {
   readonly cost: number;
@@ -19,4 +22,18 @@ export function paretoFront<P extends Tradeoff>(points: readonly P[]): P[] {
       front.push(point);
   }
   return front;
+}
+
+/** Amount of a cost of an evaluated point; NaN where it was not measured. */
+export function costOf(
+  point: Pick<EvaluatedPoint, "bytes" | "prefillMs" | "decodeMsPerToken">,
+  cost: EvaluationCost,
+): number {
+  if (cost === "bytes") return point.bytes;
+  return cost === "prefill" ? point.prefillMs : (point.decodeMsPerToken ?? Number.NaN);
+}
+
+/** Quality by which evaluated points are compared: of text that is scored its loss, below 0, else the score. */
+export function qualityOf({ loss, score }: Pick<EvaluatedPoint, "loss" | "score">): number {
+  return loss ? -loss.value : score.value;
 }
