@@ -10,6 +10,8 @@ import { forwardsRun } from "../backend/models/forward/tally.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { copying, matching } from "./copying.ts";
+import { needleAblation } from "./effects/ablation.ts";
+import { needleAttribution } from "./effects/attribution.ts";
 import { functionVectorProbe } from "./function-vector.ts";
 import { onTheFly } from "./on-the-fly.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
@@ -17,6 +19,7 @@ import { currentToken } from "./patterns/current-token.ts";
 import { duplicateToken } from "./patterns/duplicate-token.ts";
 import { firstToken } from "./patterns/first-token.ts";
 import { induction } from "./patterns/induction.ts";
+import { longRange } from "./patterns/long-range.ts";
 import { pattern } from "./patterns/pattern.ts";
 import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
@@ -32,6 +35,9 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   pattern,
   retrieval,
   onTheFly,
+  longRange,
+  needleAblation,
+  needleAttribution,
   functionVectorProbe,
   copying,
   matching,
