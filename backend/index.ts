@@ -104,7 +104,7 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
-export { exporters, exportHeads, importers } from "./exports/index.ts";
+export { exporters, exportHeads, importers, scoresImporter } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
