@@ -8,6 +8,7 @@ import { register as compare } from "./commands/compare.ts";
 import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
+import { register as evaluate } from "./commands/evaluate.ts";
 import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as features } from "./commands/features.ts";
@@ -35,6 +36,7 @@ import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
 import { register as token } from "./commands/token.ts";
 import { register as train } from "./commands/train.ts";
+import { register as trainGates } from "./commands/train-gates.ts";
 import { type Runner, runsWith } from "./context.ts";
 import { usageError } from "./errors.ts";
 
@@ -67,8 +69,10 @@ const COMMANDS = [
   steer,
   icv,
   features,
+  trainGates,
   policies,
   generate,
+  evaluate,
   needle,
   forward,
   exportHeads,

@@ -89,6 +89,14 @@ export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
 
+/**
+ * Shapes of sparse attention that a head can have while it reads a prompt, under MInference's names. vertical_and_slash: key columns and
+ * diagonals, found from the last queries. stream_llm: first and recent tokens. block_sparse: the best key blocks of every block of queries.
+ */
+export const SPARSE_SHAPES = ["vertical_and_slash", "stream_llm", "block_sparse"] as const;
+/** One of `SPARSE_SHAPES`. */
+export type SparseShape = (typeof SPARSE_SHAPES)[number];
+
 /** Ways of scoring a model's edges. */
 export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "eap-gp", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
@@ -184,3 +192,24 @@ export type ProbedPoint = (typeof PROBED_POINTS)[number];
 export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
 /** One of `DICTIONARY_ARCHITECTURES`. */
 export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];
+
+/** Things that policies choose, in the order in which they act; a run has at most one policy for each. */
+export const CHOOSES = ["heads", "blocks", "inputs", "tokens", "reads", "form"] as const;
+
+/**
+ * Ways to ask the questions of a case. single: the first; turns: each behind the answer before it, on one cache; requests: each
+ * behind the context as it was cut for the first.
+ */
+export const EVALUATION_MODES = ["single", "turns", "requests"] as const;
+/** One of `EVALUATION_MODES`. */
+export type EvaluationMode = (typeof EVALUATION_MODES)[number];
+
+/** A case's score is taken from what the model writes, or from its foresight of a text. */
+export const SCORINGS = ["answers", "text"] as const;
+/** One of `SCORINGS`. */
+export type Scoring = (typeof SCORINGS)[number];
+
+/** Costs that quality is weighed against: bytes of keys and values, time until the first token, time of each token. */
+export const EVALUATION_COSTS = ["bytes", "prefill", "decode"] as const;
+/** One of `EVALUATION_COSTS`. */
+export type EvaluationCost = (typeof EVALUATION_COSTS)[number];

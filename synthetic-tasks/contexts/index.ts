@@ -29,14 +29,12 @@ export const contextTasks: Registry<ContextTask> = registry<ContextTask>("contex
   perplexity,
 ]);
 
-export {
-  type ContextCase,
-  type ContextNeedle,
-  type ContextQuestion,
-  type ContextRoom,
-  type ContextTask,
-  SCORINGS,
-  type Scoring,
+export type {
+  ContextCase,
+  ContextNeedle,
+  ContextQuestion,
+  ContextRoom,
+  ContextTask,
 } from "./base.ts";
 export { type CaseOptions, type DrawnCase, drawCase } from "./draw.ts";
 export { type CasePrompt, casePrompt, caseTokens, type QuestionIds } from "./prompt.ts";
