@@ -55,7 +55,7 @@ export function haystack(tokenizer: Tokenizer, { tokens, depth = 0.5, seed = 0 }
 }
 
 /** So many tokens of sentences, each order of them different. */
-function filler(count: number, random: Random, encode: (text: string) => number[]): number[] {
+export function filler(count: number, random: Random, encode: (text: string) => number[]): number[] {
   const ids: number[] = [];
   while (ids.length < count) {
     for (const i of random.permutation(FILLER.length)) ids.push(...encode(` ${FILLER[i]}`));

@@ -17,6 +17,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
+import type { AttentionReader } from "../models/cache/reader.ts";
 import { survives } from "../models/cache/window.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
@@ -27,6 +28,7 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
+import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */
@@ -122,6 +124,7 @@ export class Forwards {
   readonly windows: MaskMeaning["windows"] | undefined;
   /** By number of the prompt, what is at work on its tokens. */
   readonly #evictions = new Map<number, Eviction>();
+  readonly #selections = new Map<number, Selection>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -145,7 +148,7 @@ export class Forwards {
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
-    for (const sequence of sequences) this.#startEviction(sequence);
+    for (const sequence of sequences) this.#startPolicies(sequence);
     this.#compiled = this.#compile(list, sequences, longest);
     try {
       this.#requests = this.#requestsWith(this.#compiled);
@@ -178,7 +181,7 @@ export class Forwards {
 
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
-    return this.seenWhole || this.evicts;
+    return this.seenWhole || this.evicts || [...this.#selections.values()].some(({ looks }) => looks);
   }
 
   /** True where a policy chooses the tokens that stay. */
@@ -196,6 +199,11 @@ export class Forwards {
   get facts(): { activations?: Activations; policies?: PolicyChoice["used"] } {
     const { used = [] } = this.#options.choice ?? {};
     return { ...this.precision, ...(used.length > 0 ? { policies: used } : {}) };
+  }
+
+  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses. */
+  shareRead({ number }: Sequence): number | undefined {
+    return this.#selections.get(number)?.share;
   }
 
   /** A cache of one row to begin with: empty, or the prefix. */
@@ -262,6 +270,7 @@ export class Forwards {
     const input = cache
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
+    if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
     const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
     const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
@@ -284,16 +293,18 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    for (const eviction of this.#evictions.values()) eviction.dispose();
+    for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
   }
 
-  #startEviction(sequence: Sequence): void {
-    const tokens = this.#options.choice?.tokens;
-    if (!tokens) return;
-    const { number, prompt, maxTokens } = sequence;
-    checkPrompt(tokens, prompt.length);
+  #startPolicies({ number, prompt, maxTokens }: Sequence): void {
+    const { tokens, reads } = this.#options.choice ?? {};
     const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
-    this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+    if (tokens) {
+      checkPrompt(tokens, prompt.length);
+      this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+    }
+    const selection = reads && new Selection(this.#model, reads, extent);
+    if (selection?.selects) this.#selections.set(number, selection);
   }
 
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
@@ -307,15 +318,25 @@ export class Forwards {
     return [...ends, prompt.length];
   }
 
-  /** The requests of a forward, with the queries that policies look at. @param ends the prompts, or behind them */
+  /** The requests of a forward, with those of policies. @param ends the prompts, or behind them */
   #looking(sequences: readonly Sequence[], ends: boolean): ForwardOptions {
+    const reader = this.#reader(sequences);
+    const requests = reader ? { ...this.#requests, reader } : this.#requests;
     const decoding = sequences[0]!.all.length > 0;
     const looking = sequences.flatMap(({ number }) => this.#evictions.get(number) ?? []);
     const own = new Set(looking.flatMap((each) => (decoding && !each.decodes ? [] : each.names(ends))));
-    if (own.size === 0) return this.#requests;
+    if (own.size === 0) return requests;
     const { names = [] } = this.#requests;
     const wants = typeof names === "function" ? names : (name: string) => names.includes(name);
-    return { ...this.#requests, names: (name) => own.has(name) || wants(name) };
+    return { ...requests, names: (name) => own.has(name) || wants(name) };
+  }
+
+  /** Chooses what the tokens of some sequences read; undefined where nobody does. */
+  #reader(sequences: readonly Sequence[]): AttentionReader | undefined {
+    const decoding = sequences[0]!.all.length > 0;
+    const selections = sequences.map(({ number }) => this.#selections.get(number));
+    if (!selections.some((each) => each && (decoding || each.looks))) return undefined;
+    return readerOf(selections);
   }
 
   #evict(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
@@ -430,6 +451,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (choice?.tokens)
     throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
+  if (choice?.reads)
+    throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }

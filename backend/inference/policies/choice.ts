@@ -69,17 +69,36 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   const used: UsedPolicy[] = [];
   let choice: Omit<PolicyChoice, "used"> = {};
   for (const { policy, params: given } of parsed) {
-    const params = policy.chooses === "tokens" ? completed(policy, given) : given;
+    const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
     const chosen = policy.chooses === "heads" ? await policy.choose(params) : { policy, params };
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
+  checkTogether(choice);
   return { ...choice, used };
 }
 
+/** @throws HeadscopeError (usage) for policies that don't work on one another's results */
+function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
+  if (!tokens || !reads) return;
+  const [first, second] = [tokens.policy.name, reads.policy.name];
+  const refuse = (why: string, remedy: string) =>
+    new HeadscopeError("usage", `${first} and ${second} can't go together: ${why}`, { remedy, field: "policies" });
+  if (tokens.params.when === "decode")
+    throw refuse(
+      `${second} knows the keys that are held, of which ${first} lets one go at each step`,
+      `leave out when=decode of ${first}`,
+    );
+  if (tokens.policy.choose)
+    throw refuse(
+      `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
+      "leave one of them out",
+    );
+}
+
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
-function completed(policy: TokenPolicy, given: Record<string, unknown>): TokenChoice["params"] {
-  const params: TokenChoice["params"] = policy.complete?.(given) ?? given;
+function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unknown>): TokenChoice["params"] {
+  const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
   if (ratio !== undefined && budget !== undefined)
     throw new HeadscopeError("usage", `${policy.name} has both a ratio, ${ratio}, and a budget, ${budget}`, {
@@ -90,9 +109,9 @@ function completed(policy: TokenPolicy, given: Record<string, unknown>): TokenCh
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(
       "usage",
-      `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} keeps anyway`,
+      `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} ${policy.chooses === "tokens" ? "keeps" : "reads"} anyway`,
       {
-        remedy: `give at least ${least}, or let fewer stay in any case`,
+        remedy: `give at least ${least}, or let there be fewer in any case`,
         field: "budget",
       },
     );

@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { quest } from "./reads/quest.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
@@ -34,4 +35,5 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   adakv(SCORING),
+  quest,
 ]);

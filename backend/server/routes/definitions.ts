@@ -43,11 +43,12 @@ export function definitions(): Definitions {
       const { claims, presets } = experiments.get(document.name);
       return { ...document, claims, presets: Object.keys(presets) };
     }),
-    exports: documents(exporters).map((document) => {
+    exports: documents(exporters).flatMap((document) => {
       const { from, needsCheckpoint, output } = exporters.get(document.name);
-      return { ...document, from, needsCheckpoint, output };
+      const kept = from.filter((kind) => kind !== "patterns");
+      return kept.length === 0 ? [] : [{ ...document, from: kept, needsCheckpoint, output }];
     }),
-    imports: documents(importers),
+    imports: documents(importers).filter(({ name }) => importers.get(name).gives === "scores"),
     pairTasks: documents(pairTasks).map((document) => {
       return { ...document, wordless: pairTasks.get(document.name).wordless ?? false };
     }),

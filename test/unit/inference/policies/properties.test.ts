@@ -37,6 +37,18 @@ afterAll(() => {
 
 /** Parameters that suit a prompt of 43 tokens, for whichever policy has them. */
 const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, prefill: "dense" };
+/** Beside them, for policies that choose what is read. */
+const SMALL_READS: Record<string, unknown> = {
+  ...SMALL,
+  dense: 0,
+  page: 4,
+  block: 4,
+  recent: 4,
+  clusters: 0.2,
+  stride: 3,
+};
+/** Policies that can be told how much. */
+const BUDGETED: readonly string[] = ["tokens", "reads"];
 
 /** A policy at each moment that it knows, with parameters that let tokens go. */
 function settings({
@@ -46,11 +58,12 @@ function settings({
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
-  const small = Object.fromEntries(Object.entries(SMALL).filter(([key]) => names.includes(key)));
+  const suits = chooses === "reads" ? SMALL_READS : SMALL;
+  const small = Object.fromEntries(Object.entries(suits).filter(([key]) => names.includes(key)));
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
   return moments.map((when) => ({
     title: when === undefined ? name : `${name} when=${when}`,
-    policies: [{ name, params: { ...small, ...(chooses === "tokens" ? { ratio: 0.6 } : {}), when } }],
+    policies: [{ name, params: { ...small, ...(BUDGETED.includes(chooses) ? { ratio: 0.6 } : {}), when } }],
     chooses,
   }));
 }
@@ -92,8 +105,47 @@ function masked(ids: readonly number[], visible: readonly number[][][][]): Float
 const furthest = (a: Float32Array, b: Float32Array): number =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
 
+/** What each new token's query sees, by the pattern of the run itself [new token][layer][KV head][positions]. */
+async function seenBy(policies: GenerateOptions["policies"]): Promise<number[][][][]> {
+  const { n_layers, n_heads, n_key_value_heads: kvHeads } = model.config;
+  const seen: number[][][][] = [];
+  const onStep: GenerateOptions["onStep"] = ({ activations }, step) => {
+    if (step === 0) return;
+    const layers = Array.from({ length: n_layers }, (_, layer) => {
+      const pattern = activations.get(`blocks.${layer}.attn.hook_pattern`)!.arraySync() as number[][][][];
+      const ofHead = (g: number): number[] => pattern[0]![(g * n_heads) / kvHeads]![0]!;
+      return Array.from({ length: kvHeads }, (_, g) => ofHead(g).flatMap((weight, key) => (weight > 0 ? [key] : [])));
+    });
+    seen.push(layers);
+  };
+  const forward = { names: (name: string) => name.endsWith("hook_pattern") };
+  await generate(model, { tokens: TOKENS, stop: [], policies, maxTokens: NEW, onStep, forward });
+  return seen;
+}
+
 describe("every policy", () => {
-  it.each(all)(
+  it.each(all.filter(({ chooses }) => chooses === "reads"))(
+    "$title reads what masked keys leave in the plain forward, and frees nothing",
+    async ({ policies }) => {
+      const [plain, under] = [await run({ maxTokens: NEW }), await run({ policies, maxTokens: NEW })];
+      const visible = await seenBy(policies);
+      masked([...TOKENS, ...under.ids.slice(0, -1)], visible).forEach((logits, i) => {
+        expect(furthest(logits, under.steps[i]!)).toBeLessThan(5e-4);
+      });
+      expect(under.steps[0]).toEqual(plain.steps[0]);
+      const shares = visible.map((layers, i) => {
+        const heads = layers.flat();
+        for (const read of heads) expect(read).toContain(TOKENS.length + i);
+        return heads.reduce((sum, read) => sum + read.length / (TOKENS.length + i + 1), 0) / heads.length;
+      });
+      expect(under.cache.read).toBeCloseTo(shares.reduce((a, b) => a + b) / shares.length, 6);
+      expect(under.cache.read).toBeLessThan(0.9);
+      const { read: _, ...held } = under.cache;
+      expect(held).toEqual(plain.cache);
+    },
+  );
+
+  it.each(all.filter(({ chooses }) => chooses === "tokens" || chooses === "heads"))(
     "$title reads from memory what masked keys leave in the plain forward",
     async ({ policies, chooses }) => {
       const held: number[][][][] = [];
@@ -109,7 +161,7 @@ describe("every policy", () => {
     },
   );
 
-  it.each(all.filter(({ chooses }) => chooses === "tokens"))(
+  it.each(all.filter(({ chooses }) => BUDGETED.includes(chooses)))(
     "$title with everything kept is full attention, to the bit",
     async ({ policies }) => {
       const plain = await run({ maxTokens: NEW });
@@ -128,6 +180,7 @@ describe("every policy", () => {
     const { cache } = await generate(model, { tokens: TOKENS, policies, maxTokens: NEW, stop: [] });
     expect(tf.memory().numTensors).toBe(before);
     expect(pageBytes()).toBe(pages);
+    if (!cache.kept) return;
     const perRow = cache.bytesFull / rowsAllocated(TOKENS.length + NEW - 1) / cache.kept!.flat().length;
     const rows = cache.kept!.flat().reduce((sum, positions) => sum + rowsAllocated(positions.length), 0);
     if (chooses === "tokens") expect(cache.bytes).toBe(rows * perRow);
