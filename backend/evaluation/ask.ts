@@ -133,6 +133,7 @@ async function answerWords(
     },
     bytes: cache.bytes,
     bytesFull: cache.bytesFull,
+    read: cache.read,
     prefillMs,
     decodeMs: steps > 0 ? decodeMsPerToken * steps : 0,
     steps,

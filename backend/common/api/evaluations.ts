@@ -121,9 +121,10 @@ export type PolicyEvaluation = Data<typeof policyEvaluation>;
 /** Schema of an evaluation as lists have it. */
 export const evaluationEntry = z.object({
   id: z.string().describe("folder below evaluations/ of the data folder"),
-  model: z.string(),
+  model: headModelSchema,
   settings: evaluationSettings,
-  created: z.string(),
+  finished: z.boolean().describe("false where it was stopped, or is on its way: the same job goes on with it"),
+  changed: z.string().describe("ISO 8601 time"),
 });
 /** An evaluation in a list. */
 export type EvaluationEntry = Data<typeof evaluationEntry>;
