@@ -73,8 +73,8 @@ class Evaluation {
   /** Evaluations of the present model, newest first. */
   readonly own = $derived(
     (this.entries.latest ?? [])
-      .filter(({ model }) => model === workspace.info.value?.ref)
-      .toSorted((a, b) => b.created.localeCompare(a.created)),
+      .filter(({ model, finished }) => finished && model.digest === workspace.info.value?.digest)
+      .toSorted((a, b) => b.changed.localeCompare(a.changed)),
   );
   readonly shown = $derived(this.own.find(({ id }) => id === evaluationParams.shown.value) ?? this.own[0]);
 
@@ -106,7 +106,7 @@ class Evaluation {
     const ended = (workspace.jobs.value ?? []).findLast(({ kind, status }) => kind === "evaluate" && status === "done");
     this.entries.follow([ended?.id], (call) => get<EvaluationEntry[]>("/api/evaluations", call));
     const id = this.shown?.id;
-    this.result.follow(id && [id, this.shown?.created], (call) =>
+    this.result.follow(id && [id, this.shown?.changed], (call) =>
       get<PolicyEvaluation>(`/api/evaluations/${id}`, call),
     );
   }
