@@ -462,7 +462,7 @@ function rowsOf({ gain, bias, before }: Affine): number {
 }
 
 /** Cuts streaming heads to what their windows hold now; from here on they grow. */
-function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
   cache.lengths.forEach((length, row) => {
     windows.forEach((heads, layer) => {
       heads.forEach((window, head) => {

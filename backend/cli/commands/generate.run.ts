@@ -31,7 +31,7 @@ import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
-import { parametersByName } from "../inputs/named-parameters.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
@@ -235,7 +235,7 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
 /** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
 function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
   if (names.length === 0) return [];
-  const params = parametersByName(names, param);
+  const params = ownedParameters(param, names, names.length === 1 ? names[0] : undefined);
   return names.map((name) => ({ name, params: params.get(name)! }));
 }
 

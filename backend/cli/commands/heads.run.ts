@@ -14,7 +14,7 @@ import type { Model } from "../../models/model.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readFinder } from "../inputs/finder-files.ts";
-import { parametersByName } from "../inputs/named-parameters.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { headModelOf, withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { agreementText } from "../text/agreement.ts";
@@ -44,7 +44,7 @@ export async function compareFinders(context: Context, options: CompareOptions, 
       remedy: "give --model",
       field: "model",
     });
-  const params = parametersByName(names, options.param ?? []);
+  const params = ownedParameters(options.param ?? [], names, names.length === 1 ? names[0] : undefined);
   for (const name of names) checkMeasure(name, params.get(name)!);
   if (out !== undefined) await refuseFolder(out);
   const read = await Promise.all(paths.map(readFinder));
