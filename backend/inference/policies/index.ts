@@ -8,7 +8,11 @@ import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
+import { recycledAttention } from "./reads/recycled-attention.ts";
+import { squeezedAttention } from "./reads/squeezed-attention.ts";
+import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
@@ -50,4 +54,8 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   pyramidkv,
   adakv(SCORING),
   quest,
+  tokenSelect,
+  recycledAttention,
+  actqkv,
+  squeezedAttention,
 ]);
