@@ -4,6 +4,7 @@ import type { Definition } from "../../common/definitions/definition.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import type { Model } from "../../models/model.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
@@ -114,6 +115,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Defini
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  prepare?(params: z.output<S>): Promise<unknown>;
+  /** Insists that it suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: unknown): void;
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
@@ -130,8 +135,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Defini
   score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;
   /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
   counts?(params: z.output<S>, tokens: number, layers: number): number[];
+  /** The same by layer and KV head. @param prepared what `prepare` gave */
+  countsByHead?(params: z.output<S>, tokens: number, prepared: unknown): number[][];
   /**
-   * The keys that stay by their scores, where that is not the best `count` of each KV head.
+   * The keys that stay by their scores, where that is not the best `count` of each KV head; of policies with even counts.
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
@@ -257,6 +264,8 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
+  /** What it has read before a model was loaded. */
+  readonly prepared?: unknown;
 }
 
 /** Completes a policy that chooses tokens. */

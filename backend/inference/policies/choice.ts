@@ -70,12 +70,20 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   let choice: Omit<PolicyChoice, "used"> = {};
   for (const { policy, params: given } of parsed) {
     const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
-    const chosen = policy.chooses === "heads" ? await policy.choose(params) : { policy, params };
+    const chosen =
+      policy.chooses === "heads"
+        ? await policy.choose(params)
+        : { policy, params, prepared: await preparedOf(policy, params) };
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
   checkTogether(choice);
   return { ...choice, used };
+}
+
+/** What a policy reads before a model is loaded. */
+async function preparedOf(policy: Policy, params: Record<string, unknown>): Promise<unknown> {
+  return "prepare" in policy ? policy.prepare?.(params) : undefined;
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */

@@ -1,10 +1,12 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { quest } from "./reads/quest.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
+import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
@@ -32,8 +34,10 @@ const SCORING: readonly TokenPolicy[] = [
 /** Every policy that headscope has. */
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
+  retrievalHeads,
   ...SCORING,
   pyramidkv,
+  headkv,
   adakv(SCORING),
   quest,
 ]);
