@@ -14,6 +14,7 @@ import {
   zeroHeads,
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
+import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
@@ -27,6 +28,7 @@ import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { type Budget, kept } from "./policies/base.ts";
+import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
 import { checkRotates } from "./policies/rerotation.ts";
@@ -57,6 +59,8 @@ export interface RunOptions {
   prefix?: Prefix | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
   forward?: ForwardOptions | undefined;
+  /** Sees what a policy for blocks lets a prompt read, by layer, just before it does; layers that are read whole are not told. */
+  onPromptRead?: PromptReadListener | undefined;
   signal?: AbortSignal | undefined;
   /**
    * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
@@ -78,6 +82,7 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   speculative: { wants: "an object with the mask of the draft", fits: isObject },
   prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
   forward: { wants: "options of a forward", fits: isObject },
+  onPromptRead: FUNCTION,
   signal: ANYTHING,
   turn: FUNCTION,
 };
@@ -126,6 +131,8 @@ export class Forwards {
   readonly windows: MaskMeaning["windows"] | undefined;
   /** By number of the prompt, what is at work on its tokens. */
   readonly #evictions = new Map<number, Eviction>();
+  /** By number of the prompt, the share of its attention that was read under a policy for blocks. */
+  readonly #shares = new Map<number, number>();
   readonly #selections = new Map<number, Selection>();
 
   /**
@@ -150,6 +157,8 @@ export class Forwards {
     if (tokens?.params.rerotate) this.#checkRerotation(tokens.params);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
+    const { blocks } = options.choice ?? {};
+    blocks?.policy.check?.(model, blocks.params, blocks.prepared);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
     for (const sequence of sequences) this.#startPolicies(sequence);
@@ -185,7 +194,19 @@ export class Forwards {
 
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
-    return this.seenWhole || this.evicts || [...this.#selections.values()].some(({ looks }) => looks);
+    const selections = [...this.#selections.values()];
+    return this.seenWhole || this.evicts || this.#readsAtOnce || selections.some(({ looks }) => looks);
+  }
+
+  /** True where a policy chooses what a prompt's queries read, for which it sees all of them. */
+  get #readsAtOnce(): boolean {
+    return this.#options.choice?.blocks !== undefined;
+  }
+
+  /** Facts of the way a prompt was read. @param number of the prompt */
+  prefill(number: number): { prefill?: { read: number } } {
+    const read = this.#readsAtOnce ? (this.#shares.get(number) ?? 1) : undefined;
+    return read === undefined ? {} : { prefill: { read } };
   }
 
   /** True where a policy chooses the tokens that stay. */
@@ -275,7 +296,16 @@ export class Forwards {
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
-    const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
+    const prompt = cache && this.#promptReader(sequences, tokens!);
+    const options = this.#looking(sequences, true);
+    const reader = prompt && { reader: joinReaders(prompt, options.reader) };
+    let result: ForwardResult;
+    try {
+      result = forward(this.#model, { ...input, logitsAt }, { ...options, ...reader });
+    } finally {
+      prompt?.dispose();
+    }
+    if (prompt) this.#shares.set(sequences[0]!.number, prompt.share);
     const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
     const step = sequences[0]!.all.length;
@@ -300,6 +330,13 @@ export class Forwards {
     for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
   }
 
+  /** Reads a prompt under a policy for blocks; one of a single square is dense. */
+  #promptReader([sequence]: readonly Sequence[], [tokens]: readonly (readonly number[])[]): PromptReader | undefined {
+    const { choice, onPromptRead } = this.#options;
+    if (!choice?.blocks || sequence!.all.length > 0 || tokens!.length <= SQUARE) return undefined;
+    return new PromptReader(this.#model.config, choice.blocks, onPromptRead);
+  }
+
   #startPolicies({ number, prompt, maxTokens }: Sequence): void {
     const { tokens, reads } = this.#options.choice ?? {};
     const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
@@ -314,7 +351,7 @@ export class Forwards {
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
     const eviction = this.#evictions.get(number);
-    if (this.seenWhole || !(this.#options.turn || eviction?.looks)) return [prompt.length];
+    if (this.seenWhole || this.#readsAtOnce || !(this.#options.turn || eviction?.looks)) return [prompt.length];
     const last = eviction?.last ?? 0;
     const ends = [];
     for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
@@ -427,7 +464,7 @@ function rowsOf({ gain, bias, before }: Affine): number {
 }
 
 /** Cuts streaming heads to what their windows hold now; from here on they grow. */
-function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
   cache.lengths.forEach((length, row) => {
     windows.forEach((heads, layer) => {
       heads.forEach((window, head) => {
@@ -476,6 +513,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (choice?.tokens)
     throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
+  if (choice?.blocks)
+    throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
     throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");

@@ -42,6 +42,13 @@ export class Eviction {
     this.#counts = countsOf(choice, extent.tokens, model.config);
   }
 
+  /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
+  fork(choice: TokenChoice): Eviction {
+    const forked = new Eviction(this.#model, choice, this.#extent);
+    for (const [layer, state] of this.#states.entries()) if (state) forked.#states[layer] = tf.keep(state.clone());
+    return forked;
+  }
+
   /** True where tokens also go behind the prompt. */
   get decodes(): boolean {
     return this.#choice.params.when === "decode";

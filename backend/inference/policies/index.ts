@@ -1,8 +1,13 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
+import { aShape } from "./blocks/a-shape.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
+import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
+import { recycledAttention } from "./reads/recycled-attention.ts";
+import { squeezedAttention } from "./reads/squeezed-attention.ts";
+import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
@@ -35,9 +40,14 @@ const SCORING: readonly TokenPolicy[] = [
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
   retrievalHeads,
+  aShape,
   ...SCORING,
   pyramidkv,
   headkv,
   adakv(SCORING),
   quest,
+  tokenSelect,
+  recycledAttention,
+  actqkv,
+  squeezedAttention,
 ]);
