@@ -4,6 +4,8 @@
  */
 
 export { type Experiment, experiments } from "../experiments/index.ts";
+export { gateMethods } from "../probes/gates/index.ts";
+export { gateScores, type TrainGatesOptions, trainGates } from "../probes/gates/train.ts";
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
 export { type TextQuestion, type TextScore, type TextScoresOptions, textScores } from "../probes/text-scores.ts";
@@ -102,9 +104,17 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
-export { exporters, exportHeads, importers } from "./exports/index.ts";
+export { exporters, exportHeads, importers, scoresImporter } from "./exports/index.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
+export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export {
+  createPatterns,
+  readPatterns,
+  type SparsePattern,
+  type SparsePatterns,
+  writePatterns,
+} from "./heads/patterns.ts";
 export { parseHeads } from "./heads/refs.ts";
 export { ActivationCache } from "./hooks/activation-cache.ts";
 export { type IntervenedModel, intervenedModel } from "./hooks/intervened-model.ts";

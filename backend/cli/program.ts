@@ -35,6 +35,7 @@ import { register as sweep } from "./commands/sweep.ts";
 import { register as tasks } from "./commands/tasks.ts";
 import { register as token } from "./commands/token.ts";
 import { register as train } from "./commands/train.ts";
+import { register as trainGates } from "./commands/train-gates.ts";
 import { type Runner, runsWith } from "./context.ts";
 import { usageError } from "./errors.ts";
 
@@ -67,6 +68,7 @@ const COMMANDS = [
   steer,
   icv,
   features,
+  trainGates,
   policies,
   generate,
   needle,

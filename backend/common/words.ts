@@ -89,6 +89,14 @@ export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];
 
+/**
+ * Shapes of sparse attention that a head can have while it reads a prompt, under MInference's names. vertical_and_slash: key columns and
+ * diagonals, found from the last queries. stream_llm: first and recent tokens. block_sparse: the best key blocks of every block of queries.
+ */
+export const SPARSE_SHAPES = ["vertical_and_slash", "stream_llm", "block_sparse"] as const;
+/** One of `SPARSE_SHAPES`. */
+export type SparseShape = (typeof SPARSE_SHAPES)[number];
+
 /** Ways of scoring a model's edges. */
 export const CIRCUIT_METHODS = ["eap", "eap-ig", "eap-ig-activations", "eap-gp", "exact", "acdc"] as const;
 /** One of `CIRCUIT_METHODS`. */
@@ -184,3 +192,6 @@ export type ProbedPoint = (typeof PROBED_POINTS)[number];
 export const DICTIONARY_ARCHITECTURES = ["standard", "topk", "jumprelu"] as const;
 /** One of `DICTIONARY_ARCHITECTURES`. */
 export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];
+
+/** Things that policies choose, in the order in which they act; a run has at most one policy for each. */
+export const CHOOSES = ["heads", "blocks", "inputs", "tokens", "reads", "form"] as const;

@@ -4,6 +4,7 @@ import type { Head } from "../common/heads/head.ts";
 import type { HeadMask } from "../common/heads/mask.ts";
 import type { HeadModel } from "../common/heads/model.ts";
 import type { HeadScores } from "../common/heads/scores.ts";
+import type { SparsePatterns } from "../heads/patterns.ts";
 import type { ModelConfig } from "../models/config.ts";
 
 /** One tensor of a checkpoint under its Hugging Face name, row-major, outermost dimension first. */
@@ -32,10 +33,16 @@ export interface CheckpointInput {
   readonly eos?: number | undefined;
 }
 
-/** Input of an export: scores or a mask, and the weights where it needs them. */
+/** Documents that an export can start from. */
+export const EXPORTED = ["scores", "mask", "patterns"] as const;
+/** One of `EXPORTED`. */
+export type Exported = (typeof EXPORTED)[number];
+
+/** Input of an export: scores, a mask or sparse patterns, and the weights where it needs them. */
 export interface ExportInput {
   readonly scores?: HeadScores | undefined;
   readonly mask?: HeadMask | undefined;
+  readonly patterns?: SparsePatterns | undefined;
   readonly checkpoint?: CheckpointInput | undefined;
 }
 
@@ -56,7 +63,7 @@ export interface Written {
 /** One foreign format that headscope writes. */
 export interface Exporter<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
   /** Documents that it can start from; one of them is given. */
-  readonly from: readonly ("scores" | "mask")[];
+  readonly from: readonly Exported[];
   /** True when it also needs the model's weights. */
   readonly needsCheckpoint: boolean;
   readonly output: "file" | "folder";
@@ -69,12 +76,26 @@ export interface Exporter<S extends z.ZodObject = z.ZodObject> extends Definitio
   write(input: ExportInput, path: string, parameters: z.output<S>, options: ExportOptions): Promise<Written>;
 }
 
-/** One foreign format that headscope reads. */
-export interface Importer<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+/** Documents that foreign files become. */
+interface Imported {
+  readonly scores: HeadScores;
+  readonly patterns: SparsePatterns;
+}
+
+/** A foreign format that becomes one kind of document. */
+interface ImporterOf<K extends keyof Imported, S extends z.ZodObject> extends Definition<S> {
+  readonly gives: K;
   /**
    * @param path file or folder
    * @param model whose heads the numbers are about; the file's shape must be its shape
    * @throws HeadscopeError `input` for a damaged file, `mismatch` for another shape
    */
-  read(path: string, model: HeadModel): Promise<HeadScores>;
+  read(path: string, model: HeadModel): Promise<Imported[K]>;
 }
+
+/** One foreign format that becomes head scores. */
+export type ScoresImporter<S extends z.ZodObject = z.ZodObject> = ImporterOf<"scores", S>;
+/** One foreign format that becomes sparse patterns. */
+export type PatternsImporter<S extends z.ZodObject = z.ZodObject> = ImporterOf<"patterns", S>;
+/** One foreign format that headscope reads. */
+export type Importer = ScoresImporter | PatternsImporter;

@@ -4,10 +4,20 @@ import type { HeadMask } from "../common/heads/mask.ts";
 import { meaningOf } from "../common/heads/meaning.ts";
 import { hfPrune } from "./checkpoints/hf-prune.ts";
 import { prunedCheckpoint } from "./checkpoints/pruned-checkpoint.ts";
-import type { Exporter, ExportInput, ExportOptions, Importer, Written } from "./export.ts";
+import {
+  EXPORTED,
+  type Exporter,
+  type ExportInput,
+  type ExportOptions,
+  type Importer,
+  type ScoresImporter,
+  type Written,
+} from "./export.ts";
 import { csv } from "./heads/csv.ts";
 import { duoAttention, duoAttentionImport } from "./heads/duo-attention.ts";
-import { retrievalHead, retrievalHeadImport } from "./heads/retrieval-head.ts";
+import { minference, minferenceImport } from "./heads/minference.ts";
+import { qwen1m } from "./heads/qwen-1m.ts";
+import { headKvImport, retrievalHead, retrievalHeadImport } from "./heads/retrieval-head.ts";
 import { safetensors } from "./heads/safetensors.ts";
 
 /** Every format that headscope writes. */
@@ -16,12 +26,33 @@ export const exporters: Registry<Exporter> = registry<Exporter>("export", [
   retrievalHead,
   safetensors,
   csv,
+  minference,
+  qwen1m,
   hfPrune,
   prunedCheckpoint,
 ]);
 
 /** Every format that headscope reads. */
-export const importers: Registry<Importer> = registry<Importer>("import", [duoAttentionImport, retrievalHeadImport]);
+export const importers: Registry<Importer> = registry<Importer>("import", [
+  duoAttentionImport,
+  retrievalHeadImport,
+  headKvImport,
+  minferenceImport,
+]);
+
+/**
+ * A format that becomes head scores.
+ * @throws HeadscopeError `usage` for an unknown format, and for one that becomes something else
+ */
+export function scoresImporter(name: string): ScoresImporter {
+  const importer = importers.get(name);
+  if (importer.gives === "scores") return importer;
+  const known = importers.list().filter(({ gives }) => gives === "scores");
+  throw new HeadscopeError("usage", `${name} holds ${importer.gives}, not scores`, {
+    remedy: `give ${known.map(({ name }) => name).join(" or ")}, or read it with headscope import`,
+    field: "format",
+  });
+}
 
 /**
  * The half of a mask that a format can't say, in a sentence; undefined where it says all there is.
@@ -38,7 +69,7 @@ export function leftOut(name: string, mask: HeadMask): string | undefined {
 }
 
 /**
- * Writes scores or a mask in a foreign format, whole or not at all.
+ * Writes scores, a mask or sparse patterns in a foreign format, whole or not at all.
  * @param name format, such as "duo-attention"
  * @param path the file or folder to make; a file is replaced, a folder only with `force`
  * @param raw the format's parameters, as text or values
@@ -53,7 +84,7 @@ export async function exportHeads(
 ): Promise<Written> {
   const exporter = exporters.get(name);
   const parameters = exporters.parse(name, raw);
-  const documents = (["scores", "mask"] as const).filter((kind) => input[kind] !== undefined);
+  const documents = EXPORTED.filter((kind) => input[kind] !== undefined);
   const [kind] = documents;
   if (kind === undefined || documents.length > 1 || !exporter.from.includes(kind)) {
     const what = documents.length === 0 ? "nothing" : documents.join(" and ");

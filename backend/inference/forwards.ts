@@ -14,9 +14,11 @@ import {
   zeroHeads,
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
+import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
+import type { AttentionReader } from "../models/cache/reader.ts";
 import { survives } from "../models/cache/window.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/types.ts";
@@ -25,8 +27,10 @@ import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
+import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
+import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */
@@ -53,6 +57,8 @@ export interface RunOptions {
   prefix?: Prefix | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
   forward?: ForwardOptions | undefined;
+  /** Sees what a policy for blocks lets a prompt read, by layer, just before it does; layers that are read whole are not told. */
+  onPromptRead?: PromptReadListener | undefined;
   signal?: AbortSignal | undefined;
   /**
    * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
@@ -74,6 +80,7 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   speculative: { wants: "an object with the mask of the draft", fits: isObject },
   prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
   forward: { wants: "options of a forward", fits: isObject },
+  onPromptRead: FUNCTION,
   signal: ANYTHING,
   turn: FUNCTION,
 };
@@ -122,6 +129,9 @@ export class Forwards {
   readonly windows: MaskMeaning["windows"] | undefined;
   /** By number of the prompt, what is at work on its tokens. */
   readonly #evictions = new Map<number, Eviction>();
+  /** By number of the prompt, the share of its attention that was read under a policy for blocks. */
+  readonly #shares = new Map<number, number>();
+  readonly #selections = new Map<number, Selection>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -143,9 +153,11 @@ export class Forwards {
     if (options.activations === "8bit") checkCoded(model);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
+    const { blocks } = options.choice ?? {};
+    blocks?.policy.check?.(model, blocks.params, blocks.prepared);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
-    for (const sequence of sequences) this.#startEviction(sequence);
+    for (const sequence of sequences) this.#startPolicies(sequence);
     this.#compiled = this.#compile(list, sequences, longest);
     try {
       this.#requests = this.#requestsWith(this.#compiled);
@@ -178,7 +190,19 @@ export class Forwards {
 
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
-    return this.seenWhole || this.evicts;
+    const selections = [...this.#selections.values()];
+    return this.seenWhole || this.evicts || this.#readsAtOnce || selections.some(({ looks }) => looks);
+  }
+
+  /** True where a policy chooses what a prompt's queries read, for which it sees all of them. */
+  get #readsAtOnce(): boolean {
+    return this.#options.choice?.blocks !== undefined;
+  }
+
+  /** Facts of the way a prompt was read. @param number of the prompt */
+  prefill(number: number): { prefill?: { read: number } } {
+    const read = this.#readsAtOnce ? (this.#shares.get(number) ?? 1) : undefined;
+    return read === undefined ? {} : { prefill: { read } };
   }
 
   /** True where a policy chooses the tokens that stay. */
@@ -196,6 +220,11 @@ export class Forwards {
   get facts(): { activations?: Activations; policies?: PolicyChoice["used"] } {
     const { used = [] } = this.#options.choice ?? {};
     return { ...this.precision, ...(used.length > 0 ? { policies: used } : {}) };
+  }
+
+  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses. */
+  shareRead({ number }: Sequence): number | undefined {
+    return this.#selections.get(number)?.share;
   }
 
   /** A cache of one row to begin with: empty, or the prefix. */
@@ -262,7 +291,17 @@ export class Forwards {
     const input = cache
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
-    const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
+    if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
+    const prompt = cache && this.#promptReader(sequences, tokens!);
+    const options = this.#looking(sequences, true);
+    const reader = prompt && { reader: joinReaders(prompt, options.reader) };
+    let result: ForwardResult;
+    try {
+      result = forward(this.#model, { ...input, logitsAt }, { ...options, ...reader });
+    } finally {
+      prompt?.dispose();
+    }
+    if (prompt) this.#shares.set(sequences[0]!.number, prompt.share);
     const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
     const step = sequences[0]!.all.length;
@@ -284,22 +323,31 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    for (const eviction of this.#evictions.values()) eviction.dispose();
+    for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
   }
 
-  #startEviction(sequence: Sequence): void {
-    const tokens = this.#options.choice?.tokens;
-    if (!tokens) return;
-    const { number, prompt, maxTokens } = sequence;
-    checkPrompt(tokens, prompt.length);
+  /** Reads a prompt under a policy for blocks; one of a single square is dense. */
+  #promptReader([sequence]: readonly Sequence[], [tokens]: readonly (readonly number[])[]): PromptReader | undefined {
+    const { choice, onPromptRead } = this.#options;
+    if (!choice?.blocks || sequence!.all.length > 0 || tokens!.length <= SQUARE) return undefined;
+    return new PromptReader(this.#model.config, choice.blocks, onPromptRead);
+  }
+
+  #startPolicies({ number, prompt, maxTokens }: Sequence): void {
+    const { tokens, reads } = this.#options.choice ?? {};
     const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
-    this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+    if (tokens) {
+      checkPrompt(tokens, prompt.length);
+      this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+    }
+    const selection = reads && new Selection(this.#model, reads, extent);
+    if (selection?.selects) this.#selections.set(number, selection);
   }
 
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
     const eviction = this.#evictions.get(number);
-    if (this.seenWhole || !(this.#options.turn || eviction?.looks)) return [prompt.length];
+    if (this.seenWhole || this.#readsAtOnce || !(this.#options.turn || eviction?.looks)) return [prompt.length];
     const last = eviction?.last ?? 0;
     const ends = [];
     for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
@@ -307,15 +355,25 @@ export class Forwards {
     return [...ends, prompt.length];
   }
 
-  /** The requests of a forward, with the queries that policies look at. @param ends the prompts, or behind them */
+  /** The requests of a forward, with those of policies. @param ends the prompts, or behind them */
   #looking(sequences: readonly Sequence[], ends: boolean): ForwardOptions {
+    const reader = this.#reader(sequences);
+    const requests = reader ? { ...this.#requests, reader } : this.#requests;
     const decoding = sequences[0]!.all.length > 0;
     const looking = sequences.flatMap(({ number }) => this.#evictions.get(number) ?? []);
     const own = new Set(looking.flatMap((each) => (decoding && !each.decodes ? [] : each.names(ends))));
-    if (own.size === 0) return this.#requests;
+    if (own.size === 0) return requests;
     const { names = [] } = this.#requests;
     const wants = typeof names === "function" ? names : (name: string) => names.includes(name);
-    return { ...this.#requests, names: (name) => own.has(name) || wants(name) };
+    return { ...requests, names: (name) => own.has(name) || wants(name) };
+  }
+
+  /** Chooses what the tokens of some sequences read; undefined where nobody does. */
+  #reader(sequences: readonly Sequence[]): AttentionReader | undefined {
+    const decoding = sequences[0]!.all.length > 0;
+    const selections = sequences.map(({ number }) => this.#selections.get(number));
+    if (!selections.some((each) => each && (decoding || each.looks))) return undefined;
+    return readerOf(selections);
   }
 
   #evict(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
@@ -430,6 +488,10 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (choice?.tokens)
     throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
+  if (choice?.blocks)
+    throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
+  if (choice?.reads)
+    throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }

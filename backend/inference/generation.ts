@@ -27,9 +27,13 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
+    /** Mean share of the keys held that a new token read, over the layers' KV heads, where a policy chooses among them. */
+    read?: number;
   };
   /** The policies that it ran under, with the parameters used. */
   policies?: readonly UsedPolicy[];
+  /** Under a policy for blocks: the share of the prompt's causal attention that was read, mean over layers and heads. */
+  prefill?: { read: number };
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
   /** Of speculative decoding. */
@@ -132,7 +136,14 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     const cached = bySequences(continuations, [...sequences.keys()]).map(([, places]) => places);
     active.forEach((row, r) => {
       if (going[r]) return;
-      const facts = { ...forwards.facts, cache: heldBy(cache, cached[r]!), ...draftOf(row, r, draft) };
+      const read = forwards.shareRead(row.continuation);
+      const held = { ...heldBy(cache, cached[r]!), ...(read === undefined ? {} : { read }) };
+      const facts = {
+        ...forwards.facts,
+        ...forwards.prefill(row.continuation.number),
+        cache: held,
+        ...draftOf(row, r, draft),
+      };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
@@ -195,7 +206,7 @@ function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations" | "policies" | "speculative">,
+  facts: Pick<Generation, "cache" | "activations" | "policies" | "prefill" | "speculative">,
 ): Generation {
   const { ids, text, stopped, prompt, alpha, sequences } = continuation;
   const [, without] = sequences;

@@ -37,6 +37,12 @@ export function clipNorm(gradients: Tensor, norms: Tensor, most: number): Tensor
   return tf.mul(gradients, tf.expandDims(scale, 1));
 }
 
+/** The rule of an update, and its constants. */
+export type UpdateRule = Pick<
+  TrainingParams,
+  "optimiser" | "weight_decay" | "beta1" | "beta2" | "adam_epsilon" | "momentum"
+>;
+
 /** Inputs of one update. All vectors are [seeds, parameters]. */
 export interface OptimiserStep {
   readonly parameters: Tensor;
@@ -52,7 +58,7 @@ export interface OptimiserStep {
  * @returns the parameters, then the optimiser's vectors
  * @see Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2
  */
-export function update(params: TrainingParams, { parameters, gradients, state, scalars }: OptimiserStep): Tensor[] {
+export function update(params: UpdateRule, { parameters, gradients, state, scalars }: OptimiserStep): Tensor[] {
   const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum } = params;
   const [rate, correction1, correction2] = [0, 1, 2].map((i) => tf.reshape(tf.slice(scalars, [i], [1]), []));
   const decoupled = optimiser === "adamw";

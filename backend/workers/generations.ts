@@ -9,6 +9,8 @@ import { zeroHeads } from "../hooks/interventions.ts";
 import type { ChoiceOptions } from "../inference/continuation.ts";
 import { PART, type RunOptions } from "../inference/forwards.ts";
 import type { Generation } from "../inference/generation.ts";
+import type { UsedPolicy } from "../inference/policies/choice.ts";
+import { policies as registered } from "../inference/policies/index.ts";
 import { ownStops } from "../inference/stop-rule.ts";
 import type { Model } from "../models/model.ts";
 import { requireTokenizer } from "../models/tokens.ts";
@@ -30,7 +32,7 @@ export function runOptions(
   { signal, turn, progress }: Required<Pacing>,
 ): ChoiceOptions & RunOptions {
   const { maxTokens, temperature, seed, stop = [], mask, prefill, cache, activations, speculative } = request;
-  const { ablate = [], interventions = [] } = request;
+  const { policies, ablate = [], interventions = [] } = request;
   const shape = headModel(model);
   if (mask) checkModel(mask, shape, "the mask");
   if (speculative) checkModel(speculative.mask, shape, "the draft's mask");
@@ -51,7 +53,7 @@ export function runOptions(
       ...contextOf(model, request),
       stop: ownStops(model, stop),
     },
-    ...{ mask, prefill: mask && (prefill ?? "masked"), cache, activations, speculative },
+    ...{ mask, prefill: mask && (prefill ?? "masked"), policies, cache, activations, speculative },
     interventions: [...zeroHeads(heads), ...parseInterventions(interventions)],
     forward: { onLayer },
     ...{ signal, turn },
@@ -81,19 +83,27 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
 
 /** A continuation as the API gives it. */
 export function resultOf(model: Model, generation: Generation): GenerateResult {
-  const { ids, text, stopped, promptTokens, cache, activations, speculative, contextAware } = generation;
-  const { prefillMs, decodeMsPerToken } = generation;
+  const { ids, text, stopped, promptTokens, cache, policies, activations, speculative, contextAware } = generation;
+  const { prefill, prefillMs, decodeMsPerToken } = generation;
   const { kept: _, ...bytes } = cache;
   return {
     ids,
     tokens: shownTexts(model, generation),
     text: text ?? ids.join(" "),
     ...{ stopped, promptTokens, cache: bytes },
+    ...(policies ? { policies: policies.map(withoutFiles) } : {}),
+    ...(prefill ? { prefill } : {}),
     ...(activations ? { activations } : {}),
     ...(speculative ? { speculative } : {}),
     ...(contextAware ? { contextAware } : {}),
     ...{ prefillMs, decodeMsPerToken },
   };
+}
+
+/** A policy as it was used, without the names of files, which are the server's own affair. */
+function withoutFiles({ name, params }: UsedPolicy): { name: string; params: Record<string, unknown> } {
+  const files = new Set(registered.flags(name).flatMap((flag) => (flag.file === undefined ? [] : [flag.name])));
+  return { name, params: Object.fromEntries(Object.entries(params).filter(([key]) => !files.has(key))) };
 }
 
 /** Each new token as text; of one that goes on in a stop text, what stands before it. */

@@ -54,12 +54,62 @@ def write_fixtures():
             cases.append({"scores": scores.tolist(), "quantile": sparsity, "kept": kept.tolist()})
     (FIXTURES / "sparsity.json").write_text(json.dumps(cases))
 
+    # As MInference's own search writes them, on four layers of four heads: json.dump of a list of dictionaries.
+    shapes = [("vertical_and_slash", 1000, 6096), ("vertical_and_slash", 30, 800), ("stream_llm", 100, 800), ("block_sparse", 100, 1)]
+    places = [[int(rng.integers(4)) for _ in range(4)] for _ in range(4)]
+    layers = [{str(h): [*shapes[kind], round(rng.random(), 4)] for h, kind in enumerate(row)} for row in places]
+    (FIXTURES / "minference.json").write_text(json.dumps(layers))
+
 
 def load_duo(folder):
     """As duo_attn.utils.load_attn_pattern reads it."""
     heads = np.clip(np.loadtxt(folder / "full_attention_heads.tsv", dtype=float, delimiter="\t"), 0, 1)
     config = json.loads((folder / "config.json").read_text())
     return heads, config["sink_size"], config["recent_size"]
+
+
+TRAINING = {
+    "dataset_format": "multiple_passkey",
+    "lr": 0.02,
+    "num_steps": 2000,
+    "reg_weight": 0.05,
+    "initial_value": 1.0,
+    "num_passkeys": 10,
+    "passkey_length": 32,
+    "min_needle_depth_ratio": 0.05,
+    "max_needle_depth_ratio": 0.95,
+    "context_length_min": 1000,
+    "context_length_max": 32000,
+    "context_lengths_num_intervals": 50,
+    "depth_ratio_num_intervals": 1000,
+    "supervision": "distill",
+    "threshold": 0.5,
+    "sparsity": None,
+    "seed": 42,
+}
+
+
+def load_minference(path, layer):
+    """As MInference's attention takes a layer's patterns: by head, unpacked into type, two sizes and a score."""
+    best = {int(head): entry for head, entry in json.loads(path.read_text())[layer].items()}
+    rows = []
+    for head in range(len(best)):
+        kind, vertical, slash, score = best.get(head)
+        assert kind in ("stream_llm", "vertical_and_slash", "block_sparse")
+        rows.append((kind, vertical, slash, score))
+    return rows
+
+
+def load_qwen(folder, layer, heads):
+    """As vLLM's dual chunk attention takes them: the list of a layer's heads, each vertical_and_slash."""
+    settings = json.loads((folder / "dual_chunk_attention_config.json").read_text())["dual_chunk_attention_config"]
+    assert settings["local_size"] <= settings["chunk_size"] and settings["original_max_position_embeddings"] > 0
+    config = {int(i): j for i, j in json.loads((folder / "sparse_attention_config.json").read_text())[layer].items()}
+    if not settings.get("sparse_attention_enabled", config is not None):
+        return None
+    rows = [config[i] for i in range(heads)]
+    assert all(kind == "vertical_and_slash" for kind, _, _, _ in rows)
+    return [tuple(row) for row in rows]
 
 
 def check(out):
@@ -94,6 +144,20 @@ def check(out):
     np.savetxt(buffer, raw, delimiter="\t")
     assert buffer.read_bytes() == (out / "duo-scores" / "full_attention_heads.tsv").read_bytes()
     buffer.unlink()
+
+    # Trained gates keep their training's arguments beside the window.
+    config = json.loads((out / "duo-gates" / "config.json").read_text())
+    trained = {k: v for k, v in TRAINING.items() if v is not None}
+    assert {k: config[k] for k in trained} == trained and config["model_name"] == "tiny", config
+    assert load_duo(out / "duo-gates")[1:] == (128, 256)
+    same("duo-attention from gates", load_duo(out / "duo-gates")[0], np.clip(scores["gate"], 0, 1))
+
+    patterns = [[(e["pattern"], e["a"], e["b"], e["score"]) for e in row] for row in inputs["patterns"]["layers"]]
+    assert [load_minference(out / "minference.json", layer) for layer in range(layers)] == patterns
+    verdict["minference"] = {"layers": layers, "heads": heads}
+    slashes = [[("vertical_and_slash", *e[1:]) for e in row] for row in patterns]
+    assert [load_qwen(out / "qwen", layer, heads) for layer in range(layers)] == slashes
+    verdict["qwen-1m"] = {"layers": layers, "heads": heads}
 
     text = (out / "retrieval.json").read_text()
     assert "\n" not in text

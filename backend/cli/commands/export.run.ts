@@ -1,11 +1,11 @@
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import { type HeadMask, maskFromHeads } from "../../common/heads/mask.ts";
+import { maskFromHeads } from "../../common/heads/mask.ts";
 import { checkModel } from "../../common/heads/model.ts";
-import type { HeadScores } from "../../common/heads/scores.ts";
 import type { WeightType } from "../../common/words.ts";
-import { exporters, exportHeads, leftOut } from "../../exports/index.ts";
+import { type ExportInput, exporters, exportHeads, leftOut } from "../../exports/index.ts";
 import { readMask, readScores } from "../../heads/files.ts";
+import { readPatterns } from "../../heads/patterns.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Context } from "../context.ts";
 import { exportWithModel, headModelOf } from "../model.ts";
@@ -13,6 +13,7 @@ import { exportWithModel, headModelOf } from "../model.ts";
 interface ExportCommandOptions {
   scores?: string;
   mask?: string;
+  patterns?: string;
   heads?: string;
   model?: string;
   weights?: WeightType;
@@ -21,7 +22,7 @@ interface ExportCommandOptions {
   param?: string[];
 }
 
-/** Writes scores or a mask in another project's format. */
+/** Writes scores, a mask or sparse patterns in another project's format. */
 export async function exportDocument(context: Context, options: ExportCommandOptions, format: string): Promise<void> {
   const exporter = exporters.get(format);
   const parameters = readPairs(options.param ?? []);
@@ -30,18 +31,19 @@ export async function exportDocument(context: Context, options: ExportCommandOpt
     throw new HeadscopeError("usage", "--mask and --heads cannot go together", { remedy: "give one of them" });
   const scores = options.scores === undefined ? undefined : await readScores(options.scores);
   let mask = options.mask === undefined ? undefined : await readMask(options.mask);
+  const patterns = options.patterns === undefined ? undefined : await readPatterns(options.patterns);
   if (options.heads !== undefined) mask = await maskOfHeads(options.heads, options.model);
-  else if (options.model !== undefined) await checkModelOf(options, { scores, mask });
+  else if (options.model !== undefined) await checkModelOf(options, { scores, mask, patterns });
   const written = await (exporter.needsCheckpoint && options.model !== undefined
     ? exportWithModel(
         context,
         { model: options.model, weights: options.weights },
         {
-          ...{ format, input: { scores, mask }, params: parameters },
+          ...{ format, input: { scores, mask, patterns }, params: parameters },
           ...{ out: options.out, force: options.force },
         },
       )
-    : exportHeads(format, { scores, mask }, options.out, parameters, {
+    : exportHeads(format, { scores, mask, patterns }, options.out, parameters, {
         force: options.force,
         signal: context.signal,
       }));
@@ -63,12 +65,10 @@ async function maskOfHeads(heads: string, ref: string | undefined) {
   return maskFromHeads(model, await parseHeads(heads, model));
 }
 
-/** Refuses scores or a mask of another model than --model. */
-async function checkModelOf(
-  options: ExportCommandOptions,
-  { scores, mask }: { scores: HeadScores | undefined; mask: HeadMask | undefined },
-): Promise<void> {
+/** Refuses documents of another model than --model. */
+async function checkModelOf(options: ExportCommandOptions, { scores, mask, patterns }: ExportInput): Promise<void> {
   const model = await headModelOf(options.model!);
   if (scores) checkModel(scores, model, `scores file ${options.scores}`);
   if (mask) checkModel(mask, model, `mask ${options.mask}`);
+  if (patterns) checkModel(patterns, model, `pattern file ${options.patterns}`);
 }

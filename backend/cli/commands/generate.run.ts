@@ -248,7 +248,7 @@ function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions):
 }
 
 function choosesHeads(name: PolicyRequest["name"]): boolean {
-  return typeof name === "string" && registered.get(name).keeps === "heads";
+  return typeof name === "string" && registered.get(name).chooses === "heads";
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
@@ -282,7 +282,7 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
   const { text, ids, stopped, cache, policies, activations, speculative, contextAware, promptTokens, logits } = result;
-  const { prefillMs, decodeMsPerToken } = result;
+  const { prefill, prefillMs, decodeMsPerToken } = result;
   return {
     text,
     ids,
@@ -293,6 +293,7 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
     speculative,
     contextAware,
     promptTokens,
+    prefill,
     prefillMs,
     decodeMsPerToken,
     logits: withLogits ? Array.from(logits.subarray(0, 8)) : undefined,

@@ -6,11 +6,11 @@ import { table } from "../text/format.ts";
 /** Prints the policies. */
 export async function listPolicies(context: Context): Promise<void> {
   await context.print(
-    policies.list().map(({ name, keeps }) => ({ ...definitionDocument(policies, name), keeps })),
+    policies.list().map(({ name, chooses }) => ({ ...definitionDocument(policies, name), chooses })),
     () =>
       table(
-        ["policy", "chooses", "what it keeps"],
-        policies.list().map(({ name, keeps, title }) => [name, keeps, title]),
+        ["policy", "chooses", "title"],
+        policies.list().map(({ name, chooses, title }) => [name, chooses, title]),
       ),
   );
 }
@@ -18,5 +18,5 @@ export async function listPolicies(context: Context): Promise<void> {
 /** Prints a policy with its parameters. */
 export async function showPolicy(context: Context, _: object, name: string): Promise<void> {
   const document = definitionDocument(policies, name);
-  await context.print({ ...document, keeps: policies.get(name).keeps }, () => definitionText(document));
+  await context.print({ ...document, chooses: policies.get(name).chooses }, () => definitionText(document));
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { flagSchema, type JsonSchema } from "../definitions/parameters.ts";
-import { CIRCUIT_METHODS } from "../words.ts";
+import { CHOOSES, CIRCUIT_METHODS } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 const definition = z.object({
@@ -62,6 +62,7 @@ export const definitionsSchema = z.object({
   pairTasks: z.array(
     definition.extend({ wordless: z.boolean().describe("true where models without a tokenizer can do it") }),
   ),
+  policies: z.array(definition.extend({ chooses: z.enum(CHOOSES).describe("what it chooses") })),
   circuitMethods: z.array(z.object({ name: z.enum(CIRCUIT_METHODS), flags: z.array(flagSchema) })),
 });
 export type Definitions = Data<typeof definitionsSchema>;

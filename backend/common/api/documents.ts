@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { atMostKeys } from "../definitions/bounded.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../heads/window.ts";
+import { SPARSE_SHAPES } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 /** Keys of one object of a document, extra ones included. */
@@ -13,6 +14,7 @@ const MOST_ENTRIES = 4_096;
 /** Names of the formats of documents, as their field `format` has them. */
 export const SCORES_FORMAT = "headscope.head-scores/1";
 export const MASK_FORMAT = "headscope.head-mask/1";
+export const PATTERNS_FORMAT = "headscope.sparse-patterns/1";
 export const HISTORY_FORMAT = "headscope.head-history/1";
 export const COMPARISON_FORMAT = "headscope.head-comparison/1";
 
@@ -109,6 +111,34 @@ export const headMaskSchema = atMostKeys(
     recent: z.int().min(1).default(DEFAULT_RECENT),
     /** Origin of the choice: a score file and rule, or "user". */
     source: z.union([z.string().max(LONGEST_NAME), atMostKeys(z.looseObject({}), MOST_KEYS)]).default("user"),
+  }),
+  MOST_KEYS,
+);
+
+/** Schema of the sparse attention of one query head while it reads a prompt. */
+export const sparsePatternSchema = z.looseObject({
+  pattern: z.enum(SPARSE_SHAPES),
+  /** Vertical columns, first tokens or key blocks of a row, by the pattern. */
+  a: z.int().min(0),
+  /** Slash diagonals or recent tokens, by the pattern; of block_sparse nothing. */
+  b: z.int().min(0),
+  /** Goodness in the search that found it: attention that it keeps, or outputs that it leaves alone. */
+  score: z.number(),
+});
+
+/** The file `headscope.sparse-patterns/1`: a sparse attention pattern for every query head of a model. */
+export const sparsePatternsSchema = atMostKeys(
+  z.looseObject({
+    format: z.literal(PATTERNS_FORMAT),
+    model: headModelSchema,
+    /** [layers, heads] */
+    layers: z.array(z.array(sparsePatternSchema).max(MOST_ENTRIES)).max(MOST_ENTRIES),
+    /** Origin: a search's parameters, or a foreign file's name. */
+    params: parameters.default({}),
+    /** ISO 8601 time. */
+    created: z.string().max(64).optional(),
+    /** Version of headscope that wrote it. */
+    headscope: z.string().max(64).optional(),
   }),
   MOST_KEYS,
 );

@@ -1,7 +1,17 @@
 import { z } from "zod";
-import { ACTIVATIONS, CACHE_KINDS, PREFILLS } from "../words.ts";
+import { ACTIVATIONS, CACHE_KINDS, CHOOSES, PREFILLS } from "../words.ts";
 import { headMaskSchema } from "./documents.ts";
-import { type Bounds, type Data, headList, type Input, modelRef, promptFields, seedSchema } from "./fields.ts";
+import {
+  type Bounds,
+  type Data,
+  headList,
+  type Input,
+  modelRef,
+  parameters,
+  promptFields,
+  seedSchema,
+  shortName,
+} from "./fields.ts";
 import type { interventionForm } from "./interventions.ts";
 
 /** The fields of the choice of new tokens, and of their end. */
@@ -45,6 +55,12 @@ function choiceFields(bounds: Bounds) {
   };
 }
 
+/** Schema of policies to run under, at most one for each thing that they choose. */
+export const policyRequests = z
+  .array(z.strictObject({ name: shortName, params: parameters.optional() }))
+  .max(CHOOSES.length)
+  .describe("ways to hold less; parameters that name files take ids of masks and scores");
+
 /** The fields of the way of prompts through a model. */
 function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
   return {
@@ -53,6 +69,7 @@ function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
     ...choiceFields(bounds),
     mask: headMaskSchema.optional(),
     prefill: z.enum(PREFILLS).optional(),
+    policies: policyRequests.optional(),
     ablate: headList(bounds).optional().describe("query heads, zeroed at every position"),
     interventions: z
       .array(intervention)
@@ -127,6 +144,14 @@ export const generateResult = z.object({
     bytesFull: z.number(),
     kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
   }),
+  policies: z
+    .array(z.object({ name: z.string(), params: z.record(z.string(), z.unknown()) }))
+    .optional()
+    .describe("those that it ran under, with the parameters used, files left out"),
+  prefill: z
+    .object({ read: z.number() })
+    .optional()
+    .describe("under a policy for blocks, the share of the prompt's causal attention that was read"),
   activations: z.enum(ACTIVATIONS).optional().describe("absent where they were exact"),
   speculative: z
     .object({ drafted: z.int(), accepted: z.int(), rate: z.number().optional(), bytes: z.number() })

@@ -10,6 +10,10 @@ export const flagSchema = z.object({
   range: z
     .string()
     .describe('allowed values in words, such as "from 1 to 4096"; empty when any value of the type will do'),
+  file: z
+    .string()
+    .optional()
+    .describe("kind of the file that it names, such as mask; over HTTP those of the data folder, by their ids"),
 });
 /** One parameter as data. */
 export type Flag = Readonly<z.output<typeof flagSchema>>;
@@ -32,6 +36,16 @@ export interface JsonSchema {
   readonly minItems?: number;
   readonly maxItems?: number;
   readonly pattern?: string;
+  /** Of `fileParameter`. */
+  readonly file?: string;
+}
+
+/**
+ * A parameter that names a file.
+ * @param kind of the file: mask, scores, or a word for what only the command line takes
+ */
+export function fileParameter(kind: string, description: string): z.ZodString {
+  return z.string().min(1).meta({ file: kind, description });
 }
 
 const schemas = new WeakMap<z.ZodObject, JsonSchema>();
@@ -54,6 +68,7 @@ export function flagsOf(parameters: z.ZodObject): Flag[] {
     ...("default" in field ? { default: field.default } : {}),
     description: field.description ?? "",
     range: rangeWords(field),
+    ...(field.file === undefined ? {} : { file: field.file }),
   }));
 }
 
@@ -192,7 +207,7 @@ function typeWords(field: JsonSchema): string {
     case "boolean":
       return "true or false";
     case "string":
-      return "text";
+      return field.file === undefined ? "text" : "file";
     case "array":
       return `list of ${/^(integer|number)$/.test(typeWords(field.items ?? {})) ? `${typeWords(field.items ?? {})}s` : typeWords(field.items ?? {})}`;
     case "object":

@@ -9,12 +9,33 @@ import { DEFAULT_RECENT, DEFAULT_SINK } from "../../common/heads/window.ts";
 import { fileInside } from "../../files.ts";
 import { createScores } from "../../heads/files.ts";
 import { readJson, readText } from "../../json.ts";
-import type { Exporter, ExportInput, Importer } from "../export.ts";
+import type { Exporter, ExportInput, ScoresImporter } from "../export.ts";
 import { writeFolder, writeSynced } from "../folder.ts";
 
 const HEADS_FILE = "full_attention_heads.tsv";
 const CONFIG_FILE = "config.json";
 const SOURCE = "DuoAttention (Xiao et al. 2024), mit-han-lab/duo-attention; NVIDIA/kvpress reads the same folder";
+
+/** Arguments of a training beside the window, by their names in config.json. */
+const TRAINING = [
+  "dataset_format",
+  "lr",
+  "num_steps",
+  "reg_weight",
+  "initial_value",
+  "num_passkeys",
+  "passkey_length",
+  "min_needle_depth_ratio",
+  "max_needle_depth_ratio",
+  "context_length_min",
+  "context_length_max",
+  "context_lengths_num_intervals",
+  "depth_ratio_num_intervals",
+  "supervision",
+  "threshold",
+  "sparsity",
+  "seed",
+];
 
 const parameters = z.object({
   metric: z.string().optional().describe("metric of the scores; by default the main one"),
@@ -22,12 +43,12 @@ const parameters = z.object({
     .int()
     .min(0)
     .optional()
-    .describe("first tokens a streaming head keeps, in tokens; by default the mask's, or 64"),
+    .describe("first tokens a streaming head keeps, in tokens; by default those of the mask or the gates, or 64"),
   recent: z
     .int()
     .min(1)
     .optional()
-    .describe("latest tokens a streaming head keeps, in tokens; by default the mask's, or 256"),
+    .describe("latest tokens a streaming head keeps, in tokens; by default those of the mask or the gates, or 256"),
 });
 
 /** A DuoAttention pattern folder: 1 and 0 from a mask, values clipped to [0, 1] from scores; one column a KV head. */
@@ -37,7 +58,8 @@ export const duoAttention: Exporter<typeof parameters> = {
   description:
     "A folder with full_attention_heads.tsv (one row a layer, one column a KV head, 1 for full attention and 0 for " +
     "streaming) and config.json with sink_size and recent_size. From a mask the values are 1 and 0; from scores they " +
-    "are the scores of the KV heads, the maximum over each group, clipped to [0, 1], and the reader chooses.",
+    "are the scores of the KV heads, the maximum over each group, clipped to [0, 1], and the reader chooses; trained gates keep " +
+    "their training's arguments.",
   source: SOURCE,
   parameters,
   from: ["scores", "mask"],
@@ -46,18 +68,25 @@ export const duoAttention: Exporter<typeof parameters> = {
   output: "folder",
   write: (input, path, params, options) =>
     writeFolder(path, options, async (folder) => {
-      const { model } = (input.mask ?? input.scores)!;
       const rows = table(input, params.metric).map((row) => row.map(savetxt).join("\t"));
       await writeSynced(join(folder, HEADS_FILE), `${rows.join("\n")}\n`);
-      // Files of trained patterns also have their training arguments, which no reader needs and this pattern never had.
-      const config = {
-        model_name: model.ref,
-        sink_size: params.sink ?? input.mask?.sink ?? DEFAULT_SINK,
-        recent_size: params.recent ?? input.mask?.recent ?? DEFAULT_RECENT,
-      };
-      await writeSynced(join(folder, CONFIG_FILE), JSON.stringify(config));
+      await writeSynced(join(folder, CONFIG_FILE), JSON.stringify(configOf(input, params)));
     }),
 };
+
+/** The window, which readers use, and the arguments of the training, which gates have and a mask never had. */
+function configOf({ mask, scores }: ExportInput, { sink, recent }: z.output<typeof parameters>) {
+  const { params = {}, seed, model } = scores ?? { model: mask!.model };
+  const known: Record<string, unknown> = { seed, ...params };
+  const training = TRAINING.filter((name) => known[name] !== undefined).map((name) => [name, known[name]]);
+  const size = (name: string) => (Number.isSafeInteger(known[name]) ? (known[name] as number) : undefined);
+  return {
+    model_name: model.ref,
+    ...(Object.hasOwn(params, "lr") ? Object.fromEntries(training) : {}),
+    sink_size: sink ?? mask?.sink ?? size("sink_size") ?? DEFAULT_SINK,
+    recent_size: recent ?? mask?.recent ?? size("recent_size") ?? DEFAULT_RECENT,
+  };
+}
 
 function table({ mask, scores }: ExportInput, metric: string | undefined): number[][] {
   if (mask === undefined) return kvTable(scores!, mainMetric(scores!, metric)).map((row) => row.map(clip));
@@ -89,7 +118,7 @@ export function savetxt(value: number): string {
 const noParameters = z.object({});
 
 /** Reads a DuoAttention pattern folder as scores: metric `gate` over KV heads, clipped to [0, 1] as its loader does. */
-export const duoAttentionImport: Importer<typeof noParameters> = {
+export const duoAttentionImport: ScoresImporter<typeof noParameters> = {
   name: "duo-attention",
   title: "DuoAttention pattern folder",
   description:
@@ -97,6 +126,7 @@ export const duoAttentionImport: Importer<typeof noParameters> = {
     "heads, clipped to [0, 1], 1 for a retrieval head. The training arguments become the parameters.",
   source: SOURCE,
   parameters: noParameters,
+  gives: "scores",
   async read(path, model) {
     const file = (await fileInside(path, HEADS_FILE)) ?? join(path, HEADS_FILE);
     const gates = parseTsv(await readText(file, "DuoAttention pattern"), file);

@@ -6,7 +6,7 @@ import { type HeadModel, shapeWords } from "../../common/heads/model.ts";
 import type { HeadMetric } from "../../common/heads/scores.ts";
 import { createScores } from "../../heads/files.ts";
 import { readJson } from "../../json.ts";
-import type { Exporter, Importer } from "../export.ts";
+import type { Exporter, ScoresImporter } from "../export.ts";
 import { writeFile } from "../folder.ts";
 
 const SOURCE = "Retrieval Head (Wu et al. 2024), nightdessert/Retrieval_Head; HeadKV reads the same file";
@@ -39,28 +39,56 @@ export const retrievalHead: Exporter<typeof parameters> = {
 
 const noParameters = z.object({});
 
-/** Reads a Retrieval_Head score file: metric `retrieval` over query heads, the mean of each head's trials. */
-export const retrievalHeadImport: Importer<typeof noParameters> = {
+/** A project whose score files are lists of trials by "LAYER-HEAD". */
+interface ListFormat {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly source: string;
+  /** Probe and metric that the scores are of. */
+  readonly metric: string;
+}
+
+/** Reads such score files: a metric over query heads, the mean of each head's trials. */
+function listImport({ metric: probe, ...named }: ListFormat): ScoresImporter<typeof noParameters> {
+  return {
+    ...named,
+    parameters: noParameters,
+    gives: "scores",
+    async read(path, model) {
+      const metric = toMetric(readLists(await readJson(path, named.title), model, path));
+      return createScores({
+        model,
+        probe,
+        params: { imported: named.name, file: basename(path) },
+        metrics: { [probe]: metric },
+        summary: { max: Math.max(...metric.values.flat()) },
+      });
+    },
+  };
+}
+
+/** Reads a Retrieval_Head score file as metric `retrieval`. */
+export const retrievalHeadImport = listImport({
   name: "retrieval-head",
   title: "Retrieval_Head score file",
   description:
     "Reads head_score/MODEL.json of Retrieval_Head as head scores: metric retrieval over query heads, the mean of each " +
     "head's trials, and the trials themselves where every head has as many.",
   source: SOURCE,
-  parameters: noParameters,
-  async read(path, model) {
-    const lists = readLists(await readJson(path, "Retrieval_Head file"), model, path);
-    const metric = toMetric(lists);
-    const best = Math.max(...metric.values.flat());
-    return createScores({
-      model,
-      probe: "retrieval",
-      params: { imported: "retrieval-head", file: basename(path) },
-      metrics: { retrieval: metric },
-      summary: { max: best },
-    });
-  },
-};
+  metric: "retrieval",
+});
+
+/** Reads a HeadKV score file as metric `retrieval-reasoning`. */
+export const headKvImport = listImport({
+  name: "headkv",
+  title: "HeadKV score file",
+  description:
+    "Reads the retrieval-reasoning scores of HeadKV (R2) as head scores: metric retrieval-reasoning over query heads, the mean of each " +
+    "head's trials, and the trials themselves where every head has as many.",
+  source: "HeadKV (Fu et al. 2024), FYYFU/HeadKV, retrieval_head_detection_r2.py",
+  metric: "retrieval-reasoning",
+});
 
 /** The trials of every head, [layers][heads][trials]. */
 function readLists(content: unknown, model: HeadModel, path: string): number[][][] {

@@ -4,6 +4,8 @@ import type { Definition } from "../../common/definitions/definition.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import type { Model } from "../../models/model.ts";
+import type { SquareGrid, Squares } from "./blocks/squares.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
@@ -30,6 +32,18 @@ export const momentParameter = {
     .enum(MOMENTS)
     .default("prefill")
     .describe("prefill: tokens go once, at the end of the prompt; decode: and one after every new token"),
+};
+
+/** Parameters of every policy that chooses what is read: how much of it, and from which layer on. */
+export const readParameters = {
+  ratio: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe(`share of the keys held that a new token does not read, ${RATIO} where no budget is given`),
+  budget: z.int().min(1).optional().describe("keys that a new token reads in each KV head, instead of a ratio"),
+  dense: z.int().min(0).default(0).describe("first layers in which everything is read"),
 };
 
 /** The number of first tokens that always stay. */
@@ -85,7 +99,7 @@ export interface QueriesSeen {
 
 /** A policy that chooses the tokens that stay, by scores. */
 export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
-  readonly keeps: "tokens";
+  readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
@@ -125,17 +139,146 @@ export interface HeadChoice {
 
 /** A policy that chooses the KV heads that keep everything. */
 export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
-  readonly keeps: "heads";
+  readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
 }
 
-/** A way to hold less of what a model has read. */
-export type Policy<S extends z.ZodObject = z.ZodObject> = HeadPolicy<S> | TokenPolicy<S>;
+/** One layer's attention within a prompt, just before it happens. Tensors are made when first asked for. */
+export interface PromptView extends SquareGrid {
+  readonly config: ModelConfig;
+  readonly layer: number;
+  /** After the rotation [heads, tokens, d_head]. */
+  readonly queries: Tensor;
+  /** After the rotation [KV heads, start + tokens, d_head]; zeros at positions that are not held any more, as in the values. */
+  readonly keys: Tensor;
+  /** [KV heads, start + tokens, d_head] */
+  readonly values: Tensor;
+}
+
+/** The part of a layer's causal attention that a prompt is given. */
+export interface PromptRead {
+  /** Of causal attention's squares, or pairs of a query and a key: mean over the heads. */
+  readonly share: number;
+  /** Numbers that it adds to the scores of full attention to be what it is, -1e30 where nothing is read [heads or 1, tokens, start + tokens]. */
+  bias(): Tensor;
+}
+
+/** A layer's attention within a prompt as a policy has worked it out itself. */
+export interface PromptAttended extends PromptRead {
+  /** [tokens, heads, d_head] */
+  readonly z: Tensor;
+}
+
+/** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends Definition<S> {
+  readonly chooses: "blocks";
+  /** Reads what it needs, before a model is loaded; `choose` gets it. */
+  prepare?(params: z.output<S>): Promise<P>;
+  /** Insists that this suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: P | undefined): void;
+  /**
+   * The squares that are read in a layer, or the attention itself where a method's is none of squares. Runs in a tidy.
+   * @returns undefined where all is read
+   */
+  choose(view: PromptView, params: z.output<S>, prepared: P | undefined): Squares | PromptAttended | undefined;
+}
+
+/** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "inputs";
+}
+
+/** New tokens of one layer of one sequence before they attend: their own keys are the last of those held. */
+export interface ReadView {
+  readonly config: ModelConfig;
+  readonly layer: number;
+  /** Tokens of the sequence, with the new ones. */
+  readonly length: number;
+  /** New tokens that are looked at together: one behind the prompt, more in a part of it. */
+  readonly tokens: number;
+  /** New tokens that have gone through the model, with this one; 0 in the prompt. */
+  readonly step: number;
+  /** KV heads in view: those that hold everything. */
+  readonly kvHeads: number;
+  /** Keys that each of them holds. */
+  readonly held: number;
+  /** True where the keys are no longer at the places that they had when `learn` was asked last: some were let go. */
+  readonly moved: boolean;
+  /** Keys that each of them is to read, by the ratio or the budget. */
+  readonly budget: number;
+  /** Of the new tokens, after the rotation, of the KV heads' query heads [heads, tokens, d_head]. */
+  readonly queries: Tensor;
+  /** Keys of `count` places from `first` on, after the rotation [KV heads, count, d_head]; copied out of the cache at each call. */
+  keysOf(first: number, count: number): Tensor;
+}
+
+/** Places among the keys held one after the other, from the first to before the end. */
+export type Stretch = readonly [first: number, end: number];
+
+/** What a policy knows of one layer of one sequence: tensors in it are kept by the joint, and freed with what takes its place. */
+export type Knowledge = Readonly<Record<string, unknown>>;
+
+/** A policy that chooses what each new token reads of the keys held; nothing is freed. */
+export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowledge = Knowledge>
+  extends Definition<S> {
+  readonly chooses: "reads";
+  /** In parts of the prompt: "chooses" too what they read, or "learns" of them; default it looks at new tokens alone. */
+  readonly inPrompt?: "chooses" | "learns";
+  /** Fewest keys that a token reads where there are as many. Default 1. */
+  least?(params: z.output<S>): number;
+  /**
+   * What is known of a layer with these tokens: made of the keys held when it is first asked for, then brought up to the new
+   * ones. Runs in a tidy.
+   * @param before what it gave last; where it gives the same again, nothing is freed
+   */
+  learn(view: ReadView, before: K | undefined, params: z.output<S>): K;
+  /**
+   * The places that the tokens read, with their own; runs in a tidy.
+   * @param known what `learn` gave
+   * @param layers what is known of each layer that the policy works in, of later ones since the tokens before
+   * @returns by KV head, ascending and apart; undefined where all is read
+   */
+  choose(
+    view: ReadView,
+    known: K,
+    params: z.output<S>,
+    layers: readonly (K | undefined)[],
+  ): readonly (readonly Stretch[])[] | undefined;
+}
+
+/** A policy that chooses how keys and values are held. */
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  readonly chooses: "form";
+}
+
+/** A way to hold or to read less of what a model has read. */
+export type Policy<S extends z.ZodObject = z.ZodObject> =
+  | HeadPolicy<S>
+  | BlockPolicy<S>
+  | InputPolicy<S>
+  | TokenPolicy<S>
+  | ReadPolicy<S>
+  | FormPolicy<S>;
+
+/** A policy of one kind and its parameters, checked. */
+export interface Chosen<P extends Policy> {
+  readonly policy: P;
+  readonly params: Record<string, unknown>;
+  /** Of a policy for blocks: what it has read. */
+  readonly prepared?: unknown;
+}
 
 /** Completes a policy that chooses tokens. */
-export function tokenPolicy<S extends z.ZodObject>(definition: Omit<TokenPolicy<S>, "keeps">): TokenPolicy<S> {
-  return { ...definition, keeps: "tokens" };
+export function tokenPolicy<S extends z.ZodObject>(definition: Omit<TokenPolicy<S>, "chooses">): TokenPolicy<S> {
+  return { ...definition, chooses: "tokens" };
+}
+
+/** Completes a policy that chooses what new tokens read. */
+export function readPolicy<S extends z.ZodObject, K extends Knowledge>(
+  definition: Omit<ReadPolicy<S, K>, "chooses">,
+): ReadPolicy<S> {
+  return { ...definition, chooses: "reads" } as unknown as ReadPolicy<S>;
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python does. */

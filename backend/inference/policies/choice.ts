@@ -1,7 +1,20 @@
 import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
-import { type Budget, type HeadChoice, kept, type Policy, RATIO, type TokenPolicy } from "./base.ts";
+import { CHOOSES } from "../../common/words.ts";
+import {
+  type BlockPolicy,
+  type Budget,
+  type Chosen,
+  type FormPolicy,
+  type HeadChoice,
+  type InputPolicy,
+  kept,
+  type Policy,
+  RATIO,
+  type ReadPolicy,
+  type TokenPolicy,
+} from "./base.ts";
 import { policies } from "./index.ts";
 
 /** A policy to run under, and its parameters. */
@@ -18,21 +31,25 @@ export interface UsedPolicy {
 }
 
 /** A policy that chooses tokens, and its parameters. */
-export interface TokenChoice {
-  readonly policy: TokenPolicy;
+export interface TokenChoice extends Chosen<TokenPolicy> {
   readonly params: Record<string, unknown> & Budget;
 }
 
-/** Policies that are run together: the heads that keep everything are chosen first, then the tokens in these. */
+/** Policies that are run together, at most one for each thing; they act in the order of `CHOOSES`. */
 export interface PolicyChoice {
   readonly heads?: HeadChoice;
+  readonly blocks?: Chosen<BlockPolicy>;
+  readonly inputs?: Chosen<InputPolicy>;
+  /** Chosen in the heads that keep everything. */
   readonly tokens?: TokenChoice;
+  readonly reads?: Chosen<ReadPolicy>;
+  readonly form?: Chosen<FormPolicy>;
   readonly used: readonly UsedPolicy[];
 }
 
 /**
  * Checks policies that are to be run together, and reads what they need.
- * @param requests in any order: heads are chosen before tokens
+ * @param requests in any order
  * @throws HeadscopeError (usage) for an unknown policy or parameter, two that choose the same, and a budget that can't be
  */
 export async function choosePolicies(requests: readonly PolicyRequest[]): Promise<PolicyChoice> {
@@ -41,27 +58,50 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     const policy = known.get(typeof name === "string" ? name : name.name);
     return { policy, params: known.parse(policy.name, params) as Record<string, unknown> };
   });
-  for (const what of ["heads", "tokens"] as const) {
-    const same = parsed.filter(({ policy }) => policy.keeps === what).map(({ policy }) => policy.name);
+  for (const what of CHOOSES) {
+    const same = parsed.filter(({ policy }) => policy.chooses === what).map(({ policy }) => policy.name);
     if (same.length > 1)
-      throw new HeadscopeError("usage", `${same.join(" and ")} can't go together: each chooses the ${what} that stay`, {
+      throw new HeadscopeError("usage", `${same.join(" and ")} can't go together: each chooses the ${what}`, {
         remedy: `give one policy for the ${what}`,
         field: "policies",
       });
   }
   const used: UsedPolicy[] = [];
   let choice: Omit<PolicyChoice, "used"> = {};
-  for (const { policy, params } of parsed) {
-    if (policy.keeps === "heads") choice = { ...choice, heads: await policy.choose(params) };
-    else choice = { ...choice, tokens: { policy, params: completed(policy, params) } };
-    used.push({ name: policy.name, params: policy.keeps === "heads" ? params : choice.tokens!.params });
+  for (const { policy, params: given } of parsed) {
+    const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
+    const chosen =
+      policy.chooses === "heads"
+        ? await policy.choose(params)
+        : { policy, params, ...(policy.chooses === "blocks" ? { prepared: await policy.prepare?.(params) } : {}) };
+    choice = { ...choice, [policy.chooses]: chosen };
+    used.push({ name: policy.name, params });
   }
+  checkTogether(choice);
   return { ...choice, used };
 }
 
+/** @throws HeadscopeError (usage) for policies that don't work on one another's results */
+function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
+  if (!tokens || !reads) return;
+  const [first, second] = [tokens.policy.name, reads.policy.name];
+  const refuse = (why: string, remedy: string) =>
+    new HeadscopeError("usage", `${first} and ${second} can't go together: ${why}`, { remedy, field: "policies" });
+  if (tokens.params.when === "decode")
+    throw refuse(
+      `${second} knows the keys that are held, of which ${first} lets one go at each step`,
+      `leave out when=decode of ${first}`,
+    );
+  if (tokens.policy.choose)
+    throw refuse(
+      `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
+      "leave one of them out",
+    );
+}
+
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
-function completed(policy: TokenPolicy, given: Record<string, unknown>): TokenChoice["params"] {
-  const params: TokenChoice["params"] = policy.complete?.(given) ?? given;
+function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unknown>): TokenChoice["params"] {
+  const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
   if (ratio !== undefined && budget !== undefined)
     throw new HeadscopeError("usage", `${policy.name} has both a ratio, ${ratio}, and a budget, ${budget}`, {
@@ -72,9 +112,9 @@ function completed(policy: TokenPolicy, given: Record<string, unknown>): TokenCh
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(
       "usage",
-      `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} keeps anyway`,
+      `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} ${policy.chooses === "tokens" ? "keeps" : "reads"} anyway`,
       {
-        remedy: `give at least ${least}, or let fewer stay in any case`,
+        remedy: `give at least ${least}, or let there be fewer in any case`,
         field: "budget",
       },
     );

@@ -1,9 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import { joinReduced } from "../transformer/attention.ts";
 import { type Hook, UNHOOKED } from "../transformer/hook.ts";
 import type { CachedLayer, Projections } from "./cached-layer.ts";
-import { attendEager, reduceRows } from "./eager-attention.ts";
+import { attendEager, type HeldLayer, reduceRows } from "./eager-attention.ts";
+import { type AttentionChoice, ChosenSpans } from "./reader.ts";
 
 /** Whoever looks at a layer's attention, and how closely. */
 export interface AttentionLook {
@@ -27,14 +29,38 @@ export function attendCached(
   const { cache, places, index } = cached;
   const rows = { k, v, layer: index };
   cache.storage.write(rows, places.slots);
+  const { z, ...held } = chosen(q, cached);
   const plain = closeness === "everything" || !cache.storage.attend;
-  const out = plain ? attendEager(q, cached, hook) : attendHeld(q, cached, { closeness, hook });
+  if (z && (closeness !== "nothing" || cached.reductions.length > 0)) refusePattern();
+  const out = z
+    ? [tf.reshape(z, [q.shape[0]!, -1])]
+    : plain
+      ? attendEager(q, held, hook)
+      : attendHeld(q, held, { closeness, hook });
+  held.spans?.dispose();
   if (places.late) cache.storage.write(rows, places.late);
   return out;
 }
 
+/** The layer with what its reader chooses. */
+function chosen(q: Tensor, cached: CachedLayer): HeldLayer & Pick<AttentionChoice, "z"> {
+  const { cache, places, index, reader } = cached;
+  if (!reader) return cached;
+  const { layer } = places.reaches[index]!;
+  const spansOf = (row: number, head: number): Int32Array => places.spansOf(index, row, head);
+  const { spans, blocks, z } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
+  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks, z };
+}
+
+/** @throws HeadscopeError (unsupported) */
+function refusePattern(): never {
+  throw new HeadscopeError("unsupported", "this attention is worked out as a whole, without scores or a pattern", {
+    remedy: "look at neither, or take another policy for the prompt",
+  });
+}
+
 /** Attention where the pages lie. */
-function attendHeld(q: Tensor, cached: CachedLayer, { closeness, hook }: AttentionLook): Tensor[] {
+function attendHeld(q: Tensor, cached: HeldLayer, { closeness, hook }: AttentionLook): Tensor[] {
   const { n_heads: H, d_head: D } = cached.config;
   const { tokens: T, starts } = cached.places.tokens;
   const queries = tf.reshape(q, [starts.length, T, H, D]);
@@ -54,16 +80,18 @@ function attendHeld(q: Tensor, cached: CachedLayer, { closeness, hook }: Attenti
 function attendPart(
   queries: Tensor,
   { first, count }: { first: number; count: number },
-  cached: CachedLayer,
+  cached: HeldLayer,
   { closeness, hook }: AttentionLook,
 ): Tensor[] {
-  const { cache, places, index, config, reductions } = cached;
+  const { cache, places, index, config, reductions, spans, blocks } = cached;
   const [rows, T, H, D] = queries.shape as [number, number, number, number];
   const all = places.tensors(index);
   const part = (t: Tensor): Tensor =>
     count === T ? t : tf.slice(t, [0, first, 0, 0].slice(0, t.rank), [rows, count, H, D].slice(0, t.rank));
   const call = {
     ...all,
+    ...spans?.tensors,
+    blocks,
     q: tf.reshape(part(queries), [rows * count, H, D]),
     positions: part(all.positions),
     scale: config.attn_scale,

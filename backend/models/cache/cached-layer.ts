@@ -3,6 +3,7 @@ import type { ModelConfig } from "../config.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Places } from "./places.ts";
+import type { AttentionReader } from "./reader.ts";
 
 /** One layer of a cache, the places of new tokens there, and what is asked of the attention over it. */
 export interface CachedLayer {
@@ -12,6 +13,8 @@ export interface CachedLayer {
   index: number;
   config: ModelConfig;
   reductions: readonly PatternReduction[];
+  /** Chooses what is read in this layer; default all that is held. */
+  reader?: AttentionReader | undefined;
 }
 
 /** Queries [rows * tokens, heads, d_head], keys and values [rows * tokens, kv heads, d_head] of new tokens. */

@@ -1,12 +1,22 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { SQUARE } from "../../kernels/attend.ts";
 import { tf } from "../../runtime/tf.ts";
 import { type AttentionLimits, additiveMask, attend, joinReduced, reducePattern } from "../transformer/attention.ts";
 import { ATTENTION_NAMES } from "../transformer/block.ts";
 import type { Hook } from "../transformer/hook.ts";
 import type { CachedLayer } from "./cached-layer.ts";
+import type { ChosenSpans } from "./reader.ts";
 
 /** Queries that share one product: scores of more do not stay in the processor's cache. */
 const TOGETHER = 128;
+
+/** A layer of a cache with the part of it that is read. */
+export interface HeldLayer extends CachedLayer {
+  /** Default: all spans that it holds. */
+  spans?: ChosenSpans | undefined;
+  /** bool [heads or 1, ceil(tokens / 64), ceil(columns / 64)]. Default: all squares. */
+  blocks?: Tensor | undefined;
+}
 
 /**
  * Attention over a cache from plain tensors: for whoever changes scores or patterns, and for backends without the kernels. Pattern
@@ -14,7 +24,7 @@ const TOGETHER = 128;
  * @param q [rows * tokens, heads, d_head]
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
-export function attendEager(q: Tensor, cached: CachedLayer, hook: Hook): Tensor[] {
+export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] {
   const { n_heads: H, n_key_value_heads: G, d_head: D } = cached.config;
   const { tokens: C, starts } = cached.places.tokens;
   const length = Math.max(...starts) + C;
@@ -35,7 +45,10 @@ export function attendEager(q: Tensor, cached: CachedLayer, hook: Hook): Tensor[
   const parts = Array.from({ length: Math.ceil(C / together) }, (_, i) => {
     const [first, count] = [i * together, Math.min(together, C - i * together)];
     const own = count === C ? queries : tf.slice(queries, [0, first, 0, 0], [rows.length, count, H, D]);
-    const mask = maskOf(rows, { first, count, group: H / G });
+    const reach = maskOf(rows, { first, count, group: H / G });
+    const mask = cached.blocks
+      ? tf.add(reach, unreadOf(cached.blocks, { first, count, start: starts[0]!, length }))
+      : reach;
     const { z, pattern } = attend({ q: own, k, v, mask }, cached.config, hook);
     return [z, ...reduceRows(pattern, cached, first)];
   });
@@ -59,10 +72,10 @@ interface PlainHead {
   reach: string;
 }
 
-function headOf({ cache, places, index }: CachedLayer, r: number, g: number, length: number): PlainHead {
+function headOf({ cache, places, index, spans: read }: HeldLayer, r: number, g: number, length: number): PlainHead {
   const start = places.tokens.starts[r]!;
   const { layer, windows, local } = places.reaches[index]!;
-  const spans = places.spansOf(index, r, g);
+  const spans = (read ?? { spansOf: (row, head) => places.spansOf(index, row, head) }).spansOf(r, g);
   const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
   const reach = `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
   const { keys, values } = cache.storage.read(spans);
@@ -111,6 +124,30 @@ function maskOf(
   const heads = rows.flat();
   if (heads.every(({ reach }) => reach === heads[0]!.reach)) return tf.reshape(one(heads[0]!), [1, 1, count, -1]);
   return tf.stack(rows.map((row) => tf.stack(row.flatMap((head) => new Array<Tensor>(group).fill(one(head))))));
+}
+
+/**
+ * Mask of squares that are not read [1, heads or 1, count, length]: those with positions of the queries' own always are.
+ * @param blocks bool [heads or 1, squares of queries, squares of columns]
+ */
+function unreadOf(
+  blocks: Tensor,
+  { first, count, start, length }: { first: number; count: number; start: number; length: number },
+): Tensor {
+  const [heads, down, across] = blocks.shape as [number, number, number];
+  const read = blocks.dataSync();
+  const unread = new Float32Array(heads * count * length);
+  for (let h = 0; h < heads; h++)
+    for (let t = 0; t < count; t++) {
+      const square = Math.floor((first + t) / SQUARE);
+      const own = Math.floor((start + square * SQUARE) / SQUARE);
+      for (let block = 0; block < own; block++) {
+        if (read[(h * down + square) * across + block]) continue;
+        const from = (h * count + t) * length;
+        unread.fill(-1e9, from + block * SQUARE, from + (block + 1) * SQUARE);
+      }
+    }
+  return tf.tensor4d(unread, [1, heads, count, length]);
 }
 
 /** Positions 0 … length - 1 [1, length]. */

@@ -125,9 +125,15 @@ export class Places {
 
   /** The spans of one KV head. @param layer of the forward, counted from its first */
   spansOf(layer: number, row: number, head: number): Int32Array {
-    const [, rows, heads] = this.lists.shape as [number, number, number];
-    const [first, count] = this.lists.numbers.subarray(5 * ((layer * rows + row) * heads + head));
+    const [first, count] = this.limitsOf(layer, row, head);
     return this.spans.numbers.subarray(4 * first!, 4 * (first! + count!));
+  }
+
+  /** The list of one KV head [5], as `lists` has it. @param layer of the forward, counted from its first */
+  limitsOf(layer: number, row: number, head: number): Int32Array {
+    const [, rows, heads] = this.lists.shape as [number, number, number];
+    const i = (layer * rows + row) * heads + head;
+    return this.lists.numbers.subarray(5 * i, 5 * (i + 1));
   }
 
   /** The tables for the kernels, and the number of a layer of the forward in them. */

@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Activations } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
+import type { AttentionReader } from "../cache/reader.ts";
 import type { Model } from "../model.ts";
 import type { Hook } from "../transformer/hook.ts";
 import { behindEarlier, chunkStarts, cutPadding, sliceAffine, withoutPadding } from "./chunks.ts";
@@ -30,6 +31,8 @@ export class ForwardPass {
   readonly requests: HookRequests;
   /** Of what is multiplied with packed matrices. */
   readonly precision: Activations;
+  /** Of what attention reads over a cache. */
+  readonly reader: AttentionReader | undefined;
   /** By hook name. */
   readonly activations = new Map<string, Tensor>();
   /** By the reduction's name, one tensor a layer. */
@@ -39,6 +42,7 @@ export class ForwardPass {
     this.model = model;
     this.input = input;
     this.precision = options.activations ?? "exact";
+    this.reader = options.reader;
     // Hooks see what there is, without padding; then no length would find its function again, and all runs op by op.
     const hooked = (options.hooks?.length ?? 0) > 0;
     this.requests = new HookRequests(model, options);

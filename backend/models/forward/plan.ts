@@ -162,6 +162,7 @@ const OPTIONS: Rules<ForwardOptions> = {
   reductions: ANYTHING,
   captured: YES_OR_NO,
   activations: oneOf(["exact", "8bit"]),
+  reader: { wants: "a reader of attention", fits: (reader) => typeof reader === "object" },
   onLayer: FUNCTION,
 };
 

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Activations } from "../../common/words.ts";
 import type { KvCache } from "../cache/kv-cache.ts";
+import type { AttentionReader } from "../cache/reader.ts";
 import type { PatternReduction, Window } from "../transformer/attention.ts";
 
 /** Input of a forward: token ids, vectors, or a residual stream to go on from. */
@@ -47,6 +48,8 @@ export interface ForwardOptions {
    * Default "exact". Without kernels, and with weights in plain numbers, all is exact.
    */
   activations?: Activations;
+  /** Chooses what attention reads over a cache. Default: all that it holds. */
+  reader?: AttentionReader;
   /** Called before every layer; throwing from it ends the forward (progress and cancelling). */
   onLayer?: (layer: number) => void;
 }

@@ -228,6 +228,9 @@ function causalMask(
   group: number,
 ): Tensor {
   if (!windows) return additiveMask(query, key, { local });
+  const [first] = windows;
+  if (windows.every((window) => window?.sink === first?.sink && window?.recent === first?.recent))
+    return additiveMask(query, key, { window: first, local });
   const masks = windows.map((window) => tf.expandDims(additiveMask(query, key, { window, local }), 0));
   const heads = masks.flatMap((mask) => new Array<Tensor>(group).fill(mask));
   return tf.expandDims(tf.concat(heads, 0), 0);

@@ -5,7 +5,7 @@ import type { z } from "zod";
 import { IMPORTED_FILES, type importRequest } from "../../common/api/exports.ts";
 import type { ScoresEntry } from "../../common/api/heads.ts";
 import { parseScores } from "../../common/heads/scores.ts";
-import { importers } from "../../exports/index.ts";
+import { importers, scoresImporter } from "../../exports/index.ts";
 import { writeFileAtomic } from "../../paths.ts";
 import type { ServerContext } from "../context.ts";
 import { limited } from "../http/problems.ts";
@@ -19,6 +19,7 @@ type Request = z.output<ReturnType<typeof importRequest>>;
 export async function readForeign(request: Request, context: ServerContext, signal: AbortSignal): Promise<ScoresEntry> {
   const { format, params = {} } = request;
   const { folder, roots, models, interactive, library, watcher } = context;
+  scoresImporter(format);
   importers.parse(format, params);
   const model = await models.allowed(request.model);
   const read = async (path: string): Promise<ScoresEntry> => {

@@ -8,6 +8,7 @@ import type { Definition, Registry } from "../../common/definitions/definition.t
 import { flagsOf } from "../../common/definitions/parameters.ts";
 import { CIRCUIT_METHODS } from "../../common/words.ts";
 import { exporters, importers } from "../../exports/index.ts";
+import { policies } from "../../inference/policies/index.ts";
 import { trainFlags } from "../../training/spec.ts";
 import { route } from "../http/route.ts";
 
@@ -16,7 +17,7 @@ export const definitionRoutes = [
     method: "get",
     path: "/definitions",
     summary:
-      "Probes, tasks, experiments, exports, imports, tasks of pairs and circuit methods, with the parameters of each",
+      "Probes, tasks, experiments, exports, imports, tasks of pairs, policies and circuit methods, with the parameters of each",
     answer: { description: "Definitions", schema: definitionsSchema },
     handle: () => definitions(),
   }),
@@ -42,14 +43,16 @@ export function definitions(): Definitions {
       const { claims, presets } = experiments.get(document.name);
       return { ...document, claims, presets: Object.keys(presets) };
     }),
-    exports: documents(exporters).map((document) => {
+    exports: documents(exporters).flatMap((document) => {
       const { from, needsCheckpoint, output } = exporters.get(document.name);
-      return { ...document, from, needsCheckpoint, output };
+      const kept = from.filter((kind) => kind !== "patterns");
+      return kept.length === 0 ? [] : [{ ...document, from: kept, needsCheckpoint, output }];
     }),
-    imports: documents(importers),
+    imports: documents(importers).filter(({ name }) => importers.get(name).gives === "scores"),
     pairTasks: documents(pairTasks).map((document) => {
       return { ...document, wordless: pairTasks.get(document.name).wordless ?? false };
     }),
+    policies: documents(policies).map((document) => ({ ...document, chooses: policies.get(document.name).chooses })),
     circuitMethods: CIRCUIT_METHODS.map((name) => ({ name, flags: flagsOf(circuitParameters[name]) })),
   };
   return cache;

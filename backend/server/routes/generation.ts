@@ -9,6 +9,7 @@ import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
 import { checkTokens } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
+import { policyFiles } from "../library/policies.ts";
 
 export const generationRoutes = [
   route({
@@ -23,7 +24,8 @@ export const generationRoutes = [
     },
     async handle(call, context) {
       const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model };
+      const policies = await policyFiles(call.body.policies, context);
+      const payload = { ...call.body, model, policies };
       const effort = await new Efforts(context, call.signal).generation(payload);
       return answerLong(call, context, { kind: "generate", payload, effort });
     },
@@ -48,7 +50,8 @@ export const generationRoutes = [
         context.limits,
       );
       const model = await context.models.allowed(call.body.model);
-      const payload = { ...call.body, model };
+      const policies = await policyFiles(call.body.policies, context);
+      const payload = { ...call.body, model, policies };
       const effort = await new Efforts(context, call.signal).generations(payload);
       return answerLong(call, context, { kind: "generate-batch", payload, effort });
     },

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { parameters } from "../../common/api/fields.ts";
 import { headModel } from "../../common/heads/model.ts";
 import type { HeadScores } from "../../common/heads/scores.ts";
-import { importers } from "../../exports/index.ts";
+import { importers, scoresImporter } from "../../exports/index.ts";
 import { describeModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { handler } from "../handler.ts";
@@ -16,7 +16,7 @@ export const request = handler({
     params: parameters.optional(),
   }),
   async run({ format, model, path, params = {} }): Promise<HeadScores> {
-    const importer = importers.get(format);
+    const importer = scoresImporter(format);
     importers.parse(format, params);
     return importer.read(path, headModel(await describeModel(parseReference(model, "absolute"))));
   },

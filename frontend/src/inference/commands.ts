@@ -1,5 +1,5 @@
 import type { GenerateRequest } from "../../../backend/common/api/generation.ts";
-import { command, dataFile, promptCommand } from "../../../backend/common/command-line.ts";
+import { command, dataFile, parameterPairs, promptCommand } from "../../../backend/common/command-line.ts";
 import type { JobRequest } from "../../../backend/jobs/kinds/index.ts";
 import type { ExportFormat, From } from "./export/formats.ts";
 import { type MaskFile, withMask } from "./mask/choice.ts";
@@ -17,9 +17,10 @@ export interface Masking {
 /** The lines that give the masked continuation in the terminal; the other side is the last line without its mask or heads. */
 export function generateCommand(
   request: GenerateRequest,
-  { streams, file, ablated }: Masking,
-  prefill: "masked" | "dense",
+  masking: Masking | undefined,
+  { prefill, policies }: { prefill: "masked" | "dense"; policies: NonNullable<GenerateRequest["policies"]> },
 ): string {
+  const { streams, file, ablated } = masking ?? { streams: false, ablated: [] };
   const options = {
     chat: request.chat,
     "max-tokens": request.maxTokens,
@@ -28,14 +29,22 @@ export function generateCommand(
     stop: request.stop?.map(stopFlag),
     ablate: ablated.length > 0 ? ablated.join(",") : undefined,
   };
-  const generate = (mask?: string) =>
-    promptCommand(
+  const dense = prefill === "dense" ? { prefill } : {};
+  const generate = (mask?: string) => {
+    if (policies.length === 0)
+      return promptCommand("generate", request, { ...options, mask, param: parameterPairs(mask ? dense : {}) }, "\n");
+    // Beside others the mask is a policy too: a bare parameter would not say whose it is.
+    const heads = mask === undefined ? [] : [{ name: "duo-attention", params: { mask, ...dense } }];
+    const all = [...heads, ...policies];
+    const param = all.flatMap(({ name, params = {} }) => parameterPairs(params).map((pair) => `${name}.${pair}`));
+    return promptCommand(
       "generate",
       request,
-      { ...options, mask, param: mask && prefill === "dense" ? "prefill=dense" : undefined },
+      { ...options, policy: all.map(({ name }) => name).join(","), param },
       "\n",
     );
-  return streams ? withMask(file, generate) : generate();
+  };
+  return streams ? withMask(file!, generate) : generate();
 }
 
 /** Settings of a needle test. */

@@ -173,17 +173,31 @@ describe("the command behind it", () => {
   const given = { model: "m", maxTokens: 8, temperature: 0, seed: 3 };
 
   it("continues a text or ids with the mask, or without the heads", () => {
-    expect(generateCommand({ ...given, text: "a b", bos: false, chat: true }, streaming, "dense")).toBe(
+    expect(
+      generateCommand({ ...given, text: "a b", bos: false, chat: true }, streaming, { prefill: "dense", policies: [] }),
+    ).toBe(
       "make it\nnpx headscope generate --model m --text 'a b' --no-prepend-bos --chat --max-tokens 8 --seed 3 --mask mask.json --param prefill=dense",
     );
-    expect(generateCommand({ ...given, tokens: [1, 2] }, ablating, "masked")).toBe(
+    expect(generateCommand({ ...given, tokens: [1, 2] }, ablating, { prefill: "masked", policies: [] })).toBe(
       "echo '[[1,2]]' > tokens.json\nnpx headscope generate --model m --tokens-file tokens.json --max-tokens 8 --seed 3 --ablate 0.1,2.0",
+    );
+  });
+
+  it("continues under policies, of which the mask is one then", () => {
+    const policies = [{ name: "snapkv", params: { ratio: "0.75", window: "16" } }];
+    const less = { prefill: "dense" as const, policies };
+    expect(generateCommand({ ...given, text: "a" }, streaming, less)).toBe(
+      "make it\nnpx headscope generate --model m --text a --max-tokens 8 --seed 3 --policy duo-attention,snapkv " +
+        "--param duo-attention.mask=mask.json --param duo-attention.prefill=dense --param snapkv.ratio=0.75 --param snapkv.window=16",
+    );
+    expect(generateCommand({ ...given, text: "a" }, undefined, less)).toContain(
+      "--policy snapkv --param snapkv.ratio=0.75",
     );
   });
 
   it("names the stops of a generation as the terminal takes them", () => {
     const stop = ["\n\n", "###", "42", 106];
-    expect(generateCommand({ ...given, text: "a", stop }, ablating, "masked")).toContain(
+    expect(generateCommand({ ...given, text: "a", stop }, ablating, { prefill: "masked", policies: [] })).toContain(
       `--stop '"\\n\\n"' --stop '###' --stop '"42"' --stop 106`,
     );
   });

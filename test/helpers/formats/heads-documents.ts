@@ -3,6 +3,7 @@ import type { HeadModel } from "../../../backend/common/heads/model.ts";
 import { type HeadScores, parseScores } from "../../../backend/common/heads/scores.ts";
 import { llamaTensors } from "../../../backend/exports/checkpoints/llama-checkpoint.ts";
 import type { CheckpointInput, NamedTensor } from "../../../backend/exports/index.ts";
+import { createPatterns, type SparsePattern } from "../../../backend/heads/patterns.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 
 /** A model of four layers with four heads on two KV heads; tests of heads and exports share it. */
@@ -70,6 +71,53 @@ export const scores: HeadScores = parseScores(
     summary: {},
   },
   "scores",
+);
+
+/** Gates as a training of DuoAttention leaves them, with its arguments. */
+export const gates: HeadScores = parseScores(
+  {
+    format: "headscope.head-scores/1",
+    model,
+    probe: "duo-attention",
+    params: {
+      dataset_format: "multiple_passkey",
+      lr: 0.02,
+      num_steps: 2000,
+      reg_weight: 0.05,
+      initial_value: 1.0,
+      num_passkeys: 10,
+      passkey_length: 32,
+      min_needle_depth_ratio: 0.05,
+      max_needle_depth_ratio: 0.95,
+      context_length_min: 1000,
+      context_length_max: 32000,
+      context_lengths_num_intervals: 50,
+      depth_ratio_num_intervals: 1000,
+      supervision: "distill",
+      threshold: 0.5,
+      sink_size: 128,
+      recent_size: 256,
+    },
+    seed: 42,
+    metrics: { gate: { axis: "kvHeads", values: table(2, 50) } },
+  },
+  "gates",
+);
+
+const SHAPES = [
+  { pattern: "vertical_and_slash", a: 30, b: 800 },
+  { pattern: "stream_llm", a: 100, b: 800 },
+  { pattern: "block_sparse", a: 8, b: 1 },
+  { pattern: "vertical_and_slash", a: 1000, b: 6096 },
+] as const;
+
+/** Every shape of sparse pattern in every layer. */
+export const patterns = createPatterns(
+  model,
+  table(4, 60).map((row, layer) =>
+    row.map((score, head): SparsePattern => ({ ...SHAPES[(layer + head) % 4]!, score })),
+  ),
+  { search: "made up" },
 );
 
 /** Three retrieval KV heads and five ablated query heads. */

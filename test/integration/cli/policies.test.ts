@@ -75,8 +75,8 @@ describe("generate --policy", () => {
 });
 
 test("policies list and show tell of each what it chooses and takes", async () => {
-  const list = ok(await headscope(["policies", "list", "--json"])).json<{ name: string; keeps: string }[]>();
-  expect(list).toContainEqual(expect.objectContaining({ name: "snapkv", keeps: "tokens" }));
+  const list = ok(await headscope(["policies", "list", "--json"])).json<{ name: string; chooses: string }[]>();
+  expect(list).toContainEqual(expect.objectContaining({ name: "snapkv", chooses: "tokens" }));
   expect(ok(await headscope(["policies", "show", "snapkv"])).stdout).toMatch(/window .*64/);
   expectLine(await headscope(["policies", "show", "snapkw"]), 2, /snapkv/);
 });

@@ -93,7 +93,7 @@ describe("the schemas are those of the server", () => {
     ],
     [
       "/api/generate",
-      () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1 }),
+      () => ({ model: "toy-induction", tokens: [1, 2], maxTokens: 1, policies: [{ name: "knorm" }] }),
       { model: "m", tokens: [1], maxTokens: 0 },
     ],
     [

@@ -251,6 +251,39 @@ describe("generation", () => {
     expect([refused.status, refused.json.kind]).toEqual([409, "mismatch"]);
   });
 
+  test("under policies it holds less; a document's id names a mask, and no other file can be named", async () => {
+    const mask = (
+      await server.post<{ mask: object }>("/api/masks", {
+        model: MODEL,
+        kvHeads: ["1.0"],
+        sink: 1,
+        recent: 2,
+        name: "one",
+      })
+    ).json.mask;
+    const tova = { name: "tova", params: { budget: 2 } };
+    const heads = { name: "duo-attention", params: { mask: "masks/one.json", prefill: "dense" } };
+    const tokens = [...IDS, ...IDS, ...IDS, ...IDS];
+    const { json } = await server.post<GenerateResult>("/api/generate", { ...body, tokens, policies: [tova] });
+    expect(json.cache.bytes).toBeLessThan(json.cache.bytesFull);
+    expect(json.policies).toEqual([{ name: "tova", params: { budget: 2, when: "prefill" } }]);
+    const under = await server.post<GenerateResult>("/api/generate", { ...body, policies: [heads] });
+    const masked = await server.post<GenerateResult>("/api/generate", { ...body, mask, prefill: "dense" });
+    expect([under.json.ids, under.json.cache]).toEqual([masked.json.ids, masked.json.cache]);
+    expect(under.json.policies).toEqual([{ name: "duo-attention", params: { prefill: "dense", when: "decode" } }]);
+    const refused: [object, number][] = [
+      [{ name: "tovo" }, 404],
+      [{ name: "tova", params: { budgte: 2 } }, 422],
+      [{ name: "duo-attention", params: { mask: "masks/none.json" } }, 404],
+      [{ name: "duo-attention", params: { mask: "/etc/passwd" } }, 404],
+      [{ name: "duo-attention", params: { gates: "../../etc/passwd" } }, 404],
+    ];
+    for (const [policy, expected] of refused) {
+      const { status } = await server.post<Problem>("/api/generate", { ...body, policies: [policy] });
+      expect(status).toBe(expected);
+    }
+  });
+
   test("several prompts go on together, each as alone, and stream by row", async () => {
     const prompts = [{ tokens: IDS }, { tokens: IDS.slice(0, 4), maxTokens: 5 }, { tokens: IDS, stop: [7] }];
     const path = "/api/generate-batch";

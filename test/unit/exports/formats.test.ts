@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kvTable } from "../../../backend/common/heads/metric.ts";
 import { savetxt } from "../../../backend/exports/heads/duo-attention.ts";
-import { exportHeads, importers, leftOut } from "../../../backend/exports/index.ts";
+import { exportHeads, leftOut, scoresImporter } from "../../../backend/exports/index.ts";
 import { fixture } from "../../helpers/fixtures.ts";
 import { mask, model, scores } from "../../helpers/formats/heads-documents.ts";
 
@@ -39,7 +39,7 @@ describe("DuoAttention", () => {
   });
 
   test("a folder that NumPy wrote is read as gates, clipped", async () => {
-    const read = await importers.get("duo-attention").read(fixture("exports/duo"), model);
+    const read = await scoresImporter("duo-attention").read(fixture("exports/duo"), model);
     expect(read).toMatchObject({
       probe: "duo-attention",
       model,
@@ -50,7 +50,7 @@ describe("DuoAttention", () => {
 
   test("out and in again gives the same scores, clipped", async () => {
     await exportHeads("duo-attention", { scores }, join(folder, "again"));
-    const read = await importers.get("duo-attention").read(join(folder, "again"), model);
+    const read = await scoresImporter("duo-attention").read(join(folder, "again"), model);
     const clipped = kvTable(scores, scores.metrics["retrieval"]!).map((row) =>
       row.map((value) => Math.min(1, Math.max(0, value))),
     );
@@ -59,7 +59,7 @@ describe("DuoAttention", () => {
 
   test("a pattern of another shape names what is expected and what was found", async () => {
     const big = { ...model, ref: "big", layers: 30, heads: 9, kvHeads: 3 };
-    await expect(importers.get("duo-attention").read(fixture("exports/duo"), big)).rejects.toMatchObject({
+    await expect(scoresImporter("duo-attention").read(fixture("exports/duo"), big)).rejects.toMatchObject({
       kind: "mismatch",
       message: expect.stringMatching(/has 4 rows of 2 values, expected 30 rows of 3: big has 30 layers of 9 heads/),
     });
@@ -73,26 +73,26 @@ describe("DuoAttention", () => {
     const duo = join(folder, `bad ${name}`);
     await cp(fixture("exports/duo"), duo, { recursive: true });
     await writeFile(join(duo, "full_attention_heads.tsv"), `1\t1\n${line}`);
-    await expect(importers.get("duo-attention").read(duo, model)).rejects.toMatchObject({
+    await expect(scoresImporter("duo-attention").read(duo, model)).rejects.toMatchObject({
       kind: "input",
       message: expect.stringContaining(`full_attention_heads.tsv, ${place}`),
     });
   });
 
   test("a folder without the pattern, or with a broken configuration, is named", async () => {
-    await expect(importers.get("duo-attention").read(folder, model)).rejects.toMatchObject({ kind: "missing" });
+    await expect(scoresImporter("duo-attention").read(folder, model)).rejects.toMatchObject({ kind: "missing" });
     const duo = join(folder, "config");
     await cp(fixture("exports/duo"), duo, { recursive: true });
     await writeFile(join(duo, "config.json"), "{");
-    await expect(importers.get("duo-attention").read(duo, model)).rejects.toMatchObject({ kind: "input" });
+    await expect(scoresImporter("duo-attention").read(duo, model)).rejects.toMatchObject({ kind: "input" });
     await writeFile(join(duo, "config.json"), "[]");
-    await expect(importers.get("duo-attention").read(duo, model)).rejects.toMatchObject({ kind: "input" });
+    await expect(scoresImporter("duo-attention").read(duo, model)).rejects.toMatchObject({ kind: "input" });
   });
 });
 
 describe("Retrieval_Head", () => {
   test("a file that Python wrote is read as the mean of its trials", async () => {
-    const read = await importers.get("retrieval-head").read(fixture("exports/retrieval.json"), model);
+    const read = await scoresImporter("retrieval-head").read(fixture("exports/retrieval.json"), model);
     const means = JSON.parse(await saved("retrieval-mean.json")) as number[][];
     expect(read.probe).toBe("retrieval");
     expect(read.metrics["retrieval"]!.trials).toHaveLength(3);
@@ -101,7 +101,7 @@ describe("Retrieval_Head", () => {
   });
 
   test("and written again is the same text", async () => {
-    const read = await importers.get("retrieval-head").read(fixture("exports/retrieval.json"), model);
+    const read = await scoresImporter("retrieval-head").read(fixture("exports/retrieval.json"), model);
     const path = join(folder, "retrieval.json");
     await exportHeads("retrieval-head", { scores: read }, path);
     expect(JSON.parse(await readFile(path, "utf8"))).toEqual(JSON.parse(await saved("retrieval.json")));
@@ -121,7 +121,7 @@ describe("Retrieval_Head", () => {
     lists["0-0"] = [0.5];
     const path = join(folder, "uneven.json");
     await writeFile(path, JSON.stringify(lists));
-    const { retrieval } = (await importers.get("retrieval-head").read(path, model)).metrics;
+    const { retrieval } = (await scoresImporter("retrieval-head").read(path, model)).metrics;
     expect(retrieval!.values[0]![0]).toBe(0.5);
     expect(retrieval!.trials).toBeUndefined();
   });
@@ -143,7 +143,7 @@ describe("Retrieval_Head", () => {
   ])("a file with %s is refused", async (name, content, kind, message) => {
     const path = join(folder, `${name}.json`);
     await writeFile(path, JSON.stringify(content));
-    await expect(importers.get("retrieval-head").read(path, two)).rejects.toMatchObject({
+    await expect(scoresImporter("retrieval-head").read(path, two)).rejects.toMatchObject({
       kind,
       message: expect.stringContaining(message),
     });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { maskFromHeads } from "../../../backend/common/heads/mask.ts";
 import { exportHeads } from "../../../backend/exports/index.ts";
-import { checkpoint, mask, model, scores } from "../../helpers/formats/heads-documents.ts";
+import { checkpoint, gates, mask, model, patterns, scores } from "../../helpers/formats/heads-documents.ts";
 import oracle from "../../oracles/exports.json" with { type: "json" };
 
 /** Where test/oracles/exports.py is to read the files; without it they go to a temporary folder. */
@@ -19,6 +19,10 @@ beforeAll(async () => {
   const force = { force: true };
   await exportHeads("duo-attention", { mask }, at("duo-mask"), {}, force);
   await exportHeads("duo-attention", { scores }, at("duo-scores"), { sink: "8" }, force);
+  await exportHeads("duo-attention", { scores: gates }, at("duo-gates"), {}, force);
+  await exportHeads("minference", { patterns }, at("minference.json"));
+  const layers = patterns.layers.map((row) => row.map((each) => ({ ...each, pattern: "vertical_and_slash" as const })));
+  await exportHeads("qwen-1m", { patterns: { ...patterns, layers } }, at("qwen"), {}, force);
   await exportHeads("retrieval-head", { scores }, at("retrieval.json"));
   await exportHeads("safetensors", { mask }, at("mask.safetensors"));
   await exportHeads("safetensors", { scores }, at("scores.safetensors"));
@@ -30,7 +34,7 @@ beforeAll(async () => {
   await exportHeads("pruned-checkpoint", { mask: whole, checkpoint: checkpoint() }, at("whole"), {}, force);
   const weights: Record<string, number[]> = {};
   for await (const { name, data } of checkpoint().tensors()) weights[name] = [...data];
-  await writeFile(at("inputs.json"), JSON.stringify({ scores, mask, weights }));
+  await writeFile(at("inputs.json"), JSON.stringify({ scores, mask, patterns, weights }));
 });
 
 afterAll(async () => {

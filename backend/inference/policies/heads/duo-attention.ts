@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { maskFromScores } from "../../../common/heads/mask.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
@@ -7,8 +8,8 @@ import { readMask, readScores } from "../../../heads/files.ts";
 import { type HeadChoice, type HeadPolicy, halfToEven, MOMENTS } from "../base.ts";
 
 const parameters = z.object({
-  mask: z.string().optional().describe("mask file: which KV heads keep everything, and what the others keep"),
-  gates: z.string().optional().describe("score file of the KV heads' gates, instead of a mask"),
+  mask: fileParameter("mask", "mask file: which KV heads keep everything, and what the others keep").optional(),
+  gates: fileParameter("scores", "score file of the KV heads' gates, instead of a mask").optional(),
   metric: z.string().optional().describe("metric of the score file, default its main one"),
   ratio: z.number().min(0).max(1).optional().describe("share of the KV heads that stream: those of the lowest gates"),
   threshold: z.number().optional().describe("gate from which on a head keeps everything, instead of a ratio"),
@@ -35,7 +36,7 @@ export const duoAttention: HeadPolicy<typeof parameters> = {
     "KV heads that retrieve keep every token; the others keep the first `sinks` and the last `recent`. Which they are a mask file says, or " +
     "a score file of gates with a ratio or a threshold.",
   source: "Xiao et al. 2024, DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads",
-  keeps: "heads",
+  chooses: "heads",
   parameters,
   async choose(params): Promise<HeadChoice> {
     const { prefill, when } = params;

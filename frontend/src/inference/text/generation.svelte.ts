@@ -35,11 +35,13 @@ export interface GeneratedText {
   readonly maxTokens: number;
 }
 
-/** The same prompt continued with every head full and with the mask, one after the other so that the times are fair. */
+/** The same prompt continued with all held and with less (a mask, policies), one after the other so that the times are fair. */
 class Comparison {
   readonly full = new Answer<GeneratedText>();
   readonly masked = new Answer<GeneratedText>();
   running = $state(false);
+  /** True where there is something to hold less by. */
+  ready = $state(false);
 
   /** The text is an example only where there is a tokenizer to read it. */
   readonly long = $derived(settings.text.value === "long" && workspace.info.value?.tokenizer !== undefined);
@@ -70,10 +72,12 @@ class Comparison {
   readonly stale: boolean = $derived(!this.running && (this.full.stale || this.masked.stale));
 
   /** Keeps to what would be generated now; what is generated for anything else is given up. Run in an effect of the page. */
-  follow(mask: HeadMask | undefined): void {
+  follow(mask: HeadMask | undefined, { requests: policies, wrong }: PolicyChoice): void {
     const digest = workspace.info.value?.digest;
     const { request } = this;
-    const second = request && mask && withMask(request, mask);
+    const less = mask !== undefined || policies.length > 0;
+    const second = request && less && !wrong ? withLess(request, mask, policies) : undefined;
+    this.ready = second !== undefined;
     const side = (answer: Answer<GeneratedText>, asked: GenerateRequest | undefined): void =>
       answer.follow(asked && [digest, asked], asked && ((call) => continued(asked, call)), {
         byHand: true,
@@ -106,9 +110,24 @@ class Comparison {
   }
 }
 
-/** The request with a mask: the server knows what it says of windows and of ablated heads. */
-function withMask(request: GenerateRequest, mask: HeadMask): GenerateRequest {
-  return { ...request, mask, prefill: settings.prefill.value };
+/** The policies that are chosen beside a mask. */
+interface PolicyChoice {
+  readonly requests: NonNullable<GenerateRequest["policies"]>;
+  /** True where one of them can't be sent. */
+  readonly wrong: boolean;
+}
+
+/** The request with a mask, of whose windows and ablated heads the server knows, and with policies. */
+function withLess(
+  request: GenerateRequest,
+  mask: HeadMask | undefined,
+  policies: PolicyChoice["requests"],
+): GenerateRequest {
+  return {
+    ...request,
+    ...(mask ? { mask, prefill: settings.prefill.value } : {}),
+    ...(policies.length > 0 ? { policies } : {}),
+  };
 }
 
 async function continued(request: GenerateRequest, call: Call<GeneratedText>): Promise<GeneratedText> {

@@ -37,24 +37,40 @@ afterAll(() => {
 
 /** Parameters that suit a prompt of 43 tokens, for whichever policy has them. */
 const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, prefill: "dense" };
+/** Beside them, for policies that choose what is read. */
+const SMALL_READS: Record<string, unknown> = {
+  ...SMALL,
+  dense: 0,
+  page: 4,
+  block: 4,
+  recent: 4,
+  clusters: 0.2,
+  stride: 3,
+};
+/** Policies that can be told how much. */
+const BUDGETED: readonly string[] = ["tokens", "reads"];
 
 /** A policy at each moment that it knows, with parameters that let tokens go. */
 function settings({
   name,
-  keeps,
-}: Policy): { title: string; policies: GenerateOptions["policies"]; keeps: Policy["keeps"] }[] {
+  chooses,
+}: Policy): { title: string; policies: GenerateOptions["policies"]; chooses: Policy["chooses"] }[] {
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
-  const small = Object.fromEntries(Object.entries(SMALL).filter(([key]) => names.includes(key)));
+  const suits = chooses === "reads" ? SMALL_READS : SMALL;
+  const small = Object.fromEntries(Object.entries(suits).filter(([key]) => names.includes(key)));
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
   return moments.map((when) => ({
     title: when === undefined ? name : `${name} when=${when}`,
-    policies: [{ name, params: { ...small, ...(keeps === "tokens" ? { ratio: 0.6 } : {}), when } }],
-    keeps,
+    policies: [{ name, params: { ...small, ...(BUDGETED.includes(chooses) ? { ratio: 0.6 } : {}), when } }],
+    chooses,
   }));
 }
-const all = policies.list().flatMap(settings);
+const all = policies
+  .list()
+  .filter(({ chooses }) => chooses !== "blocks")
+  .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */
 async function run(options: Omit<GenerateOptions, "tokens">): Promise<Generation & { steps: Float32Array[] }> {
@@ -92,20 +108,63 @@ function masked(ids: readonly number[], visible: readonly number[][][][]): Float
 const furthest = (a: Float32Array, b: Float32Array): number =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
 
-describe("every policy", () => {
-  it.each(all)("$title reads from memory what masked keys leave in the plain forward", async ({ policies, keeps }) => {
-    const held: number[][][][] = [];
-    for (let maxTokens = 1; maxTokens <= NEW; maxTokens++) held.push((await run({ policies, maxTokens })).cache.kept!);
-    const { ids, steps } = await run({ policies, maxTokens: NEW });
-    // A window slides as the token comes; a policy on tokens chooses after it.
-    const visible = keeps === "heads" ? held.slice(1) : held.slice(0, -1);
-    masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
-      expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
+/** What each new token's query sees, by the pattern of the run itself [new token][layer][KV head][positions]. */
+async function seenBy(policies: GenerateOptions["policies"]): Promise<number[][][][]> {
+  const { n_layers, n_heads, n_key_value_heads: kvHeads } = model.config;
+  const seen: number[][][][] = [];
+  const onStep: GenerateOptions["onStep"] = ({ activations }, step) => {
+    if (step === 0) return;
+    const layers = Array.from({ length: n_layers }, (_, layer) => {
+      const pattern = activations.get(`blocks.${layer}.attn.hook_pattern`)!.arraySync() as number[][][][];
+      const ofHead = (g: number): number[] => pattern[0]![(g * n_heads) / kvHeads]![0]!;
+      return Array.from({ length: kvHeads }, (_, g) => ofHead(g).flatMap((weight, key) => (weight > 0 ? [key] : [])));
     });
-    expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
-  });
+    seen.push(layers);
+  };
+  const forward = { names: (name: string) => name.endsWith("hook_pattern") };
+  await generate(model, { tokens: TOKENS, stop: [], policies, maxTokens: NEW, onStep, forward });
+  return seen;
+}
 
-  it.each(all.filter(({ keeps }) => keeps === "tokens"))(
+describe("every policy", () => {
+  it.each(all.filter(({ chooses }) => chooses === "reads"))(
+    "$title reads what masked keys leave in the plain forward, and frees nothing",
+    async ({ policies }) => {
+      const [plain, under] = [await run({ maxTokens: NEW }), await run({ policies, maxTokens: NEW })];
+      const visible = await seenBy(policies);
+      masked([...TOKENS, ...under.ids.slice(0, -1)], visible).forEach((logits, i) => {
+        expect(furthest(logits, under.steps[i]!)).toBeLessThan(5e-4);
+      });
+      expect(under.steps[0]).toEqual(plain.steps[0]);
+      const shares = visible.map((layers, i) => {
+        const heads = layers.flat();
+        for (const read of heads) expect(read).toContain(TOKENS.length + i);
+        return heads.reduce((sum, read) => sum + read.length / (TOKENS.length + i + 1), 0) / heads.length;
+      });
+      expect(under.cache.read).toBeCloseTo(shares.reduce((a, b) => a + b) / shares.length, 6);
+      expect(under.cache.read).toBeLessThan(0.9);
+      const { read: _, ...held } = under.cache;
+      expect(held).toEqual(plain.cache);
+    },
+  );
+
+  it.each(all.filter(({ chooses }) => chooses === "tokens" || chooses === "heads"))(
+    "$title reads from memory what masked keys leave in the plain forward",
+    async ({ policies, chooses }) => {
+      const held: number[][][][] = [];
+      for (let maxTokens = 1; maxTokens <= NEW; maxTokens++)
+        held.push((await run({ policies, maxTokens })).cache.kept!);
+      const { ids, steps } = await run({ policies, maxTokens: NEW });
+      // A window slides as the token comes; a policy on tokens chooses after it.
+      const visible = chooses === "heads" ? held.slice(1) : held.slice(0, -1);
+      masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
+        expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
+      });
+      expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
+    },
+  );
+
+  it.each(all.filter(({ chooses }) => BUDGETED.includes(chooses)))(
     "$title with everything kept is full attention, to the bit",
     async ({ policies }) => {
       const plain = await run({ maxTokens: NEW });
@@ -118,15 +177,16 @@ describe("every policy", () => {
     },
   );
 
-  it.each(all)("$title frees what it lets go, and leaves no tensor", async ({ policies, keeps }) => {
+  it.each(all)("$title frees what it lets go, and leaves no tensor", async ({ policies, chooses }) => {
     const before = tf.memory().numTensors;
     const pages = pageBytes();
     const { cache } = await generate(model, { tokens: TOKENS, policies, maxTokens: NEW, stop: [] });
     expect(tf.memory().numTensors).toBe(before);
     expect(pageBytes()).toBe(pages);
+    if (!cache.kept) return;
     const perRow = cache.bytesFull / rowsAllocated(TOKENS.length + NEW - 1) / cache.kept!.flat().length;
     const rows = cache.kept!.flat().reduce((sum, positions) => sum + rowsAllocated(positions.length), 0);
-    if (keeps === "tokens") expect(cache.bytes).toBe(rows * perRow);
+    if (chooses === "tokens") expect(cache.bytes).toBe(rows * perRow);
     expect(cache.bytes).toBeLessThan(cache.bytesFull);
   });
 });

@@ -1,0 +1,62 @@
+import { rm } from "node:fs/promises";
+import { gateMethods } from "../../../probes/gates/index.ts";
+import { CHECKPOINT, gateScores, trainGates } from "../../../probes/gates/train.ts";
+import { readPairs } from "../../common/definitions/definition.ts";
+import { counted } from "../../common/text.ts";
+import { refuseFolder } from "../../exports/folder.ts";
+import { writeScores } from "../../heads/files.ts";
+import { type GatesFile, readGates, writeGates } from "../../heads/gate-files.ts";
+import type { Context } from "../context.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions } from "../options.ts";
+import { scoresText } from "../text/scores.ts";
+
+interface TrainGatesCommandOptions extends ModelOptions {
+  for: string;
+  out: string;
+  param?: string[];
+  seed: number;
+  resume?: boolean;
+}
+
+/** The method whose gates are scores of KV heads. */
+const SCORES = "duo-attention";
+
+/** Trains a policy's gates and writes them. */
+export async function trainPolicyGates(context: Context, options: TrainGatesCommandOptions): Promise<void> {
+  const { for: name, out, seed } = options;
+  const params = readPairs(options.param ?? []);
+  gateMethods.parse(name, params); // before the model is loaded, which takes seconds
+  await refuseFolder(out);
+  const kept = `${out}.checkpoint`;
+  const from = options.resume ? await readGates(kept, name) : undefined;
+  const { signal, progress } = context;
+  await withModel(context, options, async (model) => {
+    const checkpoint = (state: GatesFile) => writeGates(kept, state);
+    if (!from) context.note(`  a checkpoint is kept in ${kept} every ${counted(CHECKPOINT, "step")}`);
+    const gates = await trainGates(model, name, params, { seed, from, checkpoint, progress, signal }).catch((error) => {
+      if (signal.aborted) context.note(`  go on with the same command and --resume`);
+      throw error;
+    });
+    if (name === SCORES) {
+      const scores = gateScores(model, gates);
+      await writeScores(out, scores);
+      await rm(kept, { force: true });
+      await context.print(scores, () => [scoresText(scores), "", `Written to ${out}.`].join("\n"));
+      return;
+    }
+    await writeGates(out, gates);
+    await rm(kept, { force: true });
+    await context.print(gates.about, () => gatesText(gates, out));
+  });
+}
+
+/** A training for people: its last losses, and where the gates are. */
+function gatesText({ about: { method, model, step, seconds, curve } }: GatesFile, out: string): string {
+  const losses = Object.entries(curve.at(-1) ?? {}).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
+  return [
+    `gates of ${method} for ${model.ref}: ${counted(step, "step")} in ${seconds.toFixed(0)} s`,
+    `last losses: ${losses.join(", ")}`,
+    `Written to ${out}.`,
+  ].join("\n");
+}

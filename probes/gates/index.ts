@@ -1,0 +1,6 @@
+import { type Registry, registry } from "../../backend/common/definitions/definition.ts";
+import type { GateMethod } from "../../backend/training/gates/method.ts";
+import { duoAttentionGates } from "./duo-attention.ts";
+
+/** Everything that `headscope train-gates` trains. */
+export const gateMethods: Registry<GateMethod> = registry<GateMethod>("gate method", [duoAttentionGates]);
