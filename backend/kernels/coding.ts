@@ -91,7 +91,8 @@ export function bitsOf(codes: Coding["codes"]): number {
  */
 export function codePage(page: number, coding: Coding, positions: Int32Array): number {
   const { codes, keyGroup, valueGroup, outliers, firstRows = 0, halfScales, rotation } = coding;
-  const { mantissa, bias, largest } = codes.book === "floats" ? MINIFLOATS[codes.format] : { mantissa: 0, bias: 0, largest: 0 };
+  const { mantissa, bias, largest } =
+    codes.book === "floats" ? MINIFLOATS[codes.format] : { mantissa: 0, bias: 0, largest: 0 };
   // In the order of the enum in native/attention/ops.cc.
   const settings = [
     ...[bitsOf(codes), BOOKS.indexOf(codes.book), mantissa, bias, largest, keyGroup, valueGroup],

@@ -64,10 +64,15 @@ export class Page {
   }
 
   /** A page with the same rows in codes, which can be read and attended to, but not written. @throws HeadscopeError as `make` does */
-  coded(coding: Coding, positions = new Int32Array(0)): Page {
+  coded(coding: Coding, positions: Int32Array = new Int32Array(0)): Page {
     this.#insistHeld();
     const { width, rows } = this;
     return new Page(codePage(this.id, coding, positions), { kind: "codes", width, rows });
+  }
+
+  /** True for one that `coded` has made. */
+  get inCodes(): boolean {
+    return this.kind === "codes";
   }
 
   /** Bytes that the page takes. */

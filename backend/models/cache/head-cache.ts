@@ -1,6 +1,7 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Window } from "../transformer/attention.ts";
-import type { CachePage, CacheStorage, StoredBytes, StoredRows } from "./storage.ts";
+import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
 /** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
@@ -19,6 +20,24 @@ export interface Extent {
 /** Keys and values of one KV head as they are held, and their positions. */
 export interface HeldBytes extends StoredBytes {
   readonly positions: readonly number[];
+}
+
+/** A row that stands for tokens before all queries: each sees it, and its score is the larger by the logarithm of their number. */
+export interface Summary {
+  /** [1, 1, d_head], as the value. */
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** Number of the tokens, at least 1. */
+  readonly weight: number;
+}
+
+/** A page of a head that lies behind its recent tokens, whole. */
+export interface WholePage {
+  /** Its number in the head, from 0 on. */
+  readonly number: number;
+  readonly page: CachePage;
+  /** Of its rows. */
+  readonly positions: Int32Array;
 }
 
 /** Rows that a head which holds `length` tokens has memory for. */
@@ -45,6 +64,7 @@ export class HeadCache {
   #end: number;
   /** Positions below it have been given a place. */
   #placed: number;
+  #summary: { readonly page: CachePage; readonly weight: number } | undefined;
 
   constructor(storage: CacheStorage, window?: Window, like?: HeadCache) {
     this.window = window;
@@ -53,6 +73,8 @@ export class HeadCache {
     this.#kept = like ? like.#kept : [];
     this.#end = like ? like.#end : 0;
     this.#placed = like ? like.#placed : 0;
+    const summary = like ? like.#summary : undefined;
+    this.#summary = summary && { ...summary, page: summary.page.retain() };
   }
 
   /** A full head that holds `length` tokens as a streaming one, which has a copy of what it keeps. */
@@ -73,7 +95,57 @@ export class HeadCache {
 
   /** Bytes of its pages. */
   get bytes(): number {
-    return this.#pages.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#pages.reduce((sum, { bytes }) => sum + bytes, this.#summary?.page.bytes ?? 0);
+  }
+
+  /** Tokens that its summary stands for; 0 without one. */
+  get summarised(): number {
+    return this.#summary?.weight ?? 0;
+  }
+
+  /** The spans of all that it holds after `length` tokens, as tables of places have them: its summary's position is -weight. */
+  spans(length: number): number[] {
+    const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
+    if (this.#summary) spans.push(this.#summary.page.id, 0, -this.#summary.weight, 1);
+    return spans;
+  }
+
+  /**
+   * Puts a row that stands for tokens which the head has let go in the place of the one before; it is among neither `read` nor `positions`.
+   * @param summary undefined for none @throws HeadscopeError (usage) for a weight that can't be
+   */
+  setSummary(summary: Summary | undefined): void {
+    if (summary && !(Number.isInteger(summary.weight) && summary.weight >= 1 && summary.weight < 2 ** 31))
+      throw new HeadscopeError("usage", `a row can't stand for ${summary.weight} tokens`, {
+        remedy: "give a whole number from 1 on",
+        field: "weight",
+      });
+    const page = summary && this.#storage.page(1);
+    if (page) {
+      const slots = new Table(Int32Array.of(page.id, 0), [1, 1, 1, 2]);
+      this.#storage.write({ k: summary.key, v: summary.value, layer: 0 }, slots);
+      slots.dispose();
+    }
+    this.#summary?.page.release();
+    this.#summary = page && { page, weight: summary.weight };
+  }
+
+  /** Pages that are whole, not in codes yet, and lie before the last `recent` tokens that it holds; none of a streaming head. */
+  wholePages(length: number, recent: number): WholePage[] {
+    if (this.window) return [];
+    const whole = Math.floor((this.slotOf(length) - recent) / PAGE);
+    if (!this.#pages.slice(0, Math.max(0, whole)).some((page) => !page.inCodes)) return [];
+    const positions = positionsOf(this.runs(length));
+    return this.#pages.slice(0, whole).flatMap((page, number) => {
+      const own = positions.slice(number * PAGE, (number + 1) * PAGE);
+      return page.inCodes || page.rows < PAGE ? [] : [{ number, page, positions: Int32Array.from(own) }];
+    });
+  }
+
+  /** Puts a page of codes in the place of a whole one, which is freed. */
+  replace({ number }: WholePage, coded: CachePage): void {
+    this.#pages[number]!.release();
+    this.#pages[number] = coded;
   }
 
   /** The slots in use after `length` tokens, and their positions. */
@@ -131,7 +203,8 @@ export class HeadCache {
       const wanted = Math.min(PAGE, rows - i * PAGE);
       const page = this.#pages[i];
       if (!page) this.#pages[i] = this.#storage.page(wanted);
-      else if (page.holders > 1 || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
+      else if (page.holders > 1 || page.rows < wanted || page.inCodes)
+        this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
     this.#placed = end;
   }
@@ -230,6 +303,7 @@ export class HeadCache {
 
   dispose(): void {
     for (const page of this.#pages.splice(0)) page.release();
+    this.setSummary(undefined);
   }
 
   #insistPlaced(length: number): void {
