@@ -8,6 +8,7 @@ import { register as compare } from "./commands/compare.ts";
 import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
+import { register as evaluate } from "./commands/evaluate.ts";
 import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as features } from "./commands/features.ts";
@@ -71,6 +72,7 @@ const COMMANDS = [
   trainGates,
   policies,
   generate,
+  evaluate,
   needle,
   forward,
   exportHeads,

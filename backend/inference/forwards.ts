@@ -27,9 +27,11 @@ import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
+import { type Budget, kept } from "./policies/base.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
+import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
 
@@ -143,14 +145,14 @@ export class Forwards {
     this.#onStep = onStep;
     this.#several = sequences.length > 1;
     this.turn = options.turn ?? loopTurn(options.signal);
-    for (const sequence of sequences) checkContext(model, sequence);
-    const longest = Math.max(...sequences.map(({ prompt, maxTokens }) => prompt.length + maxTokens));
+    const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
     const meaning = options.mask && maskMeaning(model, options.mask);
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
+    if (options.choice?.tokens?.params.rerotate) this.#checkRerotation(options.choice.tokens.params);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     const { blocks } = options.choice ?? {};
@@ -251,15 +253,15 @@ export class Forwards {
    */
   async finish(sequence: Sequence, cache: KvCache): Promise<Float32Array> {
     const { prompt } = sequence;
-    const ends = this.#partEnds(sequence, cache.lengths[0]!);
+    const ends = this.#partEnds(sequence, cache.seen[0]!);
     for (const end of ends.slice(0, -1)) {
-      const tokens = [prompt.slice(cache.lengths[0]!, end)];
+      const tokens = [prompt.slice(cache.seen[0]!, end)];
       const result = forward(this.#model, { tokens, cache, logitsAt: "none" }, this.#looking([sequence], false));
       this.#evictions.get(sequence.number)?.read(result, cache);
       result.dispose();
       await this.turn();
     }
-    return this.step([sequence], cache, [prompt.slice(cache.lengths[0]!)])[0]!;
+    return this.step([sequence], cache, [prompt.slice(cache.seen[0]!)])[0]!;
   }
 
   /**
@@ -420,6 +422,21 @@ export class Forwards {
     return compileInterventions(this.#model, list, { ...run, tokens: [longest] });
   }
 
+  /** Insists that keys can be turned to other positions. */
+  #checkRerotation({ when }: Budget): void {
+    checkRotates(this.#model);
+    const refuse = (what: string, remedy: string) =>
+      new HeadscopeError("usage", `rerotate ${what}`, { remedy, field: "rerotate" });
+    if (this.windows)
+      throw refuse("needs KV heads that hold as many tokens, and some stream", "leave one of the two out");
+    const kind = this.#options.cache ?? this.#options.prefix?.cache.kind ?? "f32";
+    if (when === "decode" && kind !== "f32")
+      throw refuse(
+        `turns keys again at every step, and in ${kind} each turn rounds them`,
+        "cache in f32, or turn once",
+      );
+  }
+
   /** Insists that a prefix is held as its continuations are to be. */
   #checkPrefix(cache: KvCache): void {
     const { mask, cache: kind } = this.#options;
@@ -445,7 +462,7 @@ function rowsOf({ gain, bias, before }: Affine): number {
 }
 
 /** Cuts streaming heads to what their windows hold now; from here on they grow. */
-function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
   cache.lengths.forEach((length, row) => {
     windows.forEach((heads, layer) => {
       heads.forEach((window, head) => {
@@ -471,8 +488,14 @@ function refusePrefix(policy: string): never {
   );
 }
 
-function checkContext({ config }: Model, { prompt, maxTokens }: Sequence): void {
-  if (prompt.length + maxTokens <= config.n_ctx) return;
+/** Positions that a sequence takes. @throws HeadscopeError (input) where the model has not as many */
+function checkContext({ config }: Model, { prompt, maxTokens }: Sequence, { prefix, choice }: CheckedRun): number {
+  const { seen: [seen = 0] = [], lengths: [length = 0] = [] } = prefix?.cache ?? {};
+  const read = prompt.length - (seen - length);
+  const { rerotate, when } = choice?.tokens?.params ?? {};
+  const held = rerotate ? Math.min(read, kept(choice!.tokens!.params, prompt.length)) : read;
+  const positions = Math.max(read, held + (rerotate && when === "decode" ? 1 : maxTokens));
+  if (positions <= config.n_ctx) return positions;
   throw new HeadscopeError(
     "input",
     `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`,

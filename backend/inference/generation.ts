@@ -196,8 +196,8 @@ function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation
   const { kind, windows } = own;
   const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
   const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
-  const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
-  const whole = positions.flat().every((held) => held.length === own.lengths[0]);
+  const positions = windows.map((heads, layer) => heads.map((_, g) => own.tokens(layer, 0, g)));
+  const whole = positions.flat().every((held) => held.length === own.seen[0]);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
   for (const each of [own, ...others]) each.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };

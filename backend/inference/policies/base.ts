@@ -26,6 +26,15 @@ export const budgetParameters = {
   budget: z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio"),
 };
 
+/** Parameters of a policy that keeps as many tokens in each KV head. */
+export const evenParameters = {
+  ...budgetParameters,
+  rerotate: z
+    .boolean()
+    .default(false)
+    .describe("turn the keys that stay to the positions 0, 1, 2, …, and let new tokens count on from there"),
+};
+
 /** The parameter of a policy that can also go on choosing as it decodes. */
 export const momentParameter = {
   when: z
@@ -54,6 +63,7 @@ export interface Budget {
   readonly ratio?: number | undefined;
   readonly budget?: number | undefined;
   readonly when?: Moment | undefined;
+  readonly rerotate?: boolean | undefined;
 }
 
 /** Tokens that stay of a prompt, before rounding. */
@@ -70,7 +80,9 @@ export function kept(budget: Budget, tokens: number): number {
 export interface LayerView {
   readonly config: ModelConfig;
   readonly layer: number;
-  /** Tokens of the sequence so far. */
+  /** Tokens of the prompt. */
+  readonly prompt: number;
+  /** The position behind the last token: tokens of the sequence so far, where positions were not numbered anew. */
   readonly length: number;
   /** KV heads in view. */
   readonly kvHeads: number;
@@ -97,8 +109,19 @@ export interface QueriesSeen {
   readonly unrotated?: boolean;
 }
 
+/** The part that policies of all kinds have. */
+export interface PolicyDefinition<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /**
+   * Parameters under which it keeps, or reads, a budget; needed where these are not `ratio` and `budget` (see `atBudget`).
+   * @param budget below 1 the share of what full attention holds, from 2 on tokens of each KV head
+   * @param given parameters that are given beside it, as the user wrote them
+   * @returns undefined where it follows no budget
+   */
+  at?(budget: number, given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined;
+}
+
 /** A policy that chooses the tokens that stay, by scores. */
-export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
@@ -138,7 +161,7 @@ export interface HeadChoice {
 }
 
 /** A policy that chooses the KV heads that keep everything. */
-export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
@@ -171,7 +194,7 @@ export interface PromptAttended extends PromptRead {
 }
 
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
-export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends Definition<S> {
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
   /** Reads what it needs, before a model is loaded; `choose` gets it. */
   prepare?(params: z.output<S>): Promise<P>;
@@ -185,7 +208,7 @@ export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> e
 }
 
 /** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
-export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
 }
 
@@ -221,7 +244,7 @@ export type Knowledge = Readonly<Record<string, unknown>>;
 
 /** A policy that chooses what each new token reads of the keys held; nothing is freed. */
 export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowledge = Knowledge>
-  extends Definition<S> {
+  extends PolicyDefinition<S> {
   readonly chooses: "reads";
   /** In parts of the prompt: "chooses" too what they read, or "learns" of them; default it looks at new tokens alone. */
   readonly inPrompt?: "chooses" | "learns";
@@ -248,7 +271,7 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
 }
 
 /** A policy that chooses how keys and values are held. */
-export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
 }
 
