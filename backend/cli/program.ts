@@ -8,12 +8,14 @@ import { register as compare } from "./commands/compare.ts";
 import { register as contexts } from "./commands/contexts.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
+import { register as evaluate } from "./commands/evaluate.ts";
 import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as features } from "./commands/features.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
 import { register as head } from "./commands/head.ts";
+import { register as heads } from "./commands/heads.ts";
 import { register as icv } from "./commands/icv.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
@@ -55,6 +57,7 @@ const COMMANDS = [
   probes,
   probe,
   compare,
+  heads,
   mask,
   ablate,
   pairs,
@@ -71,6 +74,7 @@ const COMMANDS = [
   trainGates,
   policies,
   generate,
+  evaluate,
   needle,
   forward,
   exportHeads,

@@ -154,7 +154,9 @@ export class Forwards {
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
-    if (options.choice?.tokens?.params.rerotate) this.#checkRerotation(options.choice.tokens.params);
+    const { tokens } = options.choice ?? {};
+    tokens?.policy.check?.(model, tokens.params, tokens.prepared);
+    if (tokens?.params.rerotate) this.#checkRerotation(tokens.params);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     const { blocks } = options.choice ?? {};
@@ -487,7 +489,7 @@ function rowsOf({ gain, bias, before }: Affine): number {
 }
 
 /** Cuts streaming heads to what their windows hold now; from here on they grow. */
-function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
   cache.lengths.forEach((length, row) => {
     windows.forEach((heads, layer) => {
       heads.forEach((window, head) => {

@@ -31,6 +31,7 @@ import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
@@ -234,16 +235,7 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
 /** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
 function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
   if (names.length === 0) return [];
-  const params = new Map(names.map((name): [string, Record<string, string>] => [name, {}]));
-  for (const [key, value] of Object.entries(readPairs(param))) {
-    const owner = names.find((name) => key.startsWith(`${name}.`)) ?? (names.length === 1 ? names[0]! : undefined);
-    if (owner === undefined)
-      throw new HeadscopeError("usage", `parameter ${key} does not say whose it is`, {
-        remedy: `write ${names.map((name) => `${name}.${key}`).join(" or ")}`,
-        field: key,
-      });
-    params.get(owner)![key.startsWith(`${owner}.`) ? key.slice(owner.length + 1) : key] = value;
-  }
+  const params = ownedParameters(param, names, names.length === 1 ? names[0] : undefined);
   return names.map((name) => ({ name, params: params.get(name)! }));
 }
 

@@ -110,13 +110,28 @@ export interface QueriesSeen {
   readonly unrotated?: boolean;
 }
 
+/** The part that policies of all kinds have. */
+export interface PolicyDefinition<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /**
+   * Parameters under which it keeps, or reads, a budget; needed where these are not `ratio` and `budget` (see `atBudget`).
+   * @param budget below 1 the share of what full attention holds, from 2 on tokens of each KV head
+   * @param given parameters that are given beside it, as the user wrote them
+   * @returns undefined where it follows no budget
+   */
+  at?(budget: number, given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined;
+}
+
 /** A policy that chooses the tokens that stay, by scores. */
-export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  prepare?(params: z.output<S>): Promise<unknown>;
+  /** Insists that it suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: unknown): void;
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
@@ -133,8 +148,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Defini
   score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;
   /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
   counts?(params: z.output<S>, tokens: number, layers: number): number[];
+  /** The same by layer and KV head. @param prepared what `prepare` gave */
+  countsByHead?(params: z.output<S>, tokens: number, prepared: unknown): number[][];
   /**
-   * The keys that stay by their scores, where that is not the best `count` of each KV head.
+   * The keys that stay by their scores, where that is not the best `count` of each KV head; of policies with even counts.
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
@@ -151,7 +168,7 @@ export interface HeadChoice {
 }
 
 /** A policy that chooses the KV heads that keep everything. */
-export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
@@ -184,7 +201,7 @@ export interface PromptAttended extends PromptRead {
 }
 
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
-export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends Definition<S> {
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
   /** Reads what it needs, before a model is loaded; `choose` gets it. */
   prepare?(params: z.output<S>): Promise<P>;
@@ -198,7 +215,7 @@ export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> e
 }
 
 /** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
-export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
 }
 
@@ -234,7 +251,7 @@ export type Knowledge = Readonly<Record<string, unknown>>;
 
 /** A policy that chooses what each new token reads of the keys held; nothing is freed. */
 export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowledge = Knowledge>
-  extends Definition<S> {
+  extends PolicyDefinition<S> {
   readonly chooses: "reads";
   /** In parts of the prompt: "chooses" too what they read, or "learns" of them; default it looks at new tokens alone. */
   readonly inPrompt?: "chooses" | "learns";
@@ -294,7 +311,7 @@ export interface Condensed {
 }
 
 /** A policy that chooses how keys and values are held. */
-export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
   /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
   check?(params: z.output<S>): void;
@@ -318,7 +335,7 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
-  /** Of a policy for blocks: what it has read. */
+  /** What it has read before a model was loaded. */
   readonly prepared?: unknown;
 }
 
