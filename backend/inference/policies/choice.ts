@@ -82,7 +82,13 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+  if (tokens?.params.when === "decode" && form)
+    throw new HeadscopeError(
+      "usage",
+      `${tokens.policy.name} and ${form.policy.name} can't go together: tokens that share a scale can't go one by one`,
+      { remedy: `leave out when=decode of ${tokens.policy.name}`, field: "policies" },
+    );
   if (!tokens || !reads) return;
   const [first, second] = [tokens.policy.name, reads.policy.name];
   const refuse = (why: string, remedy: string) =>

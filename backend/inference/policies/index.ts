@@ -1,6 +1,9 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
+import { kivi } from "./forms/kivi.ts";
+import { kvquant } from "./forms/kvquant.ts";
+import { minifloat } from "./forms/minifloat.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
@@ -46,4 +49,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   recycledAttention,
   actqkv,
   squeezedAttention,
+  kivi,
+  kvquant,
+  minifloat,
 ]);
