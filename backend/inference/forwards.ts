@@ -17,6 +17,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
+import type { CacheForm } from "../models/cache/forms/form.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../models/cache/reader.ts";
 import { survives } from "../models/cache/window.ts";
@@ -236,14 +237,30 @@ export class Forwards {
   /** A cache of one row to begin with: empty, or the prefix. */
   begin(): KvCache {
     const { prefix } = this.#options;
-    if (prefix) return prefix.cache.fork();
+    const form = this.#form;
+    if (prefix) {
+      const cache = prefix.cache.fork();
+      if (form) setForm(cache, form);
+      return cache;
+    }
     const windows = this.cutsLater ? undefined : this.windows;
-    const options = { capacity: this.#capacity, kind: this.#options.cache ?? "f32", ...(windows ? { windows } : {}) };
+    const options = {
+      capacity: this.#capacity,
+      kind: this.#options.cache ?? "f32",
+      form,
+      ...(windows ? { windows } : {}),
+    };
     return new KvCache(this.#model.config, options);
   }
 
   /** The cache of prompts that were read, as it goes on from there; takes it over. */
   cut(read: KvCache): KvCache {
+    const cut = this.#cut(read);
+    cut.encode();
+    return cut;
+  }
+
+  #cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
     if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
@@ -264,6 +281,12 @@ export class Forwards {
   /** A prompt that is held in another form. */
   condensed({ number }: Sequence): Condensation | undefined {
     return this.#condensations.get(number);
+  }
+
+  /** Codes that a policy puts pages of the cache into. */
+  get #form(): CacheForm | undefined {
+    const { form } = this.#options.choice ?? {};
+    return form?.policy.form?.(form.params);
   }
 
   /**
@@ -328,6 +351,7 @@ export class Forwards {
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
     if (cache) this.#evict(sequences, result, cache);
+    if (cache && step > 0) cache.encode();
     result.dispose();
     const vector = (i: number): Float32Array => numbers.subarray(i * width, (i + 1) * width);
     const rows = sequences.map((_, r) => Array.from({ length: positions }, (_, p) => vector(r * positions + p)));
@@ -483,6 +507,16 @@ export class Forwards {
   }
 }
 
+/** Gives a fork of a prefix a form; frees it where it has another. */
+function setForm(cache: KvCache, form: CacheForm): void {
+  try {
+    cache.setForm(form);
+  } catch (error) {
+    cache.dispose();
+    throw error;
+  }
+}
+
 /** Rows of a chain of interventions; 1 where they hold for all alike. */
 function rowsOf({ gain, bias, before }: Affine): number {
   return Math.max(gain.shape[0] ?? 1, bias.shape[0] ?? 1, before ? rowsOf(before) : 1);
@@ -542,6 +576,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
     throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
+  if (choice?.form)
+    throw refuse(`${choice.form.policy.name} has nothing to hold`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }
