@@ -87,7 +87,8 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, tokens, reads }: Omit<PolicyChoice, "used">): void {
+  if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   if (!tokens || !reads) return;
   const [first, second] = [tokens.policy.name, reads.policy.name];
   const refuse = (why: string, remedy: string) =>
@@ -102,6 +103,14 @@ function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
       `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
       "leave one of them out",
     );
+}
+
+/** The error for a policy that looks at all KV heads of a layer, of which some stream. */
+export function seesAll(policy: string): HeadscopeError {
+  return new HeadscopeError("usage", `${policy} looks at all KV heads of a layer together, and some of them stream`, {
+    remedy: "leave the mask or the policy for heads out",
+    field: "policies",
+  });
 }
 
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
