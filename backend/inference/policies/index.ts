@@ -26,6 +26,7 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
+import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -61,6 +62,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   headkv,
+  locret,
   adakv(SCORING),
   quest,
   tokenSelect,
