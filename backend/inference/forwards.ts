@@ -152,7 +152,9 @@ export class Forwards {
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
-    if (options.choice?.tokens?.params.rerotate) this.#checkRerotation(options.choice.tokens.params);
+    const { tokens } = options.choice ?? {};
+    tokens?.policy.check?.(model, tokens.params, tokens.prepared);
+    if (tokens?.params.rerotate) this.#checkRerotation(tokens.params);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     const { blocks } = options.choice ?? {};

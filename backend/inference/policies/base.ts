@@ -127,6 +127,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  prepare?(params: z.output<S>): Promise<unknown>;
+  /** Insists that it suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: unknown): void;
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
@@ -143,8 +147,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;
   /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
   counts?(params: z.output<S>, tokens: number, layers: number): number[];
+  /** The same by layer and KV head. @param prepared what `prepare` gave */
+  countsByHead?(params: z.output<S>, tokens: number, prepared: unknown): number[][];
   /**
-   * The keys that stay by their scores, where that is not the best `count` of each KV head.
+   * The keys that stay by their scores, where that is not the best `count` of each KV head; of policies with even counts.
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
@@ -288,7 +294,7 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
-  /** Of a policy for blocks: what it has read. */
+  /** What it has read before a model was loaded. */
   readonly prepared?: unknown;
 }
 

@@ -73,12 +73,17 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     const chosen =
       policy.chooses === "heads"
         ? await policy.choose(params)
-        : { policy, params, ...(policy.chooses === "blocks" ? { prepared: await policy.prepare?.(params) } : {}) };
+        : { policy, params, prepared: await preparedOf(policy, params) };
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
   checkTogether(choice);
   return { ...choice, used };
+}
+
+/** What a policy reads before a model is loaded. */
+async function preparedOf(policy: Policy, params: Record<string, unknown>): Promise<unknown> {
+  return "prepare" in policy ? policy.prepare?.(params) : undefined;
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */

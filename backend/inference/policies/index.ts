@@ -9,6 +9,7 @@ import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
 import { recycledAttention } from "./reads/recycled-attention.ts";
@@ -17,6 +18,7 @@ import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
+import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
@@ -44,6 +46,7 @@ const SCORING: readonly TokenPolicy[] = [
 /** Every policy that headscope has. */
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
+  retrievalHeads,
   aShape,
   triShape,
   minference,
@@ -54,6 +57,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   longgen,
   ...SCORING,
   pyramidkv,
+  headkv,
   adakv(SCORING),
   quest,
   tokenSelect,
