@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { softCap } from "../../../models/transformer/attention.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { PromptView } from "../base.ts";
-import { products } from "./scores.ts";
+import { products } from "../prompt/scores.ts";
 
 /** Sizes of HyperAttention, and its random numbers. */
 export interface HyperSizes {
