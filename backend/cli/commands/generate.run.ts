@@ -31,6 +31,7 @@ import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
+import { policiesOf } from "../inputs/policies.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
@@ -63,7 +64,7 @@ interface GenerateCommandOptions
 
 /** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
-  const policies = policiesOf(options);
+  const policies = policiesOf(options.policy, options.param);
   const { used } = await choosePolicies(policies);
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
@@ -229,22 +230,6 @@ async function continueSeveral(
 async function changesOf(model: Model, { ablate, interventions }: GenerateCommandOptions): Promise<Intervention[]> {
   const heads = ablate === undefined ? [] : await parseHeads(ablate, headModel(model));
   return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
-}
-
-/** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
-function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
-  if (names.length === 0) return [];
-  const params = new Map(names.map((name): [string, Record<string, string>] => [name, {}]));
-  for (const [key, value] of Object.entries(readPairs(param))) {
-    const owner = names.find((name) => key.startsWith(`${name}.`)) ?? (names.length === 1 ? names[0]! : undefined);
-    if (owner === undefined)
-      throw new HeadscopeError("usage", `parameter ${key} does not say whose it is`, {
-        remedy: `write ${names.map((name) => `${name}.${key}`).join(" or ")}`,
-        field: key,
-      });
-    params.get(owner)![key.startsWith(`${owner}.`) ? key.slice(owner.length + 1) : key] = value;
-  }
-  return names.map((name) => ({ name, params: params.get(name)! }));
 }
 
 function choosesHeads(name: PolicyRequest["name"]): boolean {
