@@ -24,17 +24,20 @@ export interface HaystackOptions {
   depth?: number;
   /** Decides the needle and the order of sentences. Default 0. */
   seed?: number;
+  /** Number that the needle names; default one that the seed decides, as all else. */
+  number?: number;
 }
 
 /**
  * A needle in a haystack in plain text: sentences, one of which names a number, then the question and the start of its answer.
  * @throws HeadscopeError (usage) for a prompt too short to hold needle and question
  */
-export function haystack(tokenizer: Tokenizer, { tokens, depth = 0.5, seed = 0 }: HaystackOptions): Haystack {
+export function haystack(tokenizer: Tokenizer, { tokens, depth = 0.5, seed = 0, number }: HaystackOptions): Haystack {
   const random = new Random(seed, 3);
   const encode = (text: string): number[] => tokenizer.encode(text, { prependBos: false });
   const subject = `magic number of the ${COLOURS[random.integer(0, COLOURS.length)]} ${PLACES[random.integer(0, PLACES.length)]}`;
-  const answer = String(random.integer(1000, 10000));
+  const drawn = random.integer(1000, 10000);
+  const answer = String(number ?? drawn);
   const needle = ` The ${subject} is ${answer}.`;
   const question = `What is the ${subject}?`;
   const head = tokenizer.bos === undefined ? [] : [tokenizer.bos];

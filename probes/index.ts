@@ -6,15 +6,20 @@ import { checkTrials, type HeadScores } from "../backend/common/heads/scores.ts"
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
 import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
+import { forwardsRun } from "../backend/models/forward/tally.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { copying, matching } from "./copying.ts";
+import { needleAblation } from "./effects/ablation.ts";
+import { needleAttribution } from "./effects/attribution.ts";
 import { functionVectorProbe } from "./function-vector.ts";
+import { onTheFly } from "./on-the-fly.ts";
 import { attentionSink } from "./patterns/attention-sink.ts";
 import { currentToken } from "./patterns/current-token.ts";
 import { duplicateToken } from "./patterns/duplicate-token.ts";
 import { firstToken } from "./patterns/first-token.ts";
 import { induction } from "./patterns/induction.ts";
+import { longRange } from "./patterns/long-range.ts";
 import { pattern } from "./patterns/pattern.ts";
 import { previousToken } from "./patterns/previous-token.ts";
 import { retrieval } from "./retrieval.ts";
@@ -29,6 +34,10 @@ export const probes: Registry<Probe> = registry<Probe>("probe", [
   attentionSink,
   pattern,
   retrieval,
+  onTheFly,
+  longRange,
+  needleAblation,
+  needleAttribution,
   functionVectorProbe,
   copying,
   matching,
@@ -54,7 +63,20 @@ export async function probe(
   const registered = typeof name === "string" ? probes : registry<Probe>("probe", [name]);
   const definition = registered.get(typeof name === "string" ? name : name.name);
   const parsed = registered.parse(definition.name, params);
-  return document(model, definition, { params: parsed, ...(await definition.run(model, parsed, context)) }, context);
+  return measured(model, definition, parsed, context);
+}
+
+/** Runs a probe by itself, and notes what that costs. */
+async function measured(
+  model: Model,
+  definition: Probe,
+  params: Record<string, unknown>,
+  context: ProbeContext,
+): Promise<HeadScores> {
+  const [began, before] = [performance.now(), forwardsRun()];
+  const result = await definition.run(model, params, context);
+  const cost = { seconds: (performance.now() - began) / 1000, forwards: forwardsRun() - before };
+  return document(model, definition, { params, ...result, findings: { ...result.findings, cost } }, context);
 }
 
 /**
@@ -133,8 +155,11 @@ export async function probeMany(
   const documents: HeadScores[] = [];
   for (const one of selected) {
     const at = shared.indexOf(one);
-    const result = at >= 0 ? results[at]! : await one.definition.run(model, one.params, context);
-    documents.push(document(model, one.definition, { params: one.params, ...result }, context));
+    documents.push(
+      at >= 0
+        ? document(model, one.definition, { params: one.params, ...results[at]! }, context)
+        : await measured(model, one.definition, one.params, context),
+    );
   }
   return documents;
 }

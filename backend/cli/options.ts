@@ -87,20 +87,23 @@ export function weightsOption(command: Command): Command {
   );
 }
 
+/** Adds --cache. */
+export function cacheOption(command: Command): Command {
+  return command.addOption(
+    new Option("--cache <kind>", "keys and values as f32 (default), f16, or codes of 8 or 4 bits: q8, q4").argParser(
+      wordParser("--cache", CACHE_KINDS),
+    ),
+  );
+}
+
 /** Adds --cache and --activations. */
 export function inferenceOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--cache <kind>", "keys and values as f32 (default), f16, or codes of 8 or 4 bits: q8, q4").argParser(
-        wordParser("--cache", CACHE_KINDS),
-      ),
-    )
-    .addOption(
-      new Option(
-        "--activations <kind>",
-        "8bit: round the vectors that packed weights are multiplied with; default exact",
-      ).argParser(wordParser("--activations", ACTIVATIONS)),
-    );
+  return cacheOption(command).addOption(
+    new Option(
+      "--activations <kind>",
+      "8bit: round the vectors that packed weights are multiplied with; default exact",
+    ).argParser(wordParser("--activations", ACTIVATIONS)),
+  );
 }
 
 const SAMPLING_TEXTS: Readonly<Record<SamplingName, readonly [flag: string, text: string]>> = {

@@ -9,6 +9,7 @@ import { register as contexts } from "./commands/contexts.ts";
 import { register as cost } from "./commands/cost.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
+import { register as evaluate } from "./commands/evaluate.ts";
 import { register as experiment } from "./commands/experiment.ts";
 import { register as exportHeads } from "./commands/export.ts";
 import { register as features } from "./commands/features.ts";
@@ -73,6 +74,7 @@ const COMMANDS = [
   policies,
   generate,
   cost,
+  evaluate,
   needle,
   forward,
   exportHeads,

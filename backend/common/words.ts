@@ -195,3 +195,21 @@ export type DictionaryArchitecture = (typeof DICTIONARY_ARCHITECTURES)[number];
 
 /** Things that policies choose, in the order in which they act; a run has at most one policy for each. */
 export const CHOOSES = ["heads", "blocks", "inputs", "tokens", "reads", "form"] as const;
+
+/**
+ * Ways to ask the questions of a case. single: the first; turns: each behind the answer before it, on one cache; requests: each
+ * behind the context as it was cut for the first.
+ */
+export const EVALUATION_MODES = ["single", "turns", "requests"] as const;
+/** One of `EVALUATION_MODES`. */
+export type EvaluationMode = (typeof EVALUATION_MODES)[number];
+
+/** A case's score is taken from what the model writes, or from its foresight of a text. */
+export const SCORINGS = ["answers", "text"] as const;
+/** One of `SCORINGS`. */
+export type Scoring = (typeof SCORINGS)[number];
+
+/** Costs that quality is weighed against: bytes of keys and values, time until the first token, time of each token. */
+export const EVALUATION_COSTS = ["bytes", "prefill", "decode"] as const;
+/** One of `EVALUATION_COSTS`. */
+export type EvaluationCost = (typeof EVALUATION_COSTS)[number];

@@ -33,6 +33,8 @@ const aboutSchema = z.strictObject({
   windows: z.array(z.array(window.nullable())),
   /** Interventions that it was read under, as JSON. */
   changes: z.string(),
+  /** Tokens that a new numbering of the positions has left out; the tokens at positions then stand beside keys and values. */
+  skipped: z.int().min(1).optional(),
 });
 
 const nameOf = (layer: number, head: number, part: keyof HeldBytes): string => `blocks.${layer}.kv.${head}.${part}`;
@@ -50,7 +52,11 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
     });
   const { model, tokens, logits, cache, changes } = prefix;
   const windows = cache.windows.map((heads) => heads.map((window) => window ?? null));
-  const about: z.input<typeof aboutSchema> = { format: CACHE_FORMAT, model, kind: cache.kind, windows, changes };
+  const skipped = tokens.length - cache.lengths[0]!;
+  const about: z.input<typeof aboutSchema> = {
+    ...{ format: CACHE_FORMAT, model, kind: cache.kind, windows, changes },
+    ...(skipped > 0 ? { skipped } : {}),
+  };
   const entries: [string, SafeTensor][] = [
     ["tokens", { dtype: "I32", shape: [tokens.length], data: Int32Array.from(tokens) }],
     ["logits", { dtype: "F32", shape: [logits.length], data: logits }],
@@ -81,8 +87,15 @@ function entriesOf(cache: KvCache, layer: number, head: number): [string, SafeTe
   return [
     [nameOf(layer, head, "keys"), part("keys")],
     [nameOf(layer, head, "values"), part("values")],
-    [nameOf(layer, head, "positions"), { dtype: "I32", shape: [positions.length], data: Int32Array.from(positions) }],
-  ];
+    [nameOf(layer, head, "positions"), whole(positions)],
+    ...(cache.seen[0] === cache.lengths[0]
+      ? []
+      : [[nameOf(layer, head, "origins"), whole(cache.head(layer, 0, head).renumbered)]]),
+  ] as [string, SafeTensor][];
+}
+
+function whole(numbers: readonly number[]): SafeTensor {
+  return { dtype: "I32", shape: [numbers.length], data: Int32Array.from(numbers) };
 }
 
 /** The form of rows in a file: numbers, or the bytes of what is held in fewer bits. */
@@ -108,12 +121,16 @@ export async function loadCache(path: string, model: Model): Promise<Prefix> {
     const [tokens, logits] = [await file.whole("tokens"), await file.floats("logits", outputWidth(model.config))];
     checkTokens(tokens, path, model);
     checkTable(about.windows, path, model);
+    const { skipped = 0 } = about;
+    const length = tokens.length - skipped;
+    if (length < 1) throw corrupt(path, `of ${tokens.length} tokens ${skipped} are said to be left out`);
     const windows = about.windows.map((heads) => heads.map((window) => window ?? undefined));
     cache = new KvCache(model.config, { kind: about.kind, windows });
     for (let layer = 0; layer < cache.layers; layer++)
       for (let head = 0; head < model.config.n_key_value_heads; head++)
-        await fill(cache, file, { layer, head, length: tokens.length });
-    cache.advance(tokens.length);
+        await fill(cache, file, { layer, head, length, renumbered: skipped > 0 });
+    cache.advance(length);
+    cache.skip(0, skipped);
     return new Prefix(model, { tokens, cache, logits, changes: about.changes });
   } catch (error) {
     cache?.dispose();
@@ -149,13 +166,14 @@ function checkTable(table: readonly (readonly unknown[])[], path: string, { conf
 async function fill(
   cache: KvCache,
   file: TensorFile,
-  { layer, head, length }: { layer: number; head: number; length: number },
+  { layer, head, length, renumbered }: { layer: number; head: number; length: number; renumbered: boolean },
 ): Promise<void> {
   const positions = await file.whole(nameOf(layer, head, "positions"));
   const form = formOf(cache, positions.length);
   const keys = await file.bytes(nameOf(layer, head, "keys"), form);
   const values = await file.bytes(nameOf(layer, head, "values"), form);
-  if (!cache.restore(layer, head, length, { keys, values, positions }))
+  const origins = renumbered ? await file.whole(nameOf(layer, head, "origins")) : undefined;
+  if (!cache.restore(layer, head, length, { keys, values, positions, origins }))
     throw corrupt(file.path, `layer ${layer}, KV head ${head} is said to hold positions that it can't`);
 }
 

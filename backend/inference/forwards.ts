@@ -14,6 +14,7 @@ import {
   zeroHeads,
 } from "../hooks/interventions.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
+import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
@@ -26,8 +27,11 @@ import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
+import { type Budget, kept } from "./policies/base.ts";
+import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Eviction } from "./policies/eviction.ts";
+import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
 
@@ -55,6 +59,8 @@ export interface RunOptions {
   prefix?: Prefix | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
   forward?: ForwardOptions | undefined;
+  /** Sees what a policy for blocks lets a prompt read, by layer, just before it does; layers that are read whole are not told. */
+  onPromptRead?: PromptReadListener | undefined;
   signal?: AbortSignal | undefined;
   /**
    * Lets others in between tokens, and between parts of a long prompt, which is then read part after part; one that `onStep`,
@@ -76,6 +82,7 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   speculative: { wants: "an object with the mask of the draft", fits: isObject },
   prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
   forward: { wants: "options of a forward", fits: isObject },
+  onPromptRead: FUNCTION,
   signal: ANYTHING,
   turn: FUNCTION,
 };
@@ -124,6 +131,8 @@ export class Forwards {
   readonly windows: MaskMeaning["windows"] | undefined;
   /** By number of the prompt, what is at work on its tokens. */
   readonly #evictions = new Map<number, Eviction>();
+  /** By number of the prompt, the share of its attention that was read under a policy for blocks. */
+  readonly #shares = new Map<number, number>();
   readonly #selections = new Map<number, Selection>();
 
   /**
@@ -136,16 +145,18 @@ export class Forwards {
     this.#onStep = onStep;
     this.#several = sequences.length > 1;
     this.turn = options.turn ?? loopTurn(options.signal);
-    for (const sequence of sequences) checkContext(model, sequence);
-    const longest = Math.max(...sequences.map(({ prompt, maxTokens }) => prompt.length + maxTokens));
+    const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
     const meaning = options.mask && maskMeaning(model, options.mask);
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
+    if (options.choice?.tokens?.params.rerotate) this.#checkRerotation(options.choice.tokens.params);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
+    const { blocks } = options.choice ?? {};
+    blocks?.policy.check?.(model, blocks.params, blocks.prepared);
     options.prefix?.check(model, this.changes);
     if (options.prefix) this.#checkPrefix(options.prefix.cache);
     for (const sequence of sequences) this.#startPolicies(sequence);
@@ -181,7 +192,19 @@ export class Forwards {
 
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
-    return this.seenWhole || this.evicts || [...this.#selections.values()].some(({ looks }) => looks);
+    const selections = [...this.#selections.values()];
+    return this.seenWhole || this.evicts || this.#readsAtOnce || selections.some(({ looks }) => looks);
+  }
+
+  /** True where a policy chooses what a prompt's queries read, for which it sees all of them. */
+  get #readsAtOnce(): boolean {
+    return this.#options.choice?.blocks !== undefined;
+  }
+
+  /** Facts of the way a prompt was read. @param number of the prompt */
+  prefill(number: number): { prefill?: { read: number } } {
+    const read = this.#readsAtOnce ? (this.#shares.get(number) ?? 1) : undefined;
+    return read === undefined ? {} : { prefill: { read } };
   }
 
   /** True where a policy chooses the tokens that stay. */
@@ -230,15 +253,15 @@ export class Forwards {
    */
   async finish(sequence: Sequence, cache: KvCache): Promise<Float32Array> {
     const { prompt } = sequence;
-    const ends = this.#partEnds(sequence, cache.lengths[0]!);
+    const ends = this.#partEnds(sequence, cache.seen[0]!);
     for (const end of ends.slice(0, -1)) {
-      const tokens = [prompt.slice(cache.lengths[0]!, end)];
+      const tokens = [prompt.slice(cache.seen[0]!, end)];
       const result = forward(this.#model, { tokens, cache, logitsAt: "none" }, this.#looking([sequence], false));
       this.#evictions.get(sequence.number)?.read(result, cache);
       result.dispose();
       await this.turn();
     }
-    return this.step([sequence], cache, [prompt.slice(cache.lengths[0]!)])[0]!;
+    return this.step([sequence], cache, [prompt.slice(cache.seen[0]!)])[0]!;
   }
 
   /**
@@ -271,7 +294,16 @@ export class Forwards {
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
-    const result = forward(this.#model, { ...input, logitsAt }, this.#looking(sequences, true));
+    const prompt = cache && this.#promptReader(sequences, tokens!);
+    const options = this.#looking(sequences, true);
+    const reader = prompt && { reader: joinReaders(prompt, options.reader) };
+    let result: ForwardResult;
+    try {
+      result = forward(this.#model, { ...input, logitsAt }, { ...options, ...reader });
+    } finally {
+      prompt?.dispose();
+    }
+    if (prompt) this.#shares.set(sequences[0]!.number, prompt.share);
     const [, positions, width] = result.logits!.shape as [number, number, number];
     const numbers = result.logits!.dataSync() as Float32Array;
     const step = sequences[0]!.all.length;
@@ -296,6 +328,13 @@ export class Forwards {
     for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
   }
 
+  /** Reads a prompt under a policy for blocks; one of a single square is dense. */
+  #promptReader([sequence]: readonly Sequence[], [tokens]: readonly (readonly number[])[]): PromptReader | undefined {
+    const { choice, onPromptRead } = this.#options;
+    if (!choice?.blocks || sequence!.all.length > 0 || tokens!.length <= SQUARE) return undefined;
+    return new PromptReader(this.#model.config, choice.blocks, onPromptRead);
+  }
+
   #startPolicies({ number, prompt, maxTokens }: Sequence): void {
     const { tokens, reads } = this.#options.choice ?? {};
     const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
@@ -310,7 +349,7 @@ export class Forwards {
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
     const eviction = this.#evictions.get(number);
-    if (this.seenWhole || !(this.#options.turn || eviction?.looks)) return [prompt.length];
+    if (this.seenWhole || this.#readsAtOnce || !(this.#options.turn || eviction?.looks)) return [prompt.length];
     const last = eviction?.last ?? 0;
     const ends = [];
     for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
@@ -383,6 +422,21 @@ export class Forwards {
     return compileInterventions(this.#model, list, { ...run, tokens: [longest] });
   }
 
+  /** Insists that keys can be turned to other positions. */
+  #checkRerotation({ when }: Budget): void {
+    checkRotates(this.#model);
+    const refuse = (what: string, remedy: string) =>
+      new HeadscopeError("usage", `rerotate ${what}`, { remedy, field: "rerotate" });
+    if (this.windows)
+      throw refuse("needs KV heads that hold as many tokens, and some stream", "leave one of the two out");
+    const kind = this.#options.cache ?? this.#options.prefix?.cache.kind ?? "f32";
+    if (when === "decode" && kind !== "f32")
+      throw refuse(
+        `turns keys again at every step, and in ${kind} each turn rounds them`,
+        "cache in f32, or turn once",
+      );
+  }
+
   /** Insists that a prefix is held as its continuations are to be. */
   #checkPrefix(cache: KvCache): void {
     const { mask, cache: kind } = this.#options;
@@ -408,7 +462,7 @@ function rowsOf({ gain, bias, before }: Affine): number {
 }
 
 /** Cuts streaming heads to what their windows hold now; from here on they grow. */
-function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
   cache.lengths.forEach((length, row) => {
     windows.forEach((heads, layer) => {
       heads.forEach((window, head) => {
@@ -434,8 +488,14 @@ function refusePrefix(policy: string): never {
   );
 }
 
-function checkContext({ config }: Model, { prompt, maxTokens }: Sequence): void {
-  if (prompt.length + maxTokens <= config.n_ctx) return;
+/** Positions that a sequence takes. @throws HeadscopeError (input) where the model has not as many */
+function checkContext({ config }: Model, { prompt, maxTokens }: Sequence, { prefix, choice }: CheckedRun): number {
+  const { seen: [seen = 0] = [], lengths: [length = 0] = [] } = prefix?.cache ?? {};
+  const read = prompt.length - (seen - length);
+  const { rerotate, when } = choice?.tokens?.params ?? {};
+  const held = rerotate ? Math.min(read, kept(choice!.tokens!.params, prompt.length)) : read;
+  const positions = Math.max(read, held + (rerotate && when === "decode" ? 1 : maxTokens));
+  if (positions <= config.n_ctx) return positions;
   throw new HeadscopeError(
     "input",
     `${prompt.length} prompt tokens and ${maxTokens} new ones exceed the context of ${config.n_ctx}`,
@@ -451,6 +511,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (choice?.tokens)
     throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
+  if (choice?.blocks)
+    throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
     throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");

@@ -32,6 +32,8 @@ export interface Generation {
   };
   /** The policies that it ran under, with the parameters used. */
   policies?: readonly UsedPolicy[];
+  /** Under a policy for blocks: the share of the prompt's causal attention that was read, mean over layers and heads. */
+  prefill?: { read: number };
   /** Precision of the vectors that packed weights were multiplied with, where it was not exact. */
   activations?: Activations;
   /** Of speculative decoding. */
@@ -136,7 +138,12 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
       if (going[r]) return;
       const read = forwards.shareRead(row.continuation);
       const held = { ...heldBy(cache, cached[r]!), ...(read === undefined ? {} : { read }) };
-      const facts = { ...forwards.facts, cache: held, ...draftOf(row, r, draft) };
+      const facts = {
+        ...forwards.facts,
+        ...forwards.prefill(row.continuation.number),
+        cache: held,
+        ...draftOf(row, r, draft),
+      };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
     });
     const places = [...going.keys()].filter((r) => going[r]);
@@ -189,8 +196,8 @@ function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation
   const { kind, windows } = own;
   const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
   const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
-  const positions = windows.map((heads, layer) => heads.map((_, g) => own.positions(layer, 0, g)));
-  const whole = positions.flat().every((held) => held.length === own.lengths[0]);
+  const positions = windows.map((heads, layer) => heads.map((_, g) => own.tokens(layer, 0, g)));
+  const whole = positions.flat().every((held) => held.length === own.seen[0]);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
   for (const each of [own, ...others]) each.dispose();
   return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
@@ -199,7 +206,7 @@ function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation
 function resultOf(
   { continuation, first, prefillMs }: Row,
   decodeMsPerToken: number,
-  facts: Pick<Generation, "cache" | "activations" | "policies" | "speculative">,
+  facts: Pick<Generation, "cache" | "activations" | "policies" | "prefill" | "speculative">,
 ): Generation {
   const { ids, text, stopped, prompt, alpha, sequences } = continuation;
   const [, without] = sequences;

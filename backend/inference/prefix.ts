@@ -37,7 +37,7 @@ export class Prefix {
 
   /** Insists that its cache holds its tokens. @throws HeadscopeError (usage) where it was disposed, or somebody ran or cut it */
   checkHeld(): void {
-    const { lengths } = this.cache;
+    const { seen: lengths } = this.cache;
     if (lengths.length === 1 && lengths[0] === this.tokens.length) return;
     const what =
       lengths.length === 0

@@ -51,7 +51,7 @@ class Reading {
   async branch(cache: KvCache, among: readonly Sequence[], logits?: Float32Array): Promise<void> {
     this.#open.add(cache);
     const [first] = among as [Sequence];
-    const held = cache.lengths[0]!;
+    const held = cache.seen[0]!;
     const apart = this.#forwards.readsApart && among.length > 1;
     const shared = apart ? held : sharedLength(among);
     const ends = among.some(({ prompt }) => prompt.length === shared);

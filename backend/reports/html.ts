@@ -24,7 +24,7 @@ export async function htmlReport(report: Report): Promise<string> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
 <title>${escapeXml(experiment.title)}</title>
-<style>${STYLE}</style>
+<style>${REPORT_STYLE}</style>
 </head>
 <body>
 <main>
@@ -79,7 +79,8 @@ function parametersTable({ preset, parameters }: Report): string {
   return `<details><summary>Parameters</summary><table><tbody>${rows.join("")}</tbody></table></details>`;
 }
 
-const STYLE = `
+/** Style of a report that is one page. */
+export const REPORT_STYLE = `
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c1c1e; --faint: #5f6368; --rule: #e1e3e6; --soft: #f4f5f6;
   --yes: #00714f; --no: #b04300; --open: #5f6368; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e6e7e9; --faint: #a2a7ae; --rule: #33373d;

@@ -84,7 +84,7 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
 /** A continuation as the API gives it. */
 export function resultOf(model: Model, generation: Generation): GenerateResult {
   const { ids, text, stopped, promptTokens, cache, policies, activations, speculative, contextAware } = generation;
-  const { prefillMs, decodeMsPerToken } = generation;
+  const { prefill, prefillMs, decodeMsPerToken } = generation;
   const { kept: _, ...bytes } = cache;
   return {
     ids,
@@ -92,6 +92,7 @@ export function resultOf(model: Model, generation: Generation): GenerateResult {
     text: text ?? ids.join(" "),
     ...{ stopped, promptTokens, cache: bytes },
     ...(policies ? { policies: policies.map(withoutFiles) } : {}),
+    ...(prefill ? { prefill } : {}),
     ...(activations ? { activations } : {}),
     ...(speculative ? { speculative } : {}),
     ...(contextAware ? { contextAware } : {}),

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Definition } from "../../backend/common/definitions/definition.ts";
 import type { Random } from "../../backend/common/random.ts";
+import type { Scoring } from "../../backend/common/words.ts";
 
 /** A part of a context that a question is about. */
 export interface ContextNeedle {
@@ -42,12 +43,6 @@ export interface ContextRoom {
   /** Tokens of a context with a question, as `tokens` counts them. */
   count(context: string, question: ContextQuestion): number;
 }
-
-/** A case's score is taken from what the model writes, or from its foresight of a text. */
-export const SCORINGS = ["answers", "text"] as const;
-
-/** One of `SCORINGS`. */
-export type Scoring = (typeof SCORINGS)[number];
 
 /** A task over a long context: cases of as many tokens as one likes, each with its questions. */
 export interface ContextTask<S extends z.ZodObject = z.ZodObject> extends Definition<S> {

@@ -1,5 +1,5 @@
+import type { Scoring } from "../../backend/common/words.ts";
 import type { Tokenizer } from "../../backend/models/tokenizers/tokenizer.ts";
-import type { Scoring } from "./base.ts";
 
 /** Texts around the parts of a prompt, in the order in which they stand there. */
 export interface Frame {

@@ -5,14 +5,12 @@ import { multiKey } from "./multi-key.ts";
 /** Every task over a long context that headscope has. */
 export const contextTasks: Registry<ContextTask> = registry<ContextTask>("context task", [multiKey]);
 
-export {
-  type ContextCase,
-  type ContextNeedle,
-  type ContextQuestion,
-  type ContextRoom,
-  type ContextTask,
-  SCORINGS,
-  type Scoring,
+export type {
+  ContextCase,
+  ContextNeedle,
+  ContextQuestion,
+  ContextRoom,
+  ContextTask,
 } from "./base.ts";
 export { type CaseOptions, type DrawnCase, drawCase } from "./draw.ts";
 export { type CasePrompt, casePrompt, caseTokens, type QuestionIds } from "./prompt.ts";

@@ -1,5 +1,6 @@
+import type { Scoring } from "../../backend/common/words.ts";
 import type { Tokenizer } from "../../backend/models/tokenizers/tokenizer.ts";
-import type { ContextCase, ContextQuestion, Scoring } from "./base.ts";
+import type { ContextCase, ContextQuestion } from "./base.ts";
 import { type Frame, frameFor } from "./frame.ts";
 
 /** Token ids of a question, for both places where it may stand. */

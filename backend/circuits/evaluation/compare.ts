@@ -1,6 +1,7 @@
 import type { CircuitComparison, CircuitList } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkOptions, type Rules, whole } from "../../common/options.ts";
+import { rankCorrelation } from "../../common/rank-correlation.ts";
 import { parseCircuit } from "../edges/circuit-list.ts";
 
 /** A way of comparing circuits. */
@@ -81,27 +82,4 @@ export function jaccard<T>(first: Iterable<T>, second: Iterable<T>): number {
   const [a, b] = [new Set(first), new Set(second)];
   const both = [...a].filter((each) => b.has(each)).length;
   return both / (a.size + b.size - both);
-}
-
-/** Spearman's correlation; null of fewer than two values, or where one side is all the same. */
-export function rankCorrelation(x: readonly number[], y: readonly number[]): number | null {
-  const [a, b] = [ranks(x), ranks(y)];
-  const middle = (x.length - 1) / 2;
-  const along = (p: readonly number[], q: readonly number[]): number =>
-    p.reduce((sum, rank, i) => sum + (rank - middle) * (q[i]! - middle), 0);
-  const scale = Math.sqrt(along(a, a) * along(b, b));
-  return x.length < 2 || scale === 0 ? null : along(a, b) / scale;
-}
-
-/** Ranks from 0; equal values share the mean of theirs. */
-function ranks(values: readonly number[]): number[] {
-  const order = values.map((_, i) => i).toSorted((i, j) => values[i]! - values[j]!);
-  const result = new Array<number>(values.length);
-  for (let start = 0; start < order.length; ) {
-    let end = start;
-    while (end < order.length && values[order[end]!] === values[order[start]!]) end++;
-    for (let i = start; i < end; i++) result[order[i]!] = (start + end - 1) / 2;
-    start = end;
-  }
-  return result;
 }

@@ -1,18 +1,16 @@
-import { readPairs } from "../../common/definitions/definition.ts";
-import { HeadscopeError } from "../../common/errors.ts";
 import type { CacheKind, WeightType } from "../../common/words.ts";
 import { predictCosts } from "../../inference/cost/costs.ts";
 import { deviceOf } from "../../inference/cost/devices.ts";
 import type { PolicyRequest } from "../../inference/policies/choice.ts";
 import type { Context } from "../context.ts";
-import { policiesOf } from "../inputs/policies.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { costsText } from "../text/cost.ts";
 
 interface CostCommandOptions {
   model: string;
   tokens: number[];
   newTokens?: number;
-  policy?: string[][];
+  policy?: string[];
   param?: string[];
   device: string[];
   weights?: WeightType;
@@ -30,16 +28,9 @@ export async function predictCost(context: Context, options: CostCommandOptions)
 }
 
 /** Combinations of policies, to each the parameters of its own. */
-function combinationsOf(
-  combinations: readonly (readonly string[])[] = [],
-  param: readonly string[] = [],
-): PolicyRequest[][] {
-  const names = [...new Set(combinations.flat())];
-  if (names.length === 0 && param.length > 0)
-    throw new HeadscopeError("usage", `parameter ${Object.keys(readPairs(param))[0]} has no policy`, {
-      remedy: "give --policy, or leave it out",
-      field: "param",
-    });
-  const requests = new Map(policiesOf(names, param).map((request) => [request.name, request]));
-  return combinations.map((combination) => combination.map((name) => requests.get(name)!));
+function combinationsOf(policy: readonly string[] = [], param: readonly string[] = []): PolicyRequest[][] {
+  const lists = policy.map((names) => names.split("+").map((name) => name.trim()));
+  const own = [...new Set(lists.flat())];
+  const params = ownedParameters(param, own, own.length === 1 ? own[0] : undefined);
+  return lists.map((names) => names.map((name) => ({ name, params: params.get(name) })));
 }

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { CACHE_KINDS, WEIGHT_TYPES } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { integerParser, paramOption, repeated, wholeNumbers, wordParser } from "../options.ts";
+import { integerParser, paramOption, wholeNumbers, wordParser } from "../options.ts";
 
 /** `headscope cost`: memory and time of requests, predicted. */
 export function register(program: Command, runs: Runs): void {
@@ -12,11 +12,7 @@ export function register(program: Command, runs: Runs): void {
     .requiredOption("--model <ref>", "the model, of which no weights are read")
     .requiredOption("--tokens <n>", "tokens of the prompt; several with commas between", wholeNumbers("--tokens", 1))
     .option("--new-tokens <n>", "new tokens behind it, default 128", integerParser("--new-tokens", 1))
-    .option(
-      "--policy <names>",
-      "policies that run together, with commas between; may be repeated to compare",
-      repeated(list),
-    )
+    .option("--policy <names>", "policies to compare with commas between; those that run together as a+b", list)
     .option("--device <names>", "devices of docs/cost.md, with commas between; here is this machine, measured", list, [
       "here",
     ]);

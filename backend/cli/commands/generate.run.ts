@@ -31,7 +31,7 @@ import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
-import { policiesOf } from "../inputs/policies.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
@@ -64,7 +64,7 @@ interface GenerateCommandOptions
 
 /** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
-  const policies = policiesOf(options.policy, options.param);
+  const policies = policiesOf(options);
   const { used } = await choosePolicies(policies);
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
@@ -232,6 +232,13 @@ async function changesOf(model: Model, { ablate, interventions }: GenerateComman
   return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
 }
 
+/** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
+function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
+  if (names.length === 0) return [];
+  const params = ownedParameters(param, names, names.length === 1 ? names[0] : undefined);
+  return names.map((name) => ({ name, params: params.get(name)! }));
+}
+
 function choosesHeads(name: PolicyRequest["name"]): boolean {
   return typeof name === "string" && registered.get(name).chooses === "heads";
 }
@@ -267,7 +274,7 @@ async function promptsOf(model: Model, options: GenerateCommandOptions): Promise
 /** Document of `headscope generate --json`; of several prompts there is a list. */
 function documentOf(result: Generation, withLogits: boolean): Record<string, unknown> {
   const { text, ids, stopped, cache, policies, activations, speculative, contextAware, promptTokens, logits } = result;
-  const { prefillMs, decodeMsPerToken } = result;
+  const { prefill, prefillMs, decodeMsPerToken } = result;
   return {
     text,
     ids,
@@ -278,6 +285,7 @@ function documentOf(result: Generation, withLogits: boolean): Record<string, unk
     speculative,
     contextAware,
     promptTokens,
+    prefill,
     prefillMs,
     decodeMsPerToken,
     logits: withLogits ? Array.from(logits.subarray(0, 8)) : undefined,

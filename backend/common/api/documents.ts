@@ -81,6 +81,8 @@ export const headScoresSchema = atMostKeys(
     headscope: z.string().max(64).optional(),
     metrics: atMostKeys(z.record(z.string().max(200), metricSchema), MOST_KEYS),
     summary: atMostKeys(z.record(z.string().max(200), z.number()), MOST_KEYS).default({}),
+    /** Time that finding them took, and runs of the model, one back counted as one. */
+    cost: z.looseObject({ seconds: z.number().min(0), forwards: z.int().min(0) }).optional(),
     /** Notes for a reader, a sentence each. */
     notes: z.array(z.string().max(1000)).max(100).optional(),
   }),

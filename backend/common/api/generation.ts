@@ -148,6 +148,10 @@ export const generateResult = z.object({
     .array(z.object({ name: z.string(), params: z.record(z.string(), z.unknown()) }))
     .optional()
     .describe("those that it ran under, with the parameters used, files left out"),
+  prefill: z
+    .object({ read: z.number() })
+    .optional()
+    .describe("under a policy for blocks, the share of the prompt's causal attention that was read"),
   activations: z.enum(ACTIVATIONS).optional().describe("absent where they were exact"),
   speculative: z
     .object({ drafted: z.int(), accepted: z.int(), rate: z.number().optional(), bytes: z.number() })

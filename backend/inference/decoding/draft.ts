@@ -49,7 +49,7 @@ export class Draft {
     const left = Math.min(...continuations.map(({ maxTokens, all }) => maxTokens - all.length));
     const count = Math.min(this.#tokens, left - 1);
     if (count === 0) return continuations.map(() => []);
-    const held = this.#cache.lengths;
+    const held = this.#cache.seen;
     const fresh = continuations.map(({ prompt, all }, r) => all.slice(held[r]! - prompt.length));
     const logits = this.#forwards.step(continuations, this.#cache, fresh);
     const proposals = continuations.map((continuation, r) => [continuation.propose(logits[r]!, [])]);

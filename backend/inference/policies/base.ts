@@ -4,6 +4,8 @@ import type { Definition } from "../../common/definitions/definition.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import type { Model } from "../../models/model.ts";
+import type { SquareGrid, Squares } from "./blocks/squares.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
@@ -22,6 +24,15 @@ export const budgetParameters = {
     .optional()
     .describe(`share of the prompt's tokens that goes, ${RATIO} where no budget is given`),
   budget: z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio"),
+};
+
+/** Parameters of a policy that keeps as many tokens in each KV head. */
+export const evenParameters = {
+  ...budgetParameters,
+  rerotate: z
+    .boolean()
+    .default(false)
+    .describe("turn the keys that stay to the positions 0, 1, 2, …, and let new tokens count on from there"),
 };
 
 /** The parameter of a policy that can also go on choosing as it decodes. */
@@ -52,6 +63,7 @@ export interface Budget {
   readonly ratio?: number | undefined;
   readonly budget?: number | undefined;
   readonly when?: Moment | undefined;
+  readonly rerotate?: boolean | undefined;
 }
 
 /** Tokens that stay of a prompt, before rounding. */
@@ -68,7 +80,9 @@ export function kept(budget: Budget, tokens: number): number {
 export interface LayerView {
   readonly config: ModelConfig;
   readonly layer: number;
-  /** Tokens of the sequence so far. */
+  /** Tokens of the prompt. */
+  readonly prompt: number;
+  /** The position behind the last token: tokens of the sequence so far, where positions were not numbered anew. */
   readonly length: number;
   /** KV heads in view. */
   readonly kvHeads: number;
@@ -95,8 +109,19 @@ export interface QueriesSeen {
   readonly unrotated?: boolean;
 }
 
+/** The part that policies of all kinds have. */
+export interface PolicyDefinition<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+  /**
+   * Parameters under which it keeps, or reads, a budget; needed where these are not `ratio` and `budget` (see `atBudget`).
+   * @param budget below 1 the share of what full attention holds, from 2 on tokens of each KV head
+   * @param given parameters that are given beside it, as the user wrote them
+   * @returns undefined where it follows no budget
+   */
+  at?(budget: number, given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined;
+}
+
 /** A policy that chooses the tokens that stay, by scores. */
-export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "tokens";
   /** The parameters with those that depend on others. @throws HeadscopeError (usage) */
   complete?(params: z.output<S>): z.output<S>;
@@ -136,38 +161,54 @@ export interface HeadChoice {
 }
 
 /** A policy that chooses the KV heads that keep everything. */
-export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface HeadPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "heads";
   /** Reads what it needs, before a model is loaded. */
   choose(params: z.output<S>): Promise<HeadChoice>;
 }
 
-/** One layer's attention within a prompt, just before it happens. */
-export interface PromptView {
+/** One layer's attention within a prompt, just before it happens. Tensors are made when first asked for. */
+export interface PromptView extends SquareGrid {
   readonly config: ModelConfig;
   readonly layer: number;
-  /** Tokens before those of the queries: of a prefix. */
-  readonly start: number;
-  /** Tokens of the queries. */
-  readonly tokens: number;
   /** After the rotation [heads, tokens, d_head]. */
   readonly queries: Tensor;
-  /** After the rotation [KV heads, start + tokens, d_head]. */
+  /** After the rotation [KV heads, start + tokens, d_head]; zeros at positions that are not held any more, as in the values. */
   readonly keys: Tensor;
+  /** [KV heads, start + tokens, d_head] */
+  readonly values: Tensor;
+}
+
+/** The part of a layer's causal attention that a prompt is given. */
+export interface PromptRead {
+  /** Of causal attention's squares, or pairs of a query and a key: mean over the heads. */
+  readonly share: number;
+  /** Numbers that it adds to the scores of full attention to be what it is, -1e30 where nothing is read [heads or 1, tokens, start + tokens]. */
+  bias(): Tensor;
+}
+
+/** A layer's attention within a prompt as a policy has worked it out itself. */
+export interface PromptAttended extends PromptRead {
+  /** [tokens, heads, d_head] */
+  readonly z: Tensor;
 }
 
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
-export interface BlockPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
+  /** Reads what it needs, before a model is loaded; `choose` gets it. */
+  prepare?(params: z.output<S>): Promise<P>;
+  /** Insists that this suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: P | undefined): void;
   /**
-   * The squares that are read; those on the diagonal always are. Runs in a tidy.
-   * @returns bool [heads or 1, ceil(tokens / 64), ceil((start + tokens) / 64)], undefined where all are
+   * The squares that are read in a layer, or the attention itself where a method's is none of squares. Runs in a tidy.
+   * @returns undefined where all is read
    */
-  blocks(view: PromptView, params: z.output<S>): Tensor | undefined;
+  choose(view: PromptView, params: z.output<S>, prepared: P | undefined): Squares | PromptAttended | undefined;
 }
 
 /** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
-export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
 }
 
@@ -185,6 +226,8 @@ export interface ReadView {
   readonly kvHeads: number;
   /** Keys that each of them holds. */
   readonly held: number;
+  /** True where the keys are no longer at the places that they had when `learn` was asked last: some were let go. */
+  readonly moved: boolean;
   /** Keys that each of them is to read, by the ratio or the budget. */
   readonly budget: number;
   /** Of the new tokens, after the rotation, of the KV heads' query heads [heads, tokens, d_head]. */
@@ -201,7 +244,7 @@ export type Knowledge = Readonly<Record<string, unknown>>;
 
 /** A policy that chooses what each new token reads of the keys held; nothing is freed. */
 export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowledge = Knowledge>
-  extends Definition<S> {
+  extends PolicyDefinition<S> {
   readonly chooses: "reads";
   /** In parts of the prompt: "chooses" too what they read, or "learns" of them; default it looks at new tokens alone. */
   readonly inPrompt?: "chooses" | "learns";
@@ -216,7 +259,7 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   /**
    * The places that the tokens read, with their own; runs in a tidy.
    * @param known what `learn` gave
-   * @param layers what is known by layer, of later ones since the tokens before
+   * @param layers what is known of each layer that the policy works in, of later ones since the tokens before
    * @returns by KV head, ascending and apart; undefined where all is read
    */
   choose(
@@ -228,7 +271,7 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
 }
 
 /** A policy that chooses how keys and values are held. */
-export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends Definition<S> {
+export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
 }
 
@@ -245,6 +288,8 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
+  /** Of a policy for blocks: what it has read. */
+  readonly prepared?: unknown;
 }
 
 /** Completes a policy that chooses tokens. */

@@ -70,7 +70,10 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   let choice: Omit<PolicyChoice, "used"> = {};
   for (const { policy, params: given } of parsed) {
     const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
-    const chosen = policy.chooses === "heads" ? await policy.choose(params) : { policy, params };
+    const chosen =
+      policy.chooses === "heads"
+        ? await policy.choose(params)
+        : { policy, params, ...(policy.chooses === "blocks" ? { prepared: await policy.prepare?.(params) } : {}) };
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }

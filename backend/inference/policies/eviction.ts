@@ -7,6 +7,7 @@ import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import { kept, type QueriesSeen } from "./base.ts";
 import type { TokenChoice } from "./choice.ts";
+import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
 
 /** The prompt that an eviction is about, and the heads that it leaves alone. */
@@ -43,6 +44,13 @@ export class Eviction {
     this.#counts = own ?? new Array<number>(n_layers).fill(even);
   }
 
+  /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
+  fork(choice: TokenChoice): Eviction {
+    const forked = new Eviction(this.#model, choice, this.#extent);
+    for (const [layer, state] of this.#states.entries()) if (state) forked.#states[layer] = tf.keep(state.clone());
+    return forked;
+  }
+
   /** True where tokens also go behind the prompt. */
   get decodes(): boolean {
     return this.#choice.params.when === "decode";
@@ -68,13 +76,14 @@ export class Eviction {
   /** Sees a part of the prompt in a cache of one row; after the last one frees what does not stay. */
   read(result: ForwardResult, cache: KvCache): void {
     const { tokens } = this.#extent;
-    const ends = cache.lengths[0] === tokens;
+    const ends = cache.seen[0] === tokens;
     if (!this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
       const place = { cache, row: 0, layer, heads: this.#heads(layer) };
       if (this.#seen?.of === "all") this.#observe(place, result);
       if (ends) this.#cut(place, result);
     }
+    if (ends) this.#close(cache, 0);
     if (ends && !this.decodes) this.dispose();
   }
 
@@ -87,6 +96,7 @@ export class Eviction {
       if (this.#seen?.of === "all") this.#observe(place, result);
       this.#cut(place, result);
     }
+    this.#close(cache, row);
   }
 
   /** Frees what the policy knows. */
@@ -142,11 +152,20 @@ export class Eviction {
     state.dispose();
   }
 
+  /** Closes the gaps between positions, where that is asked for. */
+  #close(cache: KvCache, row: number): void {
+    if (this.#choice.params.rerotate) rerotate(this.#model, cache, row);
+  }
+
   #view(place: LayerPlace, { activations }: ForwardResult): CacheView {
     const name = this.#name(place.layer);
     const last = this.#step > 0 || this.#seen?.of === "all" ? Number.POSITIVE_INFINITY : this.last;
     const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last };
-    return new CacheView(this.#model, place, queries, { step: this.#step, steps: this.#extent.steps });
+    return new CacheView(this.#model, place, queries, {
+      prompt: this.#extent.tokens,
+      step: this.#step,
+      steps: this.#extent.steps,
+    });
   }
 }
 

@@ -1,7 +1,12 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
+import { aShape } from "./blocks/a-shape.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
+import { recycledAttention } from "./reads/recycled-attention.ts";
+import { squeezedAttention } from "./reads/squeezed-attention.ts";
+import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
@@ -32,8 +37,13 @@ const SCORING: readonly TokenPolicy[] = [
 /** Every policy that headscope has. */
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
+  aShape,
   ...SCORING,
   pyramidkv,
   adakv(SCORING),
   quest,
+  tokenSelect,
+  recycledAttention,
+  actqkv,
+  squeezedAttention,
 ]);

@@ -23,6 +23,8 @@ export class Selection {
   readonly #extent: EvictionExtent;
   /** The policy's knowledge of each layer. */
   readonly #known: (Knowledge | undefined)[] = [];
+  /** Keys that each KV head held, by layer. */
+  readonly #held: number[] = [];
   #step = 0;
   /** Shares read of the new tokens so far, and the KV heads that they are of. */
   #share = { sum: 0, of: 0 };
@@ -75,7 +77,7 @@ export class Selection {
     const view = this.#view({ step, row, heads }, all);
     const known = this.#learn(view);
     if (this.#step === 0 && inPrompt !== "chooses") return undefined;
-    const chosen = this.#policy.choose(view, known, this.#params, this.#known);
+    const chosen = this.#policy.choose(view, known, this.#params, this.#layers.map((each) => this.#known[each])); // biome-ignore format: one call
     if (this.#step > 0) this.#count(view, chosen);
     if (!chosen) return undefined;
     heads.forEach((head, i) => {
@@ -89,6 +91,11 @@ export class Selection {
     for (const known of this.#known.splice(0)) tf.dispose(known ? tensorsIn(known) : []);
   }
 
+  /** Layers in which something may be left unread. */
+  get #layers(): number[] {
+    return [...Array(this.#config.n_layers).keys()].filter((layer) => this.reaches(layer));
+  }
+
   /** KV heads of a layer that are no streaming heads. */
   #heads(layer: number): number[] {
     const windows = this.#extent.windows?.[layer];
@@ -98,6 +105,7 @@ export class Selection {
   #learn(view: ReadView): Knowledge {
     const before = this.#known[view.layer];
     const known = this.#policy.learn(view, before, this.#params);
+    this.#held[view.layer] = view.held;
     if (known === before) return known;
     const held = new Set(tensorsIn(known));
     for (const tensor of held) tf.keep(tensor);
@@ -131,6 +139,7 @@ export class Selection {
       step: this.#step,
       kvHeads: heads.length,
       held: held ?? 0,
+      moved: (held ?? 0) < (this.#held[layer] ?? 0) + end - start,
       budget: Math.max(kept(this.#params, held ?? 0), this.#policy.least?.(this.#params) ?? 1),
       queries: queriesOf(q, own, { heads, group: this.#config.n_heads / this.#config.n_key_value_heads }),
       keysOf: (first, count) =>

@@ -25,6 +25,7 @@ export interface LayerQueries {
 /** A layer of a cache as a policy sees it; tensors are made when first asked for, all of them in one tidy. */
 export class CacheView implements LayerView {
   readonly layer: number;
+  readonly prompt: number;
   readonly length: number;
   readonly step: number;
   readonly steps: number;
@@ -35,13 +36,19 @@ export class CacheView implements LayerView {
   readonly #queries: LayerQueries;
   readonly #made = new Map<string, Tensor>();
 
-  constructor(model: Model, place: LayerPlace, queries: LayerQueries, progress: Pick<LayerView, "step" | "steps">) {
+  constructor(
+    model: Model,
+    place: LayerPlace,
+    queries: LayerQueries,
+    progress: Pick<LayerView, "prompt" | "step" | "steps">,
+  ) {
     const { cache, row, layer, heads } = place;
     this.#model = model;
     this.#place = place;
     this.#queries = queries;
     this.layer = layer;
     this.length = cache.lengths[row]!;
+    this.prompt = progress.prompt;
     this.step = progress.step;
     this.steps = progress.steps;
     this.places = heads.map((head) => cache.positions(layer, row, head));

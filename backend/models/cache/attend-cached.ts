@@ -1,10 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import { joinReduced } from "../transformer/attention.ts";
 import { type Hook, UNHOOKED } from "../transformer/hook.ts";
 import type { CachedLayer, Projections } from "./cached-layer.ts";
 import { attendEager, type HeldLayer, reduceRows } from "./eager-attention.ts";
-import { ChosenSpans } from "./reader.ts";
+import { type AttentionChoice, ChosenSpans } from "./reader.ts";
 
 /** Whoever looks at a layer's attention, and how closely. */
 export interface AttentionLook {
@@ -28,22 +29,34 @@ export function attendCached(
   const { cache, places, index } = cached;
   const rows = { k, v, layer: index };
   cache.storage.write(rows, places.slots);
-  const held = chosen(q, cached);
+  const { z, ...held } = chosen(q, cached);
   const plain = closeness === "everything" || !cache.storage.attend;
-  const out = plain ? attendEager(q, held, hook) : attendHeld(q, held, { closeness, hook });
+  if (z && (closeness !== "nothing" || cached.reductions.length > 0)) refusePattern();
+  const out = z
+    ? [tf.reshape(z, [q.shape[0]!, -1])]
+    : plain
+      ? attendEager(q, held, hook)
+      : attendHeld(q, held, { closeness, hook });
   held.spans?.dispose();
   if (places.late) cache.storage.write(rows, places.late);
   return out;
 }
 
 /** The layer with what its reader chooses. */
-function chosen(q: Tensor, cached: CachedLayer): HeldLayer {
+function chosen(q: Tensor, cached: CachedLayer): HeldLayer & Pick<AttentionChoice, "z"> {
   const { cache, places, index, reader } = cached;
   if (!reader) return cached;
   const { layer } = places.reaches[index]!;
   const spansOf = (row: number, head: number): Int32Array => places.spansOf(index, row, head);
-  const { spans, blocks } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
-  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks };
+  const { spans, blocks, z } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
+  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks, z };
+}
+
+/** @throws HeadscopeError (unsupported) */
+function refusePattern(): never {
+  throw new HeadscopeError("unsupported", "this attention is worked out as a whole, without scores or a pattern", {
+    remedy: "look at neither, or take another policy for the prompt",
+  });
 }
 
 /** Attention where the pages lie. */

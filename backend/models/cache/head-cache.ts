@@ -1,6 +1,8 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
+import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
-import type { CachePage, CacheStorage, StoredBytes, StoredRows } from "./storage.ts";
+import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
 /** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
@@ -19,6 +21,8 @@ export interface Extent {
 /** Keys and values of one KV head as they are held, and their positions. */
 export interface HeldBytes extends StoredBytes {
   readonly positions: readonly number[];
+  /** By position, the token that it was before positions were numbered anew; of the first ones, or of none. */
+  readonly origins?: readonly number[] | undefined;
 }
 
 /** Rows that a head which holds `length` tokens has memory for. */
@@ -45,6 +49,8 @@ export class HeadCache {
   #end: number;
   /** Positions below it have been given a place. */
   #placed: number;
+  /** By position, the token that it was before positions were numbered anew. */
+  #origins: readonly number[];
 
   constructor(storage: CacheStorage, window?: Window, like?: HeadCache) {
     this.window = window;
@@ -53,6 +59,7 @@ export class HeadCache {
     this.#kept = like ? like.#kept : [];
     this.#end = like ? like.#end : 0;
     this.#placed = like ? like.#placed : 0;
+    this.#origins = like ? like.#origins : [];
   }
 
   /** A full head that holds `length` tokens as a streaming one, which has a copy of what it keeps. */
@@ -68,6 +75,7 @@ export class HeadCache {
     );
     head.#kept = full.#kept;
     head.#end = full.#end;
+    head.#origins = full.#origins;
     return head;
   }
 
@@ -157,12 +165,13 @@ export class HeadCache {
    * Takes what `dump` gave of a head with the same window after `length` tokens.
    * @returns false for positions that it would not hold; nothing is taken then
    */
-  restore(length: number, { keys, values, positions }: HeldBytes): boolean {
+  restore(length: number, { keys, values, positions, origins = [] }: HeldBytes): boolean {
     const { window } = this;
     const ascending = positions.every(
       (p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window),
     );
-    if (!ascending) return false;
+    if (!ascending || origins.length > length) return false;
+    this.#origins = origins;
     if (positions.length < slotsUsed(length, window)) {
       this.#kept = toRuns(positions);
       this.#end = length;
@@ -196,14 +205,56 @@ export class HeadCache {
     const kept = [...new Set(positions)].sort((a, b) => a - b);
     const held = this.#slotByPosition(length);
     const absent = kept.find((position) => !held.has(position));
-    if (absent !== undefined)
-      throw new HeadscopeError("usage", `position ${absent} can't be kept: the head does not hold it`, {
-        remedy: "give positions among those that `read` shows",
-      });
+    if (absent !== undefined) throw notHeld(absent, "kept");
     const runs = toRuns(kept);
     if (!this.window) this.#compact(kept.map((position) => held.get(position)!));
     this.#kept = runs;
     this.#end = length;
+  }
+
+  /**
+   * Puts keys and values in the place of those of positions that it holds, in pages of its own.
+   * @param positions ascending @param rows [positions, d_head]
+   */
+  write(length: number, positions: readonly number[], { keys, values }: StoredRows): void {
+    const held = this.#slotByPosition(length);
+    const numbers = new Int32Array(2 * positions.length);
+    positions.forEach((position, i) => {
+      const slot = held.get(position);
+      if (slot === undefined) throw notHeld(position, "written");
+      const page = Math.floor(slot / PAGE);
+      const { holders, rows } = this.#pages[page]!;
+      if (holders > 1) this.#replace(page, rows, rows);
+      numbers.set([this.#pages[page]!.id, slot % PAGE], 2 * i);
+    });
+    const slots = new Table(numbers, [1, positions.length, 1, 2]);
+    tf.tidy(() => {
+      const [k, v] = [keys, values].map((t) => tf.reshape(t, [positions.length, 1, -1])) as [Tensor, Tensor];
+      this.#storage.write({ k, v, layer: 0 }, slots);
+    });
+    slots.dispose();
+  }
+
+  /**
+   * Numbers what it holds after `length` tokens anew, from 0 on without gaps; `origins` goes on to name the tokens.
+   * @param skipped tokens that earlier numberings have left out
+   */
+  renumber(length: number, skipped: number): void {
+    this.#origins = this.origins(length, skipped);
+    this.#kept = [];
+    this.#end = 0;
+    this.#placed = this.#origins.length;
+  }
+
+  /** By position, the token that it was, of those that were numbered anew. */
+  get renumbered(): readonly number[] {
+    return this.#origins;
+  }
+
+  /** The tokens that it holds, ascending: positions where none were numbered anew. @param skipped tokens left out by that */
+  origins(length: number, skipped: number): number[] {
+    const positions = positionsOf(this.runs(length)).sort((a, b) => a - b);
+    return positions.map((position) => this.#origins[position] ?? position + skipped);
   }
 
   /**
@@ -212,7 +263,7 @@ export class HeadCache {
    */
   truncate(length: number, to: number): void {
     if (to >= length) return;
-    this.checkTruncation(length);
+    this.checkTruncation(length, to);
     this.#kept = this.#kept.flatMap((run) => overlap(run, 0, to));
     this.#end = Math.min(this.#end, to);
     this.#placed = Math.min(this.#placed, to);
@@ -221,7 +272,11 @@ export class HeadCache {
   }
 
   /** @throws as `truncate` */
-  checkTruncation(length: number): void {
+  checkTruncation(length: number, to: number): void {
+    if (to < this.#origins.length)
+      throw new HeadscopeError("unsupported", "a head can't be taken back among tokens whose positions are new", {
+        remedy: "fork the cache before tokens go, and go on from the fork",
+      });
     if (!this.window || length <= this.window.sink + this.window.recent) return;
     throw new HeadscopeError("unsupported", "a streaming head that has let positions go can't be taken back", {
       remedy: "fork the cache while it is short, and go on from the fork",
@@ -286,6 +341,12 @@ export class HeadCache {
       this.#storage.copyRows(page, this.pageOf(i), { from: slot % PAGE, to: row, count });
     }
   }
+}
+
+function notHeld(position: number, verb: string): HeadscopeError {
+  return new HeadscopeError("usage", `position ${position} can't be ${verb}: the head does not hold it`, {
+    remedy: "give positions among those that `read` shows",
+  });
 }
 
 /** The part of a run whose positions lie from `first` to before `end`. */

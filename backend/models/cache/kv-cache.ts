@@ -6,7 +6,7 @@ import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { HeadCache, type HeldBytes, rowsAllocated } from "./head-cache.ts";
-import type { CacheStorage } from "./storage.ts";
+import type { CacheStorage, StoredRows } from "./storage.ts";
 import { storageOf } from "./storages.ts";
 import { checkWindows, positionsOf } from "./window.ts";
 
@@ -43,8 +43,10 @@ export interface HeldRows {
 
 /** One row of a cache: a sequence. */
 interface CacheRow {
-  /** Tokens seen. */
+  /** Positions up to now: tokens seen, without those that a new numbering has left out. */
   length: number;
+  /** Tokens left out. */
+  skipped: number;
   /** By layer and KV head. */
   heads: HeadCache[][];
 }
@@ -76,7 +78,7 @@ export class KvCache {
       Array.from({ length: config.n_key_value_heads }, (_, g) => options.windows?.[layer]?.[g]),
     );
     const heads = () => this.windows.map((row) => row.map((window) => new HeadCache(this.storage, window)));
-    this.#rows = Array.from({ length: options.rows ?? 1 }, () => ({ length: 0, heads: heads() }));
+    this.#rows = Array.from({ length: options.rows ?? 1 }, () => ({ length: 0, skipped: 0, heads: heads() }));
   }
 
   /** Caches' rows side by side in one, in their order; the caches are empty afterwards. @throws HeadscopeError (usage) where they are not alike */
@@ -102,9 +104,14 @@ export class KvCache {
     return this.#rows.length;
   }
 
-  /** Tokens seen, by row. */
+  /** The position of the next token, by row: tokens seen, unless positions were numbered anew. */
   get lengths(): readonly number[] {
     return this.#rows.map(({ length }) => length);
+  }
+
+  /** Tokens seen, by row. */
+  get seen(): readonly number[] {
+    return this.#rows.map(({ length, skipped }) => length + skipped);
   }
 
   /** Form of keys and values. */
@@ -119,7 +126,7 @@ export class KvCache {
 
   /** Bytes that the same tokens would take with every head full. */
   get bytesFull(): number {
-    const perHead = this.#rows.reduce((sum, { length }) => sum + rowsAllocated(length), 0) * this.storage.rowBytes;
+    const perHead = this.seen.reduce((sum, tokens) => sum + rowsAllocated(tokens), 0) * this.storage.rowBytes;
     return this.layers * this.#config.n_key_value_heads * perHead;
   }
 
@@ -172,6 +179,12 @@ export class KvCache {
       });
   }
 
+  /** Counts tokens of a row that restored heads have left out in a new numbering of their positions. */
+  skip(row: number, tokens: number): void {
+    this.#checkRows([row]);
+    this.#rows[row]!.skipped += tokens;
+  }
+
   /** Counts tokens whose keys and values all layers have written, for every row or by row. */
   advance(tokens: number | readonly number[]): void {
     this.#rows.forEach((row, r) => {
@@ -182,8 +195,9 @@ export class KvCache {
   /** The same tokens in a cache of their own, of all rows or of one: pages are shared, and copied once either is to write them. */
   fork(row?: number): KvCache {
     if (row !== undefined) this.#checkRows([row]);
-    const forked = (row === undefined ? this.#rows : [this.#rows[row]!]).map(({ length, heads }) => ({
+    const forked = (row === undefined ? this.#rows : [this.#rows[row]!]).map(({ length, skipped, heads }) => ({
       length,
+      skipped,
       heads: heads.map((layer) => layer.map((head) => new HeadCache(this.storage, head.window, head))),
     }));
     return this.#with(forked);
@@ -199,8 +213,9 @@ export class KvCache {
         remedy: "start from one whose heads are all full",
       });
     const cache = new KvCache(this.#config, { ...this.#options, rows: 1, windows });
-    cache.#rows = this.#rows.map(({ length, heads }) => ({
+    cache.#rows = this.#rows.map(({ length, skipped, heads }) => ({
       length,
+      skipped,
       heads: heads.map((layer, l) =>
         layer.map((head, g) => {
           const window = cache.windows[l]![g];
@@ -222,17 +237,17 @@ export class KvCache {
   /**
    * Forgets what lies behind the first `length` tokens, of every row or by row.
    * @throws HeadscopeError (usage) for lengths that cannot be, (unsupported) where a streaming head has let go of what it would hold
-   *   then; nothing is changed
+   *   then, or among tokens whose positions were numbered anew; nothing is changed
    */
   truncate(length: number | readonly number[]): void {
     checkOptions("truncate", { length }, { length: this.#eachRow }, ["length"]);
     const shortened = this.#rows
-      .map((row, r) => ({ row, to: byRow(length, r) }))
+      .map((row, r) => ({ row, to: byRow(length, r) - row.skipped }))
       .filter(({ row, to }) => to < row.length);
     const each = (change: (head: HeadCache, length: number, to: number) => void): void => {
       for (const { row, to } of shortened) for (const head of row.heads.flat()) change(head, row.length, to);
     };
-    each((head, from) => head.checkTruncation(from));
+    each((head, from, to) => head.checkTruncation(from, to));
     each((head, from, to) => head.truncate(from, to));
     for (const { row, to } of shortened) row.length = to;
   }
@@ -240,6 +255,44 @@ export class KvCache {
   /** Forgets, of one KV head, all positions but those given. @throws HeadscopeError (usage) for positions that it does not hold */
   evict(layer: number, row: number, head: number, positions: readonly number[]): void {
     this.head(layer, row, head).evict(this.lengths[row]!, positions);
+  }
+
+  /**
+   * Puts keys and values in the place of those of positions that one KV head holds.
+   * @param positions ascending @param rows [positions, d_head] of the caller's
+   * @throws HeadscopeError (usage) for positions that it does not hold
+   */
+  write(
+    { layer, row, head }: { layer: number; row: number; head: number },
+    positions: readonly number[],
+    rows: StoredRows,
+  ): void {
+    this.head(layer, row, head).write(this.lengths[row]!, positions, rows);
+  }
+
+  /**
+   * Numbers what a row holds anew, from 0 on without gaps, so that the next token comes right behind: keys are left as they are.
+   * @throws HeadscopeError (usage) where heads hold different numbers of tokens, or stream
+   */
+  renumber(row: number): void {
+    this.#checkRows([row]);
+    const own = this.#rows[row]!;
+    const heads = own.heads.flat();
+    const counts = new Set(heads.map((head) => positionsOf(head.runs(own.length)).length));
+    if (counts.size !== 1 || heads.some(({ window }) => window))
+      throw new HeadscopeError("usage", "only heads that hold as many tokens, and don't stream, can be numbered anew", {
+        remedy: "let as many tokens go from each head",
+      });
+    for (const head of heads) head.renumber(own.length, own.skipped);
+    const [count] = [...counts] as [number];
+    own.skipped += own.length - count;
+    own.length = count;
+  }
+
+  /** The tokens that one KV head holds, ascending: its positions, unless they were numbered anew. */
+  tokens(layer: number, row: number, head: number): number[] {
+    const { length, skipped } = this.#rows[row]!;
+    return this.head(layer, row, head).origins(length, skipped);
   }
 
   /** The positions that one KV head holds, ascending. */

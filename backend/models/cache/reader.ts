@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { KvCache } from "./kv-cache.ts";
 import type { NewTokens, Places } from "./places.ts";
+import type { PromptAttention } from "./prompt-attention.ts";
 import { Table } from "./storage.ts";
 
 /** A layer's new tokens before they attend over a cache, which holds their keys and values already. */
@@ -23,6 +24,8 @@ export interface AttentionChoice {
   readonly spans?: readonly (readonly Int32Array[])[] | undefined;
   /** bool [heads or 1, ceil(tokens / 64), ceil(columns / 64)]: squares that are read, as `AttentionCall` has them. Default: all. */
   readonly blocks?: Tensor | undefined;
+  /** The attention itself, where the reader has worked it out [tokens, heads, d_head]; nobody may look at its pattern then. */
+  readonly z?: Tensor | undefined;
 }
 
 /** Chooses what attention reads of a cache, layer by layer, once the queries are there. */
@@ -31,6 +34,12 @@ export interface AttentionReader {
   reaches(layer: number): boolean;
   /** Runs in a tidy. @returns undefined where all is read */
   choose(step: AttentionStep): AttentionChoice | undefined;
+  /**
+   * Sees all new tokens of a forward of one row before the first of them attends; a layer that is surveyed projects all of its chunks
+   * first. Runs in a tidy.
+   * @returns whether `choose` is to be asked at all in this layer
+   */
+  survey?(prompt: PromptAttention): boolean;
 }
 
 /** The spans of a choice as tables of one layer, for the kernels. */

@@ -5,6 +5,7 @@ import { embed, logitsOf } from "./ends.ts";
 import { LayerPass } from "./layer.ts";
 import { ForwardPass } from "./pass.ts";
 import { checkForward } from "./plan.ts";
+import { countForward } from "./tally.ts";
 import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
 
 /**
@@ -14,6 +15,7 @@ import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
   checkForward(model, input, options);
+  countForward();
   const pass = new ForwardPass(model, input, options);
   const { plan, activations, reductions } = pass;
   try {

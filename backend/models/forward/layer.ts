@@ -3,6 +3,7 @@ import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { attendCached } from "../cache/attend-cached.ts";
 import type { CachedLayer, Projections } from "../cache/cached-layer.ts";
+import { PromptAttention } from "../cache/prompt-attention.ts";
 import { localWindow } from "../config.ts";
 import { attendPrefill, joinReduced } from "../transformer/attention.ts";
 import {
@@ -33,6 +34,8 @@ type BlockResult = Pick<Stream, "x"> & { reduced: Tensor[] };
 export class LayerPass {
   readonly #pass: ForwardPass;
   readonly #layer: number;
+  /** False where a survey has found that all is read. */
+  #reads = true;
 
   constructor(pass: ForwardPass, layer: number) {
     this.#pass = pass;
@@ -46,11 +49,7 @@ export class LayerPass {
     // Widened once for the whole layer: narrow products pay for few tokens only.
     const wide = widenBlock(narrow, plan.rows * plan.chunks[0]!.tokens);
     const weights = splitWeights(wide?.block ?? narrow);
-    const results = streams.map((stream, c) => {
-      const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
-      stream.x.dispose();
-      return result;
-    });
+    const results = this.#blocks(streams, weights);
     wide?.dispose();
     requests.reductions.forEach((reduction, i) => {
       const parts = results.map(({ reduced }) => reduced[i]!);
@@ -61,13 +60,58 @@ export class LayerPass {
     return results.map(({ x }, c) => ({ x, rotation: streams[c]!.rotation }));
   }
 
+  /** The block on every chunk; frees the streams before it. */
+  #blocks(streams: readonly Stream[], weights: SplitWeights): BlockResult[] {
+    const { plan, reader } = this.#pass;
+    if (plan.cache && plan.rows === 1 && reader?.survey && this.#reaches) return this.#surveyed(streams, weights);
+    return streams.map((stream, c) => {
+      const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
+      stream.x.dispose();
+      return result;
+    });
+  }
+
   #block(stream: Stream, chunk: Chunk, weights: SplitWeights): BlockResult {
     const x = this.#start(stream.x, chunk);
     const whole = this.#whole({ ...stream, x }, chunk);
     if (whole) return { x: whole, reduced: [] };
-    const projections = this.#project({ ...stream, x }, chunk, weights.input);
+    return this.#behind(x, this.#project({ ...stream, x }, chunk, weights.input), chunk, weights);
+  }
+
+  /** Attention and what follows it. */
+  #behind(x: Tensor, projections: Projections, chunk: Chunk, weights: SplitWeights): BlockResult {
     const [z, ...reduced] = this.#attention(projections, chunk) as [Tensor, ...Tensor[]];
     return { x: this.#output(x, z, chunk, weights.output), reduced };
+  }
+
+  /** The block where a reader sees what all chunks are to attend with before the first does. */
+  #surveyed(streams: readonly Stream[], weights: SplitWeights): BlockResult[] {
+    const { plan, reader } = this.#pass;
+    const begun = streams.map((stream, c) => {
+      const chunk = plan.chunks[c]!;
+      const own = tf.tidy(() => {
+        const x = this.#start(stream.x, chunk);
+        return { x, ...this.#project({ ...stream, x }, chunk, weights.input) };
+      });
+      if (own.x !== stream.x) stream.x.dispose();
+      return own;
+    });
+    const chunks = begun.map((projections, c) => ({ ...projections, real: plan.chunks[c]!.real }));
+    this.#reads = tf.tidy(() => reader!.survey!(new PromptAttention(this.#layer, plan.cache!, chunks)));
+    return begun.map(({ x, ...projections }, c) => {
+      const chunk = plan.chunks[c]!;
+      const result = tf.tidy(() => {
+        const whole = this.#whole({ ...streams[c]!, x }, chunk);
+        return whole ? { x: whole, reduced: [] } : this.#behind(x, projections, chunk, weights);
+      });
+      tf.dispose([x, ...Object.values(projections)]);
+      return result;
+    });
+  }
+
+  /** True where the reader chooses in this layer, as far as is known. */
+  get #reaches(): boolean {
+    return this.#reads && this.#pass.reader?.reaches(this.#layer) === true;
   }
 
   #points(names: readonly string[]): StagePoints {
@@ -144,7 +188,7 @@ export class LayerPass {
         places: plan.places[plan.chunks.indexOf(chunk)]!,
         config: model.config,
         reductions: requests.reductions,
-        reader: plan.cache && reader?.reaches(this.#layer) ? reader : undefined,
+        reader: plan.cache && this.#reaches ? reader : undefined,
       }
     );
   }

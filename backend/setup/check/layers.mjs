@@ -18,7 +18,7 @@ const DOCTOR = ["backend/doctor.ts"];
 const JOBS = [...CORE, ...METHODS, ...SHARED, ...REGISTRIES, "backend/store/", "backend/workers/handler.ts"];
 const ALL = [
   ...[...CORE, ...METHODS, ...SHARED, ...REGISTRIES, ...KEPT],
-  ...["backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
+  ...["backend/evaluation/", "backend/jobs/", "backend/jobs/kinds/train.ts", "experiments/", ...DOCTOR],
 ];
 const KINDS = ["backend/jobs/kinds/", "backend/workers/handler.ts"];
 
@@ -47,6 +47,7 @@ export const LAYERS = [
   { path: "backend/exports/", imports: [...CORE, ...METHODS, ...SHARED] },
   { path: "backend/store/", imports: ["backend/training/"] },
   { path: "backend/reports/", imports: [] },
+  { path: "backend/evaluation/", imports: [...CORE, ...METHODS, ...SHARED, "synthetic-tasks/", "backend/reports/"] },
   { path: "backend/workers/handler.ts", imports: [] },
   { path: "backend/jobs/kinds/train.ts", imports: [...JOBS, "backend/jobs/"] },
   { path: "backend/jobs/", imports: [...JOBS, "backend/jobs/kinds/train.ts"] },

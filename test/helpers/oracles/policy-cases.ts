@@ -44,10 +44,7 @@ export async function writeGates(folder: string, model: Model, { layers, kvHeads
 
 /** The cases of policies that headscope has, each with a title; not of random, whose numbers are PyTorch's. */
 export function policyCases({ cases }: PolicyOracle): { name: string; each: PolicyCase }[] {
-  const own = cases.filter(
-    ({ policy, parameters }) =>
-      registered.names().includes(policy) && policy !== "random" && parameters["rerotate"] === undefined,
-  );
+  const own = cases.filter(({ policy }) => registered.names().includes(policy) && policy !== "random");
   return own.map((each) => ({ name: title(each), each }));
 }
 

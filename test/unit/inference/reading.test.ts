@@ -32,7 +32,7 @@ class Notes {
     this.open++;
     const cache = {
       text,
-      get lengths() {
+      get seen() {
         return [cache.text.length];
       },
       fork: () => this.#cache(cache.text),

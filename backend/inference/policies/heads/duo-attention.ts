@@ -38,6 +38,8 @@ export const duoAttention: HeadPolicy<typeof parameters> = {
   source: "Xiao et al. 2024, DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads",
   chooses: "heads",
   parameters,
+  at: (budget, { mask, ratio, threshold }) =>
+    budget < 1 && [mask, ratio, threshold].every((given) => given === undefined) ? { ratio: 1 - budget } : undefined,
   async choose(params): Promise<HeadChoice> {
     const { prefill, when } = params;
     const once = when === "prefill";

@@ -19,7 +19,7 @@ export function adakv(bases: readonly TokenPolicy[]): TokenPolicy {
   };
   const beside = bases.flatMap(({ parameters }) => Object.entries(parameters.shape as Record<string, z.ZodType>));
   const optional = beside
-    .filter(([name]) => name !== "when" && !(name in own))
+    .filter(([name]) => name !== "when" && name !== "rerotate" && !(name in own))
     .map(([name, schema]) => [name, withoutDefault(schema)]);
   const parameters = z.object({ ...own, ...(Object.fromEntries(optional) as Record<never, z.ZodType>) });
   type Parameters = z.output<typeof parameters>;
@@ -38,7 +38,11 @@ export function adakv(bases: readonly TokenPolicy[]): TokenPolicy {
     source:
       "Feng et al. 2024, Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation for Efficient LLM Inference",
     parameters,
-    complete: (given) => ({ ...ofBase(given).params, ...given }),
+    complete(given) {
+      // Heads that hold different numbers of tokens can't be numbered anew.
+      const { rerotate: _, ...base } = ofBase(given).params as Parameters & { rerotate?: boolean };
+      return { ...base, ...given };
+    },
     least(given) {
       const { base, params } = ofBase(given);
       return base.least?.(params) ?? 1;

@@ -5,7 +5,7 @@ import { rotate } from "../../../models/transformer/block.ts";
 import { rotaryFrequencies } from "../../../models/transformer/rope.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { groupMean, withFirst } from "../attention.ts";
-import { budgetParameters, type LayerView, sinksParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, type LayerView, sinksParameter, tokenPolicy } from "../base.ts";
 
 /** The attention to expect from queries that are yet to come. */
 export const expectedAttention = tokenPolicy({
@@ -17,7 +17,7 @@ export const expectedAttention = tokenPolicy({
   source:
     "Devoto et al. 2025, Expected Attention: KV Cache Compression by Estimating Attention from Future Queries Distribution",
   parameters: z.object({
-    ...budgetParameters,
+    ...evenParameters,
     ...sinksParameter,
     future: z.int().min(1).default(512).describe("positions to come over which the rotation is averaged"),
   }),

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { addedUp, firstOf, received, withLast } from "../attention.ts";
-import { budgetParameters, kept, type LayerView, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, type LayerView, momentParameter, tokenPolicy } from "../base.ts";
 
 /** Heavy hitters and recent tokens, half of the budget each. */
 export const h2o = tokenPolicy({
@@ -12,11 +12,11 @@ export const h2o = tokenPolicy({
     "Each KV head keeps, in half of its budget, the keys that have received most attention from all queries so far, and in the other " +
     "half the most recent tokens. With when=decode every new token's attention is added, and one token goes.",
   source: "Zhang et al. 2023, H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
-  parameters: z.object({ ...budgetParameters, ...momentParameter }),
+  parameters: z.object({ ...evenParameters, ...momentParameter }),
   queries: () => ({ of: "all" }),
   observe: (view, sums) => addedUp(sums, received(view)),
   score(view, params, sums) {
-    const budget = kept(params, view.length - view.step);
+    const budget = kept(params, view.prompt);
     return withRecent(view, sums!, budget - Math.floor(budget / 2));
   },
 });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, momentParameter, tokenPolicy } from "../base.ts";
 
 /** Keys unlike the mean key. */
 export const keydiff = tokenPolicy({
@@ -9,7 +9,7 @@ export const keydiff = tokenPolicy({
   description:
     "Each KV head keeps the keys that are least like the mean of all its keys, by the cosine: those that tell most apart.",
   source: "Park et al. 2025, KeyDiff: Key Similarity-Based KV Cache Eviction for Long-Context LLM Inference",
-  parameters: z.object({ ...budgetParameters, ...momentParameter }),
+  parameters: z.object({ ...evenParameters, ...momentParameter }),
   score({ keys }) {
     const directions = tf.div(keys, tf.maximum(tf.norm(keys, "euclidean", 2, true), 1e-12));
     const anchor = tf.mean(directions, 1, true); // [KV heads, 1, d_head]

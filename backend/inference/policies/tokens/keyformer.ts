@@ -3,11 +3,11 @@ import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Attending, addedUp, logitsOf, received } from "../attention.ts";
-import { budgetParameters, kept, momentParameter, type TokenPolicy, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, momentParameter, type TokenPolicy, tokenPolicy } from "../base.ts";
 import { withRecent } from "./h2o.ts";
 
 const parameters = z.object({
-  ...budgetParameters,
+  ...evenParameters,
   ...momentParameter,
   recent: z.number().min(0).max(1).default(0.3).describe("share of the budget that is for the most recent tokens"),
   seed: z.int().min(0).default(0).describe("of the noise"),
@@ -33,17 +33,16 @@ export function keyformerWith(noise: Noise): TokenPolicy<typeof parameters> {
       const noisy = (part: Attending) => tf.softmax(tf.div(tf.add(logitsOf(part), noise(part, seed)), temperature));
       return addedUp(sums, received(view, noisy));
     },
-    score: (view, params, sums) =>
-      withRecent(view, sums!, Math.trunc(params.recent * kept(params, view.length - view.step))),
+    score: (view, params, sums) => withRecent(view, sums!, Math.trunc(params.recent * kept(params, view.prompt))),
   });
 }
 
 /** Heavy hitters by attention with noise, and recent tokens. */
-export const keyformer = keyformerWith(({ queries, held, layer, length }, seed) => {
+export const keyformer = keyformerWith(({ queries, held, layer, length, step }, seed) => {
   const [heads, count] = queries.shape as [number, number];
   const uniform = new Float32Array(heads * count * held);
   // A stream for every layer and part, so that no two draws are alike.
-  new Random(seed, layer * 2 ** 20 + length).fillUniform(uniform);
+  new Random(seed, layer * 2 ** 20 + length + step).fillUniform(uniform);
   const within = tf.clipByValue(tf.tensor3d(uniform, [heads, count, held]), 2 ** -24, 1 - 2 ** -24);
   return tf.neg(tf.log(tf.neg(tf.log(within))));
 });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, momentParameter, tokenPolicy } from "../base.ts";
 
 /** Keys of the smallest norms. */
 export const knorm = tokenPolicy({
@@ -8,6 +8,6 @@ export const knorm = tokenPolicy({
   title: "Keys of small norm",
   description: "Each KV head keeps the keys of the smallest L2 norm, which tend to be those that are attended to.",
   source: "Devoto et al. 2024, A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression",
-  parameters: z.object({ ...budgetParameters, ...momentParameter }),
+  parameters: z.object({ ...evenParameters, ...momentParameter }),
   score: ({ keys }) => tf.neg(tf.norm(keys, "euclidean", 2)),
 });

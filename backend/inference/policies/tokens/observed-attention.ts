@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { addedUp, received } from "../attention.ts";
-import { budgetParameters, tokenPolicy } from "../base.ts";
+import { evenParameters, tokenPolicy } from "../base.ts";
 
 /** Keys that the whole prompt attends to. */
 export const observedAttention = tokenPolicy({
@@ -11,7 +11,7 @@ export const observedAttention = tokenPolicy({
     "Each KV head keeps the keys that receive most attention from all queries of the prompt, by the mean over those that see the key. " +
     "It is H2O at the end of a prompt, without the half for recent tokens.",
   source: "kvpress, ObservedAttentionPress, after Zhang et al. 2023, H2O",
-  parameters: z.object(budgetParameters),
+  parameters: z.object(evenParameters),
   queries: () => ({ of: "all" }),
   observe: (view, sums) => addedUp(sums, received(view)),
   score({ length, positions }, _, sums) {

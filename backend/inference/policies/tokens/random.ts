@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, tokenPolicy } from "../base.ts";
+import { evenParameters, tokenPolicy } from "../base.ts";
 
 /** Any tokens: the control. */
 export const random = tokenPolicy({
@@ -9,7 +9,7 @@ export const random = tokenPolicy({
   title: "Any tokens (the control)",
   description: "Each KV head keeps tokens drawn at random. A policy that does no better than this has chosen nothing.",
   source: "headscope",
-  parameters: z.object({ ...budgetParameters, seed: z.int().min(0).default(0).describe("of the draw") }),
+  parameters: z.object({ ...evenParameters, seed: z.int().min(0).default(0).describe("of the draw") }),
   score({ kvHeads, held, layer }, { seed }) {
     const scores = new Float32Array(kvHeads * held);
     new Random(seed, layer).fillUniform(scores);

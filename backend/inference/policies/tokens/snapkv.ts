@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { groupMean, patternOf, withLast } from "../attention.ts";
-import { budgetParameters, type LayerView, tokenPolicy } from "../base.ts";
+import { evenParameters, type LayerView, tokenPolicy } from "../base.ts";
 
 /** Parameters of the scores of SnapKV. */
 export const windowParameters = {
@@ -23,7 +23,7 @@ export const snapkv = tokenPolicy({
     "Each KV head keeps the last `window` tokens and the keys that these attend to most, neighbours with them. It keeps what the " +
     "question at the end asks for, so that a second question may miss its answer.",
   source: "Li et al. 2024, SnapKV: LLM Knows What You are Looking for Before Generation",
-  parameters: z.object({ ...budgetParameters, ...windowParameters }),
+  parameters: z.object({ ...evenParameters, ...windowParameters }),
   least: ({ window }) => window,
   queries: ({ window }) => ({ of: window }),
   score: snapScores,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, kept, momentParameter, sinksParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, momentParameter, sinksParameter, tokenPolicy } from "../base.ts";
 
 /** The first tokens and the most recent ones. */
 export const streamingLlm = tokenPolicy({
@@ -9,10 +9,10 @@ export const streamingLlm = tokenPolicy({
   description:
     "Every KV head keeps the first `sinks` tokens and the most recent ones. What stands between goes, whatever it says: a needle there is lost.",
   source: "Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks",
-  parameters: z.object({ ...budgetParameters, ...sinksParameter, ...momentParameter }),
+  parameters: z.object({ ...evenParameters, ...sinksParameter, ...momentParameter }),
   least: ({ sinks }) => sinks + 1,
-  score({ kvHeads, held, length, step }, params) {
-    const gone = held - kept(params, length - step);
+  score({ kvHeads, held, prompt }, params) {
+    const gone = held - kept(params, prompt);
     const place = tf.range(0, held);
     const middle = tf.logicalAnd(tf.greaterEqual(place, params.sinks), tf.less(place, params.sinks + gone));
     return tf.broadcastTo(tf.cast(tf.logicalNot(middle), "float32"), [kvHeads, held]);

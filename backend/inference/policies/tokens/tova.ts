@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { firstOf, patternOf, withLast } from "../attention.ts";
-import { budgetParameters, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, momentParameter, tokenPolicy } from "../base.ts";
 
 /** Keys that the last token attends to, the same tokens for all heads of a layer. */
 export const tova = tokenPolicy({
@@ -11,7 +11,7 @@ export const tova = tokenPolicy({
     "All KV heads of a layer keep the tokens that the last one attends to most, by the mean over the layer's heads. With " +
     "when=decode the least attended one goes at each step.",
   source: "Oren et al. 2024, Transformers are Multi-State RNNs",
-  parameters: z.object({ ...budgetParameters, ...momentParameter }),
+  parameters: z.object({ ...evenParameters, ...momentParameter }),
   queries: () => ({ of: 1 }),
   score(view) {
     const { kvHeads, held } = view;

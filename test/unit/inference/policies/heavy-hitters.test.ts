@@ -37,7 +37,7 @@ function kept(section: Decoding, policy: TokenPolicy, params: Record<string, unk
     const places = tf.tensor2d(positions, undefined, "int32");
     const [first, count] = step === 0 ? [0, tokens] : [length - 1, 1];
     const view: LayerView = {
-      ...{ config, layer: 0, length, kvHeads, held, step, steps },
+      ...{ config, layer: 0, prompt: tokens, length, kvHeads, held, step, steps },
       keys: tf.gather(k, places, 1, 1),
       values: tf.gather(drawn(section, "v"), places, 1, 1),
       positions: tf.cast(places, "float32"),

@@ -67,7 +67,10 @@ function settings({
     chooses,
   }));
 }
-const all = policies.list().flatMap(settings);
+const all = policies
+  .list()
+  .filter(({ chooses }) => chooses !== "blocks")
+  .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */
 async function run(options: Omit<GenerateOptions, "tokens">): Promise<Generation & { steps: Float32Array[] }> {

@@ -1,0 +1,51 @@
+import type { CacheKind, EvaluationMode } from "../../common/words.ts";
+import { evaluate } from "../../evaluation/evaluate.ts";
+import { checkLengths, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
+import { describeModel } from "../../models/load.ts";
+import type { Context } from "../context.ts";
+import { ownedParameters } from "../inputs/owned-parameters.ts";
+import { withModel } from "../model.ts";
+import type { ModelOptions } from "../options.ts";
+import { evaluationText } from "../text/evaluation.ts";
+
+interface EvaluateCommandOptions extends ModelOptions {
+  policy: string[];
+  budget: number[];
+  tasks: string[];
+  lengths: number[];
+  cases: number;
+  mode: EvaluationMode;
+  seed: number;
+  cache?: CacheKind;
+  param?: string[];
+  out: string;
+}
+
+/** Evaluates policies at budgets on tasks, and writes results.json, results.csv and report.html. */
+export async function evaluatePolicies(context: Context, options: EvaluateCommandOptions): Promise<void> {
+  const asked = optionsOf(options);
+  const plan = await planEvaluation(asked);
+  checkLengths(plan, (await describeModel(options.model)).config);
+  const { signal, progress } = context;
+  try {
+    await withModel(context, options, async (model) => {
+      const evaluation = await evaluate(model, { ...asked, signal, progress });
+      await context.print(evaluation, () => evaluationText(evaluation, options.out));
+    });
+  } finally {
+    if (signal.aborted) context.note(`  what is done stays in ${options.out}: run the same again, and it goes on`);
+  }
+}
+
+function optionsOf({ policy, budget, tasks, param = [], ...others }: EvaluateCommandOptions): EvaluateOptions {
+  const lists = policy.map((names) => names.split("+").map((name) => name.trim()));
+  const own = [...new Set(lists.flat())];
+  const params = ownedParameters(param, [...own, ...tasks], own.length === 1 ? own[0] : undefined);
+  const { lengths, cases, mode, seed, cache, out } = others;
+  return {
+    policies: lists.map((names) => names.map((name) => ({ name, params: params.get(name) }))),
+    budgets: budget,
+    tasks: tasks.map((name) => ({ name, params: params.get(name) })),
+    ...{ lengths, cases, mode, seed, cache, out },
+  };
+}

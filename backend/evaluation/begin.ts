@@ -1,0 +1,84 @@
+import type { CacheKind, EvaluationMode } from "../common/words.ts";
+import type { RunOptions } from "../inference/forwards.ts";
+import { readPrefix } from "../inference/generate.ts";
+import type { PolicyRequest } from "../inference/policies/choice.ts";
+import { policies as registered } from "../inference/policies/index.ts";
+import { Prefix } from "../inference/prefix.ts";
+import type { Model } from "../models/model.ts";
+import type { PlannedPoint } from "./plan.ts";
+import type { SharedRead } from "./shared-read.ts";
+
+/** A prompt under a policy, and the way on from it. */
+export interface Beginning {
+  /** The first prompt as the policy leaves it; absent where the policy reads it and goes on by itself. */
+  readonly prefix?: Prefix;
+  /** The context as it was cut for the first question, for others behind it. */
+  readonly context?: Prefix;
+  /** Options of what goes on. */
+  readonly run: Pick<RunOptions, "mask" | "prefill" | "policies" | "cache">;
+  /** Milliseconds until the first prompt was read. */
+  readonly ms: number;
+}
+
+/** The first prompt of a case, and what is to come behind it. */
+export interface FirstPrompt {
+  readonly context: readonly number[];
+  readonly request: readonly number[];
+  readonly mode: EvaluationMode;
+  readonly cache: CacheKind;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Begins from a prompt that was read for several policies. The context alone is cut where requests ask for it. */
+export function beginShared(read: SharedRead, { choice }: PlannedPoint, prompt: FirstPrompt): Beginning {
+  const { prefix, ms } = read.cut(choice);
+  const going = choice.reads ? [{ name: choice.reads.policy, params: choice.reads.params }] : [];
+  const windows = choice.heads && !choice.heads.once ? { mask: choice.heads.mask, prefill: "masked" as const } : {};
+  try {
+    const more =
+      prompt.mode === "requests" ? { context: read.cut(choice, { upTo: prompt.context.length }).prefix } : {};
+    return { prefix, ...more, run: { ...windows, policies: going }, ms: read.ms + ms };
+  } catch (error) {
+    prefix.dispose();
+    throw error;
+  }
+}
+
+/** Begins with a read of the policy's own. */
+export async function beginAlone(model: Model, point: PlannedPoint, prompt: FirstPrompt): Promise<Beginning> {
+  const { context, request, mode, cache, signal } = prompt;
+  const { choice, requests: policies } = point;
+  if (choice.tokens?.params.when === "decode") return { run: { policies, cache }, ms: 0 };
+  const began = performance.now();
+  const prefix = await readPrefix(model, { tokens: [...context, ...request], policies, cache, signal });
+  const ms = performance.now() - began;
+  const run = { policies: policies.filter((one) => !choosesTokens(one)) };
+  if (mode !== "requests") return { prefix, run, ms };
+  try {
+    return { prefix, context: await contextOf(model, point, { ...prompt, read: prefix }), run, ms };
+  } catch (error) {
+    prefix.dispose();
+    throw error;
+  }
+}
+
+/** The context as the first prompt has left it; where heads slide their windows, as it is without a question behind it. */
+async function contextOf(
+  model: Model,
+  { choice, requests: policies }: PlannedPoint,
+  { context, cache, signal, read }: FirstPrompt & { read: Prefix },
+): Promise<Prefix> {
+  if (choice.heads && !choice.heads.once) return readPrefix(model, { tokens: context, policies, cache, signal });
+  const fork = read.cache.fork();
+  try {
+    fork.truncate(context.length);
+    return new Prefix(model, { tokens: context, cache: fork, logits: read.logits, changes: read.changes });
+  } catch (error) {
+    fork.dispose();
+    throw error;
+  }
+}
+
+function choosesTokens({ name }: PolicyRequest): boolean {
+  return (typeof name === "string" ? registered.get(name) : name).chooses === "tokens";
+}

@@ -1,0 +1,23 @@
+import type { EvaluationSettings } from "../common/api/evaluations.ts";
+import { command, parameterPairs } from "../common/command-line.ts";
+
+/** The command line of an evaluation. @param out folder of its results */
+export function evaluateCommand(model: string, settings: EvaluationSettings, out = "evaluation"): string {
+  const { policies, budgets, tasks, lengths, cases, mode, seed, cache } = settings;
+  const owned = [...policies.flat(), ...tasks].flatMap(({ name, params }) =>
+    parameterPairs(params).map((pair) => `${name}.${pair}`),
+  );
+  return command(["evaluate"], {
+    model,
+    policy: policies.map((list) => list.map(({ name }) => name).join("+")).join(",") || undefined,
+    budget: budgets.join(","),
+    tasks: tasks.map(({ name }) => name).join(","),
+    lengths: lengths.join(","),
+    cases,
+    mode,
+    seed,
+    cache: cache === "f32" ? undefined : cache,
+    param: owned,
+    out,
+  });
+}

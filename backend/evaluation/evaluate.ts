@@ -1,0 +1,186 @@
+import packageJson from "../../package.json" with { type: "json" };
+import { caseTokens, type DrawnCase, drawCase } from "../../synthetic-tasks/contexts/index.ts";
+import { POLICY_EVALUATION_FORMAT, type PolicyEvaluation } from "../common/api/evaluations.ts";
+import { HeadscopeError } from "../common/errors.ts";
+import { headModel } from "../common/heads/model.ts";
+import { counted } from "../common/text.ts";
+import { loadKernels } from "../kernels/kernels.ts";
+import type { Model } from "../models/model.ts";
+import { requireTokenizer } from "../models/tokens.ts";
+import { pointMeans, withFronts } from "./aggregate.ts";
+import { askCase } from "./ask.ts";
+import { type Beginning, beginAlone, beginShared, type FirstPrompt } from "./begin.ts";
+import { evaluateCommand } from "./command.ts";
+import { Journal } from "./journal.ts";
+import { placeNeedles } from "./needles.ts";
+import {
+  checkLengths,
+  type EvaluateOptions,
+  type EvaluationPlan,
+  type PlannedPoint,
+  type PlannedTask,
+  planEvaluation,
+} from "./plan.ts";
+import { SharedRead, sharesRead } from "./shared-read.ts";
+import { writeEvaluation } from "./write.ts";
+
+/** A case of a task and length, drawn for a model. */
+interface PlannedCase {
+  /** Number of the task in the plan. */
+  readonly task: number;
+  readonly planned: PlannedTask;
+  readonly length: number;
+  readonly number: number;
+  readonly drawn: DrawnCase;
+}
+
+/**
+ * Evaluates policies at budgets on tasks of several lengths, each beside full attention and random tokens on the same cases. Policies
+ * that act at the end of a prompt share one read of it.
+ * @throws HeadscopeError as `planEvaluation` and `checkLengths`; (usage) for lengths too short for a task, with the fewest tokens;
+ *   (mismatch) where `out` holds an evaluation with other settings; what the signal is aborted with: what is done then stays in `out`
+ */
+export async function evaluate(model: Model, options: EvaluateOptions): Promise<PolicyEvaluation> {
+  const plan = await planEvaluation(options);
+  checkLengths(plan, model.config);
+  const cases = drawCases(model, plan);
+  const journal = await Journal.open(options.out, headModel(model), plan.settings);
+  const run = new Run(model, plan, journal, options);
+  const total = cases.length * plan.points.length;
+  let done = 0;
+  for (const each of cases) {
+    options.signal?.throwIfAborted();
+    await run.evaluate(each, (label) => options.progress?.(done++, total, "evaluating", noteOf(each, label)));
+    done = (cases.indexOf(each) + 1) * plan.points.length;
+  }
+  options.progress?.(total, total, "evaluating");
+  const { ready: _, why, threads } = loadKernels();
+  const evaluation: PolicyEvaluation = {
+    format: POLICY_EVALUATION_FORMAT,
+    model: headModel(model),
+    settings: plan.settings,
+    environment: { node: process.version, platform: `${process.platform} ${process.arch}`, kernels: why, threads },
+    created: new Date().toISOString(),
+    headscope: packageJson.version,
+    command: evaluateCommand(model.ref, plan.settings, options.out),
+    points: withFronts(cases.filter(({ number }) => number === 0).flatMap((first) => run.means(first))),
+  };
+  if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
+  return evaluation;
+}
+
+/** Draws all cases, by task, then length. @throws HeadscopeError (usage) for too small a room, (input) for questions that don't fit the context */
+function drawCases(model: Model, { tasks, settings }: EvaluationPlan): PlannedCase[] {
+  const tokenizer = requireTokenizer(model, { remedy: "evaluate a model with one" });
+  const { n_ctx } = model.config;
+  return tasks.flatMap((planned, task) =>
+    settings.lengths.flatMap((length) =>
+      Array.from({ length: settings.cases }, (_, number): PlannedCase => {
+        const place = { tokens: length, number, seed: settings.seed };
+        const drawn = drawCase(tokenizer, planned.task, planned.params, place);
+        const needs = caseTokens(drawn.prompt, planned.task.answerTokens(planned.params));
+        if (settings.mode === "turns" && needs > n_ctx)
+          throw new HeadscopeError(
+            "input",
+            `${planned.task.name}: all turns behind ${counted(length, "token")} take up to ${needs}, and the context has ${n_ctx}`,
+            { remedy: "give a smaller length or fewer questions", field: "lengths" },
+          );
+        return { task, planned, length, number, drawn };
+      }),
+    ),
+  );
+}
+
+/** An evaluation on its way. */
+class Run {
+  readonly #model: Model;
+  readonly #plan: EvaluationPlan;
+  readonly #journal: Journal;
+  readonly #options: EvaluateOptions;
+
+  constructor(model: Model, plan: EvaluationPlan, journal: Journal, options: EvaluateOptions) {
+    this.#model = model;
+    this.#plan = plan;
+    this.#journal = journal;
+    this.#options = options;
+  }
+
+  /** Evaluates what is not known yet of a case. @param tell called before each point */
+  async evaluate(each: PlannedCase, tell: (label: string) => void): Promise<void> {
+    const { task, length, number, planned, drawn } = each;
+    const open = [...this.#plan.points.entries()].filter(
+      ([point]) => !this.#journal.find({ point, task, length }, number),
+    );
+    if (open.length === 0) return;
+    const prompt = this.#firstPrompt(each);
+    const tokenizer = requireTokenizer(this.#model);
+    const needles = drawn.questions.map((question) => placeNeedles(tokenizer, drawn.prompt.context, question.needles));
+    const { signal } = this.#options;
+    let shared: SharedRead | undefined;
+    try {
+      for (const [point, own] of open) {
+        tell(own.label);
+        if (sharesRead(this.#model, own.choice)) shared ??= await this.#read(each, prompt, open);
+        const beginning = sharesRead(this.#model, own.choice)
+          ? beginShared(shared!, own, prompt)
+          : await beginAlone(this.#model, own, prompt);
+        try {
+          const result = await askCase(this.#model, beginning, { drawn, planned, needles, mode: prompt.mode, signal });
+          await this.#journal.add({ point, task, length, case: { number, ...result } });
+        } finally {
+          dispose(beginning);
+        }
+        signal?.throwIfAborted();
+      }
+    } finally {
+      shared?.dispose();
+    }
+  }
+
+  /** The means of all points over the cases of a task and length. @param first of these cases */
+  means({ task, length, planned }: PlannedCase) {
+    const { points, settings } = this.#plan;
+    return points.map((own, point) => {
+      const numbers = Array.from({ length: settings.cases }, (_, number) => number);
+      const cases = numbers.map((number) => this.#journal.find({ point, task, length }, number)!);
+      return pointMeans(own, planned, { length, cases, sharedPrefill: sharesRead(this.#model, own.choice) });
+    });
+  }
+
+  #firstPrompt({ drawn: { prompt } }: PlannedCase): FirstPrompt {
+    const { mode, cache } = this.#plan.settings;
+    return {
+      context: prompt.context,
+      request: prompt.questions[0]!.request,
+      mode,
+      cache,
+      signal: this.#options.signal,
+    };
+  }
+
+  /** Reads the first prompt for all that share it. */
+  #read(
+    { planned, drawn }: PlannedCase,
+    { context, request, cache, signal }: FirstPrompt,
+    open: readonly (readonly [number, PlannedPoint])[],
+  ): Promise<SharedRead> {
+    const sharing = ({ choice }: PlannedPoint): boolean => sharesRead(this.#model, choice);
+    const choices = (points: readonly PlannedPoint[]) => points.filter(sharing).map(({ choice }) => choice);
+    return SharedRead.read(this.#model, {
+      tokens: [...context, ...request],
+      choices: choices(open.map(([, own]) => own)),
+      all: choices(this.#plan.points),
+      steps: Math.max(planned.task.answerTokens(planned.params), drawn.prompt.questions[0]!.scored.length),
+      ...{ cache, signal, turn: this.#options.turn },
+    });
+  }
+}
+
+function noteOf({ planned, length, number }: PlannedCase, label: string): string {
+  return `${planned.task.name}, ${counted(length, "token")}, case ${number + 1}: ${label}`;
+}
+
+function dispose({ prefix, context }: Beginning): void {
+  prefix?.dispose();
+  context?.dispose();
+}

@@ -1,0 +1,54 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
+import { tf } from "../../../runtime/tf.ts";
+import { type ReadView, readParameters, readPolicy, type Stretch } from "../base.ts";
+import { placesOf, single, stretchesOf } from "../stretches.ts";
+import { meanQuery, scoresOver } from "./attention-over.ts";
+
+/** A choice, and the query that it was made by. */
+interface Made {
+  readonly [name: string]: unknown;
+  /** Of all heads, the mean of the tokens' [heads * d_head]. */
+  readonly query: Tensor;
+  /** Undefined where there was nothing to choose among. */
+  readonly places: readonly number[] | undefined;
+}
+
+/** Tokens that the heads vote for, until the query turns. */
+export const tokenSelect = readPolicy({
+  name: "token-select",
+  title: "Tokens that the heads vote for",
+  description:
+    "All heads of a layer read the same tokens: the first, the recent, and those between with the largest sum of the heads' attention. The " +
+    "choice stays while the query points where the one pointed that it was made by. Parts of a prompt of 512 tokens, and what follows a " +
+    "prefix, choose together, by their mean query, among the tokens before them.",
+  source: "Wu et al. 2024, TokenSelect: Efficient Long-Context Inference via Dynamic Token-Level KV Cache Selection",
+  parameters: z.object({
+    ...readParameters,
+    sinks: z.int().min(0).default(16).describe("first tokens that are always read"),
+    recent: z.int().min(1).default(64).describe("last tokens that are always read, the new one among them"),
+    similarity: z.number().min(-1).max(1).default(0.9).describe("cosine of queries above which a choice stays"),
+  }),
+  inPrompt: "chooses",
+  least: ({ sinks, recent }) => sinks + recent + 1,
+  learn(view: ReadView, before: Made | undefined, { sinks, recent, similarity }): Made {
+    const mean = meanQuery(view);
+    const query = tf.reshape(mean, [-1]);
+    if (before?.places && !view.moved && cosine(query, before.query) > similarity) return before;
+    const count = view.held - view.tokens + 1 - recent - sinks;
+    if (count <= 0) return { query, places: undefined };
+    const votes = tf.sum(tf.softmax(scoresOver(view, mean, view.keysOf(sinks, count))), 0, true); // [1, count]
+    const [places] = placesOf(votes, view.budget - sinks - recent) as [number[]];
+    return { query, places: places.map((place) => sinks + place) };
+  },
+  choose({ held, tokens, budget, kvHeads }, { places }: Made, { sinks, recent }) {
+    const before = held - tokens;
+    if (!places || before + 1 <= budget) return undefined;
+    const read: Stretch[] = [[0, sinks], ...single(places), [before + 1 - recent, held]];
+    return new Array<readonly Stretch[]>(kvHeads).fill(stretchesOf(read));
+  },
+});
+
+function cosine(a: Tensor, b: Tensor): number {
+  return tf.div(tf.sum(tf.mul(a, b)), tf.mul(tf.norm(a), tf.norm(b))).dataSync()[0]!;
+}

@@ -1,0 +1,154 @@
+import type { Tensor } from "@tensorflow/tfjs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../../backend/common/heads/model.ts";
+import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
+import type { Generation } from "../../../../backend/inference/generation.ts";
+import { policies } from "../../../../backend/inference/policies/index.ts";
+import { pageBytes } from "../../../../backend/kernels/pages.ts";
+import { forward } from "../../../../backend/models/forward/forward.ts";
+import type { Model } from "../../../../backend/models/model.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+
+await kernelsHere();
+/** Squares of 64 from 0 on, the last of them begun, in two chunks. */
+const TOKENS = randomTokens(1, 610, 96, 5)[0]!;
+const PREFIX = 100;
+let model: Model;
+
+beforeAll(async () => {
+  model = randomModel(smallConfig({ n_ctx: 700 }));
+  await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
+});
+afterAll(() => model.dispose());
+
+/** Parameters under which a prompt of 610 tokens reads a part, for whichever policy has them. */
+const SMALL: Record<string, unknown> = { sinks: 1, local: 2, last: 1, stride: 4, threshold: 0.4, gamma: 0.3 };
+/** Parameters under which it reads all. */
+const ALL: Record<string, unknown> = { sinks: 700, local: 700, threshold: 1, gamma: 1 };
+
+const names = policies
+  .list()
+  .filter(({ chooses }) => chooses === "blocks")
+  .map(({ name }) => name);
+
+/** A request of a policy with those of some parameters that it has. */
+function request(name: string, params: Record<string, unknown>): NonNullable<GenerateOptions["policies"]> {
+  const own = policies.flags(name).map((flag) => flag.name);
+  return [{ name, params: Object.fromEntries(Object.entries(params).filter(([key]) => own.includes(key))) }];
+}
+
+interface Run extends Generation {
+  /** By layer that was not read whole, what was added to its scores [heads or 1, tokens, all]. */
+  biases: Map<number, Tensor>;
+}
+
+async function run(options: GenerateOptions): Promise<Run> {
+  const biases = new Map<number, Tensor>();
+  const onPromptRead: GenerateOptions["onPromptRead"] = (layer, read) => void biases.set(layer, tf.keep(read.bias()));
+  return { ...(await generate(model, { stop: [], maxTokens: 3, ...options, onPromptRead })), biases };
+}
+
+/** Logits behind the prompt in the plain forward, with the scores of its queries changed. @param start position of the first */
+function simulated(biases: ReadonlyMap<number, Tensor>, start: number): Float32Array {
+  const hooks = [...biases].map(([layer, bias]) => {
+    const add = (scores: Tensor, _: string, [first]: readonly number[]): Tensor =>
+      tf.tidy(() => {
+        const [, , queries, keys] = scores.shape as [number, number, number, number];
+        const [heads] = bias.shape as [number];
+        const all = tf.pad(bias, [[0, 0], [start, 0], [0, 0]]); // biome-ignore format: one line
+        return tf.add(scores, tf.expandDims(tf.slice(all, [0, first!, 0], [heads, queries, keys]), 0));
+      });
+    return [`blocks.${layer}.attn.hook_attn_scores`, add] as const;
+  });
+  const result = forward(model, { tokens: [TOKENS], logitsAt: "last" }, { hooks });
+  const logits = result.logits!.dataSync().slice() as Float32Array;
+  result.dispose();
+  return logits;
+}
+
+const furthest = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
+
+describe("every policy for blocks", () => {
+  it.each(names)("%s reads what changed scores leave in the plain forward", async (name) => {
+    const { biases, logits, prefill } = await run({ tokens: TOKENS, policies: request(name, SMALL) });
+    expect(furthest(logits, simulated(biases, 0))).toBeLessThan(5e-4);
+    expect(furthest(logits, simulated(new Map(), 0))).toBeGreaterThan(5e-4);
+    expect(prefill!.read).toBeLessThan(0.95);
+    tf.dispose([...biases.values()]);
+  });
+
+  it.each(names)("%s reads so behind a prefix too, whose length is no multiple of 64", async (name) => {
+    const prefix = await readPrefix(model, { tokens: TOKENS.slice(0, PREFIX) });
+    const { biases, logits } = await run({ prefix, tokens: TOKENS.slice(PREFIX), policies: request(name, SMALL) });
+    expect(furthest(logits, simulated(biases, PREFIX))).toBeLessThan(5e-4);
+    expect(furthest(logits, simulated(new Map(), PREFIX))).toBeGreaterThan(5e-4);
+    tf.dispose([...biases.values()]);
+    prefix.dispose();
+  });
+
+  it.each(names)(
+    "%s is full attention to the bit where everything is read, and in a prompt of one square",
+    async (name) => {
+      for (const [tokens, params] of [
+        [TOKENS, ALL],
+        [TOKENS.slice(0, 64), SMALL],
+        [TOKENS.slice(0, 8), SMALL],
+      ] as const) {
+        const plain = await generate(model, { tokens, maxTokens: 3, stop: [] });
+        const under = await generate(model, { tokens, policies: request(name, params), maxTokens: 3, stop: [] });
+        expect(under.prefill).toEqual({ read: 1 });
+        expect(under.logits).toEqual(plain.logits);
+        expect([under.ids, under.cache]).toEqual([plain.ids, plain.cache]);
+      }
+    },
+  );
+
+  it.each(names)("%s leaves no tensor and no page", async (name) => {
+    const before = tf.memory().numTensors;
+    const pages = pageBytes();
+    const { cache } = await generate(model, { tokens: TOKENS, policies: request(name, SMALL), maxTokens: 2, stop: [] });
+    expect(cache.bytes).toBe(cache.bytesFull);
+    expect(tf.memory().numTensors).toBe(before);
+    expect(pageBytes()).toBe(pages);
+  });
+});
+
+describe("a policy for blocks", () => {
+  const blocks = request("a-shape", SMALL);
+
+  it("reads each of several prompts as alone", async () => {
+    const prompts = [TOKENS, [...TOKENS.slice(0, 300), 3, 4], TOKENS.slice(0, 20)];
+    const together = await generateBatch(model, { prompts: prompts.map((tokens) => ({ tokens })), policies: blocks });
+    for (const [i, tokens] of prompts.entries()) {
+      const { ids, logits, prefill } = await generate(model, { tokens, policies: blocks });
+      expect(together[i]).toMatchObject({ ids, prefill });
+      expect(together[i]!.logits).toEqual(logits);
+    }
+  });
+
+  it("goes before a policy for tokens, which sees the queries of what was read", async () => {
+    const kept = async (...policies: NonNullable<GenerateOptions["policies"]>) =>
+      (await generate(model, { tokens: TOKENS, policies, maxTokens: 1 })).cache.kept!.flat();
+    const tokens = { name: "snapkv", params: { ratio: 0.5, window: 16 } };
+    const [dense, sparse] = [await kept(tokens), await kept(...blocks, tokens)];
+    expect(sparse.every((positions) => positions.length === TOKENS.length / 2)).toBe(true);
+    expect(sparse[0]).toEqual(dense[0]); // of the first layer nothing lies before
+    expect(sparse.at(-1)).not.toEqual(dense.at(-1));
+  });
+
+  it("goes with a mask and with forms of keys and values", async () => {
+    const mask = maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 90 });
+    const { cache } = await generate(model, { tokens: TOKENS, policies: blocks, mask, cache: "f16", maxTokens: 1 });
+    expect(cache.kept![1]!.map((positions) => positions.length)).toEqual([TOKENS.length, 92]);
+  });
+
+  it("is refused where nothing is cached", async () => {
+    await expect(generate(model, { tokens: TOKENS, policies: blocks, useCache: false })).rejects.toMatchObject({
+      kind: "usage",
+    });
+  });
+});
