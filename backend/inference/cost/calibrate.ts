@@ -223,11 +223,12 @@ function hollow(config: ModelConfig): Partial<ModelConfig> {
   return { d_model: NARROW, d_mlp: NARROW, d_vocab: NARROW, ...uncut(config) };
 }
 
-/** The parts of a config that follow from others, taken out. */
-function uncut({ d_vocab_out, attn_types }: ModelConfig): Partial<ModelConfig> {
+/** Positions for what is timed, layers that reach all of them, and as few logits as token ids. */
+function uncut({ d_vocab_out }: ModelConfig): Partial<ModelConfig> {
   return {
+    n_ctx: 2 * MANY,
+    attn_types: new Array<"global">(DEEP).fill("global"),
     ...(d_vocab_out === undefined ? {} : { d_vocab_out: NARROW }),
-    ...(attn_types === undefined ? {} : { attn_types: new Array<"global">(DEEP).fill("global") }),
   };
 }
 
