@@ -23,7 +23,10 @@ export function pointMeans(
   const questions = cases.flatMap((each) => each.questions);
   const kept = questions.flatMap(({ needles }) => needles.map((needle) => needle.kept));
   const decoded = cases.filter(({ steps }) => steps > 0);
-  const reads = cases.flatMap(({ read }) => (read === undefined ? [] : [read]));
+  const shares = {
+    read: meanOf(cases.map(({ read }) => read)),
+    prefillRead: meanOf(cases.map((each) => each.prefillRead)),
+  };
   const losses = cases.map((each) => mean(each.questions.flatMap(({ loss }) => loss ?? [])));
   return {
     label,
@@ -41,7 +44,8 @@ export function pointMeans(
     kept: kept.length > 0 ? mean(kept) : null,
     bytes: mean(cases.map(({ bytes }) => bytes)),
     bytesFull: mean(cases.map(({ bytesFull }) => bytesFull)),
-    ...(reads.length > 0 ? { read: mean(reads) } : {}),
+    ...(shares.read === undefined ? {} : { read: shares.read }),
+    ...(shares.prefillRead === undefined ? {} : { prefillRead: shares.prefillRead }),
     prefillMs: median(cases.map(({ prefillMs }) => prefillMs)),
     decodeMsPerToken: decoded.length > 0 ? median(decoded.map(({ decodeMs, steps }) => decodeMs / steps)) : null,
     sharedPrefill: place.sharedPrefill,
@@ -78,6 +82,12 @@ function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
   return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
+}
+
+/** The mean of what is there; undefined of nothing. */
+function meanOf(values: readonly (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length > 0 ? mean(known) : undefined;
 }
 
 function mean(values: readonly number[]): number {

@@ -34,6 +34,7 @@ interface Answer {
   readonly bytes: number;
   readonly bytesFull: number;
   readonly read?: number | undefined;
+  readonly prefillRead?: number | undefined;
   /** Until what is before it was read. */
   readonly prefillMs: number;
   readonly decodeMs: number;
@@ -68,6 +69,7 @@ export async function askCase(model: Model, beginning: Beginning, asked: AskedCa
     bytes: last.bytes,
     bytesFull: last.bytesFull,
     ...(last.read === undefined ? {} : { read: last.read }),
+    ...(answers[0]!.prefillRead === undefined ? {} : { prefillRead: answers[0]!.prefillRead }),
     prefillMs: beginning.prefix ? beginning.ms : answers[0]!.prefillMs,
     decodeMs: answers.reduce((sum, { decodeMs }) => sum + decodeMs, 0),
     steps: answers.reduce((sum, { steps }) => sum + steps, 0),
@@ -133,6 +135,7 @@ async function answerWords(
     },
     bytes: cache.bytes,
     bytesFull: cache.bytesFull,
+    ...{ read: cache.read, prefillRead: generation.prefill?.read },
     prefillMs,
     decodeMs: steps > 0 ? decodeMsPerToken * steps : 0,
     steps,
@@ -147,7 +150,7 @@ async function answerText(
   run: Beginning["run"],
 ): Promise<Answer> {
   const { question, answers, chance } = asked.drawn.questions[asked.number]!;
-  const { likeliest, loss, cache, prefillMs } = await foretell(model, { ...run, tokens, prefix, scored, signal: asked.signal }); // biome-ignore format: one call
+  const { likeliest, loss, cache, prefillMs, prefillRead } = await foretell(model, { ...run, tokens, prefix, scored, signal: asked.signal }); // biome-ignore format: one call
   try {
     const text = requireTokenizer(model).decode(likeliest);
     const score = greedyScore(likeliest, scored);
@@ -159,7 +162,7 @@ async function answerText(
       },
       bytes: cache.bytes,
       bytesFull: cache.bytesFull,
-      ...{ prefillMs, decodeMs: 0, steps: 0 },
+      ...{ prefillMs, prefillRead, decodeMs: 0, steps: 0 },
     };
   } finally {
     cache.dispose();

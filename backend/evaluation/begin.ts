@@ -10,13 +10,13 @@ import type { SharedRead } from "./shared-read.ts";
 
 /** A prompt under a policy, and the way on from it. */
 export interface Beginning {
-  /** The first prompt as the policy leaves it; absent where the policy reads it and goes on by itself. */
+  /** The first prompt as the policy leaves it; absent where it is read with the answer. */
   readonly prefix?: Prefix;
   /** The context as it was cut for the first question, for others behind it. */
   readonly context?: Prefix;
   /** Options of what goes on. */
   readonly run: Pick<RunOptions, "mask" | "prefill" | "policies" | "cache">;
-  /** Milliseconds until the first prompt was read. */
+  /** Milliseconds until the first prompt was read; 0 where it is still to be. */
   readonly ms: number;
 }
 
@@ -44,11 +44,11 @@ export function beginShared(read: SharedRead, { choice }: PlannedPoint, prompt: 
   }
 }
 
-/** Begins with a read of the policy's own. */
+/** Begins with a read of the policy's own; for a single question it reads as it answers. */
 export async function beginAlone(model: Model, point: PlannedPoint, prompt: FirstPrompt): Promise<Beginning> {
   const { context, request, mode, cache, signal } = prompt;
-  const { choice, requests: policies } = point;
-  if (choice.tokens?.params.when === "decode") return { run: { policies, cache }, ms: 0 };
+  const { requests: policies } = point;
+  if (mode === "single") return { run: { policies, cache }, ms: 0 };
   const began = performance.now();
   const prefix = await readPrefix(model, { tokens: [...context, ...request], policies, cache, signal });
   const ms = performance.now() - began;

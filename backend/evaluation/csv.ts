@@ -4,7 +4,7 @@ import { type CsvCell, csvText } from "../common/csv.ts";
 
 const COLUMNS = [
   ...["task", "length", "policy", "budget", "parameters", "cases", "score", "low", "high", "chance", "loss", "kept"],
-  ...["bytes", "bytes_full", "read", "prefill_ms", "decode_ms_per_token", "front"],
+  ...["bytes", "bytes_full", "read", "prefill_read", "prefill_ms", "decode_ms_per_token", "front"],
 ] as const;
 
 /** An evaluation as CSV, a line a point; what was not measured is empty. */
@@ -13,7 +13,14 @@ export function evaluationCsv({ points }: PolicyEvaluation): string {
     ...[point.task, point.length, point.label, point.budget ?? ""],
     point.policies.map(({ name, params }) => [name, ...parameterPairs(params)].join(" ")).join("; "),
     ...[point.cases.length, point.score.value, point.score.low ?? "", point.score.high ?? "", point.chance],
-    ...[point.loss?.value ?? "", point.kept ?? "", point.bytes, point.bytesFull, point.read ?? ""],
+    ...[
+      point.loss?.value ?? "",
+      point.kept ?? "",
+      point.bytes,
+      point.bytesFull,
+      point.read ?? "",
+      point.prefillRead ?? "",
+    ],
     ...[point.prefillMs, point.decodeMsPerToken ?? "", point.front.join(" ")],
   ]);
   return csvText([[...COLUMNS], ...rows]);

@@ -4,6 +4,7 @@ import { POLICY_EVALUATION_FORMAT, type PolicyEvaluation } from "../common/api/e
 import { HeadscopeError } from "../common/errors.ts";
 import { headModel } from "../common/heads/model.ts";
 import { counted } from "../common/text.ts";
+import { Forwards } from "../inference/forwards.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import type { Model } from "../models/model.ts";
 import { requireTokenizer } from "../models/tokens.ts";
@@ -44,6 +45,7 @@ export async function evaluate(model: Model, options: EvaluateOptions): Promise<
   const plan = await planEvaluation(options);
   checkLengths(plan, model.config);
   const cases = drawCases(model, plan);
+  checkRuns(model, plan, cases);
   const journal = await Journal.open(options.out, headModel(model), plan.settings);
   const run = new Run(model, plan, journal, options);
   const total = cases.length * plan.points.length;
@@ -89,6 +91,26 @@ function drawCases(model: Model, { tasks, settings }: EvaluationPlan): PlannedCa
       }),
     ),
   );
+}
+
+/**
+ * Has every policy look at the model and at the shortest and longest first prompt of each task, before anything is run.
+ * @throws HeadscopeError for masks and files of other models, and what else can't be run
+ */
+function checkRuns(model: Model, { points, tasks, settings }: EvaluationPlan, cases: readonly PlannedCase[]): void {
+  for (const [number, { task, params }] of tasks.entries()) {
+    const prompts = cases
+      .filter((each) => each.task === number)
+      .map(({ drawn: { prompt } }) => [...prompt.context, ...prompt.questions[0]!.request])
+      .sort((a, b) => a.length - b.length);
+    for (const { choice } of points)
+      for (const prompt of [prompts[0]!, prompts.at(-1)!]) {
+        const maxTokens = Math.max(1, task.answerTokens(params));
+        const { mask, prefill } = choice.heads ?? {};
+        const options = { mask, prefill, choice, cache: settings.cache };
+        new Forwards(model, [{ number: 0, prompt, maxTokens, all: [] }], options).dispose();
+      }
+  }
 }
 
 /** An evaluation on its way. */

@@ -28,6 +28,8 @@ export interface Foretold {
   readonly cache: KvCache;
   /** Until what is before the text was read. */
   readonly prefillMs: number;
+  /** Share of that attention which was computed, where a policy chooses. */
+  readonly prefillRead?: number | undefined;
 }
 
 /**
@@ -56,7 +58,7 @@ export async function foretell(model: Model, options: ForetellOptions): Promise<
       await forwards.turn();
     }
     const loss = scored.reduce((sum, id, i) => sum + lossOf(logits[i]!, id), 0) / scored.length;
-    return { likeliest: logits.map(likeliest), loss, cache, prefillMs };
+    return { likeliest: logits.map(likeliest), loss, cache, prefillMs, prefillRead: forwards.prefill(0).prefill?.read };
   } catch (error) {
     cache?.dispose();
     throw error;

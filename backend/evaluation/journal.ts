@@ -13,7 +13,7 @@ import { writeFileAtomic } from "../paths.ts";
 /** Name of the format of journals. */
 const JOURNAL_FORMAT = "headscope.policy-evaluation-journal/1";
 /** Name of a journal in the folder of an evaluation. */
-const JOURNAL = "journal.jsonl";
+export const JOURNAL = "journal.jsonl";
 
 const headSchema = z.object({
   format: z.literal(JOURNAL_FORMAT),
@@ -76,6 +76,13 @@ export class Journal {
     this.#done.set(keyOf(line), line.case);
     if (this.#path !== undefined) await appendFile(this.#path, `${JSON.stringify(line)}\n`);
   }
+}
+
+/** The model and the settings of a journal. @throws HeadscopeError (missing, input, corrupt) */
+export async function readJournalHead(path: string): Promise<Omit<Data<typeof headSchema>, "format">> {
+  const text = String(await readRegular(path, { what: "journal" }));
+  const { model, settings } = parsed(path, text.slice(0, text.indexOf("\n")), 1, headSchema);
+  return { model, settings };
 }
 
 function keyOf({

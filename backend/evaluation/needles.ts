@@ -45,9 +45,9 @@ function nearest(text: string, { text: needle, depth }: ContextNeedle): number {
   return best;
 }
 
-/** Positions that a cache of one row holds, by layer and KV head. */
+/** Tokens that a cache of one row holds, by layer and KV head. */
 export function heldPositions(cache: KvCache): number[][][] {
-  return cache.windows.map((heads, layer) => heads.map((_, head) => cache.positions(layer, 0, head)));
+  return cache.windows.map((heads, layer) => heads.map((_, head) => cache.tokens(layer, 0, head)));
 }
 
 /**

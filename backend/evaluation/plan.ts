@@ -202,13 +202,13 @@ function refuseTwice(field: string, names: readonly string[]): void {
 
 /** @throws HeadscopeError (usage) for a policy that can't go on behind an answer */
 function refuseGoingOn({ label, choice }: PlannedPoint, mode: EvaluationMode): void {
-  if (choice.tokens?.params.when !== "decode") return;
-  throw new HeadscopeError(
-    "usage",
-    `${label} lets tokens go as it writes, and mode ${mode} goes on from a cut prompt`,
-    {
-      remedy: "give when=prefill, or mode single",
+  const { when, rerotate } = choice.tokens?.params ?? {};
+  const refuse = (what: string, remedy: string) =>
+    new HeadscopeError("usage", `${label} ${what}, and mode ${mode} goes on from a cut prompt`, {
+      remedy: `${remedy}, or mode single`,
       field: ["policies", "mode"],
-    },
-  );
+    });
+  if (when === "decode") throw refuse("lets tokens go as it writes", "give when=prefill");
+  if (rerotate && mode === "requests")
+    throw refuse("numbers what stays anew, so that nothing leads back to the context", "give rerotate=false");
 }

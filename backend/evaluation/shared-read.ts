@@ -20,8 +20,8 @@ const NO_CHANGES = "[]";
  * Tells whether a choice acts on a prompt that was read with everything in sight: then one read serves it and others.
  * @param model whose heads a mask is for
  */
-export function sharesRead(model: Model, { heads, blocks, inputs, tokens, form }: PolicyChoice): boolean {
-  if (blocks || inputs || form || tokens?.params.when === "decode") return false;
+export function sharesRead(model: Model, { heads, blocks, inputs, tokens, reads, form }: PolicyChoice): boolean {
+  if (blocks || inputs || form || tokens?.params.when === "decode" || reads?.policy.inPrompt) return false;
   return !heads || (heads.prefill === "dense" && maskMeaning(model, heads.mask).ablated.length === 0);
 }
 

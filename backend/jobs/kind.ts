@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Bounds, Data } from "../common/api/fields.ts";
 import { brief } from "../common/errors.ts";
+import type { HeadMask } from "../common/heads/mask.ts";
 import type { HeadScores } from "../common/heads/scores.ts";
 import { writablePath } from "../files.ts";
 import { formatJson } from "../json.ts";
@@ -30,6 +31,8 @@ export interface JobKind<Spec = unknown, Payload = unknown, R = unknown>
 
 /** The surroundings in which a request is checked: what its server has. */
 export interface JobPremises {
+  /** The data folder, absolute. */
+  readonly folder: string;
   readonly store: Store;
   readonly models: {
     /** The reference as workers take it. @throws HeadscopeError, Refusal for a model that may not be opened */
@@ -38,6 +41,8 @@ export interface JobPremises {
   readonly library: {
     /** @throws Refusal 404 */
     readScores(id: string): Promise<HeadScores>;
+    /** @throws Refusal 404 */
+    readMask(id: string): Promise<HeadMask>;
   };
 }
 

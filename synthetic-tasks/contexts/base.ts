@@ -70,6 +70,34 @@ export function questionsParameter(most: number, byDefault = 3) {
   return z.int().min(1).max(most).default(byDefault).describe("questions of a case; a single request asks the first");
 }
 
+/** Place of what the first question of a case asks for, a parameter of tasks with needles. */
+export const depthParameter = z
+  .number()
+  .min(0)
+  .max(1)
+  .optional()
+  .describe("place of what the first question asks for, 0 at the start, 1 at the end; default anywhere");
+
+/**
+ * Expected share of what was asked for that a guess of as many values names.
+ * @param asked values that were asked for
+ * @param seen values in the context that could be asked for
+ * @param possible values that there could be; they count where all that are seen were asked for
+ */
+export function amongChance(asked: number, seen: number, possible: number): number {
+  return asked / (seen > asked ? seen : possible);
+}
+
+/** A part of a context with its place. */
+export function placed(context: string, text: string): ContextNeedle {
+  return { text, depth: context.indexOf(text) / Math.max(1, context.length - text.length) };
+}
+
+/** Sentences of a context with their places, in the order in which they stand there. */
+export function needlesIn(context: string, texts: readonly string[]): ContextNeedle[] {
+  return texts.map((text) => placed(context, text)).sort((a, b) => a.depth - b.depth);
+}
+
 /** A task over a long context as it is written: its parameters' types are inferred. */
 export function contextTask<S extends z.ZodObject>(definition: ContextTask<S>): ContextTask<S> {
   return definition;

@@ -40,28 +40,46 @@ export function drawCase(
 /** A context of a number of units, such as sentences. @param units at least 0 */
 export type Building = (units: number) => ContextCase;
 
+/** Bounds of the units of a case. */
+export interface UnitBounds {
+  /** Fewest, default 0. */
+  readonly least?: number;
+  /** Most that there are, default as many as one likes. */
+  readonly most?: number;
+}
+
 /**
  * The largest case that a room holds.
  * @param task its name, for the error
  * @param build makes the case of so many units; every unit adds tokens
- * @param least fewest units of a case, default 0
- * @throws HeadscopeError (usage) where the fewest are too many, with the tokens they take
+ * @throws HeadscopeError (usage) where the fewest units are too many or the most too few, with the tokens they take
  */
-export function largest(task: string, { tokens, count }: ContextRoom, build: Building, least = 0): ContextCase {
+export function largest(
+  task: string,
+  { tokens, count }: ContextRoom,
+  build: Building,
+  { least = 0, most = Number.POSITIVE_INFINITY }: UnitBounds = {},
+): ContextCase {
   const size = ({ context, questions }: ContextCase): number => count(context, questions[0]!);
-  const smallest = build(least);
-  const needs = size(smallest);
-  if (needs > tokens)
-    throw new HeadscopeError(
-      "usage",
-      `${task}: ${counted(tokens, "token")} are too few: its smallest case has ${needs.toLocaleString("en")}`,
-      {
-        remedy: `give a length of at least ${needs}, or ask for less by its parameters`,
-        field: "lengths",
-      },
+  const refused = (why: string, remedy: string): HeadscopeError =>
+    new HeadscopeError("usage", `${task}: a case of ${counted(tokens, "token")} can't be made: ${why}`, {
+      remedy,
+      field: "lengths",
+    });
+  let best = build(least);
+  if (size(best) > tokens)
+    throw refused(
+      `its shortest has ${size(best)}`,
+      `give a length of at least ${size(best)}, or ask for less by its parameters`,
     );
-  let [best, low, high] = [smallest, least, 2 * least + 16];
-  for (let tried = build(high); size(tried) <= tokens; tried = build(high)) [best, low, high] = [tried, high, 2 * high];
+  let [low, high] = [least, least];
+  while (low === high) {
+    high = Math.min(most, 2 * low + 16);
+    const tried = build(high);
+    if (size(tried) > tokens) break;
+    if (high === most) throw refused(`its longest has ${size(tried)}`, `give a length of at most ${size(tried)}`);
+    [best, low] = [tried, high];
+  }
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     const tried = build(middle);

@@ -57,6 +57,10 @@ export const evaluatedCase = z.object({
   bytes: z.number().describe("allocated for keys and values at the end"),
   bytesFull: z.number().describe("that full attention allocates for the same tokens"),
   read: z.number().optional().describe("mean share of the held keys that a new token reads, where a policy chooses"),
+  prefillRead: z
+    .number()
+    .optional()
+    .describe("share of the first prompt's attention that was computed, where a policy chooses"),
   prefillMs: z
     .number()
     .describe("of the first prompt: its own read or the shared one, and the policy's work at its end"),
@@ -88,6 +92,7 @@ const evaluatedPoint = z.object({
   bytes: z.number().describe("mean over the cases, as all below"),
   bytesFull: z.number(),
   read: z.number().optional(),
+  prefillRead: z.number().optional(),
   prefillMs: z.number().describe("median over the cases"),
   decodeMsPerToken: z.number().nullable().describe("the same; null where nothing was decoded"),
   sharedPrefill: z.boolean().describe("true where its prompts were read once together with those of other policies"),
@@ -121,9 +126,10 @@ export type PolicyEvaluation = Data<typeof policyEvaluation>;
 /** Schema of an evaluation as lists have it. */
 export const evaluationEntry = z.object({
   id: z.string().describe("folder below evaluations/ of the data folder"),
-  model: z.string(),
+  model: headModelSchema,
   settings: evaluationSettings,
-  created: z.string(),
+  finished: z.boolean().describe("false where it was stopped, or is on its way: the same job goes on with it"),
+  changed: z.string().describe("ISO 8601 time"),
 });
 /** An evaluation in a list. */
 export type EvaluationEntry = Data<typeof evaluationEntry>;

@@ -21,15 +21,13 @@ export interface TradeoffPoint {
 
 /**
  * Points of one length, each the mean over its tasks.
- * @param points of one length @param cost bytes as a share of full attention's; points where it was not measured are left out
+ * @param points of one length; those whose cost was not measured are left out
  */
 export function tradeoffs(points: readonly EvaluatedPoint[], cost: EvaluationCost): TradeoffPoint[] {
-  const amount = (point: EvaluatedPoint): number =>
-    cost === "bytes" ? point.bytes / point.bytesFull : costOf(point, cost);
   const keyOf = ({ label, budget, policies }: EvaluatedPoint): string => JSON.stringify([label, budget, policies]);
   return [...new Set(points.map(keyOf))].flatMap((key) => {
     const own = points.filter((point) => keyOf(point) === key);
-    const measured = own.map(amount).filter(Number.isFinite);
+    const measured = own.map((point) => costOf(point, cost)).filter(Number.isFinite);
     const { label, budget } = own[0]!;
     const quality = mean(own.map(({ score }) => score.value));
     return measured.length === 0 ? [] : [{ label, budget, cost: mean(measured), quality }];

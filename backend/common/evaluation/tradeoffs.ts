@@ -24,12 +24,12 @@ export function paretoFront<P extends Tradeoff>(points: readonly P[]): P[] {
   return front;
 }
 
-/** Amount of a cost of an evaluated point; NaN where it was not measured. */
+/** Amount of a cost of an evaluated point: bytes as a share of full attention's, milliseconds; NaN where it was not measured. */
 export function costOf(
-  point: Pick<EvaluatedPoint, "bytes" | "prefillMs" | "decodeMsPerToken">,
+  point: Pick<EvaluatedPoint, "bytes" | "bytesFull" | "prefillMs" | "decodeMsPerToken">,
   cost: EvaluationCost,
 ): number {
-  if (cost === "bytes") return point.bytes;
+  if (cost === "bytes") return point.bytes / point.bytesFull;
   return cost === "prefill" ? point.prefillMs : (point.decodeMsPerToken ?? Number.NaN);
 }
 

@@ -1,4 +1,5 @@
 import type { Data, Input } from "../../common/api/fields.ts";
+import { evaluate } from "./evaluate.ts";
 import { experiment } from "./experiment.ts";
 import { history } from "./history.ts";
 import { maskSearch } from "./mask-search.ts";
@@ -8,7 +9,7 @@ import { pull } from "./pull.ts";
 import { train } from "./train.ts";
 
 /** The kinds of jobs that POST /api/jobs takes. */
-export const requestedKinds = [probe, history, needle, maskSearch, experiment, pull] as const;
+export const requestedKinds = [probe, history, needle, maskSearch, evaluate, experiment, pull] as const;
 
 /** Every kind of job that headscope has; trainings come with their runs, by POST /api/runs. */
 export const kinds = [train, ...requestedKinds] as const;

@@ -5,11 +5,11 @@ import {
   generateResult,
 } from "../../common/api/generation.ts";
 import { interventionSchema } from "../../hooks/intervention-schema.ts";
+import { policyFiles } from "../../jobs/document-files.ts";
 import { answerLong } from "../http/long-answer.ts";
 import { route } from "../http/route.ts";
 import { checkTokens } from "../http/token-rows.ts";
 import { Efforts } from "../interactive/efforts.ts";
-import { policyFiles } from "../library/policies.ts";
 
 export const generationRoutes = [
   route({

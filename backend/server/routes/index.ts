@@ -1,5 +1,6 @@
 import type { Route } from "../http/route.ts";
 import { definitionRoutes } from "./definitions.ts";
+import { evaluationRoutes } from "./evaluations.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { exportRoutes } from "./exports.ts";
@@ -30,6 +31,7 @@ export const routes: readonly Route[] = [
   ...questionRoutes,
   ...generationRoutes,
   ...exportRoutes,
+  ...evaluationRoutes,
   ...experimentRoutes,
   ...historyRoutes,
   ...queueRoutes,

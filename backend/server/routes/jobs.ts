@@ -35,7 +35,8 @@ export const jobRoutes = [
   route({
     method: "post",
     path: "/jobs",
-    summary: "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an experiment, a model",
+    summary:
+      "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an evaluation of policies, an experiment, a model",
     body: jobRequest,
     answer: { status: 202, description: "JobSummary", schema: job },
     async handle({ body }, context) {

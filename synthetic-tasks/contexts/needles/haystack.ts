@@ -1,6 +1,6 @@
-import type { Random } from "../../backend/common/random.ts";
-import { FILLER } from "../../backend/common/texts/haystack.ts";
-import type { ContextCase, ContextNeedle, ContextQuestion } from "./base.ts";
+import type { Random } from "../../../backend/common/random.ts";
+import { FILLER } from "../../../backend/common/texts/haystack.ts";
+import { type ContextCase, type ContextQuestion, needlesIn } from "../base.ts";
 
 /** A needle as it is put into a haystack: a sentence, and the share of the haystack before it. */
 export interface PlacedNeedle {
@@ -48,11 +48,4 @@ export function haystackCase(haystack: Haystack, sentence: (place: number) => st
     context,
     questions: questions.map((question) => ({ ...question, needles: needlesIn(context, question.needles) })),
   };
-}
-
-/** Sentences of a context with their places, in the order in which they stand there. */
-export function needlesIn(context: string, texts: readonly string[]): ContextNeedle[] {
-  return texts
-    .map((text) => ({ text, depth: context.indexOf(text) / Math.max(1, context.length - text.length) }))
-    .sort((a, b) => a.depth - b.depth);
 }

@@ -1,13 +1,13 @@
 import { z } from "zod";
-import { impossible } from "../base.ts";
-import { contextTask, questionsParameter } from "./base.ts";
-import { largest } from "./draw.ts";
+import { impossible } from "../../base.ts";
+import { amongChance, contextTask, questionsParameter } from "../base.ts";
+import { largest } from "../draw.ts";
 import { endless, haystackCase } from "./haystack.ts";
-import { MOST_SUBJECTS, magicNumbers, OPENING, subjects } from "./magic-numbers.ts";
+import { MAGIC, MOST_SUBJECTS, magicNumbers, NUMBERS, OPENING, subjects } from "./magic-numbers.ts";
 
 const parameters = z.object({
   questions: questionsParameter(MOST_SUBJECTS),
-  keys: z.int().min(1).max(MOST_SUBJECTS).default(8).describe("needles of the same form, each about something else"),
+  keys: z.int().min(1).max(MOST_SUBJECTS).default(6).describe("needles of the same form, each about something else"),
 });
 
 /** One of many needles of the same form. */
@@ -38,10 +38,10 @@ export const multiKey = contextTask({
       needles: drawn.map(({ needle }) => needle),
       questions: drawn.slice(0, questions).map(({ subject, value, needle }) => ({
         question: `What is the magic number of the ${subject}?`,
-        lead: `The magic number of the ${subject} is`,
+        lead: MAGIC(subject),
         answers: [value],
         needles: [needle.text],
-        chance: 1 / keys,
+        chance: amongChance(1, keys, NUMBERS),
       })),
     };
     const sentence = endless(random);
