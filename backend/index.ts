@@ -76,7 +76,7 @@ export type {
   CircuitEvaluation,
   CircuitRunResult,
 } from "./common/api/circuits.ts";
-export type { HeadComparison } from "./common/api/documents.ts";
+export type { HeadAgreement, HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
 export {
   type CircuitMaskOptions,
@@ -105,6 +105,7 @@ export {
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
 export { exporters, exportHeads, importers, scoresImporter } from "./exports/index.ts";
+export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";

@@ -15,6 +15,7 @@ import { register as features } from "./commands/features.ts";
 import { register as forward } from "./commands/forward.ts";
 import { register as generate } from "./commands/generate.ts";
 import { register as head } from "./commands/head.ts";
+import { register as heads } from "./commands/heads.ts";
 import { register as icv } from "./commands/icv.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
@@ -56,6 +57,7 @@ const COMMANDS = [
   probes,
   probe,
   compare,
+  heads,
   mask,
   ablate,
   pairs,

@@ -32,12 +32,19 @@ export interface Library {
   makePage(kind: number, width: number, rows: number): number;
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
   copyPage(page: number, rows: number): number;
-  /** Copies rows of a page into another of its kind and width; an error says what does not fit. */
+  /** Copies rows of a page into another of its kind and width, or what codes stand for; an error says what does not fit. */
   copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
   freePage(page: number): boolean;
   /** Bytes of rows of keys, then those of as many values. */
   readPage(page: number, row: number, count: number): Uint8Array;
   fillPage(page: number, row: number, bytes: Uint8Array): void;
+  /** A page of codes with the rows of another; `codePage` of coding.ts says of what. */
+  codePage(page: number, settings: Int32Array, levels: Float32Array, positions: Int32Array): number;
+  /** @param turns [positions, 2, rotary / 2] */
+  makeRotation(rotary: number, turns: Float32Array): number;
+  freeRotation(rotation: number): boolean;
+  /** Bytes of one page. */
+  bytesOf(page: number): number;
   /** Bytes of all pages. */
   pageBytes(): number;
 }

@@ -1,6 +1,7 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { checkOptions, oneOf, whole } from "../common/options.ts";
 import { CACHE_KINDS, type CacheKind } from "../common/words.ts";
+import { type Coding, codePage } from "./coding.ts";
 import { kernelLibrary, loadKernels } from "./kernels.ts";
 
 const padded = (d: number, step: number): number => Math.ceil(d / step) * step;
@@ -38,14 +39,17 @@ const RULES = {
 export class Page {
   /** Number by which places name it; a freed page's names none. */
   readonly id: number;
-  readonly kind: CacheKind;
+  /** "codes" of one that `coded` has made. */
+  readonly kind: CacheKind | "codes";
   /** Width of a head. */
   readonly width: number;
   readonly rows: number;
   #holders = 1;
+  readonly #codedBytes: number;
 
   private constructor(id: number, { kind, width, rows }: Pick<Page, "kind" | "width" | "rows">) {
     this.id = id;
+    this.#codedBytes = kind === "codes" ? kernelLibrary().bytesOf(id) : 0;
     this.kind = kind;
     this.width = width;
     this.rows = rows;
@@ -59,9 +63,21 @@ export class Page {
     return new Page(id, { kind, width, rows });
   }
 
+  /** A page with the same rows in codes, which can be read and attended to, but not written. @throws HeadscopeError as `make` does */
+  coded(coding: Coding, positions: Int32Array = new Int32Array(0)): Page {
+    this.#insistHeld();
+    const { width, rows } = this;
+    return new Page(codePage(this.id, coding, positions), { kind: "codes", width, rows });
+  }
+
+  /** True for one that `coded` has made. */
+  get inCodes(): boolean {
+    return this.kind === "codes";
+  }
+
   /** Bytes that the page takes. */
   get bytes(): number {
-    return 2 * this.rows * this.rowBytes;
+    return this.kind === "codes" ? this.#codedBytes : 2 * this.rows * this.rowBytes;
   }
 
   /** The number of holders: one may write, several must copy first. */
@@ -82,10 +98,10 @@ export class Page {
     if (--this.#holders === 0) kernelLibrary().freePage(this.id);
   }
 
-  /** A page of its own with the same rows, or the first of them, or room behind them. @throws HeadscopeError as `make` does */
+  /** A page of its own with the same rows, or (not of codes) the first of them, or room behind them. @throws HeadscopeError as `make` does */
   copy(rows = this.rows): Page {
     this.#insistHeld();
-    checkOptions("Page.copy", { rows }, { rows: RULES.rows });
+    checkOptions("Page.copy", { rows }, { rows: this.kind === "codes" ? whole(this.rows, this.rows) : RULES.rows });
     const { kind, width } = this;
     return new Page(
       withMemory(() => kernelLibrary().copyPage(this.id, rows)),
@@ -93,9 +109,9 @@ export class Page {
     );
   }
 
-  /** Bytes of a row of keys, or of values. */
+  /** Bytes of a row of keys, or of values; 0 of codes, which do not lie in rows. */
   get rowBytes(): number {
-    return cacheRowBytes(this.kind, this.width);
+    return this.kind === "codes" ? 0 : cacheRowBytes(this.kind, this.width);
   }
 
   /** Copies rows as they are held: bytes of the keys, then of the values. @throws HeadscopeError (usage) for rows that there are not */
@@ -112,7 +128,7 @@ export class Page {
     asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
   }
 
-  /** Copies rows of another page of its kind and width to rows of this one, as they are held. @throws HeadscopeError (usage) where they do not fit */
+  /** Copies rows of another page of its kind and width to rows of this one, as they are held, or what codes stand for. @throws HeadscopeError (usage) where they do not fit */
   copyRows(from: Page, rows: { from: number; to: number; count: number }): void {
     this.#insistHeld();
     from.#insistHeld();

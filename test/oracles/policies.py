@@ -766,7 +766,8 @@ def minference(inputs):
     - block_sparse (r, 1): blocks of `block` x `block`; mean queries · mean keys (a last short block is filled up with
       zeros and still divided by `block`); each query block reads its floor(blocks / r) best key blocks among those not
       in the future (all where there are fewer). `scores` [head][candidate]; `best` [head]: index of the candidate;
-      `columns`, `distances` [head]: of `online` (a, b)."""
+      `columns`, `distances` [head]: of `online` (a, b); `own` [head]: the recall of the last candidate, block_sparse,
+      where each query block reads its own key block in any case."""
     T, last, sinks, local, block, start = 64, 8, 2, 4, 8, 40
     candidates = [
         ["stream_llm", 4, 12],
@@ -779,7 +780,7 @@ def minference(inputs):
     q, k = with_sinks(inputs, T)
     patterns = softmax(logits_of(q, k))
     i, j = np.indices((T, T))
-    scores, columns, distances = [], [], []
+    scores, columns, distances, own = [], [], [], []
     for h, A in enumerate(patterns):
         row = []
         for kind, a, b in candidates:
@@ -795,8 +796,10 @@ def minference(inputs):
                 for r in range(blocks):
                     chosen[r, best(pooled[r, : r + 1], blocks // a)] = True
                 mask = chosen[i // block, j // block]
-            row.append((A * (mask & (j <= i)))[start:].sum(1).mean())
+            recall = lambda mask: (A * (mask & (j <= i)))[start:].sum(1).mean()
+            row.append(recall(mask))
         scores.append(row)
+        own.append(recall(mask | (i // block == j // block)))
         vertical, slash = vertical_slash(A, *online, last, sinks, local)
         columns.append(list(vertical))
         distances.append(list(slash))
@@ -816,6 +819,7 @@ def minference(inputs):
         "best": np.argmax(scores, 1),
         "columns": columns,
         "distances": distances,
+        "own": own,
     }
 
 

@@ -62,6 +62,7 @@ export const definitionsSchema = z.object({
   pairTasks: z.array(
     definition.extend({ wordless: z.boolean().describe("true where models without a tokenizer can do it") }),
   ),
+  contextTasks: z.array(definition),
   policies: z.array(definition.extend({ chooses: z.enum(CHOOSES).describe("what it chooses") })),
   circuitMethods: z.array(z.object({ name: z.enum(CIRCUIT_METHODS), flags: z.array(flagSchema) })),
 });

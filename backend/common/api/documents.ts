@@ -17,6 +17,12 @@ export const MASK_FORMAT = "headscope.head-mask/1";
 export const PATTERNS_FORMAT = "headscope.sparse-patterns/1";
 export const HISTORY_FORMAT = "headscope.head-history/1";
 export const COMPARISON_FORMAT = "headscope.head-comparison/1";
+export const AGREEMENT_FORMAT = "headscope.head-agreement/1";
+
+/** Schema of the time that finding scores took, and of the runs of the model that it took, one back counted as one. */
+export const findingCost = z.looseObject({ seconds: z.number().min(0), forwards: z.int().min(0) });
+/** Cost of finding scores. */
+export type FindingCost = Data<typeof findingCost>;
 
 /** Schema of what the numbers of a table stand for: query heads, or the KV heads that groups of them share. */
 export const headAxisSchema = z.enum(["heads", "kvHeads"]);
@@ -81,8 +87,7 @@ export const headScoresSchema = atMostKeys(
     headscope: z.string().max(64).optional(),
     metrics: atMostKeys(z.record(z.string().max(200), metricSchema), MOST_KEYS),
     summary: atMostKeys(z.record(z.string().max(200), z.number()), MOST_KEYS).default({}),
-    /** Time that finding them took, and runs of the model, one back counted as one. */
-    cost: z.looseObject({ seconds: z.number().min(0), forwards: z.int().min(0) }).optional(),
+    cost: findingCost.optional(),
     /** Notes for a reader, a sentence each. */
     notes: z.array(z.string().max(1000)).max(100).optional(),
   }),
@@ -216,3 +221,28 @@ export const headComparisonSchema = z.object({
 });
 /** Two models' heads by one metric. */
 export type HeadComparison = Data<typeof headComparisonSchema>;
+
+const finder = z.object({
+  name: z.string(),
+  cost: findingCost.optional().describe("absent where nobody measured it"),
+  top: z.array(head).describe("its best KV heads, best first"),
+  values: table.describe("[layers, kvHeads]"),
+});
+
+/** The file `headscope.head-agreement/1`: several ways of scoring the KV heads of one model, beside each other. */
+export const headAgreementSchema = z.object({
+  format: z.literal(AGREEMENT_FORMAT),
+  model: headModelSchema,
+  share: z.number().describe("of the KV heads that `top` and `overlap` are about"),
+  top: z.int().describe("that many KV heads"),
+  finders: z.array(finder),
+  correlation: z
+    .array(z.array(z.number().nullable()))
+    .describe("Spearman's, of all KV heads' scores [finders, finders]; null where one scores all alike"),
+  overlap: z
+    .array(z.array(z.number()))
+    .describe("share of the best KV heads of one that are the other's [finders, finders]"),
+  chance: z.number().describe("mean overlap of two random choices"),
+});
+/** Ways of finding heads beside each other. */
+export type HeadAgreement = Data<typeof headAgreementSchema>;

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import type { Definition } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
@@ -127,6 +128,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  prepare?(params: z.output<S>): Promise<unknown>;
+  /** Insists that it suits a model. @throws HeadscopeError */
+  check?(model: Model, params: z.output<S>, prepared: unknown): void;
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
@@ -143,8 +148,10 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;
   /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
   counts?(params: z.output<S>, tokens: number, layers: number): number[];
+  /** The same by layer and KV head. @param prepared what `prepare` gave */
+  countsByHead?(params: z.output<S>, tokens: number, prepared: unknown): number[][];
   /**
-   * The keys that stay by their scores, where that is not the best `count` of each KV head.
+   * The keys that stay by their scores, where that is not the best `count` of each KV head; of policies with even counts.
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
@@ -270,9 +277,49 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   ): readonly (readonly Stretch[])[] | undefined;
 }
 
+/** Keys and values of a prompt as they lie in a cache, of the layers and KV heads that hold everything. */
+export interface HeldPrompt {
+  readonly model: Model;
+  /** Tokens held: positions 0, 1, 2, … */
+  readonly tokens: number;
+  /** Most new tokens behind it. */
+  readonly steps: number;
+  /** Layers whose queries reach everything and that have KV heads in view, ascending. */
+  readonly layers: readonly number[];
+  /** Copied out of the cache at each call, keys after the rotation [KV heads, tokens, d_head]. */
+  read(layer: number): { keys: Tensor; values: Tensor };
+}
+
+/** Keys and values of a layer as a new token reads them. */
+export interface LayerRows {
+  /** After the rotation [rows, KV heads, d_head]; the values alike. */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** By KV head, the positions of the rows. */
+  readonly positions: readonly (readonly Stretch[])[];
+}
+
+/** A prompt's keys and values in another form than rows. */
+export interface Condensed {
+  /** Bytes in memory. */
+  readonly bytes: number;
+  /** Bytes that lie outside of the cache, from where what is read is fetched. */
+  readonly offloaded?: number;
+  /** Rows that a new token reads in a layer; runs in a tidy. @param queries after the rotation [heads, 1, d_head] */
+  restore(layer: number, queries: Tensor): LayerRows;
+  dispose(): void;
+}
+
 /** A policy that chooses how keys and values are held. */
 export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
+  /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
+  check?(params: z.output<S>): void;
+  /**
+   * Holds the keys and values of a prompt that was read in another form; their rows are freed then, and new tokens' lie in rows as ever.
+   * Runs in a tidy.
+   */
+  condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
 }
 
 /** A way to hold or to read less of what a model has read. */
@@ -288,7 +335,7 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
-  /** Of a policy for blocks: what it has read. */
+  /** What it has read before a model was loaded. */
   readonly prepared?: unknown;
 }
 
@@ -302,6 +349,25 @@ export function readPolicy<S extends z.ZodObject, K extends Knowledge>(
   definition: Omit<ReadPolicy<S, K>, "chooses">,
 ): ReadPolicy<S> {
   return { ...definition, chooses: "reads" } as unknown as ReadPolicy<S>;
+}
+
+/** Completes a policy that chooses how keys and values are held. */
+export function formPolicy<S extends z.ZodObject>(definition: Omit<FormPolicy<S>, "chooses">): FormPolicy<S> {
+  return { ...definition, chooses: "form" };
+}
+
+/** Insists on one of two parameters. @throws HeadscopeError (usage) where both are given */
+export function refuseBoth(
+  policy: string,
+  params: Readonly<Record<string, unknown>>,
+  one: string,
+  other: string,
+): void {
+  if (params[one] === undefined || params[other] === undefined) return;
+  throw new HeadscopeError("usage", `${policy} has both a ${one}, ${params[one]}, and a ${other}, ${params[other]}`, {
+    remedy: "give one of them",
+    field: [one, other],
+  });
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python does. */

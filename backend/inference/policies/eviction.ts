@@ -5,8 +5,9 @@ import type { Model } from "../../models/model.ts";
 import type { Window } from "../../models/transformer/attention.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
-import { kept, type QueriesSeen } from "./base.ts";
+import type { QueriesSeen } from "./base.ts";
 import type { TokenChoice } from "./choice.ts";
+import { countsOf } from "./counts.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
 
@@ -26,22 +27,19 @@ export class Eviction {
   readonly #choice: TokenChoice;
   readonly #extent: EvictionExtent;
   readonly #seen: QueriesSeen | undefined;
-  /** Tokens kept by layer. */
-  readonly #counts: readonly number[];
+  /** Tokens kept by layer and KV head. */
+  readonly #counts: readonly (readonly number[])[];
   /** The policy's knowledge of each layer. */
   readonly #states: (Tensor | undefined)[] = [];
   #step = 0;
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
     const { policy, params } = choice;
-    const { n_layers } = model.config;
     this.#model = model;
     this.#choice = choice;
     this.#extent = extent;
     this.#seen = policy.queries?.(params);
-    const even = kept(params, extent.tokens);
-    const own = even < extent.tokens ? policy.counts?.(params, extent.tokens, n_layers) : undefined;
-    this.#counts = own ?? new Array<number>(n_layers).fill(even);
+    this.#counts = countsOf(choice, extent.tokens, model.config);
   }
 
   /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
@@ -107,7 +105,7 @@ export class Eviction {
   /** True where anything is to go at all. */
   get #evicts(): boolean {
     const { tokens, steps } = this.#extent;
-    return this.#counts.some((count) => count < tokens + (this.decodes ? steps : 0));
+    return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
   #name(layer: number): string {
@@ -135,12 +133,13 @@ export class Eviction {
     const { cache, row, layer, heads } = place;
     if (heads.length === 0) return;
     const { policy, params } = this.#choice;
-    const [count, state] = [this.#counts[layer]!, this.#states[layer]];
+    const state = this.#states[layer];
+    const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
-    if (view.held <= count) return;
+    if (counts.every((count) => view.held <= count)) return;
     const chosen = tf.tidy(() => {
       const scores = policy.score(view, params, state);
-      return policy.choose?.(scores, count, params) ?? best(scores, count);
+      return policy.choose?.(scores, counts[0]!, params) ?? best(scores, counts);
     });
     const stay = chosen.map((list) => list.toSorted((a, b) => a - b));
     heads.forEach((head, i) => {
@@ -169,7 +168,9 @@ export class Eviction {
   }
 }
 
-/** The best scores' places by KV head. @param scores [KV heads, held] */
-function best(scores: Tensor, count: number): number[][] {
-  return tf.topk(scores, count).indices.arraySync() as number[][];
+/** The best scores' places by KV head. @param scores [KV heads, held] @param counts by KV head */
+function best(scores: Tensor, counts: readonly number[]): number[][] {
+  const most = Math.min(Math.max(...counts), scores.shape[1]!);
+  const places = tf.topk(scores, most).indices.arraySync() as number[][];
+  return places.map((list, i) => list.slice(0, counts[i]!));
 }

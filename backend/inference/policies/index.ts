@@ -1,7 +1,16 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
+import { flexprefill } from "./blocks/flexprefill.ts";
+import { longgen } from "./blocks/longgen.ts";
+import { minference } from "./blocks/minference.ts";
+import { s2Attention } from "./blocks/s2-attention.ts";
+import { triShape } from "./blocks/tri-shape.ts";
+import { xattention } from "./blocks/xattention.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
 import { recycledAttention } from "./reads/recycled-attention.ts";
@@ -10,6 +19,7 @@ import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
+import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
@@ -37,13 +47,23 @@ const SCORING: readonly TokenPolicy[] = [
 /** Every policy that headscope has. */
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
+  retrievalHeads,
   aShape,
+  triShape,
+  minference,
+  xattention,
+  flexprefill,
+  s2Attention,
+  longgen,
   ...SCORING,
   pyramidkv,
+  headkv,
   adakv(SCORING),
   quest,
   tokenSelect,
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
 ]);

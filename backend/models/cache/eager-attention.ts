@@ -20,7 +20,8 @@ export interface HeldLayer extends CachedLayer {
 
 /**
  * Attention over a cache from plain tensors: for whoever changes scores or patterns, and for backends without the kernels. Pattern
- * and scores are over absolute positions: their keys are 0 … longest start + tokens - 1.
+ * and scores are over absolute positions: their keys are 0 … longest start + tokens - 1. Rows that stand for several tokens come behind
+ * them.
  * @param q [rows * tokens, heads, d_head]
  * @returns z [rows * tokens, heads * d_head], then the reductions
  */
@@ -28,7 +29,9 @@ export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] 
   const { n_heads: H, n_key_value_heads: G, d_head: D } = cached.config;
   const { tokens: C, starts } = cached.places.tokens;
   const length = Math.max(...starts) + C;
-  const rows = starts.map((_, r) => Array.from({ length: G }, (_, g) => headOf(cached, r, g, length)));
+  const spans = starts.map((_, r) => Array.from({ length: G }, (_, g) => HeadSpans.of(cached, r, g)));
+  const summaries = Math.max(...spans.flat().map((each) => each.summaries.length / 4));
+  const rows = spans.map((heads, r) => heads.map((own, g) => headOf(cached, { r, g, own }, { length, summaries })));
   const [k, v] = (["keys", "values"] as const).map((of) =>
     tf.stack(
       rows.map((heads) =>
@@ -38,19 +41,18 @@ export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] 
         ),
       ),
     ),
-  ) as [Tensor, Tensor]; // [rows, length, kv heads, d_head]
+  ) as [Tensor, Tensor]; // [rows, length + summaries, kv heads, d_head]
   const queries = tf.reshape(q, [rows.length, C, H, D]);
   // Who looks at the whole pattern gets it whole.
   const together = ATTENTION_NAMES.some((name) => hook.wants(name)) ? C : TOGETHER;
   const parts = Array.from({ length: Math.ceil(C / together) }, (_, i) => {
     const [first, count] = [i * together, Math.min(together, C - i * together)];
     const own = count === C ? queries : tf.slice(queries, [0, first, 0, 0], [rows.length, count, H, D]);
-    const reach = maskOf(rows, { first, count, group: H / G });
-    const mask = cached.blocks
-      ? tf.add(reach, unreadOf(cached.blocks, { first, count, start: starts[0]!, length }))
-      : reach;
+    const reach = maskOf(rows, { first, count, group: H / G, length });
+    const unread = () => unreadOf(cached.blocks!, { first, count, start: starts[0]!, length });
+    const mask = cached.blocks ? tf.add(reach, besides(unread(), summaries)) : reach;
     const { z, pattern } = attend({ q: own, k, v, mask }, cached.config, hook);
-    return [z, ...reduceRows(pattern, cached, first)];
+    return [z, ...reduceRows(summaries > 0 ? withoutLast(pattern, summaries) : pattern, cached, first)];
   });
   const column = (i: number): Tensor[] => parts.map((part) => part[i]!);
   return [
@@ -59,12 +61,29 @@ export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] 
   ];
 }
 
+/** The spans of one KV head that are read: those of tokens, and rows that stand for several. */
+class HeadSpans {
+  readonly tokens: Int32Array;
+  /** Their positions are the negative numbers of the tokens. */
+  readonly summaries: Int32Array;
+
+  private constructor(spans: Int32Array) {
+    const part = (summary: boolean) => spans.filter((_, i) => spans[4 * Math.floor(i / 4) + 2]! < 0 === summary);
+    this.summaries = part(true);
+    this.tokens = this.summaries.length === 0 ? spans : part(false);
+  }
+
+  static of({ places, index, spans }: HeldLayer, r: number, g: number): HeadSpans {
+    return new HeadSpans(spans ? spans.spansOf(r, g) : places.spansOf(index, r, g));
+  }
+}
+
 /** One KV head as queries reach it. */
 interface PlainHead {
-  /** Each at its position of the sequence, also where other rows are further on [length, d_head]; the values alike. */
+  /** Each at its position of the sequence, also where other rows are further on, then summaries [length + summaries, d_head]; the values alike. */
   keys: Tensor;
   values: Tensor;
-  /** Additive: -1e9 at positions that it does not hold [1, length]. */
+  /** Additive: -1e9 at positions that it does not hold, the logarithms of the summaries' tokens [1, length + summaries]. */
   absence: Tensor;
   limits: AttentionLimits;
   start: number;
@@ -72,10 +91,38 @@ interface PlainHead {
   reach: string;
 }
 
-function headOf({ cache, places, index, spans: read }: HeldLayer, r: number, g: number, length: number): PlainHead {
+function headOf(
+  cached: HeldLayer,
+  { r, g, own }: { r: number; g: number; own: HeadSpans },
+  { length, summaries }: { length: number; summaries: number },
+): PlainHead {
+  const head = tokensOf(cached, { r, g, own }, length);
+  if (summaries === 0) return head;
+  const rows = cached.cache.storage.read(own.summaries);
+  const none = summaries - own.summaries.length / 4;
+  const more = Array.from({ length: summaries }, (_, i) => {
+    const position = own.summaries[4 * i + 2];
+    return position === undefined ? -1e9 : Math.log(-position);
+  });
+  const behind = (first: Tensor, last: Tensor) => tf.concat([first, tf.pad(last, [[0, none], [0, 0]])]); // biome-ignore format: one call
+  return {
+    ...head,
+    keys: behind(head.keys, rows.keys),
+    values: behind(head.values, rows.values),
+    absence: tf.concat([head.absence, tf.tensor2d(more, [1, summaries])], 1),
+    reach: `${head.reach} ${more}`,
+  };
+}
+
+/** The tokens of a KV head. */
+function tokensOf(
+  { cache, places, index }: HeldLayer,
+  { r, g, own }: { r: number; g: number; own: HeadSpans },
+  length: number,
+): PlainHead {
+  const spans = own.tokens;
   const start = places.tokens.starts[r]!;
   const { layer, windows, local } = places.reaches[index]!;
-  const spans = (read ?? { spansOf: (row, head) => places.spansOf(index, row, head) }).spansOf(r, g);
   const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
   const reach = `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
   const { keys, values } = cache.storage.read(spans);
@@ -112,14 +159,15 @@ function positionsIn(spans: Int32Array): number[] {
   return positions;
 }
 
-/** Mask of some queries [rows, heads, query, length], or one for all. @param group query heads of a KV head */
+/** Mask of some queries [rows, heads, query, length + summaries], or one for all. @param group query heads of a KV head */
 function maskOf(
   rows: readonly (readonly PlainHead[])[],
-  { first, count, group }: { first: number; count: number; group: number },
+  { first, count, group, length }: { first: number; count: number; group: number; length: number },
 ): Tensor {
   const one = ({ limits, absence, start }: PlainHead): Tensor => {
     const query = tf.tensor2d(Array.from({ length: count }, (_, t) => [start + first + t]));
-    return tf.add(additiveMask(query, sequence(absence.shape[1]!), limits), absence);
+    const limited = additiveMask(query, sequence(length), limits);
+    return tf.add(besides(limited, absence.shape[1]! - length), absence);
   };
   const heads = rows.flat();
   if (heads.every(({ reach }) => reach === heads[0]!.reach)) return tf.reshape(one(heads[0]!), [1, 1, count, -1]);
@@ -148,6 +196,19 @@ function unreadOf(
       }
     }
   return tf.tensor4d(unread, [1, heads, count, length]);
+}
+
+/** A mask with columns of summaries behind it, which all queries see. */
+function besides(mask: Tensor, summaries: number): Tensor {
+  if (summaries === 0) return mask;
+  const none = mask.shape.map((_, axis): [number, number] => [0, axis === mask.rank - 1 ? summaries : 0]);
+  return tf.pad(mask, none);
+}
+
+/** A pattern without its last columns. */
+function withoutLast(pattern: Tensor, columns: number): Tensor {
+  const size = pattern.shape.map((n, axis) => (axis === pattern.rank - 1 ? n - columns : n));
+  return tf.slice(pattern, new Array<number>(pattern.rank).fill(0), size);
 }
 
 /** Positions 0 … length - 1 [1, length]. */

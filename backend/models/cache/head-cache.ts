@@ -25,6 +25,24 @@ export interface HeldBytes extends StoredBytes {
   readonly origins?: readonly number[] | undefined;
 }
 
+/** A row that stands for tokens before all queries: each sees it, and its score is the larger by the logarithm of their number. */
+export interface Summary {
+  /** [1, 1, d_head], as the value. */
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** Number of the tokens, at least 1. */
+  readonly weight: number;
+}
+
+/** A page of a head that lies behind its recent tokens, whole. */
+export interface WholePage {
+  /** Its number in the head, from 0 on. */
+  readonly number: number;
+  readonly page: CachePage;
+  /** Of its rows. */
+  readonly positions: Int32Array;
+}
+
 /** Rows that a head which holds `length` tokens has memory for. */
 export function rowsAllocated(length: number, window?: Window): number {
   const slots = slotsUsed(length, window);
@@ -49,6 +67,7 @@ export class HeadCache {
   #end: number;
   /** Positions below it have been given a place. */
   #placed: number;
+  #summary: { readonly page: CachePage; readonly weight: number } | undefined;
   /** By position, the token that it was before positions were numbered anew. */
   #origins: readonly number[];
 
@@ -59,6 +78,8 @@ export class HeadCache {
     this.#kept = like ? like.#kept : [];
     this.#end = like ? like.#end : 0;
     this.#placed = like ? like.#placed : 0;
+    const summary = like ? like.#summary : undefined;
+    this.#summary = summary && { ...summary, page: summary.page.retain() };
     this.#origins = like ? like.#origins : [];
   }
 
@@ -81,7 +102,57 @@ export class HeadCache {
 
   /** Bytes of its pages. */
   get bytes(): number {
-    return this.#pages.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#pages.reduce((sum, { bytes }) => sum + bytes, this.#summary?.page.bytes ?? 0);
+  }
+
+  /** Tokens that its summary stands for; 0 without one. */
+  get summarised(): number {
+    return this.#summary?.weight ?? 0;
+  }
+
+  /** The spans of all that it holds after `length` tokens, as tables of places have them: its summary's position is -weight. */
+  spans(length: number): number[] {
+    const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
+    if (this.#summary) spans.push(this.#summary.page.id, 0, -this.#summary.weight, 1);
+    return spans;
+  }
+
+  /**
+   * Puts a row that stands for tokens which the head has let go in the place of the one before; it is among neither `read` nor `positions`.
+   * @param summary undefined for none @throws HeadscopeError (usage) for a weight that can't be
+   */
+  setSummary(summary: Summary | undefined): void {
+    if (summary && !(Number.isInteger(summary.weight) && summary.weight >= 1 && summary.weight < 2 ** 31))
+      throw new HeadscopeError("usage", `a row can't stand for ${summary.weight} tokens`, {
+        remedy: "give a whole number from 1 on",
+        field: "weight",
+      });
+    const page = summary && this.#storage.page(1);
+    if (page) {
+      const slots = new Table(Int32Array.of(page.id, 0), [1, 1, 1, 2]);
+      this.#storage.write({ k: summary.key, v: summary.value, layer: 0 }, slots);
+      slots.dispose();
+    }
+    this.#summary?.page.release();
+    this.#summary = page && { page, weight: summary.weight };
+  }
+
+  /** Pages that are whole, not in codes yet, and lie before the last `recent` tokens that it holds; none of a streaming head. */
+  wholePages(length: number, recent: number): WholePage[] {
+    if (this.window) return [];
+    const whole = Math.floor((this.slotOf(length) - recent) / PAGE);
+    if (!this.#pages.slice(0, Math.max(0, whole)).some((page) => !page.inCodes)) return [];
+    const positions = positionsOf(this.runs(length));
+    return this.#pages.slice(0, whole).flatMap((page, number) => {
+      const own = positions.slice(number * PAGE, (number + 1) * PAGE);
+      return page.inCodes || page.rows < PAGE ? [] : [{ number, page, positions: Int32Array.from(own) }];
+    });
+  }
+
+  /** Puts a page of codes in the place of a whole one, which is freed. */
+  replace({ number }: WholePage, coded: CachePage): void {
+    this.#pages[number]!.release();
+    this.#pages[number] = coded;
   }
 
   /** The slots in use after `length` tokens, and their positions. */
@@ -139,7 +210,8 @@ export class HeadCache {
       const wanted = Math.min(PAGE, rows - i * PAGE);
       const page = this.#pages[i];
       if (!page) this.#pages[i] = this.#storage.page(wanted);
-      else if (page.holders > 1 || page.rows < wanted) this.#replace(i, Math.max(wanted, page.rows), page.rows);
+      else if (page.holders > 1 || page.rows < wanted || page.inCodes)
+        this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
     this.#placed = end;
   }
@@ -223,8 +295,8 @@ export class HeadCache {
       const slot = held.get(position);
       if (slot === undefined) throw notHeld(position, "written");
       const page = Math.floor(slot / PAGE);
-      const { holders, rows } = this.#pages[page]!;
-      if (holders > 1) this.#replace(page, rows, rows);
+      const { holders, rows, inCodes } = this.#pages[page]!;
+      if (holders > 1 || inCodes) this.#replace(page, rows, rows);
       numbers.set([this.#pages[page]!.id, slot % PAGE], 2 * i);
     });
     const slots = new Table(numbers, [1, positions.length, 1, 2]);
@@ -285,6 +357,7 @@ export class HeadCache {
 
   dispose(): void {
     for (const page of this.#pages.splice(0)) page.release();
+    this.setSummary(undefined);
   }
 
   #insistPlaced(length: number): void {

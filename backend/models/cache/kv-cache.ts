@@ -5,7 +5,9 @@ import { counted } from "../../common/text.ts";
 import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
-import { HeadCache, type HeldBytes, rowsAllocated } from "./head-cache.ts";
+import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
+import type { SampledPage } from "./forms/kvquant.ts";
+import { HeadCache, type HeldBytes, rowsAllocated, type WholePage } from "./head-cache.ts";
 import type { CacheStorage, StoredRows } from "./storage.ts";
 import { storageOf } from "./storages.ts";
 import { checkWindows, positionsOf } from "./window.ts";
@@ -22,6 +24,11 @@ export interface KvCacheOptions {
   layers?: number;
   /** Form of keys and values: float32 (the default), half precision, or codes of 8 or 4 bits, which need the kernels. */
   kind?: CacheKind;
+  /**
+   * Codes for what lies behind the recent tokens, once `encode` is called; they need the kernels, and the rest in numbers ("f32" or
+   * "f16"). Default: none.
+   */
+  form?: CacheForm | undefined;
 }
 
 const OPTIONS: Rules<KvCacheOptions> = {
@@ -30,7 +37,11 @@ const OPTIONS: Rules<KvCacheOptions> = {
   layers: whole(1),
   windows: ANYTHING,
   kind: oneOf(CACHE_KINDS),
+  form: ANYTHING,
 };
+
+/** Pages of each KV head that a form learns from, at most: those in equal distances. */
+const SAMPLED = 8;
 
 /** Keys and values that one KV head of one row holds. */
 export interface HeldRows {
@@ -49,6 +60,8 @@ interface CacheRow {
   skipped: number;
   /** By layer and KV head. */
   heads: HeadCache[][];
+  /** Made when a page is first put into codes. */
+  codings: FormCodings | undefined;
 }
 
 /**
@@ -64,6 +77,7 @@ export class KvCache {
   readonly windows: readonly (readonly (Window | undefined)[])[];
   readonly #config: ModelConfig;
   readonly #options: KvCacheOptions;
+  #form: CacheForm | undefined;
   #rows: CacheRow[];
 
   constructor(config: ModelConfig, options: KvCacheOptions = {}) {
@@ -74,11 +88,14 @@ export class KvCache {
     this.capacity = options.capacity ?? config.n_ctx;
     this.layers = options.layers ?? config.n_layers;
     this.storage = storageOf(options.kind ?? "f32", config.d_head);
+    this.setForm(options.form);
     this.windows = Array.from({ length: this.layers }, (_, layer) =>
       Array.from({ length: config.n_key_value_heads }, (_, g) => options.windows?.[layer]?.[g]),
     );
     const heads = () => this.windows.map((row) => row.map((window) => new HeadCache(this.storage, window)));
-    this.#rows = Array.from({ length: options.rows ?? 1 }, () => ({ length: 0, skipped: 0, heads: heads() }));
+    this.#rows = Array.from({ length: options.rows ?? 1 }, () => {
+      return { length: 0, skipped: 0, heads: heads(), codings: undefined };
+    });
   }
 
   /** Caches' rows side by side in one, in their order; the caches are empty afterwards. @throws HeadscopeError (usage) where they are not alike */
@@ -87,7 +104,7 @@ export class KvCache {
     if (!first || caches.some((other) => other.#shape !== first.#shape) || new Set(caches).size < caches.length)
       throw new HeadscopeError(
         "usage",
-        "only caches of one model, with the same windows and of one kind, can be joined",
+        "only caches of one model, with the same windows, of one kind and form, can be joined",
         {
           remedy: "give at least one cache, and each once",
         },
@@ -119,12 +136,58 @@ export class KvCache {
     return this.storage.kind;
   }
 
+  /** Codes that it puts whole pages into, behind the recent tokens. */
+  get form(): CacheForm | undefined {
+    return this.#form;
+  }
+
+  /**
+   * Says what it puts whole pages into from here on; it has no form yet, or this one.
+   * @throws HeadscopeError (unsupported) without kernels, (usage) for a cache in codes or another form
+   */
+  setForm(form: CacheForm | undefined): void {
+    if (form === undefined || JSON.stringify(form) === JSON.stringify(this.#form)) return;
+    const refuse = (kind: "unsupported" | "usage", why: string, remedy: string) =>
+      new HeadscopeError(kind, `keys and values can't be held in ${describeForm(form)}: ${why}`, { remedy });
+    if (this.#form) throw refuse("usage", `the cache is in ${describeForm(this.#form)}`, "read the prompt again");
+    if (!this.storage.code)
+      throw refuse("unsupported", "that needs the kernels", "`headscope doctor` says why there are none");
+    if (this.kind !== "f32" && this.kind !== "f16")
+      throw refuse("usage", `the cache is in ${this.kind} already`, "cache in f32 or f16, or leave the form out");
+    this.#form = form;
+  }
+
+  /**
+   * Puts pages that are whole and lie behind the recent tokens into codes, where the cache has a form; their numbers are rounded.
+   * @param rows default all
+   */
+  encode(rows: Iterable<number> = this.#rows.keys()): void {
+    const form = this.#form;
+    if (!form) return;
+    for (const r of rows) {
+      const row = this.#rows[r]!;
+      row.heads.forEach((heads, layer) => {
+        const whole = heads.map((head) => head.wholePages(row.length, form.recent));
+        if (whole.every((pages) => pages.length === 0)) return;
+        row.codings ??= new FormCodings(this.#config, form);
+        const codings = row.codings;
+        const sample = (): SampledPage[] => whole.flatMap((pages) => this.#sampled(pages));
+        heads.forEach((head, g) => {
+          for (const each of whole[g]!) {
+            const coding = codings.of(layer, { number: each.number, rows: each.page.rows }, sample);
+            head.replace(each, this.storage.code!(each.page, coding, each.positions));
+          }
+        });
+      });
+    }
+  }
+
   /** Bytes allocated for keys and values; pages that forks share count in each. */
   get bytes(): number {
     return this.#rows.flatMap(({ heads }) => heads.flat()).reduce((sum, head) => sum + head.bytes, 0);
   }
 
-  /** Bytes that the same tokens would take with every head full. */
+  /** Bytes that the same tokens would take with every head full, and no page in codes. */
   get bytesFull(): number {
     const perHead = this.seen.reduce((sum, tokens) => sum + rowsAllocated(tokens), 0) * this.storage.rowBytes;
     return this.layers * this.#config.n_key_value_heads * perHead;
@@ -195,9 +258,10 @@ export class KvCache {
   /** The same tokens in a cache of their own, of all rows or of one: pages are shared, and copied once either is to write them. */
   fork(row?: number): KvCache {
     if (row !== undefined) this.#checkRows([row]);
-    const forked = (row === undefined ? this.#rows : [this.#rows[row]!]).map(({ length, skipped, heads }) => ({
+    const forked = (row === undefined ? this.#rows : [this.#rows[row]!]).map(({ length, skipped, heads, codings }) => ({
       length,
       skipped,
+      codings: codings?.fork(),
       heads: heads.map((layer) => layer.map((head) => new HeadCache(this.storage, head.window, head))),
     }));
     return this.#with(forked);
@@ -212,10 +276,11 @@ export class KvCache {
       throw new HeadscopeError("usage", "a cache with streaming heads can't be given other windows", {
         remedy: "start from one whose heads are all full",
       });
-    const cache = new KvCache(this.#config, { ...this.#options, rows: 1, windows });
-    cache.#rows = this.#rows.map(({ length, skipped, heads }) => ({
+    const cache = new KvCache(this.#config, { ...this.#options, form: this.#form, rows: 1, windows });
+    cache.#rows = this.#rows.map(({ length, skipped, heads, codings }) => ({
       length,
       skipped,
+      codings: codings?.fork(),
       heads: heads.map((layer, l) =>
         layer.map((head, g) => {
           const window = cache.windows[l]![g];
@@ -322,7 +387,7 @@ export class KvCache {
 
   /** A cache like this one with other rows. */
   #with(rows: CacheRow[], capacity = this.capacity): KvCache {
-    const cache = new KvCache(this.#config, { ...this.#options, rows: 1, capacity });
+    const cache = new KvCache(this.#config, { ...this.#options, form: this.#form, rows: 1, capacity });
     cache.#rows = rows;
     return cache;
   }
@@ -335,6 +400,7 @@ export class KvCache {
       layers,
       kind,
       storage.rowBytes,
+      this.#form ?? null,
       windows.map((row) => row.map((w) => w ?? null)),
       n_layers,
       n_key_value_heads,
@@ -350,6 +416,25 @@ export class KvCache {
       wants: `${number.wants}, or one for each of ${counted(this.rows, "row")}`,
       fits: (lengths) => number.fits(lengths) || isList(lengths),
     };
+  }
+
+  /** What a form learns from of a KV head's pages. */
+  #sampled(pages: readonly WholePage[]): SampledPage[] {
+    const step = Math.max(1, pages.length / SAMPLED);
+    return Array.from({ length: Math.min(pages.length, SAMPLED) }, (_, i) => pages[Math.floor(i * step)]!).map(
+      ({ number, page, positions }) => {
+        const { keys, values } = this.storage.read(Int32Array.of(page.id, 0, 0, page.rows));
+        const sampled = {
+          keys: keys.dataSync() as Float32Array,
+          values: values.dataSync() as Float32Array,
+          positions,
+          firstRows: number === 0 ? 1 : 0,
+        };
+        keys.dispose();
+        values.dispose();
+        return sampled;
+      },
+    );
   }
 
   #checkRows(rows: readonly number[]): void {

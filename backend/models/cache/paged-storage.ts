@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { CacheKind } from "../../common/words.ts";
 import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
+import type { Coding } from "../../kernels/coding.ts";
 import { cacheRowBytes, Page } from "../../kernels/pages.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
@@ -27,6 +28,10 @@ export class PagedStorage implements CacheStorage {
 
   copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void {
     (to as Page).copyRows(from as Page, rows);
+  }
+
+  code(page: CachePage, coding: Coding, positions: Int32Array): CachePage {
+    return (page as Page).coded(coding, positions);
   }
 
   write({ k, v, layer }: NewRows, slots: Table): void {

@@ -95,8 +95,7 @@ export class Places {
       const [start, end] = [starts[r]!, ends[r]!];
       const [first, token] = [spans.length / 4, l * starts.length * T + r * T];
       const passing = T > 1 && end > start && displaces(head, end);
-      for (const { page, row, position, count } of head.extents(passing ? start : end))
-        spans.push(page.id, row, position, count);
+      spans.push(...head.spans(passing ? start : end));
       if (passing) {
         const page = pages.of(r, g);
         spans.push(page.id, 0, start, end - start);

@@ -10,6 +10,7 @@ const pages = new Map<number, PlainPage>();
 /** A page of plain tensors: a write makes new ones. */
 class PlainPage implements CachePage {
   readonly id = serial++;
+  readonly inCodes = false;
   readonly rows: number;
   /** [rows, d_head], as are the values. */
   keys: Tensor;

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { CacheKind } from "../../common/words.ts";
 import type { AttentionCall } from "../../kernels/attend.ts";
+import type { Coding } from "../../kernels/coding.ts";
 import { tf } from "../../runtime/tf.ts";
 
 /** Whole numbers in rows, for the kernels and for JavaScript. */
@@ -33,6 +34,8 @@ export interface CachePage {
   readonly bytes: number;
   /** Its holders: one may write, several must copy first. */
   readonly holders: number;
+  /** True for rows in codes, which nobody may write. */
+  readonly inCodes: boolean;
   retain(): CachePage;
   release(): void;
 }
@@ -63,12 +66,14 @@ export interface CacheStorage {
   readonly rowBytes: number;
   /** A page of the caller's. */
   page(rows: number): CachePage;
-  /** Copies rows as they are held. */
+  /** Copies rows as they are held, or what codes stand for. */
   copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void;
   /** Writes new tokens' rows to their slots: of each layer, token and KV head a page and a row, or -1 for one that is not kept. */
   write(tokens: NewRows, slots: Table): void;
   /** Reads rows. @param spans of each a page, a row, the position of that row, and a count */
   read(spans: Int32Array): StoredRows;
+  /** A page of the caller's with the rows of another in codes, where the storage can do that. @param positions of the rows */
+  code?(page: CachePage, coding: Coding, positions: Int32Array): CachePage;
   /** Bytes of a row of keys, or of values, without what fills it up. */
   readonly heldBytes: number;
   /** Copies rows of a page. */

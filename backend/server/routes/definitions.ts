@@ -1,5 +1,6 @@
 import { experiments } from "../../../experiments/index.ts";
 import { probes } from "../../../probes/index.ts";
+import { contextTasks } from "../../../synthetic-tasks/contexts/index.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { pairTasks } from "../../../synthetic-tasks/pairs/index.ts";
 import { circuitParameters } from "../../circuits/edges/methods/index.ts";
@@ -17,7 +18,7 @@ export const definitionRoutes = [
     method: "get",
     path: "/definitions",
     summary:
-      "Probes, tasks, experiments, exports, imports, tasks of pairs, policies and circuit methods, with the parameters of each",
+      "Probes, tasks, experiments, exports, imports, tasks of pairs and of long contexts, policies and circuit methods, with the parameters of each",
     answer: { description: "Definitions", schema: definitionsSchema },
     handle: () => definitions(),
   }),
@@ -52,6 +53,7 @@ export function definitions(): Definitions {
     pairTasks: documents(pairTasks).map((document) => {
       return { ...document, wordless: pairTasks.get(document.name).wordless ?? false };
     }),
+    contextTasks: documents(contextTasks),
     policies: documents(policies).map((document) => ({ ...document, chooses: policies.get(document.name).chooses })),
     circuitMethods: CIRCUIT_METHODS.map((name) => ({ name, flags: flagsOf(circuitParameters[name]) })),
   };

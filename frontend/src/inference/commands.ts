@@ -86,6 +86,24 @@ export function searchCommand(request: Omit<Extract<JobRequest, { kind: "mask-se
   return command(["mask"], options);
 }
 
+/** The line that measures policies on tasks. */
+export function evaluateCommand(request: Omit<Extract<JobRequest, { kind: "evaluate" }>, "kind">): string {
+  const { model, policies, budgets, tasks, lengths, cases, mode, seed } = request;
+  const all = policies.flat();
+  return command(["evaluate"], {
+    model,
+    policy: policies.map((together) => together.map(({ name }) => name).join("+")).join(","),
+    budget: budgets?.join(","),
+    tasks: tasks.map(({ name }) => name).join(","),
+    lengths: lengths.join(","),
+    cases,
+    mode: mode === "single" ? undefined : mode,
+    seed: seed || undefined,
+    param: all.flatMap(({ name, params = {} }) => parameterPairs(params).map((pair) => `${name}.${pair}`)),
+    out: "evaluation",
+  });
+}
+
 /** Contents of an export. */
 export interface ExportAsk {
   readonly format: ExportFormat;

@@ -6,7 +6,12 @@ import { BALLOTS, ballotsCase, drawBallots, MOST_WORDS } from "./ballots.ts";
 const parameters = z.object({
   questions: questionsParameter(BALLOTS),
   words: z.int().min(5).max(MOST_WORDS).default(8).describe("different words of a question"),
-  asked: z.int().min(1).max(4).default(2).describe("words that a question asks for, the most frequent ones"),
+  asked: z
+    .int()
+    .min(1)
+    .max(4)
+    .default(1)
+    .describe("words that a question asks for, the most frequent ones; RULER's are 3"),
   alpha: z.number().min(0.5).max(4).default(2).describe("the k-th word occurs in proportion to k to the power -alpha"),
 });
 

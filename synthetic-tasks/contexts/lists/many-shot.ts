@@ -13,6 +13,10 @@ const LABELS = ["alpha", "beta", "gamma", "delta", "omega", "sigma"] as const;
 const parameters = z.object({
   questions: questionsParameter(8),
   labels: z.int().min(2).max(CLASSES.length).default(4).describe("classes, each with its label"),
+  seen: z
+    .boolean()
+    .default(true)
+    .describe("ask about words that stand in examples; otherwise about others of their class"),
 });
 
 /** Classification by many labelled examples. */
@@ -21,13 +25,13 @@ export const manyShot = contextTask({
   title: "Many-shot classification",
   description:
     "Labelled examples fill the context: the class of the word in a line (animal, plant, city or thing) decides the label, and what a label " +
-    "means is drawn for each case, so that only the examples tell it. Questions are about words that are in no example. Chance is one in the " +
+    "means is drawn for each case, so that only the examples tell it. Questions are about words of the examples or others. Chance is one in the " +
     "number of labels.",
   source: "Agarwal et al. 2024, Many-Shot In-Context Learning; Li et al. 2024, SCBench (many-shot)",
   parameters,
   scoring: "answers",
   answerTokens: () => 4,
-  draw(room, { questions, labels }) {
+  draw(room, { questions, labels, seen }) {
     const { random } = room;
     const names = draw(random, LABELS, labels);
     const classes = draw(random, CLASSES, labels).map((words) => draw(random, words, words.length));
@@ -35,7 +39,7 @@ export const manyShot = contextTask({
       const label = random.integer(0, labels);
       return { label, word: classes[label]![q]! };
     });
-    const shown = classes.map((words) => words.slice(questions));
+    const shown = classes.map((words) => words.slice(seen ? 0 : questions));
     const lines: { label: number; text: string }[] = [];
     const line = (place: number) => {
       // Of every block each label has one example, in random order.
@@ -43,18 +47,18 @@ export const manyShot = contextTask({
         for (const label of random.permutation(labels)) {
           const words = shown[label]!;
           const word = words[random.integer(0, words.length)]!;
-          lines.push({ label, text: `${word} -> ${names[label]}` });
+          lines.push({ label, text: `Input: ${word}\nLabel: ${names[label]}` });
         }
       return lines[place]!;
     };
     const build = (examples: number): ContextCase => {
       const part = Array.from({ length: examples }, (_, place) => line(place));
-      const context = ["Learn the labels from the examples.", ...part.map(({ text }) => text)].join("\n");
+      const context = ["Learn the labels from the examples.", ...part.map(({ text }) => text)].join("\n\n");
       return {
         context,
         questions: asked.map(({ label, word }) => ({
-          question: `${word} -> ?`,
-          lead: `${word} ->`,
+          question: `What is the label of ${word}?`,
+          lead: `Input: ${word}\nLabel:`,
           answers: [names[label]!],
           needles: needlesIn(context, [
             ...new Set(part.filter((each) => each.label === label).map(({ text }) => text)),

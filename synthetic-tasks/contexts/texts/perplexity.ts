@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { fileParameter } from "../../../backend/common/definitions/parameters.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { contextTask } from "../base.ts";
 import { largest } from "../draw.ts";
 
 const parameters = z.object({
-  text: z.string().min(1).describe("path of a text file in UTF-8"),
+  text: fileParameter("text", "path of a text file in UTF-8"),
   scored: z.number().gt(0).lt(1).default(0.25).describe("share of the window that is scored, at its end"),
 });
 

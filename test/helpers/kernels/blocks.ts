@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../../backend/common/random.ts";
+import type { CacheKind } from "../../../backend/common/words.ts";
 import type { BlockCall } from "../../../backend/kernels/block.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
@@ -64,7 +65,7 @@ export function rotationAt(model: Model, layer: number, positions: readonly numb
 export interface Way {
   /** Tokens of a row in each call, in turn; they add up to all. */
   steps: readonly number[];
-  kind?: Page["kind"];
+  kind?: CacheKind;
   activations?: "exact" | "8bit";
   /** Puts other parts in a call. */
   change?: (call: BlockCall) => BlockCall;

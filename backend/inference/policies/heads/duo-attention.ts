@@ -3,9 +3,9 @@ import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { maskFromScores } from "../../../common/heads/mask.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
-import { PREFILLS } from "../../../common/words.ts";
 import { readMask, readScores } from "../../../heads/files.ts";
-import { type HeadChoice, type HeadPolicy, halfToEven, MOMENTS } from "../base.ts";
+import { type HeadChoice, type HeadPolicy, halfToEven } from "../base.ts";
+import { momentsOfHeads, onceOrSliding } from "./moments.ts";
 
 const parameters = z.object({
   mask: fileParameter("mask", "mask file: which KV heads keep everything, and what the others keep").optional(),
@@ -15,16 +15,7 @@ const parameters = z.object({
   threshold: z.number().optional().describe("gate from which on a head keeps everything, instead of a ratio"),
   sinks: z.int().min(0).optional().describe(`first tokens of streaming heads, ${DEFAULT_SINK} with gates`),
   recent: z.int().min(1).optional().describe(`last tokens of streaming heads, ${DEFAULT_RECENT} with gates`),
-  prefill: z
-    .enum(PREFILLS)
-    .default("masked")
-    .describe("whether the windows hold during the prompt, or from its end on"),
-  when: z
-    .enum(MOMENTS)
-    .default("decode")
-    .describe(
-      "decode: windows slide; prefill: streaming heads are cut once, at the end of a dense prompt, and then grow",
-    ),
+  ...momentsOfHeads,
 });
 type Parameters = z.output<typeof parameters>;
 
@@ -41,9 +32,7 @@ export const duoAttention: HeadPolicy<typeof parameters> = {
   at: (budget, { mask, ratio, threshold }) =>
     budget < 1 && [mask, ratio, threshold].every((given) => given === undefined) ? { ratio: 1 - budget } : undefined,
   async choose(params): Promise<HeadChoice> {
-    const { prefill, when } = params;
-    const once = when === "prefill";
-    return { mask: await maskOf(params), prefill: once ? "dense" : prefill, once };
+    return { mask: await maskOf(params), ...onceOrSliding(params) };
   },
 };
 

@@ -51,22 +51,24 @@ void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
   }
 }
 
-/** Caps and masks a row of scores and turns it into weights. @param out maximum and sum */
+/** Caps and masks a row of scores and turns it into weights. A row that stands for n tokens scores ln n more. @param out maximum and sum */
 void weigh(const Look& look, int32_t position, float* scores, float* out) {
   const int padded = (look.rows + LANES - 1) / LANES * LANES;
   const auto before = [&](int32_t reach) { return reach > 0 ? position - reach : INT32_MIN; };  // the last position out of reach
   const int32_t windowed = before(look.list->window), local = before(look.list->local), sink = look.list->sink;
   const V nothing = splat(-INFINITY);
   const int32_t oldest = look.piece->oldest;
-  const bool all = look.rows == padded && look.piece->newest <= position && oldest > local && oldest > windowed;
+  const int32_t weight = look.piece->weight;
+  const float more = weight > 1 ? std::log(float(weight)) : 0;
+  const bool all = weight == 0 && look.rows == padded && look.piece->count == look.rows && look.piece->newest <= position && oldest > local && oldest > windowed;
   V most = nothing;
   for (int t = 0; t < padded; t += LANES) {
     V s = load(scores + t);
     if (look.cap > 0) s = hyperbolicTangent(s * (1 / look.cap)) * look.cap;
     if (!all) {
       const I at = loadInts(look.places->position + t);
-      const I seen = (at <= position) & (at > local) & ((at > windowed) | (at < sink));
-      s = seen ? s : nothing;
+      const I seen = (at <= position) & (((at > local) & ((at > windowed) | (at < sink))) | (at < 0));
+      s = seen ? s + more : nothing;
     }
     store(scores + t, s);
     most = s > most ? s : most;
@@ -126,6 +128,21 @@ void attendAny(const Look& look, int count, const float* const* q, const int32_t
   else attendSome<K, 0>(look, count, q, at, out, w);
 }
 
+/** A piece of a page whose codes are multiplied as they are. @param next page that is looked at after it; null: another kind, or none */
+void attendCoded(const CodedRows& coded, const CodedRows* next, const Look& look, int count, const float* const* q, const int32_t* at, float* const* out,
+                 float (*w)[PIECE]) {
+  static_assert(PIECE == CodedRows::MOST_QUICK && MOST_TOGETHER <= CodedRows::MOST_QUERIES, "a page of codes is a piece");
+  coded.prefetch(false);
+  coded.score(count, q, w);
+  if (next) next->prefetch(true);
+  float* z[MOST_TOGETHER];
+  for (int r = 0; r < count; r++) {
+    weigh(look, at[r], w[r], out[r]);
+    z[r] = out[r] + HEADER;
+  }
+  coded.gather(count, w, z);
+}
+
 /** Joins the pieces of one query row. @param stride floats from one piece's partial to the next @param factors of each piece */
 void join(const float* partials, size_t stride, int64_t pieces, const float* sink, int width, float* factors, float* z) {
   float most = sink ? *sink : -INFINITY, total = 0;
@@ -175,7 +192,7 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
   if (c.tokens > MOST_QUERIES || c.blocks.heads > 0) return attendSquares(team, c, held, result);
   static Scratch& scratch = *new Scratch();
   float *const z = result.z, *const pattern = result.pattern;
-  const int d = int(cacheWidth(held.kind, c.width));
+  const int d = int(std::max(held.padded, cacheWidth(CacheKind::F32, c.width)));
   const int64_t group = c.heads / c.kvHeads, perList = c.tokens * group;
   const size_t partial = size_t(d) + HEADER, stride = partial * perList;
   std::vector<int64_t> firsts;
@@ -196,12 +213,15 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
   };
 
   team.share(int64_t(pieces.size()), team.stepFor(int64_t(pieces.size()), 2 * PIECE * d * perList), [&](int64_t from, int64_t to) {
+    thread_local Decoded decoded;
     Places places;
     alignas(64) float weights[MOST_TOGETHER][PIECE];
     for (int64_t p = from; p < to; p++) {
       const Piece& piece = pieces[p];
-      placesOf(held, piece, places);
-      const Look look{&piece, &places, piece.count, d, int(held.rowBytes), c.cap, c.lists + piece.list};
+      const bool quick = isQuick(held, piece);
+      const CacheKind kind = quick ? CacheKind::CODED : placesOf(held, piece, places, decoded);
+      const int own = int(cacheWidth(kind, c.width)), rows = quick ? positionsByRow(held, piece, places) : piece.count;
+      const Look look{&piece, &places, rows, own, int(cacheRowBytes(kind, own)), c.cap, c.lists + piece.list};
       for (int64_t r = 0; r < perList; r += MOST_TOGETHER) {
         const int now = int(std::min<int64_t>(MOST_TOGETHER, perList - r));
         const float* q[MOST_TOGETHER];
@@ -213,10 +233,14 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
           at[i] = c.positions[query / c.heads];
           out[i] = scratch.partials.data() + p * stride + (r + i) * partial;
         }
-        withKind(held.kind, [&](auto K) { attendAny<K()>(look, now, q, at, out, weights); });
-        if (pattern)
-          for (int i = 0; i < now; i++)
-            std::copy(weights[i], weights[i] + piece.count, scratch.weights.data() + (p * perList + r + i) * PIECE);
+        const CodedRows* next = quick && p + 1 < to && isQuick(held, pieces[p + 1]) ? held.runs[pieces[p + 1].run].page->coded.get() : nullptr;
+        if (quick) attendCoded(*held.runs[piece.run].page->coded, next, look, now, q, at, out, weights);
+        else withKind(kind, [&](auto K) { attendAny<K()>(look, now, q, at, out, weights); });
+        for (int i = 0; pattern && i < now; i++) {
+          float* kept = scratch.weights.data() + (p * perList + r + i) * PIECE;
+          if (quick) inOrder(held, piece, weights[i], kept);
+          else std::copy(weights[i], weights[i] + piece.count, kept);
+        }
       }
     }
   });
@@ -231,8 +255,9 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
       join(scratch.partials.data() + first * stride + r * partial, stride, count, sink, int(c.width), factors.data(), z + query * c.width);
       if (!pattern) continue;
       for (int64_t p = 0; p < count; p++) {
+        if (pieces[first + p].weight > 0) continue;
         Places places;
-        placesOf(held, pieces[first + p], places);
+        positionsOf(held, pieces[first + p], places);
         const float* weights = scratch.weights.data() + ((first + p) * perList + r) * PIECE;
         for (int32_t t = 0; t < pieces[first + p].count; t++)
           if (places.position[t] < columns) pattern[query * columns + places.position[t]] += factors[p] * weights[t];

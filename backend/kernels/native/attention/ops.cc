@@ -1,7 +1,8 @@
 #include "ops.h"
 
+#include <algorithm>
 #include <cstring>
-#include <iterator>
+#include <utility>
 
 #include "attention.h"
 #include "../tables.h"
@@ -42,11 +43,10 @@ struct CacheRead {
     float* keys = c.output<float>(0, TF_FLOAT, {rows, held.width});
     float* values = c.output<float>(1, TF_FLOAT, {rows, held.width});
     if (!c.ok()) return;
-    for (const Run& run : held.runs)
-      for (int32_t i = 0; i < run.count; i++, keys += held.width, values += held.width) {
-        readCacheRow(held.kind, run.keys + i * held.rowBytes, int(held.width), keys);
-        readCacheRow(held.kind, run.values + i * held.rowBytes, int(held.width), values);
-      }
+    for (const Run& run : held.runs) {
+      run.page->read(run.row, run.count, keys, values);
+      keys += run.count * held.width, values += run.count * held.width;
+    }
   }
 };
 
@@ -169,7 +169,7 @@ napi_value readPage(napi_env env, napi_callback_info info) {
   int64_t given[3];
   if (!numbers(env, info, given)) return nullptr;
   const auto page = Pages::Finder(Pages::get()).find(int32_t(given[0]));
-  if (!page || given[1] + given[2] > page->rows) {
+  if (!page || page->coded || given[1] + given[2] > page->rows) {
     napi_throw_range_error(env, nullptr, "there are no such rows of a page");
     return nullptr;
   }
@@ -197,8 +197,8 @@ napi_value fillPage(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   const auto page = Pages::Finder(Pages::get()).find(int32_t(number));
-  const int64_t both = page ? 2 * page->rowBytes : 1;  // bytes of a row of keys and one of values
-  if (!page || int64_t(length) % both != 0 || row + int64_t(length) / both > page->rows) {
+  const int64_t both = page && !page->coded ? 2 * page->rowBytes : 1;  // bytes of a row of keys and one of values
+  if (!page || page->coded || int64_t(length) % both != 0 || row + int64_t(length) / both > page->rows) {
     napi_throw_range_error(env, nullptr, "the bytes are no whole rows that the page has");
     return nullptr;
   }
@@ -207,6 +207,92 @@ napi_value fillPage(napi_env env, napi_callback_info info) {
   memcpy(page->keys(row), from, half);
   memcpy(page->values(row), static_cast<const uint8_t*>(from) + half, half);
   return nullptr;
+}
+
+/** Numbers of a typed array that a function of the library is given. @return null, with an error for JavaScript, where it is not that */
+template <class T>
+const T* arrayOf(napi_env env, napi_value given, napi_typedarray_type wanted, size_t least, size_t& length) {
+  napi_typedarray_type type;
+  void* data = nullptr;
+  bool isArray = false;
+  napi_is_typedarray(env, given, &isArray);
+  if (!isArray || napi_get_typedarray_info(env, given, &type, &length, &data, nullptr, nullptr) != napi_ok || type != wanted || length < least) {
+    napi_throw_type_error(env, nullptr, "an array is not of the wanted numbers");
+    return nullptr;
+  }
+  static const T none{};
+  return length == 0 ? &none : static_cast<const T*>(data);
+}
+
+/** Places in the settings of a coding. */
+enum : int { BITS, BOOK, MANTISSA, BIAS, LARGEST, KEY_GROUP, VALUE_GROUP, KEY_OUTLIERS, VALUE_OUTLIERS, FIRST_ROWS, HALVES, ROTATION, ALL_SETTINGS };
+
+/** codePage(page, settings, levels of keys and values, positions): the number of a page of codes with the page's rows */
+napi_value codePage(napi_env env, napi_callback_info info) {
+  napi_value given[4];
+  size_t count = 4, length = 0, levelCount = 0, positionCount = 0;
+  int64_t number = -1;
+  napi_get_cb_info(env, info, &count, given, nullptr, nullptr);
+  if (count < 4 || napi_get_value_int64(env, given[0], &number) != napi_ok || number < 0 || number > INT32_MAX) {
+    napi_throw_type_error(env, nullptr, "a page is named by a number");
+    return nullptr;
+  }
+  const int32_t* s = arrayOf<int32_t>(env, given[1], napi_int32_array, ALL_SETTINGS, length);
+  if (!s) return nullptr;
+  Coding coding{s[BITS], Book(s[BOOK]), s[MANTISSA], s[BIAS], s[LARGEST], s[KEY_GROUP], s[VALUE_GROUP], s[KEY_OUTLIERS], s[VALUE_OUTLIERS],
+                s[FIRST_ROWS], s[HALVES] != 0, {}, nullptr};
+  const bool known = s[BITS] >= 1 && s[BITS] <= 8 && s[BOOK] >= 0 && s[BOOK] < BOOKS;
+  const size_t levels = known && coding.book == Book::LEVELS ? size_t(1) << std::min(s[BITS], 4) : 0;
+  const float* given2 = arrayOf<float>(env, given[2], napi_float32_array, 2 * levels, levelCount);
+  if (!given2) return nullptr;
+  for (size_t i = 0; i < levels; i++) coding.levels[0][i] = given2[i], coding.levels[1][i] = given2[levels + i];
+  const auto page = Pages::Finder(Pages::get()).find(int32_t(number));
+  if (s[ROTATION] >= 0) coding.rotation = Rotations::get().find(s[ROTATION]);
+  const int32_t* positions = arrayOf<int32_t>(env, given[3], napi_int32_array, coding.rotation && page ? size_t(page->rows) : 0, positionCount);
+  if (!positions) return nullptr;
+  std::string fault = known ? "" : "there are no such codes";
+  if (s[ROTATION] >= 0 && !coding.rotation) fault = "there is no such rotation";
+  int32_t made = -1;
+  try {
+    if (fault.empty()) fault = Pages::get().code(int32_t(number), coding, positions, made);
+  } catch (const std::bad_alloc&) {
+    fault = "no memory for a page";
+  }
+  if (fault.empty()) return numberOf(env, made);
+  napi_throw_range_error(env, nullptr, fault.c_str());
+  return nullptr;
+}
+
+/** bytesOf(page): of one page; -1 where there is none */
+napi_value bytesOf(napi_env env, napi_callback_info info) {
+  int64_t given[1];
+  if (!numbers(env, info, given)) return nullptr;
+  const auto page = Pages::Finder(Pages::get()).find(int32_t(given[0]));
+  return numberOf(env, page ? page->bytes() : -1);
+}
+
+/** makeRotation(rotary, turns): the number of a rotation, whose turns are cosines and sines [positions, 2, rotary / 2] */
+napi_value makeRotation(napi_env env, napi_callback_info info) {
+  napi_value given[2];
+  size_t count = 2, length = 0;
+  int64_t rotary = 0;
+  napi_get_cb_info(env, info, &count, given, nullptr, nullptr);
+  if (count < 2 || napi_get_value_int64(env, given[0], &rotary) != napi_ok || rotary < 2 || rotary > MOST_WIDTH || rotary % 2 != 0) {
+    napi_throw_type_error(env, nullptr, "an even number of a head's numbers is turned");
+    return nullptr;
+  }
+  const float* turns = arrayOf<float>(env, given[1], napi_float32_array, size_t(rotary), length);
+  if (!turns) return nullptr;
+  return madePage(env, [&] { return Rotations::get().add({rotary, int64_t(length) / rotary, {turns, turns + length}}); });
+}
+
+/** freeRotation(rotation): whether there was one */
+napi_value freeRotation(napi_env env, napi_callback_info info) {
+  int64_t given[1];
+  if (!numbers(env, info, given)) return nullptr;
+  napi_value out;
+  napi_get_boolean(env, Rotations::get().free(int32_t(given[0])), &out);
+  return out;
 }
 
 /** pageBytes() */
@@ -228,12 +314,14 @@ void registerAttention(TF_Status* status) {
 }
 
 void addPages(napi_env env, napi_value exports) {
-  const napi_callback calls[] = {makePage, copyPage, copyRows, freePage, readPage, fillPage, pageBytes};
-  const char* names[] = {"makePage", "copyPage", "copyRows", "freePage", "readPage", "fillPage", "pageBytes"};
-  for (size_t i = 0; i < std::size(calls); i++) {
+  const std::pair<const char*, napi_callback> calls[] = {
+      {"makePage", makePage}, {"copyPage", copyPage}, {"copyRows", copyRows},         {"freePage", freePage},         {"readPage", readPage},
+      {"fillPage", fillPage}, {"codePage", codePage}, {"makeRotation", makeRotation}, {"freeRotation", freeRotation}, {"bytesOf", bytesOf},
+      {"pageBytes", pageBytes}};
+  for (const auto& [name, call] : calls) {
     napi_value function;
-    napi_create_function(env, names[i], NAPI_AUTO_LENGTH, calls[i], nullptr, &function);
-    napi_set_named_property(env, exports, names[i], function);
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, call, nullptr, &function);
+    napi_set_named_property(env, exports, name, function);
   }
 }
 

@@ -19,14 +19,38 @@ struct SlotRun {
 }  // namespace
 
 Page::Page(CacheKind kind, int64_t width, int64_t rows)
-    : kind(kind), width(width), rows(rows), rowBytes(cacheRowBytes(kind, cacheWidth(kind, width))) {
+    : kind(kind), width(width), rows(rows), rowBytes(cacheRowBytes(kind, cacheWidth(kind, width))), coded(nullptr) {
   memory_ = std::calloc(size_t(bytes()) + LINE, 1);  // a large one is given memory when it is first written
   if (!memory_) throw std::bad_alloc();
   const size_t over = reinterpret_cast<uintptr_t>(memory_) % LINE;
   data_ = static_cast<uint8_t*>(memory_) + LINE - over;
 }
 
+Page::Page(std::shared_ptr<const CodedRows> coded, int64_t width, int64_t rows)
+    : kind(CacheKind::CODED), width(width), rows(rows), rowBytes(0), coded(std::move(coded)) {}
+
 Page::~Page() { std::free(memory_); }
+
+void Page::read(int64_t row, int64_t count, float* keys, float* values) const {
+  if (!coded) {
+    for (int64_t t = row; t < row + count; t++, keys += width, values += width) {
+      readCacheRow(kind, this->keys(t), int(width), keys);
+      readCacheRow(kind, this->values(t), int(width), values);
+    }
+    return;
+  }
+  constexpr int64_t SOME = 8;  // rows that codes are read by
+  const int64_t d = coded->padded();
+  std::vector<float> wide(size_t(2 * SOME * d));
+  for (int64_t first = row / SOME * SOME; first < row + count; first += SOME) {
+    coded->decode(first, SOME, wide.data(), wide.data() + SOME * d);
+    for (int64_t t = std::max(first, row); t < std::min(first + SOME, row + count); t++) {
+      const float* from = wide.data() + (t - first) * d;
+      std::copy(from, from + width, keys + (t - row) * width);
+      std::copy(from + SOME * d, from + SOME * d + width, values + (t - row) * width);
+    }
+  }
+}
 
 Pages& Pages::get() {
   static Pages* const pages = new Pages();  // never destroyed: a call may be running when the process ends
@@ -47,6 +71,7 @@ int32_t Pages::make(CacheKind kind, int64_t width, int64_t rows) { return add(st
 int32_t Pages::copy(int32_t of, int64_t rows) {
   const std::shared_ptr<Page> from = Finder(*this).find(of);
   if (!from) return -1;
+  if (from->coded) return rows == from->rows ? add(std::make_shared<Page>(from->coded, from->width, rows)) : -1;
   auto page = std::make_shared<Page>(from->kind, from->width, rows);
   const size_t bytes = size_t(std::min(rows, from->rows) * page->rowBytes);
   memcpy(page->keys(0), from->keys(0), bytes);
@@ -61,12 +86,37 @@ std::string Pages::copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow
     source = finder.find(from), target = finder.find(to);
   }
   if (!source || !target) return wrong("a page to copy is not there", from, to);
-  if (source->kind != target->kind || source->width != target->width) return wrong("pages are not of one kind and width", from, to);
+  if (target->coded) return wrong("a page of codes is made whole, and takes no rows", to, row);
+  if ((source->kind != target->kind && !source->coded) || source->width != target->width) return wrong("pages are not of one kind and width", from, to);
   if (row < 0 || count < 0 || row + count > source->rows) return wrong("rows to copy end behind their page", row + count, source->rows);
   if (toRow < 0 || toRow + count > target->rows) return wrong("copied rows end behind their page", toRow + count, target->rows);
+  if (source->coded) {
+    std::vector<float> keys(size_t(count * source->width)), values(keys.size());
+    source->read(row, count, keys.data(), values.data());
+    for (int64_t t = 0; t < count; t++) {
+      writeCacheRow(target->kind, keys.data() + t * source->width, int(source->width), target->keys(toRow + t));
+      writeCacheRow(target->kind, values.data() + t * source->width, int(source->width), target->values(toRow + t));
+    }
+    return "";
+  }
   const size_t bytes = size_t(count * source->rowBytes);
   memmove(target->keys(toRow), source->keys(row), bytes);
   memmove(target->values(toRow), source->values(row), bytes);
+  return "";
+}
+
+std::string Pages::code(int32_t of, const Coding& coding, const int32_t* positions, int32_t& number) {
+  const std::shared_ptr<Page> from = Finder(*this).find(of);
+  if (!from) return wrong("a page to code is not there", of, 0);
+  if (from->coded) return wrong("a page is in codes already", of, 0);
+  const std::string fault = faultOf(coding, from->width, from->rows);
+  if (!fault.empty()) return fault;
+  for (int64_t t = 0; coding.rotation && t < from->rows; t++)
+    if (positions[t] < 0 || positions[t] >= coding.rotation->positions) return wrong("a position has no rotation", positions[t], coding.rotation->positions);
+  std::vector<float> keys(size_t(from->rows * from->width)), values(keys.size());
+  from->read(0, from->rows, keys.data(), values.data());
+  auto coded = std::make_shared<const CodedRows>(coding, from->width, from->rows, positions, keys.data(), values.data());
+  number = add(std::make_shared<Page>(std::move(coded), from->width, from->rows));
   return "";
 }
 
@@ -95,15 +145,16 @@ std::string Held::find(const List* lists, int64_t count, const Span* spans, int6
     if (int64_t(list.first) + list.spans > spanCount) return wrong("a list ends behind the spans", l, spanCount);
     for (int64_t s = list.first; s < int64_t(list.first) + list.spans; s++) {
       const Span& span = spans[s];
-      if (span.row < 0 || span.position < 0 || span.count < 0) return wrong("a span has a negative number", s, span.count);
+      if (span.row < 0 || span.count < 0) return wrong("a span has a negative number", s, span.count);
+      if (span.position < 0 && (span.count != 1 || span.position == INT32_MIN)) return wrong("a span's position is negative, and it is not of one row", s, span.count);
       if (int64_t(span.position) + span.count > INT32_MAX) return wrong("a span's positions are too large", s, span.position);
       auto page = finder.find(span.page);
       if (!page) return wrong("a span's page is not there", s, span.page);
       if (int64_t(span.row) + span.count > page->rows) return wrong("a span ends behind its page's rows", s, page->rows);
       if (width != 0 && width != page->width) return wrong("pages are of several widths", width, page->width);
-      if (width != 0 && kind != page->kind) return wrong("pages are of several kinds", int(kind), int(page->kind));
-      kind = page->kind, width = page->width, rowBytes = page->rowBytes;
-      runs.push_back({page->keys(span.row), page->values(span.row), span.position, span.count});
+      width = page->width;
+      padded = std::max(padded, page->coded ? page->coded->padded() : cacheWidth(page->kind, width));
+      runs.push_back({page.get(), span.row, span.position, span.count});
       pages_.push_back(std::move(page));
     }
   }
@@ -131,6 +182,7 @@ std::string writeRows(Team& team, const WriteCall& c) {
           auto page = finder.find(slot.page);
           if (!page) return wrong("a slot's page is not there", i, slot.page);
           if (page->width != c.width) return wrong("a page is not as wide as the rows", page->width, c.width);
+          if (page->coded) return wrong("a page of codes is made whole, and takes no rows", i, slot.page);
           pages.push_back(std::move(page));
           last = slot.page;
           follows = false;

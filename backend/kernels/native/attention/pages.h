@@ -1,4 +1,5 @@
 // Memory of caches. A page has room for some rows of keys and as many of values of one KV head, in one kind; ops name pages by number.
+// A page of codes is made whole, of another one.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "coded.h"
 #include "../team.h"
 
 namespace hs {
@@ -16,18 +18,25 @@ class Page {
  public:
   /** Rows of zeros. @throws std::bad_alloc */
   Page(CacheKind kind, int64_t width, int64_t rows);
+  /** Rows in codes. */
+  Page(std::shared_ptr<const CodedRows> coded, int64_t width, int64_t rows);
   Page(const Page&) = delete;
   ~Page();
-  int64_t bytes() const { return 2 * rows * rowBytes; }
+  int64_t bytes() const { return coded ? coded->bytes() : 2 * rows * rowBytes; }
   uint8_t* keys(int64_t row) const { return data_ + row * rowBytes; }
   uint8_t* values(int64_t row) const { return data_ + (rows + row) * rowBytes; }
 
   const CacheKind kind;
   const int64_t width, rows, rowBytes;
+  /** Of a page of kind CODED, which has no rows of bytes. Null in others. */
+  const std::shared_ptr<const CodedRows> coded;
+
+  /** Rows in float32. @param keys, values [count, width] */
+  void read(int64_t row, int64_t count, float* keys, float* values) const;
 
  private:
-  void* memory_;
-  uint8_t* data_;
+  void* memory_ = nullptr;
+  uint8_t* data_ = nullptr;
 };
 
 /** The pages of this process. A number is not given twice; a page that is freed while a call uses it goes when the call ends. */
@@ -36,9 +45,14 @@ class Pages {
   static Pages& get();
   /** @return the page's number @throws std::bad_alloc */
   int32_t make(CacheKind kind, int64_t width, int64_t rows);
-  /** A page of the same kind with the first rows of another, which may have more or fewer. @return -1 where there is no such page */
+  /** A page of the same kind with the first rows of another, which may have more or fewer (codes: as many). @return -1 where there is no such page */
   int32_t copy(int32_t of, int64_t rows);
-  /** Copies rows of a page into another of its kind and width, as they are held. @return what is wrong; then nothing is copied */
+  /**
+   * A page of codes with the rows of another page. @param positions of the rows, where keys are turned back
+   * @param number of the page that is made @return what is wrong
+   */
+  std::string code(int32_t of, const Coding& coding, const int32_t* positions, int32_t& number);
+  /** Copies rows of a page into another of its width: as they are held, or what codes stand for. @return what is wrong; then nothing is copied */
   std::string copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow, int64_t count);
   /** @return whether there was such a page */
   bool free(int32_t number);
@@ -69,7 +83,10 @@ class Pages {
   int64_t bytes_ = 0;
 };
 
-/** Rows row .. row + count - 1 of a page, which hold positions position .. position + count - 1. */
+/**
+ * Rows row .. row + count - 1 of a page, which hold positions position .. position + count - 1. A negative position -n is that of one
+ * row that stands for n tokens before all queries: each sees it, and its score is the larger by ln n.
+ */
 struct Span {
   int32_t page, row, position, count;
 };
@@ -84,8 +101,13 @@ struct List {
 
 /** A span where it lies. */
 struct Run {
-  const uint8_t *keys, *values;
-  int32_t position, count;
+  const Page* page;
+  int32_t row, position, count;
+  int64_t rowBytes() const { return page->rowBytes; }
+  const uint8_t* keys() const { return page->keys(row); }
+  const uint8_t* values() const { return page->values(row); }
+  /** Tokens that its row stands for; 0: rows of one token each. */
+  int32_t weight() const { return position < 0 ? -position : 0; }
 };
 
 /** What lists hold, found and kept until a call ends. */
@@ -94,9 +116,10 @@ class Held {
   /** Finds the pages of lists. @return what is wrong; empty where nothing is */
   std::string find(const List* lists, int64_t count, const Span* spans, int64_t spanCount);
 
-  /** Of all the pages; the width is 0 where the lists hold none. */
-  CacheKind kind = CacheKind::F32;
-  int64_t width = 0, rowBytes = 0;
+  /** Of all the pages; 0 where the lists hold none. */
+  int64_t width = 0;
+  /** Width of the widest row in memory. */
+  int64_t padded = 0;
   std::vector<Run> runs;
   /** The first run of each list, and their number at the end. */
   std::vector<int64_t> firsts;

@@ -30,6 +30,7 @@ struct Queries {
   alignas(64) float most[SQUARE], sums[SQUARE];
   alignas(64) float weights[SQUARE * SQUARE];  // [rows, queries]
   std::vector<float> memory, wide;
+  Decoded decoded;
   float *q, *z;  // [width, queries]
 };
 
@@ -119,7 +120,10 @@ class Squares {
     };
     each([&](const Piece& piece) { look(queries, piece, read); });
     finish(queries);
-    if (result_.pattern) each([&](const Piece& piece) { lookAgain(queries, piece, read); });
+    if (result_.pattern)
+      each([&](const Piece& piece) {
+        if (piece.weight == 0) lookAgain(queries, piece, read);
+      });
   }
 
   /** Queries, scaled, with nothing seen yet. */
@@ -159,6 +163,7 @@ class Squares {
   /** Says whether a query may see a row of a piece, as far as the piece's positions tell. */
   bool mayRead(const Queries& q, const Piece& piece, const std::vector<uint8_t>& read) const {
     const List& list = listOf(q);
+    if (piece.weight > 0) return true;
     if (piece.oldest > q.newest) return false;
     if (list.local > 0 && piece.newest <= q.oldest - list.local) return false;
     if (list.window > 0 && piece.newest <= q.oldest - list.window && piece.oldest >= list.sink) return false;
@@ -176,6 +181,7 @@ class Squares {
   /** Says whether every query sees every row of a piece. */
   bool allSeen(const Queries& q, const Piece& piece, const std::vector<uint8_t>& read) const {
     const List& list = listOf(q);
+    if (piece.weight > 0) return true;
     if (piece.newest > q.oldest) return false;
     if (list.local > 0 && piece.oldest <= q.newest - list.local) return false;
     if (list.window > 0 && piece.oldest <= q.newest - list.window && piece.newest >= list.sink) return false;
@@ -184,9 +190,9 @@ class Squares {
 
   /** A piece's rows where they lie, or in float32. */
   Rows rowsOf(Queries& q, const Piece& piece, Places& places) const {
-    placesOf(held_, piece, places);
+    const CacheKind kind = placesOf(held_, piece, places, q.decoded);
     Rows rows{piece.count, {}, {}, places.position};
-    if (held_.kind == CacheKind::F32) {
+    if (kind == CacheKind::F32) {
       for (int t = 0; t < piece.count; t++) {
         rows.keys[t] = reinterpret_cast<const float*>(places.keys[t]);
         rows.values[t] = reinterpret_cast<const float*>(places.values[t]);
@@ -196,8 +202,8 @@ class Squares {
     q.wide.resize(std::max<size_t>(q.wide.size(), 2 * SQUARE * c_.width));
     float* to = q.wide.data();
     for (int t = 0; t < piece.count; t++, to += 2 * c_.width) {
-      readCacheRow(held_.kind, places.keys[t], int(c_.width), to);
-      readCacheRow(held_.kind, places.values[t], int(c_.width), to + c_.width);
+      readCacheRow(kind, places.keys[t], int(c_.width), to);
+      readCacheRow(kind, places.values[t], int(c_.width), to + c_.width);
       rows.keys[t] = to, rows.values[t] = to + c_.width;
     }
     return rows;
@@ -205,7 +211,8 @@ class Squares {
 
   /** Scores of a piece's rows, capped and masked, into the weights. @param most of each query, raised */
   void score(Queries& q, const Piece& piece, const Rows& rows, const std::vector<uint8_t>& read, V* most) const {
-    const bool all = allSeen(q, piece, read), plain = all && c_.cap == 0;
+    const bool all = allSeen(q, piece, read), plain = all && c_.cap == 0 && piece.weight <= 1;
+    const float more = piece.weight > 1 ? std::log2(float(piece.weight)) : 0;
     V unused[VECTORS];
     for (int t = 0; t < rows.count; t += TOGETHER)
       withCount(std::min(TOGETHER, rows.count - t),
@@ -219,6 +226,7 @@ class Squares {
         float* here = q.weights + t * SQUARE + i * LANES;
         V s = load(here);
         if (c_.cap > 0) s = hyperbolicTangent(s) * (c_.cap * LOG2_E);
+        s += more;
         if (!all) {
           const int32_t p = rows.position[t];
           const I key = I{} + p;

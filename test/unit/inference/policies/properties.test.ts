@@ -5,7 +5,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
-import { writeMask } from "../../../../backend/heads/files.ts";
+import { createScores, writeMask, writeScores } from "../../../../backend/heads/files.ts";
 import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
 import type { Policy } from "../../../../backend/inference/policies/base.ts";
@@ -21,6 +21,7 @@ import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.
 const { ready } = await kernelsHere();
 const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
 const mask = join(folder, "mask.json");
+const scores = join(folder, "scores.json");
 const NEW = 5;
 const TOKENS = randomTokens(1, 43, 96, 5)[0]!;
 let model: Model;
@@ -28,6 +29,9 @@ let model: Model;
 beforeAll(async () => {
   model = randomModel(smallConfig());
   await writeMask(mask, maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 9 }));
+  const values = [[0.1, 0.5, 0, 0.2, 0.9, 0.3], [0, 0.1, 0, 0, 0, 0.4], [0.7, 0.1, 0.2, 0, 0, 0.1]]; // biome-ignore format: a table
+  const metrics = { retrieval: { axis: "heads" as const, values } };
+  await writeScores(scores, createScores({ model: headModel(model), probe: "retrieval", params: {}, metrics }));
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => {
@@ -36,7 +40,7 @@ afterAll(() => {
 });
 
 /** Parameters that suit a prompt of 43 tokens, for whichever policy has them. */
-const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, prefill: "dense" };
+const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, scores, prefill: "dense" };
 /** Beside them, for policies that choose what is read. */
 const SMALL_READS: Record<string, unknown> = {
   ...SMALL,
@@ -47,6 +51,7 @@ const SMALL_READS: Record<string, unknown> = {
   clusters: 0.2,
   stride: 3,
 };
+const SMALL_HEADS: Record<string, unknown> = { ...SMALL, recent: 9 };
 /** Policies that can be told how much. */
 const BUDGETED: readonly string[] = ["tokens", "reads"];
 
@@ -58,7 +63,7 @@ function settings({
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
-  const suits = chooses === "reads" ? SMALL_READS : SMALL;
+  const suits = { reads: SMALL_READS, heads: SMALL_HEADS }[chooses as string] ?? SMALL;
   const small = Object.fromEntries(Object.entries(suits).filter(([key]) => names.includes(key)));
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
   return moments.map((when) => ({

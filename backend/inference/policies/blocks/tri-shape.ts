@@ -1,0 +1,28 @@
+import { z } from "zod";
+import type { BlockPolicy } from "../base.ts";
+import { inShape, shapeParameters } from "./a-shape.ts";
+import { Squares } from "./squares.ts";
+
+const parameters = z.object({
+  ...shapeParameters,
+  last: z.int().min(0).default(100).describe("last tokens of the prompt, which read everything"),
+});
+
+/** First and near keys; everything for the prompt's last queries. */
+export const triShape: BlockPolicy<typeof parameters> = {
+  name: "tri-shape",
+  title: "First and near keys, and everything for the last queries",
+  description:
+    "As a-shape, but the prompt's last `last` queries, which are its question, read everything. Read are squares of 64 tokens with any of " +
+    "these.",
+  source: "Li et al. 2024, SCBench: A KV Cache-Centric Analysis of Long-Context Methods",
+  chooses: "blocks",
+  parameters,
+  choose(view, params) {
+    const squares = new Squares(view, 1);
+    const shape = inShape(squares, params);
+    const dense = view.start + view.tokens - params.last;
+    squares.fill(0, (row, column) => shape(row, column) || squares.last(row) >= dense);
+    return squares;
+  },
+};
