@@ -10,6 +10,8 @@ import { xattention } from "./blocks/xattention.ts";
 import { kivi } from "./forms/kivi.ts";
 import { kvquant } from "./forms/kvquant.ts";
 import { minifloat } from "./forms/minifloat.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
@@ -65,6 +67,8 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
   kivi,
   kvquant,
   minifloat,

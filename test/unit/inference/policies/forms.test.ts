@@ -1,112 +1,101 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
-import { headModel } from "../../../../backend/common/heads/model.ts";
-import { writeMask } from "../../../../backend/heads/files.ts";
-import { saveCache } from "../../../../backend/inference/cache-file.ts";
-import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
-import { choosePolicies, type PolicyRequest } from "../../../../backend/inference/policies/choice.ts";
-import { policies as registry } from "../../../../backend/inference/policies/index.ts";
-import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { errorOf, refused } from "../../../helpers/errors.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import type { Tensor } from "@tensorflow/tfjs";
+import { beforeAll, describe, expect, it } from "vitest";
+import { Random } from "../../../../backend/common/random.ts";
+import { eigen, principalDirections } from "../../../../backend/inference/policies/forms/low-rank.ts";
+import { chunksOf, fetchedBy } from "../../../../backend/inference/policies/forms/shadowkv.ts";
+import { initBackend } from "../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { smallConfig } from "../../../helpers/models.ts";
+import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../helpers/oracles/policies.ts";
 
-const { ready } = await kernelsHere();
-const folder = mkdtempSync(join(tmpdir(), "headscope-forms-"));
-const mask = join(folder, "mask.json");
-const TOKENS = randomTokens(1, 500, 96, 7)[0]!;
-const FORMS = registry.list().flatMap(({ name, chooses }) => (chooses === "form" ? [name] : []));
-let model: Model;
+beforeAll(async () => void (await initBackend()));
+const { seed, sections } = policyDefinitions();
 
-beforeAll(async () => {
-  model = randomModel(smallConfig({ d_head: 16, rotary_dim: 16, attn_scale: 0.25 }));
-  await writeMask(mask, maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 30 }));
-});
-afterAll(() => {
-  model.dispose();
-  rmSync(folder, { recursive: true });
-});
-
-/** A generation, with the logits of each step. */
-async function run(policies: PolicyRequest[], options: Partial<GenerateOptions> = {}) {
-  const steps: Float32Array[] = [];
-  const onStep: GenerateOptions["onStep"] = ({ logits }) => void steps.push(logits!.dataSync().slice() as Float32Array);
-  const given = { tokens: TOKENS, stop: [], maxTokens: 6, policies, onStep, ...options };
-  return { ...(await generate(model, given)), steps };
+function drawn({ inputs }: PolicyDefinition, name: string): Tensor {
+  return tf.tensor([...drawnInput(inputs[name]!, seed)], inputs[name]!.shape);
 }
 
-const codes = (name: string, params: object = {}): PolicyRequest => ({ name, params: { recent: 20, ...params } });
-
-describe.skipIf(!ready)("a policy for the form", () => {
-  it.each(FORMS)("%s reads the prompt in full, and takes less memory from its end on", async (name) => {
-    const before = pageBytes();
-    const [plain, under] = [await run([]), await run([codes(name)])];
-    expect(under.steps[0]).toEqual(plain.steps[0]);
-    expect(under.steps[1]).not.toEqual(plain.steps[1]);
-    expect(under.cache.bytes).toBeLessThan(0.75 * plain.cache.bytes);
-    expect(under.cache.bytesFull).toBe(plain.cache.bytes);
-    expect(under.cache.kept).toBeUndefined();
-    expect(pageBytes()).toBe(before);
+describe("condensed forms hold what a NumPy program of their definition holds", () => {
+  it("xkv", () => {
+    const section = sections["xkv"]!;
+    const { layers, rank } = section.parameters as { layers: number; rank: number };
+    const k = drawn(section, "k"); // [layers, KV heads, tokens, d]
+    const [, heads, tokens, width] = k.shape as [number, number, number, number];
+    const flat = tf.reshape(tf.transpose(k, [2, 0, 1, 3]), [tokens, layers * heads * width]);
+    const directions = principalDirections(flat, rank);
+    const back = tf.matMul(tf.matMul(flat, directions), directions, false, true);
+    const restored = tf.transpose(tf.reshape(back, [tokens, layers, heads, width]), [1, 2, 0, 3]);
+    const last = tf.squeeze(tf.slice(restored, [0, 0, tokens - 1, 0], [layers, heads, 1, width]), [2]).arraySync();
+    (section["restored"] as number[][][]).forEach((layer, l) => {
+      layer.flat().forEach((x, i) => void expect((last as number[][][])[l]!.flat()[i]!).toBeCloseTo(x, 5));
+    });
+    const error = tf.sqrt(tf.mean(tf.square(tf.sub(restored, k)), [1, 2, 3])).arraySync() as number[];
+    (section["error"] as number[]).forEach((x, l) => void expect(error[l]!).toBeCloseTo(x, 5));
+    const norms = tf.norm(tf.matMul(flat, directions), 2, 0).arraySync() as number[];
+    norms.forEach((norm, i) => void expect(norm).toBeCloseTo((section["singular"] as number[])[i]!, 4));
   });
 
-  it.each(FORMS)("%s with all tokens recent is full attention, to the bit", async (name) => {
-    const [plain, under] = [await run([]), await run([codes(name, { recent: 506 })])];
-    expect(under.steps).toEqual(plain.steps);
-    expect(under.cache).toEqual(plain.cache);
+  it("shadowkv", () => {
+    const section = sections["shadowkv"]!;
+    const { tokens, steps, chunk, outliers, budget } = section.parameters as Record<string, number>;
+    const [q, k] = [drawn(section, "q"), drawn(section, "k")];
+    const [heads, , width] = q.shape as [number, number, number];
+    const [kvHeads] = k.shape as [number];
+    const prompt = tf.slice(k, [0, 0, 0], [kvHeads, tokens!, width]);
+    const { landmarks, competing, odd, similar } = chunksOf(prompt, { chunk: chunk!, outliers: outliers! });
+    expect(odd).toEqual(section["outliers"]);
+    (similar.arraySync() as number[][]).flat().forEach((x, i) => {
+      expect(x).toBeCloseTo((section["similar"] as number[][]).flat()[i]!, 5);
+    });
+    const config = smallConfig({
+      n_heads: heads,
+      n_key_value_heads: kvHeads,
+      d_head: width,
+      attn_scale: width ** -0.5,
+    });
+    const fetched = Array.from({ length: steps! }, (_, step) => {
+      const queries = tf.slice(q, [0, tokens! + step, 0], [heads, 1, width]);
+      const places = fetchedBy({ config, kvHeads }, queries, landmarks, Math.floor(budget! / chunk!));
+      return places.map((list, g) => list.map((place) => competing[g]![place]!));
+    });
+    expect(fetched).toEqual(section["fetched"]);
   });
+});
 
-  it.each(FORMS)("%s holds a prefix as it holds the prompt, and a plain prefix as it goes on from it", async (name) => {
-    const whole = await generate(model, { tokens: TOKENS, stop: [], maxTokens: 6, policies: [codes(name)] });
-    for (const read of [[codes(name)], []]) {
-      const prefix = await readPrefix(model, { tokens: TOKENS, policies: read });
-      const going = read.length > 0 ? [] : [codes(name)];
-      const on = await generate(model, { prefix, stop: [], maxTokens: 6, policies: going });
-      expect([on.ids, on.cache]).toEqual([whole.ids, whole.cache]);
-      prefix.dispose();
-    }
-  });
-
-  it.each(FORMS)("%s gives each prompt of several the tokens that it gets alone", async (name) => {
-    const prompts = [TOKENS.slice(0, 300), TOKENS.slice(0, 420), TOKENS.slice(50, 450)].map((tokens) => ({ tokens }));
-    const together = await generateBatch(model, { prompts, policies: [codes(name)], stop: [], maxTokens: 5 });
-    for (const [i, { tokens }] of prompts.entries()) {
-      const alone = await generate(model, { tokens, policies: [codes(name)], stop: [], maxTokens: 5 });
-      expect(together[i]!.ids).toEqual(alone.ids);
-      expect(together[i]!.cache).toEqual(alone.cache);
-    }
-  });
-
-  it.each(FORMS)("%s comes after the tokens and heads that stay are chosen", async (name) => {
-    const tokens: PolicyRequest = { name: "snapkv", params: { ratio: 0.4 } };
-    const heads: PolicyRequest = { name: "duo-attention", params: { mask, prefill: "dense" } };
-    for (const others of [[tokens], [heads], [heads, tokens]]) {
-      const [without, under] = [await run(others), await run([codes(name), ...others])];
-      expect(under.cache.kept?.map((layer) => layer.map(({ length }) => length))).toEqual(
-        without.cache.kept?.map((layer) => layer.map(({ length }) => length)),
-      );
-      expect(under.steps[0]).toEqual(without.steps[0]);
-      expect(under.cache.bytes).toBeLessThan(without.cache.bytes);
-      expect(under.policies?.map((each) => each.name)).toContain(name);
-    }
-  });
-
-  it("is refused where tokens go one by one, nothing is cached, in fewer bits already, and in a file", async () => {
-    const decode = [codes("kivi"), { name: "tova", params: { when: "decode" } }];
-    expect(await errorOf(choosePolicies(decode))).toEqual(refused("usage", { field: "policies" }));
-    expect(await errorOf(choosePolicies([codes("kivi"), codes("kvquant")]))).toEqual(
-      refused("usage", { field: "policies" }),
+describe("directions in which rows are largest", () => {
+  it("are eigenvectors, of a matrix with known ones", () => {
+    // Reflections of a diagonal matrix: a = Q diag Q, Q = 1 - 2 u uᵀ.
+    const n = 12;
+    const random = new Random(5);
+    const raw = Array.from({ length: n }, () => random.normal());
+    const u = raw.map((x) => x / Math.hypot(...raw));
+    const q = (i: number, j: number): number => (i === j ? 1 : 0) - 2 * u[i]! * u[j]!;
+    const values = Array.from({ length: n }, (_, i) => (i + 1) ** 2);
+    const a = Float64Array.from({ length: n * n }, (_, i) =>
+      values.reduce((sum, value, k) => sum + q(Math.floor(i / n), k) * value * q(k, i % n), 0),
     );
-    expect(await errorOf(choosePolicies([codes("kivi", { bits: 5 })]))).toEqual(refused("usage", { field: "bits" }));
-    const options = { tokens: TOKENS, policies: [codes("kivi")] };
-    expect(await errorOf(generate(model, { ...options, useCache: false }))).toEqual(refused("usage"));
-    expect(await errorOf(generate(model, { ...options, cache: "q8" }))).toEqual(refused("usage"));
-    const prefix = await readPrefix(model, options);
-    expect(await errorOf(saveCache(join(folder, "cache.safetensors"), prefix))).toEqual(refused("unsupported"));
-    expect(await errorOf(generate(model, { prefix, policies: [codes("minifloat")] }))).toEqual(refused("usage"));
-    prefix.dispose();
+    const found = eigen(a, n);
+    [...found.values]
+      .map((value, i) => [value, found.vectors.subarray(i * n, (i + 1) * n)] as const)
+      .sort(([x], [y]) => x - y)
+      .forEach(([value, vector], k) => {
+        expect(value).toBeCloseTo(values[k]!, 9);
+        const along = vector.reduce((sum, x, i) => sum + x * q(i, k), 0);
+        expect(Math.abs(along)).toBeCloseTo(1, 9);
+      });
+  });
+
+  it("hold nearly as much as the best of their number, where they are searched for among many", () => {
+    const [rows, channels, rank] = [400, 120, 20];
+    const random = new Random(3);
+    const numbers = Float32Array.from({ length: rows * channels }, (_, i) => random.normal() * 0.93 ** (i % channels));
+    const x = tf.tensor2d(numbers, [rows, channels]);
+    const held = (directions: Tensor): number => tf.sum(tf.square(tf.matMul(x, directions))).dataSync()[0]!;
+    const { values } = eigen(Float64Array.from(tf.matMul(x, x, true, false).dataSync()), channels);
+    const best = [...values].sort((a, b) => b - a).slice(0, rank);
+    const directions = principalDirections(x, rank);
+    const ones = tf.matMul(directions, directions, true, false);
+    expect(tf.max(tf.abs(tf.sub(ones, tf.eye(rank)))).dataSync()[0]!).toBeLessThan(1e-5);
+    expect(held(directions) / best.reduce((a, b) => a + b)).toBeGreaterThan(0.999);
   });
 });
