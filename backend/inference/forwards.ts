@@ -30,10 +30,10 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { type Budget, kept } from "./policies/base.ts";
 import { checkBehind } from "./policies/behind-prefix.ts";
-import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Condensation } from "./policies/condensation.ts";
 import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
+import { joinReaders, PromptReader, type PromptReadListener } from "./policies/prompt/reader.ts";
 import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
@@ -594,11 +594,13 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
 }
 
 /** @throws HeadscopeError (usage) where what was run is no one cache with the logits that follow */
-function checkKeep({ useCache = true, speculative }: CheckedRun): void {
+function checkKeep({ useCache = true, speculative, choice }: CheckedRun): void {
   const refuse = (what: string) =>
     new HeadscopeError("usage", `there is nothing to keep ${what}`, { remedy: "leave keep out", field: "keep" });
   if (!useCache) throw refuse("where nothing is cached");
   if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
+  if (choice?.form?.policy.condense)
+    throw refuse(`of a prompt that ${choice.form.policy.name} does not hold in rows, as a prefix has them`);
 }
 
 /** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */

@@ -2,6 +2,7 @@ import { type Registry, registry } from "../../common/definitions/definition.ts"
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
 import { flexprefill } from "./blocks/flexprefill.ts";
+import { hyperattention } from "./blocks/hyperattention.ts";
 import { longgen } from "./blocks/longgen.ts";
 import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
@@ -26,6 +27,7 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
+import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -57,10 +59,12 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   xattention,
   flexprefill,
   s2Attention,
+  hyperattention,
   longgen,
   ...SCORING,
   pyramidkv,
   headkv,
+  locret,
   adakv(SCORING),
   quest,
   tokenSelect,
