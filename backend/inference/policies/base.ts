@@ -154,6 +154,18 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
+  /**
+   * Keys and values that take the place of those that stay; of policies with even counts. Runs in a tidy.
+   * @param stay by KV head, places among the held, ascending
+   * @returns [KV heads, kept, d_head]
+   */
+  merge?(view: LayerView, stay: readonly (readonly number[])[], params: z.output<S>): MergedRows;
+}
+
+/** Keys and values that others were merged into. */
+export interface MergedRows {
+  readonly keys: Tensor;
+  readonly values: Tensor;
 }
 
 /** A choice of heads. */

@@ -146,15 +146,21 @@ export class Eviction {
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
     if (counts.every((count) => view.held <= count)) return;
-    const chosen = tf.tidy(() => {
+    let stay: number[][] = [];
+    const merged = tf.tidy(() => {
       const scores = policy.score(view, params, state);
-      return policy.choose?.(scores, counts[0]!, params) ?? best(scores, counts);
+      const chosen = policy.choose?.(scores, counts[0]!, params) ?? best(scores, counts);
+      stay = chosen.map((list) => list.toSorted((a, b) => a - b));
+      const rows = policy.merge?.(view, stay, params);
+      return rows ? [rows.keys, rows.values].map((t) => tf.unstack(t)) : undefined;
     });
-    const stay = chosen.map((list) => list.toSorted((a, b) => a - b));
     heads.forEach((head, i) => {
-      const positions = view.places[i]!;
-      cache.evict(layer, row, head, stay[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
+      const positions = stay[i]!.map((place) => view.places[i]![place]!);
+      cache.evict(layer, row, head, positions);
+      const [keys, values] = merged ?? [];
+      if (keys && values) cache.write({ layer, row, head }, positions, { keys: keys[i]!, values: values[i]! });
     });
+    tf.dispose(merged ?? []);
     if (!state || !this.decodes) return;
     this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, tf.tensor2d(stay, undefined, "int32"), 1, 1)));
     state.dispose();

@@ -21,6 +21,7 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
+import { lookM } from "./tokens/look-m.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -56,6 +57,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   headkv,
+  lookM,
   adakv(SCORING),
   quest,
   tokenSelect,
