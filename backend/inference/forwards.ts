@@ -17,6 +17,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
+import type { CacheForm } from "../models/cache/forms/form.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../models/cache/reader.ts";
 import { survives } from "../models/cache/window.ts";
@@ -31,7 +32,8 @@ import { type Budget, kept } from "./policies/base.ts";
 import { checkBehind } from "./policies/behind-prefix.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
-import { Eviction } from "./policies/eviction.ts";
+import { Condensation } from "./policies/condensation.ts";
+import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
 import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
@@ -141,6 +143,7 @@ export class Forwards {
   /** By number of the prompt, the share of its attention that was read under a policy for blocks. */
   readonly #shares = new Map<number, number>();
   readonly #selections = new Map<number, Selection>();
+  readonly #condensations = new Map<number, Condensation>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -241,19 +244,56 @@ export class Forwards {
   /** A cache of one row to begin with: empty, or the prefix. */
   begin(): KvCache {
     const { prefix } = this.#options;
-    if (prefix) return prefix.cache.fork();
+    const form = this.#form;
+    if (prefix) {
+      const cache = prefix.cache.fork();
+      if (form) setForm(cache, form);
+      return cache;
+    }
     const windows = this.cutsLater ? undefined : this.windows;
-    const options = { capacity: this.#capacity, kind: this.#options.cache ?? "f32", ...(windows ? { windows } : {}) };
+    const options = {
+      capacity: this.#capacity,
+      kind: this.#options.cache ?? "f32",
+      form,
+      ...(windows ? { windows } : {}),
+    };
     return new KvCache(this.#model.config, options);
   }
 
   /** The cache of prompts that were read, as it goes on from there; takes it over. */
   cut(read: KvCache): KvCache {
+    const cut = this.#cut(read);
+    cut.encode();
+    return cut;
+  }
+
+  #cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
     if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
     read.dispose();
     return cut;
+  }
+
+  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
+  condense(sequences: readonly Sequence[], cache: KvCache): void {
+    const { form } = this.#options.choice ?? {};
+    if (!form?.policy.condense) return;
+    sequences.forEach((sequence, row) => {
+      const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), { cache, row });
+      this.#condensations.set(sequence.number, condensation);
+    });
+  }
+
+  /** A prompt that is held in another form. */
+  condensed({ number }: Sequence): Condensation | undefined {
+    return this.#condensations.get(number);
+  }
+
+  /** Codes that a policy puts pages of the cache into. */
+  get #form(): CacheForm | undefined {
+    const { form } = this.#options.choice ?? {};
+    return form?.policy.form?.(form.params);
   }
 
   /**
@@ -318,6 +358,7 @@ export class Forwards {
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
     if (cache) this.#evict(sequences, result, cache);
+    if (cache && step > 0) cache.encode();
     result.dispose();
     const vector = (i: number): Float32Array => numbers.subarray(i * width, (i + 1) * width);
     const rows = sequences.map((_, r) => Array.from({ length: positions }, (_, p) => vector(r * positions + p)));
@@ -347,7 +388,8 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
+    const atWork = [this.#evictions, this.#selections, this.#condensations].flatMap((of) => [...of.values()]);
+    for (const each of atWork) each.dispose();
   }
 
   /** Reads a prompt under a policy for blocks; one of a single square is dense. */
@@ -357,10 +399,15 @@ export class Forwards {
     return new PromptReader(this.#model.config, choice.blocks, onPromptRead);
   }
 
-  #startPolicies({ number, prompt, maxTokens }: Sequence): void {
-    const { choice, prefix, keep } = this.#options;
+  #extentOf({ prompt, maxTokens }: Sequence): EvictionExtent {
+    return { tokens: prompt.length, steps: maxTokens, windows: this.windows, goesOn: this.#options.keep };
+  }
+
+  #startPolicies(sequence: Sequence): void {
+    const { choice, prefix } = this.#options;
     const { tokens, reads } = choice ?? {};
-    const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows, goesOn: keep };
+    const { number, prompt } = sequence;
+    const extent = this.#extentOf(sequence);
     if (tokens) {
       checkPrompt(tokens, prompt.length);
       if (prefix) checkBehind(tokens, prefix, prompt.length);
@@ -399,6 +446,8 @@ export class Forwards {
   #reader(sequences: readonly Sequence[]): AttentionReader | undefined {
     const decoding = sequences[0]!.all.length > 0;
     const selections = sequences.map(({ number }) => this.#selections.get(number));
+    if (decoding && this.#condensations.size > 0)
+      return readerOf(sequences.map((sequence) => this.condensed(sequence)));
     if (!selections.some((each) => each && (decoding || each.looks))) return undefined;
     return readerOf(selections);
   }
@@ -481,6 +530,16 @@ export class Forwards {
   }
 }
 
+/** Gives a fork of a prefix a form; frees it where it has another. */
+function setForm(cache: KvCache, form: CacheForm): void {
+  try {
+    cache.setForm(form);
+  } catch (error) {
+    cache.dispose();
+    throw error;
+  }
+}
+
 /** Rows of a chain of interventions; 1 where they hold for all alike. */
 function rowsOf({ gain, bias, before }: Affine): number {
   return Math.max(gain.shape[0] ?? 1, bias.shape[0] ?? 1, before ? rowsOf(before) : 1);
@@ -528,6 +587,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
     throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
+  if (choice?.form)
+    throw refuse(`${choice.form.policy.name} has nothing to hold`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }

@@ -135,7 +135,8 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
   try {
     const [read] = await readPrompts(forwards, [sequence], options.prefix?.logits);
     const { logits } = read!;
-    const cache = forwards.cutsOnce ? forwards.cut(read!.cache) : read!.cache;
+    // What is cut later is put into codes then.
+    const cache = forwards.cutsLater && !forwards.cutsOnce ? read!.cache : forwards.cut(read!.cache);
     return new Prefix(model, {
       tokens: prompt,
       cache,

@@ -7,6 +7,11 @@ import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
+import { kivi } from "./forms/kivi.ts";
+import { kvquant } from "./forms/kvquant.ts";
+import { minifloat } from "./forms/minifloat.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
@@ -64,4 +69,9 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
+  kivi,
+  kvquant,
+  minifloat,
 ]);

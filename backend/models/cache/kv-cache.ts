@@ -182,6 +182,11 @@ export class KvCache {
     }
   }
 
+  /** True where a KV head has a row that stands for several tokens. */
+  get summarises(): boolean {
+    return this.#rows.some(({ heads }) => heads.flat().some(({ summarised }) => summarised > 0));
+  }
+
   /** Bytes allocated for keys and values; pages that forks share count in each. */
   get bytes(): number {
     return this.#rows.flatMap(({ heads }) => heads.flat()).reduce((sum, head) => sum + head.bytes, 0);
