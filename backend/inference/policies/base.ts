@@ -111,6 +111,8 @@ export interface LayerView {
   readonly held: number;
   /** After the rotation [KV heads, held, d_head]; read when first asked for, as the values. */
   readonly keys: Tensor;
+  /** As they were before the rotation [KV heads, held, d_head]. */
+  readonly plainKeys: Tensor;
   /** [KV heads, held, d_head] */
   readonly values: Tensor;
   /** Of the keys [KV heads, held]. */
@@ -120,6 +122,8 @@ export interface LayerView {
   /** New tokens that have gone through the model, and most that there will be. */
   readonly step: number;
   readonly steps: number;
+  /** The policy's own, which its `prepare` has read. */
+  readonly prepared: unknown;
 }
 
 /** The queries that a policy looks at. */
@@ -148,7 +152,9 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
-  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  /** True where it looks at all KV heads of a layer, so that none can stream. */
+  readonly whole?: boolean;
+  /** Reads what it needs, before a model is loaded; views have it, and `countsByHead` gets it. */
   prepare?(params: z.output<S>): Promise<unknown>;
   /** Insists that it suits a model. @throws HeadscopeError */
   check?(model: Model, params: z.output<S>, prepared: unknown): void;

@@ -6,7 +6,7 @@ import type { Window } from "../../models/transformer/attention.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { QueriesSeen } from "./base.ts";
-import type { TokenChoice } from "./choice.ts";
+import { seesAll, type TokenChoice } from "./choice.ts";
 import { countsOf } from "./counts.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
@@ -37,6 +37,7 @@ export class Eviction {
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
     const { policy, params } = choice;
+    if (policy.whole && extent.windows?.flat().some((window) => window !== undefined)) throw seesAll(policy.name);
     this.#model = model;
     this.#choice = choice;
     this.#extent = extent;
@@ -179,6 +180,7 @@ export class Eviction {
       prompt: this.#extent.tokens,
       step: this.#step,
       steps: this.#extent.steps,
+      prepared: this.#choice.prepared,
     });
   }
 }

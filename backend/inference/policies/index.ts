@@ -27,6 +27,7 @@ import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
 import { lookM } from "./tokens/look-m.ts";
+import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -63,6 +64,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   pyramidkv,
   headkv,
   lookM,
+  locret,
   adakv(SCORING),
   quest,
   tokenSelect,
