@@ -504,10 +504,10 @@ export class Forwards {
     if (this.windows)
       throw refuse("needs KV heads that hold as many tokens, and some stream", "leave one of the two out");
     const kind = this.#options.cache ?? this.#options.prefix?.cache.kind ?? "f32";
-    if (when === "decode" && kind !== "f32")
+    if (when === "decode" && (kind !== "f32" || this.#options.choice?.form))
       throw refuse(
-        `turns keys again at every step, and in ${kind} each turn rounds them`,
-        "cache in f32, or turn once",
+        "turns keys again at every step, and in fewer bits each turn rounds them",
+        "cache in f32 and in no other form, or turn once",
       );
   }
 
@@ -594,10 +594,11 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
 }
 
 /** @throws HeadscopeError (usage) where what was run is no one cache with the logits that follow */
-function checkKeep({ useCache = true, speculative }: CheckedRun): void {
+function checkKeep({ useCache = true, speculative, choice }: CheckedRun): void {
   const refuse = (what: string) =>
     new HeadscopeError("usage", `there is nothing to keep ${what}`, { remedy: "leave keep out", field: "keep" });
   if (!useCache) throw refuse("where nothing is cached");
+  if (choice?.form?.policy.condense) throw refuse("that another run could read: the form is this run's own");
   if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
 }
 
