@@ -358,6 +358,15 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
    * Runs in a tidy.
    */
   condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
+  /** Last tokens of the prompt whose queries `channels` looks at. */
+  window?(params: z.output<S>): number;
+  /**
+   * Channels of one KV head's keys that stay, at the end of the prompt, behind what goes of its tokens; the others are set to 0. Runs in
+   * a tidy.
+   * @param view of this KV head alone, with the last `window` queries
+   * @returns ascending
+   */
+  channels?(view: LayerView, params: z.output<S>): number[];
   /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
   form?(params: z.output<S>): CacheForm;
 }

@@ -11,6 +11,7 @@ import { kivi } from "./forms/kivi.ts";
 import { kvquant } from "./forms/kvquant.ts";
 import { minifloat } from "./forms/minifloat.ts";
 import { shadowkv } from "./forms/shadowkv.ts";
+import { think } from "./forms/think.ts";
 import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
@@ -76,4 +77,5 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   kivi,
   kvquant,
   minifloat,
+  think,
 ]);
