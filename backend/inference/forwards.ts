@@ -30,7 +30,8 @@ import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { type Budget, kept } from "./policies/base.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
-import { Eviction } from "./policies/eviction.ts";
+import { Condensation } from "./policies/condensation.ts";
+import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
 import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
@@ -134,6 +135,7 @@ export class Forwards {
   /** By number of the prompt, the share of its attention that was read under a policy for blocks. */
   readonly #shares = new Map<number, number>();
   readonly #selections = new Map<number, Selection>();
+  readonly #condensations = new Map<number, Condensation>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -249,6 +251,21 @@ export class Forwards {
     return cut;
   }
 
+  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
+  condense(sequences: readonly Sequence[], cache: KvCache): void {
+    const { form } = this.#options.choice ?? {};
+    if (!form?.policy.condense) return;
+    sequences.forEach((sequence, row) => {
+      const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), { cache, row });
+      this.#condensations.set(sequence.number, condensation);
+    });
+  }
+
+  /** A prompt that is held in another form. */
+  condensed({ number }: Sequence): Condensation | undefined {
+    return this.#condensations.get(number);
+  }
+
   /**
    * Reads what a cache of one row does not hold yet of a prompt: part after part, where others may have their turn between.
    * @returns logits of its first new token [d_vocab]
@@ -327,7 +344,8 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    for (const each of [...this.#evictions.values(), ...this.#selections.values()]) each.dispose();
+    const atWork = [this.#evictions, this.#selections, this.#condensations].flatMap((of) => [...of.values()]);
+    for (const each of atWork) each.dispose();
   }
 
   /** Reads a prompt under a policy for blocks; one of a single square is dense. */
@@ -337,9 +355,14 @@ export class Forwards {
     return new PromptReader(this.#model.config, choice.blocks, onPromptRead);
   }
 
-  #startPolicies({ number, prompt, maxTokens }: Sequence): void {
+  #extentOf({ prompt, maxTokens }: Sequence): EvictionExtent {
+    return { tokens: prompt.length, steps: maxTokens, windows: this.windows };
+  }
+
+  #startPolicies(sequence: Sequence): void {
     const { tokens, reads } = this.#options.choice ?? {};
-    const extent = { tokens: prompt.length, steps: maxTokens, windows: this.windows };
+    const { number, prompt } = sequence;
+    const extent = this.#extentOf(sequence);
     if (tokens) {
       checkPrompt(tokens, prompt.length);
       this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
@@ -376,6 +399,8 @@ export class Forwards {
   #reader(sequences: readonly Sequence[]): AttentionReader | undefined {
     const decoding = sequences[0]!.all.length > 0;
     const selections = sequences.map(({ number }) => this.#selections.get(number));
+    if (decoding && this.#condensations.size > 0)
+      return readerOf(sequences.map((sequence) => this.condensed(sequence)));
     if (!selections.some((each) => each && (decoding || each.looks))) return undefined;
     return readerOf(selections);
   }

@@ -8,6 +8,7 @@ import type { Proposal } from "./decoding/sampling.ts";
 import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
+import type { Condensation } from "./policies/condensation.ts";
 import { readPrompts } from "./reading.ts";
 
 /** A continuation, and what it took. */
@@ -27,6 +28,8 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
+    /** Bytes of values that lie outside of the cache, from where what is read is fetched. */
+    offloaded?: number;
     /** Mean share of the keys held that a new token read, over the layers' KV heads, where a policy chooses among them. */
     read?: number;
   };
@@ -90,6 +93,7 @@ export async function continueAll(
   try {
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
+    if (cache) forwards.condense(sequences, cache);
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
     const rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
       const logits = continuation.combined(each.map(({ logits }) => logits));
@@ -137,7 +141,14 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     active.forEach((row, r) => {
       if (going[r]) return;
       const read = forwards.shareRead(row.continuation);
-      const held = { ...heldBy(cache, cached[r]!), ...(read === undefined ? {} : { read }) };
+      const held = {
+        ...heldBy(
+          cache,
+          cached[r]!,
+          row.continuation.sequences.flatMap((each) => forwards.condensed(each) ?? []),
+        ),
+        ...(read === undefined ? {} : { read }),
+      };
       const facts = {
         ...forwards.facts,
         ...forwards.prefill(row.continuation.number),
@@ -190,17 +201,32 @@ function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): 
 }
 
 /** Memory of the rows of one prompt at the end; the positions are those of the first. */
-function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation["cache"] {
+function heldBy(
+  cache: KvCache | undefined,
+  rows: readonly number[],
+  forms: readonly Condensation[],
+): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
-  const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
-  const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
-  const positions = windows.map((heads, layer) => heads.map((_, g) => own.tokens(layer, 0, g)));
-  const whole = positions.flat().every((held) => held.length === own.seen[0]);
+  const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
+  const bytes = total([own, ...others, ...forms].map((each) => each.bytes));
+  const bytesFull = total([own, ...others].map((each) => each.bytesFull));
+  const all = Array.from({ length: own.seen[0]! }, (_, position) => position);
+  const positions = windows.map((heads, layer) =>
+    heads.map((_, g) => (forms[0]?.holds(layer, g) ? all : own.tokens(layer, 0, g))),
+  );
+  const whole = positions.flat().every((held) => held.length === all.length);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
+  const offloaded = forms.flatMap((form) => form.offloaded ?? []);
   for (const each of [own, ...others]) each.dispose();
-  return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
+  return {
+    bytes,
+    bytesFull,
+    ...(offloaded.length > 0 ? { offloaded: total(offloaded) } : {}),
+    ...(kind === "f32" ? {} : { kind }),
+    ...(kept ? { kept } : {}),
+  };
 }
 
 function resultOf(

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import type { Definition } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
 import type { ModelConfig } from "../../models/config.ts";
@@ -282,9 +283,49 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   ): readonly (readonly Stretch[])[] | undefined;
 }
 
+/** Keys and values of a prompt as they lie in a cache, of the layers and KV heads that hold everything. */
+export interface HeldPrompt {
+  readonly model: Model;
+  /** Tokens held: positions 0, 1, 2, … */
+  readonly tokens: number;
+  /** Most new tokens behind it. */
+  readonly steps: number;
+  /** Layers whose queries reach everything and that have KV heads in view, ascending. */
+  readonly layers: readonly number[];
+  /** Copied out of the cache at each call, keys after the rotation [KV heads, tokens, d_head]. */
+  read(layer: number): { keys: Tensor; values: Tensor };
+}
+
+/** Keys and values of a layer as a new token reads them. */
+export interface LayerRows {
+  /** After the rotation [rows, KV heads, d_head]; the values alike. */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** By KV head, the positions of the rows. */
+  readonly positions: readonly (readonly Stretch[])[];
+}
+
+/** A prompt's keys and values in another form than rows. */
+export interface Condensed {
+  /** Bytes in memory. */
+  readonly bytes: number;
+  /** Bytes that lie outside of the cache, from where what is read is fetched. */
+  readonly offloaded?: number;
+  /** Rows that a new token reads in a layer; runs in a tidy. @param queries after the rotation [heads, 1, d_head] */
+  restore(layer: number, queries: Tensor): LayerRows;
+  dispose(): void;
+}
+
 /** A policy that chooses how keys and values are held. */
 export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
+  /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
+  check?(params: z.output<S>): void;
+  /**
+   * Holds the keys and values of a prompt that was read in another form; their rows are freed then, and new tokens' lie in rows as ever.
+   * Runs in a tidy.
+   */
+  condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
 }
 
 /** A way to hold or to read less of what a model has read. */
@@ -314,6 +355,25 @@ export function readPolicy<S extends z.ZodObject, K extends Knowledge>(
   definition: Omit<ReadPolicy<S, K>, "chooses">,
 ): ReadPolicy<S> {
   return { ...definition, chooses: "reads" } as unknown as ReadPolicy<S>;
+}
+
+/** Completes a policy that chooses how keys and values are held. */
+export function formPolicy<S extends z.ZodObject>(definition: Omit<FormPolicy<S>, "chooses">): FormPolicy<S> {
+  return { ...definition, chooses: "form" };
+}
+
+/** Insists on one of two parameters. @throws HeadscopeError (usage) where both are given */
+export function refuseBoth(
+  policy: string,
+  params: Readonly<Record<string, unknown>>,
+  one: string,
+  other: string,
+): void {
+  if (params[one] === undefined || params[other] === undefined) return;
+  throw new HeadscopeError("usage", `${policy} has both a ${one}, ${params[one]}, and a ${other}, ${params[other]}`, {
+    remedy: "give one of them",
+    field: [one, other],
+  });
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python does. */

@@ -1,6 +1,8 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { flexprefill } from "./blocks/flexprefill.ts";
 import { longgen } from "./blocks/longgen.ts";
 import { minference } from "./blocks/minference.ts";
@@ -64,4 +66,6 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
 ]);
