@@ -4,6 +4,7 @@ import type { Definition } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
+import type { CacheForm } from "../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import type { SquareGrid, Squares } from "./blocks/squares.ts";
@@ -54,6 +55,25 @@ export const readParameters = {
     .describe(`share of the keys held that a new token does not read, ${RATIO} where no budget is given`),
   budget: z.int().min(1).optional().describe("keys that a new token reads in each KV head, instead of a ratio"),
   dense: z.int().min(0).default(0).describe("first layers in which everything is read"),
+};
+
+/** The number of last tokens that a policy for the form leaves as they are. */
+export const recentParameter = {
+  recent: z
+    .int()
+    .min(0)
+    .default(128)
+    .describe(
+      "last tokens that stay as they are, at least: pages of 128 tokens are put into codes once they are whole",
+    ),
+};
+
+/** The numbers that share a scale in a policy for the form. */
+export const groupParameter = {
+  group: z
+    .literal([16, 32, 64, 128])
+    .default(32)
+    .describe("numbers that share a scale: of the keys tokens of a channel, of the values channels of a token"),
 };
 
 /** The number of first tokens that always stay. */
@@ -326,6 +346,8 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
    * Runs in a tidy.
    */
   condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
+  /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
+  form?(params: z.output<S>): CacheForm;
 }
 
 /** A way to hold or to read less of what a model has read. */

@@ -100,6 +100,11 @@ function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used"
       "leave one of them out",
       [other.policy.name, form.policy.name],
     );
+  if (tokens?.params.when === "decode" && form)
+    throw refuse("tokens that share a scale can't go one by one", `leave out when=decode of ${tokens.policy.name}`, [
+      tokens.policy.name,
+      form.policy.name,
+    ]);
   if (!tokens || !reads) return;
   const [first, second] = [tokens.policy.name, reads.policy.name];
   if (tokens.params.when === "decode")

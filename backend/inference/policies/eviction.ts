@@ -17,6 +17,8 @@ export interface EvictionExtent {
   readonly tokens: number;
   /** Most new tokens behind it. */
   readonly steps: number;
+  /** True where what it knows is to outlive the run, also if nothing is to go yet. */
+  readonly goesOn?: boolean | undefined;
   /** By layer and KV head, windows of heads that stream, now or once the prompt is read. */
   readonly windows?: readonly (readonly (Window | undefined)[])[] | undefined;
 }
@@ -44,10 +46,16 @@ export class Eviction {
   }
 
   /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
-  fork(choice: TokenChoice): Eviction {
-    const forked = new Eviction(this.#model, choice, this.#extent);
+  fork(choice: TokenChoice, extent: EvictionExtent = this.#extent): Eviction {
+    const forked = new Eviction(this.#model, choice, extent);
     for (const [layer, state] of this.#states.entries()) if (state) forked.#states[layer] = tf.keep(state.clone());
     return forked;
+  }
+
+  /** Tells whether it sees what a choice would see, whatever their budgets. */
+  knows({ policy, params }: TokenChoice): boolean {
+    const { policy: own, params: given } = this.#choice;
+    return policy.name === own.name && JSON.stringify(withoutBudget(params)) === JSON.stringify(withoutBudget(given));
   }
 
   /** True where tokens also go behind the prompt. */
@@ -105,7 +113,8 @@ export class Eviction {
 
   /** True where anything is to go at all. */
   get #evicts(): boolean {
-    const { tokens, steps } = this.#extent;
+    const { tokens, steps, goesOn } = this.#extent;
+    if (goesOn && this.decodes) return true;
     return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
@@ -168,6 +177,10 @@ export class Eviction {
       prepared: this.#choice.prepared,
     });
   }
+}
+
+function withoutBudget({ ratio: _, budget: __, ...others }: TokenChoice["params"]): Record<string, unknown> {
+  return others;
 }
 
 /** The best scores' places by KV head. @param scores [KV heads, held] @param counts by KV head */

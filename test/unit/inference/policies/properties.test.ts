@@ -88,7 +88,7 @@ function settings({
 }
 const all = policies
   .list()
-  .filter(({ chooses }) => chooses !== "blocks")
+  .filter(({ chooses }) => chooses !== "blocks" && (chooses !== "form" || ready))
   .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */
