@@ -20,6 +20,7 @@ import { recycledAttention } from "./reads/recycled-attention.ts";
 import { squeezedAttention } from "./reads/squeezed-attention.ts";
 import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
+import { attentionGate } from "./tokens/attention-gate.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
 import { headkv } from "./tokens/headkv.ts";
@@ -63,6 +64,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   pyramidkv,
   headkv,
   locret,
+  attentionGate,
   adakv(SCORING),
   quest,
   tokenSelect,
