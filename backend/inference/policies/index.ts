@@ -20,20 +20,20 @@ import { recycledAttention } from "./reads/recycled-attention.ts";
 import { squeezedAttention } from "./reads/squeezed-attention.ts";
 import { tokenSelect } from "./reads/token-select.ts";
 import { adakv } from "./tokens/adakv.ts";
-import { attentionGate } from "./tokens/attention-gate.ts";
 import { expectedAttention } from "./tokens/expected-attention.ts";
 import { h2o } from "./tokens/h2o.ts";
 import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
-import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
 import { snapkv } from "./tokens/snapkv.ts";
 import { streamingLlm } from "./tokens/streaming-llm.ts";
 import { tova } from "./tokens/tova.ts";
+import { attentionGate } from "./tokens/trained/attention-gate.ts";
+import { locret } from "./tokens/trained/locret.ts";
 
 /** Policies whose scores a policy that shares budgets can take. */
 const SCORING: readonly TokenPolicy[] = [

@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
-import { gateProjections, gateScores } from "../../../heads/attention-gate.ts";
-import type { GatesFile } from "../../../heads/gate-files.ts";
-import { tf } from "../../../runtime/tf.ts";
-import { firstOf, withLast } from "../attention.ts";
-import { budgetParameters, tokenPolicy } from "../base.ts";
-import { checkGates, gatesParameter, gateTensor, trainedGates } from "./trained-gates.ts";
+import { gateProjections, gateScores } from "../../../../heads/attention-gate.ts";
+import type { GatesFile } from "../../../../heads/gate-files.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import { firstOf, withLast } from "../../attention.ts";
+import { budgetParameters, tokenPolicy } from "../../base.ts";
+import { checkGates, gatesParameter, gateTensor, trainedGates } from "./gate-file.ts";
 
 const THRESHOLD = 0.5;
 
