@@ -7,7 +7,7 @@ import type { Prefill } from "../../common/words.ts";
 import type { CacheForm } from "../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
-import type { SquareGrid, Squares } from "./blocks/squares.ts";
+import type { SquareGrid, Squares } from "./prompt/squares.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;

@@ -90,9 +90,9 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
 function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
-  if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
     new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
+  if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
   if (form?.policy.condense && other)
     throw refuse(

@@ -2,6 +2,7 @@ import { type Registry, registry } from "../../common/definitions/definition.ts"
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
 import { flexprefill } from "./blocks/flexprefill.ts";
+import { hyperattention } from "./blocks/hyperattention.ts";
 import { longgen } from "./blocks/longgen.ts";
 import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
@@ -59,6 +60,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   xattention,
   flexprefill,
   s2Attention,
+  hyperattention,
   longgen,
   ...SCORING,
   pyramidkv,

@@ -24,6 +24,7 @@ describe("docs/library.md", () => {
     "docs/generation.md",
     "docs/policies.md",
     "docs/gates.md",
+    "docs/cost.md",
   ].flatMap((name) =>
     blocksOf(name).flatMap(({ language, code }, i) => (language === "js" ? [[name, i, code] as const] : [])),
   );
