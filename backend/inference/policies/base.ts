@@ -119,6 +119,8 @@ export interface LayerView {
   readonly positions: Tensor;
   /** Queries of the last tokens, of the KV heads' query heads [heads, queries, d_head]. */
   readonly queries: Tensor;
+  /** Residual stream before the layer, of the tokens whose queries would be seen [tokens, d_model]; where `stream` asks for it. */
+  readonly stream: Tensor;
   /** New tokens that have gone through the model, and most that there will be. */
   readonly step: number;
   readonly steps: number;
@@ -132,6 +134,8 @@ export interface QueriesSeen {
   readonly of: number | "all";
   /** True for queries before the rotation. */
   readonly unrotated?: boolean;
+  /** True for the stream before the layer in the place of queries. */
+  readonly stream?: boolean;
 }
 
 /** The part that policies of all kinds have. */
@@ -152,6 +156,8 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** True where `choose` goes by the scores themselves, and no budget is given. */
+  decides?(params: z.output<S>): boolean;
   /** True where it looks at all KV heads of a layer, so that none can stream. */
   readonly whole?: boolean;
   /** Reads what it needs, before a model is loaded; views have it, and `countsByHead` gets it. */

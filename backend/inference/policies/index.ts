@@ -36,6 +36,8 @@ import { random } from "./tokens/random.ts";
 import { snapkv } from "./tokens/snapkv.ts";
 import { streamingLlm } from "./tokens/streaming-llm.ts";
 import { tova } from "./tokens/tova.ts";
+import { attentionGate } from "./tokens/trained/attention-gate.ts";
+import { locret } from "./tokens/trained/locret.ts";
 
 /** Policies whose scores a policy that shares budgets can take. */
 const SCORING: readonly TokenPolicy[] = [
@@ -68,6 +70,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   headkv,
   lookM,
   locret,
+  attentionGate,
   adakv(SCORING),
   quest,
   tokenSelect,

@@ -42,6 +42,7 @@ function kept(section: Decoding, policy: TokenPolicy, params: Record<string, unk
       keys: tf.gather(k, places, 1, 1),
       plainKeys: tf.gather(k, places, 1, 1),
       prepared: undefined,
+      stream: tf.zeros([0, width]),
       values: tf.gather(drawn(section, "v"), places, 1, 1),
       positions: tf.cast(places, "float32"),
       queries: tf.slice(q, [0, first, 0], [heads, count, width]),
