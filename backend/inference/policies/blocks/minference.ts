@@ -7,7 +7,7 @@ import { LayerPatterns } from "../prompt/patterns.ts";
 import { Squares } from "../prompt/squares.ts";
 
 /** Share of the prompt that a head without a pattern of its own has as columns, and as distances. */
-const [VERTICAL, SLASH] = [1 / 32, 1 / 16];
+const SHARE = 1 / 16;
 
 /** Parameters of the choice of columns and diagonals. */
 export const lateParameters = {
@@ -29,7 +29,7 @@ const parameters = z.object({
     .int()
     .min(0)
     .optional()
-    .describe("tokens of the columns read, without a pattern file; default 1/32 of the prompt"),
+    .describe("tokens of the columns read, without a pattern file; default 1/16 of the prompt"),
   slash: z.int().min(0).optional().describe("distances read, without a pattern file; default 1/16 of the prompt"),
   ...lateParameters,
 });
@@ -53,7 +53,7 @@ export const minference: BlockPolicy<typeof parameters, SparsePatterns | undefin
     const end = view.start + view.tokens;
     const patterns = new LayerPatterns(view, late);
     const squares = new Squares(view, view.config.n_heads);
-    const online = { pattern: "vertical_and_slash", a: vertical ?? end * VERTICAL, b: slash ?? end * SLASH } as const;
+    const online = { pattern: "vertical_and_slash", a: vertical ?? end * SHARE, b: slash ?? end * SHARE } as const;
     for (let head = 0; head < squares.heads; head++)
       patterns.add(squares, head, file?.layers[view.layer]?.[head] ?? online);
     return squares;
