@@ -9,6 +9,16 @@ export { gateScores, type TrainGatesOptions, trainGates } from "../probes/gates/
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
 export { type TextQuestion, type TextScore, type TextScoresOptions, textScores } from "../probes/text-scores.ts";
+export {
+  answerScore,
+  type CaseOptions,
+  type ContextCase,
+  type ContextTask,
+  contextTasks,
+  type DrawnCase,
+  drawCase,
+  greedyScore,
+} from "../synthetic-tasks/contexts/index.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
@@ -123,6 +133,10 @@ export { type Intervention, parseInterventions } from "./hooks/intervention-sche
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
 export { loadCache, saveCache } from "./inference/cache-file.ts";
+export { type CostOptions, type CostRow, type Costs, predictCosts } from "./inference/cost/costs.ts";
+export { DEVICES, type Device } from "./inference/cost/devices.ts";
+export { type Footprint, footprint, type RequestSize } from "./inference/cost/footprint.ts";
+export { type Cost, type CostModel, predict } from "./inference/cost/predict.ts";
 export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
 export { type Policy, tokenPolicy } from "./inference/policies/base.ts";
 export type { PolicyRequest } from "./inference/policies/choice.ts";

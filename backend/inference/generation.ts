@@ -8,6 +8,8 @@ import type { Proposal } from "./decoding/sampling.ts";
 import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
+import type { Condensation } from "./policies/condensation.ts";
+import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 
 /** A continuation, and what it took. */
@@ -27,6 +29,8 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
+    /** Bytes of values that lie outside of the cache, from where what is read is fetched. */
+    offloaded?: number;
     /** Mean share of the keys held that a new token read, over the layers' KV heads, where a policy chooses among them. */
     read?: number;
   };
@@ -56,6 +60,11 @@ export interface Generation {
   decodeMsPerToken: number;
   /** Logits of the first new token [d_vocab]. */
   logits: Float32Array;
+  /**
+   * What was read and written, where that was to be kept: the prompt and the new tokens, but for the last one unless a stop followed
+   * it. Of the caller, who disposes it.
+   */
+  prefix?: Prefix;
 }
 
 /** A prompt while it is continued. */
@@ -87,18 +96,23 @@ export async function continueAll(
   const forwards = new Forwards(model, sequences, options, onStep);
   let draft: Draft | undefined;
   let cache: KvCache | undefined;
+  let rows: readonly Row[] = [];
   try {
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
+    if (cache) forwards.condense(sequences, cache);
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
-    const rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
+    rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
       const logits = continuation.combined(each.map(({ logits }) => logits));
       const at = Math.max(...each.map(({ at }) => at));
       return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
     });
     if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
-    await decode(rows, { forwards, cache, draft });
+    await decode(rows, { forwards, cache, draft, keep: options.keep === true });
     return rows.map(({ result }) => result!);
+  } catch (error) {
+    for (const { result } of rows) result?.prefix?.dispose();
+    throw error;
   } finally {
     draft?.dispose();
     cache?.dispose();
@@ -121,10 +135,12 @@ interface Way {
   readonly forwards: Forwards;
   readonly cache: KvCache | undefined;
   readonly draft: Draft | undefined;
+  /** Caches of rows outlive the run. */
+  readonly keep: boolean;
 }
 
 /** Runs a token of each row at a time, and what was drafted behind it, until all have ended. */
-async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Promise<void> {
+async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Way): Promise<void> {
   const began = performance.now();
   let active = rows;
   for (;;) {
@@ -137,7 +153,14 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     active.forEach((row, r) => {
       if (going[r]) return;
       const read = forwards.shareRead(row.continuation);
-      const held = { ...heldBy(cache, cached[r]!), ...(read === undefined ? {} : { read }) };
+      const held = {
+        ...heldBy(
+          cache,
+          cached[r]!,
+          row.continuation.sequences.flatMap((each) => forwards.condensed(each) ?? []),
+        ),
+        ...(read === undefined ? {} : { read }),
+      };
       const facts = {
         ...forwards.facts,
         ...forwards.prefill(row.continuation.number),
@@ -145,6 +168,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
         ...draftOf(row, r, draft),
       };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
+      if (cache && keep) row.result.prefix = forwards.keep(row.continuation, cache, cached[r]![0]!, row.logits.at(-1)!);
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
@@ -155,7 +179,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     active = places.map((r) => active[r]!);
     // Lets a cancel or a progress display through between tokens.
     await forwards.turn();
-    step(active, { forwards, cache, draft });
+    step(active, { forwards, cache, draft, keep });
   }
 }
 
@@ -190,17 +214,32 @@ function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): 
 }
 
 /** Memory of the rows of one prompt at the end; the positions are those of the first. */
-function heldBy(cache: KvCache | undefined, rows: readonly number[]): Generation["cache"] {
+function heldBy(
+  cache: KvCache | undefined,
+  rows: readonly number[],
+  forms: readonly Condensation[],
+): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
-  const bytes = others.reduce((sum, other) => sum + other.bytes, own.bytes);
-  const bytesFull = others.reduce((sum, other) => sum + other.bytesFull, own.bytesFull);
-  const positions = windows.map((heads, layer) => heads.map((_, g) => own.tokens(layer, 0, g)));
-  const whole = positions.flat().every((held) => held.length === own.seen[0]);
+  const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
+  const bytes = total([own, ...others, ...forms].map((each) => each.bytes));
+  const bytesFull = total([own, ...others].map((each) => each.bytesFull));
+  const all = Array.from({ length: own.seen[0]! }, (_, position) => position);
+  const positions = windows.map((heads, layer) =>
+    heads.map((_, g) => (forms[0]?.holds(layer, g) ? all : own.tokens(layer, 0, g))),
+  );
+  const whole = positions.flat().every((held) => held.length === all.length);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
+  const offloaded = forms.flatMap((form) => form.offloaded ?? []);
   for (const each of [own, ...others]) each.dispose();
-  return { bytes, bytesFull, ...(kind === "f32" ? {} : { kind }), ...(kept ? { kept } : {}) };
+  return {
+    bytes,
+    bytesFull,
+    ...(offloaded.length > 0 ? { offloaded: total(offloaded) } : {}),
+    ...(kind === "f32" ? {} : { kind }),
+    ...(kept ? { kept } : {}),
+  };
 }
 
 function resultOf(

@@ -1,8 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import type { Definition } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
+import type { CacheForm } from "../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import type { SquareGrid, Squares } from "./prompt/squares.ts";
@@ -55,6 +57,25 @@ export const readParameters = {
   dense: z.int().min(0).default(0).describe("first layers in which everything is read"),
 };
 
+/** The number of last tokens that a policy for the form leaves as they are. */
+export const recentParameter = {
+  recent: z
+    .int()
+    .min(0)
+    .default(128)
+    .describe(
+      "last tokens that stay as they are, at least: pages of 128 tokens are put into codes once they are whole",
+    ),
+};
+
+/** The numbers that share a scale in a policy for the form. */
+export const groupParameter = {
+  group: z
+    .literal([16, 32, 64, 128])
+    .default(32)
+    .describe("numbers that share a scale: of the keys tokens of a channel, of the values channels of a token"),
+};
+
 /** The number of first tokens that always stay. */
 export const sinksParameter = { sinks: z.int().min(0).default(4).describe("first tokens that always stay") };
 
@@ -90,6 +111,8 @@ export interface LayerView {
   readonly held: number;
   /** After the rotation [KV heads, held, d_head]; read when first asked for, as the values. */
   readonly keys: Tensor;
+  /** As they were before the rotation [KV heads, held, d_head]. */
+  readonly plainKeys: Tensor;
   /** [KV heads, held, d_head] */
   readonly values: Tensor;
   /** Of the keys [KV heads, held]. */
@@ -99,6 +122,8 @@ export interface LayerView {
   /** New tokens that have gone through the model, and most that there will be. */
   readonly step: number;
   readonly steps: number;
+  /** The policy's own, which its `prepare` has read. */
+  readonly prepared: unknown;
 }
 
 /** The queries that a policy looks at. */
@@ -127,7 +152,9 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
-  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  /** True where it looks at all KV heads of a layer, so that none can stream. */
+  readonly whole?: boolean;
+  /** Reads what it needs, before a model is loaded; views have it, and `countsByHead` gets it. */
   prepare?(params: z.output<S>): Promise<unknown>;
   /** Insists that it suits a model. @throws HeadscopeError */
   check?(model: Model, params: z.output<S>, prepared: unknown): void;
@@ -276,9 +303,51 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   ): readonly (readonly Stretch[])[] | undefined;
 }
 
+/** Keys and values of a prompt as they lie in a cache, of the layers and KV heads that hold everything. */
+export interface HeldPrompt {
+  readonly model: Model;
+  /** Tokens held: positions 0, 1, 2, … */
+  readonly tokens: number;
+  /** Most new tokens behind it. */
+  readonly steps: number;
+  /** Layers whose queries reach everything and that have KV heads in view, ascending. */
+  readonly layers: readonly number[];
+  /** Copied out of the cache at each call, keys after the rotation [KV heads, tokens, d_head]. */
+  read(layer: number): { keys: Tensor; values: Tensor };
+}
+
+/** Keys and values of a layer as a new token reads them. */
+export interface LayerRows {
+  /** After the rotation [rows, KV heads, d_head]; the values alike. */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** By KV head, the positions of the rows. */
+  readonly positions: readonly (readonly Stretch[])[];
+}
+
+/** A prompt's keys and values in another form than rows. */
+export interface Condensed {
+  /** Bytes in memory. */
+  readonly bytes: number;
+  /** Bytes that lie outside of the cache, from where what is read is fetched. */
+  readonly offloaded?: number;
+  /** Rows that a new token reads in a layer; runs in a tidy. @param queries after the rotation [heads, 1, d_head] */
+  restore(layer: number, queries: Tensor): LayerRows;
+  dispose(): void;
+}
+
 /** A policy that chooses how keys and values are held. */
 export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "form";
+  /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
+  check?(params: z.output<S>): void;
+  /**
+   * Holds the keys and values of a prompt that was read in another form; their rows are freed then, and new tokens' lie in rows as ever.
+   * Runs in a tidy.
+   */
+  condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
+  /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
+  form?(params: z.output<S>): CacheForm;
 }
 
 /** A way to hold or to read less of what a model has read. */
@@ -308,6 +377,25 @@ export function readPolicy<S extends z.ZodObject, K extends Knowledge>(
   definition: Omit<ReadPolicy<S, K>, "chooses">,
 ): ReadPolicy<S> {
   return { ...definition, chooses: "reads" } as unknown as ReadPolicy<S>;
+}
+
+/** Completes a policy that chooses how keys and values are held. */
+export function formPolicy<S extends z.ZodObject>(definition: Omit<FormPolicy<S>, "chooses">): FormPolicy<S> {
+  return { ...definition, chooses: "form" };
+}
+
+/** Insists on one of two parameters. @throws HeadscopeError (usage) where both are given */
+export function refuseBoth(
+  policy: string,
+  params: Readonly<Record<string, unknown>>,
+  one: string,
+  other: string,
+): void {
+  if (params[one] === undefined || params[other] === undefined) return;
+  throw new HeadscopeError("usage", `${policy} has both a ${one}, ${params[one]}, and a ${other}, ${params[other]}`, {
+    remedy: "give one of them",
+    field: [one, other],
+  });
 }
 
 /** Rounds to the nearest whole number, halves to the even one, as Python does. */

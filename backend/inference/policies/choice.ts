@@ -13,6 +13,7 @@ import {
   type Policy,
   RATIO,
   type ReadPolicy,
+  refuseBoth,
   type TokenPolicy,
 } from "./base.ts";
 import { policies } from "./index.ts";
@@ -70,6 +71,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   let choice: Omit<PolicyChoice, "used"> = {};
   for (const { policy, params: given } of parsed) {
     const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
+    if (policy.chooses === "form") policy.check?.(params);
     const chosen =
       policy.chooses === "heads"
         ? await policy.choose(params)
@@ -87,11 +89,24 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+  const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
+    new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
+  if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
+  const other = tokens ?? reads;
+  if (form?.policy.condense && other)
+    throw refuse(
+      `${form.policy.name} does not hold the prompt in rows, of which others could be chosen`,
+      "leave one of them out",
+      [other.policy.name, form.policy.name],
+    );
+  if (tokens?.params.when === "decode" && form)
+    throw refuse("tokens that share a scale can't go one by one", `leave out when=decode of ${tokens.policy.name}`, [
+      tokens.policy.name,
+      form.policy.name,
+    ]);
   if (!tokens || !reads) return;
   const [first, second] = [tokens.policy.name, reads.policy.name];
-  const refuse = (why: string, remedy: string) =>
-    new HeadscopeError("usage", `${first} and ${second} can't go together: ${why}`, { remedy, field: "policies" });
   if (tokens.params.when === "decode")
     throw refuse(
       `${second} knows the keys that are held, of which ${first} lets one go at each step`,
@@ -104,15 +119,19 @@ function checkTogether({ tokens, reads }: Omit<PolicyChoice, "used">): void {
     );
 }
 
+/** The error for a policy that looks at all KV heads of a layer, of which some stream. */
+export function seesAll(policy: string): HeadscopeError {
+  return new HeadscopeError("usage", `${policy} looks at all KV heads of a layer together, and some of them stream`, {
+    remedy: "leave the mask or the policy for heads out",
+    field: "policies",
+  });
+}
+
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
 function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unknown>): TokenChoice["params"] {
   const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
-  if (ratio !== undefined && budget !== undefined)
-    throw new HeadscopeError("usage", `${policy.name} has both a ratio, ${ratio}, and a budget, ${budget}`, {
-      remedy: "give one of them",
-      field: ["ratio", "budget"],
-    });
+  refuseBoth(policy.name, params, "ratio", "budget");
   const least = policy.least?.(params) ?? 1;
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(

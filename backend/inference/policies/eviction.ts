@@ -6,7 +6,7 @@ import type { Window } from "../../models/transformer/attention.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { QueriesSeen } from "./base.ts";
-import type { TokenChoice } from "./choice.ts";
+import { seesAll, type TokenChoice } from "./choice.ts";
 import { countsOf } from "./counts.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
@@ -17,6 +17,8 @@ export interface EvictionExtent {
   readonly tokens: number;
   /** Most new tokens behind it. */
   readonly steps: number;
+  /** True where what it knows is to outlive the run, also if nothing is to go yet. */
+  readonly goesOn?: boolean | undefined;
   /** By layer and KV head, windows of heads that stream, now or once the prompt is read. */
   readonly windows?: readonly (readonly (Window | undefined)[])[] | undefined;
 }
@@ -35,6 +37,7 @@ export class Eviction {
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
     const { policy, params } = choice;
+    if (policy.whole && extent.windows?.flat().some((window) => window !== undefined)) throw seesAll(policy.name);
     this.#model = model;
     this.#choice = choice;
     this.#extent = extent;
@@ -43,10 +46,16 @@ export class Eviction {
   }
 
   /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
-  fork(choice: TokenChoice): Eviction {
-    const forked = new Eviction(this.#model, choice, this.#extent);
+  fork(choice: TokenChoice, extent: EvictionExtent = this.#extent): Eviction {
+    const forked = new Eviction(this.#model, choice, extent);
     for (const [layer, state] of this.#states.entries()) if (state) forked.#states[layer] = tf.keep(state.clone());
     return forked;
+  }
+
+  /** Tells whether it sees what a choice would see, whatever their budgets. */
+  knows({ policy, params }: TokenChoice): boolean {
+    const { policy: own, params: given } = this.#choice;
+    return policy.name === own.name && JSON.stringify(withoutBudget(params)) === JSON.stringify(withoutBudget(given));
   }
 
   /** True where tokens also go behind the prompt. */
@@ -104,7 +113,8 @@ export class Eviction {
 
   /** True where anything is to go at all. */
   get #evicts(): boolean {
-    const { tokens, steps } = this.#extent;
+    const { tokens, steps, goesOn } = this.#extent;
+    if (goesOn && this.decodes) return true;
     return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
@@ -137,18 +147,20 @@ export class Eviction {
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
     if (counts.every((count) => view.held <= count)) return;
-    const chosen = tf.tidy(() => {
+    const gone = tf.tidy(() => {
       const scores = policy.score(view, params, state);
-      return policy.choose?.(scores, counts[0]!, params) ?? best(scores, counts);
+      const chosen = policy.choose?.(scores, counts[0]!, params);
+      return chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
     });
-    const stay = chosen.map((list) => list.toSorted((a, b) => a - b));
     heads.forEach((head, i) => {
       const positions = view.places[i]!;
-      cache.evict(layer, row, head, stay[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
+      if (gone[i]!.length > 0)
+        cache.drop(layer, row, head, gone[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
     });
     if (!state || !this.decodes) return;
-    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, tf.tensor2d(stay, undefined, "int32"), 1, 1)));
-    state.dispose();
+    const stay = tf.tensor2d(gone.map((places) => others(places, view.held)), undefined, "int32"); // biome-ignore format: one call
+    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, stay, 1, 1)));
+    tf.dispose([state, stay]);
   }
 
   /** Closes the gaps between positions, where that is asked for. */
@@ -164,13 +176,28 @@ export class Eviction {
       prompt: this.#extent.tokens,
       step: this.#step,
       steps: this.#extent.steps,
+      prepared: this.#choice.prepared,
     });
   }
 }
 
-/** The best scores' places by KV head. @param scores [KV heads, held] @param counts by KV head */
-function best(scores: Tensor, counts: readonly number[]): number[][] {
-  const most = Math.min(Math.max(...counts), scores.shape[1]!);
-  const places = tf.topk(scores, most).indices.arraySync() as number[][];
-  return places.map((list, i) => list.slice(0, counts[i]!));
+/** By KV head, the places of all scores but the best; of equal ones the first stay. @param scores [KV heads, held] @param counts that stay, by KV head */
+function worst(scores: Tensor, counts: readonly number[]): number[][] {
+  const [, held] = scores.shape as [number, number];
+  const most = held - Math.min(...counts, held);
+  // Of equal scores the sort puts the first before the others: from behind these are the last.
+  const places = tf.topk(tf.neg(tf.reverse(scores, 1)), most).indices.arraySync() as number[][];
+  return places.map((list, i) => list.slice(0, held - Math.min(counts[i]!, held)).map((place) => held - 1 - place));
+}
+
+/** All places below a number but those given, ascending. */
+function others(places: readonly number[], below: number): number[] {
+  const given = new Set(places);
+  const rest: number[] = [];
+  for (let place = 0; place < below; place++) if (!given.has(place)) rest.push(place);
+  return rest;
+}
+
+function withoutBudget({ ratio: _, budget: __, ...others }: TokenChoice["params"]): Record<string, unknown> {
+  return others;
 }

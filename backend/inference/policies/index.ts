@@ -8,6 +8,11 @@ import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
+import { kivi } from "./forms/kivi.ts";
+import { kvquant } from "./forms/kvquant.ts";
+import { minifloat } from "./forms/minifloat.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
@@ -22,6 +27,7 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
+import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -58,10 +64,16 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   headkv,
+  locret,
   adakv(SCORING),
   quest,
   tokenSelect,
   recycledAttention,
   actqkv,
   squeezedAttention,
+  xkv,
+  shadowkv,
+  kivi,
+  kvquant,
+  minifloat,
 ]);

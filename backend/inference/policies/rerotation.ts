@@ -1,3 +1,4 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { StoredRows } from "../../models/cache/storage.ts";
@@ -55,14 +56,27 @@ function turnBack(
   model: Model,
   local: boolean,
 ): StoredRows["keys"] {
-  const { config } = model;
   const tables = model.rotaryUpTo(Math.max(...steps) + 1, local)!;
   const index = tf.tensor1d([...steps], "int32");
-  const factor = factorOf(config, local);
-  const of = (table: typeof keys): typeof keys =>
-    tf.div(tf.reshape(gatherRows(table, index), [steps.length, 1, config.rotary_dim]), factor);
+  const factor = factorOf(model.config, local);
+  const of = (table: typeof keys): typeof keys => tf.div(tf.expandDims(gatherRows(table, index), 1), factor);
   const rotation = { cos: of(tables.cos), sin: tf.neg(of(tables.sin)) };
-  return tf.reshape(rotate(tf.expandDims(keys, 1), rotation, config), keys.shape);
+  return tf.reshape(rotate(tf.expandDims(keys, 1), rotation, model.config), keys.shape);
+}
+
+/**
+ * Keys of a layer that reaches everything, turned back from their positions to position 0, or ahead again; as they are where the model
+ * does not rotate.
+ * @param keys [rows, KV heads, d_head]
+ * @param positions int32 [rows]
+ */
+export function turnKeys(keys: Tensor, positions: Tensor, model: Model, way: "back" | "ahead"): Tensor {
+  const tables = model.rotaryUpTo(model.config.n_ctx);
+  if (!tables) return keys;
+  const factor = factorOf(model.config, false);
+  const of = (table: Tensor): Tensor => tf.div(tf.expandDims(gatherRows(table, positions), 1), factor);
+  const [cos, sin] = [of(tables.cos), of(tables.sin)];
+  return rotate(keys, { cos, sin: way === "back" ? tf.neg(sin) : sin }, model.config);
 }
 
 /** The factor on the cosines and sines of a model's tables, which a turn leaves alone. */

@@ -151,7 +151,7 @@ export class Selection {
 }
 
 /** Chooses for a forward over several rows. @param selections by row, undefined where all is read */
-export function readerOf(selections: readonly (Selection | undefined)[]): AttentionReader {
+export function readerOf(selections: readonly (Pick<Selection, "reaches" | "choose"> | undefined)[]): AttentionReader {
   return {
     reaches: (layer) => selections.some((selection) => selection?.reaches(layer) === true),
     choose(step) {
@@ -164,7 +164,7 @@ export function readerOf(selections: readonly (Selection | undefined)[]): Attent
 }
 
 /** Queries of one row's tokens, of the query heads of some KV heads [heads, tokens, d_head]. @param q [rows * tokens, heads, d_head] */
-function queriesOf(
+export function queriesOf(
   q: Tensor,
   { first, tokens }: { first: number; tokens: number },
   { heads, group }: { heads: readonly number[]; group: number },

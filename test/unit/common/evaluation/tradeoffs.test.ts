@@ -1,0 +1,63 @@
+import { describe, expect, it } from "vitest";
+import { evaluationFigures, tradeoffs } from "../../../../backend/common/evaluation/figures.ts";
+import { costOf, paretoFront, qualityOf } from "../../../../backend/common/evaluation/tradeoffs.ts";
+import { Random } from "../../../../backend/common/random.ts";
+import { evaluatedPoint } from "../../../helpers/evaluations.ts";
+
+describe("the front of cost and quality", () => {
+  it("holds just the points that no other one dominates", () => {
+    const random = new Random(1);
+    const points = Array.from({ length: 60 }, () => ({ cost: random.integer(0, 12), quality: random.integer(0, 12) }));
+    const dominated = ({ cost, quality }: (typeof points)[number]) =>
+      points.some((other) => other.cost <= cost && other.quality >= quality && (other.cost < cost || other.quality > quality)); // biome-ignore format: one line
+    const front = paretoFront(points);
+    expect(new Set(front)).toEqual(new Set(points.filter((point) => !dominated(point))));
+    expect(front.map(({ cost }) => cost)).toEqual(front.map(({ cost }) => cost).toSorted((a, b) => a - b));
+  });
+
+  it("leaves out what was not measured", () => {
+    const sound = { cost: 2, quality: 1 };
+    expect(paretoFront([{ cost: Number.NaN, quality: 5 }, sound, { cost: 1, quality: Number.NaN }])).toEqual([sound]);
+  });
+});
+
+describe("an evaluated point", () => {
+  const point = evaluatedPoint({ bytes: 25, bytesFull: 100, prefillMs: 7, decodeMsPerToken: null });
+
+  it("costs a share of full attention's bytes, and milliseconds where they were measured", () => {
+    expect([costOf(point, "bytes"), costOf(point, "prefill"), costOf(point, "decode")]).toEqual([0.25, 7, Number.NaN]);
+  });
+
+  it("is as good as its score, of text that is scored as its loss is small", () => {
+    expect(qualityOf(evaluatedPoint({ score: 0.4 }))).toBe(0.4);
+    expect(qualityOf({ score: { value: 0.4, low: null, high: null }, loss: { value: 2, low: null, high: null } })).toBe(-2); // biome-ignore format: one line
+  });
+});
+
+describe("figures of an evaluation", () => {
+  const points = [
+    evaluatedPoint({ label: "full", budget: null, task: "a", score: 1 }),
+    evaluatedPoint({ label: "full", budget: null, task: "b", score: 0.5 }),
+    evaluatedPoint({ label: "knorm", budget: 0.25, task: "a", score: 0.25, bytes: 30 }),
+    evaluatedPoint({ label: "knorm", budget: 0.25, task: "b", score: 0.75, bytes: 20 }),
+  ];
+
+  it("take the mean over the tasks of a length", () => {
+    expect(tradeoffs(points, "bytes")).toEqual([
+      { label: "full", budget: null, cost: 1, quality: 0.75 },
+      { label: "knorm", budget: 0.25, cost: 0.25, quality: 0.5 },
+    ]);
+  });
+
+  it("are one for each length and each cost that was measured", () => {
+    const other = evaluatedPoint({ length: 2048, decodeMsPerToken: null });
+    const names = evaluationFigures([...points, other]).map(({ name }) => name);
+    expect(names).toEqual(["bytes-512", "prefill-512", "decode-512", "bytes-2048", "prefill-2048"]);
+  });
+
+  it("have the front beside the policies", () => {
+    const [bytes] = evaluationFigures(points);
+    expect(bytes!.lines.map(({ name }) => name)).toEqual(["full", "knorm", "front"]);
+    expect(bytes!.lines.at(-1)).toMatchObject({ x: [0.25, 1], y: [0.5, 0.75] });
+  });
+});
