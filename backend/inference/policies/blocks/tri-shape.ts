@@ -21,8 +21,8 @@ export const triShape: BlockPolicy<typeof parameters> = {
   choose(view, params) {
     const squares = new Squares(view, 1);
     const shape = inShape(squares, params);
-    const dense = view.start + view.tokens - params.last;
-    squares.fill(0, (row, column) => shape(row, column) || squares.last(row) >= dense);
+    squares.fill(0, shape);
+    squares.addLast(params.last);
     return squares;
   },
 };
