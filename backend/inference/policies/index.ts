@@ -1,14 +1,14 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
-import { shadowkv } from "./forms/shadowkv.ts";
-import { xkv } from "./forms/xkv.ts";
 import { flexprefill } from "./blocks/flexprefill.ts";
 import { longgen } from "./blocks/longgen.ts";
 import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
