@@ -26,5 +26,5 @@ export const THINGS: readonly string[] = [
   "kettle", "lantern", "drawer", "cushion", "suitcase", "statue", "curtain", "stove",
 ]; // biome-ignore format: a table
 
-/** First names. */
-export const NAMES: readonly string[] = [...WOMEN, ...MEN];
+/** First names, without those that stand in other words ("market", "tomato"). */
+export const NAMES: readonly string[] = [...WOMEN, ...MEN].filter((name) => !["Mark", "Tom"].includes(name));

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { register } from "../../../backend/cli/commands/tasks.ts";
 import { type Context, runsWith } from "../../../backend/cli/context.ts";
 import { Random } from "../../../backend/common/random.ts";
+import { contextTasks } from "../../../synthetic-tasks/contexts/index.ts";
 import { RidgePosterior, tasks } from "../../../synthetic-tasks/index.ts";
 
 interface Samples {
@@ -29,10 +30,17 @@ async function headscope(...args: string[]): Promise<{ document: Samples; text: 
 describe("headscope tasks", () => {
   it("lists every task, and shows one with its parameters and evaluations", async () => {
     const list = await headscope("tasks", "list");
-    for (const name of tasks.names()) expect(list.text).toContain(name);
+    for (const name of [...tasks.names(), ...contextTasks.names()]) expect(list.text).toContain(name);
     const shown = await headscope("tasks", "show", "gaussian-classification");
     expect(shown.text).toMatch(/alpha .*rank\^-alpha/);
     expect(shown.text).toContain("swapped-weights: labels of the context shifted by one");
+  });
+
+  it("shows a task over a long context with what it is scored by", async () => {
+    const { text, document } = await headscope("tasks", "show", "multi-key");
+    expect(text).toMatch(/keys .*needles of the same form/);
+    expect(text).toContain("Scored by the share of the answers that its text holds.");
+    expect(document).toMatchObject({ name: "multi-key", scoring: "answers" });
   });
 
   it("samples tokens with the next tokens as targets, in data and in text", async () => {
@@ -77,6 +85,8 @@ describe("headscope tasks", () => {
   });
 
   it.each([
+    [["show", "multi-kee"], /unknown task "multi-kee"; did you mean multi-key/],
+    [["sample", "multi-key", "--param", "keys=0"], /keys/],
     [["sample", "inductoin"], /unknown task "inductoin"; did you mean induction/],
     [["sample", "induction", "--param", "contxt=9"], /unknown parameter "contxt".*context/],
     [["sample", "induction", "--param", "context=20"], /more than context 20; give a context of at least 64/],
