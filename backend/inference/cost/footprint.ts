@@ -2,7 +2,8 @@ import { meaningOf } from "../../common/heads/meaning.ts";
 import type { CacheKind } from "../../common/words.ts";
 import { SQUARE } from "../../kernels/attend.ts";
 import { cacheRowBytes } from "../../kernels/pages.ts";
-import { rowsAllocated } from "../../models/cache/head-cache.ts";
+import { codedPageBytes } from "../../models/cache/forms/size.ts";
+import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
 import { kept, type PromptView } from "../policies/base.ts";
@@ -34,7 +35,8 @@ export interface Footprint {
 
 /** Rows of one KV head under a choice. */
 interface HeadRows {
-  /** At the end, as memory is given. */
+  /** At the end: in use, and as memory is given. */
+  readonly used: number;
   readonly allocated: number;
   /** Read by the token in the middle of the new ones. */
   readonly read: number;
@@ -52,7 +54,8 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
   const counts = choice.tokens && countsOf(choice.tokens, tokens, config);
-  let [allocated, read, pairs] = [0, 0, 0];
+  const coded = codedRows(choice, config, rowBytes);
+  let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
     const squares = squaresOf(choice, config, layer, tokens);
@@ -61,12 +64,12 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
       const count = Math.min(tokens, counts?.[layer]?.[head] ?? tokens);
       const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
-      allocated += rows.allocated;
-      read += Math.min(chosen, local ?? Number.POSITIVE_INFINITY);
+      const [held, look] = window ? [0, 0] : [coded(rows.used), coded(rows.read)];
+      bytes += rows.allocated * rowBytes - held;
+      readBytes += (rows.read * rowBytes - look) * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
       pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));
     }
   }
-  const rows = { bytes: allocated * rowBytes, readBytes: read * rowBytes };
   const { form } = choice;
   const held = form?.policy.sizeOf?.({ tokens, config, rowBytes }, form.params);
   const fresh = { bytes: rowsAllocated(newTokens - 1), readBytes: middle(newTokens) };
@@ -74,7 +77,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   return {
     bytesPerToken: behind,
     ...(held === undefined
-      ? rows
+      ? { bytes, readBytes }
       : { bytes: held.bytes + behind * fresh.bytes, readBytes: held.read + behind * fresh.readBytes }),
     pairs: (pairs * n_heads) / kvHeads,
     undecided: undecidedOf(choice),
@@ -86,7 +89,7 @@ function undecidedOf({ blocks, inputs, form }: Choice): string[] {
   const names = [
     blocks && !blocks.policy.placed ? blocks.policy.name : undefined,
     inputs?.policy.name,
-    form && !form.policy.sizeOf ? form.policy.name : undefined,
+    form && !form.policy.sizeOf && !form.policy.form ? form.policy.name : undefined,
   ];
   return names.filter((name) => name !== undefined);
 }
@@ -106,7 +109,7 @@ function streaming(window: Window, { prefill, once }: NonNullable<Choice["heads"
   const pairs = prefill === "dense" ? reach(tokens) : reach(tokens, most);
   if (once) return { ...grown(Math.min(tokens, most), newTokens), pairs };
   const length = tokens + newTokens - 1;
-  return { allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
+  return { used: 0, allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
 }
 
 function full(count: number, { tokens: choice }: Choice, { tokens, newTokens }: RequestSize): HeadRows {
@@ -115,12 +118,26 @@ function full(count: number, { tokens: choice }: Choice, { tokens, newTokens }: 
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
   const length = Math.min(count + newTokens - 1, most);
-  return { allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
+  return { used: length, allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
 }
 
 /** A head that holds so much of the prompt, and every new token. */
 function grown(count: number, newTokens: number): Omit<HeadRows, "pairs"> {
-  return { allocated: rowsAllocated(count + newTokens - 1), read: count + middle(newTokens) };
+  const used = count + newTokens - 1;
+  return { used, allocated: rowsAllocated(used), read: count + middle(newTokens) };
+}
+
+/** Bytes that codes take off a head's rows: of whole pages behind the recent tokens. @returns of so many rows */
+function codedRows({ form }: Choice, config: ModelConfig, rowBytes: number): (rows: number) => number {
+  const codes = form?.policy.form?.(form.params);
+  if (codes === undefined) return () => 0;
+  const [first, later] = [0, 1].map(
+    (number) => PAGE * rowBytes - codedPageBytes(codes, config, { number, rows: PAGE }),
+  );
+  return (rows) => {
+    const pages = Math.floor((rows - codes.recent) / PAGE);
+    return pages < 1 ? 0 : first! + (pages - 1) * later!;
+  };
 }
 
 /** Keys that a new token reads of those that a head holds, under a policy for reads. */

@@ -23,11 +23,11 @@ const [HEADS, ROW] = [6, 2 * 16 * 4];
 const TOKENS = 300;
 const NEW = 9;
 
+const { ready } = await kernelsHere();
 const folder = mkdtempSync(join(tmpdir(), "headscope-held-"));
 const scores = join(folder, "scores.json");
 let model: Model;
 beforeAll(async () => {
-  await kernelsHere();
   model = await loadModel(fixture("policies/llama"));
   const values = [[0.1, 0.5, 0, 0.2], [0, 0.1, 0, 0.4], [0.7, 0.1, 0.2, 0]]; // biome-ignore format: a table
   const metrics = { retrieval: { axis: "heads" as const, values } };
@@ -81,6 +81,21 @@ describe("bytes that are predicted are those that are allocated", () => {
     // Heads that share their tokens by what they score round to pages in other places.
     const rounding = "choose" in policy && policy.chooses === "tokens" ? HEADS * PAGE * ROW : 0;
     expect(Math.abs(predicted! - allocated!)).toBeLessThanOrEqual(rounding);
+  });
+
+  it.skipIf(!ready).each([
+    ["kivi", {}],
+    ["kivi", { bits: 2, group: 16, recent: 0 }],
+    ["kivi", { bits: 3, group: 64 }],
+    ["kivi", { bits: 6, group: 128, recent: 64 }],
+    ["minifloat", {}],
+    ["minifloat", { format: "E3M2", group: 16, recent: 0 }],
+    ["kvquant", { recent: 0 }],
+    ["kvquant", { bits: 3, outliers: 0.05 }],
+  ])("by %s of %j", async (name, params) => {
+    const requests = [{ name, params }];
+    const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
+    expect(predicted).toBe(allocated);
   });
 
   it.each([{ rank: 5 }, { ratio: 0.5, layers: 2 }])("by xkv of %j", async (params) => {
